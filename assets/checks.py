@@ -1,0 +1,145 @@
+"""Asset checks: what has to be true of the tables, told with a count, a sample and the cure.
+
+Here: the verdicts. Not here: the queries behind them (resources/storage/quality.py and its
+neighbours), or repairs.
+"""
+
+from collections.abc import Sequence
+from datetime import date
+
+import dagster as dg
+
+from assets.archive import daily_bars_archive
+from assets.bars import bars_1mo, bars_1w
+from assets.failures import told_to_dagster
+from assets.prices import daily_bars
+from assets.universe import UNIVERSE
+from marketdata.bars import Interval
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.calendars import HISTORY_START, calendar, utc_now
+from resources.storage.coverage import MissingSession
+from resources.storage.quality import Suspect, Suspects
+from resources.wiring import Archive, Database
+
+SAMPLE = 20
+
+
+@dg.asset_check(asset=daily_bars, blocking=True)
+def ohlc_sanity(database: Database) -> dg.AssetCheckResult:
+    """Every bar's low is its lowest price and its high the highest; volume is not negative."""
+    with told_to_dagster(), database.open() as stores:
+        found = stores.quality.ohlc_violations(limit=SAMPLE)
+    return _none_expected(found, "bars contradict themselves; fetch them again with --refetch")
+
+
+@dg.asset_check(asset=daily_bars, blocking=True)
+def no_duplicate_keys(database: Database) -> dg.AssetCheckResult:
+    """No ticker has two bars for one session, under whatever instrument."""
+    with told_to_dagster(), database.open() as stores:
+        found = stores.quality.duplicates(limit=SAMPLE)
+    return _none_expected(
+        found, "sessions have two bars under one ticker; look at instrument_ticker"
+    )
+
+
+@dg.asset_check(asset=daily_bars)
+def only_trading_days(database: Database) -> dg.AssetCheckResult:
+    """No bar stands on a day that was no session."""
+    with told_to_dagster(), database.open() as stores:
+        found = stores.quality.strangers(_expected_sessions(), limit=SAMPLE)
+    return _none_expected(
+        found,
+        "bars stand on days without a session; if the exchange did open, add the day to "
+        "marketdata/data/session_overrides.csv",
+    )
+
+
+@dg.asset_check(asset=daily_bars)
+def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
+    """No member misses a session between its first one in the ledger and the last close.
+
+    What was never asked for at all, such as the history of a member that joined yesterday, is
+    counted but is no hole: the weekly run fetches it.
+    """
+    with told_to_dagster(), database.open() as stores:
+        sessions = _expected_sessions()
+        missing = stores.coverage.holes(DAILY_BARS_DATASET, UNIVERSE, sessions, limit=SAMPLE)
+        summary = stores.coverage.summary(DAILY_BARS_DATASET, UNIVERSE, sessions)
+    return dg.AssetCheckResult(
+        passed=not missing.count,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{missing.count} sessions are missing: {_named(missing.sample)}. "
+            "Cure: wrdata backfill daily_bars --all"
+            if missing.count
+            else "every session since each member's first one is accounted for"
+        ),
+        metadata={"missing": missing.count, "never_asked_for": summary.unknown},
+    )
+
+
+def _equals_recomputation(
+    interval: Interval, asset: dg.AssetsDefinition
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name=f"bars_{interval}_equal_recomputation")
+    def check(database: Database) -> dg.AssetCheckResult:
+        with told_to_dagster(), database.open() as stores:
+            differences = stores.rollups.recomputed_difference(interval, limit=SAMPLE)
+        return dg.AssetCheckResult(
+            passed=not differences,
+            description=(
+                f"{len(differences)} or more buckets differ from their daily bars, such as "
+                f"instrument {differences[0].instrument_id} at {differences[0].bucket_start}"
+                if differences
+                else "every bucket equals its daily bars"
+            ),
+        )
+
+    return check
+
+
+bars_1w_check = _equals_recomputation(Interval.WEEK, bars_1w)
+bars_1mo_check = _equals_recomputation(Interval.MONTH, bars_1mo)
+
+
+@dg.asset_check(asset=daily_bars_archive)
+def archive_equals_database(archive: Archive) -> dg.AssetCheckResult:
+    """Every archived month, read back from the bucket, equals the rows in the database."""
+    with told_to_dagster(), archive.open() as opened:
+        verdicts = [opened.verify(month) for month in opened.months()]
+    different = [one for one in verdicts if not one.equal]
+    return dg.AssetCheckResult(
+        passed=not different,
+        description=(
+            f"{len(different)} of {len(verdicts)} months differ: "
+            + "; ".join(
+                f"{one.month:%Y-%m} in {', '.join(one.differing)} "
+                f"({one.archive_rows} rows archived, {one.database_rows} stored)"
+                for one in different[:SAMPLE]
+            )
+            + ". Cure: wrdata archive run"
+            if different
+            else f"all {len(verdicts)} months are equal, read back from the bucket"
+        ),
+        metadata={"months": len(verdicts), "rows": sum(one.archive_rows for one in verdicts)},
+    )
+
+
+def _expected_sessions() -> list[date]:
+    return calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
+
+
+def _none_expected(found: Suspects, what_and_cure: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=not found.count,
+        description=(
+            f"{found.count} {what_and_cure}: " + _named(found.sample)
+            if found.count
+            else "none found"
+        ),
+        metadata={"found": found.count},
+    )
+
+
+def _named(sample: Sequence[Suspect | MissingSession]) -> str:
+    return ", ".join(f"{one.ticker or one.instrument_id} {one.session_date}" for one in sample)

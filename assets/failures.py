@@ -1,0 +1,81 @@
+"""Failures and partial successes in Dagster's words.
+
+Here: how an error of ours becomes a dg.Failure, and how a run over many partitions tells which
+of them are good. Not here: what is retried and when (marketdata/recovery/policy.py).
+
+Dagster knows three retry mechanisms that do not know of each other. Ours is none of them: a
+request is retried by its client, what still fails is a partition's business. So every Failure
+here says allow_retries=False.
+"""
+
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from marketdata.recovery import errors
+
+SAMPLE = 20
+"""How many failures a message names; metadata tables hold them all."""
+
+Metadata = Mapping[str, dg.MetadataValue | float | str]
+
+
+@contextmanager
+def told_to_dagster() -> Generator[None]:
+    """Turn an error of ours that leaves the block into a dg.Failure with the same text."""
+    try:
+        yield
+    except errors.MarketDataError as error:
+        raise dg.Failure(
+            description=str(error),
+            metadata={"error_class": type(error).__name__},
+            allow_retries=False,
+        ) from error
+
+
+def failure_table(failed: Mapping[str, str]) -> dg.TableMetadataValue:
+    """Return a table of what failed and why, for a run's metadata."""
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord({"key": key, "reason": reason}) for key, reason in failed.items()],
+        schema=dg.TableSchema(
+            columns=[dg.TableColumn("key", "string"), dg.TableColumn("reason", "string")]
+        ),
+    )
+
+
+def partition_results(
+    context: dg.AssetExecutionContext,
+    succeeded: Mapping[str, Metadata],
+    failed: Mapping[str, str],
+) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
+    """Report a run over one or many partitions, each with its own metadata.
+
+    Where all are good the asset has an output, and assets below it run in the same run. Where
+    some failed there is no output, since an output would mark the whole range good: each good
+    partition is materialized by itself and the run fails, which marks the others failed.
+
+    Raises:
+        dg.Failure: Some partitions failed.
+    """
+    if not failed:
+        for key, metadata in succeeded.items():
+            context.add_asset_metadata(metadata, partition_key=key)
+        yield dg.MaterializeResult()
+        return
+    for key, metadata in succeeded.items():
+        yield dg.AssetMaterialization(context.asset_key, partition=key, metadata=metadata)
+    raise dg.Failure(
+        description=f"{len(failed)} of {len(failed) + len(succeeded)} partitions failed: "
+        + sample(failed),
+        metadata={"failed": failure_table(failed)},
+        allow_retries=False,
+    )
+
+
+def sample(failed: Mapping[str, str]) -> str:
+    """Name up to ``SAMPLE`` failures with their reasons, in one line."""
+    named = "; ".join(f"{key}: {reason}" for key, reason in list(failed.items())[:SAMPLE])
+    left_out = len(failed) - SAMPLE
+    return named if left_out <= 0 else f"{named}; and {left_out} more"

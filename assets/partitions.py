@@ -1,0 +1,38 @@
+"""Every partitions definition of the project.
+
+Here: what the keys are and where they come from. Not here: when partitions are materialized
+(pipelines/schedules.py), or what is known of ticker and session together: that is the coverage
+ledger, since tickers times days is more keys than Dagster bears.
+https://docs.dagster.io/guides/build/partitions-and-backfills
+"""
+
+import warnings
+from datetime import datetime, time
+
+import dagster as dg
+
+from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, calendar
+
+# Backfill policies have been in beta since 2023; every process would tell so at every start.
+warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
+
+TICKERS = dg.DynamicPartitionsDefinition(name="tickers")
+"""One key per ticker that ever was in the universe; the universe asset adds, nothing deletes."""
+
+TRADING_DAYS = dg.TimeWindowPartitionsDefinition(
+    start=datetime.combine(HISTORY_START, time(), NEW_YORK_ZONE),
+    cron_schedule="0 0 * * 1-5",
+    fmt="%Y-%m-%d",
+    timezone=str(NEW_YORK_ZONE),
+    exclusions=[
+        datetime.combine(day, time(), NEW_YORK_ZONE) for day in calendar().closed_weekdays()
+    ],
+    # A session's own key exists on its own day: the schedule asks for it on the same evening.
+    end_offset=1,
+)
+"""One key per session of the New York exchanges; half days are sessions, closures have no key."""
+
+MONTHS = dg.MonthlyPartitionsDefinition(
+    start_date=HISTORY_START.replace(day=1).isoformat(), timezone=str(NEW_YORK_ZONE)
+)
+"""One key per closed month, named by its first day."""

@@ -1,0 +1,120 @@
+"""What the price assets report: the figures that the UI plots.
+
+Here: from outcomes of the ingest steps to Dagster metadata. Not here: the assets (prices.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from assets.failures import Metadata, failure_table, sample
+from assets.universe import UNIVERSE
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.coverage import SETTLED, CoverageState
+from marketdata.ingest import Ingested, NotIngested
+from marketdata.market_days import MarketDay
+from marketdata.ports import LoadResult
+from resources.opening import Stores
+
+
+def ticker_metadata(ingested: Ingested) -> Metadata:
+    """Return the figures of one ticker's history."""
+    return {
+        **_load_figures(ingested.load, len(ingested.rejected)),
+        "coverage_percent": coverage_percent(ingested.sessions),
+        "requests": ingested.requests,
+        "seconds": round(ingested.duration_s, 3),
+    }
+
+
+def day_metadata(day: MarketDay) -> Metadata:
+    """Return the figures of one session of the whole universe."""
+    expected = day.load.rows + len(day.missing) + len(day.failed)
+    return {
+        **_load_figures(day.load, len(day.rejected)),
+        "coverage_percent": round(100 * day.load.rows / expected, 2),
+        "tickers_failed": len(day.failed),
+        "tickers_without_bar": ", ".join(day.missing) or "none",
+        "requests": day.requests,
+        "seconds": round(day.duration_s, 3),
+    }
+
+
+def _load_figures(load: LoadResult, rejected: int) -> dict[str, int]:
+    return {
+        "dagster/partition_row_count": load.rows,
+        "rows_inserted": load.inserted,
+        "rows_unchanged": load.unchanged,
+        "rows_restated": load.restated,
+        "rows_rejected": rejected,
+    }
+
+
+def coverage_percent(sessions: Mapping[CoverageState, int]) -> float:
+    """Return the share of settled sessions; where nothing was asked, nothing is missing."""
+    asked = sum(sessions.values())
+    settled = sum(count for state, count in sessions.items() if state in SETTLED)
+    return round(100 * settled / asked, 2) if asked else 100.0
+
+
+class Tally:
+    """Adds up the outcomes of a run over many tickers."""
+
+    def __init__(self) -> None:
+        self._done: list[Ingested] = []
+        self.failed: dict[str, str] = {}
+
+    def add(self, outcome: Ingested | NotIngested) -> None:
+        """Count one ticker."""
+        if isinstance(outcome, Ingested):
+            self._done.append(outcome)
+        else:
+            self.failed[outcome.ticker] = outcome.message
+
+    @property
+    def succeeded(self) -> dict[str, Metadata]:
+        """The figures of each ticker that was stored."""
+        return {one.ticker: ticker_metadata(one) for one in self._done}
+
+    def result(self, requests: int) -> dg.MaterializeResult[Any]:
+        """Return the figures of the run.
+
+        Raises:
+            dg.Failure: Every ticker failed: that is an outage, and has to be seen as one.
+        """
+        metadata: dict[str, dg.MetadataValue | float | str] = {
+            **_load_figures(
+                LoadResult.total(one.load for one in self._done),
+                sum(len(one.rejected) for one in self._done),
+            ),
+            "tickers_loaded": len(self._done),
+            "tickers_failed": len(self.failed),
+            "failed_tickers": failure_table(self.failed),
+            "requests": requests,
+        }
+        if self.failed and not self._done:
+            raise dg.Failure(
+                description=f"all {len(self.failed)} tickers failed: {sample(self.failed)}",
+                metadata=metadata,
+                allow_retries=False,
+            )
+        return dg.MaterializeResult(metadata=metadata)
+
+
+def table_metadata(stores: Stores) -> Metadata:
+    """Return the figures of the whole table: rows, restatements, and what the ledger knows."""
+    totals = stores.quality.totals()
+    sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
+    summary = stores.coverage.summary(DAILY_BARS_DATASET, UNIVERSE, sessions)
+    return {
+        "dagster/row_count": totals.rows,
+        "instruments": totals.instruments,
+        "restated_versions": totals.versions,
+        "first_session": str(totals.first_session),
+        "last_session": str(totals.last_session),
+        "coverage_percent": coverage_percent(summary.sessions),
+        "sessions_never_asked_for": summary.unknown,
+        **{f"sessions_{state.value}": count for state, count in summary.sessions.items()},
+    }

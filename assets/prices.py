@@ -1,0 +1,224 @@
+"""Daily bars, through their three doors: by session, by ticker, and by any list of tickers.
+
+Here: the assets that load the daily_bar hypertable, and the asset that stands for the table
+itself. Not here: what happens to an answer (marketdata/), or what is derived from the bars
+(bars.py, archive.py). All three doors end in the same ingest steps.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import date
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from assets.failures import Metadata, partition_results, told_to_dagster
+from assets.partitions import TICKERS, TRADING_DAYS
+from assets.price_reports import Tally, day_metadata, table_metadata, ticker_metadata
+from assets.schemas import NO_VALUE, column_schema
+from assets.universe import UNIVERSE, universe
+from marketdata.bars import DAILY_BARS
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.calendars import calendar, utc_now
+from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest_histories
+from marketdata.market_days import ingest_day_by_ticker, ingest_market_day
+from marketdata.planning import plan_histories
+from marketdata.recovery import errors
+from resources.opening import Stores
+from resources.providers.fmp import FmpClient
+from resources.settings import DailyBarsRoute
+from resources.wiring import Database, Fmp
+
+DAILY_BAR_TABLE = {
+    "dagster/table_name": "public.daily_bar",
+    "dagster/column_schema": column_schema(DAILY_BARS),
+}
+GROUP = "equity_prices"
+OWNERS = ["team:market-data"]
+
+
+@dg.asset(
+    key=["curated", "equities", "daily_prices"],
+    deps=[universe],
+    partitions_def=TRADING_DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    output_required=False,
+    dagster_type=NO_VALUE,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"python", "timescaledb"},
+    metadata={"source": "FMP eod-bulk", "cadence": "daily", "grain": "session"} | DAILY_BAR_TABLE,
+)
+async def daily_prices(
+    context: dg.AssetExecutionContext, database: Database, fmp: Fmp
+) -> AsyncIterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
+    """Daily bars of the whole universe, one trading day a partition.
+
+    Source: FMP `eod-bulk`, one request a day; or, without the bulk plan,
+    `historical-price-eod/full` for each ticker (`WRDATA_DAILY_BARS_ROUTE`). Cadence: after the
+    New York close. Destination: hypertable `daily_bar`, prices adjusted for splits.
+    """
+    done: dict[str, Metadata] = {}
+    failed: dict[str, str] = {}
+    with told_to_dagster(), database.open() as stores:
+        async with fmp.client() as client:
+            for key in context.partition_keys:
+                try:
+                    done[key] = await _load_day(context, stores, client, fmp, key)
+                except errors.KeyRefusedError:
+                    raise
+                except (errors.ProviderError, errors.RecordRejectedError) as error:
+                    failed[key] = str(error)
+    for result in partition_results(context, done, failed):
+        yield result
+
+
+@dg.asset(
+    key=["curated", "equities", "price_history"],
+    deps=[universe],
+    partitions_def=TICKERS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    output_required=False,
+    dagster_type=NO_VALUE,
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"python", "timescaledb"},
+    metadata={"source": "FMP historical-price-eod/full", "cadence": "on demand", "grain": "ticker"}
+    | DAILY_BAR_TABLE,
+)
+async def price_history(
+    context: dg.AssetExecutionContext, database: Database, fmp: Fmp
+) -> AsyncIterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
+    """The whole history of daily bars, one ticker a partition.
+
+    Source: FMP `historical-price-eod/full`, one request a ticker. Cadence: on demand, from the
+    backfill dialog. Destination: hypertable `daily_bar`, prices adjusted for splits.
+    """
+    tally = Tally()
+    with told_to_dagster(), database.open() as stores:
+        async with fmp.client() as client:
+            tickers = list(context.partition_keys)
+            async for outcome in _histories(context, stores, client, tickers, only_holes=False):
+                tally.add(outcome)
+    for result in partition_results(context, tally.succeeded, tally.failed):
+        yield result
+
+
+class PriceBackfill(dg.Config):
+    """Which tickers a backfill takes.
+
+    Attributes:
+        tickers: Our tickers; empty means every present member of the universe.
+        only_holes: Ask only for sessions that the ledger does not know; otherwise for all.
+    """
+
+    tickers: list[str] = Field(default_factory=list)
+    only_holes: bool = True
+
+
+@dg.asset(
+    key=["curated", "equities", "price_backfill"],
+    deps=[universe],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"python", "timescaledb"},
+    dagster_type=NO_VALUE,
+    metadata={"source": "FMP historical-price-eod/full", "cadence": "weekly", "grain": "run"}
+    | DAILY_BAR_TABLE,
+)
+async def price_backfill(
+    context: dg.AssetExecutionContext, config: PriceBackfill, database: Database, fmp: Fmp
+) -> AsyncIterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
+    """One run over any list of tickers, which reports on `price_history` ticker by ticker.
+
+    Source: FMP `historical-price-eod/full`, one request a ticker. Cadence: weekly over the
+    tickers whose coverage has holes, and from the command line. Destination: hypertable
+    `daily_bar`. Tickers that fail are named in the metadata and keep their old state; the run
+    fails only if all of them did.
+    """
+    tally = Tally()
+    with told_to_dagster(), database.open() as stores:
+        tickers = config.tickers or _members(stores)
+        async with fmp.client() as client:
+            async for outcome in _histories(
+                context, stores, client, tickers, only_holes=config.only_holes
+            ):
+                tally.add(outcome)
+                if isinstance(outcome, Ingested):
+                    yield dg.AssetMaterialization(
+                        price_history.key,
+                        partition=outcome.ticker,
+                        metadata=ticker_metadata(outcome),
+                    )
+            yield tally.result(client.requests_sent)
+
+
+@dg.asset(
+    key=["curated", "equities", "daily_bars"],
+    deps=[daily_prices, price_history, price_backfill],
+    group_name=GROUP,
+    owners=OWNERS,
+    kinds={"timescaledb"},
+    automation_condition=dg.AutomationCondition.eager(),
+    metadata={"grain": "instrument and session"} | DAILY_BAR_TABLE,
+)
+def daily_bars(database: Database) -> dg.MaterializeResult[Any]:
+    """The hypertable `daily_bar` as it stands: what all three doors have loaded into it.
+
+    Source: daily_prices, price_history and price_backfill. Cadence: after each of them.
+    Destination: itself; this asset measures rows, restatements and coverage, and carries the
+    checks of the table.
+    """
+    with told_to_dagster(), database.open() as stores:
+        return dg.MaterializeResult(metadata=table_metadata(stores))
+
+
+def _members(stores: Stores) -> list[str]:
+    return [member.ticker for member in stores.instruments.members(UNIVERSE)]
+
+
+def _ingest_context(context: dg.AssetExecutionContext, stores: Stores) -> IngestContext:
+    return IngestContext(
+        store=stores.daily_bars, calendar=calendar(), run_id=context.run.run_id, now=utc_now
+    )
+
+
+async def _load_day(
+    context: dg.AssetExecutionContext, stores: Stores, client: FmpClient, fmp: Fmp, key: str
+) -> Metadata:
+    """Load one session for the present members, by the configured route."""
+    session = date.fromisoformat(key)
+    members = _members(stores)
+    listed, _ = stores.instruments.resolve(client.name, members, utc_now().date())
+    ingest = _ingest_context(context, stores)
+    if fmp.daily_bars_route() is DailyBarsRoute.BULK:
+        day = await ingest_market_day(ingest, client, listed, session)
+    else:
+        day = await ingest_day_by_ticker(ingest, client, listed, session)
+    context.log.info("%s: %d rows, %d requests", key, day.load.rows, day.requests)
+    return day_metadata(day)
+
+
+async def _histories(
+    context: dg.AssetExecutionContext,
+    stores: Stores,
+    client: FmpClient,
+    tickers: Sequence[str],
+    *,
+    only_holes: bool,
+) -> AsyncIterator[Ingested | NotIngested]:
+    """Load histories of ``tickers``; one that nobody carries is a failure like any other."""
+    listed, unknown = stores.instruments.resolve(client.name, tickers, utc_now().date())
+    for ticker in unknown:
+        yield NotIngested(
+            ticker=ticker,
+            error_class="UnknownTicker",
+            message=f"no instrument carries {ticker}: is it spelt as in the universe?",
+        )
+    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, [one.instrument_id for one in listed])
+    requests = plan_histories(calendar(), listed, ledger, now=utc_now(), only_holes=only_holes)
+    context.log.info("%d tickers, %d requests to make", len(tickers), len(requests))
+    async for outcome in ingest_histories(_ingest_context(context, stores), client, requests):
+        if isinstance(outcome, NotIngested):
+            context.log.warning("%s: %s", outcome.ticker, outcome.message)
+        yield outcome

@@ -1,0 +1,55 @@
+"""The universe: which instruments the pipeline follows, and the ticker partitions.
+
+Here: the asset that keeps instruments, their dated tickers and the dynamic partitions in step
+with the provider's constituents. Not here: prices, or how a change is found
+(marketdata/instruments.py).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from assets.failures import told_to_dagster
+from assets.partitions import TICKERS
+from marketdata import instruments
+from marketdata.calendars import NEW_YORK_ZONE, utc_now
+from resources.wiring import Database, Fmp
+
+UNIVERSE = "sp500"
+
+
+@dg.asset(
+    key=["curated", "reference", "universe"],
+    group_name="reference",
+    owners=["team:market-data"],
+    kinds={"python", "postgres"},
+    metadata={"source": "FMP sp500-constituent", "cadence": "weekly", "grain": "instrument"},
+)
+async def universe(
+    context: dg.AssetExecutionContext, database: Database, fmp: Fmp
+) -> dg.MaterializeResult[Any]:
+    """Instruments of the S&P 500 with the tickers they carry, each dated.
+
+    Source: FMP `sp500-constituent`, one request, weekly. Destination: tables `instrument`,
+    `instrument_ticker`, `universe_member`. A ticker that leaves keeps its instrument, its data
+    and its partition; an answer that lost a fifth of the members is refused.
+    """
+    with told_to_dagster(), database.open() as stores:
+        async with fmp.client() as client:
+            listed = await client.sp500_constituents()
+        known = stores.instruments.members(UNIVERSE)
+        instruments.refuse_implausible(known, listed)
+        change = instruments.universe_change(known, listed)
+        on = utc_now().astimezone(NEW_YORK_ZONE).date()
+        stores.instruments.apply(change, on=on, universe=UNIVERSE)
+        tickers = stores.instruments.tickers()
+    context.instance.add_dynamic_partitions(TICKERS.name or "", tickers)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(listed),
+            "joined": len(change.joined),
+            "left": len(change.left),
+            "renamed": len(change.renamed),
+            "ticker_partitions": len(tickers),
+        }
+    )

@@ -1,0 +1,159 @@
+"""Daily bars as Arrow tables: their schemas, and what makes one bar acceptable.
+
+Here: the columns a provider client delivers and the columns the loader takes, and the
+validation between the two. Not here: wire formats (resources/providers), SQL, or calendars.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+PRICES = ("open", "high", "low", "close")
+
+QUOTED_BARS = pa.schema(
+    [
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("session_date", pa.date32(), nullable=False),
+        *(pa.field(name, pa.float64()) for name in PRICES),
+        pa.field("volume", pa.float64()),
+    ]
+)
+"""What a provider client returns: the provider's own symbol, values as they came, any order."""
+
+DAILY_BARS = pa.schema(
+    [
+        pa.field("instrument_id", pa.int64(), nullable=False),
+        pa.field("session_date", pa.date32(), nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in PRICES),
+        pa.field("volume", pa.float64(), nullable=False),
+    ]
+)
+"""What the loader takes: sorted by instrument and session, one row per key, all values present."""
+
+
+ROLLED_UP_BARS = pa.schema(
+    [
+        pa.field("instrument_id", pa.int64(), nullable=False),
+        pa.field("bucket_start", pa.date32(), nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in PRICES),
+        pa.field("volume", pa.float64(), nullable=False),
+        pa.field("sessions", pa.int32(), nullable=False),
+    ]
+)
+"""Weekly and monthly bars: the bucket's first day, and how many sessions it was made of."""
+
+ARCHIVED_BARS = pa.schema(
+    [
+        pa.field("instrument_id", pa.int64(), nullable=False),
+        pa.field("ticker", pa.string()),
+        pa.field("session_date", pa.date32(), nullable=False),
+        *(pa.field(name, pa.float64(), nullable=False) for name in PRICES),
+        pa.field("volume", pa.float64(), nullable=False),
+        pa.field("adjustment", pa.string(), nullable=False),
+        pa.field("provider", pa.string(), nullable=False),
+        pa.field("known_from", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""What the archive holds: the ticker as of the session, and since when the values are known."""
+
+
+class Interval(StrEnum):
+    """The lengths that daily bars are rolled up to, spelt as in the names of the views."""
+
+    WEEK = "1w"
+    MONTH = "1mo"
+
+
+class Adjustment(StrEnum):
+    """For which corporate actions a provider has already adjusted its prices."""
+
+    AS_TRADED = "as_traded"
+    SPLITS = "splits"
+    SPLITS_AND_DIVIDENDS = "splits_and_dividends"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedBar:
+    """One bar that broke a rule; ``reason`` names the rule in words."""
+
+    symbol: str
+    session_date: date
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidatedBars:
+    """The two halves of a provider's answer, both in the shape of QUOTED_BARS or its records."""
+
+    accepted: pa.Table
+    rejected: tuple[RejectedBar, ...]
+
+
+def validate(quoted: pa.Table) -> ValidatedBars:
+    """Split ``quoted`` (QUOTED_BARS) into bars that may be stored and bars that may not.
+
+    Rules: prices present, finite and above zero; volume present, finite and not negative; low
+    at or below open and close, high at or above them; of a symbol and session that come twice
+    with equal values one is kept, with different values none is, since nobody knows which is
+    right.
+    """
+    reasons = _reasons(quoted)
+    ok = pc.equal(reasons, "")
+    bad = quoted.append_column("reason", reasons).filter(pc.invert(ok))
+    rejected = tuple(
+        RejectedBar(symbol=row["symbol"], session_date=row["session_date"], reason=row["reason"])
+        for row in bad.select(["symbol", "session_date", "reason"]).to_pylist()
+    )
+    accepted, contradictory = _without_duplicates(quoted.filter(ok))
+    return ValidatedBars(accepted=accepted, rejected=rejected + contradictory)
+
+
+def _reasons(quoted: pa.Table) -> pa.Array:
+    """Return one text per row: empty, or the first rule that the row breaks."""
+    rules: list[tuple[str, pa.ChunkedArray]] = [
+        (f"{name} is missing or not a finite number", pc.invert(_finite(quoted[name])))
+        for name in (*PRICES, "volume")
+    ]
+    rules += [(f"{name} is not above zero", pc.less_equal(quoted[name], 0.0)) for name in PRICES]
+    rules.append(("volume is negative", pc.less(quoted["volume"], 0.0)))
+    for name in ("open", "close"):
+        rules.append((f"low is above {name}", pc.greater(quoted["low"], quoted[name])))
+        rules.append((f"high is below {name}", pc.less(quoted["high"], quoted[name])))
+    rules.append(("high is below low", pc.less(quoted["high"], quoted["low"])))
+    reasons: pa.Array = pa.array([""] * quoted.num_rows, pa.string())
+    for text, broken in reversed(rules):
+        reasons = pc.if_else(pc.fill_null(broken, False), text, reasons)
+    return reasons.combine_chunks() if isinstance(reasons, pa.ChunkedArray) else reasons
+
+
+def _finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(pc.is_finite(column), False)
+
+
+def _without_duplicates(bars: pa.Table) -> tuple[pa.Table, tuple[RejectedBar, ...]]:
+    """Drop equal repeats of a key; reject keys that come with different values."""
+    distinct = bars.group_by(bars.column_names, use_threads=False).aggregate([])
+    if distinct.num_rows == bars.num_rows and _keys(distinct).num_rows == bars.num_rows:
+        return bars, ()
+    counted = distinct.group_by(["symbol", "session_date"], use_threads=False).aggregate(
+        [("close", "count")]
+    )
+    twice = counted.filter(pc.greater(counted["close_count"], 1)).select(["symbol", "session_date"])
+    rejected = tuple(
+        RejectedBar(
+            symbol=row["symbol"],
+            session_date=row["session_date"],
+            reason="the answer holds this session more than once, with different values",
+        )
+        for row in twice.to_pylist()
+    )
+    accepted = distinct.join(twice, ["symbol", "session_date"], join_type="left anti")
+    # Grouping and joining forget which columns are never null.
+    return accepted.select(bars.column_names).cast(bars.schema), rejected
+
+
+def _keys(bars: pa.Table) -> pa.Table:
+    return bars.group_by(["symbol", "session_date"], use_threads=False).aggregate([])

@@ -1,0 +1,187 @@
+"""Trading sessions: which days an exchange trades, and when each of them closes.
+
+Here: sessions by the exchange's calendar (exchange_calendars), corrected by the dated rows of
+data/session_overrides.csv, since ad-hoc closures are announced faster than libraries are
+released. Not here: partitions (assets/partitions.py), or what has been loaded (coverage.py).
+"""
+
+import bisect
+import csv
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from importlib import resources
+from zoneinfo import ZoneInfo
+
+import exchange_calendars
+
+from marketdata.recovery import errors
+
+NEW_YORK = "XNYS"
+NEW_YORK_ZONE = ZoneInfo("America/New_York")
+HISTORY_START = date(2016, 1, 4)
+"""The first session that this project keeps; what is older is never asked for."""
+SATURDAY = 5
+FIRST_SESSION_ASKED = date(2006, 1, 1)
+"""Where calendars begin: earlier history is outside what this project loads."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOverride:
+    """One announced change to an exchange's calendar.
+
+    Attributes:
+        status: ``closed``, ``early_close`` or ``open``.
+        close_local: Closing time in the exchange's zone for ``early_close`` and ``open``.
+    """
+
+    exchange: str
+    session_date: date
+    status: str
+    close_local: time | None
+
+
+class SessionCalendar:
+    """The sessions of one exchange.
+
+    Args:
+        exchange: ISO 10383 code known to exchange_calendars, such as ``XNYS``.
+        overrides: Announced changes; rows of other exchanges are ignored.
+    """
+
+    def __init__(self, exchange: str, overrides: Sequence[SessionOverride]) -> None:
+        calendar = exchange_calendars.get_calendar(exchange, start=FIRST_SESSION_ASKED.isoformat())
+        zone = ZoneInfo(str(calendar.tz))
+        closes: dict[date, datetime] = {
+            session.date(): close.to_pydatetime().astimezone(UTC)
+            for session, close in zip(calendar.sessions, calendar.closes, strict=True)
+        }
+        for override in overrides:
+            if override.exchange != exchange:
+                continue
+            if override.status == "closed":
+                closes.pop(override.session_date, None)
+            else:
+                at = override.close_local or time(16, 0)
+                closes[override.session_date] = datetime.combine(
+                    override.session_date, at, zone
+                ).astimezone(UTC)
+        self.exchange = exchange
+        self._sessions = sorted(closes)
+        self._closes = closes
+
+    @property
+    def first(self) -> date:
+        """The earliest session known."""
+        return self._sessions[0]
+
+    @property
+    def last(self) -> date:
+        """The latest session known; calendars reach about a year ahead."""
+        return self._sessions[-1]
+
+    def is_session(self, day: date) -> bool:
+        """Tell whether the exchange trades on ``day``."""
+        return day in self._closes
+
+    def close_at(self, session: date) -> datetime:
+        """Return when ``session`` closes, in UTC; half days close early.
+
+        Raises:
+            ValueError: ``session`` is no session of this exchange.
+        """
+        if session not in self._closes:
+            message = f"{session} is no session of {self.exchange}"
+            raise ValueError(message)
+        return self._closes[session]
+
+    def sessions(self, start: date, end: date) -> list[date]:
+        """Return the sessions from ``start`` to ``end``, both included, oldest first."""
+        low = bisect.bisect_left(self._sessions, start)
+        high = bisect.bisect_right(self._sessions, end)
+        return self._sessions[low:high]
+
+    def next_session(self, day: date) -> date:
+        """Return the first session after ``day``; the day itself need not be one.
+
+        Raises:
+            ValueError: ``day`` is at or behind the end of the calendar.
+        """
+        index = bisect.bisect_right(self._sessions, day)
+        if index == len(self._sessions):
+            message = f"the calendar of {self.exchange} ends at {self.last}"
+            raise ValueError(message)
+        return self._sessions[index]
+
+    def last_closed(self, now: datetime) -> date:
+        """Return the latest session whose close is at or before ``now`` (aware).
+
+        Raises:
+            ValueError: No session of the calendar has closed by then.
+        """
+        day = now.astimezone(UTC).date() + timedelta(days=1)
+        index = bisect.bisect_right(self._sessions, day)
+        while index and self._closes[self._sessions[index - 1]] > now:
+            index -= 1
+        if not index:
+            message = f"the calendar of {self.exchange} begins at {self.first}, after {now}"
+            raise ValueError(message)
+        return self._sessions[index - 1]
+
+    def closed_weekdays(self) -> list[date]:
+        """Return every Monday to Friday within the calendar that is not a session."""
+        span = (self.last - self.first).days
+        days = (self.first + timedelta(days=offset) for offset in range(span + 1))
+        return [day for day in days if day.weekday() < SATURDAY and day not in self._closes]
+
+
+def utc_now() -> datetime:
+    """Return the present moment, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+@functools.cache
+def calendar(exchange: str = NEW_YORK) -> SessionCalendar:
+    """Return the calendar of ``exchange`` with the project's overrides applied."""
+    return SessionCalendar(exchange, read_overrides())
+
+
+def read_overrides() -> list[SessionOverride]:
+    """Read data/session_overrides.csv.
+
+    Raises:
+        ConfigurationError: A row has a status or a date that cannot be read.
+    """
+    text = resources.files("marketdata").joinpath("data/session_overrides.csv").read_text("utf-8")
+    return parse_overrides(text)
+
+
+def parse_overrides(text: str) -> list[SessionOverride]:
+    """Parse the text of an overrides file (see ``read_overrides``)."""
+    overrides: list[SessionOverride] = []
+    for number, row in enumerate(csv.DictReader(text.splitlines()), start=2):
+        try:
+            overrides.append(_override(row))
+        except (KeyError, TypeError, ValueError) as error:
+            message = (
+                f"session_overrides.csv line {number}: {error}; a row is exchange,YYYY-MM-DD,"
+                "closed|early_close|open,HH:MM or empty,announced_on,source"
+            )
+            raise errors.ConfigurationError(message) from error
+    return overrides
+
+
+def _override(row: Mapping[str, str]) -> SessionOverride:
+    if row["status"] not in {"closed", "early_close", "open"}:
+        message = f"unknown status {row['status']!r}"
+        raise ValueError(message)
+    if row["status"] == "early_close" and not row["close_local"]:
+        message = "an early close needs its time"
+        raise ValueError(message)
+    return SessionOverride(
+        exchange=row["exchange"],
+        session_date=date.fromisoformat(row["session_date"]),
+        status=row["status"],
+        close_local=time.fromisoformat(row["close_local"]) if row["close_local"] else None,
+    )

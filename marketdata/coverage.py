@@ -1,0 +1,126 @@
+"""The coverage ledger's vocabulary: what is known about each session of each instrument.
+
+Here: the states, how an answer of a provider turns into states, and which sessions are still
+holes. Not here: how the ledger is stored (resources/storage), or the calendar itself.
+
+A session owns the days up to the next session, so that the spans of neighbouring sessions
+touch and the ledger keeps one range instead of one entry per week.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+
+from marketdata.calendars import SessionCalendar
+
+Span = tuple[date, date]
+"""Days from the first (included) to the second (excluded)."""
+
+SETTLE_AFTER = timedelta(hours=1)
+"""A bar fetched sooner than this after its session's close may still change: provisional."""
+
+ASK_AGAIN_FOR = timedelta(days=7)
+"""How long an empty answer is asked for again; older ones are accepted as the truth."""
+
+
+class CoverageState(StrEnum):
+    """What is known about one session of one instrument."""
+
+    COMPLETE = "complete"
+    PROVISIONAL = "provisional"
+    PROVIDER_EMPTY = "provider_empty"
+    FAILED = "failed"
+    QUARANTINED = "quarantined"
+    NOT_LISTED = "not_listed"
+    ARCHIVED = "archived"
+
+
+SETTLED = frozenset({CoverageState.COMPLETE, CoverageState.NOT_LISTED, CoverageState.ARCHIVED})
+"""States which need no further request."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageMark:
+    """An instruction to the ledger: these spans of this instrument are now in this state."""
+
+    instrument_id: int
+    state: CoverageState
+    spans: tuple[Span, ...]
+
+
+def assess(
+    calendar: SessionCalendar,
+    asked: Sequence[date],
+    *,
+    received: Collection[date],
+    rejected: Collection[date],
+    now: datetime,
+    whole_history: bool,
+) -> dict[CoverageState, list[date]]:
+    """Sort the sessions that were asked for by what the answer says of them.
+
+    Args:
+        calendar: The exchange's sessions and closing times.
+        asked: Sessions that the request covered.
+        received: Sessions with an acceptable bar in the answer.
+        rejected: Sessions whose bar was refused by validation.
+        now: Aware time of the answer; a session that has not closed is left out unless it
+            came with a bar, which is then provisional.
+        whole_history: The answer holds all that the provider has, so that sessions before the
+            first bar are before the listing rather than empty.
+    """
+    known = sorted({*received, *rejected})
+    states: dict[CoverageState, list[date]] = {}
+    for session in asked:
+        closes_at = calendar.close_at(session)
+        if session in received:
+            settled = now >= closes_at + SETTLE_AFTER
+            state = CoverageState.COMPLETE if settled else CoverageState.PROVISIONAL
+        elif session in rejected:
+            state = CoverageState.QUARANTINED
+        elif closes_at > now:
+            continue
+        elif whole_history and known and session < known[0]:
+            state = CoverageState.NOT_LISTED
+        else:
+            state = CoverageState.PROVIDER_EMPTY
+        states.setdefault(state, []).append(session)
+    return states
+
+
+def spans_of(calendar: SessionCalendar, sessions: Iterable[date]) -> tuple[Span, ...]:
+    """Join ``sessions`` into spans; sessions that follow each other give one span."""
+    spans: list[Span] = []
+    for session in sorted(set(sessions)):
+        after = calendar.next_session(session)
+        if spans and spans[-1][1] == session:
+            spans[-1] = (spans[-1][0], after)
+        else:
+            spans.append((session, after))
+    return tuple(spans)
+
+
+def holes(
+    expected: Sequence[date],
+    ledger: Mapping[CoverageState, Sequence[Span]],
+    *,
+    today: date,
+) -> list[date]:
+    """Return the sessions of ``expected`` that are worth another request.
+
+    Those are sessions nothing is known of, and provisional, failed and quarantined ones; an
+    empty answer is asked again for ``ASK_AGAIN_FOR``.
+    """
+    settled = [span for state in SETTLED for span in ledger.get(state, ())]
+    empty = ledger.get(CoverageState.PROVIDER_EMPTY, ())
+    return [
+        session
+        for session in expected
+        if not _within(session, settled)
+        and not (_within(session, empty) and today - session > ASK_AGAIN_FOR)
+    ]
+
+
+def _within(day: date, spans: Iterable[Span]) -> bool:
+    return any(start <= day < end for start, end in spans)

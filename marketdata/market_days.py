@@ -1,0 +1,163 @@
+"""Whole sessions: every listed instrument's bar of one trading day.
+
+Here: the two routes to a day, one request for the whole market or one for each ticker. Not
+here: which route is taken (configuration), or histories of one instrument (ingest.py).
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata import bars, coverage
+from marketdata.batches import batch_of
+from marketdata.ingest import (
+    HistoryRequest,
+    IngestContext,
+    Ingested,
+    NotIngested,
+    ingest_histories,
+)
+from marketdata.instruments import ListedInstrument
+from marketdata.ports import HistoryProvider, LoadResult, MarketDayProvider
+from marketdata.recovery import errors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketDay:
+    """One session has been stored for the listed instruments that have a bar.
+
+    Attributes:
+        missing: Tickers of which the provider sent no bar of this session.
+        failed: Why, by ticker, for those that could not be asked.
+    """
+
+    session: date
+    load: LoadResult
+    rejected: tuple[bars.RejectedBar, ...]
+    missing: tuple[str, ...]
+    failed: Mapping[str, str]
+    requests: int
+    duration_s: float
+
+
+def refuse_open_session(context: IngestContext, session: date) -> None:
+    """Refuse a day whose bars cannot be final.
+
+    Raises:
+        RecordRejectedError: ``session`` has not closed yet.
+    """
+    closes_at = context.calendar.close_at(session)
+    if closes_at > context.now():
+        raise errors.RecordRejectedError(
+            f"the session {session} closes at {closes_at:%Y-%m-%d %H:%M} UTC; its bars can be "
+            "asked for after that"
+        )
+
+
+async def ingest_market_day(
+    context: IngestContext,
+    provider: MarketDayProvider,
+    listed: Sequence[ListedInstrument],
+    session: date,
+) -> MarketDay:
+    """Fetch one session for the whole market and store the bars of ``listed``.
+
+    Rows of instruments that are not listed here are ignored.
+
+    Raises:
+        RecordRejectedError: The session has not closed yet.
+        ProviderError: The answer could not be had or used; nothing was stored. An answer with
+            none of the listed instruments is no session's answer: MalformedPayloadError.
+        StorageError: The database failed; nothing was stored.
+    """
+    refuse_open_session(context, session)
+    started = time.monotonic()
+    answer = await provider.daily_market(session)
+    instrument_ids = {one.symbol: one.instrument_id for one in listed}
+    symbols = pa.array(list(instrument_ids), pa.string())
+    quoted = answer.bars.filter(pc.is_in(answer.bars["symbol"], value_set=symbols))
+    if not quoted.num_rows:
+        raise errors.MalformedPayloadError(
+            f"none of the {len(listed)} listed instruments is in the answer",
+            provider=provider.name,
+            operation=answer.request,
+        )
+    validated = bars.validate(quoted)
+    received = set(validated.accepted["symbol"].to_pylist())
+    refused = {one.symbol for one in validated.rejected}
+    states = {
+        one.instrument_id: coverage.assess(
+            context.calendar,
+            [session],
+            received=[session] if one.symbol in received else [],
+            rejected=[session] if one.symbol in refused else [],
+            now=answer.fetched_at,
+            whole_history=False,
+        )
+        for one in listed
+    }
+    batch = batch_of(
+        answer,
+        validated,
+        states,
+        calendar=context.calendar,
+        instrument_ids=instrument_ids,
+        provider=provider.name,
+        adjustment=provider.market_day_adjustment,
+        run_id=context.run_id,
+    )
+    load = await asyncio.to_thread(context.store.load, batch)
+    return MarketDay(
+        session=session,
+        load=load,
+        rejected=validated.rejected,
+        missing=tuple(sorted(one.ticker for one in listed if one.symbol not in received)),
+        failed={},
+        requests=answer.requests,
+        duration_s=time.monotonic() - started,
+    )
+
+
+async def ingest_day_by_ticker(
+    context: IngestContext,
+    provider: HistoryProvider,
+    listed: Sequence[ListedInstrument],
+    session: date,
+) -> MarketDay:
+    """Ask for one session ticker by ticker and store what comes.
+
+    Raises:
+        RecordRejectedError: The session has not closed yet.
+        ProviderUnavailableError: Every ticker failed: that is an outage, not a day with gaps.
+        KeyRefusedError: The provider refuses the key.
+        StorageError: The database failed; tickers stored before it are kept.
+    """
+    refuse_open_session(context, session)
+    started = time.monotonic()
+    requests = [
+        HistoryRequest(instrument=one, start=session, end=session, from_listing=False)
+        for one in listed
+    ]
+    outcomes = [one async for one in ingest_histories(context, provider, requests)]
+    done = [one for one in outcomes if isinstance(one, Ingested)]
+    failed = {one.ticker: one.message for one in outcomes if isinstance(one, NotIngested)}
+    if failed and not done:
+        raise errors.ProviderUnavailableError(
+            f"all {len(failed)} tickers failed, the first with: {next(iter(failed.values()))}",
+            provider=provider.name,
+            operation=f"session {session}",
+        )
+    return MarketDay(
+        session=session,
+        load=LoadResult.total(one.load for one in done),
+        rejected=tuple(bar for one in done for bar in one.rejected),
+        missing=tuple(sorted(one.ticker for one in done if not one.load.rows)),
+        failed=failed,
+        requests=sum(one.requests for one in done),
+        duration_s=time.monotonic() - started,
+    )

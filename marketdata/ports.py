@@ -1,0 +1,115 @@
+"""What the ingest steps need of the outside world, as protocols.
+
+Here: the shapes that providers and stores fulfil, and the values that pass between them. Not
+here: any implementation (resources/), or the steps themselves (ingest.py).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Protocol
+
+import pyarrow as pa
+
+from marketdata.bars import Adjustment
+from marketdata.coverage import CoverageMark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Quoted bars (QUOTED_BARS) with their origin.
+
+    Attributes:
+        request: What was asked, without key, host or order of parameters to puzzle over.
+        content_sha256: Hex digest of the raw answer's bytes.
+        fetched_at: Aware UTC time at which the answer was complete.
+        requests: HTTP requests that this answer took, repeats included.
+    """
+
+    bars: pa.Table
+    request: str
+    content_sha256: str
+    fetched_at: datetime
+    requests: int
+
+
+class HistoryProvider(Protocol):
+    """Serves one instrument's daily bars over a span of days, and no other symbol's."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def history_adjustment(self) -> Adjustment: ...
+    async def daily_history(self, symbol: str, start: date, end: date) -> Answer: ...
+
+
+class MarketDayProvider(Protocol):
+    """Serves every instrument's daily bar of one session, and of no other, in one request."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def market_day_adjustment(self) -> Adjustment: ...
+    async def daily_market(self, session: date) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one transaction stores: bars (DAILY_BARS), their origin, and what they cover."""
+
+    dataset: str
+    provider: str
+    adjustment: Adjustment
+    request: str
+    content_sha256: str
+    fetched_at: datetime
+    run_id: str
+    bars: pa.Table
+    rejected: int
+    coverage: tuple[CoverageMark, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadResult:
+    """What a batch did to the table."""
+
+    inserted: int
+    unchanged: int
+    restated: int
+
+    @property
+    def rows(self) -> int:
+        """Bars that the batch held."""
+        return self.inserted + self.unchanged + self.restated
+
+    @classmethod
+    def total(cls, results: Iterable["LoadResult"]) -> "LoadResult":
+        """Add up what several batches did."""
+        every = list(results)
+        return cls(
+            inserted=sum(one.inserted for one in every),
+            unchanged=sum(one.unchanged for one in every),
+            restated=sum(one.restated for one in every),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestFailure:
+    """A request that came to nothing, for the ingest log; the text holds no secret."""
+
+    dataset: str
+    provider: str
+    request: str
+    run_id: str
+    failed_at: datetime
+    instrument_id: int | None
+    error_class: str
+    message: str
+    coverage: tuple[CoverageMark, ...]
+
+
+class BarStore(Protocol):
+    """Keeps daily bars with their coverage and their log, each call in one transaction."""
+
+    def load(self, batch: Batch) -> LoadResult: ...
+    def record_failures(self, failures: Sequence[IngestFailure]) -> None: ...

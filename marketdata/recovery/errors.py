@@ -1,0 +1,108 @@
+"""Every error that crosses a room's border, sorted by what the caller should do.
+
+Here: exception types, and the facts a handler needs (provider, retry_after). Not here: when
+and how often to retry (policy.py), or Dagster's words for a failure (assets/failures.py).
+
+    MarketDataError
+    ├── ConfigurationError               mend the configuration; nothing was tried
+    ├── ProviderError                    provider, operation
+    │   ├── TransientProviderError       retry
+    │   │   ├── ProviderUnavailableError     network, time-out, 5xx
+    │   │   └── RateLimitedError             429, 408, or a limit told inside a 200; retry_after
+    │   └── PermanentProviderError       do not retry
+    │       ├── RequestRejectedError         other 4xx, and redirects
+    │       ├── NotEntitledError             402, 403: the plan does not cover this request
+    │       │   └── KeyRefusedError              401: every further request would fail too; stop
+    │       ├── UnknownSymbolError           the provider has nothing under this symbol
+    │       └── MalformedPayloadError        the answer cannot be parsed
+    ├── RecordRejectedError              one record is wrong; the rest goes on
+    └── StorageError
+        ├── StorageUnavailableError      retry
+        ├── StorageConflictError         do not retry
+        └── ArchiveMismatchError         what was read back is not what was sent
+"""
+
+
+class MarketDataError(Exception):
+    """Root of every error this project raises on purpose; its text is fit to be shown."""
+
+
+class ConfigurationError(MarketDataError):
+    """A setting is missing or wrong; the text names the setting and the cure."""
+
+
+class ProviderError(MarketDataError):
+    """A provider could not serve an operation.
+
+    Args:
+        message: What happened, without keys and without a URL's query string.
+        provider: Short name of the provider, such as ``fmp``.
+        operation: What was asked, such as ``historical-price-eod/full AAPL``.
+    """
+
+    def __init__(self, message: str, *, provider: str, operation: str) -> None:
+        super().__init__(f"{provider} {operation}: {message}")
+        self.provider = provider
+        self.operation = operation
+
+
+class TransientProviderError(ProviderError):
+    """The same request may succeed later."""
+
+
+class ProviderUnavailableError(TransientProviderError):
+    """The network, a time-out, or an answer of the 5xx family."""
+
+
+class RateLimitedError(TransientProviderError):
+    """The provider asks for less; ``retry_after_s`` is its own figure, if it gave one."""
+
+    def __init__(
+        self, message: str, *, provider: str, operation: str, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, provider=provider, operation=operation)
+        self.retry_after_s = retry_after_s
+
+
+class PermanentProviderError(ProviderError):
+    """The same request will fail again."""
+
+
+class RequestRejectedError(PermanentProviderError):
+    """The provider does not accept the request as it stands."""
+
+
+class NotEntitledError(PermanentProviderError):
+    """The key's plan does not cover the request: a person has to act."""
+
+
+class KeyRefusedError(NotEntitledError):
+    """The provider refuses the key itself, so that the rest of the work is pointless too."""
+
+
+class UnknownSymbolError(PermanentProviderError):
+    """The provider knows nothing under this symbol."""
+
+
+class MalformedPayloadError(PermanentProviderError):
+    """The answer arrived but is not what the provider's wire format promises."""
+
+
+class RecordRejectedError(MarketDataError):
+    """One record breaks a rule of its dataset; the others of its batch are not concerned."""
+
+
+class StorageError(MarketDataError):
+    """The database or the object store could not do what was asked."""
+
+
+class StorageUnavailableError(StorageError):
+    """The store cannot be reached now; the same call may succeed later."""
+
+
+class StorageConflictError(StorageError):
+    """The store refuses: repeating the call changes nothing."""
+
+
+class ArchiveMismatchError(StorageError):
+    """An archived object, read back, is not equal to the rows it was made of."""

@@ -1,0 +1,185 @@
+"""What `wrdata doctor` finds: each thing the pipelines need, whether it works, and the cure.
+
+Here: the probes. Not here: printing (world.py), or mending.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+
+from marketdata.recovery import errors
+from pipelines.cli import dagster_processes, environment
+from resources import opening
+from resources.settings import Settings, read_settings
+from resources.storage import migrations
+from resources.storage.object_store import ObjectStore
+from resources.storage.timescale import Timescale
+
+PROBE_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing: where it is, whose it is, how it is, and what to do if it is not well."""
+
+    name: str
+    ok: bool
+    origin: str
+    address: str
+    detail: str
+    cure: str = ""
+
+    def as_row(self) -> dict[str, str]:
+        """Return the finding for a table or for JSON."""
+        return {
+            "name": self.name,
+            "state": "ok" if self.ok else "not ok",
+            "origin": self.origin,
+            "address": self.address,
+            "detail": self.detail,
+            "cure": self.cure,
+        }
+
+
+def findings() -> list[Finding]:
+    """Probe everything; nothing is started, and one fault does not hide another."""
+    try:
+        around = environment.surroundings()
+    except errors.ConfigurationError as error:
+        return [_broken("configuration", "environment", "", error)]
+    found = _local_services(around)
+    if all(finding.ok for finding in found):
+        environment.enter(around, start=False)
+        found = _services(around)
+    found.append(_user_interface(around))
+    return found
+
+
+def _local_services(around: environment.Surroundings) -> list[Finding]:
+    return [
+        Finding(
+            name=service.name,
+            ok=service.running,
+            origin="local world",
+            address=service.address,
+            detail=service.detail,
+            cure="" if service.running else f"wrdata up; {service.cure}",
+        )
+        for service in around.world.status()
+        if service.name in around.local
+    ]
+
+
+def _services(around: environment.Surroundings) -> list[Finding]:
+    try:
+        settings = read_settings()
+    except errors.ConfigurationError as error:
+        return [_broken("configuration", "environment", "", error)]
+
+    def origin(service: str) -> str:
+        return "local world" if service in around.local else "configured"
+
+    probes: list[tuple[str, str, str, Callable[[Settings], str]]] = [
+        ("database", origin("timescaledb"), _shown(settings.database_url.get_secret_value()),
+         _probe_database),
+        ("object store", origin("object_store"),
+         f"{settings.s3_endpoint or 'AWS'} bucket {settings.archive_bucket}", _probe_object_store),
+        ("fmp", origin("fmp"), settings.fmp_base_url, _probe_fmp),
+        ("dagster storage", origin("timescaledb"),
+         _shown(os.environ.get("WRDATA_DAGSTER_DATABASE_URL", "")), _probe_dagster_storage),
+    ]  # fmt: skip
+    found: list[Finding] = []
+    for name, whose, address, probe in probes:
+        try:
+            detail = probe(settings)
+        except errors.MarketDataError as error:
+            found.append(_broken(name, whose, address, error))
+        else:
+            found.append(Finding(name=name, ok=True, origin=whose, address=address, detail=detail))
+    return found
+
+
+def _broken(name: str, origin: str, address: str, error: errors.MarketDataError) -> Finding:
+    cures: Mapping[type[errors.MarketDataError], str] = {
+        errors.ConfigurationError: "mend the environment as told",
+        errors.StorageUnavailableError: "start the server, or correct its address",
+    }
+    return Finding(
+        name=name,
+        ok=False,
+        origin=origin,
+        address=address,
+        detail=str(error),
+        cure=cures.get(type(error), "do as the detail says"),
+    )
+
+
+def _probe_database(settings: Settings) -> str:
+    url = settings.database_url.get_secret_value()
+    with Timescale(url, pool_size=2) as timescale:
+        server = timescale.server()
+    waiting = [one.name for one in migrations.status(url) if one.applied_at is None]
+    if waiting:
+        raise errors.ConfigurationError(f"{len(waiting)} migrations wait: run wrdata migrate")
+    return (
+        f"PostgreSQL {server.postgres_version}, TimescaleDB {server.timescaledb_version} "
+        f"({server.edition} edition), schema up to date"
+    )
+
+
+def _probe_object_store(settings: Settings) -> str:
+    store = ObjectStore(opening.s3_settings(settings))
+    store.require_bucket()
+    return "the bucket answers"
+
+
+def _probe_fmp(settings: Settings) -> str:
+    """Ask for nothing that the plan would count: any answer of the host is a sign of life."""
+    origin = "{0.scheme}://{0.netloc}".format(urlsplit(settings.fmp_base_url))
+    try:
+        answer = httpx.get(origin, timeout=PROBE_TIMEOUT_S)
+    except httpx.HTTPError as error:
+        raise errors.StorageUnavailableError(
+            f"no answer from {origin} ({type(error).__name__})"
+        ) from None
+    return (
+        f"the host answers ({answer.status_code}); {settings.fmp_requests_per_minute:g} requests "
+        f"a minute, bulk every {settings.fmp_bulk_interval_s:g} s, daily route "
+        f"{settings.daily_bars_route.value}"
+    )
+
+
+def _probe_dagster_storage(_settings: Settings) -> str:
+    with Timescale(os.environ["WRDATA_DAGSTER_DATABASE_URL"], pool_size=2) as timescale:
+        server = timescale.server()
+    return f"PostgreSQL {server.postgres_version}"
+
+
+def _user_interface(around: environment.Surroundings) -> Finding:
+    left = dagster_processes.left_over(around.world.root)
+    if left is None:
+        return Finding(
+            name="dagster ui", ok=True, origin="local", address="", detail="not running",
+            cure="wrdata up starts it",
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{left[1]}"
+    try:
+        version = httpx.get(f"{address}/server_info", timeout=PROBE_TIMEOUT_S).json()
+    except (httpx.HTTPError, ValueError):
+        return Finding(
+            name="dagster ui", ok=False, origin="local", address=address,
+            detail="runs but does not answer", cure="wait a moment, or wrdata down and wrdata up",
+        )  # fmt: skip
+    return Finding(
+        name="dagster ui", ok=True, origin="local", address=address,
+        detail=f"Dagster {version['dagster_version']}",
+    )  # fmt: skip
+
+
+def _shown(url: str) -> str:
+    """Return ``url`` without user and password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or '?'}:{parts.port or 5432}{parts.path}"

@@ -1,0 +1,124 @@
+"""Where a command works: on configured services, or on the local world of this checkout.
+
+Here: the decision, and filling in the environment that the pipelines read. Not here: starting
+servers (sandbox/), or the meaning of the variables (resources/settings.py).
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from marketdata.recovery import errors
+from resources.settings import read_settings
+from resources.storage import migrations
+from sandbox.local_world import LocalWorld
+
+PROJECT = Path(__file__).resolve().parents[2]
+"""The checkout: the folder that holds dagster.yaml and workspace.yaml."""
+
+CONFIGURED_BY = {
+    "timescaledb": "WRDATA_DATABASE_URL",
+    "object_store": "WRDATA_ARCHIVE_BUCKET",
+    "fmp": "FMP_API_KEY",
+}
+"""The variable that says a service is configured, so that the local world leaves it alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a command runs on.
+
+    Attributes:
+        world: The local world of this checkout, whether or not anything of it is used.
+        local: Names of the services that the local world serves.
+    """
+
+    world: LocalWorld
+    local: tuple[str, ...]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the provider is the simulator."""
+        return "fmp" in self.local
+
+
+def surroundings(configured: Mapping[str, str] | None = None) -> Surroundings:
+    """Decide which services are local, from the environment (or ``configured``).
+
+    Raises:
+        ConfigurationError: Simulated prices would be written to a real database or bucket.
+    """
+    variables = os.environ if configured is None else configured
+    local = tuple(name for name, variable in CONFIGURED_BY.items() if not variables.get(variable))
+    real = [CONFIGURED_BY[name] for name in ("timescaledb", "object_store") if name not in local]
+    if "fmp" in local and real:
+        message = (
+            f"{' and '.join(real)} point to services of yours, but FMP_API_KEY is not set: "
+            "simulated prices would be written there. Set FMP_API_KEY, or unset "
+            f"{' and '.join(real)} to work in the local world"
+        )
+        raise errors.ConfigurationError(message)
+    if "timescaledb" not in local and not variables.get("WRDATA_DAGSTER_DATABASE_URL"):
+        message = (
+            "WRDATA_DATABASE_URL is set but WRDATA_DAGSTER_DATABASE_URL is not: name an empty "
+            "database for Dagster's own runs and events, on the same server if you like"
+        )
+        raise errors.ConfigurationError(message)
+    state = Path(variables.get("WRDATA_STATE_DIR") or PROJECT / ".wrdata")
+    return Surroundings(world=LocalWorld(state), local=local)
+
+
+def enter(
+    around: Surroundings, *, start: bool, report: Callable[[str], None] = lambda _: None
+) -> None:
+    """Make this process, and those it starts, see ``around``.
+
+    Args:
+        around: Where to work.
+        start: Start local services that do not run; otherwise they have to run already.
+        report: Told each step in a sentence.
+
+    Raises:
+        ConfigurationError: A service cannot be started, or does not run and may not be.
+    """
+    if around.local:
+        if start:
+            around.world.start(around.local, report)
+        _require_running(around)
+        os.environ.update(around.world.environment(around.local))
+    home = Path(os.environ.get("DAGSTER_HOME") or around.world.root / "dagster")
+    os.environ["DAGSTER_HOME"] = str(home)
+    home.mkdir(parents=True, exist_ok=True)
+    instance_file = home / "dagster.yaml"
+    if not instance_file.exists():
+        instance_file.symlink_to(PROJECT / "dagster.yaml")
+
+
+def require_schema(around: Surroundings) -> None:
+    """Bring a local database's schema up to date; of a configured one, ask that it is.
+
+    Raises:
+        ConfigurationError: The configured database waits for migrations.
+        StorageError: The database cannot be reached, or does not fit this code.
+    """
+    url = read_settings().database_url.get_secret_value()
+    if "timescaledb" in around.local:
+        migrations.migrate(url)
+        return
+    waiting = [one.name for one in migrations.status(url) if one.applied_at is None]
+    if waiting:
+        message = f"the database waits for {len(waiting)} migrations: run `wrdata migrate`"
+        raise errors.ConfigurationError(message)
+
+
+def _require_running(around: Surroundings) -> None:
+    down = [
+        one.name for one in around.world.status() if one.name in around.local and not one.running
+    ]
+    if down:
+        message = (
+            f"the local world does not run ({', '.join(down)}): start it with `wrdata up`, or "
+            "configure services of yours (see the README)"
+        )
+        raise errors.ConfigurationError(message)

@@ -1,0 +1,104 @@
+"""The loads that commands start: each one Dagster run, with progress while it lasts.
+
+Here: which job with which config and partitions. Not here: what is told to the user before and
+after (backfill.py, archive.py, demo.py), or how a run is executed (runs.py).
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+from pipelines.cli import console, runs
+from pipelines.cli.runs import RunReport
+from resources.opening import Stores
+
+FIGURES = (
+    "rows_inserted",
+    "rows_unchanged",
+    "rows_restated",
+    "rows_rejected",
+    "tickers_failed",
+    "requests",
+)
+"""What the price assets report, and what is added up here."""
+
+
+def load_universe() -> RunReport:
+    """Bring the universe and the ticker partitions up to date."""
+    return runs.run_job("universe")
+
+
+def load_histories(
+    stores: Stores, tickers: Sequence[str], *, expected: int, only_holes: bool
+) -> RunReport:
+    """Load histories of ``tickers`` in one run; ``expected`` of them need a request."""
+    config = {"tickers": list(tickers), "only_holes": only_holes}
+    return _with_meter(
+        "histories",
+        expected,
+        stores,
+        lambda progress: runs.run_job(
+            "price_backfill",
+            config={"curated__equities__price_backfill": {"config": config}},
+            progress=progress,
+        ),
+    )
+
+
+def load_days(stores: Stores, sessions: Sequence[date]) -> RunReport:
+    """Load neighbouring ``sessions`` for the whole universe in one run."""
+    return _with_meter(
+        "trading days",
+        len(sessions),
+        stores,
+        lambda progress: runs.run_job(
+            "daily_prices",
+            partitions=(sessions[0].isoformat(), sessions[-1].isoformat()),
+            progress=progress,
+        ),
+    )
+
+
+def archive_months(first: date, last: date) -> RunReport:
+    """Archive the closed months from ``first`` to ``last`` in one run."""
+    return runs.run_job("archive", partitions=(first.isoformat(), last.isoformat()))
+
+
+def outcome(report: RunReport) -> dict[str, Any]:
+    """Return the figures of a run that loaded bars, and its failures by ticker or day."""
+    driver = report.last("price_backfill")
+    parts = [driver] if driver else [one.metadata for one in report.of("daily_prices")]
+    failed = {row["key"]: row["reason"] for row in driver.get("failed_tickers", [])}
+    failed |= failures(report)
+    return {
+        "run_id": report.run_id,
+        **{name: sum(part.get(name, 0) for part in parts) for name in FIGURES},
+        "duration_s": round(report.duration_s, 1),
+        "failures": failed,
+    }
+
+
+def failures(report: RunReport) -> dict[str, str]:
+    """Return why a run, or one of its checks, failed."""
+    failed = {f"run {report.run_id}": reason for reason in report.failures}
+    return failed | {
+        f"check {check.name}": check.description for check in report.checks if check.failed
+    }
+
+
+def _with_meter(
+    title: str,
+    total: int,
+    stores: Stores,
+    run: Callable[[Callable[[str, float], None]], RunReport],
+) -> RunReport:
+    """Run with a meter that counts the run's rows in the ingest log."""
+    meter = console.Meter(title, total)
+
+    def tell(run_id: str, elapsed_s: float) -> None:
+        so_far = stores.ingest_log.progress(run_id)
+        note = f"{so_far.failed} failed" if so_far.failed else ""
+        meter.update(so_far.loaded + so_far.failed, note=note, elapsed_s=elapsed_s)
+
+    with meter.shown():
+        return run(tell)

@@ -1,0 +1,47 @@
+"""wrdata: the command line.
+
+Here: the list of commands, and the one place where an error becomes a line and an exit status.
+Not here: what the commands do (the modules beside this one).
+"""
+
+import sys
+
+import typer
+
+from marketdata.recovery import errors
+from pipelines.cli import archive, backfill, console, demo, sandbox, status, universe, world
+
+app = typer.Typer(
+    name="wrdata",
+    help="Market-data pipelines: providers to TimescaleDB to Parquet on S3, under Dagster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(world.up)
+app.command("down")(world.down)
+app.command("doctor")(world.doctor)
+app.command("env")(world.env)
+app.command("migrate")(world.migrate)
+app.command("demo")(demo.demo)
+app.command("universe")(universe.universe)
+app.command("backfill")(backfill.backfill)
+app.command("status")(status.status)
+app.add_typer(archive.app, name="archive")
+app.add_typer(sandbox.app, name="sandbox")
+
+
+def run() -> None:
+    """Run a command: errors of ours, and of the user's words, are one line and a status."""
+    try:
+        status_code = app(standalone_mode=False)
+    except errors.MarketDataError as error:
+        console.fail(str(error))
+        sys.exit(1)
+    except typer.TyperException as error:
+        console.fail(f"{error} (see wrdata --help)")
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        console.fail("interrupted; what was finished is stored, run the command again for the rest")
+        sys.exit(130)
+    sys.exit(status_code if isinstance(status_code, int) else 0)

@@ -1,0 +1,211 @@
+"""Running a job of ours through Dagster from the command line, in this process.
+
+Here: one run from start to end, recorded in the instance so that the UI shows it, and what it
+reported. Not here: the jobs (pipelines/jobs.py), or the words around a run.
+
+A run in this process needs neither daemon nor web server, and starts at once.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import sqlalchemy.exc
+from dagster._core.execution.plan.objects import StepFailureData
+
+from marketdata.recovery import errors
+from pipelines.definitions import definitions
+
+PROGRESS_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """One materialization: its asset, its partition, and its metadata as plain values."""
+
+    asset: str
+    partition: str | None
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """One asset check's verdict; a warning is told but fails nothing."""
+
+    name: str
+    passed: bool
+    severity: dg.AssetCheckSeverity
+    description: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether the check found an error."""
+        return not self.passed and self.severity is dg.AssetCheckSeverity.ERROR
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What a run came to."""
+
+    run_id: str
+    job: str
+    success: bool
+    duration_s: float
+    reported: Sequence[Reported]
+    checks: Sequence[Checked]
+    failures: Sequence[str]
+
+    def of(self, asset: str) -> list[Reported]:
+        """Return the materializations of the asset whose key ends in ``asset``."""
+        return [one for one in self.reported if one.asset == asset]
+
+    def last(self, asset: str) -> Mapping[str, Any]:
+        """Return the metadata of the last materialization of ``asset``; empty without one."""
+        found = self.of(asset)
+        return found[-1].metadata if found else {}
+
+
+def run_job(
+    job: str,
+    *,
+    config: Mapping[str, Any] | None = None,
+    partition: str | None = None,
+    partitions: tuple[str, str] | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> RunReport:
+    """Execute ``job`` and return what it reported; a failed run is a report, not an error.
+
+    Args:
+        job: Name of a job in the definitions.
+        config: Run config of its ops.
+        partition: One partition key, or
+        partitions: the first and last key of a range, taken in a single run.
+        progress: Called every half second with the run's id and the seconds since its start.
+
+    Raises:
+        ConfigurationError: Dagster's storage cannot be opened.
+    """
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    tags: dict[str, str] = {"wrdata/started_by": "command line"}
+    if partitions:
+        tags |= {
+            "dagster/asset_partition_range_start": partitions[0],
+            "dagster/asset_partition_range_end": partitions[1],
+        }
+    run_id = str(uuid.uuid4())
+    started = time.monotonic()
+    with open_instance() as instance, _watched(progress, run_id, started):
+        result = definitions.resolve_job_def(job).execute_in_process(
+            run_config={
+                "ops": dict(config or {}),
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
+            instance=instance,
+            partition_key=partition,
+            tags=tags,
+            run_id=run_id,
+            raise_on_error=False,
+        )
+    return _report(job, result, time.monotonic() - started)
+
+
+@contextmanager
+def open_instance() -> Generator[dg.DagsterInstance]:
+    """Open the Dagster instance of DAGSTER_HOME.
+
+    Raises:
+        ConfigurationError: Its storage cannot be reached.
+    """
+    try:
+        instance = dg.DagsterInstance.get()
+    except (sqlalchemy.exc.SQLAlchemyError, dg.DagsterError) as error:
+        message = (
+            "Dagster's storage cannot be opened: is the database of WRDATA_DAGSTER_DATABASE_URL "
+            f"there? ({type(error).__name__})"
+        )
+        raise errors.ConfigurationError(message) from error
+    with instance:
+        yield instance
+
+
+@contextmanager
+def _watched(
+    progress: Callable[[str, float], None] | None, run_id: str, started: float
+) -> Generator[None]:
+    """Call ``progress`` from a thread while the block runs, and once more at its end."""
+    if progress is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(PROGRESS_EVERY_S):
+            progress(run_id, time.monotonic() - started)
+
+    watcher = threading.Thread(target=watch, name="progress", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+        progress(run_id, time.monotonic() - started)
+
+
+def _report(job: str, result: dg.ExecuteInProcessResult, duration_s: float) -> RunReport:
+    reported: list[Reported] = []
+    checks: list[Checked] = []
+    failures: list[str] = []
+    for event in result.all_events:
+        if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            made = event.step_materialization_data.materialization
+            reported.append(
+                Reported(
+                    asset=made.asset_key.path[-1],
+                    partition=made.partition,
+                    metadata={name: _plain(value) for name, value in made.metadata.items()},
+                )
+            )
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            verdict = event.asset_check_evaluation_data
+            checks.append(
+                Checked(
+                    name=verdict.check_name,
+                    passed=verdict.passed,
+                    severity=verdict.severity,
+                    description=verdict.description or "",
+                )
+            )
+        elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            failures.append(_failure(event.step_failure_data))
+    return RunReport(
+        run_id=result.run_id,
+        job=job,
+        success=result.success,
+        duration_s=duration_s,
+        reported=reported,
+        checks=checks,
+        failures=failures,
+    )
+
+
+def _plain(value: dg.MetadataValue) -> Any:
+    if isinstance(value, dg.TableMetadataValue):
+        return [record.data for record in value.records]
+    return value.value
+
+
+def _failure(data: StepFailureData) -> str:
+    """Return what a person has to read of a failed step: our own words where there are any."""
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error and error.cause:
+        error = error.cause
+    return error.message.strip() if error else "the step failed without an error"

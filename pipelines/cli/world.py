@@ -1,0 +1,66 @@
+"""wrdata up, down, doctor, env, migrate: the surroundings of the pipelines.
+
+Here: starting, stopping and judging what the pipelines run on. Not here: the servers
+themselves (sandbox/), or what runs on them (backfill.py, demo.py).
+"""
+
+import os
+import shlex
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import console, dagster_processes, diagnosis, environment
+from resources.settings import read_settings
+from resources.storage import migrations
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Port of Dagster's UI; a free one if taken.")] = 3000,
+) -> int:
+    """Start the local world with Dagster's UI and daemon, and stay; Ctrl-C stops all of it."""
+    around = environment.surroundings()
+    environment.enter(around, start=True, report=console.say)
+    environment.require_schema(around)
+    try:
+        status = dagster_processes.run_in_front(around.world.root, port)
+    finally:
+        if around.local:
+            stopped = around.world.stop()
+            console.say(f"stopped: {', '.join(stopped)}")
+    return status
+
+
+def down() -> None:
+    """Stop what was left running: Dagster's processes and the local world."""
+    world = environment.surroundings().world
+    stopped = dagster_processes.stop_left_over(world.root) + world.stop()
+    console.say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+def doctor(json: Json = False) -> int:
+    """Say what is configured and reachable, and for each thing that is not, what to do."""
+    findings = diagnosis.findings()
+    if json:
+        console.print_json([finding.as_row() for finding in findings])
+    else:
+        console.print_table("", [finding.as_row() for finding in findings])
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def env() -> None:
+    """Print the local world's variables as shell exports: eval "$(wrdata env)"."""
+    before = dict(os.environ)
+    environment.enter(environment.surroundings(), start=False)
+    for name, value in sorted(os.environ.items()):
+        if before.get(name) != value:
+            console.out.print(f"export {name}={shlex.quote(value)}", markup=False)
+
+
+def migrate() -> None:
+    """Bring the schema of the database up to this version of the project."""
+    environment.enter(environment.surroundings(), start=False)
+    applied = migrations.migrate(read_settings().database_url.get_secret_value())
+    console.say(f"applied: {', '.join(applied)}" if applied else "the schema is up to date")

@@ -1,0 +1,273 @@
+"""Financial Modeling Prep, by hand: python -m resources.providers.fmp AAPL --from 2024-01-01.
+
+Here: the client, which knows what to ask for. Not here: what answers look like (fmp_wire.py),
+how a request is sent (http.py), or what becomes of bars.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, date, datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata.bars import QUOTED_BARS, Adjustment
+from marketdata.instruments import Constituent
+from marketdata.ports import Answer
+from marketdata.recovery import errors
+from marketdata.recovery.policy import REQUEST_RETRY, RequestRetry
+from resources.providers import fmp_wire
+from resources.providers.budget import JointBudget, PacedBudget, RequestBudget
+from resources.providers.http import HttpAnswer, HttpGetter
+
+BASE_URL = "https://financialmodelingprep.com/stable"
+REQUESTS_A_MINUTE = 120
+BULK_INTERVAL_S = 30.0
+"""About two bulk calls a minute are safe; a quicker one is refused inside an HTTP 200."""
+ROW_CAP = 5000
+"""Rows of one history answer; beyond it the OLDEST rows are dropped without a word."""
+IN_FLIGHT = 8
+"""Requests under way at once: enough for 120 a minute while an answer takes up to 4 seconds."""
+
+_HISTORY = "historical-price-eod/full"
+
+
+class FmpClient:
+    """Asks FMP's stable API; open it with ``async with``, constructing it does nothing.
+
+    Fulfils marketdata.ports.HistoryProvider and MarketDayProvider.
+
+    Args:
+        api_key: Travels in the query, FMP's documented way, and is never shown.
+        budget: The key's budget for all requests.
+        bulk_budget: The further, much tighter budget of bulk requests.
+        retry: Bounds for the repetition of one request.
+        base_url: Another address for a simulator.
+    """
+
+    name = fmp_wire.PROVIDER
+    history_adjustment = Adjustment.SPLITS
+    market_day_adjustment = Adjustment.SPLITS
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        budget: RequestBudget,
+        bulk_budget: RequestBudget,
+        retry: RequestRetry = REQUEST_RETRY,
+        base_url: str = BASE_URL,
+    ) -> None:
+        def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+            return fmp_wire.refusal(answer, operation, key=api_key)
+
+        def getter(of: RequestBudget, in_flight: int) -> HttpGetter:
+            return HttpGetter(
+                provider=self.name,
+                base_url=base_url,
+                key=("apikey", api_key),
+                budget=of,
+                retry=retry,
+                judge=judge,
+                in_flight=in_flight,
+            )
+
+        self._single = getter(budget, IN_FLIGHT)
+        self._bulk = getter(JointBudget(bulk_budget, budget), 1)
+        self._open = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Open the connection pools."""
+        await self._open.enter_async_context(self._single)
+        await self._open.enter_async_context(self._bulk)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the connection pools."""
+        await self._open.aclose()
+
+    @property
+    def requests_sent(self) -> int:
+        """HTTP requests sent so far, repeats and failures included."""
+        return self._single.requests_sent + self._bulk.requests_sent
+
+    async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
+        """Return the daily bars of ``symbol`` from ``start`` to ``end``, both included.
+
+        Prices are adjusted for splits, so that all of them change after a split. FMP gives an
+        empty list for a symbol it does not know as well as for days without bars: the answer
+        is empty then, and which of the two it was is for the caller to judge.
+
+        A full answer may have lost its oldest rows, so the days before are asked for as well.
+        Each further answer repeats one session of the one before: if that bar differs, the
+        series was re-based in between and nothing of it is returned.
+
+        Raises:
+            ProviderUnavailableError: Besides the usual reasons, the series changed meanwhile.
+            MalformedPayloadError: Rows of another symbol or of days nobody asked for came.
+            ProviderError: See ``fmp_wire.refusal``.
+            ValueError: ``start`` is after ``end`` (FMP would say: no bars).
+        """
+        _check_range(symbol, start, end)
+        operation = f"{_HISTORY} symbol={symbol} from={start} to={end}"
+        pages: list[pa.Table] = []
+        digest, requests, last = hashlib.sha256(), 0, end
+        while True:
+            reply = await self._single.get(
+                _HISTORY,
+                {"symbol": symbol, "from": start.isoformat(), "to": last.isoformat()},
+                operation=operation,
+            )
+            digest.update(reply.body)
+            requests += reply.requests
+            page = fmp_wire.history_table(reply.body, operation=operation)
+            _check_rows(page, symbol, start, last, operation)
+            pages.append(_without_seam(pages[-1], page, operation) if pages else page)
+            oldest = pc.min(page["session_date"]).as_py()
+            if page.num_rows < ROW_CAP or oldest in {start, last}:
+                break
+            last = oldest
+        return Answer(
+            bars=pa.concat_tables(pages),
+            request=operation,
+            content_sha256=digest.hexdigest(),
+            fetched_at=reply.fetched_at,
+            requests=requests,
+        )
+
+    async def daily_market(self, session: date) -> Answer:
+        """Return the bars of all symbols in the world for ``session``.
+
+        FMP sells this in its largest plan only and refuses a second call too soon after the
+        first. On a holiday only what trades then is in it, such as crypto pairs.
+
+        Raises:
+            NotEntitledError: The plan does not include bulk requests.
+            MalformedPayloadError: The CSV cannot be read, or holds another day.
+            ProviderError: See ``fmp_wire.refusal``.
+        """
+        operation = f"eod-bulk date={session}"
+        reply = await self._bulk.get("eod-bulk", {"date": session.isoformat()}, operation=operation)
+        return Answer(
+            bars=fmp_wire.market_table(reply.body, session, operation=operation),
+            request=operation,
+            content_sha256=reply.sha256,
+            fetched_at=reply.fetched_at,
+            requests=reply.requests,
+        )
+
+    async def sp500_constituents(self) -> list[Constituent]:
+        """Return the present members of the S&P 500, tickers in our spelling.
+
+        Raises:
+            ProviderError: See ``fmp_wire.refusal`` and ``fmp_wire.constituent_list``.
+        """
+        operation = "sp500-constituent"
+        reply = await self._single.get(operation, {}, operation=operation)
+        return fmp_wire.constituent_list(reply.body, operation=operation)
+
+    async def profile(self, symbol: str) -> fmp_wire.Profile:
+        """Return what FMP says of the company behind ``symbol``.
+
+        Raises:
+            UnknownSymbolError: FMP has nothing under it.
+            ProviderError: See ``fmp_wire.refusal``.
+        """
+        operation = f"profile symbol={symbol}"
+        reply = await self._single.get("profile", {"symbol": symbol}, operation=operation)
+        return fmp_wire.company_profile(reply.body, operation=operation)
+
+
+def _check_range(symbol: str, start: date, end: date) -> None:
+    # FMP answers both mistakes with an empty list, which reads like "no bars".
+    if start > end:
+        message = f"the range of {symbol} is reversed: {start} is after {end}"
+        raise ValueError(message)
+    if not symbol or "," in symbol:
+        message = f"one symbol a request, not {symbol!r}"
+        raise ValueError(message)
+
+
+def _check_rows(page: pa.Table, symbol: str, start: date, end: date, operation: str) -> None:
+    """FMP ignores parameters it does not know, so that a slip gives a plausible answer."""
+    symbols = [one for one in pc.unique(page["symbol"]).to_pylist() if one != symbol]
+    days = page["session_date"]
+    outside = page.filter(pc.or_(pc.less(days, start), pc.greater(days, end)))
+    if not symbols and not outside.num_rows:
+        return
+    what = f"symbol {symbols[0]}" if symbols else f"day {outside['session_date'][0].as_py()}"
+    message = f"rows nobody asked for came, such as of {what}; the answer was not stored"
+    raise errors.MalformedPayloadError(message, provider=fmp_wire.PROVIDER, operation=operation)
+
+
+def _without_seam(newer: pa.Table, older: pa.Table, operation: str) -> pa.Table:
+    """Return ``older`` without the session it shares with ``newer``, which must be equal."""
+    seam = pc.min(newer["session_date"])
+    shared = pc.equal(older["session_date"], seam)
+    if _bars_at(newer, seam) != _bars_at(older, seam):
+        message = f"the series changed between two requests (seen at {seam}); ask for it again"
+        raise errors.ProviderUnavailableError(
+            message, provider=fmp_wire.PROVIDER, operation=operation
+        )
+    return older.filter(pc.invert(shared))
+
+
+def _bars_at(page: pa.Table, day: pa.Scalar) -> set[tuple[object, ...]]:
+    rows = page.filter(pc.equal(page["session_date"], day)).to_pylist()
+    return {tuple(row[name] for name in QUOTED_BARS.names) for row in rows}
+
+
+async def _history(symbol: str, start: date, end: date, key: str, base_url: str) -> Answer:
+    budget = PacedBudget(requests=REQUESTS_A_MINUTE)
+    bulk = PacedBudget(requests=1, window_s=BULK_INTERVAL_S)
+    async with FmpClient(api_key=key, budget=budget, bulk_budget=bulk, base_url=base_url) as client:
+        return await client.daily_history(symbol, start, end)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Show one symbol's bars; the key comes from FMP_API_KEY, the address from FMP_BASE_URL."""
+    today = datetime.now(UTC).date()
+    parser = argparse.ArgumentParser(prog="python -m resources.providers.fmp")
+    parser.add_argument("symbol", help="in FMP's spelling, such as AAPL or BRK-B")
+    parser.add_argument(
+        "--from", dest="start", type=date.fromisoformat, default=today - timedelta(days=10)
+    )
+    parser.add_argument("--to", dest="end", type=date.fromisoformat, default=today)
+    asked = parser.parse_args(arguments)
+    key = os.environ.get("FMP_API_KEY", "")
+    base_url = os.environ.get("FMP_BASE_URL", BASE_URL)
+    try:
+        if not key:
+            message = "FMP_API_KEY is not set: export FMP_API_KEY=<your key>"
+            raise errors.ConfigurationError(message)
+        answer = asyncio.run(_history(asked.symbol, asked.start, asked.end, key, base_url))
+    except (errors.MarketDataError, ValueError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(_table(answer))
+    return 0
+
+
+def _table(answer: Answer) -> str:
+    names = QUOTED_BARS.names
+    rows = answer.bars.sort_by("session_date").slice(max(answer.bars.num_rows - 20, 0))
+    lines = ["".join(f"{name:>15}" for name in names)]
+    lines += ["".join(f"{row[name]!s:>15}" for name in names) for row in rows.to_pylist()]
+    lines.append(f"{answer.bars.num_rows} bars in {answer.requests} requests")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The coverage ledger in the database: which sessions of which instrument are in which state.
+
+Here: writing marks (inside a loader's transaction), and reading the ledger. Not here: what the
+states mean and how an answer turns into them (marketdata/coverage.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from marketdata.coverage import CoverageMark, CoverageState, Span
+from resources.storage import sql
+from resources.storage.timescale import Connection, Timescale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoverageSummary:
+    """Sessions of a universe's present members, counted by state.
+
+    Attributes:
+        unknown: Sessions that the ledger says nothing about.
+    """
+
+    sessions: dict[CoverageState, int]
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingSession:
+    """A session of a member that is not accounted for."""
+
+    instrument_id: int
+    ticker: str
+    session_date: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holes:
+    """Sessions that are not accounted for, counted, and the newest of them."""
+
+    count: int
+    sample: tuple[MissingSession, ...]
+
+
+def apply_marks(connection: Connection, dataset: str, marks: Sequence[CoverageMark]) -> int:
+    """Write marks inside the caller's transaction, who holds the instruments' locks.
+
+    A mark takes its days from the instrument's other states, with two exceptions: a failure
+    only adds days that are in no state, and the absence of a bar (provider-empty, not-listed)
+    never replaces one that is held or archived, since a provider that suddenly has nothing has
+    not deleted the past.
+
+    Returns:
+        Days that the marks call empty although a bar is held.
+    """
+    spans = [(mark, span) for mark in marks for span in mark.spans]
+    if not spans:
+        return 0
+    row = connection.execute(
+        sql.query("coverage", "apply_marks"),
+        {
+            "dataset": dataset,
+            "instrument_ids": [mark.instrument_id for mark, _ in spans],
+            "states": [mark.state.value for mark, _ in spans],
+            "starts_on": [start for _, (start, _) in spans],
+            "ends_before": [end for _, (_, end) in spans],
+        },
+    ).fetchone()
+    return row[0] if row else 0
+
+
+class CoverageLedger:
+    """Reads the ledger.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+    """
+
+    def __init__(self, timescale: Timescale) -> None:
+        self._timescale = timescale
+
+    def ledger(
+        self, dataset: str, instrument_ids: Sequence[int]
+    ) -> dict[int, dict[CoverageState, list[Span]]]:
+        """Return the spans of each instrument by state; an unknown instrument has none."""
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                sql.query("coverage", "ledger"),
+                {"dataset": dataset, "instrument_ids": list(instrument_ids)},
+            ).fetchall()
+        ledger: dict[int, dict[CoverageState, list[Span]]] = {one: {} for one in instrument_ids}
+        for instrument_id, state, starts_on, ends_before in rows:
+            spans = ledger[instrument_id].setdefault(CoverageState(state), [])
+            spans.append((starts_on, ends_before))
+        return ledger
+
+    def summary(self, dataset: str, universe: str, sessions: Sequence[date]) -> CoverageSummary:
+        """Count ``sessions`` of the universe's present members by state."""
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                sql.query("coverage", "count_sessions"),
+                {"dataset": dataset, "universe": universe, "sessions": sorted(sessions)},
+            ).fetchall()
+        counts = dict[str | None, int](rows)
+        return CoverageSummary(
+            unknown=counts.pop(None, 0),
+            sessions={CoverageState(state): count for state, count in counts.items() if state},
+        )
+
+    def holes(
+        self, dataset: str, universe: str, sessions: Sequence[date], *, limit: int = 20
+    ) -> Holes:
+        """Find sessions of present members that nothing, or only a failure, is known of.
+
+        What lies before the first session ever asked for is no hole: nobody wished for it yet.
+        """
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                sql.query("coverage", "holes"),
+                {
+                    "dataset": dataset,
+                    "universe": universe,
+                    "sessions": list(sessions),
+                    "limit": limit,
+                },
+            ).fetchall()
+        return Holes(
+            count=rows[0][3] if rows else 0,
+            sample=tuple(
+                MissingSession(ticker=ticker, instrument_id=instrument_id, session_date=day)
+                for ticker, instrument_id, day, _ in rows
+            ),
+        )

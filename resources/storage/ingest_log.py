@@ -1,0 +1,80 @@
+"""Reads the ingest log: what was asked of providers, and what came of it.
+
+Here: questions of the status page and of progress meters. Not here: writing the log, which the
+loader does in its own transaction (daily_bars.py).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from resources.storage import sql
+from resources.storage.timescale import Timescale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunProgress:
+    """Answers of one run so far."""
+
+    loaded: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRequest:
+    """A request that came to nothing; ``failed_at`` is aware UTC."""
+
+    failed_at: datetime
+    provider: str
+    request: str
+    run_id: str
+    error_class: str
+    message: str
+
+
+class IngestLog:
+    """Answers the questions.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+    """
+
+    def __init__(self, timescale: Timescale) -> None:
+        self._timescale = timescale
+
+    def progress(self, run_id: str) -> RunProgress:
+        """Count the answers of a run so far."""
+        with self._timescale.connection() as connection:
+            row = connection.execute(
+                sql.query("ingest_log", "run_progress"), {"run_id": run_id}
+            ).fetchone()
+        loaded, failed = row or (0, 0)
+        return RunProgress(loaded=loaded, failed=failed)
+
+    def latest_load(self, dataset: str) -> datetime | None:
+        """Return when an answer of ``dataset`` was last stored (aware UTC), or None."""
+        with self._timescale.connection() as connection:
+            row = connection.execute(
+                sql.query("ingest_log", "latest_load"), {"dataset": dataset}
+            ).fetchone()
+        return row[0] if row else None
+
+    def recent_failures(
+        self, dataset: str, since: datetime, *, limit: int = 20
+    ) -> list[FailedRequest]:
+        """Return the newest failed requests of ``dataset`` since a moment (aware)."""
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                sql.query("ingest_log", "recent_failures"),
+                {"dataset": dataset, "since": since, "limit": limit},
+            ).fetchall()
+        return [
+            FailedRequest(
+                failed_at=failed_at,
+                provider=provider,
+                request=request,
+                run_id=run_id,
+                error_class=error_class,
+                message=message,
+            )
+            for failed_at, provider, request, run_id, _, error_class, message in rows
+        ]

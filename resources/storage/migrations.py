@@ -1,0 +1,133 @@
+"""Brings a database's schema to what this version of the project needs, forward only.
+
+Here: which migrations apply, in what order, and the record of them. Not here: the migrations
+(sql/migrations/NNNN_verb_object.sql), or roles and privileges.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from marketdata.recovery import errors
+from resources.storage import sql, timescale
+
+EXTENSIONS = ("timescaledb", "btree_gist")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MigrationStatus:
+    """One migration and when it was applied (aware UTC); None while it is pending."""
+
+    name: str
+    applied_at: datetime | None
+
+
+def migrate(url: str, migrations: Sequence[sql.Migration] | None = None) -> list[str]:
+    """Apply what is pending and return the names, oldest first.
+
+    Each migration and the record of it commit together; a file whose first line says
+    ``-- migrate: no-transaction`` runs alone and is recorded right after. Processes that
+    migrate at the same time wait for each other.
+
+    Args:
+        url: Database to migrate.
+        migrations: Other than the shipped ones, for tests.
+
+    Raises:
+        StorageConflictError: A migration failed, an applied file has changed, the database is
+            ahead of this code, or TimescaleDB cannot be had.
+        StorageUnavailableError: The server cannot be reached.
+    """
+    wanted = sql.migrations() if migrations is None else migrations
+    with timescale.connect(url) as connection:
+        connection.execute(sql.query("migrations", "lock_migrations"))
+        _ensure_extensions(connection)
+        connection.execute(sql.query("migrations", "create_schema_migration"))
+        pending = _pending(wanted, _applied(connection))
+        for migration in pending:
+            _apply(connection, migration)
+    return [migration.name for migration in pending]
+
+
+def status(url: str) -> list[MigrationStatus]:
+    """Return every shipped migration with its time of application; changes nothing.
+
+    Raises:
+        StorageConflictError: An applied file has changed, or the database is ahead.
+        StorageUnavailableError: The server cannot be reached.
+    """
+    with timescale.connect(url) as connection:
+        exists = connection.execute(sql.query("migrations", "schema_migration_exists")).fetchone()
+        applied = _applied(connection) if exists == (True,) else {}
+    _pending(sql.migrations(), applied)
+    return [
+        MigrationStatus(
+            name=one.name, applied_at=applied[one.name][1] if one.name in applied else None
+        )
+        for one in sql.migrations()
+    ]
+
+
+def _applied(connection: timescale.Connection) -> dict[str, tuple[str, datetime]]:
+    rows = connection.execute(sql.query("migrations", "applied_migrations")).fetchall()
+    return {name: (sha256, applied_at) for name, sha256, applied_at in rows}
+
+
+def _pending(
+    wanted: Sequence[sql.Migration], applied: dict[str, tuple[str, datetime]]
+) -> list[sql.Migration]:
+    """Return the migrations to apply; refuse a history that does not match the files."""
+    by_name = {migration.name: migration for migration in wanted}
+    for name, (sha256, _) in applied.items():
+        if name not in by_name:
+            message = (
+                f"the database has migration {name}, which this version of the project does not "
+                "know: the database is ahead; install a version that has it"
+            )
+            raise errors.StorageConflictError(message)
+        if by_name[name].sha256 != sha256:
+            message = (
+                f"migration {name} was changed after it was applied; restore the file and put "
+                "the change into a new migration"
+            )
+            raise errors.StorageConflictError(message)
+    return [migration for migration in wanted if migration.name not in applied]
+
+
+def _apply(connection: timescale.Connection, migration: sql.Migration) -> None:
+    record = {"name": migration.name, "sha256": migration.sha256}
+    try:
+        if migration.transactional:
+            with connection.transaction():
+                connection.execute(migration.text)
+                connection.execute(sql.query("migrations", "record_migration"), record)
+        else:
+            connection.execute(migration.text)
+            connection.execute(sql.query("migrations", "record_migration"), record)
+    except timescale.REFUSED_STATEMENT as error:
+        message = f"migration {migration.name} failed and was undone: {str(error).strip()}"
+        raise errors.StorageConflictError(message) from error
+
+
+def _ensure_extensions(connection: timescale.Connection) -> None:
+    rows = connection.execute(
+        sql.query("server", "extension_versions"), {"names": list(EXTENSIONS)}
+    ).fetchall()
+    for name, installed, available in rows:
+        if installed is not None:
+            continue
+        if available is None:
+            message = (
+                f"the server does not offer the extension {name}; use a Postgres that has it "
+                "(packages postgresql-17-timescaledb and postgresql-contrib, the image "
+                "timescale/timescaledb, or the local world: wrdata up)"
+            )
+            raise errors.StorageConflictError(message)
+        try:
+            connection.execute(sql.query("migrations", f"create_{name}"))
+        except timescale.REFUSED_STATEMENT as error:
+            message = (
+                f"the extension {name} is not in this database and this user may not create it: "
+                f"{str(error).strip()}; run as its owner: create extension {name}"
+            )
+            raise errors.StorageConflictError(message) from error

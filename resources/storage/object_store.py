@@ -1,0 +1,242 @@
+"""An S3 bucket: AWS, DigitalOcean Spaces, or any server that speaks the protocol.
+
+Here: files in and out, what is there, and the translation of errors. Not here: what the
+objects mean (archive.py, the raw zone).
+"""
+
+import functools
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3.session
+from boto3.exceptions import S3UploadFailedError
+from botocore import exceptions as botocore_errors
+from botocore.config import Config
+
+from marketdata.recovery import errors
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.literals import BucketLocationConstraintType
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 60
+DEFAULT_REGION = "us-east-1"
+
+_REFUSED_KEYS = {
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "403",
+}
+_BUCKET = "the bucket"
+_MISSING_OBJECT = {"NoSuchKey", "404"}
+_BUSY = {"SlowDown", "429", "RequestTimeout", "RequestTimeTooSkewed", "InternalError"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class S3Settings:
+    """Where the bucket is and who asks; the keys are never shown.
+
+    Attributes:
+        endpoint: Base URL of a server that is not AWS; empty for AWS itself.
+    """
+
+    bucket: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    endpoint: str = ""
+    region: str = DEFAULT_REGION
+
+    @property
+    def is_aws(self) -> bool:
+        """Tell AWS from the servers that only speak its protocol."""
+        return not self.endpoint or ".amazonaws.com" in self.endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One object; ``modified_at`` is aware UTC."""
+
+    key: str
+    bytes: int
+    etag: str
+    modified_at: datetime
+
+
+class ObjectStore:
+    """Reads and writes one bucket; constructing it connects to nothing."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        self.settings = settings
+
+    @functools.cached_property
+    def _client(self) -> "S3Client":
+        settings = self.settings
+        # Servers other than AWS refuse or miscount the trailing checksums that boto3 sends by
+        # default since 1.36; what we need to be sure of is compared by SHA-256 anyway.
+        checksums = "when_supported" if settings.is_aws else "when_required"
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=settings.endpoint or None,
+            region_name=settings.region,
+            aws_access_key_id=settings.access_key,
+            aws_secret_access_key=settings.secret_key,
+            config=Config(
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=READ_TIMEOUT_S,
+                retries={"mode": "standard", "total_max_attempts": 4},
+                request_checksum_calculation=checksums,
+                response_checksum_validation=checksums,
+                s3={"addressing_style": "auto" if settings.is_aws else "path"},
+            ),
+        )
+
+    def ensure_bucket(self) -> bool:
+        """Create the bucket unless it is there; return whether it was created."""
+        bucket = self.settings.bucket
+        with self._translated(_BUCKET):
+            try:
+                self._client.head_bucket(Bucket=bucket)
+            except botocore_errors.ClientError as error:
+                if _code(error) not in {*_MISSING_OBJECT, "NoSuchBucket"}:
+                    raise
+            else:
+                return False
+            if self.settings.region == DEFAULT_REGION or not self.settings.is_aws:
+                self._client.create_bucket(Bucket=bucket)
+            else:
+                region: BucketLocationConstraintType = self.settings.region  # pyright: ignore[reportAssignmentType] the stubs list regions; the setting is a text
+                self._client.create_bucket(
+                    Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region}
+                )
+        return True
+
+    def require_bucket(self) -> None:
+        """Make sure that the bucket is there and our keys may see it.
+
+        Raises:
+            StorageConflictError: There is no such bucket, or the keys are refused.
+            StorageUnavailableError: The server cannot be reached now.
+        """
+        with self._translated(_BUCKET):
+            self._client.head_bucket(Bucket=self.settings.bucket)
+
+    def upload_file(self, path: Path, key: str) -> None:
+        """Store a file's bytes under ``key``, in parts when it is large."""
+        with self._translated(key):
+            self._client.upload_file(str(path), self.settings.bucket, key)
+
+    def download_file(self, key: str, path: Path) -> None:
+        """Write an object's bytes into a file."""
+        with self._translated(key):
+            self._client.download_file(self.settings.bucket, key, str(path))
+
+    def put_bytes(self, key: str, content: bytes, *, content_type: str) -> None:
+        """Store ``content`` under ``key``."""
+        with self._translated(key):
+            self._client.put_object(
+                Bucket=self.settings.bucket, Key=key, Body=content, ContentType=content_type
+            )
+
+    def get_bytes(self, key: str) -> bytes:
+        """Return an object's bytes."""
+        with self._translated(key):
+            answer = self._client.get_object(Bucket=self.settings.bucket, Key=key)
+            return answer["Body"].read()
+
+    def stat(self, key: str) -> StoredObject:
+        """Describe an object.
+
+        Raises:
+            StorageConflictError: There is no such object.
+        """
+        with self._translated(key):
+            answer = self._client.head_object(Bucket=self.settings.bucket, Key=key)
+        return StoredObject(
+            key=key,
+            bytes=answer["ContentLength"],
+            etag=answer["ETag"].strip('"'),
+            modified_at=answer["LastModified"],
+        )
+
+    def exists(self, key: str) -> bool:
+        """Tell whether there is an object under ``key``."""
+        with self._translated(key):
+            try:
+                self._client.head_object(Bucket=self.settings.bucket, Key=key)
+            except botocore_errors.ClientError as error:
+                if _code(error) in _MISSING_OBJECT:
+                    return False
+                raise
+        return True
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yield the objects whose keys begin with ``prefix``, in the order of their keys."""
+        with self._translated(prefix or _BUCKET):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.settings.bucket, Prefix=prefix
+            )
+            for page in pages:
+                for one in page.get("Contents", []):
+                    # The stubs take these four for optional; every server sends them.
+                    yield StoredObject(
+                        key=one.get("Key", ""),
+                        bytes=one.get("Size", 0),
+                        etag=one.get("ETag", "").strip('"'),
+                        modified_at=one.get("LastModified", datetime.min.replace(tzinfo=UTC)),
+                    )
+
+    def delete(self, key: str) -> None:
+        """Remove an object; one that is not there is no error."""
+        with self._translated(key):
+            self._client.delete_object(Bucket=self.settings.bucket, Key=key)
+
+    @contextmanager
+    def _translated(self, what: str) -> Generator[None]:
+        try:
+            yield
+        except (
+            S3UploadFailedError,
+            botocore_errors.BotoCoreError,
+            botocore_errors.ClientError,
+        ) as error:
+            raise _translation(error, what, self.settings) from error
+
+
+def _code(error: botocore_errors.ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _translation(error: Exception, what: str, settings: S3Settings) -> errors.StorageError:
+    """Say what happened in our words, most specific first, without the keys."""
+    where = f"bucket {settings.bucket} at {settings.endpoint or 'AWS ' + settings.region}"
+    # upload_file wraps what the server said into a text of its own.
+    cause = error.__context__ if isinstance(error, S3UploadFailedError) else error
+    if not isinstance(cause, botocore_errors.ClientError):
+        return errors.StorageUnavailableError(
+            f"{where} cannot be reached for {what}: {type(error).__name__}; "
+            "is the server up and the endpoint right?"
+        )
+    code = _code(cause)
+    if code == "NoSuchBucket" or (what == _BUCKET and code in _MISSING_OBJECT):
+        return errors.StorageConflictError(
+            f"{where} does not exist; create it or correct WRDATA_ARCHIVE_BUCKET"
+        )
+    if code in _MISSING_OBJECT:
+        return errors.StorageConflictError(f"{where} has no object {what}")
+    if code in _REFUSED_KEYS:
+        return errors.StorageConflictError(
+            f"{where} refuses the credentials for {what} ({code}); check AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY, the region and the bucket's policy"
+        )
+    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return errors.StorageUnavailableError(f"{where} is busy ({code}) for {what}; try again")
+    return errors.StorageConflictError(f"{where} refuses {what}: {code}")

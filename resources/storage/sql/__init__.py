@@ -1,0 +1,110 @@
+"""The project's SQL, shipped as .sql files: migrations and named queries.
+
+Here: reading and parsing those files, and the one place where their text becomes trusted. Not
+here: running anything.
+
+A query file holds blocks that open with ``-- name: some_name`` and a line that says what the
+query answers; parameters are written ``%(name)s``.
+"""
+
+import functools
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import LiteralString, cast
+
+from marketdata.recovery import errors
+
+MIGRATION_NAME = re.compile(r"^\d{4}_[a-z]+_[a-z0-9_]+\.sql$")
+"""``NNNN_verb_object.sql``."""
+
+_BLOCK = re.compile(r"^-- name: *(?P<name>[a-z][a-z0-9_]*)$\n-- (?P<what>.+)$", re.MULTILINE)
+_NO_TRANSACTION = "-- migrate: no-transaction"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One migration file.
+
+    Attributes:
+        transactional: False when the first line says ``-- migrate: no-transaction``; such a
+            file holds exactly one statement.
+    """
+
+    name: str
+    text: LiteralString
+    sha256: str
+    transactional: bool
+
+
+def query(file: str, name: str) -> LiteralString:
+    """Return the query ``name`` of ``queries/<file>.sql``.
+
+    Raises:
+        ConfigurationError: There is no such file or block.
+    """
+    queries = _queries(file)
+    if name not in queries:
+        message = f"queries/{file}.sql has no block named {name}; it has {', '.join(queries)}"
+        raise errors.ConfigurationError(message)
+    return queries[name]
+
+
+@functools.cache
+def _queries(file: str) -> Mapping[str, LiteralString]:
+    text = _read(f"queries/{file}.sql")
+    blocks = list(_BLOCK.finditer(text))
+    ends = [*(block.start() for block in blocks[1:]), len(text)]
+    parsed: dict[str, LiteralString] = {}
+    for block, end in zip(blocks, ends, strict=True):
+        if block["name"] in parsed:
+            message = f"queries/{file}.sql names {block['name']} twice; rename one of them"
+            raise errors.ConfigurationError(message)
+        parsed[block["name"]] = _trusted(text[block.end() : end].strip().removesuffix(";"))
+    return parsed
+
+
+@functools.cache
+def migrations() -> tuple[Migration, ...]:
+    """Return the shipped migrations, in the order in which they apply.
+
+    Raises:
+        ConfigurationError: A file is not named ``NNNN_verb_object.sql``, or a number is missing
+            or comes twice.
+    """
+    folder = resources.files(__name__).joinpath("migrations")
+    names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
+    for number, name in enumerate(names, start=1):
+        if not MIGRATION_NAME.match(name) or int(name[:4]) != number:
+            message = f"migrations/{name} should be named {number:04d}_verb_object.sql"
+            raise errors.ConfigurationError(message)
+    return tuple(migration(name, _read(f"migrations/{name}")) for name in names)
+
+
+def migration(name: str, text: str) -> Migration:
+    """Build a migration from a file's name and text."""
+    return Migration(
+        name=name,
+        text=_trusted(text),
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        transactional=not text.startswith(_NO_TRANSACTION),
+    )
+
+
+def _read(path: str) -> str:
+    try:
+        return resources.files(__name__).joinpath(path).read_text("utf-8")
+    except FileNotFoundError as error:
+        message = f"{path} is not part of this installation; install the project again"
+        raise errors.ConfigurationError(message) from error
+
+
+def _trusted(text: str) -> LiteralString:
+    """Declare text of a shipped file to be trusted SQL.
+
+    The only cast of its kind: these files are part of the program, written and reviewed like
+    its code, and hold no value from outside (values travel as parameters).
+    """
+    return cast("LiteralString", text)

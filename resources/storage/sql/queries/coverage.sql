@@ -1,0 +1,229 @@
+-- name: apply_marks
+-- Write marks into the ledger for many instruments at once; count the days that were contradicted.
+with
+mark as (
+    select
+        given.instrument_id,
+        given.state,
+        range_agg(daterange(given.starts_on, given.ends_before)) as sessions
+    from unnest(
+        %(instrument_ids)s::bigint[],
+        %(states)s::coverage_state[],
+        %(starts_on)s::date[],
+        %(ends_before)s::date[]
+    ) as given (instrument_id, state, starts_on, ends_before)
+    group by given.instrument_id, given.state
+),
+
+held as (
+    select
+        coverage.instrument_id,
+        range_agg(coverage.sessions) as anything,
+        range_agg(coverage.sessions) filter (
+            where coverage.state in ('complete', 'provisional', 'archived')
+        ) as bars
+    from coverage
+    where
+        coverage.dataset = %(dataset)s
+        and coverage.instrument_id in (select mark.instrument_id from mark)
+    group by coverage.instrument_id
+),
+
+-- Within the batch the stronger state takes a day that two marks claim.
+disjoint as (
+    select
+        mark.instrument_id,
+        mark.state,
+        mark.sessions - coalesce(
+            range_agg(mark.sessions) over (
+                partition by mark.instrument_id
+                order by mark.state
+                rows between unbounded preceding and 1 preceding
+            ),
+            '{}'
+        ) as sessions
+    from mark
+),
+
+-- What the ledger knows is stronger than a failure, and a bar is stronger than its absence.
+protected as (
+    select
+        disjoint.instrument_id,
+        disjoint.state,
+        disjoint.sessions,
+        case
+            when disjoint.state = 'failed' then coalesce(held.anything, '{}')
+            when disjoint.state in ('provider_empty', 'not_listed')
+                then coalesce(held.bars, '{}')
+            else '{}'
+        end as kept
+    from disjoint
+    left join held on held.instrument_id = disjoint.instrument_id
+),
+
+effective as (
+    select
+        protected.instrument_id,
+        protected.state,
+        protected.sessions - protected.kept as sessions,
+        case
+            when protected.state = 'failed' then '{}'::datemultirange
+            else protected.sessions * protected.kept
+        end as contradicted
+    from protected
+),
+
+claimed as (
+    select
+        effective.instrument_id,
+        range_agg(effective.sessions) as sessions
+    from effective
+    group by effective.instrument_id
+),
+
+present as (
+    select
+        coverage.instrument_id,
+        coverage.state,
+        coverage.sessions
+    from coverage
+    where
+        coverage.dataset = %(dataset)s
+        and coverage.instrument_id in (select mark.instrument_id from mark)
+),
+
+following as (
+    select
+        instrument_id,
+        state,
+        present.sessions as before,
+        coalesce(present.sessions, '{}') - claimed.sessions
+        + coalesce(effective.sessions, '{}') as after
+    from present
+    full join effective using (instrument_id, state)
+    inner join claimed using (instrument_id)
+),
+
+written as (
+    insert into coverage (dataset, instrument_id, state, sessions)
+    select
+        %(dataset)s,
+        following.instrument_id,
+        following.state,
+        following.after
+    from following
+    where not isempty(following.after) and following.after is distinct from following.before
+    on conflict (dataset, instrument_id, state) do update
+        set sessions = excluded.sessions, updated_at = now()
+),
+
+emptied as (
+    delete from coverage
+    using following
+    where
+        coverage.dataset = %(dataset)s
+        and coverage.instrument_id = following.instrument_id
+        and coverage.state = following.state
+        and isempty(following.after)
+)
+
+select coalesce(sum(upper(piece.days) - lower(piece.days)), 0)::bigint as days_contradicted
+from effective
+cross join unnest(effective.contradicted) as piece (days);
+
+-- name: ledger
+-- The spans of some instruments, one row a span.
+select
+    coverage.instrument_id,
+    coverage.state,
+    lower(piece.days) as starts_on,
+    upper(piece.days) as ends_before
+from coverage
+cross join unnest(coverage.sessions) as piece (days)
+where
+    coverage.dataset = %(dataset)s
+    and coverage.instrument_id = any(%(instrument_ids)s::bigint[])
+order by coverage.instrument_id, coverage.state, starts_on;
+
+-- name: count_sessions
+-- How many of the given sessions of a universe's present members are in each state; null: unknown.
+with
+member as (
+    select universe_member.instrument_id
+    from universe_member
+    where universe_member.universe = %(universe)s and upper_inf(universe_member.valid)
+),
+
+span as (
+    select
+        coverage.instrument_id,
+        coverage.state,
+        piece.days
+    from coverage
+    inner join member on member.instrument_id = coverage.instrument_id
+    cross join unnest(coverage.sessions) as piece (days)
+    where coverage.dataset = %(dataset)s
+),
+
+-- Sessions are counted by their rank instead of being joined to every span.
+session as (
+    select array_agg(given.day order by given.day) as days
+    from unnest(%(sessions)s::date[]) as given (day)
+),
+
+known as (
+    select
+        span.state,
+        sum(
+            width_bucket(upper(span.days) - 1, session.days)
+            - width_bucket(lower(span.days) - 1, session.days)
+        ) as sessions
+    from span
+    cross join session
+    group by span.state
+)
+
+select
+    known.state::text,
+    known.sessions::bigint
+from known
+where known.sessions > 0
+union all
+select
+    null,
+    (select count(*) from member) * cardinality(%(sessions)s::date[])
+    - coalesce((select sum(known.sessions) from known), 0)::bigint;
+
+-- name: holes
+-- Sessions of present members, after the first one ever asked for, that are not accounted for.
+with
+known as (
+    select
+        member.instrument_id,
+        range_agg(coverage.sessions) as asked,
+        range_agg(coverage.sessions) filter (
+            where coverage.state not in ('failed', 'quarantined')
+        ) as settled
+    from universe_member as member
+    inner join coverage on coverage.instrument_id = member.instrument_id
+    where
+        member.universe = %(universe)s
+        and upper_inf(member.valid)
+        and coverage.dataset = %(dataset)s
+    group by member.instrument_id
+)
+
+select
+    named.ticker,
+    known.instrument_id,
+    given.day as session_date,
+    count(*) over () as holes
+from known
+cross join unnest(%(sessions)s::date[]) as given (day)
+inner join instrument_ticker as named
+    on named.instrument_id = known.instrument_id and upper_inf(named.valid)
+where
+    given.day >= lower(known.asked)
+    and not coalesce(known.settled @> given.day, false)
+order by given.day desc, named.ticker
+limit %(limit)s;

@@ -1,0 +1,59 @@
+-- name: lock_instruments
+-- Let one transaction at a time change these instruments. Buckets keep the lock table small
+-- when a batch holds the whole market; one order for all keeps loaders from deadlocking.
+select pg_advisory_xact_lock(hashtext('wrdata.instruments'), buckets.bucket)
+from (
+    select distinct (wanted.instrument_id %% 256)::integer as bucket
+    from unnest(%(instrument_ids)s::bigint[]) as wanted (instrument_id)
+    order by bucket
+) as buckets;
+
+-- name: begin_ingest
+-- An id for the log row, and the time from which these values are known here: asked under the
+-- locks, so that a later version never begins before an earlier one.
+select
+    nextval(pg_get_serial_sequence('ingest_log', 'ingest_id')) as ingest_id,
+    clock_timestamp() as loaded_at;
+
+-- name: log_load
+-- One row for a stored answer.
+insert into ingest_log (
+    ingest_id, dataset, provider, request, content_sha256, run_id, instrument_id, adjustment,
+    fetched_at, outcome, rows_inserted, rows_unchanged, rows_restated, rows_stale,
+    rows_rejected, days_contradicted
+) values (
+    %(ingest_id)s, %(dataset)s, %(provider)s, %(request)s, %(content_sha256)s, %(run_id)s,
+    %(instrument_id)s, %(adjustment)s, %(fetched_at)s, 'loaded', %(inserted)s, %(unchanged)s,
+    %(restated)s, %(stale)s, %(rejected)s, %(days_contradicted)s
+);
+
+-- name: log_failure
+-- One row for a request that came to nothing.
+insert into ingest_log (
+    dataset, provider, request, run_id, instrument_id, fetched_at, outcome, error_class, message
+) values (
+    %(dataset)s, %(provider)s, %(request)s, %(run_id)s, %(instrument_id)s, %(failed_at)s,
+    'failed', %(error_class)s, %(message)s
+);
+
+-- name: latest_load
+-- When an answer of this dataset was last stored.
+select max(finished_at)
+from ingest_log
+where dataset = %(dataset)s and outcome = 'loaded';
+
+-- name: recent_failures
+-- The latest failed requests of a dataset, newest first.
+select finished_at, provider, request, run_id, instrument_id, error_class, message
+from ingest_log
+where dataset = %(dataset)s and outcome = 'failed' and finished_at >= %(since)s
+order by finished_at desc
+limit %(limit)s;
+
+-- name: run_progress
+-- How many requests of a run have been answered so far.
+select
+    count(*) filter (where outcome = 'loaded') as loaded,
+    count(*) filter (where outcome = 'failed') as failed
+from ingest_log
+where run_id = %(run_id)s;

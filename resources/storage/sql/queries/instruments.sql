@@ -1,0 +1,162 @@
+-- name: members
+-- Present members of a universe under their present tickers.
+select
+    member.instrument_id,
+    named.ticker,
+    instrument.cik
+from universe_member as member
+inner join instrument on instrument.instrument_id = member.instrument_id
+inner join instrument_ticker as named
+    on named.instrument_id = member.instrument_id and upper_inf(named.valid)
+where member.universe = %(universe)s and upper_inf(member.valid)
+order by named.ticker;
+
+-- name: memberships
+-- Every membership a universe ever had, with the instrument's latest ticker.
+select
+    named.ticker,
+    member.instrument_id,
+    lower(member.valid) as joined_on,
+    upper(member.valid) as left_on
+from universe_member as member
+inner join lateral (
+    select held.ticker
+    from instrument_ticker as held
+    where held.instrument_id = member.instrument_id
+    order by upper(held.valid) desc nulls first
+    limit 1
+) as named on true
+where member.universe = %(universe)s
+order by named.ticker, joined_on;
+
+-- name: tickers
+-- Every ticker that any instrument carries or carried.
+select distinct instrument_ticker.ticker
+from instrument_ticker
+order by instrument_ticker.ticker;
+
+-- name: carriers
+-- Which instrument carries each ticker on a day.
+select
+    named.ticker,
+    named.instrument_id
+from instrument_ticker as named
+where named.ticker = any(%(tickers)s::text[]) and named.valid @> %(on)s::date;
+
+-- name: lock_universe
+-- One change at a time, so that two of them cannot both create an instrument. Tickers are
+-- shared between universes, hence one lock for all.
+select pg_advisory_xact_lock(hashtextextended('wrdata.universe', 0));
+
+-- name: last_carrier
+-- The instrument that carried a ticker last, with its CIK; open tells whether it still does.
+select
+    named.instrument_id,
+    instrument.cik,
+    upper_inf(named.valid) as is_open
+from instrument_ticker as named
+inner join instrument on instrument.instrument_id = named.instrument_id
+where named.ticker = %(ticker)s
+order by upper(named.valid) desc nulls first
+limit 1;
+
+-- name: create_instrument
+-- A security nobody here has seen before.
+insert into instrument (name, cik, sector)
+values (%(name)s, %(cik)s, %(sector)s)
+returning instrument_id;
+
+-- name: describe_instrument
+-- What a list says of an instrument now; a CIK once known is never lost.
+update instrument
+set name = %(name)s, cik = coalesce(%(cik)s, cik), sector = coalesce(%(sector)s, sector)
+where
+    instrument_id = %(instrument_id)s
+    and (name, cik, sector)
+    is distinct from (%(name)s, coalesce(%(cik)s, cik), coalesce(%(sector)s, sector));
+
+-- name: close_ticker
+-- End the open ticker of an instrument; one that began the same day was never carried.
+with
+never as (
+    delete from instrument_ticker
+    where
+        instrument_id = %(instrument_id)s
+        and upper_inf(valid)
+        and not lower_inf(valid)
+        and lower(valid) >= %(on)s
+)
+
+update instrument_ticker
+set valid = daterange(lower(valid), %(on)s)
+where
+    instrument_id = %(instrument_id)s
+    and upper_inf(valid)
+    and (lower_inf(valid) or lower(valid) < %(on)s);
+
+-- name: open_ticker
+-- Begin a ticker: on the day, or with the start of time where neither the ticker nor the
+-- instrument has an earlier entry and the security is new here, since its history is fetched too.
+insert into instrument_ticker (instrument_id, ticker, valid)
+select
+    %(instrument_id)s,
+    %(ticker)s,
+    daterange(
+        case
+            when exists (
+                select from instrument_ticker as earlier
+                where
+                    earlier.ticker = %(ticker)s
+                    or earlier.instrument_id = %(instrument_id)s
+            ) then %(on)s::date
+        end,
+        null
+    );
+
+-- name: open_membership
+-- Begin a membership unless one is open; one that ended the same day goes on.
+with
+resumed as (
+    update universe_member
+    set valid = daterange(lower(valid), null)
+    where
+        universe = %(universe)s
+        and instrument_id = %(instrument_id)s
+        and upper(valid) >= %(on)s
+    returning 1
+)
+
+insert into universe_member (universe, instrument_id, valid)
+select
+    %(universe)s,
+    %(instrument_id)s,
+    daterange(%(on)s, null)
+where
+    not exists (select from resumed)
+    and not exists (
+        select from universe_member
+        where
+            universe = %(universe)s
+            and instrument_id = %(instrument_id)s
+            and upper_inf(valid)
+    );
+
+-- name: close_membership
+-- End the open membership; one that began the same day never was.
+with
+never as (
+    delete from universe_member
+    where
+        universe = %(universe)s
+        and instrument_id = %(instrument_id)s
+        and upper_inf(valid)
+        and lower(valid) >= %(on)s
+)
+
+update universe_member
+set valid = daterange(lower(valid), %(on)s)
+where
+    universe = %(universe)s
+    and instrument_id = %(instrument_id)s
+    and upper_inf(valid)
+    and lower(valid) < %(on)s;

@@ -1,0 +1,39 @@
+-- name: lock_migrations
+-- Let one process migrate at a time; released when the session ends.
+-- A migration may take longer than a statement of the pipeline is allowed to.
+select
+    pg_advisory_lock(hashtextextended('wrdata.migrations', 0)),
+    set_config('statement_timeout', '0', false);
+
+-- name: create_timescaledb
+-- Needs a superuser, unless the server's template already has it.
+create extension if not exists timescaledb;
+
+-- name: create_btree_gist
+-- Exclusion constraints over a scalar and a range.
+create extension if not exists btree_gist;
+
+-- name: create_schema_migration
+-- The record of what was applied.
+create table if not exists schema_migration (
+    name text primary key,
+    sha256 text not null,
+    applied_at timestamptz not null default now()
+);
+
+-- name: schema_migration_exists
+-- Whether anything was ever applied.
+select to_regclass('schema_migration') is not null;
+
+-- name: applied_migrations
+-- What was applied, in order.
+select
+    name,
+    sha256,
+    applied_at
+from schema_migration
+order by name;
+
+-- name: record_migration
+-- Written in the same transaction as the migration itself.
+insert into schema_migration (name, sha256) values (%(name)s, %(sha256)s);

@@ -1,0 +1,19 @@
+-- name: describe_server
+-- What answers: Postgres, TimescaleDB, its licence, and the size of this database.
+select
+    current_setting('server_version'),
+    (select extversion from pg_extension where extname = 'timescaledb'),
+    current_setting('timescaledb.license', true),
+    current_database(),
+    pg_database_size(current_database());
+
+-- name: extension_versions
+-- Installed and available version of each extension that the schema needs.
+select
+    wanted.name,
+    installed.extversion,
+    available.default_version
+from unnest(%(names)s::text[]) as wanted (name)
+left join pg_extension as installed on installed.extname = wanted.name
+left join pg_available_extensions as available on available.name = wanted.name
+order by wanted.name;

@@ -1,0 +1,245 @@
+"""A pool of connections to TimescaleDB, and the translation of its errors.
+
+Here: opening and closing the pool, transactions, what server answers, and the one place where
+psycopg's errors become ours. Not here: any query of the domain (the stores beside this file),
+or the schema (migrations.py).
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import psycopg
+import psycopg_pool
+from psycopg import conninfo
+from psycopg.rows import TupleRow
+
+from marketdata.recovery import errors
+from resources.storage import sql
+
+CONNECT_TIMEOUT_S = 10
+POOL_TIMEOUT_S = 30.0
+STATEMENT_TIMEOUT_S = 600
+"""Longer than the largest merge seen (1 M rows: see bench/loader.py), short of hanging a run."""
+
+Connection = psycopg.Connection[TupleRow]
+
+REFUSED_STATEMENT = (
+    psycopg.ProgrammingError,
+    psycopg.IntegrityError,
+    psycopg.DataError,
+    psycopg.NotSupportedError,
+    psycopg.InternalError,
+)
+"""What psycopg raises when the server understood a statement and would not do it."""
+
+_REFUSED_BY_SERVER = (
+    psycopg.errors.InvalidAuthorizationSpecification,
+    psycopg.errors.InvalidPassword,
+    psycopg.errors.InvalidCatalogName,
+)
+_NOT_MIGRATED = (
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.UndefinedFunction,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """What answers at the other end.
+
+    Attributes:
+        timescaledb_version: Empty when the extension is not installed in this database.
+        edition: ``community`` (continuous aggregates, compression), ``apache``, or ``none``.
+    """
+
+    postgres_version: str
+    timescaledb_version: str
+    edition: str
+    database: str
+    size_bytes: int
+
+
+class Timescale:
+    """A pool of connections; constructing it does nothing, entering it opens the pool.
+
+    Args:
+        url: ``postgresql://user:password@host:port/database``; never shown.
+        pool_size: Connections at most.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = url
+        self._pool_size = pool_size
+        self._pool: psycopg_pool.ConnectionPool[Connection] | None = None
+
+    def __repr__(self) -> str:
+        """Name the place without the password."""
+        return f"Timescale({place(self.url)})"
+
+    def __enter__(self) -> Self:
+        """Open the pool.
+
+        Raises:
+            StorageUnavailableError: The server cannot be reached.
+            StorageConflictError: The server refuses this user or has no such database.
+            ConfigurationError: The URL cannot be read.
+        """
+        with connect(self.url):
+            pass  # One plain connection first: a pool would hide the reason behind its time-out.
+        pool = psycopg_pool.ConnectionPool[Connection](
+            self.url,
+            kwargs={"application_name": "wrdata", "connect_timeout": CONNECT_TIMEOUT_S},
+            min_size=1,
+            max_size=self._pool_size,
+            timeout=POOL_TIMEOUT_S,
+            check=psycopg_pool.ConnectionPool.check_connection,
+            configure=_configure,
+            open=False,
+            name="wrdata",
+        )
+        pool.open()
+        self._pool = pool
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the pool; connections in use are given up when they come back."""
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+    @contextmanager
+    def connection(self) -> Generator[Connection]:
+        """Lend a connection inside a transaction: committed at the end, undone on an error.
+
+        Raises:
+            StorageUnavailableError: The server is gone or busy; the same call may succeed later.
+            StorageConflictError: The server refuses; also when this object is not open.
+        """
+        if self._pool is None:
+            message = f"{self!r} is not open; use it as a context manager: with Timescale(url) as …"
+            raise errors.StorageConflictError(message)
+        with translated(self.url), self._pool.connection() as connection:
+            yield connection
+
+    def server(self) -> ServerInfo:
+        """Ask the server what it is."""
+        with self.connection() as connection:
+            row = connection.execute(sql.query("server", "describe_server")).fetchone()
+        if row is None:
+            message = f"{place(self.url)} did not describe itself"
+            raise errors.StorageConflictError(message)
+        version, extension, licence, database, size = row
+        edition = {"timescale": "community", "apache": "apache"}.get(licence or "", "none")
+        return ServerInfo(
+            postgres_version=version,
+            timescaledb_version=extension or "",
+            edition=edition,
+            database=database,
+            size_bytes=size,
+        )
+
+
+@contextmanager
+def connect(url: str) -> Generator[Connection]:
+    """Open one connection outside any pool, in autocommit mode.
+
+    Raises:
+        StorageUnavailableError: The server cannot be reached.
+        StorageConflictError: The server refuses this user or has no such database.
+        ConfigurationError: The URL cannot be read.
+    """
+    place(url)
+    with (
+        translated(url),
+        psycopg.connect(
+            url,
+            autocommit=True,
+            application_name="wrdata",
+            connect_timeout=CONNECT_TIMEOUT_S,
+        ) as connection,
+    ):
+        _configure(connection)
+        yield connection
+
+
+def _configure(connection: Connection) -> None:
+    """Set what every session needs.
+
+    By statements, not by the start-up packet's options: PgBouncer refuses those.
+    """
+    connection.execute("select set_config('TimeZone', 'UTC', false)")
+    connection.execute(
+        "select set_config('statement_timeout', %(milliseconds)s, false)",
+        {"milliseconds": str(STATEMENT_TIMEOUT_S * 1000)},
+    )
+    connection.commit()
+
+
+def place(url: str) -> str:
+    """Return ``host:port/database`` of ``url``, fit to be shown.
+
+    Raises:
+        ConfigurationError: The URL cannot be read; the text does not repeat it.
+    """
+    try:
+        parts = conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        message = (
+            "the database URL cannot be read; it has the form "
+            "postgresql://user:password@host:port/database (set WRDATA_DATABASE_URL)"
+        )
+        # libpq repeats the text it could not read, password and all: nothing of it is kept.
+        raise errors.ConfigurationError(message) from None
+    host, port = parts.get("host") or "local socket", parts.get("port") or 5432
+    return f"{host}:{port}/{parts.get('dbname') or parts.get('user') or ''}"
+
+
+@contextmanager
+def translated(url: str) -> Generator[None]:
+    """Turn errors of psycopg and its pool into ours, most specific first."""
+    try:
+        yield
+    except (psycopg.Error, psycopg_pool.PoolTimeout, psycopg_pool.PoolClosed) as error:
+        raise _translation(error, place(url)) from error
+
+
+def _translation(error: Exception, where: str) -> errors.StorageError:
+    text = str(error).strip().replace("\n", "; ") or type(error).__name__
+    refusal = _refusal(error, text)
+    if refusal:
+        return errors.StorageConflictError(f"{where} refuses: {text}; {refusal}")
+    if isinstance(error, psycopg_pool.PoolTimeout):
+        text = (
+            f"no connection to {where} became free in {POOL_TIMEOUT_S:.0f} s; is the server up, "
+            f"and are fewer than its max_connections in use? ({text})"
+        )
+        return errors.StorageUnavailableError(text)
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        return errors.StorageUnavailableError(
+            f"{where} cannot be reached or is busy: {text}; is the server up?"
+        )
+    return errors.StorageConflictError(f"{where} refuses: {text}")
+
+
+def _refusal(error: Exception, text: str) -> str:
+    """Return the cure for what no repetition mends, or nothing.
+
+    What is refused while connecting carries no SQLSTATE, so that only its text tells.
+    """
+    if isinstance(error, _REFUSED_BY_SERVER) or "password authentication failed" in text:
+        return "check user, password and database name"
+    if 'database "' in text and "does not exist" in text:
+        return "create the database or correct its name"
+    if isinstance(error, _NOT_MIGRATED):
+        return "this version needs what the migrations make: run them first"
+    return ""

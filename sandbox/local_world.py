@@ -1,0 +1,299 @@
+"""The local world: database, object store and provider simulators of one checkout.
+
+Here: starting, reusing and stopping them, and the environment by which the pipelines find
+them. Not here: how each of them works (timescaledb.py, object_store.py, simulated_fmp.py).
+
+By hand: ``python -m sandbox.local_world start|stop|status [--root DIR]``.
+"""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Collection, Generator
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+from typing import Protocol, cast
+
+from marketdata.recovery import errors
+from sandbox import object_store, private_files, processes, simulated_fmp, timescaledb
+
+SERVICES = ("timescaledb", "object_store", "fmp")
+
+
+class Service(Protocol):
+    """One server of the local world; constructing does nothing."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def stop_signal(self) -> Signals: ...
+    @property
+    def start_within_s(self) -> float: ...
+    def prepare(self, report: Callable[[str], None]) -> None: ...
+    def launch(self, port: int) -> processes.Process: ...
+    def answers(self, port: int) -> bool: ...
+    def complete(self, port: int) -> None: ...
+    def address(self, port: int) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
+    """How one service is; ``detail`` says it in words, ``cure`` what to do if it is not well."""
+
+    name: str
+    address: str
+    running: bool
+    detail: str
+    cure: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Record:
+    """What is remembered of a service: its port, and its process while it runs."""
+
+    port: int
+    process: processes.Process | None
+
+
+class LocalWorld:
+    """The local world of the checkout whose state folder is ``root``, such as ``.wrdata``.
+
+    Servers outlive the process which starts them. Two checkouts never meet: each has its own
+    folder, ports and keys.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def start(
+        self,
+        services: Collection[str] = SERVICES,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Start what does not run yet; ``report`` is told each step in a sentence.
+
+        Raises:
+            ConfigurationError: A service cannot be started; the text names its log.
+        """
+        with self._locked():
+            for service in self._services(services):
+                self._start(service, report)
+
+    def stop(self, services: Collection[str] = SERVICES) -> list[str]:
+        """Stop those of ``services`` that run and return their names."""
+        if not self.root.exists():
+            return []
+        stopped: list[str] = []
+        with self._locked():
+            for service in reversed(self._services(services)):
+                record = self._record(service.name)
+                if record is None or record.process is None:
+                    continue
+                if processes.end(record.process, with_signal=service.stop_signal, within_s=60):
+                    stopped.append(service.name)
+                self._remember(service.name, _Record(port=record.port, process=None))
+        return stopped
+
+    def status(self) -> list[ServiceStatus]:
+        """Return how each service is, without starting anything."""
+        return [self._status(service) for service in self._services(SERVICES)]
+
+    def environment(self, services: Collection[str] | None = None) -> dict[str, str]:
+        """Return the environment variables by which the pipelines find ``services``.
+
+        Where FMP is one of them, database and bucket are those for simulated prices.
+
+        Args:
+            services: Names of services; all that were ever started if None.
+
+        Raises:
+            ConfigurationError: One of them was never started.
+        """
+        state = private_files.read_json(self._state_file())
+        variables: dict[str, str] = {}
+        names = (state or SERVICES) if services is None else services
+        simulated = "fmp" in names
+        for name in names:
+            port = self._port(name)
+            if name == "timescaledb":
+                variables |= self._database_variables(port, simulated)
+            elif name == "object_store":
+                variables |= self._object_store_variables(port, simulated)
+            else:
+                variables |= self._fmp_variables(port)
+        return variables
+
+    def _database_variables(self, port: int, simulated: bool) -> dict[str, str]:
+        server = self._timescaledb()
+        market, dagster = timescaledb.DATABASES[simulated]
+        return {
+            "WRDATA_DATABASE_URL": server.url(port, market),
+            "WRDATA_DAGSTER_DATABASE_URL": server.url(port, dagster),
+        }
+
+    def _object_store_variables(self, port: int, simulated: bool) -> dict[str, str]:
+        store = self._object_store()
+        access_key, secret_key = store.keys()
+        return {
+            "WRDATA_S3_ENDPOINT": store.address(port),
+            "WRDATA_ARCHIVE_BUCKET": object_store.BUCKETS[simulated],
+            "AWS_ACCESS_KEY_ID": access_key,
+            "AWS_SECRET_ACCESS_KEY": secret_key,
+            "AWS_REGION": object_store.REGION,
+        }
+
+    def _fmp_variables(self, port: int) -> dict[str, str]:
+        simulator = self._fmp()
+        return {
+            "FMP_API_KEY": simulator.key(),
+            "FMP_BASE_URL": simulator.address(port),
+            "FMP_BULK_INTERVAL_S": f"{simulated_fmp.BULK_INTERVAL_S:g}",
+            # The simulator's key is of the plan that has the whole market in one request.
+            "WRDATA_DAILY_BARS_ROUTE": "bulk",
+        }
+
+    def fmp_origin(self) -> str:
+        """Return scheme, host and port of the FMP simulator, for sandbox.control.
+
+        Raises:
+            ConfigurationError: The world was never started.
+        """
+        return self._fmp().origin(self._port("fmp"))
+
+    def _start(self, service: Service, report: Callable[[str], None]) -> None:
+        record = self._record(service.name)
+        if record is not None and record.process is not None:
+            if processes.is_running(record.process) and service.answers(record.port):
+                service.complete(record.port)
+                report(f"{service.name} already runs at {service.address(record.port)}")
+                return
+            processes.end(record.process, with_signal=service.stop_signal, within_s=30)
+        service.prepare(report)
+        port = processes.free_port(record.port if record else None)
+        process = service.launch(port)
+        self._remember(service.name, _Record(port=port, process=process))
+        self._await(service, port, process)
+        service.complete(port)
+        report(f"{service.name} runs at {service.address(port)}")
+
+    def _await(self, service: Service, port: int, process: processes.Process) -> None:
+        log = self._log(service.name)
+        answered = processes.wait_until(
+            lambda: not processes.is_running(process) or service.answers(port),
+            within_s=service.start_within_s,
+        )
+        if answered and processes.is_running(process):
+            return
+        what = (
+            "ended while starting"
+            if answered
+            else f"did not answer within {service.start_within_s:g} s"
+        )
+        processes.end(process, with_signal=service.stop_signal, within_s=10)
+        message = (
+            f"{service.name} {what}. Mend what its log, {log}, tells and start again; it ends"
+            f" with:\n{processes.log_tail(log)}"
+        )
+        raise errors.ConfigurationError(message)
+
+    def _status(self, service: Service) -> ServiceStatus:
+        record = self._record(service.name)
+        if record is None:
+            address, running, detail = "", False, "never started"
+        else:
+            address = service.address(record.port)
+            alive = record.process is not None and processes.is_running(record.process)
+            running = alive and service.answers(record.port)
+            detail = "running" if running else "runs but does not answer" if alive else "stopped"
+        cure = "" if running else f"start the local world; log: {self._log(service.name)}"
+        return ServiceStatus(
+            name=service.name, address=address, running=running, detail=detail, cure=cure
+        )
+
+    def _services(self, names: Collection[str]) -> list[Service]:
+        unknown = sorted(set(names) - set(SERVICES))
+        if unknown:
+            message = f"no such service: {', '.join(unknown)}; there are {', '.join(SERVICES)}"
+            raise errors.ConfigurationError(message)
+        every: tuple[Service, ...] = (self._timescaledb(), self._object_store(), self._fmp())
+        return [service for service in every if service.name in names]
+
+    def _timescaledb(self) -> timescaledb.TimescaleServer:
+        return timescaledb.TimescaleServer(
+            home=self.root / "timescaledb", log=self._log("timescaledb")
+        )
+
+    def _object_store(self) -> object_store.ObjectStore:
+        return object_store.ObjectStore(
+            home=self.root / "object_store", log=self._log("object_store")
+        )
+
+    def _fmp(self) -> simulated_fmp.SimulatedFmp:
+        return simulated_fmp.SimulatedFmp(home=self.root / "fmp", log=self._log("fmp"))
+
+    def _log(self, name: str) -> Path:
+        return self.root / "logs" / f"{name}.log"
+
+    def _port(self, name: str) -> int:
+        record = self._record(name)
+        if record is None:
+            message = f"the local world in {self.root} was never started: start it first"
+            raise errors.ConfigurationError(message)
+        return record.port
+
+    def _record(self, name: str) -> _Record | None:
+        stored = private_files.read_json(self._state_file()).get(name)
+        if not isinstance(stored, dict):
+            return None
+        values = cast("dict[str, int | str]", stored)
+        process = (
+            processes.Process(pid=int(values["pid"]), born=str(values["born"]))
+            if "pid" in values
+            else None
+        )
+        return _Record(port=int(values["port"]), process=process)
+
+    def _remember(self, name: str, record: _Record) -> None:
+        values: dict[str, object] = {"port": record.port}
+        if record.process is not None:
+            values |= {"pid": record.process.pid, "born": record.process.born}
+        state = private_files.read_json(self._state_file())
+        private_files.write_json(self._state_file(), {**state, name: values})
+
+    def _state_file(self) -> Path:
+        return self.root / "state.json"
+
+    @contextlib.contextmanager
+    def _locked(self) -> Generator[None]:
+        with private_files.locked(self.root / "lock"):
+            yield
+
+
+def main(arguments: list[str]) -> int:
+    """Start, stop or show the local world from a shell; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.local_world")
+    parser.add_argument("action", choices=("start", "stop", "status"))
+    parser.add_argument("--root", type=Path, default=Path(".wrdata"))
+    asked = parser.parse_args(arguments)
+    world = LocalWorld(asked.root)
+
+    def say(sentence: str) -> None:
+        sys.stdout.write(f"{sentence}\n")
+
+    try:
+        if asked.action == "start":
+            world.start(report=say)
+        elif asked.action == "stop":
+            say(f"Stopped: {', '.join(world.stop()) or 'nothing ran'}")
+        else:
+            for one in world.status():
+                say(f"{one.name:14}{one.detail:28}{one.address}  {one.cure}")
+    except errors.MarketDataError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,232 @@
+"""A simulator of FMP's /stable API over the simulated world.
+
+Here: keys, plans, limits, and which request gets which answer. Not here: bodies
+(fmp_wire.py), faults and the journal (front.py), or figures (world.py).
+
+By hand: ``python -m sandbox.simulators.fmp --port 8400 --root .wrdata/fmp``; the folder holds
+``keys.json`` with a key by the name of its plan. Facts: see
+fmp_wire.py.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from marketdata.calendars import NEW_YORK_ZONE, utc_now
+from marketdata.instruments import our_tickers, provider_spellings
+from sandbox import private_files
+from sandbox.simulators import elsewhere, fmp_wire, serving
+from sandbox.simulators.faults import Reply
+from sandbox.simulators.front import Front, Request
+from sandbox.simulators.journal import Journal
+from sandbox.simulators.limits import SlidingWindow
+from sandbox.simulators.world import SEED, Listing, World
+
+ROW_CAP = 5000
+"""Rows per answer; beyond it the OLDEST are dropped without a word."""
+_DEFAULT_SPAN = timedelta(days=5 * 365 + 1)
+
+
+class Plan(StrEnum):
+    """What a key has been sold."""
+
+    FREE = "free"
+    STARTER = "starter"
+    PREMIUM = "premium"
+    ULTIMATE = "ultimate"
+
+
+FREE_SYMBOLS = frozenset({"AAPL", "AMZN", "GOOGL", "MSFT", "NVDA", "TSLA"})
+"""An excerpt of the free plan's 87 symbols."""
+
+_NEEDS = {
+    "sp500-constituent": frozenset({Plan.PREMIUM, Plan.ULTIMATE}),
+    "eod-bulk": frozenset({Plan.ULTIMATE}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FmpLimits:
+    """What the simulator allows a key.
+
+    Attributes:
+        per_minute: Requests in any 60 seconds; the key of this project has 120.
+        bulk_interval_s: Pause between two bulk requests.
+    """
+
+    per_minute: int = 120
+    bulk_interval_s: float = 10.0
+
+
+class FmpSimulator:
+    """Answers requests as FMP would.
+
+    Args:
+        keys: Plan by key.
+        now: Clock that returns aware UTC times; a session's bar is served after its close.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        keys: Mapping[str, Plan],
+        limits: FmpLimits,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._world = world
+        self._keys = keys
+        self._now = now
+        self._window = SlidingWindow(limit=limits.per_minute)
+        self._bulk = SlidingWindow(limit=1, window=timedelta(seconds=limits.bulk_interval_s))
+        self._endpoints: Mapping[str, Callable[[Request], Reply]] = {
+            "historical-price-eod/full": self._full_history,
+            "eod-bulk": self._eod_bulk,
+            "sp500-constituent": self._constituents,
+            "profile": self._profile,
+        }
+
+    def refusal(self, request: Request) -> Reply | None:
+        """Return why the request is not looked at (key, legacy path, limit), or None."""
+        if request.key is None or request.key not in self._keys:
+            return fmp_wire.invalid_key()
+        if request.path.startswith(("/api/v3/", "/api/v4/")):
+            return fmp_wire.legacy_endpoint()
+        if not self._window.admits(request.key, request.at):
+            return fmp_wire.limit_reached()
+        return None
+
+    def answer(self, request: Request) -> Reply:
+        """Return what the endpoint says; unknown parameters are ignored, as measured."""
+        name = request.path.removeprefix("/stable/")
+        endpoint = self._endpoints.get(name)
+        if endpoint is None or name == request.path:
+            return fmp_wire.nothing(404)
+        plan = self._keys[request.key or ""]
+        if plan not in _NEEDS.get(name, frozenset(Plan)):
+            return fmp_wire.restricted_endpoint()
+        symbol = request.query.get("symbol")
+        if plan is Plan.FREE and symbol and symbol not in FREE_SYMBOLS:
+            return fmp_wire.restricted_symbol()
+        return endpoint(request)
+
+    def _full_history(self, request: Request) -> Reply:
+        symbol = request.query.get("symbol")
+        if not symbol:
+            return fmp_wire.missing_parameter("symbol")
+        try:
+            start, end = self._span(request.query)
+        except ValueError as error:
+            return fmp_wire.missing_parameter(str(error))
+        listing = self._find(symbol)
+        if listing is None or start > end:
+            return fmp_wire.nothing()
+        bars = self._world.bars(listing.ticker, start, end, self._now())
+        return fmp_wire.full_history(symbol, bars.newest(ROW_CAP))
+
+    def _span(self, query: Mapping[str, str]) -> tuple[date, date]:
+        """Return first and last day asked for: five years back if ``from`` is not given.
+
+        Raises:
+            ValueError: A date cannot be read; the text is the parameter's name.
+        """
+        end = _day(query, "to") or self._now().astimezone(NEW_YORK_ZONE).date()
+        return _day(query, "from") or end - _DEFAULT_SPAN, end
+
+    def _eod_bulk(self, request: Request) -> Reply:
+        try:
+            day = _day(request.query, "date")
+        except ValueError:
+            day = None
+        if day is None:
+            return fmp_wire.missing_parameter("date")
+        if not self._bulk.admits(request.key or "", request.at):
+            return fmp_wire.bulk_throttled()
+        return fmp_wire.bulk(self._bulk_rows(day))
+
+    def _bulk_rows(self, day: date) -> list[list[str]]:
+        """Return the rows of one day by symbol; without a closed session only crypto."""
+        now = self._now()
+        if day > now.date():
+            return []
+        rows = [fmp_wire.foreign_row(day, one) for one in elsewhere.crypto_pairs(SEED, day)]
+        if self._world.is_closed_session(day, now):
+            rows += [fmp_wire.foreign_row(day, one) for one in elsewhere.foreign_shares(SEED, day)]
+            for listing in self._world.listings():
+                bars = self._world.bars(listing.ticker, day, day, now)
+                if len(bars.dates):
+                    rows.append(fmp_wire.bulk_row(_spelt(listing), day, bars))
+        return sorted(rows)
+
+    def _constituents(self, _: Request) -> Reply:
+        return fmp_wire.constituents((_spelt(one), one) for one in self._world.constituents())
+
+    def _profile(self, request: Request) -> Reply:
+        symbol = request.query.get("symbol")
+        if not symbol:
+            return fmp_wire.missing_parameter("symbol")
+        listing = self._find(symbol)
+        if listing is None:
+            return fmp_wire.nothing()
+        now = self._now()
+        year = self._world.bars(listing.ticker, now.date() - timedelta(days=365), now.date(), now)
+        return fmp_wire.profile(symbol, listing, year, self._world.listed_on(listing.ticker))
+
+    def _find(self, symbol: str) -> Listing | None:
+        """Return the listing under FMP's spelling; ours is unknown where the two differ."""
+        if symbol in provider_spellings("fmp"):
+            return None
+        return self._world.listing(our_tickers("fmp").get(symbol, symbol))
+
+
+def create_front(
+    root: Path,
+    *,
+    keys: Mapping[str, Plan],
+    limits: FmpLimits | None = None,
+    now: Callable[[], datetime] = utc_now,
+) -> Front:
+    """Return the ASGI application of a simulator whose world and journal lie in ``root``."""
+    world = World(root)
+    simulator = FmpSimulator(world, keys=keys, limits=limits or FmpLimits(), now=now)
+    journal = Journal(root / "requests.jsonl")
+    return Front(simulator, world=world, journal=journal, key_name="apikey", now=now)
+
+
+def _spelt(listing: Listing) -> str:
+    return provider_spellings("fmp").get(listing.ticker, listing.ticker)
+
+
+def _day(query: Mapping[str, str], name: str) -> date | None:
+    text = query.get(name)
+    if not text:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(name) from error
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the simulator on loopback until the process is ended."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox.simulators.fmp")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--per-minute", type=int, default=120)
+    parser.add_argument("--bulk-interval-s", type=float, default=10.0)
+    asked = parser.parse_args(arguments)
+    stored = private_files.read_json(asked.root / "keys.json")
+    front = create_front(
+        asked.root,
+        keys={str(key): Plan(plan) for plan, key in stored.items()},
+        limits=FmpLimits(per_minute=asked.per_minute, bulk_interval_s=asked.bulk_interval_s),
+    )
+    serving.run(front, asked.port)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

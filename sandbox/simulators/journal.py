@@ -1,0 +1,60 @@
+"""The provider's own log: every request with its time of arrival.
+
+Here: one JSON object per line, appended when the request is over. Not here: what is answered.
+It is the witness for request budgets, so times are the simulator's and keys are not in it.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalEntry:
+    """One request.
+
+    Attributes:
+        at: Arrival in UTC, microseconds, ISO 8601.
+        query: Parameters without the key.
+        key: The last four characters of the key, or None.
+        status: HTTP status; 0 if nothing was sent.
+        bytes: Length of the body as far as it was sent.
+        fault: Kind of the fault that was injected, or None.
+    """
+
+    at: str
+    method: str
+    path: str
+    query: dict[str, str]
+    key: str | None
+    status: int
+    bytes: int
+    duration_s: float
+    fault: str | None
+
+
+class Journal:
+    """Append-only journal in the file ``path``; it goes on where an earlier process ended."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        path.touch()
+
+    def append(self, entry: JournalEntry) -> None:
+        """Write one line, in one system call."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(asdict(entry), separators=(",", ":")) + "\n")
+
+    def since(self, moment: datetime | None) -> list[JournalEntry]:
+        """Return the requests that arrived at or after ``moment`` (aware), in their order."""
+        oldest = "" if moment is None else stamp(moment)
+        with self._path.open() as file:
+            entries = [JournalEntry(**json.loads(line)) for line in file]
+        return sorted((one for one in entries if one.at >= oldest), key=lambda one: one.at)
+
+
+def stamp(moment: datetime) -> str:
+    """Write an aware time in UTC so that texts sort as times do."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")

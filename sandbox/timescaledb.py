@@ -1,0 +1,254 @@
+"""An embedded TimescaleDB server: private, on loopback, kept between starts.
+
+Here: where its data lives, how the server is set up, launched and recognised, and the
+databases and roles it offers. Not here: where the programs come from
+(timescaledb_programs.py), or ports and reuse (local_world.py).
+
+Data are kept as in production: fsync stays on, passwords are asked for, and the server never
+runs as root: root hands it to the user ``nobody``.
+"""
+
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from marketdata.recovery import errors
+from sandbox import private_files, processes, timescaledb_programs
+
+ROLE = "wrdata"
+DATABASES = {False: ("wrdata", "dagster"), True: ("wrdata_simulated", "dagster_simulated")}
+"""Market data and Dagster's storage, by whether their provider is simulated: simulated prices
+and real ones never meet in one database."""
+TEMPLATE = "template1"
+EXTENSIONS = ("timescaledb", "btree_gist")
+_SUPERUSER = "postgres"
+_UNPRIVILEGED = "nobody"
+
+SETTINGS: Mapping[str, str] = {
+    "listen_addresses": processes.LOOPBACK,
+    "unix_socket_directories": "",
+    "shared_preload_libraries": "timescaledb",
+    "timescaledb.telemetry_level": "off",
+    # A scheduler per database does nothing in the Apache edition (all its jobs are of the
+    # Community edition), and its session in template1 makes every `create database` wait 5 s
+    # and fail: "source database is being accessed by other users".
+    "timescaledb.max_background_workers": "0",
+    "jit": "off",
+    # Every chunk of a hypertable is locked by a query that cannot exclude it.
+    "max_locks_per_transaction": "256",
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "max_wal_size": "2GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %d %a ",
+}
+"""Given on the command line, so that a new version's settings hold for old data folders."""
+
+
+class TimescaleServer:
+    """The server of one local world.
+
+    Args:
+        home: Where the world keeps it; data move below /var/lib/wrdata if the server's user
+            cannot reach this folder.
+        log: File that the server's output is appended to.
+    """
+
+    name = "timescaledb"
+    stop_signal = signal.SIGINT
+    """PostgreSQL's fast shutdown: sessions are cut off, data are safe."""
+    start_within_s = 120.0
+    """Generous, since a start after a crash replays the log first."""
+
+    def __init__(self, *, home: Path, log: Path) -> None:
+        self._user = _server_user()
+        self._home = home if self._user is None or _reachable(home) else _public_home(home)
+        self._data = self._home / "data"
+        self._log = log
+
+    def prepare(self, report: Callable[[str], None]) -> None:
+        """Find or fetch the programs, create the data folder once, clear up after a crash.
+
+        Raises:
+            ConfigurationError: Programs cannot be had, or the data folder cannot be created.
+        """
+        programs = timescaledb_programs.find_or_install(report)
+        if not (self._data / "PG_VERSION").exists():
+            report(f"Creating a database cluster in {self._data}")
+            self._create_cluster(programs.folder)
+        self._end_leftovers()
+
+    def launch(self, port: int) -> processes.Process:
+        """Start the server on ``port`` without waiting for it."""
+        programs = timescaledb_programs.find_or_install(lambda _: None)
+        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        return processes.spawn(
+            [str(programs.folder / "postgres"), "-D", str(self._data), "-p", str(port), *options],
+            log=self._log,
+            cwd=self._data,
+            env=_environment(),
+            user=self._user,
+        )
+
+    def answers(self, port: int) -> bool:
+        """Tell whether the server on ``port`` takes our connections."""
+        try:
+            with self._connect(port, "postgres"):
+                return True
+        except psycopg.OperationalError:
+            return False
+
+    def complete(self, port: int) -> None:
+        """Create role, extensions and databases, as far as they are missing."""
+        with self._connect(port, "postgres") as connection:
+            if not _exists(connection, "select 1 from pg_roles where rolname = %s", ROLE):
+                # Before the role, so that the role marks a finished template: nobody can copy
+                # the template while we are connected to it.
+                self._create_extensions(port)
+                _create_role(connection, self._secrets()[ROLE])
+            for market, dagster in DATABASES.values():
+                _create_database(connection, market, TEMPLATE)
+                # Dagster's tables need no extension, and template0 has none.
+                _create_database(connection, dagster, "template0")
+
+    def _create_extensions(self, port: int) -> None:
+        with self._connect(port, TEMPLATE) as template:
+            for extension in EXTENSIONS:
+                template.execute(
+                    sql.SQL("create extension if not exists {}").format(sql.Identifier(extension))
+                )
+
+    def url(self, port: int, database: str) -> str:
+        """Return a libpq URL of ``database`` with the role's password in it."""
+        password = self._secrets()[ROLE]
+        return f"postgresql://{ROLE}:{password}@{processes.LOOPBACK}:{port}/{database}"
+
+    def address(self, port: int) -> str:
+        """Return the address without a password, fit to be shown."""
+        return f"postgresql://{processes.LOOPBACK}:{port}"
+
+    def _secrets(self) -> dict[str, str]:
+        """Return the passwords; they lie beside the data, which are worth nothing without."""
+        return private_files.kept_secrets(
+            self._home / "passwords.json",
+            dict.fromkeys((_SUPERUSER, ROLE), lambda: private_files.letters_and_digits(32)),
+        )
+
+    def _connect(self, port: int, database: str) -> psycopg.Connection:
+        return psycopg.connect(
+            host=processes.LOOPBACK,
+            port=port,
+            user=_SUPERUSER,
+            password=self._secrets()[_SUPERUSER],
+            dbname=database,
+            autocommit=True,
+            connect_timeout=5,
+        )
+
+    def _create_cluster(self, programs: Path) -> None:
+        """Run initdb in a folder beside and move the result, so that no half cluster stays."""
+        private_files.make_passable(self._home)
+        draft = self._home / "data.new"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(mode=0o700)
+        password_file = draft.with_name("password.new")
+        password_file.touch(mode=0o600)
+        password_file.write_text(self._secrets()[_SUPERUSER])
+        for path in (draft, password_file):
+            self._give_away(path)
+        try:
+            self._initdb(programs, draft, password_file)
+        finally:
+            password_file.unlink()
+        (draft / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+        draft.rename(self._data)
+
+    def _initdb(self, programs: Path, folder: Path, password_file: Path) -> None:
+        command = [
+            str(programs / "initdb"), "--pgdata", str(folder), "--username", _SUPERUSER,
+            "--pwfile", str(password_file), "--auth", "scram-sha-256", "--encoding", "UTF8",
+            "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C",
+            "--no-instructions",
+        ]  # fmt: skip
+        try:
+            subprocess.run(
+                command, capture_output=True, text=True, check=True, timeout=120, cwd=folder,
+                env=_environment(), user=self._user, group=self._user,
+                extra_groups=None if self._user is None else [],
+            )  # fmt: skip
+        except subprocess.SubprocessError as error:
+            said = getattr(error, "stderr", None) or str(error)
+            message = f"initdb failed in {folder}; give it a writable place. It said:\n{said}"
+            raise errors.ConfigurationError(message) from error
+
+    def _give_away(self, path: Path) -> None:
+        if self._user is not None:
+            os.chown(path, self._user, self._user)
+
+    def _end_leftovers(self) -> None:
+        """End what a killed server left behind, since a new one refuses to start beside it.
+
+        Backends outlive a killed postmaster for a moment, and its postmaster.pid may name an id
+        which another server of the same user has by now.
+        """
+        for process in processes.working_in(self._data):
+            processes.end(process, with_signal=signal.SIGQUIT, within_s=10)
+        (self._data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _server_user() -> int | None:
+    """Return the user a server has to be handed to: none unless we are root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(_UNPRIVILEGED).pw_uid
+    except KeyError as error:
+        message = f"a database server must not run as root, and there is no user {_UNPRIVILEGED}"
+        raise errors.ConfigurationError(message) from error
+
+
+def _reachable(folder: Path) -> bool:
+    """Tell whether any user may pass through the folders above ``folder``."""
+    existing = [parent for parent in (folder, *folder.parents) if parent.exists()]
+    return all(parent.stat().st_mode & 0o001 for parent in existing)
+
+
+def _public_home(home: Path) -> Path:
+    digest = hashlib.sha256(str(home).encode()).hexdigest()[:16]
+    return Path("/var/lib/wrdata") / digest
+
+
+def _environment() -> dict[str, str]:
+    """Return what the server's programs see: nothing of ours, above all no PG* variables."""
+    return {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
+
+
+def _exists(connection: psycopg.Connection, query: LiteralString, name: str) -> bool:
+    return connection.execute(query, [name]).fetchone() is not None
+
+
+def _create_role(connection: psycopg.Connection, password: str) -> None:
+    connection.execute(
+        sql.SQL("create role {} login createdb password {}").format(
+            sql.Identifier(ROLE), sql.Literal(password)
+        )
+    )
+
+
+def _create_database(connection: psycopg.Connection, name: str, template: str) -> None:
+    if not _exists(connection, "select 1 from pg_database where datname = %s", name):
+        connection.execute(
+            sql.SQL("create database {} owner {} template {}").format(
+                sql.Identifier(name), sql.Identifier(ROLE), sql.Identifier(template)
+            )
+        )

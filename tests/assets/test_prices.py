@@ -1,0 +1,230 @@
+"""Facts about the three doors to daily bars, on real servers and a simulated provider."""
+
+from datetime import date
+
+import dagster as dg
+import pytest
+
+from assets.partitions import TICKERS
+from assets.prices import daily_prices, price_history
+from assets.universe import UNIVERSE
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.coverage import CoverageState
+from pipelines.cli.comparison import compare
+from resources.storage.bar_reader import read_daily_bars
+from tests.fixtures.pipeline import Pipeline
+
+UNKNOWN = {"UNKN1", "UNKN2", "UNKN3"}
+
+
+def _hundred_tickers(pipeline: Pipeline) -> tuple[list[str], set[str], set[str]]:
+    """Return 100 members: 3 that the provider does not know, 2 that it answers with a 500."""
+    members = [member.ticker for member in pipeline.stores.instruments.members(UNIVERSE)]
+    chosen = members[:200:2]
+    unknown, broken = set(chosen[10:40:10]), set(chosen[50:70:10])
+    for ticker in unknown:
+        pipeline.simulator.add_fault("unknown", symbol=ticker)
+    for ticker in broken:
+        pipeline.simulator.add_fault("status", symbol=ticker, status=500)
+    return chosen, unknown, broken
+
+
+def _states(pipeline: Pipeline, asset: dg.AssetsDefinition) -> dict[str, str]:
+    """Return the state of each partition that has one."""
+    statuses = pipeline.instance.get_status_by_partition(
+        asset.key,
+        TICKERS.get_partition_keys(dynamic_partitions_store=pipeline.instance),
+        TICKERS,
+    )
+    return {key: status.value for key, status in (statuses or {}).items() if status}
+
+
+def test_the_driver_materializes_95_of_100_tickers_and_says_why_5_are_not(
+    pipeline: Pipeline,
+) -> None:
+    """A list with gaps is one run; each success has its own metadata, no neighbour changes."""
+    chosen, unknown, broken = _hundred_tickers(pipeline)
+
+    result = pipeline.backfill(chosen)
+
+    assert result.success
+    good = set(chosen) - unknown - broken
+    assert 95 == len(good)
+    assert dict.fromkeys(good, "MATERIALIZED") == _states(pipeline, price_history)
+    driver = result.asset_materializations_for_node("curated__equities__price_backfill")[-1]
+    reasons = {
+        row.data["key"]: row.data["reason"] for row in driver.metadata["failed_tickers"].records
+    }
+    assert unknown | broken == set(reasons)
+    assert all("no bars under this symbol" in reasons[ticker] for ticker in unknown)
+    assert all("HTTP 500" in reasons[ticker] for ticker in broken)
+    event = pipeline.instance.get_latest_materialization_event(
+        dg.AssetKey(["curated", "equities", "price_history"])
+    )
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["rows_inserted"].value > 0
+
+
+def test_the_partitioned_door_keeps_the_good_ones_and_fails_only_the_bad_ones(
+    pipeline: Pipeline,
+) -> None:
+    """Of a range with 3 unknown and 2 broken tickers the rest is good, and nothing else changes."""
+    keys = TICKERS.get_partition_keys(dynamic_partitions_store=pipeline.instance)
+    chosen, untouched = list(keys[:100]), set(keys[100:])
+    unknown, broken = set(chosen[10:40:10]), set(chosen[50:70:10])
+    for ticker in unknown:
+        pipeline.simulator.add_fault("unknown", symbol=ticker)
+    for ticker in broken:
+        pipeline.simulator.add_fault("status", symbol=ticker, status=500)
+
+    result = pipeline.materialize(price_history, (chosen[0], chosen[-1]))
+
+    assert not result.success
+    states = _states(pipeline, price_history)
+    assert unknown | broken == {key for key, state in states.items() if state == "FAILED"}
+    assert 95 == sum(state == "MATERIALIZED" for state in states.values())
+    assert not untouched & set(states)
+
+
+def test_a_failed_ticker_keeps_the_state_that_it_had(pipeline: Pipeline) -> None:
+    """A driver's failure is no reason to call an earlier success bad, nor its neighbours."""
+    pipeline.backfill(["AAPL", "MSFT"])
+    pipeline.simulator.add_fault("status", symbol="AAPL", status=500)
+
+    result = pipeline.backfill(["AAPL", "MSFT"], only_holes=False)
+
+    assert result.success
+    assert {"AAPL": "MATERIALIZED", "MSFT": "MATERIALIZED"} == _states(pipeline, price_history)
+
+
+def test_a_run_in_which_every_ticker_failed_is_red(pipeline: Pipeline) -> None:
+    """An outage is seen as one."""
+    pipeline.simulator.add_fault("status", status=503)
+
+    result = pipeline.backfill(["AAPL", "MSFT", "NVDA"])
+
+    assert not result.success
+    failure = result.failure_data_for_node("curated__equities__price_backfill")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    assert "all 3 tickers failed" in (failure.user_failure_data.description or "")
+
+
+def test_a_refused_key_ends_the_run_with_one_clear_reason(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No further ticker is asked for, and the text holds no key."""
+    monkeypatch.setenv("FMP_API_KEY", "not-a-key-of-anyone-at-all-00000")
+    before = len(pipeline.simulator.requests())
+
+    result = pipeline.backfill([m.ticker for m in pipeline.stores.instruments.members(UNIVERSE)])
+
+    assert not result.success
+    failure = result.failure_data_for_node("curated__equities__price_backfill")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    assert "401" in (failure.user_failure_data.description or "")
+    assert "not-a-key" not in str(failure)
+    assert len(pipeline.simulator.requests()) - before < 20
+
+
+def test_a_second_run_over_the_same_tickers_asks_for_nothing(pipeline: Pipeline) -> None:
+    """What the ledger calls complete is not asked for again."""
+    pipeline.backfill(["AAPL", "BRK.B"])
+    before = len(pipeline.simulator.requests())
+
+    assert pipeline.backfill(["AAPL", "BRK.B"]).success
+
+    assert before == len(pipeline.simulator.requests())
+
+
+def test_a_late_correction_is_restated_and_its_old_version_kept(pipeline: Pipeline) -> None:
+    """The provider changed one bar: the new value is served, the old one stays readable."""
+    day = calendar().sessions(date(2024, 3, 1), date(2024, 3, 31))[5]
+    pipeline.backfill(["AAPL"])
+    pipeline.simulator.correct("AAPL", day, 1.25)
+
+    result = pipeline.backfill(["AAPL"], only_holes=False)
+
+    driver = result.asset_materializations_for_node("curated__equities__price_backfill")[-1]
+    assert 1 == driver.metadata["rows_restated"].value
+    assert 1 == pipeline.stores.quality.totals().versions
+    assert compare(pipeline.stores, pipeline.simulator).perfect
+
+
+def test_whole_trading_days_are_one_request_each_and_equal_the_simulator(
+    pipeline: Pipeline,
+) -> None:
+    """Five days of the universe by the bulk route: five requests, every row as served."""
+    days = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-5:]
+    before = len(pipeline.simulator.requests())
+
+    result = pipeline.run("daily_prices", partitions=(days[0].isoformat(), days[-1].isoformat()))
+
+    assert result.success
+    assert 5 == len(pipeline.simulator.requests()) - before
+    compared = compare(pipeline.stores, pipeline.simulator)
+    assert compared.perfect
+    assert read_daily_bars(pipeline.stores.timescale, days[0], days[-1]).num_rows == compared.equal
+    assert compared.equal > 2450
+    made = pipeline.instance.get_materialized_partitions(daily_prices.key)
+    assert {day.isoformat() for day in days} == made
+
+
+def test_a_day_of_which_the_bulk_answer_is_broken_fails_alone(pipeline: Pipeline) -> None:
+    """One bad day of a range is failed, the others are good."""
+    days = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-3:]
+    pipeline.simulator.add_fault("malformed", path="/stable/eod-bulk", count=1)
+
+    result = pipeline.run("daily_prices", partitions=(days[0].isoformat(), days[-1].isoformat()))
+
+    assert not result.success
+    made = pipeline.instance.get_materialized_partitions(daily_prices.key)
+    assert {days[1].isoformat(), days[2].isoformat()} == made
+
+
+def test_without_the_bulk_plan_a_day_is_asked_for_ticker_by_ticker(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other route ends in the same rows; a ticker that fails is named, the day is there."""
+    monkeypatch.setenv("WRDATA_DAILY_BARS_ROUTE", "per_ticker")
+    day = calendar().last_closed(utc_now())
+    pipeline.simulator.add_fault("status", symbol="MSFT", status=500)
+
+    result = pipeline.run("daily_prices", partition=day.isoformat())
+
+    assert result.success
+    metadata = result.asset_materializations_for_node("curated__equities__daily_prices")[
+        -1
+    ].metadata
+    assert 502 == metadata["rows_inserted"].value
+    assert 1 == metadata["tickers_failed"].value
+    assert compare(pipeline.stores, pipeline.simulator).perfect
+
+
+def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_is_kept(
+    pipeline: Pipeline,
+) -> None:
+    """A row without close and one with low above high are refused, not the ticker."""
+    pipeline.simulator.add_fault("malformed_rows", symbol="AAPL", count=1)
+
+    result = pipeline.backfill(["AAPL"])
+
+    assert result.success
+    driver = result.asset_materializations_for_node("curated__equities__price_backfill")[-1]
+    assert 2 == driver.metadata["rows_rejected"].value
+    sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
+    holes = pipeline.stores.coverage.holes(DAILY_BARS_DATASET, UNIVERSE, sessions)
+    assert 2 == holes.count
+    checks = {
+        evaluation.check_name: evaluation.passed
+        for evaluation in result.get_asset_check_evaluations()
+    }
+    assert checks["no_missing_sessions"] is False
+    assert checks["ohlc_sanity"] is True
+    ledger = pipeline.stores.coverage.ledger(
+        DAILY_BARS_DATASET, [pipeline.stores.instruments.members(UNIVERSE)[0].instrument_id]
+    )
+    assert CoverageState.FAILED not in ledger

@@ -1,0 +1,94 @@
+"""Whole sessions, by one request or by one for each ticker."""
+
+import asyncio
+from datetime import UTC, date, datetime
+
+import pyarrow as pa
+import pytest
+
+from marketdata.bars import Adjustment
+from marketdata.coverage import CoverageState
+from marketdata.market_days import ingest_day_by_ticker, ingest_market_day
+from marketdata.recovery import errors
+from tests.marketdata.fakes import MemoryStore, ScriptedProvider, bars_of, context, listed
+
+DAY = date(2024, 1, 3)
+A, B, C = listed("A", 1), listed("BRK.B", 2, "BRK-B"), listed("C", 3)
+
+
+def test_a_market_day_stores_the_listed_instruments_alone() -> None:
+    """By the provider's spelling; each listed one gets its state, with a bar or without."""
+    store = MemoryStore()
+    market = pa.concat_tables(
+        [
+            bars_of("BTCUSD", DAY),
+            bars_of("BRK-B", DAY),
+            bars_of("A", DAY, close=None),
+            bars_of("BRK.B", DAY, close=1e9),
+        ]
+    )
+    day = asyncio.run(
+        ingest_market_day(context(store), ScriptedProvider(market=market), [A, B, C], DAY)
+    )
+    assert (day.session, day.load.inserted, day.requests) == (DAY, 1, 2)
+    assert [one.symbol for one in day.rejected] == ["A"]
+    assert day.missing == ("A", "C")
+    assert day.failed == {}
+    (batch,) = store.batches
+    assert batch.adjustment is Adjustment.AS_TRADED
+    assert batch.bars["instrument_id"].to_pylist() == [2]
+    assert {(mark.instrument_id, mark.state) for mark in batch.coverage} == {
+        (1, CoverageState.QUARANTINED),
+        (2, CoverageState.COMPLETE),
+        (3, CoverageState.PROVIDER_EMPTY),
+    }
+
+
+def test_a_market_without_any_listed_instrument_is_no_answer() -> None:
+    """A holiday's file holds crypto alone; marking 500 sessions empty for it would be wrong."""
+    store = MemoryStore()
+    provider = ScriptedProvider(market=bars_of("BTCUSD", DAY))
+    with pytest.raises(errors.MalformedPayloadError, match="none of the 2"):
+        asyncio.run(ingest_market_day(context(store), provider, [A, B], DAY))
+    assert store.batches == []
+
+
+@pytest.mark.parametrize("route", [ingest_market_day, ingest_day_by_ticker])
+def test_a_session_that_is_open_is_refused_before_any_request(route: object) -> None:
+    """Its bars could not be final."""
+    provider = ScriptedProvider()
+    before_close = datetime(2024, 1, 3, 20, 59, tzinfo=UTC)
+    with pytest.raises(errors.RecordRejectedError, match="closes at 2024-01-03 21:00 UTC"):
+        asyncio.run(route(context(MemoryStore(), before_close), provider, [A], DAY))  # type: ignore[operator]
+    assert provider.asked == []
+
+
+def test_a_day_by_ticker_tells_stored_missing_and_failed_apart() -> None:
+    """Each ticker is asked for this one session."""
+    store, provider = MemoryStore(), ScriptedProvider()
+    provider.answers = {
+        "A": bars_of("A", DAY),
+        "BRK-B": bars_of("BRK-B"),
+        "C": provider.refuses(errors.NotEntitledError, "not in the plan"),
+    }
+    day = asyncio.run(ingest_day_by_ticker(context(store), provider, [A, B, C], DAY))
+    assert sorted(provider.asked) == [f"{one} {DAY} {DAY}" for one in ("A", "BRK-B", "C")]
+    assert (day.load.inserted, day.load.rows, day.requests) == (1, 1, 4)
+    assert day.missing == ("BRK.B",)
+    assert day.failed == {"C": "scripted history X: not in the plan"}
+
+
+def test_a_day_on_which_every_ticker_fails_is_an_outage() -> None:
+    """Red, not a day with gaps."""
+    store, provider = MemoryStore(), ScriptedProvider()
+    refusal = provider.refuses(errors.ProviderUnavailableError, "is down")
+    provider.answers = dict.fromkeys(("A", "BRK-B"), refusal)
+    with pytest.raises(errors.ProviderUnavailableError, match=r"all 2 tickers failed.*is down"):
+        asyncio.run(ingest_day_by_ticker(context(store), provider, [A, B], DAY))
+    assert len(store.failures) == 2
+
+
+def test_a_day_of_nothing_listed_is_an_empty_day() -> None:
+    """No ticker, no outage."""
+    day = asyncio.run(ingest_day_by_ticker(context(MemoryStore()), ScriptedProvider(), [], DAY))
+    assert (day.load.rows, day.missing, day.failed) == (0, (), {})

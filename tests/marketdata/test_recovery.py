@@ -1,0 +1,82 @@
+"""What follows an error, and the tree of errors itself."""
+
+import inspect
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata.ports import LoadResult
+from marketdata.recovery import errors
+from marketdata.recovery.policy import REQUEST_RETRY, RequestRetry
+
+
+def _limited(retry_after_s: float | None) -> errors.RateLimitedError:
+    return errors.RateLimitedError("x", provider="p", operation="o", retry_after_s=retry_after_s)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (errors.ProviderUnavailableError("x", provider="p", operation="o"), True),
+        (_limited(None), True),
+        (_limited(3.0), 3.0),
+        (_limited(0.0), 0.0),
+        (_limited(-5.0), 0.0),
+        (_limited(3600.0), 20.0),
+        (errors.RequestRejectedError("x", provider="p", operation="o"), False),
+        (errors.NotEntitledError("x", provider="p", operation="o"), False),
+        (errors.KeyRefusedError("x", provider="p", operation="o"), False),
+        (errors.UnknownSymbolError("x", provider="p", operation="o"), False),
+        (errors.MalformedPayloadError("x", provider="p", operation="o"), False),
+        (errors.StorageUnavailableError("x"), False),
+        (errors.ConfigurationError("x"), False),
+        (ValueError("x"), False),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(error: Exception, expected: bool | float) -> None:
+    """A pause that the provider names is kept, within bounds."""
+    decided = REQUEST_RETRY.back_off(error)
+    assert decided == expected
+    assert isinstance(decided, bool) is isinstance(expected, bool)
+
+
+@given(st.floats(allow_nan=False), st.floats(0.0, 100.0))
+def test_no_pause_is_longer_than_the_policy_allows(asked: float, longest: float) -> None:
+    """Nor shorter than none; zero is a pause of zero, not a refusal."""
+    decided = RequestRetry(longest_wait_s=longest).back_off(_limited(asked))
+    assert not isinstance(decided, bool)
+    assert 0.0 <= decided <= longest
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
+    """Every error is named there, in the place it has, and nothing else is."""
+    drawn = [line for line in (errors.__doc__ or "").splitlines() if "Error " in f"{line} "]
+    drawn = [line for line in drawn if line.split("─ ")[-1].strip().split()[0].endswith("Error")]
+    at_depth: dict[int, str] = {}
+    parents: dict[str, str] = {}
+    for line in drawn:
+        name = line.split("─ ")[-1].strip().split()[0]
+        depth = line.index(name)
+        at_depth[depth] = name
+        above = [at_depth[one] for one in sorted(at_depth) if one < depth]
+        parents[name] = above[-1] if above else "Exception"
+        at_depth = {one: kept for one, kept in at_depth.items() if one <= depth}
+    classes = dict(inspect.getmembers(errors, inspect.isclass))
+    assert parents == {name: kind.__base__.__name__ for name, kind in classes.items()}
+
+
+def test_an_error_says_who_and_what() -> None:
+    """A handler reads the facts, a person the text."""
+    error = _limited(3.0)
+    assert (error.provider, error.operation, error.retry_after_s) == ("p", "o", 3.0)
+    assert str(error) == "p o: x"
+
+
+def test_results_of_several_loads_add_up() -> None:
+    """Rows are what was held, whatever became of them."""
+    one = LoadResult(inserted=1, unchanged=2, restated=3)
+    total = LoadResult.total(iter([one, one]))
+    assert total == LoadResult(inserted=2, unchanged=4, restated=6)
+    assert total.rows == 12
+    assert LoadResult.total([]).rows == 0

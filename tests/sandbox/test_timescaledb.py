@@ -1,0 +1,83 @@
+"""The embedded server is private, durable, and never root's."""
+
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from sandbox import timescaledb
+from sandbox.local_world import LocalWorld
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("listen_addresses", "127.0.0.1"),
+        ("fsync", "on"),
+        ("jit", "off"),
+        ("max_locks_per_transaction", "256"),
+        ("timescaledb.telemetry_level", "off"),
+        ("timescaledb.license", "apache"),
+        ("server_encoding", "UTF8"),
+        ("TimeZone", "UTC"),
+    ],
+)
+def test_the_server_is_set_up_as_meant(database_url: str, setting: str, value: str) -> None:
+    """Each setting as the running server tells it."""
+    with psycopg.connect(database_url) as connection:
+        row = connection.execute("select current_setting(%s)", [setting]).fetchone()
+    assert row == (value,)
+
+
+def test_a_fresh_database_has_the_extensions(database_url: str) -> None:
+    """A hypertable and a range exclusion can be made at once, without being a superuser."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute("create table bar (instrument int, at date, price float8)")
+        connection.execute("select create_hypertable('bar', 'at')")
+        connection.execute(
+            "create table span"
+            " (id int, days daterange, exclude using gist (id with =, days with &&))"
+        )
+        superuser = connection.execute("select current_setting('is_superuser')").fetchone()
+    assert superuser == ("off",)
+
+
+def test_lower_case_knows_more_than_ascii(database_url: str) -> None:
+    """Names of companies carry accents."""
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select lower('ÉSTÉE')").fetchone() == ("éstée",)
+
+
+def test_a_database_can_be_made_again_and_again(world: LocalWorld) -> None:
+    """No session sits in the template: a scheduler of TimescaleDB there would refuse copies."""
+    url = world.environment(["timescaledb"])["WRDATA_DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as connection:
+        for number in range(5):
+            name = sql.Identifier(f"again_{number}")
+            connection.execute(sql.SQL("create database {} template template1").format(name))
+            connection.execute(sql.SQL("drop database {}").format(name))
+
+
+@pytest.mark.parametrize("role", ["wrdata", "postgres"])
+def test_a_wrong_password_is_refused(database_url: str, role: str) -> None:
+    """Another user of this machine reaches the port, but not the data."""
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(database_url, user=role, password="wrong")
+
+
+def test_the_server_is_not_roots(world: LocalWorld) -> None:
+    """Whoever started it, its processes belong to somebody without rights."""
+    root = world.root / "timescaledb" / "data"
+    pid = int((root / "postmaster.pid").read_text().splitlines()[0])
+    assert Path(f"/proc/{pid}").stat().st_uid != 0
+
+
+def test_data_move_to_where_the_servers_user_can_reach_them(tmp_path: Path) -> None:
+    """A folder closed to others is no place for the server of another user."""
+    closed, public = tmp_path / "closed", Path("/var/lib/wrdata")
+    closed.mkdir(mode=0o700)
+    assert not timescaledb._reachable(closed / "timescaledb")
+    moved = timescaledb._public_home(closed / "timescaledb")
+    assert moved.parent == public
+    assert moved != timescaledb._public_home(tmp_path / "other")

@@ -1,0 +1,163 @@
+"""The coverage ledger on a real database."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from marketdata.coverage import CoverageMark, CoverageState, Span
+from resources.storage.coverage import CoverageLedger, apply_marks
+from resources.storage.timescale import Timescale
+from tests.storage.batches import DATASET
+from tests.storage.conftest import UNIVERSE
+
+DAY = date(2024, 6, 3)
+
+
+def span(first: int, last: int) -> Span:
+    """Return days by their distance from DAY, the last one excluded."""
+    return (DAY + timedelta(days=first), DAY + timedelta(days=last))
+
+
+def mark(instrument_id: int, state: CoverageState, *spans: Span) -> CoverageMark:
+    """Return a mark."""
+    return CoverageMark(instrument_id=instrument_id, state=state, spans=spans)
+
+
+def apply(timescale: Timescale, *marks: CoverageMark) -> int:
+    """Write marks in a transaction of their own."""
+    with timescale.connection() as connection:
+        return apply_marks(connection, DATASET, marks)
+
+
+def ledger_of(timescale: Timescale, one: int) -> dict[CoverageState, list[Span]]:
+    """Return the ledger of one instrument."""
+    return CoverageLedger(timescale).ledger(DATASET, [one])[one]
+
+
+def test_a_mark_takes_its_days_from_the_other_states(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """A provisional bar becomes complete; what is left of it stays provisional."""
+    one = instrument_ids[0]
+    apply(timescale, mark(one, CoverageState.PROVISIONAL, span(0, 5)))
+    apply(timescale, mark(one, CoverageState.COMPLETE, span(1, 3)))
+
+    assert ledger_of(timescale, one) == {
+        CoverageState.COMPLETE: [span(1, 3)],
+        CoverageState.PROVISIONAL: [span(0, 1), span(3, 5)],
+    }
+
+
+def test_neighbouring_spans_join(timescale: Timescale, instrument_ids: list[int]) -> None:
+    """A year of daily loads is one span."""
+    one = instrument_ids[0]
+    for day in range(5):
+        apply(timescale, mark(one, CoverageState.COMPLETE, span(day, day + 1)))
+
+    assert ledger_of(timescale, one) == {CoverageState.COMPLETE: [span(0, 5)]}
+
+
+def test_a_failure_never_replaces_what_is_known(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """It only adds the days that are in no state."""
+    one = instrument_ids[0]
+    apply(
+        timescale,
+        mark(one, CoverageState.COMPLETE, span(0, 2)),
+        mark(one, CoverageState.PROVIDER_EMPTY, span(2, 4)),
+    )
+    apply(timescale, mark(one, CoverageState.FAILED, span(0, 6)))
+
+    assert ledger_of(timescale, one) == {
+        CoverageState.COMPLETE: [span(0, 2)],
+        CoverageState.PROVIDER_EMPTY: [span(2, 4)],
+        CoverageState.FAILED: [span(4, 6)],
+    }
+
+
+@pytest.mark.parametrize("absence", [CoverageState.PROVIDER_EMPTY, CoverageState.NOT_LISTED])
+@pytest.mark.parametrize(
+    "bar", [CoverageState.COMPLETE, CoverageState.PROVISIONAL, CoverageState.ARCHIVED]
+)
+def test_an_absence_never_replaces_a_bar(
+    timescale: Timescale, instrument_ids: list[int], bar: CoverageState, absence: CoverageState
+) -> None:
+    """A provider that suddenly has nothing is not a deletion; the contradiction is counted."""
+    one = instrument_ids[0]
+    apply(timescale, mark(one, bar, span(0, 3)))
+
+    contradicted = apply(timescale, mark(one, absence, span(1, 5)))
+
+    assert contradicted == 2
+    assert ledger_of(timescale, one) == {bar: [span(0, 3)], absence: [span(3, 5)]}
+
+
+def test_an_absence_replaces_a_failure(timescale: Timescale, instrument_ids: list[int]) -> None:
+    """An answer, even an empty one, is better than none."""
+    one = instrument_ids[0]
+    apply(timescale, mark(one, CoverageState.FAILED, span(0, 3)))
+    apply(timescale, mark(one, CoverageState.PROVIDER_EMPTY, span(0, 3)))
+
+    assert ledger_of(timescale, one) == {CoverageState.PROVIDER_EMPTY: [span(0, 3)]}
+
+
+def test_many_instruments_are_marked_in_one_statement(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Marks of different instruments do not touch each other."""
+    one, two, three = instrument_ids
+    apply(
+        timescale,
+        mark(one, CoverageState.COMPLETE, span(0, 2)),
+        mark(two, CoverageState.FAILED, span(0, 2)),
+    )
+    apply(timescale, mark(two, CoverageState.COMPLETE, span(1, 2)))
+
+    assert CoverageLedger(timescale).ledger(DATASET, [one, two, three]) == {
+        one: {CoverageState.COMPLETE: [span(0, 2)]},
+        two: {CoverageState.COMPLETE: [span(1, 2)], CoverageState.FAILED: [span(0, 1)]},
+        three: {},
+    }
+
+
+def test_sessions_are_counted_by_state(timescale: Timescale, instrument_ids: list[int]) -> None:
+    """Only the sessions asked for count, once for each present member."""
+    one, two, _ = instrument_ids
+    sessions = [DAY + timedelta(days=offset) for offset in (0, 1, 2, 3, 4, 7)]
+    apply(
+        timescale,
+        mark(one, CoverageState.COMPLETE, span(-30, 7)),
+        mark(two, CoverageState.COMPLETE, span(0, 2), span(3, 4)),
+        mark(two, CoverageState.FAILED, span(2, 3)),
+    )
+
+    summary = CoverageLedger(timescale).summary(DATASET, UNIVERSE, sessions)
+
+    assert summary.sessions == {CoverageState.COMPLETE: 5 + 3, CoverageState.FAILED: 1}
+    assert summary.unknown == 3 * 6 - 9
+
+
+def test_holes_are_what_nothing_or_only_a_failure_is_known_of(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """They are counted in full and listed newest first; before the first request is no hole."""
+    one, two, three = instrument_ids
+    apply(
+        timescale,
+        mark(one, CoverageState.COMPLETE, span(0, 2)),
+        mark(two, CoverageState.FAILED, span(1, 2)),
+        mark(three, CoverageState.COMPLETE, span(0, 1)),
+    )
+    sessions = [DAY + timedelta(days=offset) for offset in (-1, 0, 1)]
+    coverage = CoverageLedger(timescale)
+
+    holes = coverage.holes(DATASET, UNIVERSE, sessions)
+
+    assert holes.count == 2
+    assert [(one.ticker, one.session_date) for one in holes.sample] == [
+        ("BBB", sessions[2]),
+        ("CCC", sessions[2]),
+    ]
+    shorter = coverage.holes(DATASET, UNIVERSE, sessions, limit=1)
+    assert (shorter.count, len(shorter.sample)) == (2, 1)

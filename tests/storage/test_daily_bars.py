@@ -1,0 +1,266 @@
+"""The loader on a real TimescaleDB."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from marketdata.bars import Adjustment
+from marketdata.coverage import CoverageMark, CoverageState
+from marketdata.ports import IngestFailure, LoadResult
+from marketdata.recovery import errors
+from resources.storage.coverage import CoverageLedger
+from resources.storage.daily_bars import DailyBarStore
+from resources.storage.timescale import Timescale
+from tests.storage.batches import DATASET, FETCHED_AT, bars, batch
+
+MONDAY = date(2024, 6, 3)
+TUESDAY = MONDAY + timedelta(days=1)
+
+
+def rows_of(url: str, query: str) -> list[tuple[object, ...]]:
+    """Return what a query finds, outside the pool under test."""
+    with psycopg.connect(url) as connection:
+        return connection.execute(query).fetchall()  # pyright: ignore[reportArgumentType,reportCallIssue] a test's own text
+
+
+def test_new_equal_and_restated_rows_are_told_apart(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """A second batch inserts what is new, leaves what is equal, restates what differs."""
+    one, two, _ = instrument_ids
+    store = DailyBarStore(timescale)
+    store.load(batch([(one, MONDAY, 10.0), (two, MONDAY, 20.0)]))
+
+    result = store.load(batch([(one, MONDAY, 10.0), (two, MONDAY, 21.0), (two, TUESDAY, 22.0)]))
+
+    assert LoadResult(inserted=1, unchanged=1, restated=1) == result
+
+
+def test_the_same_batch_again_changes_nothing(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """A repeated batch leaves every row where it was: not even a tuple is rewritten."""
+    one = instrument_ids[0]
+    store = DailyBarStore(timescale)
+    again = batch([(one, MONDAY, 10.0), (one, TUESDAY, 11.0)])
+    store.load(again)
+    before = rows_of(migrated_url, "select ctid, xmin::text, xmax::text, * from daily_bar")
+
+    result = store.load(again)
+
+    assert LoadResult(inserted=0, unchanged=2, restated=0) == result
+    assert before == rows_of(migrated_url, "select ctid, xmin::text, xmax::text, * from daily_bar")
+
+
+def test_a_restated_bar_keeps_its_old_version(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """The replaced values are kept, valid up to the moment from which the new ones are."""
+    one = instrument_ids[0]
+    store = DailyBarStore(timescale)
+    store.load(batch([(one, MONDAY, 10.0)]))
+    store.load(batch([(one, MONDAY, 12.5)]))
+
+    versions = rows_of(
+        migrated_url,
+        """select version.close, bar.close, version.known_to = bar.known_from,
+               version.replaced_by_ingest_id = bar.ingest_id
+           from daily_bar_version as version join daily_bar as bar
+           using (instrument_id, session_date)""",
+    )
+
+    assert versions == [(10.0, 12.5, True, True)]
+
+
+def test_another_adjustment_is_a_restatement(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Equal prices under another adjustment mean something else."""
+    row = (instrument_ids[0], MONDAY, 10.0)
+    store = DailyBarStore(timescale)
+    store.load(batch([row], adjustment=Adjustment.SPLITS))
+
+    result = store.load(batch([row], adjustment=Adjustment.AS_TRADED))
+
+    assert result.restated == 1
+
+
+def test_another_provider_with_equal_values_changes_nothing(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Who said it is no part of the comparison."""
+    row = (instrument_ids[0], MONDAY, 10.0)
+    store = DailyBarStore(timescale)
+    store.load(batch([row], provider="fmp"))
+
+    assert store.load(batch([row], provider="polygon")).unchanged == 1
+
+
+def test_an_older_answer_does_not_replace_a_newer_one(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """An answer fetched before the stored one, but loaded after it, is stale where it differs."""
+    one = instrument_ids[0]
+    store = DailyBarStore(timescale)
+    store.load(batch([(one, MONDAY, 12.5)]))
+
+    result = store.load(batch([(one, MONDAY, 10.0)], fetched_at=FETCHED_AT - timedelta(minutes=5)))
+
+    assert LoadResult(inserted=0, unchanged=1, restated=0) == result
+    assert rows_of(migrated_url, "select close from daily_bar") == [(12.5,)]
+    assert rows_of(migrated_url, "select rows_stale from ingest_log order by ingest_id") == [
+        (0,),
+        (1,),
+    ]
+
+
+def test_the_log_counts_what_the_load_did(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """The log row of a batch of one instrument names it and has the counts."""
+    one = instrument_ids[0]
+    DailyBarStore(timescale).load(batch([(one, MONDAY, 10.0), (one, TUESDAY, 11.0)]))
+
+    logged = rows_of(
+        migrated_url,
+        """select outcome::text, instrument_id, rows_inserted, provider, run_id, fetched_at,
+               adjustment::text, finished_at > fetched_at
+           from ingest_log""",
+    )
+
+    assert [("loaded", one, 2, "fmp", "run-1", FETCHED_AT, "splits", True)] == logged
+
+
+def test_a_failed_load_leaves_nothing(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """A batch that breaks a constraint half-way stores no bar, no mark and no log row."""
+    one = instrument_ids[0]
+    mark = CoverageMark(instrument_id=one, state=CoverageState.COMPLETE, spans=((MONDAY, TUESDAY),))
+
+    with pytest.raises(errors.StorageConflictError, match="daily_bar_prices_are_in_order"):
+        DailyBarStore(timescale).load(
+            batch([(one, MONDAY, 10.0), (one, TUESDAY, 1.0)], coverage=[mark])
+        )
+
+    for table in ("daily_bar", "coverage", "ingest_log", "rollup_invalidation"):
+        assert rows_of(migrated_url, f"select count(*) from {table}") == [(0,)]  # noqa: S608
+
+
+def test_an_unknown_instrument_is_refused(timescale: Timescale) -> None:
+    """Bars need an instrument; the message says which ids and what to do."""
+    with pytest.raises(errors.StorageConflictError, match=r"\(999\): load the universe first"):
+        DailyBarStore(timescale).load(batch([(999, MONDAY, 10.0)]))
+
+
+def test_a_repeated_key_is_refused(timescale: Timescale, instrument_ids: list[int]) -> None:
+    """Two rows of one key have no order, so neither may win."""
+    one = instrument_ids[0]
+
+    with pytest.raises(errors.StorageConflictError, match="repeats a key or is out of order"):
+        DailyBarStore(timescale).load(batch([(one, MONDAY, 10.0), (one, MONDAY, 11.0)]))
+
+
+def test_other_columns_are_refused(timescale: Timescale, instrument_ids: list[int]) -> None:
+    """A table that is not DAILY_BARS is refused before anything is sent."""
+    wrong = batch([(instrument_ids[0], MONDAY, 10.0)])
+    narrow = bars([(instrument_ids[0], MONDAY, 10.0)]).drop_columns(["volume"])
+    object.__setattr__(wrong, "bars", narrow)
+
+    with pytest.raises(errors.StorageConflictError, match="DAILY_BARS"):
+        DailyBarStore(timescale).load(wrong)
+
+
+def test_an_empty_batch_still_marks_and_logs(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """An empty answer is knowledge too."""
+    one = instrument_ids[0]
+    mark = CoverageMark(
+        instrument_id=one, state=CoverageState.PROVIDER_EMPTY, spans=((MONDAY, TUESDAY),)
+    )
+
+    result = DailyBarStore(timescale).load(batch([], coverage=[mark]))
+
+    assert LoadResult(inserted=0, unchanged=0, restated=0) == result
+    ledger = CoverageLedger(timescale).ledger(DATASET, [one])
+    assert {one: {CoverageState.PROVIDER_EMPTY: [(MONDAY, TUESDAY)]}} == ledger
+    assert rows_of(migrated_url, "select count(*) from ingest_log") == [(1,)]
+
+
+def test_two_loaders_of_the_same_instruments_lose_nothing(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """Loads in parallel end as some order of them would: every value is current or a version."""
+    store = DailyBarStore(timescale)
+    one, two, three = instrument_ids
+
+    def load(close: float) -> LoadResult:
+        return store.load(batch([(one, MONDAY, close), (two, MONDAY, close), (three, TUESDAY, 9)]))
+
+    closes = [10.0 + number for number in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(load, closes))
+
+    assert sum(result.inserted for result in results) == 3
+    assert sum(result.restated for result in results) == 2 * 11
+    for instrument_id in (one, two):
+        seen = rows_of(
+            migrated_url,
+            f"""select close, known_from, known_to from daily_bar_version
+                where instrument_id = {instrument_id}
+                union all select close, known_from, null from daily_bar
+                where instrument_id = {instrument_id} order by known_from""",  # noqa: S608
+        )
+        assert sorted(closes) == sorted(row[0] for row in seen)
+        assert [row[1] for row in seen[1:]] == [row[2] for row in seen[:-1]]
+
+
+def test_a_failure_is_logged_and_marked(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """A request that came to nothing leaves its reason and the days nobody knows of."""
+    one = instrument_ids[0]
+    failure = IngestFailure(
+        dataset=DATASET,
+        provider="fmp",
+        request="historical-price-eod/full AAA",
+        run_id="run-1",
+        failed_at=FETCHED_AT,
+        instrument_id=one,
+        error_class="RateLimitedError",
+        message="429",
+        coverage=(
+            CoverageMark(instrument_id=one, state=CoverageState.FAILED, spans=((MONDAY, TUESDAY),)),
+        ),
+    )
+
+    DailyBarStore(timescale).record_failures([failure])
+
+    ledger = CoverageLedger(timescale).ledger(DATASET, [one])
+    assert {one: {CoverageState.FAILED: [(MONDAY, TUESDAY)]}} == ledger
+    assert [("failed", "RateLimitedError", one)] == rows_of(
+        migrated_url, "select outcome::text, error_class, instrument_id from ingest_log"
+    )
+
+
+def test_no_failures_are_nothing_to_record(timescale: Timescale) -> None:
+    """An empty list needs no transaction."""
+    DailyBarStore(timescale).record_failures([])
+
+
+def test_sessions_of_many_years_land_in_their_chunks(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """A history over several chunks is inserted, found equal, and restated across them."""
+    one = instrument_ids[0]
+    days = [date(year, 3, 1) for year in range(2006, 2026)]
+    store = DailyBarStore(timescale)
+    first = store.load(batch([(one, day, 10.0) for day in days]))
+    second = store.load(batch([(one, day, 10.0 + (day.year % 2)) for day in days]))
+
+    assert (first.inserted, second.unchanged, second.restated) == (20, 10, 10)
+    assert pa.types.is_date32(bars([]).schema.field("session_date").type)

@@ -1,0 +1,194 @@
+"""Instruments, tickers and universes on a real database."""
+
+from datetime import date
+
+import psycopg
+import pytest
+
+from marketdata.instruments import (
+    Constituent,
+    Member,
+    Rename,
+    UniverseChange,
+    universe_change,
+)
+from marketdata.recovery import errors
+from resources.storage.instruments import InstrumentStore
+from resources.storage.timescale import Timescale
+from tests.storage.conftest import JOINED_ON, UNIVERSE
+
+LATER = date(2023, 5, 1)
+LATEST = date(2024, 5, 1)
+
+
+def listed(*names: tuple[str, str]) -> list[Constituent]:
+    """Return constituents from pairs of ticker and CIK."""
+    return [
+        Constituent(ticker=ticker, name=ticker, cik=cik, sector="Tech") for ticker, cik in names
+    ]
+
+
+def follow(store: InstrumentStore, constituents: list[Constituent], on: date) -> UniverseChange:
+    """Bring the universe in step with a list, as the universe asset does."""
+    change = universe_change(store.members(UNIVERSE), constituents)
+    store.apply(change, on, UNIVERSE)
+    return change
+
+
+AAA, BBB, CCC = ("AAA", "0000000001"), ("BBB", "0000000002"), ("CCC", "0000000003")
+
+
+def test_who_joined_is_a_member(timescale: Timescale, instrument_ids: list[int]) -> None:
+    """Members come under their tickers, in order."""
+    members = InstrumentStore(timescale).members(UNIVERSE)
+
+    assert [member.ticker for member in members] == ["AAA", "BBB", "CCC"]
+    assert [member.instrument_id for member in members] == instrument_ids
+
+
+def test_a_new_instrument_carries_its_ticker_since_ever(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Its history is fetched too, and nobody else is known to have had the ticker."""
+    found, unknown = InstrumentStore(timescale).resolve("fmp", ["CCC", "ZZZ"], date(2006, 1, 3))
+
+    assert [(one.instrument_id, one.ticker) for one in found] == [(instrument_ids[2], "CCC")]
+    assert unknown == ["ZZZ"]
+
+
+def test_who_left_keeps_instrument_and_ticker(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Only the membership ends; the ticker still resolves and still has its partition."""
+    store = InstrumentStore(timescale)
+    follow(store, listed(AAA, CCC), LATER)
+
+    assert [member.ticker for member in store.members(UNIVERSE)] == ["AAA", "CCC"]
+    found, _ = store.resolve("fmp", ["BBB"], LATEST)
+    assert found[0].instrument_id == instrument_ids[1]
+    assert store.tickers() == ["AAA", "BBB", "CCC"]
+    memberships = {one.ticker: one for one in store.memberships(UNIVERSE)}
+    assert (memberships["BBB"].joined_on, memberships["BBB"].left_on) == (JOINED_ON, LATER)
+    assert memberships["AAA"].left_on is None
+
+
+def test_who_returns_is_the_instrument_of_before(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """A returning constituent has its history back, and a second membership."""
+    store = InstrumentStore(timescale)
+    follow(store, listed(AAA, CCC), LATER)
+    follow(store, listed(AAA, BBB, CCC), LATEST)
+
+    assert [member.instrument_id for member in store.members(UNIVERSE)] == instrument_ids
+    spans = [
+        (one.joined_on, one.left_on) for one in store.memberships(UNIVERSE) if one.ticker == "BBB"
+    ]
+    assert spans == [(JOINED_ON, LATER), (LATEST, None)]
+
+
+def test_a_renamed_instrument_is_found_under_the_ticker_of_the_day(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """FB until the day, META from it on: one instrument, one membership."""
+    store = InstrumentStore(timescale)
+    change = follow(store, listed(AAA, ("BBX", "0000000002"), CCC), LATER)
+
+    assert len(change.renamed) == 1
+    before, _ = store.resolve("fmp", ["BBB"], date(2023, 4, 30))
+    after, _ = store.resolve("fmp", ["BBX"], LATER)
+    assert before[0].instrument_id == after[0].instrument_id == instrument_ids[1]
+    assert store.resolve("fmp", ["BBB"], LATER) == ([], ["BBB"])
+    assert store.resolve("fmp", ["BBX"], date(2023, 4, 30)) == ([], ["BBX"])
+
+
+def test_a_reused_ticker_belongs_to_another_instrument(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Another CIK under a known ticker is another company: the old one's ticker ends."""
+    store = InstrumentStore(timescale)
+    follow(store, listed(AAA, ("BBB", "0000000099"), CCC), LATER)
+
+    old, _ = store.resolve("fmp", ["BBB"], date(2023, 4, 30))
+    new, _ = store.resolve("fmp", ["BBB"], LATER)
+    assert old[0].instrument_id == instrument_ids[1]
+    assert new[0].instrument_id not in instrument_ids
+    assert len(store.members(UNIVERSE)) == 3
+
+
+def test_spellings_are_the_providers(timescale: Timescale) -> None:
+    """BRK.B is BRK-B at FMP; the order asked for is kept, repeats are not."""
+    store = InstrumentStore(timescale)
+    follow(store, listed(("BRK.B", "0001067983"), AAA), JOINED_ON)
+
+    found, unknown = store.resolve("fmp", ["BRK.B", "AAA", "BRK.B"], LATER)
+
+    assert [(one.ticker, one.symbol) for one in found] == [("BRK.B", "BRK-B"), ("AAA", "AAA")]
+    assert unknown == []
+
+
+def test_applying_a_change_again_does_nothing(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """A run that is repeated after a crash ends where the first one did."""
+    store = InstrumentStore(timescale)
+    member = store.members(UNIVERSE)[1]
+    change = UniverseChange(
+        joined=tuple(listed(("DDD", "0000000004"))),
+        left=(store.members(UNIVERSE)[0],),
+        renamed=(Rename(member=member, constituent=listed(("BBX", "0000000002"))[0]),),
+        kept=(),
+    )
+    store.apply(change, LATER, UNIVERSE)
+    once = (store.members(UNIVERSE), store.memberships(UNIVERSE), store.tickers())
+
+    store.apply(change, LATER, UNIVERSE)
+
+    assert (store.members(UNIVERSE), store.memberships(UNIVERSE), store.tickers()) == once
+    assert instrument_ids[1] in {one.instrument_id for one in once[0]}
+
+
+def test_joining_and_leaving_on_one_day_leaves_no_membership(timescale: Timescale) -> None:
+    """A membership of no day is none."""
+    store = InstrumentStore(timescale)
+    follow(store, listed(AAA), LATER)
+    follow(store, [], LATER)
+
+    assert store.memberships(UNIVERSE) == []
+    assert store.tickers() == ["AAA"]
+
+
+def test_two_renames_on_one_day_keep_the_last(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """A ticker of no day was never carried."""
+    store = InstrumentStore(timescale)
+    follow(store, listed(AAA, ("BBX", "0000000002"), CCC), LATER)
+    follow(store, listed(AAA, ("BBY", "0000000002"), CCC), LATER)
+
+    assert store.tickers() == ["AAA", "BBB", "BBY", "CCC"]
+    assert store.members(UNIVERSE)[1].instrument_id == instrument_ids[1]
+
+
+def test_a_ticker_never_has_two_carriers_on_one_day(
+    instrument_ids: list[int], migrated_url: str
+) -> None:
+    """The database itself refuses it."""
+    with (
+        psycopg.connect(migrated_url) as connection,
+        pytest.raises(psycopg.errors.ExclusionViolation),
+    ):
+        connection.execute(
+            "insert into instrument_ticker values (%s, 'AAA', '[2023-01-01,)')",
+            (instrument_ids[1],),
+        )
+
+
+def test_a_wrong_cik_is_refused_and_nothing_changes(timescale: Timescale) -> None:
+    """One transaction for the whole change."""
+    store = InstrumentStore(timescale)
+
+    with pytest.raises(errors.StorageConflictError, match="ten_digits"):
+        follow(store, listed(AAA, ("BAD", "12")), LATER)
+
+    assert store.members(UNIVERSE) == list[Member]()

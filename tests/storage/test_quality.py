@@ -1,0 +1,76 @@
+"""The checks' questions on a real database."""
+
+from datetime import date
+
+import psycopg
+
+from resources.storage.daily_bars import DailyBarStore
+from resources.storage.quality import BarTotals, QualityQueries
+from resources.storage.timescale import Timescale
+from tests.storage.batches import batch
+
+FRIDAY, SATURDAY, MONDAY = date(2024, 5, 31), date(2024, 6, 1), date(2024, 6, 3)
+
+
+def test_clean_bars_raise_no_suspicion(timescale: Timescale, instrument_ids: list[int]) -> None:
+    """Every question answers none, and the totals count."""
+    store, quality = DailyBarStore(timescale), QualityQueries(timescale)
+    assert quality.totals() == BarTotals(
+        rows=0, instruments=0, first_session=None, last_session=None, versions=0
+    )
+    store.load(batch([(one, day, 10.0) for one in instrument_ids for day in (FRIDAY, MONDAY)]))
+    store.load(batch([(instrument_ids[0], FRIDAY, 11.0)]))
+
+    assert quality.ohlc_violations().count == 0
+    assert quality.duplicates().count == 0
+    assert quality.strangers([FRIDAY, MONDAY]).count == 0
+    assert quality.strangers([]).count == 0
+    assert quality.totals() == BarTotals(
+        rows=6, instruments=3, first_session=FRIDAY, last_session=MONDAY, versions=1
+    )
+
+
+def test_a_bar_on_no_session_is_found(timescale: Timescale, instrument_ids: list[int]) -> None:
+    """A Saturday's bar between two sessions is named with its ticker and weekday."""
+    one = instrument_ids[0]
+    DailyBarStore(timescale).load(batch([(one, day, 10.0) for day in (FRIDAY, SATURDAY, MONDAY)]))
+
+    found = QualityQueries(timescale).strangers([FRIDAY, MONDAY])
+
+    assert found.count == 1
+    sample = found.sample[0]
+    assert (sample.ticker, sample.session_date, sample.detail) == ("AAA", SATURDAY, "Saturday")
+
+
+def test_contradicting_prices_are_found(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """The constraint keeps them out; the question finds them where it was dropped."""
+    DailyBarStore(timescale).load(batch([(instrument_ids[0], MONDAY, 10.0)]))
+    with psycopg.connect(migrated_url) as connection:
+        connection.execute("alter table daily_bar drop constraint daily_bar_prices_are_in_order")
+        connection.execute("update daily_bar set low = 50")
+
+    found = QualityQueries(timescale).ohlc_violations()
+
+    assert found.count == 1
+    assert found.sample[0].detail == "open 9, high 11, low 50, close 10"
+
+
+def test_two_instruments_under_one_ticker_are_found(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """The exclusion constraint keeps them out; the question finds them where it was dropped."""
+    one, two, _ = instrument_ids
+    DailyBarStore(timescale).load(batch([(one, MONDAY, 10.0), (two, MONDAY, 20.0)]))
+    with psycopg.connect(migrated_url) as connection:
+        connection.execute(
+            "alter table instrument_ticker drop constraint instrument_ticker_belongs_to_one"
+        )
+        connection.execute("update instrument_ticker set ticker = 'AAA' where ticker = 'BBB'")
+
+    found = QualityQueries(timescale).duplicates()
+
+    assert found.count == 1
+    assert (found.sample[0].ticker, found.sample[0].session_date) == ("AAA", MONDAY)
+    assert found.sample[0].detail == f"instruments {one}, {two}"
