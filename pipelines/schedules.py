@@ -3,6 +3,9 @@
 Here: the clock, in New York time, and the partition that each tick asks for. Not here: what
 the jobs hold (jobs.py).
 https://docs.dagster.io/guides/automate/schedules
+
+All of them are on once the daemon runs: a pipeline that waits for somebody to switch it on is
+one that nobody notices missing.
 """
 
 import dagster as dg
@@ -18,6 +21,7 @@ NEW_YORK = str(NEW_YORK_ZONE)
     job=daily_prices_job,
     cron_schedule="30 18 * * 1-5",
     execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Each session's bars, two and a half hours after the regular close.",
 )
 def daily_prices_after_close(
@@ -35,6 +39,7 @@ universe_weekly = dg.ScheduleDefinition(
     job=universe_job,
     cron_schedule="0 8 * * 6",
     execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Constituents, on Saturday morning.",
 )
 
@@ -43,6 +48,7 @@ price_gaps_weekly = dg.ScheduleDefinition(
     job=price_backfill_job,
     cron_schedule="0 9 * * 6",
     execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Histories of the tickers whose coverage has holes, after the universe's run.",
 )
 
@@ -51,6 +57,7 @@ price_gaps_weekly = dg.ScheduleDefinition(
     job=archive_job,
     cron_schedule="0 6 3 * *",
     execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
     description="All closed months, on the third of the month.",
 )
 def archive_monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:

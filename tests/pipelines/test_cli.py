@@ -1,0 +1,264 @@
+"""Facts about the command line, each command run as its user runs it, on a world of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sandbox.processes import wait_until
+
+WRDATA = Path(sys.executable).with_name("wrdata")
+OURS = ("WRDATA_", "FMP_", "AWS_", "DAGSTER_")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What a command printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output, which has to be JSON."""
+        return json.loads(self.out)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """The command in an environment that configures nothing but the world's folder."""
+
+    state: Path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return this process's environment without anything of ours, and ``more``."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+        return kept | {"WRDATA_STATE_DIR": str(self.state)} | more
+
+    def __call__(self, *words: str, **more: str) -> Said:
+        """Run ``wrdata`` with ``words``."""
+        done = subprocess.run(
+            [str(WRDATA), *words],
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        return Said(status=done.returncode, out=done.stdout, err=done.stderr)
+
+
+@pytest.fixture(scope="module")
+def wrdata(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
+    """A command line whose world is new; it is stopped at the end."""
+    folder = tmp_path_factory.mktemp("cli")
+    # The database server runs as another user when the tests run as root.
+    for one in (folder, *list(folder.parents)[:2]):
+        one.chmod(0o755)
+    command = CommandLine(state=folder / "world")
+    yield command
+    command("down")
+
+
+def test_the_doctor_names_what_does_not_run_and_the_cure(wrdata: CommandLine) -> None:
+    """Before anything was started nothing is well, and each line says what to do."""
+    said = wrdata("doctor", "--json")
+
+    assert said.status == 1
+    broken = [one for one in said.json if one["state"] != "ok"]
+    assert {one["name"] for one in broken} == {"timescaledb", "object_store", "fmp"}
+    assert all("wrdata up" in one["cure"] for one in broken)
+
+
+def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> None:
+    """They say in one line that the world does not run."""
+    said = wrdata("status")
+
+    assert said.status == 1
+    assert said.err.count("\n") == 1
+    assert "wrdata up" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["bakfill"], "Did you mean 'backfill'"),
+        (["backfill", "daily_bar", "--all"], "'daily_bars'"),
+        (["backfill", "daily_bars"], "--tickers"),
+        (["backfill", "daily_bars", "--all", "--tickers", "AAPL"], "one of"),
+        (["backfill", "daily_bars", "--from", "16.11.2026"], "%Y-%m-%d"),
+        (["archive", "run", "--start", "2024-13"], "%Y-%m"),
+    ],
+)
+def test_a_slip_is_answered_in_one_line(wrdata: CommandLine, words: list[str], told: str) -> None:
+    """No traceback, exit status 2, and the line says what would be right."""
+    said = wrdata(*words)
+
+    assert said.status == 2
+    assert told in said.err
+    assert said.err.startswith("error: ")
+    assert "Traceback" not in said.err
+
+
+def test_simulated_prices_are_refused_for_a_real_database(wrdata: CommandLine) -> None:
+    """The line names both variables, and no password."""
+    said = wrdata("universe", WRDATA_DATABASE_URL="postgresql://me:secret@db.invalid/prices")
+
+    assert said.status == 1
+    assert "WRDATA_DATABASE_URL" in said.err
+    assert "FMP_API_KEY" in said.err
+    assert "secret" not in said.err
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password(
+    wrdata: CommandLine,
+) -> None:
+    """Configured services that cannot be reached are one line."""
+    said = wrdata(
+        "universe",
+        FMP_API_KEY="0" * 32,
+        FMP_BASE_URL="http://127.0.0.1:9/stable",
+        WRDATA_DATABASE_URL="postgresql://me:secret@127.0.0.1:9/prices",
+        WRDATA_DAGSTER_DATABASE_URL="postgresql://me:secret@127.0.0.1:9/dagster",
+        WRDATA_S3_ENDPOINT="http://127.0.0.1:9",
+        WRDATA_ARCHIVE_BUCKET="prices",
+        AWS_ACCESS_KEY_ID="a",
+        AWS_SECRET_ACCESS_KEY="b",
+    )
+
+    assert said.status == 1
+    assert "127.0.0.1:9" in said.err
+    assert "secret" not in said.err
+    assert "Traceback" not in said.err
+
+
+def test_the_whole_way_of_some_tickers_by_command_line(wrdata: CommandLine) -> None:
+    """Universe, plan, backfill, nothing left to do, archive, status, and equal to the simulator."""
+    assert wrdata("universe", "--json").json["figures"]["dagster/row_count"] == 503
+
+    planned = wrdata("backfill", "daily_bars", "--tickers", "aapl,BRK.B", "--dry-run", "--json")
+    assert planned.json == {"tickers": 2, "requests": 2, "minutes": pytest.approx(2 / 120)}
+
+    loaded = wrdata("backfill", "daily_bars", "--tickers", "AAPL,BRK.B", "--json")
+    assert loaded.status == 0, loaded.err
+    assert loaded.json["requests"] == 2
+    assert loaded.json["rows_inserted"] > 2000
+    assert loaded.json["failures"] == {}
+    again = wrdata("backfill", "daily_bars", "--tickers", "AAPL,BRK.B")
+    assert again.status == 0
+    assert "nothing to load" in again.err
+
+    archived = wrdata("archive", "run", "--start", "2024-01", "--end", "2024-03", "--json")
+    assert archived.status == 0, archived.err
+    assert archived.json["written"] == 3
+    assert len(wrdata("archive", "list", "--json").json) == 3
+    assert wrdata("archive", "verify", "--json").json == {"months": 3, "different": []}
+
+    stored = wrdata("status", "--json").json
+    assert stored["daily_bars"]["rows"] == loaded.json["rows_inserted"]
+    assert stored["archive"]["months"] == 3
+    assert wrdata("sandbox", "verify", "--json").json["equal"] == loaded.json["rows_inserted"]
+    arrived = wrdata("sandbox", "requests", "--json").json
+    assert [one["query"].get("symbol") for one in arrived if "full" in one["path"]] == [
+        "AAPL",
+        "BRK-B",
+    ]
+
+
+def test_an_unknown_ticker_is_refused_with_near_matches(wrdata: CommandLine) -> None:
+    """Nothing is asked for before the whole list is known to be right."""
+    said = wrdata("backfill", "daily_bars", "--tickers", "AAPL,AAPLL")
+
+    assert said.status == 1
+    assert "AAPLL (did you mean AAPL" in said.err
+
+
+def test_a_ticker_that_fails_is_named_and_the_status_is_not_zero(wrdata: CommandLine) -> None:
+    """The other tickers are loaded; the failure is listed by status as well."""
+    wrdata("sandbox", "fail", "unknown", "--symbol", "MSFT", "--count", "1")
+
+    said = wrdata("backfill", "daily_bars", "--tickers", "MSFT,NVDA", "--json")
+
+    assert said.status == 1
+    assert set(said.json["failures"]) == {"MSFT"}
+    assert said.json["rows_inserted"] > 1000
+    failures = wrdata("status", "--json").json["failures"]
+    assert any("MSFT" in one["reason"] for one in failures)
+    assert wrdata("backfill", "daily_bars", "--failed", "--json").status == 0
+
+
+def test_trading_days_are_loaded_by_date(wrdata: CommandLine) -> None:
+    """One day of the universe is one request."""
+    said = wrdata("backfill", "daily_bars", "--from", "2026-11-19", "--to", "2026-11-19", "--json")
+
+    assert said.status == 0, said.err
+    assert said.json["requests"] == 1
+    assert said.json["rows_inserted"] > 490
+
+
+def test_the_doctor_finds_everything_well_in_a_running_world(wrdata: CommandLine) -> None:
+    """Addresses, versions, and no password."""
+    said = wrdata("doctor", "--json")
+
+    assert said.status == 0, said.out
+    found = {one["name"]: one for one in said.json}
+    assert "apache edition" in found["database"]["detail"]
+    assert "schema up to date" in found["database"]["detail"]
+    assert found["object store"]["state"] == "ok"
+    assert "120 requests a minute" in found["fmp"]["detail"]
+
+
+def test_env_prints_exports_that_a_shell_takes(wrdata: CommandLine) -> None:
+    """What it prints makes Dagster's own commands work on this world."""
+    said = wrdata("env")
+
+    shell = subprocess.run(
+        ["/bin/sh", "-c", f"{said.out}\necho $WRDATA_ARCHIVE_BUCKET $DAGSTER_HOME"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shell.stdout.split() == ["market-data-simulated", str(wrdata.state / "dagster")]
+
+
+def test_up_serves_the_ui_and_ctrl_c_stops_all_of_it(wrdata: CommandLine) -> None:
+    """The web server answers with our code location; after Ctrl-C no process is left."""
+    running = subprocess.Popen(
+        [str(WRDATA), "up", "--port", "3917"],
+        env=wrdata.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        assert wait_until(lambda: _loaded("http://127.0.0.1:3917"), within_s=90)
+        user_interface = next(
+            one for one in wrdata("doctor", "--json").json if one["name"] == "dagster ui"
+        )
+        assert user_interface["address"] == "http://127.0.0.1:3917"
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=60) == 0
+    finally:
+        running.kill()
+    assert {one["state"] for one in wrdata("doctor", "--json").json[:3]} == {"not ok"}
+    assert "nothing was running" in wrdata("down").err
+
+
+def _loaded(address: str) -> bool:
+    """Tell whether Dagster has loaded our assets."""
+    try:
+        answer = httpx.post(
+            f"{address}/graphql", json={"query": "{ assetNodes { id } }"}, timeout=20
+        )
+        return len(answer.json()["data"]["assetNodes"]) == 8
+    except (httpx.HTTPError, KeyError, TypeError, ValueError):
+        return False
