@@ -4,12 +4,13 @@ Here: one asset for each interval. Not here: how a roll-up is refreshed (resourc
 the daily bars (prices.py).
 """
 
+import time
 from typing import Any
 
 import dagster as dg
 
 from assets.failures import told_to_dagster
-from assets.prices import daily_bars
+from assets.prices import AFTER_LOADS, daily_bars
 from assets.schemas import column_schema
 from marketdata.bars import ROLLED_UP_BARS, Interval
 from resources.wiring import Database
@@ -24,7 +25,7 @@ def _bars_asset(interval: Interval, description: str) -> dg.AssetsDefinition:
         group_name=GROUP,
         owners=["team:market-data"],
         kinds={"timescaledb"},
-        automation_condition=dg.AutomationCondition.eager(),
+        automation_condition=AFTER_LOADS,
         description=description,
         metadata={
             "grain": "instrument and bucket",
@@ -34,6 +35,7 @@ def _bars_asset(interval: Interval, description: str) -> dg.AssetsDefinition:
         },
     )
     def bars(database: Database) -> dg.MaterializeResult[Any]:
+        began = time.monotonic()
         with told_to_dagster(), database.open() as stores:
             refreshed = stores.rollups.refresh(interval)
         return dg.MaterializeResult(
@@ -41,6 +43,7 @@ def _bars_asset(interval: Interval, description: str) -> dg.AssetsDefinition:
                 "dagster/row_count": refreshed.rows,
                 "buckets_refreshed": refreshed.buckets,
                 "instruments_refreshed": refreshed.instruments,
+                "seconds": round(time.monotonic() - began, 3),
             }
         )
 

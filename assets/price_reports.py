@@ -3,6 +3,8 @@
 Here: from outcomes of the ingest steps to Dagster metadata. Not here: the assets (prices.py).
 """
 
+import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +24,7 @@ from resources.opening import Stores
 def ticker_metadata(ingested: Ingested) -> Metadata:
     """Return the figures of one ticker's history."""
     return {
+        "dagster/partition_row_count": ingested.load.rows,
         **_load_figures(ingested.load, len(ingested.rejected)),
         "coverage_percent": coverage_percent(ingested.sessions),
         "requests": ingested.requests,
@@ -33,6 +36,7 @@ def day_metadata(day: MarketDay) -> Metadata:
     """Return the figures of one session of the whole universe."""
     expected = day.load.rows + len(day.missing) + len(day.failed)
     return {
+        "dagster/partition_row_count": day.load.rows,
         **_load_figures(day.load, len(day.rejected)),
         "coverage_percent": round(100 * day.load.rows / expected, 2),
         "tickers_failed": len(day.failed),
@@ -44,7 +48,7 @@ def day_metadata(day: MarketDay) -> Metadata:
 
 def _load_figures(load: LoadResult, rejected: int) -> dict[str, int]:
     return {
-        "dagster/partition_row_count": load.rows,
+        "rows": load.rows,
         "rows_inserted": load.inserted,
         "rows_unchanged": load.unchanged,
         "rows_restated": load.restated,
@@ -63,6 +67,7 @@ class Tally:
     """Adds up the outcomes of a run over many tickers."""
 
     def __init__(self) -> None:
+        self._began = time.monotonic()
         self._done: list[Ingested] = []
         self.failed: dict[str, str] = {}
 
@@ -78,6 +83,12 @@ class Tally:
         """The figures of each ticker that was stored."""
         return {one.ticker: ticker_metadata(one) for one in self._done}
 
+    def _sessions(self) -> Counter[CoverageState]:
+        every: Counter[CoverageState] = Counter()
+        for one in self._done:
+            every.update(one.sessions)
+        return every
+
     def result(self, requests: int) -> dg.MaterializeResult[Any]:
         """Return the figures of the run.
 
@@ -89,10 +100,12 @@ class Tally:
                 LoadResult.total(one.load for one in self._done),
                 sum(len(one.rejected) for one in self._done),
             ),
+            "coverage_percent": coverage_percent(self._sessions()),
             "tickers_loaded": len(self._done),
             "tickers_failed": len(self.failed),
             "failed_tickers": failure_table(self.failed),
             "requests": requests,
+            "seconds": round(time.monotonic() - self._began, 3),
         }
         if self.failed and not self._done:
             raise dg.Failure(

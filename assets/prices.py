@@ -34,6 +34,10 @@ DAILY_BAR_TABLE = {
     "dagster/column_schema": column_schema(DAILY_BARS),
 }
 GROUP = "equity_prices"
+AFTER_LOADS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
+"""When a table or roll-up follows a load that it was not part of, such as a backfill from the UI.
+
+Eager alone would wait until every ticker's history is there, which may be never."""
 OWNERS = ["team:market-data"]
 
 
@@ -159,7 +163,7 @@ async def price_backfill(
     group_name=GROUP,
     owners=OWNERS,
     kinds={"timescaledb"},
-    automation_condition=dg.AutomationCondition.eager(),
+    automation_condition=AFTER_LOADS,
     metadata={"grain": "instrument and session"} | DAILY_BAR_TABLE,
 )
 def daily_bars(database: Database) -> dg.MaterializeResult[Any]:

@@ -166,7 +166,6 @@ class LocalWorld:
         if record is not None and record.process is not None:
             if processes.is_running(record.process) and service.answers(record.port):
                 service.complete(record.port)
-                report(f"{service.name} already runs at {service.address(record.port)}")
                 return
             processes.end(record.process, with_signal=service.stop_signal, within_s=30)
         service.prepare(report)

@@ -20,7 +20,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-out = Console(highlight=False, soft_wrap=True)
+WIDTH_IN_FILES = 200
+"""Columns of a table that is not printed on a terminal: wide enough to cut nothing."""
+
+_width = None if sys.stdout.isatty() else WIDTH_IN_FILES
+out = Console(highlight=False, soft_wrap=True, width=_width)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Cell = str | int | float | None
@@ -61,6 +65,14 @@ def print_pairs(title: str, pairs: Mapping[str, Cell]) -> None:
     for name, value in pairs.items():
         table.add_row(name.replace("_", " "), _cell(value))
     out.print(table)
+
+
+def print_finding(name: str, state: str, origin: str, address: str, detail: str, cure: str) -> None:
+    """Print one thing of the doctor's: a line for where, one for how, one for the cure."""
+    out.print(f"{state:8}{name:18}{address}  ({origin})", markup=False)
+    out.print(f"{'':26}{detail}", markup=False)
+    if cure:
+        out.print(f"{'':26}-> {cure}", markup=False)
 
 
 def _cell(value: Cell) -> str:

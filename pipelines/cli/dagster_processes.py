@@ -30,28 +30,37 @@ def run_in_front(state: Path, port: int) -> int:
         port: Wanted port of the UI; another is taken, and told, if something listens there.
     """
     free = processes.free_port(port)
-    child = subprocess.Popen(
-        [
-            sys.executable, "-m", "dagster", "dev",
-            "--workspace", str(PROJECT / "workspace.yaml"),
-            "--host", processes.LOOPBACK, "--port", str(free),
-        ],
-        cwd=PROJECT,
-        # A group of its own: Ctrl-C reaches only us, and we end the child once and in order.
-        start_new_session=True,
-    )  # fmt: skip
-    _remember(state, child.pid, free)
-    console.say(f"Dagster's UI: http://{processes.LOOPBACK}:{free}   (Ctrl-C stops everything)")
+    child: subprocess.Popen[bytes] | None = None
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        child.send_signal(signal.SIGINT)
+        if child is not None:
+            child.send_signal(signal.SIGINT)
 
+    # Before the child starts: a shell's background job ignores Ctrl-C, and would hand that on.
     with _handled(end):
+        child = _start(free)
+        _remember(state, child.pid, free)
+        console.say(f"Dagster's UI: http://{processes.LOOPBACK}:{free}   (Ctrl-C stops everything)")
         status = child.wait()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGTERM)
     _record(state).unlink(missing_ok=True)
     return 0 if status in ASKED_TO_END else status
+
+
+def _start(port: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "dagster", "dev",
+            "--workspace", str(PROJECT / "workspace.yaml"),
+            "--host", processes.LOOPBACK, "--port", str(port),
+        ],
+        # Not the checkout: Dagster warns of a dagster.yaml in the current folder.
+        cwd=os.environ["DAGSTER_HOME"],
+        env={**os.environ, "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded"},
+        # A group of its own: Ctrl-C reaches only us, and we end the child once and in order.
+        start_new_session=True,
+    )  # fmt: skip
 
 
 def stop_left_over(state: Path) -> list[str]:

@@ -46,7 +46,8 @@ def doctor(json: Json = False) -> int:
     if json:
         console.print_json([finding.as_row() for finding in findings])
     else:
-        console.print_table("", [finding.as_row() for finding in findings])
+        for finding in findings:
+            console.print_finding(**finding.as_row())
     return 0 if all(finding.ok for finding in findings) else 1
 
 

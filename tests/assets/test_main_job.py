@@ -5,10 +5,13 @@ from datetime import date
 import dagster as dg
 
 from assets.archive import daily_bars_archive
+from assets.bars import bars_1mo, bars_1w
 from assets.checks import archive_equals_database
 from assets.partitions import TICKERS
+from assets.prices import daily_bars, price_history
 from assets.universe import UNIVERSE
 from marketdata.bars import Interval
+from pipelines.definitions import definitions
 from resources import opening
 from resources.settings import read_settings
 from tests.fixtures.pipeline import RESOURCES, Pipeline
@@ -107,6 +110,22 @@ def test_the_archive_check_finds_a_month_that_the_database_left_behind(
     assert not verdict.passed
     assert "2024-03" in (verdict.description or "")
     assert "wrdata archive run" in (verdict.description or "")
+
+
+def test_table_and_roll_ups_follow_a_backfill_from_the_dialog(pipeline: Pipeline) -> None:
+    """One ticker loaded through the partitioned door is enough, though the others are missing."""
+    before = dg.evaluate_automation_conditions(definitions, pipeline.instance)
+    pipeline.materialize(price_history, ("AAPL", "AAPL"))
+
+    ticked = dg.evaluate_automation_conditions(definitions, pipeline.instance, cursor=before.cursor)
+
+    followers = {"daily_bars", "bars_1w", "bars_1mo"}
+    requested = {
+        asset.key.path[-1]
+        for asset in (daily_bars, bars_1w, bars_1mo)
+        if ticked.get_num_requested(asset.key)
+    }
+    assert requested == followers
 
 
 def test_no_event_of_a_run_holds_a_key_or_a_password(pipeline: Pipeline) -> None:
