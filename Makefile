@@ -32,6 +32,7 @@ check: lint types contracts test
 
 bench: $(VENV)/ready ## figures beside what a user would pick instead
 	$(VENV)/bin/python -m bench.loader
+	$(VENV)/bin/python -m bench.chunks
 
 lock: $(VENV)/ready ## resolve pyproject.toml anew
 	$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \

@@ -3,7 +3,7 @@
 Here: load, one instrument's history, one session and one month of the whole market, for
 several chunk intervals. Not here: the loader against its rivals (loader.py).
 
-    python bench/chunks.py postgresql://user:password@host:port/an_empty_scratch_database
+    python -m bench.chunks [--instruments 500]
 """
 
 import argparse
@@ -17,6 +17,7 @@ import psycopg
 import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
+from bench.scratch import scratch_database
 from marketdata.bars import DAILY_BARS
 from marketdata.calendars import calendar
 
@@ -73,13 +74,12 @@ def fill(connection: psycopg.Connection, bars: pa.Table, interval: str) -> None:
 def main() -> None:
     """Print one line for each interval."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("url")
     parser.add_argument("--instruments", type=int, default=500)
     arguments = parser.parse_args()
     bars = market(arguments.instruments)
     print(f"{bars.num_rows:,} rows; milliseconds, median of 9; load in rows/s")
     print("interval ", "chunks", "    load", *(f"{name:>9}" for name in QUERIES))
-    with psycopg.connect(arguments.url, autocommit=True) as connection:
+    with scratch_database() as url, psycopg.connect(url, autocommit=True) as connection:
         for interval in INTERVALS:
             load_s = timed(lambda every=interval: fill(connection, bars, every))
             chunks = connection.execute("select count(*) from show_chunks('b')").fetchone()

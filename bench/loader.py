@@ -4,7 +4,7 @@ Here: rows a second of the merge (fresh, unchanged, one percent restated) and of
 COPY, CSV COPY and pandas.to_sql into tables of the same shape. Not here: chunk intervals
 (chunks.py).
 
-    python bench/loader.py postgresql://user:password@host:port/an_empty_scratch_database
+    python -m bench.loader [--rows 1000000]
 
 The rivals do less: they neither compare, nor keep versions, nor keep coverage and log.
 """
@@ -22,6 +22,7 @@ import pyarrow.csv
 from pgpq import ArrowToPostgresBinaryEncoder
 from sqlalchemy import create_engine
 
+from bench.scratch import scratch_database
 from marketdata.bars import DAILY_BARS, Adjustment
 from marketdata.calendars import calendar
 from marketdata.instruments import Constituent, UniverseChange
@@ -150,21 +151,21 @@ def ours(timescale: Timescale, bars: pa.Table) -> dict[str, float]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("url")
     parser.add_argument("--rows", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    migrations.migrate(arguments.url)
-    with Timescale(arguments.url) as timescale:
-        instruments = InstrumentStore(timescale)
-        joined = tuple(
-            Constituent(ticker=f"B{number}", name="bench", cik=f"{number:010d}", sector=None)
-            for number in range(INSTRUMENTS)
-        )
-        change = UniverseChange(joined=joined, left=(), renamed=(), kept=())
-        instruments.apply(change, date(2020, 1, 2), "bench")
-        ids = [member.instrument_id for member in instruments.members("bench")]
-        bars = market(sorted(ids), arguments.rows)
-        rates = {**rivals(arguments.url, bars), **ours(timescale, bars)}
+    with scratch_database() as url:
+        migrations.migrate(url)
+        with Timescale(url) as timescale:
+            instruments = InstrumentStore(timescale)
+            joined = tuple(
+                Constituent(ticker=f"B{number}", name="bench", cik=f"{number:010d}", sector=None)
+                for number in range(INSTRUMENTS)
+            )
+            change = UniverseChange(joined=joined, left=(), renamed=(), kept=())
+            instruments.apply(change, date(2020, 1, 2), "bench")
+            ids = [member.instrument_id for member in instruments.members("bench")]
+            bars = market(sorted(ids), arguments.rows)
+            rates = {**rivals(url, bars), **ours(timescale, bars)}
     print(f"{bars.num_rows:,} bars of {INSTRUMENTS} instruments (pandas.to_sql: {SLOW_ROWS:,})")
     print(f"{'way':22}{'rows/s':>10}{'x pandas':>10}{'x binary COPY':>15}")
     for name, rate in rates.items():

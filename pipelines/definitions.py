@@ -6,7 +6,7 @@ Here: assembly and nothing else. Loading opens no connection and needs no config
 import dagster as dg
 
 from assets import archive, bars, checks, prices, universe
-from pipelines import jobs, schedules
+from pipelines import jobs, schedules, sensors
 from resources.wiring import Archive, Database, Fmp
 
 definitions = dg.Definitions(
@@ -24,13 +24,7 @@ definitions = dg.Definitions(
         schedules.price_gaps_weekly,
         schedules.archive_monthly,
     ],
-    sensors=[
-        dg.AutomationConditionSensorDefinition(
-            "derived_after_loads",
-            target=dg.AssetSelection.groups("equity_prices", "equity_bars"),
-            default_status=dg.DefaultSensorStatus.RUNNING,
-        )
-    ],
+    sensors=[sensors.derived_after_loads],
     resources={"database": Database(), "archive": Archive(), "fmp": Fmp()},
     # A run is one process: the fan-out is asyncio inside the asset, not processes per step.
     executor=dg.in_process_executor,

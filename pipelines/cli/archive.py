@@ -69,7 +69,7 @@ def verify(*, json: Json = False) -> int:
     """Read every archived month back from the bucket and compare it with the database."""
     environment.enter(environment.surroundings(), start=False)
     with opening.archive(read_settings()) as archive:
-        verdicts = [archive.verify(month) for month in archive.months()]
+        verdicts = archive.verify(archive.months())
     different = [one for one in verdicts if not one.equal]
     if json:
         console.print_json(

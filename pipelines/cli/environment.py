@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from marketdata.recovery import errors
 from resources.settings import read_settings
@@ -59,12 +60,6 @@ def surroundings(configured: Mapping[str, str] | None = None) -> Surroundings:
             f"{' and '.join(real)} to work in the local world"
         )
         raise errors.ConfigurationError(message)
-    if "timescaledb" not in local and not variables.get("WRDATA_DAGSTER_DATABASE_URL"):
-        message = (
-            "WRDATA_DATABASE_URL is set but WRDATA_DAGSTER_DATABASE_URL is not: name an empty "
-            "database for Dagster's own runs and events, on the same server if you like"
-        )
-        raise errors.ConfigurationError(message)
     state = Path(variables.get("WRDATA_STATE_DIR") or PROJECT / ".wrdata")
     return Surroundings(world=LocalWorld(state), local=local)
 
@@ -87,12 +82,20 @@ def enter(
             around.world.start(around.local, report)
         _require_running(around)
         os.environ.update(around.world.environment(around.local))
+    if "timescaledb" not in around.local:
+        url = os.environ["WRDATA_DATABASE_URL"]
+        os.environ.setdefault("WRDATA_DAGSTER_DATABASE_URL", in_schema(url, "dagster"))
     home = Path(os.environ.get("DAGSTER_HOME") or around.world.root / "dagster")
     os.environ["DAGSTER_HOME"] = str(home)
     home.mkdir(parents=True, exist_ok=True)
     instance_file = home / "dagster.yaml"
     if not instance_file.exists():
         instance_file.symlink_to(PROJECT / "dagster.yaml")
+
+
+def in_schema(url: str, schema: str) -> str:
+    """Return ``url`` with ``schema`` as the only place where names are looked up and made."""
+    return f"{url}{'&' if '?' in url else '?'}options={quote(f'-csearch_path={schema}')}"
 
 
 def require_schema(around: Surroundings) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from assets.price_reports import coverage_percent
 from assets.universe import UNIVERSE
 from marketdata.bars import Interval
 from marketdata.batches import DAILY_BARS_DATASET
@@ -63,6 +64,7 @@ def _daily_bars(stores: Stores) -> dict[str, Any]:
         "first_session": str(totals.first_session or ""),
         "last_session": str(totals.last_session or ""),
         "restated_versions": totals.versions,
+        "coverage_percent_of_what_was_asked_for": coverage_percent(summary.sessions),
         **{f"sessions_{state.value}": count for state, count in summary.sessions.items()},
         "sessions_never_asked_for": summary.unknown,
         "latest_load_at": str(stores.ingest_log.latest_load(DAILY_BARS_DATASET) or ""),

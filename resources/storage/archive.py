@@ -13,8 +13,9 @@ snapshot carries.
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -138,21 +139,20 @@ class BarArchive:
         """Return what is archived: the Iceberg table's files with their proofs."""
         return self._logged(self._table.state())
 
-    def verify(self, month: date) -> VerifiedMonth:
-        """Read a month back through Iceberg and compare it with the database, column by column."""
-        first = month.replace(day=1)
-        archived = fingerprint(self._table.rows(first, month_end(first)))
+    def verify(self, months: Iterable[date]) -> list[VerifiedMonth]:
+        """Read months back through Iceberg and compare them with the database, by column.
+
+        A year at a time, as the table is partitioned: asking Iceberg month by month would spend
+        ten times as long on its metadata.
+        """
+        firsts = sorted({month.replace(day=1) for month in months})
+        verdicts: list[VerifiedMonth] = []
         with reader(self._url) as read:
-            stored = fingerprint(read(first))
-        differing = tuple(
-            name for name in ARCHIVED_BARS.names if archived.columns[name] != stored.columns[name]
-        )
-        return VerifiedMonth(
-            month=first,
-            archive_rows=archived.rows,
-            database_rows=stored.rows,
-            differing=differing,
-        )
+            for _, year in itertools.groupby(firsts, key=lambda first: first.year):
+                of_year = list(year)
+                archived = self._table.rows(of_year[0], month_end(of_year[-1]))
+                verdicts += [_verdict(first, archived, read(first)) for first in of_year]
+        return verdicts
 
     def _archive(self, months: Sequence[date]) -> list[ArchivedMonth]:
         state = self._table.state()
@@ -252,6 +252,21 @@ class BarArchive:
         path.unlink(missing_ok=True)
         back.unlink()
         return proof
+
+
+def _verdict(first: date, archived: pa.Table, stored: pa.Table) -> VerifiedMonth:
+    """Compare a month of ``archived``, which may hold others too, with its rows as stored."""
+    days = archived["session_date"]
+    within = pc.and_(pc.greater_equal(days, first), pc.less(days, month_end(first)))
+    there, here = fingerprint(archived.filter(within)), fingerprint(stored)
+    return VerifiedMonth(
+        month=first,
+        archive_rows=there.rows,
+        database_rows=here.rows,
+        differing=tuple(
+            name for name in ARCHIVED_BARS.names if there.columns[name] != here.columns[name]
+        ),
+    )
 
 
 def _closed(month: date) -> date:

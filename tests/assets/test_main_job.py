@@ -87,7 +87,7 @@ def test_closed_months_are_archived_once_and_replaced_when_restated(pipeline: Pi
     pipeline.backfill(["AAPL"], only_holes=False)
     assert statuses() == ["unchanged"] * 2 + ["replaced"] + ["unchanged"] * 3
     with opening.archive(read_settings()) as archive:
-        assert all(archive.verify(month).equal for month in archive.months())
+        assert all(one.equal for one in archive.verify(archive.months()))
 
 
 def test_the_archive_check_finds_a_month_that_the_database_left_behind(

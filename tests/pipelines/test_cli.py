@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from sandbox.processes import wait_until
+from tests.fixtures.world import BucketSettings, RunningSimulator
 
 WRDATA = Path(sys.executable).with_name("wrdata")
 OURS = ("WRDATA_", "FMP_", "AWS_", "DAGSTER_")
@@ -139,6 +141,36 @@ def test_a_database_that_does_not_answer_is_named_without_its_password(
     assert "127.0.0.1:9" in said.err
     assert "secret" not in said.err
     assert "Traceback" not in said.err
+
+
+def test_configured_services_are_used_once_their_schema_is_there(
+    wrdata: CommandLine,
+    database_url: str,
+    bucket: BucketSettings,
+    fmp_simulator: RunningSimulator,
+) -> None:
+    """No local server is started; Dagster's runs go to a schema of the same database."""
+    configured = {
+        "WRDATA_DATABASE_URL": database_url,
+        "WRDATA_S3_ENDPOINT": bucket.endpoint,
+        "WRDATA_ARCHIVE_BUCKET": bucket.bucket,
+        "AWS_ACCESS_KEY_ID": bucket.access_key,
+        "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
+        "FMP_API_KEY": fmp_simulator.api_key,
+        "FMP_BASE_URL": fmp_simulator.base_url,
+    }
+
+    refused = wrdata("universe", **configured)
+    assert refused.status == 1
+    assert "wrdata migrate" in refused.err
+    assert wrdata("migrate", **configured).status == 0
+    assert wrdata("universe", "--json", **configured).json["figures"]["joined"] == 503
+    assert wrdata("doctor", "--json", **configured).status == 0
+
+    with psycopg.connect(database_url) as connection:
+        runs = connection.execute("select count(*) from dagster.runs").fetchone()
+    assert runs == (1,)
+    assert not (wrdata.state / "timescaledb").exists()
 
 
 def test_the_whole_way_of_some_tickers_by_command_line(wrdata: CommandLine) -> None:

@@ -52,7 +52,7 @@ def test_an_archived_month_equals_the_database(
     result = archive.archive_month(date(2024, 3, 17))
 
     assert (result.status, result.month, result.rows) == (ArchiveStatus.COMMITTED, MARCH, 3 * 31)
-    verified = archive.verify(MARCH)
+    verified = archive.verify([MARCH])[0]
     assert verified.equal
     assert (verified.archive_rows, verified.database_rows) == (93, 93)
     object_store.download_file(result.object_key, tmp_path / "file")
@@ -86,7 +86,7 @@ def test_a_restated_month_is_replaced_in_one_commit(
     first, _ = archive.archive_months([MARCH, APRIL])
     instrument_id, day, close = two_months[0]
     DailyBarStore(timescale).load(batch([(instrument_id, day, close + 1)]))
-    assert archive.verify(MARCH).differing == (
+    assert archive.verify([MARCH])[0].differing == (
         "open",
         "high",
         "low",
@@ -98,8 +98,8 @@ def test_a_restated_month_is_replaced_in_one_commit(
     result = archive.archive_month(MARCH)
 
     assert result.status is ArchiveStatus.REPLACED
-    assert archive.verify(MARCH).equal
-    assert archive.verify(APRIL).equal
+    assert archive.verify([MARCH])[0].equal
+    assert archive.verify([APRIL])[0].equal
     assert {first.object_key, result.object_key} <= set(files(object_store))
     table = archive._table.state().table
     old = table.scan(snapshot_id=first.snapshot_id).to_arrow()
@@ -222,7 +222,7 @@ def test_fewer_rows_never_replace_an_archived_month(archive: BarArchive, migrate
     with pytest.raises(errors.ArchiveMismatchError, match="90 rows of 2024-03 and the archive 93"):
         archive.archive_month(MARCH)
 
-    verified = archive.verify(MARCH)
+    verified = archive.verify([MARCH])[0]
     assert (verified.equal, verified.archive_rows, verified.database_rows) == (False, 93, 90)
 
 
@@ -252,8 +252,8 @@ def test_writers_beside_each_other_all_end_archived(
     assert sorted(statuses) == ["committed", "committed", "unchanged"]
     both = BarArchive(timescale, object_store)
     assert list(both.months()) == [MARCH, APRIL]
-    assert both.verify(MARCH).equal
-    assert both.verify(APRIL).equal
+    assert both.verify([MARCH])[0].equal
+    assert both.verify([APRIL])[0].equal
 
 
 @pytest.mark.usefixtures("two_months")
