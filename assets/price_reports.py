@@ -116,18 +116,18 @@ class Tally:
         return dg.MaterializeResult(metadata=metadata)
 
 
-def table_metadata(stores: Stores) -> Metadata:
+def table_figures(stores: Stores) -> dict[str, int | float | str]:
     """Return the figures of the whole table: rows, restatements, and what the ledger knows."""
     totals = stores.quality.totals()
     sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
     summary = stores.coverage.summary(DAILY_BARS_DATASET, UNIVERSE, sessions)
     return {
-        "dagster/row_count": totals.rows,
+        "rows": totals.rows,
         "instruments": totals.instruments,
         "restated_versions": totals.versions,
-        "first_session": str(totals.first_session),
-        "last_session": str(totals.last_session),
+        "first_session": str(totals.first_session or ""),
+        "last_session": str(totals.last_session or ""),
         "coverage_percent": coverage_percent(summary.sessions),
-        "sessions_never_asked_for": summary.unknown,
         **{f"sessions_{state.value}": count for state, count in summary.sessions.items()},
+        "sessions_never_asked_for": summary.unknown,
     }

@@ -5,17 +5,18 @@ itself. Not here: what happens to an answer (marketdata/), or what is derived fr
 (bars.py, archive.py). All three doors end in the same ingest steps.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from assets.event_loop import in_event_loop
 from assets.failures import Metadata, partition_results, told_to_dagster
 from assets.partitions import TICKERS, TRADING_DAYS
-from assets.price_reports import Tally, day_metadata, table_metadata, ticker_metadata
-from assets.schemas import NO_VALUE, column_schema
+from assets.price_reports import Tally, day_metadata, table_figures, ticker_metadata
+from assets.schemas import column_schema
 from assets.universe import UNIVERSE, universe
 from marketdata.bars import DAILY_BARS
 from marketdata.batches import DAILY_BARS_DATASET
@@ -34,6 +35,8 @@ DAILY_BAR_TABLE = {
     "dagster/column_schema": column_schema(DAILY_BARS),
 }
 GROUP = "equity_prices"
+Report = dg.AssetMaterialization | dg.MaterializeResult[Any]
+"""What an asset of this module yields."""
 AFTER_LOADS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
 """When a table or roll-up follows a load that it was not part of, such as a backfill from the UI.
 
@@ -47,34 +50,21 @@ OWNERS = ["team:market-data"]
     partitions_def=TRADING_DAYS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     output_required=False,
-    dagster_type=NO_VALUE,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "timescaledb"},
     metadata={"source": "FMP eod-bulk", "cadence": "daily", "grain": "session"} | DAILY_BAR_TABLE,
 )
-async def daily_prices(
+def daily_prices(
     context: dg.AssetExecutionContext, database: Database, fmp: Fmp
-) -> AsyncIterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
+) -> Iterator[Report]:
     """Daily bars of the whole universe, one trading day a partition.
 
     Source: FMP `eod-bulk`, one request a day; or, without the bulk plan,
     `historical-price-eod/full` for each ticker (`WRDATA_DAILY_BARS_ROUTE`). Cadence: after the
     New York close. Destination: hypertable `daily_bar`, prices adjusted for splits.
     """
-    done: dict[str, Metadata] = {}
-    failed: dict[str, str] = {}
-    with told_to_dagster(), database.open() as stores:
-        async with fmp.client() as client:
-            for key in context.partition_keys:
-                try:
-                    done[key] = await _load_day(context, stores, client, fmp, key)
-                except errors.KeyRefusedError:
-                    raise
-                except (errors.ProviderError, errors.RecordRejectedError) as error:
-                    failed[key] = str(error)
-    for result in partition_results(context, done, failed):
-        yield result
+    yield from in_event_loop(_daily_prices(context, database, fmp))
 
 
 @dg.asset(
@@ -83,29 +73,21 @@ async def daily_prices(
     partitions_def=TICKERS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     output_required=False,
-    dagster_type=NO_VALUE,
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "timescaledb"},
     metadata={"source": "FMP historical-price-eod/full", "cadence": "on demand", "grain": "ticker"}
     | DAILY_BAR_TABLE,
 )
-async def price_history(
+def price_history(
     context: dg.AssetExecutionContext, database: Database, fmp: Fmp
-) -> AsyncIterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
+) -> Iterator[Report]:
     """The whole history of daily bars, one ticker a partition.
 
     Source: FMP `historical-price-eod/full`, one request a ticker. Cadence: on demand, from the
     backfill dialog. Destination: hypertable `daily_bar`, prices adjusted for splits.
     """
-    tally = Tally()
-    with told_to_dagster(), database.open() as stores:
-        async with fmp.client() as client:
-            tickers = list(context.partition_keys)
-            async for outcome in _histories(context, stores, client, tickers, only_holes=False):
-                tally.add(outcome)
-    for result in partition_results(context, tally.succeeded, tally.failed):
-        yield result
+    yield from in_event_loop(_price_history(context, database, fmp))
 
 
 class PriceBackfill(dg.Config):
@@ -126,13 +108,12 @@ class PriceBackfill(dg.Config):
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "timescaledb"},
-    dagster_type=NO_VALUE,
     metadata={"source": "FMP historical-price-eod/full", "cadence": "weekly", "grain": "run"}
     | DAILY_BAR_TABLE,
 )
-async def price_backfill(
+def price_backfill(
     context: dg.AssetExecutionContext, config: PriceBackfill, database: Database, fmp: Fmp
-) -> AsyncIterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
+) -> Iterator[Report]:
     """One run over any list of tickers, which reports on `price_history` ticker by ticker.
 
     Source: FMP `historical-price-eod/full`, one request a ticker. Cadence: weekly over the
@@ -140,21 +121,7 @@ async def price_backfill(
     `daily_bar`. Tickers that fail are named in the metadata and keep their old state; the run
     fails only if all of them did.
     """
-    tally = Tally()
-    with told_to_dagster(), database.open() as stores:
-        tickers = config.tickers or _members(stores)
-        async with fmp.client() as client:
-            async for outcome in _histories(
-                context, stores, client, tickers, only_holes=config.only_holes
-            ):
-                tally.add(outcome)
-                if isinstance(outcome, Ingested):
-                    yield dg.AssetMaterialization(
-                        price_history.key,
-                        partition=outcome.ticker,
-                        metadata=ticker_metadata(outcome),
-                    )
-            yield tally.result(client.requests_sent)
+    yield from in_event_loop(_price_backfill(context, config, database, fmp))
 
 
 @dg.asset(
@@ -174,7 +141,59 @@ def daily_bars(database: Database) -> dg.MaterializeResult[Any]:
     checks of the table.
     """
     with told_to_dagster(), database.open() as stores:
-        return dg.MaterializeResult(metadata=table_metadata(stores))
+        figures = table_figures(stores)
+        return dg.MaterializeResult(metadata={"dagster/row_count": figures["rows"], **figures})
+
+
+async def _daily_prices(
+    context: dg.AssetExecutionContext, database: Database, fmp: Fmp
+) -> AsyncIterator[Report]:
+    done: dict[str, Metadata] = {}
+    failed: dict[str, str] = {}
+    with told_to_dagster(), database.open() as stores:
+        async with fmp.client() as client:
+            for key in context.partition_keys:
+                try:
+                    done[key] = await _load_day(context, stores, client, fmp, key)
+                except errors.KeyRefusedError:
+                    raise
+                except (errors.ProviderError, errors.RecordRejectedError) as error:
+                    failed[key] = str(error)
+    for result in partition_results(context, done, failed):
+        yield result
+
+
+async def _price_history(
+    context: dg.AssetExecutionContext, database: Database, fmp: Fmp
+) -> AsyncIterator[Report]:
+    tally = Tally()
+    with told_to_dagster(), database.open() as stores:
+        async with fmp.client() as client:
+            tickers = list(context.partition_keys)
+            async for outcome in _histories(context, stores, client, tickers, only_holes=False):
+                tally.add(outcome)
+    for result in partition_results(context, tally.succeeded, tally.failed):
+        yield result
+
+
+async def _price_backfill(
+    context: dg.AssetExecutionContext, config: PriceBackfill, database: Database, fmp: Fmp
+) -> AsyncIterator[Report]:
+    tally = Tally()
+    with told_to_dagster(), database.open() as stores:
+        tickers = config.tickers or _members(stores)
+        async with fmp.client() as client:
+            async for outcome in _histories(
+                context, stores, client, tickers, only_holes=config.only_holes
+            ):
+                tally.add(outcome)
+                if isinstance(outcome, Ingested):
+                    yield dg.AssetMaterialization(
+                        price_history.key,
+                        partition=outcome.ticker,
+                        metadata=ticker_metadata(outcome),
+                    )
+            yield tally.result(client.requests_sent)
 
 
 def _members(stores: Stores) -> list[str]:

@@ -1,17 +1,10 @@
-"""Types as Dagster shows them: table schemas, made from the Arrow schemas of the domain.
+"""Table schemas as Dagster shows them, made from the Arrow schemas of the domain.
 
 Here: the one translation. Not here: the schemas themselves (marketdata/bars.py).
 """
 
-from typing import cast
-
 import dagster as dg
 import pyarrow as pa
-
-NO_VALUE = cast("dg.DagsterType", dg.Nothing)
-"""For assets that are async generators: Dagster cannot read their return annotation, and they
-return nothing, since their rows are in the database. (To a type checker Nothing is None.)"""
-
 
 DESCRIPTIONS = {
     "instrument_id": "The instrument, whatever ticker it carries (table instrument)",

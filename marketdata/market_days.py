@@ -8,13 +8,14 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata import bars, coverage
-from marketdata.batches import batch_of
+from marketdata.batches import States, batch_of
+from marketdata.calendars import SessionCalendar
 from marketdata.ingest import (
     HistoryRequest,
     IngestContext,
@@ -89,22 +90,10 @@ async def ingest_market_day(
         )
     validated = bars.validate(quoted)
     received = set(validated.accepted["symbol"].to_pylist())
-    refused = {one.symbol for one in validated.rejected}
-    states = {
-        one.instrument_id: coverage.assess(
-            context.calendar,
-            [session],
-            received=[session] if one.symbol in received else [],
-            rejected=[session] if one.symbol in refused else [],
-            now=answer.fetched_at,
-            whole_history=False,
-        )
-        for one in listed
-    }
     batch = batch_of(
         answer,
         validated,
-        states,
+        _states(context.calendar, listed, session, validated, answer.fetched_at),
         calendar=context.calendar,
         instrument_ids=instrument_ids,
         provider=provider.name,
@@ -121,6 +110,29 @@ async def ingest_market_day(
         requests=answer.requests,
         duration_s=time.monotonic() - started,
     )
+
+
+def _states(
+    calendar: SessionCalendar,
+    listed: Sequence[ListedInstrument],
+    session: date,
+    validated: bars.ValidatedBars,
+    fetched_at: datetime,
+) -> dict[int, States]:
+    """Say what the answer tells of ``session`` for each listed instrument, by its id."""
+    received = set(validated.accepted["symbol"].to_pylist())
+    refused = {one.symbol for one in validated.rejected}
+    return {
+        one.instrument_id: coverage.assess(
+            calendar,
+            [session],
+            received=[session] if one.symbol in received else [],
+            rejected=[session] if one.symbol in refused else [],
+            now=fetched_at,
+            whole_history=False,
+        )
+        for one in listed
+    }
 
 
 async def ingest_day_by_ticker(

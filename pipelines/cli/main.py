@@ -9,7 +9,7 @@ import sys
 import typer
 
 from marketdata.recovery import errors
-from pipelines.cli import archive, backfill, console, demo, sandbox, status, universe, world
+from pipelines.cli import archive, backfill, console, demo, runs, sandbox, status, universe, world
 
 app = typer.Typer(
     name="wrdata",
@@ -41,7 +41,9 @@ def run() -> None:
     except typer.TyperException as error:
         console.fail(f"{error} (see wrdata --help)")
         sys.exit(2)
-    except (KeyboardInterrupt, typer.Abort):
-        console.fail("interrupted; what was finished is stored, run the command again for the rest")
+    except runs.RunInterruptedError as error:
+        console.fail(str(error))
+        sys.exit(130)
+    except typer.Abort:
         sys.exit(130)
     sys.exit(status_code if isinstance(status_code, int) else 0)

@@ -23,6 +23,11 @@ from marketdata.recovery import errors
 from pipelines.definitions import definitions
 
 PROGRESS_EVERY_S = 0.5
+INTERRUPTED = "DagsterExecutionInterruptedError"
+
+
+class RunInterruptedError(Exception):
+    """A person or the system asked the command to end; Dagster knows the run as failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,7 @@ def run_job(
 
     Raises:
         ConfigurationError: Dagster's storage cannot be opened.
+        RunInterruptedError: Ctrl-C or SIGTERM came while the job ran.
     """
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     tags: dict[str, str] = {"wrdata/started_by": "command line"}
@@ -112,7 +118,11 @@ def run_job(
             run_id=run_id,
             raise_on_error=False,
         )
-    return _report(job, result, time.monotonic() - started)
+    report = _report(job, result, time.monotonic() - started)
+    if any(INTERRUPTED in reason for reason in report.failures):
+        message = f"run {run_id} was interrupted: what was stored is kept, the same command goes on"
+        raise RunInterruptedError(message)
+    return report
 
 
 @contextmanager

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from assets.price_reports import coverage_percent
-from assets.universe import UNIVERSE
+from assets.price_reports import table_figures
 from marketdata.bars import Interval
 from marketdata.batches import DAILY_BARS_DATASET
-from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.calendars import utc_now
 from pipelines.cli import console, environment
 from resources import opening
 from resources.opening import Stores
@@ -55,20 +54,8 @@ def print_report(stored: dict[str, Any]) -> None:
 
 
 def _daily_bars(stores: Stores) -> dict[str, Any]:
-    totals = stores.quality.totals()
-    sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
-    summary = stores.coverage.summary(DAILY_BARS_DATASET, UNIVERSE, sessions)
-    return {
-        "rows": totals.rows,
-        "instruments": totals.instruments,
-        "first_session": str(totals.first_session or ""),
-        "last_session": str(totals.last_session or ""),
-        "restated_versions": totals.versions,
-        "coverage_percent_of_what_was_asked_for": coverage_percent(summary.sessions),
-        **{f"sessions_{state.value}": count for state, count in summary.sessions.items()},
-        "sessions_never_asked_for": summary.unknown,
-        "latest_load_at": str(stores.ingest_log.latest_load(DAILY_BARS_DATASET) or ""),
-    }
+    latest = stores.ingest_log.latest_load(DAILY_BARS_DATASET)
+    return {**table_figures(stores), "latest_load_at": str(latest or "")}
 
 
 def _archive(archive: BarArchive) -> dict[str, Any]:
