@@ -15,7 +15,7 @@ from assets.partitions import MONTHS
 from assets.prices import OWNERS, daily_bars
 from assets.schemas import column_schema
 from marketdata.bars import ARCHIVED_BARS
-from resources.storage.archive import ArchivedMonth
+from resources.storage.archive import ArchivedMonth, ArchiveStatus
 from resources.wiring import Archive
 
 
@@ -47,8 +47,13 @@ def daily_bars_archive(
     months = [date.fromisoformat(key) for key in context.partition_keys]
     with told_to_dagster(), archive.open() as opened:
         archived = opened.archive_months(months)
+    refused = {
+        one.month.isoformat(): one.reason for one in archived if one.status is ArchiveStatus.REFUSED
+    }
     done = {one.month.isoformat(): _metadata(one) for one in archived}
-    yield from partition_results(context, done, {})
+    yield from partition_results(
+        context, {key: one for key, one in done.items() if key not in refused}, refused
+    )
 
 
 def _metadata(month: ArchivedMonth) -> Metadata:

@@ -8,7 +8,7 @@ request is retried by its client, what still fails is a partition's business. So
 here says allow_retries=False.
 """
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,6 +72,13 @@ def partition_results(
         metadata={"failed": failure_table(failed)},
         allow_retries=False,
     )
+
+
+def not_reached(
+    wished: Iterable[str], settled: Collection[str], error: errors.MarketDataError
+) -> dict[str, str]:
+    """Return the reason for every wished key that a run ended before: what is good stays good."""
+    return {key: str(error) for key in wished if key not in settled}
 
 
 def sample(failed: Mapping[str, str]) -> str:

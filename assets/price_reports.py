@@ -6,6 +6,7 @@ Here: from outcomes of the ingest steps to Dagster metadata. Not here: the asset
 import time
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -38,8 +39,9 @@ def day_metadata(day: MarketDay) -> Metadata:
     return {
         "dagster/partition_row_count": day.load.rows,
         **_load_figures(day.load, len(day.rejected)),
-        "coverage_percent": round(100 * day.load.rows / expected, 2),
+        "coverage_percent": round(100 * day.load.rows / max(expected, 1), 2),
         "tickers_failed": len(day.failed),
+        "failed_tickers": failure_table(day.failed),
         "tickers_without_bar": ", ".join(day.missing) or "none",
         "requests": day.requests,
         "seconds": round(day.duration_s, 3),
@@ -63,18 +65,31 @@ def coverage_percent(sessions: Mapping[CoverageState, int]) -> float:
     return round(100 * settled / asked, 2) if asked else 100.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NothingMissing:
+    """The ledger already knows all that was wished for of a ticker, so nothing was asked."""
+
+    ticker: str
+
+
+Outcome = Ingested | NotIngested | NothingMissing
+
+
 class Tally:
     """Adds up the outcomes of a run over many tickers."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._done: list[Ingested] = []
+        self._complete = 0
         self.failed: dict[str, str] = {}
 
-    def add(self, outcome: Ingested | NotIngested) -> None:
+    def add(self, outcome: Outcome) -> None:
         """Count one ticker."""
         if isinstance(outcome, Ingested):
             self._done.append(outcome)
+        elif isinstance(outcome, NothingMissing):
+            self._complete += 1
         else:
             self.failed[outcome.ticker] = outcome.message
 
@@ -102,12 +117,13 @@ class Tally:
             ),
             "coverage_percent": coverage_percent(self._sessions()),
             "tickers_loaded": len(self._done),
+            "tickers_complete_before": self._complete,
             "tickers_failed": len(self.failed),
             "failed_tickers": failure_table(self.failed),
             "requests": requests,
             "seconds": round(time.monotonic() - self._began, 3),
         }
-        if self.failed and not self._done:
+        if self.failed and not self._done and not self._complete:
             raise dg.Failure(
                 description=f"all {len(self.failed)} tickers failed: {sample(self.failed)}",
                 metadata=metadata,
@@ -121,7 +137,9 @@ def table_figures(stores: Stores) -> dict[str, int | float | str]:
     totals = stores.quality.totals()
     sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
     summary = stores.coverage.summary(DAILY_BARS_DATASET, UNIVERSE, sessions)
+    holes = stores.coverage.holes(DAILY_BARS_DATASET, UNIVERSE, sessions)
     return {
+        "universe_members": len(stores.instruments.members(UNIVERSE)),
         "rows": totals.rows,
         "instruments": totals.instruments,
         "restated_versions": totals.versions,
@@ -129,5 +147,6 @@ def table_figures(stores: Stores) -> dict[str, int | float | str]:
         "last_session": str(totals.last_session or ""),
         "coverage_percent": coverage_percent(summary.sessions),
         **{f"sessions_{state.value}": count for state, count in summary.sessions.items()},
+        "sessions_missing": holes.count,
         "sessions_never_asked_for": summary.unknown,
     }

@@ -13,9 +13,16 @@ import dagster as dg
 from pydantic import Field
 
 from assets.event_loop import in_event_loop
-from assets.failures import Metadata, partition_results, told_to_dagster
+from assets.failures import Metadata, not_reached, partition_results, told_to_dagster
 from assets.partitions import TICKERS, TRADING_DAYS
-from assets.price_reports import Tally, day_metadata, table_figures, ticker_metadata
+from assets.price_reports import (
+    NothingMissing,
+    Outcome,
+    Tally,
+    day_metadata,
+    table_figures,
+    ticker_metadata,
+)
 from assets.schemas import column_schema
 from assets.universe import UNIVERSE, universe
 from marketdata.bars import DAILY_BARS
@@ -48,12 +55,15 @@ OWNERS = ["team:market-data"]
     key=["curated", "equities", "daily_prices"],
     deps=[universe],
     partitions_def=TRADING_DAYS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
+    # Not all days of years in one run: by ticker, 20 days take 84 minutes of the key's time.
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=20),
     output_required=False,
+    pool="fmp",
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "timescaledb"},
-    metadata={"source": "FMP eod-bulk", "cadence": "daily", "grain": "session"} | DAILY_BAR_TABLE,
+    metadata={"source": "FMP eod-bulk or /full", "cadence": "daily", "grain": "session"}
+    | DAILY_BAR_TABLE,
 )
 def daily_prices(
     context: dg.AssetExecutionContext, database: Database, fmp: Fmp
@@ -73,6 +83,7 @@ def daily_prices(
     partitions_def=TICKERS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     output_required=False,
+    pool="fmp",
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "timescaledb"},
@@ -105,6 +116,7 @@ class PriceBackfill(dg.Config):
 @dg.asset(
     key=["curated", "equities", "price_backfill"],
     deps=[universe],
+    pool="fmp",
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "timescaledb"},
@@ -148,15 +160,17 @@ def daily_bars(database: Database) -> dg.MaterializeResult[Any]:
 async def _daily_prices(
     context: dg.AssetExecutionContext, database: Database, fmp: Fmp
 ) -> AsyncIterator[Report]:
+    keys = list(context.partition_keys)
     done: dict[str, Metadata] = {}
     failed: dict[str, str] = {}
     with told_to_dagster(), database.open() as stores:
         async with fmp.client() as client:
-            for key in context.partition_keys:
+            for key in keys:
                 try:
                     done[key] = await _load_day(context, stores, client, fmp, key)
-                except errors.KeyRefusedError:
-                    raise
+                except (errors.KeyRefusedError, errors.StorageError) as error:
+                    failed |= not_reached(keys, {**done, **failed}, error)
+                    break
                 except (errors.ProviderError, errors.RecordRejectedError) as error:
                     failed[key] = str(error)
     for result in partition_results(context, done, failed):
@@ -166,12 +180,14 @@ async def _daily_prices(
 async def _price_history(
     context: dg.AssetExecutionContext, database: Database, fmp: Fmp
 ) -> AsyncIterator[Report]:
-    tally = Tally()
+    tally, tickers = Tally(), list(context.partition_keys)
     with told_to_dagster(), database.open() as stores:
         async with fmp.client() as client:
-            tickers = list(context.partition_keys)
-            async for outcome in _histories(context, stores, client, tickers, only_holes=False):
-                tally.add(outcome)
+            try:
+                async for outcome in _histories(context, stores, client, tickers, only_holes=False):
+                    tally.add(outcome)
+            except (errors.KeyRefusedError, errors.StorageError) as error:
+                tally.failed |= not_reached(tickers, {**tally.succeeded, **tally.failed}, error)
     for result in partition_results(context, tally.succeeded, tally.failed):
         yield result
 
@@ -180,6 +196,8 @@ async def _price_backfill(
     context: dg.AssetExecutionContext, config: PriceBackfill, database: Database, fmp: Fmp
 ) -> AsyncIterator[Report]:
     tally = Tally()
+    # A run that was killed between the database and Dagster left tickers stored but unreported.
+    reported = context.instance.get_materialized_partitions(price_history.key)
     with told_to_dagster(), database.open() as stores:
         tickers = config.tickers or _members(stores)
         async with fmp.client() as client:
@@ -188,16 +206,27 @@ async def _price_backfill(
             ):
                 tally.add(outcome)
                 if isinstance(outcome, Ingested):
-                    yield dg.AssetMaterialization(
-                        price_history.key,
-                        partition=outcome.ticker,
-                        metadata=ticker_metadata(outcome),
-                    )
+                    yield _of_ticker(outcome.ticker, ticker_metadata(outcome))
+                elif isinstance(outcome, NothingMissing) and outcome.ticker not in reported:
+                    yield _of_ticker(outcome.ticker, {"rows": 0, "coverage_percent": 100.0})
             yield tally.result(client.requests_sent)
 
 
+def _of_ticker(ticker: str, metadata: Metadata) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(price_history.key, partition=ticker, metadata=metadata)
+
+
 def _members(stores: Stores) -> list[str]:
-    return [member.ticker for member in stores.instruments.members(UNIVERSE)]
+    """Return the present members of the universe.
+
+    Raises:
+        ConfigurationError: There are none: nothing to load is not the same as nothing missing.
+    """
+    members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
+    if not members:
+        message = "the universe is empty: materialize the asset universe, or run wrdata universe"
+        raise errors.ConfigurationError(message)
+    return members
 
 
 def _ingest_context(context: dg.AssetExecutionContext, stores: Stores) -> IngestContext:
@@ -229,7 +258,7 @@ async def _histories(
     tickers: Sequence[str],
     *,
     only_holes: bool,
-) -> AsyncIterator[Ingested | NotIngested]:
+) -> AsyncIterator[Outcome]:
     """Load histories of ``tickers``; one that nobody carries is a failure like any other."""
     listed, unknown = stores.instruments.resolve(client.name, tickers, utc_now().date())
     for ticker in unknown:
@@ -240,6 +269,10 @@ async def _histories(
         )
     ledger = stores.coverage.ledger(DAILY_BARS_DATASET, [one.instrument_id for one in listed])
     requests = plan_histories(calendar(), listed, ledger, now=utc_now(), only_holes=only_holes)
+    asked = {request.instrument.ticker for request in requests}
+    for instrument in listed:
+        if instrument.ticker not in asked:
+            yield NothingMissing(ticker=instrument.ticker)
     context.log.info("%d tickers, %d requests to make", len(tickers), len(requests))
     async for outcome in ingest_histories(_ingest_context(context, stores), client, requests):
         if isinstance(outcome, NotIngested):

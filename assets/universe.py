@@ -20,6 +20,7 @@ UNIVERSE = "sp500"
 
 @dg.asset(
     key=["curated", "reference", "universe"],
+    pool="fmp",
     group_name="reference",
     owners=["team:market-data"],
     kinds={"python", "postgres"},
@@ -37,6 +38,7 @@ async def universe(
     with told_to_dagster(), database.open() as stores:
         async with fmp.client() as client:
             listed = await client.sp500_constituents()
+            requests = client.requests_sent
         known = stores.instruments.members(UNIVERSE)
         instruments.refuse_implausible(known, listed)
         change = instruments.universe_change(known, listed)
@@ -47,6 +49,7 @@ async def universe(
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(listed),
+            "requests": requests,
             "joined": len(change.joined),
             "left": len(change.left),
             "renamed": len(change.renamed),

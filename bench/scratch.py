@@ -24,6 +24,6 @@ def scratch_database() -> Generator[str]:
         with psycopg.connect(admin_url, autocommit=True) as admin:
             admin.execute(sql.SQL("create database {} template template1").format(name))
             yield f"{admin_url.rpartition('/')[0]}/{name.as_string().strip(chr(34))}"
-            admin.execute(sql.SQL("drop database {} with (force)").format(name))
+            admin.execute(sql.SQL("drop database {}").format(name))
     finally:
         world.stop()

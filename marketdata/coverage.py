@@ -36,6 +36,9 @@ class CoverageState(StrEnum):
     ARCHIVED = "archived"
 
 
+HELD = frozenset({CoverageState.COMPLETE, CoverageState.PROVISIONAL, CoverageState.ARCHIVED})
+"""States of sessions whose bar is kept, here or in the archive."""
+
 SETTLED = frozenset({CoverageState.COMPLETE, CoverageState.NOT_LISTED, CoverageState.ARCHIVED})
 """States which need no further request."""
 
@@ -67,8 +70,9 @@ def assess(
         rejected: Sessions whose bar was refused by validation.
         now: Aware time of the answer; a session that has not closed is left out unless it
             came with a bar, which is then provisional.
-        whole_history: The answer holds all that the provider has, so that sessions before the
-            first bar are before the listing rather than empty.
+        whole_history: The answer begins where the history kept here begins, so that sessions
+            before the first bar are before the listing rather than empty; all of them, if
+            there is no bar.
     """
     known = sorted({*received, *rejected})
     states: dict[CoverageState, list[date]] = {}
@@ -81,7 +85,7 @@ def assess(
             state = CoverageState.QUARANTINED
         elif closes_at > now:
             continue
-        elif whole_history and known and session < known[0]:
+        elif whole_history and (not known or session < known[0]):
             state = CoverageState.NOT_LISTED
         else:
             state = CoverageState.PROVIDER_EMPTY

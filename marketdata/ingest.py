@@ -5,6 +5,7 @@ Here: the steps for one instrument, and the fan-out over many. Not here: whole s
 """
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from datetime import date, datetime
 from marketdata import bars, coverage
 from marketdata.batches import DAILY_BARS_DATASET, batch_of, marks_of, sessions_of
 from marketdata.calendars import SessionCalendar
-from marketdata.coverage import CoverageState
+from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.instruments import ListedInstrument
 from marketdata.ports import Answer, BarStore, HistoryProvider, IngestFailure, LoadResult
 from marketdata.recovery import errors
@@ -42,14 +43,17 @@ class HistoryRequest:
     """Ask for one instrument's sessions from ``start`` to ``end``, both included.
 
     Attributes:
-        from_listing: The request covers the whole history kept here, so that sessions before
-            the first bar count as before the listing, and no bar at all as an unknown symbol.
+        from_listing: ``start`` is the beginning of the history kept here, so that sessions
+            before the first bar count as before the listing.
+        holds_bars: Some bar of the instrument is kept already. If none is, an empty answer from
+            the listing on means that the provider does not know the symbol.
     """
 
     instrument: ListedInstrument
     start: date
     end: date
     from_listing: bool
+    holds_bars: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,28 +90,30 @@ async def ingest_histories(
     """
     waiting = iter(requests)
     running: set[asyncio.Task[Ingested | NotIngested]] = set()
+    ended_by: BaseException | None = None
     try:
         while True:
-            for request in waiting:
-                running.add(asyncio.create_task(_ingest_history(context, provider, request)))
-                if len(running) == CONCURRENT_REQUESTS:
-                    break
+            if ended_by is None:
+                for request in itertools.islice(waiting, CONCURRENT_REQUESTS - len(running)):
+                    running.add(asyncio.create_task(_ingest_history(context, provider, request)))
             if not running:
-                return
+                break
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in _failed_last(done):
-                yield task.result()
+            # What was under way beside an error may be stored by now: it is reported first.
+            ended_by = next(filter(None, (task.exception() for task in done)), ended_by)
+            for task in done:
+                if task.exception() is None:
+                    yield task.result()
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await _abandon(running)
+    if ended_by is not None:
+        raise ended_by
 
 
-def _failed_last(
-    done: set[asyncio.Task[Ingested | NotIngested]],
-) -> list[asyncio.Task[Ingested | NotIngested]]:
-    """Order what ended together so that nothing which has been stored goes unreported."""
-    return sorted(done, key=lambda task: task.exception() is not None)
+async def _abandon(running: set[asyncio.Task[Ingested | NotIngested]]) -> None:
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 async def _ingest_history(
@@ -159,7 +165,7 @@ async def _ingest_history(
 async def _fetch(provider: HistoryProvider, request: HistoryRequest) -> Answer:
     symbol = request.instrument.symbol
     answer = await provider.daily_history(symbol, request.start, request.end)
-    if request.from_listing and not answer.bars.num_rows:
+    if request.from_listing and not request.holds_bars and not answer.bars.num_rows:
         # An empty span may be a halt; an empty history is a symbol that nobody knows.
         raise errors.UnknownSymbolError(
             "the provider has no bars under this symbol",
@@ -179,15 +185,29 @@ def _record_failure(
     asked = context.calendar.sessions(request.start, request.end)
     closed = [session for session in asked if context.calendar.close_at(session) <= now]
     identifier = request.instrument.instrument_id
-    failure = IngestFailure(
+    marks = marks_of(context.calendar, {identifier: {CoverageState.FAILED: closed}})
+    context.store.record_failures(
+        [failure_of(context, provider, error, marks, instrument_id=identifier)]
+    )
+
+
+def failure_of(
+    context: IngestContext,
+    provider: str,
+    error: errors.ProviderError,
+    marks: tuple[CoverageMark, ...],
+    *,
+    instrument_id: int | None = None,
+) -> IngestFailure:
+    """Return the log's record of a request that came to nothing."""
+    return IngestFailure(
         dataset=DAILY_BARS_DATASET,
         provider=provider,
         request=error.operation,
         run_id=context.run_id,
-        failed_at=now,
-        instrument_id=identifier,
+        failed_at=context.now(),
+        instrument_id=instrument_id,
         error_class=type(error).__name__,
         message=str(error),
-        coverage=marks_of(context.calendar, {identifier: {CoverageState.FAILED: closed}}),
+        coverage=marks,
     )
-    context.store.record_failures([failure])

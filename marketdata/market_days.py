@@ -14,13 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata import bars, coverage
-from marketdata.batches import States, batch_of
+from marketdata.batches import States, batch_of, marks_of
 from marketdata.calendars import SessionCalendar
+from marketdata.coverage import CoverageState
 from marketdata.ingest import (
     HistoryRequest,
     IngestContext,
     Ingested,
     NotIngested,
+    failure_of,
     ingest_histories,
 )
 from marketdata.instruments import ListedInstrument
@@ -78,7 +80,11 @@ async def ingest_market_day(
     """
     refuse_open_session(context, session)
     started = time.monotonic()
-    answer = await provider.daily_market(session)
+    try:
+        answer = await provider.daily_market(session)
+    except errors.ProviderError as error:
+        await asyncio.to_thread(_record_failure, context, provider.name, listed, session, error)
+        raise
     instrument_ids = {one.symbol: one.instrument_id for one in listed}
     symbols = pa.array(list(instrument_ids), pa.string())
     quoted = answer.bars.filter(pc.is_in(answer.bars["symbol"], value_set=symbols))
@@ -110,6 +116,20 @@ async def ingest_market_day(
         requests=answer.requests,
         duration_s=time.monotonic() - started,
     )
+
+
+def _record_failure(
+    context: IngestContext,
+    provider: str,
+    listed: Sequence[ListedInstrument],
+    session: date,
+    error: errors.ProviderError,
+) -> None:
+    """Log a day that could not be had, and mark what that leaves unknown."""
+    marks = marks_of(
+        context.calendar, {one.instrument_id: {CoverageState.FAILED: [session]} for one in listed}
+    )
+    context.store.record_failures([failure_of(context, provider, error, marks)])
 
 
 def _states(
@@ -152,7 +172,9 @@ async def ingest_day_by_ticker(
     refuse_open_session(context, session)
     started = time.monotonic()
     requests = [
-        HistoryRequest(instrument=one, start=session, end=session, from_listing=False)
+        HistoryRequest(
+            instrument=one, start=session, end=session, from_listing=False, holds_bars=True
+        )
         for one in listed
     ]
     outcomes = [one async for one in ingest_histories(context, provider, requests)]

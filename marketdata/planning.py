@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, SessionCalendar
-from marketdata.coverage import CoverageState, Span, holes
+from marketdata.coverage import HELD, CoverageState, Span, holes
 from marketdata.ingest import HistoryRequest
 from marketdata.instruments import ListedInstrument
 
@@ -39,16 +39,18 @@ def plan_histories(
     today = now.astimezone(NEW_YORK_ZONE).date()
     requests: list[HistoryRequest] = []
     for instrument in instruments:
+        known = ledger.get(instrument.instrument_id, {})
         wanted: Sequence[date] = expected
         if only_holes:
-            wanted = holes(expected, ledger.get(instrument.instrument_id, {}), today=today)
+            wanted = holes(expected, known, today=today)
         if wanted:
             requests.append(
                 HistoryRequest(
                     instrument=instrument,
                     start=wanted[0],
                     end=wanted[-1],
-                    from_listing=(wanted[0], wanted[-1]) == (expected[0], expected[-1]),
+                    from_listing=wanted[0] == expected[0],
+                    holds_bars=any(known.get(state) for state in HELD),
                 )
             )
     return requests

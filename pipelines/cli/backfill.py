@@ -62,6 +62,9 @@ def backfill(
     if len(chosen) != 1:
         message = f"{dataset.value}: say which with one of {', '.join(doors)} or --from"
         raise typer.BadParameter(message)
+    if (end and not start) or (refetch and start):
+        message = "--to goes with --from, and --refetch with tickers: days are always asked again"
+        raise typer.BadParameter(message)
     around = environment.surroundings()
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
@@ -93,6 +96,11 @@ def _named(tickers: str, file: Path | None) -> list[str]:
             raise errors.ConfigurationError(message) from error
     else:
         words = tickers.replace(",", " ").split()
+    if not words:
+        message = (
+            f"{file or '--tickers'} names no ticker; one or more are needed, such as AAPL,MSFT"
+        )
+        raise errors.ConfigurationError(message)
     return list(dict.fromkeys(word.upper() for word in words))
 
 

@@ -95,13 +95,14 @@ class Meter:
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=err,
             transient=True,
         )
-        self._task = self._bar.add_task(title, total=total, note="")
+        self._task = self._bar.add_task(title, total=total, note="", rate="")
 
     @contextmanager
     def shown(self) -> Generator["Meter"]:
@@ -115,14 +116,17 @@ class Meter:
     def update(self, done: int, *, note: str, elapsed_s: float) -> None:
         """Tell that ``done`` of the total are done; ``note`` stands beside the figures."""
         if err.is_terminal:
-            self._bar.update(self._task, completed=done, note=note)
+            self._bar.update(self._task, completed=done, note=note, rate=_rate(done, elapsed_s))
             return
         tenth = done * 10 // max(self._total, 1)
         if tenth > self._told and done:
             self._told = tenth
-            rate = done / elapsed_s if elapsed_s else 0.0
-            left = (self._total - done) / rate if rate else 0.0
+            left = (self._total - done) * elapsed_s / done
             say(
-                f"{self._title}: {done} of {self._total}, {rate:.1f}/s, "
+                f"{self._title}: {done} of {self._total}, {_rate(done, elapsed_s)}, "
                 f"{timedelta(seconds=round(left))} left{f', {note}' if note else ''}"
             )
+
+
+def _rate(done: int, elapsed_s: float) -> str:
+    return f"{done / elapsed_s:.1f}/s" if elapsed_s else ""

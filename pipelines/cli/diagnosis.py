@@ -86,8 +86,9 @@ def _services(around: environment.Surroundings) -> list[Finding]:
         ("database", origin("timescaledb"), _shown(settings.database_url.get_secret_value()),
          _probe_database),
         ("object store", origin("object_store"),
-         f"{settings.s3_endpoint or 'AWS'} bucket {settings.archive_bucket}", _probe_object_store),
-        ("fmp", origin("fmp"), settings.fmp_base_url, _probe_fmp),
+         f"{_shown(settings.s3_endpoint) or 'AWS'} bucket {settings.archive_bucket}",
+         _probe_object_store),
+        ("fmp", origin("fmp"), _shown(settings.fmp_base_url), _probe_fmp),
         ("dagster storage", origin("timescaledb"),
          _shown(os.environ.get("WRDATA_DAGSTER_DATABASE_URL", "")), _probe_dagster_storage),
     ]  # fmt: skip
@@ -138,12 +139,13 @@ def _probe_object_store(settings: Settings) -> str:
 
 def _probe_fmp(settings: Settings) -> str:
     """Ask for nothing that the plan would count: any answer of the host is a sign of life."""
-    origin = "{0.scheme}://{0.netloc}".format(urlsplit(settings.fmp_base_url))
+    parts = urlsplit(settings.fmp_base_url)
     try:
-        answer = httpx.get(origin, timeout=PROBE_TIMEOUT_S)
-    except httpx.HTTPError as error:
+        answer = httpx.get(f"{parts.scheme}://{parts.netloc}", timeout=PROBE_TIMEOUT_S)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise errors.StorageUnavailableError(
-            f"no answer from {origin} ({type(error).__name__})"
+            f"no answer from {_shown(settings.fmp_base_url)} ({type(error).__name__}); is "
+            "FMP_BASE_URL right?"
         ) from None
     return (
         f"the host answers ({answer.status_code}); {settings.fmp_requests_per_minute:g} requests "
@@ -180,6 +182,6 @@ def _user_interface(around: environment.Surroundings) -> Finding:
 
 
 def _shown(url: str) -> str:
-    """Return ``url`` without user and password."""
+    """Return where ``url`` leads: no user, password or query, which may hold secrets."""
     parts = urlsplit(url)
-    return f"{parts.hostname or '?'}:{parts.port or 5432}{parts.path}"
+    return f"{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -60,8 +60,12 @@ def surroundings(configured: Mapping[str, str] | None = None) -> Surroundings:
             f"{' and '.join(real)} to work in the local world"
         )
         raise errors.ConfigurationError(message)
-    state = Path(variables.get("WRDATA_STATE_DIR") or PROJECT / ".wrdata")
-    return Surroundings(world=LocalWorld(state), local=local)
+    return Surroundings(world=local_world(variables), local=local)
+
+
+def local_world(variables: Mapping[str, str]) -> LocalWorld:
+    """Return the local world of this checkout, whatever else is configured."""
+    return LocalWorld(Path(variables.get("WRDATA_STATE_DIR") or PROJECT / ".wrdata"))
 
 
 def enter(
@@ -79,7 +83,7 @@ def enter(
     """
     if around.local:
         if start:
-            around.world.start(around.local, report)
+            _start(around, report)
         _require_running(around)
         os.environ.update(around.world.environment(around.local))
     if "timescaledb" not in around.local:
@@ -87,10 +91,25 @@ def enter(
         os.environ.setdefault("WRDATA_DAGSTER_DATABASE_URL", in_schema(url, "dagster"))
     home = Path(os.environ.get("DAGSTER_HOME") or around.world.root / "dagster")
     os.environ["DAGSTER_HOME"] = str(home)
-    home.mkdir(parents=True, exist_ok=True)
-    instance_file = home / "dagster.yaml"
-    if not instance_file.exists():
-        instance_file.symlink_to(PROJECT / "dagster.yaml")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        instance_file = home / "dagster.yaml"
+        if not instance_file.exists():
+            instance_file.symlink_to(PROJECT / "dagster.yaml")
+    except OSError as error:
+        message = f"{home} cannot be made ({error.strerror}): set DAGSTER_HOME to a folder of yours"
+        raise errors.ConfigurationError(message) from error
+
+
+def _start(around: Surroundings, report: Callable[[str], None]) -> None:
+    try:
+        around.world.start(around.local, report)
+    except OSError as error:
+        message = (
+            f"the local world cannot be kept in {around.world.root} ({error.strerror}): set "
+            "WRDATA_STATE_DIR to a folder of yours"
+        )
+        raise errors.ConfigurationError(message) from error
 
 
 def in_schema(url: str, schema: str) -> str:

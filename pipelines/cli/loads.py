@@ -68,7 +68,7 @@ def outcome(report: RunReport) -> dict[str, Any]:
     """Return the figures of a run that loaded bars, and its failures by ticker or day."""
     driver = report.last("price_backfill")
     parts = [driver] if driver else [one.metadata for one in report.of("daily_prices")]
-    failed = {row["key"]: row["reason"] for row in driver.get("failed_tickers", [])}
+    failed = {row["key"]: row["reason"] for part in parts for row in part.get("failed_tickers", [])}
     failed |= failures(report)
     return {
         "run_id": report.run_id,

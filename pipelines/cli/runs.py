@@ -7,11 +7,13 @@ A run in this process needs neither daemon nor web server, and starts at once.
 """
 
 import logging
+import os
+import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +23,13 @@ from dagster._core.execution.plan.objects import StepFailureData
 
 from marketdata.recovery import errors
 from pipelines.definitions import definitions
+from sandbox import processes
 
 PROGRESS_EVERY_S = 0.5
+STARTED_BY = "wrdata/started_by"
+BY_COMMAND = "command line"
+PROCESS = "wrdata/process"
+"""Tag that names a command's process: host, process id, and when that process was born."""
 INTERRUPTED = "DagsterExecutionInterruptedError"
 
 
@@ -97,8 +104,13 @@ def run_job(
         ConfigurationError: Dagster's storage cannot be opened.
         RunInterruptedError: Ctrl-C or SIGTERM came while the job ran.
     """
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    tags: dict[str, str] = {"wrdata/started_by": "command line"}
+    for chatty in ("dagster", "psycopg.pool"):
+        # What they tell in passing, the run's report tells at its end.
+        logging.getLogger(chatty).setLevel(logging.CRITICAL)
+    process = processes.identify(os.getpid())
+    tags = {STARTED_BY: BY_COMMAND}
+    if process is not None:
+        tags[PROCESS] = f"{socket.gethostname()}/{process.pid}/{process.born}"
     if partitions:
         tags |= {
             "dagster/asset_partition_range_start": partitions[0],
@@ -141,7 +153,25 @@ def open_instance() -> Generator[dg.DagsterInstance]:
         )
         raise errors.ConfigurationError(message) from error
     with instance:
+        _end_orphans(instance)
         yield instance
+
+
+def _end_orphans(instance: dg.DagsterInstance) -> None:
+    """Fail runs of commands whose process is gone: they would hold the queue for hours.
+
+    Dagster watches the processes that it launches itself, and a command is none of them.
+    """
+    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags={STARTED_BY: BY_COMMAND})
+    for run in instance.get_runs(started):
+        host, _, rest = run.tags.get(PROCESS, "").partition("/")
+        pid, _, born = rest.partition("/")
+        if host != socket.gethostname() or not pid.isdigit():
+            continue
+        if not processes.is_running(processes.Process(pid=int(pid), born=born)):
+            instance.report_run_failed(run, "the command's process is gone; run the command again")
+            # The provider's pool has one slot; only a running daemon would free it, in minutes.
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 @contextmanager
@@ -154,9 +184,14 @@ def _watched(
         return
     ended = threading.Event()
 
+    def tell() -> None:
+        # A meter that cannot ask has nothing to say; the run itself will tell what is wrong.
+        with suppress(errors.MarketDataError):
+            progress(run_id, time.monotonic() - started)
+
     def watch() -> None:
         while not ended.wait(PROGRESS_EVERY_S):
-            progress(run_id, time.monotonic() - started)
+            tell()
 
     watcher = threading.Thread(target=watch, name="progress", daemon=True)
     watcher.start()
@@ -165,7 +200,7 @@ def _watched(
     finally:
         ended.set()
         watcher.join()
-        progress(run_id, time.monotonic() - started)
+        tell()
 
 
 def _report(job: str, result: dg.ExecuteInProcessResult, duration_s: float) -> RunReport:

@@ -61,10 +61,7 @@ def tickers_wish(
     Raises:
         ConfigurationError: The universe is empty, or a ticker is not in it.
     """
-    members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
-    if not members:
-        message = "the universe is empty: load it first, with `wrdata universe`"
-        raise errors.ConfigurationError(message)
+    members = _members(stores)
     wanted = list(named) if named is not None else members
     listed, unknown = stores.instruments.resolve(PROVIDER, wanted, utc_now().date())
     if unknown:
@@ -89,13 +86,25 @@ def days_with_holes(stores: Stores, sessions: Sequence[date]) -> list[date]:
     return sorted(wanted)
 
 
+def _members(stores: Stores) -> list[str]:
+    members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
+    if not members:
+        message = "the universe is empty: load it first, with `wrdata universe`"
+        raise errors.ConfigurationError(message)
+    return members
+
+
 def days_wish(stores: Stores, settings: Settings, start: date, end: date | None) -> DayWish:
     """Plan the trading days from ``start`` to ``end``, or to the last session that has closed.
 
     Raises:
         ConfigurationError: There is no such trading day, or one has not closed yet.
     """
+    members = _members(stores)
     last = end or calendar().last_closed(utc_now())
+    if start > last:
+        message = f"the days are reversed: {start} is after {last}"
+        raise errors.ConfigurationError(message)
     sessions = calendar().sessions(start, last)
     if not sessions:
         message = f"there is no trading day from {start} to {last}; days are given as YYYY-MM-DD"
@@ -110,7 +119,7 @@ def days_wish(stores: Stores, settings: Settings, start: date, end: date | None)
         requests = len(sessions)
         minutes = requests * settings.fmp_bulk_interval_s / 60
     else:
-        requests = len(sessions) * len(stores.instruments.members(UNIVERSE))
+        requests = len(sessions) * len(members)
         minutes = requests / settings.fmp_requests_per_minute
     return DayWish(sessions=tuple(sessions), requests=requests, minutes=minutes)
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli import console, dagster_processes, diagnosis, environment
+from pipelines.cli import console, dagster_processes, diagnosis, environment, runs
 from resources.settings import read_settings
 from resources.storage import migrations
 
@@ -24,6 +24,8 @@ def up(
     around = environment.surroundings()
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
+    with runs.open_instance():
+        console.say("Dagster's storage is ready")
     try:
         status = dagster_processes.run_in_front(around.world.root, port)
     finally:
@@ -35,7 +37,7 @@ def up(
 
 def down() -> None:
     """Stop what was left running: Dagster's processes and the local world."""
-    world = environment.surroundings().world
+    world = environment.local_world(os.environ)
     stopped = dagster_processes.stop_left_over(world.root) + world.stop()
     console.say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 

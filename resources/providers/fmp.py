@@ -1,12 +1,13 @@
 """Financial Modeling Prep, by hand: python -m resources.providers.fmp AAPL --from 2024-01-01.
 
-Here: the client, which knows what to ask for. Not here: what answers look like (fmp_wire.py),
-how a request is sent (http.py), or what becomes of bars.
+Here: the client, which knows what to ask for. Not here: what answers look like (fmp_wire.py,
+fmp_bars.py), how a request is sent (http.py), or what becomes of bars.
 """
 
 import argparse
 import asyncio
 import hashlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from marketdata.instruments import Constituent
 from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.recovery.policy import REQUEST_RETRY, RequestRetry
-from resources.providers import fmp_wire
+from resources.providers import fmp_bars, fmp_wire
 from resources.providers.budget import JointBudget, PacedBudget, RequestBudget
 from resources.providers.http import HttpAnswer, HttpGetter
 
@@ -35,7 +36,10 @@ ROW_CAP = 5000
 """Rows of one history answer; beyond it the OLDEST rows are dropped without a word."""
 IN_FLIGHT = 8
 """Requests under way at once: enough for 120 a minute while an answer takes up to 4 seconds."""
+SHOWN = 5
+"""Refused symbols that a warning names."""
 
+_LOG = logging.getLogger(__name__)
 _HISTORY = "historical-price-eod/full"
 
 
@@ -116,12 +120,14 @@ class FmpClient:
 
         Raises:
             ProviderUnavailableError: Besides the usual reasons, the series changed meanwhile.
-            MalformedPayloadError: Rows of another symbol or of days nobody asked for came.
+            MalformedPayloadError: Rows of another symbol or of days nobody asked for came; see
+                ``fmp_bars.history_page`` for the rest.
+            RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
             ProviderError: See ``fmp_wire.refusal``.
             ValueError: ``start`` is after ``end`` (FMP would say: no bars).
         """
-        _check_range(symbol, start, end)
         operation = f"{_HISTORY} symbol={symbol} from={start} to={end}"
+        _check_range(symbol, start, end, operation)
         pages: list[pa.Table] = []
         digest, requests, last = hashlib.sha256(), 0, end
         while True:
@@ -132,11 +138,12 @@ class FmpClient:
             )
             digest.update(reply.body)
             requests += reply.requests
-            page = fmp_wire.history_table(reply.body, operation=operation)
+            came = fmp_bars.history_page(reply.body, operation=operation)
+            page = came.bars
             _check_rows(page, symbol, start, last, operation)
             pages.append(_without_seam(pages[-1], page, operation) if pages else page)
             oldest = pc.min(page["session_date"]).as_py()
-            if page.num_rows < ROW_CAP or oldest in {start, last}:
+            if came.rows < ROW_CAP or oldest in {start, last}:
                 break
             last = oldest
         return Answer(
@@ -155,13 +162,13 @@ class FmpClient:
 
         Raises:
             NotEntitledError: The plan does not include bulk requests.
-            MalformedPayloadError: The CSV cannot be read, or holds another day.
+            MalformedPayloadError: See ``fmp_bars.market_table``.
             ProviderError: See ``fmp_wire.refusal``.
         """
         operation = f"eod-bulk date={session}"
         reply = await self._bulk.get("eod-bulk", {"date": session.isoformat()}, operation=operation)
         return Answer(
-            bars=fmp_wire.market_table(reply.body, session, operation=operation),
+            bars=fmp_bars.market_table(reply.body, session, operation=operation),
             request=operation,
             content_sha256=reply.sha256,
             fetched_at=reply.fetched_at,
@@ -171,12 +178,23 @@ class FmpClient:
     async def sp500_constituents(self) -> list[Constituent]:
         """Return the present members of the S&P 500, tickers in our spelling.
 
+        Rows whose symbol is no ticker are left out, and the log names them.
+
         Raises:
             ProviderError: See ``fmp_wire.refusal`` and ``fmp_wire.constituent_list``.
         """
         operation = "sp500-constituent"
         reply = await self._single.get(operation, {}, operation=operation)
-        return fmp_wire.constituent_list(reply.body, operation=operation)
+        listed = fmp_wire.constituent_list(reply.body, operation=operation)
+        if listed.refused:
+            shown = ", ".join(fmp_wire.shortened(repr(one)) for one in listed.refused[:SHOWN])
+            _LOG.warning(
+                "fmp %s: %d rows left out, their symbols are no tickers: %s",
+                operation,
+                len(listed.refused),
+                shown,
+            )
+        return listed.members
 
     async def profile(self, symbol: str) -> fmp_wire.Profile:
         """Return what FMP says of the company behind ``symbol``.
@@ -190,14 +208,15 @@ class FmpClient:
         return fmp_wire.company_profile(reply.body, operation=operation)
 
 
-def _check_range(symbol: str, start: date, end: date) -> None:
-    # FMP answers both mistakes with an empty list, which reads like "no bars".
+def _check_range(symbol: str, start: date, end: date, operation: str) -> None:
+    # FMP answers both mistakes with an empty list, which reads like "no bars". A reversed
+    # range is the program's mistake; an odd symbol is data, and concerns that symbol alone.
     if start > end:
         message = f"the range of {symbol} is reversed: {start} is after {end}"
         raise ValueError(message)
-    if not symbol or "," in symbol:
-        message = f"one symbol a request, not {symbol!r}"
-        raise ValueError(message)
+    if not symbol.strip() or "," in symbol:
+        message = f"one symbol a request, not {symbol!r}; nothing was sent"
+        raise errors.RequestRejectedError(message, provider=fmp_wire.PROVIDER, operation=operation)
 
 
 def _check_rows(page: pa.Table, symbol: str, start: date, end: date, operation: str) -> None:

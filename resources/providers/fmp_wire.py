@@ -1,7 +1,8 @@
-"""What Financial Modeling Prep's answers mean: bytes to Arrow, records or errors.
+"""What Financial Modeling Prep's answers mean: bytes to records or errors.
 
-Here: parsing and the reading of refusals, pure functions of an answer. Not here: sending
-requests (http.py) or which requests make one history (fmp.py).
+Here: the reading of refusals, and the parsing of lists and profiles, pure functions of an
+answer. Not here: bars (fmp_bars.py), sending requests (http.py) or which requests make one
+history (fmp.py).
 
 The wire facts are those of FMP's "stable" API as measured by public clients in 2026. The first
 of them: an error is told by the content of an answer, not by its status.
@@ -9,23 +10,19 @@ of them: an error is told by the content of an answer, not by its status.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import cast
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-
-from marketdata.bars import PRICES, QUOTED_BARS
 from marketdata.instruments import Constituent, our_tickers
 from marketdata.recovery import errors
 from resources.providers.http import HttpAnswer, status_error
 
 PROVIDER = "fmp"
-_NUMBERS = (*PRICES, "volume")
 _SHOWN = 200
+_TICKER = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
+"""In our spelling."""
 _CURES = {
     401: "; check the key",
     402: "; the plan does not include it",
@@ -61,7 +58,7 @@ def refusal(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderE
     or a suspended account; an unknown path is 404 with ``[]``.
     """
     told = _error_message(answer.body)
-    detail = _shortened((_plain_text(answer) if told is None else told).replace(key, "***"))
+    detail = shortened((_plain_text(answer) if told is None else told).replace(key, "***"))
     detail += _CURES.get(answer.status, "")
     error = status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
     if error is not None or told is None:
@@ -95,31 +92,10 @@ def _plain_text(answer: HttpAnswer) -> str:
     return "" if text == "[]" else text
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return ``text`` as one line that is short enough for a message."""
     line = re.sub(r"\s+", " ", text)
     return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
-
-
-def history_table(body: bytes, *, operation: str) -> pa.Table:
-    """Parse ``historical-price-eod/full`` into QUOTED_BARS.
-
-    ``vwap`` is left out: in real answers it is the mean of open, high, low and close. A price
-    that a row lacks becomes null and is for validation to judge.
-
-    json.loads and one Arrow array per column take 13 ms for 5,000 rows; pyarrow.json takes
-    7 ms, but reads no JSON arrays (the text would have to be cut into lines) and cannot say
-    which field has the wrong type. At two requests a second the difference does not matter.
-
-    Raises:
-        MalformedPayloadError: Not a list of objects, or a value of the wrong type.
-    """
-    rows = json_rows(body, operation=operation)
-    columns = [
-        pa.array(_column(rows, "symbol", (str,), operation), pa.string()),
-        _dates(_column(rows, "date", (str,), operation), operation),
-        *(_floats(rows, name, operation) for name in _NUMBERS),
-    ]
-    return pa.Table.from_arrays(columns, schema=QUOTED_BARS)
 
 
 def json_rows(body: bytes, *, operation: str) -> list[Mapping[str, object]]:
@@ -131,109 +107,55 @@ def json_rows(body: bytes, *, operation: str) -> list[Mapping[str, object]]:
     try:
         parsed: object = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise _malformed(f"not JSON: {error}", operation) from error
+        raise malformed(f"not JSON: {error}", operation) from error
     if not isinstance(parsed, list):
-        raise _malformed(f"a list was promised, a {type(parsed).__name__} came", operation)
+        raise malformed(f"a list was promised, a {type(parsed).__name__} came", operation)
     rows = cast("list[object]", parsed)
     if not all(isinstance(row, dict) for row in rows):
-        raise _malformed("the list holds something else than objects", operation)
+        raise malformed("the list holds something else than objects", operation)
     return cast("list[Mapping[str, object]]", rows)
 
 
-def _column(
-    rows: Sequence[Mapping[str, object]], name: str, types: tuple[type, ...], operation: str
-) -> list[object]:
-    values = [row.get(name) for row in rows]
-    # Exact types: a bool is an int to Python, and Arrow takes it for a price of 1.
-    strange = set(map(type, values)).difference(types)
-    if strange:
-        names = ", ".join(sorted(kind.__name__ for kind in strange))
-        raise _malformed(f"field {name} holds {names}", operation)
-    return values
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConstituentList:
+    """The members of an index.
 
-
-def _floats(rows: Sequence[Mapping[str, object]], name: str, operation: str) -> pa.Array:
-    # One row without a price is a hole; a field that no row has is another wire format.
-    if len(rows) > 1 and not any(name in row for row in rows):
-        raise _malformed(f"no row has the field {name}", operation)
-    values = _column(rows, name, (int, float, type(None)), operation)
-    try:
-        return pa.array(values, pa.float64())
-    except pa.ArrowInvalid as error:
-        raise _malformed(f"field {name}: {error}", operation) from error
-
-
-def _dates(values: Sequence[object], operation: str) -> pa.Array:
-    try:
-        return pa.array(values, pa.string()).cast(pa.date32())
-    except pa.ArrowInvalid as error:
-        raise _malformed(f"field date: {error}", operation) from error
-
-
-def market_table(body: bytes, session: date, *, operation: str) -> pa.Table:
-    """Parse the CSV of ``eod-bulk`` for ``session`` into QUOTED_BARS.
-
-    The header is quoted and has low before high; numbers may have exponents and volumes
-    fractions; symbols are those of the whole world, crypto pairs included. ``[]`` is taken for
-    a day without rows.
-
-    Raises:
-        MalformedPayloadError: Not this CSV, a value of the wrong type, or rows of another day.
+    Attributes:
+        members: Tickers in our spelling.
+        refused: FMP's symbols that are no tickers and are not in ``members``.
     """
-    if body.strip() == b"[]":
-        return QUOTED_BARS.empty_table()
-    try:
-        table = pa_csv.read_csv(
-            pa.BufferReader(body if body.endswith(b"\n") else body + b"\n"),
-            convert_options=pa_csv.ConvertOptions(
-                include_columns=["symbol", "date", *_NUMBERS],
-                column_types={
-                    "symbol": pa.string(),
-                    "date": pa.date32(),
-                    **{name: pa.float64() for name in _NUMBERS},
-                },
-                null_values=["", "null"],
-                quoted_strings_can_be_null=True,
-            ),
-        )
-    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise _malformed(_named_column(str(error), body), operation) from error
-    others = [str(day) for day in pc.unique(table["date"]).to_pylist() if day != session]
-    if others:
-        raise _malformed(f"rows of another day came: {', '.join(others[:3])}", operation)
-    return table.rename_columns(QUOTED_BARS.names).cast(QUOTED_BARS)
+
+    members: list[Constituent]
+    refused: list[str]
 
 
-def _named_column(message: str, body: bytes) -> str:
-    """Put the column's name into Arrow's message, which has only its number."""
-    header = body.split(b"\n", 1)[0].decode("utf-8", "replace").replace('"', "").split(",")
-    found = re.search(r"In CSV column #(\d+)", message)
-    if found and int(found[1]) < len(header):
-        return f"field {header[int(found[1])].strip()}: {message}"
-    return f"not the promised CSV: {message}"
-
-
-def constituent_list(body: bytes, *, operation: str) -> list[Constituent]:
-    """Parse ``sp500-constituent``, tickers in our spelling.
+def constituent_list(body: bytes, *, operation: str) -> ConstituentList:
+    """Parse ``sp500-constituent``.
 
     Raises:
-        MalformedPayloadError: A field has the wrong type, or the list is empty: an index
+        MalformedPayloadError: A field has the wrong type, or no row has a ticker: an index
             without members would close every membership.
     """
-    rows = json_rows(body, operation=operation)
-    if not rows:
-        raise _malformed("the index came without members", operation)
+    members: list[Constituent] = []
+    refused: list[str] = []
     spelling = our_tickers(PROVIDER)
-    symbols = [_text(row, "symbol", operation) for row in rows]
-    return [
-        Constituent(
-            ticker=spelling.get(symbol, symbol),
-            name=_text(row, "name", operation),
-            cik=_cik(row, operation),
-            sector=_text_or_none(row, "sector", operation),
+    for row in json_rows(body, operation=operation):
+        symbol = _text(row, "symbol", operation)
+        ticker = spelling.get(symbol, symbol)
+        if _TICKER.fullmatch(ticker) is None:
+            refused.append(symbol)
+            continue
+        members.append(
+            Constituent(
+                ticker=ticker,
+                name=_text(row, "name", operation),
+                cik=_cik(row, operation),
+                sector=_text_or_none(row, "sector", operation),
+            )
         )
-        for symbol, row in zip(symbols, rows, strict=True)
-    ]
+    if not members:
+        raise malformed("the index came without members", operation)
+    return ConstituentList(members=members, refused=refused)
 
 
 def company_profile(body: bytes, *, operation: str) -> Profile:
@@ -248,7 +170,6 @@ def company_profile(body: bytes, *, operation: str) -> Profile:
         message = "nothing is known under this symbol; check its spelling (BRK-B, not BRK.B)"
         raise errors.UnknownSymbolError(message, provider=PROVIDER, operation=operation)
     row = rows[0]
-    listed = _text_or_none(row, "ipoDate", operation)
     return Profile(
         symbol=_text(row, "symbol", operation),
         name=_text(row, "companyName", operation),
@@ -256,15 +177,23 @@ def company_profile(body: bytes, *, operation: str) -> Profile:
         exchange=_text_or_none(row, "exchange", operation),
         currency=_text_or_none(row, "currency", operation),
         sector=_text_or_none(row, "sector", operation),
-        listed_on=None if listed is None else _dates([listed], operation)[0].as_py(),
+        listed_on=_listed_on(row, operation),
         is_trading=row.get("isActivelyTrading") is True,
     )
+
+
+def _listed_on(row: Mapping[str, object], operation: str) -> date | None:
+    listed = _text_or_none(row, "ipoDate", operation)
+    try:
+        return None if listed is None else date.fromisoformat(listed)
+    except ValueError as error:
+        raise malformed(f"field ipoDate: {shortened(str(error))}", operation) from error
 
 
 def _text(row: Mapping[str, object], name: str, operation: str) -> str:
     value = _text_or_none(row, name, operation)
     if value is None:
-        raise _malformed(f"field {name} is empty", operation)
+        raise malformed(f"field {name} is empty", operation)
     return value
 
 
@@ -274,18 +203,19 @@ def _text_or_none(row: Mapping[str, object], name: str, operation: str) -> str |
     if value is None or value == "":
         return None
     if not isinstance(value, str):
-        raise _malformed(f"field {name} holds {type(value).__name__}", operation)
+        raise malformed(f"field {name} holds {type(value).__name__}", operation)
     return value
 
 
 def _cik(row: Mapping[str, object], operation: str) -> str | None:
     cik = _text_or_none(row, "cik", operation)
     if cik is not None and re.fullmatch(r"\d{10}", cik) is None:
-        raise _malformed(f"field cik is not ten digits: {_shortened(cik)}", operation)
+        raise malformed(f"field cik is not ten digits: {shortened(cik)}", operation)
     return cik
 
 
-def _malformed(message: str, operation: str) -> errors.MalformedPayloadError:
+def malformed(message: str, operation: str) -> errors.MalformedPayloadError:
+    """Return the error of an answer that is not as promised."""
     return errors.MalformedPayloadError(
         f"{message}; the answer was not stored", provider=PROVIDER, operation=operation
     )

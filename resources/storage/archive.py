@@ -1,8 +1,8 @@
 """The archive of daily bars: closed months as Parquet on S3, proven before they count.
 
-Here: from the database's rows to a file that was read back and found equal, its commit, and
-the comparison of archive and database (design.md D8). Not here: the Iceberg table itself
-(archive_table.py), the log of proofs (archive_proofs.py), or retention.
+Here: which months need a new file, their commit, and the comparison of archive and database
+(design.md D8). Not here: making and proving one file (archive_files.py), the Iceberg table
+itself (archive_table.py), the log of proofs (archive_proofs.py), or retention.
 
 The order is what makes it safe: read the table's state, stream the rows, write and upload the
 file, download it again and compare, commit to Iceberg, log. A crash leaves at worst a file
@@ -10,11 +10,10 @@ that nothing refers to, or a commit whose log row the next run writes from the p
 snapshot carries.
 """
 
-import functools
-import hashlib
-import importlib.metadata
 import itertools
 import tempfile
+import threading
+from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,12 +23,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from marketdata.bars import ARCHIVED_BARS
 from marketdata.content_hash import ContentHash
 from marketdata.recovery import errors
-from resources.storage import archive_table
+from resources.storage.archive_files import SCHEMA_FINGERPRINT, MonthRows, prove
 from resources.storage.archive_proofs import ArchiveLog, LoggedMonth, MonthProof
 from resources.storage.archive_rows import fingerprint, month_end, reader
 from resources.storage.archive_table import ArchiveTable, CommitLostError, TableState
@@ -40,13 +38,6 @@ COMMIT_ATTEMPTS = 5
 TRANSFERS = 4
 """Files on their way at the same time."""
 
-SCHEMA_FINGERPRINT = hashlib.sha256(
-    "\n".join(
-        f"{field.name} {field.type} {'null' if field.nullable else 'not null'}"
-        for field in ARCHIVED_BARS
-    ).encode()
-).hexdigest()
-
 
 class ArchiveStatus(StrEnum):
     """What archiving did to a month."""
@@ -55,14 +46,17 @@ class ArchiveStatus(StrEnum):
     UNCHANGED = "unchanged"
     REPLACED = "replaced"
     EMPTY = "empty"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchivedMonth:
-    """A month after archiving; without rows it has no file.
+    """A month after archiving; one that is empty or refused names no file.
 
     Attributes:
         month: First day of the month.
+        reason: Why the month was refused (the database holds fewer rows of it than the archive,
+            or its file came back different), and the cure; what was archived before stays.
         snapshot_id: Iceberg snapshot that committed the file.
     """
 
@@ -73,6 +67,7 @@ class ArchivedMonth:
     object_key: str = ""
     content_digest: str = ""
     snapshot_id: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +102,7 @@ class BarArchive:
         self._store = store
         self._table = ArchiveTable(timescale.url, store.settings)
         self._log = ArchiveLog(timescale)
+        self._place_is_right = False
 
     def archive_month(self, month: date) -> ArchivedMonth:
         """Archive one closed month (see ``archive_months``)."""
@@ -118,25 +114,29 @@ class BarArchive:
         A month whose rows are those already archived uploads and commits nothing. Where another
         writer commits first, everything is read again, so that what was read last also wins.
 
+        Returns:
+            One result for each of ``months``, in their order; a month that is REFUSED says why,
+            and the others are committed all the same.
+
         Raises:
-            StorageConflictError: A month has not ended, or another writer keeps being faster.
-            ArchiveMismatchError: A file read back is not what was sent, or the database holds
-                fewer rows of a month than the archive; nothing was committed.
+            StorageConflictError: A month has not ended, another writer keeps being faster, the
+                bucket refuses the keys, or it is not the one the catalogue names.
+            ArchiveMismatchError: The table lacks a file or a proof, or has one of another program.
             StorageUnavailableError: Database or bucket cannot be reached.
         """
         firsts = [_closed(month) for month in months]
+        self._require_place()
         for _ in range(COMMIT_ATTEMPTS):
             try:
                 return self._archive(firsts)
             except CommitLostError:
                 continue
-        message = (
-            f"{COMMIT_ATTEMPTS} times another writer committed first; archive these months again"
-        )
+        message = f"{COMMIT_ATTEMPTS} times another writer committed first; archive again"
         raise errors.StorageConflictError(message)
 
     def months(self) -> dict[date, LoggedMonth]:
         """Return what is archived: the Iceberg table's files with their proofs."""
+        self._require_place()
         return self._logged(self._table.state())
 
     def verify(self, months: Iterable[date]) -> list[VerifiedMonth]:
@@ -145,6 +145,7 @@ class BarArchive:
         A year at a time, as the table is partitioned: asking Iceberg month by month would spend
         ten times as long on its metadata.
         """
+        self._require_place()
         firsts = sorted({month.replace(day=1) for month in months})
         verdicts: list[VerifiedMonth] = []
         with reader(self._url) as read:
@@ -194,64 +195,61 @@ class BarArchive:
     def _prove(
         self, months: Sequence[date], logged: dict[date, LoggedMonth], folder: Path
     ) -> tuple[dict[date, ArchivedMonth], list[MonthProof]]:
-        """Sort months into those that need nothing and those with a new, proven file."""
+        """Sort months into those settled without a commit and those with a new, proven file."""
         settled: dict[date, ArchivedMonth] = {}
-        proofs: list[MonthProof] = []
+        sent: list[Future[MonthProof | ArchivedMonth]] = []
+        # Reading is faster than sending: without places, all months would wait in memory.
+        places = threading.BoundedSemaphore(TRANSFERS + 1)
+        waiting: deque[MonthRows] = deque()
         with ThreadPoolExecutor(TRANSFERS) as pool, reader(self._url) as read:
-            sent: list[Future[MonthProof]] = []
             for month in dict.fromkeys(months):
-                rows = read(month)
-                found = fingerprint(rows)
-                known = logged.get(month)
-                if found.rows == 0:
-                    settled[month] = ArchivedMonth(month=month, status=ArchiveStatus.EMPTY)
-                elif known is not None and _same(known.proof, found):
-                    settled[month] = _result(ArchiveStatus.UNCHANGED, known)
+                places.acquire()
+                if any(one.done() and one.exception() for one in sent):
+                    break  # What failed there concerns every month: no need to read the others.
+                result = self._consider(month, read(month), logged.get(month), waiting)
+                if result is None:
+                    sent.append(pool.submit(self._send, waiting, folder))
+                    sent[-1].add_done_callback(lambda _: places.release())
                 else:
-                    _refuse_loss(month, found, known)
-                    sent.append(pool.submit(self._send, month, rows, found, folder))
-            proofs = [one.result() for one in sent]
-        return settled, proofs
+                    settled[month] = result
+                    places.release()
+        outcomes = [one.result() for one in sent]
+        settled |= {one.month: one for one in outcomes if isinstance(one, ArchivedMonth)}
+        return settled, [one for one in outcomes if isinstance(one, MonthProof)]
 
-    def _send(self, month: date, rows: pa.Table, found: ContentHash, folder: Path) -> MonthProof:
-        """Write, upload, read back and compare one month."""
-        key = archive_table.object_key(month, found.digest)
-        path, back = folder / f"{month}.parquet", folder / f"{month}.back.parquet"
-        # An object of this name that a run before its commit left behind is judged like our own:
-        # by its content, read back. Objects are never overwritten.
-        if not self._store.exists(key):
-            pq.write_table(rows, path, compression="zstd", row_group_size=131_072)
-            self._store.upload_file(path, key)
-        self._store.download_file(key, back)
-        sha256 = _file_sha256(back)
-        if path.exists() and _file_sha256(path) != sha256:
-            message = f"{key} read back is not the file that was sent; delete it and archive again"
-            raise errors.ArchiveMismatchError(message)
+    def _consider(
+        self, month: date, rows: pa.Table, known: LoggedMonth | None, waiting: deque[MonthRows]
+    ) -> ArchivedMonth | None:
+        """Settle a month that needs no new file; put the others among those ``waiting``."""
+        found = fingerprint(rows)
+        if found.rows == 0:
+            return ArchivedMonth(month=month, status=ArchiveStatus.EMPTY)
+        if known is not None and _same(known.proof, found):
+            return _result(ArchiveStatus.UNCHANGED, known)
+        if known is not None and found.rows < known.proof.rows:
+            # Bars are restated, never removed.
+            return _refused(
+                month,
+                f"the database holds {found.rows} rows of {month:%Y-%m} and the archive "
+                f"{known.proof.rows}: the archive keeps its own; find out where the rows went",
+            )
+        waiting.append(MonthRows(month=month, rows=rows, content=found))
+        return None
+
+    def _send(self, waiting: deque[MonthRows], folder: Path) -> MonthProof | ArchivedMonth:
+        """Prove the month that waits longest; nothing else keeps its rows alive."""
+        one = waiting.popleft()
         try:
-            arrived = fingerprint(pq.read_table(back, partitioning=None).cast(ARCHIVED_BARS))
-        except (pa.ArrowInvalid, OSError) as error:
-            message = f"{key} cannot be read back as Parquet; delete it and archive again"
-            raise errors.ArchiveMismatchError(message) from error
-        if arrived != found:
-            message = f"{key} holds other rows than the database; delete it and archive again"
-            raise errors.ArchiveMismatchError(message)
-        days = pc.min_max(rows["session_date"])
-        proof = MonthProof(
-            month=month,
-            object_key=key,
-            rows=found.rows,
-            bytes=back.stat().st_size,
-            first_session=days["min"].as_py(),
-            last_session=days["max"].as_py(),
-            file_sha256=sha256,
-            content_digest=found.digest,
-            column_sha256=found.columns,
-            schema_fingerprint=SCHEMA_FINGERPRINT,
-            code_version=_code_version(),
-        )
-        path.unlink(missing_ok=True)
-        back.unlink()
-        return proof
+            return prove(self._store, one, folder)
+        except errors.ArchiveMismatchError as error:
+            return _refused(one.month, str(error))
+
+    def _require_place(self) -> None:
+        """Check once that the bucket is there, ours, and the one the catalogue names."""
+        if not self._place_is_right:
+            self._store.require_bucket()
+            self._table.require_same_bucket()
+            self._place_is_right = True
 
 
 def _verdict(first: date, archived: pa.Table, stored: pa.Table) -> VerifiedMonth:
@@ -282,14 +280,8 @@ def _same(proof: MonthProof, found: ContentHash) -> bool:
     return proof.content_digest == found.digest and proof.schema_fingerprint == SCHEMA_FINGERPRINT
 
 
-def _refuse_loss(month: date, found: ContentHash, known: LoggedMonth | None) -> None:
-    """Refuse to replace a month by fewer rows: bars are restated, never removed."""
-    if known is not None and found.rows < known.proof.rows:
-        message = (
-            f"the database holds {found.rows} rows of {month:%Y-%m} and the archive "
-            f"{known.proof.rows}: nothing was archived; find out where the rows went"
-        )
-        raise errors.ArchiveMismatchError(message)
+def _refused(month: date, reason: str) -> ArchivedMonth:
+    return ArchivedMonth(month=month, status=ArchiveStatus.REFUSED, reason=reason)
 
 
 def _result(status: ArchiveStatus, logged: LoggedMonth) -> ArchivedMonth:
@@ -303,16 +295,3 @@ def _result(status: ArchiveStatus, logged: LoggedMonth) -> ArchivedMonth:
         content_digest=proof.content_digest,
         snapshot_id=logged.snapshot_id,
     )
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@functools.cache
-def _code_version() -> str:
-    try:
-        return importlib.metadata.version("wrdata")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

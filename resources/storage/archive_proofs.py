@@ -1,7 +1,7 @@
 """What proves that a month's file holds the database's rows, and the log of those proofs.
 
 Here: the record, its form as an Iceberg snapshot property, and the table archive_log. Not
-here: making a proof (archive.py), or the Iceberg table (archive_table.py).
+here: making a proof (archive_files.py), or the Iceberg table (archive_table.py).
 """
 
 import json

@@ -1,7 +1,7 @@
 """Reads months of daily bars from the database as Arrow, in the archive's order and types.
 
 Here: the read, its fingerprint, and where a month begins and ends. Not here: files
-(archive.py), or the archive's own rows (archive_table.py).
+(archive_files.py), or the archive's own rows (archive_table.py).
 """
 
 from collections.abc import Callable, Generator

@@ -1,7 +1,7 @@
 """The Apache Iceberg table of archived daily bars: its shape, its files, its commits.
 
 Here: catalogue and table, which file holds which month, one atomic commit, reading rows back.
-Not here: making and proving files (archive.py), or the log (archive_proofs.py).
+Not here: making and proving files (archive_files.py), or the log (archive_proofs.py).
 
 The catalogue lives in the schema ``iceberg_catalog`` of the database that is already there; the
 files live below ``s3://<bucket>/iceberg``. Any Iceberg reader can use both.
@@ -9,6 +9,7 @@ files live below ``s3://<bucket>/iceberg``. Any Iceberg reader can use both.
 
 import functools
 import os
+import re
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from urllib.parse import quote
 
 import pyarrow as pa
 from pyiceberg import exceptions as iceberg_errors
-from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
 from pyiceberg.io.pyarrow import parquet_files_to_data_files
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionField, PartitionSpec
@@ -35,7 +36,7 @@ from pyiceberg.types import (
     StringType,
     TimestamptzType,
 )
-from sqlalchemy import NullPool, create_engine
+from sqlalchemy import NullPool, create_engine, select
 from sqlalchemy import exc as sqlalchemy_errors
 
 from marketdata.bars import ARCHIVED_BARS
@@ -43,6 +44,7 @@ from marketdata.recovery import errors
 from resources.storage.archive_proofs import LoggedMonth, MonthProof, proofs_in
 from resources.storage.object_store import S3Settings
 
+CATALOG = "wrdata"
 NAMESPACE = "archive"
 TABLE = f"{NAMESPACE}.daily_bars"
 FILES = "iceberg/archive/daily_bars/data"
@@ -55,6 +57,12 @@ _TYPES: Mapping[pa.DataType, IcebergType] = {
     pa.date32(): DateType(),
     pa.timestamp("us", tz="UTC"): TimestamptzType(),
 }
+
+
+# Codes that pyarrow's S3 client has a name for are in its spelling, others in the server's.
+_REFUSED_KEYS = re.compile(
+    r"(?i)ACCESS_?DENIED|SIGNATURE_?DOES_?NOT_?MATCH|INVALID_?ACCESS_?KEY_?ID|HTTP status 403"
+)
 
 
 class CommitLostError(Exception):
@@ -108,17 +116,42 @@ class ArchiveTable:
             os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
             os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
             properties |= {"s3.endpoint": s3.endpoint, "s3.force-virtual-addressing": "false"}
-        catalog = SqlCatalog("wrdata", **properties)
+        catalog = SqlCatalog(CATALOG, **properties)
         # Without a pool: a commit's few statements are worth no connection that stays open, and
         # nobody has to close this object.
         catalog.engine = create_engine(url, poolclass=NullPool)
         return catalog
+
+    def require_same_bucket(self) -> None:
+        """Make sure that the catalogue, if it knows the table, names the configured bucket.
+
+        Raises:
+            StorageConflictError: It names another one, where all files and metadata are.
+            StorageUnavailableError: The catalogue cannot be reached.
+        """
+        row = select(IcebergTables.metadata_location).where(
+            IcebergTables.catalog_name == CATALOG,
+            IcebergTables.table_namespace == NAMESPACE,
+            IcebergTables.table_name == TABLE.removeprefix(f"{NAMESPACE}."),
+        )
+        with self._translated(), self._catalog.engine.connect() as connection:
+            location = connection.execute(row).scalar() or ""
+        named = location.removeprefix("s3://").partition("/")[0]
+        if named and named != self._s3.bucket:
+            message = (
+                f"the archive's catalogue names s3://{named}, WRDATA_ARCHIVE_BUCKET is "
+                f"{self._s3.bucket}: set it back (a copy of the files does not serve: Iceberg "
+                f"names each with its bucket), or begin a new archive without what s3://{named} "
+                f"holds: delete the row of {TABLE} from iceberg_catalog.iceberg_tables"
+            )
+            raise errors.StorageConflictError(message)
 
     def state(self) -> TableState:
         """Read the table as it is now.
 
         Raises:
             StorageUnavailableError: Catalogue or bucket cannot be reached.
+            StorageConflictError: The bucket refuses the keys.
             ArchiveMismatchError: The table holds a file that this project did not write.
         """
         with self._translated():
@@ -240,6 +273,12 @@ class ArchiveTable:
             message = f"{where} lacks a file that it refers to: {error}; restore it from a backup"
             raise errors.ArchiveMismatchError(message) from error
         except OSError as error:
+            if isinstance(error, PermissionError) or _REFUSED_KEYS.search(str(error)):
+                message = (
+                    f"{where}: the server refuses the credentials; check AWS_ACCESS_KEY_ID, "
+                    "AWS_SECRET_ACCESS_KEY, the region and the bucket's policy"
+                )
+                raise errors.StorageConflictError(message) from error
             message = f"{where} cannot be read or written: {error}; is the endpoint up?"
             raise errors.StorageUnavailableError(message) from error
         except (iceberg_errors.ValidationError, ValueError) as error:
@@ -252,11 +291,7 @@ def _catalog_url(url: str) -> str:
     place, _, query = url.partition("?")
     options = f"options={quote('-csearch_path=iceberg_catalog')}"
     rest = place.removeprefix("postgresql://").removeprefix("postgres://")
-    return (
-        f"postgresql+psycopg://{rest}?{query}&{options}"
-        if query
-        else (f"postgresql+psycopg://{rest}?{options}")
-    )
+    return f"postgresql+psycopg://{rest}?{f'{query}&' if query else ''}{options}"
 
 
 _SCHEMA = Schema(

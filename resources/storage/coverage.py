@@ -45,10 +45,14 @@ class Holes:
 def apply_marks(connection: Connection, dataset: str, marks: Sequence[CoverageMark]) -> int:
     """Write marks inside the caller's transaction, who holds the instruments' locks.
 
-    A mark takes its days from the instrument's other states, with two exceptions: a failure
-    only adds days that are in no state, and the absence of a bar (provider-empty, not-listed)
-    never replaces one that is held or archived, since a provider that suddenly has nothing has
-    not deleted the past.
+    A mark takes its days from the instrument's other states, with these exceptions:
+
+    - a failure only adds days that are in no state;
+    - the absence of a bar (provider-empty, not-listed) never replaces one that is held or
+      archived, since a provider that suddenly has nothing has not deleted the past;
+    - a quarantined bar never replaces one either: the bar that is held was a good one;
+    - a provisional bar never replaces a complete or archived one: it is an answer that was
+      given before the other and came late.
 
     Returns:
         Days that the marks call empty although a bar is held.

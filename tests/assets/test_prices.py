@@ -1,6 +1,6 @@
 """Facts about the three doors to daily bars, on real servers and a simulated provider."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import dagster as dg
 import pytest
@@ -11,6 +11,9 @@ from assets.universe import UNIVERSE
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageState
+from marketdata.ingest import IngestContext
+from marketdata.market_days import refuse_open_session
+from marketdata.recovery import errors
 from pipelines.cli.comparison import compare
 from resources.storage.bar_reader import read_daily_bars
 from tests.fixtures.pipeline import Pipeline
@@ -228,3 +231,94 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_is_kept(
         DAILY_BARS_DATASET, [pipeline.stores.instruments.members(UNIVERSE)[0].instrument_id]
     )
     assert CoverageState.FAILED not in ledger
+
+
+def test_a_key_that_is_refused_half_way_keeps_what_was_loaded(pipeline: Pipeline) -> None:
+    """Of a range of tickers the ones before the refusal are good, the others failed with it."""
+    keys = list(TICKERS.get_partition_keys(dynamic_partitions_store=pipeline.instance))[:30]
+    pipeline.simulator.add_fault("status", symbol=keys[20], status=401)
+
+    result = pipeline.materialize(price_history, (keys[0], keys[-1]))
+
+    assert not result.success
+    states = _states(pipeline, price_history)
+    good = {key for key, state in states.items() if state == "MATERIALIZED"}
+    assert set(keys[:12]) <= good
+    assert keys[20] not in good
+    stored = set(
+        read_daily_bars(pipeline.stores.timescale, HISTORY_START, utc_now().date())["ticker"]
+        .unique()
+        .to_pylist()
+    )
+    assert stored == good
+
+
+def test_tickers_that_were_stored_but_not_reported_are_reported_by_the_next_run(
+    pipeline: Pipeline,
+) -> None:
+    """A run killed between database and Dagster leaves no partition empty for ever."""
+    pipeline.backfill(["AAPL"])
+    pipeline.instance.wipe_assets([price_history.key])
+    assert _states(pipeline, price_history) == {}
+
+    assert pipeline.backfill(["AAPL", "MSFT"]).success
+
+    assert set(_states(pipeline, price_history)) == {"AAPL", "MSFT"}
+
+
+def test_days_before_the_listing_are_told_from_holes_whatever_came_first(
+    pipeline: Pipeline,
+) -> None:
+    """A ticker listed in 2020, whose last days came by the bulk route before its history."""
+    last = calendar().last_closed(utc_now())
+    pipeline.run("daily_prices", partition=last.isoformat())
+    truth = pipeline.simulator.truth(["ED"])
+    first = min(truth["date"].to_pylist())
+    assert first > HISTORY_START
+
+    assert pipeline.backfill(["ED"]).success
+
+    (listed,), _ = pipeline.stores.instruments.resolve("fmp", ["ED"], utc_now().date())
+    ledger = pipeline.stores.coverage.ledger(DAILY_BARS_DATASET, [listed.instrument_id])
+    assert set(ledger[listed.instrument_id]) == {CoverageState.COMPLETE, CoverageState.NOT_LISTED}
+
+
+def test_a_day_that_could_not_be_had_is_logged_and_marked_failed(pipeline: Pipeline) -> None:
+    """The failure is on the status page, and the ledger has holes that ask again."""
+    day = calendar().last_closed(utc_now())
+    pipeline.simulator.add_fault("status", path="/stable/eod-bulk", status=400)
+
+    assert not pipeline.run("daily_prices", partition=day.isoformat()).success
+
+    failures = pipeline.stores.ingest_log.recent_failures(
+        DAILY_BARS_DATASET, utc_now() - timedelta(minutes=5)
+    )
+    assert len(failures) == 1
+    summary = pipeline.stores.coverage.summary(DAILY_BARS_DATASET, UNIVERSE, [day])
+    assert summary.sessions == {CoverageState.FAILED: 503}
+
+
+def test_an_empty_universe_is_an_error_and_not_nothing_to_do(pipeline: Pipeline) -> None:
+    """Neither door is green when there is nobody to ask for."""
+    with pipeline.stores.timescale.connection() as connection:
+        connection.execute("delete from universe_member")
+
+    assert not pipeline.backfill([]).success
+    assert not pipeline.run(
+        "daily_prices", partition=calendar().last_closed(utc_now()).isoformat()
+    ).success
+
+
+def test_a_session_that_has_not_closed_is_refused_by_the_day(pipeline: Pipeline) -> None:
+    """Its partition may exist already; its bars do not."""
+    future = calendar().next_session(calendar().last_closed(utc_now()))
+
+    with pytest.raises(dg.DagsterUnknownPartitionError):
+        pipeline.run("daily_prices", partition=calendar().next_session(future).isoformat())
+    with pytest.raises(errors.RecordRejectedError, match="can be asked for after that"):
+        refuse_open_session(
+            IngestContext(
+                store=pipeline.stores.daily_bars, calendar=calendar(), run_id="r", now=utc_now
+            ),
+            future,
+        )

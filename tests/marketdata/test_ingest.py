@@ -23,12 +23,15 @@ FIRST, SECOND, THIRD = date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4)
 AFTER = date(2024, 1, 5)
 
 
-def _request(ticker: str, number: int = 1, *, from_listing: bool = False) -> HistoryRequest:
+def _request(
+    ticker: str, number: int = 1, *, from_listing: bool = False, holds_bars: bool = False
+) -> HistoryRequest:
     return HistoryRequest(
         instrument=listed(ticker, number, symbol=f"{ticker}-X"),
         start=FIRST,
         end=THIRD,
         from_listing=from_listing,
+        holds_bars=holds_bars,
     )
 
 
@@ -81,7 +84,7 @@ def test_bad_bars_are_quarantined_and_the_rest_goes_on() -> None:
 
 
 def test_an_empty_history_is_an_unknown_symbol() -> None:
-    """It goes to the failures with its sessions; an empty span is only empty."""
+    """An empty span is only empty, and days before a held bar are before the listing."""
     store = MemoryStore()
     provider = ScriptedProvider({"A-X": bars_of("A-X")})
     (whole,) = _ingest(store, provider, _request("A", from_listing=True))
@@ -91,6 +94,9 @@ def test_an_empty_history_is_an_unknown_symbol() -> None:
     (span,) = _ingest(store, provider, _request("A"))
     assert isinstance(span, Ingested)
     assert span.sessions == {CoverageState.PROVIDER_EMPTY: 3}
+    (before,) = _ingest(store, provider, _request("A", from_listing=True, holds_bars=True))
+    assert isinstance(before, Ingested)
+    assert before.sessions == {CoverageState.NOT_LISTED: 3}
 
 
 def test_one_failure_concerns_its_instrument_alone() -> None:

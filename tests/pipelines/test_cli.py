@@ -99,6 +99,7 @@ def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> No
         (["backfill", "daily_bars", "--all", "--tickers", "AAPL"], "one of"),
         (["backfill", "daily_bars", "--from", "16.11.2026"], "%Y-%m-%d"),
         (["archive", "run", "--start", "2024-13"], "%Y-%m"),
+        (["backfill", "daily_bars", "--tickers", "AAPL", "--to", "2024-01-31"], "--from"),
     ],
 )
 def test_a_slip_is_answered_in_one_line(wrdata: CommandLine, words: list[str], told: str) -> None:
@@ -214,6 +215,26 @@ def test_an_unknown_ticker_is_refused_with_near_matches(wrdata: CommandLine) -> 
     assert "AAPLL (did you mean AAPL" in said.err
 
 
+@pytest.mark.parametrize("words", [["--tickers", ","], ["--file", "/dev/null"]])
+def test_a_list_without_tickers_is_not_nothing_to_do(wrdata: CommandLine, words: list[str]) -> None:
+    """An empty list is a mistake of somebody's, not a success."""
+    said = wrdata("backfill", "daily_bars", *words)
+
+    assert said.status == 1
+    assert "names no ticker" in said.err
+
+
+def test_down_works_whatever_else_is_configured(wrdata: CommandLine) -> None:
+    """It needs nothing but the folder of the local world."""
+    said = wrdata(
+        "down",
+        WRDATA_DATABASE_URL="postgresql://db.invalid/x",
+        WRDATA_STATE_DIR=str(wrdata.state / "elsewhere"),
+    )
+
+    assert said.status == 0, said.err
+
+
 def test_a_ticker_that_fails_is_named_and_the_status_is_not_zero(wrdata: CommandLine) -> None:
     """The other tickers are loaded; the failure is listed by status as well."""
     wrdata("sandbox", "fail", "unknown", "--symbol", "MSFT", "--count", "1")
@@ -247,6 +268,35 @@ def test_the_doctor_finds_everything_well_in_a_running_world(wrdata: CommandLine
     assert "schema up to date" in found["database"]["detail"]
     assert found["object store"]["state"] == "ok"
     assert "120 requests a minute" in found["fmp"]["detail"]
+
+
+def test_a_killed_command_leaves_no_run_that_holds_the_queue(wrdata: CommandLine) -> None:
+    """After kill -9 the next command ends the orphan in Dagster, and takes up where it was."""
+    assert wrdata("universe").status == 0
+    before = wrdata("status", "--json").json["daily_bars"]["rows"]
+    with subprocess.Popen(
+        [str(WRDATA), "backfill", "daily_bars", "--all"],
+        env=wrdata.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as command:
+        loading = wait_until(
+            lambda: wrdata("status", "--json").json["daily_bars"]["rows"] > before + 5000,
+            within_s=60,
+        )
+        command.kill()
+    assert loading
+
+    assert wrdata("universe").status == 0
+
+    exports = dict(
+        line.removeprefix("export ").split("=", 1) for line in wrdata("env").out.splitlines()
+    )
+    with psycopg.connect(exports["WRDATA_DAGSTER_DATABASE_URL"].strip("'")) as connection:
+        states = connection.execute("select status, count(*) from runs group by 1").fetchall()
+    assert "STARTED" not in dict(states)
+    assert dict(states)["FAILURE"] >= 1
+    assert wrdata("sandbox", "verify").status == 0
 
 
 def test_env_prints_exports_that_a_shell_takes(wrdata: CommandLine) -> None:

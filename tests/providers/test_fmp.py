@@ -1,6 +1,7 @@
 """The FMP client over real HTTP: which requests make one answer."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
@@ -187,16 +188,52 @@ def test_rows_nobody_asked_for_are_malformed(row: dict[str, object], named: str)
         _history(always(as_json([_bar(END), row])))
 
 
-def test_mistakes_which_fmp_answers_with_silence_are_refused_before() -> None:
-    """A reversed range or two symbols would read like a symbol without bars."""
-    for symbol, start, end in (("A", END, START), ("A,B", START, END), ("", START, END)):
-        asked = Asked()
-        with pytest.raises(ValueError, match=r"A|''"):
-            asked.do(
-                always(Reply()),
-                lambda client, of=(symbol, start, end): client.daily_history(*of),
-            )
-        assert asked.budget.taken == 0
+@pytest.mark.parametrize("symbol", ["A,B", "A,", "", " "])
+def test_a_symbol_that_cannot_be_asked_for_is_refused_before(symbol: str) -> None:
+    """FMP would answer with silence; the ingest step counts it as this symbol's failure."""
+    asked = Asked()
+    with pytest.raises(errors.RequestRejectedError, match="one symbol a request") as caught:
+        asked.do(always(Reply()), lambda client: client.daily_history(symbol, START, END))
+    assert caught.value.operation.startswith(f"historical-price-eod/full symbol={symbol} from=")
+    assert (asked.budget.taken, asked.requests) == (0, [])
+
+
+def test_a_reversed_range_is_a_mistake_of_the_program() -> None:
+    """FMP would answer with silence, which reads like a symbol without bars."""
+    asked = Asked()
+    with pytest.raises(ValueError, match="range of A is reversed"):
+        asked.do(always(Reply()), lambda client: client.daily_history("A", END, START))
+    assert (asked.budget.taken, asked.requests) == (0, [])
+
+
+def test_a_full_page_with_an_undated_row_is_still_a_full_page() -> None:
+    """The cap counts rows sent: taken for a short page, it would hide all older bars."""
+    rows = _listed_since(END - timedelta(days=ROW_CAP + 100))
+
+    def spoilt(request: Request) -> Reply:
+        page = rows(request)
+        if len(page) == ROW_CAP:
+            page[7] |= {"date": "soon"}
+        return as_json(page)
+
+    days, asked = _history(spoilt)
+    assert len(asked.requests) == 2
+    assert (min(days), len(set(days))) == (END - timedelta(days=ROW_CAP + 100), ROW_CAP + 100)
+
+
+def test_constituents_whose_symbols_are_no_tickers_are_named_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Five of them, quoted, so that none can forge a line; the others are returned."""
+    bad = ["BAD,ONE", "O'X; drop", "x\nforged", "lower", "A" * 16, "SIXTH!"]
+    rows = [{"symbol": one, "name": "N", "cik": "", "sector": ""} for one in ("GOOD", *bad)]
+    listed = Asked().do(always(as_json(rows)), lambda client: client.sp500_constituents())
+    assert [one.ticker for one in listed] == ["GOOD"]
+    (told,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert "6 rows left out" in told
+    assert all(repr(one) in told for one in bad[:5])
+    assert "SIXTH" not in told
+    assert "\n" not in told
 
 
 def test_an_error_inside_a_200_is_tried_again() -> None:

@@ -14,7 +14,7 @@ from resources.storage.instruments import InstrumentStore
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.timescale import Timescale
 from sandbox.local_world import LocalWorld
-from tests.fixtures.world import BucketSettings
+from tests.fixtures.world import BucketSettings, drop_database
 
 UNIVERSE = "sp500"
 JOINED_ON = date(2020, 1, 2)
@@ -29,7 +29,7 @@ def migrated_template(world: LocalWorld) -> Iterator[tuple[str, str]]:
         admin.execute(sql.SQL("create database {} template template1").format(sql.Identifier(name)))
         migrations.migrate(f"{admin_url.rpartition('/')[0]}/{name}")
         yield admin_url, name
-        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        drop_database(admin, name)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def migrated_url(migrated_template: tuple[str, str]) -> Iterator[str]:
             )
         )
         yield f"{admin_url.rpartition('/')[0]}/{name}"
-        admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        drop_database(admin, name)
 
 
 @pytest.fixture

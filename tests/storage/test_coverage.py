@@ -93,6 +93,58 @@ def test_an_absence_never_replaces_a_bar(
     assert ledger_of(timescale, one) == {bar: [span(0, 3)], absence: [span(3, 5)]}
 
 
+@pytest.mark.parametrize("final", [CoverageState.COMPLETE, CoverageState.ARCHIVED])
+def test_a_late_provisional_answer_never_replaces_a_final_bar(
+    timescale: Timescale, instrument_ids: list[int], final: CoverageState
+) -> None:
+    """It was given before the final one; it contradicts nothing."""
+    one = instrument_ids[0]
+    apply(timescale, mark(one, final, span(0, 3)))
+
+    contradicted = apply(timescale, mark(one, CoverageState.PROVISIONAL, span(1, 5)))
+
+    assert contradicted == 0
+    assert ledger_of(timescale, one) == {
+        final: [span(0, 3)],
+        CoverageState.PROVISIONAL: [span(3, 5)],
+    }
+
+
+@pytest.mark.parametrize(
+    "bar", [CoverageState.COMPLETE, CoverageState.PROVISIONAL, CoverageState.ARCHIVED]
+)
+def test_a_quarantined_bar_never_replaces_a_held_one(
+    timescale: Timescale, instrument_ids: list[int], bar: CoverageState
+) -> None:
+    """What was refused was not stored: the good bar is still there. Nothing is called empty."""
+    one = instrument_ids[0]
+    apply(timescale, mark(one, bar, span(0, 3)))
+
+    contradicted = apply(timescale, mark(one, CoverageState.QUARANTINED, span(1, 5)))
+
+    assert contradicted == 0
+    assert ledger_of(timescale, one) == {
+        bar: [span(0, 3)],
+        CoverageState.QUARANTINED: [span(3, 5)],
+    }
+
+
+@pytest.mark.parametrize("state", [CoverageState.PROVISIONAL, CoverageState.QUARANTINED])
+@pytest.mark.parametrize(
+    "weaker",
+    [CoverageState.PROVIDER_EMPTY, CoverageState.NOT_LISTED, CoverageState.FAILED],
+)
+def test_a_bar_even_a_refused_one_replaces_its_absence(
+    timescale: Timescale, instrument_ids: list[int], weaker: CoverageState, state: CoverageState
+) -> None:
+    """The provider has something now."""
+    one = instrument_ids[0]
+    apply(timescale, mark(one, weaker, span(0, 3)))
+    apply(timescale, mark(one, state, span(0, 3)))
+
+    assert ledger_of(timescale, one) == {state: [span(0, 3)]}
+
+
 def test_an_absence_replaces_a_failure(timescale: Timescale, instrument_ids: list[int]) -> None:
     """An answer, even an empty one, is better than none."""
     one = instrument_ids[0]

@@ -19,7 +19,10 @@ from tests.storage.batches import DATASET, FETCHED_AT, batch
 
 DAYS = [date(2024, 12, 20) + timedelta(days=offset) for offset in range(20)]
 BARS = frozenset({CoverageState.COMPLETE, CoverageState.PROVISIONAL, CoverageState.ARCHIVED})
-ABSENCES = frozenset({CoverageState.PROVIDER_EMPTY, CoverageState.NOT_LISTED})
+FINAL = frozenset({CoverageState.COMPLETE, CoverageState.ARCHIVED})
+NO_BARS = frozenset(
+    {CoverageState.PROVIDER_EMPTY, CoverageState.NOT_LISTED, CoverageState.QUARANTINED}
+)
 
 Key = tuple[int, date]
 
@@ -86,7 +89,9 @@ class Model:
             known = self.states.get((instrument_id, day))
             if state is CoverageState.FAILED and known is not None:
                 continue
-            if state in ABSENCES and known in BARS:
+            if state in NO_BARS and known in BARS:
+                continue
+            if state is CoverageState.PROVISIONAL and known in FINAL:
                 continue
             self.states[instrument_id, day] = state
 

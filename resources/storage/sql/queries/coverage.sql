@@ -21,7 +21,10 @@ held as (
         range_agg(coverage.sessions) as anything,
         range_agg(coverage.sessions) filter (
             where coverage.state in ('complete', 'provisional', 'archived')
-        ) as bars
+        ) as bars,
+        range_agg(coverage.sessions) filter (
+            where coverage.state in ('complete', 'archived')
+        ) as final_bars
     from coverage
     where
         coverage.dataset = %(dataset)s
@@ -45,7 +48,8 @@ disjoint as (
     from mark
 ),
 
--- What the ledger knows is stronger than a failure, and a bar is stronger than its absence.
+-- What the ledger knows is stronger than a failure, a bar that is held is stronger than its
+-- absence or its refusal, and a final bar is stronger than one that may still change.
 protected as (
     select
         disjoint.instrument_id,
@@ -53,8 +57,9 @@ protected as (
         disjoint.sessions,
         case
             when disjoint.state = 'failed' then coalesce(held.anything, '{}')
-            when disjoint.state in ('provider_empty', 'not_listed')
+            when disjoint.state in ('provider_empty', 'not_listed', 'quarantined')
                 then coalesce(held.bars, '{}')
+            when disjoint.state = 'provisional' then coalesce(held.final_bars, '{}')
             else '{}'
         end as kept
     from disjoint
@@ -67,8 +72,9 @@ effective as (
         protected.state,
         protected.sessions - protected.kept as sessions,
         case
-            when protected.state = 'failed' then '{}'::datemultirange
-            else protected.sessions * protected.kept
+            when protected.state in ('provider_empty', 'not_listed')
+                then protected.sessions * protected.kept
+            else '{}'::datemultirange
         end as contradicted
     from protected
 ),
