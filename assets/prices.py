@@ -24,7 +24,7 @@ from assets.price_reports import (
     ticker_metadata,
 )
 from assets.schemas import column_schema
-from assets.universe import UNIVERSE, universe
+from assets.universe import member_tickers, universe
 from marketdata.bars import DAILY_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar, utc_now
@@ -199,7 +199,7 @@ async def _price_backfill(
     # A run that was killed between the database and Dagster left tickers stored but unreported.
     reported = context.instance.get_materialized_partitions(price_history.key)
     with told_to_dagster(), database.open() as stores:
-        tickers = config.tickers or _members(stores)
+        tickers = config.tickers or member_tickers(stores)
         async with fmp.client() as client:
             async for outcome in _histories(
                 context, stores, client, tickers, only_holes=config.only_holes
@@ -216,19 +216,6 @@ def _of_ticker(ticker: str, metadata: Metadata) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(price_history.key, partition=ticker, metadata=metadata)
 
 
-def _members(stores: Stores) -> list[str]:
-    """Return the present members of the universe.
-
-    Raises:
-        ConfigurationError: There are none: nothing to load is not the same as nothing missing.
-    """
-    members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
-    if not members:
-        message = "the universe is empty: materialize the asset universe, or run wrdata universe"
-        raise errors.ConfigurationError(message)
-    return members
-
-
 def _ingest_context(context: dg.AssetExecutionContext, stores: Stores) -> IngestContext:
     return IngestContext(
         store=stores.daily_bars, calendar=calendar(), run_id=context.run.run_id, now=utc_now
@@ -240,7 +227,7 @@ async def _load_day(
 ) -> Metadata:
     """Load one session for the present members, by the configured route."""
     session = date.fromisoformat(key)
-    members = _members(stores)
+    members = member_tickers(stores)
     listed, _ = stores.instruments.resolve(client.name, members, utc_now().date())
     ingest = _ingest_context(context, stores)
     if fmp.daily_bars_route() is DailyBarsRoute.BULK:

@@ -13,6 +13,8 @@ from assets.failures import told_to_dagster
 from assets.partitions import TICKERS
 from marketdata import instruments
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
+from marketdata.recovery import errors
+from resources.opening import Stores
 from resources.wiring import Database, Fmp
 
 UNIVERSE = "sp500"
@@ -56,3 +58,16 @@ async def universe(
             "ticker_partitions": len(tickers),
         }
     )
+
+
+def member_tickers(stores: Stores) -> list[str]:
+    """Return the tickers of the present members.
+
+    Raises:
+        ConfigurationError: There are none: nothing to load is not the same as nothing missing.
+    """
+    members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
+    if not members:
+        message = "the universe is empty: run wrdata universe, or materialize the asset universe"
+        raise errors.ConfigurationError(message)
+    return members

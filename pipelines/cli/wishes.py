@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from assets.universe import UNIVERSE
+from assets.universe import UNIVERSE, member_tickers
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageState, holes
@@ -61,7 +61,7 @@ def tickers_wish(
     Raises:
         ConfigurationError: The universe is empty, or a ticker is not in it.
     """
-    members = _members(stores)
+    members = member_tickers(stores)
     wanted = list(named) if named is not None else members
     listed, unknown = stores.instruments.resolve(PROVIDER, wanted, utc_now().date())
     if unknown:
@@ -86,21 +86,13 @@ def days_with_holes(stores: Stores, sessions: Sequence[date]) -> list[date]:
     return sorted(wanted)
 
 
-def _members(stores: Stores) -> list[str]:
-    members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
-    if not members:
-        message = "the universe is empty: load it first, with `wrdata universe`"
-        raise errors.ConfigurationError(message)
-    return members
-
-
 def days_wish(stores: Stores, settings: Settings, start: date, end: date | None) -> DayWish:
     """Plan the trading days from ``start`` to ``end``, or to the last session that has closed.
 
     Raises:
         ConfigurationError: There is no such trading day, or one has not closed yet.
     """
-    members = _members(stores)
+    members = member_tickers(stores)
     last = end or calendar().last_closed(utc_now())
     if start > last:
         message = f"the days are reversed: {start} is after {last}"
