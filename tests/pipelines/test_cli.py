@@ -251,6 +251,8 @@ def test_a_ticker_that_fails_is_named_and_the_status_is_not_zero(wrdata: Command
 
 def test_trading_days_are_loaded_by_date(wrdata: CommandLine) -> None:
     """One day of the universe is one request."""
+    assert wrdata("universe").status == 0
+
     said = wrdata("backfill", "daily_bars", "--from", "2026-11-19", "--to", "2026-11-19", "--json")
 
     assert said.status == 0, said.err
