@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 WRDATA := $(VENV)/bin/wrdata
 
-.PHONY: demo dev down test lint types contracts check bench lock clean
+.PHONY: demo dev down test lint types contracts check bench faults lock clean
 
 demo: $(VENV)/ready ## the main job from provider to Parquet, through Dagster, on a local world
 	$(WRDATA) demo
@@ -33,6 +33,11 @@ check: lint types contracts test
 bench: $(VENV)/ready ## figures beside what a user would pick instead
 	$(VENV)/bin/python -m bench.loader
 	$(VENV)/bin/python -m bench.chunks
+	$(VENV)/bin/python -m bench.budget
+	$(VENV)/bin/python -m bench.dead_letters
+
+faults: $(VENV)/ready ## break servers, workers and providers, and see that nothing is lost; SEED=n repeats a run
+	$(VENV)/bin/python -m faults
 
 lock: $(VENV)/ready ## resolve pyproject.toml anew
 	$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \

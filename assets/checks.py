@@ -11,13 +11,15 @@ import dagster as dg
 
 from assets.archive import daily_bars_archive
 from assets.bars import bars_1mo, bars_1w
-from assets.failures import told_to_dagster
+from assets.failures import failure_table, told_to_dagster
 from assets.prices import daily_bars
 from assets.universe import UNIVERSE
 from marketdata.bars import Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.recovery.dead_letters import UNSETTLED
 from resources.storage.coverage import MissingSession
+from resources.storage.dead_letters import LetterFilter
 from resources.storage.quality import Suspect, Suspects
 from resources.wiring import Archive, Database
 
@@ -76,6 +78,41 @@ def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
         ),
         metadata={"missing": missing.count, "never_asked_for": summary.unknown},
     )
+
+
+def _no_dead_letters(dataset: str, asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=asset, name="no_dead_letters")
+    def check(database: Database) -> dg.AssetCheckResult:
+        """No work of the dataset waits for another attempt, or for a person."""
+        wanted = LetterFilter(states=UNSETTLED, dataset=dataset)
+        with told_to_dagster(), database.open() as stores:
+            counts = stores.dead_letters.counts(dataset).get(dataset, {})
+            found = stores.dead_letters.find(wanted, limit=SAMPLE)
+        waiting = {state.value: counts.get(state, 0) for state in UNSETTLED}
+        total = sum(waiting.values())
+        named = ", ".join(f"{one.subject} ({one.error_class})" for one in found)
+        return dg.AssetCheckResult(
+            passed=not total,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=(
+                f"{total} dead letters ("
+                + ", ".join(f"{letters} {state}" for state, letters in waiting.items())
+                + f"): {named}. Cure: wrdata dlq list --dataset {dataset}"
+                if total
+                else "no dead letter is left"
+            ),
+            metadata={
+                **waiting,
+                "sample": failure_table(
+                    {f"{one.letter_id} {one.subject}": one.reason for one in found}
+                ),
+            },
+        )
+
+    return check
+
+
+daily_bars_letters_check = _no_dead_letters(DAILY_BARS_DATASET, daily_bars)
 
 
 def _equals_recomputation(

@@ -49,6 +49,7 @@ def partition_results(
     context: dg.AssetExecutionContext,
     succeeded: Mapping[str, Metadata],
     failed: Mapping[str, str],
+    ended_by: errors.MarketDataError | None = None,
 ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
     """Report a run over one or many partitions, each with its own metadata.
 
@@ -69,13 +70,16 @@ def partition_results(
     raise dg.Failure(
         description=f"{len(failed)} of {len(failed) + len(succeeded)} partitions failed: "
         + sample(failed),
-        metadata={"failed": failure_table(failed)},
+        metadata={
+            "failed": failure_table(failed),
+            **({"error_class": type(ended_by).__name__} if ended_by else {}),
+        },
         allow_retries=False,
     )
 
 
 def not_reached(
-    wished: Iterable[str], settled: Collection[str], error: errors.MarketDataError
+    wished: Iterable[str], settled: Collection[str], error: errors.MarketDataError | None
 ) -> dict[str, str]:
     """Return the reason for every wished key that a run ended before: what is good stays good."""
     return {key: str(error) for key in wished if key not in settled}

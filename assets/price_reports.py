@@ -3,9 +3,11 @@
 Here: from outcomes of the ingest steps to Dagster metadata. Not here: the assets (prices.py).
 """
 
+import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +21,7 @@ from marketdata.coverage import SETTLED, CoverageState
 from marketdata.ingest import Ingested, NotIngested
 from marketdata.market_days import MarketDay
 from marketdata.ports import LoadResult
+from marketdata.recovery.leases import BreakerState
 from resources.opening import Stores
 
 
@@ -83,6 +86,7 @@ class Tally:
         self._done: list[Ingested] = []
         self._complete = 0
         self.failed: dict[str, str] = {}
+        self.deferred: dict[str, str] = {}
 
     def add(self, outcome: Outcome) -> None:
         """Count one ticker."""
@@ -90,8 +94,20 @@ class Tally:
             self._done.append(outcome)
         elif isinstance(outcome, NothingMissing):
             self._complete += 1
+        elif outcome.deferred:
+            self.deferred[outcome.ticker] = outcome.message
         else:
             self.failed[outcome.ticker] = outcome.message
+
+    @property
+    def lost(self) -> dict[str, str]:
+        """Tickers that did not come through, and why: they failed, or were never asked for."""
+        return {**self.failed, **self.deferred}
+
+    @property
+    def settled(self) -> int:
+        """Tickers that the run is done with."""
+        return len(self._done) + self._complete + len(self.failed) + len(self.deferred)
 
     @property
     def succeeded(self) -> dict[str, Metadata]:
@@ -104,11 +120,11 @@ class Tally:
             every.update(one.sessions)
         return every
 
-    def result(self, requests: int) -> dg.MaterializeResult[Any]:
-        """Return the figures of the run.
+    def result(self, requests: int, provider: Metadata) -> dg.MaterializeResult[Any]:
+        """Return the figures of the run, those of the ``provider`` among them.
 
         Raises:
-            dg.Failure: Every ticker failed: that is an outage, and has to be seen as one.
+            dg.Failure: Not one ticker came through: that is an outage, and has to be seen as one.
         """
         metadata: dict[str, dg.MetadataValue | float | str] = {
             **_load_figures(
@@ -120,16 +136,45 @@ class Tally:
             "tickers_complete_before": self._complete,
             "tickers_failed": len(self.failed),
             "failed_tickers": failure_table(self.failed),
+            "tickers_deferred": len(self.deferred),
             "requests": requests,
             "seconds": round(time.monotonic() - self._began, 3),
+            **provider,
         }
-        if self.failed and not self._done and not self._complete:
+        lost = self.lost
+        if lost and not self._done and not self._complete:
             raise dg.Failure(
-                description=f"all {len(self.failed)} tickers failed: {sample(self.failed)}",
-                metadata=metadata,
+                description=f"none of {len(lost)} tickers came through: {sample(lost)}",
+                metadata={**metadata, "failed": failure_table(lost)},
                 allow_retries=False,
             )
         return dg.MaterializeResult(metadata=metadata)
+
+
+@contextmanager
+def said_when_stopped(
+    context: dg.AssetExecutionContext, settled: Callable[[], int], wished: Collection[str]
+) -> Generator[None]:
+    """Record where a run stopped that Ctrl-C, SIGTERM or the UI ended in the middle.
+
+    The end reaches a generator as a cancellation while it waits, and as GeneratorExit while
+    Dagster handles what it has yielded.
+    """
+    try:
+        yield
+    except (asyncio.CancelledError, GeneratorExit):
+        context.log.warning(
+            "stopped after %d of %d: what is stored is kept, and the same run goes on from there",
+            settled(),
+            len(wished),
+        )
+        raise
+
+
+def provider_figures(stores: Stores, provider: str) -> Metadata:
+    """Return how the provider is: the state of its circuit breaker."""
+    states = {one.provider: one.state.value for one in stores.leases.breakers()}
+    return {"circuit_breaker": states.get(provider, BreakerState.CLOSED.value)}
 
 
 def table_figures(stores: Stores) -> dict[str, int | float | str]:

@@ -5,7 +5,7 @@ itself. Not here: what happens to an answer (marketdata/), or what is derived fr
 (bars.py, archive.py). All three doors end in the same ingest steps.
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from datetime import date
 from typing import Any
 
@@ -20,17 +20,23 @@ from assets.price_reports import (
     Outcome,
     Tally,
     day_metadata,
+    provider_figures,
+    said_when_stopped,
     table_figures,
     ticker_metadata,
 )
+from assets.price_work import Work, waiting_work, wished_work
 from assets.schemas import column_schema
 from assets.universe import member_tickers, universe
 from marketdata.bars import DAILY_BARS
-from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar, utc_now
-from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest_histories
-from marketdata.market_days import ingest_day_by_ticker, ingest_market_day
-from marketdata.planning import plan_histories
+from marketdata.ingest import (
+    IngestContext,
+    Ingested,
+    NotIngested,
+    ingest_histories,
+)
+from marketdata.market_days import defer_session, ingest_day_by_ticker, ingest_market_day
 from marketdata.recovery import errors
 from resources.opening import Stores
 from resources.providers.fmp import FmpClient
@@ -58,7 +64,6 @@ OWNERS = ["team:market-data"]
     # Not all days of years in one run: by ticker, 20 days take 84 minutes of the key's time.
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=20),
     output_required=False,
-    pool="fmp",
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "timescaledb"},
@@ -83,7 +88,6 @@ def daily_prices(
     partitions_def=TICKERS,
     backfill_policy=dg.BackfillPolicy.single_run(),
     output_required=False,
-    pool="fmp",
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "timescaledb"},
@@ -107,16 +111,18 @@ class PriceBackfill(dg.Config):
     Attributes:
         tickers: Our tickers; empty means every present member of the universe.
         only_holes: Ask only for sessions that the ledger does not know; otherwise for all.
+        letters: Ids of dead letters; with them exactly what they wait for is asked again, and
+            the other fields do not count.
     """
 
     tickers: list[str] = Field(default_factory=list)
     only_holes: bool = True
+    letters: list[int] = Field(default_factory=list)
 
 
 @dg.asset(
     key=["curated", "equities", "price_backfill"],
     deps=[universe],
-    pool="fmp",
     group_name=GROUP,
     owners=OWNERS,
     kinds={"python", "timescaledb"},
@@ -163,17 +169,25 @@ async def _daily_prices(
     keys = list(context.partition_keys)
     done: dict[str, Metadata] = {}
     failed: dict[str, str] = {}
+    ended_by: errors.MarketDataError | None = None
     with told_to_dagster(), database.open() as stores:
-        async with fmp.client() as client:
+        async with fmp.client(stores, context.run) as client:
             for key in keys:
                 try:
-                    done[key] = await _load_day(context, stores, client, fmp, key)
+                    with said_when_stopped(context, lambda: len(done) + len(failed), keys):
+                        done[key] = await _load_day(context, stores, client, fmp, key)
                 except (errors.KeyRefusedError, errors.StorageError) as error:
-                    failed |= not_reached(keys, {**done, **failed}, error)
+                    failed[key], ended_by = str(error), error
                     break
                 except (errors.ProviderError, errors.RecordRejectedError) as error:
                     failed[key] = str(error)
-    for result in partition_results(context, done, failed):
+            left_over = not_reached(keys, {**done, **failed}, ended_by)
+            if isinstance(ended_by, errors.ProviderError):
+                ingest = _ingest_context(context, stores)
+                for key in left_over:
+                    await defer_session(ingest, client.name, date.fromisoformat(key), ended_by)
+            failed |= left_over
+    for result in partition_results(context, done, failed, ended_by):
         yield result
 
 
@@ -181,14 +195,21 @@ async def _price_history(
     context: dg.AssetExecutionContext, database: Database, fmp: Fmp
 ) -> AsyncIterator[Report]:
     tally, tickers = Tally(), list(context.partition_keys)
-    with told_to_dagster(), database.open() as stores:
-        async with fmp.client() as client:
+    ended_by: errors.MarketDataError | None = None
+    with (
+        told_to_dagster(),
+        database.open() as stores,
+        said_when_stopped(context, lambda: tally.settled, tickers),
+    ):
+        async with fmp.client(stores, context.run) as client:
             try:
-                async for outcome in _histories(context, stores, client, tickers, only_holes=False):
+                work = wished_work(stores, client.name, tickers, only_holes=False)
+                async for outcome in _histories(context, stores, client, work):
                     tally.add(outcome)
             except (errors.KeyRefusedError, errors.StorageError) as error:
-                tally.failed |= not_reached(tickers, {**tally.succeeded, **tally.failed}, error)
-    for result in partition_results(context, tally.succeeded, tally.failed):
+                tally.failed |= not_reached(tickers, {**tally.succeeded, **tally.lost}, error)
+                ended_by = error
+    for result in partition_results(context, tally.succeeded, tally.lost, ended_by):
         yield result
 
 
@@ -199,17 +220,20 @@ async def _price_backfill(
     # A run that was killed between the database and Dagster left tickers stored but unreported.
     reported = context.instance.get_materialized_partitions(price_history.key)
     with told_to_dagster(), database.open() as stores:
-        tickers = config.tickers or member_tickers(stores)
-        async with fmp.client() as client:
-            async for outcome in _histories(
-                context, stores, client, tickers, only_holes=config.only_holes
-            ):
-                tally.add(outcome)
-                if isinstance(outcome, Ingested):
-                    yield _of_ticker(outcome.ticker, ticker_metadata(outcome))
-                elif isinstance(outcome, NothingMissing) and outcome.ticker not in reported:
-                    yield _of_ticker(outcome.ticker, {"rows": 0, "coverage_percent": 100.0})
-            yield tally.result(client.requests_sent)
+        async with fmp.client(stores, context.run) as client:
+            if config.letters:
+                work = waiting_work(stores, client.name, config.letters)
+            else:
+                tickers = config.tickers or member_tickers(stores)
+                work = wished_work(stores, client.name, tickers, only_holes=config.only_holes)
+            with said_when_stopped(context, lambda: tally.settled, work.tickers):
+                async for outcome in _histories(context, stores, client, work):
+                    tally.add(outcome)
+                    if isinstance(outcome, Ingested):
+                        yield _of_ticker(outcome.ticker, ticker_metadata(outcome))
+                    elif isinstance(outcome, NothingMissing) and outcome.ticker not in reported:
+                        yield _of_ticker(outcome.ticker, {"rows": 0, "coverage_percent": 100.0})
+            yield tally.result(client.requests_sent, provider_figures(stores, client.name))
 
 
 def _of_ticker(ticker: str, metadata: Metadata) -> dg.AssetMaterialization:
@@ -239,29 +263,20 @@ async def _load_day(
 
 
 async def _histories(
-    context: dg.AssetExecutionContext,
-    stores: Stores,
-    client: FmpClient,
-    tickers: Sequence[str],
-    *,
-    only_holes: bool,
+    context: dg.AssetExecutionContext, stores: Stores, client: FmpClient, work: Work
 ) -> AsyncIterator[Outcome]:
-    """Load histories of ``tickers``; one that nobody carries is a failure like any other."""
-    listed, unknown = stores.instruments.resolve(client.name, tickers, utc_now().date())
-    for ticker in unknown:
+    """Load the histories of ``work``; a ticker that nobody carries is a failure like any other."""
+    for ticker in work.unknown:
         yield NotIngested(
             ticker=ticker,
             error_class="UnknownTicker",
             message=f"no instrument carries {ticker}: is it spelt as in the universe?",
         )
-    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, [one.instrument_id for one in listed])
-    requests = plan_histories(calendar(), listed, ledger, now=utc_now(), only_holes=only_holes)
-    asked = {request.instrument.ticker for request in requests}
-    for instrument in listed:
-        if instrument.ticker not in asked:
-            yield NothingMissing(ticker=instrument.ticker)
-    context.log.info("%d tickers, %d requests to make", len(tickers), len(requests))
-    async for outcome in ingest_histories(_ingest_context(context, stores), client, requests):
-        if isinstance(outcome, NotIngested):
+    for ticker in work.complete:
+        yield NothingMissing(ticker=ticker)
+    context.log.info("%d tickers, %d requests to make", len(work.tickers), len(work.requests))
+    ingest = _ingest_context(context, stores)
+    async for outcome in ingest_histories(ingest, client, work.requests):
+        if isinstance(outcome, NotIngested) and not outcome.deferred:
             context.log.warning("%s: %s", outcome.ticker, outcome.message)
         yield outcome

@@ -22,7 +22,6 @@ UNIVERSE = "sp500"
 
 @dg.asset(
     key=["curated", "reference", "universe"],
-    pool="fmp",
     group_name="reference",
     owners=["team:market-data"],
     kinds={"python", "postgres"},
@@ -38,7 +37,7 @@ async def universe(
     and its partition; an answer that lost a fifth of the members is refused.
     """
     with told_to_dagster(), database.open() as stores:
-        async with fmp.client() as client:
+        async with fmp.client(stores, context.run) as client:
             listed = await client.sp500_constituents()
             requests = client.requests_sent
         known = stores.instruments.members(UNIVERSE)

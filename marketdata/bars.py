@@ -4,9 +4,12 @@ Here: the columns a provider client delivers and the columns the loader takes, a
 validation between the two. Not here: wire formats (resources/providers), SQL, or calendars.
 """
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -75,13 +78,24 @@ class Adjustment(StrEnum):
     SPLITS_AND_DIVIDENDS = "splits_and_dividends"
 
 
+Figures = Mapping[str, float | str | None]
+"""Prices and volume by name, in a form that JSON can hold."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedBar:
-    """One bar that broke a rule; ``reason`` names the rule in words."""
+    """One bar that broke a rule.
+
+    Attributes:
+        reason: The rule in words.
+        received: Prices and volume as they came, null where they could not be read and in words
+            where they are no finite number; more than one row if the answer contradicts itself.
+    """
 
     symbol: str
     session_date: date
     reason: str
+    received: tuple[Figures, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,8 +118,13 @@ def validate(quoted: pa.Table) -> ValidatedBars:
     ok = pc.equal(reasons, "")
     bad = quoted.append_column("reason", reasons).filter(pc.invert(ok))
     rejected = tuple(
-        RejectedBar(symbol=row["symbol"], session_date=row["session_date"], reason=row["reason"])
-        for row in bad.select(["symbol", "session_date", "reason"]).to_pylist()
+        RejectedBar(
+            symbol=row["symbol"],
+            session_date=row["session_date"],
+            reason=row["reason"],
+            received=(_figures(row),),
+        )
+        for row in bad.to_pylist()
     )
     accepted, contradictory = _without_duplicates(quoted.filter(ok))
     return ValidatedBars(accepted=accepted, rejected=rejected + contradictory)
@@ -142,17 +161,29 @@ def _without_duplicates(bars: pa.Table) -> tuple[pa.Table, tuple[RejectedBar, ..
         [("close", "count")]
     )
     twice = counted.filter(pc.greater(counted["close_count"], 1)).select(["symbol", "session_date"])
+    versions: dict[tuple[str, date], list[Figures]] = {}
+    for row in distinct.join(twice, ["symbol", "session_date"], join_type="left semi").to_pylist():
+        versions.setdefault((row["symbol"], row["session_date"]), []).append(_figures(row))
     rejected = tuple(
         RejectedBar(
-            symbol=row["symbol"],
-            session_date=row["session_date"],
+            symbol=symbol,
+            session_date=session,
             reason="the answer holds this session more than once, with different values",
+            received=tuple(rows),
         )
-        for row in twice.to_pylist()
+        for (symbol, session), rows in versions.items()
     )
     accepted = distinct.join(twice, ["symbol", "session_date"], join_type="left anti")
     # Grouping and joining forget which columns are never null.
     return accepted.select(bars.column_names).cast(bars.schema), rejected
+
+
+def _figures(row: Mapping[str, Any]) -> Figures:
+    figures = {name: row[name] for name in (*PRICES, "volume")}
+    return {
+        name: value if value is None or math.isfinite(value) else str(value)
+        for name, value in figures.items()
+    }
 
 
 def _keys(bars: pa.Table) -> pa.Table:

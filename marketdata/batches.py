@@ -1,10 +1,11 @@
 """From a provider's answer to the batch that one transaction stores.
 
-Here: instrument ids in the place of symbols, coverage marks, and the batch's origin. Not here:
-fetching (ingest.py, market_days.py), or storing (resources/storage).
+Here: instrument ids in the place of symbols, coverage marks, dead letters for refused bars, and
+the batch's origin. Not here: fetching (ingest.py, market_days.py), or storing (resources/storage).
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
 import pyarrow as pa
@@ -13,7 +14,10 @@ import pyarrow.compute as pc
 from marketdata import bars, coverage
 from marketdata.calendars import SessionCalendar
 from marketdata.coverage import CoverageMark, CoverageState
-from marketdata.ports import Answer, Batch
+from marketdata.instruments import ListedInstrument
+from marketdata.ports import Answer, Asked, Batch
+from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import DeadLetter, Work
 
 DAILY_BARS_DATASET = "daily_bars"
 
@@ -27,7 +31,8 @@ def batch_of(
     states: Mapping[int, States],
     *,
     calendar: SessionCalendar,
-    instrument_ids: Mapping[str, int],
+    listed: Sequence[ListedInstrument],
+    asked: Asked,
     provider: str,
     adjustment: bars.Adjustment,
     run_id: str,
@@ -36,10 +41,11 @@ def batch_of(
 
     Args:
         answer: For the batch's origin; its bars are taken from ``validated``.
-        validated: The answer's bars, every accepted symbol a key of ``instrument_ids``.
+        validated: The answer's bars, every symbol one of ``listed``.
         states: What the answer says of each instrument's sessions, by instrument id.
         calendar: The exchange's sessions.
-        instrument_ids: By the provider's symbol.
+        listed: The instruments that were asked for.
+        asked: What was asked for.
         provider: Short name of the provider.
         adjustment: What the provider's prices are adjusted for.
         run_id: The run that asked.
@@ -52,9 +58,76 @@ def batch_of(
         content_sha256=answer.content_sha256,
         fetched_at=answer.fetched_at,
         run_id=run_id,
-        bars=_identified(validated.accepted, instrument_ids),
-        rejected=len(validated.rejected),
+        raw_answers=answer.raw_answers,
+        asked=asked,
+        bars=_identified(validated.accepted, {one.symbol: one.instrument_id for one in listed}),
+        rejected=tuple(_letters_of_bars(answer, validated, listed, asked, provider, run_id)),
         coverage=marks_of(calendar, states),
+    )
+
+
+def _letters_of_bars(
+    answer: Answer,
+    validated: bars.ValidatedBars,
+    listed: Sequence[ListedInstrument],
+    asked: Asked,
+    provider: str,
+    run_id: str,
+) -> Iterator[DeadLetter]:
+    """Keep each refused bar with its reason: it is mended by a person or by a later answer."""
+    by_symbol = {one.symbol: one for one in listed}
+    for bar in validated.rejected:
+        instrument = by_symbol[bar.symbol]
+        yield _letter_of_row(
+            answer,
+            instrument,
+            what=str(bar.session_date),
+            span=(bar.session_date, bar.session_date),
+            reason=bar.reason,
+            received=[dict(row) for row in bar.received],
+            origin=(provider, run_id),
+        )
+    for row in answer.left_out:
+        yield _letter_of_row(
+            answer,
+            listed[0],
+            what=f"row {hashlib.sha256(row.encode()).hexdigest()[:8]}",
+            span=(asked.start, asked.end),
+            reason="the row has no readable date",
+            received=[row],
+            origin=(provider, run_id),
+        )
+
+
+def _letter_of_row(
+    answer: Answer,
+    instrument: ListedInstrument,
+    *,
+    what: str,
+    span: tuple[date, date],
+    reason: str,
+    received: list[object],
+    origin: tuple[str, str],
+) -> DeadLetter:
+    provider, run_id = origin
+    return DeadLetter(
+        dataset=DAILY_BARS_DATASET,
+        provider=provider,
+        work=Work.RECORD,
+        subject=f"{instrument.ticker} {what}",
+        instrument_id=instrument.instrument_id,
+        error_class=errors.RecordRejectedError.__name__,
+        message=f"{instrument.ticker} {what}: {reason}",
+        request=answer.request,
+        run_id=run_id,
+        raw_answers=answer.raw_answers,
+        details={
+            "start": span[0].isoformat(),
+            "end": span[1].isoformat(),
+            "received": received,
+        },
+        seen_at=answer.fetched_at,
+        parked=True,
     )
 
 

@@ -4,7 +4,6 @@ Here: the two routes to a day, one request for the whole market or one for each 
 here: which route is taken (configuration), or histories of one instrument (ingest.py).
 """
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +21,14 @@ from marketdata.ingest import (
     IngestContext,
     Ingested,
     NotIngested,
-    failure_of,
     ingest_histories,
+    letter_of,
+    patiently,
 )
 from marketdata.instruments import ListedInstrument
-from marketdata.ports import HistoryProvider, LoadResult, MarketDayProvider
+from marketdata.ports import Asked, HistoryProvider, IngestFailure, LoadResult, MarketDayProvider
 from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import DeadLetter, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,17 +84,19 @@ async def ingest_market_day(
     try:
         answer = await provider.daily_market(session)
     except errors.ProviderError as error:
-        await asyncio.to_thread(_record_failure, context, provider.name, listed, session, error)
+        await _record_failure(context, provider.name, listed, session, error)
         raise
-    instrument_ids = {one.symbol: one.instrument_id for one in listed}
-    symbols = pa.array(list(instrument_ids), pa.string())
+    symbols = pa.array([one.symbol for one in listed], pa.string())
     quoted = answer.bars.filter(pc.is_in(answer.bars["symbol"], value_set=symbols))
     if not quoted.num_rows:
-        raise errors.MalformedPayloadError(
+        error = errors.MalformedPayloadError(
             f"none of the {len(listed)} listed instruments is in the answer",
             provider=provider.name,
             operation=answer.request,
         )
+        error.raw_answer = answer.raw_answers[0] if answer.raw_answers else None
+        await _record_failure(context, provider.name, listed, session, error)
+        raise error
     validated = bars.validate(quoted)
     received = set(validated.accepted["symbol"].to_pylist())
     batch = batch_of(
@@ -101,12 +104,18 @@ async def ingest_market_day(
         validated,
         _states(context.calendar, listed, session, validated, answer.fetched_at),
         calendar=context.calendar,
-        instrument_ids=instrument_ids,
+        listed=listed,
+        asked=Asked(
+            instrument_ids=tuple(one.instrument_id for one in listed),
+            start=session,
+            end=session,
+            whole_sessions=True,
+        ),
         provider=provider.name,
         adjustment=provider.market_day_adjustment,
         run_id=context.run_id,
     )
-    load = await asyncio.to_thread(context.store.load, batch)
+    load = await patiently(lambda: context.store.load(batch))
     return MarketDay(
         session=session,
         load=load,
@@ -118,18 +127,55 @@ async def ingest_market_day(
     )
 
 
-def _record_failure(
+async def _record_failure(
     context: IngestContext,
     provider: str,
     listed: Sequence[ListedInstrument],
     session: date,
     error: errors.ProviderError,
 ) -> None:
-    """Log a day that could not be had, and mark what that leaves unknown."""
-    marks = marks_of(
-        context.calendar, {one.instrument_id: {CoverageState.FAILED: [session]} for one in listed}
+    """Leave a day that could not be had in a dead letter, and mark what that leaves unknown."""
+    if isinstance(error, errors.NotSentError):
+        await defer_session(context, provider, session, error)
+        return
+    failed = {one.instrument_id: {CoverageState.FAILED: [session]} for one in listed}
+    failure = IngestFailure(
+        letter=_letter(context, provider, session, error, deferred=False),
+        coverage=marks_of(context.calendar, failed),
     )
-    context.store.record_failures([failure_of(context, provider, error, marks)])
+    await patiently(lambda: context.store.record_failures([failure]))
+
+
+async def defer_session(
+    context: IngestContext, provider: str, session: date, error: errors.ProviderError
+) -> None:
+    """Leave a day that was not asked for because of ``error`` in a dead letter.
+
+    Raises:
+        StorageError: The database failed; nothing was recorded.
+    """
+    failure = IngestFailure(letter=_letter(context, provider, session, error, deferred=True))
+    await patiently(lambda: context.store.record_failures([failure]))
+
+
+def _letter(
+    context: IngestContext,
+    provider: str,
+    session: date,
+    error: errors.ProviderError,
+    *,
+    deferred: bool,
+) -> DeadLetter:
+    return letter_of(
+        context,
+        provider,
+        error,
+        work=Work.SESSION,
+        subject=session.isoformat(),
+        instrument_id=None,
+        span=(session, session),
+        deferred=deferred,
+    )
 
 
 def _states(

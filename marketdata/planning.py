@@ -44,13 +44,28 @@ def plan_histories(
         if only_holes:
             wanted = holes(expected, known, today=today)
         if wanted:
-            requests.append(
-                HistoryRequest(
-                    instrument=instrument,
-                    start=wanted[0],
-                    end=wanted[-1],
-                    from_listing=wanted[0] == expected[0],
-                    holds_bars=any(known.get(state) for state in HELD),
-                )
-            )
+            requests.append(history_request(instrument, known, wanted[0], wanted[-1]))
     return requests
+
+
+def history_request(
+    instrument: ListedInstrument,
+    known: Mapping[CoverageState, Sequence[Span]],
+    start: date,
+    end: date,
+) -> HistoryRequest:
+    """Return the request for an instrument's sessions from ``start`` to ``end``.
+
+    Args:
+        instrument: Whose history is asked for.
+        known: Its entries in the coverage ledger.
+        start: First session.
+        end: Last session.
+    """
+    return HistoryRequest(
+        instrument=instrument,
+        start=start,
+        end=end,
+        from_listing=start <= HISTORY_START,
+        holds_bars=any(known.get(state) for state in HELD),
+    )

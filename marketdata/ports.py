@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from marketdata.bars import Adjustment
 from marketdata.coverage import CoverageMark
+from marketdata.recovery.dead_letters import DeadLetter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,10 @@ class Answer:
         content_sha256: Hex digest of the raw answer's bytes.
         fetched_at: Aware UTC time at which the answer was complete.
         requests: HTTP requests that this answer took, repeats included.
+        raw_answers: Where the raw answers are kept, one pointer for each page in the order in
+            which they came; empty where none is kept.
+        left_out: Rows about one instrument that cannot be placed, such as those without a
+            readable date, as text.
     """
 
     bars: pa.Table
@@ -31,6 +36,8 @@ class Answer:
     content_sha256: str
     fetched_at: datetime
     requests: int
+    raw_answers: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 class HistoryProvider(Protocol):
@@ -54,8 +61,29 @@ class MarketDayProvider(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What an answer was asked for: sessions from ``start`` to ``end`` of some instruments.
+
+    Dead letters that wait for no more than this are resolved by the answer.
+
+    Attributes:
+        whole_sessions: The answer is of the whole market, so that it also resolves letters
+            about these sessions as such.
+    """
+
+    instrument_ids: tuple[int, ...]
+    start: date
+    end: date
+    whole_sessions: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one transaction stores: bars (DAILY_BARS), their origin, and what they cover."""
+    """What one transaction stores: bars (DAILY_BARS), their origin, and what they cover.
+
+    Attributes:
+        rejected: A dead letter for each bar that was refused.
+    """
 
     dataset: str
     provider: str
@@ -64,8 +92,10 @@ class Batch:
     content_sha256: str
     fetched_at: datetime
     run_id: str
+    raw_answers: tuple[str, ...]
+    asked: Asked
     bars: pa.Table
-    rejected: int
+    rejected: tuple[DeadLetter, ...]
     coverage: tuple[CoverageMark, ...]
 
 
@@ -95,21 +125,17 @@ class LoadResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestFailure:
-    """A request that came to nothing, for the ingest log; the text holds no secret."""
+    """Work that came to nothing: the dead letter that it waits in, and what it leaves unknown.
 
-    dataset: str
-    provider: str
-    request: str
-    run_id: str
-    failed_at: datetime
-    instrument_id: int | None
-    error_class: str
-    message: str
-    coverage: tuple[CoverageMark, ...]
+    A deferred letter is one whose request was never sent.
+    """
+
+    letter: DeadLetter
+    coverage: tuple[CoverageMark, ...] = ()
 
 
 class BarStore(Protocol):
-    """Keeps daily bars with their coverage and their log, each call in one transaction."""
+    """Keeps daily bars with coverage, log and dead letters, each call in one transaction."""
 
     def load(self, batch: Batch) -> LoadResult: ...
     def record_failures(self, failures: Sequence[IngestFailure]) -> None: ...

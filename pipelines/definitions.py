@@ -6,7 +6,7 @@ Here: assembly and nothing else. Loading opens no connection and needs no config
 import dagster as dg
 
 from assets import archive, bars, checks, prices, universe
-from pipelines import jobs, schedules, sensors
+from pipelines import jobs, run_failures, schedules, sensors
 from resources.wiring import Archive, Database, Fmp
 
 definitions = dg.Definitions(
@@ -17,6 +17,8 @@ definitions = dg.Definitions(
         jobs.daily_prices_job,
         jobs.price_backfill_job,
         jobs.archive_job,
+        run_failures.price_history_job,
+        run_failures.derived_job,
     ],
     schedules=[
         schedules.daily_prices_after_close,
@@ -24,7 +26,7 @@ definitions = dg.Definitions(
         schedules.price_gaps_weekly,
         schedules.archive_monthly,
     ],
-    sensors=[sensors.derived_after_loads],
+    sensors=[sensors.derived_after_loads, sensors.dead_letter_retries, sensors.lost_runs],
     resources={"database": Database(), "archive": Archive(), "fmp": Fmp()},
     # A run is one process: the fan-out is asyncio inside the asset, not processes per step.
     executor=dg.in_process_executor,

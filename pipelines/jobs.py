@@ -10,9 +10,14 @@ from assets.archive import daily_bars_archive
 from assets.bars import bars_1mo, bars_1w
 from assets.prices import daily_bars, daily_prices, price_backfill
 from assets.universe import universe
+from marketdata.recovery.limits import Lane
+from resources.wiring import LANE_TAG
 
 DERIVED = dg.AssetSelection.assets(daily_bars, bars_1w, bars_1mo)
 """What is brought up to date after every load, in the same run."""
+
+AS_BACKFILL = {LANE_TAG: Lane.BACKFILL.value}
+"""Backfills leave the request budget, and one of the places for runs, to schedules."""
 
 universe_job = dg.define_asset_job(
     "universe", dg.AssetSelection.assets(universe), description="Constituents and tickers."
@@ -27,6 +32,7 @@ daily_prices_job = dg.define_asset_job(
 price_backfill_job = dg.define_asset_job(
     "price_backfill",
     dg.AssetSelection.assets(price_backfill) | DERIVED,
+    tags=AS_BACKFILL,
     description="Histories of any list of tickers, then weekly and monthly bars.",
 )
 

@@ -12,9 +12,13 @@ import dagster as dg
 
 from assets.partitions import MONTHS
 from marketdata.calendars import NEW_YORK_ZONE, calendar
+from marketdata.recovery.limits import Lane
 from pipelines.jobs import archive_job, daily_prices_job, price_backfill_job, universe_job
+from resources.wiring import LANE_TAG
 
 NEW_YORK = str(NEW_YORK_ZONE)
+AS_SCHEDULED = {LANE_TAG: Lane.SCHEDULED.value}
+"""Scheduled runs are served by the request budget before backfills."""
 
 
 @dg.schedule(
@@ -31,12 +35,15 @@ def daily_prices_after_close(
     today = context.scheduled_execution_time.astimezone(NEW_YORK_ZONE).date()
     if not calendar().is_session(today):
         return dg.SkipReason(f"{today} is no session of the New York exchanges")
-    return dg.RunRequest(run_key=f"daily-prices-{today}", partition_key=today.isoformat())
+    return dg.RunRequest(
+        run_key=f"daily-prices-{today}", partition_key=today.isoformat(), tags=AS_SCHEDULED
+    )
 
 
 universe_weekly = dg.ScheduleDefinition(
     name="universe_weekly",
     job=universe_job,
+    tags=AS_SCHEDULED,
     cron_schedule="0 8 * * 6",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -46,6 +53,7 @@ universe_weekly = dg.ScheduleDefinition(
 price_gaps_weekly = dg.ScheduleDefinition(
     name="price_gaps_weekly",
     job=price_backfill_job,
+    tags=AS_SCHEDULED,
     cron_schedule="0 9 * * 6",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,

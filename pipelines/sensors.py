@@ -1,11 +1,23 @@
 """Sensors: runs that an event starts, not the clock.
 
-Here: which assets follow what was loaded. Not here: the conditions themselves, which stand on
-the assets, or schedules (schedules.py).
+Here: which assets follow what was loaded, when dead letters are tried again, and when a run
+counts as lost. Not here: the conditions themselves, which stand on the assets, the rules of
+letters (retries.py, run_failures.py), or schedules (schedules.py).
 https://docs.dagster.io/guides/automate/sensors
 """
 
+import socket
+
 import dagster as dg
+
+from marketdata.calendars import utc_now
+from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import LETTER_RETRY
+from pipelines import retries, run_failures
+from resources import opening
+from resources.settings import read_settings
+
+FAILURES_PER_TICK = 100
 
 derived_after_loads = dg.AutomationConditionSensorDefinition(
     "derived_after_loads",
@@ -13,3 +25,75 @@ derived_after_loads = dg.AutomationConditionSensorDefinition(
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Table and roll-ups, after a backfill that they were not part of.",
 )
+
+
+@dg.sensor(
+    jobs=list(run_failures.RUNNABLE),
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Dead letters that are due: a few runs that do their work again.",
+)
+def dead_letter_retries(
+    context: dg.SensorEvaluationContext,
+) -> list[dg.RunRequest] | dg.SkipReason:
+    """Settle the claims whose runs have ended, then claim what is due.
+
+    Dying between the claim and the launch loses nothing: the claim expires, and is given back.
+    """
+    by = f"sensor {context.sensor_name} on {socket.gethostname()}"
+    try:
+        with opening.stores(read_settings()) as stores:
+            retries.settle_ended(context.instance, stores.dead_letters, by)
+            due = retries.claim_due(stores.dead_letters, by)
+    except errors.MarketDataError as error:
+        return dg.SkipReason(f"dead letters cannot be read: {error}")
+    if not due:
+        return dg.SkipReason("no dead letter is due")
+    return [retry.request() for retry in due]
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Failed runs whose work nothing else keeps: a dead letter for each.",
+)
+def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorResult:
+    """Look at every run that failed since the last tick, wherever it was started.
+
+    Not a run_failure_sensor: that moves on when its function fails, so that a run which died
+    with the database would be forgotten. Here the cursor waits for the letter.
+    """
+    if context.cursor is None:
+        newest = _failures(context, after=None)
+        cursor = str(newest[0].storage_id if newest else 0)
+        return dg.SensorResult(cursor=cursor, skip_reason="from now on every failed run is seen")
+    after, posted = int(context.cursor), 0
+    try:
+        with opening.stores(read_settings()) as stores:
+            for record in _failures(context, after=after):
+                run = context.instance.get_run_by_id(record.event_log_entry.run_id)
+                failed_at = run_failures.utc(record.timestamp)
+                if run and run_failures.is_undecided(context.instance, run, failed_at, utc_now()):
+                    break
+                letter = run and run_failures.lost_work(context.instance, run, failed_at)
+                if letter:
+                    by = f"sensor {context.sensor_name} on {socket.gethostname()}"
+                    stores.dead_letters.post([letter], LETTER_RETRY, by)
+                    posted += 1
+                after = record.storage_id
+    except errors.MarketDataError as error:
+        skipped = f"lost runs cannot be written down: {error}"
+        return dg.SensorResult(cursor=str(after), skip_reason=skipped)
+    return dg.SensorResult(cursor=str(after), skip_reason=f"{posted} dead letters posted")
+
+
+def _failures(context: dg.SensorEvaluationContext, *, after: int | None) -> list[dg.EventLogRecord]:
+    """Return failures of runs after a record, oldest first; or, with None, the newest one."""
+    wanted = dg.RunStatusChangeRecordsFilter(
+        event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=after
+    )
+    return list(
+        context.instance.fetch_run_status_changes(
+            wanted, limit=1 if after is None else FAILURES_PER_TICK, ascending=after is not None
+        ).records
+    )

@@ -12,11 +12,15 @@ from contextlib import asynccontextmanager, contextmanager
 
 import dagster as dg
 
+from marketdata.recovery.limits import Lane
 from resources import opening
 from resources.opening import Stores
 from resources.providers.fmp import FmpClient
 from resources.settings import DailyBarsRoute, read_settings
 from resources.storage.archive import BarArchive
+
+LANE_TAG = "wrdata/lane"
+"""A run's tag that says in which lane it queues for request budgets; backfills without it."""
 
 
 class Database(dg.ConfigurableResource[None]):
@@ -38,11 +42,13 @@ class Archive(dg.ConfigurableResource[None]):
 
 
 class Fmp(dg.ConfigurableResource[None]):
-    """Financial Modeling Prep (FMP_API_KEY, FMP_BASE_URL), paced to the key's limit."""
+    """Financial Modeling Prep (FMP_API_KEY, FMP_BASE_URL), on the key's shared budget."""
 
     @asynccontextmanager
-    async def client(self) -> AsyncGenerator[FmpClient]:
-        async with opening.fmp(read_settings()) as client:
+    async def client(self, stores: Stores, run: dg.DagsterRun) -> AsyncGenerator[FmpClient]:
+        """Open the client for a run; its tag ``wrdata/lane`` says who goes first."""
+        lane = Lane(run.tags.get(LANE_TAG, Lane.BACKFILL))
+        async with opening.fmp(read_settings(), stores, lane=lane, run_id=run.run_id) as client:
             yield client
 
     def daily_bars_route(self) -> DailyBarsRoute:

@@ -5,6 +5,7 @@ Not here: the controls themselves (simulators/controls.py).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
 from types import TracebackType
 from typing import Self, cast
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from marketdata.recovery import errors
 from sandbox.simulators.controls import ARROW_STREAM
-from sandbox.simulators.faults import FaultKind
+from sandbox.simulators.faults import FaultKind, FaultRule
 from sandbox.simulators.journal import JournalEntry
 
 
@@ -62,21 +63,25 @@ class SimulatorControl:
         count: int | None = None,
         probability: float = 1.0,
         seconds: float | None = None,
+        as_date: bool = False,
     ) -> None:
         """Spoil requests from now on; see sandbox.simulators.faults.FaultRule."""
-        self._ask(
-            "POST",
-            "/faults",
-            content={
-                "kind": FaultKind(kind).value,
-                "path": path,
-                "symbol": symbol,
-                "status": status,
-                "count": count,
-                "probability": probability,
-                "seconds": seconds,
-            },
+        self.add_rule(
+            FaultRule(
+                kind=FaultKind(kind),
+                path=path,
+                symbol=symbol,
+                status=status,
+                count=count,
+                probability=probability,
+                seconds=seconds,
+                as_date=as_date,
+            )
         )
+
+    def add_rule(self, rule: FaultRule) -> None:
+        """Put a rule in force, behind those there are."""
+        self._ask("POST", "/faults", content=asdict(rule))
 
     def faults(self) -> list[dict[str, object]]:
         """Return the rules in force, with what is left of their counts."""

@@ -80,8 +80,16 @@ class LocalWorld:
             for service in self._services(services):
                 self._start(service, report)
 
-    def stop(self, services: Collection[str] = SERVICES) -> list[str]:
-        """Stop those of ``services`` that run and return their names."""
+    def stop(
+        self, services: Collection[str] = SERVICES, *, with_signal: Signals | None = None
+    ) -> list[str]:
+        """Stop those of ``services`` that run and return their names.
+
+        Args:
+            services: Names of services.
+            with_signal: Instead of the service's own, such as SIGQUIT to make PostgreSQL drop
+                everything at once, as in a crash.
+        """
         if not self.root.exists():
             return []
         stopped: list[str] = []
@@ -90,7 +98,9 @@ class LocalWorld:
                 record = self._record(service.name)
                 if record is None or record.process is None:
                     continue
-                if processes.end(record.process, with_signal=service.stop_signal, within_s=60):
+                if processes.end(
+                    record.process, with_signal=with_signal or service.stop_signal, within_s=60
+                ):
                     stopped.append(service.name)
                 self._remember(service.name, _Record(port=record.port, process=None))
         return stopped

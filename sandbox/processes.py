@@ -114,13 +114,13 @@ def end(process: Process, *, with_signal: signal.Signals, within_s: float) -> bo
     return True
 
 
-def wait_until(fulfilled: Callable[[], bool], *, within_s: float) -> bool:
-    """Poll ``fulfilled`` until it is true; give up after ``within_s`` seconds."""
+def wait_until(fulfilled: Callable[[], bool], *, within_s: float, every_s: float = _POLL_S) -> bool:
+    """Ask ``fulfilled`` every so many seconds until it is true; give up after ``within_s``."""
     deadline = time.monotonic() + within_s
     while not fulfilled():
         if time.monotonic() > deadline:
             return False
-        time.sleep(_POLL_S)
+        time.sleep(every_s)
     return True
 
 

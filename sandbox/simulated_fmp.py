@@ -13,9 +13,11 @@ import httpx
 
 from sandbox import private_files, processes
 
+PER_MINUTE = 120
+"""The limit of this project's key."""
 BULK_INTERVAL_S = 10.0
 """What clients keep between two bulk requests."""
-_BULK_TOLERANCE_S = 0.5
+BULK_TOLERANCE_S = 0.5
 """So much sooner the simulator allows the next one: requests jitter on their way."""
 
 
@@ -25,15 +27,29 @@ class SimulatedFmp:
     Args:
         home: Folder for its key, its journal and the world's corrections.
         log: File that its output is appended to.
+        per_minute: Requests that it allows in any 60 seconds.
+        bulk_interval_s: What clients keep between two bulk requests.
+        seed: Which requests meet a fault that spoils only a share of them.
     """
 
     name = "fmp"
     stop_signal = signal.SIGTERM
     start_within_s = 60.0
 
-    def __init__(self, *, home: Path, log: Path) -> None:
+    def __init__(
+        self,
+        *,
+        home: Path,
+        log: Path,
+        per_minute: int = PER_MINUTE,
+        bulk_interval_s: float = BULK_INTERVAL_S,
+        seed: int = 0,
+    ) -> None:
         self._home = home
         self._log = log
+        self._per_minute = per_minute
+        self._bulk_interval_s = bulk_interval_s
+        self._seed = seed
 
     def prepare(self, report: Callable[[str], None]) -> None:
         """Make the folder and the key."""
@@ -49,7 +65,8 @@ class SimulatedFmp:
             [
                 sys.executable, "-m", "sandbox.simulators.fmp", "--port", str(port),
                 "--root", str(self._home),
-                "--bulk-interval-s", str(BULK_INTERVAL_S - _BULK_TOLERANCE_S),
+                "--per-minute", str(self._per_minute), "--seed", str(self._seed),
+                "--bulk-interval-s", str(self._bulk_interval_s - BULK_TOLERANCE_S),
             ],
             log=self._log,
             cwd=project,

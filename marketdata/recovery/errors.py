@@ -8,7 +8,10 @@ and how often to retry (policy.py), or Dagster's words for a failure (assets/fai
     ├── ProviderError                    provider, operation
     │   ├── TransientProviderError       retry
     │   │   ├── ProviderUnavailableError     network, time-out, 5xx
-    │   │   └── RateLimitedError             429, 408, or a limit told inside a 200; retry_after
+    │   │   ├── RateLimitedError             429, 408, or a limit told inside a 200; retry_after
+    │   │   └── NotSentError                 we held it back: put the work off by retry_after_s
+    │   │       ├── CircuitOpenError             the provider keeps failing, a trial comes first
+    │   │       └── BudgetSpentError             an hour's, day's or month's quota is used up
     │   └── PermanentProviderError       do not retry
     │       ├── RequestRejectedError         other 4xx, and redirects
     │       ├── NotEntitledError             402, 403: the plan does not cover this request
@@ -38,12 +41,19 @@ class ProviderError(MarketDataError):
         message: What happened, without keys and without a URL's query string.
         provider: Short name of the provider, such as ``fmp``.
         operation: What was asked, such as ``historical-price-eod/full AAPL``.
+
+    Attributes:
+        reason: The message by itself.
+        raw_answer: Where the answer that could not be used is kept, set by the client; None if
+            none came or none is kept.
     """
 
     def __init__(self, message: str, *, provider: str, operation: str) -> None:
         super().__init__(f"{provider} {operation}: {message}")
+        self.reason = message
         self.provider = provider
         self.operation = operation
+        self.raw_answer: str | None = None
 
 
 class TransientProviderError(ProviderError):
@@ -62,6 +72,27 @@ class RateLimitedError(TransientProviderError):
     ) -> None:
         super().__init__(message, provider=provider, operation=operation)
         self.retry_after_s = retry_after_s
+
+
+class NotSentError(TransientProviderError):
+    """The request was never sent; it may go in ``retry_after_s`` seconds, not sooner.
+
+    Repeating it within the same call is pointless: the work waits for a later run.
+    """
+
+    def __init__(
+        self, message: str, *, provider: str, operation: str, retry_after_s: float
+    ) -> None:
+        super().__init__(f"not sent: {message}", provider=provider, operation=operation)
+        self.retry_after_s = retry_after_s
+
+
+class CircuitOpenError(NotSentError):
+    """The provider failed several times in a row, whichever process asked it."""
+
+
+class BudgetSpentError(NotSentError):
+    """A calendar quota of the key is used up; the text names it and when it begins anew."""
 
 
 class PermanentProviderError(ProviderError):

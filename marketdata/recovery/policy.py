@@ -11,7 +11,11 @@ from marketdata.recovery import errors
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRetry:
-    """Bounds for the repetition of one HTTP request; all durations in seconds."""
+    """Bounds for the repetition of one HTTP request; all durations in seconds.
+
+    ``total_s`` bounds attempts and pauses together. Waiting for the request budget does not
+    count: it says nothing about the request.
+    """
 
     attempts: int = 5
     total_s: float = 60.0
@@ -23,11 +27,73 @@ class RequestRetry:
         """Decide what follows ``error``: False to give up, True for the usual pause, or seconds.
 
         A provider's own Retry-After is honoured up to ``longest_wait_s``: a longer one would
-        outlive the run's patience, and the partition's own retry takes over.
+        outlive the run's patience, and the partition's own retry takes over. What was held back
+        on purpose is not repeated at all: the work is put off to a later run.
         """
+        if isinstance(error, errors.NotSentError):
+            return False
         if isinstance(error, errors.RateLimitedError) and error.retry_after_s is not None:
             return min(max(error.retry_after_s, 0.0), self.longest_wait_s)
         return isinstance(error, errors.TransientProviderError)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerPolicy:
+    """When a provider is left alone, and how it is tried again; all durations in seconds.
+
+    Attributes:
+        failures: So many in a row, counted over all processes, open the breaker.
+        open_s: How long it rejects at once before one trial.
+        trial_answer_s: A trial that has no answer by then has failed.
+        trial_expires_s: After this a trial is given to someone else: its holder is dead, since a
+            living one reports after ``trial_answer_s``.
+    """
+
+    failures: int = 5
+    open_s: float = 30.0
+    trial_answer_s: float = 30.0
+    trial_expires_s: float = 45.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetPolicy:
+    """How requests queue for a budget that processes share; all durations in seconds.
+
+    Attributes:
+        horizon_s: How far ahead a backfill may reserve. A scheduled run that arrives waits at
+            most this long behind backfills.
+        scheduled_ahead_s: How much further a scheduled run may reserve, so that backfills find the
+            horizon taken while it has work.
+        pause_s: How long all processes hold after a 429 that does not say.
+        longest_pause_s: The longest Retry-After that is believed.
+        storage_first_wait_s: First pause while the database cannot be reached; it doubles.
+        storage_longest_wait_s: The longest of these pauses.
+        storage_total_s: After this the requests that wait fail with StorageUnavailableError.
+    """
+
+    horizon_s: float = 1.5
+    scheduled_ahead_s: float = 5.0
+    pause_s: float = 2.0
+    longest_pause_s: float = 120.0
+    storage_first_wait_s: float = 0.25
+    storage_longest_wait_s: float = 5.0
+    storage_total_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageRetry:
+    """How long a load waits for a database that restarts; all durations in seconds.
+
+    A load may be repeated even if its first try was committed and only the answer was lost.
+    """
+
+    total_s: float = 45.0
+    first_wait_s: float = 0.5
+    longest_wait_s: float = 5.0
+    jitter_s: float = 0.5
+
+
 REQUEST_RETRY = RequestRetry()
+STORAGE_RETRY = StorageRetry()
+BREAKER = BreakerPolicy()
+BUDGET = BudgetPolicy()

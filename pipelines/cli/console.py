@@ -84,9 +84,13 @@ def _cell(value: Cell) -> str:
 
 
 class Meter:
-    """Progress of a long piece of work: a bar on a terminal, plain lines elsewhere."""
+    """Progress of a long piece of work: a bar on a terminal, plain lines elsewhere.
+
+    Where the total is not known (0) a bar moves without an end, and nothing is told elsewhere.
+    """
 
     def __init__(self, title: str, total: int) -> None:
+        self.done = 0
         self._title = title
         self._total = total
         self._told = -1
@@ -102,7 +106,7 @@ class Meter:
             console=err,
             transient=True,
         )
-        self._task = self._bar.add_task(title, total=total, note="", rate="")
+        self._task = self._bar.add_task(title, total=total or None, note="", rate="")
 
     @contextmanager
     def shown(self) -> Generator["Meter"]:
@@ -115,11 +119,12 @@ class Meter:
 
     def update(self, done: int, *, note: str, elapsed_s: float) -> None:
         """Tell that ``done`` of the total are done; ``note`` stands beside the figures."""
+        self.done = done
         if err.is_terminal:
             self._bar.update(self._task, completed=done, note=note, rate=_rate(done, elapsed_s))
             return
         tenth = done * 10 // max(self._total, 1)
-        if tenth > self._told and done:
+        if self._total and tenth > self._told and done:
             self._told = tenth
             left = (self._total - done) * elapsed_s / done
             say(

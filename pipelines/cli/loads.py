@@ -67,7 +67,8 @@ def archive_months(first: date, last: date) -> RunReport:
 def outcome(report: RunReport) -> dict[str, Any]:
     """Return the figures of a run that loaded bars, and its failures by ticker or day."""
     driver = report.last("price_backfill")
-    parts = [driver] if driver else [one.metadata for one in report.of("daily_prices")]
+    days = [one.metadata for one in report.of("daily_prices")]
+    parts = [driver] if driver else days or [report.failed_with]
     failed = {row["key"]: row["reason"] for part in parts for row in part.get("failed_tickers", [])}
     failed |= failures(report)
     return {
@@ -101,4 +102,8 @@ def _with_meter(
         meter.update(so_far.loaded + so_far.failed, note=note, elapsed_s=elapsed_s)
 
     with meter.shown():
-        return run(tell)
+        try:
+            return run(tell)
+        except runs.RunInterruptedError as error:
+            message = f"{error} ({meter.done} of {total} {title} done)"
+            raise runs.RunInterruptedError(message) from error

@@ -6,10 +6,23 @@ Not here: what the commands do (the modules beside this one).
 
 import sys
 
+import stamina.instrumentation
 import typer
 
 from marketdata.recovery import errors
-from pipelines.cli import archive, backfill, console, demo, runs, sandbox, status, universe, world
+from pipelines.cli import (
+    archive,
+    backfill,
+    console,
+    dead_letters,
+    demo,
+    plan,
+    runs,
+    sandbox,
+    status,
+    universe,
+    world,
+)
 
 app = typer.Typer(
     name="wrdata",
@@ -26,13 +39,17 @@ app.command("migrate")(world.migrate)
 app.command("demo")(demo.demo)
 app.command("universe")(universe.universe)
 app.command("backfill")(backfill.backfill)
+app.command("plan")(plan.plan)
 app.command("status")(status.status)
 app.add_typer(archive.app, name="archive")
+app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(sandbox.app, name="sandbox")
 
 
 def run() -> None:
     """Run a command: errors of ours, and of the user's words, are one line and a status."""
+    # What was repeated and went well is no news; what did not is told at the end.
+    stamina.instrumentation.set_on_retry_hooks([])
     try:
         status_code = app(standalone_mode=False)
     except errors.MarketDataError as error:

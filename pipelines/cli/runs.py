@@ -63,7 +63,11 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What a run came to."""
+    """What a run came to.
+
+    Attributes:
+        failed_with: Metadata of the failure that one of our assets raised; empty without one.
+    """
 
     run_id: str
     job: str
@@ -72,6 +76,7 @@ class RunReport:
     reported: Sequence[Reported]
     checks: Sequence[Checked]
     failures: Sequence[str]
+    failed_with: Mapping[str, Any]
 
     def of(self, asset: str) -> list[Reported]:
         """Return the materializations of the asset whose key ends in ``asset``."""
@@ -89,6 +94,7 @@ def run_job(
     config: Mapping[str, Any] | None = None,
     partition: str | None = None,
     partitions: tuple[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> RunReport:
     """Execute ``job`` and return what it reported; a failed run is a report, not an error.
@@ -98,6 +104,7 @@ def run_job(
         config: Run config of its ops.
         partition: One partition key, or
         partitions: the first and last key of a range, taken in a single run.
+        tags: Further tags of the run.
         progress: Called every half second with the run's id and the seconds since its start.
 
     Raises:
@@ -108,11 +115,11 @@ def run_job(
         # What they tell in passing, the run's report tells at its end.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     process = processes.identify(os.getpid())
-    tags = {STARTED_BY: BY_COMMAND}
+    every_tag = {**(tags or {}), STARTED_BY: BY_COMMAND}
     if process is not None:
-        tags[PROCESS] = f"{socket.gethostname()}/{process.pid}/{process.born}"
+        every_tag[PROCESS] = f"{socket.gethostname()}/{process.pid}/{process.born}"
     if partitions:
-        tags |= {
+        every_tag |= {
             "dagster/asset_partition_range_start": partitions[0],
             "dagster/asset_partition_range_end": partitions[1],
         }
@@ -126,7 +133,7 @@ def run_job(
             },
             instance=instance,
             partition_key=partition,
-            tags=tags,
+            tags=every_tag,
             run_id=run_id,
             raise_on_error=False,
         )
@@ -207,6 +214,7 @@ def _report(job: str, result: dg.ExecuteInProcessResult, duration_s: float) -> R
     reported: list[Reported] = []
     checks: list[Checked] = []
     failures: list[str] = []
+    failed_with: dict[str, Any] = {}
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
             made = event.step_materialization_data.materialization
@@ -229,6 +237,9 @@ def _report(job: str, result: dg.ExecuteInProcessResult, duration_s: float) -> R
             )
         elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
             failures.append(_failure(event.step_failure_data))
+            told = event.step_failure_data.user_failure_data
+            if told is not None:
+                failed_with |= {name: _plain(value) for name, value in told.metadata.items()}
     return RunReport(
         run_id=result.run_id,
         job=job,
@@ -237,6 +248,7 @@ def _report(job: str, result: dg.ExecuteInProcessResult, duration_s: float) -> R
         reported=reported,
         checks=checks,
         failures=failures,
+        failed_with=failed_with,
     )
 
 

@@ -1,4 +1,4 @@
-"""wrdata status: what is stored, how complete it is, and what failed of late.
+"""wrdata status: what is stored, how complete it is, what waits, and how the providers are.
 
 Here: the page and its JSON. Not here: the questions to the database (resources/storage), or
 whether services are reachable (diagnosis.py).
@@ -13,6 +13,8 @@ from assets.price_reports import table_figures
 from marketdata.bars import Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import utc_now
+from marketdata.recovery.dead_letters import LetterState
+from marketdata.recovery.limits import Lane
 from pipelines.cli import console, environment
 from resources import opening
 from resources.opening import Stores
@@ -25,7 +27,7 @@ FAILURES_OF = timedelta(days=7)
 def status(
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
-    """Show what is stored, how complete it is, and which requests failed in the last 7 days."""
+    """Show what is stored and how complete, what failed or waits, and how the providers are."""
     environment.enter(environment.surroundings(), start=False)
     stored = report(read_settings())
     if json:
@@ -41,6 +43,9 @@ def report(settings: Settings) -> dict[str, Any]:
             "daily_bars": _daily_bars(stores),
             "rollups": {f"bars_{one}": stores.rollups.rows(one) for one in Interval},
             "archive": _archive(archive),
+            "request_budgets": _budgets(stores),
+            "circuit_breakers": _breakers(stores),
+            "dead_letters": _letters(stores),
             "failures": _failures(stores),
         }
 
@@ -50,6 +55,9 @@ def print_report(stored: dict[str, Any]) -> None:
     console.print_pairs("daily_bars", stored["daily_bars"])
     console.print_pairs("roll-ups, rows", stored["rollups"])
     console.print_pairs("archive", stored["archive"])
+    console.print_table("request budgets", stored["request_budgets"])
+    console.print_table("circuit breakers", stored["circuit_breakers"])
+    console.print_table("dead letters (wrdata dlq list)", stored["dead_letters"])
     console.print_table("failed requests of the last 7 days", stored["failures"])
 
 
@@ -67,6 +75,42 @@ def _archive(archive: BarArchive) -> dict[str, Any]:
         "rows": sum(one.proof.rows for one in months.values()),
         "bytes": sum(one.proof.bytes for one in months.values()),
     }
+
+
+def _budgets(stores: Stores) -> list[dict[str, Any]]:
+    return [
+        {
+            "budget": one.budget,
+            "next_slot_in_s": round(one.reserved_s, 1),
+            "last_60_s": one.last_minute,
+            "this_hour": one.this_hour,
+            "this_day": one.this_day,
+            "this_month": one.this_month,
+            **{f"{lane.value}_leases": one.leases.get(lane, 0) for lane in Lane},
+        }
+        for one in stores.leases.status()
+    ]
+
+
+def _breakers(stores: Stores) -> list[dict[str, Any]]:
+    return [
+        {
+            "provider": one.provider,
+            "state": one.state.value,
+            "since": f"{one.changed_at:%Y-%m-%d %H:%M:%S}",
+            "failures_in_a_row": one.failures,
+            "next_trial_in_s": round(one.retry_after_s, 1),
+            "last_error": one.last_error,
+        }
+        for one in stores.leases.breakers()
+    ]
+
+
+def _letters(stores: Stores) -> list[dict[str, Any]]:
+    return [
+        {"dataset": dataset, **{state.value: counts.get(state, 0) for state in LetterState}}
+        for dataset, counts in stores.dead_letters.counts().items()
+    ]
 
 
 def _failures(stores: Stores) -> list[dict[str, Any]]:

@@ -1,7 +1,8 @@
 """Financial Modeling Prep, by hand: python -m resources.providers.fmp AAPL --from 2024-01-01.
 
-Here: the client, which knows what to ask for. Not here: what answers look like (fmp_wire.py,
-fmp_bars.py), how a request is sent (http.py), or what becomes of bars.
+Here: the client, and which requests make one answer, wherever the replies come from. Not here:
+what answers look like (fmp_wire.py, fmp_bars.py), how a request is sent (http.py), where replies
+are kept or served again (kept_answers.py), or what becomes of bars.
 """
 
 import argparse
@@ -9,12 +10,14 @@ import asyncio
 import hashlib
 import logging
 import os
+import re
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,8 +28,8 @@ from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.recovery.policy import REQUEST_RETRY, RequestRetry
 from resources.providers import fmp_bars, fmp_wire
-from resources.providers.budget import JointBudget, PacedBudget, RequestBudget
-from resources.providers.http import HttpAnswer, HttpGetter
+from resources.providers.budget import PacedBudget, RequestBudget
+from resources.providers.http import AnswerKeeper, HttpAnswer, HttpGetter
 
 BASE_URL = "https://financialmodelingprep.com/stable"
 REQUESTS_A_MINUTE = 120
@@ -41,6 +44,20 @@ SHOWN = 5
 
 _LOG = logging.getLogger(__name__)
 _HISTORY = "historical-price-eod/full"
+_MARKET_DAY = "eod-bulk"
+_DATE = r"\d{4}-\d{2}-\d{2}"
+_ASKED_HISTORY = re.compile(
+    rf"{_HISTORY} symbol=(?P<symbol>.+) from=(?P<start>{_DATE}) to=(?P<end>{_DATE})"
+)
+_ASKED_DAY = re.compile(rf"{_MARKET_DAY} date=(?P<day>{_DATE})")
+
+
+class Getter(Protocol):
+    """Gives the answer to a request: by HTTP, or from what was kept (kept_answers.py)."""
+
+    async def get(
+        self, path: str, parameters: Mapping[str, str], *, operation: str
+    ) -> HttpAnswer: ...
 
 
 class FmpClient:
@@ -51,9 +68,10 @@ class FmpClient:
     Args:
         api_key: Travels in the query, FMP's documented way, and is never shown.
         budget: The key's budget for all requests.
-        bulk_budget: The further, much tighter budget of bulk requests.
+        bulk_budget: Of bulk requests, charged to their own much tighter limit and to the key's.
         retry: Bounds for the repetition of one request.
         base_url: Another address for a simulator.
+        keep: Keeps every answer before it is parsed; None keeps none.
     """
 
     name = fmp_wire.PROVIDER
@@ -68,6 +86,7 @@ class FmpClient:
         bulk_budget: RequestBudget,
         retry: RequestRetry = REQUEST_RETRY,
         base_url: str = BASE_URL,
+        keep: AnswerKeeper | None = None,
     ) -> None:
         def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
             return fmp_wire.refusal(answer, operation, key=api_key)
@@ -81,10 +100,11 @@ class FmpClient:
                 retry=retry,
                 judge=judge,
                 in_flight=in_flight,
+                keep=keep,
             )
 
         self._single = getter(budget, IN_FLIGHT)
-        self._bulk = getter(JointBudget(bulk_budget, budget), 1)
+        self._bulk = getter(bulk_budget, 1)
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -108,72 +128,12 @@ class FmpClient:
         return self._single.requests_sent + self._bulk.requests_sent
 
     async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
-        """Return the daily bars of ``symbol`` from ``start`` to ``end``, both included.
-
-        Prices are adjusted for splits, so that all of them change after a split. FMP gives an
-        empty list for a symbol it does not know as well as for days without bars: the answer
-        is empty then, and which of the two it was is for the caller to judge.
-
-        A full answer may have lost its oldest rows, so the days before are asked for as well.
-        Each further answer repeats one session of the one before: if that bar differs, the
-        series was re-based in between and nothing of it is returned.
-
-        Raises:
-            ProviderUnavailableError: Besides the usual reasons, the series changed meanwhile.
-            MalformedPayloadError: Rows of another symbol or of days nobody asked for came; see
-                ``fmp_bars.history_page`` for the rest.
-            RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
-            ProviderError: See ``fmp_wire.refusal``.
-            ValueError: ``start`` is after ``end`` (FMP would say: no bars).
-        """
-        operation = f"{_HISTORY} symbol={symbol} from={start} to={end}"
-        _check_range(symbol, start, end, operation)
-        pages: list[pa.Table] = []
-        digest, requests, last = hashlib.sha256(), 0, end
-        while True:
-            reply = await self._single.get(
-                _HISTORY,
-                {"symbol": symbol, "from": start.isoformat(), "to": last.isoformat()},
-                operation=operation,
-            )
-            digest.update(reply.body)
-            requests += reply.requests
-            came = fmp_bars.history_page(reply.body, operation=operation)
-            page = came.bars
-            _check_rows(page, symbol, start, last, operation)
-            pages.append(_without_seam(pages[-1], page, operation) if pages else page)
-            oldest = pc.min(page["session_date"]).as_py()
-            if came.rows < ROW_CAP or oldest in {start, last}:
-                break
-            last = oldest
-        return Answer(
-            bars=pa.concat_tables(pages),
-            request=operation,
-            content_sha256=digest.hexdigest(),
-            fetched_at=reply.fetched_at,
-            requests=requests,
-        )
+        """Return the daily bars of ``symbol`` from ``start`` to ``end``: see ``history``."""
+        return await history(self._single, symbol, start, end)
 
     async def daily_market(self, session: date) -> Answer:
-        """Return the bars of all symbols in the world for ``session``.
-
-        FMP sells this in its largest plan only and refuses a second call too soon after the
-        first. On a holiday only what trades then is in it, such as crypto pairs.
-
-        Raises:
-            NotEntitledError: The plan does not include bulk requests.
-            MalformedPayloadError: See ``fmp_bars.market_table``.
-            ProviderError: See ``fmp_wire.refusal``.
-        """
-        operation = f"eod-bulk date={session}"
-        reply = await self._bulk.get("eod-bulk", {"date": session.isoformat()}, operation=operation)
-        return Answer(
-            bars=fmp_bars.market_table(reply.body, session, operation=operation),
-            request=operation,
-            content_sha256=reply.sha256,
-            fetched_at=reply.fetched_at,
-            requests=reply.requests,
-        )
+        """Return the bars of all symbols in the world for ``session``: see ``market_day``."""
+        return await market_day(self._bulk, session)
 
     async def sp500_constituents(self) -> list[Constituent]:
         """Return the present members of the S&P 500, tickers in our spelling.
@@ -185,7 +145,8 @@ class FmpClient:
         """
         operation = "sp500-constituent"
         reply = await self._single.get(operation, {}, operation=operation)
-        listed = fmp_wire.constituent_list(reply.body, operation=operation)
+        with _kept_as(reply):
+            listed = fmp_wire.constituent_list(reply.body, operation=operation)
         if listed.refused:
             shown = ", ".join(fmp_wire.shortened(repr(one)) for one in listed.refused[:SHOWN])
             _LOG.warning(
@@ -205,7 +166,121 @@ class FmpClient:
         """
         operation = f"profile symbol={symbol}"
         reply = await self._single.get("profile", {"symbol": symbol}, operation=operation)
-        return fmp_wire.company_profile(reply.body, operation=operation)
+        with _kept_as(reply):
+            return fmp_wire.company_profile(reply.body, operation=operation)
+
+
+async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer:
+    """Return the daily bars of ``symbol`` from ``start`` to ``end``, both included.
+
+    Prices are adjusted for splits, so that all of them change after a split. FMP gives an
+    empty list for a symbol it does not know as well as for days without bars: the answer
+    is empty then, and which of the two it was is for the caller to judge.
+
+    A full answer may have lost its oldest rows, so the days before are asked for as well.
+    Each further answer repeats one session of the one before: if that bar differs, the
+    series was re-based in between and nothing of it is returned.
+
+    Raises:
+        ProviderUnavailableError: Besides the usual reasons, the series changed meanwhile.
+        MalformedPayloadError: Rows of another symbol or of days nobody asked for came; see
+            ``fmp_bars.history_page`` for the rest. The error points to the answer.
+        RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
+        ProviderError: See ``fmp_wire.refusal``.
+        ValueError: ``start`` is after ``end`` (FMP would say: no bars).
+    """
+    operation = f"{_HISTORY} symbol={symbol} from={start} to={end}"
+    _check_range(symbol, start, end, operation)
+    pages: list[pa.Table] = []
+    kept: list[str | None] = []
+    left_out: list[str] = []
+    digest, requests, last = hashlib.sha256(), 0, end
+    while True:
+        page_of = f"{operation} page={len(pages) + 1}" if pages else operation
+        reply = await getter.get(
+            _HISTORY,
+            {"symbol": symbol, "from": start.isoformat(), "to": last.isoformat()},
+            operation=page_of,
+        )
+        digest.update(reply.body)
+        requests += reply.requests
+        kept.append(reply.raw_answer)
+        with _kept_as(reply):
+            came = fmp_bars.history_page(reply.body, operation=page_of)
+            page = came.bars
+            _check_rows(page, symbol, start, last, page_of)
+            pages.append(_without_seam(pages[-1], page, page_of) if pages else page)
+        left_out.extend(came.left_out)
+        oldest = pc.min(page["session_date"]).as_py()
+        if came.rows < ROW_CAP or oldest in {start, last}:
+            break
+        last = oldest
+    return Answer(
+        bars=pa.concat_tables(pages),
+        request=operation,
+        content_sha256=digest.hexdigest(),
+        fetched_at=reply.fetched_at,
+        requests=requests,
+        raw_answers=tuple(pointer for pointer in kept if pointer is not None),
+        left_out=tuple(left_out),
+    )
+
+
+async def market_day(getter: Getter, session: date) -> Answer:
+    """Return the bars of all symbols in the world for ``session``.
+
+    FMP sells this in its largest plan only and refuses a second call too soon after the
+    first. On a holiday only what trades then is in it, such as crypto pairs.
+
+    Raises:
+        NotEntitledError: The plan does not include bulk requests.
+        MalformedPayloadError: See ``fmp_bars.market_table``. The error points to the answer.
+        ProviderError: See ``fmp_wire.refusal``.
+    """
+    operation = f"{_MARKET_DAY} date={session}"
+    reply = await getter.get(_MARKET_DAY, {"date": session.isoformat()}, operation=operation)
+    with _kept_as(reply):
+        bars = fmp_bars.market_table(reply.body, session, operation=operation)
+    return Answer(
+        bars=bars,
+        request=operation,
+        content_sha256=reply.sha256,
+        fetched_at=reply.fetched_at,
+        requests=reply.requests,
+        raw_answers=() if reply.raw_answer is None else (reply.raw_answer,),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedHistory:
+    """What a request for a history was for."""
+
+    symbol: str
+    start: date
+    end: date
+
+
+def asked_for(request: str) -> AskedHistory | date | None:
+    """Read an ``Answer.request``: a history, a market day's date, or None for anything else.
+
+    None too for the further pages of a history, which are no answer without the first.
+    """
+    found = _ASKED_HISTORY.fullmatch(request)
+    if found is not None:
+        start, end = date.fromisoformat(found["start"]), date.fromisoformat(found["end"])
+        return AskedHistory(symbol=found["symbol"], start=start, end=end)
+    found = _ASKED_DAY.fullmatch(request)
+    return None if found is None else date.fromisoformat(found["day"])
+
+
+@contextmanager
+def _kept_as(reply: HttpAnswer) -> Generator[None]:
+    """Let an error that is raised over ``reply`` point to where it is kept."""
+    try:
+        yield
+    except errors.ProviderError as error:
+        error.raw_answer = reply.raw_answer
+        raise
 
 
 def _check_range(symbol: str, start: date, end: date, operation: str) -> None:

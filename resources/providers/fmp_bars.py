@@ -6,6 +6,7 @@ log; an answer of another shape is refused. Not here: refusals and the other end
 (fmp_wire.py), or which requests make one history (fmp.py).
 """
 
+import json
 import logging
 import math
 import re
@@ -37,10 +38,12 @@ class HistoryPage:
     Attributes:
         bars: QUOTED_BARS.
         rows: Rows that FMP sent, those left out of ``bars`` included: its cap counts them.
+        left_out: Rows that cannot be placed, as text.
     """
 
     bars: pa.Table
     rows: int
+    left_out: tuple[str, ...]
 
 
 def history_page(body: bytes, *, operation: str) -> HistoryPage:
@@ -49,7 +52,7 @@ def history_page(body: bytes, *, operation: str) -> HistoryPage:
     ``vwap`` is left out: in real answers it is the mean of open, high, low and close. A price
     or volume that is missing or not a JSON number a double can hold becomes null, numeric text
     too, since FMP sends numbers. A row without a readable date cannot be placed: it is left
-    out, and the log says how many were.
+    out, and told.
 
     json.loads and one Arrow array per column take 20 ms for 5,000 rows; pyarrow.json takes
     7 ms, but reads no JSON arrays (the text would have to be cut into lines) and fails as a
@@ -72,10 +75,14 @@ def history_page(body: bytes, *, operation: str) -> HistoryPage:
         )
     table = pa.Table.from_arrays([symbols, days, *numbers], names=QUOTED_BARS.names)
     _refuse_empty_fields(table, operation)
-    if days.null_count:
-        _LOG.warning("fmp %s: %d rows without a readable date left out", operation, days.null_count)
     placed = table.filter(pc.is_valid(table["session_date"]))
-    return HistoryPage(bars=placed.cast(QUOTED_BARS), rows=len(rows))
+    return HistoryPage(
+        bars=placed.cast(QUOTED_BARS),
+        rows=len(rows),
+        left_out=tuple(
+            json.dumps(row) for row, day in zip(rows, days.to_pylist(), strict=True) if day is None
+        ),
+    )
 
 
 def _symbols(rows: Sequence[Mapping[str, object]], operation: str) -> pa.Array:

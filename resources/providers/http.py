@@ -12,18 +12,18 @@ import hashlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import httpx
 import stamina
 
 from marketdata.recovery import errors
 from marketdata.recovery.policy import RequestRetry
-from resources.providers.budget import RequestBudget
+from resources.providers.budget import Outcome, Permit, RequestBudget
 
 TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=10.0, pool=10.0)
 ATTEMPT_LIMIT_S = 120.0
@@ -39,6 +39,7 @@ class HttpAnswer:
         sha256: Hex digest of ``body``.
         fetched_at: Aware UTC time at which the body was complete.
         requests: HTTP requests it took, repeats included.
+        raw_answer: Where the keeper has put the body; None without a keeper.
     """
 
     status: int
@@ -47,10 +48,30 @@ class HttpAnswer:
     sha256: str
     fetched_at: datetime
     requests: int
+    raw_answer: str | None = None
 
 
 Judge = Callable[[HttpAnswer, str], errors.ProviderError | None]
 """Tells what is wrong with the answer to an operation, or None: errors come inside a 200 too."""
+
+
+class AnswerKeeper(Protocol):
+    """Keeps answers as they came; called in a thread, so it may block."""
+
+    def keep(self, provider: str, operation: str, body: bytes, sha256: str, media_type: str) -> str:
+        """Keep ``body`` and return where it can be found again.
+
+        Args:
+            provider: Short name, such as ``fmp``.
+            operation: What was asked, without the key.
+            body: The answer as it came.
+            sha256: Hex digest of ``body``.
+            media_type: The answer's content type, or empty.
+
+        Raises:
+            StorageError: It cannot be kept; the answer is not used then.
+        """
+        ...
 
 
 class HttpGetter:
@@ -60,11 +81,11 @@ class HttpGetter:
         provider: Short name for errors, such as ``fmp``.
         base_url: What every path is appended to.
         key: Name and value of the query parameter that carries the key.
-        budget: Waited for before every attempt, repeats included.
+        budget: Waited for before every attempt, repeats included, and told what became of it.
         retry: Bounds of the repetition.
         judge: What the provider's answers mean.
-        in_flight: Requests under way at once. It also keeps the queue in front of the budget
-            short: time spent there counts against ``retry.total_s``.
+        in_flight: Requests under way at once, those that wait for the budget included.
+        keep: Is given every answer that the judge accepts, before anyone else sees it.
 
     Raises:
         ConfigurationError: The address or the key cannot be used.
@@ -80,6 +101,7 @@ class HttpGetter:
         retry: RequestRetry,
         judge: Judge,
         in_flight: int,
+        keep: AnswerKeeper | None = None,
     ) -> None:
         _check_settings(provider, base_url, key[1])
         self.requests_sent = 0
@@ -90,6 +112,7 @@ class HttpGetter:
         self._retry = retry
         self._judge = judge
         self._in_flight = in_flight
+        self._keep = keep
         self._slots = asyncio.Semaphore(in_flight)
         self._client: httpx.AsyncClient | None = None
 
@@ -128,33 +151,84 @@ class HttpGetter:
 
         Raises:
             ProviderError: Of the kind that the judge or the transport's failure calls for,
-                once ``retry`` allows no further attempt.
+                once ``retry`` allows no further attempt; NotSentError at once.
+            StorageError: The budget's store or the keeper's cannot be used.
             RuntimeError: The getter is not open.
         """
         if self._client is None:
             message = f"the {self._provider} client is not open: use it inside `async with`"
             raise RuntimeError(message)
         client, sent = self._client, 0
+        patience = _Patience(self._retry)
+        failed: errors.ProviderError | None = None
 
         async def attempt() -> HttpAnswer:
-            nonlocal sent
-            await self._budget.acquire()
+            nonlocal sent, failed
+            patience.pause_ends()
+            try:
+                permit = await self._budget.acquire(operation=operation)
+            except errors.NotSentError:
+                if failed is None:
+                    raise
+                # It was sent, and what came of that is the news.
+                patience.ends()
+                raise failed from None
             sent += 1
             self.requests_sent += 1
-            answer = await self._once(client, path, parameters, operation, sent)
-            if (error := self._judge(answer, operation)) is not None:
-                raise error
-            return answer
+            limit_s = min(patience.left_s, permit.answer_within_s or ATTEMPT_LIMIT_S)
+            try:
+                with patience:
+                    return await self._attempt(
+                        _Attempt(permit=permit, limit_s=limit_s, repeated=sent > 1),
+                        client,
+                        path,
+                        parameters,
+                        operation,
+                    )
+            except errors.ProviderError as error:
+                failed = error
+                raise
 
+        # No time limit of stamina's: it would count the waiting for the budget as well.
         repeat = stamina.AsyncRetryingCaller(
             attempts=self._retry.attempts,
-            timeout=self._retry.total_s,
+            timeout=None,
             wait_initial=self._retry.first_wait_s,
             wait_max=self._retry.longest_wait_s,
             wait_jitter=self._retry.jitter_s,
         )
         async with self._slots:
-            return await repeat(self._retry.back_off, attempt)
+            answer = await repeat(patience.back_off, attempt)
+            return await self._kept(replace(answer, requests=sent), operation)
+
+    async def _attempt(
+        self,
+        one: "_Attempt",
+        client: httpx.AsyncClient,
+        path: str,
+        parameters: Mapping[str, str],
+        operation: str,
+    ) -> HttpAnswer:
+        """Send once; whatever happens, the budget learns of it.
+
+        A request that fails again says nothing new about the provider: one symbol that always
+        fails must not open the breaker for all others.
+        """
+        outcome: Outcome | None = None
+        try:
+            answer = await self._once(client, path, parameters, operation, one.limit_s)
+            error = self._judge(answer, operation)
+            outcome = Outcome(error=error, status=answer.status, headers=answer.headers)
+        except errors.ProviderError as error:
+            outcome = Outcome(error=error, status=None, headers={})
+            raise
+        finally:
+            is_trial = one.permit.answer_within_s is not None
+            if not one.repeated or is_trial or not _is_failure(outcome):
+                await self._budget.settle(one.permit, outcome)
+        if error is not None:
+            raise error
+        return answer
 
     async def _once(
         self,
@@ -162,9 +236,9 @@ class HttpGetter:
         path: str,
         parameters: Mapping[str, str],
         operation: str,
-        sent: int,
+        limit_s: float,
     ) -> HttpAnswer:
-        async with _translated(self._provider, operation), asyncio.timeout(ATTEMPT_LIMIT_S):
+        async with _translated(self._provider, operation), asyncio.timeout(limit_s):
             response = await client.get(path, params=dict(parameters))
         return HttpAnswer(
             status=response.status_code,
@@ -172,8 +246,84 @@ class HttpGetter:
             body=response.content,
             sha256=hashlib.sha256(response.content).hexdigest(),
             fetched_at=datetime.now(UTC),
-            requests=sent,
+            requests=1,
         )
+
+    async def _kept(self, answer: HttpAnswer, operation: str) -> HttpAnswer:
+        if self._keep is None:
+            return answer
+        pointer = await asyncio.to_thread(
+            self._keep.keep,
+            self._provider,
+            operation,
+            answer.body,
+            answer.sha256,
+            answer.headers.get("content-type", ""),
+        )
+        return replace(answer, raw_answer=pointer)
+
+
+def _is_failure(outcome: Outcome | None) -> bool:
+    return outcome is not None and isinstance(outcome.error, errors.ProviderUnavailableError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attempt:
+    """One sending of a request; ``repeated`` if it was sent before and failed."""
+
+    permit: Permit
+    limit_s: float
+    repeated: bool
+
+
+class _Patience:
+    """Adds up the time of attempts and pauses, and gives up when it is used up.
+
+    Used as a context manager around each attempt; what lies between ``pause_ends`` and the next
+    attempt is waiting for the budget and does not count.
+    """
+
+    def __init__(self, retry: RequestRetry) -> None:
+        self._retry = retry
+        self._clock = asyncio.get_running_loop().time
+        self._spent_s = 0.0
+        self._since: float | None = None
+
+    def __enter__(self) -> None:
+        self._since = self._clock()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._count()
+
+    @property
+    def left_s(self) -> float:
+        """What an attempt that begins now may take: the total has the last word."""
+        return min(ATTEMPT_LIMIT_S, max(self._retry.total_s - self._spent_s, 1.0))
+
+    def ends(self) -> None:
+        """Allow no further attempt."""
+        self._spent_s = self._retry.total_s
+
+    def pause_ends(self) -> None:
+        """Count the pause since the last attempt, if there was one."""
+        if self._since is not None:
+            self._count()
+
+    def back_off(self, error: Exception) -> bool | float:
+        """Decide as the policy does, within its total time."""
+        decided = self._retry.back_off(error)
+        pause_s = 0.0 if isinstance(decided, bool) else decided
+        return decided if self._spent_s + pause_s < self._retry.total_s else False
+
+    def _count(self) -> None:
+        now = self._clock()
+        self._spent_s += now - (now if self._since is None else self._since)
+        self._since = now
 
 
 class _KeyInQuery(httpx.AsyncBaseTransport):
@@ -223,7 +373,9 @@ def status_error(
             message,
             provider=provider,
             operation=operation,
-            retry_after_s=retry_after_s(answer.headers.get("retry-after"), now=answer.fetched_at),
+            retry_after_s=retry_after_s(
+                answer.headers.get("retry-after"), now=_answered_at(answer)
+            ),
         )
     return _status_class(status)(message, provider=provider, operation=operation)
 
@@ -238,6 +390,11 @@ def _status_class(status: int) -> type[errors.ProviderError]:
     return errors.RequestRejectedError
 
 
+def _answered_at(answer: HttpAnswer) -> datetime:
+    """Return the time of an answer by the provider's clock, if it tells, since ours may be off."""
+    return _http_date(answer.headers.get("date", "")) or answer.fetched_at
+
+
 def retry_after_s(header: str | None, *, now: datetime) -> float | None:
     """Read a Retry-After header: seconds from ``now``, or None where it says nothing usable.
 
@@ -248,12 +405,16 @@ def retry_after_s(header: str | None, *, now: datetime) -> float | None:
     text = header.strip()
     if text.isascii() and text.isdigit():
         return float(text)
+    at = _http_date(text)
+    return None if at is None else max((at - now).total_seconds(), 0.0)
+
+
+def _http_date(text: str) -> datetime | None:
     try:
         at = email.utils.parsedate_to_datetime(text)
     except ValueError:
         return None
-    at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-    return max((at - now).total_seconds(), 0.0)
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
 @asynccontextmanager

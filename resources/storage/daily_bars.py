@@ -1,11 +1,12 @@
 """Stores daily bars: new, equal and restated rows told apart, all in one transaction.
 
-Here: the loader (design.md D4) and the record of requests that failed. Not here: reading the
-coverage ledger (coverage.py), roll-ups (rollups.py), or the decision what a batch covers
-(marketdata/ingest.py).
+Here: the loader, and the record of requests that failed. Not here: reading the coverage ledger
+(coverage.py), roll-ups (rollups.py), the letters' own rules (dead_letters.py), or the decision
+what a batch covers (marketdata/ingest.py).
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +15,8 @@ from pgpq import ArrowToPostgresBinaryEncoder
 from marketdata.bars import DAILY_BARS
 from marketdata.ports import Batch, IngestFailure, LoadResult
 from marketdata.recovery import errors
-from resources.storage import coverage, sql
+from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter
+from resources.storage import coverage, dead_letters, sql
 from resources.storage.timescale import Connection, Timescale
 
 COPY_ROWS = 65_536
@@ -32,12 +34,13 @@ class DailyBarStore:
         self._timescale = timescale
 
     def load(self, batch: Batch) -> LoadResult:
-        """Store a batch with its coverage and its log row in one transaction.
+        """Store a batch with its coverage, dead letters and log row in one transaction.
 
         New rows are inserted and equal ones left alone. A row that differs is restated: its old
         values go to daily_bar_version before the new ones take their place. A row that differs
         but comes from an older answer than the stored one is left out and counted as unchanged
-        here, as stale in the log. Loading a batch again changes nothing.
+        here, as stale in the log. Letters that waited for no more than the batch was asked for
+        are resolved; each bar that was refused is a letter. Loading a batch again changes nothing.
 
         Raises:
             StorageConflictError: The batch is not what DAILY_BARS promises (schema, order, one
@@ -51,22 +54,24 @@ class DailyBarStore:
                 _stage(connection, batch.bars)
             _lock(connection, ids)
             begun = connection.execute(sql.query("ingest_log", "begin_ingest")).fetchone()
-            ingest_id, loaded_at = begun or (None, None)
+            ingest_id, loaded_at = begun or (None, datetime.now(UTC))
             origin = {
                 "ingest_id": ingest_id,
                 "loaded_at": loaded_at,
                 "provider": batch.provider,
                 "adjustment": batch.adjustment,
-                "fetched_at": batch.fetched_at,
+                # A worker's clock that runs ahead would make its answer the latest for ever.
+                "fetched_at": min(batch.fetched_at, loaded_at),
             }
             inserted, restated, stale = _merge(connection, batch.bars, origin)
             contradicted = coverage.apply_marks(connection, batch.dataset, batch.coverage)
+            _deliver(connection, batch)
             counts = {
                 "inserted": inserted,
                 "restated": restated,
                 "stale": stale,
                 "unchanged": batch.bars.num_rows - inserted - restated - stale,
-                "rejected": batch.rejected,
+                "rejected": len(batch.rejected),
                 "days_contradicted": contradicted,
             }
             connection.execute(
@@ -77,6 +82,7 @@ class DailyBarStore:
                     "dataset": batch.dataset,
                     "request": batch.request,
                     "content_sha256": batch.content_sha256,
+                    "raw_answers": list(batch.raw_answers),
                     "run_id": batch.run_id,
                     "instrument_id": ids[0] if len(ids) == 1 else None,
                 },
@@ -86,7 +92,9 @@ class DailyBarStore:
         )
 
     def record_failures(self, failures: Sequence[IngestFailure]) -> None:
-        """Log requests that came to nothing and mark what they leave unknown, in one transaction.
+        """Leave work that came to nothing in dead letters, log it, and mark what it leaves unknown.
+
+        All in one transaction. Requests that were never sent are not logged.
 
         Raises:
             StorageConflictError: A failure names an unknown instrument.
@@ -94,29 +102,53 @@ class DailyBarStore:
         """
         if not failures:
             return
-        marks = {failure.dataset: [] for failure in failures}
+        marks = {failure.letter.dataset: [] for failure in failures}
         for failure in failures:
-            marks[failure.dataset].extend(failure.coverage)
+            marks[failure.letter.dataset].extend(failure.coverage)
+        letters = [failure.letter for failure in failures]
         ids = {mark.instrument_id for group in marks.values() for mark in group}
-        named = {one.instrument_id for one in failures if one.instrument_id is not None}
+        named = {one.instrument_id for one in letters if one.instrument_id is not None}
         with self._timescale.connection() as connection:
             _lock(connection, sorted(ids | named))
-            for failure in failures:
-                connection.execute(
-                    sql.query("ingest_log", "log_failure"),
-                    {
-                        "dataset": failure.dataset,
-                        "provider": failure.provider,
-                        "request": failure.request,
-                        "run_id": failure.run_id,
-                        "instrument_id": failure.instrument_id,
-                        "failed_at": failure.failed_at,
-                        "error_class": failure.error_class,
-                        "message": failure.message,
-                    },
-                )
+            for letter in letters:
+                if not letter.deferred:
+                    _log_failure(connection, letter)
             for dataset, group in marks.items():
                 coverage.apply_marks(connection, dataset, group)
+            dead_letters.post(connection, letters, LETTER_RETRY, f"run {letters[0].run_id}")
+
+
+def _deliver(connection: Connection, batch: Batch) -> None:
+    """Resolve the letters that the batch answers, and leave its refused bars in new ones."""
+    by = f"run {batch.run_id}"
+    dead_letters.settle(
+        connection,
+        batch.dataset,
+        batch.asked,
+        answered_at=batch.fetched_at,
+        raw_answers=batch.raw_answers,
+        still_wrong=batch.rejected,
+        by=by,
+        reason=f"answered by {batch.request}",
+    )
+    dead_letters.post(connection, batch.rejected, LETTER_RETRY, by)
+
+
+def _log_failure(connection: Connection, letter: DeadLetter) -> None:
+    connection.execute(
+        sql.query("ingest_log", "log_failure"),
+        {
+            "dataset": letter.dataset,
+            "provider": letter.provider,
+            "request": letter.request,
+            "raw_answers": list(letter.raw_answers),
+            "run_id": letter.run_id,
+            "instrument_id": letter.instrument_id,
+            "failed_at": letter.seen_at,
+            "error_class": letter.error_class,
+            "message": letter.message,
+        },
+    )
 
 
 def _check_shape(bars: pa.Table) -> None:

@@ -93,6 +93,23 @@ class InstrumentStore:
         ]
         return found, [ticker for ticker in dict.fromkeys(tickers) if ticker not in carriers]
 
+    def listed(
+        self, provider: str, instrument_ids: Sequence[int], on: date
+    ) -> list[ListedInstrument]:
+        """Return those of the instruments that carry a ticker on a day, as a provider spells it."""
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                sql.query("instruments", "tickers_of"),
+                {"instrument_ids": list(instrument_ids), "on": on},
+            ).fetchall()
+        spellings = provider_spellings(provider)
+        return [
+            ListedInstrument(
+                instrument_id=instrument_id, ticker=ticker, symbol=spellings.get(ticker, ticker)
+            )
+            for instrument_id, ticker in rows
+        ]
+
     def apply(self, change: UniverseChange, on: date, universe: str) -> None:
         """Make a change true from ``on``, in one transaction; applying it again does nothing.
 

@@ -5,7 +5,7 @@ objects mean (archive.py, the raw zone).
 """
 
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +37,7 @@ _REFUSED_KEYS = {
 }
 _BUCKET = "the bucket"
 _MISSING_OBJECT = {"NoSuchKey", "404"}
+_FULL = {"XMinioStorageFull", "InsufficientStorage", "QuotaExceeded"}
 _BUSY = {"SlowDown", "429", "RequestTimeout", "RequestTimeTooSkewed", "InternalError"}
 
 
@@ -67,6 +68,15 @@ class StoredObject:
     key: str
     bytes: int
     etag: str
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectContent:
+    """An object as it was read: metadata by lower-case name, ``modified_at`` aware UTC."""
+
+    content: bytes
+    metadata: Mapping[str, str]
     modified_at: datetime
 
 
@@ -138,18 +148,35 @@ class ObjectStore:
         with self._translated(key):
             self._client.download_file(self.settings.bucket, key, str(path))
 
-    def put_bytes(self, key: str, content: bytes, *, content_type: str) -> None:
-        """Store ``content`` under ``key``."""
+    def put_bytes(
+        self,
+        key: str,
+        content: bytes,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        """Store ``content`` under ``key``, with ``metadata`` (ASCII) beside it."""
         with self._translated(key):
             self._client.put_object(
-                Bucket=self.settings.bucket, Key=key, Body=content, ContentType=content_type
+                Bucket=self.settings.bucket,
+                Key=key,
+                Body=content,
+                ContentType=content_type,
+                Metadata=metadata or {},
             )
 
-    def get_bytes(self, key: str) -> bytes:
-        """Return an object's bytes."""
+    def get(self, key: str) -> ObjectContent:
+        """Return an object's bytes and its metadata."""
         with self._translated(key):
             answer = self._client.get_object(Bucket=self.settings.bucket, Key=key)
-            return answer["Body"].read()
+            content = answer["Body"].read()
+        return ObjectContent(
+            content=content,
+            # AWS sends the names in lower case, rclone capitalized.
+            metadata={name.lower(): value for name, value in answer["Metadata"].items()},
+            modified_at=answer["LastModified"],
+        )
 
     def stat(self, key: str) -> StoredObject:
         """Describe an object.
@@ -224,6 +251,11 @@ def _translation(error: Exception, what: str, settings: S3Settings) -> errors.St
             f"{where} cannot be reached for {what}: {type(error).__name__}; "
             "is the server up and the endpoint right?"
         )
+    return _refusal(cause, what, where)
+
+
+def _refusal(cause: botocore_errors.ClientError, what: str, where: str) -> errors.StorageError:
+    """Say what the server answered, by its code and status."""
     code = _code(cause)
     if code == "NoSuchBucket" or (what == _BUCKET and code in _MISSING_OBJECT):
         return errors.StorageConflictError(
@@ -237,6 +269,8 @@ def _translation(error: Exception, what: str, settings: S3Settings) -> errors.St
             "AWS_SECRET_ACCESS_KEY, the region and the bucket's policy"
         )
     status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status == HTTPStatus.INSUFFICIENT_STORAGE or code in _FULL:
+        return errors.StorageUnavailableError(f"{where} has no space left for {what}: make some")
     if code in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return errors.StorageUnavailableError(f"{where} is busy ({code}) for {what}; try again")
     return errors.StorageConflictError(f"{where} refuses {what}: {code}")

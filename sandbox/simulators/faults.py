@@ -8,7 +8,8 @@ import csv
 import io
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -31,11 +32,13 @@ class FaultKind(StrEnum):
     """What goes wrong."""
 
     STATUS = "status"
-    """An error status; with ``seconds`` also a Retry-After."""
+    """An error status; with ``seconds`` also a Retry-After, in seconds or ``as_date``."""
     TIMEOUT = "timeout"
     """No answer, until a gateway gives up after ``seconds`` (an hour by default) with 504."""
     SLOW = "slow"
     """The right answer, ``seconds`` later."""
+    DRIP = "drip"
+    """The right answer, its body in drops over ``seconds`` (an hour by default)."""
     HALF_BODY = "half_body"
     """The connection breaks in the middle of the body."""
     ERROR_IN_200 = "error_in_200"
@@ -64,6 +67,7 @@ class FaultRule:
         count: So many requests are spoilt, then no more; None is without end.
         probability: Share of the matching requests that is spoilt.
         seconds: Duration or Retry-After; see FaultKind.
+        as_date: A Retry-After is written as an HTTP date instead of seconds.
     """
 
     kind: FaultKind
@@ -73,6 +77,7 @@ class FaultRule:
     count: int | None = None
     probability: float = 1.0
     seconds: float | None = None
+    as_date: bool = False
 
 
 def rule_of(fields: Mapping[str, object]) -> FaultRule:
@@ -98,16 +103,49 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "count": int,
     "probability": float,
     "seconds": float,
+    "as_date": lambda text: text == "True",
 }
 
 
-class FaultBook:
-    """The rules in force; the oldest that matches a request wins."""
+class Draws:
+    """Random numbers for requests: a pure function of the seed and of what is asked for.
 
-    def __init__(self) -> None:
+    The nth request for the same thing always meets the same fate, in whatever order the
+    requests of concurrent clients arrive.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._counts: Counter[tuple[str, ...]] = Counter()
+
+    def next(self, *what: str) -> random.Random:
+        """Return the source of numbers for the next request for ``what``."""
+        self._counts[what] += 1
+        return random.Random(f"{self._seed} {self._counts[what]} {' '.join(what)}")
+
+
+def mixed(rules: Sequence[FaultRule], share: float) -> list[FaultRule]:
+    """Return ``rules`` with probabilities by which ``share`` of the requests is spoilt in all.
+
+    Each rule gets the same part. A rule is only asked about what those before it let pass, so
+    that later ones need higher probabilities.
+    """
+    part = share / len(rules)
+    return [
+        replace(rule, probability=part / (1.0 - part * place)) for place, rule in enumerate(rules)
+    ]
+
+
+class FaultBook:
+    """The rules in force; the oldest that matches a request wins.
+
+    Args:
+        seed: Which requests a probability spoils.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
         self._rules: list[FaultRule] = []
-        # Seeded, so that a probability spoils the same requests of the same sequence.
-        self._random = random.Random(0)
+        self._draws = Draws(seed)
 
     def add(self, rule: FaultRule) -> None:
         """Put ``rule`` in force."""
@@ -123,8 +161,9 @@ class FaultBook:
 
     def take(self, path: str, symbol: str | None) -> FaultRule | None:
         """Return the rule that spoils this request, and count it down."""
+        drawn = self._draws.next(path, symbol or "")
         for index, rule in enumerate(self._rules):
-            if not _matches(rule, path, symbol) or self._random.random() >= rule.probability:
+            if not _matches(rule, path, symbol) or drawn.random() >= rule.probability:
                 continue
             if rule.count is not None:
                 self._rules[index] = replace(rule, count=rule.count - 1)

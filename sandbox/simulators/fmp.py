@@ -189,12 +189,16 @@ def create_front(
     keys: Mapping[str, Plan],
     limits: FmpLimits | None = None,
     now: Callable[[], datetime] = utc_now,
+    seed: int = 0,
 ) -> Front:
-    """Return the ASGI application of a simulator whose world and journal lie in ``root``."""
+    """Return the ASGI application of a simulator whose world and journal lie in ``root``.
+
+    ``seed`` decides which requests meet a fault that spoils only a share of them.
+    """
     world = World(root)
     simulator = FmpSimulator(world, keys=keys, limits=limits or FmpLimits(), now=now)
     journal = Journal(root / "requests.jsonl")
-    return Front(simulator, world=world, journal=journal, key_name="apikey", now=now)
+    return Front(simulator, world=world, journal=journal, key_name="apikey", now=now, seed=seed)
 
 
 def _spelt(listing: Listing) -> str:
@@ -218,12 +222,14 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--per-minute", type=int, default=120)
     parser.add_argument("--bulk-interval-s", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=0, help="which requests faults meet")
     asked = parser.parse_args(arguments)
     stored = private_files.read_json(asked.root / "keys.json")
     front = create_front(
         asked.root,
         keys={str(key): Plan(plan) for plan, key in stored.items()},
         limits=FmpLimits(per_minute=asked.per_minute, bulk_interval_s=asked.bulk_interval_s),
+        seed=asked.seed,
     )
     serving.run(front, asked.port)
 

@@ -5,9 +5,10 @@ Here: one ASGI application around any provider's simulator. Not here: what a pro
 """
 
 import asyncio
+import email.utils
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from sandbox.simulators.journal import Journal, JournalEntry, stamp
 from sandbox.simulators.world import World
 
 _LONGEST_SILENCE_S = 3600.0
+_DROPS = 200
+"""A dripping body comes in so many pieces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,7 @@ class Front:
     Args:
         key_name: Query parameter or header that carries the key.
         now: Clock that returns aware UTC times.
+        seed: Which requests meet a fault that spoils only a share of them.
     """
 
     def __init__(
@@ -68,12 +72,13 @@ class Front:
         journal: Journal,
         key_name: str,
         now: Callable[[], datetime],
+        seed: int = 0,
     ) -> None:
         self._provider = provider
         self._journal = journal
         self._key_name = key_name
         self._now = now
-        self._faults = FaultBook()
+        self._faults = FaultBook(seed)
         self._controls = controls.application(
             world=world, journal=journal, book=self._faults, now=now
         )
@@ -125,17 +130,20 @@ class Front:
             if await _outlasts_the_client(rule.seconds or _LONGEST_SILENCE_S, receive):
                 await _send(_gateway_page(HTTPStatus.GATEWAY_TIMEOUT), send)
             return
-        reply = _instead(rule) or self._provider.answer(request)
+        reply = _instead(rule, request.at) or self._provider.answer(request)
         if rule.kind is FaultKind.SLOW:
             await asyncio.sleep(rule.seconds or 1.0)
         elif rule.kind in {FaultKind.MALFORMED_ROWS, FaultKind.DUPLICATE_ROWS}:
             reply = faults.spoilt_rows(rule, reply)
         elif rule.kind is FaultKind.MALFORMED:
             reply = Reply(status=reply.status, body=reply.body[: len(reply.body) // 2])
+        elif rule.kind is FaultKind.DRIP:
+            await _drip(reply, rule.seconds or _LONGEST_SILENCE_S, receive, send)
+            return
         await _send(reply, send, break_off=rule.kind is FaultKind.HALF_BODY)
 
 
-def _instead(rule: FaultRule) -> Reply | None:
+def _instead(rule: FaultRule, now: datetime) -> Reply | None:
     """Return the answer of faults which ask no provider."""
     if rule.kind is FaultKind.STATUS:
         status = rule.status or 500
@@ -147,7 +155,7 @@ def _instead(rule: FaultRule) -> Reply | None:
         return Reply(
             status=status,
             body=f'{{"Error Message": "{text}"}}'.encode(),
-            retry_after=None if rule.seconds is None else f"{rule.seconds:g}",
+            retry_after=_retry_after(rule, now),
         )
     if rule.kind is FaultKind.HTML:
         return _gateway_page(HTTPStatus(rule.status or HTTPStatus.BAD_GATEWAY))
@@ -156,6 +164,16 @@ def _instead(rule: FaultRule) -> Reply | None:
     if rule.kind is FaultKind.UNKNOWN:
         return Reply(status=200, body=b"[]")
     return None
+
+
+def _retry_after(rule: FaultRule, now: datetime) -> str | None:
+    if rule.seconds is None:
+        return None
+    if not rule.as_date:
+        return f"{rule.seconds:g}"
+    # An HTTP date has whole seconds: cut off, it would come a second too soon.
+    at = now + timedelta(seconds=rule.seconds + 1)
+    return email.utils.format_datetime(at, usegmt=True)
 
 
 def _gateway_page(status: HTTPStatus) -> Reply:
@@ -184,15 +202,31 @@ async def _send(reply: Reply, send: Send, *, break_off: bool = False) -> None:
 
     uvicorn drops the connection when an application returns before its body is complete.
     """
+    await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
+    body = reply.body[: len(reply.body) // 2] if break_off else reply.body
+    await send({"type": "http.response.body", "body": body, "more_body": break_off})
+
+
+def _headers(reply: Reply) -> list[tuple[bytes, bytes]]:
     headers = [
         (b"content-type", reply.content_type.encode()),
         (b"content-length", str(len(reply.body)).encode()),
     ]
     if reply.retry_after is not None:
         headers.append((b"retry-after", reply.retry_after.encode()))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    body = reply.body[: len(reply.body) // 2] if break_off else reply.body
-    await send({"type": "http.response.body", "body": body, "more_body": break_off})
+    return headers
+
+
+async def _drip(reply: Reply, duration_s: float, receive: Receive, send: Send) -> None:
+    """Send ``reply`` in drops over ``duration_s``, as long as the client is there."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
+    size = max(len(reply.body) // _DROPS, 1)
+    for place in range(0, len(reply.body), size):
+        drop = reply.body[place : place + size]
+        await send({"type": "http.response.body", "body": drop, "more_body": True})
+        if not await _outlasts_the_client(duration_s / _DROPS, receive):
+            return
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _counting(send: Send, sent: _Sent) -> Send:

@@ -112,7 +112,7 @@ def test_a_run_in_which_every_ticker_failed_is_red(pipeline: Pipeline) -> None:
     failure = result.failure_data_for_node("curated__equities__price_backfill")
     assert failure is not None
     assert failure.user_failure_data is not None
-    assert "all 3 tickers failed" in (failure.user_failure_data.description or "")
+    assert "none of 3 tickers came through" in (failure.user_failure_data.description or "")
 
 
 def test_a_refused_key_ends_the_run_with_one_clear_reason(

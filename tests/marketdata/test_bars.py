@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata.bars import PRICES, QUOTED_BARS, RejectedBar, validate
+from marketdata.bars import PRICES, QUOTED_BARS, validate
 
 DAY = date(2024, 1, 2)
 GOOD = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 100.0}
@@ -43,7 +43,11 @@ def test_a_bar_that_breaks_a_rule_is_rejected_with_the_rules_name(
 ) -> None:
     """The first broken rule is named, and the good bar beside it is kept."""
     validated = validate(_table(change, {"symbol": "B"}))
-    assert validated.rejected == (RejectedBar(symbol="A", session_date=DAY, reason=reason),)
+    (rejected,) = validated.rejected
+    assert (rejected.symbol, rejected.session_date, rejected.reason) == ("A", DAY, reason)
+    (received,) = rejected.received
+    for name, value in change.items():
+        assert str(received[name]) == str(value), "what came is kept as it came"
     assert validated.accepted["symbol"].to_pylist() == ["B"]
 
 
@@ -77,6 +81,7 @@ def test_of_contradictory_repeats_none_is_kept() -> None:
     assert validated.accepted["symbol"].to_pylist() == ["B"]
     assert [(one.symbol, one.session_date) for one in validated.rejected] == [("A", DAY)]
     assert "more than once, with different values" in validated.rejected[0].reason
+    assert sorted(str(row["volume"]) for row in validated.rejected[0].received) == ["1.0", "100.0"]
 
 
 def test_a_broken_repeat_leaves_the_good_bar() -> None:

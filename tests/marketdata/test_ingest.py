@@ -1,10 +1,12 @@
 """Histories of many instruments: each stored, covered and logged on its own."""
 
 import asyncio
-from datetime import date
+from dataclasses import replace
+from datetime import date, timedelta
 
 import pyarrow as pa
 import pytest
+import stamina
 
 from marketdata.bars import DAILY_BARS, Adjustment
 from marketdata.coverage import CoverageState
@@ -15,8 +17,9 @@ from marketdata.ingest import (
     NotIngested,
     ingest_histories,
 )
-from marketdata.ports import Answer
+from marketdata.ports import Answer, Asked, Batch, LoadResult
 from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import LETTER_RETRY, Work
 from tests.marketdata.fakes import NOW, MemoryStore, ScriptedProvider, bars_of, context, listed
 
 FIRST, SECOND, THIRD = date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4)
@@ -60,7 +63,8 @@ def test_an_answer_is_stored_with_its_origin_and_its_coverage() -> None:
     assert batch.bars["session_date"].to_pylist() == [SECOND, THIRD]
     assert (batch.provider, batch.adjustment) == ("scripted", Adjustment.SPLITS)
     assert (batch.request, batch.content_sha256) == ("history A-X", "ab")
-    assert (batch.run_id, batch.fetched_at, batch.rejected) == ("run-1", NOW, 0)
+    assert (batch.run_id, batch.fetched_at, batch.rejected) == ("run-1", NOW, ())
+    assert batch.asked == Asked(instrument_ids=(7,), start=FIRST, end=THIRD, whole_sessions=False)
     assert {mark.state: mark.spans for mark in batch.coverage} == {
         CoverageState.COMPLETE: ((SECOND, AFTER),),
         CoverageState.NOT_LISTED: ((FIRST, SECOND),),
@@ -80,7 +84,13 @@ def test_bad_bars_are_quarantined_and_the_rest_goes_on() -> None:
         CoverageState.QUARANTINED: 1,
         CoverageState.PROVIDER_EMPTY: 1,
     }
-    assert store.batches[0].rejected == 1
+    (letter,) = store.batches[0].rejected
+    assert (letter.work, letter.subject, letter.instrument_id) == (Work.RECORD, f"A {SECOND}", 1)
+    assert letter.parked, "no machine repeats a bad row"
+    assert letter.message == f"A {SECOND}: close is missing or not a finite number"
+    assert letter.details["received"] == [
+        {"open": 10.0, "high": 11.0, "low": 9.0, "close": None, "volume": 5.0}
+    ]
 
 
 def test_an_empty_history_is_an_unknown_symbol() -> None:
@@ -113,8 +123,12 @@ def test_one_failure_concerns_its_instrument_alone() -> None:
     assert failed.error_class == "ProviderUnavailableError"
     assert failed.message == "scripted history X: is down"
     (failure,) = store.failures
-    assert (failure.instrument_id, failure.request, failure.run_id) == (2, "history X", "run-1")
-    assert failure.failed_at == NOW
+    letter = failure.letter
+    assert (letter.instrument_id, letter.request, letter.run_id) == (2, "history X", "run-1")
+    assert (letter.work, letter.subject, letter.seen_at) == (Work.INSTRUMENT, "B", NOW)
+    assert letter.details == {"start": FIRST.isoformat(), "end": THIRD.isoformat()}
+    assert not letter.parked, "a machine may try again"
+    assert not letter.deferred, "the request was made"
     (mark,) = failure.coverage
     assert (mark.state, mark.spans) == (CoverageState.FAILED, ((FIRST, AFTER),))
 
@@ -128,7 +142,77 @@ def test_a_refused_key_ends_the_whole_run() -> None:
     with pytest.raises(errors.KeyRefusedError):
         _ingest(store, provider, *requests)
     assert len(provider.asked) == CONCURRENT_REQUESTS
-    assert store.failures == []
+    assert sorted(one.letter.instrument_id or 0 for one in store.failures) == list(range(50))
+    assert all(one.letter.parked for one in store.failures), "a person has to act"
+    assert all(not one.coverage for one in store.failures), "nothing is known of their sessions"
+
+
+def test_an_open_breaker_puts_all_that_is_left_off_at_once() -> None:
+    """Nothing fails five hundred times: the rest waits in letters until the next trial."""
+    store, provider = MemoryStore(), ScriptedProvider()
+    requests = [_request(f"T{number}", number) for number in range(50)]
+    is_open = errors.CircuitOpenError(
+        "the breaker is open", provider="scripted", operation="history X", retry_after_s=23.0
+    )
+    provider.answers = {one.instrument.symbol: is_open for one in requests}
+    provider.answers["T0-X"] = bars_of("T0-X", FIRST)
+    outcomes = _ingest(store, provider, *requests)
+    assert len(provider.asked) <= 2 * CONCURRENT_REQUESTS
+    assert [type(one) for one in outcomes].count(Ingested) == 1
+    put_off = [one for one in outcomes if isinstance(one, NotIngested)]
+    assert len(put_off) == 49
+    assert all(one.deferred for one in put_off)
+    letters = [one.letter for one in store.failures]
+    assert len(letters) == 49
+    assert {one.not_before for one in letters} == {NOW + timedelta(seconds=23)}
+    assert all(one.deferred and not one.parked for one in letters)
+
+
+def test_a_row_that_cannot_be_placed_waits_in_a_letter() -> None:
+    """Nobody knows which session it was; the row is kept as it came."""
+
+    class WithARow(ScriptedProvider):
+        async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
+            answer = await super().daily_history(symbol, start, end)
+            return replace(answer, left_out=('{"date": null}',), raw_answers=("raw/x",))
+
+    store = MemoryStore()
+    _ingest(store, WithARow({"A-X": bars_of("A-X", FIRST)}), _request("A"))
+    (letter,) = store.batches[0].rejected
+    assert (letter.work, letter.parked, letter.raw_answers) == (Work.RECORD, True, ("raw/x",))
+    assert letter.subject.startswith("A row ")
+    assert letter.details["received"] == ['{"date": null}']
+
+
+@pytest.mark.parametrize("seconds", [1e30, 31_536_000.0])
+def test_a_providers_retry_after_is_believed_within_bounds(seconds: float) -> None:
+    """A date a year ahead must not keep a ticker from being tried for a year."""
+    store, provider = MemoryStore(), ScriptedProvider()
+    provider.answers = {
+        "A-X": errors.RateLimitedError(
+            "429", provider="scripted", operation="history X", retry_after_s=seconds
+        )
+    }
+    _ingest(store, provider, _request("A"))
+    (failure,) = store.failures
+    assert failure.letter.not_before == NOW + timedelta(seconds=LETTER_RETRY.longest_wait_s)
+
+
+def test_a_database_that_restarts_is_waited_for() -> None:
+    """A load may be repeated, so it is, before the run gives up."""
+    store, failures = MemoryStore(), [errors.StorageUnavailableError("restarts")]
+
+    class Restarting(MemoryStore):
+        def load(self, batch: Batch) -> LoadResult:
+            if failures:
+                raise failures.pop()
+            return super().load(batch)
+
+    store = Restarting()
+    with stamina.set_testing(True, attempts=2):
+        (outcome,) = _ingest(store, ScriptedProvider({"A-X": bars_of("A-X", FIRST)}), _request("A"))
+    assert isinstance(outcome, Ingested)
+    assert len(store.batches) == 1
 
 
 def test_what_was_stored_beside_a_refused_key_is_reported_first() -> None:
@@ -158,13 +242,14 @@ def test_what_was_stored_beside_a_refused_key_is_reported_first() -> None:
 
     with pytest.raises(errors.KeyRefusedError):
         asyncio.run(main())
-    assert sorted(reported) == [one.instrument.ticker for one in good]
+    assert sorted(reported[:-1]) == [one.instrument.ticker for one in good]
+    assert reported[-1] == "KEY", "what was not done is told as well"
 
 
 def test_a_failing_database_ends_the_run() -> None:
     """It is nobody's answer that is wrong."""
     store = MemoryStore(broken=errors.StorageUnavailableError("gone"))
-    with pytest.raises(errors.StorageUnavailableError):
+    with pytest.raises(errors.StorageUnavailableError), stamina.set_testing(True, attempts=1):
         _ingest(store, ScriptedProvider({"A-X": bars_of("A-X", FIRST)}), _request("A"))
 
 

@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 
 from marketdata.ports import LoadResult
 from marketdata.recovery import errors
-from marketdata.recovery.policy import REQUEST_RETRY, RequestRetry
+from marketdata.recovery.policy import BREAKER, BUDGET, REQUEST_RETRY, RequestRetry
 
 
 def _limited(retry_after_s: float | None) -> errors.RateLimitedError:
     return errors.RateLimitedError("x", provider="p", operation="o", retry_after_s=retry_after_s)
+
+
+def _held_back(kind: type[errors.NotSentError]) -> errors.NotSentError:
+    return kind("x", provider="p", operation="o", retry_after_s=3.0)
 
 
 @pytest.mark.parametrize(
@@ -24,6 +28,8 @@ def _limited(retry_after_s: float | None) -> errors.RateLimitedError:
         (_limited(0.0), 0.0),
         (_limited(-5.0), 0.0),
         (_limited(3600.0), 20.0),
+        (_held_back(errors.CircuitOpenError), False),
+        (_held_back(errors.BudgetSpentError), False),
         (errors.RequestRejectedError("x", provider="p", operation="o"), False),
         (errors.NotEntitledError("x", provider="p", operation="o"), False),
         (errors.KeyRefusedError("x", provider="p", operation="o"), False),
@@ -71,6 +77,19 @@ def test_an_error_says_who_and_what() -> None:
     error = _limited(3.0)
     assert (error.provider, error.operation, error.retry_after_s) == ("p", "o", 3.0)
     assert str(error) == "p o: x"
+
+
+def test_what_was_held_back_says_so_and_when_it_may_go() -> None:
+    """The text begins with what did not happen; the pause is for whoever parks the work."""
+    error = _held_back(errors.CircuitOpenError)
+    assert str(error) == "p o: not sent: x"
+    assert error.retry_after_s == 3.0
+    assert error.raw_answer is None
+
+
+def test_a_trial_is_over_before_it_is_given_to_someone_else() -> None:
+    """Else two processes would try at once."""
+    assert BREAKER.trial_answer_s + BUDGET.horizon_s < BREAKER.trial_expires_s
 
 
 def test_results_of_several_loads_add_up() -> None:

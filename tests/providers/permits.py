@@ -1,6 +1,7 @@
 """Budgets and retry bounds for tests that are about something else."""
 
 from marketdata.recovery.policy import RequestRetry
+from resources.providers.budget import Outcome, Permit
 
 AT_ONCE = RequestRetry(attempts=3, first_wait_s=0.0, longest_wait_s=0.0, jitter_s=0.0)
 """Repeats without pauses."""
@@ -11,6 +12,13 @@ class CountedBudget:
 
     def __init__(self) -> None:
         self.taken = 0
+        self.outcomes: list[Outcome | None] = []
 
-    async def acquire(self, weight: int = 1) -> None:
+    async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:
+        del operation
         self.taken += weight
+        return Permit()
+
+    async def settle(self, permit: Permit, outcome: Outcome | None) -> None:
+        del permit
+        self.outcomes.append(outcome)

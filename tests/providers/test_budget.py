@@ -2,12 +2,31 @@
 
 import asyncio
 import itertools
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resources.providers.budget import SLACK_S, JointBudget, PacedBudget
-from tests.providers.virtual_clock import run
+from marketdata.recovery import errors
+from marketdata.recovery.leases import (
+    BreakerState,
+    CircuitBreaker,
+    Holder,
+    Lease,
+    LeaseRequest,
+    Refusal,
+    RefusalReason,
+)
+from marketdata.recovery.limits import SLACK_S, Lane, Pace, RequestLimits, UsedWeight, fmp_limits
+from marketdata.recovery.policy import BUDGET, BreakerPolicy, BudgetPolicy
+from resources.providers.budget import LeasedBudget, Outcome, PacedBudget
+from tests.providers.virtual_clock import VirtualClockLoop, run
+
+T = TypeVar("T")
 
 
 async def _permits(budget: PacedBudget, count: int, pauses: dict[int, float]) -> list[float]:
@@ -75,17 +94,572 @@ def test_a_heavy_request_takes_as_many_permits_as_it_weighs() -> None:
     assert round(run(elapsed()), 3) == 2
 
 
-def test_a_request_under_two_limits_waits_for_both() -> None:
-    """A bulk request takes a permit of the key's budget as well."""
+class InlineLoop(VirtualClockLoop):
+    """Calls what should run in a thread at once: a virtual clock would jump past a real one."""
 
-    async def times() -> list[float]:
-        common = PacedBudget(requests=60)
-        bulk = JointBudget(PacedBudget(requests=1, window_s=10), common)
-        clock = asyncio.get_running_loop().time
-        taken = list[float]()
-        for budget in (bulk, bulk, common):
+    def run_in_executor(  # type: ignore[override]
+        self, executor: object, func: Callable[..., T], *args: object
+    ) -> asyncio.Future[T]:
+        del executor
+        done: asyncio.Future[T] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001  # as a thread would hand it on
+            done.set_exception(error)
+        return done
+
+
+def play(scene: Coroutine[Any, Any, T]) -> T:
+    """Run ``scene`` under a clock that jumps, the store's calls inside it."""
+    with asyncio.Runner(loop_factory=InlineLoop) as runner:
+        return runner.run(scene)
+
+
+LIMITS = fmp_limits("key", 120)
+INTERVAL_S = LIMITS.interval_s
+DOWN = errors.ProviderUnavailableError("HTTP 503", provider="fmp", operation="o")
+FAILED = Outcome(error=DOWN, status=503, headers={})
+FINE = Outcome(error=None, status=200, headers={})
+
+
+class MemoryLeases:
+    """A store of leases in memory, on the loop's clock: what Postgres decides, in few lines.
+
+    Attributes:
+        gone: While true the store cannot be reached.
+        answers_late_s: How long an answer is on its way.
+        refusal: Given instead of any lease.
+        trial: Leases are trials.
+    """
+
+    def __init__(self) -> None:
+        self.next_at = 0.0
+        self.gone = False
+        self.answers_late_s = 0.0
+        self.refusal: Refusal | None = None
+        self.trial = False
+        self.failures = 0
+        self.open_after = 5
+        self.asked: list[LeaseRequest] = []
+        self.granted = 0
+        self.calls: list[str] = []
+        self.given_back: list[tuple[int, list[int]]] = []
+        self.paused: list[float] = []
+        self.observed: list[float] = []
+
+    def _reach(self, call: str) -> None:
+        self.calls.append(call)
+        if self.gone:
+            message = "the server cannot be reached"
+            raise errors.StorageUnavailableError(message)
+
+    def take(self, request: LeaseRequest) -> Lease | Refusal:
+        self._reach("take")
+        self.asked.append(request)
+        if self.refusal is not None:
+            return self.refusal
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        start = max(self.next_at, now)
+        count = min(
+            int((request.horizon_s - (start - now)) / INTERVAL_S + 1e-9) + 1, len(request.weights)
+        )
+        if start - now > request.horizon_s:
+            wait_s = start - now - request.horizon_s
+            return Refusal(reason=RefusalReason.LATER, retry_after_s=wait_s, detail="")
+        slots = tuple(start - now + number * INTERVAL_S for number in range(count))
+        self.next_at = start + count * INTERVAL_S
+        self.granted += count
+        assert isinstance(loop, InlineLoop)
+        loop._jumping.now += self.answers_late_s
+        return Lease(
+            lease_id=len(self.asked),
+            slots_s=slots,
+            decided_after_s=0.0,
+            trial=self.trial,
+            failures=self.failures,
+        )
+
+    def give_back(self, lease_id: int, unused: Sequence[int]) -> None:
+        self._reach("give_back")
+        self.given_back.append((lease_id, list(unused)))
+
+    def pause(self, budgets: Sequence[str], seconds: float) -> None:
+        self._reach("pause")
+        assert list(budgets) == [LIMITS.budget]
+        self.paused.append(seconds)
+        self.next_at = max(self.next_at, asyncio.get_running_loop().time() + seconds)
+
+    def observe_used(self, limits: RequestLimits, used: float) -> None:
+        self._reach("observe_used")
+        del limits
+        self.observed.append(used)
+
+    def report_failure(
+        self, provider: str, lease_id: int, error: Exception, breaker: BreakerPolicy
+    ) -> CircuitBreaker:
+        self._reach("report_failure")
+        del lease_id, breaker
+        self.failures += 1
+        is_open = self.failures >= self.open_after
+        return CircuitBreaker(
+            provider=provider,
+            state=BreakerState.OPEN if is_open else BreakerState.CLOSED,
+            failures=self.failures,
+            retry_after_s=30.0 if is_open else 0.0,
+            changed_at=datetime(2026, 1, 2, tzinfo=UTC),
+            last_error=str(error),
+        )
+
+    def report_success(self, provider: str, lease_id: int) -> None:
+        self._reach("report_success")
+        del provider, lease_id
+        self.failures = 0
+
+
+def leased(
+    leases: MemoryLeases,
+    *,
+    lane: Lane = Lane.BACKFILL,
+    limits: RequestLimits = LIMITS,
+    policy: BudgetPolicy = BUDGET,
+) -> LeasedBudget:
+    """Return a budget on ``leases``."""
+    return LeasedBudget(
+        leases=leases,
+        limits=[limits],
+        provider="fmp",
+        lane=lane,
+        holder=Holder(host="here", pid=1),
+        policy=policy,
+    )
+
+
+async def crowd(budget: LeasedBudget, count: int) -> list[float]:
+    """Let ``count`` requests wait at once; return when each went."""
+    went: list[float] = []
+
+    async def one() -> None:
+        await budget.acquire()
+        went.append(asyncio.get_running_loop().time())
+
+    await asyncio.gather(*(one() for _ in range(count)))
+    return went
+
+
+def test_requests_that_wait_are_leased_for_together_and_go_at_their_slots() -> None:
+    """Three fit below the horizon: one call for them, and each goes at its time."""
+
+    async def scene() -> tuple[list[float], list[int]]:
+        leases = MemoryLeases()
+        async with leased(leases) as budget:
+            went = await crowd(budget, 3)
+        return went, [len(one.weights) for one in leases.asked]
+
+    went, asked = play(scene())
+    assert went == pytest.approx([0.0, INTERVAL_S, 2 * INTERVAL_S], abs=0.001)
+    assert asked == [3]
+
+
+def test_a_crowd_goes_in_its_order_and_uses_nearly_all_of_the_budget() -> None:
+    """Ten minutes of 120 a minute: at least 98 in 100 of what is allowed."""
+
+    async def scene() -> tuple[int, list[int]]:
+        order: list[int] = []
+        async with leased(MemoryLeases()) as budget:
+
+            async def one(number: int) -> float:
+                await budget.acquire()
+                order.append(number)
+                return asyncio.get_running_loop().time()
+
+            went = await asyncio.gather(*(one(number) for number in range(1300)))
+        return sum(at < 600.0 for at in went), order
+
+    used, order = play(scene())
+    assert used >= 0.98 * 1200
+    assert order == list(range(1300))
+
+
+def test_a_scheduled_run_reserves_further_ahead_than_a_backfill() -> None:
+    """The store lets it queue where backfills may not."""
+
+    async def scene() -> dict[Lane, float]:
+        horizons = {}
+        for lane in Lane:
+            leases = MemoryLeases()
+            async with leased(leases, lane=lane) as budget:
+                await budget.acquire()
+            horizons[lane] = leases.asked[0].horizon_s
+        return horizons
+
+    assert play(scene()) == {Lane.BACKFILL: 1.5, Lane.SCHEDULED: 6.5}
+
+
+@given(
+    late=st.lists(st.floats(0.0, 0.5), min_size=5, max_size=40),
+    stalls=st.dictionaries(st.integers(0, 60), st.floats(0.0, 2.0), max_size=6),
+)
+@settings(max_examples=40, deadline=None)
+def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
+    late: list[float], stalls: dict[int, float]
+) -> None:
+    """However long answers of the store take and the loop stalls: the permit is void then."""
+
+    async def scene() -> tuple[list[float], list[float]]:
+        leases, loop, went, slots = MemoryLeases(), asyncio.get_running_loop(), [], []
+        assert isinstance(loop, InlineLoop)
+        delays = iter(itertools.cycle([*late, 0.0]))
+        take = leases.take
+
+        def recorded(request: LeaseRequest) -> Lease | Refusal:
+            leases.answers_late_s = next(delays)
+            decided_at = loop.time()
+            answer = take(request)
+            if isinstance(answer, Lease):
+                slots.extend(decided_at + slot_s for slot_s in answer.slots_s)
+            return answer
+
+        leases.take = recorded  # type: ignore[method-assign]
+        async with leased(leases) as budget:
+
+            async def one() -> None:
+                await budget.acquire()
+                went.append(loop.time())
+                loop._jumping.now += stalls.get(len(went), 0.0)
+
+            await asyncio.gather(*(one() for _ in range(30)))
+        return went, slots
+
+    went, slots = play(scene())
+    assert len(went) == 30
+    for at in went:
+        assert any(slot - 1e-6 <= at <= slot + LIMITS.slack_s / 2 + 1e-6 for slot in slots)
+
+
+def test_void_permits_are_counted_back_and_asked_for_anew() -> None:
+    """A loop that stalls for two seconds loses the permits of that time, nothing else."""
+
+    async def scene() -> MemoryLeases:
+        leases, loop = MemoryLeases(), asyncio.get_running_loop()
+        assert isinstance(loop, InlineLoop)
+        async with leased(leases) as budget:
+            waiting = asyncio.gather(*(budget.acquire() for _ in range(3)))
+            await asyncio.sleep(0.1)
+            loop._jumping.now += 2.0
+            await waiting
+        return leases
+
+    leases = play(scene())
+    assert leases.given_back[0] == (1, [1, 2])
+    assert leases.granted == 5
+
+
+def test_permits_do_not_bunch_after_a_stall() -> None:
+    """What is late by less than the tolerance goes at a distance all the same."""
+    quick = RequestLimits(budget=LIMITS.budget, paces=(Pace(limit=100, window_s=9.4),))
+
+    async def scene() -> list[float]:
+        leases, loop = MemoryLeases(), asyncio.get_running_loop()
+        assert isinstance(loop, InlineLoop)
+        async with leased(leases, limits=quick) as budget:
+            waiting = asyncio.create_task(crowd(budget, 3))
+            await asyncio.sleep(INTERVAL_S - 0.01)
+            loop._jumping.now += 0.25
+            return await waiting
+
+    went = play(scene())
+    assert min(after - before for before, after in itertools.pairwise(went)) >= 0.079
+
+
+def test_a_request_that_is_cancelled_leaves_its_permit_to_the_next() -> None:
+    """The queue goes on without it."""
+
+    async def scene() -> tuple[list[float], int]:
+        leases = MemoryLeases()
+        async with leased(leases) as budget:
             await budget.acquire()
-            taken.append(round(clock(), 2))
-        return taken
+            given_up = asyncio.create_task(budget.acquire())
+            await asyncio.sleep(0.1)
+            given_up.cancel()
+            went = await crowd(budget, 1)
+        return went, leases.granted
 
-    assert run(times()) == [0.0, 10.6, 11.61]
+    went, granted = play(scene())
+    assert went == pytest.approx([INTERVAL_S], abs=0.001)
+    assert granted == 2
+
+
+def test_closing_gives_back_what_is_not_used_and_cancels_who_waits() -> None:
+    """The latest lease first, so that each tail has nothing reserved behind it."""
+
+    async def scene() -> tuple[MemoryLeases, list[bool]]:
+        leases = MemoryLeases()
+        async with leased(leases) as budget:
+            first = asyncio.create_task(budget.acquire())
+            waiting = [asyncio.create_task(budget.acquire()) for _ in range(2)]
+            await first
+            waiting.append(asyncio.create_task(budget.acquire()))
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(0)
+        return leases, [one.cancelled() for one in waiting]
+
+    leases, cancelled = play(scene())
+    assert leases.given_back == [(3, [0]), (1, [1, 2])]
+    assert cancelled == [True, True, True]
+
+
+def test_while_the_store_is_gone_nothing_goes_and_then_everything() -> None:
+    """Twenty seconds without Postgres cost twenty seconds, and no request is lost."""
+
+    async def scene() -> list[float]:
+        leases = MemoryLeases()
+        leases.gone = True
+        async with leased(leases) as budget:
+            waiting = asyncio.create_task(crowd(budget, 3))
+            await asyncio.sleep(20.0)
+            assert leases.granted == 0
+            leases.gone = False
+            return await waiting
+
+    went = play(scene())
+    assert 20.0 <= min(went) <= 20.0 + BUDGET.storage_longest_wait_s
+
+
+def test_a_store_that_stays_gone_fails_those_who_wait() -> None:
+    """After the policy's time, with the store's own error, each with one of its own."""
+
+    async def scene() -> tuple[list[BaseException], float]:
+        leases = MemoryLeases()
+        leases.gone = True
+        async with leased(leases) as budget:
+            got = await asyncio.gather(
+                *(budget.acquire() for _ in range(2)), return_exceptions=True
+            )
+        return [one for one in got if isinstance(one, BaseException)], (
+            asyncio.get_running_loop().time()
+        )
+
+    failed, took_s = play(scene())
+    assert [type(one) for one in failed] == [errors.StorageUnavailableError] * 2
+    assert failed[0] is not failed[1]
+    assert BUDGET.storage_total_s - BUDGET.storage_longest_wait_s <= took_s
+    assert took_s <= BUDGET.storage_total_s
+
+
+def test_an_open_breaker_rejects_all_at_once_and_says_until_when() -> None:
+    """No waiting, whatever the queue; the operation is in the text."""
+
+    async def scene() -> tuple[list[object], float]:
+        leases = MemoryLeases()
+        leases.refusal = Refusal(
+            reason=RefusalReason.CIRCUIT_OPEN, retry_after_s=23.0, detail="it is open"
+        )
+        async with leased(leases) as budget:
+            got: list[object] = await asyncio.gather(
+                *(budget.acquire(operation=f"ask {number}") for number in range(5)),
+                return_exceptions=True,
+            )
+        return got, asyncio.get_running_loop().time()
+
+    got, took_s = play(scene())
+    for number, error in enumerate(got):
+        assert isinstance(error, errors.CircuitOpenError)
+        assert str(error) == f"fmp ask {number}: not sent: it is open"
+        assert error.retry_after_s == 23.0
+    assert took_s < 0.01
+
+
+def test_the_failure_that_opens_the_breaker_stops_permits_in_hand() -> None:
+    """They go back, and who waits for them is told."""
+
+    async def scene() -> tuple[MemoryLeases, object]:
+        leases = MemoryLeases()
+        leases.open_after = 1
+        async with leased(leases) as budget:
+            permit = await budget.acquire()
+            waiting = asyncio.create_task(budget.acquire())
+            await asyncio.sleep(0.1)
+            await budget.settle(permit, FAILED)
+            (got,) = await asyncio.gather(waiting, return_exceptions=True)
+        return leases, got
+
+    leases, got = play(scene())
+    assert isinstance(got, errors.CircuitOpenError)
+    assert "1 failures in a row (last: fmp o: HTTP 503)" in str(got)
+    assert leases.given_back == [(2, [0])]
+
+
+def test_a_spent_quota_fails_at_once() -> None:
+    """Nobody waits for midnight."""
+
+    async def scene() -> object:
+        leases = MemoryLeases()
+        leases.refusal = Refusal(
+            reason=RefusalReason.QUOTA_SPENT, retry_after_s=3600.0, detail="250 a day are used"
+        )
+        async with leased(leases) as budget:
+            (got,) = await asyncio.gather(budget.acquire(), return_exceptions=True)
+        return got
+
+    got = play(scene())
+    assert isinstance(got, errors.BudgetSpentError)
+    assert got.retry_after_s == 3600.0
+    assert "250 a day are used" in str(got)
+
+
+def _after(outcome: Outcome | None, *, failures: int = 0, trial: bool = False) -> MemoryLeases:
+    """Return what the store was told after one request with this outcome."""
+
+    async def scene() -> MemoryLeases:
+        leases = MemoryLeases()
+        leases.failures, leases.trial = failures, trial
+        async with leased(leases) as budget:
+            await budget.settle(await budget.acquire(), outcome)
+        return leases
+
+    return play(scene())
+
+
+def _limited(retry_after_s: float | None, status: int = 429) -> Outcome:
+    error = errors.RateLimitedError("x", provider="fmp", operation="o", retry_after_s=retry_after_s)
+    return Outcome(error=error, status=status, headers={})
+
+
+REJECTED = Outcome(
+    error=errors.RequestRejectedError("x", provider="fmp", operation="o"), status=404, headers={}
+)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failures", "trial", "told"),
+    [
+        (FINE, 0, False, []),
+        (FINE, 2, False, ["report_success"]),
+        (FINE, 0, True, ["report_success"]),
+        (REJECTED, 2, False, ["report_success"]),
+        (FAILED, 0, False, ["report_failure"]),
+        (FAILED, 0, True, ["report_failure"]),
+        (_limited(3.0), 0, False, ["pause"]),
+        (_limited(3.0), 2, False, ["report_success", "pause"]),
+        (_limited(None, status=408), 0, False, []),
+        (None, 2, False, []),
+        (None, 0, True, ["give_back"]),
+    ],
+)
+def test_the_store_is_told_what_others_have_to_know_and_no_more(
+    outcome: Outcome | None, failures: int, trial: bool, told: list[str]
+) -> None:
+    """Failures at once, a success where it changes something, a given-up trial."""
+    assert _after(outcome, failures=failures, trial=trial).calls == ["take", *told]
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "held_s"), [(7.0, 7.0), (None, BUDGET.pause_s), (86400.0, 120.0), (0.0, None)]
+)
+def test_a_429_holds_everyone_as_long_as_the_provider_asks_within_reason(
+    retry_after_s: float | None, held_s: float | None
+) -> None:
+    """Without a figure for the policy's time; a day is not believed."""
+    assert _after(_limited(retry_after_s)).paused == ([] if held_s is None else [held_s])
+
+
+def test_a_429_takes_back_the_permits_in_hand() -> None:
+    """Requests of this process wait as long as all others."""
+
+    async def scene() -> float:
+        async with leased(MemoryLeases()) as budget:
+            permit = await budget.acquire()
+            waiting = asyncio.create_task(crowd(budget, 1))
+            await asyncio.sleep(0.1)
+            await budget.settle(permit, _limited(9.0))
+            (went,) = await waiting
+        return went
+
+    assert play(scene()) == pytest.approx(9.1, abs=0.1)
+
+
+def test_a_permit_that_is_sooner_than_the_one_given_back_is_used_in_its_time() -> None:
+    """Whoever slept until the old one is woken."""
+
+    async def scene() -> float:
+        leases = MemoryLeases()
+        async with leased(leases, lane=Lane.SCHEDULED) as budget:
+            permit = await budget.acquire()
+            leases.next_at = 6.0
+            waiting = asyncio.create_task(crowd(budget, 1))
+            await asyncio.sleep(0.1)
+            leases.next_at = 0.0  # As when the one before gives back as well.
+            await budget.settle(permit, _limited(1.0))
+            (went,) = await waiting
+        return went
+
+    assert play(scene()) == pytest.approx(1.1, abs=0.05)
+
+
+def test_the_weight_that_a_header_tells_is_passed_on() -> None:
+    """Binance counts by address, so that others may have used what we do not know of."""
+
+    async def scene() -> list[float]:
+        leases = MemoryLeases()
+        telling = replace(LIMITS, used_weight=UsedWeight(header="used", window_s=60.0))
+        async with leased(leases, limits=telling) as budget:
+            for told in ("41", "", "x"):
+                outcome = Outcome(error=None, status=200, headers={"used": told})
+                await budget.settle(await budget.acquire(), outcome)
+        return leases.observed
+
+    assert play(scene()) == [41.0]
+
+
+def test_a_report_that_cannot_be_stored_does_not_spoil_the_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is logged; the next lease finds out by itself."""
+
+    async def scene() -> None:
+        leases = MemoryLeases()
+        async with leased(leases) as budget:
+            permit = await budget.acquire()
+            leases.gone = True
+            await budget.settle(permit, FAILED)
+            leases.gone = False
+
+    play(scene())
+    assert "was not reported: the server cannot be reached" in caplog.text
+
+
+def test_a_trial_has_less_time_than_other_requests() -> None:
+    """So that its holder is known to be dead when it expires."""
+
+    async def scene() -> list[float | None]:
+        limits_s = []
+        for trial in (False, True):
+            leases = MemoryLeases()
+            leases.trial = trial
+            async with leased(leases) as budget:
+                limits_s.append((await budget.acquire()).answer_within_s)
+        return limits_s
+
+    assert play(scene()) == [None, 30.0]
+
+
+def test_a_budget_that_is_not_open_explains_itself() -> None:
+    """Nobody would ever serve the request."""
+
+    async def scene() -> None:
+        await leased(MemoryLeases()).acquire()
+
+    with pytest.raises(RuntimeError, match="async with"):
+        play(scene())
+
+
+def test_a_weight_beyond_the_limits_is_a_mistake_of_the_program() -> None:
+    """The even distance holds only up to the heaviest weight that was declared."""
+
+    async def scene() -> None:
+        async with leased(MemoryLeases()) as budget:
+            await budget.acquire(2)
+
+    with pytest.raises(RuntimeError, match="weight 2"):
+        play(scene())

@@ -13,7 +13,7 @@ from marketdata.bars import Adjustment
 from marketdata.ports import HistoryProvider, MarketDayProvider
 from marketdata.recovery import errors
 from resources.providers import fmp
-from resources.providers.fmp import ROW_CAP, FmpClient
+from resources.providers.fmp import ROW_CAP, AskedHistory, FmpClient, asked_for
 from tests.providers.permits import AT_ONCE, CountedBudget
 from tests.providers.recordings import recorded
 from tests.providers.scripted_server import (
@@ -243,13 +243,13 @@ def test_an_error_inside_a_200_is_tried_again() -> None:
     assert (days, len(asked.requests)) == ([END], 2)
 
 
-def test_a_bulk_day_takes_a_permit_of_both_budgets() -> None:
-    """It counts against the bulk throttle and against the key's own limit."""
+def test_a_bulk_day_takes_a_permit_of_the_bulk_budget_alone() -> None:
+    """That budget is charged to the bulk throttle and to the key's own limit by itself."""
     asked = Asked()
     header = "symbol,date,open,low,high,close,adjClose,volume\n"
     body = f"{header}A,{END},1,1,1,1,1,5\nBTCUSD,{END},1,1,1,1,1,0.5\n".encode()
     answer = asked.do(always(Reply(body=body)), lambda client: client.daily_market(END))
-    assert (asked.budget.taken, asked.bulk.taken) == (1, 1)
+    assert (asked.budget.taken, asked.bulk.taken) == (0, 1)
     assert asked.requests[0].path == "/stable/eod-bulk"
     assert asked.requests[0].query == {"date": "2023-01-10", "apikey": "sesame"}
     assert answer.request == "eod-bulk date=2023-01-10"
@@ -283,6 +283,27 @@ def test_the_client_fulfils_the_ports() -> None:
     assert (history.name, history.history_adjustment) == ("fmp", Adjustment.SPLITS)
     assert market.market_day_adjustment is Adjustment.SPLITS
     assert "sesame" not in repr(client)
+
+
+@pytest.mark.parametrize(
+    ("request_text", "meant"),
+    [
+        (
+            "historical-price-eod/full symbol=BRK-B from=2016-01-04 to=2026-11-20",
+            AskedHistory(symbol="BRK-B", start=date(2016, 1, 4), end=date(2026, 11, 20)),
+        ),
+        ("eod-bulk date=2026-11-20", date(2026, 11, 20)),
+        ("historical-price-eod/full symbol=A from=2016-01-04 to=2026-11-20 page=2", None),
+        ("sp500-constituent", None),
+        ("profile symbol=A", None),
+        ("", None),
+    ],
+)
+def test_what_was_asked_for_can_be_read_from_a_request(
+    request_text: str, meant: AskedHistory | date | None
+) -> None:
+    """The ingest log and dead letters hold requests as texts."""
+    assert asked_for(request_text) == meant
 
 
 @pytest.mark.parametrize(

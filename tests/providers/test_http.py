@@ -10,7 +10,14 @@ import pytest
 
 from marketdata.recovery import errors
 from marketdata.recovery.policy import REQUEST_RETRY, RequestRetry
-from resources.providers.http import HttpAnswer, HttpGetter, retry_after_s, status_error
+from resources.providers.budget import Outcome, Permit
+from resources.providers.http import (
+    AnswerKeeper,
+    HttpAnswer,
+    HttpGetter,
+    retry_after_s,
+    status_error,
+)
 from tests.providers.permits import AT_ONCE, CountedBudget
 from tests.providers.scripted_server import Reply, Script, always, one_by_one, serve
 from tests.providers.virtual_clock import run
@@ -23,7 +30,13 @@ def _judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
     return status_error(answer, provider="p", operation=operation, detail="")
 
 
-def _getter(url: str, budget: CountedBudget, retry: RequestRetry, in_flight: int = 4) -> HttpGetter:
+def _getter(
+    url: str,
+    budget: CountedBudget,
+    retry: RequestRetry,
+    in_flight: int = 4,
+    keep: AnswerKeeper | None = None,
+) -> HttpGetter:
     return HttpGetter(
         provider="p",
         base_url=url,
@@ -32,10 +45,11 @@ def _getter(url: str, budget: CountedBudget, retry: RequestRetry, in_flight: int
         retry=retry,
         judge=_judge,
         in_flight=in_flight,
+        keep=keep,
     )
 
 
-class Outcome:
+class Asked:
     """What became of one GET against a scripted server."""
 
     def __init__(self, script: Script, retry: RequestRetry = AT_ONCE) -> None:
@@ -56,7 +70,7 @@ class Outcome:
 
 def test_an_answer_comes_with_its_digest_its_time_and_its_count() -> None:
     """The body is whole, the digest is of its bytes, repeats are counted."""
-    outcome = Outcome(one_by_one(Reply(status=503), Reply(body=b"abc", headers={"X-Y": "z"})))
+    outcome = Asked(one_by_one(Reply(status=503), Reply(body=b"abc", headers={"X-Y": "z"})))
     assert outcome.answer is not None
     assert outcome.answer.body == b"abc"
     assert outcome.answer.sha256.startswith("ba7816bf")
@@ -67,7 +81,7 @@ def test_an_answer_comes_with_its_digest_its_time_and_its_count() -> None:
 
 def test_parameters_and_key_arrive_as_they_were_given() -> None:
     """Signs within them are encoded for the way and read back alike."""
-    (request,) = Outcome(always(Reply())).requests
+    (request,) = Asked(always(Reply())).requests
     assert request.path == "/stable/a/b"
     assert request.query == {"q": "1&2", "apikey": KEY}
 
@@ -80,7 +94,8 @@ def test_parameters_and_key_arrive_as_they_were_given() -> None:
         (Reply(status=429), errors.RateLimitedError, 3),
         (Reply(status=408), errors.RateLimitedError, 3),
         (Reply(cut=True), errors.ProviderUnavailableError, 3),
-        (Reply(silent=True), errors.ProviderUnavailableError, 3),
+        # Two times 30 s without a word use up the policy's total time.
+        (Reply(silent=True), errors.ProviderUnavailableError, 2),
         (
             Reply(headers={"content-encoding": "gzip"}, body=b"not gzip"),
             errors.ProviderUnavailableError,
@@ -98,7 +113,7 @@ def test_each_failure_has_its_class_and_its_number_of_attempts(
     reply: Reply, kind: type[errors.ProviderError], attempts: int
 ) -> None:
     """What may pass is tried again and paid for again; what is permanent is asked once."""
-    outcome = Outcome(always(reply))
+    outcome = Asked(always(reply))
     assert type(outcome.error) is kind
     assert len(outcome.requests) == outcome.budget.taken == outcome.sent == attempts
     assert (outcome.error.provider, outcome.error.operation) == ("p", "a/b q")
@@ -127,7 +142,7 @@ def test_the_next_attempt_comes_when_the_provider_asks_for_it(
 ) -> None:
     """Retry-After is slept to the second, a very long one only up to the policy's longest."""
     refused = Reply(status=429, headers={"retry-after": told})
-    outcome = Outcome(one_by_one(refused, Reply()), REQUEST_RETRY)
+    outcome = Asked(one_by_one(refused, Reply()), REQUEST_RETRY)
     first, second = (request.at_s for request in outcome.requests)
     assert least <= second - first <= most
 
@@ -135,10 +150,207 @@ def test_the_next_attempt_comes_when_the_provider_asks_for_it(
 def test_pauses_grow_and_stay_within_the_policy() -> None:
     """Without Retry-After: from the first pause on, doubled, with jitter, bounded."""
     retry = RequestRetry(attempts=5, first_wait_s=1.0, longest_wait_s=4.0, jitter_s=0.5)
-    times = [one.at_s for one in Outcome(always(Reply(status=500)), retry).requests]
+    times = [one.at_s for one in Asked(always(Reply(status=500)), retry).requests]
     pauses = [after - before for before, after in itertools.pairwise(times)]
     for pause, floor in zip(pauses, [1.0, 2.0, 4.0, 4.0], strict=True):
         assert floor <= pause <= min(floor + 0.5, 4.0) + 0.1
+
+
+def test_waiting_for_the_budget_does_not_use_up_the_time_for_repeats() -> None:
+    """A queue of ten minutes before each attempt, and still all attempts are made."""
+
+    class Slow(CountedBudget):
+        async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:
+            await asyncio.sleep(600.0)
+            return await super().acquire(weight, operation=operation)
+
+    async def ask() -> int:
+        async with (
+            serve(one_by_one(Reply(status=500), Reply(status=500), Reply())) as server,
+            _getter(server.url, Slow(), AT_ONCE) as getter,
+        ):
+            return (await getter.get("x", {}, operation="x")).requests
+
+    assert run(ask()) == 3
+
+
+def test_attempts_and_pauses_together_are_bounded() -> None:
+    """Pauses of 20 s: of ten attempts only those that begin within 60 s are made."""
+    retry = RequestRetry(attempts=10, total_s=60.0, first_wait_s=20.0, longest_wait_s=20.0)
+    outcome = Asked(always(Reply(status=500)), retry)
+    assert len(outcome.requests) == 4
+    assert outcome.requests[-1].at_s - outcome.requests[0].at_s < 60.0 + 21.0
+
+
+def test_a_pause_that_would_end_too_late_is_not_begun() -> None:
+    """Retry-After of 15 s where 10 are left: the work is handed back now."""
+    retry = RequestRetry(attempts=5, total_s=10.0, longest_wait_s=20.0)
+    refused = Reply(status=429, headers={"retry-after": "15"})
+    outcome = Asked(always(refused), retry)
+    assert len(outcome.requests) == 1
+    assert isinstance(outcome.error, errors.RateLimitedError)
+
+
+@pytest.mark.parametrize("kind", [errors.CircuitOpenError, errors.BudgetSpentError])
+def test_what_the_budget_holds_back_is_neither_sent_nor_repeated(
+    kind: type[errors.NotSentError],
+) -> None:
+    """The caller gets the error at once and puts the work off."""
+
+    class Closed(CountedBudget):
+        async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:
+            await super().acquire(weight)
+            message = "held"
+            raise kind(message, provider="p", operation=operation, retry_after_s=23.0)
+
+    async def ask() -> tuple[int, int]:
+        budget = Closed()
+        async with (
+            serve(always(Reply())) as server,
+            _getter(server.url, budget, REQUEST_RETRY) as getter,
+        ):
+            with pytest.raises(kind, match="p daily AAPL: not sent: held"):
+                await getter.get("x", {}, operation="daily AAPL")
+        return budget.taken, len(server.requests)
+
+    assert run(ask()) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "status"),
+    [
+        (Reply(), None, 200),
+        (Reply(status=503), errors.ProviderUnavailableError, 503),
+        (Reply(cut=True), errors.ProviderUnavailableError, None),
+        (Reply(status=429), errors.RateLimitedError, 429),
+        (Reply(status=404), errors.RequestRejectedError, 404),
+    ],
+)
+def test_the_budget_learns_what_became_of_each_attempt(
+    reply: Reply, kind: type[errors.ProviderError] | None, status: int | None
+) -> None:
+    """Whether an answer came, which one, and with which headers."""
+    outcome = Asked(always(reply))
+    expected = 1 if kind is errors.ProviderUnavailableError else len(outcome.requests)
+    assert len(outcome.budget.outcomes) == expected, "a request that fails again is no news"
+    for told in outcome.budget.outcomes:
+        assert told is not None
+        assert (type(told.error) if told.error else None) is kind
+        assert told.status == status
+        assert ("content-type" in told.headers) is (status is not None)
+
+
+def test_an_attempt_that_is_cancelled_is_reported_as_unknown() -> None:
+    """It tells nothing of the provider; a trial is free for someone else."""
+
+    async def ask() -> list[Outcome | None]:
+        budget = CountedBudget()
+        arrived = asyncio.Event()
+
+        def script(_: object) -> Reply:
+            arrived.set()
+            return Reply(silent=True)
+
+        async with (
+            serve(script) as server,
+            _getter(server.url, budget, AT_ONCE) as getter,
+        ):
+            asking = asyncio.create_task(getter.get("x", {}, operation="x"))
+            await arrived.wait()
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+        return budget.outcomes
+
+    assert run(ask()) == [None]
+
+
+def test_a_trial_without_an_answer_fails_in_its_own_time() -> None:
+    """Sooner than other requests, since others wait for its outcome."""
+
+    class Trial(CountedBudget):
+        async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:
+            await super().acquire(weight, operation=operation)
+            return Permit(lease_id=1, answer_within_s=7.0)
+
+    async def ask() -> float:
+        began = asyncio.get_running_loop().time()
+        async with (
+            serve(always(Reply(silent=True))) as server,
+            _getter(server.url, Trial(), RequestRetry(attempts=1)) as getter,
+        ):
+            with pytest.raises(errors.ProviderUnavailableError):
+                await getter.get("x", {}, operation="x")
+        return asyncio.get_running_loop().time() - began
+
+    assert 7.0 <= run(ask()) < 7.5
+
+
+class Kept:
+    """Keeps answers in a list."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.answers: list[tuple[str, str, bytes, str, str]] = []
+        self._error = error
+
+    def keep(self, provider: str, operation: str, body: bytes, sha256: str, media_type: str) -> str:
+        if self._error:
+            raise self._error
+        self.answers.append((provider, operation, body, sha256[:8], media_type))
+        return f"raw/{len(self.answers)}"
+
+
+def _asked(script: Script, kept: Kept) -> HttpAnswer:
+    """Ask once; on a real clock, since answers are kept in a thread."""
+
+    async def ask() -> HttpAnswer:
+        async with (
+            serve(script) as server,
+            _getter(server.url, CountedBudget(), AT_ONCE, keep=kept) as getter,
+        ):
+            return await getter.get("x", {"q": "1"}, operation="x q=1")
+
+    return asyncio.run(ask())
+
+
+def test_an_answer_is_kept_before_anyone_sees_it_and_refused_ones_are_not() -> None:
+    """Only the one that the judge accepts, with what it is; the answer carries the pointer."""
+    kept = Kept()
+    answer = _asked(one_by_one(Reply(status=500), Reply(body=b"abc")), kept)
+    assert answer.raw_answer == "raw/1"
+    assert kept.answers == [("p", "x q=1", b"abc", "ba7816bf", "application/json")]
+
+
+def test_an_answer_that_cannot_be_kept_is_not_given_out() -> None:
+    """Nothing is loaded whose origin is lost, and the provider is not asked again for it."""
+    asked = 0
+
+    def script(_: object) -> Reply:
+        nonlocal asked
+        asked += 1
+        return Reply()
+
+    with pytest.raises(errors.StorageUnavailableError, match="disk full"):
+        _asked(script, Kept(errors.StorageUnavailableError("disk full")))
+    assert asked == 1
+
+
+def test_a_retry_after_date_is_read_by_the_provider_s_clock() -> None:
+    """A worker whose clock is minutes off waits as long as was meant."""
+    answer = HttpAnswer(
+        status=429,
+        headers={
+            "date": "Fri, 02 Jan 2026 03:02:05 GMT",
+            "retry-after": "Fri, 02 Jan 2026 03:02:15 GMT",
+        },
+        body=b"",
+        sha256="",
+        fetched_at=NOW,
+        requests=1,
+    )
+    error = _judge(answer, "o")
+    assert isinstance(error, errors.RateLimitedError)
+    assert error.retry_after_s == 10.0
 
 
 def test_requests_under_way_are_bounded() -> None:
@@ -150,13 +362,14 @@ def test_requests_under_way_are_bounded() -> None:
         class Watched(CountedBudget):
             running = 0
 
-            async def acquire(self, weight: int = 1) -> None:
+            async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:
                 nonlocal most
-                await super().acquire(weight)
+                permit = await super().acquire(weight, operation=operation)
                 self.running += 1
                 most = max(most, self.running)
                 await asyncio.sleep(1)
                 self.running -= 1
+                return permit
 
         async with (
             serve(always(Reply())) as server,
@@ -182,7 +395,7 @@ def test_the_key_is_in_no_log_line_and_no_error(
 ) -> None:
     """Even at DEBUG, even in the notes of chained errors; httpx's own line prints whole URLs."""
     caplog.set_level(logging.DEBUG)
-    outcome = Outcome(always(reply))
+    outcome = Asked(always(reply))
     assert outcome.requests[0].query["apikey"] == KEY
     shown = caplog.text + repr(outcome.answer)
     error: BaseException | None = outcome.error
@@ -250,3 +463,26 @@ def test_settings_that_cannot_work_are_refused_at_once(url: str, key: str, named
 def test_retry_after_is_read_in_both_its_forms(header: str | None, expected: float | None) -> None:
     """Seconds or an HTTP date; anything else is as good as no header."""
     assert retry_after_s(header, now=NOW) == expected
+
+
+def test_a_repeat_that_may_not_go_leaves_what_the_request_failed_with() -> None:
+    """It was sent, and answered 503: that is what a dead letter has to say, and it is a try."""
+
+    class OpensAfterTheFirst(CountedBudget):
+        async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:
+            if self.taken:
+                raise errors.CircuitOpenError(
+                    "the breaker is open", provider="p", operation=operation, retry_after_s=30.0
+                )
+            return await super().acquire(weight, operation=operation)
+
+    async def ask(budget: CountedBudget) -> tuple[errors.ProviderError, int]:
+        async with serve(always(Reply(status=503))) as server:
+            async with _getter(server.url, budget, AT_ONCE) as getter:
+                with pytest.raises(errors.ProviderError) as caught:
+                    await getter.get("a/b", {}, operation="a/b")
+            return caught.value, len(server.requests)
+
+    error, sent = run(ask(OpensAfterTheFirst()))
+    assert type(error) is errors.ProviderUnavailableError
+    assert sent == 1

@@ -3,8 +3,11 @@
 import csv
 import io
 import json
+from collections import Counter
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sandbox.simulators.faults import (
     CSV,
@@ -12,6 +15,7 @@ from sandbox.simulators.faults import (
     FaultKind,
     FaultRule,
     Reply,
+    mixed,
     rule_of,
     spoilt_rows,
 )
@@ -63,6 +67,41 @@ def test_a_probability_spoils_a_share() -> None:
 
     assert 70 < sum(spoilt()) < 130
     assert spoilt() == spoilt()
+
+
+def _fates(seed: int, symbols: list[str], rules: list[FaultRule]) -> dict[str, list[str | None]]:
+    """Ask for each symbol in turn, in the order given, and note which fault each request met."""
+    book = FaultBook(seed)
+    for rule in rules:
+        book.add(rule)
+    fates: dict[str, list[str | None]] = {}
+    for symbol in symbols:
+        rule = book.take("/stable/x", symbol)
+        fates.setdefault(symbol, []).append(rule.kind if rule else None)
+    return fates
+
+
+def test_the_order_of_arrival_changes_no_fate() -> None:
+    """Concurrent clients arrive in any order; the seed alone decides which request is spoilt."""
+    rules = [FaultRule(kind=FaultKind.STATUS, probability=0.5)]
+    symbols = [f"T{place}" for place in range(40)] * 3
+    assert _fates(7, symbols, rules) == _fates(7, symbols[::-1], rules)
+    assert _fates(7, symbols, rules) != _fates(8, symbols, rules)
+
+
+@settings(max_examples=40, deadline=None)
+@given(kinds=st.integers(1, 12), share=st.floats(0.01, 0.99), seed=st.integers())
+def test_a_mix_spoils_its_share_and_each_kind_alike(kinds: int, share: float, seed: int) -> None:
+    """Five standard deviations around the share, in all and for each kind."""
+    rules = mixed([FaultRule(kind=kind) for kind in list(FaultKind)[:kinds]], share)
+    asked = 2000
+    fates = _fates(seed, [str(place) for place in range(asked)], rules)
+    met = Counter(fate for (fate,) in fates.values())
+    for count, expected in [
+        (asked - met[None], share),
+        *((met[r.kind], share / kinds) for r in rules),
+    ]:
+        assert abs(count - asked * expected) < 5 * (asked * expected * (1 - expected)) ** 0.5 + 3
 
 
 def test_malformed_rows_spoil_two_rows_of_json() -> None:

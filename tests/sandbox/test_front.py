@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, date, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 import httpx
 import pytest
@@ -63,6 +64,45 @@ def test_a_429_may_carry_a_retry_after(
     """Both kinds exist in the wild."""
     fmp_simulator.control.add_fault(FaultKind.STATUS, status=429, seconds=seconds)
     assert _get(fmp_simulator).headers.get("retry-after") == (None if seconds is None else "7")
+
+
+def test_a_retry_after_may_be_a_date(fmp_simulator: RunningSimulator) -> None:
+    """Never sooner than asked for, by the answer's own clock."""
+    fmp_simulator.control.add_fault(FaultKind.STATUS, status=429, seconds=7.0, as_date=True)
+    headers = _get(fmp_simulator).headers
+    until = parsedate_to_datetime(headers["retry-after"])
+    assert 7 <= (until - parsedate_to_datetime(headers["date"])).total_seconds() <= 8
+
+
+def test_a_dripping_body_is_right_in_the_end(fmp_simulator: RunningSimulator) -> None:
+    """It comes in drops, none of which is late."""
+    right = _get(fmp_simulator).text
+    fmp_simulator.control.add_fault(FaultKind.DRIP, count=1, seconds=1.0)
+    began = time.monotonic()
+    assert _get(fmp_simulator, timeout=0.5).text == right
+    assert time.monotonic() - began >= 1.0
+
+
+def test_an_endless_drip_outlasts_a_time_out_between_bytes(
+    fmp_simulator: RunningSimulator,
+) -> None:
+    """Only a limit on the whole answer ends it; then the simulator stops as well."""
+    fmp_simulator.control.add_fault(FaultKind.DRIP, count=1, seconds=60.0)
+    began = time.monotonic()
+    with httpx.stream(
+        "GET",
+        f"{fmp_simulator.base_url}{PATH}",
+        params={"symbol": "AAPL", "apikey": fmp_simulator.api_key},
+        timeout=5,
+        trust_env=False,
+    ) as answer:
+        for _ in answer.iter_raw():
+            if time.monotonic() - began > 1.0:
+                break
+    assert wait_until(lambda: len(fmp_simulator.control.requests()) == 1, within_s=5)
+    (entry,) = fmp_simulator.control.requests()
+    assert entry.fault == "drip"
+    assert 0 < entry.bytes < int(answer.headers["content-length"])
 
 
 def test_a_half_body_breaks_off(fmp_simulator: RunningSimulator) -> None:

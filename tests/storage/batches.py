@@ -7,10 +7,15 @@ import pyarrow as pa
 
 from marketdata.bars import DAILY_BARS, Adjustment
 from marketdata.coverage import CoverageMark
-from marketdata.ports import Batch
+from marketdata.ports import Asked, Batch
+from marketdata.recovery.dead_letters import DeadLetter
 
 DATASET = "daily_bars"
 FETCHED_AT = datetime(2024, 6, 3, 21, 30, tzinfo=UTC)
+
+NOTHING_ASKED = Asked(
+    instrument_ids=(), start=date(2024, 6, 3), end=date(2024, 6, 3), whole_sessions=False
+)
 
 Row = tuple[int, date, float]
 """Instrument, session, close: the other prices follow from the close."""
@@ -42,6 +47,8 @@ def batch(
     adjustment: Adjustment = Adjustment.SPLITS,
     fetched_at: datetime = FETCHED_AT,
     provider: str = "fmp",
+    asked: Asked = NOTHING_ASKED,
+    rejected: Sequence[DeadLetter] = (),
 ) -> Batch:
     """Return a batch around ``bars(rows)``."""
     return Batch(
@@ -52,7 +59,9 @@ def batch(
         content_sha256="0" * 64,
         fetched_at=fetched_at,
         run_id="run-1",
+        raw_answers=(),
+        asked=asked,
         bars=bars(rows),
-        rejected=0,
+        rejected=tuple(rejected),
         coverage=tuple(coverage),
     )

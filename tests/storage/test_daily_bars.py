@@ -11,6 +11,7 @@ from marketdata.bars import Adjustment
 from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.ports import IngestFailure, LoadResult
 from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import DeadLetter, Work
 from resources.storage.coverage import CoverageLedger
 from resources.storage.daily_bars import DailyBarStore
 from resources.storage.timescale import Timescale
@@ -224,15 +225,23 @@ def test_a_failure_is_logged_and_marked(
 ) -> None:
     """A request that came to nothing leaves its reason and the days nobody knows of."""
     one = instrument_ids[0]
-    failure = IngestFailure(
+    letter = DeadLetter(
         dataset=DATASET,
         provider="fmp",
-        request="historical-price-eod/full AAA",
-        run_id="run-1",
-        failed_at=FETCHED_AT,
+        work=Work.INSTRUMENT,
+        subject="AAA",
         instrument_id=one,
         error_class="RateLimitedError",
         message="429",
+        request="historical-price-eod/full AAA",
+        run_id="run-1",
+        raw_answers=(),
+        details={"start": MONDAY.isoformat(), "end": MONDAY.isoformat()},
+        seen_at=FETCHED_AT,
+        parked=False,
+    )
+    failure = IngestFailure(
+        letter=letter,
         coverage=(
             CoverageMark(instrument_id=one, state=CoverageState.FAILED, spans=((MONDAY, TUESDAY),)),
         ),
@@ -245,6 +254,38 @@ def test_a_failure_is_logged_and_marked(
     assert [("failed", "RateLimitedError", one)] == rows_of(
         migrated_url, "select outcome::text, error_class, instrument_id from ingest_log"
     )
+    assert [("open", "AAA")] == rows_of(
+        migrated_url, "select state::text, subject from dead_letter"
+    )
+
+
+def test_a_request_that_was_never_sent_is_no_failed_request(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """It waits in a letter; the log of requests and the ledger say nothing of it."""
+    one = instrument_ids[0]
+    letter = DeadLetter(
+        dataset=DATASET,
+        provider="fmp",
+        work=Work.INSTRUMENT,
+        subject="AAA",
+        instrument_id=one,
+        error_class="CircuitOpenError",
+        message="not sent",
+        request="AAA",
+        run_id="run-1",
+        raw_answers=(),
+        details={},
+        seen_at=FETCHED_AT,
+        parked=False,
+        deferred=True,
+    )
+
+    DailyBarStore(timescale).record_failures([IngestFailure(letter=letter)])
+
+    assert rows_of(migrated_url, "select 1 from ingest_log") == []
+    assert CoverageLedger(timescale).ledger(DATASET, [one]) == {one: {}}
+    assert [(True,)] == rows_of(migrated_url, "select deferred from dead_letter")
 
 
 def test_no_failures_are_nothing_to_record(timescale: Timescale) -> None:

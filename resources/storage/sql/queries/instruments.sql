@@ -160,3 +160,12 @@ where
     and instrument_id = %(instrument_id)s
     and upper_inf(valid)
     and lower(valid) < %(on)s;
+
+-- name: tickers_of
+-- The tickers that some instruments carry on a day.
+select
+    named.instrument_id,
+    named.ticker
+from instrument_ticker as named
+where named.instrument_id = any(%(instrument_ids)s::bigint[]) and named.valid @> %(on)s::date
+order by named.ticker;

@@ -1,0 +1,258 @@
+"""The request budget: what a lease costs, and how much of the limit many processes use.
+
+Here: the cost of a lease of 1 and of 8 permits and the statements a batch takes; utilisation of
+120 a minute by 1, 4 and 16 worker processes against the FMP simulator, whose own journal is the
+witness. Not here: dead letters (dead_letters.py).
+
+    python -m bench.budget [--seconds 150] [--workers 1,4,16] [--json]
+
+Workers are real: FmpClient, HttpGetter, LeasedBudget and Postgres; the simulator is a process of
+its own which answers 429 beyond 120 in any 60 s.
+"""
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+
+from bench.scratch import scratch_database
+from marketdata.recovery.leases import Holder, Lease, LeaseRequest
+from marketdata.recovery.limits import Lane, Pace, RequestLimits, fmp_bulk_limits, fmp_limits
+from marketdata.recovery.policy import BREAKER
+from resources.providers.budget import LeasedBudget
+from resources.providers.fmp import FmpClient
+from resources.storage import migrations
+from resources.storage.request_leases import RequestLeases
+from resources.storage.timescale import Timescale
+from sandbox.control import SimulatorControl
+from sandbox.processes import end, free_port, wait_until
+from sandbox.simulated_fmp import SimulatedFmp
+from sandbox.simulators.journal import JournalEntry
+
+LIMIT = 120
+WINDOW = timedelta(seconds=60)
+LEASES = 2000
+SYMBOLS = ("AAPL", "MSFT", "NVDA", "AMZN", "GOOGL", "TSLA")
+BARS = {"utilisation": 0.98, "windows_over": 0, "answers_429": 0, "lease_median_ms": 2.0}
+"""What the issue demands."""
+
+
+def lease_request(permits: int) -> LeaseRequest:
+    """Return a wish that is always granted: the budget is a million a second."""
+    limits = RequestLimits(
+        budget="bench", paces=(Pace(limit=1_000_000, window_s=1.0, slack_s=0.1),)
+    )
+    return LeaseRequest(
+        provider="bench",
+        charges=(limits,),
+        weights=(1,) * permits,
+        lane=Lane.BACKFILL,
+        holder=Holder.this_process("bench"),
+        horizon_s=1.5,
+        tolerance_s=0.3,
+        breaker=BREAKER,
+    )
+
+
+def statements(url: str) -> int:
+    """Return the top-level statements that this database has been sent and has committed."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("select pg_stat_force_next_flush()")
+        row = connection.execute(
+            "select xact_commit from pg_stat_database where datname = current_database()"
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def lease_cost(url: str, permits: int) -> dict[str, float]:
+    """Return median and p99 of a lease in ms, and transactions per lease.
+
+    Leases run in autocommit, so a transaction is a statement is a round trip. What the server
+    does by itself meanwhile (autovacuum) is in the count too.
+    """
+    with Timescale(url) as timescale, RequestLeases(timescale) as leases:
+        wish = lease_request(permits)
+        for _ in range(50):
+            leases.take(wish)
+        leases.close()
+        leases.take(wish)
+        before, took = statements(url), list[float]()
+        for _ in range(LEASES):
+            began = time.perf_counter()
+            answer = leases.take(wish)
+            took.append((time.perf_counter() - began) * 1000)
+            assert isinstance(answer, Lease)
+            assert len(answer.slots_s) == permits
+        leases.close()  # A session's counts are published at the latest when it ends.
+        time.sleep(0.5)
+        after = statements(url)
+    took.sort()
+    return {
+        "permits": permits,
+        "median_ms": statistics.median(took),
+        "p99_ms": took[int(len(took) * 0.99)],
+        "transactions_per_lease": (after - before) / LEASES,
+    }
+
+
+async def work(url: str, base_url: str, key: str, seconds: float) -> int:
+    """Ask for histories as fast as the budget allows; return how many requests were sent."""
+    ends_at = time.monotonic() + seconds
+    with Timescale(url, pool_size=2) as timescale, RequestLeases(timescale) as leases:
+        holder, limits = Holder.this_process("bench"), fmp_limits(key, LIMIT)
+        bulk_limits = fmp_bulk_limits(key, 10)
+        single = LeasedBudget(
+            leases=leases, limits=[limits], provider="fmp", lane=Lane.BACKFILL, holder=holder
+        )
+        bulk = LeasedBudget(
+            leases=leases,
+            limits=[bulk_limits, limits],
+            provider="fmp",
+            lane=Lane.BACKFILL,
+            holder=holder,
+        )
+        async with (
+            single,
+            bulk,
+            FmpClient(api_key=key, base_url=base_url, budget=single, bulk_budget=bulk) as client,
+        ):
+
+            async def ask(first: int) -> None:
+                for number in itertools.count(first):
+                    if time.monotonic() > ends_at:
+                        return
+                    symbol = SYMBOLS[number % len(SYMBOLS)]
+                    await client.daily_history(symbol, date(2025, 1, 2), date(2025, 3, 31))
+
+            await asyncio.gather(*(ask(number) for number in range(8)))
+            return client.requests_sent
+
+
+def utilisation(url: str, origin: str, key: str, workers: int, seconds: float) -> dict[str, float]:
+    """Let ``workers`` processes work for ``seconds`` and judge them by the simulator's journal."""
+    began = datetime.now(UTC)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bench.budget", "--worker", origin, str(seconds + 8)],
+            env={**os.environ, "BENCH_DATABASE_URL": url, "BENCH_KEY": key},
+        )
+        for _ in range(workers)
+    ]
+    failed = sum(process.wait() != 0 for process in processes)
+    with SimulatorControl(origin) as control:
+        entries = control.requests(since=began)
+    # Processes start one after the other: measured from when the first request arrived.
+    arrivals = [datetime.fromisoformat(one.at) for one in entries]
+    first = arrivals[0]
+    used = sum(at < first + timedelta(seconds=seconds) for at in arrivals)
+    with SimulatorControl(origin) as control:
+        every = control.requests()
+    return {
+        "workers": workers,
+        "seconds": seconds,
+        "requests": used,
+        "utilisation": used / (LIMIT * seconds / 60),
+        "windows_over": windows_over(every),
+        "fullest_window": fullest(every),
+        "answers_429": sum(one.status == 429 for one in entries),
+        "other_errors": sum(one.status not in {200, 429} for one in entries),
+        "workers_failed": failed,
+    }
+
+
+def window_counts(entries: Sequence[JournalEntry]) -> list[int]:
+    """Count the arrivals in each closed window of 60 s that begins with one."""
+    arrivals = [datetime.fromisoformat(one.at) for one in entries]
+    counts, last = list[int](), 0
+    for first, at in enumerate(arrivals):
+        while last < len(arrivals) and arrivals[last] <= at + WINDOW:
+            last += 1
+        counts.append(last - first)
+    return counts
+
+
+def windows_over(entries: Sequence[JournalEntry]) -> int:
+    """Return how many windows hold more than the limit."""
+    return sum(count > LIMIT for count in window_counts(entries))
+
+
+def fullest(entries: Sequence[JournalEntry]) -> int:
+    """Return what the fullest window holds."""
+    return max(window_counts(entries), default=0)
+
+
+def measure(workers: Sequence[int], seconds: float) -> dict[str, list[dict[str, float]]]:
+    """Return all figures."""
+    with scratch_database() as url, tempfile.TemporaryDirectory() as folder:
+        migrations.migrate(url)
+        costs = [lease_cost(url, permits) for permits in (1, 8)]
+        simulator = SimulatedFmp(home=Path(folder) / "fmp", log=Path(folder) / "fmp.log")
+        simulator.prepare(lambda _: None)
+        port = free_port(None)
+        process = simulator.launch(port)
+        try:
+            assert wait_until(lambda: simulator.answers(port), within_s=60)
+            origin, key = simulator.origin(port), simulator.key()
+            used = [utilisation(url, origin, key, count, seconds) for count in workers]
+        finally:
+            end(process, with_signal=simulator.stop_signal, within_s=10)
+    return {"lease": costs, "utilisation": used}
+
+
+def table(figures: dict[str, list[dict[str, float]]]) -> str:
+    """Lay the figures out beside the bars."""
+    lines = [f"{'lease of':>10}{'median ms':>12}{'p99 ms':>10}{'statements':>12}"]
+    lines += [
+        f"{one['permits']:10}{one['median_ms']:12.2f}{one['p99_ms']:10.2f}"
+        f"{one['transactions_per_lease']:12.2f}"
+        for one in figures["lease"]
+    ]
+    lines += [
+        f"{'bar':>10}{BARS['lease_median_ms']:12.2f}{'':10}{1:12.2f}",
+        "",
+        (
+            f"{'workers':>10}{'seconds':>10}{'requests':>10}{'used':>10}"
+            f"{'windows over':>14}{'fullest':>9}{'429':>6}{'errors':>8}"
+        ),
+    ]
+    lines += [
+        f"{one['workers']:10}{one['seconds']:10.0f}{one['requests']:10}"
+        f"{one['utilisation']:10.2%}{one['windows_over']:14}{one['fullest_window']:9}"
+        f"{one['answers_429']:6}{one['other_errors'] + one['workers_failed']:8}"
+        for one in figures["utilisation"]
+    ]
+    lines.append(f"{'bar':>10}{'':20}{BARS['utilisation']:10.2%}{0:14}{LIMIT:9}{0:6}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=150.0)
+    parser.add_argument("--workers", default="1,4,16")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--worker", nargs=2, metavar=("ORIGIN", "SECONDS"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        origin, seconds = arguments.worker
+        url, key = os.environ["BENCH_DATABASE_URL"], os.environ["BENCH_KEY"]
+        asyncio.run(work(url, f"{origin}/stable", key, float(seconds)))
+        return
+    workers = [int(count) for count in arguments.workers.split(",")]
+    figures = measure(workers, arguments.seconds)
+    print(json.dumps(figures, indent=2) if arguments.json else table(figures))
+
+
+if __name__ == "__main__":
+    main()

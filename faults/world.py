@@ -1,0 +1,470 @@
+"""What a scenario runs on: real servers, a simulator and a bucket of its own, and real workers.
+
+Here: starting, breaking and ending them. Not here: what is broken when (scenarios.py), or what
+has to be true afterwards (witness.py).
+
+A worker is the command line in a process of its own, with its environment and nothing else: what
+a person or a scheduler starts. The database and S3 servers are one pair for all scenarios of a
+run; database, bucket, simulator and Dagster instance belong to one scenario.
+"""
+
+import contextlib
+import os
+import random
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+from faults.witness import Witness, output_findings, secret_findings
+from pipelines.cli.environment import in_schema
+from resources.storage import migrations
+from resources.storage.object_store import ObjectStore, S3Settings
+from sandbox import processes
+from sandbox.control import SimulatorControl
+from sandbox.local_world import LocalWorld
+from sandbox.simulated_fmp import SimulatedFmp
+from sandbox.simulators import serving
+from sandbox.simulators.faults import FaultKind
+from sandbox.simulators.journal import Journal, JournalEntry
+from sandbox.simulators.object_store_front import ObjectStoreFront
+from sandbox.simulators.world import World
+
+PROJECT = Path(__file__).resolve().parents[1]
+STORES = ("timescaledb", "object_store")
+WRDATA = Path(sys.executable).with_name("wrdata")
+WRONG_CLOCK = Path(__file__).with_name("wrong_clock.c")
+COMMAND_WITHIN_S = 300.0
+"""No command of the suite takes longer; one that does is a finding."""
+
+
+class SuiteError(Exception):
+    """The suite itself cannot go on: its servers, or a command that has to work, fail."""
+
+
+class Worker:
+    """One command of ours in a process of its own, with its outputs in files.
+
+    Args:
+        command: A module of ours and its arguments, such as ``pipelines.cli.main backfill …``.
+        environment: All that the process sees.
+        log: Where its outputs go: this path with ``.stdout`` and ``.stderr``.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.command = tuple(command)
+        self._log = log
+        with (
+            log.with_suffix(".stdout").open("wb") as out,
+            log.with_suffix(".stderr").open("wb") as err,
+        ):
+            self._process = subprocess.Popen(
+                [*command],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                env=dict(environment),
+                cwd=PROJECT,
+                start_new_session=True,
+            )
+
+    @property
+    def name(self) -> str:
+        """The command in words, cut."""
+        return " ".join(self.command[1:])[:60]
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended otherwise than well, by a kill for instance."""
+        return self._process.poll() not in {None, 0}
+
+    @property
+    def stderr(self) -> str:
+        """What it has said so far."""
+        return self._log.with_suffix(".stderr").read_text(errors="replace")
+
+    @property
+    def stdout(self) -> str:
+        """What it has printed so far."""
+        return self._log.with_suffix(".stdout").read_text(errors="replace")
+
+    def kill(self) -> bool:
+        """End it with SIGKILL; return whether it was still running."""
+        alive = self.runs
+        if alive:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        return alive
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM."""
+        self._process.terminate()
+
+    def ended(self, within_s: float = COMMAND_WITHIN_S) -> int:
+        """Wait for its end and return its exit status.
+
+        Raises:
+            SuiteError: It runs on; it has been killed.
+        """
+        try:
+            return self._process.wait(within_s)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            message = f"`{self.name}` had not ended after {within_s:g} s"
+            raise SuiteError(message) from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Servers:
+    """The database and S3 servers of one run of the suite.
+
+    Attributes:
+        folder: For logs and the scenarios' states.
+        template: A database with schema and universe, which each scenario gets a copy of.
+    """
+
+    world: LocalWorld
+    folder: Path
+    template: str
+
+    def database_url(self, name: str) -> str:
+        """Return the URL of a database of this server."""
+        url = self.world.environment(["timescaledb"])["WRDATA_DATABASE_URL"]
+        return f"{url.rpartition('/')[0]}/{name}"
+
+    def copy_database(self, source: str, name: str) -> None:
+        """Create the database ``name`` as a copy of ``source``, which nobody may be using."""
+        with psycopg.connect(self.database_url("wrdata"), autocommit=True) as admin:
+            admin.execute(
+                sql.SQL("create database {} template {}").format(
+                    sql.Identifier(name), sql.Identifier(source)
+                )
+            )
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database with the sessions that killed workers left open."""
+        with psycopg.connect(self.database_url("wrdata"), autocommit=True) as admin:
+            admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = %s and usename = current_user",
+                [name],
+            )
+            admin.execute(sql.SQL("drop database if exists {}").format(sql.Identifier(name)))
+
+
+@dataclass(slots=True, kw_only=True)
+class Scene:
+    """One scenario's world, and what was done in it.
+
+    Attributes:
+        random: Source of everything that is left to chance, from the suite's seed.
+        per_minute: The limit of the simulator and of the workers' settings.
+        short: The tests' form: less of everything.
+        injected: Faults so far, by name.
+        wrong: What the scenario itself found wrong.
+        notes: What is worth telling beside the verdict.
+        fault_ended_at: Monotonic time at which the last fault ended.
+    """
+
+    servers: Servers
+    folder: Path
+    random: random.Random
+    seed: int
+    per_minute: int
+    bulk_interval_s: float
+    environment: Mapping[str, str]
+    control: SimulatorControl
+    front: ObjectStoreFront
+    bucket: S3Settings
+    short: bool
+    injected: dict[str, int] = field(default_factory=dict[str, int])
+    wrong: list[str] = field(default_factory=list[str])
+    notes: list[str] = field(default_factory=list[str])
+    fault_ended_at: float = 0.0
+    workers: list[Worker] = field(default_factory=list[Worker])
+
+    def members(self) -> list[str]:
+        """Return the tickers of the universe."""
+        return sorted(one.ticker for one in World(self.folder / "fmp").constituents())
+
+    def draw_tickers(self, count: int) -> list[str]:
+        """Draw members of the universe; a third of them in the short form."""
+        drawn = self.random.sample(self.members(), count // 3 if self.short else count)
+        return sorted(drawn)
+
+    def start(self, *arguments: str, **changed: str) -> Worker:
+        """Start a `wrdata` command; ``changed`` replaces variables of its environment."""
+        return self._worker([str(WRDATA), *arguments], changed)
+
+    def backfill(self, tickers: Sequence[str], **changed: str) -> Worker:
+        """Start a backfill of the tickers' histories."""
+        named = ("--tickers", ",".join(tickers))
+        return self.start("backfill", "daily_bars", *named, **changed)
+
+    def run(self, *arguments: str) -> int:
+        """Run a `wrdata` command to its end and return its exit status."""
+        return self.start(*arguments).ended()
+
+    def tick(self) -> None:
+        """Let Dagster's sensor look at failed runs once.
+
+        Raises:
+            SuiteError: The sensor failed.
+        """
+        worker = self._worker([sys.executable, "-m", "faults.tick"], {})
+        if worker.ended() != 0:
+            message = f"the sensor of lost runs failed: {worker.stderr}"
+            raise SuiteError(message)
+
+    def daemon(self) -> Worker:
+        """Start Dagster's daemon, with schedules and sensors as they are deployed."""
+        url = self.environment["WRDATA_DATABASE_URL"]
+        program = str(WRDATA.with_name("dagster-daemon"))
+        changed = {"WRDATA_DAGSTER_DATABASE_URL": in_schema(url, "dagster")}
+        return self._worker([program, "run", "-w", str(PROJECT / "workspace.yaml")], changed)
+
+    def _worker(self, command: Sequence[str], changed: Mapping[str, str]) -> Worker:
+        log = self.folder / f"worker-{len(self.workers) + 1:02}"
+        worker = Worker(command, {**self.environment, **changed}, log)
+        self.workers.append(worker)
+        return worker
+
+    def clock_off_by(self, seconds: int) -> dict[str, str]:
+        """Return variables that make a worker's wall clock wrong by ``seconds``.
+
+        Raises:
+            SuiteError: There is no C compiler (cc) to build the library which does it.
+        """
+        library = self.folder / "wrong_clock.so"
+        try:
+            subprocess.run(
+                ["cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(WRONG_CLOCK)],
+                check=True,
+                capture_output=True,
+            )
+        except (OSError, subprocess.CalledProcessError) as error:
+            message = f"a wrong clock needs a C compiler, cc: install gcc ({error})"
+            raise SuiteError(message) from error
+        return {"LD_PRELOAD": str(library), "FAULTS_CLOCK_SHIFT_S": str(seconds)}
+
+    def inject(self, name: str, count: int = 1) -> None:
+        """Count faults."""
+        self.injected[name] = self.injected.get(name, 0) + count
+
+    def fault_ends(self) -> None:
+        """Start the clock of the recovery."""
+        self.fault_ended_at = time.monotonic()
+
+    def heal_provider(self) -> None:
+        """Let the simulator behave again, and count what it did."""
+        self.control.clear_faults()
+        self.fault_ends()
+        for entry in self.journal():
+            if entry.fault:
+                is_status = entry.fault == FaultKind.STATUS
+                self.inject(str(entry.status) if is_status else entry.fault)
+
+    def heal_object_store(self) -> None:
+        """Let the S3 front pass everything again, and count what it refused."""
+        self.front.fault = None
+        self.fault_ends()
+        for (method, status), count in self.front.refused.items():
+            self.inject(f"{status} to {method}", count)
+
+    def journal(self) -> list[JournalEntry]:
+        """Return the simulator's journal."""
+        return Journal(self.folder / "fmp" / "requests.jsonl").since(None)
+
+    def arrivals(self) -> int:
+        """Count the requests that the simulator is done with."""
+        path = self.folder / "fmp" / "requests.jsonl"
+        return path.read_bytes().count(b"\n") if path.exists() else 0
+
+    def await_arrivals(self, more: int, worker: Worker, within_s: float = 120.0) -> bool:
+        """Wait until the simulator has answered ``more`` further requests, or the worker ended."""
+        target = self.arrivals() + more
+        processes.wait_until(
+            lambda: self.arrivals() >= target or not worker.runs, within_s=within_s
+        )
+        return worker.runs
+
+    @property
+    def witness(self) -> Witness:
+        """The witness of this scenario."""
+        url = self.environment["WRDATA_DATABASE_URL"]
+        return Witness(
+            database_url=url,
+            control=self.control,
+            bucket=self.bucket,
+            per_minute=self.per_minute,
+            bulk_interval_s=self.bulk_interval_s,
+            secrets=(
+                self.environment["FMP_API_KEY"],
+                self.bucket.secret_key,
+                urlsplit(url).password or "",
+            ),
+        )
+
+    def outputs(self) -> list[str]:
+        """Return what is wrong with the workers' outputs."""
+        return [
+            finding
+            for worker in self.workers
+            for finding in (
+                *output_findings(worker.name, worker.stderr),
+                *secret_findings(self.witness.secrets, [worker.stderr, worker.stdout]),
+            )
+        ]
+
+    def end_workers(self) -> None:
+        """Kill what still runs."""
+        for worker in self.workers:
+            worker.kill()
+
+
+@contextlib.contextmanager
+def servers(world: LocalWorld, folder: Path) -> Generator[Servers]:
+    """Prepare the template on the running servers of ``world``; drop it afterwards.
+
+    Raises:
+        SuiteError: Schema or universe cannot be loaded.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    opened = Servers(world=world, folder=folder, template=f"faults_{secrets.token_hex(4)}")
+    opened.copy_database("template1", opened.template)
+    try:
+        with _scene(opened, "template", opened.template, 0, 1200, 10.0, short=False) as scene:
+            migrations.migrate(scene.environment["WRDATA_DATABASE_URL"])
+            worker = scene.start("universe")
+            if worker.ended() != 0:
+                message = f"`wrdata universe` failed on a fresh database: {worker.stderr}"
+                raise SuiteError(message)
+        yield opened
+    finally:
+        opened.drop_database(opened.template)
+
+
+@contextlib.contextmanager
+def scene(
+    opened: Servers,
+    name: str,
+    *,
+    seed: int,
+    per_minute: int,
+    bulk_interval_s: float,
+    short: bool,
+) -> Generator[Scene]:
+    """Yield the world of one scenario; everything of it is gone afterwards, except its logs."""
+    database = f"{opened.template}_{name}"
+    opened.copy_database(opened.template, database)
+    try:
+        with _scene(opened, name, database, seed, per_minute, bulk_interval_s, short) as made:
+            yield made
+    finally:
+        opened.drop_database(database)
+
+
+@contextlib.contextmanager
+def _scene(
+    opened: Servers,
+    name: str,
+    database: str,
+    seed: int,
+    per_minute: int,
+    bulk_interval_s: float,
+    short: bool,
+) -> Generator[Scene]:
+    folder = opened.folder / name
+    folder.mkdir()
+    stores = opened.world.environment(["object_store"])
+    fmp = SimulatedFmp(
+        home=folder / "fmp",
+        log=folder / "fmp.log",
+        per_minute=per_minute,
+        bulk_interval_s=bulk_interval_s,
+        seed=seed,
+    )
+    bucket = S3Settings(
+        endpoint=stores["WRDATA_S3_ENDPOINT"],
+        bucket=database.replace("_", "-"),
+        region=stores["AWS_REGION"],
+        access_key=stores["AWS_ACCESS_KEY_ID"],
+        secret_key=stores["AWS_SECRET_ACCESS_KEY"],
+    )
+    ObjectStore(bucket).ensure_bucket()
+    front = ObjectStoreFront(bucket.endpoint, seed=seed)
+    with (
+        _simulator(fmp) as port,
+        serving.serve(front) as s3_origin,
+        SimulatorControl(fmp.origin(port)) as control,
+    ):
+        made = Scene(
+            servers=opened,
+            folder=folder,
+            random=random.Random(f"{seed} {name}"),  # noqa: S311 - to be repeated, not secret
+            seed=seed,
+            per_minute=per_minute,
+            bulk_interval_s=bulk_interval_s,
+            environment={
+                "PATH": os.environ["PATH"],
+                "HOME": str(folder),
+                "LANG": "C.UTF-8",
+                "PYTHONPATH": str(PROJECT),
+                "DAGSTER_HOME": str(folder / "dagster"),
+                "WRDATA_STATE_DIR": str(folder / "state"),
+                "WRDATA_DATABASE_URL": opened.database_url(database),
+                "WRDATA_S3_ENDPOINT": s3_origin,
+                "WRDATA_ARCHIVE_BUCKET": bucket.bucket,
+                "AWS_ACCESS_KEY_ID": bucket.access_key,
+                "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
+                "AWS_REGION": bucket.region,
+                "FMP_API_KEY": fmp.key(),
+                "FMP_BASE_URL": fmp.address(port),
+                "FMP_REQUESTS_PER_MINUTE": str(per_minute),
+                "FMP_BULK_INTERVAL_S": f"{bulk_interval_s:g}",
+                "WRDATA_DAILY_BARS_ROUTE": "bulk",
+            },
+            control=control,
+            front=front,
+            bucket=bucket,
+            short=short,
+        )
+        try:
+            yield made
+        finally:
+            made.end_workers()
+
+
+@contextlib.contextmanager
+def _simulator(fmp: SimulatedFmp) -> Generator[int]:
+    """Run the simulator in a process of its own and yield its port."""
+    fmp.prepare(lambda _: None)
+    port = processes.free_port(None)
+    process = fmp.launch(port)
+    try:
+        if not processes.wait_until(lambda: fmp.answers(port), within_s=fmp.start_within_s):
+            message = "the simulator did not start; its log lies beside its journal"
+            raise SuiteError(message)
+        yield port
+    finally:
+        processes.end(process, with_signal=fmp.stop_signal, within_s=10)

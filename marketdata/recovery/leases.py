@@ -1,0 +1,164 @@
+"""What passes between a process that wants to send requests and the store that grants them.
+
+Here: the request for a lease, the lease, the refusal, the breaker's state, and the protocol a
+store of leases fulfils. Not here: the store (resources/storage/request_leases.py), or the
+waiting (resources/providers/budget.py).
+"""
+
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol, Self
+
+from marketdata.recovery.limits import Lane, RequestLimits
+from marketdata.recovery.policy import BreakerPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who holds a lease, for people to read: a process, and the run it works for if any."""
+
+    host: str
+    pid: int
+    run_id: str | None = None
+
+    @classmethod
+    def this_process(cls, run_id: str | None = None) -> Self:
+        """Name the process that asks."""
+        return cls(host=socket.gethostname(), pid=os.getpid(), run_id=run_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseRequest:
+    """A wish for permits, one for each weight, charged to all of ``charges`` together.
+
+    Attributes:
+        weights: In the order in which the permits will be used; each at least 1.
+        horizon_s: A permit further ahead than this is not granted.
+        tolerance_s: How long after its slot a permit may still be used.
+    """
+
+    provider: str
+    charges: tuple[RequestLimits, ...]
+    weights: tuple[int, ...]
+    lane: Lane
+    holder: Holder
+    horizon_s: float
+    tolerance_s: float
+    breaker: BreakerPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """Permits for the first of the weights asked for.
+
+    Attributes:
+        slots_s: When each may be used, in seconds from the moment of the decision, so that
+            nobody's clock has to agree with the database's.
+        decided_after_s: Seconds from the statement's arrival at the database to the decision
+            (waiting for locks): what is left of the round trip is all that is uncertain.
+        trial: The one permit that decides whether an open breaker closes.
+        failures: Failures in a row that the breaker has counted; 0 makes reporting a success
+            unnecessary.
+    """
+
+    lease_id: int
+    slots_s: tuple[float, ...]
+    decided_after_s: float
+    trial: bool
+    failures: int
+
+
+class RefusalReason(StrEnum):
+    """Why a lease grants nothing."""
+
+    LATER = "later"
+    CIRCUIT_OPEN = "circuit_open"
+    QUOTA_SPENT = "quota_spent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """No permit now; ask again in ``retry_after_s``. ``detail`` is fit to be shown."""
+
+    reason: RefusalReason
+    retry_after_s: float
+    detail: str
+
+
+class BreakerState(StrEnum):
+    """CLOSED lets requests go, OPEN rejects all, HALF_OPEN waits for one trial's outcome."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitBreaker:
+    """One provider's breaker.
+
+    Attributes:
+        failures: In a row, over all processes.
+        retry_after_s: Seconds until the next trial; 0 while closed.
+        changed_at: When the state last changed (aware UTC).
+        last_error: The latest failure's class and text; empty if none was recorded.
+    """
+
+    provider: str
+    state: BreakerState
+    failures: int
+    retry_after_s: float
+    changed_at: datetime
+    last_error: str
+
+    @property
+    def reason(self) -> str:
+        """Say why nothing is sent while the breaker is not closed."""
+        return breaker_reason(self.provider, self.failures, self.last_error, self.retry_after_s)
+
+
+def breaker_reason(provider: str, failures: int, last_error: str, retry_after_s: float) -> str:
+    """Say why nothing is sent, for ``CircuitOpenError``."""
+    last = f" (last: {last_error})" if last_error else ""
+    return (
+        f"{provider}'s circuit breaker is open after {failures} failures in a row{last}; "
+        f"next trial in {retry_after_s:.0f} s"
+    )
+
+
+class Leases(Protocol):
+    """A store of leases that all processes share; its methods block and may be called in threads.
+
+    Every method raises StorageUnavailableError while the store cannot be reached and
+    StorageConflictError when it refuses.
+    """
+
+    def take(self, request: LeaseRequest) -> Lease | Refusal:
+        """Grant as many of the permits as fit below the horizon, or say why none."""
+        ...
+
+    def give_back(self, lease_id: int, unused: Sequence[int]) -> None:
+        """Take back permits by their place in the lease (from 0): they will never be used."""
+        ...
+
+    def pause(self, budgets: Sequence[str], seconds: float) -> None:
+        """Let nobody reserve anything in these budgets before ``seconds`` have passed."""
+        ...
+
+    def observe_used(self, limits: RequestLimits, used: float) -> None:
+        """Learn what the provider has counted in its present window (``limits.used_weight``)."""
+        ...
+
+    def report_failure(
+        self, provider: str, lease_id: int, error: Exception, breaker: BreakerPolicy
+    ) -> CircuitBreaker:
+        """Count a failed attempt; return what the breaker makes of it."""
+        ...
+
+    def report_success(self, provider: str, lease_id: int) -> None:
+        """Tell that the provider is alive: the count begins anew, a trial's success closes."""
+        ...

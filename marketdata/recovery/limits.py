@@ -1,0 +1,199 @@
+"""What providers allow a key, as data, and the one pace that keeps all of it.
+
+Here: paces, quotas, the names of budgets, and the published limits of the providers
+(/work/shared/docs/providers.md, sections 1.7, 2.6, 3.4, 4.3, 5.6, 6.4). Not here: who may go
+when (resources/storage/request_leases.py), or waiting for it (resources/providers/budget.py).
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+SLACK_S = 0.6
+"""By how much two requests may draw together on their way to a provider that counts minutes."""
+SHORT_SLACK_S = 0.2
+"""The same where the provider counts seconds: the usual slack would cost half of the budget."""
+_DIGEST_LETTERS = 8
+
+
+class Lane(StrEnum):
+    """Who goes first when several want to send: a scheduled run queues before every backfill."""
+
+    SCHEDULED = "scheduled"
+    BACKFILL = "backfill"
+
+
+class QuotaPeriod(StrEnum):
+    """A calendar period that a quota counts; the words are those of Postgres' date_trunc."""
+
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """At most ``limit`` of weight in any ``window_s`` seconds, both edges included.
+
+    Attributes:
+        slack_s: A request arrives less than this after the moment it was allowed for.
+    """
+
+    limit: int
+    window_s: float
+    slack_s: float = SLACK_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """At most ``limit`` of weight in a calendar period of ``zone`` (an IANA name).
+
+    A quota is counted, not paced: it may be spent early, and then nothing goes until the
+    period ends.
+    """
+
+    limit: int
+    period: QuotaPeriod
+    zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedWeight:
+    """A header in which the provider tells the weight used so far in its own clock's window.
+
+    Attributes:
+        header: In lower case.
+        window_s: Length of that window, which begins at a multiple of itself.
+    """
+
+    header: str
+    window_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """Everything that one budget has to keep.
+
+    Requests are spaced evenly: one of weight w is followed by ``w * interval_s`` of nothing. So
+    all paces come down to one interval, the largest (window + slack) / (limit - heaviest + 1).
+
+    Proof: let requests of weights w1 … wk arrive within one closed window, in the order of
+    their slots. Each arrives less than ``slack`` after its slot, so the first slot lies less
+    than window + slack before the last. Between these two lie (w1 + … + w(k-1)) intervals, so
+    w1 + … + w(k-1) < (window + slack) / interval <= limit - heaviest + 1. Weights are whole,
+    hence that sum is at most limit - heaviest, and with wk <= heaviest the window holds at most
+    ``limit``.
+
+    Attributes:
+        budget: Name under which all processes share it; see ``budget_name``.
+        heaviest: The largest weight that one request may have.
+        used_weight: Where the provider tells what it has counted, if it does.
+
+    Raises:
+        ValueError: A limit is smaller than the heaviest request, or there is no pace.
+    """
+
+    budget: str
+    paces: tuple[Pace, ...]
+    quotas: tuple[Quota, ...] = ()
+    heaviest: int = 1
+    used_weight: UsedWeight | None = None
+
+    def __post_init__(self) -> None:
+        if not self.paces or min(pace.limit for pace in self.paces) < self.heaviest:
+            message = f"{self.budget}: every pace must allow the heaviest request ({self.heaviest})"
+            raise ValueError(message)
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds that follow each unit of weight before the next request (see the class)."""
+        return max(
+            (pace.window_s + pace.slack_s) / (pace.limit - self.heaviest + 1) for pace in self.paces
+        )
+
+    @property
+    def slack_s(self) -> float:
+        """How late a request may arrive after its slot, by the strictest of the paces."""
+        return min(pace.slack_s for pace in self.paces)
+
+    def of_key(self, key: str) -> "RequestLimits":
+        """Return the same limits as one key's own budget; limits by address need no key."""
+        return replace(self, budget=budget_name(self.budget, key))
+
+
+def budget_name(provider: str, key: str) -> str:
+    """Name the budget of a key: the provider and a short digest, never the key itself."""
+    return f"{provider} {hashlib.sha256(key.encode()).hexdigest()[:_DIGEST_LETTERS]}"
+
+
+def fmp_limits(key: str, requests_per_minute: float) -> RequestLimits:
+    """Return the limits of an FMP key for the figure that its plan allows.
+
+    Args:
+        key: Only its digest is kept.
+        requests_per_minute: More than 0; below 1 it means one request in so many minutes more.
+    """
+    pace = Pace(limit=max(math.floor(requests_per_minute), 1), window_s=60.0)
+    if requests_per_minute < 1:
+        pace = replace(pace, window_s=60.0 / requests_per_minute)
+    return replace(PUBLISHED["fmp"], paces=(pace,)).of_key(key)
+
+
+def fmp_bulk_limits(key: str, interval_s: float) -> RequestLimits:
+    """Return the further limits of an FMP key's bulk requests: one in any ``interval_s``."""
+    pace = Pace(limit=1, window_s=interval_s)
+    return replace(PUBLISHED["fmp bulk"], paces=(pace,)).of_key(key)
+
+
+def _published(*every: RequestLimits) -> Mapping[str, RequestLimits]:
+    return {one.budget: one for one in every}
+
+
+def _per_second(limit: int) -> Pace:
+    return Pace(limit=limit, window_s=1.0, slack_s=SHORT_SLACK_S)
+
+
+def _per_minute(limit: int) -> Pace:
+    return Pace(limit=limit, window_s=60.0)
+
+
+_NEW_YORK = "America/New_York"
+
+PUBLISHED = _published(
+    # This project's key; plans sell 300, 750 and 3,000 a minute (1.7).
+    RequestLimits(budget="fmp", paces=(_per_minute(120),)),
+    RequestLimits(budget="fmp bulk", paces=(Pace(limit=1, window_s=30.0),)),
+    # The free plan; when its day begins is unverified.
+    RequestLimits(
+        budget="fmp free",
+        paces=(_per_minute(120),),
+        quotas=(Quota(limit=250, period=QuotaPeriod.DAY, zone=_NEW_YORK),),
+    ),
+    # Free plan; paid ones are asked to stay under 100 a second (2.6).
+    RequestLimits(budget="polygon", paces=(_per_minute(5),)),
+    # Free plan (3.4): no limit by the second or minute, so the pace is only a politeness. The
+    # month's limit counts symbols, and requests bound it from above.
+    RequestLimits(
+        budget="tiingo",
+        paces=(_per_second(10),),
+        quotas=(
+            Quota(limit=50, period=QuotaPeriod.HOUR, zone=_NEW_YORK),
+            Quota(limit=1_000, period=QuotaPeriod.DAY, zone=_NEW_YORK),
+            Quota(limit=500, period=QuotaPeriod.MONTH, zone=_NEW_YORK),
+        ),
+    ),
+    # By address, in weights; exchangeInfo weighs 20, historicalTrades 25 (4.2, 4.3).
+    RequestLimits(
+        budget="binance",
+        paces=(_per_minute(6_000), Pace(limit=61_000, window_s=300.0)),
+        heaviest=25,
+        used_weight=UsedWeight(header="x-mbx-used-weight-1m", window_s=60.0),
+    ),
+    # 120 a minute, and the provider's own advice of 2 a second (5.6).
+    RequestLimits(budget="fred", paces=(_per_second(2), _per_minute(120))),
+    # Public, by address (6.4).
+    RequestLimits(budget="coinbase", paces=(_per_second(10),)),
+)
+"""Published limits by budget name; ``of_key`` makes them a key's own."""

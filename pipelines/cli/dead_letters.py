@@ -1,0 +1,439 @@
+"""wrdata dlq …: work that came to nothing, and what a person does about it.
+
+Here: the commands. Not here: the rules of letters (marketdata/recovery/dead_letters.py), or the
+runs that do their work again (pipelines/retries.py).
+"""
+
+import asyncio
+import csv
+import dataclasses
+import getpass
+import json as jsonlib
+import socket
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+from uuid import UUID
+
+import typer
+
+from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import LETTER_RETRY, UNSETTLED, LetterState, Work
+from pipelines import replays, retries
+from pipelines.cli import console, environment, loads, runs
+from pipelines.retries import Retry
+from pipelines.run_failures import CLAIM_TAG, derived_job
+from resources import opening
+from resources.opening import Stores
+from resources.settings import read_settings
+from resources.storage.dead_letters import DeadLetters, LetterFilter, StoredLetter
+
+app = typer.Typer(
+    help="Dead letters: work that came to nothing, kept until it is done or given up.",
+    no_args_is_help=True,
+)
+
+RETRIABLE = (LetterState.OPEN, LetterState.PARKED)
+EXTEND_EVERY_S = 30.0
+NAMED = 3
+"""How many letters the announcement of a run names."""
+MESSAGE_SHOWN = 90
+"""Characters of a message in a table; `show` and `--json` tell all of it."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+_LARGEST_ID = 2**63 - 1
+_IDS = typer.Argument(help="Ids of letters, from `wrdata dlq list`.", min=1, max=_LARGEST_ID)
+Ids = Annotated[list[int], _IDS]
+SomeIds = Annotated[list[int] | None, _IDS]
+States = Annotated[
+    list[LetterState] | None,
+    typer.Option("--state", help="Letters in this state; may be repeated. Default: unsettled."),
+]
+DatasetName = Annotated[str | None, typer.Option("--dataset", help="Letters of this dataset.")]
+ErrorClass = Annotated[
+    str | None, typer.Option("--error", help="Letters with this error, such as RateLimitedError.")
+]
+Ticker = Annotated[str | None, typer.Option("--ticker", help="Letters about this ticker.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+
+
+@app.command("list")
+def list_letters(
+    *,
+    state: States = None,
+    dataset: DatasetName = None,
+    error: ErrorClass = None,
+    ticker: Ticker = None,
+    limit: Annotated[int, typer.Option(min=1, help="Letters at most.")] = 50,
+    json: Json = False,
+) -> None:
+    """List letters, the latest seen first: open, retrying and parked ones unless --state."""
+    environment.enter(environment.surroundings(), start=False)
+    wanted = _filter(state or UNSETTLED, dataset, error, ticker)
+    with opening.stores(read_settings()) as stores:
+        found = stores.dead_letters.find(wanted, limit=limit)
+    if json:
+        console.print_json([_as_json(letter) for letter in found])
+        return
+    console.print_table("", [_as_row(letter) for letter in found])
+    if not found:
+        console.say("no such letter")
+    elif len(found) == limit:
+        console.say(f"the latest {limit}; --limit shows more")
+
+
+@app.command()
+def show(letter_id: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
+    """Show all of one letter: what was asked, what went wrong, and every step since."""
+    environment.enter(environment.surroundings(), start=False)
+    with opening.stores(read_settings()) as stores:
+        letter = _known(stores.dead_letters, [letter_id])[0]
+        steps = [
+            {
+                "at": step.at.isoformat(timespec="seconds"),
+                "from": step.from_state.value if step.from_state else "",
+                "to": step.to_state.value,
+                "by": step.by,
+                "attempts": step.attempts,
+                "reason": step.reason,
+            }
+            for step in stores.dead_letters.transitions(letter_id)
+        ]
+    if json:
+        console.print_json({**_as_json(letter), "transitions": steps})
+        return
+    for name, value in _as_json(letter).items():
+        text = jsonlib.dumps(value) if isinstance(value, dict | list) else value
+        if value not in (None, [], {}):
+            console.out.print(f"{name.replace('_', ' '):18}{text}", markup=False)
+    console.print_table("transitions", steps)
+    cure = _cure(letter)
+    if cure:
+        console.say(cure)
+
+
+@app.command()
+def retry(
+    ids: SomeIds = None,
+    *,
+    state: States = None,
+    dataset: DatasetName = None,
+    error: ErrorClass = None,
+    ticker: Ticker = None,
+    every: Annotated[bool, typer.Option("--all", help="Every open or parked letter.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
+    """Do the work of letters again, now and in this process, parked ones too.
+
+    Which: IDS, or filters as of `list`, or --all. Exits with 1 if any letter is not resolved.
+    """
+    if bool(ids) + any((state, dataset, error, ticker)) + every != 1:
+        message = "say which letters: IDS, or filters such as --dataset and --error, or --all"
+        raise typer.BadParameter(message)
+    around = environment.surroundings()
+    environment.enter(around, start=True, report=console.say)
+    environment.require_schema(around)
+    with opening.stores(read_settings()) as stores:
+        letters = stores.dead_letters
+        with runs.open_instance() as instance:
+            retries.settle_ended(instance, letters, _who())
+        if ids:
+            chosen = _known(letters, ids)
+            _require_free(chosen)
+        else:
+            chosen = letters.find(_filter(state or RETRIABLE, dataset, error, ticker))
+            chosen = [letter for letter in chosen if letter.state in RETRIABLE]
+        if dry_run or not chosen:
+            would = f"{len(chosen)} letters would be tried again"
+            _tell(chosen, would if chosen else "no such letter is open or parked", json=json)
+            return 0
+        _run_all(stores, [letter.letter_id for letter in chosen])
+        after = letters.by_id([letter.letter_id for letter in chosen])
+    left = [letter for letter in after if letter.state is not LetterState.RESOLVED]
+    _tell(left or after, f"{len(after) - len(left)} of {len(after)} letters resolved", json=json)
+    return 1 if left else 0
+
+
+@app.command()
+def discard(
+    ids: Ids,
+    *,
+    reason: Annotated[str, typer.Option(help="Why the work is given up; kept with the letter.")],
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> int:
+    """Give the work of letters up, for good; the letter stays on record."""
+    if not reason.strip():
+        message = "--reason says why the work is given up; it is kept with the letter"
+        raise typer.BadParameter(message)
+    environment.enter(environment.surroundings(), start=False)
+    with opening.stores(read_settings()) as stores:
+        chosen = _known(stores.dead_letters, ids)
+        _require_free(chosen)
+        if dry_run:
+            _tell(chosen, f"{len(chosen)} letters would be discarded", json=json)
+            return 0
+        done = stores.dead_letters.discard(ids, by=_who(), reason=reason.strip())
+        after = stores.dead_letters.by_id(ids)
+    _tell(after, f"{len(done)} of {len(after)} letters discarded", json=json)
+    return 0 if len(done) == len(after) else 1
+
+
+@app.command()
+def export(
+    *,
+    state: States = None,
+    dataset: DatasetName = None,
+    error: ErrorClass = None,
+    ticker: Ticker = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A file; standard output without it.", dir_okay=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
+) -> None:
+    """Write letters with all their fields, as CSV or as JSON lines; all states unless --state."""
+    environment.enter(environment.surroundings(), start=False)
+    wanted = _filter(state or (), dataset, error, ticker)
+    with opening.stores(read_settings()) as stores, _opened(output) as file:
+        exported = _write(file, stores.dead_letters.export(wanted), json=json)
+    if output:
+        console.say(f"{exported} letters written to {output}")
+
+
+@app.command()
+def replay(ids: Ids, *, json: Json = False) -> int:
+    """Read the kept answers of letters again, without a request: after a parser was mended.
+
+    Exits with 1 if any letter is not resolved.
+    """
+    around = environment.surroundings()
+    environment.enter(around, start=True, report=console.say)
+    environment.require_schema(around)
+    settings = read_settings()
+    with opening.stores(settings) as stores:
+        chosen = _known(stores.dead_letters, ids)
+        _require_free(chosen)
+        failed = asyncio.run(
+            replays.replay(stores, opening.raw_zone(settings).read, chosen, f"replay by {_who()}")
+        )
+        after = stores.dead_letters.by_id(ids)
+    left = [letter for letter in after if letter.state is not LetterState.RESOLVED]
+    if len(left) < len(after):
+        report = runs.run_job(derived_job.name)
+        for why in loads.failures(report).values():
+            console.fail(why)
+    _tell(left or after, f"{len(after) - len(left)} of {len(after)} letters resolved", json=json)
+    for letter_id, why in failed.items():
+        console.fail(f"{letter_id}: {why}")
+    return 1 if left else 0
+
+
+def _run_all(stores: Stores, letter_ids: Sequence[int]) -> None:
+    """Claim the letters and run the few runs that do their work, one after the other."""
+    by = _who()
+    waiting = retries.claim(stores.dead_letters, letter_ids, by)
+    held = [one.claim for one in waiting]
+    try:
+        for number, one in enumerate(waiting, start=1):
+            told = ", ".join(letter.subject for letter in one.letters[:NAMED])
+            left_out = len(one.letters) - NAMED
+            more = f" and {left_out} more" if left_out > 0 else ""
+            console.say(f"run {number} of {len(waiting)}: {one.job} for {told}{more}")
+            _run(stores, one, held, by)
+            held.remove(one.claim)
+    finally:
+        # Ctrl-C, or a failure of ours: what was not tried is what it was.
+        for claim in held:
+            stores.dead_letters.give_back(claim, by=by, reason=f"{by} stopped before the end")
+
+
+def _run(stores: Stores, one: Retry, held: Sequence[UUID], by: str) -> None:
+    # A run that is repeated as a whole has its own number of requests, which nobody knows here.
+    whole_run = one.letters[0].work is Work.RUN
+    meter = console.Meter(one.job, 0 if whole_run else len(one.letters))
+    with meter.shown():
+        report = runs.run_job(
+            one.job,
+            config=one.ops,
+            partition=one.partition,
+            partitions=one.partitions,
+            tags={CLAIM_TAG: str(one.claim)},
+            progress=_holding(stores, meter, held),
+        )
+    if report.success:
+        retries.end_succeeded(stores.dead_letters, one.claim, report.run_id, by)
+        return
+    why = next(iter(loads.failures(report).values()), "the run failed")
+    stores.dead_letters.fail(
+        one.claim, retry=LETTER_RETRY, by=by, reason=f"run {report.run_id}: {why}"
+    )
+
+
+def _holding(
+    stores: Stores, meter: console.Meter, held: Sequence[UUID]
+) -> Callable[[str, float], None]:
+    """Return a progress function that keeps the claims from expiring while runs last."""
+    extended_at = time.monotonic()
+
+    def tell(run_id: str, elapsed_s: float) -> None:
+        nonlocal extended_at
+        if time.monotonic() - extended_at > EXTEND_EVERY_S:
+            stores.dead_letters.extend(held, hold_s=retries.LAUNCH_HOLD_S)
+            extended_at = time.monotonic()
+        so_far = stores.ingest_log.progress(run_id)
+        note = f"{so_far.failed} failed" if so_far.failed else ""
+        meter.update(so_far.loaded + so_far.failed, note=note, elapsed_s=elapsed_s)
+
+    return tell
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "somebody"  # a container's user without a name
+    return f"{user}@{socket.gethostname()}"
+
+
+def _filter(
+    states: Sequence[LetterState], dataset: str | None, error: str | None, ticker: str | None
+) -> LetterFilter:
+    return LetterFilter(
+        states=tuple(states),
+        dataset=dataset,
+        error_class=error,
+        ticker=ticker.upper() if ticker else None,
+    )
+
+
+def _known(letters: DeadLetters, ids: Sequence[int]) -> list[StoredLetter]:
+    """Return the letters.
+
+    Raises:
+        ConfigurationError: There is no letter of one of these ids.
+    """
+    found = letters.by_id(ids)
+    unknown = sorted(set(ids) - {letter.letter_id for letter in found})
+    if unknown:
+        listed = ", ".join(str(one) for one in unknown)
+        message = f"there is no dead letter {listed}: `wrdata dlq list` shows those there are"
+        raise errors.ConfigurationError(message)
+    return found
+
+
+def _require_free(letters: Sequence[StoredLetter]) -> None:
+    """Refuse letters that somebody works on, or whose work is settled.
+
+    Raises:
+        ConfigurationError: Names the first of them.
+    """
+    for letter in letters:
+        if letter.state is LetterState.RETRYING and letter.claimed_at is not None:
+            message = (
+                f"dead letter {letter.letter_id} is being retried by {letter.claimed_by} since "
+                f"{_time(letter.claimed_at)}: wait until `wrdata dlq show {letter.letter_id}` "
+                "says how it ended"
+            )
+            raise errors.ConfigurationError(message)
+        if letter.state not in RETRIABLE:
+            message = (
+                f"dead letter {letter.letter_id} is {letter.state} ({letter.reason}): that is "
+                "final, a new failure makes a new letter"
+            )
+            raise errors.ConfigurationError(message)
+
+
+def _cure(letter: StoredLetter) -> str:
+    """Return what a person can do about a letter."""
+    again = f"wrdata dlq retry {letter.letter_id}"
+    give_up = f"wrdata dlq discard {letter.letter_id} --reason …"
+    if letter.state is LetterState.OPEN and letter.next_attempt_at is not None:
+        return f"tried again at {_time(letter.next_attempt_at)}; now: {again}"
+    if letter.state is LetterState.PARKED and letter.work is Work.RECORD:
+        mended = f"wrdata dlq replay {letter.letter_id}"
+        return f"waits for you: parser mended: {mended}; asked again: {again}; or {give_up}"
+    if letter.state is LetterState.PARKED:
+        return f"waits for you: mend the cause, then {again}; or {give_up}"
+    return ""
+
+
+def _tell(letters: Sequence[StoredLetter], sentence: str, *, json: bool) -> None:
+    if json:
+        console.print_json([_as_json(letter) for letter in letters])
+    else:
+        console.print_table("", [_as_row(letter) for letter in letters])
+    console.say(sentence)
+
+
+def _as_row(letter: StoredLetter) -> dict[str, console.Cell]:
+    text = letter.reason
+    return {
+        "id": str(letter.letter_id),
+        "state": letter.state.value,
+        "dataset": letter.dataset,
+        "work": letter.work.value,
+        "subject": letter.subject,
+        "error": letter.error_class,
+        "tried": letter.attempts,
+        "seen": letter.occurrences,
+        "last_seen_at": _time(letter.last_seen_at),
+        "next_attempt_at": _time(letter.next_attempt_at) if letter.next_attempt_at else "",
+        "reason": text if len(text) <= MESSAGE_SHOWN else f"{text[: MESSAGE_SHOWN - 1]}…",
+    }
+
+
+def _as_json(letter: StoredLetter) -> dict[str, Any]:
+    """Return all fields of a letter, as JSON takes them; times in ISO format, UTC."""
+    return {field.name: _plain(getattr(letter, field.name)) for field in dataclasses.fields(letter)}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict | int) or value is None:
+        return value
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+@contextmanager
+def _opened(output: Path | None) -> Generator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        return
+    try:
+        with output.open("w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        message = f"{output} cannot be written: {error.strerror}; name another file"
+        raise errors.ConfigurationError(message) from error
+
+
+def _write(file: TextIO, letters: Iterator[StoredLetter], *, json: bool) -> int:
+    """Write letters one by one and return how many."""
+    written = 0
+    names = [field.name for field in dataclasses.fields(StoredLetter)]
+    table = csv.DictWriter(file, names)
+    if not json:
+        table.writeheader()
+    for letter in letters:
+        row = _as_json(letter)
+        if json:
+            file.write(jsonlib.dumps(row) + "\n")
+        else:
+            table.writerow(
+                {
+                    name: jsonlib.dumps(value) if isinstance(value, dict | list) else value
+                    for name, value in row.items()
+                }
+            )
+        written += 1
+    return written

@@ -1,0 +1,213 @@
+"""From dead letters to the runs that do their work again, and what becomes of them afterwards.
+
+Here: which job with which configuration a claim stands for, and how claims end; used by the
+sensor and by `wrdata dlq`. Not here: the letters themselves (resources/storage/dead_letters.py),
+or which run failures make one (run_failures.py).
+
+The loader settles the letters of instruments, bad rows and sessions in the transaction of the
+answer itself. What is left here are claims whose run has ended without a word about a letter.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import dagster as dg
+
+from marketdata.calendars import utc_now
+from marketdata.recovery.dead_letters import LETTER_RETRY, Work
+from pipelines import jobs
+from pipelines.run_failures import (
+    CLAIM_TAG,
+    PARTITION_TAG,
+    RANGE_TAGS,
+    RUNNABLE,
+    failure_of,
+    is_undecided,
+    utc,
+    will_be_retried,
+)
+from resources.storage.dead_letters import Claim, DeadLetters, StoredLetter
+
+TICKERS_PER_RUN = 500
+DUE_PER_TICK = 1_000
+LAUNCH_HOLD_S = 180.0
+"""Longer than a daemon takes from a sensor's answer to the run in its storage."""
+RUN_HOLD_S = 600.0
+
+_DONE_BY_SUCCESS = (Work.SESSION, Work.RUN)
+"""Work that is all that its run has to do. A run over tickers may succeed without one of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """One run that does the work of a claim's letters again.
+
+    Attributes:
+        ops: Run configuration of the job's ops.
+        tags: Partitions and lane of the run.
+    """
+
+    claim: UUID
+    job: str
+    ops: Mapping[str, Any]
+    tags: Mapping[str, str]
+    letters: tuple[StoredLetter, ...]
+
+    @property
+    def partition(self) -> str | None:
+        """The run's partition, if it has one."""
+        return self.tags.get(PARTITION_TAG)
+
+    @property
+    def partitions(self) -> tuple[str, str] | None:
+        """First and last partition, if the run takes a range."""
+        start, end = (self.tags.get(name) for name in RANGE_TAGS)
+        return (start, end) if start and end else None
+
+    def request(self) -> dg.RunRequest:
+        """Return what a sensor yields; its key keeps Dagster from launching a claim twice."""
+        return dg.RunRequest(
+            run_key=str(self.claim),
+            job_name=self.job,
+            run_config={"ops": dict(self.ops)} if self.ops else None,
+            tags={**self.tags, CLAIM_TAG: str(self.claim)},
+        )
+
+
+def claim_due(letters: DeadLetters, by: str) -> list[Retry]:
+    """Claim what is due and return the few runs that do it."""
+    return _retries(
+        letters,
+        letters.claim_due(limit=DUE_PER_TICK, batch=TICKERS_PER_RUN, by=by, hold_s=LAUNCH_HOLD_S),
+        by,
+    )
+
+
+def claim(letters: DeadLetters, letter_ids: Sequence[int], by: str) -> list[Retry]:
+    """Claim letters for a person, due or not, and return the few runs that do their work."""
+    return _retries(
+        letters,
+        letters.claim(letter_ids, batch=TICKERS_PER_RUN, by=by, hold_s=LAUNCH_HOLD_S),
+        by,
+    )
+
+
+def _retries(letters: DeadLetters, claimed: Sequence[StoredLetter], by: str) -> list[Retry]:
+    """Return a run for each claim; a claim that no job of today fits counts as failed.
+
+    One letter that cannot be run must not keep a thousand others from it.
+    """
+    known = {job.name for job in RUNNABLE}
+    made: list[Retry] = []
+    for retry in retries_of(claimed):
+        if retry.job in known:
+            made.append(retry)
+        else:
+            reason = (
+                f"there is no job {retry.job!r} any more; discard the letter: wrdata dlq discard"
+            )
+            letters.fail(retry.claim, retry=LETTER_RETRY, by=by, reason=reason)
+    return made
+
+
+def retries_of(claimed: Sequence[StoredLetter]) -> list[Retry]:
+    """Return the run of each claim that ``claimed`` letters hold."""
+    by_claim = sorted(
+        (letter for letter in claimed if letter.claim is not None),
+        key=lambda letter: (str(letter.claim), letter.letter_id),
+    )
+    return [
+        _retry(claim, tuple(group))
+        for claim, group in itertools.groupby(by_claim, key=lambda letter: letter.claim)
+        if claim is not None
+    ]
+
+
+def _retry(claim: UUID, letters: tuple[StoredLetter, ...]) -> Retry:
+    first = letters[0]
+    if first.work is Work.RUN:
+        job = str(first.details["job"])
+        ops, tags = first.details["ops"], first.details["tags"]
+    elif first.work is Work.SESSION:
+        job, ops = jobs.daily_prices_job.name, {}
+        tags = {PARTITION_TAG: first.subject}
+    else:
+        job, tags = jobs.price_backfill_job.name, {}
+        config = {"letters": [letter.letter_id for letter in letters]}
+        ops = {"curated__equities__price_backfill": {"config": config}}
+    return Retry(claim=claim, job=job, ops=ops, tags=tags, letters=letters)
+
+
+def settle_ended(instance: dg.DagsterInstance, letters: DeadLetters, by: str) -> None:
+    """End the claims whose runs have ended, and hold those whose runs wait or work.
+
+    A claim without a run is left alone until it expires: its run is about to be launched, or a
+    command works on it. Then its letters are what they were, since nothing was tried.
+    """
+    held = letters.claims()
+    runs = _latest_runs(instance, [one.claim for one in held])
+    under_way: list[UUID] = []
+    for one in held:
+        record = runs.get(str(one.claim))
+        if record is None:
+            _give_back_expired(letters, one, by)
+        elif _is_under_way(instance, record):
+            under_way.append(one.claim)
+        else:
+            _end(instance, letters, one.claim, record.dagster_run, by)
+    if under_way:
+        letters.extend(under_way, hold_s=RUN_HOLD_S)
+
+
+def _is_under_way(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
+    run, ended_at = record.dagster_run, utc(record.end_time or 0.0)
+    return (
+        not run.is_finished
+        or will_be_retried(run)
+        or is_undecided(instance, run, ended_at, utc_now())
+    )
+
+
+def _latest_runs(
+    instance: dg.DagsterInstance, claims: Sequence[UUID]
+) -> Mapping[str, dg.RunRecord]:
+    if not claims:
+        return {}
+    wanted = dg.RunsFilter(tags={CLAIM_TAG: [str(one) for one in claims]})
+    # Newest first: Dagster's own repetition of a killed run carries the tags of the first.
+    records = reversed(instance.get_run_records(wanted))
+    return {record.dagster_run.tags[CLAIM_TAG]: record for record in records}
+
+
+def _give_back_expired(letters: DeadLetters, one: Claim, by: str) -> None:
+    if one.expired:
+        reason = f"no run came of the claim of {one.claimed_by}"
+        letters.give_back(one.claim, by=by, reason=reason)
+
+
+def _end(
+    instance: dg.DagsterInstance,
+    letters: DeadLetters,
+    claim: UUID,
+    run: dg.DagsterRun,
+    by: str,
+) -> None:
+    if run.is_success:
+        end_succeeded(letters, claim, run.run_id, by)
+        return
+    why = failure_of(instance, run).message if run.is_failure else "it was canceled"
+    letters.fail(claim, retry=LETTER_RETRY, by=by, reason=f"run {run.run_id}: {why}")
+
+
+def end_succeeded(letters: DeadLetters, claim: UUID, run_id: str, by: str) -> None:
+    """End a claim whose run succeeded: what it did not settle has not been done."""
+    letters.resolve(claim, works=_DONE_BY_SUCCESS, by=by, reason=f"run {run_id} has done the work")
+    letters.fail(
+        claim,
+        retry=LETTER_RETRY,
+        by=by,
+        reason=f"run {run_id} succeeded, but had no answer for this letter",
+    )

@@ -1,0 +1,264 @@
+"""Why a run failed, read from its events, and which failures leave work that nobody keeps.
+
+Here: a failure's class and its words, and the dead letter of a lost run. Not here: when failures
+are looked at (sensors.py), or what is done about letters (retries.py).
+
+What our code saw fail is in dead letters already: a provider's error, or partitions that a run
+named. Lost is what our code did not see, or could not write down: a killed worker, a shutdown, a
+bug, a database that was away.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+from dagster._core.events import JobFailureData
+from dagster._core.execution.plan.objects import StepFailureData
+from pydantic import SecretStr
+
+from assets.archive import daily_bars_archive
+from assets.prices import daily_prices, price_backfill, price_history
+from assets.universe import universe
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import DeadLetter, Work
+from pipelines import jobs
+from resources.settings import read_settings
+from resources.wiring import LANE_TAG
+
+CLAIM_TAG = "wrdata/dead_letters"
+"""Tag that names the claim of dead letters that a run works on."""
+PARTITION_TAG = "dagster/partition"
+RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+WILL_RETRY_TAG = "dagster/will_retry"
+DECIDED_WITHIN = timedelta(minutes=1)
+"""Dagster writes the tag a moment after the failure; without it by then, there is no retry."""
+
+BY_COMMAND = ("wrdata/started_by", "command line")
+"""Tag of a run that a command executes itself (pipelines/cli/runs.py, a floor above)."""
+INTERRUPTED = "DagsterExecutionInterruptedError"
+CHECK_FAILED = "DagsterAssetCheckFailedError"
+SHOWN = 500
+"""Characters of a message that are kept."""
+
+price_history_job = dg.define_asset_job(
+    "price_history",
+    dg.AssetSelection.assets(price_history) | jobs.DERIVED,
+    tags=jobs.AS_BACKFILL,
+    description="Histories by ticker partition: what the UI's backfill dialog starts, again.",
+)
+
+derived_job = dg.define_asset_job(
+    "derived", jobs.DERIVED, description="Table and roll-ups, brought up to date by themselves."
+)
+
+_JOB_OF_LOADER = {
+    universe.key: jobs.universe_job.name,
+    daily_prices.key: jobs.daily_prices_job.name,
+    price_history.key: price_history_job.name,
+    price_backfill.key: jobs.price_backfill_job.name,
+    daily_bars_archive.key: jobs.archive_job.name,
+}
+_DATASETS = dict.fromkeys(
+    (
+        jobs.daily_prices_job.name,
+        price_history_job.name,
+        jobs.price_backfill_job.name,
+        derived_job.name,
+    ),
+    DAILY_BARS_DATASET,
+)
+RUNNABLE = (
+    jobs.universe_job,
+    jobs.daily_prices_job,
+    price_history_job,
+    jobs.price_backfill_job,
+    derived_job,
+    jobs.archive_job,
+)
+"""Jobs that the work of a letter may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailure:
+    """Why a run failed.
+
+    Attributes:
+        message: One line, without secrets.
+        lost: Nothing else keeps the work that the run did not do.
+        needs_person: The same run would fail again until somebody mends what it names.
+    """
+
+    error_class: str
+    message: str
+    lost: bool
+    needs_person: bool = False
+
+
+def will_be_retried(run: dg.DagsterRun) -> bool:
+    """Say whether Dagster itself repeats a failed run.
+
+    It tags every one, but repeats only those that a daemon or the UI launched: a run of the
+    command line has no origin to launch it from.
+    """
+    launched = run.remote_job_origin is not None
+    return run.is_failure and launched and run.tags.get(WILL_RETRY_TAG) == "true"
+
+
+def is_undecided(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, failed_at: datetime, now: datetime
+) -> bool:
+    """Say whether Dagster has yet to decide if it repeats a run, which takes it a moment."""
+    return (
+        run.is_failure
+        and run.remote_job_origin is not None
+        and instance.run_retries_enabled
+        and WILL_RETRY_TAG not in run.tags
+        and now - failed_at < DECIDED_WITHIN
+    )
+
+
+def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
+    """Return why ``run`` failed: the first failure that is lost, or else the first."""
+    records = instance.get_records_for_run(
+        run.run_id, of_type={dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    ).records
+    events = [
+        record.event_log_entry.dagster_event
+        for record in records
+        if record.event_log_entry.dagster_event
+    ]
+    steps = [
+        _of_step(event.step_failure_data, run)
+        for event in events
+        if event.event_type is dg.DagsterEventType.STEP_FAILURE
+    ]
+    if steps:
+        return next((one for one in steps if one.lost), steps[0])
+    ended = events[-1] if events else None
+    # A run that is declared dead from outside carries a message and nothing else.
+    data = ended.event_specific_data if ended else None
+    reason = data.failure_reason if isinstance(data, JobFailureData) else None
+    return RunFailure(
+        error_class=reason.value if reason else "RunFailure",
+        message=_line((ended.message if ended else "") or "the run ended without a word"),
+        lost=True,
+    )
+
+
+def lost_work(instance: dg.DagsterInstance, run: dg.DagsterRun, at: datetime) -> DeadLetter | None:
+    """Return the dead letter of a failed run whose work nobody else keeps, or None.
+
+    A run that Dagster repeats itself leaves none, nor does one that works on dead letters: its
+    own letters go back.
+
+    Args:
+        instance: For the run's events.
+        run: A failed run.
+        at: When it failed (aware UTC).
+    """
+    if CLAIM_TAG in run.tags or will_be_retried(run):
+        return None
+    failure = failure_of(instance, run)
+    if not failure.lost:
+        return None
+    job = _job(run)
+    tags = {
+        name: run.tags[name] for name in (PARTITION_TAG, *RANGE_TAGS, LANE_TAG) if name in run.tags
+    }
+    work = {"job": job, "ops": run.run_config.get("ops", {}), "tags": tags}
+    return DeadLetter(
+        dataset=_DATASETS.get(job, job),
+        provider=None,
+        work=Work.RUN,
+        subject=_subject(job, tags, work),
+        instrument_id=None,
+        error_class=failure.error_class,
+        message=failure.message,
+        request=job,
+        run_id=run.run_id,
+        raw_answers=(),
+        details=work,
+        seen_at=at,
+        parked=failure.needs_person or job not in {one.name for one in RUNNABLE},
+    )
+
+
+def _of_step(data: StepFailureData, run: dg.DagsterRun) -> RunFailure:
+    told = data.user_failure_data
+    if told is not None:
+        return _of_told_failure(told.description or told.label, told.metadata)
+    chain: list[tuple[str, str]] = []
+    error = data.error
+    while error:
+        chain.append((error.cls_name or "Exception", error.message))
+        error = error.cause
+    names = [name for name, _ in chain]
+    # The first is Dagster's own wrapping around what the step raised.
+    error_class, text = chain[min(1, len(chain) - 1)] if chain else ("Exception", "")
+    by_command = run.tags.get(BY_COMMAND[0]) == BY_COMMAND[1]
+    stopped_by_person = INTERRUPTED in names and by_command
+    return RunFailure(
+        error_class=INTERRUPTED if INTERRUPTED in names else error_class,
+        message=_line(text),
+        lost=not stopped_by_person and CHECK_FAILED not in names,
+    )
+
+
+def _of_told_failure(text: str, metadata: Mapping[str, dg.MetadataValue]) -> RunFailure:
+    """Judge a dg.Failure, which our code raised after it had seen the error."""
+    named = metadata.get("error_class")
+    error_class = str(named.value) if named else "Failure"
+    kind = getattr(errors, error_class, None) if named else None
+    seen = (
+        issubclass(kind, errors.ProviderError) if isinstance(kind, type) else "failed" in metadata
+    )
+    return RunFailure(
+        error_class=error_class,
+        message=_line(text),
+        lost=not seen,
+        needs_person=kind is errors.ConfigurationError,
+    )
+
+
+def _job(run: dg.DagsterRun) -> str:
+    """Return the job that does a run's work again.
+
+    Runs of the UI have no job of ours but a choice of assets: the job that loads them is taken.
+    A choice that takes several of our jobs keeps Dagster's name, which none of ours has.
+    """
+    if not run.job_name.startswith("__"):
+        return run.job_name
+    chosen = run.asset_selection or frozenset[dg.AssetKey]()
+    loaders = [job for key, job in _JOB_OF_LOADER.items() if key in chosen]
+    if not loaders:
+        return derived_job.name
+    return loaders[0] if len(loaders) == 1 else run.job_name
+
+
+def _subject(job: str, tags: Mapping[str, str], work: Mapping[str, Any]) -> str:
+    """Name what a run was to do: the same for every run that does the same."""
+    keys = [tags[name] for name in (PARTITION_TAG, *RANGE_TAGS) if name in tags]
+    same = {name: value for name, value in work.items() if name != "tags"} | {"keys": keys}
+    digest = hashlib.sha256(json.dumps(same, sort_keys=True, default=str).encode()).hexdigest()
+    return " ".join([job, *dict.fromkeys(keys), digest[:8]])
+
+
+def _line(text: str) -> str:
+    """Return ``text`` in one line, cut, and without anything that opens a door."""
+    settings = read_settings()
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr) and value.get_secret_value():
+            text = text.replace(value.get_secret_value(), "***")
+    line = " ".join(text.split())
+    return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
+
+
+def utc(timestamp: float) -> datetime:
+    """Return a time of Dagster's storage as an aware one."""
+    return datetime.fromtimestamp(timestamp, UTC)

@@ -1,0 +1,156 @@
+-- name: take
+-- Permits for one process, or why there are none now.
+select lease.*
+from take_request_lease(
+    %(provider)s::text, %(charges)s::jsonb, %(weights)s::integer[], %(lane)s::request_lane,
+    %(horizon_s)s::double precision, %(tolerance_s)s::double precision,
+    %(trial_expires_s)s::double precision, %(host)s::text, %(pid)s::integer, %(run_id)s::text
+) as lease;
+
+-- name: give_back
+-- Permits that will not be used.
+select give_back_request_lease(%(lease_id)s::bigint, %(unused)s::integer[]);
+
+-- name: pause
+-- Nobody reserves anything in these budgets for a while.
+update request_budget as budget
+set
+    next_at = greatest(budget.next_at, held.until),
+    paused_until = greatest(budget.paused_until, held.until)
+from (
+    select clock_timestamp() + make_interval(secs => %(seconds)s::double precision) as until
+) as held
+where budget.budget = any (%(budgets)s::text[]);
+
+-- name: observe_used
+-- The provider has counted more in its present window than we knew of.
+update request_budget as budget
+set next_at = seen.at_least
+from (
+    select
+        to_timestamp(
+            floor(extract(epoch from clock_timestamp()) / %(window_s)s::double precision)
+            * %(window_s)s::double precision
+            + %(used)s::double precision * %(interval_s)s::double precision
+        ) as at_least
+) as seen
+where budget.budget = %(budget)s and budget.next_at < seen.at_least;
+
+-- name: report_failure
+-- One more failure in a row: the breaker opens, or opens again if its trial failed. What other
+-- requests report while it is not closed says nothing new.
+insert into circuit_breaker as breaker (
+    provider, failures, last_error_class, last_error, last_failed_at
+) values (
+    %(provider)s, 1, %(error_class)s, %(error)s, clock_timestamp()
+)
+on conflict (provider) do update
+set
+    failures = breaker.failures + 1,
+    last_error_class = excluded.last_error_class,
+    last_error = excluded.last_error,
+    last_failed_at = excluded.last_failed_at,
+    state = case
+        when
+            breaker.state = 'closed' and breaker.failures + 1 >= %(failures)s
+            or breaker.trial_lease_id = %(lease_id)s
+            then 'open'
+        else breaker.state
+    end,
+    retry_at = case
+        when
+            breaker.state = 'closed' and breaker.failures + 1 >= %(failures)s
+            or breaker.trial_lease_id = %(lease_id)s
+            then clock_timestamp() + make_interval(secs => %(open_s)s::double precision)
+        else breaker.retry_at
+    end,
+    trial_lease_id = nullif(breaker.trial_lease_id, %(lease_id)s)
+returning
+    provider, state, failures,
+    coalesce(greatest(extract(epoch from retry_at - clock_timestamp()), 0), 0) as retry_after_s,
+    changed_at, last_error_class, last_error;
+
+-- name: report_success
+-- The provider is alive: the count begins anew, the trial's success closes the breaker.
+update circuit_breaker
+set failures = 0, state = 'closed', retry_at = null, trial_lease_id = null
+where
+    provider = %(provider)s
+    and (state = 'closed' and failures > 0 or trial_lease_id = %(lease_id)s);
+
+-- name: breakers
+-- The state of every provider's breaker.
+select
+    provider, state, failures,
+    coalesce(greatest(extract(epoch from retry_at - clock_timestamp()), 0), 0) as retry_after_s,
+    changed_at, last_error_class, last_error
+from circuit_breaker
+order by provider;
+
+-- name: breaker_transitions
+-- The latest changes of one provider's breaker, newest first.
+select changed_at, from_state, to_state, failures, last_error_class
+from circuit_breaker_transition
+where provider = %(provider)s
+order by changed_at desc, transition_id desc
+limit %(limit)s;
+
+-- name: budgets
+-- Every budget: what is reserved, what was used of late, who holds permits.
+select
+    budget.budget, budget.next_at, budget.interval_s, budget.paused_until,
+    greatest(extract(epoch from budget.next_at - clock_timestamp()), 0) as reserved_s,
+    coalesce(recent.requests, 0) as last_minute,
+    coalesce(spent.hour, 0) as this_hour,
+    coalesce(spent.day, 0) as this_day,
+    coalesce(spent.month, 0) as this_month,
+    coalesce(recent.scheduled, 0) as scheduled_leases,
+    coalesce(recent.backfill, 0) as backfill_leases
+from request_budget as budget
+left join lateral (
+    select
+        sum(used.requests) as requests,
+        count(*) filter (where used.is_live and lease.lane = 'scheduled') as scheduled,
+        count(*) filter (where used.is_live and lease.lane = 'backfill') as backfill
+    from
+        request_lease as lease
+        cross join lateral (
+            select
+                count(*) filter (
+                    where slot.at between clock_timestamp() - interval '60 seconds'
+                    and clock_timestamp()
+                ) as requests,
+                lease.expires_at > clock_timestamp() and lease.released_at is null as is_live
+            from unnest(lease.slots) as slot (at)
+        ) as used
+    where
+        lease.expires_at > clock_timestamp() - interval '2 minutes'
+        and budget.budget = any (lease.budgets)
+) as recent on true
+left join lateral (
+    select
+        sum(usage.requests) filter (
+            where usage.hour >= date_trunc('hour', clock_timestamp(), 'UTC')
+        ) as hour,
+        sum(usage.requests) filter (
+            where usage.hour >= date_trunc('day', clock_timestamp(), 'UTC')
+        ) as day,
+        sum(usage.requests) as month
+    from request_usage as usage
+    where
+        usage.budget = budget.budget
+        and usage.hour >= date_trunc('month', clock_timestamp(), 'UTC')
+) as spent on true
+order by budget.budget;
+
+-- name: quota_use
+-- How much of a calendar quota is used in its present period, and when that ends.
+select
+    coalesce((
+        select sum(usage.weight)
+        from request_usage as usage
+        where usage.budget = %(budget)s and usage.hour > period.begin_at - interval '1 hour'
+    ), 0) as used,
+    (period.begin_at at time zone %(zone)s + ('1 ' || %(period)s)::interval)
+        at time zone %(zone)s as resets_at
+from (select date_trunc(%(period)s, clock_timestamp(), %(zone)s) as begin_at) as period;

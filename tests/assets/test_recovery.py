@@ -1,0 +1,172 @@
+"""What a load leaves behind when something fails, and how later loads settle it."""
+
+from datetime import date
+
+import pytest
+
+from assets.prices import price_history
+from assets.universe import UNIVERSE
+from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.recovery.dead_letters import LetterState, Work
+from resources.storage.dead_letters import LetterFilter, StoredLetter
+from tests.fixtures.pipeline import Pipeline
+
+
+def _letters(pipeline: Pipeline, *states: LetterState) -> list[StoredLetter]:
+    return pipeline.stores.dead_letters.find(LetterFilter(states=states))
+
+
+def _retry(pipeline: Pipeline, letters: list[StoredLetter]) -> bool:
+    config = {"letters": [one.letter_id for one in letters]}
+    return pipeline.run(
+        "price_backfill", config={"curated__equities__price_backfill": {"config": config}}
+    ).success
+
+
+def test_a_ticker_that_fails_waits_in_a_letter_until_any_load_answers_it(
+    pipeline: Pipeline,
+) -> None:
+    """The letter names what was asked for; the next good load of it resolves the letter."""
+    pipeline.simulator.add_fault("status", status=503, symbol="MSFT")
+
+    assert pipeline.backfill(["AAPL", "MSFT"]).success
+
+    (letter,) = _letters(pipeline)
+    assert (letter.work, letter.subject, letter.state) == (
+        Work.INSTRUMENT,
+        "MSFT",
+        LetterState.OPEN,
+    )
+    assert letter.span == (HISTORY_START, calendar().last_closed(utc_now()))
+    assert letter.error_class == "ProviderUnavailableError"
+
+    pipeline.simulator.clear_faults()
+    assert pipeline.backfill(["MSFT"]).success
+
+    (letter,) = _letters(pipeline)
+    assert letter.state is LetterState.RESOLVED
+    steps = pipeline.stores.dead_letters.transitions(letter.letter_id)
+    assert [step.to_state for step in steps] == [LetterState.OPEN, LetterState.RESOLVED]
+    assert all(step.by.startswith("run ") for step in steps)
+
+
+def test_a_load_of_less_does_not_settle_a_letter(pipeline: Pipeline) -> None:
+    """One day of a ticker is not the ten years that came to nothing."""
+    pipeline.simulator.add_fault("status", status=503, symbol="MSFT")
+    assert pipeline.backfill(["AAPL", "MSFT"]).success
+    pipeline.simulator.clear_faults()
+
+    assert pipeline.run(
+        "daily_prices", partition=calendar().last_closed(utc_now()).isoformat()
+    ).success
+
+    (letter,) = _letters(pipeline)
+    assert letter.state is LetterState.OPEN
+
+
+def test_a_retry_asks_for_exactly_what_the_letter_waits_for(pipeline: Pipeline) -> None:
+    """Also where the ledger knows all of it already, such as after a failed refetch."""
+    assert pipeline.backfill(["MSFT"]).success
+    pipeline.simulator.add_fault("status", status=503, symbol="MSFT")
+    assert not pipeline.backfill(["MSFT"], only_holes=False).success
+    pipeline.simulator.clear_faults()
+    corrected = date(2024, 1, 3)
+    pipeline.simulator.correct("MSFT", corrected, 1.5)
+    before = utc_now()
+
+    assert _retry(pipeline, _letters(pipeline))
+
+    asked = [one.query for one in pipeline.simulator.requests(before)]
+    assert [(one["symbol"], one["from"]) for one in asked] == [("MSFT", HISTORY_START.isoformat())]
+    (letter,) = _letters(pipeline)
+    assert letter.state is LetterState.RESOLVED
+    with pipeline.stores.timescale.connection() as connection:
+        restated = connection.execute("select session_date from daily_bar_version").fetchall()
+    assert restated == [(corrected,)]
+
+
+def test_a_permanent_failure_waits_for_a_person(pipeline: Pipeline) -> None:
+    """A plan that does not cover a symbol is not asked again by a machine."""
+    pipeline.simulator.add_fault("status", status=402, symbol="MSFT")
+
+    assert pipeline.backfill(["AAPL", "MSFT"]).success
+
+    (letter,) = _letters(pipeline)
+    assert (letter.state, letter.error_class) == (LetterState.PARKED, "NotEntitledError")
+
+
+def test_a_bad_bar_is_kept_and_resolved_by_a_good_one(pipeline: Pipeline) -> None:
+    """What came, why it was refused, and where the whole answer lies."""
+    pipeline.simulator.add_fault("malformed_rows", symbol="AAPL", count=1)
+
+    assert pipeline.backfill(["AAPL"]).success
+
+    letters = _letters(pipeline, LetterState.PARKED)
+    assert [one.work for one in letters] == [Work.RECORD, Work.RECORD]
+    assert any(one.details["received"][0]["close"] is None for one in letters)
+    assert all(one.raw_answers for one in letters), "the whole answer is in the raw zone"
+
+    assert pipeline.backfill(["AAPL"]).success
+
+    assert {one.state for one in _letters(pipeline)} == {LetterState.RESOLVED}
+
+
+def test_an_outage_puts_work_off_instead_of_failing_it_ticker_by_ticker(
+    pipeline: Pipeline,
+) -> None:
+    """After five failures in a row nothing is sent; the rest waits for the breaker's trial."""
+    members = [one.ticker for one in pipeline.stores.instruments.members(UNIVERSE)]
+    pipeline.simulator.add_fault("status", status=500)
+    before = utc_now()
+
+    result = pipeline.backfill(members)
+
+    assert not result.success, "an outage is red"
+    assert len(pipeline.simulator.requests(before)) < 30
+    letters = _letters(pipeline, LetterState.OPEN)
+    assert len(letters) == len(members)
+    assert sum(one.deferred for one in letters) > len(members) - 30
+    (breaker,) = pipeline.stores.leases.breakers()
+    assert (breaker.provider, breaker.state.value, breaker.failures >= 5) == ("fmp", "open", True)
+
+
+def test_an_answer_is_kept_before_anything_of_it_is_loaded(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No bucket, no load: what came could not be read again."""
+    monkeypatch.setenv("WRDATA_ARCHIVE_BUCKET", "no-such-bucket")
+
+    result = pipeline.backfill(["AAPL", "MSFT"])
+
+    assert not result.success
+    with pipeline.stores.timescale.connection() as connection:
+        assert connection.execute("select count(*) from daily_bar").fetchone() == (0,)
+
+
+def test_the_partitioned_door_tells_what_was_put_off_as_failed(pipeline: Pipeline) -> None:
+    """A partition whose request was never sent is not good."""
+    pipeline.simulator.add_fault("status", status=500)
+    keys = pipeline.instance.get_dynamic_partitions("tickers")
+
+    assert not pipeline.materialize(price_history, (keys[0], keys[40])).success
+
+    assert len(_letters(pipeline, LetterState.OPEN)) == 41
+
+
+def test_days_that_a_refused_key_left_untried_wait_for_a_person(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One request is refused; the other days are not asked for, and none is forgotten."""
+    monkeypatch.setenv("FMP_API_KEY", "not-a-key-of-anyone-at-all-00000")
+    last = calendar().last_closed(utc_now())
+    days = calendar().sessions(last.replace(day=1), last)[-4:]
+    before = utc_now()
+
+    assert not pipeline.run(
+        "daily_prices", partitions=(days[0].isoformat(), days[-1].isoformat())
+    ).success
+
+    assert len(pipeline.simulator.requests(before)) == 1
+    letters = _letters(pipeline, LetterState.PARKED)
+    assert sorted(one.subject for one in letters) == [day.isoformat() for day in days]
+    assert {(one.work, one.error_class) for one in letters} == {(Work.SESSION, "KeyRefusedError")}

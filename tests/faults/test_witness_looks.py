@@ -1,0 +1,159 @@
+"""The witness on a real database: nothing is wrong after a load, and each damage is found."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+
+from faults.witness import Claim, Evidence, Witness
+from resources.storage.object_store import ObjectStore, S3Settings
+from tests.fixtures.pipeline import Pipeline
+from tests.fixtures.world import BucketSettings, RunningSimulator
+
+TICKERS = ("AAPL", "BRK.B")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """Two tickers, loaded without a fault, and their witness."""
+
+    connection: psycopg.Connection
+    witness: Witness
+    bucket: S3Settings
+
+    def look(self) -> Evidence:
+        return self.witness.look([Claim(tickers=TICKERS)])
+
+
+@pytest.fixture
+def loaded(
+    pipeline: Pipeline,
+    database_url: str,
+    bucket: BucketSettings,
+    fmp_simulator: RunningSimulator,
+) -> Loaded:
+    """A load through the pipeline; Dagster's own tables, elsewhere in the tests, stand empty."""
+    assert pipeline.backfill(list(TICKERS)).success
+    connection = psycopg.connect(database_url, autocommit=True)
+    connection.execute("create table dagster.runs (run_id text, status text)")
+    connection.execute("create table dagster.concurrency_slots (concurrency_key text, run_id text)")
+    settings = S3Settings(
+        endpoint=bucket.endpoint,
+        bucket=bucket.bucket,
+        region=bucket.region,
+        access_key=bucket.access_key,
+        secret_key=bucket.secret_key,
+    )
+    witness = Witness(
+        database_url=database_url,
+        control=fmp_simulator.control,
+        bucket=settings,
+        per_minute=3000,
+        bulk_interval_s=2.0,
+        secrets=(fmp_simulator.api_key,),
+    )
+    return Loaded(connection=connection, witness=witness, bucket=settings)
+
+
+def test_each_damage_is_found(loaded: Loaded) -> None:
+    """One after the other, each mended before the next, so that each finding has one cause."""
+    with loaded.connection:
+        evidence = loaded.look()
+        assert (evidence.wrong, evidence.unfinished) == ((), ())
+        assert (evidence.tickers, evidence.complete_tickers) == (2, 2)
+        for damage, cure, signs in DAMAGES:
+            loaded.connection.execute(damage.replace(":bar", _BAR).encode())
+            evidence = loaded.look()
+            found = [*evidence.wrong, *evidence.unfinished]
+            assert len(found) == len(signs), (damage, found)
+            for sign in signs:
+                assert any(sign in finding for finding in found), (sign, found)
+            loaded.connection.execute(cure.replace(":bar", _BAR).encode())
+
+
+def test_an_answer_that_is_gone_from_the_raw_zone_is_found(loaded: Loaded) -> None:
+    """A bar whose origin cannot be shown is a finding even if its values are right."""
+    with loaded.connection:
+        store = ObjectStore(loaded.bucket)
+        for one in list(store.list("raw/")):
+            store.delete(one.key)
+        found = loaded.look().wrong
+    assert len(found) == len(TICKERS)
+    assert all("a loaded answer is not in the raw zone" in finding for finding in found)
+
+
+def test_requests_over_the_limit_are_found(
+    loaded: Loaded, fmp_simulator: RunningSimulator, ask: Callable[[], None]
+) -> None:
+    """Told by the simulator's own journal."""
+    strict = Witness(
+        database_url=loaded.witness.database_url,
+        control=fmp_simulator.control,
+        bucket=loaded.bucket,
+        per_minute=2,
+        bulk_interval_s=2.0,
+        secrets=(),
+    )
+    ask()
+    with loaded.connection:
+        found = strict.look([Claim(tickers=TICKERS)]).wrong
+    assert any("in 60 s" in finding for finding in found)
+
+
+@pytest.fixture
+def ask(pipeline: Pipeline) -> Callable[[], None]:
+    """One more request to the provider."""
+
+    def once() -> None:
+        assert pipeline.backfill(["AAPL"], only_holes=False).success
+
+    return once
+
+
+_BAR = "session_date = '2020-03-02' and instrument_id = (select min(instrument_id) from daily_bar)"
+DAMAGES = (
+    (
+        """create temp table gone as select * from daily_bar where :bar;
+           delete from daily_bar where :bar""",
+        "insert into daily_bar select * from gone",
+        (
+            "1 bars are missing without a letter",
+            "held by the ledger alone",
+            "the log inserted",
+            "1 bars are missing",
+        ),
+    ),
+    (
+        "update daily_bar set volume = volume + 1 where :bar",
+        "update daily_bar set volume = volume - 1 where :bar",
+        ("1 bars differ from the truth",),
+    ),
+    (
+        "insert into dagster.runs values ('r1', 'STARTED')",
+        "delete from dagster.runs",
+        ("1 runs are not ended: r1 STARTED",),
+    ),
+    (
+        "insert into dagster.concurrency_slots values ('fmp', 'r1')",
+        "delete from dagster.concurrency_slots",
+        ("1 slots of Dagster's pools are taken",),
+    ),
+    (
+        "update request_budget set paused_until = clock_timestamp() + interval '1 hour'",
+        "update request_budget set paused_until = null",
+        ("budgets are reserved or paused ahead",),
+    ),
+    (
+        """insert into circuit_breaker (provider, state, failures, retry_at)
+           values ('other', 'open', 5, clock_timestamp() + interval '1 hour')""",
+        "delete from circuit_breaker where provider = 'other'",
+        ("reject for longer than they may", "are not closed"),
+    ),
+    (
+        "update ingest_log set raw_answers = '{}' where request like '%AAPL%'",
+        "select",
+        ("1 loads do not say where their answer is kept",),
+    ),
+)
+"""A statement, the one that mends it, and a part of each finding that it causes."""

@@ -1,0 +1,212 @@
+"""What a load would take, by arithmetic that can be done by hand."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata import forecast
+from marketdata.calendars import HISTORY_START, calendar
+from marketdata.coverage import HELD, CoverageState, spans_of
+from marketdata.forecast import Forecast, Load, QuotaUse, RunSlots, ScheduledLoad
+from marketdata.recovery.limits import Quota, QuotaPeriod
+
+NOW = datetime(2026, 11, 23, 22, 0, tzinfo=UTC)
+FREE = RunSlots(allowed=2, taken=0)
+DAILY = Quota(limit=1000, period=QuotaPeriod.DAY, zone="America/New_York")
+MIDNIGHT = datetime(2026, 11, 24, 5, 0, tzinfo=UTC)
+SESSIONS = calendar().sessions(HISTORY_START, date(2016, 12, 30))
+
+
+def _load(requests: int, *, interval_s: float = 0.5, market_days: int = 0) -> Load:
+    return Load(
+        requests=requests,
+        interval_s=interval_s,
+        bars=requests * 2000,
+        rows=requests * 100,
+        market_days=market_days,
+    )
+
+
+def _tonight(after_s: float, requests: int = 503, name: str = "daily") -> ScheduledLoad:
+    starts_at = NOW + timedelta(seconds=after_s)
+    return ScheduledLoad(name=name, starts_at=starts_at, requests=requests, interval_s=0.5)
+
+
+def _made(
+    load: Load,
+    *schedules: ScheduledLoad,
+    reserved_s: float = 0.0,
+    quotas: Sequence[QuotaUse] = (),
+    slots: RunSlots = FREE,
+) -> Forecast:
+    return forecast.forecast(
+        load, now=NOW, reserved_s=reserved_s, quotas=quotas, schedules=schedules, slots=slots
+    )
+
+
+def test_time_is_the_requests_at_their_pace_after_what_is_reserved() -> None:
+    """120 requests at two a second, behind six seconds of others."""
+    made = _made(_load(120), reserved_s=6.0)
+
+    assert made.minutes == pytest.approx(1.1)
+    assert made.ends_at == NOW + timedelta(seconds=66)
+
+
+def test_a_schedule_that_starts_meanwhile_goes_first_and_puts_the_load_back() -> None:
+    """The load is only slower: the schedule is not endangered."""
+    before, meanwhile, after = _tonight(-1, 10), _tonight(59, 60), _tonight(1000, 60)
+
+    made = _made(_load(120), after, meanwhile, before)
+
+    assert [one.schedule for one in made.meetings] == [before, meanwhile, after]
+    assert [one.slowed_s for one in made.meetings] == [5.0, 30.0, 0.0]
+    assert [one.during for one in made.meetings] == [True, True, False]
+    assert made.minutes == pytest.approx((60 + 5 + 30) / 60)
+    assert made.endangered == ()
+
+
+def test_a_schedule_that_starts_within_the_delay_of_another_is_met_too() -> None:
+    """The first puts the end back to behind the start of the second."""
+    made = _made(_load(120), _tonight(50, 60), _tonight(80, 20))
+
+    assert made.ends_at == NOW + timedelta(seconds=60 + 30 + 10)
+
+
+def test_nothing_to_ask_takes_nothing_and_meets_nobody() -> None:
+    """Not even what is reserved, or a quota that is spent already."""
+    spent = QuotaUse(quota=DAILY, used=1000, resets_at=MIDNIGHT)
+    made = _made(
+        Load(requests=0, interval_s=0.5, bars=0, rows=0),
+        _tonight(0),
+        reserved_s=60.0,
+        quotas=[spent],
+        slots=RunSlots(allowed=1, taken=1),
+    )
+
+    assert (made.minutes, made.database_bytes, made.raw_bytes) == (0.0, 0, 0)
+    assert made.endangered == ()
+    assert made.quotas[0].share == 0.0
+
+
+@pytest.mark.parametrize(
+    ("used", "asked", "left_after", "endangered"),
+    [
+        (0, 497, 503, False),
+        (0, 498, 502, True),
+        (400, 97, 503, False),
+        (400, 98, 502, True),
+        (0, 1500, -500, True),
+        (2000, 1, -1, True),
+    ],
+)
+def test_a_quota_too_small_for_both_endangers_the_schedule(
+    used: int, asked: int, left_after: int, endangered: bool
+) -> None:
+    """What is left after the load has to be enough for the 503 requests of the evening."""
+    use = QuotaUse(quota=DAILY, used=used, resets_at=MIDNIGHT)
+    made = _made(_load(asked), _tonight(3600), quotas=[use])
+
+    (share,) = made.quotas
+    assert (share.left_after, share.scheduled) == (left_after, 503)
+    assert share.share == pytest.approx(asked / 1000)
+    assert bool(made.endangered) is endangered
+    assert made.meetings[0].short_of == (DAILY if endangered else None)
+
+
+def test_a_quota_that_resets_before_the_schedule_concerns_it_not() -> None:
+    """The next day's run has the next day's quota."""
+    use = QuotaUse(quota=DAILY, used=0, resets_at=MIDNIGHT)
+    made = _made(_load(1000), _tonight(8 * 3600), quotas=[use])
+
+    assert made.quotas[0].scheduled == 0
+    assert made.endangered == ()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "taken", "after_s", "endangered"),
+    [
+        (2, 0, 30, False),
+        (2, 1, 30, True),
+        (2, 2, 30, True),
+        (1, 0, 30, True),
+        (2, 1, 90, False),
+        (None, 9, 30, False),
+    ],
+)
+def test_a_load_that_takes_the_last_slot_endangers_what_starts_meanwhile(
+    allowed: int | None, taken: int, after_s: float, endangered: bool
+) -> None:
+    """A schedule that starts after its end finds the slot free again."""
+    made = _made(_load(120), _tonight(after_s), slots=RunSlots(allowed=allowed, taken=taken))
+
+    assert made.meetings[0].without_slot is endangered
+    assert bool(made.endangered) is endangered
+
+
+def test_bytes_follow_from_rows_answers_and_bars() -> None:
+    """One history of 2,738 bars comes to what was measured."""
+    made = _made(Load(requests=1, interval_s=0.5, bars=2738, rows=2738))
+
+    assert made.raw_bytes == pytest.approx(120_376, rel=0.01)
+    assert made.database_bytes == 2738 * 187
+    days = _made(Load(requests=2, interval_s=30.0, bars=1006, rows=503, market_days=2))
+    assert days.raw_bytes == 2 * forecast.RAW_BYTES_PER_MARKET_DAY
+
+
+SCHEDULES = st.lists(
+    st.builds(_tonight, st.floats(-100, 5000), st.integers(0, 1000), st.text(max_size=3)),
+    max_size=5,
+    unique_by=lambda one: one.starts_at,
+)
+
+
+@given(
+    requests=st.integers(1, 5000),
+    more=st.integers(0, 5000),
+    reserved_s=st.floats(0, 100),
+    schedules=SCHEDULES,
+)
+def test_more_requests_never_end_sooner_or_meet_fewer(
+    requests: int, more: int, reserved_s: float, schedules: list[ScheduledLoad]
+) -> None:
+    """The end is the pace, what is reserved, and what each schedule that is met puts it back."""
+    small = _made(_load(requests), *schedules, reserved_s=reserved_s)
+    large = _made(_load(requests + more), *schedules, reserved_s=reserved_s)
+
+    assert large.ends_at >= small.ends_at
+    assert {one.schedule for one in small.meetings if one.during} <= {
+        one.schedule for one in large.meetings if one.during
+    }
+    lasts_s = reserved_s + requests * 0.5 + sum(one.slowed_s for one in small.meetings)
+    assert small.minutes * 60 == pytest.approx(lasts_s, abs=0.001)
+    for one in small.meetings:
+        assert one.during == (one.schedule.starts_at < small.ends_at)
+
+
+@given(
+    states=st.lists(
+        st.sampled_from([*sorted(CoverageState), None]),
+        min_size=len(SESSIONS),
+        max_size=len(SESSIONS),
+    ),
+    asked=st.tuples(st.integers(0, len(SESSIONS)), st.integers(0, len(SESSIONS))),
+)
+def test_bars_are_counted_as_the_ledger_has_their_sessions(
+    states: list[CoverageState | None], asked: tuple[int, int]
+) -> None:
+    """Whatever the ledger holds: each session asked for counts once, by its own state."""
+    by_state: dict[CoverageState, list[date]] = {}
+    for session, state in zip(SESSIONS, states, strict=True):
+        if state is not None:
+            by_state.setdefault(state, []).append(session)
+    known = {state: spans_of(calendar(), days) for state, days in by_state.items()}
+    low, high = min(asked), max(asked)
+
+    bars, missing = forecast.count_bars(SESSIONS[low:high], known)
+
+    wanted = states[low:high]
+    assert bars == sum(state is not CoverageState.NOT_LISTED for state in wanted)
+    assert missing == bars - sum(state in HELD for state in wanted)

@@ -1,0 +1,364 @@
+"""What `wrdata plan` says before anything runs, on a real database and with Dagster's real runs."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner
+
+from assets.universe import UNIVERSE
+from marketdata import forecast
+from marketdata.calendars import NEW_YORK_ZONE
+from marketdata.coverage import CoverageMark, CoverageState
+from marketdata.forecast import Forecast, Load, QuotaUse, RunSlots, ScheduledLoad
+from marketdata.instruments import Constituent, UniverseChange
+from marketdata.recovery import errors
+from marketdata.recovery.leases import Holder, Lease, LeaseRequest
+from marketdata.recovery.limits import Lane, Quota, QuotaPeriod, fmp_limits
+from marketdata.recovery.policy import BREAKER
+from pipelines.cli import environment, plan, runs
+from pipelines.cli.main import app
+from resources import opening
+from resources.opening import Stores
+from resources.settings import read_settings
+from resources.storage import coverage, migrations
+from sandbox.control import SimulatorControl
+from tests.fixtures.world import BucketSettings, RunningSimulator
+
+KEY_LIMIT = "120"
+# A Monday before the close: the evening's schedule starts 8.5 hours later.
+NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
+SESSIONS = 2738
+NAMES = ("AAA", "BBB", "CCC")
+
+
+class Planner:
+    """Runs the command in this process, on a database of its own and at a fixed time."""
+
+    def __init__(
+        self, stores: Stores, instance: dg.DagsterInstance, arrived: SimulatorControl
+    ) -> None:
+        self.stores = stores
+        self.instance = instance
+        self.arrived = arrived
+
+    def __call__(self, *words: str) -> Any:
+        """Return the plan's JSON, or the error that it raised."""
+        said = CliRunner().invoke(app, ["plan", "daily_bars", *words, "--json"])
+        if said.exception and not isinstance(said.exception, SystemExit):
+            raise said.exception
+        assert said.exit_code == 0, said.output
+        return json.loads(said.stdout)
+
+    def prose(self, *words: str) -> str:
+        """Return what a person reads."""
+        said = CliRunner().invoke(app, ["plan", "daily_bars", *words])
+        assert said.exit_code == 0, said.output
+        return " ".join(said.output.split())
+
+    def join(self, *tickers: str) -> None:
+        """Make ``tickers`` the universe."""
+        joined = tuple(
+            Constituent(ticker=one, name=one, cik=f"{number:010}", sector=None)
+            for number, one in enumerate(tickers)
+        )
+        change = UniverseChange(joined=joined, left=(), renamed=(), kept=())
+        self.stores.instruments.apply(change, date(2020, 1, 2), UNIVERSE)
+
+    def mark(self, ticker: str, state: CoverageState, start: date, end: date) -> None:
+        """Say in the ledger that ``ticker``'s days up to and without ``end`` are in ``state``."""
+        members = {
+            one.ticker: one.instrument_id for one in self.stores.instruments.members(UNIVERSE)
+        }
+        mark = CoverageMark(instrument_id=members[ticker], state=state, spans=((start, end),))
+        with self.stores.timescale.connection() as connection:
+            coverage.apply_marks(connection, "daily_bars", [mark])
+
+
+@pytest.fixture
+def planner(
+    database_url: str,
+    bucket: BucketSettings,
+    fmp_simulator: RunningSimulator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Planner]:
+    """Everything configured; the universe is still empty."""
+    migrations.migrate(database_url)
+    for name, value in {
+        "WRDATA_STATE_DIR": str(tmp_path),
+        "WRDATA_DATABASE_URL": database_url,
+        "WRDATA_S3_ENDPOINT": bucket.endpoint,
+        "WRDATA_ARCHIVE_BUCKET": bucket.bucket,
+        "AWS_ACCESS_KEY_ID": bucket.access_key,
+        "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
+        "AWS_REGION": bucket.region,
+        "FMP_API_KEY": fmp_simulator.api_key,
+        "FMP_BASE_URL": fmp_simulator.base_url,
+        "FMP_REQUESTS_PER_MINUTE": KEY_LIMIT,
+        "FMP_BULK_INTERVAL_S": "30",
+        "WRDATA_DAILY_BARS_ROUTE": "per_ticker",
+        # `enter` sets these two; named here, they are taken back at the end.
+        "WRDATA_DAGSTER_DATABASE_URL": environment.in_schema(database_url, "dagster"),
+        "DAGSTER_HOME": str(tmp_path / "dagster"),
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("pipelines.cli.plan.utc_now", lambda: NOW)
+    monkeypatch.setattr("pipelines.cli.wishes.utc_now", lambda: NOW)
+    queue = {
+        "run_coordinator": {
+            "module": "dagster.core.run_coordinator",
+            "class": "QueuedRunCoordinator",
+            "config": {"max_concurrent_runs": 2},
+        }
+    }
+    with (
+        dg.instance_for_test(overrides=queue, set_dagster_home=False) as instance,
+        opening.stores(read_settings()) as stores,
+    ):
+
+        @contextmanager
+        def opened() -> Iterator[dg.DagsterInstance]:
+            yield instance
+
+        monkeypatch.setattr(runs, "open_instance", opened)
+        yield Planner(stores, instance, fmp_simulator.control)
+
+
+def test_an_empty_universe_is_a_clear_error(planner: Planner) -> None:
+    """Nothing to load is not the same as nothing missing."""
+    for words in (["--all"], ["--failed"], ["--from", "2026-11-16"], ["--tickers", "AAPL"]):
+        with pytest.raises(errors.ConfigurationError, match=r"universe is empty.*wrdata universe"):
+            planner(*words)
+
+
+def test_an_unknown_ticker_is_named_with_near_matches(planner: Planner) -> None:
+    """As wrdata backfill does."""
+    planner.join("AAPL", "MSFT")
+
+    with pytest.raises(errors.ConfigurationError, match=r"AAPLL \(did you mean AAPL\?\)"):
+        planner("--tickers", "AAPLL,MSFT")
+
+
+def test_a_fresh_ledger_wants_everything(planner: Planner) -> None:
+    """Three histories at 120 a minute; each session since 2016 may be a row."""
+    planner.join(*NAMES)
+
+    told = planner("--all")
+
+    assert (told["tickers"], told["requests"]) == (3, 3)
+    assert told["requests_per_minute"] == pytest.approx(60 / (60.6 / 120))
+    assert told["minutes"] == pytest.approx(3 * 60.6 / 120 / 60)
+    assert told["ends_at"] == (NOW + timedelta(minutes=told["minutes"])).isoformat()
+    assert told["rows_at_most"] == 3 * SESSIONS
+    assert told["database_bytes_estimate"] == 3 * SESSIONS * forecast.DATABASE_BYTES_PER_BAR
+    assert told["raw_bytes_estimate"] == pytest.approx(3 * 120_500, rel=0.01)
+    assert told["quotas"] == []
+    assert told["endangered"] is False
+
+
+def test_what_the_ledger_knows_is_not_expected_again(planner: Planner) -> None:
+    """A settled ticker drops out; of another one only the hole is asked; --refetch asks for all."""
+    planner.join(*NAMES)
+    beginning, after = date(2016, 1, 4), date(2026, 11, 23)
+    planner.mark("AAA", CoverageState.COMPLETE, beginning, after)
+    planner.mark("BBB", CoverageState.NOT_LISTED, beginning, date(2026, 11, 2))
+    planner.mark("BBB", CoverageState.COMPLETE, date(2026, 11, 2), date(2026, 11, 16))
+
+    holes = planner("--all")
+    again = planner("--all", "--refetch")
+
+    assert (holes["requests"], holes["rows_at_most"]) == (2, SESSIONS + 5)
+    assert again["requests"] == 3
+    assert again["rows_at_most"] == SESSIONS + 5
+    assert again["raw_bytes_estimate"] == pytest.approx(
+        3 * forecast.RAW_BYTES_PER_ANSWER + (2 * SESSIONS + 15) * forecast.RAW_BYTES_PER_BAR
+    )
+
+
+def test_failed_tickers_alone_can_be_planned(planner: Planner) -> None:
+    """Those with failed sessions in the ledger."""
+    planner.join(*NAMES)
+    planner.mark("CCC", CoverageState.FAILED, date(2026, 11, 20), date(2026, 11, 23))
+
+    assert planner("--failed")["tickers"] == 1
+
+
+def test_nothing_to_load_is_said_so(planner: Planner) -> None:
+    """No minutes, no bytes, and no schedule is met."""
+    planner.join("AAA")
+    planner.mark("AAA", CoverageState.COMPLETE, date(2016, 1, 4), date(2026, 11, 23))
+
+    told = planner("--tickers", "aaa")
+
+    assert (told["requests"], told["minutes"], told["rows_at_most"]) == (0, 0.0, 0)
+    assert "nothing to load" in planner.prose("--tickers", "aaa")
+
+
+@pytest.mark.parametrize(
+    ("route", "requests", "per_minute"), [("per_ticker", 15, 118.8), ("bulk", 5, 60 / 30.6)]
+)
+def test_trading_days_are_planned_by_the_route_they_will_take(
+    planner: Planner, monkeypatch: pytest.MonkeyPatch, route: str, requests: int, per_minute: float
+) -> None:
+    """One request for each ticker and day, or one a day at the bulk limit's pace."""
+    monkeypatch.setenv("WRDATA_DAILY_BARS_ROUTE", route)
+    planner.join(*NAMES)
+    planner.mark("AAA", CoverageState.COMPLETE, date(2026, 11, 16), date(2026, 11, 18))
+
+    told = planner("--from", "2026-11-16", "--to", "2026-11-20")
+
+    assert (told["trading_days"], told["requests"]) == (5, requests)
+    assert told["requests_per_minute"] == pytest.approx(per_minute, rel=0.001)
+    assert told["rows_at_most"] == 13
+    nightly = told["schedules"][0]
+    assert nightly["requests"] == (1 if route == "bulk" else 3)
+
+
+def test_the_next_runs_are_those_of_the_schedules_in_new_york_time(planner: Planner) -> None:
+    """This evening at 18:30, and the gaps on Saturday at 9."""
+    planner.join(*NAMES)
+
+    told = planner("--all")["schedules"]
+
+    assert [(one["schedule"], one["starts_at"]) for one in told] == [
+        ("daily_prices_after_close", "2026-11-23T18:30:00-05:00"),
+        ("price_gaps_weekly", "2026-11-28T09:00:00-05:00"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("now", "evening"),
+    [
+        ("2026-11-25T20:00", "2026-11-27T18:30:00-05:00"),
+        ("2026-11-26T09:00", "2026-11-27T18:30:00-05:00"),
+        ("2026-11-27T18:29", "2026-11-27T18:30:00-05:00"),
+        ("2026-11-27T18:31", "2026-11-30T18:30:00-05:00"),
+        ("2026-03-06T19:00", "2026-03-09T18:30:00-04:00"),
+    ],
+)
+def test_the_daily_schedule_skips_days_without_a_session(
+    planner: Planner, monkeypatch: pytest.MonkeyPatch, now: str, evening: str
+) -> None:
+    """Thanksgiving and weekends; clocks that change do not move it."""
+    moment = datetime.fromisoformat(now).replace(tzinfo=NEW_YORK_ZONE).astimezone(UTC)
+    monkeypatch.setattr("pipelines.cli.plan.utc_now", lambda: moment)
+    planner.join(*NAMES)
+
+    starts = {one["schedule"]: one["starts_at"] for one in planner("--all")["schedules"]}
+
+    assert starts["daily_prices_after_close"] == evening
+
+
+def _before_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    soon = datetime(2026, 11, 23, 23, 29, 59, tzinfo=UTC)
+    monkeypatch.setattr("pipelines.cli.plan.utc_now", lambda: soon)
+
+
+def test_a_schedule_that_starts_meanwhile_only_slows_the_load(
+    planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes first in its lane of the budget."""
+    _before_the_schedule(monkeypatch)
+    planner.join(*NAMES)
+
+    told = planner("--all")
+
+    assert told["endangered"] is False
+    assert told["schedules"][0]["during"] is True
+    assert told["minutes"] == pytest.approx(6 * 60.6 / 120 / 60)
+    assert "goes first" in told["verdict"]
+    assert "goes first" in planner.prose("--all")
+
+
+def test_a_schedule_without_a_run_slot_is_endangered(
+    planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One run is under way and this load is the second of two."""
+    _before_the_schedule(monkeypatch)
+    planner.join(*NAMES)
+    planner.instance.add_run(dg.DagsterRun(job_name="archive", status=dg.DagsterRunStatus.STARTED))
+
+    told = planner("--all")
+
+    assert told["endangered"] is True
+    assert told["schedules"][0]["without_run_slot"] is True
+    assert told["verdict"].startswith("ENDANGERED: daily_prices_after_close (2026-11-23 18:30")
+
+
+def test_what_others_reserved_and_sent_counts(planner: Planner) -> None:
+    """The budget is the key's: three permits of another process come first."""
+    planner.join(*NAMES)
+    settings = read_settings()
+    of_key = fmp_limits(settings.fmp_api_key.get_secret_value(), 120)
+    lease = planner.stores.leases.take(
+        LeaseRequest(
+            provider="fmp",
+            charges=(of_key,),
+            weights=(1, 1, 1),
+            lane=Lane.BACKFILL,
+            holder=Holder.this_process(),
+            horizon_s=5.0,
+            tolerance_s=0.3,
+            breaker=BREAKER,
+        )
+    )
+    assert isinstance(lease, Lease)
+
+    told = planner("--all")
+
+    assert 3 * 60.6 / 120 < told["minutes"] * 60 <= 6 * 60.6 / 120
+    assert told["requests_of_others_last_minute"] >= 1
+
+
+def test_a_plan_starts_no_run_and_sends_no_request(planner: Planner) -> None:
+    """Not one, whatever it is asked; nor does it take a permit."""
+    planner.join(*NAMES)
+
+    for words in (["--all"], ["--all", "--refetch"], ["--from", "2026-11-16"], ["--failed"]):
+        planner(*words)
+
+    assert planner.arrived.requests() == []
+    assert planner.instance.get_runs_count() == 0
+    assert planner.stores.leases.status() == []
+
+
+def test_a_page_says_what_is_an_estimate(planner: Planner) -> None:
+    """A person reads the requests first, and of what the bytes are guessed."""
+    planner.join(*NAMES)
+
+    page = planner.prose("--tickers", "AAA,BBB")
+
+    for told in ("2 tickers", "requests", "the key has none", "estimate", "no schedule is"):
+        assert told in page
+    assert "daily_bars: 1 ticker " in planner.prose("--tickers", "AAA")
+
+
+def test_a_key_with_a_quota_shows_the_share_and_the_danger() -> None:
+    """FMP's free plan allows 250 a day; the evening needs 200 of them."""
+    quota = Quota(limit=250, period=QuotaPeriod.DAY, zone="America/New_York")
+    made = _forecast(
+        requests=100, use=QuotaUse(quota=quota, used=10, resets_at=NOW + timedelta(hours=14))
+    )
+
+    assert "could lack requests: this load leaves 140 of 250 a day" in plan.verdict(made)
+    assert made.quotas[0].share == 0.4
+
+
+def _forecast(*, requests: int, use: QuotaUse) -> Forecast:
+    evening = ScheduledLoad(
+        name="daily", starts_at=NOW + timedelta(hours=8), requests=200, interval_s=0.5
+    )
+    return forecast.forecast(
+        Load(requests=requests, interval_s=0.5, bars=requests, rows=requests),
+        now=NOW,
+        reserved_s=0.0,
+        quotas=[use],
+        schedules=[evening],
+        slots=RunSlots(allowed=2, taken=0),
+    )
