@@ -169,16 +169,18 @@ def _end_orphans(instance: dg.DagsterInstance) -> None:
 
     Dagster watches the processes that it launches itself, and a command is none of them.
     """
-    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], tags={STARTED_BY: BY_COMMAND})
-    for run in instance.get_runs(started):
+    # A command killed at the very beginning leaves a run that exists and was never started.
+    unfinished = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED],
+        tags={STARTED_BY: BY_COMMAND},
+    )
+    for run in instance.get_runs(unfinished):
         host, _, rest = run.tags.get(PROCESS, "").partition("/")
         pid, _, born = rest.partition("/")
         if host != socket.gethostname() or not pid.isdigit():
             continue
         if not processes.is_running(processes.Process(pid=int(pid), born=born)):
             instance.report_run_failed(run, "the command's process is gone; run the command again")
-            # The provider's pool has one slot; only a running daemon would free it, in minutes.
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
 
 
 @contextmanager

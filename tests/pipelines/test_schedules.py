@@ -6,8 +6,15 @@ import dagster as dg
 import pytest
 
 from marketdata.calendars import NEW_YORK_ZONE
+from marketdata.recovery.limits import Lane
 from pipelines.definitions import definitions
-from pipelines.schedules import archive_monthly, daily_prices_after_close
+from pipelines.schedules import (
+    archive_monthly,
+    daily_prices_after_close,
+    price_gaps_weekly,
+    universe_weekly,
+)
+from resources.wiring import LANE_TAG
 
 
 def _tick(when: str) -> dg.ScheduleEvaluationContext:
@@ -66,3 +73,15 @@ def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
         assert isinstance(one, dg.ScheduleDefinition)
         assert one.execution_timezone == "America/New_York"
         assert one.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+def test_scheduled_loads_queue_before_backfills() -> None:
+    """The lane is a tag of the run: schedules set theirs over the job's."""
+    at = _tick("2026-11-20T18:30")
+    daily = daily_prices_after_close(at)
+    assert isinstance(daily, dg.RunRequest)
+    assert daily.tags[LANE_TAG] == Lane.SCHEDULED
+    for weekly in (universe_weekly, price_gaps_weekly):
+        (request,) = weekly.evaluate_tick(at).run_requests or []
+        assert request.tags[LANE_TAG] == Lane.SCHEDULED
+    assert definitions.resolve_job_def("price_backfill").tags[LANE_TAG] == Lane.BACKFILL
