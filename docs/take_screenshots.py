@@ -14,6 +14,9 @@ GROUPS = ("reference", "equity_prices", "equity_bars", "archive")
 EXPANDED = ",".join(f"global@global:{group}" for group in GROUPS)
 PAGES = {
     "lineage.png": f"/asset-groups/?expanded={EXPANDED}",
+    "no_dead_letters.png": (
+        "/assets/curated/equities/daily_bars?view=checks&checkDetail=no_dead_letters"
+    ),
     "price_history.png": "/assets/curated/equities/price_history/A?view=partitions",
 }
 FLAGS = [
