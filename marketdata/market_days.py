@@ -26,7 +26,14 @@ from marketdata.ingest import (
     patiently,
 )
 from marketdata.instruments import ListedInstrument
-from marketdata.ports import Asked, HistoryProvider, IngestFailure, LoadResult, MarketDayProvider
+from marketdata.ports import (
+    Answer,
+    Asked,
+    HistoryProvider,
+    IngestFailure,
+    LoadResult,
+    MarketDayProvider,
+)
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
 
@@ -89,12 +96,7 @@ async def ingest_market_day(
     symbols = pa.array([one.symbol for one in listed], pa.string())
     quoted = answer.bars.filter(pc.is_in(answer.bars["symbol"], value_set=symbols))
     if not quoted.num_rows:
-        error = errors.MalformedPayloadError(
-            f"none of the {len(listed)} listed instruments is in the answer",
-            provider=provider.name,
-            operation=answer.request,
-        )
-        error.raw_answer = answer.raw_answers[0] if answer.raw_answers else None
+        error = _of_another_market(answer, provider.name, len(listed))
         await _record_failure(context, provider.name, listed, session, error)
         raise error
     validated = bars.validate(quoted)
@@ -125,6 +127,16 @@ async def ingest_market_day(
         requests=answer.requests,
         duration_s=time.monotonic() - started,
     )
+
+
+def _of_another_market(answer: Answer, provider: str, listed: int) -> errors.MalformedPayloadError:
+    error = errors.MalformedPayloadError(
+        f"none of the {listed} listed instruments is in the answer",
+        provider=provider,
+        operation=answer.request,
+    )
+    error.raw_answer = answer.raw_answers[0] if answer.raw_answers else None
+    return error
 
 
 async def _record_failure(

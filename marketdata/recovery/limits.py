@@ -1,8 +1,8 @@
 """What providers allow a key, as data, and the one pace that keeps all of it.
 
-Here: paces, quotas, the names of budgets, and the published limits of the providers
-(/work/shared/docs/providers.md, sections 1.7, 2.6, 3.4, 4.3, 5.6, 6.4). Not here: who may go
-when (resources/storage/request_leases.py), or waiting for it (resources/providers/budget.py).
+Here: paces, quotas, the names of budgets, and the limits that the providers published in
+November 2026. Not here: who may go when (resources/storage/request_leases.py), or waiting for it
+(resources/providers/budget.py).
 """
 
 import hashlib
@@ -162,7 +162,7 @@ def _per_minute(limit: int) -> Pace:
 _NEW_YORK = "America/New_York"
 
 PUBLISHED = _published(
-    # This project's key; plans sell 300, 750 and 3,000 a minute (1.7).
+    # This project's key; plans sell 300, 750 and 3,000 a minute.
     RequestLimits(budget="fmp", paces=(_per_minute(120),)),
     RequestLimits(budget="fmp bulk", paces=(Pace(limit=1, window_s=30.0),)),
     # The free plan; when its day begins is unverified.
@@ -171,9 +171,9 @@ PUBLISHED = _published(
         paces=(_per_minute(120),),
         quotas=(Quota(limit=250, period=QuotaPeriod.DAY, zone=_NEW_YORK),),
     ),
-    # Free plan; paid ones are asked to stay under 100 a second (2.6).
+    # Free plan; paid ones are asked to stay under 100 a second.
     RequestLimits(budget="polygon", paces=(_per_minute(5),)),
-    # Free plan (3.4): no limit by the second or minute, so the pace is only a politeness. The
+    # Free plan: no limit by the second or minute, so the pace is only a politeness. The
     # month's limit counts symbols, and requests bound it from above.
     RequestLimits(
         budget="tiingo",
@@ -184,16 +184,16 @@ PUBLISHED = _published(
             Quota(limit=500, period=QuotaPeriod.MONTH, zone=_NEW_YORK),
         ),
     ),
-    # By address, in weights; exchangeInfo weighs 20, historicalTrades 25 (4.2, 4.3).
+    # By address, in weights; exchangeInfo weighs 20, historicalTrades 25.
     RequestLimits(
         budget="binance",
         paces=(_per_minute(6_000), Pace(limit=61_000, window_s=300.0)),
         heaviest=25,
         used_weight=UsedWeight(header="x-mbx-used-weight-1m", window_s=60.0),
     ),
-    # 120 a minute, and the provider's own advice of 2 a second (5.6).
+    # 120 a minute, and the provider's own advice of 2 a second.
     RequestLimits(budget="fred", paces=(_per_second(2), _per_minute(120))),
-    # Public, by address (6.4).
+    # Public, by address.
     RequestLimits(budget="coinbase", paces=(_per_second(10),)),
 )
 """Published limits by budget name; ``of_key`` makes them a key's own."""
