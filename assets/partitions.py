@@ -11,13 +11,28 @@ from datetime import datetime, time
 
 import dagster as dg
 
+from marketdata import subjects
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, calendar
+from marketdata.datasets import Subjects
 
 # Backfill policies have been in beta since 2023; every process would tell so at every start.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
 TICKERS = dg.DynamicPartitionsDefinition(name="tickers")
 """One key per ticker that ever was in the universe; the universe asset adds, nothing deletes."""
+
+FIXED = {
+    kind: dg.StaticPartitionsDefinition(list(subjects.fixed(kind)))
+    for kind in Subjects
+    if kind is not Subjects.TICKERS
+}
+"""One key per pair, series or index, as the data files name them."""
+
+
+def subjects_of(kind: Subjects) -> dg.PartitionsDefinition[str]:
+    """Return the partitions of a dataset that is asked for by subjects of ``kind``."""
+    return TICKERS if kind is Subjects.TICKERS else FIXED[kind]
+
 
 TRADING_DAYS = dg.TimeWindowPartitionsDefinition(
     start=datetime.combine(HISTORY_START, time(), NEW_YORK_ZONE),

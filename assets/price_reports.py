@@ -79,9 +79,14 @@ Outcome = Ingested | NotIngested | NothingMissing
 
 
 class Tally:
-    """Adds up the outcomes of a run over many tickers."""
+    """Adds up the outcomes of a run over many tickers, or other subjects.
 
-    def __init__(self) -> None:
+    Args:
+        noun: What they are called in the figures.
+    """
+
+    def __init__(self, noun: str = "tickers") -> None:
+        self._noun = noun
         self._began = time.monotonic()
         self._done: list[Ingested] = []
         self._complete = 0
@@ -132,11 +137,11 @@ class Tally:
                 sum(len(one.rejected) for one in self._done),
             ),
             "coverage_percent": coverage_percent(self._sessions()),
-            "tickers_loaded": len(self._done),
-            "tickers_complete_before": self._complete,
-            "tickers_failed": len(self.failed),
-            "failed_tickers": failure_table(self.failed),
-            "tickers_deferred": len(self.deferred),
+            f"{self._noun}_loaded": len({one.ticker for one in self._done}),
+            f"{self._noun}_complete_before": self._complete,
+            f"{self._noun}_failed": len(self.failed),
+            f"failed_{self._noun}": failure_table(self.failed),
+            f"{self._noun}_deferred": len(self.deferred),
             "requests": requests,
             "seconds": round(time.monotonic() - self._began, 3),
             **provider,
@@ -144,7 +149,7 @@ class Tally:
         lost = self.lost
         if lost and not self._done and not self._complete:
             raise dg.Failure(
-                description=f"none of {len(lost)} tickers came through: {sample(lost)}",
+                description=f"none of {len(lost)} {self._noun} came through: {sample(lost)}",
                 metadata={**metadata, "failed": failure_table(lost)},
                 allow_retries=False,
             )

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar, utc_now
-from marketdata.ingest import HistoryRequest
 from marketdata.planning import history_request, plan_histories
+from marketdata.ports import HistoryRequest
 from resources.opening import Stores
 
 

@@ -29,19 +29,16 @@ from assets.price_work import Work, waiting_work, wished_work
 from assets.schemas import column_schema
 from assets.universe import member_tickers, universe
 from marketdata.bars import DAILY_BARS
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar, utc_now
-from marketdata.ingest import (
-    IngestContext,
-    Ingested,
-    NotIngested,
-    ingest_histories,
-)
+from marketdata.histories import ingest_histories
+from marketdata.ingest import IngestContext, Ingested, NotIngested
 from marketdata.market_days import defer_session, ingest_day_by_ticker, ingest_market_day
 from marketdata.recovery import errors
+from resources.clients import Client
 from resources.opening import Stores
-from resources.providers.fmp import FmpClient
 from resources.settings import DailyBarsRoute
-from resources.wiring import Database, Fmp
+from resources.wiring import Database, Providers
 
 DAILY_BAR_TABLE = {
     "dagster/table_name": "public.daily_bar",
@@ -71,7 +68,7 @@ OWNERS = ["team:market-data"]
     | DAILY_BAR_TABLE,
 )
 def daily_prices(
-    context: dg.AssetExecutionContext, database: Database, fmp: Fmp
+    context: dg.AssetExecutionContext, database: Database, providers: Providers
 ) -> Iterator[Report]:
     """Daily bars of the whole universe, one trading day a partition.
 
@@ -79,7 +76,7 @@ def daily_prices(
     `historical-price-eod/full` for each ticker (`WRDATA_DAILY_BARS_ROUTE`). Cadence: after the
     New York close. Destination: hypertable `daily_bar`, prices adjusted for splits.
     """
-    yield from in_event_loop(_daily_prices(context, database, fmp))
+    yield from in_event_loop(_daily_prices(context, database, providers))
 
 
 @dg.asset(
@@ -95,14 +92,14 @@ def daily_prices(
     | DAILY_BAR_TABLE,
 )
 def price_history(
-    context: dg.AssetExecutionContext, database: Database, fmp: Fmp
+    context: dg.AssetExecutionContext, database: Database, providers: Providers
 ) -> Iterator[Report]:
     """The whole history of daily bars, one ticker a partition.
 
     Source: FMP `historical-price-eod/full`, one request a ticker. Cadence: on demand, from the
     backfill dialog. Destination: hypertable `daily_bar`, prices adjusted for splits.
     """
-    yield from in_event_loop(_price_history(context, database, fmp))
+    yield from in_event_loop(_price_history(context, database, providers))
 
 
 class PriceBackfill(dg.Config):
@@ -130,7 +127,10 @@ class PriceBackfill(dg.Config):
     | DAILY_BAR_TABLE,
 )
 def price_backfill(
-    context: dg.AssetExecutionContext, config: PriceBackfill, database: Database, fmp: Fmp
+    context: dg.AssetExecutionContext,
+    config: PriceBackfill,
+    database: Database,
+    providers: Providers,
 ) -> Iterator[Report]:
     """One run over any list of tickers, which reports on `price_history` ticker by ticker.
 
@@ -139,7 +139,7 @@ def price_backfill(
     `daily_bar`. Tickers that fail are named in the metadata and keep their old state; the run
     fails only if all of them did.
     """
-    yield from in_event_loop(_price_backfill(context, config, database, fmp))
+    yield from in_event_loop(_price_backfill(context, config, database, providers))
 
 
 @dg.asset(
@@ -164,18 +164,18 @@ def daily_bars(database: Database) -> dg.MaterializeResult[Any]:
 
 
 async def _daily_prices(
-    context: dg.AssetExecutionContext, database: Database, fmp: Fmp
+    context: dg.AssetExecutionContext, database: Database, providers: Providers
 ) -> AsyncIterator[Report]:
     keys = list(context.partition_keys)
     done: dict[str, Metadata] = {}
     failed: dict[str, str] = {}
     ended_by: errors.MarketDataError | None = None
     with told_to_dagster(), database.open() as stores:
-        async with fmp.client(stores, context.run) as client:
+        async with providers.client(stores, context.run, DAILY_BARS_DATASET) as client:
             for key in keys:
                 try:
                     with said_when_stopped(context, lambda: len(done) + len(failed), keys):
-                        done[key] = await _load_day(context, stores, client, fmp, key)
+                        done[key] = await _load_day(context, stores, client, providers, key)
                 except (errors.KeyRefusedError, errors.StorageError) as error:
                     failed[key], ended_by = str(error), error
                     break
@@ -192,7 +192,7 @@ async def _daily_prices(
 
 
 async def _price_history(
-    context: dg.AssetExecutionContext, database: Database, fmp: Fmp
+    context: dg.AssetExecutionContext, database: Database, providers: Providers
 ) -> AsyncIterator[Report]:
     tally, tickers = Tally(), list(context.partition_keys)
     ended_by: errors.MarketDataError | None = None
@@ -201,7 +201,7 @@ async def _price_history(
         database.open() as stores,
         said_when_stopped(context, lambda: tally.settled, tickers),
     ):
-        async with fmp.client(stores, context.run) as client:
+        async with providers.client(stores, context.run, DAILY_BARS_DATASET) as client:
             try:
                 work = wished_work(stores, client.name, tickers, only_holes=False)
                 async for outcome in _histories(context, stores, client, work):
@@ -214,13 +214,16 @@ async def _price_history(
 
 
 async def _price_backfill(
-    context: dg.AssetExecutionContext, config: PriceBackfill, database: Database, fmp: Fmp
+    context: dg.AssetExecutionContext,
+    config: PriceBackfill,
+    database: Database,
+    providers: Providers,
 ) -> AsyncIterator[Report]:
     tally = Tally()
     # A run that was killed between the database and Dagster left tickers stored but unreported.
     reported = context.instance.get_materialized_partitions(price_history.key)
     with told_to_dagster(), database.open() as stores:
-        async with fmp.client(stores, context.run) as client:
+        async with providers.client(stores, context.run, DAILY_BARS_DATASET) as client:
             if config.letters:
                 work = waiting_work(stores, client.name, config.letters)
             else:
@@ -242,28 +245,32 @@ def _of_ticker(ticker: str, metadata: Metadata) -> dg.AssetMaterialization:
 
 def _ingest_context(context: dg.AssetExecutionContext, stores: Stores) -> IngestContext:
     return IngestContext(
-        store=stores.daily_bars, calendar=calendar(), run_id=context.run.run_id, now=utc_now
+        store=stores.batches, calendar=calendar(), run_id=context.run.run_id, now=utc_now
     )
 
 
 async def _load_day(
-    context: dg.AssetExecutionContext, stores: Stores, client: FmpClient, fmp: Fmp, key: str
+    context: dg.AssetExecutionContext,
+    stores: Stores,
+    client: Client,
+    providers: Providers,
+    key: str,
 ) -> Metadata:
     """Load one session for the present members, by the configured route."""
     session = date.fromisoformat(key)
     members = member_tickers(stores)
     listed, _ = stores.instruments.resolve(client.name, members, utc_now().date())
     ingest = _ingest_context(context, stores)
-    if fmp.daily_bars_route() is DailyBarsRoute.BULK:
-        day = await ingest_market_day(ingest, client, listed, session)
+    if providers.daily_bars_route() is DailyBarsRoute.BULK:
+        day = await ingest_market_day(ingest, client.api, listed, session)
     else:
-        day = await ingest_day_by_ticker(ingest, client, listed, session)
+        day = await ingest_day_by_ticker(ingest, client.api, listed, session)
     context.log.info("%s: %d rows, %d requests", key, day.load.rows, day.requests)
     return day_metadata(day)
 
 
 async def _histories(
-    context: dg.AssetExecutionContext, stores: Stores, client: FmpClient, work: Work
+    context: dg.AssetExecutionContext, stores: Stores, client: Client, work: Work
 ) -> AsyncIterator[Outcome]:
     """Load the histories of ``work``; a ticker that nobody carries is a failure like any other."""
     for ticker in work.unknown:
@@ -276,7 +283,7 @@ async def _histories(
         yield NothingMissing(ticker=ticker)
     context.log.info("%d tickers, %d requests to make", len(work.tickers), len(work.requests))
     ingest = _ingest_context(context, stores)
-    async for outcome in ingest_histories(ingest, client, work.requests):
+    async for outcome in ingest_histories(ingest, client.api, work.requests):
         if isinstance(outcome, NotIngested) and not outcome.deferred:
             context.log.warning("%s: %s", outcome.ticker, outcome.message)
         yield outcome

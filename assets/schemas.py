@@ -16,12 +16,23 @@ DESCRIPTIONS = {
     "low": "Lowest price",
     "close": "Last price",
     "volume": "Shares traded; may be fractional",
+    "opened_at": "First moment of the minute, UTC",
+    "vwap": "Average price weighted by volume, where the provider tells",
+    "trades": "Number of trades, where the provider tells",
+    "fiscal_date": "Last day of the fiscal year or quarter",
+    "fiscal_period": "FY, or Q1 to Q4: the fourth quarter ends with the year",
+    "accepted_at": "When the filing became public, UTC",
+    "answer": "The provider's row as it came",
+    "ex_date": "First session without the entitlement",
+    "observed_on": "The period's day, as the provider dates it",
+    "realtime_start": "First day on which the value was the latest one",
+    "realtime_end": "Last such day; 9999-12-31 while it still is",
     "sessions": "Trading days that the bucket is made of",
     "adjustment": "What the provider adjusted its prices for",
     "provider": "Who served the bar",
     "known_from": "When this database came to hold these values, UTC",
 }
-"""What each column means, for all tables that have it."""
+"""What columns mean whose name does not say it, for all tables that have them."""
 
 
 def column_schema(schema: pa.Schema) -> dg.TableSchema:
@@ -31,7 +42,7 @@ def column_schema(schema: pa.Schema) -> dg.TableSchema:
             dg.TableColumn(
                 field.name,
                 str(field.type),
-                description=DESCRIPTIONS[field.name],
+                description=DESCRIPTIONS.get(field.name),
                 constraints=dg.TableColumnConstraints(nullable=field.nullable),
             )
             for field in schema

@@ -12,10 +12,11 @@ import dagster as dg
 from assets.failures import told_to_dagster
 from assets.partitions import TICKERS
 from marketdata import instruments
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
 from resources.opening import Stores
-from resources.wiring import Database, Fmp
+from resources.wiring import Database, Providers
 
 UNIVERSE = "sp500"
 
@@ -28,7 +29,7 @@ UNIVERSE = "sp500"
     metadata={"source": "FMP sp500-constituent", "cadence": "weekly", "grain": "instrument"},
 )
 async def universe(
-    context: dg.AssetExecutionContext, database: Database, fmp: Fmp
+    context: dg.AssetExecutionContext, database: Database, providers: Providers
 ) -> dg.MaterializeResult[Any]:
     """Instruments of the S&P 500 with the tickers they carry, each dated.
 
@@ -37,8 +38,8 @@ async def universe(
     and its partition; an answer that lost a fifth of the members is refused.
     """
     with told_to_dagster(), database.open() as stores:
-        async with fmp.client(stores, context.run) as client:
-            listed = await client.sp500_constituents()
+        async with providers.client(stores, context.run, DAILY_BARS_DATASET, "fmp") as client:
+            listed = await client.api.sp500_constituents()
             requests = client.requests_sent
         known = stores.instruments.members(UNIVERSE)
         instruments.refuse_implausible(known, listed)

@@ -31,13 +31,13 @@ from marketdata.recovery.leases import Holder, Lease, LeaseRequest
 from marketdata.recovery.limits import Lane, Pace, RequestLimits, fmp_bulk_limits, fmp_limits
 from marketdata.recovery.policy import BREAKER
 from resources.providers.budget import LeasedBudget
-from resources.providers.fmp import FmpClient
+from resources.providers.fmp import connect
 from resources.storage import migrations
 from resources.storage.request_leases import RequestLeases
 from resources.storage.timescale import Timescale
 from sandbox.control import SimulatorControl
 from sandbox.processes import end, free_port, wait_until
-from sandbox.simulated_fmp import SimulatedFmp
+from sandbox.simulated_providers import SimulatedProviders
 from sandbox.simulators.journal import JournalEntry
 
 LIMIT = 120
@@ -125,18 +125,21 @@ async def work(url: str, base_url: str, key: str, seconds: float) -> int:
         async with (
             single,
             bulk,
-            FmpClient(api_key=key, base_url=base_url, budget=single, bulk_budget=bulk) as client,
+            connect(api_key=key, base_url=base_url, budget=single, bulk_budget=bulk) as client,
         ):
+            asked = 0
 
             async def ask(first: int) -> None:
+                nonlocal asked
                 for number in itertools.count(first):
                     if time.monotonic() > ends_at:
                         return
                     symbol = SYMBOLS[number % len(SYMBOLS)]
                     await client.daily_history(symbol, date(2025, 1, 2), date(2025, 3, 31))
+                    asked += 1
 
             await asyncio.gather(*(ask(number) for number in range(8)))
-            return client.requests_sent
+            return asked
 
 
 def utilisation(url: str, origin: str, key: str, workers: int, seconds: float) -> dict[str, float]:
@@ -197,13 +200,15 @@ def measure(workers: Sequence[int], seconds: float) -> dict[str, list[dict[str, 
     with scratch_database() as url, tempfile.TemporaryDirectory() as folder:
         migrations.migrate(url)
         costs = [lease_cost(url, permits) for permits in (1, 8)]
-        simulator = SimulatedFmp(home=Path(folder) / "fmp", log=Path(folder) / "fmp.log")
+        simulator = SimulatedProviders(
+            home=Path(folder) / "providers", log=Path(folder) / "providers.log"
+        )
         simulator.prepare(lambda _: None)
         port = free_port(None)
         process = simulator.launch(port)
         try:
             assert wait_until(lambda: simulator.answers(port), within_s=60)
-            origin, key = simulator.origin(port), simulator.key()
+            origin, key = simulator.address(port), simulator.keys()["fmp/ultimate"]
             used = [utilisation(url, origin, key, count, seconds) for count in workers]
         finally:
             end(process, with_signal=simulator.stop_signal, within_s=10)

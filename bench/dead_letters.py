@@ -152,7 +152,7 @@ def settle_nothing(timescale: Timescale, ids: list[int]) -> None:
         whole_sessions=False,
     )
     with timescale.connection() as connection:
-        assert settle(connection, "daily_bars", asked, by="a run", reason="answered") == 0
+        assert settle(connection, "daily_bars", "fmp", asked, by="a run", reason="answered") == 0
 
 
 def record(

@@ -26,9 +26,9 @@ from bench.scratch import scratch_database
 from marketdata.bars import DAILY_BARS, Adjustment
 from marketdata.calendars import calendar
 from marketdata.instruments import Constituent, UniverseChange
-from marketdata.ports import Batch
+from marketdata.ports import Asked, Batch
 from resources.storage import migrations
-from resources.storage.daily_bars import DailyBarStore
+from resources.storage.batches import BatchStore
 from resources.storage.instruments import InstrumentStore
 from resources.storage.timescale import Timescale
 
@@ -66,9 +66,14 @@ def batch(bars: pa.Table) -> Batch:
         content_sha256="0" * 64,
         fetched_at=datetime.now(UTC),
         run_id="bench",
-        bars=bars,
-        rejected=0,
+        raw_answers=(),
+        asked=Asked(
+            instrument_ids=(), start=date(2016, 1, 1), end=date(2016, 1, 1), whole_sessions=False
+        ),
+        rows=bars,
+        rejected=(),
         coverage=(),
+        ledger="daily_bars",
     )
 
 
@@ -136,7 +141,7 @@ def rivals(url: str, bars: pa.Table) -> dict[str, float]:
 
 def ours(timescale: Timescale, bars: pa.Table) -> dict[str, float]:
     """Return rows a second of the merge in its three cases."""
-    store = DailyBarStore(timescale)
+    store = BatchStore(timescale)
     cases = {
         "merge, fresh": bars,
         "merge, unchanged": bars,

@@ -10,7 +10,16 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-GROUPS = ("reference", "equity_prices", "equity_bars", "archive")
+GROUPS = (
+    "reference",
+    "equity_prices",
+    "equity_bars",
+    "archive",
+    "fundamentals",
+    "corporate_actions",
+    "macro",
+    "crypto",
+)
 EXPANDED = ",".join(f"global@global:{group}" for group in GROUPS)
 PAGES = {
     "lineage.png": f"/asset-groups/?expanded={EXPANDED}",
@@ -18,6 +27,7 @@ PAGES = {
         "/assets/curated/equities/daily_bars?view=checks&checkDetail=no_dead_letters"
     ),
     "price_history.png": "/assets/curated/equities/price_history/A?view=partitions",
+    "income_statements.png": "/assets/curated/fundamentals/income_statements?view=overview",
 }
 FLAGS = [
     "--no-sandbox",

@@ -1,37 +1,58 @@
-"""One look at failed runs, as Dagster's daemon takes it every half minute: `python -m faults.tick`.
+"""One look of a sensor, as Dagster's daemon takes it every half minute: `python -m faults.tick`.
 
-Here: the sensor `lost_runs` on the instance of DAGSTER_HOME, from its first failure on. Not here:
-what a lost run is (pipelines/run_failures.py). Opening the instance also ends the runs of
-commands whose process is gone, as every command does.
-
-The sensor waits a minute for the daemon to decide whether it repeats a run. There is no daemon
-here, so the sensor is told that the minute is over.
+Here: `lost_runs` on the instance of DAGSTER_HOME, from its first failure on; and
+`dead_letter_retries`, with the runs that it asks for. Not here: what a lost run is
+(pipelines/run_failures.py), or which letters are due (pipelines/retries.py). Opening the instance
+also ends the runs of commands whose process is gone, as every command does.
 """
 
 import sys
-from datetime import timedelta
 
 import dagster as dg
 
-from marketdata import calendars
-from pipelines import sensors
+from pipelines import retries, sensors
 from pipelines.cli import environment, runs
+from pipelines.run_failures import PARTITION_TAG, RANGE_TAGS
+from resources import opening
+from resources.settings import read_settings
 
-_LATER = timedelta(minutes=2)
 
-
-def main() -> int:
+def main(sensor: str) -> int:
     """Give the sensor one tick; return 0 if it could be given."""
     environment.enter(environment.surroundings(), start=False)
-    sensors.utc_now = lambda: calendars.utc_now() + _LATER
+    told = _lost_runs() if sensor == sensors.lost_runs.name else _dead_letter_retries()
+    sys.stdout.write(f"{told}\n")
+    return 0
+
+
+def _lost_runs() -> str | None:
     with runs.open_instance() as instance:
         context = dg.build_sensor_context(
             instance=instance, cursor="0", sensor_name=sensors.lost_runs.name
         )
-        data = sensors.lost_runs.evaluate_tick(context)
-    sys.stdout.write(f"{data.skip_message}\n")
-    return 0
+        return sensors.lost_runs.evaluate_tick(context).skip_message
+
+
+def _dead_letter_retries() -> str | None:
+    """Execute what the sensor asks for; a second tick would settle the claims, so they are."""
+    name = sensors.dead_letter_retries.name
+    with runs.open_instance() as instance:
+        context = dg.build_sensor_context(instance=instance, sensor_name=name)
+        tick = sensors.dead_letter_retries.evaluate_tick(context)
+    for request in tick.run_requests or ():
+        tags = dict(request.tags)
+        start, end = (tags.get(one) for one in RANGE_TAGS)
+        runs.run_job(
+            request.job_name or "",
+            config=request.run_config.get("ops", {}),
+            partition=tags.get(PARTITION_TAG),
+            partitions=(start, end) if start and end else None,
+            tags=tags,
+        )
+    with runs.open_instance() as instance, opening.stores(read_settings()) as stores:
+        retries.settle_ended(instance, stores.dead_letters, name)
+    return tick.skip_message or f"{len(tick.run_requests or ())} runs"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1]))

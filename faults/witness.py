@@ -19,12 +19,13 @@ from typing import Any, LiteralString
 import pandas as pd
 import psycopg
 
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.recovery import errors
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.raw_zone import RawZone
 from sandbox.control import SimulatorControl
-from sandbox.simulated_fmp import BULK_TOLERANCE_S
+from sandbox.simulated_providers import BULK_TOLERANCE_S
 
 KEY = ["ticker", "session_date"]
 VALUES = ["open", "high", "low", "close", "volume"]
@@ -165,12 +166,12 @@ class Witness:
                 *(letterless_findings(truth, stored, letters) if listed else ()),
                 *coverage_findings(stored, _covered(connection)),
                 *log_findings(_figures(connection)),
-                *secret_findings(self.secrets, _texts(connection)),
-                *_answers(connection, HELD),
-                *self._raw_findings(connection),
+                *secret_findings(self.secrets, stored_texts(connection)),
+                *answers(connection, HELD),
+                *raw_findings(connection, self.bucket, [DAILY_BARS_DATASET]),
                 *self._budget_findings(),
             ]
-            unfinished = _answers(connection, UNFINISHED)
+            unfinished = answers(connection, UNFINISHED)
         lost = missing(truth, stored)
         if len(lost):
             unfinished.append(f"{len(lost)} bars are missing")
@@ -225,23 +226,27 @@ class Witness:
             *([f"the provider itself refused {refused} requests for its limit"] if refused else []),
         ]
 
-    def _raw_findings(self, connection: psycopg.Connection) -> list[str]:
-        """Check that every answer that was loaded is kept, and is what its name says."""
-        loaded = connection.execute(
-            "select raw_answers from ingest_log where outcome = 'loaded' and dataset = 'daily_bars'"
-        ).fetchall()
-        zone = RawZone(ObjectStore(self.bucket))
-        found = [
-            f"{count} loads do not say where their answer is kept"
-            for count in [sum(not keys for (keys,) in loaded)]
-            if count
-        ]
-        for key in sorted({key for (keys,) in loaded for key in keys}):
-            try:
-                zone.get(key)
-            except errors.StorageError as error:
-                found.append(f"a loaded answer is not in the raw zone: {error}")
-        return found
+
+def raw_findings(
+    connection: psycopg.Connection, bucket: S3Settings, datasets: Sequence[str]
+) -> list[str]:
+    """Check that every answer that was loaded is kept, and is what its name says."""
+    loaded = connection.execute(
+        "select raw_answers from ingest_log where outcome = 'loaded' and dataset = any(%s)",
+        [list(datasets)],
+    ).fetchall()
+    zone = RawZone(ObjectStore(bucket))
+    found = [
+        f"{count} loads do not say where their answer is kept"
+        for count in [sum(not keys for (keys,) in loaded)]
+        if count
+    ]
+    for key in sorted({key for (keys,) in loaded for key in keys}):
+        try:
+            zone.get(key)
+        except errors.StorageError as error:
+            found.append(f"a loaded answer is not in the raw zone: {error}")
+    return found
 
 
 def missing(truth: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
@@ -462,7 +467,8 @@ def _figures(connection: psycopg.Connection) -> LogFigures:
     return LogFigures(**dict(zip(names, row or (), strict=True)))
 
 
-def _texts(connection: psycopg.Connection) -> list[str]:
+def stored_texts(connection: psycopg.Connection) -> list[str]:
+    """Return what the database tells of failures, loads and providers, as text."""
     return [
         text
         for (text,) in connection.execute(
@@ -475,7 +481,7 @@ def _texts(connection: psycopg.Connection) -> list[str]:
     ]
 
 
-def _answers(connection: psycopg.Connection, questions: Mapping[str, LiteralString]) -> list[str]:
+def answers(connection: psycopg.Connection, questions: Mapping[str, LiteralString]) -> list[str]:
     """Ask, and put what comes back into the sentences; no rows, no sentence."""
     found: list[str] = []
     for sentence, question in questions.items():

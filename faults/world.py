@@ -25,14 +25,16 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from faults.witness import Witness, output_findings, secret_findings
+from faults.slices import Slice, SliceWitness
+from faults.witness import Claim, Evidence, Witness, output_findings, secret_findings
+from marketdata.batches import DAILY_BARS_DATASET
 from pipelines.cli.environment import in_schema
 from resources.storage import migrations
 from resources.storage.object_store import ObjectStore, S3Settings
 from sandbox import processes
 from sandbox.control import SimulatorControl
 from sandbox.local_world import LocalWorld
-from sandbox.simulated_fmp import SimulatedFmp
+from sandbox.simulated_providers import SimulatedProviders
 from sandbox.simulators import serving
 from sandbox.simulators.faults import FaultKind
 from sandbox.simulators.journal import Journal, JournalEntry
@@ -45,6 +47,8 @@ WRDATA = Path(sys.executable).with_name("wrdata")
 WRONG_CLOCK = Path(__file__).with_name("wrong_clock.c")
 COMMAND_WITHIN_S = 300.0
 """No command of the suite takes longer; one that does is a finding."""
+AT_ONCE = 4
+"""So many workers load at once: each takes some seconds to start."""
 
 
 class SuiteError(Exception):
@@ -204,7 +208,7 @@ class Scene:
 
     def members(self) -> list[str]:
         """Return the tickers of the universe."""
-        return sorted(one.ticker for one in World(self.folder / "fmp").constituents())
+        return sorted(one.ticker for one in World(self.folder / "providers").constituents())
 
     def draw_tickers(self, count: int) -> list[str]:
         """Draw members of the universe; a third of them in the short form."""
@@ -220,6 +224,21 @@ class Scene:
         named = ("--tickers", ",".join(tickers))
         return self.start("backfill", "daily_bars", *named, **changed)
 
+    def load(self, *slices: Slice, refetch: bool = False) -> None:
+        """Load slices, each in a worker of its own and some at once, to their ends."""
+        for place in range(0, len(slices), AT_ONCE):
+            workers = [self._load(one, refetch=refetch) for one in slices[place : place + AT_ONCE]]
+            for worker in workers:
+                worker.ended()
+
+    def _load(self, one: Slice, *, refetch: bool) -> Worker:
+        words = ["backfill", one.dataset, "--subjects", ",".join(one.subjects)]
+        if one.dataset != DAILY_BARS_DATASET:
+            words += ["--provider", one.provider]
+        if one.start and one.end and one.dataset != DAILY_BARS_DATASET:
+            words += ["--from", one.start.isoformat(), "--to", one.end.isoformat()]
+        return self.start(*words, *(["--refetch"] if refetch else []))
+
     def run(self, *arguments: str) -> int:
         """Run a `wrdata` command to its end and return its exit status."""
         return self.start(*arguments).ended()
@@ -230,9 +249,31 @@ class Scene:
         Raises:
             SuiteError: The sensor failed.
         """
-        worker = self._worker([sys.executable, "-m", "faults.tick"], {})
+        self._tick("lost_runs")
+
+    def retry_due(self) -> int:
+        """Let an hour pass for the dead letters, and Dagster's sensor try what is due then.
+
+        Returns how many letters those were.
+
+        Raises:
+            SuiteError: The sensor failed.
+        """
+        with psycopg.connect(self.environment["WRDATA_DATABASE_URL"]) as connection:
+            due = connection.execute(
+                """
+                update dead_letter set next_attempt_at = clock_timestamp()
+                where state = 'open' and next_attempt_at < clock_timestamp() + interval '1 hour'
+                """
+            ).rowcount
+        if due:
+            self._tick("dead_letter_retries")
+        return due
+
+    def _tick(self, sensor: str) -> None:
+        worker = self._worker([sys.executable, "-m", "faults.tick", sensor], {})
         if worker.ended() != 0:
-            message = f"the sensor of lost runs failed: {worker.stderr}"
+            message = f"the sensor {sensor} failed: {worker.stderr}"
             raise SuiteError(message)
 
     def daemon(self) -> Worker:
@@ -292,11 +333,11 @@ class Scene:
 
     def journal(self) -> list[JournalEntry]:
         """Return the simulator's journal."""
-        return Journal(self.folder / "fmp" / "requests.jsonl").since(None)
+        return Journal(self.folder / "providers" / "requests.jsonl").since(None)
 
     def arrivals(self) -> int:
         """Count the requests that the simulator is done with."""
-        path = self.folder / "fmp" / "requests.jsonl"
+        path = self.folder / "providers" / "requests.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
     def await_arrivals(self, more: int, worker: Worker, within_s: float = 120.0) -> bool:
@@ -318,11 +359,31 @@ class Scene:
             per_minute=self.per_minute,
             bulk_interval_s=self.bulk_interval_s,
             secrets=(
-                self.environment["FMP_API_KEY"],
+                *(key for name, key in self.environment.items() if name.endswith("_API_KEY")),
                 self.bucket.secret_key,
                 urlsplit(url).password or "",
             ),
         )
+
+    @property
+    def slice_witness(self) -> SliceWitness:
+        """The witness of datasets in this scenario."""
+        return SliceWitness(
+            database_url=self.environment["WRDATA_DATABASE_URL"],
+            control=self.control,
+            bucket=self.bucket,
+            per_minute=self.per_minute,
+            secrets=self.witness.secrets,
+            logs=self.folder,
+        )
+
+    def look(self, claims: Sequence[Claim | Slice], *, listed: bool = True) -> Evidence:
+        """Ask the witness of what was claimed; ``listed`` as with ``Witness.look``."""
+        slices = [one for one in claims if isinstance(one, Slice)]
+        if slices:
+            return self.slice_witness.look(slices)
+        bars = [one for one in claims if isinstance(one, Claim)]
+        return self.witness.look(bars, listed=listed)
 
     def outputs(self) -> list[str]:
         """Return what is wrong with the workers' outputs."""
@@ -397,9 +458,9 @@ def _scene(
     folder = opened.folder / name
     folder.mkdir()
     stores = opened.world.environment(["object_store"])
-    fmp = SimulatedFmp(
-        home=folder / "fmp",
-        log=folder / "fmp.log",
+    simulated = SimulatedProviders(
+        home=folder / "providers",
+        log=folder / "providers.log",
         per_minute=per_minute,
         bulk_interval_s=bulk_interval_s,
         seed=seed,
@@ -414,9 +475,9 @@ def _scene(
     ObjectStore(bucket).ensure_bucket()
     front = ObjectStoreFront(bucket.endpoint, seed=seed)
     with (
-        _simulator(fmp) as port,
+        _simulators(simulated) as port,
         serving.serve(front) as s3_origin,
-        SimulatorControl(fmp.origin(port)) as control,
+        SimulatorControl(simulated.address(port)) as control,
     ):
         made = Scene(
             servers=opened,
@@ -438,11 +499,8 @@ def _scene(
                 "AWS_ACCESS_KEY_ID": bucket.access_key,
                 "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
                 "AWS_REGION": bucket.region,
-                "FMP_API_KEY": fmp.key(),
-                "FMP_BASE_URL": fmp.address(port),
+                **simulated.environment(port),
                 "FMP_REQUESTS_PER_MINUTE": str(per_minute),
-                "FMP_BULK_INTERVAL_S": f"{bulk_interval_s:g}",
-                "WRDATA_DAILY_BARS_ROUTE": "bulk",
             },
             control=control,
             front=front,
@@ -456,15 +514,17 @@ def _scene(
 
 
 @contextlib.contextmanager
-def _simulator(fmp: SimulatedFmp) -> Generator[int]:
-    """Run the simulator in a process of its own and yield its port."""
-    fmp.prepare(lambda _: None)
+def _simulators(simulated: SimulatedProviders) -> Generator[int]:
+    """Run the simulators in a process of their own and yield its port."""
+    simulated.prepare(lambda _: None)
     port = processes.free_port(None)
-    process = fmp.launch(port)
+    process = simulated.launch(port)
     try:
-        if not processes.wait_until(lambda: fmp.answers(port), within_s=fmp.start_within_s):
-            message = "the simulator did not start; its log lies beside its journal"
+        if not processes.wait_until(
+            lambda: simulated.answers(port), within_s=simulated.start_within_s
+        ):
+            message = "the simulators did not start; their log lies beside their folder"
             raise SuiteError(message)
         yield port
     finally:
-        processes.end(process, with_signal=fmp.stop_signal, within_s=10)
+        processes.end(process, with_signal=simulated.stop_signal, within_s=10)

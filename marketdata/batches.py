@@ -5,7 +5,7 @@ the batch's origin. Not here: fetching (ingest.py, market_days.py), or storing (
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
 import pyarrow as pa
@@ -17,7 +17,8 @@ from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.instruments import ListedInstrument
 from marketdata.ports import Answer, Asked, Batch
 from marketdata.recovery import errors
-from marketdata.recovery.dead_letters import DeadLetter, Work
+from marketdata.recovery.dead_letters import DeadLetter, Work, asked_details
+from marketdata.rows import RejectedRow
 
 DAILY_BARS_DATASET = "daily_bars"
 
@@ -60,43 +61,90 @@ def batch_of(
         run_id=run_id,
         raw_answers=answer.raw_answers,
         asked=asked,
-        bars=_identified(validated.accepted, {one.symbol: one.instrument_id for one in listed}),
-        rejected=tuple(_letters_of_bars(answer, validated, listed, asked, provider, run_id)),
+        rows=identified(validated.accepted, listed, ["session_date"]).cast(bars.DAILY_BARS),
+        rejected=tuple(
+            letters_of_rows(
+                answer,
+                _rejected_rows(validated),
+                listed,
+                asked,
+                (DAILY_BARS_DATASET, provider),
+                run_id,
+            )
+        ),
         coverage=marks_of(calendar, states),
+        ledger=DAILY_BARS_DATASET,
     )
 
 
-def _letters_of_bars(
+def _rejected_rows(validated: bars.ValidatedBars) -> list[RejectedRow]:
+    return [
+        RejectedRow(
+            symbol=bar.symbol,
+            what=str(bar.session_date),
+            day=bar.session_date,
+            reason=bar.reason,
+            received=bar.received,
+        )
+        for bar in validated.rejected
+    ]
+
+
+def letters_of_rows(
     answer: Answer,
-    validated: bars.ValidatedBars,
+    rejected: Iterable[RejectedRow],
     listed: Sequence[ListedInstrument],
     asked: Asked,
-    provider: str,
+    source: tuple[str, str],
     run_id: str,
+    *,
+    by_day: bool = True,
 ) -> Iterator[DeadLetter]:
-    """Keep each refused bar with its reason: it is mended by a person or by a later answer."""
+    """Yield a letter for each refused row: it is mended by a person or by a later answer.
+
+    Args:
+        answer: Whose rows.
+        rejected: Rows that broke a rule; rows without a readable date are in the answer.
+        listed: The instruments that were asked for.
+        asked: What was asked for.
+        source: Dataset and provider.
+        run_id: The run that asked.
+        by_day: A later answer for the row's day may mend it; otherwise only one for all that was
+            asked for.
+    """
     by_symbol = {one.symbol: one for one in listed}
-    for bar in validated.rejected:
-        instrument = by_symbol[bar.symbol]
+    symbol = None if asked.whole_sessions else listed[0].symbol
+    details = asked_details(symbol, asked.start, asked.end)
+    for row in rejected:
         yield _letter_of_row(
             answer,
-            instrument,
-            what=str(bar.session_date),
-            span=(bar.session_date, bar.session_date),
-            reason=bar.reason,
-            received=[dict(row) for row in bar.received],
-            origin=(provider, run_id),
+            by_symbol[row.symbol],
+            what=row.what,
+            span=(row.day, row.day) if by_day else (asked.start, asked.end),
+            reason=row.reason,
+            received=[dict(one) for one in row.received],
+            asked=details,
+            origin=(*source, run_id),
         )
-    for row in answer.left_out:
-        yield _letter_of_row(
-            answer,
-            listed[0],
-            what=f"row {hashlib.sha256(row.encode()).hexdigest()[:8]}",
-            span=(asked.start, asked.end),
-            reason="the row has no readable date",
-            received=[row],
-            origin=(provider, run_id),
-        )
+    for text in answer.left_out:
+        # Of a whole market's rows those of strangers are nobody's loss.
+        ours = [one for one in listed if not asked.whole_sessions or _names(text, one.symbol)]
+        if ours:
+            yield _letter_of_row(
+                answer,
+                ours[0],
+                what=f"row {hashlib.sha256(text.encode()).hexdigest()[:8]}",
+                span=(asked.start, asked.end),
+                reason="the row cannot be placed",
+                received=[text],
+                asked=details,
+                origin=(*source, run_id),
+            )
+
+
+def _names(text: str, symbol: str) -> bool:
+    """Tell whether a row as text holds ``symbol`` as a value of its own."""
+    return f"'{symbol}'" in text or f'"{symbol}"' in text
 
 
 def _letter_of_row(
@@ -107,23 +155,26 @@ def _letter_of_row(
     span: tuple[date, date],
     reason: str,
     received: list[object],
-    origin: tuple[str, str],
+    asked: Mapping[str, str | None],
+    origin: tuple[str, str, str],
 ) -> DeadLetter:
-    provider, run_id = origin
+    dataset, provider, run_id = origin
+    subject = f"{instrument.ticker} {what}".rstrip()
     return DeadLetter(
-        dataset=DAILY_BARS_DATASET,
+        dataset=dataset,
         provider=provider,
         work=Work.RECORD,
-        subject=f"{instrument.ticker} {what}",
+        subject=subject,
         instrument_id=instrument.instrument_id,
         error_class=errors.RecordRejectedError.__name__,
-        message=f"{instrument.ticker} {what}: {reason}",
+        message=f"{subject}: {reason}",
         request=answer.request,
         run_id=run_id,
         raw_answers=answer.raw_answers,
         details={
             "start": span[0].isoformat(),
             "end": span[1].isoformat(),
+            "asked": dict(asked),
             "received": received,
         },
         seen_at=answer.fetched_at,
@@ -131,14 +182,15 @@ def _letter_of_row(
     )
 
 
-def _identified(quoted: pa.Table, instrument_ids: Mapping[str, int]) -> pa.Table:
-    """Replace symbols by instrument ids and sort: QUOTED_BARS becomes DAILY_BARS."""
-    symbols = pa.array(list(instrument_ids), pa.string())
-    ids = pa.array(list(instrument_ids.values()), pa.int64())
+def identified(
+    quoted: pa.Table, listed: Sequence[ListedInstrument], key: Sequence[str]
+) -> pa.Table:
+    """Put ``instrument_id`` in the place of ``symbol``, and sort by it and ``key``."""
+    symbols = pa.array([one.symbol for one in listed], pa.string())
+    ids = pa.array([one.instrument_id for one in listed], pa.int64())
     column = pc.take(ids, pc.index_in(quoted["symbol"], value_set=symbols))
     table = quoted.drop_columns(["symbol"]).add_column(0, "instrument_id", column)
-    order = [("instrument_id", "ascending"), ("session_date", "ascending")]
-    return table.sort_by(order).cast(bars.DAILY_BARS)
+    return table.sort_by([(name, "ascending") for name in ("instrument_id", *key)])
 
 
 def sessions_of(quoted: pa.Table) -> set[date]:

@@ -1,8 +1,8 @@
-"""Histories: from a provider's answer per instrument to stored, covered and logged bars.
+"""The steps of every load: ask, prepare, store; and what becomes of work that comes to nothing.
 
-Here: the steps for one instrument, the fan-out over many, and what becomes of work that cannot
-be done now: it is left in a dead letter. Not here: whole sessions (market_days.py), HTTP, SQL,
-or Dagster; they come in through the ports.
+Here: the steps for one instrument, the fan-out over many, and the dead letters in which work
+waits that cannot be done now. Not here: what a dataset's answers mean (histories.py, feeds.py),
+whole sessions (market_days.py), HTTP, SQL, or Dagster; they come in through the ports.
 """
 
 import asyncio
@@ -24,15 +24,14 @@ from typing import TypeVar
 
 import stamina
 
-from marketdata import bars, coverage
-from marketdata.batches import DAILY_BARS_DATASET, batch_of, marks_of, sessions_of
+from marketdata.bars import RejectedBar
 from marketdata.calendars import SessionCalendar
 from marketdata.coverage import CoverageState
-from marketdata.instruments import ListedInstrument
-from marketdata.ports import Answer, Asked, BarStore, HistoryProvider, IngestFailure, LoadResult
+from marketdata.ports import BatchStore, Feed, HistoryRequest, IngestFailure, LoadResult
 from marketdata.recovery import errors
-from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter, Work
+from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter, Work, asked_details
 from marketdata.recovery.policy import STORAGE_RETRY, StorageRetry
+from marketdata.rows import RejectedRow
 
 Result = TypeVar("Result")
 
@@ -49,28 +48,10 @@ class IngestContext:
         now: Clock that returns aware UTC times.
     """
 
-    store: BarStore
+    store: BatchStore
     calendar: SessionCalendar
     run_id: str
     now: Callable[[], datetime]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryRequest:
-    """Ask for one instrument's sessions from ``start`` to ``end``, both included.
-
-    Attributes:
-        from_listing: ``start`` is the beginning of the history kept here, so that sessions
-            before the first bar count as before the listing.
-        holds_bars: Some bar of the instrument is kept already. If none is, an empty answer from
-            the listing on means that the provider does not know the symbol.
-    """
-
-    instrument: ListedInstrument
-    start: date
-    end: date
-    from_listing: bool
-    holds_bars: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +60,7 @@ class Ingested:
 
     ticker: str
     load: LoadResult
-    rejected: tuple[bars.RejectedBar, ...]
+    rejected: tuple[RejectedBar | RejectedRow, ...]
     sessions: Mapping[CoverageState, int]
     requests: int
     duration_s: float
@@ -99,8 +80,8 @@ class NotIngested:
     deferred: bool = False
 
 
-async def ingest_histories(
-    context: IngestContext, provider: HistoryProvider, requests: Sequence[HistoryRequest]
+async def ingest(
+    context: IngestContext, feed: Feed, requests: Sequence[HistoryRequest]
 ) -> AsyncIterator[Ingested | NotIngested]:
     """Fetch and store many instruments, yielding what became of each as it is done.
 
@@ -113,12 +94,12 @@ async def ingest_histories(
         StorageError: The database failed; what had been yielded is stored.
     """
     left = _LeftOver(waiting=iter(requests))
-    async with aclosing(_each(context, provider, left)) as outcomes:
+    async with aclosing(_each(context, feed, left)) as outcomes:
         async for outcome in outcomes:
             yield outcome
     if isinstance(left.because_of, errors.ProviderError):
         unasked = [*left.refused, *left.waiting]
-        for outcome in await _defer(context, provider.name, unasked, left.because_of):
+        for outcome in await _defer(context, feed, unasked, left.because_of):
             yield outcome
     if left.because_of is not None and not isinstance(left.because_of, errors.NotSentError):
         raise left.because_of
@@ -134,7 +115,7 @@ class _LeftOver:
 
 
 async def _each(
-    context: IngestContext, provider: HistoryProvider, left: _LeftOver
+    context: IngestContext, feed: Feed, left: _LeftOver
 ) -> AsyncGenerator[Ingested | NotIngested]:
     """Yield outcomes as they come; what ends all of it goes into ``left``."""
     running: dict[asyncio.Task[Ingested | NotIngested], HistoryRequest] = {}
@@ -142,7 +123,7 @@ async def _each(
         while True:
             if left.because_of is None:
                 for request in itertools.islice(left.waiting, CONCURRENT_REQUESTS - len(running)):
-                    task = asyncio.create_task(_ingest_history(context, provider, request))
+                    task = asyncio.create_task(_ingest_one(context, feed, request))
                     running[task] = request
             if not running:
                 return
@@ -176,79 +157,62 @@ async def _abandon(running: Iterable[asyncio.Task[Ingested | NotIngested]]) -> N
 
 async def _defer(
     context: IngestContext,
-    provider: str,
+    feed: Feed,
     requests: Sequence[HistoryRequest],
     error: errors.ProviderError,
 ) -> list[NotIngested]:
     """Leave ``requests``, which were not made because of ``error``, in dead letters."""
     letters = [
-        IngestFailure(letter=_letter(context, provider, request, error, deferred=True))
+        IngestFailure(letter=_letter(context, feed, request, error, deferred=True))
         for request in requests
     ]
     await patiently(lambda: context.store.record_failures(letters))
     return [_not_ingested(request, error, deferred=True) for request in requests]
 
 
-async def _ingest_history(
-    context: IngestContext, provider: HistoryProvider, request: HistoryRequest
+async def _ingest_one(
+    context: IngestContext, feed: Feed, request: HistoryRequest
 ) -> Ingested | NotIngested:
     started = time.monotonic()
     try:
-        answer = await _fetch(provider, request)
+        answer = await feed.fetch(request)
+        # Large answers take seconds; the loop holds other requests' permits meanwhile.
+        prepared = await asyncio.to_thread(feed.prepare, request, answer, context.run_id)
     except (errors.KeyRefusedError, errors.NotSentError):
         raise
     except errors.ProviderError as error:
-        failure = _failure(context, provider.name, request, error)
-        await patiently(lambda: context.store.record_failures([failure]))
-        return _not_ingested(request, error, deferred=False)
-    validated = bars.validate(answer.bars)
-    states = coverage.assess(
-        context.calendar,
-        context.calendar.sessions(request.start, request.end),
-        received=sessions_of(validated.accepted),
-        rejected={one.session_date for one in validated.rejected},
-        now=answer.fetched_at,
-        whole_history=request.from_listing,
-    )
-    instrument = request.instrument
-    batch = batch_of(
-        answer,
-        validated,
-        {instrument.instrument_id: states},
-        calendar=context.calendar,
-        listed=[instrument],
-        asked=Asked(
-            instrument_ids=(instrument.instrument_id,),
-            start=request.start,
-            end=request.end,
-            whole_sessions=False,
-        ),
-        provider=provider.name,
-        adjustment=provider.history_adjustment,
-        run_id=context.run_id,
-    )
-    load = await patiently(lambda: context.store.load(batch))
+        return await _come_to_nothing(context, feed, request, error)
+    try:
+        load = await patiently(lambda: context.store.load(prepared.batch))
+    except errors.StorageConflictError as error:
+        # What the database refuses of one answer must not end the work on all others.
+        refused = errors.MalformedPayloadError(
+            f"the database refuses the answer: {error}",
+            provider=feed.provider,
+            operation=answer.request,
+        )
+        refused.raw_answers = answer.raw_answers
+        return await _come_to_nothing(context, feed, request, refused)
     return Ingested(
-        ticker=instrument.ticker,
+        ticker=request.instrument.ticker,
         load=load,
-        rejected=validated.rejected,
-        sessions={state: len(sessions) for state, sessions in states.items()},
+        rejected=prepared.rejected,
+        sessions=prepared.days,
         requests=answer.requests,
         duration_s=time.monotonic() - started,
     )
 
 
-async def _fetch(provider: HistoryProvider, request: HistoryRequest) -> Answer:
-    symbol = request.instrument.symbol
-    answer = await provider.daily_history(symbol, request.start, request.end)
-    if request.from_listing and not request.holds_bars and not answer.bars.num_rows:
-        # An empty span may be a halt; an empty history is a symbol that nobody knows.
-        raise errors.UnknownSymbolError(
-            "the provider has no bars under this symbol",
-            provider=provider.name,
-            operation=answer.request,
-        )
-    return answer
+async def _come_to_nothing(
+    context: IngestContext, feed: Feed, request: HistoryRequest, error: errors.ProviderError
+) -> NotIngested:
+    failure = IngestFailure(
+        letter=_letter(context, feed, request, error, deferred=False),
+        coverage=feed.failed(request, context.now()),
+        marked_in=feed.ledger,
+    )
+    await patiently(lambda: context.store.record_failures([failure]))
+    return _not_ingested(request, error, deferred=False)
 
 
 def _not_ingested(
@@ -261,19 +225,6 @@ def _not_ingested(
         error_class=type(error).__name__,
         message=message,
         deferred=deferred,
-    )
-
-
-def _failure(
-    context: IngestContext, provider: str, request: HistoryRequest, error: errors.ProviderError
-) -> IngestFailure:
-    now = context.now()
-    asked = context.calendar.sessions(request.start, request.end)
-    closed = [session for session in asked if context.calendar.close_at(session) <= now]
-    identifier = request.instrument.instrument_id
-    return IngestFailure(
-        letter=_letter(context, provider, request, error, deferred=False),
-        coverage=marks_of(context.calendar, {identifier: {CoverageState.FAILED: closed}}),
     )
 
 
@@ -295,7 +246,7 @@ async def patiently(work: Callable[[], Result], retry: StorageRetry = STORAGE_RE
 
 def _letter(
     context: IngestContext,
-    provider: str,
+    feed: Feed,
     request: HistoryRequest,
     error: errors.ProviderError,
     *,
@@ -303,37 +254,40 @@ def _letter(
 ) -> DeadLetter:
     return letter_of(
         context,
-        provider,
         error,
+        source=(feed.dataset, feed.provider),
         work=Work.INSTRUMENT,
-        subject=request.instrument.ticker,
+        subject=request.subject,
         instrument_id=request.instrument.instrument_id,
         span=(request.start, request.end),
+        symbol=request.instrument.symbol,
         deferred=deferred,
     )
 
 
 def letter_of(
     context: IngestContext,
-    provider: str,
     error: errors.ProviderError,
     *,
+    source: tuple[str, str],
     work: Work,
     subject: str,
     instrument_id: int | None,
     span: tuple[date, date],
+    symbol: str | None = None,
     deferred: bool,
 ) -> DeadLetter:
     """Return the dead letter in which work waits that ``error`` kept from being done.
 
     Args:
         context: What the run shares.
-        provider: Short name of the provider.
         error: A permanent one parks the letter: no machine repeats it.
+        source: Dataset and provider.
         work: What has to be done again.
         subject: Of which instrument, or of which session.
         instrument_id: The instrument's id, where it is the work of one.
-        span: First and last session that were asked for.
+        span: First and last day that were asked for.
+        symbol: The provider's spelling of it; None where the whole market was asked for.
         deferred: The request was not made.
     """
     now = context.now()
@@ -344,8 +298,8 @@ def letter_of(
         # The provider's word, which may be nonsense; ours are bounded by what they stand for.
         after_s = min(error.retry_after_s, LETTER_RETRY.longest_wait_s)
     return DeadLetter(
-        dataset=DAILY_BARS_DATASET,
-        provider=provider,
+        dataset=source[0],
+        provider=source[1],
         work=work,
         subject=subject,
         instrument_id=instrument_id,
@@ -353,8 +307,12 @@ def letter_of(
         message=f"{error.provider}: {error.reason}" if deferred else str(error),
         request=f"{subject} from {span[0]} to {span[1]}" if deferred else error.operation,
         run_id=context.run_id,
-        raw_answers=(error.raw_answer,) if error.raw_answer else (),
-        details={"start": span[0].isoformat(), "end": span[1].isoformat()},
+        raw_answers=error.raw_answers,
+        details={
+            "start": span[0].isoformat(),
+            "end": span[1].isoformat(),
+            "asked": asked_details(symbol, *span),
+        },
         seen_at=now,
         parked=isinstance(error, errors.PermanentProviderError),
         not_before=None if after_s is None else now + timedelta(seconds=after_s),

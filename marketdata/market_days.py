@@ -13,15 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata import bars, coverage
-from marketdata.batches import States, batch_of, marks_of
+from marketdata.batches import DAILY_BARS_DATASET, States, batch_of, marks_of
 from marketdata.calendars import SessionCalendar
 from marketdata.coverage import CoverageState
+from marketdata.histories import ingest_histories
 from marketdata.ingest import (
-    HistoryRequest,
     IngestContext,
     Ingested,
     NotIngested,
-    ingest_histories,
     letter_of,
     patiently,
 )
@@ -30,12 +29,14 @@ from marketdata.ports import (
     Answer,
     Asked,
     HistoryProvider,
+    HistoryRequest,
     IngestFailure,
     LoadResult,
     MarketDayProvider,
 )
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
+from marketdata.rows import RejectedRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ class MarketDay:
 
     session: date
     load: LoadResult
-    rejected: tuple[bars.RejectedBar, ...]
+    rejected: tuple[bars.RejectedBar | RejectedRow, ...]
     missing: tuple[str, ...]
     failed: Mapping[str, str]
     requests: int
@@ -94,7 +95,7 @@ async def ingest_market_day(
         await _record_failure(context, provider.name, listed, session, error)
         raise
     symbols = pa.array([one.symbol for one in listed], pa.string())
-    quoted = answer.bars.filter(pc.is_in(answer.bars["symbol"], value_set=symbols))
+    quoted = answer.rows.filter(pc.is_in(answer.rows["symbol"], value_set=symbols))
     if not quoted.num_rows:
         error = _of_another_market(answer, provider.name, len(listed))
         await _record_failure(context, provider.name, listed, session, error)
@@ -135,7 +136,7 @@ def _of_another_market(answer: Answer, provider: str, listed: int) -> errors.Mal
         provider=provider,
         operation=answer.request,
     )
-    error.raw_answer = answer.raw_answers[0] if answer.raw_answers else None
+    error.raw_answers = answer.raw_answers
     return error
 
 
@@ -180,8 +181,8 @@ def _letter(
 ) -> DeadLetter:
     return letter_of(
         context,
-        provider,
         error,
+        source=(DAILY_BARS_DATASET, provider),
         work=Work.SESSION,
         subject=session.isoformat(),
         instrument_id=None,

@@ -9,8 +9,8 @@ from datetime import date, datetime
 
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, SessionCalendar
 from marketdata.coverage import HELD, CoverageState, Span, holes
-from marketdata.ingest import HistoryRequest
 from marketdata.instruments import ListedInstrument
+from marketdata.ports import HistoryRequest
 
 Ledger = Mapping[int, Mapping[CoverageState, Sequence[Span]]]
 """What is known, by instrument id: spans of days in each state."""

@@ -4,40 +4,70 @@ Here: the shapes that providers and stores fulfil, and the values that pass betw
 here: any implementation (resources/), or the steps themselves (ingest.py).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Protocol
 
 import pyarrow as pa
 
-from marketdata.bars import Adjustment
-from marketdata.coverage import CoverageMark
+from marketdata.bars import Adjustment, RejectedBar
+from marketdata.coverage import CoverageMark, CoverageState
+from marketdata.instruments import ListedInstrument
 from marketdata.recovery.dead_letters import DeadLetter
+from marketdata.rows import RejectedRow
+from marketdata.statements import StatementKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Quoted bars (QUOTED_BARS) with their origin.
+    """What a provider says, with its origin.
 
     Attributes:
+        rows: In the dataset's quoted schema (QUOTED_BARS and its like): under the provider's own
+            symbols, as they came, in any order.
         request: What was asked, without key, host or order of parameters to puzzle over.
         content_sha256: Hex digest of the raw answer's bytes.
-        fetched_at: Aware UTC time at which the answer was complete.
+        fetched_at: Aware UTC time: all of the answer is at least as new.
         requests: HTTP requests that this answer took, repeats included.
         raw_answers: Where the raw answers are kept, one pointer for each page in the order in
             which they came; empty where none is kept.
-        left_out: Rows about one instrument that cannot be placed, such as those without a
-            readable date, as text.
+        left_out: As text, rows that cannot be placed, such as those without a readable date, and
+            what is known to be missing.
     """
 
-    bars: pa.Table
+    rows: pa.Table
     request: str
     content_sha256: str
     fetched_at: datetime
     requests: int
     raw_answers: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRequest:
+    """Ask for one instrument's days from ``start`` to ``end``, both included.
+
+    Attributes:
+        part: Which of an instrument's requests it is, where it has several at once.
+        from_listing: ``start`` is the beginning of the history kept here, so that sessions
+            before the first bar count as before the listing.
+        holds_bars: Some bar of the instrument is kept already. If none is, an empty answer from
+            the listing on means that the provider does not know the symbol.
+    """
+
+    instrument: ListedInstrument
+    start: date
+    end: date
+    from_listing: bool = False
+    holds_bars: bool = True
+    part: str = ""
+
+    @property
+    def subject(self) -> str:
+        """Name the work in a dead letter."""
+        return f"{self.instrument.ticker} {self.part}".rstrip()
 
 
 class HistoryProvider(Protocol):
@@ -60,6 +90,93 @@ class MarketDayProvider(Protocol):
     async def daily_market(self, session: date) -> Answer: ...
 
 
+class MinuteBarProvider(Protocol):
+    """Serves one symbol's minute bars (QUOTED_MINUTE_BARS) of whole days, and nothing else.
+
+    Days are those of the exchange for shares (New York) and of UTC for crypto pairs. A minute
+    that is not over yet is never in an answer.
+    """
+
+    @property
+    def name(self) -> str: ...
+    async def minute_bars(self, symbol: str, start: date, end: date) -> Answer: ...
+
+
+class TradeProvider(Protocol):
+    """Serves one pair's trades (QUOTED_TRADES) of whole UTC days, as far as they are over."""
+
+    @property
+    def name(self) -> str: ...
+    async def trades(self, symbol: str, start: date, end: date) -> Answer: ...
+
+
+class StatementProvider(Protocol):
+    """Serves all annual and quarterly statements of one kind of one company."""
+
+    @property
+    def name(self) -> str: ...
+    async def statements(self, kind: StatementKind, symbol: str) -> Answer: ...
+
+
+class ActionProvider(Protocol):
+    """Serves corporate actions (QUOTED_SPLITS, QUOTED_DIVIDENDS).
+
+    All of one symbol, or the whole market's with an ex-date from ``start`` to ``end``, both
+    included.
+    """
+
+    @property
+    def name(self) -> str: ...
+    async def splits(self, symbol: str) -> Answer: ...
+    async def dividends(self, symbol: str) -> Answer: ...
+    async def splits_between(self, start: date, end: date) -> Answer: ...
+    async def dividends_between(self, start: date, end: date) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """Which subjects' data have changed since a moment, with the origin of that knowledge.
+
+    Attributes:
+        symbols: Of all that the provider has, in its spelling.
+    """
+
+    symbols: frozenset[str]
+    request: str
+    content_sha256: str
+    fetched_at: datetime
+    requests: int
+    raw_answers: tuple[str, ...] = ()
+
+
+class MacroProvider(Protocol):
+    """Serves one series' observations (QUOTED_OBSERVATIONS) with their vintages.
+
+    Every value that was current on some day from ``start`` to ``end``, both included, and those
+    replaced on ``start`` itself; realtime_start is always a real vintage's day.
+    """
+
+    @property
+    def name(self) -> str: ...
+    async def observations(self, series: str, start: date, end: date) -> Answer: ...
+
+
+class ReferenceProvider(Protocol):
+    """Serves what is known of one company (QUOTED_COMPANIES, one row)."""
+
+    @property
+    def name(self) -> str: ...
+    async def company(self, symbol: str) -> Answer: ...
+
+
+class IndexProvider(Protocol):
+    """Serves who joined and left an index, and when (QUOTED_INDEX_CHANGES)."""
+
+    @property
+    def name(self) -> str: ...
+    async def index_changes(self, index: str) -> Answer: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What an answer was asked for: sessions from ``start`` to ``end`` of some instruments.
@@ -79,24 +196,59 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one transaction stores: bars (DAILY_BARS), their origin, and what they cover.
+    """What one transaction stores: rows, their origin, and what they cover.
 
     Attributes:
-        rejected: A dead letter for each bar that was refused.
+        adjustment: Of daily bars: what their prices are adjusted for.
+        ledger: Under which name the ledger keeps ``coverage``.
+        rows: In the schema of the dataset's table (DAILY_BARS and its like), sorted by key.
+        rejected: A dead letter for each row that was refused.
     """
 
     dataset: str
     provider: str
-    adjustment: Adjustment
+    adjustment: Adjustment | None
     request: str
     content_sha256: str
     fetched_at: datetime
     run_id: str
     raw_answers: tuple[str, ...]
     asked: Asked
-    bars: pa.Table
+    rows: pa.Table
     rejected: tuple[DeadLetter, ...]
     coverage: tuple[CoverageMark, ...]
+    ledger: str
+    is_all: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """An answer that is ready to be stored.
+
+    Attributes:
+        rejected: Rows that were refused.
+        days: Days that were asked for, by what the answer says of them.
+    """
+
+    batch: Batch
+    rejected: tuple[RejectedBar | RejectedRow, ...]
+    days: Mapping[CoverageState, int]
+
+
+class Feed(Protocol):
+    """One dataset from one provider: how a request becomes a batch."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def provider(self) -> str: ...
+    @property
+    def ledger(self) -> str: ...
+    async def fetch(self, request: HistoryRequest) -> Answer: ...
+    def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared: ...
+    def failed(self, request: HistoryRequest, now: datetime) -> tuple[CoverageMark, ...]:
+        """Return what the ledger is told when a request comes to nothing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +284,16 @@ class IngestFailure:
 
     letter: DeadLetter
     coverage: tuple[CoverageMark, ...] = ()
+    marked_in: str = ""
+
+    @property
+    def ledger(self) -> str:
+        """Under which name the ledger keeps ``coverage``; the dataset's own by default."""
+        return self.marked_in or self.letter.dataset
 
 
-class BarStore(Protocol):
-    """Keeps daily bars with coverage, log and dead letters, each call in one transaction."""
+class BatchStore(Protocol):
+    """Keeps batches with coverage, log and dead letters, each call in one transaction."""
 
     def load(self, batch: Batch) -> LoadResult: ...
     def record_failures(self, failures: Sequence[IngestFailure]) -> None: ...

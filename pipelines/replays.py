@@ -9,17 +9,24 @@ The loader settles the letters, and leaves what is still wrong in them, as for a
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
+from typing import Any
 
+from assets.dataset_work import listed_by_id
 from assets.universe import member_tickers
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar, utc_now
-from marketdata.ingest import IngestContext, NotIngested, ingest_histories
+from marketdata.datasets import DATASETS
+from marketdata.feeds import DatasetFeed
+from marketdata.histories import DailyBarFeed
+from marketdata.ingest import IngestContext, NotIngested, ingest
+from marketdata.instruments import ListedInstrument
 from marketdata.market_days import ingest_market_day
 from marketdata.planning import history_request
+from marketdata.ports import Answer, Feed, HistoryRequest, MarketDayProvider
 from marketdata.recovery import errors
+from resources.clients import api_over
 from resources.opening import Stores
-from resources.providers.fmp import AskedHistory, asked_for
-from resources.providers.kept_answers import Kept, ReplayedFmp
+from resources.providers.kept_answers import Kept, KeptGetter
 from resources.storage.dead_letters import StoredLetter
 
 
@@ -53,51 +60,117 @@ async def replay(
             failed[letter.letter_id] = (
                 "no answer was kept: ask the provider again: wrdata dlq retry"
             )
-    context = IngestContext(
-        store=stores.daily_bars, calendar=calendar(), run_id=run_id, now=utc_now
-    )
+    context = IngestContext(store=stores.batches, calendar=calendar(), run_id=run_id, now=utc_now)
     for raw_answers, group in by_answer.items():
-        again = ReplayedFmp(read, raw_answers)
+        letter = group[0]
+        getter = KeptGetter(letter.provider or "", read, raw_answers)
         try:
-            reason = await _load(stores, context, again, group[0])
+            reason = await _load(stores, context, getter, letter)
         except errors.ProviderError as error:
             reason = str(error)
         if reason:
-            failed |= {letter.letter_id: reason for letter in group}
+            failed |= {one.letter_id: reason for one in group}
     return failed
 
 
 async def _load(
-    stores: Stores, context: IngestContext, again: ReplayedFmp, letter: StoredLetter
+    stores: Stores, context: IngestContext, getter: KeptGetter, letter: StoredLetter
 ) -> str:
     """Load one kept answer; return why not, or nothing."""
-    asked = asked_for(letter.request)
-    if isinstance(asked, AskedHistory) and letter.instrument_id is not None:
-        return await _load_history(stores, context, again, letter.instrument_id, asked)
-    if isinstance(asked, date):
-        listed, _ = stores.instruments.resolve(again.name, member_tickers(stores), asked)
-        await ingest_market_day(context, again, listed, asked)
+    asked = letter.details.get("asked")
+    if not asked:
+        return "the letter does not tell what was asked for: wrdata dlq retry"
+    start, end = date.fromisoformat(asked["start"]), date.fromisoformat(asked["end"])
+    api = api_over(letter.provider or "", letter.dataset, getter)
+    if asked["symbol"] is None:
+        await _load_market(stores, context, api, letter.dataset, (start, end), getter)
         return ""
-    return f"{letter.request!r} is no request whose answer can be read again: wrdata dlq retry"
-
-
-async def _load_history(
-    stores: Stores,
-    context: IngestContext,
-    again: ReplayedFmp,
-    instrument_id: int,
-    asked: AskedHistory,
-) -> str:
-    listed = stores.instruments.listed(again.name, [instrument_id], utc_now().date())
+    listed = _listed(stores, letter)
     if not listed:
         return "the instrument carries no ticker any more"
-    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, [instrument_id])
     # The answer is of the symbol that was asked for then, whatever it is called now.
-    instrument = replace(listed[0], symbol=asked.symbol)
-    request = history_request(instrument, ledger[instrument_id], asked.start, asked.end)
+    one = replace(listed[0], symbol=asked["symbol"])
+    feed, request = _feed(stores, api, letter, HistoryRequest(instrument=one, start=start, end=end))
     reasons = [
         outcome.message
-        async for outcome in ingest_histories(context, again, [request])
+        async for outcome in ingest(context, _WholeAnswer(feed, getter), [request])
         if isinstance(outcome, NotIngested)
     ]
     return "; ".join(reasons)
+
+
+def _listed(stores: Stores, letter: StoredLetter) -> list[ListedInstrument]:
+    provider, identifier = letter.provider or "", letter.instrument_id
+    if identifier is None:
+        return []
+    if letter.dataset == DAILY_BARS_DATASET:
+        return stores.instruments.listed(provider, [identifier], utc_now().date())
+    return listed_by_id(stores, DATASETS[letter.dataset], provider, identifier)
+
+
+def _feed(
+    stores: Stores, api: Any, letter: StoredLetter, request: HistoryRequest
+) -> tuple[Feed, HistoryRequest]:
+    if letter.dataset != DAILY_BARS_DATASET:
+        return DatasetFeed(DATASETS[letter.dataset], api, calendar()), request
+    identifier = request.instrument.instrument_id
+    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, [identifier])[identifier]
+    asked = history_request(request.instrument, ledger, request.start, request.end)
+    return DailyBarFeed(api, calendar()), asked
+
+
+async def _load_market(
+    stores: Stores,
+    context: IngestContext,
+    api: Any,
+    name: str,
+    span: tuple[date, date],
+    getter: KeptGetter,
+) -> None:
+    listed, _ = stores.instruments.resolve(api.name, member_tickers(stores), span[0])
+    if name == DAILY_BARS_DATASET:
+        await ingest_market_day(context, _WholeDay(api, getter), listed, span[0])
+        return
+    feed = DatasetFeed(DATASETS[name], api, calendar())
+    answer = await feed.fetch_market(*span)
+    getter.require_all_read(answer.request)
+    await feed.store_market(context, listed, *span, answer)
+
+
+class _WholeDay:
+    """A provider of one market day that refuses what did not need all that was kept of it."""
+
+    def __init__(self, api: MarketDayProvider, getter: KeptGetter) -> None:
+        self._api = api
+        self._getter = getter
+        self.name, self.market_day_adjustment = api.name, api.market_day_adjustment
+
+    async def daily_market(self, session: date) -> Answer:
+        """Read the answer again.
+
+        Raises:
+            MalformedPayloadError: Kept pages are left over, or the client refuses them.
+        """
+        answer = await self._api.daily_market(session)
+        self._getter.require_all_read(answer.request)
+        return answer
+
+
+class _WholeAnswer:
+    """A feed that refuses an answer which did not need all that was kept of it."""
+
+    def __init__(self, feed: Feed, getter: KeptGetter) -> None:
+        self._feed = feed
+        self._getter = getter
+        self.dataset, self.provider, self.ledger = feed.dataset, feed.provider, feed.ledger
+        self.prepare, self.failed = feed.prepare, feed.failed
+
+    async def fetch(self, request: HistoryRequest) -> Answer:
+        """Read the answer again.
+
+        Raises:
+            MalformedPayloadError: Kept pages are left over, or the client refuses them.
+        """
+        answer = await self._feed.fetch(request)
+        self._getter.require_all_read(answer.request)
+        return answer

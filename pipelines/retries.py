@@ -16,14 +16,15 @@ from uuid import UUID
 
 import dagster as dg
 
+from assets.datasets import REFRESHES
 from marketdata.calendars import utc_now
+from marketdata.datasets import DATASETS, Dataset
 from marketdata.recovery.dead_letters import LETTER_RETRY, Work
 from pipelines import jobs
 from pipelines.run_failures import (
     CLAIM_TAG,
     PARTITION_TAG,
     RANGE_TAGS,
-    RUNNABLE,
     failure_of,
     is_undecided,
     utc,
@@ -100,7 +101,7 @@ def _retries(letters: DeadLetters, claimed: Sequence[StoredLetter], by: str) -> 
 
     One letter that cannot be run must not keep a thousand others from it.
     """
-    known = {job.name for job in RUNNABLE}
+    known = {job.name for job in jobs.ALL}
     made: list[Retry] = []
     for retry in retries_of(claimed):
         if retry.job in known:
@@ -131,6 +132,9 @@ def _retry(claim: UUID, letters: tuple[StoredLetter, ...]) -> Retry:
     if first.work is Work.RUN:
         job = str(first.details["job"])
         ops, tags = first.details["ops"], first.details["tags"]
+    elif first.dataset in DATASETS:
+        job, tags = first.dataset, {}
+        ops = _of_dataset(DATASETS[first.dataset], letters)
     elif first.work is Work.SESSION:
         job, ops = jobs.daily_prices_job.name, {}
         tags = {PARTITION_TAG: first.subject}
@@ -139,6 +143,19 @@ def _retry(claim: UUID, letters: tuple[StoredLetter, ...]) -> Retry:
         config = {"letters": [letter.letter_id for letter in letters]}
         ops = {"curated__equities__price_backfill": {"config": config}}
     return Retry(claim=claim, job=job, ops=ops, tags=tags, letters=letters)
+
+
+def _of_dataset(dataset: Dataset, letters: Sequence[StoredLetter]) -> dict[str, Any]:
+    """Return the run configuration that asks for what letters of a dataset wait for."""
+    first = letters[0]
+    config: dict[str, Any] = {"provider": first.provider or ""}
+    if first.work is Work.SESSION:
+        start = first.span[0].isoformat() if first.span else ""
+        config |= {"at_once": True, "start": start}
+    else:
+        config["letters"] = [letter.letter_id for letter in letters]
+    name = REFRESHES[dataset.name].node_def.name
+    return {name: {"config": config}}
 
 
 def settle_ended(instance: dg.DagsterInstance, letters: DeadLetters, by: str) -> None:

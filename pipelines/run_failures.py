@@ -20,9 +20,6 @@ from dagster._core.events import JobFailureData
 from dagster._core.execution.plan.objects import StepFailureData
 from pydantic import SecretStr
 
-from assets.archive import daily_bars_archive
-from assets.prices import daily_prices, price_backfill, price_history
-from assets.universe import universe
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
@@ -38,49 +35,27 @@ WILL_RETRY_TAG = "dagster/will_retry"
 DECIDED_WITHIN = timedelta(minutes=1)
 """Dagster writes the tag a moment after the failure; without it by then, there is no retry."""
 
-BY_COMMAND = ("wrdata/started_by", "command line")
-"""Tag of a run that a command executes itself (pipelines/cli/runs.py, a floor above)."""
+STARTED_BY = "wrdata/started_by"
+BY_COMMAND = "command line"
+"""Value of that tag on a run that a command executes itself."""
 INTERRUPTED = "DagsterExecutionInterruptedError"
 CHECK_FAILED = "DagsterAssetCheckFailedError"
 SHOWN = 500
 """Characters of a message that are kept."""
 
-price_history_job = dg.define_asset_job(
-    "price_history",
-    dg.AssetSelection.assets(price_history) | jobs.DERIVED,
-    tags=jobs.AS_BACKFILL,
-    description="Histories by ticker partition: what the UI's backfill dialog starts, again.",
-)
-
-derived_job = dg.define_asset_job(
-    "derived", jobs.DERIVED, description="Table and roll-ups, brought up to date by themselves."
-)
-
-_JOB_OF_LOADER = {
-    universe.key: jobs.universe_job.name,
-    daily_prices.key: jobs.daily_prices_job.name,
-    price_history.key: price_history_job.name,
-    price_backfill.key: jobs.price_backfill_job.name,
-    daily_bars_archive.key: jobs.archive_job.name,
-}
-_DATASETS = dict.fromkeys(
-    (
-        jobs.daily_prices_job.name,
-        price_history_job.name,
-        jobs.price_backfill_job.name,
-        derived_job.name,
+_DATASETS = {
+    **dict.fromkeys(
+        (
+            jobs.daily_prices_job.name,
+            jobs.price_history_job.name,
+            jobs.price_backfill_job.name,
+            jobs.derived_job.name,
+        ),
+        DAILY_BARS_DATASET,
     ),
-    DAILY_BARS_DATASET,
-)
-RUNNABLE = (
-    jobs.universe_job,
-    jobs.daily_prices_job,
-    price_history_job,
-    jobs.price_backfill_job,
-    derived_job,
-    jobs.archive_job,
-)
-"""Jobs that the work of a letter may be."""
+    **{name: name for name in jobs.DATASET_JOBS},
+    **{job.name: name for name, job in jobs.BY_SUBJECT_JOBS.items()},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +159,7 @@ def lost_work(instance: dg.DagsterInstance, run: dg.DagsterRun, at: datetime) ->
         raw_answers=(),
         details=work,
         seen_at=at,
-        parked=failure.needs_person or job not in {one.name for one in RUNNABLE},
+        parked=failure.needs_person or job not in {one.name for one in jobs.ALL},
     )
 
 
@@ -200,7 +175,7 @@ def _of_step(data: StepFailureData, run: dg.DagsterRun) -> RunFailure:
     names = [name for name, _ in chain]
     # The first is Dagster's own wrapping around what the step raised.
     error_class, text = chain[min(1, len(chain) - 1)] if chain else ("Exception", "")
-    by_command = run.tags.get(BY_COMMAND[0]) == BY_COMMAND[1]
+    by_command = run.tags.get(STARTED_BY) == BY_COMMAND
     stopped_by_person = INTERRUPTED in names and by_command
     return RunFailure(
         error_class=INTERRUPTED if INTERRUPTED in names else error_class,
@@ -234,9 +209,9 @@ def _job(run: dg.DagsterRun) -> str:
     if not run.job_name.startswith("__"):
         return run.job_name
     chosen = run.asset_selection or frozenset[dg.AssetKey]()
-    loaders = [job for key, job in _JOB_OF_LOADER.items() if key in chosen]
+    loaders = [job for key, job in jobs.OF_LOADER.items() if key in chosen]
     if not loaders:
-        return derived_job.name
+        return jobs.derived_job.name
     return loaders[0] if len(loaders) == 1 else run.job_name
 
 

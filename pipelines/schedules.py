@@ -8,12 +8,30 @@ All of them are on once the daemon runs: a pipeline that waits for somebody to s
 one that nobody notices missing.
 """
 
-import dagster as dg
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,
+)
+
+from assets import datasets
 from assets.partitions import MONTHS
 from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.recovery.limits import Lane
-from pipelines.jobs import archive_job, daily_prices_job, price_backfill_job, universe_job
+from pipelines.jobs import (
+    DATASET_JOBS,
+    archive_job,
+    corporate_actions_job,
+    daily_prices_job,
+    fundamentals_job,
+    price_backfill_job,
+    reference_job,
+    universe_job,
+)
+from resources.clients import missing_key
+from resources.settings import provider_of, read_settings
 from resources.wiring import LANE_TAG
 
 NEW_YORK = str(NEW_YORK_ZONE)
@@ -84,3 +102,121 @@ def archive_monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg
             "dagster/asset_partition_range_end": months[-1],
         },
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refresh:
+    """When datasets are brought up to date, in New York time.
+
+    Attributes:
+        wish: Configuration of each dataset's run, where it is not the usual one.
+        again: Tells a further schedule of the same job from the first.
+    """
+
+    job: UnresolvedAssetJobDefinition
+    datasets: tuple[str, ...]
+    cron: str
+    about: str
+    wish: Mapping[str, object] = field(default_factory=dict[str, object])
+    again: str = ""
+
+    @property
+    def name(self) -> str:
+        """The schedule's name."""
+        return f"{self.job.name}_refresh{self.again}"
+
+
+_REFRESHES = (
+    Refresh(
+        job=fundamentals_job,
+        datasets=("income_statements", "balance_sheets", "cash_flows", "ratios"),
+        cron="0 10 * * 6",
+        about="Statements and ratios of every member, on Saturday morning.",
+    ),
+    Refresh(
+        job=reference_job,
+        datasets=("companies", "index_changes"),
+        cron="30 8 * * 6",
+        about="Companies and changes of the index, on Saturday morning.",
+    ),
+    Refresh(
+        job=corporate_actions_job,
+        datasets=("splits", "dividends"),
+        cron="0 6 * * 1-5",
+        about="Splits and dividends announced since the last time, before the open.",
+        wish={"at_once": True},
+    ),
+    Refresh(
+        job=corporate_actions_job,
+        datasets=("splits", "dividends"),
+        cron="0 11 * * 6",
+        about="Splits and dividends by name: what the provider moved or withdrew meanwhile.",
+        wish={"only_missing": False},
+        again="_by_name",
+    ),
+    Refresh(
+        job=DATASET_JOBS["minute_bars"],
+        datasets=("minute_bars",),
+        # After-hours trading ends at 20:00, and a day's bars are settled an hour after midnight.
+        cron="15 1 * * 2-6",
+        about="The last session's minutes of every member, in the night after it.",
+    ),
+    Refresh(
+        job=DATASET_JOBS["macro_observations"],
+        datasets=("macro_observations",),
+        cron="30 10 * * 1-5",
+        about="New vintages of the series that have changed, after the morning's releases.",
+        wish={"at_once": True},
+    ),
+    Refresh(
+        job=DATASET_JOBS["crypto_bars"],
+        datasets=("crypto_bars",),
+        cron="5 * * * *",
+        about="The last hour's minutes of every pair.",
+    ),
+)
+
+
+def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
+    name = refresh.name
+
+    @dg.schedule(
+        name=name,
+        job=refresh.job,
+        cron_schedule=refresh.cron,
+        execution_timezone=NEW_YORK,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=refresh.about,
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        """Ask for a refresh; a provider without a key is one that is not used here."""
+        settings = read_settings()
+        for dataset in refresh.datasets:
+            reason = missing_key(settings, provider_of(dataset))
+            if reason:
+                return dg.SkipReason(reason)
+        ops = {
+            datasets.REFRESHES[dataset].node_def.name: {"config": dict(refresh.wish)}
+            for dataset in refresh.datasets
+        }
+        at = context.scheduled_execution_time
+        return dg.RunRequest(
+            run_key=f"{name}-{at:%Y-%m-%dT%H:%M}",
+            run_config={"ops": ops} if refresh.wish else None,
+            tags=AS_SCHEDULED,
+        )
+
+    return schedule
+
+
+REFRESHES = {_refresh_schedule(one): one for one in _REFRESHES}
+"""The schedules of the catalogue's datasets."""
+
+ALL = (
+    daily_prices_after_close,
+    universe_weekly,
+    price_gaps_weekly,
+    archive_monthly,
+    *REFRESHES,
+)
+"""Every schedule."""

@@ -10,25 +10,28 @@ import socket
 
 import dagster as dg
 
-from marketdata.calendars import utc_now
+from assets.prices import price_backfill
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY
-from pipelines import retries, run_failures
+from pipelines import jobs, retries, run_failures
+from pipelines.jobs import DERIVED
 from resources import opening
-from resources.settings import read_settings
+from resources.settings import provider_of, read_settings
 
 FAILURES_PER_TICK = 100
 
 derived_after_loads = dg.AutomationConditionSensorDefinition(
     "derived_after_loads",
-    target=dg.AssetSelection.groups("equity_prices", "equity_bars"),
+    target=DERIVED,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Table and roll-ups, after a backfill that they were not part of.",
 )
 
 
 @dg.sensor(
-    jobs=list(run_failures.RUNNABLE),
+    jobs=list(jobs.ALL),
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Dead letters that are due: a few runs that do their work again.",
@@ -87,6 +90,38 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorR
     return dg.SensorResult(cursor=str(after), skip_reason=f"{posted} dead letters posted")
 
 
+@dg.sensor(
+    job=jobs.price_backfill_job,
+    minimum_interval_seconds=600,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Histories that a provider re-based after a split: they are fetched again.",
+)
+def rebased_histories(
+    context: dg.SensorEvaluationContext,
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for the whole history of exactly the tickers that split since it was fetched.
+
+    The key holds the day, so that a ticker whose provider is late is asked once a day.
+    """
+    del context
+    today = utc_now().astimezone(NEW_YORK_ZONE).date()
+    try:
+        with opening.stores(read_settings()) as stores:
+            ids = stores.adjusted_bars.rebased(today)
+            provider = provider_of(DAILY_BARS_DATASET)
+            listed = stores.instruments.listed(provider, ids, today)
+    except errors.MarketDataError as error:
+        return dg.SkipReason(f"re-based histories cannot be looked up: {error}")
+    if not listed:
+        return dg.SkipReason("no history was re-based since it was fetched")
+    tickers = [one.ticker for one in listed]
+    config = {"tickers": tickers, "only_holes": False}
+    return dg.RunRequest(
+        run_key=f"rebased {today} {' '.join(tickers)}",
+        run_config={"ops": {price_backfill.node_def.name: {"config": config}}},
+    )
+
+
 def _failures(context: dg.SensorEvaluationContext, *, after: int | None) -> list[dg.EventLogRecord]:
     """Return failures of runs after a record, oldest first; or, with None, the newest one."""
     wanted = dg.RunStatusChangeRecordsFilter(
@@ -97,3 +132,7 @@ def _failures(context: dg.SensorEvaluationContext, *, after: int | None) -> list
             wanted, limit=1 if after is None else FAILURES_PER_TICK, ascending=after is not None
         ).records
     )
+
+
+ALL = (derived_after_loads, dead_letter_retries, lost_runs, rebased_histories)
+"""Every sensor."""

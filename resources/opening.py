@@ -1,21 +1,20 @@
-"""From settings to opened objects: stores, archive and clients, without Dagster.
+"""From settings to opened stores and archive, without Dagster.
 
 Here: which settings make which object, once for the pipelines' runs and the command line. Not
-here: reading the environment (settings.py), or Dagster's view of it (wiring.py).
+here: reading the environment (settings.py), providers (clients.py), or Dagster's view of all
+this (wiring.py).
 """
 
-from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from marketdata.recovery.leases import Holder
-from marketdata.recovery.limits import Lane, RequestLimits, fmp_bulk_limits, fmp_limits
-from resources.providers.budget import LeasedBudget
-from resources.providers.fmp import FmpClient
 from resources.settings import Settings
+from resources.storage.adjusted_bars import AdjustedBars
 from resources.storage.archive import BarArchive
+from resources.storage.batches import BatchStore
 from resources.storage.coverage import CoverageLedger
-from resources.storage.daily_bars import DailyBarStore
+from resources.storage.datasets import DatasetReader
 from resources.storage.dead_letters import DeadLetters
 from resources.storage.ingest_log import IngestLog
 from resources.storage.instruments import InstrumentStore
@@ -33,7 +32,9 @@ class Stores:
 
     timescale: Timescale
     instruments: InstrumentStore
-    daily_bars: DailyBarStore
+    batches: BatchStore
+    datasets: DatasetReader
+    adjusted_bars: AdjustedBars
     coverage: CoverageLedger
     rollups: RollupStore
     quality: QualityQueries
@@ -57,7 +58,9 @@ def stores(settings: Settings) -> Generator[Stores]:
         yield Stores(
             timescale=timescale,
             instruments=InstrumentStore(timescale),
-            daily_bars=DailyBarStore(timescale),
+            batches=BatchStore(timescale),
+            datasets=DatasetReader(timescale),
+            adjusted_bars=AdjustedBars(timescale),
             coverage=CoverageLedger(timescale),
             rollups=RollupStore(timescale),
             quality=QualityQueries(timescale),
@@ -92,44 +95,3 @@ def archive(settings: Settings) -> Generator[BarArchive]:
 def raw_zone(settings: Settings) -> RawZone:
     """Return where raw answers are kept: beside the archive, in the same bucket."""
     return RawZone(ObjectStore(s3_settings(settings)))
-
-
-@asynccontextmanager
-async def fmp(
-    settings: Settings, stores: Stores, *, lane: Lane, run_id: str
-) -> AsyncGenerator[FmpClient]:
-    """Open the FMP client on the key's shared budget; call it in the loop that uses it.
-
-    Args:
-        settings: The key and its limits.
-        stores: Holds the budget's leases.
-        lane: Who goes first when several runs want to ask.
-        run_id: Shown beside the leases.
-    """
-    key = settings.fmp_api_key.get_secret_value()
-    of_key = (fmp_limits(key, settings.fmp_requests_per_minute),)
-    of_bulk = of_key
-    if settings.fmp_bulk_interval_s:
-        of_bulk = (*of_key, fmp_bulk_limits(key, settings.fmp_bulk_interval_s))
-
-    def budget(limits: Sequence[RequestLimits]) -> LeasedBudget:
-        return LeasedBudget(
-            leases=stores.leases,
-            limits=limits,
-            provider=FmpClient.name,
-            lane=lane,
-            holder=Holder.this_process(run_id),
-        )
-
-    async with (
-        budget(of_key) as single,
-        budget(of_bulk) as bulk,
-        FmpClient(
-            api_key=key,
-            base_url=settings.fmp_base_url,
-            budget=single,
-            bulk_budget=bulk,
-            keep=raw_zone(settings),
-        ) as client,
-    ):
-        yield client

@@ -5,12 +5,16 @@ Not here: how settings become clients (wiring.py), or the local world that fills
 environment in when nothing is configured (sandbox/).
 """
 
+import os
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS
 from marketdata.recovery import errors
 
 
@@ -35,6 +39,9 @@ class Settings(BaseSettings):
         fmp_requests_per_minute: The FMP key's limit.
         fmp_bulk_interval_s: Seconds between two requests to FMP's bulk endpoints, which have a
             throttle of their own.
+        polygon_requests_per_minute: The Polygon key's limit: 5 in the free plan.
+        tiingo_requests_per_hour: The Tiingo key's limit: 50 in the free plan.
+        tiingo_requests_per_day: The same for a day: 1,000 in the free plan.
         daily_bars_route: Which way the daily schedule takes.
         database_pool_size: Most connections that one process opens.
     """
@@ -55,10 +62,57 @@ class Settings(BaseSettings):
         float, Field(alias="FMP_REQUESTS_PER_MINUTE", gt=0, le=3000)
     ] = 120
     fmp_bulk_interval_s: Annotated[float, Field(alias="FMP_BULK_INTERVAL_S", ge=0)] = 30
+    polygon_api_key: Annotated[SecretStr | None, Field(alias="POLYGON_API_KEY")] = None
+    polygon_base_url: Annotated[str, Field(alias="POLYGON_BASE_URL", pattern="^https?://")] = (
+        "https://api.massive.com"
+    )
+    polygon_requests_per_minute: Annotated[
+        float, Field(alias="POLYGON_REQUESTS_PER_MINUTE", gt=0, le=6000)
+    ] = 5
+    tiingo_api_key: Annotated[SecretStr | None, Field(alias="TIINGO_API_KEY")] = None
+    tiingo_base_url: Annotated[str, Field(alias="TIINGO_BASE_URL", pattern="^https?://")] = (
+        "https://api.tiingo.com"
+    )
+    tiingo_requests_per_hour: Annotated[int, Field(alias="TIINGO_REQUESTS_PER_HOUR", ge=1)] = 50
+    tiingo_requests_per_day: Annotated[int, Field(alias="TIINGO_REQUESTS_PER_DAY", ge=1)] = 1000
+    fred_api_key: Annotated[SecretStr | None, Field(alias="FRED_API_KEY")] = None
+    fred_base_url: Annotated[str, Field(alias="FRED_BASE_URL", pattern="^https?://")] = (
+        "https://api.stlouisfed.org/fred"
+    )
+    binance_base_url: Annotated[str, Field(alias="BINANCE_BASE_URL", pattern="^https?://")] = (
+        "https://data-api.binance.vision"
+    )
+    binance_files_url: Annotated[str, Field(alias="BINANCE_FILES_URL", pattern="^https?://")] = (
+        "https://data.binance.vision"
+    )
+    coinbase_base_url: Annotated[str, Field(alias="COINBASE_BASE_URL", pattern="^https?://")] = (
+        "https://api.exchange.coinbase.com"
+    )
     daily_bars_route: Annotated[DailyBarsRoute, Field(alias="WRDATA_DAILY_BARS_ROUTE")] = (
         DailyBarsRoute.PER_TICKER
     )
     database_pool_size: Annotated[int, Field(alias="WRDATA_DATABASE_POOL_SIZE", ge=2, le=100)] = 10
+
+
+def provider_of(dataset: str, environment: Mapping[str, str] | None = None) -> str:
+    """Return which provider serves a dataset: WRDATA_<DATASET>_PROVIDER, or the first there is.
+
+    Args:
+        dataset: Such as ``minute_bars``, whose variable is WRDATA_MINUTE_BARS_PROVIDER.
+        environment: Instead of the process's own.
+
+    Raises:
+        ConfigurationError: The provider that is named does not serve the dataset.
+    """
+    choices = list(
+        DAILY_BAR_SOURCES if dataset == DAILY_BARS_DATASET else DATASETS[dataset].sources
+    )
+    variable = f"WRDATA_{dataset.upper()}_PROVIDER"
+    chosen = (os.environ if environment is None else environment).get(variable) or choices[0]
+    if chosen not in choices:
+        message = f"{variable} is {chosen!r}, which does not serve {dataset}: set it to one of "
+        raise errors.ConfigurationError(message + ", ".join(choices))
+    return chosen
 
 
 def read_settings() -> Settings:

@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager, contextmanager
 import dagster as dg
 
 from marketdata.recovery.limits import Lane
-from resources import opening
+from resources import clients, opening
+from resources.clients import Client
 from resources.opening import Stores
-from resources.providers.fmp import FmpClient
-from resources.settings import DailyBarsRoute, read_settings
+from resources.settings import DailyBarsRoute, provider_of, read_settings
 from resources.storage.archive import BarArchive
 
 LANE_TAG = "wrdata/lane"
@@ -41,14 +41,27 @@ class Archive(dg.ConfigurableResource[None]):
             yield archive
 
 
-class Fmp(dg.ConfigurableResource[None]):
-    """Financial Modeling Prep (FMP_API_KEY, FMP_BASE_URL), on the key's shared budget."""
+class Providers(dg.ConfigurableResource[None]):
+    """Providers with their keys, each on its shared budget (see resources/clients.py)."""
 
     @asynccontextmanager
-    async def client(self, stores: Stores, run: dg.DagsterRun) -> AsyncGenerator[FmpClient]:
-        """Open the client for a run; its tag ``wrdata/lane`` says who goes first."""
+    async def client(
+        self, stores: Stores, run: dg.DagsterRun, dataset: str, provider: str = ""
+    ) -> AsyncGenerator[Client]:
+        """Open the provider that serves ``dataset``; the run's lane tag says who goes first.
+
+        Args:
+            stores: Holds the budgets' leases.
+            run: The run that asks.
+            dataset: What is asked for.
+            provider: Instead of the one that the configuration names.
+        """
         lane = Lane(run.tags.get(LANE_TAG, Lane.BACKFILL))
-        async with opening.fmp(read_settings(), stores, lane=lane, run_id=run.run_id) as client:
+        chosen = provider or provider_of(dataset)
+        opened = clients.opened(
+            read_settings(), stores, chosen, dataset, lane=lane, run_id=run.run_id
+        )
+        async with opened as client:
             yield client
 
     def daily_bars_route(self) -> DailyBarsRoute:

@@ -1,7 +1,7 @@
-"""A client for a simulator's controls, for the command line and for tests.
+"""A client for the simulators' controls, for the command line and for tests.
 
-Here: reading the provider's log, making it misbehave, changing its world, asking for the truth.
-Not here: the controls themselves (simulators/controls.py).
+Here: reading the providers' log, making them misbehave, changing their world, asking for the
+truth. Not here: the controls themselves (simulators/controls.py, simulators/world_controls.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,9 +20,11 @@ from sandbox.simulators.journal import JournalEntry
 
 
 class SimulatorControl:
-    """Controls of the simulator at ``origin`` (``http://host:port``); a context manager.
+    """Controls of the simulators at ``origin`` (``http://host:port``); a context manager.
 
-    Every method raises ConfigurationError if the simulator does not answer or refuses.
+    A simulator that is served alone, as in tests, has no splits, restatements, vintages and
+    truths of datasets. Every method raises ConfigurationError if the simulator does not answer
+    or refuses.
     """
 
     def __init__(self, origin: str) -> None:
@@ -64,6 +66,7 @@ class SimulatorControl:
         probability: float = 1.0,
         seconds: float | None = None,
         as_date: bool = False,
+        quirk: str | None = None,
     ) -> None:
         """Spoil requests from now on; see sandbox.simulators.faults.FaultRule."""
         self.add_rule(
@@ -76,6 +79,7 @@ class SimulatorControl:
                 probability=probability,
                 seconds=seconds,
                 as_date=as_date,
+                quirk=quirk,
             )
         )
 
@@ -95,6 +99,30 @@ class SimulatorControl:
         """Restate one bar: its prices become ``factor`` times the original ones."""
         fields = {"symbol": ticker, "date": day.isoformat(), "factor": factor}
         self._ask("POST", "/corrections", content=fields)
+
+    def split(self, ticker: str, ex_date: date, *, new_shares: int, old_shares: int) -> None:
+        """Announce a split from now on: ``old_shares`` become ``new_shares`` on ``ex_date``."""
+        fields = {
+            "symbol": ticker,
+            "ex_date": ex_date.isoformat(),
+            "new_shares": new_shares,
+            "old_shares": old_shares,
+        }
+        self._ask("POST", "/splits", content=fields)
+
+    def restate(self, ticker: str, fiscal_year: int, period: str, factor: float) -> None:
+        """Restate a company's statements of ``period`` (``FY``, ``Q1`` and so on)."""
+        fields = {
+            "symbol": ticker,
+            "fiscal_year": fiscal_year,
+            "period": period,
+            "factor": factor,
+        }
+        self._ask("POST", "/restatements", content=fields)
+
+    def revise(self, series: str) -> None:
+        """Publish a revised vintage of a macroeconomic series today."""
+        self._ask("POST", "/vintages", content={"series": series})
 
     def add_constituent(
         self, ticker: str, *, cik: str | None = None, former_ticker: str | None = None
@@ -128,6 +156,36 @@ class SimulatorControl:
             "end": end.isoformat() if end else "",
         }
         answer = self._ask("GET", "/truth", parameters=parameters, accept=ARROW_STREAM)
+        return pa.ipc.open_stream(answer.content).read_all()
+
+    def dataset_truth(
+        self,
+        dataset: str,
+        subjects: Sequence[str] | None = None,
+        *,
+        start: date | None = None,
+        end: date | None = None,
+        provider: str | None = None,
+    ) -> pa.Table:
+        """Return what a correct database has of ``dataset``, in its quoted schema.
+
+        ``symbol`` is spelt our way: ticker, pair, series or index. All is as of now.
+
+        Args:
+            dataset: Such as ``minute_bars``.
+            subjects: All there are if None.
+            start: Of the rows' days the first; the first there is if None.
+            end: Of the rows' days the last; today if None. Statements, companies and index
+                changes have no days to choose.
+            provider: Whose rows, where providers' differ; that of the dataset's own if None.
+        """
+        parameters = {
+            "subjects": ",".join(subjects) if subjects is not None else "",
+            "start": start.isoformat() if start else "",
+            "end": end.isoformat() if end else "",
+            "provider": provider or "",
+        }
+        answer = self._ask("GET", f"/truth/{dataset}", parameters=parameters, accept=ARROW_STREAM)
         return pa.ipc.open_stream(answer.content).read_all()
 
     def _ask(

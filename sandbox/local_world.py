@@ -1,7 +1,8 @@
 """The local world: database, object store and provider simulators of one checkout.
 
 Here: starting, reusing and stopping them, and the environment by which the pipelines find
-them. Not here: how each of them works (timescaledb.py, object_store.py, simulated_fmp.py).
+them. Not here: how each of them works (timescaledb.py, object_store.py,
+simulated_providers.py).
 
 By hand: ``python -m sandbox.local_world start|stop|status [--root DIR]``.
 """
@@ -16,9 +17,12 @@ from signal import Signals
 from typing import Protocol, cast
 
 from marketdata.recovery import errors
-from sandbox import object_store, private_files, processes, simulated_fmp, timescaledb
+from sandbox import object_store, private_files, processes, simulated_providers, timescaledb
 
-SERVICES = ("timescaledb", "object_store", "fmp")
+SERVICES = ("timescaledb", "object_store", "providers")
+
+_FORMER = "fmp"
+"""What the simulators were called while FMP's was the only one."""
 
 
 class Service(Protocol):
@@ -112,7 +116,7 @@ class LocalWorld:
     def environment(self, services: Collection[str] | None = None) -> dict[str, str]:
         """Return the environment variables by which the pipelines find ``services``.
 
-        Where FMP is one of them, database and bucket are those for simulated prices.
+        Where the providers are among them, database and bucket are those for simulated prices.
 
         Args:
             services: Names of services; all that were ever started if None.
@@ -122,8 +126,9 @@ class LocalWorld:
         """
         state = private_files.read_json(self._state_file())
         variables: dict[str, str] = {}
-        names = (state or SERVICES) if services is None else services
-        simulated = "fmp" in names
+        known = [name for name in SERVICES if name in state] or SERVICES
+        names = known if services is None else services
+        simulated = "providers" in names
         for name in names:
             port = self._port(name)
             if name == "timescaledb":
@@ -131,7 +136,7 @@ class LocalWorld:
             elif name == "object_store":
                 variables |= self._object_store_variables(port, simulated)
             else:
-                variables |= self._fmp_variables(port)
+                variables |= self._providers().environment(port)
         return variables
 
     def _database_variables(self, port: int, simulated: bool) -> dict[str, str]:
@@ -153,23 +158,13 @@ class LocalWorld:
             "AWS_REGION": object_store.REGION,
         }
 
-    def _fmp_variables(self, port: int) -> dict[str, str]:
-        simulator = self._fmp()
-        return {
-            "FMP_API_KEY": simulator.key(),
-            "FMP_BASE_URL": simulator.address(port),
-            "FMP_BULK_INTERVAL_S": f"{simulated_fmp.BULK_INTERVAL_S:g}",
-            # The simulator's key is of the plan that has the whole market in one request.
-            "WRDATA_DAILY_BARS_ROUTE": "bulk",
-        }
-
-    def fmp_origin(self) -> str:
-        """Return scheme, host and port of the FMP simulator, for sandbox.control.
+    def simulators_origin(self) -> str:
+        """Return scheme, host and port of the simulators, for sandbox.control.
 
         Raises:
             ConfigurationError: The world was never started.
         """
-        return self._fmp().origin(self._port("fmp"))
+        return self._providers().address(self._port("providers"))
 
     def _start(self, service: Service, report: Callable[[str], None]) -> None:
         record = self._record(service.name)
@@ -225,7 +220,7 @@ class LocalWorld:
         if unknown:
             message = f"no such service: {', '.join(unknown)}; there are {', '.join(SERVICES)}"
             raise errors.ConfigurationError(message)
-        every: tuple[Service, ...] = (self._timescaledb(), self._object_store(), self._fmp())
+        every: tuple[Service, ...] = (self._timescaledb(), self._object_store(), self._providers())
         return [service for service in every if service.name in names]
 
     def _timescaledb(self) -> timescaledb.TimescaleServer:
@@ -238,8 +233,10 @@ class LocalWorld:
             home=self.root / "object_store", log=self._log("object_store")
         )
 
-    def _fmp(self) -> simulated_fmp.SimulatedFmp:
-        return simulated_fmp.SimulatedFmp(home=self.root / "fmp", log=self._log("fmp"))
+    def _providers(self) -> simulated_providers.SimulatedProviders:
+        return simulated_providers.SimulatedProviders(
+            home=self.root / "providers", log=self._log("providers")
+        )
 
     def _log(self, name: str) -> Path:
         return self.root / "logs" / f"{name}.log"
@@ -276,7 +273,20 @@ class LocalWorld:
     @contextlib.contextmanager
     def _locked(self) -> Generator[None]:
         with private_files.locked(self.root / "lock"):
+            self._take_over_former()
             yield
+
+    def _take_over_former(self) -> None:
+        """Give what is left of a world with FMP alone its present name: key, log and changes.
+
+        Its process, which serves FMP only, is ended by the next start or stop.
+        """
+        state = private_files.read_json(self._state_file())
+        if _FORMER not in state:
+            return
+        simulated_providers.take_over(self.root / _FORMER, self.root / "providers")
+        former = state.pop(_FORMER)
+        private_files.write_json(self._state_file(), {"providers": former, **state})
 
 
 def main(arguments: list[str]) -> int:

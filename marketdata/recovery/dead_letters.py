@@ -14,9 +14,20 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
+
+
+def asked_details(symbol: str | None, start: date, end: date) -> dict[str, str | None]:
+    """Return what a request was for, as a letter keeps it, so that its answer can be read again.
+
+    Args:
+        symbol: The provider's spelling; None for the whole market.
+        start: First day.
+        end: Last day.
+    """
+    return {"symbol": symbol, "start": start.isoformat(), "end": end.isoformat()}
 
 
 class LetterState(StrEnum):
@@ -66,8 +77,9 @@ class DeadLetter:
         request: What was asked of the provider; the job's name for a run.
         run_id: The run in which it happened.
         raw_answers: Keys of the answers in the raw zone.
-        details: What the repetition needs, as JSON takes it: ``start`` and ``end`` of what was
-            asked for (ISO dates), the bad row as it came, or a run's configuration.
+        details: What the repetition needs, as JSON takes it: ``start`` and ``end`` of what is
+            missing (ISO dates), what was ``asked`` for, the bad row as it came, or a run's
+            configuration.
         seen_at: When it happened (aware UTC).
         parked: Needs a person at once: the error is permanent, or the row is bad.
         not_before: No attempt before this moment (aware UTC; by the clock of ``seen_at``).

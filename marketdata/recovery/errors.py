@@ -44,8 +44,9 @@ class ProviderError(MarketDataError):
 
     Attributes:
         reason: The message by itself.
-        raw_answer: Where the answer that could not be used is kept, set by the client; None if
-            none came or none is kept.
+        raw_answers: Pointers of all replies of the answer so far, in the order of asking, the one
+            that cannot be used last; set by the client. Empty if none is kept. A part of them
+            would be taken for the whole when it is replayed.
     """
 
     def __init__(self, message: str, *, provider: str, operation: str) -> None:
@@ -53,7 +54,7 @@ class ProviderError(MarketDataError):
         self.reason = message
         self.provider = provider
         self.operation = operation
-        self.raw_answer: str | None = None
+        self.raw_answers: tuple[str, ...] = ()
 
 
 class TransientProviderError(ProviderError):

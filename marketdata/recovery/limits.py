@@ -135,10 +135,29 @@ def fmp_limits(key: str, requests_per_minute: float) -> RequestLimits:
         key: Only its digest is kept.
         requests_per_minute: More than 0; below 1 it means one request in so many minutes more.
     """
-    pace = Pace(limit=max(math.floor(requests_per_minute), 1), window_s=60.0)
+    return replace(PUBLISHED["fmp"], paces=(_a_minute(requests_per_minute),)).of_key(key)
+
+
+def _a_minute(requests_per_minute: float) -> Pace:
     if requests_per_minute < 1:
-        pace = replace(pace, window_s=60.0 / requests_per_minute)
-    return replace(PUBLISHED["fmp"], paces=(pace,)).of_key(key)
+        return Pace(limit=1, window_s=60.0 / requests_per_minute)
+    return Pace(limit=math.floor(requests_per_minute), window_s=60.0)
+
+
+def polygon_limits(key: str, requests_per_minute: float) -> RequestLimits:
+    """Return the limits of a Polygon key for the figure that its plan allows.
+
+    A paid key has no hard limit by the minute: it is asked to stay under 100 a second.
+    """
+    return replace(PUBLISHED["polygon"], paces=(_a_minute(requests_per_minute),)).of_key(key)
+
+
+def tiingo_limits(key: str, an_hour: int, a_day: int) -> RequestLimits:
+    """Return the limits of a Tiingo key for the figures that its plan allows."""
+    published = PUBLISHED["tiingo"]
+    hour, day = published.quotas
+    quotas = (replace(hour, limit=an_hour), replace(day, limit=a_day))
+    return replace(published, quotas=quotas).of_key(key)
 
 
 def fmp_bulk_limits(key: str, interval_s: float) -> RequestLimits:
@@ -173,15 +192,14 @@ PUBLISHED = _published(
     ),
     # Free plan; paid ones are asked to stay under 100 a second.
     RequestLimits(budget="polygon", paces=(_per_minute(5),)),
-    # Free plan: no limit by the second or minute, so the pace is only a politeness. The
-    # month's limit counts symbols, and requests bound it from above.
+    # Free plan: no limit by the second or minute, so the pace is only a politeness. The month's
+    # limit counts symbols and not requests: Tiingo tells when it is reached.
     RequestLimits(
         budget="tiingo",
         paces=(_per_second(10),),
         quotas=(
             Quota(limit=50, period=QuotaPeriod.HOUR, zone=_NEW_YORK),
             Quota(limit=1_000, period=QuotaPeriod.DAY, zone=_NEW_YORK),
-            Quota(limit=500, period=QuotaPeriod.MONTH, zone=_NEW_YORK),
         ),
     ),
     # By address, in weights; exchangeInfo weighs 20, historicalTrades 25.
@@ -191,6 +209,8 @@ PUBLISHED = _published(
         heaviest=25,
         used_weight=UsedWeight(header="x-mbx-used-weight-1m", window_s=60.0),
     ),
+    # Files have no published limit: a politeness.
+    RequestLimits(budget="binance files", paces=(_per_second(10),)),
     # 120 a minute, and the provider's own advice of 2 a second.
     RequestLimits(budget="fred", paces=(_per_second(2), _per_minute(120))),
     # Public, by address.

@@ -1,10 +1,10 @@
-"""wrdata backfill: load a dataset for a list of tickers, or for a span of trading days.
+"""wrdata backfill: load a dataset for a list of subjects, or for a span of trading days.
 
 Here: from a wish to one Dagster run, and a verdict after it. Not here: the words of a wish
 (wishes.py), what it would take (plan.py), how a run is executed (runs.py), or what an asset does.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,15 +23,16 @@ def backfill(
     start: wishes.Start = None,
     end: wishes.End = None,
     refetch: wishes.Refetch = False,
+    provider: wishes.Provider = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take, as wrdata plan, and stop.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> int:
-    """Load DATASET, for tickers (all their history) or for trading days (the whole universe).
+    """Load DATASET, for tickers, pairs or series, or daily bars by trading day.
 
-    Asks only for what the coverage ledger does not know, unless --refetch. Exits with 1 if
-    anything could not be loaded; what could is kept.
+    Asks only for what the coverage ledger does not know or knows no longer, unless --refetch.
+    Exits with 1 if anything could not be loaded; what could is kept.
     """
     words = wishes.Words(
         dataset=dataset,
@@ -42,6 +43,7 @@ def backfill(
         start=start,
         end=end,
         refetch=refetch,
+        provider=provider,
     )
     around = environment.surroundings()
     environment.enter(around, start=True, report=console.say)
@@ -52,18 +54,20 @@ def backfill(
         if dry_run or not wish.requests:
             plan.tell(plan.made(stores, settings, wish), json=json)
             return 0
+        if isinstance(wish, wishes.SubjectWish):
+            report = loads.load_subjects(stores, wish, only_missing=not refetch)
+            return _tell_outcome(report, loads.subjects_outcome(wish.dataset, report), json=json)
         if isinstance(wish, wishes.DayWish):
             report = loads.load_days(stores, wish.sessions)
         else:
             report = loads.load_histories(
                 stores, wish.tickers, expected=wish.requests, only_holes=not refetch
             )
-    return _tell_outcome(report, json=json)
+    return _tell_outcome(report, loads.outcome(report), json=json)
 
 
-def _tell_outcome(report: RunReport, *, json: bool) -> int:
+def _tell_outcome(report: RunReport, outcome: dict[str, Any], *, json: bool) -> int:
     """Print what a run came to; return 1 if any of it failed."""
-    outcome = loads.outcome(report)
     if json:
         console.print_json(outcome)
     else:

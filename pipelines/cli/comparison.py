@@ -1,25 +1,34 @@
-"""The database beside the simulator's truth: equal row by row, or where not.
+"""The database beside the simulators' truth: equal row by row, or where not.
 
-Here: the comparison, for the demo and `wrdata sandbox verify`. Not here: the truth
-(sandbox/simulators), or the loader.
+Here: the comparison of any dataset, for the demo and `wrdata sandbox verify`. Not here: the
+truth (sandbox/simulators), or the loader.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
-import pandas as pd
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from assets.dataset_work import every_subject, listed_subjects
 from assets.universe import UNIVERSE
+from marketdata.bars import QUOTED_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageState, Span
+from marketdata.datasets import DATASETS, Dataset, Extent
+from marketdata.recovery import errors
 from resources.opening import Stores
+from resources.settings import provider_of
 from resources.storage.bar_reader import read_daily_bars
 from sandbox.control import SimulatorControl
 
-KEY = ["ticker", "session_date"]
-VALUES = ["open", "high", "low", "close", "volume"]
 ANSWERED = (
     CoverageState.COMPLETE,
     CoverageState.PROVISIONAL,
@@ -28,17 +37,32 @@ ANSWERED = (
 )
 """States that claim to know what the provider has of a session."""
 
+OVER = (CoverageState.COMPLETE, CoverageState.PROVIDER_EMPTY)
+"""Those of them whose day was over when it was asked for."""
+
+JSON_COLUMN = "answer"
+"""Holds a document as text: the database writes the same one with other blanks and order."""
+
+Answered = Mapping[str, Sequence[Span]]
+"""Days of which all is claimed to be known, by subject."""
+
+
+class Days(NamedTuple):
+    """From one day to another, both included; None is without bound."""
+
+    start: date | None
+    end: date | None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How much of the database the simulator confirms.
+    """How much of the database the simulators confirm.
 
     Attributes:
-        different: Bars with other values than the simulator serves.
-        foreign: Stored bars that the simulator does not serve.
-        absent: Bars that the simulator serves of sessions which the ledger calls answered, but
-            that are not stored.
-        sample: Some of the bars that are not equal, as ``ticker session``.
+        different: Rows with other values than the simulator serves.
+        foreign: Stored rows that the simulator does not serve.
+        absent: Rows that the simulator serves of what is called answered, but that are not stored.
+        sample: Some of the rows that are not equal, in words, such as ``AAPL 2026-08-04``.
     """
 
     equal: int
@@ -54,46 +78,198 @@ class Comparison:
 
 
 def compare(stores: Stores, control: SimulatorControl) -> Comparison:
-    """Compare every stored bar, and every session the ledger calls answered, with the truth."""
+    """Compare every stored daily bar, and every session the ledger calls answered."""
     end = calendar().last_closed(utc_now())
     members = stores.instruments.members(UNIVERSE)
-    stored = read_daily_bars(stores.timescale, HISTORY_START, end).to_pandas()
-    tickers = sorted({*(member.ticker for member in members), *stored["ticker"].unique()})
-    truth = _frame(control.truth(tickers, start=HISTORY_START, end=end))
-    merged = stored.merge(truth, on=KEY, how="outer", suffixes=("", "_true"), indicator="found")
-    both = merged["found"] == "both"
-    same = (
-        merged[VALUES].to_numpy() == merged[[f"{name}_true" for name in VALUES]].to_numpy()
-    ).all(axis=1)
+    stored = read_daily_bars(stores.timescale, HISTORY_START, end)
+    stored = stored.rename_columns(QUOTED_BARS.names)
+    tickers = {*(member.ticker for member in members), *pc.unique(stored["symbol"]).to_pylist()}
+    truth = control.truth(sorted(tickers), start=HISTORY_START, end=end)
     ledger = stores.coverage.ledger(
         DAILY_BARS_DATASET, [member.instrument_id for member in members]
     )
     answered = {member.ticker: _answered(ledger[member.instrument_id]) for member in members}
-    absent = merged["found"].eq("right_only") & _within(merged, answered)
-    wrong = merged[(both & ~same) | merged["found"].eq("left_only") | absent]
-    return Comparison(
-        equal=int((both & same).sum()),
-        different=int((both & ~same).sum()),
-        foreign=int(merged["found"].eq("left_only").sum()),
-        absent=int(absent.sum()),
-        sample=tuple(f"{one.ticker} {one.session_date}" for one in wrong.head(5).itertuples()),
+    return compare_rows(
+        stored,
+        truth.rename_columns(QUOTED_BARS.names).cast(QUOTED_BARS),
+        key=("session_date",),
+        answered=answered,
     )
 
 
-def _frame(truth: pa.Table) -> pd.DataFrame:
-    frame = truth.to_pandas().rename(columns={"symbol": "ticker", "date": "session_date"})
-    return frame.astype({"volume": "float64"})
+def verify(
+    stores: Stores, control: SimulatorControl, name: str, provider: str | None = None
+) -> Comparison:
+    """Compare what is stored of a dataset with what its provider (or another) is simulated to say.
+
+    Raises:
+        ConfigurationError: There is no such dataset, or the provider does not serve it.
+    """
+    if name == DAILY_BARS_DATASET:
+        return compare(stores, control)
+    if name not in DATASETS:
+        message = f"there is no dataset {name!r}: name {DAILY_BARS_DATASET} or "
+        raise errors.ConfigurationError(message + ", ".join(DATASETS))
+    return compare_dataset(stores, control, DATASETS[name], provider or provider_of(name))
 
 
-def _answered(ledger: Mapping[CoverageState, Sequence[Span]]) -> list[Span]:
-    return [span for state in ANSWERED for span in ledger.get(state, ())]
+def compare_dataset(
+    stores: Stores, control: SimulatorControl, dataset: Dataset, provider: str
+) -> Comparison:
+    """Compare every stored row, and every day the ledger calls answered, with the truth.
+
+    Of a dataset that is asked for as a state, a subject that was asked for, or that has a row, is
+    claimed to have all.
+    """
+    subjects = every_subject(stores, dataset, provider)
+    stored = stores.datasets.read(dataset, subjects, provider)
+    if dataset.extent is Extent.STATE:
+        asked = _days_in(ANSWERED, stores, dataset, provider, subjects)
+        # Who was asked for all of it has to have all of it, a row or none.
+        whole = {name for name, spans in asked.items() if min(spans)[0] <= dataset.begins}
+        present = sorted({*whole, *pc.unique(stored["symbol"]).to_pylist()})
+        answered, span = None, Days(None, None)
+    else:
+        asked = _days_in(ANSWERED, stores, dataset, provider, subjects)
+        present, span = sorted(asked), _bounds(asked)
+        # A day that still went on when it was asked for may have more by now.
+        answered = _days_in(OVER, stores, dataset, provider, subjects)
+    truth = stored.slice(0, 0)
+    if present:
+        truth = control.dataset_truth(
+            dataset.name, present, start=span.start, end=span.end, provider=provider
+        )
+    return compare_rows(stored, truth, key=dataset.key, zone=dataset.zone, answered=answered)
 
 
-def _within(merged: pd.DataFrame, answered: Mapping[str, Sequence[Span]]) -> "pd.Series[bool]":
-    """Tell for each row whether its ticker's session lies in one of the ticker's spans."""
-    inside = pd.Series(data=False, index=merged.index)
-    for ticker, rows in merged.groupby("ticker", sort=False):
-        days = rows["session_date"]
-        for start, end in answered.get(str(ticker), ()):
-            inside.loc[days.index[(days >= start) & (days < end)]] = True
+def compare_rows(
+    stored: pa.Table,
+    truth: pa.Table,
+    *,
+    key: Sequence[str],
+    zone: ZoneInfo | None = None,
+    answered: Answered | None = None,
+) -> Comparison:
+    """Compare two tables of one schema, row by row; null equals null and nothing else.
+
+    Args:
+        stored: What the database has.
+        truth: What it should have.
+        key: Columns that, beside ``symbol``, name a row.
+        zone: Whose days those of ``answered`` are, where the first of ``key`` is a moment.
+        answered: Days of which an absent row is a fault; None means all.
+    """
+    names = ["symbol", *key]
+    values = [name for name in truth.column_names if name not in names]
+    merged = _marked(stored, "stored").join(
+        _marked(truth, "served"), keys=names, right_suffix="_true", join_type="full outer"
+    )
+    here, there = (_held(merged, name) for name in ("stored", "served"))
+    same = here & there
+    for name in values:
+        same &= _equal(merged[name], merged[f"{name}_true"])
+    different, foreign = here & there & ~same, here & ~there
+    absent = ~here & there & _claimed(merged, key, zone, answered)
+    wrong = merged.filter(pa.array(different | foreign | absent)).select(names)
+    shown = wrong.sort_by([(name, "ascending") for name in names]).slice(0, 5).to_pylist()
+    return Comparison(
+        equal=int(same.sum()),
+        different=int(different.sum()),
+        foreign=int(foreign.sum()),
+        absent=int(absent.sum()),
+        sample=tuple(" ".join(str(value) for value in row.values()) for row in shown),
+    )
+
+
+Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+def _marked(rows: pa.Table, mark: str) -> pa.Table:
+    """Return ``rows`` ready to be joined; ``mark`` tells a row of nulls from no row."""
+    if JSON_COLUMN in rows.column_names:
+        place = rows.column_names.index(JSON_COLUMN)
+        documents = [_canonical(text) for text in rows[JSON_COLUMN].to_pylist()]
+        rows = rows.set_column(place, JSON_COLUMN, pa.array(documents, pa.string()))
+    return rows.append_column(mark, pa.array(np.ones(rows.num_rows, np.bool_)))
+
+
+def _canonical(document: str | None) -> str | None:
+    """Write a JSON document in one form only; numbers keep their value exactly."""
+    if document is None:
+        return None
+    content = json.loads(document, parse_float=Decimal, parse_int=Decimal)
+    return json.dumps(content, sort_keys=True, default=_number)
+
+
+def _number(value: Decimal) -> dict[str, str]:
+    """Write a number so that it is no text: 1.50 as 1.5, whatever its length."""
+    digits = f"{value:f}"
+    return {"number": digits.rstrip("0").rstrip(".") if "." in digits else digits}
+
+
+def _held(merged: pa.Table, mark: str) -> Mask:
+    return pc.is_valid(merged[mark]).to_numpy()
+
+
+def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> Mask:
+    equal = pc.fill_null(pc.equal(one, other), False)
+    return pc.or_(equal, pc.and_(pc.is_null(one), pc.is_null(other))).to_numpy()
+
+
+def _claimed(
+    merged: pa.Table, key: Sequence[str], zone: ZoneInfo | None, answered: Answered | None
+) -> Mask:
+    """Tell of each row whether its day is one of its subject's answered days."""
+    if answered is None:
+        return np.ones(merged.num_rows, np.bool_)
+    days = _days(merged[key[0]], zone)
+    symbols = merged["symbol"].combine_chunks().dictionary_encode()
+    codes = symbols.indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    inside = np.zeros(merged.num_rows, np.bool_)
+    for code, symbol in enumerate(symbols.dictionary.to_pylist()):
+        first, last = np.searchsorted(codes, [code, code + 1], sorter=order)
+        rows = order[first:last]
+        of_symbol = days[rows]
+        for start, end in answered.get(symbol, ()):
+            within = (of_symbol >= np.datetime64(start)) & (of_symbol < np.datetime64(end))
+            inside[rows[within]] = True
     return inside
+
+
+def _days(
+    column: pa.ChunkedArray, zone: ZoneInfo | None
+) -> "np.ndarray[tuple[int], np.dtype[np.datetime64]]":
+    if pa.types.is_timestamp(column.type):
+        column = pc.cast(column, pa.timestamp("us", tz=str(zone or "UTC")))
+        column = pc.local_timestamp(column)
+    return pc.cast(column, pa.date32(), safe=False).to_numpy().astype("datetime64[D]")
+
+
+def _days_in(
+    states: Sequence[CoverageState],
+    stores: Stores,
+    dataset: Dataset,
+    provider: str,
+    subjects: Sequence[str],
+) -> Answered:
+    """Return the days that the ledger has in one of ``states``, of subjects that have any."""
+    listed, _ = listed_subjects(stores, dataset, provider, subjects)
+    ledger = stores.coverage.ledger(dataset.ledger(provider), [one.instrument_id for one in listed])
+    spans = {one.ticker: _answered(ledger[one.instrument_id], states) for one in listed}
+    return {ticker: of_ticker for ticker, of_ticker in spans.items() if of_ticker}
+
+
+def _bounds(answered: Answered) -> Days:
+    """Return the first and the last answered day of anyone."""
+    spans = [span for of_subject in answered.values() for span in of_subject]
+    if not spans:
+        return Days(None, None)
+    last = max(end for _, end in spans) - timedelta(days=1)
+    return Days(min(start for start, _ in spans), last)
+
+
+def _answered(
+    ledger: Mapping[CoverageState, Sequence[Span]], states: Sequence[CoverageState] = ANSWERED
+) -> list[Span]:
+    return [span for state in states for span in ledger.get(state, ())]

@@ -25,8 +25,9 @@ from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY, UNSETTLED, LetterState, Work
 from pipelines import replays, retries
 from pipelines.cli import console, environment, loads, runs
+from pipelines.jobs import derived_job
 from pipelines.retries import Retry
-from pipelines.run_failures import CLAIM_TAG, derived_job
+from pipelines.run_failures import CLAIM_TAG
 from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings

@@ -5,9 +5,10 @@ database and simulator are compared (comparison.py).
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -15,17 +16,58 @@ import typer
 from assets.partitions import MONTHS
 from assets.universe import UNIVERSE
 from marketdata.calendars import calendar, utc_now
+from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
+from marketdata.statements import StatementKind
 from pipelines.cli import archive, comparison, console, environment, loads, status, wishes
+from pipelines.cli.comparison import Comparison
 from pipelines.cli.runs import RunReport
 from pipelines.cli.sandbox import busiest_minute
 from resources import opening
 from resources.opening import Stores
 from resources.settings import Settings, read_settings
 from sandbox.control import SimulatorControl
+from sandbox.simulators.journal import JournalEntry
 
 TICKERS = 100
 TRADING_DAYS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """A part of a dataset that is small enough to be shown.
+
+    Attributes:
+        subjects: Pairs or series; empty means the first ``tickers`` members.
+        days: So many of the latest days, where days are asked for.
+    """
+
+    dataset: str
+    provider: str
+    subjects: tuple[str, ...] = ()
+    tickers: int = 0
+    days: int = 0
+
+
+SLICES = (
+    *(Slice(dataset=kind.value, provider="fmp", tickers=6) for kind in StatementKind),
+    Slice(dataset="index_changes", provider="fmp", subjects=("SP500",)),
+    Slice(dataset="companies", provider="polygon", tickers=20),
+    Slice(dataset="splits", provider="fmp", tickers=10),
+    Slice(dataset="dividends", provider="fmp", tickers=10),
+    Slice(dataset="minute_bars", provider="polygon", tickers=5, days=7),
+    Slice(dataset="minute_bars", provider="tiingo", tickers=3, days=4),
+    Slice(
+        dataset="macro_observations",
+        provider="fred",
+        subjects=("GDP", "CPIAUCSL", "UNRATE", "DGS10"),
+    ),
+    Slice(dataset="crypto_bars", provider="binance", subjects=("BTC-USDT", "ETH-USDT"), days=4),
+    Slice(dataset="crypto_bars", provider="coinbase", subjects=("BTC-USD",), days=2),
+    Slice(dataset="crypto_trades", provider="binance", subjects=("BTC-USDT",), days=2),
+    Slice(dataset="crypto_trades", provider="coinbase", subjects=("BTC-USD",), days=1),
+)
+"""A bit of every dataset and of every provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +95,8 @@ def demo(
     """Run the main job on the local world and say what it did.
 
     The universe; ten years of daily bars of 100 tickers; the last 5 trading days of all of
-    them; weekly and monthly bars; Parquet of every closed month, read back. A second run asks
-    only for what is missing, which is nothing until the next session has closed.
+    them; weekly and monthly bars; Parquet of every closed month, read back; a slice of every
+    other dataset from every provider. A second run asks only for what is missing.
     """
     around = environment.surroundings()
     if not around.simulated:
@@ -69,24 +111,41 @@ def demo(
     settings, since = read_settings(), utc_now()
     steps = [Step(step="local world", seconds=_since(began), requests=0, result="runs")]
     with opening.stores(settings) as stores:
-        for run in (_universe, _histories, _days, _archive):
+        work: list[Callable[[Stores], Step]] = [_universe, _histories, _days, _archive]
+        work += [partial(_slice, settings=settings, part=part) for part in SLICES]
+        for run in work:
             steps.append(run(stores))
             console.say(f"{steps[-1].step}: {steps[-1].result} ({steps[-1].seconds:.1f} s)")
-        with SimulatorControl(around.world.fmp_origin()) as control:
-            began_comparison = time.monotonic()
-            compared = comparison.compare(stores, control)
-            arrivals = [entry.at for entry in control.requests(since)]
-    steps.append(
-        Step(
-            step="compare with the simulator",
-            seconds=_since(began_comparison),
-            requests=0,
-            result=f"{compared.equal:,} bars equal, "
-            f"{compared.different + compared.foreign + compared.absent} not",
-        )
-    )
+        with SimulatorControl(around.world.simulators_origin()) as control:
+            compared, step = _compared(stores, control)
+            steps.append(step)
+            arrivals = [entry.at for entry in control.requests(since) if _of_fmp(entry)]
     _tell(steps, arrivals, settings, _since(began), json=json)
-    return 0 if compared.perfect else 1
+    for name, one in compared.items():
+        if not one.perfect:
+            console.fail(f"{name} differ from what is simulated, such as {', '.join(one.sample)}")
+    return 0 if all(one.perfect for one in compared.values()) else 1
+
+
+def _compared(stores: Stores, control: SimulatorControl) -> tuple[dict[str, Comparison], Step]:
+    """Compare everything that the demo has loaded with what the simulators serve."""
+    began = time.monotonic()
+    compared = {"daily bars by fmp": comparison.compare(stores, control)}
+    for name, provider in dict.fromkeys((part.dataset, part.provider) for part in SLICES):
+        compared[f"{name.replace('_', ' ')} by {provider}"] = comparison.compare_dataset(
+            stores, control, DATASETS[name], provider
+        )
+    wrong = sum(one.different + one.foreign + one.absent for one in compared.values())
+    return compared, Step(
+        step="compare with the simulators",
+        seconds=_since(began),
+        requests=0,
+        result=f"{sum(one.equal for one in compared.values()):,} rows equal, {wrong} not",
+    )
+
+
+def _of_fmp(entry: JournalEntry) -> bool:
+    return entry.path.startswith("/stable/")
 
 
 def _universe(_stores: Stores) -> Step:
@@ -137,6 +196,27 @@ def _archive(_stores: Stores) -> Step:
     )
 
 
+def _slice(stores: Stores, *, settings: Settings, part: Slice) -> Step:
+    """Load a slice."""
+    dataset = DATASETS[part.dataset]
+    members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
+    names = list(part.subjects) or members[: part.tickers]
+    start = utc_now().date() - timedelta(days=part.days) if part.days else None
+    wish = wishes.subjects_wish(stores, settings, dataset, part.provider, names, start=start)
+    step = f"{part.dataset.replace('_', ' ')} by {part.provider}"
+    if not wish.loads:
+        return Step(step=step, seconds=0.0, requests=0, result="complete already")
+    report = _good(loads.load_subjects(stores, wish, only_missing=True))
+    figures = loads.subjects_outcome(dataset, report)
+    return Step(
+        step=step,
+        seconds=report.duration_s,
+        requests=figures["requests"],
+        result=f"{figures['rows_inserted']:,} rows new, {figures['rows_unchanged']:,} unchanged, "
+        f"{figures['rows_restated']} restated, {figures['rows_rejected']} refused",
+    )
+
+
 def _loaded(step: str, report: RunReport) -> Step:
     figures = loads.outcome(report)
     return Step(
@@ -178,7 +258,7 @@ def _tell(
         return
     console.print_table("what was done", [one.as_row() for one in steps])
     status.print_report(report)
-    console.print_table("requests, by the simulator's own log", [budget])
+    console.print_table("requests to FMP, by the simulator's own log", [budget])
     console.out.print(
         f"Done in {seconds:.0f} s. See it in Dagster's UI: make dev (or wrdata up), then "
         "http://127.0.0.1:3000. Stop the local world: make down."

@@ -88,7 +88,7 @@ def _services(around: environment.Surroundings) -> list[Finding]:
         ("object store", origin("object_store"),
          f"{_shown(settings.s3_endpoint) or 'AWS'} bucket {settings.archive_bucket}",
          _probe_object_store),
-        ("fmp", origin("fmp"), _shown(settings.fmp_base_url), _probe_fmp),
+        ("fmp", origin("providers"), _shown(settings.fmp_base_url), _probe_fmp),
         ("dagster storage", origin("timescaledb"),
          _shown(os.environ.get("WRDATA_DAGSTER_DATABASE_URL", "")), _probe_dagster_storage),
     ]  # fmt: skip

@@ -21,9 +21,13 @@ PROJECT = Path(__file__).resolve().parents[2]
 CONFIGURED_BY = {
     "timescaledb": "WRDATA_DATABASE_URL",
     "object_store": "WRDATA_ARCHIVE_BUCKET",
-    "fmp": "FMP_API_KEY",
+    "providers": "FMP_API_KEY",
 }
-"""The variable that says a service is configured, so that the local world leaves it alone."""
+"""The variable that says a service is configured, so that the local world leaves it alone.
+
+All providers are simulated or none: with a key for FMP, a provider without its own is one that
+cannot be asked.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +44,8 @@ class Surroundings:
 
     @property
     def simulated(self) -> bool:
-        """Whether the provider is the simulator."""
-        return "fmp" in self.local
+        """Whether the providers are simulators."""
+        return "providers" in self.local
 
 
 def surroundings(configured: Mapping[str, str] | None = None) -> Surroundings:
@@ -53,7 +57,7 @@ def surroundings(configured: Mapping[str, str] | None = None) -> Surroundings:
     variables = os.environ if configured is None else configured
     local = tuple(name for name, variable in CONFIGURED_BY.items() if not variables.get(variable))
     real = [CONFIGURED_BY[name] for name in ("timescaledb", "object_store") if name not in local]
-    if "fmp" in local and real:
+    if "providers" in local and real:
         message = (
             f"{' and '.join(real)} point to services of yours, but FMP_API_KEY is not set: "
             "simulated prices would be written there. Set FMP_API_KEY, or unset "

@@ -8,8 +8,11 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
+from assets.datasets import NOUNS, REFRESHES
+from marketdata.datasets import Dataset
 from pipelines.cli import console, runs
 from pipelines.cli.runs import RunReport
+from pipelines.cli.wishes import SubjectWish
 from resources.opening import Stores
 
 FIGURES = (
@@ -59,6 +62,26 @@ def load_days(stores: Stores, sessions: Sequence[date]) -> RunReport:
     )
 
 
+def load_subjects(stores: Stores, wish: SubjectWish, *, only_missing: bool) -> RunReport:
+    """Load subjects of a dataset in one run."""
+    config = {
+        "subjects": list(wish.subjects),
+        "provider": wish.provider,
+        "only_missing": only_missing,
+        "start": wish.start.isoformat() if wish.start else "",
+        "end": wish.end.isoformat() if wish.end else "",
+    }
+    op = REFRESHES[wish.dataset.name].node_def.name
+    return _with_meter(
+        wish.dataset.name.replace("_", " "),
+        wish.loads,
+        stores,
+        lambda progress: runs.run_job(
+            wish.dataset.name, config={op: {"config": config}}, progress=progress
+        ),
+    )
+
+
 def archive_months(first: date, last: date) -> RunReport:
     """Archive the closed months from ``first`` to ``last`` in one run."""
     return runs.run_job("archive", partitions=(first.isoformat(), last.isoformat()))
@@ -74,6 +97,23 @@ def outcome(report: RunReport) -> dict[str, Any]:
     return {
         "run_id": report.run_id,
         **{name: sum(part.get(name, 0) for part in parts) for name in FIGURES},
+        "duration_s": round(report.duration_s, 1),
+        "failures": failed,
+    }
+
+
+def subjects_outcome(dataset: Dataset, report: RunReport) -> dict[str, Any]:
+    """Return the figures of a run that loaded subjects of a dataset, and its failures."""
+    noun = NOUNS[dataset.subjects]
+    part = report.last(f"{dataset.name}_refresh") or report.failed_with
+    failed = {row["key"]: row["reason"] for row in part.get(f"failed_{noun}", [])} | failures(
+        report
+    )
+    figures = [*(one for one in FIGURES if one.startswith("rows")), f"{noun}_failed", "requests"]
+    return {
+        "run_id": report.run_id,
+        **{name: part.get(name, 0) for name in figures},
+        f"{noun}_deferred": part.get(f"{noun}_deferred", 0),
         "duration_s": round(report.duration_s, 1),
         "failures": failed,
     }

@@ -19,6 +19,7 @@ from pipelines.cli import (
     plan,
     runs,
     sandbox,
+    splits,
     status,
     universe,
     world,
@@ -43,6 +44,7 @@ app.command("plan")(plan.plan)
 app.command("status")(status.status)
 app.add_typer(archive.app, name="archive")
 app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(splits.app, name="splits")
 app.add_typer(sandbox.app, name="sandbox")
 
 

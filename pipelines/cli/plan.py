@@ -5,7 +5,7 @@ Here: gathering the figures (budget, schedules, run slots), and the words of the
 (marketdata/forecast.py), or what a wish asks for (wishes.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -14,16 +14,19 @@ import dagster as dg
 import typer
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from assets.universe import member_tickers
-from marketdata import forecast
+from assets.datasets import NOUNS
+from assets.universe import UNIVERSE
+from marketdata import forecast, subjects
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, calendar, utc_now
+from marketdata.datasets import DATASETS, Dataset, Subjects
 from marketdata.forecast import Forecast, Meeting, QuotaShare, QuotaUse, RunSlots, ScheduledLoad
 from pipelines import schedules
 from pipelines.cli import console, environment, runs, wishes
-from pipelines.cli.wishes import DayWish, Wish
-from resources import opening
+from pipelines.cli.wishes import DayWish, SubjectWish, Wish
+from resources import clients, opening
 from resources.opening import Stores
-from resources.settings import DailyBarsRoute, Settings, read_settings
+from resources.settings import DailyBarsRoute, Settings, provider_of, read_settings
 
 IN_PROGRESS = [
     dg.DagsterRunStatus.STARTING,
@@ -32,6 +35,8 @@ IN_PROGRESS = [
 ]
 """Runs that hold one of the queue's slots."""
 _MEGABYTE = 1e6
+MARKET_DAYS = 61
+"""A calendar of the whole market is read a day at a time, a month back and a month ahead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +61,7 @@ def plan(
     start: wishes.Start = None,
     end: wishes.End = None,
     refetch: wishes.Refetch = False,
+    provider: wishes.Provider = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
     """Say what a load of DATASET would take: requests, minutes, quota, rows, bytes, schedules.
@@ -71,6 +77,7 @@ def plan(
         start=start,
         end=end,
         refetch=refetch,
+        provider=provider,
     )
     environment.enter(environment.surroundings(), start=False)
     settings = read_settings()
@@ -95,30 +102,56 @@ def made(stores: Stores, settings: Settings, wish: Wish) -> Plan:
             now=now,
             reserved_s=max((one.reserved_s for one in budgets), default=0.0),
             quotas=quotas,
-            schedules=list(_scheduled(stores, settings, now)),
+            schedules=list(_scheduled(stores, settings, wish.provider, now)),
             slots=_run_slots(),
         ),
         sent_last_minute=max((one.last_minute for one in budgets), default=0),
     )
 
 
-def _scheduled(stores: Stores, settings: Settings, now: datetime) -> Iterator[ScheduledLoad]:
-    """Give the next run of each schedule that loads prices, with the most it may ask for."""
-    members = len(member_tickers(stores))
-    bulk = settings.daily_bars_route is DailyBarsRoute.BULK
-    daily, gaps = schedules.daily_prices_after_close, schedules.price_gaps_weekly
-    yield ScheduledLoad(
-        name=daily.name,
-        starts_at=next(at for at in _ticks(daily, now) if calendar().is_session(at.date())),
-        requests=1 if bulk else members,
-        interval_s=wishes.interval_s(wishes.charges(settings, bulk=bulk)),
-    )
-    yield ScheduledLoad(
-        name=gaps.name,
-        starts_at=next(_ticks(gaps, now)),
-        requests=members,
-        interval_s=wishes.interval_s(wishes.charges(settings, bulk=False)),
-    )
+def _scheduled(
+    stores: Stores, settings: Settings, provider: str, now: datetime
+) -> Iterator[ScheduledLoad]:
+    """Give the next run of each schedule that asks ``provider``, with the most it may ask for."""
+    members = len(stores.instruments.members(UNIVERSE))
+    if provider == provider_of(DAILY_BARS_DATASET):
+        bulk = settings.daily_bars_route is DailyBarsRoute.BULK
+        daily, gaps = schedules.daily_prices_after_close, schedules.price_gaps_weekly
+        yield ScheduledLoad(
+            name=daily.name,
+            starts_at=next(at for at in _ticks(daily, now) if calendar().is_session(at.date())),
+            requests=1 if bulk else members,
+            interval_s=wishes.interval_s(wishes.charges(settings, bulk=bulk)),
+        )
+        yield ScheduledLoad(
+            name=gaps.name,
+            starts_at=next(_ticks(gaps, now)),
+            requests=members,
+            interval_s=wishes.interval_s(wishes.charges(settings, bulk=False)),
+        )
+    interval_s = wishes.interval_s(clients.lines(settings, provider)[0].limits)
+    for schedule, refresh in schedules.REFRESHES.items():
+        datasets = [DATASETS[name] for name in refresh.datasets if provider_of(name) == provider]
+        if datasets:
+            yield ScheduledLoad(
+                name=schedule.name,
+                starts_at=next(_ticks(schedule, now)),
+                requests=sum(
+                    _most_requests(one, provider, members, refresh.wish) for one in datasets
+                ),
+                interval_s=interval_s,
+            )
+
+
+def _most_requests(
+    dataset: Dataset, provider: str, members: int, wish: Mapping[str, object]
+) -> int:
+    """Return how many requests a scheduled refresh takes at most."""
+    if dataset.market is not None and wish.get("at_once"):
+        return MARKET_DAYS
+    offered = len(subjects.offered(dataset, provider))
+    count = members if dataset.subjects is Subjects.TICKERS else offered
+    return count * dataset.requests(provider, dataset.usual_days)
 
 
 def _ticks(schedule: dg.ScheduleDefinition, now: datetime) -> Iterator[datetime]:
@@ -144,7 +177,7 @@ def tell(planned: Plan, *, json: bool) -> None:
         console.print_json(_figures(planned))
         return
     if not planned.forecast.load.requests:
-        console.say("nothing to load: every session asked for is complete in the ledger")
+        console.say("nothing to load: all that was asked for is complete in the ledger")
         return
     console.print_pairs(_title(planned.wish), _page(planned))
     console.say(verdict(planned.forecast))
@@ -153,13 +186,21 @@ def tell(planned: Plan, *, json: bool) -> None:
 def _units(wish: Wish) -> tuple[str, int]:
     if isinstance(wish, DayWish):
         return "trading_days", len(wish.sessions)
+    if isinstance(wish, SubjectWish):
+        return NOUNS[wish.dataset.subjects], len(wish.subjects)
     return "tickers", len(wish.tickers)
 
 
 def _title(wish: Wish) -> str:
     unit, count = _units(wish)
-    words = unit.replace("_", " ").removesuffix("s" if count == 1 else "")
-    return f"{wishes.Dataset.DAILY_BARS.value}: {count:,} {words}"
+    words = unit.replace("_", " ")
+    if count == 1:
+        words = {"indices": "index", "series": "series"}.get(words, words.removesuffix("s"))
+    return f"{_dataset(wish)}: {count:,} {words}"
+
+
+def _dataset(wish: Wish) -> str:
+    return wish.dataset.name if isinstance(wish, SubjectWish) else DAILY_BARS_DATASET
 
 
 def _page(planned: Plan) -> dict[str, console.Cell]:
@@ -179,6 +220,8 @@ def _page(planned: Plan) -> dict[str, console.Cell]:
         )
     if not made.quotas:
         page["hourly, daily or monthly quota"] = "the key has none"
+    if isinstance(planned.wish, SubjectWish):
+        return page | {"rows, about": load.rows}
     return page | {
         "new rows, at most": load.rows,
         "database, MB (estimate from measured bytes a row)": made.database_bytes / _MEGABYTE,
@@ -197,6 +240,8 @@ def verdict(made: Forecast) -> str:
             f"no schedule is endangered: {_name(first.schedule)} starts meanwhile and goes first, "
             f"which puts this load back by {first.slowed_s / 60:.1f} minutes"
         )
+    if not made.meetings:
+        return "no schedule asks this provider"
     return (
         f"no schedule is endangered: the next, {_name(made.meetings[0].schedule)}, starts after "
         "this load has ended"
@@ -229,7 +274,8 @@ def _figures(planned: Plan) -> dict[str, Any]:
     made, load = planned.forecast, planned.forecast.load
     unit, count = _units(planned.wish)
     return {
-        "dataset": wishes.Dataset.DAILY_BARS.value,
+        "dataset": _dataset(planned.wish),
+        "provider": planned.wish.provider,
         unit: count,
         "requests": load.requests,
         "minutes": made.minutes,

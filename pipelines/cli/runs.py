@@ -23,14 +23,12 @@ from dagster._core.execution.plan.objects import StepFailureData
 
 from marketdata.recovery import errors
 from pipelines.definitions import definitions
+from pipelines.run_failures import BY_COMMAND, INTERRUPTED, RANGE_TAGS, STARTED_BY
 from sandbox import processes
 
 PROGRESS_EVERY_S = 0.5
-STARTED_BY = "wrdata/started_by"
-BY_COMMAND = "command line"
 PROCESS = "wrdata/process"
 """Tag that names a command's process: host, process id, and when that process was born."""
-INTERRUPTED = "DagsterExecutionInterruptedError"
 
 
 class RunInterruptedError(Exception):
@@ -119,10 +117,7 @@ def run_job(
     if process is not None:
         every_tag[PROCESS] = f"{socket.gethostname()}/{process.pid}/{process.born}"
     if partitions:
-        every_tag |= {
-            "dagster/asset_partition_range_start": partitions[0],
-            "dagster/asset_partition_range_end": partitions[1],
-        }
+        every_tag |= dict(zip(RANGE_TAGS, partitions, strict=True))
     run_id = str(uuid.uuid4())
     started = time.monotonic()
     with open_instance() as instance, _watched(progress, run_id, started):

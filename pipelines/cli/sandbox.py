@@ -1,4 +1,4 @@
-"""wrdata sandbox …: looking into the FMP simulator, and making it misbehave.
+"""wrdata sandbox …: looking into the simulated providers, and making them misbehave.
 
 Here: the commands. Not here: what simulators do (sandbox/simulators), or starting them
 (world.py).
@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 
-from marketdata.calendars import utc_now
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
 from pipelines.cli import comparison, console, environment
 from resources import opening
@@ -21,7 +22,7 @@ from resources.settings import read_settings
 from sandbox.control import SimulatorControl
 from sandbox.simulators.faults import FaultKind
 
-app = typer.Typer(help="The FMP simulator of the local world.", no_args_is_help=True)
+app = typer.Typer(help="The simulated providers of the local world.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
@@ -32,7 +33,7 @@ def requests(
     *,
     json: Json = False,
 ) -> None:
-    """Show what arrived at the simulator, and when (its own log, without keys)."""
+    """Show what arrived at the simulators, and when (their own log, without keys)."""
     with opened() as control:
         entries = control.requests(utc_now() - timedelta(minutes=minutes))
     if json:
@@ -52,14 +53,22 @@ def requests(
 @app.command()
 def fail(
     kind: Annotated[FaultKind, typer.Argument(help="What goes wrong.")],
-    symbol: Annotated[str | None, typer.Option(help="Only for this symbol.")] = None,
-    path: Annotated[str, typer.Option(help="Only below this path.")] = "/",
+    symbol: Annotated[
+        str | None, typer.Option(help="Only for this symbol, as the provider spells it.")
+    ] = None,
+    path: Annotated[
+        str, typer.Option(help="Only below this path, such as /stable or /polygon.")
+    ] = "/",
     status: Annotated[int | None, typer.Option(help="For status and html.")] = None,
     count: Annotated[int | None, typer.Option(help="How often; else until heal.", min=1)] = None,
     probability: Annotated[float, typer.Option(min=0, max=1)] = 1.0,
     seconds: Annotated[float | None, typer.Option(help="Delay or Retry-After.", min=0)] = None,
+    quirk: Annotated[str | None, typer.Option(help="Which of the provider's oddities.")] = None,
 ) -> None:
     """Spoil requests from now on, until `wrdata sandbox heal`."""
+    if (kind is FaultKind.QUIRK) != (quirk is not None):
+        message = "quirk and --quirk NAME belong together"
+        raise typer.BadParameter(message)
     with opened() as control:
         control.add_fault(
             kind,
@@ -69,16 +78,17 @@ def fail(
             count=count,
             probability=probability,
             seconds=seconds,
+            quirk=quirk,
         )
     console.say(f"{kind.value} from now on; `wrdata sandbox heal` ends it")
 
 
 @app.command()
 def heal() -> None:
-    """Let the simulator behave again."""
+    """Let the simulators behave again."""
     with opened() as control:
         control.clear_faults()
-    console.say("the simulator behaves again")
+    console.say("the simulators behave again")
 
 
 @app.command()
@@ -97,35 +107,84 @@ def correct(
 
 
 @app.command()
-def verify(*, json: Json = False) -> int:
-    """Compare the database with the simulator's truth, row by row."""
+def split(
+    ticker: str,
+    ratio: Annotated[str, typer.Argument(help="New shares for old ones, such as 4:1.")],
+    on: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Ex-date; today if not given.")
+    ] = None,
+) -> None:
+    """Split a share: FMP's whole history of it is on the new basis from the ex-date on."""
+    new_shares, old_shares = _ratio(ratio)
+    day = utc_now().astimezone(NEW_YORK_ZONE).date() if on is None else on.date()
+    with opened() as control:
+        control.split(ticker.upper(), day, new_shares=new_shares, old_shares=old_shares)
+    console.say(f"{ticker.upper()} is split {new_shares}:{old_shares} on {day}")
+
+
+@app.command()
+def restate(
+    ticker: str,
+    fiscal_year: int,
+    period: Annotated[str, typer.Argument(help="FY, Q1, Q2, Q3 or Q4.")],
+    factor: Annotated[float, typer.Option(help="New amounts divided by old ones.", min=0.01)] = 1.1,
+) -> None:
+    """Restate a company's statements of one period, as a later filing does."""
+    with opened() as control:
+        control.restate(ticker.upper(), fiscal_year, period.upper(), factor)
+    console.say(f"{ticker.upper()} {fiscal_year} {period.upper()} is restated from now on")
+
+
+@app.command()
+def revise(series: str) -> None:
+    """Publish a revised vintage of a macroeconomic series, such as GDP, today."""
+    with opened() as control:
+        control.revise(series.upper())
+    console.say(f"{series.upper()} has a revised vintage of today")
+
+
+@app.command()
+def verify(
+    dataset: Annotated[
+        str, typer.Option(help="Which one, such as minute_bars.")
+    ] = DAILY_BARS_DATASET,
+    provider: Annotated[
+        str | None, typer.Option(help="Whose rows, where several stand side by side.")
+    ] = None,
+    *,
+    json: Json = False,
+) -> int:
+    """Compare a dataset in the database with the simulators' truth, row by row."""
     with opened() as control, opening.stores(read_settings()) as stores:
-        found = comparison.compare(stores, control)
+        found = comparison.verify(stores, control, dataset, provider)
     if json:
         console.print_json(asdict(found))
+    elif found.perfect and not found.equal:
+        console.say(f"nothing of {dataset} is stored, so there is nothing to compare")
     elif found.perfect:
-        console.say(f"all {found.equal:,} stored bars equal what the simulator serves")
+        console.say(f"all {found.equal:,} stored rows of {dataset} equal what is simulated")
     else:
         console.fail(
-            f"{found.different} bars differ, {found.foreign} are not served, {found.absent} are "
-            f"served but absent, such as {', '.join(found.sample)}; {found.equal:,} are equal"
+            f"{found.different} rows of {dataset} differ, {found.foreign} are not served, "
+            f"{found.absent} are served but absent, such as {', '.join(found.sample)}; "
+            f"{found.equal:,} are equal"
         )
     return 0 if found.perfect else 1
 
 
 @contextmanager
 def opened() -> Generator[SimulatorControl]:
-    """Open the controls of the running simulator.
+    """Open the controls of the running simulators.
 
     Raises:
-        ConfigurationError: FMP is not simulated here, or the local world does not run.
+        ConfigurationError: No provider is simulated here, or the local world does not run.
     """
     around = environment.surroundings()
     if not around.simulated:
-        message = "FMP_API_KEY is set, so FMP is not simulated: unset it to use the local world"
+        message = "FMP_API_KEY is set, so no provider is simulated: unset it to use the local world"
         raise errors.ConfigurationError(message)
     environment.enter(around, start=False)
-    with SimulatorControl(around.world.fmp_origin()) as control:
+    with SimulatorControl(around.world.simulators_origin()) as control:
         yield control
 
 
@@ -138,3 +197,16 @@ def busiest_minute(arrivals: list[str]) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
+
+
+def _ratio(text: str) -> tuple[int, int]:
+    """Read ``4:1`` as new and old shares.
+
+    Raises:
+        BadParameter: It is no ratio of whole numbers.
+    """
+    new, separator, old = text.partition(":")
+    if not separator or not (new.isdecimal() and old.isdecimal() and int(new) and int(old)):
+        message = f"{text!r} is no ratio such as 4:1 (new shares for old ones)"
+        raise typer.BadParameter(message)
+    return int(new), int(old)

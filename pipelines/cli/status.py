@@ -4,7 +4,7 @@ Here: the page and its JSON. Not here: the questions to the database (resources/
 whether services are reachable (diagnosis.py).
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -13,12 +13,14 @@ from assets.price_reports import table_figures
 from marketdata.bars import Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import utc_now
-from marketdata.recovery.dead_letters import LetterState
+from marketdata.datasets import DATASETS, Dataset
+from marketdata.recovery.dead_letters import UNSETTLED, LetterState
 from marketdata.recovery.limits import Lane
 from pipelines.cli import console, environment
 from resources import opening
+from resources.clients import missing_key
 from resources.opening import Stores
-from resources.settings import Settings, read_settings
+from resources.settings import Settings, provider_of, read_settings
 from resources.storage.archive import BarArchive
 
 FAILURES_OF = timedelta(days=7)
@@ -41,6 +43,7 @@ def report(settings: Settings) -> dict[str, Any]:
     with opening.stores(settings) as stores, opening.archive(settings) as archive:
         return {
             "daily_bars": _daily_bars(stores),
+            "datasets": [_dataset(stores, settings, one) for one in DATASETS.values()],
             "rollups": {f"bars_{one}": stores.rollups.rows(one) for one in Interval},
             "archive": _archive(archive),
             "request_budgets": _budgets(stores),
@@ -53,6 +56,7 @@ def report(settings: Settings) -> dict[str, Any]:
 def print_report(stored: dict[str, Any]) -> None:
     """Print ``stored`` for a person."""
     console.print_pairs("daily_bars", stored["daily_bars"])
+    console.print_table("datasets", stored["datasets"])
     console.print_pairs("roll-ups, rows", stored["rollups"])
     console.print_pairs("archive", stored["archive"])
     console.print_table("request budgets", stored["request_budgets"])
@@ -64,6 +68,31 @@ def print_report(stored: dict[str, Any]) -> None:
 def _daily_bars(stores: Stores) -> dict[str, Any]:
     latest = stores.ingest_log.latest_load(DAILY_BARS_DATASET)
     return {**table_figures(stores), "latest_load_at": str(latest or "")}
+
+
+def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> dict[str, Any]:
+    provider = provider_of(dataset.name)
+    totals = stores.datasets.totals(dataset, provider)
+    refused = missing_key(settings, provider)
+    return {
+        "dataset": dataset.name,
+        "provider": provider if not refused else f"{provider} (no key)",
+        "subjects": totals.subjects,
+        "rows": totals.rows,
+        "replaced": totals.versions,
+        "latest_change": f"{totals.latest_at:%Y-%m-%d %H:%M}" if totals.latest_at else "",
+        "latest_load": _minute(stores.ingest_log.latest_load(dataset.name)),
+        "letters": _waiting(stores, dataset),
+    }
+
+
+def _waiting(stores: Stores, dataset: Dataset) -> int:
+    counts = stores.dead_letters.counts(dataset.name).get(dataset.name, {})
+    return sum(counts.get(state, 0) for state in UNSETTLED)
+
+
+def _minute(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M}" if at else ""
 
 
 def _archive(archive: BarArchive) -> dict[str, Any]:

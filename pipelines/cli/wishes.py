@@ -9,52 +9,73 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from assets.dataset_work import every_subject, wished_work
 from assets.universe import UNIVERSE, member_tickers
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageState, holes
+from marketdata.datasets import DATASETS, Dataset, Subjects
+from marketdata.feeds import days_between
 from marketdata.forecast import Load, count_bars
 from marketdata.planning import plan_histories
 from marketdata.recovery import errors
-from marketdata.recovery.limits import RequestLimits, fmp_bulk_limits, fmp_limits
+from marketdata.recovery.limits import RequestLimits
+from resources import clients
 from resources.opening import Stores
-from resources.settings import DailyBarsRoute, Settings
+from resources.settings import DailyBarsRoute, Settings, provider_of
 
-PROVIDER = "fmp"
 NAMED = 5
 """How many unknown tickers a message names."""
 
 
-class Dataset(StrEnum):
-    """What can be loaded."""
+def known_dataset(name: str) -> str:
+    """Return ``name`` if there is such a dataset.
 
-    DAILY_BARS = "daily_bars"
+    Raises:
+        BadParameter: There is none; the text names those there are.
+    """
+    known = [DAILY_BARS_DATASET, *DATASETS]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        message = f"there is no dataset {name!r}{meant}; there are {', '.join(known)}"
+        raise typer.BadParameter(message)
+    return name
 
 
-DatasetName = Annotated[Dataset, typer.Argument(help="What to load.")]
-Tickers = Annotated[
-    str, typer.Option(help="Tickers separated by commas, gaps in the list cost nothing.")
+DatasetName = Annotated[
+    str, typer.Argument(help="What to load.", metavar="DATASET", callback=known_dataset)
 ]
-File = Annotated[Path | None, typer.Option(help="A file with one ticker a line.", dir_okay=False)]
-Every = Annotated[bool, typer.Option("--all", help="Every member of the universe.")]
-Failed = Annotated[bool, typer.Option("--failed", help="Tickers with failed sessions.")]
+Tickers = Annotated[
+    str,
+    typer.Option(
+        "--tickers",
+        "--subjects",
+        help="Tickers, pairs or series separated by commas; gaps in the list cost nothing.",
+    ),
+]
+File = Annotated[Path | None, typer.Option(help="A file with one of them a line.", dir_okay=False)]
+Every = Annotated[
+    bool, typer.Option("--all", help="Every member of the universe, every pair or series.")
+]
+Failed = Annotated[bool, typer.Option("--failed", help="Daily bars: tickers with failed sessions.")]
 Start = Annotated[
     datetime | None,
-    typer.Option("--from", formats=["%Y-%m-%d"], help="By day: the first trading day."),
+    typer.Option("--from", formats=["%Y-%m-%d"], help="The first day, where days are asked for."),
 ]
 End = Annotated[
     datetime | None,
-    typer.Option("--to", formats=["%Y-%m-%d"], help="By day: the last; default the latest."),
+    typer.Option("--to", formats=["%Y-%m-%d"], help="The last day; default the latest."),
 ]
 Refetch = Annotated[
-    bool, typer.Option("--refetch", help="Ask for sessions that are complete as well.")
+    bool, typer.Option("--refetch", help="Ask for what is complete or fresh as well.")
 ]
+Provider = Annotated[str, typer.Option(help="Instead of the configured one; not for daily bars.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +85,7 @@ class TickerWish:
     tickers: tuple[str, ...]
     load: Load
     charges: tuple[RequestLimits, ...]
+    provider: str
 
     @property
     def requests(self) -> int:
@@ -78,6 +100,7 @@ class DayWish:
     sessions: tuple[date, ...]
     load: Load
     charges: tuple[RequestLimits, ...]
+    provider: str
 
     @property
     def requests(self) -> int:
@@ -85,7 +108,30 @@ class DayWish:
         return self.load.requests
 
 
-Wish = TickerWish | DayWish
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectWish:
+    """Subjects of a dataset of the catalogue, and the load that they are.
+
+    Attributes:
+        loads: How many parts it is done in; more than subjects where many days are asked for.
+    """
+
+    dataset: Dataset
+    provider: str
+    subjects: tuple[str, ...]
+    start: date | None
+    end: date | None
+    loads: int
+    load: Load
+    charges: tuple[RequestLimits, ...]
+
+    @property
+    def requests(self) -> int:
+        """How many requests it takes, about."""
+        return self.load.requests
+
+
+Wish = TickerWish | DayWish | SubjectWish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +142,7 @@ class Words:
         BadParameter: Not exactly one of the doors is named, or words that exclude each other.
     """
 
-    dataset: Dataset
+    dataset: str
     tickers: str
     file: Path | None
     every: bool
@@ -104,8 +150,17 @@ class Words:
     start: datetime | None
     end: datetime | None
     refetch: bool
+    provider: str = ""
 
     def __post_init__(self) -> None:
+        if self.dataset != DAILY_BARS_DATASET:
+            self._check_words_of(DATASETS[self.dataset])
+            return
+        if self.provider:
+            message = (
+                "daily bars come from one provider: set WRDATA_DAILY_BARS_PROVIDER to change it"
+            )
+            raise typer.BadParameter(message)
         doors = {
             "--tickers": self.tickers,
             "--file": self.file,
@@ -114,7 +169,7 @@ class Words:
         }
         chosen = [name for name, value in (doors | {"--from": self.start}).items() if value]
         if len(chosen) != 1:
-            message = f"{self.dataset.value}: say which with one of {', '.join(doors)} or --from"
+            message = f"{self.dataset}: say which with one of {', '.join(doors)} or --from"
             raise typer.BadParameter(message)
         if (self.end and not self.start) or (self.refetch and self.start):
             message = (
@@ -122,8 +177,35 @@ class Words:
             )
             raise typer.BadParameter(message)
 
+    def _check_words_of(self, dataset: Dataset) -> None:
+        doors = {"--tickers": self.tickers, "--file": self.file, "--all": self.every}
+        if len([name for name, value in doors.items() if value]) != 1 or self.failed:
+            message = f"{dataset.name}: say which with one of {', '.join(doors)}"
+            raise typer.BadParameter(message)
+        if (self.start or self.end) and not dataset.by_day:
+            message = f"{dataset.name} have no days to choose: leave --from and --to out"
+            raise typer.BadParameter(message)
+        if self.end and not self.start:
+            message = "--to goes with --from"
+            raise typer.BadParameter(message)
+        if self.provider and self.provider not in dataset.sources:
+            message = f"{self.provider} does not serve {dataset.name}; there are "
+            raise typer.BadParameter(message + ", ".join(dataset.sources))
+
     def wish(self, stores: Stores, settings: Settings) -> Wish:
-        """Return what is wished for; see ``tickers_wish`` and ``days_wish`` for the errors."""
+        """Return what is wished for; see the functions below for the errors."""
+        if self.dataset != DAILY_BARS_DATASET:
+            dataset = DATASETS[self.dataset]
+            return subjects_wish(
+                stores,
+                settings,
+                dataset,
+                self.provider or provider_of(dataset.name),
+                None if self.every else _named(self.tickers, self.file),
+                start=self.start.date() if self.start else None,
+                end=self.end.date() if self.end else None,
+                refetch=self.refetch,
+            )
         if self.start:
             end = self.end.date() if self.end else None
             return days_wish(stores, settings, self.start.date(), end)
@@ -150,10 +232,9 @@ def _named(tickers: str, file: Path | None) -> list[str]:
 
 
 def charges(settings: Settings, *, bulk: bool) -> tuple[RequestLimits, ...]:
-    """Return the limits that a request is charged to."""
-    key = settings.fmp_api_key.get_secret_value()
-    of_key = fmp_limits(key, settings.fmp_requests_per_minute)
-    return (of_key, fmp_bulk_limits(key, settings.fmp_bulk_interval_s)) if bulk else (of_key,)
+    """Return the limits that a request for daily bars is charged to."""
+    lines = clients.lines(settings, provider_of(DAILY_BARS_DATASET))
+    return lines[-1 if bulk else 0].limits
 
 
 def interval_s(charged: Sequence[RequestLimits]) -> float:
@@ -183,7 +264,9 @@ def tickers_wish(
     """
     members = member_tickers(stores)
     wanted = list(named) if named is not None else members
-    listed, unknown = stores.instruments.resolve(PROVIDER, wanted, utc_now().date())
+    listed, unknown = stores.instruments.resolve(
+        provider_of(DAILY_BARS_DATASET), wanted, utc_now().date()
+    )
     if unknown:
         raise errors.ConfigurationError(_unknown(unknown, members))
     ledger = stores.coverage.ledger(DAILY_BARS_DATASET, [one.instrument_id for one in listed])
@@ -204,7 +287,84 @@ def tickers_wish(
             rows=sum(rows for _, rows in counted),
         ),
         charges=charged,
+        provider=provider_of(DAILY_BARS_DATASET),
     )
+
+
+def subjects_wish(
+    stores: Stores,
+    settings: Settings,
+    dataset: Dataset,
+    provider: str,
+    named: Sequence[str] | None,
+    *,
+    start: date | None = None,
+    end: date | None = None,
+    refetch: bool = False,
+) -> SubjectWish:
+    """Plan a dataset of the catalogue for ``named`` subjects, or for all there are.
+
+    Raises:
+        ConfigurationError: There is no such subject, the days are reversed, or the provider's key
+            is not set.
+    """
+    if start is not None:
+        _refuse_odd_days(dataset, start, end)
+    charged = clients.lines(settings, provider)[0].limits
+    names = list(named) if named is not None else every_subject(stores, dataset, provider)
+    work = wished_work(
+        stores,
+        dataset,
+        provider,
+        names,
+        only_missing=not refetch,
+        start=start,
+        end=end,
+        # A plan changes nothing.
+        register=False,
+    )
+    if work.unknown:
+        known = every_subject(stores, dataset, provider)
+        if dataset.subjects is Subjects.TICKERS:
+            raise errors.ConfigurationError(_unknown(list(work.unknown), known))
+        reason = next(iter(work.unknown.values()))
+        raise errors.ConfigurationError(f"{reason}. Nothing was asked for; correct the list")
+    days = [
+        len(days_between(dataset, calendar(), one.start, one.end)) if dataset.by_day else 1
+        for one in work.requests
+    ]
+    return SubjectWish(
+        dataset=dataset,
+        provider=provider,
+        subjects=tuple(dict.fromkeys(one.instrument.ticker for one in work.requests)),
+        start=start,
+        end=end,
+        loads=len(work.requests),
+        load=Load(
+            requests=sum(dataset.requests(provider, count) for count in days),
+            interval_s=interval_s(charged),
+            bars=sum(days) * dataset.rows,
+            rows=sum(days) * dataset.rows,
+        ),
+        charges=charged,
+    )
+
+
+def _refuse_odd_days(dataset: Dataset, start: date, end: date | None) -> None:
+    """Refuse days that never were: nothing missing of them is not the same as nothing there.
+
+    Raises:
+        ConfigurationError: They are reversed, not yet there, or older than what is kept.
+    """
+    today = utc_now().astimezone(dataset.zone).date()
+    if end is not None and start > end:
+        raise errors.ConfigurationError(f"the days are reversed: {start} is after {end}")
+    if start > today or (end or today) > today or start < dataset.begins:
+        message = f"days of {dataset.name} can be asked for from {dataset.begins} to {today}"
+        raise errors.ConfigurationError(message)
+    if not days_between(dataset, calendar(), start, end or today):
+        message = f"there is no trading day from {start} to {end or today}"
+        raise errors.ConfigurationError(message)
 
 
 def days_with_holes(stores: Stores, sessions: Sequence[date]) -> list[date]:
@@ -257,6 +417,7 @@ def days_wish(stores: Stores, settings: Settings, start: date, end: date | None)
             market_days=len(sessions) if bulk else 0,
         ),
         charges=charged,
+        provider=provider_of(DAILY_BARS_DATASET),
     )
 
 

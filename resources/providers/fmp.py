@@ -10,14 +10,11 @@ import asyncio
 import hashlib
 import logging
 import os
-import re
 import sys
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, timedelta
-from types import TracebackType
-from typing import Protocol, Self
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,7 +26,8 @@ from marketdata.recovery import errors
 from marketdata.recovery.policy import REQUEST_RETRY, RequestRetry
 from resources.providers import fmp_bars, fmp_wire
 from resources.providers.budget import PacedBudget, RequestBudget
-from resources.providers.http import AnswerKeeper, HttpAnswer, HttpGetter
+from resources.providers.http import AnswerKeeper, Getter, HttpAnswer, HttpGetter, QueryKey
+from resources.providers.kept_answers import kept_as, pointers
 
 BASE_URL = "https://financialmodelingprep.com/stable"
 REQUESTS_A_MINUTE = 120
@@ -45,87 +43,25 @@ SHOWN = 5
 _LOG = logging.getLogger(__name__)
 _HISTORY = "historical-price-eod/full"
 _MARKET_DAY = "eod-bulk"
-_DATE = r"\d{4}-\d{2}-\d{2}"
-_ASKED_HISTORY = re.compile(
-    rf"{_HISTORY} symbol=(?P<symbol>.+) from=(?P<start>{_DATE}) to=(?P<end>{_DATE})"
-)
-_ASKED_DAY = re.compile(rf"{_MARKET_DAY} date=(?P<day>{_DATE})")
-
-
-class Getter(Protocol):
-    """Gives the answer to a request: by HTTP, or from what was kept (kept_answers.py)."""
-
-    async def get(
-        self, path: str, parameters: Mapping[str, str], *, operation: str
-    ) -> HttpAnswer: ...
 
 
 class FmpClient:
-    """Asks FMP's stable API; open it with ``async with``, constructing it does nothing.
+    """Asks FMP's stable API for daily bars, constituents and profiles.
 
     Fulfils marketdata.ports.HistoryProvider and MarketDayProvider.
 
     Args:
-        api_key: Travels in the query, FMP's documented way, and is never shown.
-        budget: The key's budget for all requests.
-        bulk_budget: Of bulk requests, charged to their own much tighter limit and to the key's.
-        retry: Bounds for the repetition of one request.
-        base_url: Another address for a simulator.
-        keep: Keeps every answer before it is parsed; None keeps none.
+        single: Sends requests about one symbol.
+        bulk: Sends bulk requests, which have a much tighter limit of their own.
     """
 
     name = fmp_wire.PROVIDER
     history_adjustment = Adjustment.SPLITS
     market_day_adjustment = Adjustment.SPLITS
 
-    def __init__(
-        self,
-        *,
-        api_key: str,
-        budget: RequestBudget,
-        bulk_budget: RequestBudget,
-        retry: RequestRetry = REQUEST_RETRY,
-        base_url: str = BASE_URL,
-        keep: AnswerKeeper | None = None,
-    ) -> None:
-        def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-            return fmp_wire.refusal(answer, operation, key=api_key)
-
-        def getter(of: RequestBudget, in_flight: int) -> HttpGetter:
-            return HttpGetter(
-                provider=self.name,
-                base_url=base_url,
-                key=("apikey", api_key),
-                budget=of,
-                retry=retry,
-                judge=judge,
-                in_flight=in_flight,
-                keep=keep,
-            )
-
-        self._single = getter(budget, IN_FLIGHT)
-        self._bulk = getter(bulk_budget, 1)
-        self._open = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        """Open the connection pools."""
-        await self._open.enter_async_context(self._single)
-        await self._open.enter_async_context(self._bulk)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the connection pools."""
-        await self._open.aclose()
-
-    @property
-    def requests_sent(self) -> int:
-        """HTTP requests sent so far, repeats and failures included."""
-        return self._single.requests_sent + self._bulk.requests_sent
+    def __init__(self, single: Getter, bulk: Getter) -> None:
+        self._single = single
+        self._bulk = bulk
 
     async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
         """Return the daily bars of ``symbol`` from ``start`` to ``end``: see ``history``."""
@@ -145,7 +81,7 @@ class FmpClient:
         """
         operation = "sp500-constituent"
         reply = await self._single.get(operation, {}, operation=operation)
-        with _kept_as(reply):
+        with kept_as([reply]):
             listed = fmp_wire.constituent_list(reply.body, operation=operation)
         if listed.refused:
             shown = ", ".join(fmp_wire.shortened(repr(one)) for one in listed.refused[:SHOWN])
@@ -166,8 +102,45 @@ class FmpClient:
         """
         operation = f"profile symbol={symbol}"
         reply = await self._single.get("profile", {"symbol": symbol}, operation=operation)
-        with _kept_as(reply):
+        with kept_as([reply]):
             return fmp_wire.company_profile(reply.body, operation=operation)
+
+
+@asynccontextmanager
+async def connect(
+    *,
+    api_key: str,
+    budget: RequestBudget,
+    bulk_budget: RequestBudget,
+    retry: RequestRetry = REQUEST_RETRY,
+    base_url: str = BASE_URL,
+    keep: AnswerKeeper | None = None,
+) -> AsyncGenerator[FmpClient]:
+    """Open a client by itself, outside the pipelines (resources/clients.py opens theirs).
+
+    Args:
+        api_key: Travels in the query, FMP's documented way, and is never shown.
+        budget: The key's budget for all requests.
+        bulk_budget: Of bulk requests, charged to their own much tighter limit and to the key's.
+        retry: Bounds for the repetition of one request.
+        base_url: Another address for a simulator.
+        keep: Keeps every answer before it is parsed; None keeps none.
+    """
+
+    def getter(of: RequestBudget, in_flight: int) -> HttpGetter:
+        return HttpGetter(
+            provider=fmp_wire.PROVIDER,
+            base_url=base_url,
+            key=QueryKey(name="apikey", value=api_key),
+            budget=of,
+            retry=retry,
+            judge=partial(fmp_wire.refusal, key=api_key),
+            in_flight=in_flight,
+            keep=keep,
+        )
+
+    async with getter(budget, IN_FLIGHT) as single, getter(bulk_budget, 1) as bulk:
+        yield FmpClient(single, bulk)
 
 
 async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer:
@@ -184,7 +157,8 @@ async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer
     Raises:
         ProviderUnavailableError: Besides the usual reasons, the series changed meanwhile.
         MalformedPayloadError: Rows of another symbol or of days nobody asked for came; see
-            ``fmp_bars.history_page`` for the rest. The error points to the answer.
+            ``fmp_bars.history_page`` for the rest. The error points to the answer, to all its
+            pages so far.
         RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
         ProviderError: See ``fmp_wire.refusal``.
         ValueError: ``start`` is after ``end`` (FMP would say: no bars).
@@ -192,9 +166,9 @@ async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer
     operation = f"{_HISTORY} symbol={symbol} from={start} to={end}"
     _check_range(symbol, start, end, operation)
     pages: list[pa.Table] = []
-    kept: list[str | None] = []
+    replies: list[HttpAnswer] = []
     left_out: list[str] = []
-    digest, requests, last = hashlib.sha256(), 0, end
+    digest, last = hashlib.sha256(), end
     while True:
         page_of = f"{operation} page={len(pages) + 1}" if pages else operation
         reply = await getter.get(
@@ -203,9 +177,8 @@ async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer
             operation=page_of,
         )
         digest.update(reply.body)
-        requests += reply.requests
-        kept.append(reply.raw_answer)
-        with _kept_as(reply):
+        replies.append(reply)
+        with kept_as(replies):
             came = fmp_bars.history_page(reply.body, operation=page_of)
             page = came.bars
             _check_rows(page, symbol, start, last, page_of)
@@ -216,12 +189,12 @@ async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer
             break
         last = oldest
     return Answer(
-        bars=pa.concat_tables(pages),
+        rows=pa.concat_tables(pages),
         request=operation,
         content_sha256=digest.hexdigest(),
         fetched_at=reply.fetched_at,
-        requests=requests,
-        raw_answers=tuple(pointer for pointer in kept if pointer is not None),
+        requests=sum(one.requests for one in replies),
+        raw_answers=pointers(replies),
         left_out=tuple(left_out),
     )
 
@@ -239,48 +212,16 @@ async def market_day(getter: Getter, session: date) -> Answer:
     """
     operation = f"{_MARKET_DAY} date={session}"
     reply = await getter.get(_MARKET_DAY, {"date": session.isoformat()}, operation=operation)
-    with _kept_as(reply):
+    with kept_as([reply]):
         bars = fmp_bars.market_table(reply.body, session, operation=operation)
     return Answer(
-        bars=bars,
+        rows=bars,
         request=operation,
         content_sha256=reply.sha256,
         fetched_at=reply.fetched_at,
         requests=reply.requests,
-        raw_answers=() if reply.raw_answer is None else (reply.raw_answer,),
+        raw_answers=pointers([reply]),
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedHistory:
-    """What a request for a history was for."""
-
-    symbol: str
-    start: date
-    end: date
-
-
-def asked_for(request: str) -> AskedHistory | date | None:
-    """Read an ``Answer.request``: a history, a market day's date, or None for anything else.
-
-    None too for the further pages of a history, which are no answer without the first.
-    """
-    found = _ASKED_HISTORY.fullmatch(request)
-    if found is not None:
-        start, end = date.fromisoformat(found["start"]), date.fromisoformat(found["end"])
-        return AskedHistory(symbol=found["symbol"], start=start, end=end)
-    found = _ASKED_DAY.fullmatch(request)
-    return None if found is None else date.fromisoformat(found["day"])
-
-
-@contextmanager
-def _kept_as(reply: HttpAnswer) -> Generator[None]:
-    """Let an error that is raised over ``reply`` point to where it is kept."""
-    try:
-        yield
-    except errors.ProviderError as error:
-        error.raw_answer = reply.raw_answer
-        raise
 
 
 def _check_range(symbol: str, start: date, end: date, operation: str) -> None:
@@ -326,7 +267,7 @@ def _bars_at(page: pa.Table, day: pa.Scalar) -> set[tuple[object, ...]]:
 async def _history(symbol: str, start: date, end: date, key: str, base_url: str) -> Answer:
     budget = PacedBudget(requests=REQUESTS_A_MINUTE)
     bulk = PacedBudget(requests=1, window_s=BULK_INTERVAL_S)
-    async with FmpClient(api_key=key, budget=budget, bulk_budget=bulk, base_url=base_url) as client:
+    async with connect(api_key=key, budget=budget, bulk_budget=bulk, base_url=base_url) as client:
         return await client.daily_history(symbol, start, end)
 
 
@@ -356,10 +297,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _table(answer: Answer) -> str:
     names = QUOTED_BARS.names
-    rows = answer.bars.sort_by("session_date").slice(max(answer.bars.num_rows - 20, 0))
+    rows = answer.rows.sort_by("session_date").slice(max(answer.rows.num_rows - 20, 0))
     lines = ["".join(f"{name:>15}" for name in names)]
     lines += ["".join(f"{row[name]!s:>15}" for name in names) for row in rows.to_pylist()]
-    lines.append(f"{answer.bars.num_rows} bars in {answer.requests} requests")
+    lines.append(f"{answer.rows.num_rows} bars in {answer.requests} requests")
     return "\n".join(lines) + "\n"
 
 

@@ -26,6 +26,11 @@ from marketdata.recovery.policy import RequestRetry
 from resources.providers.budget import Outcome, Permit, RequestBudget
 
 TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=10.0, pool=10.0)
+_ASK_FOR_LESS = {
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.IM_A_TEAPOT,  # Binance bans an address with it that went on after a 429.
+}
 ATTEMPT_LIMIT_S = 120.0
 """Bounds one attempt in all: a server that drips a byte now and then never times out by reads."""
 
@@ -55,6 +60,33 @@ Judge = Callable[[HttpAnswer, str], errors.ProviderError | None]
 """Tells what is wrong with the answer to an operation, or None: errors come inside a 200 too."""
 
 
+class Getter(Protocol):
+    """Gives the answer to a request: by HTTP, or from what was kept (kept_answers.py)."""
+
+    async def get(
+        self, path: str, parameters: Mapping[str, str], *, operation: str, weight: int = 1
+    ) -> HttpAnswer: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryKey:
+    """A key that travels in the query, as the parameter ``name``."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderKey:
+    """A key that travels in the Authorization header, after the word ``scheme``."""
+
+    scheme: str
+    value: str
+
+
+Key = QueryKey | HeaderKey
+
+
 class AnswerKeeper(Protocol):
     """Keeps answers as they came; called in a thread, so it may block."""
 
@@ -80,7 +112,7 @@ class HttpGetter:
     Args:
         provider: Short name for errors, such as ``fmp``.
         base_url: What every path is appended to.
-        key: Name and value of the query parameter that carries the key.
+        key: Where the key travels and its value; None for a provider that asks for none.
         budget: Waited for before every attempt, repeats included, and told what became of it.
         retry: Bounds of the repetition.
         judge: What the provider's answers mean.
@@ -96,14 +128,14 @@ class HttpGetter:
         *,
         provider: str,
         base_url: str,
-        key: tuple[str, str],
+        key: Key | None,
         budget: RequestBudget,
         retry: RequestRetry,
         judge: Judge,
         in_flight: int,
         keep: AnswerKeeper | None = None,
     ) -> None:
-        _check_settings(provider, base_url, key[1])
+        _check_settings(provider, base_url, key)
         self.requests_sent = 0
         self._provider = provider
         self._base_url = base_url
@@ -124,9 +156,10 @@ class HttpGetter:
         limits = httpx.Limits(max_connections=self._in_flight)
         self._client = httpx.AsyncClient(
             base_url=self._base_url,
-            transport=_KeyInQuery(self._key, httpx.AsyncHTTPTransport(limits=limits)),
+            transport=_Keyed(self._key, httpx.AsyncHTTPTransport(limits=limits)),
             timeout=TIMEOUT,
-            headers={"user-agent": "wrdata"},
+            # A cache between us and the provider may hold prices of hours ago (Coinbase allows 4).
+            headers={"user-agent": "wrdata", "cache-control": "no-cache"},
         )
         return self
 
@@ -141,13 +174,16 @@ class HttpGetter:
             await self._client.aclose()
             self._client = None
 
-    async def get(self, path: str, parameters: Mapping[str, str], *, operation: str) -> HttpAnswer:
+    async def get(
+        self, path: str, parameters: Mapping[str, str], *, operation: str, weight: int = 1
+    ) -> HttpAnswer:
         """Return the answer to ``path`` once the judge has nothing to say against it.
 
         Args:
             path: Appended to the base address.
             parameters: The query, without the key.
             operation: What is asked, for error messages.
+            weight: What one attempt is charged to the budget.
 
         Raises:
             ProviderError: Of the kind that the judge or the transport's failure calls for,
@@ -166,7 +202,7 @@ class HttpGetter:
             nonlocal sent, failed
             patience.pause_ends()
             try:
-                permit = await self._budget.acquire(operation=operation)
+                permit = await self._budget.acquire(operation=operation, weight=weight)
             except errors.NotSentError:
                 if failed is None:
                     raise
@@ -326,24 +362,28 @@ class _Patience:
         self._since = now
 
 
-class _KeyInQuery(httpx.AsyncBaseTransport):
+class _Keyed(httpx.AsyncBaseTransport):
     """Adds the key to a request at the last moment.
 
     So the request that httpx logs (its INFO line prints the whole URL) and hangs on its
     exceptions is one without the key.
     """
 
-    def __init__(self, key: tuple[str, str], wire: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, key: Key | None, wire: httpx.AsyncBaseTransport) -> None:
         self._key = key
         self._wire = wire
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        name, value = self._key
+        url, headers = request.url, request.headers.copy()
+        if isinstance(self._key, QueryKey):
+            url = url.copy_set_param(self._key.name, self._key.value)
+        elif self._key is not None:
+            headers["authorization"] = f"{self._key.scheme} {self._key.value}"
         return await self._wire.handle_async_request(
             httpx.Request(
                 request.method,
-                request.url.copy_set_param(name, value),
-                headers=request.headers,
+                url,
+                headers=headers,
                 stream=request.stream,
                 extensions=request.extensions,
             )
@@ -368,7 +408,7 @@ def status_error(
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
     message = f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
-    if status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}:
+    if status in _ASK_FOR_LESS:
         return errors.RateLimitedError(
             message,
             provider=provider,
@@ -434,8 +474,8 @@ async def _translated(provider: str, operation: str) -> AsyncGenerator[None]:
         ) from error
 
 
-def _check_settings(provider: str, base_url: str, key: str) -> None:
-    if not key or key != key.strip():
+def _check_settings(provider: str, base_url: str, key: Key | None) -> None:
+    if key is not None and (not key.value or key.value != key.value.strip()):
         message = f"the {provider} key is empty or has blanks around it: set it to the bare key"
         raise errors.ConfigurationError(message)
     try:

@@ -1,21 +1,51 @@
-"""FMP's answers once more, from what was kept of them: no request is made, ever.
+"""A provider's answers once more, from what was kept of them: no request is made, ever.
 
-Here: serving kept bodies to the client's own code (fmp.history, fmp.market_day), so that its
-parser and its checks run again, for instance after they were mended. Not here: where bodies are
-kept (the caller gives a function that reads one), or what becomes of the bars.
+Here: serving kept bodies to a client's own code, so that its parser and its checks run again,
+for instance after they were mended; and the pointers that make this possible, those that errors
+carry as well. Not here: where bodies are kept (the caller gives a function
+that reads one), or what becomes of the rows.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
 from http import HTTPStatus
 from typing import Protocol
 
-from marketdata.ports import Answer
 from marketdata.recovery import errors
-from resources.providers import fmp, fmp_wire
 from resources.providers.http import HttpAnswer
+
+
+def pointers(replies: Iterable[HttpAnswer | None]) -> tuple[str, ...]:
+    """Return where the replies of one answer are kept.
+
+    It ends at the first one that has not come or is not kept: a later page in its place would be
+    taken for it, while an answer that breaks off is refused by ``KeptGetter``.
+
+    Args:
+        replies: In the order of asking; None for one that has not come yet.
+    """
+    found: list[str] = []
+    for reply in replies:
+        if reply is None or reply.raw_answer is None:
+            break
+        found.append(reply.raw_answer)
+    return tuple(found)
+
+
+@contextmanager
+def kept_as(replies: Sequence[HttpAnswer | None]) -> Generator[None]:
+    """Let an error that is raised within point to all ``replies`` of the answer so far.
+
+    To all, since a page that is replayed by itself would pass for the whole answer.
+    """
+    try:
+        yield
+    except errors.ProviderError as error:
+        error.raw_answers = pointers(replies)
+        raise
 
 
 class Kept(Protocol):
@@ -27,55 +57,38 @@ class Kept(Protocol):
     def fetched_at(self) -> datetime: ...
 
 
-class ReplayedFmp:
-    """Gives the answer to ONE request again, as marketdata.ports' providers do.
+class KeptGetter:
+    """Hands out kept bodies one after the other, whatever is asked: the parsers will notice.
 
-    Ask for what was asked for then: ``fmp.asked_for`` reads it from the request's text. The
+    Give it to a provider's client in the place of HTTP, and ask for what was asked for then. The
     answer carries the time at which it was kept, so that it restates nothing newer, and counts
     no requests.
 
     Args:
+        provider: Whose answer it is.
         read: Fetches what a pointer points to, such as RawZone.read; called in a thread.
-        raw_answers: The pointers of that one answer, all pages in their order.
+        raw_answers: The pointers of ONE answer, all pages in their order.
     """
 
-    name = fmp_wire.PROVIDER
-    history_adjustment = fmp.FmpClient.history_adjustment
-    market_day_adjustment = fmp.FmpClient.market_day_adjustment
-
-    def __init__(self, read: Callable[[str], Kept], raw_answers: Sequence[str]) -> None:
-        self._getter = _KeptGetter(read, raw_answers)
-
-    async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
-        """Return the bars of the kept history.
-
-        Raises:
-            MalformedPayloadError: It still cannot be parsed, is not of this request, or not all
-                of it was kept.
-            StorageError: What was kept cannot be read.
-        """
-        answer = await fmp.history(self._getter, symbol, start, end)
-        self._getter.require_all_read(answer.request)
-        return answer
-
-    async def daily_market(self, session: date) -> Answer:
-        """Return the bars of the kept market day; raises what ``daily_history`` raises."""
-        answer = await fmp.market_day(self._getter, session)
-        self._getter.require_all_read(answer.request)
-        return answer
-
-
-class _KeptGetter:
-    """Hands out kept bodies one after the other, whatever is asked: the parsers will notice."""
-
-    def __init__(self, read: Callable[[str], Kept], raw_answers: Sequence[str]) -> None:
+    def __init__(
+        self, provider: str, read: Callable[[str], Kept], raw_answers: Sequence[str]
+    ) -> None:
+        self._provider = provider
         self._read = read
         self._waiting = list(raw_answers)
 
-    async def get(self, path: str, parameters: Mapping[str, str], *, operation: str) -> HttpAnswer:
-        del path, parameters
+    async def get(
+        self, path: str, parameters: Mapping[str, str], *, operation: str, weight: int = 1
+    ) -> HttpAnswer:
+        """Return the next kept body.
+
+        Raises:
+            MalformedPayloadError: There is none left: not all of the answer was kept.
+            StorageError: What was kept cannot be read.
+        """
+        del path, parameters, weight
         if not self._waiting:
-            raise _incomplete("not all of this answer was kept", operation)
+            raise self._incomplete("not all of this answer was kept", operation)
         pointer = self._waiting.pop(0)
         kept = await asyncio.to_thread(self._read, pointer)
         return HttpAnswer(
@@ -89,13 +102,17 @@ class _KeptGetter:
         )
 
     def require_all_read(self, operation: str) -> None:
+        """Refuse an answer that did not need all that was kept of it.
+
+        Raises:
+            MalformedPayloadError: Kept pages are left over.
+        """
         if self._waiting:
-            raise _incomplete(f"{len(self._waiting)} kept pages were not asked for", operation)
+            raise self._incomplete(f"{len(self._waiting)} kept pages were not asked for", operation)
 
-
-def _incomplete(what: str, operation: str) -> errors.MalformedPayloadError:
-    return errors.MalformedPayloadError(
-        f"{what}; nothing was stored, ask the provider again: wrdata dlq retry",
-        provider=fmp_wire.PROVIDER,
-        operation=operation,
-    )
+    def _incomplete(self, what: str, operation: str) -> errors.MalformedPayloadError:
+        return errors.MalformedPayloadError(
+            f"{what}; nothing was stored, ask the provider again: wrdata dlq retry",
+            provider=self._provider,
+            operation=operation,
+        )

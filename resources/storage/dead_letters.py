@@ -141,6 +141,7 @@ def post(
 def settle(
     connection: Connection,
     dataset: str,
+    provider: str,
     asked: Asked,
     *,
     answered_at: datetime | None = None,
@@ -157,6 +158,7 @@ def settle(
     Args:
         connection: In a transaction.
         dataset: Whose letters.
+        provider: Who answered: a letter is about what one provider has.
         asked: What has now been answered.
         answered_at: When the answer came (aware); None means now.
         raw_answers: Where it is kept.
@@ -172,6 +174,7 @@ def settle(
         sql.query("dead_letters", "settle"),
         {
             "dataset": dataset,
+            "provider": provider,
             "instrument_ids": list(asked.instrument_ids),
             "start": asked.start,
             "end": asked.end,

@@ -4,7 +4,7 @@ Here: applying a universe change, and looking instruments up by ticker as of a d
 how a change is found (marketdata/instruments.py), or which provider lists the members.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -52,7 +52,7 @@ class InstrumentStore:
         ]
 
     def tickers(self) -> list[str]:
-        """Return every ticker that any instrument carries or carried, in order."""
+        """Return every ticker that any share carries or carried, in order."""
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query("instruments", "tickers")).fetchall()
         return [row[0] for row in rows]
@@ -78,7 +78,8 @@ class InstrumentStore:
         """
         with self._timescale.connection() as connection:
             rows = connection.execute(
-                sql.query("instruments", "carriers"), {"tickers": list(tickers), "on": on}
+                sql.query("instruments", "carriers"),
+                {"kind": "equity", "tickers": list(tickers), "on": on},
             ).fetchall()
         carriers = dict[str, int](rows)
         spellings = provider_spellings(provider)
@@ -109,6 +110,35 @@ class InstrumentStore:
             )
             for instrument_id, ticker in rows
         ]
+
+    def register(self, kind: str, names: Mapping[str, str], on: date) -> dict[str, int]:
+        """Make instruments that are known by one name for ever, such as pairs and series.
+
+        Args:
+            kind: Such as ``pair``; names are unique within it.
+            names: What each is, in words, by its name; those there are already stay as they are.
+            on: The day of the look-up.
+
+        Returns:
+            The instruments' ids by name.
+        """
+        tickers = list(names)
+        with self._timescale.connection() as connection:
+            connection.execute(sql.query("instruments", "lock_universe"))
+            connection.execute(
+                sql.query("instruments", "register"),
+                {"kind": kind, "tickers": tickers, "names": list(names.values())},
+            )
+        return self.ids(kind, tickers, on)
+
+    def ids(self, kind: str, tickers: Sequence[str], on: date) -> dict[str, int]:
+        """Return the ids of the instruments of a kind that carry ``tickers`` on a day."""
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                sql.query("instruments", "carriers"),
+                {"kind": kind, "tickers": list(tickers), "on": on},
+            ).fetchall()
+        return dict[str, int](rows)
 
     def apply(self, change: UniverseChange, on: date, universe: str) -> None:
         """Make a change true from ``on``, in one transaction; applying it again does nothing.

@@ -1,30 +1,34 @@
-"""Controls of a simulator, below ``/_sandbox/``: health, requests, faults, the world, its truth.
+"""Controls that every simulator has, below ``/_sandbox/``: health, requests, faults, daily bars.
 
-Here: HTTP around journal, faults and world. Not here: a client for it (sandbox/control.py).
-No key is asked for: simulators listen on loopback only.
+Here: HTTP around journal, faults and listings. Not here: the controls of what else is simulated
+(world_controls.py), or a client for either (sandbox/control.py). No key is asked for: simulators
+listen on loopback only.
 """
 
+import io
+import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from datetime import date, datetime
-from typing import cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sandbox.simulators import faults, market
 from sandbox.simulators.faults import FaultBook
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.world import TRUTH, Listing, World
+from sandbox.simulators.world import Listing, World
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
-_Handler = Callable[[Request], Awaitable[Response]]
+_ROWS_A_PART = 65_536
+Handler = Callable[[Request], Awaitable[Response]]
 
 
 def application(
@@ -46,16 +50,16 @@ def application(
         tickers = asked.split(",") if asked else [one.ticker for one in world.constituents()]
         table = await run_in_threadpool(
             world.truth,
-            [_listed(world, ticker).ticker for ticker in tickers],
+            [listed_as(world, ticker).ticker for ticker in tickers],
             date.fromisoformat(query.get("start") or market.FIRST_DAY.isoformat()),
             date.fromisoformat(query.get("end") or now().date().isoformat()),
             now(),
         )
-        return _as_arrow(table) if ARROW_STREAM in _accepted(request) else _as_csv(table)
+        return table_response(request, [table])
 
     async def corrections(request: Request) -> Response:
-        fields = await _fields(request)
-        ticker = _listed(world, str(fields["symbol"])).ticker
+        fields = await fields_of(request)
+        ticker = listed_as(world, str(fields["symbol"])).ticker
         world.correct(ticker, date.fromisoformat(str(fields["date"])), float(str(fields["factor"])))
         return JSONResponse({"corrected": ticker})
 
@@ -63,8 +67,8 @@ def application(
         routes=[
             Route("/_sandbox/health", health),
             Route("/_sandbox/requests", requests),
-            Route("/_sandbox/truth", _explained(truth)),
-            Route("/_sandbox/corrections", _explained(corrections), methods=["POST"]),
+            Route("/_sandbox/truth", explained(truth)),
+            Route("/_sandbox/corrections", explained(corrections), methods=["POST"]),
             *_fault_routes(book),
             *_constituent_routes(world),
         ]
@@ -76,7 +80,7 @@ def _fault_routes(book: FaultBook) -> list[Route]:
         return JSONResponse([asdict(rule) for rule in book.rules()])
 
     async def add(request: Request) -> Response:
-        book.add(faults.rule_of(await _fields(request)))
+        book.add(faults.rule_of(await fields_of(request)))
         return await listed(request)
 
     async def clear(request: Request) -> Response:
@@ -86,30 +90,30 @@ def _fault_routes(book: FaultBook) -> list[Route]:
     path = "/_sandbox/faults"
     return [
         Route(path, listed, methods=["GET"]),
-        Route(path, _explained(add), methods=["POST"]),
+        Route(path, explained(add), methods=["POST"]),
         Route(path, clear, methods=["DELETE"]),
     ]
 
 
 def _constituent_routes(world: World) -> list[Route]:
     async def add(request: Request) -> Response:
-        listing = _listing(world, await _fields(request))
+        listing = _listing(world, await fields_of(request))
         world.put(listing)
         return JSONResponse(asdict(listing))
 
     async def remove(request: Request) -> Response:
-        ticker = _listed(world, request.query_params["symbol"]).ticker
+        ticker = listed_as(world, request.query_params["symbol"]).ticker
         world.leave_index(ticker)
         return JSONResponse({"left": ticker})
 
     path = "/_sandbox/constituents"
     return [
-        Route(path, _explained(add), methods=["POST"]),
-        Route(path, _explained(remove), methods=["DELETE"]),
+        Route(path, explained(add), methods=["POST"]),
+        Route(path, explained(remove), methods=["DELETE"]),
     ]
 
 
-def _explained(handler: _Handler) -> _Handler:
+def explained(handler: Handler) -> Handler:
     """Answer 400 with the reason where a control was given nonsense."""
 
     async def answered(request: Request) -> Response:
@@ -121,7 +125,12 @@ def _explained(handler: _Handler) -> _Handler:
     return answered
 
 
-async def _fields(request: Request) -> dict[str, object]:
+async def fields_of(request: Request) -> dict[str, object]:
+    """Return the JSON object that ``request`` carries.
+
+    Raises:
+        ValueError: It carries none.
+    """
     content: object = json.loads(await request.body())
     if not isinstance(content, dict):
         message = "the body is no JSON object"
@@ -129,7 +138,12 @@ async def _fields(request: Request) -> dict[str, object]:
     return cast("dict[str, object]", content)
 
 
-def _listed(world: World, ticker: str) -> Listing:
+def listed_as(world: World, ticker: str) -> Listing:
+    """Return what trades as ``ticker``.
+
+    Raises:
+        ValueError: Nothing does.
+    """
     listing = world.listing(ticker)
     if listing is None:
         message = f"nothing trades as {ticker}; tickers are spelt our way, such as BRK.B"
@@ -144,7 +158,7 @@ def _listing(world: World, fields: dict[str, object]) -> Listing:
     if former is not None:
         return replace(former, ticker=ticker, series=former.series, in_index=True)
     if "former_symbol" in fields:
-        _listed(world, str(fields["former_symbol"]))
+        listed_as(world, str(fields["former_symbol"]))
     return Listing(
         ticker=ticker,
         name=str(fields.get("name", f"{ticker} Corporation")),
@@ -158,18 +172,28 @@ def _listing(world: World, fields: dict[str, object]) -> Listing:
     )
 
 
-def _accepted(request: Request) -> str:
-    return request.headers.get("accept", "")
+def table_response(request: Request, parts: Iterable[pa.Table]) -> Response:
+    """Return tables of one schema, one after the other, in one answer.
+
+    An Arrow stream where ``request`` accepts one, else CSV. Each part is made and sent before
+    the next one, since all of them would double the process's memory.
+    """
+    as_arrow = ARROW_STREAM in request.headers.get("accept", "")
+    return StreamingResponse(
+        _written(iter(parts), pa.ipc.new_stream if as_arrow else pa_csv.CSVWriter),
+        media_type=ARROW_STREAM if as_arrow else "text/csv",
+    )
 
 
-def _as_csv(table: pa.Table) -> Response:
-    sink = pa.BufferOutputStream()
-    pa_csv.write_csv(table, sink)
-    return Response(sink.getvalue().to_pybytes(), media_type="text/csv")
-
-
-def _as_arrow(table: pa.Table) -> Response:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, TRUTH) as writer:
-        writer.write_table(table)
-    return Response(sink.getvalue().to_pybytes(), media_type=ARROW_STREAM)
+def _written(
+    parts: Iterator[pa.Table], format_of: Callable[[io.BytesIO, pa.Schema], Any]
+) -> Iterator[bytes]:
+    sink, first = io.BytesIO(), next(parts)
+    with format_of(sink, first.schema) as writer:
+        for part in itertools.chain([first], parts):
+            for batch in part.to_batches(max_chunksize=_ROWS_A_PART):
+                writer.write_batch(batch)
+                yield sink.getvalue()
+                sink.seek(0)
+                sink.truncate()
+    yield sink.getvalue()

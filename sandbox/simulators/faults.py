@@ -10,7 +10,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -20,12 +20,13 @@ CSV = "text/csv"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An HTTP answer."""
+    """An HTTP answer; ``headers`` are those beside content type, length and Retry-After."""
 
     status: int
     body: bytes
     content_type: str = JSON
     retry_after: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class FaultKind(StrEnum):
@@ -53,6 +54,8 @@ class FaultKind(StrEnum):
     """Status 200 and an empty list, as for a symbol nobody knows."""
     DUPLICATE_ROWS = "duplicate_rows"
     """One row comes twice."""
+    QUIRK = "quirk"
+    """The provider's own oddity that ``quirk`` names (see the simulator's ``quirk``)."""
 
 
 _OF_ROWS = frozenset({FaultKind.MALFORMED_ROWS, FaultKind.DUPLICATE_ROWS})
@@ -68,6 +71,7 @@ class FaultRule:
         probability: Share of the matching requests that is spoilt.
         seconds: Duration or Retry-After; see FaultKind.
         as_date: A Retry-After is written as an HTTP date instead of seconds.
+        quirk: Which of the provider's own oddities, for QUIRK.
     """
 
     kind: FaultKind
@@ -78,6 +82,7 @@ class FaultRule:
     probability: float = 1.0
     seconds: float | None = None
     as_date: bool = False
+    quirk: str | None = None
 
 
 def rule_of(fields: Mapping[str, object]) -> FaultRule:
@@ -104,6 +109,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "probability": float,
     "seconds": float,
     "as_date": lambda text: text == "True",
+    "quirk": str,
 }
 
 

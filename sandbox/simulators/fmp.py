@@ -1,27 +1,25 @@
 """A simulator of FMP's /stable API over the simulated world.
 
 Here: keys, plans, limits, and which request gets which answer. Not here: bodies
-(fmp_wire.py), faults and the journal (front.py), or figures (world.py).
-
-By hand: ``python -m sandbox.simulators.fmp --port 8400 --root .wrdata/fmp``; the folder holds
-``keys.json`` with a key by the name of its plan. Facts: see
-fmp_wire.py.
+(fmp_wire.py), faults and the journal (front.py), figures (world.py), endpoints of statements and
+companies (fmp_fundamentals.py) or of corporate actions (fmp_actions.py), or the process
+(providers.py). Facts: see fmp_wire.py.
 """
 
-import argparse
-import sys
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from http import HTTPStatus
 from pathlib import Path
 
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.instruments import our_tickers, provider_spellings
-from sandbox import private_files
-from sandbox.simulators import elsewhere, fmp_wire, serving
-from sandbox.simulators.faults import Reply
+from sandbox.simulators import elsewhere, fmp_actions, fmp_fundamentals, fmp_wire
+from sandbox.simulators.faults import CSV, FaultKind, FaultRule, Reply, spoilt_rows
 from sandbox.simulators.front import Front, Request
+from sandbox.simulators.fundamentals import Fundamentals
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.limits import SlidingWindow
 from sandbox.simulators.world import SEED, Listing, World
@@ -45,8 +43,14 @@ FREE_SYMBOLS = frozenset({"AAPL", "AMZN", "GOOGL", "MSFT", "NVDA", "TSLA"})
 
 _NEEDS = {
     "sp500-constituent": frozenset({Plan.PREMIUM, Plan.ULTIMATE}),
+    "historical-sp500-constituent": frozenset({Plan.PREMIUM, Plan.ULTIMATE}),
     "eod-bulk": frozenset({Plan.ULTIMATE}),
+    "latest-financial-statements": frozenset({Plan.ULTIMATE}),
 }
+FREE_STATEMENTS = 5
+"""Rows that the free plan may ask of an endpoint of statements or ratios."""
+_OF_ACTIONS = frozenset({"numerator", "dividend", "adjClose", "price"})
+"""Names that tell rows of corporate actions from others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +70,11 @@ class FmpSimulator:
     """Answers requests as FMP would.
 
     Args:
+        world: Listings, prices and corporate actions.
         keys: Plan by key.
+        limits: What a key may be asked.
         now: Clock that returns aware UTC times; a session's bar is served after its close.
+        fundamentals: Where restatements are made; if None, nobody makes any.
     """
 
     def __init__(
@@ -77,6 +84,7 @@ class FmpSimulator:
         keys: Mapping[str, Plan],
         limits: FmpLimits,
         now: Callable[[], datetime],
+        fundamentals: Fundamentals | None = None,
     ) -> None:
         self._world = world
         self._keys = keys
@@ -87,8 +95,54 @@ class FmpSimulator:
             "historical-price-eod/full": self._full_history,
             "eod-bulk": self._eod_bulk,
             "sp500-constituent": self._constituents,
-            "profile": self._profile,
+            **fmp_fundamentals.endpoints(world, now, fundamentals),
+            **fmp_actions.endpoints(world, now),
         }
+        self._quirks = fmp_actions.quirks(world, now)
+
+    prefix = ""
+
+    def key(self, query: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return the key of the query, or of the header of the same name."""
+        if query.get("apikey"):
+            return "apikey", query["apikey"]
+        return ("", headers["apikey"]) if headers.get("apikey") else None
+
+    def subject(self, request: Request) -> str | None:
+        """Return the symbol that is asked for."""
+        return request.query.get("symbol")
+
+    def error(self, status: int, text: str) -> Reply:
+        """Return an error message; that of a limit begins as FMP's does."""
+        limited = status == HTTPStatus.TOO_MANY_REQUESTS
+        return fmp_wire.error_reply(status, f"Limit Reach . ({text})" if limited else text)
+
+    def nothing(self) -> Reply:
+        """Return an empty list."""
+        return fmp_wire.nothing()
+
+    def spoilt(self, rule: FaultRule, reply: Reply) -> Reply:
+        """Return ``reply`` with rows damaged, in the way of what they tell."""
+        if reply.status != HTTPStatus.OK or reply.content_type.startswith(CSV):
+            return spoilt_rows(rule, reply) if reply.status == HTTPStatus.OK else reply
+        rows: list[Mapping[str, object]] = json.loads(reply.body)
+        names = rows[0].keys() if rows else frozenset[str]()
+        if rule.kind is FaultKind.DUPLICATE_ROWS or {"close", "low"} <= names:
+            return spoilt_rows(rule, reply)
+        if "companyName" not in names and names & _OF_ACTIONS:
+            return fmp_actions.spoilt(reply)
+        return fmp_fundamentals.spoilt(rule, reply)
+
+    def quirk(self, name: str, request: Request) -> Reply:
+        """Return what an oddity of FMP's splits makes of a request for them.
+
+        Raises:
+            ValueError: There is no such quirk; the text names those there are.
+        """
+        if name not in self._quirks:
+            message = f"FMP has no quirk {name!r}; it has {', '.join(self._quirks)}"
+            raise ValueError(message)
+        return self._quirks[name](request)
 
     def refusal(self, request: Request) -> Reply | None:
         """Return why the request is not looked at (key, legacy path, limit), or None."""
@@ -112,6 +166,9 @@ class FmpSimulator:
         symbol = request.query.get("symbol")
         if plan is Plan.FREE and symbol and symbol not in FREE_SYMBOLS:
             return fmp_wire.restricted_symbol()
+        too_long = name in fmp_fundamentals.STATEMENTS and _limit(request) > FREE_STATEMENTS
+        if plan is Plan.FREE and too_long:
+            return fmp_wire.restricted_limit(FREE_STATEMENTS)
         return endpoint(request)
 
     def _full_history(self, request: Request) -> Reply:
@@ -165,17 +222,6 @@ class FmpSimulator:
     def _constituents(self, _: Request) -> Reply:
         return fmp_wire.constituents((_spelt(one), one) for one in self._world.constituents())
 
-    def _profile(self, request: Request) -> Reply:
-        symbol = request.query.get("symbol")
-        if not symbol:
-            return fmp_wire.missing_parameter("symbol")
-        listing = self._find(symbol)
-        if listing is None:
-            return fmp_wire.nothing()
-        now = self._now()
-        year = self._world.bars(listing.ticker, now.date() - timedelta(days=365), now.date(), now)
-        return fmp_wire.profile(symbol, listing, year, self._world.listed_on(listing.ticker))
-
     def _find(self, symbol: str) -> Listing | None:
         """Return the listing under FMP's spelling; ours is unknown where the two differ."""
         if symbol in provider_spellings("fmp"):
@@ -198,7 +244,7 @@ def create_front(
     world = World(root)
     simulator = FmpSimulator(world, keys=keys, limits=limits or FmpLimits(), now=now)
     journal = Journal(root / "requests.jsonl")
-    return Front(simulator, world=world, journal=journal, key_name="apikey", now=now, seed=seed)
+    return Front([simulator], world=world, journal=journal, now=now, seed=seed)
 
 
 def _spelt(listing: Listing) -> str:
@@ -215,24 +261,7 @@ def _day(query: Mapping[str, str], name: str) -> date | None:
         raise ValueError(name) from error
 
 
-def main(arguments: list[str]) -> None:
-    """Serve the simulator on loopback until the process is ended."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.simulators.fmp")
-    parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--per-minute", type=int, default=120)
-    parser.add_argument("--bulk-interval-s", type=float, default=10.0)
-    parser.add_argument("--seed", type=int, default=0, help="which requests faults meet")
-    asked = parser.parse_args(arguments)
-    stored = private_files.read_json(asked.root / "keys.json")
-    front = create_front(
-        asked.root,
-        keys={str(key): Plan(plan) for plan, key in stored.items()},
-        limits=FmpLimits(per_minute=asked.per_minute, bulk_interval_s=asked.bulk_interval_s),
-        seed=asked.seed,
-    )
-    serving.run(front, asked.port)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def _limit(request: Request) -> int:
+    """Return how many rows are asked for; FMP's default if the number cannot be read."""
+    text = request.query.get("limit", "")
+    return int(text) if text.isdecimal() else FREE_STATEMENTS

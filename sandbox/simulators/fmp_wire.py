@@ -71,6 +71,16 @@ def restricted_symbol() -> Reply:
     return Reply(status=402, body=text.encode(), content_type="text/plain")
 
 
+def restricted_limit(most: int) -> Reply:
+    """Return the plain text for a ``limit`` beyond the ``most`` rows of the key's plan."""
+    text = (
+        "Premium Query Parameter: 'Special Parameters : The values for 'limit' must be between 0 "
+        f"and {most} based on your current subscription. Please visit our subscription page to "
+        "upgrade your plan at https://financialmodelingprep.com/"
+    )
+    return Reply(status=402, body=text.encode(), content_type="text/plain")
+
+
 def legacy_endpoint() -> Reply:
     """Return the answer of /api/v3 and /api/v4 to keys of recent subscriptions."""
     return error_reply(
@@ -161,53 +171,6 @@ def bulk(rows: Iterable[list[str]]) -> Reply:
     writer.writerow(BULK_HEADER)
     writer.writerows(rows)
     return Reply(status=200, body=text.getvalue().encode(), content_type=CSV)
-
-
-def profile(symbol: str, one: Listing, bars: Bars, listed_on: date) -> Reply:
-    """Return ``profile``: a list of one object with 36 fields; ``bars`` is the last year."""
-    close, before = (float(value) for value in (bars.closes[-1], bars.closes[-2]))
-    shares = int(one.cik) * 1000 + 50_000_000
-    city, _, region = one.headquarter.partition(", ")
-    market_figures = {
-        "price": close,
-        "marketCap": round(close * shares),
-        "beta": 1.0,
-        "lastDividend": 0,
-        "range": f"{bars.lows.min():g}-{bars.highs.max():g}",
-        "change": round(close - before, 4),
-        "changePercentage": round((close / before - 1.0) * 100.0, 5),
-        "volume": int(bars.volumes[-1]),
-        "averageVolume": int(bars.volumes.mean()),
-    }
-    described = {
-        "companyName": one.name,
-        "currency": "USD",
-        "cik": one.cik,
-        "isin": "",
-        "cusip": "",
-        "exchangeFullName": "New York Stock Exchange",
-        "exchange": "NYSE",
-        "industry": one.sub_sector,
-        "website": "",
-        "description": f"{one.name} in a simulated world.",
-        "ceo": "",
-        "sector": one.sector,
-        "country": "US",
-        "fullTimeEmployees": "10000",
-        "phone": "",
-        "address": "",
-        "city": city,
-        "state": region,
-        "zip": "",
-        "image": "",
-        "ipoDate": listed_on.isoformat(),
-        "defaultImage": True,
-        "isEtf": False,
-        "isActivelyTrading": True,
-        "isAdr": False,
-        "isFund": False,
-    }
-    return json_reply([{"symbol": symbol, **market_figures, **described}])
 
 
 def _numbers(values: Floats) -> list[float | int]:

@@ -1,13 +1,13 @@
-"""A simulator's HTTP front: faults, the journal, and the way to the controls.
+"""The simulators' HTTP front: faults, the journal, and the way to the controls.
 
-Here: one ASGI application around any provider's simulator. Not here: what a provider answers
-(fmp.py), or what the controls do (controls.py).
+Here: one ASGI application around all providers' simulators, so that they share one world. Not
+here: what a provider answers (fmp.py and its like), or what the controls do (controls.py).
 """
 
 import asyncio
 import email.utils
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Protocol
@@ -15,7 +15,7 @@ from typing import Protocol
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Message, Receive, Scope, Send
 
-from sandbox.simulators import controls, faults
+from sandbox.simulators import controls
 from sandbox.simulators.faults import FaultBook, FaultKind, FaultRule, Reply
 from sandbox.simulators.journal import Journal, JournalEntry, stamp
 from sandbox.simulators.world import World
@@ -27,10 +27,18 @@ _DROPS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a provider sees of a request; ``query`` is without the key."""
+    """What a provider sees of a request.
+
+    Attributes:
+        path: Without the provider's prefix.
+        query: Without the key.
+        headers: By lower-case name, those that carry a key among them.
+        at: Arrival, aware UTC.
+    """
 
     path: str
     query: Mapping[str, str]
+    headers: Mapping[str, str]
     key: str | None
     at: datetime
 
@@ -38,12 +46,45 @@ class Request:
 class Provider(Protocol):
     """A provider's simulator."""
 
+    @property
+    def prefix(self) -> str:
+        """Beginning of its paths here, such as ``/polygon``; a real host takes its place."""
+        ...
+
+    def key(self, query: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str] | None:
+        """Return the query parameter that carried the key (or an empty text) and the key."""
+        ...
+
+    def subject(self, request: Request) -> str | None:
+        """Return the symbol that a request is about, for fault rules; None for a whole market."""
+        ...
+
     def refusal(self, request: Request) -> Reply | None:
-        """Return why the request is not looked at, or None."""
+        """Return why the request is not looked at (key, limit), or None."""
         ...
 
     def answer(self, request: Request) -> Reply:
         """Return what an admitted request gets."""
+        ...
+
+    def error(self, status: int, text: str) -> Reply:
+        """Return an error in the provider's own form."""
+        ...
+
+    def nothing(self) -> Reply:
+        """Return what an unknown symbol gets."""
+        ...
+
+    def spoilt(self, rule: FaultRule, reply: Reply) -> Reply:
+        """Return ``reply`` with its rows damaged as MALFORMED_ROWS or DUPLICATE_ROWS say."""
+        ...
+
+    def quirk(self, name: str, request: Request) -> Reply:
+        """Return the answer that one of the provider's own oddities makes of ``request``.
+
+        Raises:
+            ValueError: There is no such quirk; the text names those there are.
+        """
         ...
 
 
@@ -56,27 +97,25 @@ class _Sent:
 
 
 class Front:
-    """ASGI application: the provider's paths, and below ``/_sandbox/`` the controls.
+    """ASGI application: the providers' paths, and below ``/_sandbox/`` the controls.
 
     Args:
-        key_name: Query parameter or header that carries the key.
+        providers: A path belongs to the one with the longest prefix that it begins with.
         now: Clock that returns aware UTC times.
         seed: Which requests meet a fault that spoils only a share of them.
     """
 
     def __init__(
         self,
-        provider: Provider,
+        providers: Sequence[Provider],
         *,
         world: World,
         journal: Journal,
-        key_name: str,
         now: Callable[[], datetime],
         seed: int = 0,
     ) -> None:
-        self._provider = provider
+        self._providers = sorted(providers, key=lambda one: len(one.prefix), reverse=True)
         self._journal = journal
-        self._key_name = key_name
         self._now = now
         self._faults = FaultBook(seed)
         self._controls = controls.application(
@@ -90,25 +129,30 @@ class Front:
         if scope["path"].startswith("/_sandbox/"):
             await self._controls(scope, receive, send)
             return
-        request = self._request(scope)
+        path: str = scope["path"]
+        provider = self._provider(path)
+        if provider is None:
+            await _send(_gateway_page(HTTPStatus.NOT_FOUND), send)
+            return
+        request = self._request(scope, provider)
         sent = _Sent()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        refusal = self._provider.refusal(request)
-        rule = None if refusal else self._faults.take(request.path, request.query.get("symbol"))
+        refusal = provider.refusal(request)
+        rule = None if refusal else self._faults.take(path, provider.subject(request))
         try:
             if refusal:
                 await _send(refusal, _counting(send, sent))
             elif rule:
-                await self._misbehave(rule, request, receive, _counting(send, sent))
+                await _misbehave(provider, rule, request, receive, _counting(send, sent))
             else:
-                await _send(self._provider.answer(request), _counting(send, sent))
+                await _send(provider.answer(request), _counting(send, sent))
         finally:
             self._journal.append(
                 JournalEntry(
                     at=stamp(request.at),
                     method=scope["method"],
-                    path=request.path,
+                    path=path,
                     query=dict(request.query),
                     key=request.key[-4:] if request.key else None,
                     status=sent.status,
@@ -118,51 +162,59 @@ class Front:
                 )
             )
 
-    def _request(self, scope: Scope) -> Request:
+    def _provider(self, path: str) -> Provider | None:
+        found = (one for one in self._providers if path.startswith(f"{one.prefix}/"))
+        return next(found, None)
+
+    def _request(self, scope: Scope, provider: Provider) -> Request:
         query = dict(QueryParams(scope["query_string"]))
-        key = query.pop(self._key_name, None) or Headers(scope=scope).get(self._key_name)
-        return Request(path=scope["path"], query=query, key=key, at=self._now())
-
-    async def _misbehave(
-        self, rule: FaultRule, request: Request, receive: Receive, send: Send
-    ) -> None:
-        if rule.kind is FaultKind.TIMEOUT:
-            if await _outlasts_the_client(rule.seconds or _LONGEST_SILENCE_S, receive):
-                await _send(_gateway_page(HTTPStatus.GATEWAY_TIMEOUT), send)
-            return
-        reply = _instead(rule, request.at) or self._provider.answer(request)
-        if rule.kind is FaultKind.SLOW:
-            await asyncio.sleep(rule.seconds or 1.0)
-        elif rule.kind in {FaultKind.MALFORMED_ROWS, FaultKind.DUPLICATE_ROWS}:
-            reply = faults.spoilt_rows(rule, reply)
-        elif rule.kind is FaultKind.MALFORMED:
-            reply = Reply(status=reply.status, body=reply.body[: len(reply.body) // 2])
-        elif rule.kind is FaultKind.DRIP:
-            await _drip(reply, rule.seconds or _LONGEST_SILENCE_S, receive, send)
-            return
-        await _send(reply, send, break_off=rule.kind is FaultKind.HALF_BODY)
+        headers = dict(Headers(scope=scope))
+        carried = provider.key(query, headers)
+        if carried is not None:
+            query.pop(carried[0], None)
+        return Request(
+            path=scope["path"].removeprefix(provider.prefix),
+            query=query,
+            headers=headers,
+            key=carried[1] if carried is not None else None,
+            at=self._now(),
+        )
 
 
-def _instead(rule: FaultRule, now: datetime) -> Reply | None:
-    """Return the answer of faults which ask no provider."""
+async def _misbehave(
+    provider: Provider, rule: FaultRule, request: Request, receive: Receive, send: Send
+) -> None:
+    if rule.kind is FaultKind.TIMEOUT:
+        if await _outlasts_the_client(rule.seconds or _LONGEST_SILENCE_S, receive):
+            await _send(_gateway_page(HTTPStatus.GATEWAY_TIMEOUT), send)
+        return
+    reply = _instead(provider, rule, request) or provider.answer(request)
+    if rule.kind is FaultKind.SLOW:
+        await asyncio.sleep(rule.seconds or 1.0)
+    elif rule.kind in {FaultKind.MALFORMED_ROWS, FaultKind.DUPLICATE_ROWS}:
+        reply = provider.spoilt(rule, reply)
+    elif rule.kind is FaultKind.MALFORMED:
+        reply = replace(reply, body=reply.body[: len(reply.body) // 2])
+    elif rule.kind is FaultKind.DRIP:
+        await _drip(reply, rule.seconds or _LONGEST_SILENCE_S, receive, send)
+        return
+    await _send(reply, send, break_off=rule.kind is FaultKind.HALF_BODY)
+
+
+def _instead(provider: Provider, rule: FaultRule, request: Request) -> Reply | None:
+    """Return the answer of faults which leave the request alone."""
     if rule.kind is FaultKind.STATUS:
         status = rule.status or 500
-        text = (
-            "Limit Reach . (injected)"
-            if status == HTTPStatus.TOO_MANY_REQUESTS
-            else f"injected fault {status}"
-        )
-        return Reply(
-            status=status,
-            body=f'{{"Error Message": "{text}"}}'.encode(),
-            retry_after=_retry_after(rule, now),
-        )
+        reply = provider.error(status, f"injected fault {status}")
+        return replace(reply, retry_after=_retry_after(rule, request.at))
     if rule.kind is FaultKind.HTML:
         return _gateway_page(HTTPStatus(rule.status or HTTPStatus.BAD_GATEWAY))
     if rule.kind is FaultKind.ERROR_IN_200:
-        return Reply(status=200, body=b'{"Error Message": "Limit Reach . (injected)"}')
+        return replace(provider.error(HTTPStatus.TOO_MANY_REQUESTS, "injected"), status=200)
     if rule.kind is FaultKind.UNKNOWN:
-        return Reply(status=200, body=b"[]")
+        return provider.nothing()
+    if rule.kind is FaultKind.QUIRK:
+        return provider.quirk(rule.quirk or "", request)
     return None
 
 
@@ -214,6 +266,7 @@ def _headers(reply: Reply) -> list[tuple[bytes, bytes]]:
     ]
     if reply.retry_after is not None:
         headers.append((b"retry-after", reply.retry_after.encode()))
+    headers += [(name.encode(), value.encode()) for name, value in reply.headers.items()]
     return headers
 
 

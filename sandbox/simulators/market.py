@@ -1,6 +1,7 @@
 """Invented daily prices: one endless series per ticker, a pure function of seed and day.
 
-Here: numbers. Not here: who is listed, corrections, or what has happened yet (world.py).
+Here: numbers, and the splits that are part of a ticker's past. Not here: who is listed,
+corrections, or what has happened yet (world.py); dividends (actions.py).
 
 A day's bar never depends on how far a series reaches or on which days are sessions, so that
 tomorrow's simulator serves yesterday's bars unchanged, and a calendar correction moves no
@@ -26,9 +27,42 @@ _LATE_LISTINGS = 8
 _LATEST_LISTING = date(2023, 12, 29)
 
 
+_SPLIT_RATIOS = ((2, 1), (4, 1), (3, 1), (3, 2), (2, 1), (10, 1), (1, 8), (21, 20))
+"""New for old shares; 1 for 8 is a reverse split and 21 for 20 a stock dividend of 5 %."""
+_SMALLEST_SPLIT = 1.25
+_YEAR_DAYS = 365
+_SPLIT_TICKERS = 3
+"""One ticker in so many has split."""
+_FIRST_SPLIT, _LAST_SPLIT = date(2007, 3, 1), date(2024, 3, 1)
+_KNOWN_SPLITS = {"AAPL": ((date(2014, 6, 9), 7, 1), (date(2020, 8, 31), 4, 1))}
+"""Where readers expect a split, it is where it was; prices are invented all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """``old_shares`` became ``new_shares`` before the session ``ex_date``.
+
+    Attributes:
+        kind: ``stock-split`` or ``stock-dividend``.
+    """
+
+    ex_date: date
+    new_shares: int
+    old_shares: int
+    kind: str
+
+    @property
+    def ratio(self) -> float:
+        """New shares for each old one."""
+        return self.new_shares / self.old_shares
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Bars of one ticker for every calendar day from FIRST_DAY on."""
+    """Bars of one ticker for every calendar day from FIRST_DAY on.
+
+    Prices and volumes are in the shares of after the last of ``splits``.
+    """
 
     opens: Floats
     highs: Floats
@@ -72,6 +106,42 @@ def listed_on(seed: str, ticker: str) -> date:
         return FIRST_DAY
     span = (_LATEST_LISTING - FIRST_DAY).days
     return FIRST_DAY + timedelta(days=int.from_bytes(digest[1:5], "big") % span)
+
+
+@functools.lru_cache(maxsize=2048)
+def splits(seed: str, ticker: str) -> tuple[Split, ...]:
+    """Return the splits of ``ticker``'s past, oldest first; ex-dates are Mondays."""
+    if ticker in _KNOWN_SPLITS:
+        return tuple(split_of(*facts) for facts in _KNOWN_SPLITS[ticker])
+    digest = _digest(f"{seed}/{ticker}/splits")
+    if digest[0] % _SPLIT_TICKERS:
+        return ()
+    found: list[Split] = []
+    for place in range(1 + digest[1] % 2):
+        days = int.from_bytes(digest[4 * place + 4 : 4 * place + 8], "big")
+        day = _FIRST_SPLIT + timedelta(days=days % (_LAST_SPLIT - _FIRST_SPLIT).days)
+        new, old = _SPLIT_RATIOS[digest[2 + place] % len(_SPLIT_RATIOS)]
+        found.append(split_of(day - timedelta(days=day.weekday()), new, old))
+    trading = listed_on(seed, ticker) + timedelta(days=90)
+    return tuple(
+        sorted(
+            (one for one in found if one.ex_date > trading and _is_alone(one, found)),
+            key=lambda one: one.ex_date,
+        )
+    )
+
+
+def split_of(ex_date: date, new_shares: int, old_shares: int) -> Split:
+    """Return a split of the kind that its ratio has: a few per cent are a stock dividend."""
+    small = old_shares < new_shares < old_shares * _SMALLEST_SPLIT
+    kind = "stock-dividend" if small else "stock-split"
+    return Split(ex_date=ex_date, new_shares=new_shares, old_shares=old_shares, kind=kind)
+
+
+def _is_alone(one: Split, others: list[Split]) -> bool:
+    """Tell whether no other split lies within a year."""
+    near = [other for other in others if abs((other.ex_date - one.ex_date).days) < _YEAR_DAYS]
+    return len(near) == 1
 
 
 def in_cents(prices: Floats) -> Floats:

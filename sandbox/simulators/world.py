@@ -1,13 +1,15 @@
 """The simulated world: who is listed, what the bars are by now, and late corrections.
 
-Here: constituents, bars as of a moment, and the changes that tests make; changes are kept in
-the world's folder. Not here: prices as numbers (market.py), or any wire format.
+Here: constituents, bars as of a moment, splits, and the changes that tests make; changes are
+kept in the world's folder. Not here: prices as numbers (market.py), what splits and dividends
+make of prices (actions.py), or any wire format.
 """
 
 import csv
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from importlib import resources
 from pathlib import Path
 from typing import cast
@@ -16,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from marketdata.calendars import SessionCalendar, calendar
+from marketdata.calendars import NEW_YORK_ZONE, SessionCalendar, calendar
 from sandbox import private_files
 from sandbox.simulators import market
 
@@ -95,6 +97,7 @@ class World:
         )
         self._listings = {one.ticker: one for one in _read_constituents()}
         self._corrections: dict[str, dict[date, float]] = {}
+        self._splits: dict[str, list[market.Split]] = {}
         self._restore()
 
     def constituents(self) -> list[Listing]:
@@ -118,7 +121,16 @@ class World:
         return self._calendar.is_session(day) and self._calendar.close_at(day) <= now
 
     def bars(self, ticker: str, start: date, end: date, now: datetime) -> Bars:
-        """Return the bars of the sessions from ``start`` to ``end`` that closed by ``now``."""
+        """Return the bars of the sessions from ``start`` to ``end`` that closed by ``now``.
+
+        Prices and volumes are adjusted for all splits whose ex-date has come by ``now`` in New
+        York: after a split the whole history changes.
+        """
+        bars = self.bars_unscaled(ticker, start, end, now)
+        return scaled(bars, np.full(len(bars.dates), self.scale(ticker, now)))
+
+    def bars_unscaled(self, ticker: str, start: date, end: date, now: datetime) -> Bars:
+        """Return bars like ``bars``, in the shares of after the last split of market.splits."""
         first = max(start, self.listed_on(ticker))
         last = min(end, self._calendar.last_closed(now))
         low, high = np.searchsorted(self._sessions, [np.datetime64(first), np.datetime64(last) + 1])
@@ -138,6 +150,36 @@ class World:
             ),
         )
 
+    def scale(self, ticker: str, now: datetime) -> float:
+        """Return what turns prices of ``bars_unscaled`` into prices in the shares of ``now``."""
+        today = now.astimezone(NEW_YORK_ZONE).date()
+        return self.scale_on(ticker, today)
+
+    def scale_on(self, ticker: str, day: date) -> float:
+        """Return what turns prices of ``bars_unscaled`` into prices in the shares of ``day``."""
+        key = self._listings[ticker].series
+        past = [one.ratio for one in market.splits(SEED, key) if one.ex_date > day]
+        added = [one.ratio for one in self._splits.get(key, []) if one.ex_date <= day]
+        return math.prod(past) / math.prod(added)
+
+    def splits(self, ticker: str) -> list[market.Split]:
+        """Return all splits of ``ticker``, announced or not, oldest first."""
+        key = self._listings[ticker].series
+        every = [*market.splits(SEED, key), *self._splits.get(key, [])]
+        return sorted(every, key=lambda one: one.ex_date)
+
+    def session_from(self, day: date) -> date:
+        """Return ``day`` if it is a session, otherwise the next one."""
+        if day > self._calendar.last:
+            return day
+        return self._calendar.next_session(day - timedelta(days=1))
+
+    def close_unscaled(self, ticker: str, day: date) -> float:
+        """Return the price of any calendar day, in the shares that ``bars_unscaled`` has."""
+        key = self._listings[ticker].series
+        closes = market.series(SEED, key, self._calendar.last).closes
+        return float(closes[(day - market.FIRST_DAY).days])
+
     def truth(self, tickers: Iterable[str], start: date, end: date, now: datetime) -> pa.Table:
         """Return all bars (TRUTH) as they are now, sorted by ticker and date."""
         tables = [
@@ -148,6 +190,24 @@ class World:
     def correct(self, ticker: str, day: date, factor: float) -> None:
         """Restate one bar from now on: its prices become ``factor`` times the original ones."""
         self._corrections.setdefault(self._listings[ticker].series, {})[day] = factor
+        self._keep()
+
+    def split(self, ticker: str, ex_date: date, new_shares: int, old_shares: int) -> None:
+        """Split from now on: what traded before ``ex_date`` stays as it was paid.
+
+        From ``ex_date`` on prices are divided by the ratio, and ``bars`` of all days as well.
+
+        Raises:
+            ValueError: The ratio is not above zero or is 1, or the day has a split already.
+        """
+        if min(new_shares, old_shares) < 1 or new_shares == old_shares:
+            message = f"{new_shares} shares for {old_shares} is no split"
+            raise ValueError(message)
+        if any(one.ex_date == ex_date for one in self.splits(ticker)):
+            message = f"{ticker} splits on {ex_date} already"
+            raise ValueError(message)
+        kept = self._splits.setdefault(self._listings[ticker].series, [])
+        kept.append(market.split_of(ex_date, new_shares, old_shares))
         self._keep()
 
     def put(self, listing: Listing) -> None:
@@ -193,6 +253,10 @@ class World:
                     key: {day.isoformat(): factor for day, factor in days.items()}
                     for key, days in self._corrections.items()
                 },
+                "splits": {
+                    key: [[one.ex_date.isoformat(), one.new_shares, one.old_shares] for one in kept]
+                    for key, kept in self._splits.items()
+                },
             },
         )
 
@@ -208,6 +272,25 @@ class World:
             key: {date.fromisoformat(day): factor for day, factor in days.items()}
             for key, days in corrections.items()
         }
+        splits = cast("Mapping[str, list[tuple[str, int, int]]]", kept.get("splits", {}))
+        self._splits = {
+            key: [market.split_of(date.fromisoformat(day), new, old) for day, new, old in entries]
+            for key, entries in splits.items()
+        }
+
+
+def scaled(bars: Bars, factors: market.Floats) -> Bars:
+    """Return ``bars`` with each day's prices times its factor, in cents, and volumes divided."""
+    if bool(np.all(factors == 1.0)):
+        return bars
+    return replace(
+        bars,
+        opens=_scaled(bars.opens, factors),
+        highs=_scaled(bars.highs, factors),
+        lows=_scaled(bars.lows, factors),
+        closes=_scaled(bars.closes, factors),
+        volumes=np.rint(bars.volumes / factors).astype(np.int64),
+    )
 
 
 def _scaled(prices: market.Floats, factors: market.Floats) -> market.Floats:

@@ -27,7 +27,7 @@ def test_a_load_brings_table_and_roll_ups_along_with_all_checks_green(pipeline: 
 
     assert result.success
     assert set(_checks(result).values()) == {True}
-    assert len(_checks(result)) == 7
+    assert len(_checks(result)) == 8
     for interval in Interval:
         assert pipeline.stores.rollups.rows(interval) > 300
         assert not pipeline.stores.rollups.recomputed_difference(interval)

@@ -318,7 +318,7 @@ def test_a_session_that_has_not_closed_is_refused_by_the_day(pipeline: Pipeline)
     with pytest.raises(errors.RecordRejectedError, match="can be asked for after that"):
         refuse_open_session(
             IngestContext(
-                store=pipeline.stores.daily_bars, calendar=calendar(), run_id="r", now=utc_now
+                store=pipeline.stores.batches, calendar=calendar(), run_id="r", now=utc_now
             ),
             future,
         )

@@ -9,7 +9,7 @@ import pytest
 from faults.witness import Claim, Evidence, Witness
 from resources.storage.object_store import ObjectStore, S3Settings
 from tests.fixtures.pipeline import Pipeline
-from tests.fixtures.world import BucketSettings, RunningSimulator
+from tests.fixtures.world import BucketSettings, RunningSimulators
 
 TICKERS = ("AAPL", "BRK.B")
 
@@ -31,7 +31,7 @@ def loaded(
     pipeline: Pipeline,
     database_url: str,
     bucket: BucketSettings,
-    fmp_simulator: RunningSimulator,
+    simulators: RunningSimulators,
 ) -> Loaded:
     """A load through the pipeline; Dagster's own tables, elsewhere in the tests, stand empty."""
     assert pipeline.backfill(list(TICKERS)).success
@@ -47,11 +47,11 @@ def loaded(
     )
     witness = Witness(
         database_url=database_url,
-        control=fmp_simulator.control,
+        control=simulators.control,
         bucket=settings,
         per_minute=3000,
         bulk_interval_s=2.0,
-        secrets=(fmp_simulator.api_key,),
+        secrets=(simulators.environment["FMP_API_KEY"],),
     )
     return Loaded(connection=connection, witness=witness, bucket=settings)
 
@@ -84,12 +84,12 @@ def test_an_answer_that_is_gone_from_the_raw_zone_is_found(loaded: Loaded) -> No
 
 
 def test_requests_over_the_limit_are_found(
-    loaded: Loaded, fmp_simulator: RunningSimulator, ask: Callable[[], None]
+    loaded: Loaded, simulators: RunningSimulators, ask: Callable[[], None]
 ) -> None:
     """Told by the simulator's own journal."""
     strict = Witness(
         database_url=loaded.witness.database_url,
-        control=fmp_simulator.control,
+        control=simulators.control,
         bucket=loaded.bucket,
         per_minute=2,
         bulk_interval_s=2.0,

@@ -50,7 +50,7 @@ class MemoryStore:
         if self.broken is not None:
             raise self.broken
         self.batches.append(batch)
-        return LoadResult(inserted=batch.bars.num_rows, unchanged=0, restated=0)
+        return LoadResult(inserted=batch.rows.num_rows, unchanged=0, restated=0)
 
     def record_failures(self, failures: Sequence[IngestFailure]) -> None:
         self.failures.extend(failures)
@@ -79,7 +79,7 @@ class ScriptedProvider:
     def _answer(self, bars: pa.Table | Exception, request: str) -> Answer:
         if isinstance(bars, Exception):
             raise bars
-        return Answer(bars=bars, request=request, content_sha256="ab", fetched_at=NOW, requests=2)
+        return Answer(rows=bars, request=request, content_sha256="ab", fetched_at=NOW, requests=2)
 
     def refuses(self, kind: type[errors.ProviderError], said: str = "no") -> errors.ProviderError:
         """Return an error of this provider."""

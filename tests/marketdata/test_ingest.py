@@ -10,14 +10,9 @@ import stamina
 
 from marketdata.bars import DAILY_BARS, Adjustment
 from marketdata.coverage import CoverageState
-from marketdata.ingest import (
-    CONCURRENT_REQUESTS,
-    HistoryRequest,
-    Ingested,
-    NotIngested,
-    ingest_histories,
-)
-from marketdata.ports import Answer, Asked, Batch, LoadResult
+from marketdata.histories import ingest_histories
+from marketdata.ingest import CONCURRENT_REQUESTS, Ingested, NotIngested
+from marketdata.ports import Answer, Asked, Batch, HistoryRequest, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY, Work
 from tests.marketdata.fakes import NOW, MemoryStore, ScriptedProvider, bars_of, context, listed
@@ -58,9 +53,9 @@ def test_an_answer_is_stored_with_its_origin_and_its_coverage() -> None:
     assert outcome.sessions == {CoverageState.COMPLETE: 2, CoverageState.NOT_LISTED: 1}
     assert outcome.duration_s >= 0
     (batch,) = store.batches
-    assert batch.bars.schema == DAILY_BARS
-    assert batch.bars["instrument_id"].to_pylist() == [7, 7]
-    assert batch.bars["session_date"].to_pylist() == [SECOND, THIRD]
+    assert batch.rows.schema == DAILY_BARS
+    assert batch.rows["instrument_id"].to_pylist() == [7, 7]
+    assert batch.rows["session_date"].to_pylist() == [SECOND, THIRD]
     assert (batch.provider, batch.adjustment) == ("scripted", Adjustment.SPLITS)
     assert (batch.request, batch.content_sha256) == ("history A-X", "ab")
     assert (batch.run_id, batch.fetched_at, batch.rejected) == ("run-1", NOW, ())
@@ -126,7 +121,8 @@ def test_one_failure_concerns_its_instrument_alone() -> None:
     letter = failure.letter
     assert (letter.instrument_id, letter.request, letter.run_id) == (2, "history X", "run-1")
     assert (letter.work, letter.subject, letter.seen_at) == (Work.INSTRUMENT, "B", NOW)
-    assert letter.details == {"start": FIRST.isoformat(), "end": THIRD.isoformat()}
+    span = {"start": FIRST.isoformat(), "end": THIRD.isoformat()}
+    assert letter.details == {**span, "asked": {"symbol": "B-X", **span}}
     assert not letter.parked, "a machine may try again"
     assert not letter.deferred, "the request was made"
     (mark,) = failure.coverage

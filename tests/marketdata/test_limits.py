@@ -113,11 +113,11 @@ def test_every_provider_s_published_limit_can_be_said(
 
 
 def test_quotas_lie_in_zones_that_exist() -> None:
-    """Tiingo counts hours, days and months, the days from midnight in New York."""
+    """Tiingo counts requests by the hour and by the day, from midnight in New York."""
     for limits in PUBLISHED.values():
         for quota in limits.quotas:
             assert ZoneInfo(quota.zone).key == quota.zone
-    assert [quota.period for quota in PUBLISHED["tiingo"].quotas] == ["hour", "day", "month"]
+    assert [quota.period for quota in PUBLISHED["tiingo"].quotas] == ["hour", "day"]
     assert PUBLISHED["tiingo"].quotas[1].zone == "America/New_York"
 
 

@@ -36,7 +36,7 @@ def test_a_market_day_stores_the_listed_instruments_alone() -> None:
     assert day.failed == {}
     (batch,) = store.batches
     assert batch.adjustment is Adjustment.AS_TRADED
-    assert batch.bars["instrument_id"].to_pylist() == [2]
+    assert batch.rows["instrument_id"].to_pylist() == [2]
     assert {(mark.instrument_id, mark.state) for mark in batch.coverage} == {
         (1, CoverageState.QUARANTINED),
         (2, CoverageState.COMPLETE),

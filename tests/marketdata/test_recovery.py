@@ -84,7 +84,7 @@ def test_what_was_held_back_says_so_and_when_it_may_go() -> None:
     error = _held_back(errors.CircuitOpenError)
     assert str(error) == "p o: not sent: x"
     assert error.retry_after_s == 3.0
-    assert error.raw_answer is None
+    assert error.raw_answers == ()
 
 
 def test_a_trial_is_over_before_it_is_given_to_someone_else() -> None:

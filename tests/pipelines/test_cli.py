@@ -77,7 +77,7 @@ def test_the_doctor_names_what_does_not_run_and_the_cure(wrdata: CommandLine) ->
 
     assert said.status == 1
     broken = [one for one in said.json if one["state"] != "ok"]
-    assert {one["name"] for one in broken} == {"timescaledb", "object_store", "fmp"}
+    assert {one["name"] for one in broken} == {"timescaledb", "object_store", "providers"}
     assert all("wrdata up" in one["cure"] for one in broken)
 
 
@@ -94,7 +94,11 @@ def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> No
     ("words", "told"),
     [
         (["bakfill"], "Did you mean 'backfill'"),
-        (["backfill", "daily_bar", "--all"], "'daily_bars'"),
+        (["backfill", "daily_bar", "--all"], "did you mean daily_bars?"),
+        (["backfill", "splits", "--all", "--from", "2026-01-01"], "have no days"),
+        (["backfill", "splits", "--all", "--provider", "tiingo"], "fmp, polygon"),
+        (["backfill", "minute_bars"], "--tickers"),
+        (["plan", "daily_bars", "--all", "--provider", "polygon"], "WRDATA_DAILY_BARS_PROVIDER"),
         (["backfill", "daily_bars"], "--tickers"),
         (["backfill", "daily_bars", "--all", "--tickers", "AAPL"], "one of"),
         (["backfill", "daily_bars", "--from", "16.11.2026"], "%Y-%m-%d"),

@@ -23,8 +23,15 @@ from typer.testing import CliRunner
 
 from assets.failures import partition_results, told_to_dagster
 from assets.universe import UNIVERSE
+from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.recovery import errors
-from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter, LetterState, Work
+from marketdata.recovery.dead_letters import (
+    LETTER_RETRY,
+    DeadLetter,
+    LetterState,
+    Work,
+    asked_details,
+)
 from pipelines import run_failures, sensors
 from pipelines.cli import dead_letters as commands
 from pipelines.cli import environment, runs
@@ -575,15 +582,6 @@ def test_runs_of_the_ui_are_repeated_by_the_job_that_loads_their_assets(pipeline
     }
 
 
-def test_the_names_that_two_floors_share_are_the_same() -> None:
-    """The command line stands above the sensors, so the tag's words stand in both."""
-    assert run_failures.BY_COMMAND == (runs.STARTED_BY, runs.BY_COMMAND)
-    assert run_failures.INTERRUPTED == runs.INTERRUPTED
-    assert {job.name for job in run_failures.RUNNABLE} == {
-        job.name for job in definitions.jobs or ()
-    }
-
-
 # The asset check
 
 
@@ -811,7 +809,11 @@ def test_a_kept_answer_is_read_again_without_a_request(
         parked=True,
         request=row[0],
         raw_answers=tuple(row[1]),
-        details={"start": "2024-01-05", "end": "2024-01-05"},
+        details={
+            "start": "2024-01-05",
+            "end": "2024-01-05",
+            "asked": asked_details("AAPL", HISTORY_START, calendar().last_closed(utc_now())),
+        },
     )
     (letter,) = post_due(pipeline, bad)
     before = len(pipeline.simulator.requests())

@@ -221,14 +221,18 @@ def test_trading_days_are_planned_by_the_route_they_will_take(
 
 
 def test_the_next_runs_are_those_of_the_schedules_in_new_york_time(planner: Planner) -> None:
-    """This evening at 18:30, and the gaps on Saturday at 9."""
+    """All that ask the same provider: this evening at 18:30, actions in the morning, Saturday."""
     planner.join(*NAMES)
 
     told = planner("--all")["schedules"]
 
     assert [(one["schedule"], one["starts_at"]) for one in told] == [
         ("daily_prices_after_close", "2026-11-23T18:30:00-05:00"),
+        ("corporate_actions_refresh", "2026-11-24T06:00:00-05:00"),
+        ("reference_refresh", "2026-11-28T08:30:00-05:00"),
         ("price_gaps_weekly", "2026-11-28T09:00:00-05:00"),
+        ("fundamentals_refresh", "2026-11-28T10:00:00-05:00"),
+        ("corporate_actions_refresh_by_name", "2026-11-28T11:00:00-05:00"),
     ]
 
 

@@ -68,6 +68,13 @@ def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
         "universe_weekly",
         "price_gaps_weekly",
         "archive_monthly",
+        "fundamentals_refresh",
+        "reference_refresh",
+        "corporate_actions_refresh",
+        "corporate_actions_refresh_by_name",
+        "minute_bars_refresh",
+        "macro_observations_refresh",
+        "crypto_bars_refresh",
     }
     for one in schedules.values():
         assert isinstance(one, dg.ScheduleDefinition)

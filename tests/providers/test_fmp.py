@@ -13,7 +13,8 @@ from marketdata.bars import Adjustment
 from marketdata.ports import HistoryProvider, MarketDayProvider
 from marketdata.recovery import errors
 from resources.providers import fmp
-from resources.providers.fmp import ROW_CAP, AskedHistory, FmpClient, asked_for
+from resources.providers.fmp import ROW_CAP, FmpClient, connect
+from resources.providers.kept_answers import KeptGetter
 from tests.providers.permits import AT_ONCE, CountedBudget
 from tests.providers.recordings import recorded
 from tests.providers.scripted_server import (
@@ -45,7 +46,7 @@ class Asked:
         async def main() -> T:
             async with (
                 serve(script) as self.server,
-                FmpClient(
+                connect(
                     api_key="sesame",
                     budget=self.budget,
                     bulk_budget=self.bulk,
@@ -84,7 +85,7 @@ def _history(script: Script, start: date = START, end: date = END) -> tuple[list
     asked = Asked()
     answer = asked.do(script, lambda client: client.daily_history("A", start, end))
     assert answer.requests == len(asked.requests) == asked.budget.taken
-    return answer.bars["session_date"].to_pylist(), asked
+    return answer.rows["session_date"].to_pylist(), asked
 
 
 def test_a_recorded_answer_becomes_bars_with_their_origin() -> None:
@@ -103,7 +104,7 @@ def test_a_recorded_answer_becomes_bars_with_their_origin() -> None:
         "to": "2023-01-10",
         "apikey": "sesame",
     }
-    assert answer.bars.num_rows == 6
+    assert answer.rows.num_rows == 6
     assert answer.request == ("historical-price-eod/full symbol=AAPL from=2023-01-01 to=2023-01-10")
     assert answer.content_sha256 == sha256(body).hexdigest()
     assert datetime.now(UTC) - answer.fetched_at < timedelta(minutes=1)
@@ -254,7 +255,7 @@ def test_a_bulk_day_takes_a_permit_of_the_bulk_budget_alone() -> None:
     assert asked.requests[0].query == {"date": "2023-01-10", "apikey": "sesame"}
     assert answer.request == "eod-bulk date=2023-01-10"
     assert answer.content_sha256 == sha256(body).hexdigest()
-    assert answer.bars["symbol"].to_pylist() == ["A", "BTCUSD"]
+    assert answer.rows["symbol"].to_pylist() == ["A", "BTCUSD"]
 
 
 def test_constituents_and_profiles_are_asked_for_at_their_paths() -> None:
@@ -264,46 +265,25 @@ def test_constituents_and_profiles_are_asked_for_at_their_paths() -> None:
     async def both(client: FmpClient) -> tuple[int, str, int]:
         listed = await client.sp500_constituents()
         profile = await client.profile("AAPL")
-        return len(listed), profile.name, client.requests_sent
+        return len(listed), profile.name
 
     replies = one_by_one(
         Reply(body=recorded("fmp_dowjones_constituent.json")),
         Reply(body=recorded("fmp_profile_aapl.json")),
     )
-    assert asked.do(replies, both) == (30, "Apple Inc.", 2)
+    assert asked.do(replies, both) == (30, "Apple Inc.")
     assert [one.path for one in asked.requests] == ["/stable/sp500-constituent", "/stable/profile"]
     assert asked.requests[1].query["symbol"] == "AAPL"
 
 
 def test_the_client_fulfils_the_ports() -> None:
     """Structurally: the checker proves the signatures, this the values."""
-    client = FmpClient(api_key="k", budget=CountedBudget(), bulk_budget=CountedBudget())
+    unused = KeptGetter("fmp", lambda _: pytest.fail("nothing is read"), [])
+    client = FmpClient(unused, unused)
     history: HistoryProvider = client
     market: MarketDayProvider = client
     assert (history.name, history.history_adjustment) == ("fmp", Adjustment.SPLITS)
     assert market.market_day_adjustment is Adjustment.SPLITS
-    assert "sesame" not in repr(client)
-
-
-@pytest.mark.parametrize(
-    ("request_text", "meant"),
-    [
-        (
-            "historical-price-eod/full symbol=BRK-B from=2016-01-04 to=2026-11-20",
-            AskedHistory(symbol="BRK-B", start=date(2016, 1, 4), end=date(2026, 11, 20)),
-        ),
-        ("eod-bulk date=2026-11-20", date(2026, 11, 20)),
-        ("historical-price-eod/full symbol=A from=2016-01-04 to=2026-11-20 page=2", None),
-        ("sp500-constituent", None),
-        ("profile symbol=A", None),
-        ("", None),
-    ],
-)
-def test_what_was_asked_for_can_be_read_from_a_request(
-    request_text: str, meant: AskedHistory | date | None
-) -> None:
-    """The ingest log and dead letters hold requests as texts."""
-    assert asked_for(request_text) == meant
 
 
 @pytest.mark.parametrize(

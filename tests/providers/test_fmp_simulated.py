@@ -16,7 +16,7 @@ from marketdata.bars import validate
 from marketdata.calendars import calendar
 from marketdata.instruments import provider_spellings
 from marketdata.recovery import errors
-from resources.providers.fmp import FmpClient
+from resources.providers.fmp import FmpClient, connect
 from sandbox.simulators import serving
 from sandbox.simulators.fmp import FmpLimits, Plan, create_front
 from sandbox.simulators.world import World
@@ -37,7 +37,7 @@ class Simulated:
 
     def do(self, work: Callable[[FmpClient], Awaitable[T]], key: str = KEY) -> T:
         async def main() -> T:
-            async with FmpClient(
+            async with connect(
                 api_key=key,
                 budget=CountedBudget(),
                 bulk_budget=CountedBudget(),
@@ -88,16 +88,16 @@ def test_a_whole_history_equals_the_worlds_truth(simulated: Simulated, ticker: s
     symbol = provider_spellings("fmp").get(ticker, ticker)
     answer = simulated.do(lambda client: client.daily_history(symbol, START, END))
     truth = simulated.world.truth([ticker], START, END, NOW)
-    assert _prices(answer.bars) == _prices(truth)
-    assert answer.bars.num_rows > 5000
+    assert _prices(answer.rows) == _prices(truth)
+    assert answer.rows.num_rows > 5000
     assert answer.requests == 2
-    assert validate(answer.bars).rejected == ()
+    assert validate(answer.rows).rejected == ()
 
 
 def test_a_bulk_day_equals_the_worlds_truth(simulated: Simulated) -> None:
     """For every constituent under its FMP spelling, among crypto pairs and foreign shares."""
     answer = simulated.do(lambda client: client.daily_market(END))
-    came = {row["symbol"]: row for row in answer.bars.to_pylist()}
+    came = {row["symbol"]: row for row in answer.rows.to_pylist()}
     spelt = provider_spellings("fmp")
     tickers = [one.ticker for one in simulated.world.constituents()]
     for row in simulated.world.truth(tickers, END, END, NOW).to_pylist():
@@ -122,7 +122,7 @@ def test_a_symbol_nobody_knows_has_no_bars_and_no_profile(
 ) -> None:
     """Our own spelling of a share class is such a symbol to FMP."""
     answer = simulated.do(lambda client: client.daily_history(symbol, START, END))
-    assert answer.bars.num_rows == 0
+    assert answer.rows.num_rows == 0
     with pytest.raises(errors.UnknownSymbolError):
         simulated.do(lambda client: client.profile(symbol))
 
@@ -145,7 +145,7 @@ def test_a_passing_fault_is_survived_and_a_lasting_one_is_named(
     """Twice wrong, then right: the third attempt brings the bars."""
     simulated.fault(**rule, symbol="MSFT", count=2)
     answer = simulated.do(lambda client: client.daily_history("MSFT", END, END))
-    assert (answer.bars.num_rows, answer.requests) == (1, 3)
+    assert (answer.rows.num_rows, answer.requests) == (1, 3)
     simulated.fault(**rule, symbol="MSFT")
     with pytest.raises(kind):
         simulated.do(lambda client: client.daily_history("MSFT", END, END))
@@ -165,7 +165,7 @@ def test_spoilt_rows_are_left_to_validation(simulated: Simulated) -> None:
     """One without a close, one with low above high: two of five are refused there."""
     simulated.fault(kind="malformed_rows", symbol="MSFT", count=1)
     answer = simulated.do(lambda client: client.daily_history("MSFT", date(2026, 7, 29), END))
-    validated = validate(answer.bars)
+    validated = validate(answer.rows)
     assert (validated.accepted.num_rows, len(validated.rejected)) == (3, 2)
 
 
@@ -182,7 +182,7 @@ def test_keys_and_plans_are_told_apart(simulated: Simulated) -> None:
 def test_a_day_without_session_holds_only_what_trades_on_it(simulated: Simulated) -> None:
     """On a Sunday crypto pairs, none of the constituents."""
     answer = simulated.do(lambda client: client.daily_market(date(2026, 8, 2)))
-    symbols = set(answer.bars["symbol"].to_pylist())
+    symbols = set(answer.rows["symbol"].to_pylist())
     assert symbols
     assert symbols.isdisjoint(one.ticker for one in simulated.world.constituents())
-    assert pc.min(answer.bars["volume"]).as_py() > 0
+    assert pc.min(answer.rows["volume"]).as_py() > 0

@@ -15,6 +15,7 @@ from resources.providers.http import (
     AnswerKeeper,
     HttpAnswer,
     HttpGetter,
+    QueryKey,
     retry_after_s,
     status_error,
 )
@@ -40,7 +41,7 @@ def _getter(
     return HttpGetter(
         provider="p",
         base_url=url,
-        key=("apikey", KEY),
+        key=QueryKey(name="apikey", value=KEY),
         budget=budget,
         retry=retry,
         judge=_judge,
@@ -437,7 +438,7 @@ def test_settings_that_cannot_work_are_refused_at_once(url: str, key: str, named
         HttpGetter(
             provider="p",
             base_url=url,
-            key=("apikey", key),
+            key=QueryKey(name="apikey", value=key),
             budget=CountedBudget(),
             retry=AT_ONCE,
             judge=_judge,

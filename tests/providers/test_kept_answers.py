@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import pytest
 
-from marketdata.ports import Answer, HistoryProvider, MarketDayProvider
+from marketdata.ports import Answer
 from marketdata.recovery import errors
-from resources.providers.fmp import ROW_CAP, AskedHistory, FmpClient, asked_for
+from resources.providers.fmp import ROW_CAP, FmpClient, connect
 from resources.providers.http import AnswerKeeper
-from resources.providers.kept_answers import ReplayedFmp
+from resources.providers.kept_answers import KeptGetter
 from tests.providers.permits import AT_ONCE, CountedBudget
 from tests.providers.recordings import recorded
 from tests.providers.scripted_server import (
@@ -92,7 +92,7 @@ def _do(
     async def main() -> tuple[T, ScriptedServer]:
         async with (
             serve(script) as server,
-            FmpClient(
+            connect(
                 api_key="sesame",
                 budget=CountedBudget(),
                 bulk_budget=CountedBudget(),
@@ -113,7 +113,10 @@ def _asked(script: Script, kept: AnswerKeeper | None) -> Answer:
 def _replayed(
     kept: KeptInMemory, raw_answers: Sequence[str], start: date = START, end: date = END
 ) -> Answer:
-    return asyncio.run(ReplayedFmp(kept.read, raw_answers).daily_history("A", start, end))
+    getter = KeptGetter("fmp", kept.read, raw_answers)
+    answer = asyncio.run(FmpClient(getter, getter).daily_history("A", start, end))
+    getter.require_all_read(answer.request)
+    return answer
 
 
 def test_every_page_is_kept_and_the_answer_points_to_all_of_them() -> None:
@@ -152,20 +155,30 @@ def test_an_answer_that_cannot_be_used_is_kept_and_its_error_points_to_it(
 
     with pytest.raises(errors.PermanentProviderError) as caught:
         _do(always(Reply(body=body)), kept, ask)
-    assert caught.value.raw_answer is not None
-    assert kept.bodies[caught.value.raw_answer] == body
+    assert [kept.bodies[one] for one in caught.value.raw_answers] == [body]
 
 
 def test_a_later_page_that_cannot_be_used_is_named_as_one() -> None:
-    """Its request is no whole answer: replayed by itself it would empty the newer days."""
+    """Its request is no whole answer: replayed by itself it would empty the newer days.
+
+    So the error points to all pages, and what they lack is noticed, mended or not.
+    """
     kept = KeptInMemory()
     full = as_json([_bar(END - timedelta(days=back)) for back in range(ROW_CAP)])
 
     with pytest.raises(errors.MalformedPayloadError) as caught:
         _asked(one_by_one(full, as_json({})), kept)
-    assert kept.bodies[caught.value.raw_answer or ""] == b"{}"
+    pages = caught.value.raw_answers
+    assert [kept.bodies[one] for one in pages] == [full.body, b"{}"]
     assert caught.value.operation.endswith(" page=2")
-    assert asked_for(caught.value.operation) is None
+    with pytest.raises(errors.MalformedPayloadError, match="a list was promised"):
+        _replayed(kept, pages)
+    oldest = END - timedelta(days=ROW_CAP - 1)
+    kept.bodies[pages[1]] = as_json(
+        [_bar(oldest - timedelta(days=back // 50)) for back in range(ROW_CAP)]
+    ).body
+    with pytest.raises(errors.MalformedPayloadError, match="not all of this answer was kept"):
+        _replayed(kept, pages)
 
 
 def test_a_refusal_is_not_kept() -> None:
@@ -175,7 +188,7 @@ def test_a_refusal_is_not_kept() -> None:
     with pytest.raises(errors.KeyRefusedError) as caught:
         _asked(always(Reply(status=401)), kept)
     assert kept.bodies == {}
-    assert caught.value.raw_answer is None
+    assert caught.value.raw_answers == ()
 
 
 class _FullDisk:
@@ -204,13 +217,10 @@ def test_a_history_comes_back_as_it_came_without_a_request(first: date, pages: i
     """Bars, origin and pointers are equal; the time is the original one; the requests are none."""
     kept = KeptInMemory()
     original = _asked(_listed_since(first), kept)
-    meant = asked_for(original.request)
-    assert meant == AskedHistory(symbol="A", start=START, end=END)
-
     again = _replayed(kept, original.raw_answers)
 
     assert len(original.raw_answers) == pages
-    assert again.bars.equals(original.bars)
+    assert again.rows.equals(original.rows)
     assert again.request == original.request
     assert again.content_sha256 == original.content_sha256
     assert again.raw_answers == original.raw_answers
@@ -224,9 +234,10 @@ def test_a_market_day_comes_back_too() -> None:
     body = f"symbol,date,open,low,high,close,adjClose,volume\nA,{END},1,1,1,1,1,5\n".encode()
     pointer = kept.put(body)
 
-    again = asyncio.run(ReplayedFmp(kept.read, [pointer]).daily_market(END))
+    getter = KeptGetter("fmp", kept.read, [pointer])
+    again = asyncio.run(FmpClient(getter, getter).daily_market(END))
 
-    assert again.bars["symbol"].to_pylist() == ["A"]
+    assert again.rows["symbol"].to_pylist() == ["A"]
     assert (again.requests, again.fetched_at, again.raw_answers) == (0, LONG_AGO, (pointer,))
 
 
@@ -234,11 +245,13 @@ def test_a_recorded_answer_of_fmp_can_be_replayed() -> None:
     """Not only what our own servers write."""
     kept = KeptInMemory()
     pointer = kept.put(recorded("fmp_historical_price_eod_full.json"))
-    provider = ReplayedFmp(kept.read, [pointer])
+    getter = KeptGetter("fmp", kept.read, [pointer])
 
-    again = asyncio.run(provider.daily_history("AAPL", date(2023, 1, 1), date(2023, 1, 10)))
+    again = asyncio.run(
+        FmpClient(getter, getter).daily_history("AAPL", date(2023, 1, 1), date(2023, 1, 10))
+    )
 
-    assert again.bars.num_rows == 6
+    assert again.rows.num_rows == 6
 
 
 @pytest.mark.parametrize(
@@ -256,7 +269,7 @@ def test_what_still_cannot_be_used_is_refused_and_points_to_itself(body: bytes, 
 
     with pytest.raises(errors.MalformedPayloadError, match=said) as caught:
         _replayed(kept, [pointer])
-    assert caught.value.raw_answer == pointer
+    assert caught.value.raw_answers == (pointer,)
 
 
 def test_an_answer_of_which_not_all_was_kept_is_refused() -> None:
@@ -282,13 +295,3 @@ def test_a_body_that_is_gone_is_the_stores_error() -> None:
     """It is not the provider's failure."""
     with pytest.raises(errors.StorageConflictError, match="gone"):
         _replayed(KeptInMemory(), ["nowhere"])
-
-
-def test_it_fulfils_the_ports_under_the_clients_name() -> None:
-    """So that what is replayed replaces what the client loads, adjusted alike."""
-    history: HistoryProvider = ReplayedFmp(KeptInMemory().read, [])
-    market: MarketDayProvider = ReplayedFmp(KeptInMemory().read, [])
-
-    assert (history.name, market.name) == (FmpClient.name, FmpClient.name)
-    assert history.history_adjustment is FmpClient.history_adjustment
-    assert market.market_day_adjustment is FmpClient.market_day_adjustment

@@ -19,6 +19,9 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 HISTORY = "/stable/historical-price-eod/full"
 
 
+STATEMENTS = ("income-statement", "balance-sheet-statement", "cash-flow-statement", "ratios")
+
+
 @pytest.fixture
 def clock() -> Clock:
     """The simulator's clock: Wednesday before the opening."""
@@ -75,6 +78,13 @@ def fmp(clock: Clock, root: Path) -> Iterator[httpx.Client]:
          "Restricted Endpoint:"),
         (HISTORY, {"symbol": "MMM", "apikey": KEYS[Plan.FREE]}, 402, "text/plain",
          "Premium Query Parameter: 'Special Endpoint"),
+        *((f"/stable/{name}", {"symbol": "AAPL", "limit": "6", "apikey": KEYS[Plan.FREE]}, 402,
+           "text/plain", "Premium Query Parameter: 'Special Parameters : The values for 'limit'")
+          for name in STATEMENTS),
+        ("/stable/historical-sp500-constituent", {"apikey": KEYS[Plan.STARTER]}, 402,
+         "text/plain", "Restricted Endpoint:"),
+        ("/stable/latest-financial-statements", {"apikey": KEYS[Plan.PREMIUM]}, 402,
+         "text/plain", "Restricted Endpoint:"),
     ],
 )  # fmt: skip
 def test_refusals_and_empty_answers(
@@ -94,6 +104,58 @@ def test_errors_are_those_of_the_recording(fmp: httpx.Client, recording: str, pa
     """The refusal of a key is word for word the recorded one."""
     recorded = json.loads((RECORDINGS / recording).read_text())
     assert fmp.get(path, params={"apikey": "wrong"}).json() == recorded
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_the_free_plan_sees_five_statements(fmp: httpx.Client, name: str) -> None:
+    """Asked for, or by default; a paid plan sees them all."""
+    free = {"symbol": "AAPL", "apikey": KEYS[Plan.FREE]}
+    assert len(fmp.get(f"/stable/{name}", params=free).json()) == 5
+    assert len(fmp.get(f"/stable/{name}", params={**free, "limit": "5"}).json()) == 5
+    assert len(fmp.get(f"/stable/{name}", params={"symbol": "AAPL", "limit": "1000"}).json()) > 15
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters"),
+    [
+        (HISTORY, {"symbol": "AAPL"}),
+        ("/stable/historical-price-eod/dividend-adjusted", {"symbol": "AAPL"}),
+        ("/stable/eod-bulk", {"date": "2026-08-02"}),
+        ("/stable/income-statement", {"symbol": "AAPL"}),
+        ("/stable/ratios", {"symbol": "AAPL"}),
+        ("/stable/splits", {"symbol": "AAPL"}),
+        ("/stable/dividends", {"symbol": "AAPL"}),
+        ("/stable/profile", {"symbol": "AAPL"}),
+        ("/stable/sp500-constituent", {}),
+        ("/stable/historical-sp500-constituent", {}),
+        ("/stable/profile", {"symbol": "NOSUCH"}),
+        ("/stable/profile", {}),
+    ],
+)
+@pytest.mark.parametrize("kind", ["malformed_rows", "duplicate_rows"])
+def test_rows_of_every_kind_can_be_spoilt(
+    fmp: httpx.Client, clock: Clock, path: str, parameters: dict[str, str], kind: str
+) -> None:
+    """Each in its own way; an answer without rows is left alone."""
+    right = fmp.get(path, params=parameters)
+    clock.advance(60)
+    fmp.post("/_sandbox/faults", json={"kind": kind, "count": 1})
+    spoilt = fmp.get(path, params=parameters)
+    has_rows = right.status_code == 200 and right.text != "[]"
+    assert spoilt.status_code == right.status_code
+    assert (spoilt.text != right.text) is has_rows
+
+
+def test_an_oddity_of_fmp_is_asked_for_by_name(fmp: httpx.Client) -> None:
+    """A split that is told upside down."""
+    asked = {"symbol": "AAPL"}
+    right = fmp.get("/stable/splits", params=asked).json()[0]
+    fmp.post("/_sandbox/faults", json={"kind": "quirk", "quirk": "split_inverse", "count": 1})
+    inverse = fmp.get("/stable/splits", params=asked).json()[0]
+    assert (inverse["numerator"], inverse["denominator"]) == (
+        right["denominator"],
+        right["numerator"],
+    )
 
 
 def test_the_key_may_come_in_a_header(fmp: httpx.Client) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_a_second_start_reuses_what_runs(running: LocalWorld) -> None:
 
 
 def test_its_environment_leads_to_working_services(running: LocalWorld) -> None:
-    """Both databases, the bucket's address and the simulator answer."""
+    """Both databases, the bucket's address and FMP's simulator answer."""
     environment = running.environment()
     for name in ("WRDATA_DATABASE_URL", "WRDATA_DAGSTER_DATABASE_URL"):
         with psycopg.connect(environment[name]) as connection:
@@ -67,11 +68,23 @@ def test_its_environment_leads_to_working_services(running: LocalWorld) -> None:
 
 def test_it_says_only_what_was_asked_for(running: LocalWorld) -> None:
     """Variables of services that are configured elsewhere stay out."""
-    assert set(running.environment(["fmp"])) == {
+    assert set(running.environment(["providers"])) == {
         "FMP_API_KEY",
         "FMP_BASE_URL",
         "FMP_BULK_INTERVAL_S",
         "WRDATA_DAILY_BARS_ROUTE",
+        "POLYGON_API_KEY",
+        "POLYGON_BASE_URL",
+        "POLYGON_REQUESTS_PER_MINUTE",
+        "TIINGO_API_KEY",
+        "TIINGO_BASE_URL",
+        "TIINGO_REQUESTS_PER_HOUR",
+        "TIINGO_REQUESTS_PER_DAY",
+        "FRED_API_KEY",
+        "FRED_BASE_URL",
+        "BINANCE_BASE_URL",
+        "BINANCE_FILES_URL",
+        "COINBASE_BASE_URL",
     }
 
 
@@ -80,7 +93,7 @@ def test_data_survive_a_stop_and_ports_stay(running: LocalWorld) -> None:
     environment = running.environment()
     with psycopg.connect(environment["WRDATA_DATABASE_URL"]) as connection:
         connection.execute("create table kept (a int)")
-    assert running.stop() == ["fmp", "object_store", "timescaledb"]
+    assert running.stop() == ["providers", "object_store", "timescaledb"]
     assert running.stop() == []
     assert not any(one.running for one in running.status())
     running.start()
@@ -111,7 +124,7 @@ def test_a_killed_database_comes_back_with_its_data(running: LocalWorld, which: 
 def test_killed_servers_come_back(running: LocalWorld) -> None:
     """Object store and simulator start again on their ports."""
     environment = running.environment()
-    for name in ("object_store", "fmp"):
+    for name in ("object_store", "providers"):
         os.kill(_processes(running)[name], signal.SIGKILL)
     running.start()
     assert running.environment() == environment
@@ -120,16 +133,16 @@ def test_killed_servers_come_back(running: LocalWorld) -> None:
 
 def test_a_taken_port_is_given_up(running: LocalWorld) -> None:
     """Somebody else listens where the simulator did: it moves."""
-    running.stop(["fmp"])
-    origin = running.fmp_origin()
+    running.stop(["providers"])
+    origin = running.simulators_origin()
     with socket.create_server((processes.LOOPBACK, int(origin.rpartition(":")[2]))):
-        running.start(["fmp"])
-        assert running.fmp_origin() != origin
+        running.start(["providers"])
+        assert running.simulators_origin() != origin
 
 
 def test_a_lost_state_file_costs_nothing_but_a_restart(running: LocalWorld) -> None:
     """Data and keys are found; servers nobody remembers do not stand in the way."""
-    simulator = _processes(running)["fmp"], _processes(running)["object_store"]
+    simulator = _processes(running)["providers"], _processes(running)["object_store"]
     key = running.environment()["FMP_API_KEY"]
     orphans = [one for one in map(processes.identify, simulator) if one]
     (running.root / "state.json").unlink()
@@ -144,8 +157,36 @@ def test_a_lost_state_file_costs_nothing_but_a_restart(running: LocalWorld) -> N
 
 def test_the_simulators_controls_are_at_its_origin(running: LocalWorld) -> None:
     """The command line finds the journal there."""
-    with SimulatorControl(running.fmp_origin()) as control:
+    with SimulatorControl(running.simulators_origin()) as control:
         assert control.faults() == []
+
+
+def test_a_world_with_fmp_alone_is_taken_over(running: LocalWorld) -> None:
+    """Its key, port and changes go on; its process, which knows no other provider, is ended."""
+    environment = running.environment()
+    running.stop(["providers"])
+    state = private_files.read_json(running.root / "state.json")
+    (running.root / "providers").rename(running.root / "fmp")
+    private_files.write_json(
+        running.root / "fmp" / "keys.json", {"ultimate": environment["FMP_API_KEY"]}
+    )
+    port = str(state.pop("providers")["port"])  # type: ignore[index]
+    former = processes.spawn(
+        [sys.executable, "-m", "http.server", port, "--bind", processes.LOOPBACK],
+        log=running.root / "logs" / "fmp.log",
+        cwd=running.root / "fmp",
+        env={"PATH": "/usr/bin:/bin"},
+    )
+    state["fmp"] = {"port": int(port), "pid": former.pid, "born": former.born}
+    private_files.write_json(running.root / "state.json", state)
+
+    running.start()
+
+    assert not processes.is_running(former)
+    assert running.environment()["FMP_API_KEY"] == environment["FMP_API_KEY"]
+    assert running.environment()["FMP_BASE_URL"] == environment["FMP_BASE_URL"]
+    assert [one.name for one in running.status() if one.running] == list(SERVICES)
+    assert not (running.root / "fmp").exists()
 
 
 def test_a_server_that_cannot_start_shows_its_log(running: LocalWorld) -> None:

@@ -61,7 +61,8 @@ def batch(
         run_id="run-1",
         raw_answers=(),
         asked=asked,
-        bars=bars(rows),
+        rows=bars(rows),
         rejected=tuple(rejected),
         coverage=tuple(coverage),
+        ledger=DATASET,
     )

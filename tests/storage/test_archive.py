@@ -22,7 +22,7 @@ from resources.storage import archive_rows, archive_table
 from resources.storage.archive import ArchiveStatus, BarArchive
 from resources.storage.archive_proofs import ArchiveLog
 from resources.storage.archive_table import ArchiveTable
-from resources.storage.daily_bars import DailyBarStore
+from resources.storage.batches import BatchStore
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.timescale import Timescale
 from tests.storage.batches import Row, batch
@@ -41,7 +41,7 @@ def two_months(timescale: Timescale, instrument_ids: list[int]) -> list[Row]:
     """Bars in March and April, stored."""
     days = [MARCH + timedelta(days=offset) for offset in range(61)]
     rows = [(one, day, 10.0 + day.day) for one in instrument_ids for day in days]
-    DailyBarStore(timescale).load(batch(rows))
+    BatchStore(timescale).load(batch(rows))
     return rows
 
 
@@ -91,7 +91,7 @@ def test_a_restated_month_is_replaced_in_one_commit(
     """Readers see the old month or the new one; the old file, its proof and its snapshot stay."""
     first, _ = archive.archive_months([MARCH, APRIL])
     instrument_id, day, close = two_months[0]
-    DailyBarStore(timescale).load(batch([(instrument_id, day, close + 1)]))
+    BatchStore(timescale).load(batch([(instrument_id, day, close + 1)]))
     assert archive.verify([MARCH])[0].differing == (
         "open",
         "high",
@@ -291,7 +291,7 @@ def test_no_more_months_are_read_than_can_be_sent(
 ) -> None:
     """However slow the bucket is, only the months on their way and the next are in memory."""
     months = [date(2023, number, 1) for number in range(1, 13)]
-    DailyBarStore(timescale).load(batch([(instrument_ids[0], month, 10.0) for month in months]))
+    BatchStore(timescale).load(batch([(instrument_ids[0], month, 10.0) for month in months]))
     tables = Tables()
     monkeypatch.setattr(archive_module, "reader", tables.reader)
 
@@ -311,7 +311,7 @@ def test_a_bucket_that_fails_ends_the_reading(
 ) -> None:
     """An outage concerns every month: it is raised, nothing is committed, few are kept alive."""
     months = [date(2023, number, 1) for number in range(1, 13)]
-    DailyBarStore(timescale).load(batch([(instrument_ids[0], month, 10.0) for month in months]))
+    BatchStore(timescale).load(batch([(instrument_ids[0], month, 10.0) for month in months]))
     tables = Tables()
     monkeypatch.setattr(archive_module, "reader", tables.reader)
 

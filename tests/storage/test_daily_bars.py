@@ -12,8 +12,8 @@ from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.ports import IngestFailure, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
+from resources.storage.batches import BatchStore
 from resources.storage.coverage import CoverageLedger
-from resources.storage.daily_bars import DailyBarStore
 from resources.storage.timescale import Timescale
 from tests.storage.batches import DATASET, FETCHED_AT, bars, batch
 
@@ -32,7 +32,7 @@ def test_new_equal_and_restated_rows_are_told_apart(
 ) -> None:
     """A second batch inserts what is new, leaves what is equal, restates what differs."""
     one, two, _ = instrument_ids
-    store = DailyBarStore(timescale)
+    store = BatchStore(timescale)
     store.load(batch([(one, MONDAY, 10.0), (two, MONDAY, 20.0)]))
 
     result = store.load(batch([(one, MONDAY, 10.0), (two, MONDAY, 21.0), (two, TUESDAY, 22.0)]))
@@ -45,7 +45,7 @@ def test_the_same_batch_again_changes_nothing(
 ) -> None:
     """A repeated batch leaves every row where it was: not even a tuple is rewritten."""
     one = instrument_ids[0]
-    store = DailyBarStore(timescale)
+    store = BatchStore(timescale)
     again = batch([(one, MONDAY, 10.0), (one, TUESDAY, 11.0)])
     store.load(again)
     before = rows_of(migrated_url, "select ctid, xmin::text, xmax::text, * from daily_bar")
@@ -61,7 +61,7 @@ def test_a_restated_bar_keeps_its_old_version(
 ) -> None:
     """The replaced values are kept, valid up to the moment from which the new ones are."""
     one = instrument_ids[0]
-    store = DailyBarStore(timescale)
+    store = BatchStore(timescale)
     store.load(batch([(one, MONDAY, 10.0)]))
     store.load(batch([(one, MONDAY, 12.5)]))
 
@@ -81,7 +81,7 @@ def test_another_adjustment_is_a_restatement(
 ) -> None:
     """Equal prices under another adjustment mean something else."""
     row = (instrument_ids[0], MONDAY, 10.0)
-    store = DailyBarStore(timescale)
+    store = BatchStore(timescale)
     store.load(batch([row], adjustment=Adjustment.SPLITS))
 
     result = store.load(batch([row], adjustment=Adjustment.AS_TRADED))
@@ -94,7 +94,7 @@ def test_another_provider_with_equal_values_changes_nothing(
 ) -> None:
     """Who said it is no part of the comparison."""
     row = (instrument_ids[0], MONDAY, 10.0)
-    store = DailyBarStore(timescale)
+    store = BatchStore(timescale)
     store.load(batch([row], provider="fmp"))
 
     assert store.load(batch([row], provider="polygon")).unchanged == 1
@@ -105,7 +105,7 @@ def test_an_older_answer_does_not_replace_a_newer_one(
 ) -> None:
     """An answer fetched before the stored one, but loaded after it, is stale where it differs."""
     one = instrument_ids[0]
-    store = DailyBarStore(timescale)
+    store = BatchStore(timescale)
     store.load(batch([(one, MONDAY, 12.5)]))
 
     result = store.load(batch([(one, MONDAY, 10.0)], fetched_at=FETCHED_AT - timedelta(minutes=5)))
@@ -123,7 +123,7 @@ def test_the_log_counts_what_the_load_did(
 ) -> None:
     """The log row of a batch of one instrument names it and has the counts."""
     one = instrument_ids[0]
-    DailyBarStore(timescale).load(batch([(one, MONDAY, 10.0), (one, TUESDAY, 11.0)]))
+    BatchStore(timescale).load(batch([(one, MONDAY, 10.0), (one, TUESDAY, 11.0)]))
 
     logged = rows_of(
         migrated_url,
@@ -143,7 +143,7 @@ def test_a_failed_load_leaves_nothing(
     mark = CoverageMark(instrument_id=one, state=CoverageState.COMPLETE, spans=((MONDAY, TUESDAY),))
 
     with pytest.raises(errors.StorageConflictError, match="daily_bar_prices_are_in_order"):
-        DailyBarStore(timescale).load(
+        BatchStore(timescale).load(
             batch([(one, MONDAY, 10.0), (one, TUESDAY, 1.0)], coverage=[mark])
         )
 
@@ -154,7 +154,7 @@ def test_a_failed_load_leaves_nothing(
 def test_an_unknown_instrument_is_refused(timescale: Timescale) -> None:
     """Bars need an instrument; the message says which ids and what to do."""
     with pytest.raises(errors.StorageConflictError, match=r"\(999\): load the universe first"):
-        DailyBarStore(timescale).load(batch([(999, MONDAY, 10.0)]))
+        BatchStore(timescale).load(batch([(999, MONDAY, 10.0)]))
 
 
 def test_a_repeated_key_is_refused(timescale: Timescale, instrument_ids: list[int]) -> None:
@@ -162,17 +162,17 @@ def test_a_repeated_key_is_refused(timescale: Timescale, instrument_ids: list[in
     one = instrument_ids[0]
 
     with pytest.raises(errors.StorageConflictError, match="repeats a key or is out of order"):
-        DailyBarStore(timescale).load(batch([(one, MONDAY, 10.0), (one, MONDAY, 11.0)]))
+        BatchStore(timescale).load(batch([(one, MONDAY, 10.0), (one, MONDAY, 11.0)]))
 
 
 def test_other_columns_are_refused(timescale: Timescale, instrument_ids: list[int]) -> None:
     """A table that is not DAILY_BARS is refused before anything is sent."""
     wrong = batch([(instrument_ids[0], MONDAY, 10.0)])
     narrow = bars([(instrument_ids[0], MONDAY, 10.0)]).drop_columns(["volume"])
-    object.__setattr__(wrong, "bars", narrow)
+    object.__setattr__(wrong, "rows", narrow)
 
     with pytest.raises(errors.StorageConflictError, match="DAILY_BARS"):
-        DailyBarStore(timescale).load(wrong)
+        BatchStore(timescale).load(wrong)
 
 
 def test_an_empty_batch_still_marks_and_logs(
@@ -184,7 +184,7 @@ def test_an_empty_batch_still_marks_and_logs(
         instrument_id=one, state=CoverageState.PROVIDER_EMPTY, spans=((MONDAY, TUESDAY),)
     )
 
-    result = DailyBarStore(timescale).load(batch([], coverage=[mark]))
+    result = BatchStore(timescale).load(batch([], coverage=[mark]))
 
     assert LoadResult(inserted=0, unchanged=0, restated=0) == result
     ledger = CoverageLedger(timescale).ledger(DATASET, [one])
@@ -196,7 +196,7 @@ def test_two_loaders_of_the_same_instruments_lose_nothing(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
     """Loads in parallel end as some order of them would: every value is current or a version."""
-    store = DailyBarStore(timescale)
+    store = BatchStore(timescale)
     one, two, three = instrument_ids
 
     def load(close: float) -> LoadResult:
@@ -247,7 +247,7 @@ def test_a_failure_is_logged_and_marked(
         ),
     )
 
-    DailyBarStore(timescale).record_failures([failure])
+    BatchStore(timescale).record_failures([failure])
 
     ledger = CoverageLedger(timescale).ledger(DATASET, [one])
     assert {one: {CoverageState.FAILED: [(MONDAY, TUESDAY)]}} == ledger
@@ -281,7 +281,7 @@ def test_a_request_that_was_never_sent_is_no_failed_request(
         deferred=True,
     )
 
-    DailyBarStore(timescale).record_failures([IngestFailure(letter=letter)])
+    BatchStore(timescale).record_failures([IngestFailure(letter=letter)])
 
     assert rows_of(migrated_url, "select 1 from ingest_log") == []
     assert CoverageLedger(timescale).ledger(DATASET, [one]) == {one: {}}
@@ -290,7 +290,7 @@ def test_a_request_that_was_never_sent_is_no_failed_request(
 
 def test_no_failures_are_nothing_to_record(timescale: Timescale) -> None:
     """An empty list needs no transaction."""
-    DailyBarStore(timescale).record_failures([])
+    BatchStore(timescale).record_failures([])
 
 
 def test_sessions_of_many_years_land_in_their_chunks(
@@ -299,7 +299,7 @@ def test_sessions_of_many_years_land_in_their_chunks(
     """A history over several chunks is inserted, found equal, and restated across them."""
     one = instrument_ids[0]
     days = [date(year, 3, 1) for year in range(2006, 2026)]
-    store = DailyBarStore(timescale)
+    store = BatchStore(timescale)
     first = store.load(batch([(one, day, 10.0) for day in days]))
     second = store.load(batch([(one, day, 10.0 + (day.year % 2)) for day in days]))
 

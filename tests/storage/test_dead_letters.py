@@ -224,7 +224,7 @@ class Life(RuleBasedStateMachine):
             instrument_ids=(), start=date(2024, 1, 1), end=date(2024, 2, 1), whole_sessions=True
         )
         with self.timescale.connection() as connection:
-            settle(connection, self.dataset, asked, by="a run", reason="answered")
+            settle(connection, self.dataset, "fmp", asked, by="a run", reason="answered")
         for subject, state in list(self.states.items()):
             if state in UNSETTLED:
                 self.move(subject, RESOLVED)
@@ -479,7 +479,7 @@ def test_an_answer_resolves_the_letters_that_waited_for_no_more_than_it(
 
     with timescale.connection() as connection:
         settled = settle(
-            connection, "daily_bars", asked, still_wrong=[bad], by="run 2", reason="answered"
+            connection, "daily_bars", "fmp", asked, still_wrong=[bad], by="run 2", reason="answered"
         )
 
     resolved = letters.find(LetterFilter(states=(RESOLVED,)))
@@ -513,6 +513,7 @@ def test_an_answer_from_before_the_letter_does_not_resolve_it(
         settled = settle(
             connection,
             "daily_bars",
+            "fmp",
             asked,
             answered_at=datetime.now(UTC) - timedelta(days=3),
             raw_answers=["raw/it"],
@@ -559,7 +560,7 @@ def test_a_whole_market_day_resolves_the_letter_of_its_session(
     )
 
     with timescale.connection() as connection:
-        settle(connection, "daily_bars", asked, by="run 2", reason="answered")
+        settle(connection, "daily_bars", "fmp", asked, by="run 2", reason="answered")
 
     left = letters.find(LetterFilter(states=UNSETTLED))
     assert {letter.subject for letter in left} == {"2024-01-11", "BBB"}
@@ -748,7 +749,7 @@ def test_two_runs_that_post_and_settle_the_same_letters_do_not_deadlock(
 
     def settle_all() -> None:
         with timescale.connection() as connection:
-            settle(connection, "daily_bars", asked, by="b", reason="answered")
+            settle(connection, "daily_bars", "fmp", asked, by="b", reason="answered")
 
     def repeat(step: Callable[[], object]) -> None:
         try:

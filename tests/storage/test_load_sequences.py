@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from marketdata.bars import Interval
 from marketdata.coverage import CoverageMark, CoverageState, Span
+from resources.storage.batches import BatchStore
 from resources.storage.coverage import CoverageLedger
-from resources.storage.daily_bars import DailyBarStore
 from resources.storage.rollups import RollupStore
 from resources.storage.timescale import Timescale
 from tests.storage.batches import DATASET, FETCHED_AT, batch
@@ -144,7 +144,7 @@ def test_any_sequence_of_loads_equals_a_dict(
         """truncate daily_bar, daily_bar_version, coverage, ingest_log, rollup_invalidation,
            bar_rollup"""
     )
-    bars, rollups, model = DailyBarStore(timescale), RollupStore(timescale), Model()
+    bars, rollups, model = BatchStore(timescale), RollupStore(timescale), Model()
     for number, load in enumerate(loads):
         closes = {(instrument_ids[i], DAYS[d]): close for (i, d), close in load.closes.items()}
         marks = [

@@ -4,7 +4,7 @@ from datetime import date
 
 import psycopg
 
-from resources.storage.daily_bars import DailyBarStore
+from resources.storage.batches import BatchStore
 from resources.storage.quality import BarTotals, QualityQueries
 from resources.storage.timescale import Timescale
 from tests.storage.batches import batch
@@ -14,7 +14,7 @@ FRIDAY, SATURDAY, MONDAY = date(2024, 5, 31), date(2024, 6, 1), date(2024, 6, 3)
 
 def test_clean_bars_raise_no_suspicion(timescale: Timescale, instrument_ids: list[int]) -> None:
     """Every question answers none, and the totals count."""
-    store, quality = DailyBarStore(timescale), QualityQueries(timescale)
+    store, quality = BatchStore(timescale), QualityQueries(timescale)
     assert quality.totals() == BarTotals(
         rows=0, instruments=0, first_session=None, last_session=None, versions=0
     )
@@ -33,7 +33,7 @@ def test_clean_bars_raise_no_suspicion(timescale: Timescale, instrument_ids: lis
 def test_a_bar_on_no_session_is_found(timescale: Timescale, instrument_ids: list[int]) -> None:
     """A Saturday's bar between two sessions is named with its ticker and weekday."""
     one = instrument_ids[0]
-    DailyBarStore(timescale).load(batch([(one, day, 10.0) for day in (FRIDAY, SATURDAY, MONDAY)]))
+    BatchStore(timescale).load(batch([(one, day, 10.0) for day in (FRIDAY, SATURDAY, MONDAY)]))
 
     found = QualityQueries(timescale).strangers([FRIDAY, MONDAY])
 
@@ -46,7 +46,7 @@ def test_contradicting_prices_are_found(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
     """The constraint keeps them out; the question finds them where it was dropped."""
-    DailyBarStore(timescale).load(batch([(instrument_ids[0], MONDAY, 10.0)]))
+    BatchStore(timescale).load(batch([(instrument_ids[0], MONDAY, 10.0)]))
     with psycopg.connect(migrated_url) as connection:
         connection.execute("alter table daily_bar drop constraint daily_bar_prices_are_in_order")
         connection.execute("update daily_bar set low = 50")
@@ -62,7 +62,7 @@ def test_two_instruments_under_one_ticker_are_found(
 ) -> None:
     """The exclusion constraint keeps them out; the question finds them where it was dropped."""
     one, two, _ = instrument_ids
-    DailyBarStore(timescale).load(batch([(one, MONDAY, 10.0), (two, MONDAY, 20.0)]))
+    BatchStore(timescale).load(batch([(one, MONDAY, 10.0), (two, MONDAY, 20.0)]))
     with psycopg.connect(migrated_url) as connection:
         connection.execute(
             "alter table instrument_ticker drop constraint instrument_ticker_belongs_to_one"

@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from marketdata.bars import Interval
-from resources.storage.daily_bars import DailyBarStore
+from resources.storage.batches import BatchStore
 from resources.storage.rollups import RollupStore
 from resources.storage.timescale import Timescale
 from tests.storage.batches import batch
@@ -33,7 +33,7 @@ def test_weeks_and_months_are_made_of_their_sessions(
 ) -> None:
     """Open of the first session, close of the last, highest, lowest, sum of volumes."""
     closes = [10.0, 30.0, 20.0, 15.0, 25.0]
-    DailyBarStore(timescale).load(
+    BatchStore(timescale).load(
         batch([(instrument_ids[0], day, close) for day, close in zip(WEEK, closes, strict=True)])
     )
     store = RollupStore(timescale)
@@ -53,7 +53,7 @@ def test_refreshing_twice_changes_nothing(
     timescale: Timescale, instrument_ids: list[int], interval: Interval
 ) -> None:
     """Without a load in between there is nothing to claim."""
-    DailyBarStore(timescale).load(batch([(instrument_ids[0], MONDAY, 10.0)]))
+    BatchStore(timescale).load(batch([(instrument_ids[0], MONDAY, 10.0)]))
     store = RollupStore(timescale)
     store.refresh(interval)
 
@@ -68,7 +68,7 @@ def test_only_touched_buckets_are_recomputed(
     """A revision of one bar of one instrument costs one bucket, whatever lies around it."""
     one, two, _ = instrument_ids
     days = [MONDAY + timedelta(weeks=week) for week in range(20)]
-    bars, store = DailyBarStore(timescale), RollupStore(timescale)
+    bars, store = BatchStore(timescale), RollupStore(timescale)
     bars.load(batch([(each, day, 10.0) for each in (one, two) for day in days]))
     assert store.refresh(Interval.WEEK).buckets == 40
 
@@ -84,7 +84,7 @@ def test_far_apart_sessions_do_not_invalidate_what_lies_between(
 ) -> None:
     """A batch of 2006 and 2024 touches two months, not eighteen years."""
     one = instrument_ids[0]
-    bars, store = DailyBarStore(timescale), RollupStore(timescale)
+    bars, store = BatchStore(timescale), RollupStore(timescale)
     days = [date(year, 3, 1) for year in range(2006, 2025)]
     bars.load(batch([(one, day, 10.0) for day in days]))
     store.refresh(Interval.MONTH)
@@ -99,7 +99,7 @@ def test_a_bucket_without_bars_disappears(
 ) -> None:
     """Bars that an administrator removed take their bucket with them, once it is invalidated."""
     one = instrument_ids[0]
-    DailyBarStore(timescale).load(batch([(one, MONDAY, 10.0)]))
+    BatchStore(timescale).load(batch([(one, MONDAY, 10.0)]))
     store = RollupStore(timescale)
     store.refresh(Interval.WEEK)
     with psycopg.connect(migrated_url) as connection:
@@ -123,7 +123,7 @@ def test_a_wrong_roll_up_is_found_and_a_waiting_one_is_not_judged(
 ) -> None:
     """The check tells what is wrong from what has not been refreshed yet."""
     one, two, _ = instrument_ids
-    bars, store = DailyBarStore(timescale), RollupStore(timescale)
+    bars, store = BatchStore(timescale), RollupStore(timescale)
     bars.load(batch([(one, MONDAY, 10.0)]))
     store.refresh(Interval.WEEK)
     bars.load(batch([(two, MONDAY, 10.0)]))
@@ -140,7 +140,7 @@ def test_refreshes_beside_loads_end_equal_to_the_bars(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """Loaders and refreshers in parallel neither deadlock nor leave an older sum behind."""
-    bars, store = DailyBarStore(timescale), RollupStore(timescale)
+    bars, store = BatchStore(timescale), RollupStore(timescale)
 
     def load(number: int) -> None:
         bars.load(batch([(each, day, 10.0 + number) for each in instrument_ids for day in WEEK]))

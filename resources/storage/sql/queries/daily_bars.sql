@@ -19,16 +19,6 @@ from stdin with (format binary);
 -- Temporary tables are never analyzed on their own, and the merge's plan depends on the size.
 analyze staged_daily_bar;
 
--- name: unknown_instruments
--- Ids of a batch that no instrument has.
-select wanted.instrument_id
-from unnest(%(instrument_ids)s::bigint[]) as wanted (instrument_id)
-where not exists (
-    select from instrument as known
-    where known.instrument_id = wanted.instrument_id
-)
-order by wanted.instrument_id;
-
 -- name: merge_staged_bars
 -- Tell new, equal and restated rows apart, keep what is replaced, say which buckets changed.
 with

@@ -140,6 +140,7 @@ answered as (
     from dead_letter
     where
         dataset = %(dataset)s
+        and provider = %(provider)s
         and instrument_id = any(%(instrument_ids)s::bigint[])
         and state in ('open', 'retrying', 'parked')
         and work in ('instrument', 'record')
@@ -154,6 +155,7 @@ answered as (
     where
         %(whole_sessions)s
         and dataset = %(dataset)s
+        and provider = %(provider)s
         and instrument_id is null
         and state in ('open', 'retrying', 'parked')
         and work = 'session'

@@ -30,18 +30,19 @@ where member.universe = %(universe)s
 order by named.ticker, joined_on;
 
 -- name: tickers
--- Every ticker that any instrument carries or carried.
+-- Every ticker that any share carries or carried.
 select distinct instrument_ticker.ticker
 from instrument_ticker
+where instrument_ticker.kind = 'equity'
 order by instrument_ticker.ticker;
 
 -- name: carriers
--- Which instrument carries each ticker on a day.
+-- Which instrument of a kind carries each ticker on a day.
 select
     named.ticker,
     named.instrument_id
 from instrument_ticker as named
-where named.ticker = any(%(tickers)s::text[]) and named.valid @> %(on)s::date;
+where named.kind = %(kind)s and named.ticker = any(%(tickers)s::text[]) and named.valid @> %(on)s::date;
 
 -- name: lock_universe
 -- One change at a time, so that two of them cannot both create an instrument. Tickers are
@@ -56,7 +57,7 @@ select
     upper_inf(named.valid) as is_open
 from instrument_ticker as named
 inner join instrument on instrument.instrument_id = named.instrument_id
-where named.ticker = %(ticker)s
+where named.kind = 'equity' and named.ticker = %(ticker)s
 order by upper(named.valid) desc nulls first
 limit 1;
 
@@ -106,7 +107,7 @@ select
             when exists (
                 select from instrument_ticker as earlier
                 where
-                    earlier.ticker = %(ticker)s
+                    (earlier.kind = 'equity' and earlier.ticker = %(ticker)s)
                     or earlier.instrument_id = %(instrument_id)s
             ) then %(on)s::date
         end,
@@ -169,3 +170,39 @@ select
 from instrument_ticker as named
 where named.instrument_id = any(%(instrument_ids)s::bigint[]) and named.valid @> %(on)s::date
 order by named.ticker;
+
+-- name: register
+-- Instruments of a kind that are known by one name for ever, as pairs and series are; those there
+-- are stay.
+with
+missing as (
+    select
+        given.ticker,
+        given.name,
+        nextval(pg_get_serial_sequence('instrument', 'instrument_id')) as instrument_id
+    from unnest(%(tickers)s::text[], %(names)s::text[]) as given (ticker, name)
+    where not exists (
+        select from instrument_ticker as known
+        where known.kind = %(kind)s and known.ticker = given.ticker
+    )
+),
+
+created as (
+    insert into instrument (instrument_id, name, kind)
+    overriding system value
+    select
+        missing.instrument_id,
+        missing.name,
+        %(kind)s
+    from missing
+    returning instrument_id
+)
+
+insert into instrument_ticker (instrument_id, kind, ticker, valid)
+select
+    missing.instrument_id,
+    %(kind)s,
+    missing.ticker,
+    daterange(null, null)
+from missing
+inner join created on created.instrument_id = missing.instrument_id;

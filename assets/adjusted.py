@@ -1,0 +1,154 @@
+"""Prices adjusted for splits and dividends: the factors behind the view adjusted_daily_bars.
+
+Here: the asset that derives them for exactly the instruments that changed. Not here: how factors
+are made (marketdata/price_factors.py), or the actions themselves (datasets.py).
+"""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from assets.datasets import OWNERS, REFRESHES, by_subject_key
+from assets.event_loop import in_event_loop
+from assets.failures import failure_table, told_to_dagster
+from assets.prices import AFTER_LOADS, daily_bars
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.calendars import NEW_YORK_ZONE, utc_now
+from marketdata.datasets import DATASETS, Domain
+from marketdata.recovery import errors
+from resources.clients import Client
+from resources.opening import Stores
+from resources.settings import provider_of
+from resources.wiring import Database, Providers
+
+ADJUSTS_ITSELF = "fmp"
+"""The provider whose daily bars come adjusted for splits, so that they cannot prove any."""
+AROUND = timedelta(days=10)
+"""So many days before and after a split its jump is looked for."""
+
+
+@dg.asset(
+    key=["curated", "corporate_actions", "price_factors"],
+    deps=[
+        daily_bars,
+        REFRESHES["splits"],
+        REFRESHES["dividends"],
+        by_subject_key(DATASETS["splits"]),
+        by_subject_key(DATASETS["dividends"]),
+    ],
+    group_name=Domain.CORPORATE_ACTIONS.value,
+    owners=OWNERS,
+    kinds={"timescaledb"},
+    automation_condition=AFTER_LOADS,
+    metadata={
+        "source": "daily bars, splits, dividends",
+        "cadence": "after each of them",
+        "grain": "instrument",
+        "dagster/table_name": "public.price_factor",
+    },
+)
+def price_factors(
+    context: dg.AssetExecutionContext, database: Database, providers: Providers
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Factors that adjust daily bars for splits and dividends, of the instruments that changed.
+
+    Source: the stored bars and actions; each split is checked against prices first, and one that
+    they do not bear out adjusts nothing until a person confirms it. Where the stored bars are
+    adjusted already, FMP is asked for as-traded ones around the split. Cadence: after each load
+    of bars or actions. Destination: table `price_factor`, read through the view
+    `adjusted_daily_bars`.
+    """
+    yield from in_event_loop(_price_factors(context, database, providers))
+
+
+async def _price_factors(
+    context: dg.AssetExecutionContext, database: Database, providers: Providers
+) -> AsyncIterator[dg.MaterializeResult[Any]]:
+    with told_to_dagster(), database.open() as stores:
+        changed, failed = 0, dict[str, str]()
+        waiting = stores.adjusted_bars.waiting()
+        for instrument_id in waiting:
+            changed += _derive(stores, instrument_id, failed)
+        unproven = stores.adjusted_bars.unproven(_today())
+        if unproven and provider_of(DAILY_BARS_DATASET) == ADJUSTS_ITSELF:
+            async with providers.client(stores, context.run, "splits", ADJUSTS_ITSELF) as client:
+                evidence = await _evidence(context, stores, client, unproven)
+            for instrument_id, as_traded in evidence.items():
+                changed += _derive(stores, instrument_id, failed, as_traded)
+        doubtful = stores.adjusted_bars.quarantined()
+    for instrument_id, reason in failed.items():
+        context.log.warning("instrument %s: %s", instrument_id, reason)
+    yield dg.MaterializeResult(
+        metadata={
+            "instruments_looked_at": len(waiting),
+            "instruments_changed": changed,
+            "instruments_failed": len(failed),
+            "failed_instruments": failure_table(failed),
+            "splits_asked_for_evidence": len(unproven),
+            "splits_in_quarantine": len(doubtful),
+        }
+    )
+
+
+def _derive(
+    stores: Stores, instrument_id: int, failed: dict[str, str], as_traded: pa.Table | None = None
+) -> bool:
+    """Derive one instrument's factors; say whether they changed, or why not in ``failed``."""
+    try:
+        return stores.adjusted_bars.derive(instrument_id, as_traded=as_traded).changed
+    except errors.StorageConflictError as error:
+        failed[str(instrument_id)] = str(error)
+        return False
+
+
+async def _evidence(
+    context: dg.AssetExecutionContext,
+    stores: Stores,
+    client: Client,
+    unproven: Sequence[tuple[int, date]],
+) -> dict[int, pa.Table]:
+    """Ask for prices as they were paid around splits; what cannot be had is left unproven."""
+    ids = list(dict.fromkeys(one for one, _ in unproven))
+    listed = stores.instruments.listed(client.name, ids, _today())
+    symbols = {one.instrument_id: one.symbol for one in listed}
+    found: dict[int, list[pa.Table]] = {}
+    for instrument_id, ex_date in unproven:
+        if instrument_id not in symbols:
+            continue
+        start, end = ex_date - AROUND, min(ex_date + AROUND, _today())
+        try:
+            answer = await client.api.as_traded(symbols[instrument_id], start, end)
+        except errors.NotSentError as error:
+            context.log.warning("no evidence now: %s", error)
+            break
+        except errors.ProviderError as error:
+            context.log.warning("no evidence for %s: %s", symbols[instrument_id], error)
+            continue
+        found.setdefault(instrument_id, []).append(answer.rows)
+    return {one: pa.concat_tables(tables) for one, tables in found.items()}
+
+
+def _today() -> date:
+    return utc_now().astimezone(NEW_YORK_ZONE).date()
+
+
+@dg.asset_check(asset=price_factors, description="No split waits for a person.")
+def no_doubtful_split(database: Database) -> dg.AssetCheckResult:
+    """Warn of splits that prices do not bear out: they adjust nothing until somebody decides."""
+    with told_to_dagster(), database.open() as stores:
+        doubtful = stores.adjusted_bars.quarantined()
+    reasons = {
+        f"instrument {one.instrument_id} {one.finding.split.ex_date}": (
+            f"{one.finding.verdict.value}: {one.finding.reason}"
+        )
+        for one in doubtful
+    }
+    return dg.AssetCheckResult(
+        passed=not doubtful,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(doubtful)} splits are not borne out by prices",
+        metadata={"splits": failure_table(reasons)},
+    )

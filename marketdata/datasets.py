@@ -1,0 +1,425 @@
+"""The catalogue of datasets: what each one is, who serves it, and how it is asked for.
+
+Here: one entry a dataset, from which assets, jobs, schedules, the command line and the status
+page are made. Not here: schemas and rules (the module of its domain), providers (resources/), or
+the daily bars, which have three doors of their own (histories.py, market_days.py).
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+
+from marketdata import actions, companies, macro, minute_bars, statements, trades
+from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE
+from marketdata.ports import Answer, Changes, HistoryRequest
+from marketdata.rows import Validated
+from marketdata.statements import StatementKind
+
+UTC_ZONE = ZoneInfo("UTC")
+FIRST_VINTAGE = date(1776, 7, 4)
+"""Where ALFRED's real time begins."""
+_WEEK = timedelta(days=6)
+"""A weekly refresh that comes a few hours early still finds last week's state old."""
+
+
+class Domain(StrEnum):
+    """Groups of assets in the UI."""
+
+    EQUITY_PRICES = "equity_prices"
+    FUNDAMENTALS = "fundamentals"
+    REFERENCE = "reference"
+    CORPORATE_ACTIONS = "corporate_actions"
+    MACRO = "macro"
+    CRYPTO = "crypto"
+
+
+class Subjects(StrEnum):
+    """What a dataset is asked for by; the values are kinds of instruments."""
+
+    TICKERS = "equity"
+    PAIRS = "pair"
+    SERIES = "series"
+    INDICES = "index"
+
+
+class Extent(StrEnum):
+    """What one request of a dataset covers."""
+
+    SESSIONS = "sessions"
+    """Trading days of New York."""
+    DAYS = "days"
+    """Days of UTC."""
+    STATE = "state"
+    """All that the provider has by the day of the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """How one provider serves a dataset.
+
+    Attributes:
+        endpoint: What is asked, in words.
+        requests: HTTP requests that the state of one subject takes.
+        days: Days of one subject that one HTTP request holds, where days are asked for.
+    """
+
+    endpoint: str
+    requests: int = 1
+    days: float = 1.0
+
+
+Ask = Callable[[Any, HistoryRequest], Awaitable[Answer]]
+"""How a provider's client (one of marketdata.ports) is asked for one subject."""
+
+AskMarket = Callable[[Any, date, date], Awaitable[Answer]]
+"""How it is asked for the whole market from one day to another, both included."""
+
+
+AskChanges = Callable[[Any, datetime], Awaitable[Changes]]
+"""How it is asked whose data have changed since a moment (aware)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """One dataset.
+
+    Attributes:
+        name: As on the command line and in the log.
+        table: Where it is kept.
+        quoted: Schema of a client's answer: ``symbol``, then the table's columns.
+        key: Columns that name a row of an instrument.
+        sources: By the name of the provider; the first one serves unless the configuration
+            names another.
+        about: What a row is, in one sentence.
+        cadence: When it is refreshed, in words.
+        rows: About how many rows a subject has, or a day of one where days are asked for.
+        validate: Splits an answer into rows that may be stored and rows that may not.
+        ask: How one subject is asked for.
+        extent: What a request covers.
+        begins: The first day that is ever asked for.
+        usual_days: So many of the latest days a wish without dates is for.
+        most_days: So many days one load holds at most, so that it fits into memory.
+        fresh_for: A state that is younger than this is not asked for again.
+        grows: What was answered once need not be asked for again: only what came since.
+        may_be_empty: A subject without a row is nothing odd, such as a share without a split.
+        is_all: An answer for one subject holds all there is of it: stored rows that it lacks
+            have been withdrawn or moved by the provider.
+        market: How the whole market is asked at once, where it can be.
+        changes: How it is asked whose data have changed, where it can be.
+    """
+
+    name: str
+    domain: Domain
+    subjects: Subjects
+    table: str
+    quoted: pa.Schema
+    key: tuple[str, ...]
+    sources: Mapping[str, Source]
+    about: str
+    cadence: str
+    rows: int
+    validate: Callable[[pa.Table], Validated]
+    ask: Ask
+    extent: Extent = Extent.STATE
+    begins: date = HISTORY_START
+    usual_days: int = 5
+    most_days: int = 31
+    fresh_for: timedelta = timedelta(hours=20)
+    grows: bool = False
+    may_be_empty: bool = False
+    is_all: bool = False
+    market: AskMarket | None = None
+    changes: AskChanges | None = None
+
+    @property
+    def stored(self) -> pa.Schema:
+        """Schema of what is loaded: ``instrument_id`` stands in the place of ``symbol``."""
+        named = pa.field("instrument_id", pa.int64(), nullable=False)
+        return pa.schema([named, *list(self.quoted)[1:]])
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Whose midnight ends a day."""
+        return NEW_YORK_ZONE if self.extent is Extent.SESSIONS else UTC_ZONE
+
+    def ledger(self, provider: str) -> str:
+        """Return the name under which the coverage ledger keeps what ``provider`` answered.
+
+        Who was asked nothing yet has nothing covered, whatever another provider has said.
+        """
+        return f"{self.name} by {provider}"
+
+    @property
+    def by_day(self) -> bool:
+        """Whether days of a subject are asked for, and not its state."""
+        return self.extent is not Extent.STATE
+
+    def requests(self, provider: str, days: int) -> int:
+        """Return how many HTTP requests ``days`` of one subject take, or its state."""
+        source = self.sources[provider]
+        return source.requests if self.extent is Extent.STATE else math.ceil(days / source.days)
+
+
+async def _minute_bars(client: Any, request: HistoryRequest) -> Answer:
+    return await client.minute_bars(request.instrument.symbol, request.start, request.end)
+
+
+async def _trades(client: Any, request: HistoryRequest) -> Answer:
+    return await client.trades(request.instrument.symbol, request.start, request.end)
+
+
+async def _company(client: Any, request: HistoryRequest) -> Answer:
+    return await client.company(request.instrument.symbol)
+
+
+async def _index_changes(client: Any, request: HistoryRequest) -> Answer:
+    return await client.index_changes(request.instrument.symbol)
+
+
+async def _splits(client: Any, request: HistoryRequest) -> Answer:
+    return await client.splits(request.instrument.symbol)
+
+
+async def _dividends(client: Any, request: HistoryRequest) -> Answer:
+    return await client.dividends(request.instrument.symbol)
+
+
+async def _splits_between(client: Any, start: date, end: date) -> Answer:
+    return await client.splits_between(start, end)
+
+
+async def _dividends_between(client: Any, start: date, end: date) -> Answer:
+    return await client.dividends_between(start, end)
+
+
+async def _updated_series(client: Any, since: datetime) -> Changes:
+    updates = await client.updated_series(since)
+    return Changes(
+        symbols=updates.series,
+        request=updates.request,
+        content_sha256=updates.content_sha256,
+        fetched_at=updates.fetched_at,
+        requests=updates.requests,
+        raw_answers=updates.raw_answers,
+    )
+
+
+async def _observations(client: Any, request: HistoryRequest) -> Answer:
+    return await client.observations(request.instrument.symbol, request.start, request.end)
+
+
+def _statements(kind: StatementKind, table: str, endpoint: str, about: str) -> Dataset:
+    async def ask(client: Any, request: HistoryRequest) -> Answer:
+        return await client.statements(kind, request.instrument.symbol)
+
+    return Dataset(
+        name=kind.value,
+        domain=Domain.FUNDAMENTALS,
+        subjects=Subjects.TICKERS,
+        table=table,
+        quoted=statements.QUOTED_STATEMENTS[kind],
+        key=statements.KEY,
+        # One for the annual and one for the quarterly ones.
+        sources={"fmp": Source(endpoint=endpoint, requests=2)},
+        about=about,
+        cadence="weekly",
+        rows=100,
+        validate=partial(statements.validate, kind),
+        ask=ask,
+        fresh_for=_WEEK,
+    )
+
+
+def _catalogue(*every: Dataset) -> Mapping[str, Dataset]:
+    return {one.name: one for one in every}
+
+
+DATASETS = _catalogue(
+    Dataset(
+        name="minute_bars",
+        domain=Domain.EQUITY_PRICES,
+        subjects=Subjects.TICKERS,
+        table="minute_bar",
+        quoted=minute_bars.QUOTED_MINUTE_BARS,
+        key=minute_bars.KEY,
+        sources={
+            "polygon": Source(endpoint="aggs by the minute, all US exchanges", days=50.0),
+            "tiingo": Source(endpoint="IEX intraday by the minute, IEX alone", days=4.0),
+        },
+        about="A minute of a share in which it traded, extended hours included.",
+        cadence="daily",
+        rows=700,
+        validate=partial(minute_bars.validate, zone=NEW_YORK_ZONE),
+        ask=_minute_bars,
+        extent=Extent.SESSIONS,
+    ),
+    _statements(
+        StatementKind.INCOME,
+        "income_statement",
+        "income-statement",
+        "A company's income statement of a fiscal year or quarter.",
+    ),
+    _statements(
+        StatementKind.BALANCE_SHEET,
+        "balance_sheet",
+        "balance-sheet-statement",
+        "A company's balance sheet at the end of a fiscal year or quarter.",
+    ),
+    _statements(
+        StatementKind.CASH_FLOW,
+        "cash_flow_statement",
+        "cash-flow-statement",
+        "A company's cash flows in a fiscal year or quarter.",
+    ),
+    _statements(
+        StatementKind.RATIOS,
+        "financial_ratio",
+        "ratios",
+        "Ratios that the provider computed for a fiscal year or quarter.",
+    ),
+    Dataset(
+        name="companies",
+        domain=Domain.REFERENCE,
+        subjects=Subjects.TICKERS,
+        table="company",
+        quoted=companies.QUOTED_COMPANIES,
+        key=companies.COMPANY_KEY,
+        sources={
+            "fmp": Source(endpoint="profile"),
+            "polygon": Source(endpoint="v3/reference/tickers/TICKER"),
+        },
+        about="What is known of the company behind a ticker.",
+        cadence="weekly",
+        rows=1,
+        validate=companies.validate_companies,
+        ask=_company,
+        fresh_for=_WEEK,
+    ),
+    Dataset(
+        name="index_changes",
+        domain=Domain.REFERENCE,
+        subjects=Subjects.INDICES,
+        table="index_change",
+        quoted=companies.QUOTED_INDEX_CHANGES,
+        key=companies.INDEX_CHANGE_KEY,
+        sources={"fmp": Source(endpoint="historical-sp500-constituent")},
+        about="A company that joined or left an index, and when.",
+        cadence="weekly",
+        rows=1500,
+        validate=companies.validate_index_changes,
+        ask=_index_changes,
+        fresh_for=_WEEK,
+    ),
+    Dataset(
+        name="splits",
+        domain=Domain.CORPORATE_ACTIONS,
+        subjects=Subjects.TICKERS,
+        table="split",
+        quoted=actions.QUOTED_SPLITS,
+        key=actions.SPLIT_KEY,
+        sources={
+            "fmp": Source(endpoint="splits, splits-calendar"),
+            "polygon": Source(endpoint="stocks/v1/splits"),
+        },
+        about="A split of a share: so many new ones for so many old ones.",
+        cadence="daily",
+        rows=2,
+        validate=actions.validate_splits,
+        ask=_splits,
+        may_be_empty=True,
+        is_all=True,
+        market=_splits_between,
+    ),
+    Dataset(
+        name="dividends",
+        domain=Domain.CORPORATE_ACTIONS,
+        subjects=Subjects.TICKERS,
+        table="dividend",
+        quoted=actions.QUOTED_DIVIDENDS,
+        key=actions.DIVIDEND_KEY,
+        sources={
+            "fmp": Source(endpoint="dividends, dividends-calendar"),
+            "polygon": Source(endpoint="stocks/v1/dividends"),
+        },
+        about="A dividend as paid on a share of its day, not adjusted for later splits.",
+        cadence="daily",
+        rows=60,
+        validate=actions.validate_dividends,
+        ask=_dividends,
+        may_be_empty=True,
+        is_all=True,
+        market=_dividends_between,
+    ),
+    Dataset(
+        name="macro_observations",
+        domain=Domain.MACRO,
+        subjects=Subjects.SERIES,
+        table="macro_observation",
+        quoted=macro.QUOTED_OBSERVATIONS,
+        key=macro.KEY,
+        # Four for daily series, which have thousands of vintages.
+        sources={"fred": Source(endpoint="series/vintagedates, series/observations", requests=3)},
+        about="A value that a period of a series had for some time, until it was revised.",
+        cadence="daily",
+        rows=3000,
+        validate=macro.validate,
+        ask=_observations,
+        begins=FIRST_VINTAGE,
+        grows=True,
+        changes=_updated_series,
+    ),
+    Dataset(
+        name="crypto_bars",
+        domain=Domain.CRYPTO,
+        subjects=Subjects.PAIRS,
+        table="minute_bar",
+        quoted=minute_bars.QUOTED_MINUTE_BARS,
+        key=minute_bars.KEY,
+        sources={
+            "binance": Source(endpoint="monthly and daily files, klines", days=20.0),
+            "coinbase": Source(endpoint="candles", days=0.2),
+        },
+        about="A minute of a pair at one venue in which it traded.",
+        cadence="hourly",
+        rows=1440,
+        validate=minute_bars.validate,
+        ask=_minute_bars,
+        extent=Extent.DAYS,
+        usual_days=2,
+    ),
+    Dataset(
+        name="crypto_trades",
+        domain=Domain.CRYPTO,
+        subjects=Subjects.PAIRS,
+        table="trade",
+        quoted=trades.QUOTED_TRADES,
+        key=trades.KEY,
+        sources={
+            "binance": Source(endpoint="daily files, aggTrades", days=1.0),
+            "coinbase": Source(endpoint="trades", days=0.05),
+        },
+        about="A trade of a pair at one venue; at Binance an aggregate trade.",
+        cadence="on demand",
+        rows=10000,
+        validate=trades.validate,
+        ask=_trades,
+        extent=Extent.DAYS,
+        usual_days=1,
+        most_days=1,
+    ),
+)
+"""Every dataset beside the daily bars, by name."""
+
+DAILY_BAR_SOURCES: Mapping[str, str] = {
+    "fmp": "historical-price-eod/full, eod-bulk; adjusted for splits",
+    "polygon": "aggs by the day, grouped daily; as traded",
+    "tiingo": "daily prices; as traded",
+}
+"""What serves the daily bars, by the provider's name; the first one by default."""

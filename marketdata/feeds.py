@@ -1,0 +1,596 @@
+"""Datasets of the catalogue: what an answer means for the ledger, and when to ask again.
+
+Here: the feed of any dataset by subject, its answers about the whole market, and the planning of
+requests. Not here: the catalogue (datasets.py), the steps that all feeds share (ingest.py), or
+daily bars (histories.py).
+
+A day counts as settled an hour after it has ended; what is asked sooner is provisional. For a
+state the ledger says through which day the provider has been asked.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata.batches import identified, letters_of_rows
+from marketdata.calendars import SessionCalendar
+from marketdata.coverage import ASK_AGAIN_FOR, SETTLE_AFTER, CoverageMark, CoverageState, Span
+from marketdata.datasets import Dataset, Extent
+from marketdata.ingest import IngestContext, letter_of, patiently
+from marketdata.instruments import ListedInstrument
+from marketdata.planning import Ledger
+from marketdata.ports import (
+    Answer,
+    Asked,
+    Batch,
+    Changes,
+    HistoryRequest,
+    IngestFailure,
+    LoadResult,
+    Prepared,
+)
+from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import Work
+from marketdata.rows import RejectedRow
+
+ONE_DAY = timedelta(days=1)
+HEALS_BACK = timedelta(days=35)
+"""So far back a wish without dates looks for days that an outage has left out."""
+
+
+class DatasetFeed:
+    """Fulfils marketdata.ports.Feed for a dataset of the catalogue.
+
+    Args:
+        dataset: What is asked for.
+        client: The provider's, with the methods of the dataset's protocol in marketdata.ports.
+        calendar: The exchange's sessions.
+    """
+
+    def __init__(self, dataset: Dataset, client: Any, calendar: SessionCalendar) -> None:
+        self._dataset = dataset
+        self._client = client
+        self._calendar = calendar
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return self._dataset.name
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self._client.name
+
+    @property
+    def ledger(self) -> str:
+        """Under which name the ledger keeps what is covered."""
+        return self._dataset.ledger(self.provider)
+
+    async def fetch(self, request: HistoryRequest) -> Answer:
+        """Ask for one subject.
+
+        Raises:
+            UnknownSymbolError: All that there ever was of it is empty.
+            ProviderUnavailableError: It is empty now and was not before, besides other reasons.
+            ProviderError: What the provider's client raises.
+        """
+        answer = await self._dataset.ask(self._client, request)
+        if answer.rows.num_rows or self._dataset.may_be_empty or not request.from_listing:
+            return answer
+        if request.holds_bars:
+            # What was there does not vanish: the provider answers with nothing when it is ill.
+            raise errors.ProviderUnavailableError(
+                f"the provider has no {self._dataset.name} any more where it had some",
+                provider=self.provider,
+                operation=answer.request,
+            )
+        raise errors.UnknownSymbolError(
+            f"the provider has no {self._dataset.name} under this symbol",
+            provider=self.provider,
+            operation=answer.request,
+        )
+
+    def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared:
+        """Validate the rows, and say what the answer tells of each day.
+
+        Raises:
+            MalformedPayloadError: The answer has rows of another symbol.
+        """
+        instrument = request.instrument
+        _refuse_strangers(answer, instrument.symbol, self.provider)
+        validated = self._dataset.validate(answer.rows)
+        states = self._states(request, answer, validated.accepted, validated.rejected)
+        asked = Asked(
+            instrument_ids=(instrument.instrument_id,),
+            start=request.start,
+            end=request.end,
+            whole_sessions=False,
+        )
+        batch = self._batch(answer, validated.accepted, [instrument], asked, run_id)
+        rejected = letters_of_rows(
+            answer,
+            validated.rejected,
+            [instrument],
+            asked,
+            self._source,
+            run_id,
+            # A row of a state is not mended by asking for its day.
+            by_day=self._dataset.by_day,
+        )
+        marks = tuple(
+            CoverageMark(instrument_id=instrument.instrument_id, state=state, spans=spans)
+            for state, spans in states.items()
+            if spans
+        )
+        return Prepared(
+            batch=Batch(
+                **batch,
+                rejected=tuple(rejected),
+                coverage=marks,
+                is_all=self._dataset.is_all and request.start <= self._dataset.begins,
+            ),
+            rejected=validated.rejected,
+            days={state: _length(spans) for state, spans in states.items()},
+        )
+
+    def failed(self, request: HistoryRequest, now: datetime) -> tuple[CoverageMark, ...]:
+        """Mark the days that had ended by ``now`` as failed; of a state nothing is marked."""
+        if self._dataset.extent is Extent.STATE:
+            return ()
+        ended = [day for day in self._days(request) if self._ends_at(day) <= now]
+        if not ended:
+            return ()
+        identifier = request.instrument.instrument_id
+        spans = self._spans(ended)
+        return (CoverageMark(instrument_id=identifier, state=CoverageState.FAILED, spans=spans),)
+
+    async def load_market(
+        self,
+        context: IngestContext,
+        listed: Sequence[ListedInstrument],
+        start: date,
+        end: date,
+    ) -> "MarketLoad":
+        """Ask for the whole market from ``start`` to ``end`` and store the rows of ``listed``.
+
+        Raises:
+            ProviderError: The answer could not be had or used; it waits in a dead letter.
+            StorageError: The database failed; nothing was stored.
+        """
+        try:
+            answer = await self.fetch_market(start, end)
+        except errors.ProviderError as error:
+            await self.post_market(context, start, end, error)
+            raise
+        return await self.store_market(context, listed, start, end, answer)
+
+    async def fetch_market(self, start: date, end: date) -> Answer:
+        """Ask for the whole market.
+
+        Raises:
+            ProviderError: What the provider's client raises.
+            ValueError: The dataset cannot be asked so.
+        """
+        if self._dataset.market is None:
+            message = f"{self._dataset.name} cannot be asked for the whole market"
+            raise ValueError(message)
+        return await self._dataset.market(self._client, start, end)
+
+    async def store_market(
+        self,
+        context: IngestContext,
+        listed: Sequence[ListedInstrument],
+        start: date,
+        end: date,
+        answer: Answer,
+    ) -> "MarketLoad":
+        """Store the rows of ``listed`` of an answer about the whole market.
+
+        Raises:
+            StorageError: The database failed; nothing was stored.
+        """
+        began = time.monotonic()
+        symbols = pa.array([one.symbol for one in listed], pa.string())
+        ours = answer.rows.filter(pc.is_in(answer.rows["symbol"], value_set=symbols))
+        validated = self._dataset.validate(ours)
+        asked = Asked(
+            instrument_ids=tuple(one.instrument_id for one in listed),
+            start=start,
+            end=end,
+            whole_sessions=True,
+        )
+        rejected = letters_of_rows(
+            answer, validated.rejected, listed, asked, self._source, context.run_id
+        )
+        through = self._through(answer)
+        marks = tuple(
+            CoverageMark(
+                instrument_id=one.instrument_id,
+                state=CoverageState.COMPLETE,
+                spans=((start, min(end, through) + ONE_DAY),),
+            )
+            for one in listed
+            if start <= through
+        )
+        batch = self._batch(answer, validated.accepted, listed, asked, context.run_id)
+        load = await patiently(
+            lambda: context.store.load(Batch(**batch, rejected=tuple(rejected), coverage=marks))
+        )
+        return MarketLoad(
+            load=load,
+            touched=tuple(sorted(set(batch["rows"]["instrument_id"].to_pylist()))),
+            rejected=validated.rejected,
+            requests=answer.requests,
+            duration_s=time.monotonic() - began,
+        )
+
+    async def confirm(
+        self,
+        context: IngestContext,
+        listed: Sequence[ListedInstrument],
+        since: date,
+        changes: Changes,
+    ) -> None:
+        """Note that nothing of ``listed`` has changed since a day that was asked for.
+
+        Raises:
+            StorageError: The database failed; nothing was noted.
+        """
+        ids = tuple(one.instrument_id for one in listed)
+        through = changes.fetched_at.astimezone(UTC).date()
+        batch = Batch(
+            dataset=self._dataset.name,
+            provider=self.provider,
+            adjustment=None,
+            request=changes.request,
+            content_sha256=changes.content_sha256,
+            fetched_at=changes.fetched_at,
+            run_id=context.run_id,
+            raw_answers=changes.raw_answers,
+            # Letters about single subjects wait for rows, and this answer has none.
+            asked=Asked(instrument_ids=(), start=since, end=through, whole_sessions=True),
+            rows=self._dataset.stored.empty_table(),
+            rejected=(),
+            coverage=tuple(
+                CoverageMark(
+                    instrument_id=one,
+                    state=CoverageState.COMPLETE,
+                    spans=((since, through + ONE_DAY),),
+                )
+                for one in ids
+            ),
+            ledger=self.ledger,
+        )
+        await patiently(lambda: context.store.load(batch))
+
+    async def post_market(
+        self, context: IngestContext, start: date, end: date, error: errors.ProviderError
+    ) -> None:
+        """Leave a question about all subjects, which came to nothing, in a dead letter.
+
+        Raises:
+            StorageError: The database failed; nothing was recorded.
+        """
+        letter = letter_of(
+            context,
+            error,
+            source=self._source,
+            work=Work.SESSION,
+            # The same work on every day on which it fails: one letter.
+            subject="all at once",
+            instrument_id=None,
+            span=(start, end),
+            deferred=isinstance(error, errors.NotSentError),
+        )
+        await patiently(lambda: context.store.record_failures([IngestFailure(letter=letter)]))
+
+    @property
+    def _source(self) -> tuple[str, str]:
+        return self._dataset.name, self.provider
+
+    def _batch(
+        self,
+        answer: Answer,
+        accepted: pa.Table,
+        listed: Sequence[ListedInstrument],
+        asked: Asked,
+        run_id: str,
+    ) -> dict[str, Any]:
+        return {
+            "dataset": self._dataset.name,
+            "provider": self.provider,
+            "adjustment": None,
+            "request": answer.request,
+            "content_sha256": answer.content_sha256,
+            "fetched_at": answer.fetched_at,
+            "run_id": run_id,
+            "raw_answers": answer.raw_answers,
+            "asked": asked,
+            "rows": identified(accepted, listed, self._dataset.key).cast(self._dataset.stored),
+            "ledger": self.ledger,
+        }
+
+    def _states(
+        self,
+        request: HistoryRequest,
+        answer: Answer,
+        accepted: pa.Table,
+        rejected: Iterable[RejectedRow],
+    ) -> dict[CoverageState, tuple[Span, ...]]:
+        """Say what an answer tells of the days that were asked for."""
+        if self._dataset.extent is Extent.STATE:
+            # Not beyond what was asked for: a letter's work may be days old.
+            through = min(self._through(answer), request.end)
+            return {CoverageState.COMPLETE: ((request.start, through + ONE_DAY),)}
+        received = _days_of(accepted, self._dataset)
+        refused = {one.day for one in rejected}
+        days: dict[CoverageState, list[date]] = {}
+        for day in self._days(request):
+            settled = answer.fetched_at >= self._ends_at(day) + SETTLE_AFTER
+            if day in received:
+                state = CoverageState.COMPLETE if settled else CoverageState.PROVISIONAL
+            elif day in refused:
+                state = CoverageState.QUARANTINED
+            elif settled:
+                state = CoverageState.PROVIDER_EMPTY
+            else:
+                continue
+            days.setdefault(state, []).append(day)
+        return {state: self._spans(found) for state, found in days.items()}
+
+    def _through(self, answer: Answer) -> date:
+        """Return the last day about which the answer says all that there was to say."""
+        return answer.fetched_at.astimezone(UTC).date()
+
+    def _days(self, request: HistoryRequest) -> list[date]:
+        return days_between(self._dataset, self._calendar, request.start, request.end)
+
+    def _ends_at(self, day: date) -> datetime:
+        return ends_at(self._dataset, day)
+
+    def _spans(self, days: Sequence[date]) -> tuple[Span, ...]:
+        spans: list[Span] = []
+        for day in days:
+            after = (
+                self._calendar.next_session(day)
+                if self._dataset.extent is Extent.SESSIONS
+                else day + ONE_DAY
+            )
+            if spans and spans[-1][1] == day:
+                spans[-1] = (spans[-1][0], after)
+            else:
+                spans.append((day, after))
+        return tuple(spans)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketLoad:
+    """The whole market's answer has been stored.
+
+    Attributes:
+        touched: Ids of the instruments of which there were rows.
+    """
+
+    load: LoadResult
+    touched: tuple[int, ...]
+    rejected: tuple[RejectedRow, ...]
+    requests: int
+    duration_s: float
+
+
+def days_between(dataset: Dataset, calendar: SessionCalendar, start: date, end: date) -> list[date]:
+    """Return the days of a dataset from ``start`` to ``end``, both included."""
+    if dataset.extent is Extent.SESSIONS:
+        return calendar.sessions(start, end)
+    return [start + timedelta(days=offset) for offset in range((end - start).days + 1)]
+
+
+def ends_at(dataset: Dataset, day: date) -> datetime:
+    """Return the moment (UTC) from which ``day`` of a dataset cannot grow any more."""
+    return datetime.combine(day + ONE_DAY, clock(), dataset.zone).astimezone(UTC)
+
+
+def plan_requests(
+    dataset: Dataset,
+    calendar: SessionCalendar,
+    listed: Sequence[ListedInstrument],
+    ledger: Ledger,
+    *,
+    now: datetime,
+    only_missing: bool,
+    start: date | None = None,
+    end: date | None = None,
+) -> list[HistoryRequest]:
+    """Return the requests that a wish takes, in the order of ``listed``.
+
+    Args:
+        dataset: What is wished for.
+        calendar: The exchange's sessions.
+        listed: Whose rows are wished for.
+        ledger: What is known of them, by instrument id.
+        now: Aware time.
+        only_missing: Leave out days that are settled, and states that are fresh.
+        start: First day; by default the usual number of days before ``end``.
+        end: Last day; by default today's.
+    """
+    requests: list[HistoryRequest] = []
+    for one in listed:
+        known = ledger.get(one.instrument_id, {})
+        if dataset.extent is Extent.STATE:
+            requests += _state_requests(dataset, one, known, now, only_missing=only_missing)
+        else:
+            wished = _wished_days(dataset, calendar, known, now, start, end)
+            if only_missing:
+                wished = _missing(wished, known, now.astimezone(dataset.zone).date())
+            requests += _day_requests(dataset, one, wished)
+    return requests
+
+
+def waiting_request(
+    dataset: Dataset,
+    one: ListedInstrument,
+    known: Mapping[CoverageState, Sequence[Span]],
+    span: Span,
+    now: datetime,
+    part: str,
+) -> HistoryRequest:
+    """Return the request that does the work of a dead letter again.
+
+    Args:
+        dataset: Of the letter.
+        one: Whose work it is.
+        known: What the ledger knows of it.
+        span: First and last day that the letter waits for.
+        now: Aware time.
+        part: Which of the instrument's requests it was.
+    """
+    if dataset.by_day:
+        return HistoryRequest(instrument=one, start=span[0], end=span[1], part=part)
+    # What came since the letter was written is asked for as well, and nothing is left between.
+    request = state_request(dataset, one, asked_through(dataset, known), now)
+    start = min(request.start, span[0])
+    return replace(request, start=start, from_listing=start <= dataset.begins)
+
+
+def _state_requests(
+    dataset: Dataset,
+    one: ListedInstrument,
+    known: Mapping[CoverageState, Sequence[Span]],
+    now: datetime,
+    *,
+    only_missing: bool,
+) -> list[HistoryRequest]:
+    asked_before = asked_through(dataset, known)
+    age = (now.astimezone(UTC).date() - (asked_before or date.min)).days
+    if only_missing and age < max(dataset.fresh_for.days, 1):
+        return []
+    return [state_request(dataset, one, asked_before, now, whole=not only_missing)]
+
+
+def state_request(
+    dataset: Dataset,
+    one: ListedInstrument,
+    asked_before: date | None,
+    now: datetime,
+    *,
+    whole: bool = False,
+) -> HistoryRequest:
+    """Return the request for a subject's state.
+
+    Args:
+        dataset: What is asked for.
+        one: Whose.
+        asked_before: The last day through which all of it was asked for, or None.
+        now: Aware time.
+        whole: Ask for all of it although a part would do.
+    """
+    start = dataset.begins
+    if dataset.grows and not whole and asked_before is not None:
+        # That day may have gone on after the answer.
+        start = max(asked_before, dataset.begins)
+    return HistoryRequest(
+        instrument=one,
+        start=start,
+        end=max(now.astimezone(UTC).date(), start),
+        from_listing=start == dataset.begins,
+        holds_bars=asked_before is not None,
+    )
+
+
+def asked_through(dataset: Dataset, known: Mapping[CoverageState, Sequence[Span]]) -> date | None:
+    """Return the last day through which all of a state has been asked for, or None.
+
+    An answer about the whole market says nothing of the time before it.
+    """
+    whole = [end for start, end in known.get(CoverageState.COMPLETE, ()) if start <= dataset.begins]
+    return max(whole) - ONE_DAY if whole else None
+
+
+def _wished_days(
+    dataset: Dataset,
+    calendar: SessionCalendar,
+    known: Mapping[CoverageState, Sequence[Span]],
+    now: datetime,
+    start: date | None,
+    end: date | None,
+) -> list[date]:
+    last = min(end or date.max, now.astimezone(dataset.zone).date())
+    if start is not None:
+        return days_between(dataset, calendar, start, last)
+    some = days_between(dataset, calendar, last - HEALS_BACK, last)
+    usual = some[-dataset.usual_days :]
+    # An outage may have been longer than the usual days: begin where anything is known.
+    covered = [span[0] for spans in known.values() for span in spans if span[1] > some[0]]
+    first = min([*covered, *usual[:1]])
+    return [day for day in some if day >= first]
+
+
+def _day_requests(
+    dataset: Dataset, one: ListedInstrument, missing: Sequence[date]
+) -> list[HistoryRequest]:
+    """Cut the missing days into loads that each fit into memory."""
+    requests: list[HistoryRequest] = []
+    first = 0
+    while first < len(missing):
+        last = first
+        while (
+            last + 1 < len(missing)
+            and (missing[last + 1] - missing[first]).days < dataset.most_days
+        ):
+            last += 1
+        start, end = missing[first], missing[last]
+        requests.append(HistoryRequest(instrument=one, start=start, end=end, part=f"from {start}"))
+        first = last + 1
+    return requests
+
+
+def _missing(
+    days: Sequence[date], known: Mapping[CoverageState, Sequence[Span]], today: date
+) -> list[date]:
+    """Return the days worth another request; an empty one is asked again for a week."""
+    settled = [
+        span
+        for state in (CoverageState.COMPLETE, CoverageState.ARCHIVED)
+        for span in known.get(state, ())
+    ]
+    empty = known.get(CoverageState.PROVIDER_EMPTY, ())
+    return [
+        day
+        for day in days
+        if not _within(day, settled) and not (_within(day, empty) and today - day > ASK_AGAIN_FOR)
+    ]
+
+
+def _within(day: date, spans: Iterable[Span]) -> bool:
+    return any(start <= day < end for start, end in spans)
+
+
+def _days_of(rows: pa.Table, dataset: Dataset) -> set[date]:
+    """Return the days, in the dataset's zone, that ``rows`` are of."""
+    moments = rows[dataset.key[0]]
+    local = pc.local_timestamp(moments.cast(pa.timestamp("us", tz=str(dataset.zone))))
+    return set(pc.unique(local.cast(pa.date32(), safe=False)).to_pylist())
+
+
+def _length(spans: Sequence[Span]) -> int:
+    return sum((end - start).days for start, end in spans)
+
+
+def _refuse_strangers(answer: Answer, symbol: str, provider: str) -> None:
+    """Refuse rows of another symbol: providers ignore what they do not understand."""
+    strange = [one for one in pc.unique(answer.rows["symbol"]).to_pylist() if one != symbol]
+    if strange:
+        error = errors.MalformedPayloadError(
+            f"rows of {strange[0]} came; the answer was not stored",
+            provider=provider,
+            operation=answer.request,
+        )
+        error.raw_answers = answer.raw_answers
+        raise error

@@ -1,0 +1,98 @@
+"""Histories of daily bars: what a provider's answer for one instrument means, and their ingest.
+
+Here: the feed of daily bars by instrument. Not here: the steps that all feeds share (ingest.py),
+or whole sessions (market_days.py).
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+
+from marketdata import bars, coverage
+from marketdata.batches import DAILY_BARS_DATASET, batch_of, marks_of, sessions_of
+from marketdata.calendars import SessionCalendar
+from marketdata.coverage import CoverageMark, CoverageState
+from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest
+from marketdata.ports import Answer, Asked, HistoryProvider, HistoryRequest, Prepared
+from marketdata.recovery import errors
+
+
+def ingest_histories(
+    context: IngestContext, provider: HistoryProvider, requests: Sequence[HistoryRequest]
+) -> AsyncIterator[Ingested | NotIngested]:
+    """Fetch and store the daily bars of many instruments (see ``ingest``)."""
+    return ingest(context, DailyBarFeed(provider, context.calendar), requests)
+
+
+class DailyBarFeed:
+    """Fulfils marketdata.ports.Feed for the daily bars of one instrument."""
+
+    dataset = DAILY_BARS_DATASET
+    ledger = DAILY_BARS_DATASET
+
+    def __init__(self, provider: HistoryProvider, calendar: SessionCalendar) -> None:
+        self._provider = provider
+        self._calendar = calendar
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self._provider.name
+
+    async def fetch(self, request: HistoryRequest) -> Answer:
+        """Ask for the bars.
+
+        Raises:
+            UnknownSymbolError: The whole history is empty.
+            ProviderError: What the provider's client raises.
+        """
+        symbol = request.instrument.symbol
+        answer = await self._provider.daily_history(symbol, request.start, request.end)
+        if request.from_listing and not request.holds_bars and not answer.rows.num_rows:
+            # An empty span may be a halt; an empty history is a symbol that nobody knows.
+            raise errors.UnknownSymbolError(
+                "the provider has no bars under this symbol",
+                provider=self._provider.name,
+                operation=answer.request,
+            )
+        return answer
+
+    def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared:
+        """Validate the bars, and say what the answer tells of each session."""
+        validated = bars.validate(answer.rows)
+        states = coverage.assess(
+            self._calendar,
+            self._calendar.sessions(request.start, request.end),
+            received=sessions_of(validated.accepted),
+            rejected={one.session_date for one in validated.rejected},
+            now=answer.fetched_at,
+            whole_history=request.from_listing,
+        )
+        instrument = request.instrument
+        batch = batch_of(
+            answer,
+            validated,
+            {instrument.instrument_id: states},
+            calendar=self._calendar,
+            listed=[instrument],
+            asked=Asked(
+                instrument_ids=(instrument.instrument_id,),
+                start=request.start,
+                end=request.end,
+                whole_sessions=False,
+            ),
+            provider=self._provider.name,
+            adjustment=self._provider.history_adjustment,
+            run_id=run_id,
+        )
+        return Prepared(
+            batch=batch,
+            rejected=validated.rejected,
+            days={state: len(sessions) for state, sessions in states.items()},
+        )
+
+    def failed(self, request: HistoryRequest, now: datetime) -> tuple[CoverageMark, ...]:
+        """Mark the sessions that had closed by ``now`` as failed."""
+        asked = self._calendar.sessions(request.start, request.end)
+        closed = [session for session in asked if self._calendar.close_at(session) <= now]
+        identifier = request.instrument.instrument_id
+        return marks_of(self._calendar, {identifier: {CoverageState.FAILED: closed}})

@@ -1,0 +1,78 @@
+"""Minute bars as Arrow tables: what a provider client delivers, and what makes a bar acceptable.
+
+Here: schema and rules, for shares and for crypto pairs. Not here: wire formats
+(resources/providers), SQL, or which days are complete (coverage.py).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, tzinfo
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata import rows
+from marketdata.bars import PRICES
+from marketdata.rows import INSTANT, Rule, Validated
+
+QUOTED_MINUTE_BARS = pa.schema(
+    [
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("opened_at", INSTANT, nullable=False),
+        *(pa.field(name, pa.float64()) for name in PRICES),
+        pa.field("volume", pa.float64()),
+        pa.field("vwap", pa.float64()),
+        pa.field("trades", pa.int64()),
+    ]
+)
+"""One row a minute with trades; ``opened_at`` is its first moment. ``volume`` is in shares or in
+the pair's base currency; ``vwap`` and ``trades`` are null where the provider does not tell."""
+
+KEY = ("opened_at",)
+
+
+def validate(quoted: pa.Table, *, zone: tzinfo = UTC) -> Validated:
+    """Split ``quoted`` (QUOTED_MINUTE_BARS) into bars that may be stored and bars that may not.
+
+    Rules: those of daily bars (prices present, finite and above zero, volume present and not
+    negative, low and high around open and close); ``opened_at`` is a whole minute; ``vwap`` and
+    ``trades`` may be missing, but not be impossible. A ``vwap`` outside of low and high is
+    accepted: providers weigh trades into it that set neither. Of a minute that comes twice with
+    different values none is kept.
+
+    Args:
+        quoted: As a provider sent it.
+        zone: Whose days a refused row is told by: New York's for shares, UTC for pairs.
+    """
+
+    def day(row: Mapping[str, object]) -> date:
+        return cast("datetime", row["opened_at"]).astimezone(zone).date()
+
+    return rows.validate(quoted, key=KEY, rules=_rules(quoted), day=day)
+
+
+def _rules(quoted: pa.Table) -> list[Rule]:
+    broken: list[Rule] = [
+        (f"{name} is missing or not a finite number", pc.invert(_finite(quoted[name])))
+        for name in (*PRICES, "volume")
+    ]
+    broken += [(f"{name} is not above zero", pc.less_equal(quoted[name], 0.0)) for name in PRICES]
+    broken.append(("volume is negative", pc.less(quoted["volume"], 0.0)))
+    for name in ("open", "close"):
+        broken.append((f"low is above {name}", pc.greater(quoted["low"], quoted[name])))
+        broken.append((f"high is below {name}", pc.less(quoted["high"], quoted[name])))
+    minute = pc.floor_temporal(quoted["opened_at"], unit="minute")
+    usable = pc.and_(_finite(quoted["vwap"]), pc.greater(quoted["vwap"], 0.0))
+    return [
+        *broken,
+        ("opened_at is not a whole minute", pc.not_equal(quoted["opened_at"], minute)),
+        (
+            "vwap is not a finite number above zero",
+            pc.and_(pc.is_valid(quoted["vwap"]), pc.invert(pc.fill_null(usable, False))),
+        ),
+        ("trades is negative", pc.less(quoted["trades"], 0)),
+    ]
+
+
+def _finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(pc.is_finite(column), False)

@@ -1,0 +1,158 @@
+"""What splits and dividends do to prices: factors for every day, pure functions of the actions.
+
+Here: the steps of an instrument's adjustment. Not here: which splits may be used
+(split_checks.py), or the multiplication of bars (resources/storage/sql).
+
+A price before a split is multiplied by old shares / new shares, a volume divided by it. A price
+before a dividend is multiplied by (1 - amount / last close before the ex-date), both as paid in
+shares of the ex-date: what the dividend took out of the price, so that the returns of the
+adjusted series are those of who reinvested it. Several dividends of one day count with their sum.
+Providers do not agree on this: Tiingo multiplies by close / (close + amount) with the close of the
+ex-date itself (its recorded prices of Apple fit to the last digit), which differs from ours by the
+move of that day times the yield.
+Split factors are exact fractions; dividend factors have 28 digits, as close as the double that
+the close itself is.
+"""
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Context, Decimal
+from fractions import Fraction
+from itertools import pairwise
+
+from marketdata.bars import Adjustment
+from marketdata.split_checks import PricePoint, SplitTerms
+
+BEGINNING, END = date(1, 1, 1), date(9999, 12, 31)
+"""Bounds of the first and the last step: before and after every session."""
+_DIGITS = Context(prec=28)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DividendTerms:
+    """What a share of ``ex_date`` pays, as paid."""
+
+    ex_date: date
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorStep:
+    """The factors of the sessions from ``first_day`` to the day before ``before_day``.
+
+    Attributes:
+        split_factor: Makes an as-traded price one in the shares of the latest bar.
+        dividend_factor: Takes later dividends out of a price, adjusted for splits or not.
+    """
+
+    first_day: date
+    before_day: date
+    split_factor: Fraction
+    dividend_factor: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Factors:
+    """The steps of one instrument.
+
+    Attributes:
+        steps: Oldest first, without gaps, from BEGINNING to END; the last one's factors are 1.
+        unusable: Dividends that are not below the price they are paid out of; nothing is
+            adjusted for them.
+    """
+
+    steps: tuple[FactorStep, ...]
+    unusable: tuple[DividendTerms, ...]
+
+
+def price_factors(
+    splits: Sequence[SplitTerms],
+    dividends: Sequence[DividendTerms],
+    prices: Sequence[PricePoint],
+) -> Factors:
+    """Return the factors of one instrument.
+
+    Args:
+        splits: Those that may be used; several of one ex-date count one after the other.
+        dividends: In the currency of the prices.
+        prices: All daily bars, oldest first, as traded or adjusted for splits. Actions after the
+            last of them change nothing yet, and a dividend before the first one has nothing to
+            change.
+
+    Raises:
+        ValueError: A price that a dividend needs is adjusted for dividends already.
+    """
+    last = prices[-1].session_date if prices else BEGINNING
+    happened = [one for one in splits if one.ex_date <= last]
+    shares: dict[date, Decimal] = {}
+    unusable: list[DividendTerms] = []
+    for ex_date, amount in _daily(dividends).items():
+        close = _close_before(ex_date, happened, prices) if ex_date <= last else None
+        if close is None:
+            continue
+        if amount >= close:
+            unusable.append(DividendTerms(ex_date=ex_date, amount=amount))
+        else:
+            shares[ex_date] = _DIGITS.subtract(Decimal(1), _DIGITS.divide(amount, close))
+    days = sorted({*shares, *(one.ex_date for one in happened)})
+    return Factors(steps=tuple(_steps(days, happened, shares)), unusable=tuple(unusable))
+
+
+def _steps(
+    days: Sequence[date], splits: Sequence[SplitTerms], shares: dict[date, Decimal]
+) -> list[FactorStep]:
+    """Go back from the latest step, whose factors are 1."""
+    steps: list[FactorStep] = []
+    split_factor, dividend_factor = Fraction(1), Decimal(1)
+    for first, before in reversed(list(pairwise([BEGINNING, *days, END]))):
+        steps.append(
+            FactorStep(
+                first_day=first,
+                before_day=before,
+                split_factor=split_factor,
+                dividend_factor=dividend_factor,
+            )
+        )
+        split_factor *= _ratio([one for one in splits if one.ex_date == first])
+        dividend_factor = _DIGITS.multiply(dividend_factor, shares.get(first, Decimal(1)))
+    return steps[::-1]
+
+
+def _daily(dividends: Sequence[DividendTerms]) -> dict[date, Decimal]:
+    sums: dict[date, Decimal] = {}
+    for one in dividends:
+        sums[one.ex_date] = sums.get(one.ex_date, Decimal(0)) + one.amount
+    return sums
+
+
+def _ratio(splits: Sequence[SplitTerms]) -> Fraction:
+    """Return old shares for each new one over all ``splits``."""
+    product = Fraction(1)
+    for one in splits:
+        product *= Fraction(one.old_shares) / Fraction(one.new_shares)
+    return product
+
+
+def _close_before(
+    day: date, splits: Sequence[SplitTerms], prices: Sequence[PricePoint]
+) -> Decimal | None:
+    """Return the last close before ``day`` as it was paid, but in shares of ``day``."""
+    at = _place(day, prices) - 1
+    if at < 0:
+        return None
+    price = prices[at]
+    close = Fraction(Decimal(repr(price.close)))
+    if price.adjustment is Adjustment.SPLITS_AND_DIVIDENDS:
+        message = f"the bar of {price.session_date} is adjusted for dividends already"
+        raise ValueError(message)
+    # From the shares that the price is for to those of the day, whichever comes first.
+    came = price.shares_of
+    close /= _ratio([one for one in splits if day < one.ex_date <= came])
+    close *= _ratio([one for one in splits if came < one.ex_date <= day])
+    return _DIGITS.divide(Decimal(close.numerator), Decimal(close.denominator))
+
+
+def _place(day: date, prices: Sequence[PricePoint]) -> int:
+    return bisect.bisect_left(prices, day, key=lambda one: one.session_date)

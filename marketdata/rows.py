@@ -1,0 +1,140 @@
+"""Rows of any dataset: which of them may be stored, and why the others may not.
+
+Here: the two halves of an answer, and the one way in which rules and repeated keys are judged.
+Not here: the rules of a dataset (the module of its domain), or what becomes of refused rows
+(batches.py).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+AMOUNT = pa.decimal128(38, 18)
+"""Money, share counts and ratios, exact: 20 digits before the point and 18 behind it."""
+
+INSTANT = pa.timestamp("us", tz="UTC")
+"""A moment."""
+
+Received = Mapping[str, str | float | bool | None]
+"""A row as it came, in a form that JSON can hold."""
+
+Rule = tuple[str, pa.ChunkedArray | pa.Array]
+"""What a row breaks, in words, and for each row whether it does (null counts as no)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedRow:
+    """One row that broke a rule.
+
+    Attributes:
+        symbol: The provider's spelling.
+        what: Which row of the symbol, in words, such as ``2026-06-27 Q3``.
+        day: The day that the row is of.
+        reason: The rule in words.
+        received: The row as it came; more than one if the answer contradicts itself.
+    """
+
+    symbol: str
+    what: str
+    day: date
+    reason: str
+    received: tuple[Received, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """The two halves of an answer; ``accepted`` has the answer's own schema."""
+
+    accepted: pa.Table
+    rejected: tuple[RejectedRow, ...]
+
+
+def validate(
+    quoted: pa.Table,
+    *,
+    key: Sequence[str],
+    rules: Sequence[Rule],
+    day: Callable[[Mapping[str, object]], date],
+) -> Validated:
+    """Split ``quoted`` into rows that may be stored and rows that may not.
+
+    Of a key that comes twice with equal values one row is kept, with different values none,
+    since nobody knows which is right.
+
+    Args:
+        quoted: Rows with a column ``symbol`` and those of ``key``.
+        key: Columns that name a row of a symbol.
+        rules: Of those that a row breaks the first is its reason.
+        day: The day that a row (by column name) is of.
+    """
+    reasons = pa.nulls(quoted.num_rows, pa.string())
+    for text, broken in reversed(rules):
+        reasons = pc.if_else(pc.fill_null(broken, False), text, reasons)
+    good = pc.is_null(reasons)
+    bad = quoted.append_column("reason", reasons).filter(pc.invert(good))
+    rejected = [
+        _rejected([{name: row[name] for name in quoted.column_names}], key, day, row["reason"])
+        for row in bad.to_pylist()
+    ]
+    accepted, contradictory = _without_repeats(quoted.filter(good), key)
+    reason = "the answer holds this row more than once, with different values"
+    rejected += [_rejected(rows, key, day, reason) for rows in contradictory]
+    return Validated(accepted=accepted, rejected=tuple(rejected))
+
+
+def _without_repeats(
+    rows: pa.Table, key: Sequence[str]
+) -> tuple[pa.Table, list[list[Mapping[str, object]]]]:
+    """Keep one of equal rows; return rows of a key that differ apart, together by key."""
+    names = ["symbol", *key]
+    placed = rows.select(names).append_column("place", pa.array(range(rows.num_rows), pa.int64()))
+    grouped = placed.group_by(names, use_threads=False).aggregate(
+        [("place", "list"), ("place", "count")]
+    )
+    if grouped.num_rows == rows.num_rows:
+        return rows, []
+    # Only the few rows whose key comes again are looked at one by one.
+    repeated = grouped.filter(pc.greater(grouped["place_count"], 1))["place_list"].to_pylist()
+    dropped: set[int] = set()
+    differing: list[list[Mapping[str, object]]] = []
+    for places in repeated:
+        versions: list[Mapping[str, object]] = []
+        for row in rows.take(pa.array(places, pa.int64())).to_pylist():
+            if all(row != other for other in versions):
+                versions.append(row)
+        dropped.update(places if len(versions) > 1 else places[1:])
+        if len(versions) > 1:
+            differing.append(versions)
+    kept = [place for place in range(rows.num_rows) if place not in dropped]
+    return rows.take(pa.array(kept, pa.int64())), differing
+
+
+def _rejected(
+    rows: Sequence[Mapping[str, object]],
+    key: Sequence[str],
+    day: Callable[[Mapping[str, object]], date],
+    reason: str,
+) -> RejectedRow:
+    first = rows[0]
+    return RejectedRow(
+        symbol=str(first["symbol"]),
+        what=" ".join(str(first[name]) for name in key),
+        day=day(first),
+        reason=reason,
+        received=tuple({name: _plain(value) for name, value in row.items()} for row in rows),
+    )
+
+
+def _plain(value: object) -> str | float | bool | None:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)

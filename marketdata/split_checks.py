@@ -1,0 +1,209 @@
+"""Whether prices bear a split out: the check before a split may change other prices.
+
+Here: the verdict on each split, from the jump of prices over its ex-date. Not here: the factors
+that follow (price_factors.py), rules that a row alone can break (actions.py), or where verdicts
+are kept and confirmed by a person (resources/storage/adjusted_bars.py).
+
+A wrong split multiplies a whole history. Providers send the ratio upside down, send one split
+under two dates, or send one that never happened; prices tell, if they are as traded or came before
+the split. Prices that the provider adjusted for it hide the jump: they cannot confirm a split, and
+refute only one that they do not agree with themselves.
+"""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from marketdata.bars import Adjustment
+
+NEAR = timedelta(days=10)
+"""Bars this far from the ex-date still tell its jump, and one split may come twice within it."""
+SMALLEST_BAND = 0.10
+"""What a price may move over the ex-date by itself, in logarithms: about 10 %."""
+_SIGMAS = 6.0
+_NOISE_SESSIONS = 20
+_MAD_TO_SIGMA = 1.4826
+
+
+class SplitVerdict(StrEnum):
+    """What prices say of a split."""
+
+    CONFIRMED = "confirmed"
+    """Prices jump by the ratio."""
+    UNPROVEN = "unproven"
+    """Prices cannot tell: none near it, adjusted ones, or a ratio too near to 1."""
+    INVERSE = "inverse"
+    """Prices jump the other way: old and new shares are exchanged."""
+    NO_JUMP = "no_jump"
+    """Prices go on as if nothing had happened."""
+    MISMATCH = "mismatch"
+    """Prices jump by something else."""
+    DUPLICATE = "duplicate"
+    """The same split stands under another date nearby."""
+
+
+USABLE = frozenset({SplitVerdict.CONFIRMED, SplitVerdict.UNPROVEN})
+"""Verdicts under which a split changes prices; with any other it waits for a person."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitTerms:
+    """``old_shares`` became ``new_shares`` before the session ``ex_date``."""
+
+    ex_date: date
+    new_shares: Decimal
+    old_shares: Decimal
+
+    @property
+    def log_ratio(self) -> float:
+        """Natural logarithm of new shares for each old one."""
+        return math.log(self.new_shares / self.old_shares)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PricePoint:
+    """What the check and the factors need of a daily bar.
+
+    Attributes:
+        adjustment: What open and close are adjusted for; dividends are small beside splits.
+        known_on: The day in New York on which it came; what the provider adjusts itself is in
+            the shares of that day.
+    """
+
+    session_date: date
+    open: float
+    close: float
+    adjustment: Adjustment
+    known_on: date
+
+    @property
+    def shares_of(self) -> date:
+        """The day whose shares the prices are for."""
+        if self.adjustment is Adjustment.AS_TRADED:
+            return self.session_date
+        return max(self.session_date, self.known_on)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitFinding:
+    """The verdict on one split, with the reason in words."""
+
+    split: SplitTerms
+    verdict: SplitVerdict
+    reason: str
+
+
+def check_splits(splits: Sequence[SplitTerms], prices: Sequence[PricePoint]) -> list[SplitFinding]:
+    """Return what ``prices`` (one instrument, oldest first) say of each split, in the same order.
+
+    The jump is that from the last close before the ex-date to the next open. It has to be
+    within a band around what the ratio promises: six times the usual daily move, 10 % at least.
+    Of two splits with the same ratio within ten days the one that prices bear out is kept, or the
+    earlier one if they cannot tell, and the other is a duplicate.
+    """
+    findings = [_verdict(split, prices) for split in splits]
+    return [_or_duplicate(finding, findings) for finding in findings]
+
+
+def combined(
+    findings: Sequence[SplitFinding], evidence: Sequence[SplitFinding]
+) -> list[SplitFinding]:
+    """Return ``findings``, or where ``evidence`` about the same terms can tell, what that says.
+
+    What prices once said is kept in this way when they can tell no longer, since the provider has
+    adjusted them meanwhile.
+    """
+    told = {
+        finding.split: finding
+        for finding in evidence
+        if finding.verdict is not SplitVerdict.UNPROVEN
+    }
+    return [
+        told.get(finding.split, finding) if finding.verdict is SplitVerdict.UNPROVEN else finding
+        for finding in findings
+    ]
+
+
+def _verdict(split: SplitTerms, prices: Sequence[PricePoint]) -> SplitFinding:
+    def found(verdict: SplitVerdict, reason: str) -> SplitFinding:
+        return SplitFinding(split=split, verdict=verdict, reason=reason)
+
+    place = next((at for at, one in enumerate(prices) if one.session_date >= split.ex_date), 0)
+    if not place or not _is_near(split, prices[place - 1]) or not _is_near(split, prices[place]):
+        return found(SplitVerdict.UNPROVEN, "no bars on both sides of the ex-date")
+    before, after = prices[place - 1], prices[place]
+    if before.adjustment is not after.adjustment:
+        return found(SplitVerdict.UNPROVEN, "the bars around it are adjusted differently")
+    jump = math.log(after.open / before.close)
+    band = max(SMALLEST_BAND, _SIGMAS * _usual_move(prices, place))
+    expected = _expected_jumps(split, is_adjusted=before.shares_of >= split.ex_date)
+    fits = [verdict for verdict, size in expected.items() if abs(jump - size) <= band]
+    moved, wanted = (f"{math.exp(one):.4g}" for one in (jump, -split.log_ratio))
+    told = f"prices moved by a factor of {moved}, the ratio promises {wanted}"
+    if not fits:
+        return found(SplitVerdict.MISMATCH, told)
+    if len(fits) > 1:
+        return found(SplitVerdict.UNPROVEN, f"{told}: too little to tell from a usual move")
+    if fits[0] is SplitVerdict.UNPROVEN:
+        return found(fits[0], "the provider has adjusted these prices itself")
+    return found(fits[0], told)
+
+
+def _expected_jumps(split: SplitTerms, *, is_adjusted: bool) -> Mapping[SplitVerdict, float]:
+    """Return the jump, in logarithms, that each verdict is told by.
+
+    Of prices that the provider adjusted for the split, its ratio is taken out: only what it got
+    wrong shows.
+    """
+    promised = -split.log_ratio
+    if not is_adjusted:
+        return {
+            SplitVerdict.CONFIRMED: promised,
+            SplitVerdict.NO_JUMP: 0.0,
+            SplitVerdict.INVERSE: -promised,
+        }
+    return {
+        SplitVerdict.UNPROVEN: 0.0,
+        SplitVerdict.CONFIRMED: promised,
+        SplitVerdict.NO_JUMP: -promised,
+        SplitVerdict.INVERSE: -2.0 * promised,
+    }
+
+
+def _is_near(split: SplitTerms, price: PricePoint) -> bool:
+    return abs(price.session_date - split.ex_date) <= NEAR
+
+
+def _usual_move(prices: Sequence[PricePoint], place: int) -> float:
+    """Return the usual daily move around ``place``, robust against the jump itself."""
+    first, last = max(place - _NOISE_SESSIONS, 1), min(place + _NOISE_SESSIONS, len(prices))
+    moves = [
+        abs(math.log(prices[at].close / prices[at - 1].close))
+        for at in range(first, last)
+        if at != place
+    ]
+    return _MAD_TO_SIGMA * statistics.median(moves) if moves else 0.0
+
+
+def _or_duplicate(finding: SplitFinding, findings: Sequence[SplitFinding]) -> SplitFinding:
+    """Return ``finding``, or that it repeats another one which prices bear out better."""
+    if finding.verdict not in {SplitVerdict.NO_JUMP, SplitVerdict.UNPROVEN}:
+        return finding
+    for other in findings:
+        if other is finding or not _is_same(finding.split, other.split):
+            continue
+        earlier = other.split.ex_date < finding.split.ex_date
+        undecided = finding.verdict is other.verdict is SplitVerdict.UNPROVEN
+        if other.verdict is SplitVerdict.CONFIRMED or (undecided and earlier):
+            reason = f"the same split stands under {other.split.ex_date}"
+            return replace(finding, verdict=SplitVerdict.DUPLICATE, reason=reason)
+    return finding
+
+
+def _is_same(one: SplitTerms, other: SplitTerms) -> bool:
+    same_ratio = one.new_shares * other.old_shares == other.new_shares * one.old_shares
+    return same_ratio and abs(one.ex_date - other.ex_date) <= NEAR

@@ -1,0 +1,52 @@
+"""Trades of crypto pairs as Arrow tables, and what makes one acceptable.
+
+Here: schema and rules. Not here: wire formats (resources/providers), or SQL.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata import rows
+from marketdata.rows import AMOUNT, INSTANT, Rule, Validated
+
+QUOTED_TRADES = pa.schema(
+    [
+        pa.field("symbol", pa.string(), nullable=False),
+        pa.field("trade_id", pa.int64(), nullable=False),
+        pa.field("traded_at", INSTANT, nullable=False),
+        pa.field("price", AMOUNT),
+        pa.field("size", AMOUNT),
+        pa.field("taker_side", pa.string()),
+    ]
+)
+"""One row a trade (Binance: an aggregate trade), by the venue's own number. ``size`` is in the
+pair's base currency; ``taker_side`` is ``buy`` or ``sell``: what the trade's active party did."""
+
+KEY = ("traded_at", "trade_id")
+
+SIDES = ("buy", "sell")
+
+
+def validate(quoted: pa.Table) -> Validated:
+    """Split ``quoted`` (QUOTED_TRADES) into trades that may be stored and trades that may not.
+
+    Rules: a number that is not negative; price and size present and above zero; a side that is
+    ``buy`` or ``sell``. Of a number and time that come twice with equal values one is kept, with
+    different values none.
+    """
+    rules: list[Rule] = [("trade_id is negative", pc.less(quoted["trade_id"], 0))]
+    for name in ("price", "size"):
+        column = quoted[name]
+        rules.append((f"{name} is missing or not a number", pc.is_null(column)))
+        rules.append((f"{name} is not above zero", pc.less_equal(column, pa.scalar(0, AMOUNT))))
+    known = pc.is_in(quoted["taker_side"], value_set=pa.array(SIDES))
+    rules.append(("taker_side is neither buy nor sell", pc.invert(known)))
+    return rows.validate(quoted, key=KEY, rules=rules, day=_day)
+
+
+def _day(row: Mapping[str, object]) -> date:
+    return cast("datetime", row["traded_at"]).astimezone(UTC).date()

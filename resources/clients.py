@@ -1,0 +1,277 @@
+"""From settings to opened providers, on their shared budgets, without Dagster.
+
+Here: the key, the address, the limits and the client of each provider; a new provider is one
+function more. Not here: what a provider's answers mean (resources/providers), or which of them
+serves a dataset (settings.py).
+"""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from pydantic import SecretStr
+
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.datasets import DATASETS, Domain
+from marketdata.recovery import errors
+from marketdata.recovery.leases import Holder
+from marketdata.recovery.limits import (
+    PUBLISHED,
+    Lane,
+    RequestLimits,
+    fmp_bulk_limits,
+    fmp_limits,
+    polygon_limits,
+    tiingo_limits,
+)
+from marketdata.recovery.policy import REQUEST_RETRY
+from resources.opening import Stores, raw_zone
+from resources.providers import (
+    binance,
+    binance_wire,
+    coinbase,
+    coinbase_wire,
+    fmp_wire,
+    fred,
+    polygon,
+    polygon_wire,
+    tiingo,
+    tiingo_wire,
+)
+from resources.providers.budget import LeasedBudget
+from resources.providers.fmp import IN_FLIGHT, FmpClient
+from resources.providers.fmp_actions import FmpActions
+from resources.providers.fmp_records import FmpRecords
+from resources.providers.http import Getter, HeaderKey, HttpGetter, Judge, Key, QueryKey
+from resources.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One way to a provider: an address with a key and the limits that it is charged to."""
+
+    base_url: str
+    key: Key | None
+    limits: tuple[RequestLimits, ...]
+    judge: Judge
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """An opened provider.
+
+    Attributes:
+        api: Has the methods of the dataset's protocol in marketdata.ports.
+        getters: Count what they have sent.
+    """
+
+    api: Any
+    getters: tuple[HttpGetter, ...]
+
+    @property
+    def name(self) -> str:
+        """The provider's name."""
+        return self.api.name
+
+    @property
+    def requests_sent(self) -> int:
+        """HTTP requests sent so far, repeats and failures included."""
+        return sum(one.requests_sent for one in self.getters)
+
+
+def lines(settings: Settings, provider: str) -> tuple[Line, ...]:
+    """Return the ways to a provider, the first of which is its main one.
+
+    Raises:
+        ConfigurationError: Its key is not set; the text names the variable.
+    """
+    return _LINES[provider](settings)
+
+
+def api_over(provider: str, dataset: str, *getters: Getter) -> Any:
+    """Return the provider's client for a dataset.
+
+    Args:
+        provider: Its short name.
+        dataset: What it is asked for.
+        getters: One for each of its lines, or a single one that stands for all of them.
+    """
+    if len(getters) == 1:
+        getters = getters * _LINES_OF.get(provider, 1)
+    if provider == "fmp" and dataset != DAILY_BARS_DATASET:
+        actions = DATASETS[dataset].domain is Domain.CORPORATE_ACTIONS
+        return FmpActions(getters[0]) if actions else FmpRecords(getters[0])
+    return _APIS[provider](*getters)
+
+
+def missing_key(settings: Settings, provider: str) -> str:
+    """Return why a provider cannot be asked, or nothing where it can."""
+    try:
+        lines(settings, provider)
+    except errors.ConfigurationError as error:
+        return str(error)
+    return ""
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, stores: Stores, provider: str, dataset: str, *, lane: Lane, run_id: str
+) -> AsyncGenerator[Client]:
+    """Open a provider's client for a dataset; call it in the loop that uses it.
+
+    Args:
+        settings: Keys, addresses and limits.
+        stores: Holds the budgets' leases.
+        provider: Its short name.
+        dataset: What it is asked for.
+        lane: Who goes first when several runs want to ask.
+        run_id: Shown beside the leases.
+
+    Raises:
+        ConfigurationError: The provider's key is not set.
+    """
+    async with AsyncExitStack() as stack:
+        getters: list[HttpGetter] = []
+        for line in lines(settings, provider):
+            budget = await stack.enter_async_context(
+                LeasedBudget(
+                    leases=stores.leases,
+                    limits=line.limits,
+                    provider=provider,
+                    lane=lane,
+                    holder=Holder.this_process(run_id),
+                )
+            )
+            getter = HttpGetter(
+                provider=provider,
+                base_url=line.base_url,
+                key=line.key,
+                budget=budget,
+                retry=REQUEST_RETRY,
+                judge=line.judge,
+                in_flight=line.in_flight,
+                keep=raw_zone(settings),
+            )
+            getters.append(await stack.enter_async_context(getter))
+        yield Client(api=api_over(provider, dataset, *getters), getters=tuple(getters))
+
+
+def _fmp(settings: Settings) -> tuple[Line, ...]:
+    key = settings.fmp_api_key.get_secret_value()
+    single = Line(
+        base_url=settings.fmp_base_url,
+        key=QueryKey(name="apikey", value=key),
+        limits=(fmp_limits(key, settings.fmp_requests_per_minute),),
+        judge=partial(fmp_wire.refusal, key=key),
+        in_flight=IN_FLIGHT,
+    )
+    limits = single.limits
+    if settings.fmp_bulk_interval_s:
+        limits = (*limits, fmp_bulk_limits(key, settings.fmp_bulk_interval_s))
+    bulk = Line(
+        base_url=single.base_url, key=single.key, limits=limits, judge=single.judge, in_flight=1
+    )
+    return single, bulk
+
+
+def _polygon(settings: Settings) -> tuple[Line, ...]:
+    key = _required(settings.polygon_api_key, "POLYGON_API_KEY", "Polygon")
+    return (
+        Line(
+            base_url=settings.polygon_base_url,
+            key=HeaderKey(scheme="Bearer", value=key),
+            limits=(polygon_limits(key, settings.polygon_requests_per_minute),),
+            judge=partial(polygon_wire.refusal, key=key),
+            in_flight=polygon.IN_FLIGHT,
+        ),
+    )
+
+
+def _tiingo(settings: Settings) -> tuple[Line, ...]:
+    key = _required(settings.tiingo_api_key, "TIINGO_API_KEY", "Tiingo")
+    an_hour, a_day = settings.tiingo_requests_per_hour, settings.tiingo_requests_per_day
+    return (
+        Line(
+            base_url=settings.tiingo_base_url,
+            key=HeaderKey(scheme=tiingo.KEY_SCHEME, value=key),
+            limits=(tiingo_limits(key, an_hour, a_day),),
+            judge=partial(tiingo_wire.refusal, key=key),
+            in_flight=tiingo.IN_FLIGHT,
+        ),
+    )
+
+
+def _fred(settings: Settings) -> tuple[Line, ...]:
+    key = _required(settings.fred_api_key, "FRED_API_KEY", "FRED")
+    return (
+        Line(
+            base_url=settings.fred_base_url,
+            key=QueryKey(name="api_key", value=key),
+            limits=(PUBLISHED["fred"].of_key(key),),
+            judge=fred.judge(key),
+            in_flight=fred.IN_FLIGHT,
+        ),
+    )
+
+
+def _binance(settings: Settings) -> tuple[Line, ...]:
+    rest = Line(
+        base_url=settings.binance_base_url,
+        key=None,
+        limits=(PUBLISHED["binance"],),
+        judge=binance_wire.refusal,
+        in_flight=binance.IN_FLIGHT,
+    )
+    files = Line(
+        base_url=settings.binance_files_url,
+        key=None,
+        limits=(PUBLISHED["binance files"],),
+        judge=binance_wire.files_refusal,
+        in_flight=binance.FILES_IN_FLIGHT,
+    )
+    return rest, files
+
+
+def _coinbase(settings: Settings) -> tuple[Line, ...]:
+    return (
+        Line(
+            base_url=settings.coinbase_base_url,
+            key=None,
+            limits=(PUBLISHED["coinbase"],),
+            judge=coinbase_wire.refusal,
+            in_flight=coinbase.IN_FLIGHT,
+        ),
+    )
+
+
+_LINES: Mapping[str, Callable[[Settings], tuple[Line, ...]]] = {
+    "fmp": _fmp,
+    "polygon": _polygon,
+    "tiingo": _tiingo,
+    "fred": _fred,
+    "binance": _binance,
+    "coinbase": _coinbase,
+}
+_LINES_OF = {"fmp": 2, "binance": 2}
+"""How many lines a provider has, where it is more than one."""
+
+_APIS: Mapping[str, Callable[..., Any]] = {
+    "fmp": FmpClient,
+    "polygon": polygon.PolygonClient,
+    "tiingo": tiingo.TiingoClient,
+    "fred": fred.FredClient,
+    "binance": binance.BinanceClient,
+    "coinbase": coinbase.CoinbaseClient,
+}
+
+
+def _required(key: SecretStr | None, variable: str, provider: str) -> str:
+    if key is None or not key.get_secret_value():
+        message = (
+            f"{variable} is not set, so {provider} cannot be asked: export {variable}=<your key>"
+        )
+        raise errors.ConfigurationError(message)
+    return key.get_secret_value()

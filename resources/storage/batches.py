@@ -1,0 +1,195 @@
+"""Stores batches of every dataset: rows, coverage, letters and log in one transaction.
+
+Here: the transaction, and the record of requests that failed. Not here: how rows are told apart
+(daily_bars.py, versioned_table.py), reading the coverage ledger (coverage.py), the letters' own
+rules (dead_letters.py), or the decision what a batch covers (marketdata/).
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.coverage import CoverageMark
+from marketdata.datasets import DATASETS
+from marketdata.ports import Batch, IngestFailure, LoadResult
+from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter
+from resources.storage import coverage, dead_letters, sql
+from resources.storage.daily_bars import DailyBarTable
+from resources.storage.timescale import Connection, Timescale
+from resources.storage.versioned_table import MergeCounts, VersionedTable
+
+
+class BatchTable(Protocol):
+    """Where the rows of a dataset go; ``stage`` comes before any lock, ``merge`` under them."""
+
+    def check(self, rows: pa.Table) -> None: ...
+    def stage(self, connection: Connection, rows: pa.Table) -> None: ...
+    def merge(
+        self, connection: Connection, batch: Batch, origin: Mapping[str, object]
+    ) -> MergeCounts: ...
+    def refuse_nothing(self, connection: Connection, batch: Batch) -> None: ...
+
+
+class BatchStore:
+    """Fulfils marketdata.ports.BatchStore on hypertables.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+    """
+
+    def __init__(self, timescale: Timescale) -> None:
+        self._timescale = timescale
+        self._tables: Mapping[str, BatchTable] = {DAILY_BARS_DATASET: DailyBarTable()} | {
+            one.name: VersionedTable(one) for one in DATASETS.values()
+        }
+
+    def load(self, batch: Batch) -> LoadResult:
+        """Store a batch with its coverage, dead letters and log row in one transaction.
+
+        New rows are inserted and equal ones left alone. A row that differs is restated: its old
+        values go to the table of versions before the new ones take their place. A row that differs
+        but comes from an older answer than the stored one is left out and counted as unchanged
+        here, as stale in the log. Rows that an answer which holds all there is lacks are withdrawn:
+        only their version stays. Letters that waited for no more than the batch was asked for
+        are resolved; each row that was refused is a letter. Loading a batch again changes nothing.
+
+        Raises:
+            StorageConflictError: The batch is not what its dataset promises (schema, one row a
+                key), names an unknown instrument, or breaks a constraint.
+            StorageUnavailableError: The database cannot be reached now; nothing was stored.
+        """
+        table = self._tables[batch.dataset]
+        table.check(batch.rows)
+        ids = _instrument_ids(batch)
+        with self._timescale.connection() as connection:
+            if batch.rows.num_rows:
+                table.stage(connection, batch.rows)
+            _lock(connection, ids)
+            begun = connection.execute(sql.query("ingest_log", "begin_ingest")).fetchone()
+            ingest_id, loaded_at = begun or (None, datetime.now(UTC))
+            origin = {
+                "ingest_id": ingest_id,
+                "loaded_at": loaded_at,
+                "provider": batch.provider,
+                "adjustment": batch.adjustment,
+                # A worker's clock that runs ahead would make its answer the latest for ever.
+                "fetched_at": min(batch.fetched_at, loaded_at),
+            }
+            merged = MergeCounts()
+            if batch.rows.num_rows:
+                merged = table.merge(connection, batch, origin)
+            elif batch.is_all:
+                table.refuse_nothing(connection, batch)
+            contradicted = coverage.apply_marks(connection, batch.ledger, batch.coverage)
+            _deliver(connection, batch)
+            counts = {
+                "inserted": merged.inserted,
+                "restated": merged.restated,
+                "stale": merged.stale,
+                "unchanged": batch.rows.num_rows - merged.inserted - merged.restated - merged.stale,
+                "withdrawn": merged.withdrawn,
+                "rejected": len(batch.rejected),
+                "days_contradicted": contradicted,
+            }
+            connection.execute(
+                sql.query("ingest_log", "log_load"),
+                {
+                    **origin,
+                    **counts,
+                    "dataset": batch.dataset,
+                    "request": batch.request,
+                    "content_sha256": batch.content_sha256,
+                    "raw_answers": list(batch.raw_answers),
+                    "run_id": batch.run_id,
+                    "instrument_id": ids[0] if len(ids) == 1 else None,
+                },
+            )
+        return LoadResult(
+            inserted=merged.inserted,
+            unchanged=counts["unchanged"] + merged.stale,
+            restated=merged.restated,
+        )
+
+    def record_failures(self, failures: Sequence[IngestFailure]) -> None:
+        """Leave work that came to nothing in dead letters, log it, and mark what it leaves unknown.
+
+        All in one transaction. Requests that were never sent are not logged.
+
+        Raises:
+            StorageConflictError: A failure names an unknown instrument.
+            StorageUnavailableError: The database cannot be reached now; nothing was recorded.
+        """
+        if not failures:
+            return
+        marks: dict[str, list[CoverageMark]] = {}
+        for failure in failures:
+            marks.setdefault(failure.ledger, []).extend(failure.coverage)
+        letters = [failure.letter for failure in failures]
+        ids = {mark.instrument_id for group in marks.values() for mark in group}
+        named = {one.instrument_id for one in letters if one.instrument_id is not None}
+        with self._timescale.connection() as connection:
+            _lock(connection, sorted(ids | named))
+            for letter in letters:
+                if not letter.deferred:
+                    _log_failure(connection, letter)
+            for ledger, group in marks.items():
+                coverage.apply_marks(connection, ledger, group)
+            dead_letters.post(connection, letters, LETTER_RETRY, f"run {letters[0].run_id}")
+
+
+def _deliver(connection: Connection, batch: Batch) -> None:
+    """Resolve the letters that the batch answers, and leave its refused bars in new ones."""
+    by = f"run {batch.run_id}"
+    dead_letters.settle(
+        connection,
+        batch.dataset,
+        batch.provider,
+        batch.asked,
+        answered_at=batch.fetched_at,
+        raw_answers=batch.raw_answers,
+        still_wrong=batch.rejected,
+        by=by,
+        reason=f"answered by {batch.request}",
+    )
+    dead_letters.post(connection, batch.rejected, LETTER_RETRY, by)
+
+
+def _log_failure(connection: Connection, letter: DeadLetter) -> None:
+    connection.execute(
+        sql.query("ingest_log", "log_failure"),
+        {
+            "dataset": letter.dataset,
+            "provider": letter.provider,
+            "request": letter.request,
+            "raw_answers": list(letter.raw_answers),
+            "run_id": letter.run_id,
+            "instrument_id": letter.instrument_id,
+            "failed_at": letter.seen_at,
+            "error_class": letter.error_class,
+            "message": letter.message,
+        },
+    )
+
+
+def _instrument_ids(batch: Batch) -> list[int]:
+    """Return the instruments that the bars or the coverage of a batch concern, sorted."""
+    in_bars: list[int] = pc.unique(batch.rows["instrument_id"]).to_pylist()
+    return sorted({*in_bars, *(mark.instrument_id for mark in batch.coverage)})
+
+
+def _lock(connection: Connection, instrument_ids: Sequence[int]) -> None:
+    ids = {"instrument_ids": list(instrument_ids)}
+    unknown = connection.execute(sql.query("datasets", "unknown_instruments"), ids).fetchall()
+    if unknown:
+        listed = ", ".join(str(row[0]) for row in unknown[:5])
+        message = (
+            f"{len(unknown)} instruments of the batch are not in the database ({listed}): "
+            "load the universe first"
+        )
+        raise errors.StorageConflictError(message)
+    connection.execute(sql.query("ingest_log", "lock_instruments"), ids)

@@ -1,0 +1,112 @@
+"""Reads what is stored of the catalogue's datasets.
+
+Here: rows back as Arrow, and how much there is. Not here: storing them (batches.py), or what the
+coverage ledger knows (coverage.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+from psycopg import sql as composed
+
+from marketdata.datasets import Dataset
+from resources.storage.timescale import Timescale
+
+_JSON_LIKE = "answer"
+"""The column that keeps a provider's row as it came: jsonb, handed out as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetTotals:
+    """How much is stored of a dataset.
+
+    Attributes:
+        versions: Values that were replaced and are kept.
+        latest_at: When a row last came or changed (aware UTC).
+    """
+
+    rows: int
+    subjects: int
+    versions: int
+    latest_at: datetime | None
+
+
+class DatasetReader:
+    """Reads datasets.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+    """
+
+    def __init__(self, timescale: Timescale) -> None:
+        self._timescale = timescale
+
+    def read(self, dataset: Dataset, tickers: Sequence[str], provider: str) -> pa.Table:
+        """Return the rows of some subjects, sorted by subject and key.
+
+        Args:
+            dataset: Of the catalogue.
+            tickers: Our names, as the instruments carry them today.
+            provider: Only what it has said.
+
+        Returns:
+            A table in the dataset's quoted schema, with our name in ``symbol``.
+        """
+        columns = dataset.quoted.names[1:]
+        query = composed.SQL(
+            "select named.ticker, {columns} from {table} as held"
+            " inner join instrument_ticker as named"
+            " on named.instrument_id = held.instrument_id and named.kind = %(kind)s"
+            " and named.valid @> current_date"
+            " where named.ticker = any(%(tickers)s) and held.provider = %(provider)s"
+            " order by named.ticker, {key}"
+        ).format(
+            columns=composed.SQL(", ").join(_column(name) for name in columns),
+            table=composed.Identifier(dataset.table),
+            key=composed.SQL(", ").join(composed.Identifier("held", one) for one in dataset.key)
+            if dataset.key
+            else composed.SQL("1"),
+        )
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                query,
+                {
+                    "kind": dataset.subjects.value,
+                    "tickers": list(tickers),
+                    "provider": provider,
+                },
+            ).fetchall()
+        by_column = list(zip(*rows, strict=True)) or [()] * len(dataset.quoted)
+        arrays = [
+            pa.array(values, field.type)
+            for values, field in zip(by_column, dataset.quoted, strict=True)
+        ]
+        return pa.table(arrays, schema=dataset.quoted)
+
+    def totals(self, dataset: Dataset, provider: str) -> DatasetTotals:
+        """Count what is stored of what a provider has said."""
+        query = composed.SQL(
+            "select count(*), count(distinct instrument_id), max(known_from),"
+            " (select count(*) from {versions} where provider = %(provider)s)"
+            " from {table} as held where provider = %(provider)s"
+            " and exists (select from instrument where"
+            " instrument.instrument_id = held.instrument_id and instrument.kind = %(kind)s)"
+        ).format(
+            table=composed.Identifier(dataset.table),
+            versions=composed.Identifier(f"{dataset.table}_version"),
+        )
+        with self._timescale.connection() as connection:
+            row = connection.execute(
+                query, {"provider": provider, "kind": dataset.subjects.value}
+            ).fetchone()
+        rows, subjects, latest_at, versions = row or (0, 0, None, 0)
+        return DatasetTotals(rows=rows, subjects=subjects, versions=versions, latest_at=latest_at)
+
+
+def _column(name: str) -> composed.Composed:
+    column = composed.Identifier("held", name)
+    if name == _JSON_LIKE:
+        return composed.SQL("{}::text").format(column)
+    return composed.SQL("{}").format(column)

@@ -1,0 +1,316 @@
+-- What every dataset beside the daily bars stands on: tickers by kind, one merge for all tables,
+-- and the tables of minute bars and trades.
+
+-- Crypto pairs, macro series and indices are instruments too, so that coverage, dead letters and
+-- the log know them; the series GDP and a share GDP are two things.
+alter table instrument_ticker add column kind text not null default 'equity';
+alter table instrument_ticker drop constraint instrument_ticker_belongs_to_one;
+alter table instrument_ticker add constraint instrument_ticker_belongs_to_one
+exclude using gist (kind with =, ticker with =, valid with &&);
+comment on column instrument_ticker.kind is 'As instrument.kind: a ticker is unique within its kind.';
+comment on column instrument.kind is 'equity, pair, series or index.';
+
+-- The tables of datasets follow one convention, which these two functions rely on: a primary key
+-- that begins with instrument_id, then values, then provider, ingest_id and known_from; and a twin
+-- <table>_version with known_to and replaced_by_ingest_id for the values that were replaced.
+
+create function create_staged_rows(target regclass, names text[]) returns void
+language plpgsql as $$
+declare
+    columns text;
+begin
+    -- COPY sends the text of a document, not the document.
+    select string_agg(
+        format(
+            '%I %s',
+            wanted.name,
+            case when attribute.atttypid = 'jsonb'::regtype then 'text'
+            else format_type(attribute.atttypid, attribute.atttypmod) end
+        ),
+        ', ' order by wanted.place
+    )
+    into columns
+    from unnest(names) with ordinality as wanted (name, place)
+    inner join pg_attribute as attribute
+        on attribute.attrelid = target and attribute.attname = wanted.name;
+    execute format('create temporary table staged_rows (%s) on commit drop', columns);
+end
+$$;
+comment on function create_staged_rows is
+'Make the temporary table staged_rows with these columns of target, for a binary COPY in their order.';
+
+create function merge_staged_rows(
+    target regclass,
+    given_ingest_id bigint,
+    given_loaded_at timestamptz,
+    given_fetched_at timestamptz,
+    given_provider text
+) returns table (inserted bigint, restated bigint, stale bigint)
+language plpgsql as $$
+declare
+    staged_columns text[];
+    key_columns text[];
+    value_columns text[];
+    version regclass := (target::text || '_version')::regclass;
+    converted text;
+    same_key text;
+    bounds text := '';
+    bound text;
+    column_name text;
+    is_ordered boolean;
+    names text;
+    held_names text;
+    new_names text;
+    assignments text;
+begin
+    select array_agg(attname::text order by attnum)
+    into staged_columns
+    from pg_attribute
+    where attrelid = 'staged_rows'::regclass and attnum > 0 and not attisdropped;
+
+    select array_agg(attribute.attname::text)
+    into key_columns
+    from pg_index as key
+    inner join pg_attribute as attribute
+        on attribute.attrelid = key.indrelid and attribute.attnum = any(key.indkey)
+    where key.indrelid = target and key.indisprimary;
+
+    select array_agg(name) into value_columns
+    from unnest(staged_columns) as staged (name)
+    where name <> all(key_columns);
+
+    -- Decimals arrive with 18 places; the zeros at the end say nothing.
+    select string_agg(
+        format(
+            case when attribute.atttypid = 'numeric'::regtype
+                then 'trim_scale(%1$I) as %1$I'
+            else '%1$I::%2$s as %1$I' end,
+            attribute.attname,
+            format_type(attribute.atttypid, attribute.atttypmod)
+        ),
+        ', '
+    )
+    into converted
+    from pg_attribute as attribute
+    where attribute.attrelid = target and attribute.attname::text = any(staged_columns);
+
+    -- A provider is part of the key where several providers' rows stand side by side.
+    select string_agg(
+        case when name = 'provider' then format('held.provider = %L', given_provider)
+        else format('held.%1$I = given.%1$I', name) end,
+        ' and '
+    )
+    into same_key
+    from unnest(key_columns) as key (name);
+
+    -- The batch's own bounds, as literals, let the planner leave out other chunks and the rows of
+    -- other instruments.
+    foreach column_name in array key_columns loop
+        continue when column_name <> all(staged_columns);
+        select attribute.atttypid in (
+            'date'::regtype, 'timestamptz'::regtype, 'bigint'::regtype
+        ) into is_ordered
+        from pg_attribute as attribute
+        where attribute.attrelid = target and attribute.attname = column_name;
+        continue when not is_ordered;
+        execute format(
+            'select format(%1$L, min(%2$I), max(%2$I)) from staged_rows',
+            format(' and held.%I between %%L and %%L', column_name),
+            column_name
+        ) into bound;
+        bounds := bounds || bound;
+    end loop;
+
+    select
+        string_agg(format('%I', name), ', '),
+        string_agg(format('held.%I', name), ', '),
+        string_agg(format('compared.%I', name), ', ')
+    into names, held_names, new_names
+    from unnest(staged_columns) as staged (name);
+
+    select string_agg(format('%1$I = compared.%1$I', name), ', ')
+    into assignments
+    from unnest(value_columns) as value (name);
+
+    return query execute format(
+        $merge$
+        with
+        given as materialized (
+            select %1$s from staged_rows
+        ),
+
+        compared as materialized (
+            -- Equal rows end here: they are neither locked nor written, so they cost no WAL.
+            select
+                given.*,
+                held.instrument_id is null as is_new,
+                coalesce(origin.fetched_at > %2$L::timestamptz, false) as is_stale,
+                greatest(%3$L::timestamptz, held.known_from + interval '1 microsecond') as replaced_at
+            from given
+            left join %4$s as held on %5$s %6$s
+            left join ingest_log as origin on origin.ingest_id = held.ingest_id
+            where
+                held.instrument_id is null
+                or (%7$s) is distinct from (%8$s)
+        ),
+
+        kept as (
+            insert into %9$s (%10$s, provider, ingest_id, known_from, known_to, replaced_by_ingest_id)
+            select %11$s, held.provider, held.ingest_id, held.known_from, given.replaced_at, %12$s
+            from compared as given
+            inner join %4$s as held on %5$s %6$s
+            where not given.is_new and not given.is_stale
+        ),
+
+        restated as (
+            update %4$s as held
+            set %13$s, provider = %14$L, ingest_id = %12$s, known_from = given.replaced_at
+            from compared as given
+            where %5$s %6$s and not given.is_new and not given.is_stale
+        ),
+
+        inserted as (
+            insert into %4$s (%10$s, provider, ingest_id, known_from)
+            select %15$s, %14$L, %12$s, %3$L::timestamptz
+            from compared
+            where compared.is_new
+        )
+
+        select
+            count(*) filter (where compared.is_new),
+            count(*) filter (where not compared.is_new and not compared.is_stale),
+            count(*) filter (where not compared.is_new and compared.is_stale)
+        from compared
+        $merge$,
+        converted, given_fetched_at, given_loaded_at, target, same_key, bounds,
+        -- Who said it is part of what is said: another provider's equal row is restated by it.
+        (select string_agg(format('held.%I', name), ', ') from unnest(value_columns) as value (name))
+        || ', held.provider',
+        (select string_agg(format('given.%I', name), ', ') from unnest(value_columns) as value (name))
+        || format(', %L', given_provider),
+        version, names, held_names, given_ingest_id,
+        replace(assignments, 'compared.', 'given.'), given_provider, new_names
+    );
+end
+$$;
+comment on function merge_staged_rows is
+'Tell new, equal and restated rows of staged_rows apart and keep what is replaced in <target>_version.';
+
+create function withdraw_missing_rows(
+    target regclass,
+    given_instrument_id bigint,
+    given_ingest_id bigint,
+    given_loaded_at timestamptz
+) returns bigint
+language plpgsql as $$
+declare
+    names text;
+    same_key text;
+    withdrawn bigint;
+    staged bigint;
+begin
+    select string_agg(format('%I', attribute.attname), ', ' order by attribute.attnum)
+    into names
+    from pg_attribute as attribute
+    where attribute.attrelid = target and attribute.attnum > 0 and not attribute.attisdropped;
+
+    select string_agg(format('given.%1$I = held.%1$I', attribute.attname), ' and ')
+    into same_key
+    from pg_index as key
+    inner join pg_attribute as attribute
+        on attribute.attrelid = key.indrelid and attribute.attnum = any(key.indkey)
+    where key.indrelid = target and key.indisprimary;
+
+    execute format(
+        $withdraw$
+        with gone as (
+            delete from %1$s as held
+            where
+                held.instrument_id = %2$s
+                and not exists (select from staged_rows as given where %3$s)
+            returning held.*
+        )
+
+        insert into %4$s (%5$s, known_to, replaced_by_ingest_id)
+        select %5$s, greatest(%6$L::timestamptz, gone.known_from + interval '1 microsecond'), %7$s
+        from gone
+        $withdraw$,
+        target, given_instrument_id, same_key, (target::text || '_version')::regclass, names,
+        given_loaded_at, given_ingest_id
+    );
+    get diagnostics withdrawn = row_count;
+    select count(*) into staged from staged_rows;
+    -- A provider corrects a row or two; one that has lost most of them is ill.
+    if withdrawn > greatest(staged, 1) then
+        raise exception 'the answer has % rows and lacks % that are stored', staged, withdrawn
+        using errcode = 'check_violation', hint = 'look at the provider''s answer; nothing was changed';
+    end if;
+    return withdrawn;
+end
+$$;
+comment on function withdraw_missing_rows is
+'Move rows of one instrument that staged_rows lacks to <target>_version: the provider has withdrawn or moved them.';
+
+alter table ingest_log add column rows_withdrawn bigint not null default 0;
+comment on column ingest_log.rows_withdrawn is
+'Stored rows that an answer which holds all there is lacked: kept as versions.';
+
+create table minute_bar (
+    instrument_id bigint not null,
+    provider text not null,
+    opened_at timestamptz not null,
+    open double precision not null,
+    high double precision not null,
+    low double precision not null,
+    close double precision not null,
+    volume double precision not null,
+    vwap double precision,
+    trades bigint,
+    ingest_id bigint not null,
+    known_from timestamptz not null,
+    -- Consolidated tape, IEX alone and each crypto venue have minutes of their own: they stand
+    -- side by side. Serves one instrument's minutes in order, and the loader's comparison.
+    primary key (instrument_id, provider, opened_at),
+    constraint minute_bar_prices_are_in_order
+    check (low <= open and low <= close and open <= high and close <= high and low > 0),
+    constraint minute_bar_volume_is_not_negative check (volume >= 0 and volume < 'infinity')
+);
+comment on table minute_bar is
+'Minutes with trades, of shares and crypto pairs; whether a minute without a row had no trade or was never asked for is told by coverage.';
+comment on column minute_bar.volume is 'In shares, or in the pair''s base currency.';
+select create_hypertable('minute_bar', by_range('opened_at', interval '7 days'));
+
+create table minute_bar_version (
+    like minute_bar,
+    known_to timestamptz not null,
+    replaced_by_ingest_id bigint not null,
+    primary key (instrument_id, provider, opened_at, known_from),
+    constraint minute_bar_version_lasted check (known_from < known_to)
+);
+
+create table trade (
+    instrument_id bigint not null,
+    provider text not null,
+    traded_at timestamptz not null,
+    trade_id bigint not null,
+    price numeric not null,
+    size numeric not null,
+    taker_side text not null,
+    ingest_id bigint not null,
+    known_from timestamptz not null,
+    -- Serves one pair's trades in order, and the loader's comparison.
+    primary key (instrument_id, provider, traded_at, trade_id),
+    constraint trade_is_of_something check (price > 0 and size > 0),
+    constraint trade_has_a_side check (taker_side in ('buy', 'sell'))
+);
+comment on table trade is 'Trades by the venue''s own number; Binance''s are aggregate trades.';
+comment on column trade.taker_side is 'What the active party did.';
+select create_hypertable('trade', by_range('traded_at', interval '7 days'));
+
+create table trade_version (
+    like trade,
+    known_to timestamptz not null,
+    replaced_by_ingest_id bigint not null,
+    primary key (instrument_id, provider, traded_at, trade_id, known_from),
+    constraint trade_version_lasted check (known_from < known_to)
+);

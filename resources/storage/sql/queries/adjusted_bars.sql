@@ -1,0 +1,259 @@
+-- name: lock_actions
+-- Let one transaction at a time change this instrument: loads take the same lock.
+select
+    pg_advisory_xact_lock(hashtext('wrdata.instruments'), (%(instrument_id)s %% 256)::integer),
+    clock_timestamp() as derived_at;
+
+-- name: read_splits
+-- All splits of an instrument, announced ones included.
+select
+    given.ex_date,
+    given.new_shares,
+    given.old_shares
+from split as given
+where given.instrument_id = %(instrument_id)s
+order by given.ex_date;
+
+-- name: read_dividends
+-- All dividends of an instrument, announced ones included.
+select
+    given.ex_date,
+    given.amount
+from dividend as given
+where given.instrument_id = %(instrument_id)s
+order by given.ex_date, given.kind;
+
+-- name: read_prices
+-- What the check and the factors need of an instrument's bars.
+select
+    bar.session_date,
+    bar.open,
+    bar.close,
+    bar.adjustment,
+    (bar.known_from at time zone 'America/New_York')::date as known_on
+from daily_bar as bar
+where bar.instrument_id = %(instrument_id)s
+order by bar.session_date;
+
+-- name: read_checks
+-- The verdicts on an instrument's splits, and whether a person has confirmed them.
+select
+    held.ex_date,
+    held.new_shares,
+    held.old_shares,
+    held.verdict,
+    held.reason,
+    held.confirmed_by is not null as is_confirmed
+from split_check as held
+where held.instrument_id = %(instrument_id)s;
+
+-- name: write_check
+-- Keep a verdict; one that says the same is left alone, and other terms undo a confirmation.
+insert into split_check as held (
+    instrument_id, ex_date, new_shares, old_shares, verdict, reason, checked_at
+) values (
+    %(instrument_id)s, %(ex_date)s, %(new_shares)s, %(old_shares)s, %(verdict)s, %(reason)s,
+    %(derived_at)s
+)
+on conflict (instrument_id, ex_date) do update
+set
+    new_shares = excluded.new_shares,
+    old_shares = excluded.old_shares,
+    verdict = excluded.verdict,
+    reason = excluded.reason,
+    checked_at = excluded.checked_at,
+    confirmed_by = case
+        when (held.new_shares, held.old_shares) = (excluded.new_shares, excluded.old_shares)
+            then held.confirmed_by
+    end,
+    confirmed_at = case
+        when (held.new_shares, held.old_shares) = (excluded.new_shares, excluded.old_shares)
+            then held.confirmed_at
+    end,
+    confirmed_reason = case
+        when (held.new_shares, held.old_shares) = (excluded.new_shares, excluded.old_shares)
+            then held.confirmed_reason
+    end
+where
+    (held.new_shares, held.old_shares, held.verdict, held.reason)
+    is distinct from
+    (excluded.new_shares, excluded.old_shares, excluded.verdict, excluded.reason);
+
+-- name: write_factors
+-- Keep an instrument's factors, and tell whether they differ from those before.
+with
+before as (
+    select
+        held.first_days,
+        held.split_factors,
+        held.dividend_factors
+    from price_factor as held
+    where held.instrument_id = %(instrument_id)s
+),
+
+written as (
+    insert into price_factor (
+        instrument_id, first_days, split_factors, dividend_factors, last_session, derived_at
+    ) values (
+        %(instrument_id)s, %(first_days)s, %(split_factors)s, %(dividend_factors)s,
+        %(last_session)s, %(derived_at)s
+    )
+    on conflict (instrument_id) do update
+    set
+        first_days = excluded.first_days,
+        split_factors = excluded.split_factors,
+        dividend_factors = excluded.dividend_factors,
+        last_session = excluded.last_session,
+        derived_at = excluded.derived_at
+    returning first_days, split_factors, dividend_factors
+)
+
+select
+    (written.first_days, written.split_factors, written.dividend_factors)
+    is distinct from
+    (before.first_days, before.split_factors, before.dividend_factors) as is_changed
+from written
+left join before on true;
+
+-- name: forget_factors
+-- An instrument without a bar has no factors.
+delete from price_factor
+where instrument_id = %(instrument_id)s;
+
+-- name: waiting
+-- Instruments whose factors no longer follow from their actions and bars.
+with
+bars as (
+    select
+        bar.instrument_id,
+        max(bar.session_date) as last_session
+    from daily_bar as bar
+    group by bar.instrument_id
+),
+
+actions as (
+    select
+        given.instrument_id,
+        given.ex_date,
+        given.known_from
+    from split as given
+    union all
+    select
+        given.instrument_id,
+        given.ex_date,
+        given.known_from
+    from dividend as given
+    union all
+    -- What was withdrawn counts from then on.
+    select
+        gone.instrument_id,
+        gone.ex_date,
+        gone.known_to
+    from split_version as gone
+    union all
+    select
+        gone.instrument_id,
+        gone.ex_date,
+        gone.known_to
+    from dividend_version as gone
+)
+
+select bars.instrument_id
+from bars
+left join price_factor as own on own.instrument_id = bars.instrument_id
+where
+    own.instrument_id is null
+    or exists (
+        select from actions
+        where
+            actions.instrument_id = bars.instrument_id
+            and (
+                actions.known_from > own.derived_at
+                or (actions.ex_date > own.last_session and actions.ex_date <= bars.last_session)
+            )
+    )
+    or exists (
+        select from split_check as held
+        where held.instrument_id = bars.instrument_id and held.confirmed_at > own.derived_at
+    )
+    or exists (
+        select from daily_bar as restated
+        where
+            restated.instrument_id = bars.instrument_id
+            and restated.session_date <= own.last_session
+            and restated.known_from > own.derived_at
+    )
+order by bars.instrument_id;
+
+-- name: rebased
+-- Instruments with bars that were adjusted for splits before a split's ex-date came.
+select distinct given.instrument_id
+from split as given
+left join split_check as held
+    on held.instrument_id = given.instrument_id and held.ex_date = given.ex_date
+where
+    given.ex_date <= %(today)s
+    -- What never happened re-based nothing: fetching again would never end.
+    and (
+        held.verdict is null
+        or held.verdict not in ('no_jump', 'duplicate')
+        or held.confirmed_by is not null
+    )
+    and exists (
+        select from daily_bar as bar
+        where
+            bar.instrument_id = given.instrument_id
+            and bar.session_date < given.ex_date
+            and bar.adjustment <> 'as_traded'
+            and bar.known_from < given.ex_date::timestamp at time zone 'America/New_York'
+    )
+order by given.instrument_id;
+
+-- name: quarantined
+-- Splits that adjust nothing until a person confirms them or a later answer mends them.
+select
+    held.instrument_id,
+    held.ex_date,
+    held.new_shares,
+    held.old_shares,
+    held.verdict,
+    held.reason
+from split_check as held
+where held.verdict not in ('confirmed', 'unproven') and held.confirmed_by is null
+order by held.ex_date desc, held.instrument_id;
+
+-- name: unproven
+-- Splits that happened and that the stored prices cannot tell: as-traded ones may.
+select
+    held.instrument_id,
+    held.ex_date
+from split_check as held
+where
+    held.verdict = 'unproven'
+    and held.confirmed_by is null
+    and held.ex_date <= %(today)s
+order by held.instrument_id, held.ex_date;
+
+-- name: confirm
+-- A person vouches for a split as it stands.
+update split_check
+set confirmed_by = %(by)s, confirmed_at = clock_timestamp(), confirmed_reason = %(reason)s
+where instrument_id = %(instrument_id)s and ex_date = %(ex_date)s;
+
+-- name: read_adjusted_bars
+-- One instrument's adjusted bars, oldest first.
+select
+    bar.session_date,
+    bar.open,
+    bar.high,
+    bar.low,
+    bar.close,
+    bar.volume,
+    bar.split_factor,
+    bar.dividend_factor
+from adjusted_daily_bars as bar
+where
+    bar.instrument_id = $1
+    and bar.adjustment = $2::bar_adjustment
+    and bar.session_date between $3 and $4
+order by bar.session_date;

@@ -1,0 +1,305 @@
+"""Datasets of the catalogue as they are run: every provider, failures, letters, versions."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import pytest
+
+import assets.dataset_work
+from assets.datasets import REFRESHES, by_subject, by_subject_key
+from marketdata.calendars import calendar, utc_now
+from marketdata.datasets import DATASETS
+from marketdata.recovery.dead_letters import LetterState, Work
+from pipelines import replays, retries, schedules, sensors
+from pipelines.cli import comparison
+from resources import opening
+from resources.settings import read_settings
+from resources.storage.dead_letters import LetterFilter, StoredLetter
+from tests.fixtures.pipeline import Pipeline
+
+SERVED: dict[tuple[str, str], tuple[list[str], int]] = {
+    ("income_statements", "fmp"): (["AAPL", "BRK.B"], 0),
+    ("balance_sheets", "fmp"): (["AAPL"], 0),
+    ("cash_flows", "fmp"): (["AAPL"], 0),
+    ("ratios", "fmp"): (["AAPL"], 0),
+    ("companies", "fmp"): (["AAPL", "BRK.B"], 0),
+    ("companies", "polygon"): (["AAPL", "BRK.B"], 0),
+    ("index_changes", "fmp"): (["SP500"], 0),
+    ("splits", "fmp"): (["AAPL"], 0),
+    ("splits", "polygon"): (["AAPL"], 0),
+    ("dividends", "fmp"): (["AAPL"], 0),
+    ("dividends", "polygon"): (["MSFT"], 0),
+    ("minute_bars", "polygon"): (["AAPL", "BRK.B"], 6),
+    ("minute_bars", "tiingo"): (["AAPL", "BRK.B"], 6),
+    ("macro_observations", "fred"): (["GDP", "DGS10"], 0),
+    ("crypto_bars", "binance"): (["BTC-USDT"], 2),
+    ("crypto_bars", "coinbase"): (["BTC-USD"], 1),
+    ("crypto_trades", "binance"): (["BTC-USDT"], 1),
+    ("crypto_trades", "coinbase"): (["BTC-USD"], 1),
+}
+"""Subjects, and days back where days are asked for."""
+
+
+def _run(pipeline: Pipeline, dataset: str, subjects: Sequence[str], **config: Any) -> Any:
+    op = REFRESHES[dataset].node_def.name
+    wish = {"subjects": list(subjects), **config}
+    return pipeline.run(dataset, config={op: {"config": wish}})
+
+
+def _figures(result: dg.ExecuteInProcessResult, dataset: str) -> dict[str, Any]:
+    key = REFRESHES[dataset].key
+    (made,) = (
+        event.step_materialization_data.materialization
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == key
+    )
+    return {name: value.value for name, value in made.metadata.items()}
+
+
+def _letters(pipeline: Pipeline, dataset: str) -> list[StoredLetter]:
+    return pipeline.stores.dead_letters.find(LetterFilter(dataset=dataset))
+
+
+def test_every_dataset_of_every_provider_equals_what_the_provider_has(pipeline: Pipeline) -> None:
+    """Through Dagster, the shared budgets, the raw zone and the loader, row by row."""
+    wrong: dict[tuple[str, str], object] = {}
+    for (dataset, provider), (subjects, back) in SERVED.items():
+        start = (utc_now().date() - timedelta(days=back)).isoformat() if back else ""
+        result = _run(pipeline, dataset, subjects, provider=provider, start=start)
+        compared = comparison.compare_dataset(
+            pipeline.stores, pipeline.simulator, DATASETS[dataset], provider
+        )
+        if not (result.success and compared.perfect and compared.equal):
+            wrong[dataset, provider] = (result.success, compared)
+    assert wrong == {}
+    assert set(SERVED) == {(one.name, name) for one in DATASETS.values() for name in one.sources}
+
+
+def test_a_second_run_asks_only_for_what_is_not_fresh(pipeline: Pipeline) -> None:
+    """A weekly state is not asked for twice in a day; --refetch asks, and finds it unchanged."""
+    _run(pipeline, "companies", ["AAPL", "MSFT"])
+    again = _figures(_run(pipeline, "companies", ["AAPL", "MSFT"]), "companies")
+    asked = _figures(_run(pipeline, "companies", ["AAPL", "MSFT"], only_missing=False), "companies")
+
+    assert (again["requests"], again["tickers_complete_before"]) == (0, 2)
+    assert (asked["requests"], asked["rows_unchanged"], asked["rows_inserted"]) == (2, 2, 0)
+
+
+def test_one_failed_ticker_waits_in_a_letter_and_its_job_does_it_again(pipeline: Pipeline) -> None:
+    """The others are stored; the letter's run asks the same provider for the same days."""
+    pipeline.simulator.add_fault("status", status=503, path="/polygon/", symbol="MSFT")
+    result = _run(pipeline, "minute_bars", ["AAPL", "MSFT", "NOSUCH"])
+
+    figures = _figures(result, "minute_bars")
+    assert result.success
+    assert (figures["tickers_loaded"], figures["tickers_failed"]) == (1, 2)
+    (letter,) = _letters(pipeline, "minute_bars")
+    assert (letter.provider, letter.work, letter.state) == (
+        "polygon", Work.INSTRUMENT, LetterState.OPEN,
+    )  # fmt: skip
+
+    pipeline.simulator.clear_faults()
+    (retry,) = retries.claim(pipeline.stores.dead_letters, [letter.letter_id], "me")
+    assert retry.job == "minute_bars"
+    again = pipeline.run(retry.job, config=dict(retry.ops))
+    assert again.success
+    (settled,) = _letters(pipeline, "minute_bars")
+    assert settled.state is LetterState.RESOLVED
+
+
+def test_a_run_over_partitions_says_which_of_them_are_good(pipeline: Pipeline) -> None:
+    """The door of the UI's backfill dialog: one run, the truth about each subject."""
+    pipeline.simulator.add_fault("status", status=503, path="/fred/", symbol="UNRATE")
+    dataset = DATASETS["macro_observations"]
+    result = pipeline.materialize(by_subject(dataset), ("CPIAUCSL", "UNRATE"))
+
+    good = pipeline.instance.get_materialized_partitions(by_subject_key(dataset))
+    assert not result.success
+    assert "CPIAUCSL" in good
+    assert "UNRATE" not in good
+
+
+def test_a_kept_answer_is_read_again_without_a_request(pipeline: Pipeline) -> None:
+    """A bad row of a statement points to the whole answer, from which it can be mended."""
+    pipeline.simulator.add_fault("duplicate_rows", path="/stable/income-statement", count=1)
+    pipeline.simulator.add_fault("malformed_rows", path="/polygon/v2/aggs", count=1)
+    _run(pipeline, "minute_bars", ["AAPL"])
+    letters = [one for one in _letters(pipeline, "minute_bars") if one.work is Work.RECORD]
+    assert letters
+    before = len(pipeline.simulator.requests())
+
+    failed = asyncio.run(
+        replays.replay(
+            pipeline.stores, opening.raw_zone(read_settings()).read, letters, "replay by me"
+        )
+    )
+
+    assert failed == {}
+    assert len(pipeline.simulator.requests()) == before
+    again = [one for one in _letters(pipeline, "minute_bars") if one.work is Work.RECORD]
+    assert [one.occurrences for one in again] == [one.occurrences + 1 for one in letters]
+
+
+def test_a_restated_quarter_keeps_its_old_version_and_the_past_stays_as_it_was(
+    pipeline: Pipeline,
+) -> None:
+    """What was known before the restatement is still what was known then."""
+    _run(pipeline, "income_statements", ["AAPL"])
+    # A filing's time has whole seconds.
+    before = utc_now() - timedelta(minutes=1)
+    year = _latest_year(pipeline)
+    pipeline.simulator.restate("AAPL", year, "Q1", 1.1)
+    figures = _figures(
+        _run(pipeline, "income_statements", ["AAPL"], only_missing=False), "income_statements"
+    )
+
+    assert figures["rows_restated"] == 2  # the quarter, and the year that it is part of
+    query = (
+        "select revenue from income_statements_as_of(%s)"
+        " where fiscal_year = %s and fiscal_period = 'Q1'"
+    )
+    with pipeline.stores.timescale.connection() as connection:
+        then = connection.execute(query, [before, year]).fetchone()
+        now = connection.execute(query, [utc_now() + timedelta(days=1), year]).fetchone()
+    assert then != now
+
+
+def _latest_year(pipeline: Pipeline) -> int:
+    with pipeline.stores.timescale.connection() as connection:
+        row = connection.execute(
+            "select max(fiscal_year) from income_statement where fiscal_period = 'FY'"
+        ).fetchone()
+    assert row
+    return row[0]
+
+
+def test_series_that_did_not_change_cost_one_request_together(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First all are asked by name; then only those that FRED says have changed."""
+    some = {"GDP": "gdp", "UNRATE": "rate", "ICSA": "claims"}
+    monkeypatch.setattr(assets.dataset_work.subjects, "fixed", lambda _: some)
+
+    def asked() -> list[str]:
+        since = utc_now()
+        assert _run(pipeline, "macro_observations", [], at_once=True).success
+        return [
+            f"{entry.path.rpartition('/')[2]} {entry.query.get('series_id', '')}".strip()
+            for entry in pipeline.simulator.requests(since)
+        ]
+
+    first = asked()
+    unchanged = asked()
+    pipeline.simulator.revise("GDP")
+    revised = asked()
+
+    assert {one.partition(" ")[2] for one in first} == set(some)
+    assert unchanged == ["updates"]
+    assert revised[0] == "updates"
+    assert {one.partition(" ")[2] for one in revised[1:]} == {"GDP"}
+    compared = comparison.compare_dataset(
+        pipeline.stores, pipeline.simulator, DATASETS["macro_observations"], "fred"
+    )
+    assert compared.perfect
+
+
+def test_the_calendar_brings_the_actions_of_all_who_were_asked_before(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was never asked is asked by name; a new split is in the calendar of its day."""
+    monkeypatch.setattr(assets.dataset_work, "member_tickers", lambda _: ["AAPL", "NVDA"])
+    _run(pipeline, "splits", ["AAPL"])
+    # The third of the days to come, so that it is announced and has not happened.
+    day = calendar().sessions(utc_now().date(), utc_now().date() + timedelta(days=14))[3]
+    pipeline.simulator.split("AAPL", day, new_shares=5, old_shares=1)
+    figures = _figures(_run(pipeline, "splits", [], at_once=True), "splits")
+
+    assert (figures["market_rows_inserted"], figures["tickers_loaded"]) == (1, 1)
+    compared = comparison.compare_dataset(
+        pipeline.stores, pipeline.simulator, DATASETS["splits"], "fmp"
+    )
+    assert compared.perfect
+
+
+def test_a_split_re_derives_one_instrument_and_has_its_history_fetched_again(
+    pipeline: Pipeline,
+) -> None:
+    """FMP re-bases a whole history: the others' factors and rows stay as they are."""
+    pipeline.backfill(["AAPL", "MSFT"])
+    for dataset in ("splits", "dividends"):
+        _run(pipeline, dataset, ["AAPL", "MSFT"])
+    day = calendar().last_closed(utc_now())
+    pipeline.simulator.split("MSFT", day, new_shares=4, old_shares=1)
+    result = _run(pipeline, "splits", ["AAPL", "MSFT"], only_missing=False)
+
+    (factors,) = (
+        event.step_materialization_data.materialization.metadata
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey(["curated", "corporate_actions", "price_factors"])
+    )
+    assert factors["instruments_looked_at"].value == 1
+    listed, _ = pipeline.stores.instruments.resolve("fmp", ["MSFT"], utc_now().date())
+    with pipeline.stores.timescale.connection() as connection:
+        rows = connection.execute("select distinct instrument_id from price_factor").fetchall()
+    assert (listed[0].instrument_id,) in rows
+
+
+def test_rebased_histories_are_asked_for_once_a_day(pipeline: Pipeline) -> None:
+    """Nothing was re-based: the sensor says so, and starts nothing."""
+    context = dg.build_sensor_context(instance=pipeline.instance)
+    skipped = sensors.rebased_histories(context)
+    assert isinstance(skipped, dg.SkipReason)
+    assert "no history was re-based" in (skipped.skip_message or "")
+
+
+def test_a_schedule_without_its_providers_key_skips_and_names_the_variable(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A provider without a key is one that is not used here; the others go on."""
+    monkeypatch.delenv("FRED_API_KEY")
+    at = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
+    told = {
+        one.name: one(dg.build_schedule_context(scheduled_execution_time=at))
+        for one in schedules.REFRESHES
+    }
+    skipped = told.pop("macro_observations_refresh")
+    assert isinstance(skipped, dg.SkipReason)
+    assert "FRED_API_KEY" in (skipped.skip_message or "")
+    assert all(isinstance(one, dg.RunRequest) for one in told.values())
+    assert pipeline
+
+
+def test_another_provider_is_one_line_of_configuration_and_never_a_fallback(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Daily bars from Polygon: as traded, under its name; when it is down, nobody else is asked."""
+    monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", "polygon")
+    assert pipeline.backfill(["AAPL"]).success
+    with pipeline.stores.timescale.connection() as connection:
+        rows = connection.execute(
+            "select distinct provider, adjustment::text from daily_bar"
+        ).fetchall()
+    assert rows == [("polygon", "as_traded")]
+
+    pipeline.simulator.add_fault("status", status=503, path="/polygon/")
+    since = utc_now()
+    assert not pipeline.backfill(["MSFT"]).success
+    assert {entry.path.split("/")[1] for entry in pipeline.simulator.requests(since)} == {"polygon"}
+
+
+def test_a_day_of_the_whole_market_is_one_request_at_polygon_and_tiingo(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daily bars of the whole universe cost one request, whoever serves them."""
+    session = calendar().last_closed(utc_now())
+    for provider in ("polygon", "tiingo"):
+        monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", provider)
+        since = utc_now()
+        result = pipeline.run("daily_prices", partition=session.isoformat())
+        assert result.success
+        bars = [one for one in pipeline.simulator.requests(since) if provider in one.path]
+        assert len(bars) == 1
+    assert pipeline.stores.quality.totals().rows > 490

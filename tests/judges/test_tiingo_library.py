@@ -1,0 +1,111 @@
+"""The package ``tiingo`` reads the simulator as it reads Tiingo."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+
+import pytest
+from tiingo import TiingoClient
+from tiingo.restclient import RestClientError
+
+from sandbox.simulators import serving
+from sandbox.simulators.actions import Actions
+from sandbox.simulators.front import Front
+from sandbox.simulators.journal import Journal
+from sandbox.simulators.tiingo import Plan, TiingoSimulator, iex_minute_truth
+from sandbox.simulators.world import World
+
+KEY = "a" * 40
+OLD_PANDAS = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")
+"""The library's frames are made in a way that pandas will give up."""
+NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)
+START, END = date(2026, 7, 1), date(2026, 8, 4)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The simulator's world."""
+    return World(tmp_path_factory.mktemp("tiingo"))
+
+
+@pytest.fixture(scope="module")
+def origin(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where a simulator is served."""
+    simulator = TiingoSimulator(world, keys={KEY: Plan.POWER}, now=lambda: NOW)
+    journal = Journal(tmp_path_factory.mktemp("journal") / "requests.jsonl")
+    with serving.serve(
+        Front([simulator], world=world, journal=journal, now=lambda: NOW)
+    ) as address:
+        yield f"{address}/tiingo"
+
+
+def _client(origin: str, key: str = KEY) -> TiingoClient:
+    client = TiingoClient({"api_key": key})
+    client._base_url = origin
+    return client
+
+
+def test_it_reads_metadata(origin: str) -> None:
+    """As a dictionary, and as an object of its own."""
+    told = _client(origin).get_ticker_metadata("BRK-B")
+    assert (told["ticker"], told["endDate"]) == ("BRK-B", "2026-08-04")
+    assert _client(origin).get_ticker_metadata("AAPL", fmt="object").ticker == "AAPL"
+
+
+def test_it_reads_daily_prices(origin: str, world: World) -> None:
+    """As rows, as objects and as CSV."""
+    client = _client(origin)
+    span = {"startDate": str(START), "endDate": str(END)}
+    paid = Actions(world).as_traded("AAPL", START, END, NOW)
+    rows = client.get_ticker_price("AAPL", **span)
+    assert [row["close"] for row in rows] == paid.closes.tolist()
+    objects = client.get_ticker_price("AAPL", fmt="object", **span)
+    assert [one.open for one in objects] == paid.opens.tolist()
+    text = client.get_ticker_price("AAPL", fmt="csv", **span)
+    assert len(text.splitlines()) == len(rows) + 1
+    (latest,) = client.get_ticker_price("AAPL")
+    assert latest["date"] == "2026-08-04T00:00:00+00:00"
+
+
+@OLD_PANDAS
+@pytest.mark.parametrize("fmt", ["json", "csv"])
+def test_it_makes_the_same_frame_of_both_formats(origin: str, world: World, fmt: str) -> None:
+    """CSV has no zone; the library knows that it is UTC."""
+    frame = _client(origin).get_dataframe("AAPL", startDate=str(START), endDate=str(END), fmt=fmt)
+    paid = Actions(world).as_traded("AAPL", START, END, NOW)
+    assert frame["close"].tolist() == paid.closes.tolist()
+    assert [at.date() for at in frame.index] == paid.dates.tolist()
+    assert str(frame.index.tz) == "UTC"
+
+
+@OLD_PANDAS
+def test_it_reads_several_tickers_side_by_side(origin: str) -> None:
+    """One column each."""
+    frame = _client(origin).get_dataframe(
+        ["AAPL", "MSFT"], metric_name="adjClose", startDate=str(START), endDate=str(END)
+    )
+    assert list(frame.columns) == ["AAPL", "MSFT"]
+    assert not frame.isna().to_numpy().any()
+
+
+@OLD_PANDAS
+def test_it_reads_prices_within_the_day(origin: str, world: World) -> None:
+    """Without volume unless it names it."""
+    client = _client(origin)
+    span = {"startDate": str(END), "endDate": str(END), "frequency": "1Min"}
+    truth = iex_minute_truth(world, ["AAPL"], END, END, NOW)
+    opened = datetime(2026, 8, 4, 13, 30, tzinfo=UTC), datetime(2026, 8, 4, 20, tzinfo=UTC)
+    regular = [row for row in truth.to_pylist() if opened[0] <= row["opened_at"] < opened[1]]
+    plain = client.get_dataframe("AAPL", **span)
+    assert list(plain.columns) == ["open", "high", "low", "close"]
+    frame = client.get_dataframe("AAPL", columns="open,high,low,close,volume", **span)
+    assert frame["close"].tolist() == [row["close"] for row in regular]
+    assert frame["volume"].tolist() == [row["volume"] for row in regular]
+    assert [at.to_pydatetime() for at in frame.index] == [row["opened_at"] for row in regular]
+
+
+def test_it_raises_its_own_error_for_what_is_refused(origin: str) -> None:
+    """An unknown ticker, and a wrong key."""
+    with pytest.raises(RestClientError, match="404"):
+        _client(origin).get_ticker_price("NOSUCH")
+    with pytest.raises(RestClientError, match="401"):
+        _client(origin, key="wrong").get_ticker_metadata("AAPL")

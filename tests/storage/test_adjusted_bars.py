@@ -1,0 +1,451 @@
+"""Prices adjusted for splits and dividends, from what is stored of both."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from marketdata.actions import QUOTED_SPLITS
+from marketdata.bars import DAILY_BARS, QUOTED_BARS, Adjustment
+from marketdata.datasets import DATASETS
+from marketdata.ports import LoadResult
+from marketdata.recovery import errors
+from marketdata.split_checks import SplitVerdict
+from resources.storage.adjusted_bars import AdjustedBars, read_adjusted_bars
+from resources.storage.batches import BatchStore
+from resources.storage.timescale import Timescale
+from sandbox.simulators.actions import Actions
+from sandbox.simulators.fmp_actions import endpoints
+from sandbox.simulators.front import Request
+from sandbox.simulators.world import Bars, World
+from tests.storage.batches import batch
+
+NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)
+FIRST, LAST = date(2006, 1, 1), date(2026, 8, 4)
+RAW, SPLITS, BOTH = Adjustment.AS_TRADED, Adjustment.SPLITS, Adjustment.SPLITS_AND_DIVIDENDS
+SPLIT_ON = date(2020, 8, 31)
+"""Apple's ex-date, here as there."""
+
+
+def load_bars(
+    timescale: Timescale, instrument_id: int, bars: Bars, adjustment: Adjustment
+) -> LoadResult:
+    """Store bars of the world."""
+    columns = [bars.opens, bars.highs, bars.lows, bars.closes, bars.volumes.astype(np.float64)]
+    rows = pa.table(
+        [
+            pa.array([instrument_id] * len(bars.dates), pa.int64()),
+            pa.array(bars.dates, pa.date32()),
+            *(pa.array(one) for one in columns),
+        ],
+        schema=DAILY_BARS,
+    )
+    return BatchStore(timescale).load(replace(batch([], adjustment=adjustment), rows=rows))
+
+
+def load_actions(
+    timescale: Timescale, dataset: str, instrument_id: int, quoted: pa.Table
+) -> LoadResult:
+    """Store splits or dividends."""
+    named = pa.array([instrument_id] * quoted.num_rows, pa.int64())
+    rows = quoted.set_column(0, pa.field("instrument_id", pa.int64(), nullable=False), named)
+    given = replace(
+        batch([]),
+        dataset=dataset,
+        adjustment=None,
+        ledger=dataset,
+        rows=rows.cast(DATASETS[dataset].stored),
+    )
+    return BatchStore(timescale).load(replace(given, fetched_at=datetime.now(UTC)))
+
+
+def load_all(
+    timescale: Timescale,
+    instrument_id: int,
+    actions: Actions,
+    ticker: str,
+    bars: Bars,
+    adjustment: Adjustment,
+) -> None:
+    """Store bars and all actions of a ticker."""
+    load_bars(timescale, instrument_id, bars, adjustment)
+    splits, dividends = actions.split_truth([ticker], NOW), actions.dividend_truth([ticker], NOW)
+    load_actions(timescale, "splits", instrument_id, splits)
+    load_actions(timescale, "dividends", instrument_id, dividends)
+
+
+def splits_of(*rows: tuple[date, float, float]) -> pa.Table:
+    """Return QUOTED_SPLITS of ex-date, new and old shares."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "symbol": "AAA",
+                "ex_date": day,
+                "new_shares": Decimal(new),
+                "old_shares": Decimal(old),
+                "kind": None,
+            }
+            for day, new, old in rows
+        ],
+        schema=QUOTED_SPLITS,
+    )
+
+
+def adjusted(timescale: Timescale, instrument_id: int, adjustment: Adjustment) -> pa.Table:
+    """Return all that readers see of an instrument."""
+    return read_adjusted_bars(timescale, instrument_id, adjustment, FIRST, LAST)
+
+
+@pytest.fixture
+def market(tmp_path: Path) -> World:
+    """A world of this test's own."""
+    return World(tmp_path)
+
+
+@pytest.fixture
+def actions(market: World) -> Actions:
+    """The world's actions."""
+    return Actions(market)
+
+
+def told(market: World, path: str, ticker: str) -> list[Mapping[str, float]]:
+    """Return what FMP's simulator serves of a ticker's last 5,000 sessions, oldest first."""
+    asked = {"symbol": ticker, "from": FIRST.isoformat(), "to": LAST.isoformat()}
+    request = Request(path="", query=asked, headers={}, key=None, at=NOW)
+    reply = endpoints(market, lambda: NOW)[f"historical-price-eod/{path}"](request)
+    rows: list[Mapping[str, float]] = json.loads(reply.body)
+    return rows[::-1]
+
+
+def payers_with_splits(actions: Actions, market: World) -> Mapping[tuple[int, int], str]:
+    """Return a ticker that pays dividends for each ratio of a split."""
+    return {
+        (split.new_shares, split.old_shares): one.ticker
+        for one in market.constituents()
+        if actions.dividends(one.ticker, NOW)
+        for split in actions.splits(one.ticker, NOW)
+    }
+
+
+@pytest.mark.parametrize("adjustment", [RAW, SPLITS])
+@pytest.mark.parametrize("ratio", [(7, 1), (10, 1), (3, 2), (1, 8), (21, 20)])
+def test_fmps_fully_adjusted_prices_follow_from_stored_bars_and_actions(
+    timescale: Timescale,
+    instrument_ids: list[int],
+    market: World,
+    actions: Actions,
+    ratio: tuple[int, int],
+    adjustment: Adjustment,
+) -> None:
+    """To the cent that FMP rounds to, whichever prices are stored.
+
+    The tolerance is what rounding can do: half a cent of FMP's own figure, and half a cent of the
+    stored price times the split factor where it is as traded (4 cents after a split of 1 for 8).
+    From adjusted prices the closes that dividends are measured by are known to half a cent of
+    theirs: a second half cent.
+    """
+    ticker = payers_with_splits(actions, market)[ratio]
+    source = actions.as_traded if adjustment is RAW else market.bars
+    one = instrument_ids[0]
+    load_all(timescale, one, actions, ticker, source(ticker, FIRST, LAST, NOW), adjustment)
+    derived = AdjustedBars(timescale).derive(one)
+    assert (derived.changed, derived.quarantined, derived.unusable) == (True, (), ())
+    ours = {row["session_date"]: row for row in adjusted(timescale, one, BOTH).to_pylist()}
+    theirs = told(market, "dividend-adjusted", ticker)
+    assert len(theirs) > 2000
+    for row in theirs:
+        mine = ours[date.fromisoformat(str(row["date"]))]
+        known_to = max(mine["split_factor"], 1.0) if adjustment is RAW else 1.0
+        tolerance = (0.005 + 0.005 * known_to) * 1.0001
+        for name in ("open", "high", "low", "close"):
+            assert abs(mine[name] - row[f"adj{name.title()}"]) <= tolerance, row
+        assert mine["volume"] == pytest.approx(row["volume"], abs=0.5 * ratio[0] * 10)
+    full = {row["date"]: row["price"] for row in told(market, "light", ticker)}
+    for row in adjusted(timescale, one, SPLITS).to_pylist():
+        if row["session_date"].isoformat() in full:
+            price = full[row["session_date"].isoformat()]
+            assert abs(row["close"] - price) <= 0.005 * max(row["split_factor"], 1.0) * 1.0001
+
+
+def test_bars_of_both_kinds_side_by_side_are_adjusted_once(
+    timescale: Timescale, instrument_ids: list[int], market: World, actions: Actions
+) -> None:
+    """History from one provider as it was paid, the rest from another that adjusts itself."""
+    one, other = instrument_ids[:2]
+    load_all(timescale, one, actions, "AAPL", actions.as_traded("AAPL", FIRST, LAST, NOW), RAW)
+    load_all(timescale, other, actions, "AAPL", actions.as_traded("AAPL", FIRST, LAST, NOW), RAW)
+    middle = market.bars("AAPL", date(2012, 1, 3), date(2018, 6, 1), NOW)
+    assert load_bars(timescale, other, middle, SPLITS).restated == len(middle.dates)
+    store = AdjustedBars(timescale)
+    store.derive(one)
+    store.derive(other)
+    for adjustment in (SPLITS, BOTH):
+        alone, mixed = (adjusted(timescale, each, adjustment) for each in (one, other))
+        for name in ("open", "close"):
+            np.testing.assert_allclose(alone[name], mixed[name], rtol=2e-5)
+        # A volume as traded is known to half a share, each of which became 28.
+        np.testing.assert_allclose(alone["volume"], mixed["volume"], atol=14.0)
+
+
+def marks(url: str) -> Mapping[int, object]:
+    """Return which transaction wrote each instrument's factors, checks and bars."""
+    query = """
+        select instrument_id, array_agg(distinct xmin::text order by xmin::text)
+        from (
+            select instrument_id, xmin from price_factor
+            union all select instrument_id, xmin from split_check
+            union all select instrument_id, xmin from daily_bar
+        ) as every
+        group by instrument_id
+    """
+    with psycopg.connect(url) as connection:
+        return dict(connection.execute(query).fetchall())
+
+
+def test_a_new_dividend_touches_one_instrument_only(
+    timescale: Timescale,
+    instrument_ids: list[int],
+    actions: Actions,
+    migrated_url: str,
+) -> None:
+    """The others' factors, checks and bars are the very rows they were; nor are its own bars."""
+    store = AdjustedBars(timescale)
+    for one, ticker in zip(instrument_ids, ["AAPL", "MSFT", "GOOGL"], strict=True):
+        bars = actions.as_traded(ticker, date(2014, 1, 2), LAST, NOW)
+        load_all(timescale, one, actions, ticker, bars, RAW)
+        store.derive(one)
+    assert store.waiting() == []
+    before = marks(migrated_url)
+    paid = actions.dividend_truth(["MSFT"], NOW).slice(0, 1)
+    extra = paid.set_column(1, "ex_date", pa.array([date(2026, 7, 1)], pa.date32()))
+    assert load_actions(timescale, "dividends", instrument_ids[1], extra).inserted == 1
+    assert store.waiting() == [instrument_ids[1]]
+    assert store.derive(instrument_ids[1]).changed
+    after = marks(migrated_url)
+    assert [one for one in instrument_ids if before[one] != after[one]] == [instrument_ids[1]]
+    assert store.waiting() == []
+
+
+def test_deriving_again_changes_nothing(
+    timescale: Timescale, instrument_ids: list[int], actions: Actions
+) -> None:
+    """Same bars and same actions, same factors."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    load_all(timescale, one, actions, "AAPL", actions.as_traded("AAPL", FIRST, LAST, NOW), RAW)
+    first = store.derive(one)
+    again = store.derive(one)
+    assert (first.changed, again.changed, first.steps) == (True, False, again.steps)
+
+
+def test_an_instrument_without_bars_or_actions_is_no_exception(
+    timescale: Timescale, instrument_ids: list[int], actions: Actions
+) -> None:
+    """Without bars there is nothing to adjust; without actions bars stay as they are."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    assert store.derive(one).steps == 0
+    assert adjusted(timescale, one, SPLITS).num_rows == 0
+    bars = actions.as_traded("AAPL", date(2025, 1, 2), LAST, NOW)
+    load_bars(timescale, one, bars, RAW)
+    assert adjusted(timescale, one, SPLITS).num_rows == 0, "never derived is told from unadjusted"
+    assert store.waiting() == [one]
+    assert store.derive(one).steps == 1
+    for adjustment in (SPLITS, BOTH):
+        assert adjusted(timescale, one, adjustment)["close"].to_pylist() == bars.closes.tolist()
+
+
+def jump(timescale: Timescale, instrument_id: int) -> float:
+    """Return what the adjusted close of Apple's ex-date is beside that before it."""
+    bars = adjusted(timescale, instrument_id, SPLITS)
+    later = bars.filter(pc.greater_equal(bars["session_date"], SPLIT_ON))["close"][0].as_py()
+    earlier = bars.filter(pc.less(bars["session_date"], SPLIT_ON))["close"][-1].as_py()
+    return later / earlier
+
+
+@pytest.mark.parametrize(
+    ("wrong", "verdict"),
+    [
+        ([(SPLIT_ON, 1, 4)], SplitVerdict.INVERSE),
+        ([(SPLIT_ON, 2, 1)], SplitVerdict.MISMATCH),
+    ],
+)
+def test_a_wrong_split_is_not_used_until_an_answer_mends_it(
+    timescale: Timescale,
+    instrument_ids: list[int],
+    actions: Actions,
+    wrong: Sequence[tuple[date, float, float]],
+    verdict: SplitVerdict,
+) -> None:
+    """Prices stay as they were paid, and the split stands on the list for a person."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    bars = actions.as_traded("AAPL", date(2020, 1, 2), date(2021, 2, 1), NOW)
+    load_bars(timescale, one, bars, RAW)
+    load_actions(timescale, "splits", one, splits_of(*wrong))
+    [finding] = store.derive(one).quarantined
+    assert finding.verdict is verdict
+    assert jump(timescale, one) == pytest.approx(0.25, rel=0.1)
+    [waiting] = store.quarantined()
+    assert (waiting.instrument_id, waiting.finding.verdict) == (one, verdict)
+    assert load_actions(timescale, "splits", one, splits_of((SPLIT_ON, 4, 1))).restated == 1
+    assert store.waiting() == [one]
+    assert store.derive(one).quarantined == ()
+    assert store.quarantined() == []
+    assert jump(timescale, one) == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_person_may_confirm_a_split_as_it_stands(
+    timescale: Timescale, instrument_ids: list[int], actions: Actions
+) -> None:
+    """Until its terms change: then prices are asked anew."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    load_bars(
+        timescale, one, actions.as_traded("AAPL", date(2020, 1, 2), date(2021, 2, 1), NOW), RAW
+    )
+    load_actions(timescale, "splits", one, splits_of((SPLIT_ON, 2, 1)))
+    with pytest.raises(errors.StorageConflictError, match="no checked split on 2020-08-31"):
+        store.confirm(one, SPLIT_ON, by="ada", reason="letter of the company")
+    store.derive(one)
+    store.confirm(one, SPLIT_ON, by="ada", reason="letter of the company")
+    assert store.quarantined() == []
+    assert store.waiting() == [one]
+    assert store.derive(one).quarantined == ()
+    assert store.waiting() == []
+    assert jump(timescale, one) == pytest.approx(0.5, rel=0.1)
+    load_actions(timescale, "splits", one, splits_of((SPLIT_ON, 3, 1)))
+    assert len(store.derive(one).quarantined) == 1
+
+
+def test_a_split_that_never_happened_or_comes_twice_is_not_used(
+    timescale: Timescale, instrument_ids: list[int], actions: Actions
+) -> None:
+    """The true one between them is."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    bars = actions.as_traded("AAPL", date(2020, 1, 2), date(2021, 2, 1), NOW)
+    load_bars(timescale, one, bars, RAW)
+    every = splits_of((SPLIT_ON, 4, 1), (date(2020, 8, 28), 4, 1), (date(2021, 1, 18), 4, 1))
+    load_actions(timescale, "splits", one, every)
+    found = {one.split.ex_date: one.verdict for one in store.derive(one).quarantined}
+    assert found == {
+        date(2020, 8, 28): SplitVerdict.DUPLICATE,
+        date(2021, 1, 18): SplitVerdict.NO_JUMP,
+    }
+    assert jump(timescale, one) == pytest.approx(1.0, rel=0.1)
+
+
+def test_prices_that_were_paid_prove_what_adjusted_ones_hide(
+    timescale: Timescale, instrument_ids: list[int], market: World, actions: Actions
+) -> None:
+    """And what they prove is remembered when they are not at hand."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    load_bars(timescale, one, market.bars("AAPL", date(2020, 1, 2), LAST, NOW), SPLITS)
+    load_actions(timescale, "splits", one, splits_of((SPLIT_ON, 1, 4)))
+    assert store.derive(one).quarantined == (), "adjusted prices cannot tell"
+    assert store.unproven(LAST) == [(one, SPLIT_ON)]
+    paid = actions.as_traded("AAPL", date(2020, 8, 20), date(2020, 9, 8), NOW)
+    names = ("open", "high", "low", "close", "volume")
+    columns = (paid.opens, paid.highs, paid.lows, paid.closes, paid.volumes.astype(np.float64))
+    days = {"symbol": ["AAPL"] * len(paid.dates), "session_date": paid.dates}
+    evidence = pa.table({**days, **dict(zip(names, columns, strict=True))}, schema=QUOTED_BARS)
+    for given in (evidence, None):
+        [finding] = store.derive(one, as_traded=given).quarantined
+        assert finding.verdict is SplitVerdict.INVERSE
+    assert store.unproven(LAST) == []
+
+
+def known_since(url: str, moment: datetime) -> None:
+    """Let all bars of the database have come at ``moment``."""
+    with psycopg.connect(url) as connection:
+        connection.execute("update daily_bar set known_from = %s", [moment])
+
+
+def test_a_split_after_the_history_came_lists_it_for_fetching_and_is_adjusted_for_meanwhile(
+    timescale: Timescale,
+    instrument_ids: list[int],
+    market: World,
+    migrated_url: str,
+) -> None:
+    """Bars that came before the ex-date are in old shares, those that came since in new ones."""
+    one, other = instrument_ids[:2]
+    store, ex_date = AdjustedBars(timescale), date(2026, 8, 4)
+    market.split("MMM", ex_date, 4, 1)
+    evening = datetime(2026, 8, 3, 23, tzinfo=UTC)
+    old = market.bars("MMM", date(2026, 1, 2), LAST, evening)
+    new = market.bars("MMM", ex_date, LAST, NOW)
+    load_bars(timescale, other, market.bars("AAPL", date(2026, 1, 2), LAST, NOW), SPLITS)
+    load_bars(timescale, one, old, SPLITS)
+    known_since(migrated_url, evening)
+    load_bars(timescale, one, new, SPLITS)
+    load_actions(timescale, "splits", one, splits_of((ex_date, 4, 1)))
+    assert store.rebased(date(2026, 8, 3)) == []
+    assert store.derive(one).quarantined == ()
+    assert store.rebased(ex_date) == [one]
+    truth = market.bars("MMM", date(2026, 1, 2), LAST, NOW)
+    np.testing.assert_allclose(adjusted(timescale, one, SPLITS)["close"], truth.closes, atol=0.006)
+    assert load_bars(timescale, one, truth, SPLITS).restated == len(old.dates)
+    assert store.rebased(ex_date) == []
+    assert store.waiting() == [one, other]
+    assert store.derive(one).quarantined == (), "what prices said before is kept"
+    np.testing.assert_array_equal(adjusted(timescale, one, SPLITS)["close"], truth.closes)
+
+
+def test_a_split_that_prices_refute_is_no_reason_to_fetch_again(
+    timescale: Timescale, instrument_ids: list[int], market: World, migrated_url: str
+) -> None:
+    """It would be fetched for ever: nothing was re-based."""
+    one, store, ex_date = instrument_ids[0], AdjustedBars(timescale), date(2026, 8, 3)
+    evening = datetime(2026, 7, 31, 23, tzinfo=UTC)
+    load_bars(timescale, one, market.bars("MMM", date(2026, 1, 2), LAST, evening), SPLITS)
+    known_since(migrated_url, evening)
+    load_bars(timescale, one, market.bars("MMM", ex_date, LAST, NOW), SPLITS)
+    load_actions(timescale, "splits", one, splits_of((ex_date, 4, 1)))
+    assert store.rebased(ex_date) == [one]
+    [finding] = store.derive(one).quarantined
+    assert finding.verdict is SplitVerdict.NO_JUMP
+    assert store.rebased(ex_date) == []
+
+
+def test_as_traded_prices_never_wait_to_be_fetched_again(
+    timescale: Timescale, instrument_ids: list[int], actions: Actions, migrated_url: str
+) -> None:
+    """What was paid stays what was paid."""
+    one = instrument_ids[0]
+    load_bars(timescale, one, actions.as_traded("AAPL", FIRST, LAST, NOW), RAW)
+    known_since(migrated_url, datetime(2020, 1, 1, tzinfo=UTC))
+    load_actions(timescale, "splits", one, splits_of((SPLIT_ON, 4, 1)))
+    assert AdjustedBars(timescale).rebased(LAST) == []
+
+
+def test_an_action_counts_from_the_bar_of_its_ex_date(
+    timescale: Timescale, instrument_ids: list[int], actions: Actions
+) -> None:
+    """An announced split changes nothing; the bar that it changes makes the factors due."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    before = actions.as_traded("AAPL", date(2020, 1, 2), SPLIT_ON - timedelta(days=1), NOW)
+    load_bars(timescale, one, before, RAW)
+    load_actions(timescale, "splits", one, splits_of((SPLIT_ON, 4, 1)))
+    assert store.derive(one).steps == 1
+    assert store.waiting() == []
+    load_bars(timescale, one, actions.as_traded("AAPL", SPLIT_ON, SPLIT_ON, NOW), RAW)
+    assert store.waiting() == [one]
+    assert store.derive(one).steps == 2
+    assert jump(timescale, one) == pytest.approx(1.0, rel=0.1)
+
+
+def test_bars_that_came_adjusted_for_dividends_are_left_out_or_refused(
+    timescale: Timescale, instrument_ids: list[int], actions: Actions
+) -> None:
+    """Nothing is adjusted twice."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    load_bars(timescale, one, actions.total_return("AAPL", FIRST, LAST, NOW), BOTH)
+    store.derive(one)
+    assert adjusted(timescale, one, BOTH).num_rows == 0
+    load_actions(timescale, "dividends", one, actions.dividend_truth(["AAPL"], NOW))
+    with pytest.raises(errors.StorageConflictError, match="adjusted for dividends already"):
+        store.derive(one)

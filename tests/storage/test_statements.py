@@ -1,0 +1,408 @@
+"""Statements in the database: what was public at a moment, and what a table refuses."""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import sql as pg_sql
+from psycopg.rows import dict_row
+
+from marketdata import companies, statements
+from marketdata.ports import LoadResult
+from marketdata.recovery import errors
+from marketdata.statements import StatementKind
+from resources.storage import sql
+from resources.storage.batches import BatchStore
+from resources.storage.timescale import Timescale
+from sandbox.simulators.fundamentals import Fundamentals
+from sandbox.simulators.world import World
+from tests.storage.batches import batch
+
+TABLES = {
+    StatementKind.INCOME: "income_statement",
+    StatementKind.BALANCE_SHEET: "balance_sheet",
+    StatementKind.CASH_FLOW: "cash_flow_statement",
+    StatementKind.RATIOS: "financial_ratio",
+}
+FILED = [kind for kind in TABLES if kind is not StatementKind.RATIOS]
+QUARTER = date(2024, 6, 29)
+ACCEPTED = datetime(2024, 8, 1, 10, tzinfo=UTC)
+LOADED = datetime(2026, 11, 21, 9, tzinfo=UTC)
+DAY = timedelta(days=1)
+INSTRUMENT = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One version of a row: what it says, when it was accepted, when it was loaded."""
+
+    accepted_at: datetime | None
+    known_from: datetime
+    year: int
+
+
+def _store(
+    timescale: Timescale,
+    kind: StatementKind,
+    versions: list[Version],
+    *,
+    fiscal_date: date = QUARTER,
+    period: str = "Q3",
+    instrument_id: int = INSTRUMENT,
+) -> None:
+    """Store versions of one row as the loader would: the last in the table, the others beside."""
+    for place, version in enumerate(versions):
+        row: dict[str, object] = {
+            "instrument_id": instrument_id,
+            "period_type": "annual" if period == "FY" else "quarterly",
+            "fiscal_date": fiscal_date,
+            "fiscal_period": period,
+            "fiscal_year": version.year,
+            "reported_currency": "USD",
+            "answer": json.dumps({"version": version.year}),
+            "provider": "fmp",
+            "ingest_id": place + 1,
+            "known_from": version.known_from,
+        }
+        table = TABLES[kind]
+        if kind is not StatementKind.RATIOS:
+            row["accepted_at"] = version.accepted_at
+        if place < len(versions) - 1:
+            table += "_version"
+            row["known_to"] = versions[place + 1].known_from
+            row["replaced_by_ingest_id"] = place + 2
+        _insert(timescale, table, row)
+
+
+def _insert(timescale: Timescale, table: str, row: dict[str, object]) -> None:
+    names = pg_sql.SQL(", ").join(pg_sql.Identifier(name) for name in row)
+    places = pg_sql.SQL(", ").join(pg_sql.Placeholder(name) for name in row)
+    statement = pg_sql.SQL("insert into {} ({}) values ({})").format(
+        pg_sql.Identifier(table), names, places
+    )
+    with timescale.connection() as connection:
+        connection.execute(statement, row)
+
+
+def _read(
+    timescale: Timescale, kind: StatementKind, at: datetime, *, period_type: str = "quarterly"
+) -> list[dict[str, Any]]:
+    query = sql.query("statements", f"{TABLES[kind]}s_as_of")
+    asked = {"at": at, "instrument_id": INSTRUMENT, "period_type": period_type}
+    with timescale.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, asked).fetchall()
+
+
+def _told(timescale: Timescale, kind: StatementKind, at: datetime) -> list[int]:
+    return [row["fiscal_year"] for row in _read(timescale, kind, at)]
+
+
+@pytest.mark.parametrize("kind", FILED)
+def test_history_that_was_loaded_later_counts_from_its_filing(
+    timescale: Timescale, kind: StatementKind
+) -> None:
+    """Loaded in 2026, public in 2024: not a second before it was accepted."""
+    _store(timescale, kind, [Version(accepted_at=ACCEPTED, known_from=LOADED, year=1)])
+
+    assert _told(timescale, kind, ACCEPTED - timedelta(microseconds=1)) == []
+    assert _told(timescale, kind, ACCEPTED) == [1]
+    assert _told(timescale, kind, LOADED + DAY) == [1]
+
+
+@pytest.mark.parametrize("kind", FILED)
+def test_a_new_filing_counts_from_its_own_acceptance(
+    timescale: Timescale, kind: StatementKind
+) -> None:
+    """The refresh that brought it came a week later, the public did not wait for it."""
+    amended = LOADED + 10 * DAY
+    versions = [
+        Version(accepted_at=ACCEPTED, known_from=LOADED, year=1),
+        Version(accepted_at=amended, known_from=amended + 7 * DAY, year=2),
+    ]
+    _store(timescale, kind, versions)
+
+    assert _told(timescale, kind, amended - DAY) == [1]
+    assert _told(timescale, kind, amended) == [2]
+
+
+def test_figures_that_change_under_the_same_filing_count_from_when_they_were_seen(
+    timescale: Timescale,
+) -> None:
+    """The provider mended its own mistake: nobody could have known before."""
+    versions = [
+        Version(accepted_at=ACCEPTED, known_from=LOADED, year=1),
+        Version(accepted_at=ACCEPTED, known_from=LOADED + DAY, year=2),
+        Version(accepted_at=ACCEPTED - DAY, known_from=LOADED + 2 * DAY, year=3),
+    ]
+    _store(timescale, StatementKind.INCOME, versions)
+
+    moments = [ACCEPTED, LOADED, LOADED + DAY, LOADED + 2 * DAY]
+    assert [_told(timescale, StatementKind.INCOME, at) for at in moments] == [[1], [1], [2], [3]]
+
+
+def test_a_row_without_acceptance_counts_from_when_it_was_loaded(timescale: Timescale) -> None:
+    """Nothing is backdated on a guess, neither the row nor what replaces it."""
+    versions = [
+        Version(accepted_at=None, known_from=LOADED, year=1),
+        Version(accepted_at=ACCEPTED, known_from=LOADED + DAY, year=2),
+        Version(accepted_at=None, known_from=LOADED + 2 * DAY, year=3),
+    ]
+    _store(timescale, StatementKind.INCOME, versions)
+
+    moments = [ACCEPTED + DAY, LOADED, LOADED + DAY, LOADED + 2 * DAY]
+    assert [_told(timescale, StatementKind.INCOME, at) for at in moments] == [[], [1], [2], [3]]
+
+
+def test_of_versions_that_begin_together_the_last_one_counts(timescale: Timescale) -> None:
+    """A filing of before the version that it replaces was seen: what came last is right."""
+    versions = [
+        Version(accepted_at=ACCEPTED, known_from=LOADED, year=1),
+        Version(accepted_at=ACCEPTED, known_from=LOADED + 5 * DAY, year=2),
+        Version(accepted_at=LOADED + 5 * DAY, known_from=LOADED + 6 * DAY, year=3),
+    ]
+    _store(timescale, StatementKind.INCOME, versions)
+
+    assert _told(timescale, StatementKind.INCOME, LOADED + 4 * DAY) == [1]
+    assert _told(timescale, StatementKind.INCOME, LOADED + 5 * DAY) == [3]
+
+
+def test_a_year_and_its_last_quarter_are_two_rows(timescale: Timescale) -> None:
+    """They end on the same day and are accepted in the same second."""
+    first = [Version(accepted_at=ACCEPTED, known_from=LOADED, year=2024)]
+    for period in ("FY", "Q4"):
+        _store(timescale, StatementKind.INCOME, first, period=period)
+
+    for period_type, period in (("annual", "FY"), ("quarterly", "Q4")):
+        rows = _read(timescale, StatementKind.INCOME, LOADED, period_type=period_type)
+        assert [row["fiscal_period"] for row in rows] == [period]
+
+
+def test_rows_come_with_all_their_columns_newest_first(timescale: Timescale) -> None:
+    """What was replaced comes with its own origin, and other companies stay away."""
+    later = QUARTER + timedelta(days=91)
+    versions = [
+        Version(accepted_at=ACCEPTED, known_from=LOADED, year=1),
+        Version(accepted_at=LOADED + DAY, known_from=LOADED + DAY, year=2),
+    ]
+    newer = [Version(accepted_at=ACCEPTED + 91 * DAY, known_from=LOADED, year=3)]
+    _store(timescale, StatementKind.INCOME, versions)
+    _store(timescale, StatementKind.INCOME, newer, fiscal_date=later, period="Q4")
+    _store(timescale, StatementKind.INCOME, newer, instrument_id=INSTRUMENT + 1)
+
+    rows = _read(timescale, StatementKind.INCOME, LOADED)
+    assert [row["fiscal_date"] for row in rows] == [later, QUARTER]
+    assert (rows[1]["ingest_id"], rows[1]["answer"]) == (1, {"version": 1})
+    assert "known_to" not in rows[1]
+
+
+def test_ratios_count_from_the_acceptance_of_the_income_statement(timescale: Timescale) -> None:
+    """They are not filed themselves; the first acceptance counts, not that of a restatement."""
+    filed = [
+        Version(accepted_at=ACCEPTED, known_from=LOADED, year=1),
+        Version(accepted_at=LOADED + DAY, known_from=LOADED + DAY, year=2),
+    ]
+    _store(timescale, StatementKind.INCOME, filed)
+    ratios = [
+        Version(accepted_at=None, known_from=LOADED + 3 * DAY, year=1),
+        Version(accepted_at=None, known_from=LOADED + 4 * DAY, year=2),
+    ]
+    _store(timescale, StatementKind.RATIOS, ratios)
+
+    moments = [ACCEPTED - DAY, ACCEPTED, LOADED + 3 * DAY, LOADED + 4 * DAY]
+    assert [_told(timescale, StatementKind.RATIOS, at) for at in moments] == [[], [1], [1], [2]]
+
+
+def test_ratios_of_nothing_filed_count_from_when_they_were_loaded(timescale: Timescale) -> None:
+    """An income statement of the year says nothing about the quarter's ratios."""
+    filed = [Version(accepted_at=ACCEPTED, known_from=LOADED, year=1)]
+    _store(timescale, StatementKind.INCOME, filed, period="FY")
+    ratios = [Version(accepted_at=None, known_from=LOADED, year=1)]
+    _store(timescale, StatementKind.RATIOS, ratios)
+
+    assert _told(timescale, StatementKind.RATIOS, LOADED - DAY) == []
+    assert _told(timescale, StatementKind.RATIOS, LOADED) == [1]
+
+
+_MOMENTS = st.integers(0, 8).map(lambda days: ACCEPTED + days * DAY)
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    accepted=st.lists(st.none() | _MOMENTS, min_size=1, max_size=5),
+    at=st.integers(0, 20).map(lambda days: ACCEPTED + days * DAY),
+)
+def test_the_rule_holds_for_any_course_of_versions(
+    timescale: Timescale, accepted: list[datetime | None], at: datetime
+) -> None:
+    """Against the rule written down in Python: of what has begun, the version that came last."""
+    with timescale.connection() as connection:
+        connection.execute("truncate income_statement, income_statement_version")
+    versions = [
+        Version(accepted_at=one, known_from=ACCEPTED + (9 + place) * DAY, year=place)
+        for place, one in enumerate(accepted)
+    ]
+    _store(timescale, StatementKind.INCOME, versions)
+
+    expected: list[int] = []
+    for place, version in enumerate(versions):
+        before = versions[place - 1].accepted_at if place else None
+        begins_at = version.known_from
+        if version.accepted_at is not None:
+            is_news = before is not None and version.accepted_at > before
+            begins_at = version.accepted_at if is_news or not place else begins_at
+        if begins_at <= at:
+            expected = [version.year]
+    assert _told(timescale, StatementKind.INCOME, at) == expected
+
+
+@pytest.mark.parametrize("kind", list(TABLES))
+def test_a_read_of_one_company_looks_at_no_other(timescale: Timescale, kind: StatementKind) -> None:
+    """The condition on the company reaches every table below the function."""
+    query = sql.query("statements", f"{TABLES[kind]}s_as_of")
+    _store(timescale, kind, [Version(accepted_at=ACCEPTED, known_from=LOADED, year=1)])
+    asked = {"at": LOADED, "instrument_id": INSTRUMENT, "period_type": "quarterly"}
+    with timescale.connection() as connection:
+        connection.execute("set local enable_seqscan = off")
+        plan = connection.execute(b"explain " + query.encode(), asked).fetchall()
+    lines = [line for (line,) in plan]
+    scans = [
+        place
+        for place, line in enumerate(lines)
+        if "Scan" in line and "Subquery" not in line and "WindowAgg" not in line
+    ]
+    assert scans, lines
+    assert not any("Function Scan" in line for line in lines)
+    assert all("instrument_id" in " ".join(lines[place : place + 4]) for place in scans), lines
+
+
+@pytest.mark.parametrize("kind", list(TABLES))
+def test_columns_are_those_of_the_quoted_schema(timescale: Timescale, kind: StatementKind) -> None:
+    """The loader takes them by name."""
+    wanted = [name for name in statements.QUOTED_STATEMENTS[kind].names if name != "symbol"]
+    assert _columns(timescale, TABLES[kind])[1:-3] == wanted
+
+
+@pytest.mark.parametrize(
+    ("table", "names"),
+    [
+        ("company", companies.QUOTED_COMPANIES.names),
+        ("index_change", companies.QUOTED_INDEX_CHANGES.names),
+    ],
+)
+def test_columns_of_companies_are_those_of_the_quoted_schema(
+    timescale: Timescale, table: str, names: list[str]
+) -> None:
+    """The loader takes them by name."""
+    assert _columns(timescale, table)[1:-3] == names[1:]
+
+
+def _columns(timescale: Timescale, table: str) -> list[str]:
+    with timescale.connection() as connection:
+        rows = connection.execute(
+            "select column_name from information_schema.columns where table_name = %s"
+            " order by ordinal_position",
+            [table],
+        ).fetchall()
+    return [name for (name,) in rows]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fiscal_period": "Q5"},
+        {"fiscal_period": "FY"},
+        {"period_type": "monthly"},
+        {"filing_date": QUARTER - DAY},
+    ],
+)
+def test_a_statement_that_validation_should_have_refused_is_refused(
+    timescale: Timescale, change: dict[str, object]
+) -> None:
+    """The last line of defence."""
+    row: dict[str, object] = {
+        "instrument_id": 1,
+        "period_type": "quarterly",
+        "fiscal_date": QUARTER,
+        "fiscal_period": "Q3",
+        "fiscal_year": 2024,
+        "reported_currency": "USD",
+        "filing_date": QUARTER,
+        "answer": "{}",
+        "provider": "fmp",
+        "ingest_id": 1,
+        "known_from": LOADED,
+    }
+    with pytest.raises(errors.StorageConflictError, match="violates check constraint"):
+        _insert(timescale, "income_statement", row | change)
+    _insert(timescale, "income_statement", row)
+
+
+def _loadable(table: pa.Table, instrument_id: int) -> pa.Table:
+    ids = pa.array([instrument_id] * table.num_rows, pa.int64())
+    named = pa.field("instrument_id", pa.int64(), nullable=False)
+    rows = table.drop_columns("symbol").add_column(0, named, ids)
+    return rows.sort_by([(name, "ascending") for name in statements.KEY])
+
+
+@pytest.mark.parametrize("kind", list(TABLES))
+def test_what_the_loader_stored_is_read_as_of_any_moment(
+    timescale: Timescale, instrument_ids: list[int], tmp_path: Path, kind: StatementKind
+) -> None:
+    """Twenty years come at once, a restatement comes later; the past is told as it was told."""
+    world = Fundamentals(World(tmp_path))
+    first_at, later_at = datetime(2026, 8, 1, tzinfo=UTC), datetime(2026, 8, 8, tzinfo=UTC)
+    asked = [kind, StatementKind.INCOME] if kind is StatementKind.RATIOS else [kind]
+    store = BatchStore(timescale)
+
+    def load(at: datetime) -> list[LoadResult]:
+        return [
+            store.load(
+                replace(
+                    batch([], adjustment=None, fetched_at=at),
+                    dataset=one.value,
+                    ledger=one.value,
+                    rows=_loadable(world.statement_truth(one, ["MSFT"], at), instrument_ids[0]),
+                )
+            )
+            for one in asked
+        ]
+
+    first = load(first_at)[0]
+    assert (first.inserted, first.restated) == (first.rows, 0)
+    assert load(first_at)[0].unchanged == first.rows
+    world.restate("MSFT", 2025, "Q2", 1.25, at=later_at)
+    again = load(later_at)[0]
+    assert (again.restated, again.unchanged) == (2, first.rows - 2)
+
+    query = sql.query("statements", f"{TABLES[kind]}s_as_of")
+    past = datetime(2020, 6, 30, tzinfo=UTC)
+    wanted = {"instrument_id": instrument_ids[0], "period_type": "quarterly"}
+    with timescale.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        told = cursor.execute(query, wanted | {"at": past}).fetchall()
+    public = {
+        row["fiscal_date"]
+        for row in world.statement_truth(kind, ["MSFT"], past).to_pylist()
+        if row["period_type"] == "quarterly"
+    }
+    known = {row["fiscal_date"] for row in told}
+    # A quarter that was restated before the first load is known by its restatement alone.
+    assert known <= public
+    assert len(public - known) <= 2
+    now = {
+        row["fiscal_date"]: row
+        for row in world.statement_truth(kind, ["MSFT"], first_at).to_pylist()
+        if row["period_type"] == "quarterly"
+    }
+    for row in told:
+        truth = now[row["fiscal_date"]]
+        lines = statements.LINES[kind]
+        assert {name: row[name] for name in lines} == {name: truth[name] for name in lines}
+        assert row["answer"] == json.loads(truth["answer"])
