@@ -4,6 +4,7 @@ Here: the page and its JSON. Not here: the questions to the database (resources/
 whether services are reachable (diagnosis.py).
 """
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -43,7 +44,9 @@ def report(settings: Settings) -> dict[str, Any]:
     with opening.stores(settings) as stores, opening.archive(settings) as archive:
         return {
             "daily_bars": _daily_bars(stores),
-            "datasets": [_dataset(stores, settings, one) for one in DATASETS.values()],
+            "datasets": [
+                row for one in DATASETS.values() for row in _dataset(stores, settings, one)
+            ],
             "rollups": {f"bars_{one}": stores.rollups.rows(one) for one in Interval},
             "archive": _archive(archive),
             "request_budgets": _budgets(stores),
@@ -70,20 +73,25 @@ def _daily_bars(stores: Stores) -> dict[str, Any]:
     return {**table_figures(stores), "latest_load_at": str(latest or "")}
 
 
-def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> dict[str, Any]:
-    provider = provider_of(dataset.name)
-    totals = stores.datasets.totals(dataset, provider)
-    refused = missing_key(settings, provider)
-    return {
-        "dataset": dataset.name,
-        "provider": provider if not refused else f"{provider} (no key)",
-        "subjects": totals.subjects,
-        "rows": totals.rows,
-        "replaced": totals.versions,
-        "latest_change": f"{totals.latest_at:%Y-%m-%d %H:%M}" if totals.latest_at else "",
-        "latest_load": _minute(stores.ingest_log.latest_load(dataset.name)),
-        "letters": _waiting(stores, dataset),
-    }
+def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """Yield a row for the provider that serves a dataset, and for others that it has rows of."""
+    serves, waiting = provider_of(dataset.name), _waiting(stores, dataset)
+    for provider in dataset.sources:
+        totals = stores.datasets.totals(dataset, provider)
+        if provider != serves and not totals.rows:
+            continue
+        no_key = " (no key)" if missing_key(settings, provider) else ""
+        yield {
+            "dataset": dataset.name,
+            "provider": f"{provider}{no_key}",
+            "serves": "yes" if provider == serves else "",
+            "subjects": totals.subjects,
+            "rows": totals.rows,
+            "replaced": totals.versions,
+            "latest_change": f"{totals.latest_at:%Y-%m-%d %H:%M}" if totals.latest_at else "",
+            "latest_load": _minute(stores.ingest_log.latest_load(dataset.name)),
+            "letters": waiting,
+        }
 
 
 def _waiting(stores: Stores, dataset: Dataset) -> int:
