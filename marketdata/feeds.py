@@ -418,7 +418,7 @@ def plan_requests(
         now: Aware time.
         only_missing: Leave out days that are settled, and states that are fresh.
         start: First day; by default the usual number of days before ``end``.
-        end: Last day; by default today's.
+        end: Last day; by default today, of trading days the last one that is over.
     """
     requests: list[HistoryRequest] = []
     for one in listed:
@@ -521,7 +521,11 @@ def _wished_days(
     start: date | None,
     end: date | None,
 ) -> list[date]:
-    last = min(end or date.max, now.astimezone(dataset.zone).date())
+    today = now.astimezone(dataset.zone).date()
+    if dataset.extent is Extent.SESSIONS and end is None:
+        # A plan without today's prices refuses a request that holds today.
+        today -= ONE_DAY
+    last = min(end or date.max, today)
     if start is not None:
         return days_between(dataset, calendar, start, last)
     some = days_between(dataset, calendar, last - HEALS_BACK, last)

@@ -12,13 +12,14 @@ import httpx
 
 from marketdata.recovery import errors
 from pipelines.cli import dagster_processes, environment
-from resources import opening
+from resources import clients, opening
 from resources.settings import Settings, read_settings
 from resources.storage import migrations
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 
 PROBE_TIMEOUT_S = 5.0
+OTHER_PROVIDERS = ("polygon", "tiingo", "fred", "binance", "coinbase")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,40 @@ def _services(around: environment.Surroundings) -> list[Finding]:
             found.append(_broken(name, whose, address, error))
         else:
             found.append(Finding(name=name, ok=True, origin=whose, address=address, detail=detail))
-    return found
+    return found + [_provider(settings, name, origin("providers")) for name in OTHER_PROVIDERS]
+
+
+def _provider(settings: Settings, name: str, whose: str) -> Finding:
+    """Probe a provider beside FMP; one without a key is not used, which is nothing wrong."""
+    unused = clients.missing_key(settings, name)
+    if unused:
+        return Finding(name=name, ok=True, origin="not used", address="", detail=unused)
+    lines = clients.lines(settings, name)
+    address = ", ".join(_shown(line.base_url) for line in lines)
+    try:
+        answers = [_answer_of(line.base_url) for line in lines]
+    except errors.MarketDataError as error:
+        return _broken(name, whose, address, error)
+    paces = ", ".join(f"{line.limits[0].interval_s:.3g} s" for line in lines)
+    return Finding(
+        name=name,
+        ok=True,
+        origin=whose,
+        address=address,
+        detail=f"the host answers ({', '.join(answers)}); a request every {paces}",
+    )
+
+
+def _answer_of(base_url: str) -> str:
+    """Ask for nothing that a plan would count: any answer of the host is a sign of life."""
+    parts = urlsplit(base_url)
+    try:
+        answer = httpx.get(f"{parts.scheme}://{parts.netloc}", timeout=PROBE_TIMEOUT_S)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise errors.StorageUnavailableError(
+            f"no answer from {_shown(base_url)} ({type(error).__name__}); is the address right?"
+        ) from None
+    return str(answer.status_code)
 
 
 def _broken(name: str, origin: str, address: str, error: errors.MarketDataError) -> Finding:
@@ -138,17 +172,9 @@ def _probe_object_store(settings: Settings) -> str:
 
 
 def _probe_fmp(settings: Settings) -> str:
-    """Ask for nothing that the plan would count: any answer of the host is a sign of life."""
-    parts = urlsplit(settings.fmp_base_url)
-    try:
-        answer = httpx.get(f"{parts.scheme}://{parts.netloc}", timeout=PROBE_TIMEOUT_S)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise errors.StorageUnavailableError(
-            f"no answer from {_shown(settings.fmp_base_url)} ({type(error).__name__}); is "
-            "FMP_BASE_URL right?"
-        ) from None
     return (
-        f"the host answers ({answer.status_code}); {settings.fmp_requests_per_minute:g} requests "
+        f"the host answers ({_answer_of(settings.fmp_base_url)}); "
+        f"{settings.fmp_requests_per_minute:g} requests "
         f"a minute, bulk every {settings.fmp_bulk_interval_s:g} s, daily route "
         f"{settings.daily_bars_route.value}"
     )

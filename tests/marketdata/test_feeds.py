@@ -341,7 +341,7 @@ def test_days_are_asked_for_where_they_are_missing_and_cut_to_fit_into_memory() 
         CoverageState.FAILED: [(date(2026, 3, 4), date(2026, 3, 5))],
         CoverageState.PROVIDER_EMPTY: [(date(2026, 3, 2), date(2026, 3, 3))],
     }
-    assert _plan(BARS, known) == [(date(2026, 2, 27), date(2026, 3, 5))]
+    assert _plan(BARS, known) == [(date(2026, 2, 26), date(2026, 3, 4))]
     old = {CoverageState.PROVIDER_EMPTY: [(date(2026, 2, 17), date(2026, 2, 20))]}
     assert _plan(BARS, old)[0][0] == date(2026, 2, 20)
     cut = _plan(BARS, known, start=date(2026, 1, 2), end=date(2026, 3, 4))

@@ -275,6 +275,8 @@ def test_the_doctor_finds_everything_well_in_a_running_world(wrdata: CommandLine
     assert "schema up to date" in found["database"]["detail"]
     assert found["object store"]["state"] == "ok"
     assert "120 requests a minute" in found["fmp"]["detail"]
+    assert {"polygon", "tiingo", "fred", "binance", "coinbase"} <= found.keys()
+    assert "the host answers" in found["binance"]["detail"]
 
 
 def test_a_killed_command_leaves_no_run_that_holds_the_queue(wrdata: CommandLine) -> None:
