@@ -10,19 +10,8 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-GROUPS = (
-    "reference",
-    "equity_prices",
-    "equity_bars",
-    "archive",
-    "fundamentals",
-    "corporate_actions",
-    "macro",
-    "crypto",
-)
-EXPANDED = ",".join(f"global@global:{group}" for group in GROUPS)
 PAGES = {
-    "lineage.png": f"/asset-groups/?expanded={EXPANDED}",
+    "lineage.png": "/asset-groups/",
     "no_dead_letters.png": (
         "/assets/curated/equities/daily_bars?view=checks&checkDetail=no_dead_letters"
     ),

@@ -14,6 +14,7 @@ import httpx
 import psycopg
 import pytest
 
+from marketdata.datasets import DATASETS
 from sandbox.processes import wait_until
 from tests.fixtures.world import BucketSettings, RunningSimulator
 
@@ -350,6 +351,6 @@ def _loaded(address: str) -> bool:
         answer = httpx.post(
             f"{address}/graphql", json={"query": "{ assetNodes { id } }"}, timeout=20
         )
-        return len(answer.json()["data"]["assetNodes"]) == 8
+        return len(answer.json()["data"]["assetNodes"]) == 9 + 2 * len(DATASETS)
     except (httpx.HTTPError, KeyError, TypeError, ValueError):
         return False

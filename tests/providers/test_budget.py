@@ -311,12 +311,15 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
         assert isinstance(loop, InlineLoop)
         delays = iter(itertools.cycle([*late, 0.0]))
         take = leases.take
+        leases.answers_late_s = next(delays)
 
         def recorded(request: LeaseRequest) -> Lease | Refusal:
-            leases.answers_late_s = next(delays)
             decided_at = loop.time()
             answer = take(request)
             if isinstance(answer, Lease):
+                # Only with a lease: else a refusal could take the one quick answer in every turn,
+                # and no permit would ever come in time.
+                leases.answers_late_s = next(delays)
                 slots.extend(decided_at + slot_s for slot_s in answer.slots_s)
             return answer
 
