@@ -10,8 +10,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from assets.dataset_work import DatasetWork, every_subject, listed_subjects
 from assets.failures import Metadata
 from marketdata.calendars import calendar, utc_now
+from marketdata.dataset_planning import asked_through, state_request
 from marketdata.datasets import Dataset
-from marketdata.feeds import DatasetFeed, asked_through, state_request
+from marketdata.feeds import DatasetFeed
 from marketdata.ingest import IngestContext
 from marketdata.instruments import ListedInstrument
 from marketdata.recovery import errors

@@ -1,7 +1,7 @@
 """Which requests a run over a dataset makes: those wished for, or those that wait.
 
 Here: from subjects, or from dead letters, to requests. Not here: making them (datasets.py), or
-the rules of planning (marketdata/feeds.py).
+the rules of planning (marketdata/dataset_planning.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,8 @@ from datetime import date
 from assets.universe import member_tickers
 from marketdata import subjects
 from marketdata.calendars import calendar, utc_now
+from marketdata.dataset_planning import plan_requests, waiting_request
 from marketdata.datasets import Dataset, Subjects
-from marketdata.feeds import plan_requests, waiting_request
 from marketdata.instruments import ListedInstrument
 from marketdata.ports import HistoryRequest
 from resources.opening import Stores
@@ -104,7 +104,7 @@ def wished_work(
     end: date | None = None,
     register: bool = True,
 ) -> DatasetWork:
-    """Plan the requests for subjects (see ``marketdata.feeds.plan_requests``)."""
+    """Plan the requests for subjects (see ``marketdata.dataset_planning.plan_requests``)."""
     listed, unknown = listed_subjects(stores, dataset, provider, names, register=register)
     ledger = stores.coverage.ledger(dataset.ledger(provider), [one.instrument_id for one in listed])
     requests = plan_requests(

@@ -19,8 +19,8 @@ from assets.universe import UNIVERSE, member_tickers
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageState, holes
+from marketdata.dataset_planning import days_between
 from marketdata.datasets import DATASETS, Dataset, Subjects
-from marketdata.feeds import days_between
 from marketdata.forecast import Load, count_bars
 from marketdata.planning import plan_histories
 from marketdata.recovery import errors

@@ -12,8 +12,9 @@ import pytest
 
 from marketdata.calendars import calendar
 from marketdata.coverage import CoverageState, Span
+from marketdata.dataset_planning import asked_through, plan_requests, waiting_request
 from marketdata.datasets import DATASETS, Dataset
-from marketdata.feeds import DatasetFeed, asked_through, plan_requests, waiting_request
+from marketdata.feeds import DatasetFeed
 from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest
 from marketdata.ports import Answer, HistoryRequest
 from marketdata.recovery import errors
