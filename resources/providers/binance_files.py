@@ -21,12 +21,8 @@ from http import HTTPStatus
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from resources.providers.binance_wire import (
-    KLINE_FIELDS,
-    TRADE_FIELDS,
-    malformed,
-    shortened,
-)
+from resources.providers.answer_text import shortened
+from resources.providers.binance_wire import KLINE_FIELDS, TRADE_FIELDS, malformed
 from resources.providers.http import HttpAnswer
 
 KLINES_LIMIT = 64 * 2**20

@@ -17,7 +17,8 @@ from marketdata.bars import PRICES
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
 from marketdata.rows import AMOUNT, INSTANT
 from marketdata.trades import QUOTED_TRADES
-from resources.providers.binance_wire import malformed, shortened
+from resources.providers.answer_text import shortened
+from resources.providers.binance_wire import malformed
 
 _MICROSECONDS_FROM = 10**14
 """A time above is in microseconds, one below in milliseconds: from 1973 to 5138 they are apart."""

@@ -18,6 +18,7 @@ from typing import cast
 import pyarrow as pa
 
 from marketdata.recovery import errors
+from resources.providers.answer_text import plain_text, shortened
 from resources.providers.http import HttpAnswer, retry_after_s, status_error
 
 PROVIDER = "binance"
@@ -31,7 +32,6 @@ TRADE_FIELDS = ("a", "p", "q", "f", "l", "T", "m", "M")
 """Of an aggregate trade: number, price, quantity, first and last trade, time, whether the buyer is
 the maker, whether the price was the best; the files' columns have the same order."""
 
-_SHOWN = 200
 _BANNED = 418
 _INVALID_SYMBOL = -1121
 _TOO_MANY_REQUESTS = -1003
@@ -54,7 +54,7 @@ def refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
     there is no key: the work stops.
     """
     code, told = _error(answer.body)
-    detail = shortened(_plain_text(answer) if told is None else told)
+    detail = shortened(plain_text(answer.body) if told is None else told)
     detail += _CURES.get(answer.status, "")
     if answer.status == _BANNED or (code == _TOO_MANY_REQUESTS and answer.status in {200, 400}):
         return errors.RateLimitedError(
@@ -110,17 +110,6 @@ def _comes_back_after_s(answer: HttpAnswer, told: str) -> float | None:
     if seconds is not None or until is None:
         return seconds
     return max(int(until[1]) / 1000 - answer.fetched_at.timestamp(), 0.0)
-
-
-def _plain_text(answer: HttpAnswer) -> str:
-    text = answer.body[:2000].decode("utf-8", "replace").strip()
-    return "a web page instead of data" if text.startswith("<") else text
-
-
-def shortened(text: str) -> str:
-    """Return ``text`` as one line that is short enough for a message."""
-    line = re.sub(r"\s+", " ", text)
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 
 def malformed(message: str, operation: str) -> errors.MalformedPayloadError:

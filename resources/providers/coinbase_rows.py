@@ -24,7 +24,8 @@ import pyarrow.compute as pc
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
 from marketdata.rows import AMOUNT
 from marketdata.trades import QUOTED_TRADES
-from resources.providers.coinbase_wire import listed, malformed, shortened
+from resources.providers.answer_text import shortened
+from resources.providers.coinbase_wire import listed, malformed
 
 MINUTE = timedelta(minutes=1)
 _CANDLE = ("time", "low", "high", "open", "close", "volume")

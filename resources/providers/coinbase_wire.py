@@ -17,10 +17,10 @@ from http import HTTPStatus
 from typing import TypeVar, cast
 
 from marketdata.recovery import errors
+from resources.providers.answer_text import plain_text, shortened
 from resources.providers.http import HttpAnswer, status_error
 
 PROVIDER = "coinbase"
-_SHOWN = 200
 _Row = TypeVar("_Row", bound=Sized)
 _PRODUCT = re.compile(r"[A-Za-z0-9]{1,20}(-[A-Za-z0-9]{1,20})+")
 
@@ -34,7 +34,7 @@ def refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
     older source has seen.
     """
     told = _message(answer.body)
-    detail = shortened(_plain_text(answer.body) if told is None else told)
+    detail = shortened(plain_text(answer.body) if told is None else told)
     not_found = (told or "").lower().replace(" ", "") == "notfound"
     if not_found and answer.status in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
         message = f"no product of this name ({detail}); check its spelling (BTC-USD)"
@@ -58,11 +58,6 @@ def _message(body: bytes) -> str | None:
     return None if told is None else str(told) or "an error without a text"
 
 
-def _plain_text(body: bytes) -> str:
-    text = body[:2000].decode("utf-8", "replace").strip()
-    return "a web page instead of data" if text.startswith("<") else text
-
-
 def listed(body: bytes, kind: type[_Row], *, operation: str) -> list[_Row]:
     """Parse a JSON list of rows; numbers with a fraction or an exponent become exact decimals.
 
@@ -79,12 +74,6 @@ def listed(body: bytes, kind: type[_Row], *, operation: str) -> list[_Row]:
     if not all(isinstance(row, kind) for row in rows):
         raise malformed(f"the list holds something else than a {kind.__name__} a row", operation)
     return rows
-
-
-def shortened(text: str) -> str:
-    """Return ``text`` as one line that is short enough for a message."""
-    line = re.sub(r"\s+", " ", text)
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 
 def check_asked(symbol: str, start: date, end: date, operation: str) -> None:

@@ -25,6 +25,7 @@ from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.recovery.policy import REQUEST_RETRY, RequestRetry
 from resources.providers import fmp_bars, fmp_wire
+from resources.providers.answer_text import shortened
 from resources.providers.budget import PacedBudget, RequestBudget
 from resources.providers.http import AnswerKeeper, Getter, HttpAnswer, HttpGetter, QueryKey
 from resources.providers.kept_answers import kept_as, pointers
@@ -84,7 +85,7 @@ class FmpClient:
         with kept_as([reply]):
             listed = fmp_wire.constituent_list(reply.body, operation=operation)
         if listed.refused:
-            shown = ", ".join(fmp_wire.shortened(repr(one)) for one in listed.refused[:SHOWN])
+            shown = ", ".join(shortened(repr(one)) for one in listed.refused[:SHOWN])
             _LOG.warning(
                 "fmp %s: %d rows left out, their symbols are no tickers: %s",
                 operation,

@@ -20,6 +20,7 @@ from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.recovery.policy import REQUEST_RETRY
 from resources.providers import fmp_actions_wire, fmp_wire
+from resources.providers.answer_text import shortened
 from resources.providers.budget import PacedBudget
 from resources.providers.fmp import BASE_URL, IN_FLIGHT, REQUESTS_A_MINUTE
 from resources.providers.fmp_actions_wire import ActionPage
@@ -196,7 +197,7 @@ def _refuse_strangers(
     strange = pc.or_(pc.less(values, bounds[0]), pc.greater(values, bounds[1]))
     strangers = values.filter(strange)
     if len(strangers):
-        stranger = fmp_wire.shortened(str(strangers[0].as_py()))
+        stranger = shortened(str(strangers[0].as_py()))
         raise fmp_wire.malformed(f"rows nobody asked for came, such as of {stranger}", operation)
 
 

@@ -22,7 +22,8 @@ import pyarrow as pa
 from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS, REGULAR, SPECIAL
 from marketdata.bars import PRICES, QUOTED_BARS
 from marketdata.rows import AMOUNT
-from resources.providers.fmp_wire import malformed, shortened
+from resources.providers.answer_text import shortened
+from resources.providers.fmp_wire import malformed
 
 Row = Mapping[str, object]
 

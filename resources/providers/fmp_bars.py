@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from marketdata.bars import PRICES, QUOTED_BARS
-from resources.providers.fmp_wire import json_rows, malformed, shortened
+from resources.providers.answer_text import shortened
+from resources.providers.fmp_wire import json_rows, malformed
 
 _LOG = logging.getLogger(__name__)
 _NUMBERS = (*PRICES, "volume")

@@ -18,7 +18,8 @@ import pyarrow as pa
 
 from marketdata.companies import QUOTED_COMPANIES, QUOTED_INDEX_CHANGES
 from marketdata.instruments import our_tickers
-from resources.providers.fmp_wire import PROVIDER, json_rows, malformed, shortened
+from resources.providers.answer_text import shortened
+from resources.providers.fmp_wire import PROVIDER, json_rows, malformed
 
 INDEX_ENDPOINTS: Mapping[str, str] = {
     "sp500": "historical-sp500-constituent",

@@ -27,8 +27,9 @@ from marketdata.statements import (
     PeriodType,
     StatementKind,
 )
+from resources.providers.answer_text import shortened
 from resources.providers.fmp_statement_fields import FIELDS
-from resources.providers.fmp_wire import malformed, shortened
+from resources.providers.fmp_wire import malformed
 
 ENDPOINTS: Mapping[StatementKind, str] = {
     StatementKind.INCOME: "income-statement",

@@ -17,10 +17,10 @@ from typing import cast
 
 from marketdata.instruments import Constituent, our_tickers
 from marketdata.recovery import errors
+from resources.providers.answer_text import plain_text, shortened
 from resources.providers.http import HttpAnswer, status_error
 
 PROVIDER = "fmp"
-_SHOWN = 200
 _TICKER = re.compile(r"[A-Z0-9][A-Z0-9.\-]{0,14}")
 """In our spelling."""
 _CURES = {
@@ -86,16 +86,8 @@ def _error_message(body: bytes) -> str | None:
 
 
 def _plain_text(answer: HttpAnswer) -> str:
-    text = answer.body[:2000].decode("utf-8", "replace").strip()
-    if text.startswith("<"):
-        return "a web page instead of data"
+    text = plain_text(answer.body)
     return "" if text == "[]" else text
-
-
-def shortened(text: str) -> str:
-    """Return ``text`` as one line that is short enough for a message."""
-    line = re.sub(r"\s+", " ", text)
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 
 def json_rows(body: bytes, *, operation: str) -> list[Mapping[str, object]]:

@@ -23,10 +23,10 @@ import pyarrow as pa
 
 from marketdata.macro import QUOTED_OBSERVATIONS
 from marketdata.recovery import errors
+from resources.providers.answer_text import plain_text, shortened
 from resources.providers.http import HttpAnswer, status_error
 
 PROVIDER = "fred"
-_SHOWN = 200
 _MISSING = "."
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -86,7 +86,7 @@ def refusal(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderE
     """
     told = _told(answer)
     if told is None:
-        detail = shortened(_plain_text(answer).replace(key, "***"))
+        detail = shortened(plain_text(answer.body).replace(key, "***"))
         return status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
     status, message = told
     detail = shortened(message.replace(key, "***"))
@@ -131,17 +131,6 @@ def _told(answer: HttpAnswer) -> tuple[int, str] | None:
     # An error whose code is unusable is still an error, and one that will come again.
     status = int(str(code)) if re.fullmatch(r"[345]\d\d", str(code)) else 400
     return status, str(text) if text else "an error without a text"
-
-
-def _plain_text(answer: HttpAnswer) -> str:
-    text = answer.body[:2000].decode("utf-8", "replace").strip()
-    return "a web page instead of data" if text.startswith("<") else text
-
-
-def shortened(text: str) -> str:
-    """Return ``text`` as one line that is short enough for a message."""
-    line = re.sub(r"\s+", " ", text)
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 
 def malformed(message: str, operation: str) -> errors.MalformedPayloadError:

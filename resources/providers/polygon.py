@@ -23,6 +23,7 @@ from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.recovery.policy import REQUEST_RETRY
 from resources.providers import polygon_actions, polygon_bars, polygon_companies, polygon_wire
+from resources.providers.answer_text import shortened
 from resources.providers.budget import PacedBudget
 from resources.providers.http import Getter, HeaderKey, HttpAnswer, HttpGetter
 from resources.providers.polygon_bars import Rows
@@ -243,7 +244,7 @@ def _check_asked(symbol: str, operation: str, start: date = date.min, end: date 
 def _check_owner(page: Page, symbol: str | None, operation: str) -> None:
     """Refuse bars of another ticker, or adjusted ones: rows do not tell either themselves."""
     if symbol is not None and page.ticker not in {None, symbol}:
-        told = polygon_wire.shortened(repr(page.ticker))
+        told = shortened(repr(page.ticker))
         raise polygon_wire.malformed(f"the bars are those of {told}", operation)
     if page.rows and page.adjusted is True:
         message = "prices came adjusted for splits, not as traded"

@@ -18,8 +18,9 @@ from decimal import Decimal
 import pyarrow as pa
 
 from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS
+from resources.providers.answer_text import shortened
 from resources.providers.polygon_bars import Row, Rows
-from resources.providers.polygon_wire import malformed, shortened
+from resources.providers.polygon_wire import malformed
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _FREQUENCIES = {

@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 from marketdata.bars import QUOTED_BARS
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
-from resources.providers.polygon_wire import malformed, shortened
+from resources.providers.answer_text import shortened
+from resources.providers.polygon_wire import malformed
 
 _LOG = logging.getLogger(__name__)
 _LETTERS = ("o", "h", "l", "c", "v")

@@ -15,7 +15,8 @@ from datetime import date
 import pyarrow as pa
 
 from marketdata.companies import QUOTED_COMPANIES
-from resources.providers.polygon_wire import malformed, shortened
+from resources.providers.answer_text import shortened
+from resources.providers.polygon_wire import malformed
 
 _EVERY_DAY = frozenset({"market_cap", "last_updated_utc"})
 """Fields that change without the company changing."""

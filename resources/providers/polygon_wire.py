@@ -10,7 +10,6 @@ lack ``results`` or have null there, and ``DELAYED`` is a status of good answers
 """
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -18,6 +17,7 @@ from typing import cast
 from urllib.parse import parse_qsl, urlsplit
 
 from marketdata.recovery import errors
+from resources.providers.answer_text import plain_text, shortened
 from resources.providers.http import HttpAnswer, status_error
 
 PROVIDER = "polygon"
@@ -25,7 +25,6 @@ HOSTS = frozenset({"api.massive.com", "api.polygon.io"})
 """The vendor's names, the new and the old one; a next page elsewhere is not followed."""
 _GOOD = frozenset({"OK", "DELAYED"})
 _NOT_FOUND = 404
-_SHOWN = 200
 _LONGEST_ERROR = 4096
 """Errors are short; a body longer than this is not searched for one."""
 _CURES = {
@@ -77,7 +76,7 @@ def refusal(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderE
     inside a 200, it counts as much.
     """
     told = _told(answer.body)
-    text = _plain_text(answer) if told is None else told.text
+    text = plain_text(answer.body) if told is None else told.text
     detail = shortened(text.replace(key, "***")) + _CURES.get(answer.status, "")
     if answer.status == _NOT_FOUND and told is not None and told.status == "NOT_FOUND":
         return errors.UnknownSymbolError(detail, provider=PROVIDER, operation=operation)
@@ -115,11 +114,6 @@ def _told(body: bytes) -> _Told | None:
     if status.upper() in _GOOD or envelope.get("results") or not (status or told):
         return None
     return _Told(status=status.upper(), text=str(told or f"status {status}"))
-
-
-def _plain_text(answer: HttpAnswer) -> str:
-    text = answer.body[:2000].decode("utf-8", "replace").strip()
-    return "a web page instead of data" if text.startswith("<") else text
 
 
 def page(body: bytes, *, operation: str, exact: bool = False) -> Page:
@@ -221,12 +215,6 @@ def following(next_url: str, *, operation: str) -> NextPage:
         if name.lower() != "apikey"
     }
     return NextPage(path=url.path.removeprefix("/"), parameters=parameters)
-
-
-def shortened(text: str) -> str:
-    """Return ``text`` as one line that is short enough for a message."""
-    line = re.sub(r"\s+", " ", text)
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 
 def malformed(message: str, operation: str) -> errors.MalformedPayloadError:

@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 from marketdata.bars import PRICES, QUOTED_BARS
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
 from marketdata.rows import INSTANT
-from resources.providers.tiingo_wire import json_rows, malformed, shortened
+from resources.providers.answer_text import shortened
+from resources.providers.tiingo_wire import json_rows, malformed
 
 _LOG = logging.getLogger(__name__)
 _NUMBERS = (*PRICES, "volume")

@@ -17,10 +17,10 @@ from typing import cast
 
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.recovery import errors
+from resources.providers.answer_text import shortened
 from resources.providers.http import HttpAnswer, status_error
 
 PROVIDER = "tiingo"
-_SHOWN = 200
 _LONGEST_REFUSAL = 2000
 """Bytes: what is longer is data, and is not searched for a refusal."""
 _OVERRUN = "you have run over your"
@@ -132,12 +132,6 @@ def _bare_text(text: str, *, failed: bool) -> str | None:
     # A 200 with other text is for the parser to refuse: it may be data that was cut.
     is_error = text.lower().startswith((_OVERRUN, "error:"))
     return text if failed or is_error else None
-
-
-def shortened(text: str) -> str:
-    """Return ``text`` as one line that is short enough for a message."""
-    line = re.sub(r"\s+", " ", text)
-    return line if len(line) <= _SHOWN else line[: _SHOWN - 1] + "…"
 
 
 def json_rows(body: bytes, *, operation: str) -> list[Mapping[str, object]]:
