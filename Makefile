@@ -16,7 +16,7 @@ down: $(VENV)/ready ## stop what was left running
 	$(WRDATA) down
 
 test: $(VENV)/ready ## the whole test suite, on real servers of its own
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile
 
 lint: $(VENV)/ready
 	$(VENV)/bin/ruff check .
@@ -33,6 +33,8 @@ check: lint types contracts test
 bench: $(VENV)/ready ## figures beside what a user would pick instead
 	$(VENV)/bin/python -m bench.loader
 	$(VENV)/bin/python -m bench.chunks
+	$(VENV)/bin/python -m bench.rollups
+	$(VENV)/bin/python -m bench.reader
 	$(VENV)/bin/python -m bench.budget
 	$(VENV)/bin/python -m bench.dead_letters
 	$(VENV)/bin/python -m bench.requests

@@ -1,67 +1,213 @@
-"""The Parquet archive of daily bars, one closed month a partition.
+"""The Parquet archive: one asset a dataset, and one run over any of them.
 
-Here: the asset. Not here: how a month is written, read back and committed
-(resources/storage/archive.py).
+Here: the assets. Not here: how a period is written, read back and committed
+(resources/storage/archive), or what a period is (marketdata/archiving.py).
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
-from assets.failures import Metadata, partition_results, told_to_dagster
-from assets.partitions import MONTHS
+from assets.datasets import by_subject_key
+from assets.failures import Metadata, failure_table, partition_results, sample, told_to_dagster
+from assets.partitions import PORTIONS
 from assets.prices import OWNERS, daily_bars
 from assets.schemas import column_schema
-from marketdata.bars import ARCHIVED_BARS
-from resources.storage.archive import ArchivedMonth, ArchiveStatus
+from marketdata.archiving import (
+    ARCHIVED,
+    WHOLE,
+    ArchivedDataset,
+    Period,
+    Portion,
+    archived_dataset,
+)
+from marketdata.calendars import HISTORY_START, utc_now
+from marketdata.datasets import DATASETS
+from marketdata.recovery import errors
+from resources.storage.archive import ArchivedPeriod, ArchiveStatus
 from resources.wiring import Archive
+
+GRAINS = {Portion.MONTH: "month", Portion.YEAR: "year", Portion.WHOLE: "all of it"}
+
+
+PERIODS_A_COMMIT = 24
+"""So that daily bars are one commit, and ten years of months a few."""
+
+
+class ArchiveWish(dg.Config):
+    """What a run over the archive is for.
+
+    Attributes:
+        datasets: Names; empty means all there are.
+        start: Every period that holds a day from this one (ISO date) on; empty means from the
+            beginning.
+        end: The last such day; empty means the last closed month.
+    """
+
+    datasets: list[str] = Field(default_factory=list)
+    start: str = ""
+    end: str = ""
+
+
+def archive_key(dataset: ArchivedDataset) -> dg.AssetKey:
+    """Return the key of a dataset's archive."""
+    return dg.AssetKey(["archive", dataset.domain.value, dataset.name])
+
+
+def _source(dataset: ArchivedDataset) -> dg.AssetKey:
+    if dataset.name in DATASETS:
+        return by_subject_key(DATASETS[dataset.name])
+    return daily_bars.key
+
+
+def _archive(dataset: ArchivedDataset) -> dg.AssetsDefinition:
+    partitions = PORTIONS[dataset.portion]
+
+    @dg.asset(
+        key=archive_key(dataset),
+        deps=[_source(dataset)],
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
+        output_required=False,
+        group_name="archive",
+        owners=OWNERS,
+        kinds={"parquet", "iceberg", "s3"},
+        description=(
+            f"Closed months of {dataset.name} as Parquet in an Apache Iceberg table on S3 or "
+            f"Spaces. Source: table `{dataset.table}`. Cadence: monthly, over all that is closed: "
+            "what did not change uploads nothing, what was restated is replaced. Grain: "
+            f"{', '.join(dataset.order)}; proven and replaced by {GRAINS[dataset.portion]}. "
+            f"Destination: Iceberg table `archive.{dataset.name}`; each file is read back from "
+            "the bucket and compared before its commit."
+        ),
+        metadata={
+            "source": dataset.table,
+            "cadence": "monthly",
+            "grain": GRAINS[dataset.portion],
+            "dagster/column_schema": column_schema(dataset.schema),
+        },
+    )
+    def asset(
+        context: dg.AssetExecutionContext, archive: Archive
+    ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
+        today = utc_now().date()
+        with told_to_dagster(), archive.open() as opened:
+            if not partitions:
+                (one,) = opened.archive(dataset, dataset.closed_periods(HISTORY_START, today))
+                _raise_if_any_refused({dataset.name: one.reason} if _is_refused(one) else {}, 1)
+                yield dg.MaterializeResult(metadata=_metadata(one))
+                return
+            periods = [dataset.named(key, today) for key in context.partition_keys]
+            archived = opened.archive(dataset, periods)
+        yield from partition_results(
+            context,
+            {one.period.label: _metadata(one) for one in archived if not _is_refused(one)},
+            {one.period.label: one.reason for one in archived if _is_refused(one)},
+        )
+
+    return asset
+
+
+ARCHIVES = {name: _archive(one) for name, one in ARCHIVED.items()}
+"""The archive of each dataset, by its name."""
 
 
 @dg.asset(
-    key=["archive", "equities", "daily_bars"],
+    key=["archive", "closed_periods"],
     deps=[daily_bars],
-    partitions_def=MONTHS,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-    output_required=False,
     group_name="archive",
     owners=OWNERS,
     kinds={"parquet", "iceberg", "s3"},
-    metadata={
-        "source": "daily_bars",
-        "cadence": "monthly",
-        "grain": "month",
-        "dagster/column_schema": column_schema(ARCHIVED_BARS),
-    },
+    metadata={"source": "every dataset", "cadence": "monthly", "grain": "run"},
 )
-def daily_bars_archive(
-    context: dg.AssetExecutionContext, archive: Archive
+def closed_periods(
+    config: ArchiveWish, archive: Archive
 ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
-    """Closed months of daily bars as Parquet in an Apache Iceberg table on S3 or Spaces.
+    """One run over closed periods of any datasets; each is reported on its own archive.
 
-    Source: hypertable `daily_bar`. Cadence: monthly, over all closed months: one that did not
-    change uploads nothing, one that was restated is replaced. Destination: Iceberg table
-    `archive.daily_bars`; each file is read back from the bucket and compared before its commit.
+    Source: every dataset's table. Cadence: monthly, over all that is closed. Grain: one run.
+    Destination: the Iceberg tables. A dataset whose archive is damaged, or whose commit is refused,
+    keeps no other back.
     """
-    months = [date.fromisoformat(key) for key in context.partition_keys]
+    refused: dict[str, str] = {}
+    done: list[ArchivedPeriod] = []
     with told_to_dagster(), archive.open() as opened:
-        archived = opened.archive_months(months)
-    refused = {
-        one.month.isoformat(): one.reason for one in archived if one.status is ArchiveStatus.REFUSED
-    }
-    done = {one.month.isoformat(): _metadata(one) for one in archived}
-    yield from partition_results(
-        context, {key: one for key, one in done.items() if key not in refused}, refused
+        for name in config.datasets or ARCHIVED:
+            dataset = archived_dataset(name)
+            try:
+                for bundle in _bundles(wished_periods(dataset, config)):
+                    archived = opened.archive(dataset, bundle)
+                    refused |= {
+                        f"{name} {one.period.label}": one.reason
+                        for one in archived
+                        if _is_refused(one)
+                    }
+                    done += [one for one in archived if not _is_refused(one)]
+                    yield from _reported(dataset, archived)
+            except (errors.ArchiveMismatchError, errors.StorageConflictError) as error:
+                refused[name] = str(error)
+    _raise_if_any_refused(refused, len(refused) + len(done))
+    counts = Counter(one.status.value for one in done)
+    yield dg.MaterializeResult(
+        metadata={
+            **{status.value: counts[status.value] for status in ArchiveStatus},
+            "rows": sum(one.rows for one in done),
+        }
     )
 
 
-def _metadata(month: ArchivedMonth) -> Metadata:
+def wished_periods(dataset: ArchivedDataset, wish: ArchiveWish) -> list[Period]:
+    """Return the closed periods of a dataset that a wish is for."""
+    start = date.fromisoformat(wish.start) if wish.start else HISTORY_START
+    end = date.fromisoformat(wish.end) if wish.end else date.max
+    closed = dataset.closed_periods(start, utc_now().date())
+    return [one for one in closed if one.start <= end]
+
+
+def _bundles(periods: Sequence[Period]) -> Iterator[Sequence[Period]]:
+    """Cut periods into commits: a crash costs one of them at most."""
+    for start in range(0, len(periods), PERIODS_A_COMMIT):
+        yield periods[start : start + PERIODS_A_COMMIT]
+
+
+def _reported(
+    dataset: ArchivedDataset, archived: Sequence[ArchivedPeriod]
+) -> Iterator[dg.AssetMaterialization]:
+    for one in archived:
+        if not _is_refused(one):
+            yield dg.AssetMaterialization(
+                archive_key(dataset),
+                partition=one.period.label if PORTIONS[dataset.portion] else None,
+                metadata=_metadata(one),
+            )
+
+
+def _raise_if_any_refused(refused: dict[str, str], of: int) -> None:
+    if refused:
+        raise dg.Failure(
+            description=f"{len(refused)} of {of} periods were not archived: {sample(refused)}",
+            metadata={"failed": failure_table(refused)},
+            allow_retries=False,
+        )
+
+
+def _is_refused(one: ArchivedPeriod) -> bool:
+    return one.status is ArchiveStatus.REFUSED
+
+
+def _metadata(one: ArchivedPeriod) -> Metadata:
+    whole = one.period.label == WHOLE
     return {
-        "status": month.status.value,
-        "dagster/partition_row_count": month.rows,
-        "bytes": month.bytes,
-        "object_key": month.object_key or "none: the month is empty",
-        "snapshot_id": str(month.snapshot_id),
-        "content_digest": month.content_digest,
+        "status": one.status.value,
+        "rows": one.rows,
+        "dagster/row_count" if whole else "dagster/partition_row_count": one.rows,
+        "bytes": one.bytes,
+        "files": dg.MetadataValue.json(list(one.logged.proof.object_keys) if one.logged else []),
+        "snapshot_id": str(one.logged.snapshot_id) if one.logged else "none: there are no rows",
+        "content_digest": one.logged.proof.content_digest if one.logged else "",
+        **({"reason": one.reason} if one.reason else {}),
     }

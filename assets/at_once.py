@@ -4,7 +4,8 @@ Here: from which day on, and who has to be asked by name instead. Not here: the 
 themselves (marketdata/feeds.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
 from assets.dataset_work import DatasetWork, every_subject, listed_subjects
@@ -12,9 +13,8 @@ from assets.failures import Metadata
 from marketdata.calendars import calendar, utc_now
 from marketdata.dataset_planning import asked_through, state_request
 from marketdata.datasets import Dataset
-from marketdata.feeds import DatasetFeed
+from marketdata.feeds import DatasetFeed, MarketLoad
 from marketdata.ingest import IngestContext
-from marketdata.instruments import ListedInstrument
 from marketdata.recovery import errors
 from resources.clients import Client
 from resources.opening import Stores
@@ -28,9 +28,24 @@ LONGEST_GAP = timedelta(days=13)
 tells changes of two weeks only."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedAtOnce:
+    """What one answer about all subjects has brought, and what it leaves to do.
+
+    Attributes:
+        figures: Of the answer.
+        stored: Rows of it, by subject; who had none is not named.
+        work: Subjects that have changed, or of which nothing is known yet: they are asked by name.
+    """
+
+    figures: Metadata
+    stored: Mapping[str, int]
+    work: DatasetWork
+
+
 async def ask_at_once(
     context: IngestContext, stores: Stores, dataset: Dataset, client: Client, since: str
-) -> tuple[Metadata, DatasetWork]:
+) -> AskedAtOnce:
     """Ask for all subjects at once what has come since the last time.
 
     Args:
@@ -40,10 +55,6 @@ async def ask_at_once(
         client: The provider.
         since: First day (ISO date) instead of the day of the last answer.
 
-    Returns:
-        Figures of the answer, and the work that is left: subjects that have changed, or of which
-        nothing is known yet.
-
     Raises:
         ProviderError: The answer could not be had.
         StorageError: The database failed.
@@ -51,17 +62,26 @@ async def ask_at_once(
     names = every_subject(stores, dataset, client.name)
     listed, unknown = listed_subjects(stores, dataset, client.name, names)
     ids = [one.instrument_id for one in listed]
-    ledger = stores.coverage.ledger(dataset.ledger(client.name), ids)
+    ledger = stores.coverage.ledger(dataset.name, client.name, ids)
     asked = {one: asked_through(dataset, ledger.get(one, {})) for one in ids}
     oldest = date.fromisoformat(since) if since else utc_now().date() - LONGEST_GAP
     days = [day for day in asked.values() if day is not None and day >= oldest]
     figures: Metadata = {}
+    stored: Mapping[str, int] = {}
     left = listed
     if days:
         feed, start = DatasetFeed(dataset, client.api, calendar()), min(days)
         known = [one for one in listed if (asked[one.instrument_id] or date.min) >= oldest]
         if dataset.market is not None:
-            figures = await _market(context, feed, known, start - LOOKS_BACK)
+            loaded = await feed.load_market(
+                context, known, start - LOOKS_BACK, utc_now().date() + AHEAD
+            )
+            figures = _market_figures(loaded, start - LOOKS_BACK)
+            stored = {
+                one.ticker: loaded.touched[one.instrument_id]
+                for one in known
+                if one.instrument_id in loaded.touched
+            }
             left = [one for one in listed if one not in known]
         elif dataset.changes is not None:
             try:
@@ -75,13 +95,11 @@ async def ask_at_once(
             left = [one for one in listed if one not in same]
     now = utc_now()
     requests = [state_request(dataset, one, asked[one.instrument_id], now) for one in left]
-    return figures, DatasetWork(requests=requests, complete=[], unknown=unknown)
+    work = DatasetWork(requests=requests, complete=[], unknown=unknown)
+    return AskedAtOnce(figures=figures, stored=stored, work=work)
 
 
-async def _market(
-    context: IngestContext, feed: DatasetFeed, listed: Sequence[ListedInstrument], start: date
-) -> Metadata:
-    loaded = await feed.load_market(context, listed, start, utc_now().date() + AHEAD)
+def _market_figures(loaded: MarketLoad, start: date) -> Metadata:
     return {
         "market_from": start.isoformat(),
         "market_rows": loaded.load.rows,

@@ -1,62 +1,106 @@
-"""Weekly and monthly bars, rolled up from daily bars.
+"""Bars of coarser intervals, aggregated from minute bars and from daily bars.
 
-Here: one asset for each interval. Not here: how a roll-up is refreshed (resources/storage), or
-the daily bars (prices.py).
+Here: one asset for each view, in two groups that are each refreshed at once. Not here: how they
+are kept equal to their source (resources/storage/aggregates.py), or the sources themselves
+(datasets.py, prices.py).
 """
 
 import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
+from assets.datasets import REFRESHES, by_subject_key
 from assets.failures import told_to_dagster
-from assets.prices import AFTER_LOADS, daily_bars
+from assets.prices import AFTER_LOADS, OWNERS, daily_bars
 from assets.schemas import column_schema
-from marketdata.bars import ROLLED_UP_BARS, Interval
+from marketdata.bars import MINUTE_INTERVALS, Interval, aggregated_bars
+from marketdata.datasets import DATASETS
+from resources.storage.aggregates import Source
 from resources.wiring import Database
 
-GROUP = "equity_bars"
+LOADS_MINUTES = tuple(name for name, one in DATASETS.items() if one.table == Source.MINUTES)
+"""The datasets whose rows are minute bars."""
+
+_FOLDERS = {Source.MINUTES: "intraday", Source.DAYS: "equities"}
+
+_ABOUT = {
+    Interval.FIVE_MINUTES: "Five minutes, by provider",
+    Interval.QUARTER_HOUR: "Fifteen minutes, by provider",
+    Interval.HOUR: "Hours by provider; two rows where a session begins or ends within",
+    Interval.DAY: "Sessions of New York made of their regular minutes, days of UTC for pairs",
+    Interval.WEEK: "ISO weeks, named by the Monday",
+    Interval.MONTH: "Calendar months, named by the first day",
+    Interval.QUARTER: "Calendar quarters, named by the first day",
+    Interval.YEAR: "Calendar years, named by the first day",
+}
 
 
-def _bars_asset(interval: Interval, description: str) -> dg.AssetsDefinition:
-    @dg.asset(
-        key=["published", "equities", f"bars_{interval}"],
-        deps=[daily_bars],
-        group_name=GROUP,
-        owners=["team:market-data"],
-        kinds={"timescaledb"},
-        automation_condition=AFTER_LOADS,
-        description=description,
-        metadata={
-            "grain": "instrument and bucket",
-            "cadence": "after each load",
-            "dagster/table_name": f"public.bars_{interval}",
-            "dagster/column_schema": column_schema(ROLLED_UP_BARS),
-        },
-    )
-    def bars(database: Database) -> dg.MaterializeResult[Any]:
-        began = time.monotonic()
-        with told_to_dagster(), database.open() as stores:
-            refreshed = stores.rollups.refresh(interval)
-        return dg.MaterializeResult(
+def bars_key(interval: Interval) -> dg.AssetKey:
+    """Return the key of the asset of a view."""
+    source = Source.MINUTES if interval in MINUTE_INTERVALS else Source.DAYS
+    return dg.AssetKey(["published", _FOLDERS[source], f"bars_{interval}"])
+
+
+def _specs(source: Source, deps: Sequence[dg.AssetsDefinition | dg.AssetKey]) -> list[dg.AssetSpec]:
+    return [
+        dg.AssetSpec(
+            key=bars_key(interval),
+            deps=deps,
+            owners=OWNERS,
+            kinds={"timescaledb"},
+            automation_condition=AFTER_LOADS,
+            description=(
+                f"{_ABOUT[interval]}. Source: `{source}`; only what a load touched is computed "
+                f"again. Cadence: after each load. Destination: view `bars_{interval}`, "
+                f"adjusted in `adjusted_bars_{interval}`."
+            ),
             metadata={
-                "dagster/row_count": refreshed.rows,
-                "buckets_refreshed": refreshed.buckets,
-                "instruments_refreshed": refreshed.instruments,
-                "seconds": round(time.monotonic() - began, 3),
-            }
+                "source": source.value,
+                "cadence": "after each load",
+                "grain": "instrument, bucket",
+                "dagster/table_name": f"public.bars_{interval}",
+                "dagster/column_schema": column_schema(aggregated_bars(interval)),
+            },
         )
+        for interval in source.intervals
+    ]
 
-    return bars
 
-
-bars_1w = _bars_asset(
-    Interval.WEEK,
-    "Weekly bars by ISO week, named by its Monday. Source: daily_bars; only the weeks that a "
-    "load touched are computed again. Destination: view `bars_1w`.",
+@dg.multi_asset(
+    specs=_specs(
+        Source.MINUTES,
+        [
+            *(REFRESHES[name] for name in LOADS_MINUTES),
+            *(by_subject_key(DATASETS[name]) for name in LOADS_MINUTES),
+        ],
+    ),
+    group_name="intraday_bars",
 )
-bars_1mo = _bars_asset(
-    Interval.MONTH,
-    "Monthly bars, named by the month's first day. Source: daily_bars; only the months that a "
-    "load touched are computed again. Destination: view `bars_1mo`.",
-)
+def bars_of_minutes(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
+    """Bars of five minutes to a day, brought up to date for exactly what loads have touched."""
+    yield from _refreshed(database, Source.MINUTES)
+
+
+@dg.multi_asset(specs=_specs(Source.DAYS, [daily_bars]), group_name="equity_bars")
+def bars_of_days(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
+    """Bars of a week to a year, brought up to date for exactly what loads have touched."""
+    yield from _refreshed(database, Source.DAYS)
+
+
+def _refreshed(database: Database, source: Source) -> Iterator[dg.MaterializeResult[Any]]:
+    began = time.monotonic()
+    with told_to_dagster(), database.open() as stores:
+        refreshed = stores.aggregates.refresh(source)
+        seconds = round(time.monotonic() - began, 3)
+        for interval in source.intervals:
+            yield dg.MaterializeResult(
+                asset_key=bars_key(interval),
+                metadata={
+                    "bars_changed": refreshed.changed[interval],
+                    "instruments_refreshed": refreshed.instruments,
+                    "seconds": seconds,
+                    "engine": stores.aggregates.engine,
+                },
+            )

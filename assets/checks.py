@@ -9,21 +9,25 @@ from datetime import date
 
 import dagster as dg
 
-from assets.archive import daily_bars_archive
-from assets.bars import bars_1mo, bars_1w
+from assets.archive import ARCHIVES
+from assets.bars import bars_key
 from assets.failures import failure_table, told_to_dagster
 from assets.prices import daily_bars
 from assets.universe import UNIVERSE
+from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.bars import Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.recovery.dead_letters import UNSETTLED
+from resources.settings import provider_of
 from resources.storage.coverage import MissingSession
 from resources.storage.dead_letters import LetterFilter
 from resources.storage.quality import Suspect, Suspects
 from resources.wiring import Archive, Database
 
 SAMPLE = 20
+COMPARED = 0.05
+"""The part of the aggregates that a check computes again."""
 
 
 @dg.asset_check(asset=daily_bars, blocking=True)
@@ -60,13 +64,16 @@ def only_trading_days(database: Database) -> dg.AssetCheckResult:
 def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
     """No member misses a session between its first one in the ledger and the last close.
 
-    What was never asked for at all, such as the history of a member that joined yesterday, is
-    counted but is no hole: the weekly run fetches it.
+    What the provider that serves was never asked for at all, such as the history of a member that
+    joined yesterday, is counted but is no hole: the weekly run fetches it.
     """
     with told_to_dagster(), database.open() as stores:
-        sessions = _expected_sessions()
-        missing = stores.coverage.holes(DAILY_BARS_DATASET, UNIVERSE, sessions, limit=SAMPLE)
-        summary = stores.coverage.summary(DAILY_BARS_DATASET, UNIVERSE, sessions)
+        sessions, provider = _expected_sessions(), provider_of(DAILY_BARS_DATASET)
+        members = [one.instrument_id for one in stores.instruments.members(UNIVERSE)]
+        missing = stores.coverage.holes(
+            DAILY_BARS_DATASET, provider, members, sessions, limit=SAMPLE
+        )
+        summary = stores.coverage.summary(DAILY_BARS_DATASET, provider, members, sessions)
     return dg.AssetCheckResult(
         passed=not missing.count,
         severity=dg.AssetCheckSeverity.WARN,
@@ -115,51 +122,60 @@ def _no_dead_letters(dataset: str, asset: dg.AssetsDefinition) -> dg.AssetChecks
 daily_bars_letters_check = _no_dead_letters(DAILY_BARS_DATASET, daily_bars)
 
 
-def _equals_recomputation(
-    interval: Interval, asset: dg.AssetsDefinition
-) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=asset, name=f"bars_{interval}_equal_recomputation")
+def _equals_recomputation(interval: Interval) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=bars_key(interval), name=f"bars_{interval}_equal_recomputation")
     def check(database: Database) -> dg.AssetCheckResult:
+        """Bars of instruments and months chosen at random equal what their source says."""
         with told_to_dagster(), database.open() as stores:
-            differences = stores.rollups.recomputed_difference(interval, limit=SAMPLE)
+            differences = stores.aggregates.differences(interval, limit=SAMPLE, sample=COMPARED)
+        named = ", ".join(
+            f"instrument {one.instrument_id} {one.provider} {one.bucket_start} ({one.difference})"
+            for one in differences
+        )
         return dg.AssetCheckResult(
             passed=not differences,
             description=(
-                f"{len(differences)} or more buckets differ from their daily bars, such as "
-                f"instrument {differences[0].instrument_id} at {differences[0].bucket_start}"
+                f"{len(differences)} or more bars differ from their source: {named}. "
+                "Compare all of them: wrdata aggregates verify"
                 if differences
-                else "every bucket equals its daily bars"
+                else f"no bar differs, in {COMPARED:.0%} of the instruments' months or years"
             ),
         )
 
     return check
 
 
-bars_1w_check = _equals_recomputation(Interval.WEEK, bars_1w)
-bars_1mo_check = _equals_recomputation(Interval.MONTH, bars_1mo)
+AGGREGATE_CHECKS = [_equals_recomputation(interval) for interval in Interval]
+"""The check of each interval's bars."""
 
 
-@dg.asset_check(asset=daily_bars_archive)
-def archive_equals_database(archive: Archive) -> dg.AssetCheckResult:
-    """Every archived month, read back from the bucket, equals the rows in the database."""
-    with told_to_dagster(), archive.open() as opened:
-        verdicts = opened.verify(opened.months())
-    different = [one for one in verdicts if not one.equal]
-    return dg.AssetCheckResult(
-        passed=not different,
-        description=(
-            f"{len(different)} of {len(verdicts)} months differ: "
-            + "; ".join(
-                f"{one.month:%Y-%m} in {', '.join(one.differing)} "
-                f"({one.archive_rows} rows archived, {one.database_rows} stored)"
-                for one in different[:SAMPLE]
-            )
-            + ". Cure: wrdata archive run"
-            if different
-            else f"all {len(verdicts)} months are equal, read back from the bucket"
-        ),
-        metadata={"months": len(verdicts), "rows": sum(one.archive_rows for one in verdicts)},
+def _archive_equals_source(dataset: ArchivedDataset) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=ARCHIVES[dataset.name],
+        name="archive_equals_source",
+        description="Every archived period, read back from the bucket, equals its rows in the "
+        "database, or where those were dropped its proof.",
     )
+    def check(archive: Archive) -> dg.AssetCheckResult:
+        with told_to_dagster(), archive.open() as opened:
+            verdicts = opened.verify(dataset, opened.proofs(dataset))
+        different = [one for one in verdicts if not one.equal]
+        return dg.AssetCheckResult(
+            passed=not different,
+            description=(
+                f"{len(different)} of {len(verdicts)} periods differ: "
+                + "; ".join(one.told for one in different[:SAMPLE])
+                if different
+                else f"all {len(verdicts)} periods are equal, read back from the bucket"
+            ),
+            metadata={"periods": len(verdicts), "rows": sum(one.archive_rows for one in verdicts)},
+        )
+
+    return check
+
+
+ARCHIVE_CHECKS = [_archive_equals_source(one) for one in ARCHIVED.values()]
+"""The check of each dataset's archive."""
 
 
 def _expected_sessions() -> list[date]:

@@ -106,7 +106,8 @@ def wished_work(
 ) -> DatasetWork:
     """Plan the requests for subjects (see ``marketdata.dataset_planning.plan_requests``)."""
     listed, unknown = listed_subjects(stores, dataset, provider, names, register=register)
-    ledger = stores.coverage.ledger(dataset.ledger(provider), [one.instrument_id for one in listed])
+    ids = [one.instrument_id for one in listed]
+    ledger = stores.coverage.ledger(dataset.name, provider, ids)
     requests = plan_requests(
         dataset,
         calendar(),
@@ -134,7 +135,7 @@ def waiting_work(
         if letter.instrument_id is None or letter.span is None:
             continue
         for one in listed_by_id(stores, dataset, provider, letter.instrument_id):
-            ledger = stores.coverage.ledger(dataset.ledger(provider), [one.instrument_id])
+            ledger = stores.coverage.ledger(dataset.name, provider, [one.instrument_id])
             part = letter.subject.partition(" ")[2]
             request = waiting_request(
                 dataset, one, ledger[one.instrument_id], letter.span, utc_now(), part

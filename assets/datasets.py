@@ -199,10 +199,12 @@ async def _refresh(
         async with opened as client:
             told: Metadata = {}
             if config.at_once and (dataset.market or dataset.changes):
-                context_of_run = _ingest(context, stores)
-                told, work = await ask_at_once(
-                    context_of_run, stores, dataset, client, config.start
+                asked = await ask_at_once(
+                    _ingest(context, stores), stores, dataset, client, config.start
                 )
+                told, work = asked.figures, asked.work
+                for name, rows in asked.stored.items():
+                    yield dg.AssetMaterialization(key, partition=name, metadata={"rows": rows})
             else:
                 work = _work(stores, dataset, chosen, config)
             left = Counter(one.instrument.ticker for one in work.requests)

@@ -7,11 +7,13 @@ https://docs.dagster.io/guides/build/partitions-and-backfills
 """
 
 import warnings
+from collections.abc import Mapping
 from datetime import datetime, time
 
 import dagster as dg
 
 from marketdata import subjects
+from marketdata.archiving import Portion
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, calendar
 from marketdata.datasets import Subjects
 
@@ -48,6 +50,23 @@ TRADING_DAYS = dg.TimeWindowPartitionsDefinition(
 """One key per session of the New York exchanges; half days are sessions, closures have no key."""
 
 MONTHS = dg.MonthlyPartitionsDefinition(
-    start_date=HISTORY_START.replace(day=1).isoformat(), timezone=str(NEW_YORK_ZONE)
+    start_date=f"{HISTORY_START:%Y-%m}", fmt="%Y-%m", timezone=str(NEW_YORK_ZONE)
 )
-"""One key per closed month, named by its first day."""
+"""One key per closed month, spelt as in the archive."""
+
+YEARS = dg.TimeWindowPartitionsDefinition(
+    start=f"{HISTORY_START:%Y}",
+    cron_schedule="0 0 1 1 *",
+    fmt="%Y",
+    timezone=str(NEW_YORK_ZONE),
+    # The months of a year are archived as they close.
+    end_offset=1,
+)
+"""One key per year, this one included."""
+
+PORTIONS: Mapping[Portion, dg.TimeWindowPartitionsDefinition | None] = {
+    Portion.MONTH: MONTHS,
+    Portion.YEAR: YEARS,
+    Portion.WHOLE: None,
+}
+"""The partitions of a dataset's archive; what is archived in one piece has none."""

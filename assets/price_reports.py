@@ -23,6 +23,7 @@ from marketdata.market_days import MarketDay
 from marketdata.ports import LoadResult
 from marketdata.recovery.leases import BreakerState
 from resources.opening import Stores
+from resources.settings import provider_of
 
 
 def ticker_metadata(ingested: Ingested) -> Metadata:
@@ -183,13 +184,15 @@ def provider_figures(stores: Stores, provider: str) -> Metadata:
 
 
 def table_figures(stores: Stores) -> dict[str, int | float | str]:
-    """Return the figures of the whole table: rows, restatements, and what the ledger knows."""
+    """Return the figures of the whole table, and what the ledger knows of who serves it."""
     totals = stores.quality.totals()
     sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
-    summary = stores.coverage.summary(DAILY_BARS_DATASET, UNIVERSE, sessions)
-    holes = stores.coverage.holes(DAILY_BARS_DATASET, UNIVERSE, sessions)
+    provider = provider_of(DAILY_BARS_DATASET)
+    members = [one.instrument_id for one in stores.instruments.members(UNIVERSE)]
+    summary = stores.coverage.summary(DAILY_BARS_DATASET, provider, members, sessions)
+    holes = stores.coverage.holes(DAILY_BARS_DATASET, provider, members, sessions)
     return {
-        "universe_members": len(stores.instruments.members(UNIVERSE)),
+        "universe_members": len(members),
         "rows": totals.rows,
         "instruments": totals.instruments,
         "restated_versions": totals.versions,

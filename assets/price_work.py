@@ -36,7 +36,8 @@ class Work:
 def wished_work(stores: Stores, provider: str, tickers: Sequence[str], *, only_holes: bool) -> Work:
     """Plan the histories of ``tickers``."""
     listed, unknown = stores.instruments.resolve(provider, tickers, utc_now().date())
-    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, [one.instrument_id for one in listed])
+    ids = [one.instrument_id for one in listed]
+    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, ids)
     requests = plan_histories(calendar(), listed, ledger, now=utc_now(), only_holes=only_holes)
     asked = {request.instrument.ticker for request in requests}
     return Work(
@@ -50,7 +51,7 @@ def waiting_work(stores: Stores, provider: str, letters: Sequence[int]) -> Work:
     """Plan what dead letters wait for, over exactly the sessions that were asked for before."""
     spans = stores.dead_letters.spans(letters)
     listed = stores.instruments.listed(provider, list(spans), utc_now().date())
-    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, list(spans))
+    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, list(spans))
     return Work(
         requests=[
             history_request(one, ledger[one.instrument_id], *spans[one.instrument_id])

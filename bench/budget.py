@@ -30,8 +30,8 @@ from bench.scratch import scratch_database
 from marketdata.recovery.leases import Holder, Lease, LeaseRequest
 from marketdata.recovery.limits import Lane, Pace, RequestLimits, fmp_bulk_limits, fmp_limits
 from marketdata.recovery.policy import BREAKER
-from resources.providers.budget import LeasedBudget
 from resources.providers.fmp import connect
+from resources.providers.leased_budget import LeasedBudget
 from resources.storage import migrations
 from resources.storage.request_leases import RequestLeases
 from resources.storage.timescale import Timescale

@@ -73,7 +73,6 @@ def batch(bars: pa.Table) -> Batch:
         rows=bars,
         rejected=(),
         coverage=(),
-        ledger="daily_bars",
     )
 
 

@@ -11,7 +11,6 @@ run; database, bucket, simulator and Dagster instance belong to one scenario.
 import contextlib
 import os
 import random
-import secrets
 import shutil
 import signal
 import subprocess
@@ -23,7 +22,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
-from psycopg import sql
 
 from faults.slices import Slice, SliceWitness
 from faults.witness import Claim, Evidence, Witness, output_findings, secret_findings
@@ -34,12 +32,13 @@ from resources.storage.object_store import ObjectStore, S3Settings
 from sandbox import processes
 from sandbox.control import SimulatorControl
 from sandbox.local_world import LocalWorld
+from sandbox.scratch_databases import name_of, scratch_database
 from sandbox.simulated_providers import SimulatedProviders
 from sandbox.simulators import serving
 from sandbox.simulators.faults import FaultKind
 from sandbox.simulators.journal import Journal, JournalEntry
 from sandbox.simulators.object_store_front import ObjectStoreFront
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares.world import World
 
 PROJECT = Path(__file__).resolve().parents[1]
 STORES = ("timescaledb", "object_store")
@@ -143,36 +142,12 @@ class Servers:
 
     Attributes:
         folder: For logs and the scenarios' states.
-        template: A database with schema and universe, which each scenario gets a copy of.
+        template: URL of a database with schema and universe, which each scenario gets a copy of.
     """
 
     world: LocalWorld
     folder: Path
     template: str
-
-    def database_url(self, name: str) -> str:
-        """Return the URL of a database of this server."""
-        url = self.world.environment(["timescaledb"])["WRDATA_DATABASE_URL"]
-        return f"{url.rpartition('/')[0]}/{name}"
-
-    def copy_database(self, source: str, name: str) -> None:
-        """Create the database ``name`` as a copy of ``source``, which nobody may be using."""
-        with psycopg.connect(self.database_url("wrdata"), autocommit=True) as admin:
-            admin.execute(
-                sql.SQL("create database {} template {}").format(
-                    sql.Identifier(name), sql.Identifier(source)
-                )
-            )
-
-    def drop_database(self, name: str) -> None:
-        """Drop a database with the sessions that killed workers left open."""
-        with psycopg.connect(self.database_url("wrdata"), autocommit=True) as admin:
-            admin.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = %s and usename = current_user",
-                [name],
-            )
-            admin.execute(sql.SQL("drop database if exists {}").format(sql.Identifier(name)))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -411,18 +386,15 @@ def servers(world: LocalWorld, folder: Path) -> Generator[Servers]:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    opened = Servers(world=world, folder=folder, template=f"faults_{secrets.token_hex(4)}")
-    opened.copy_database("template1", opened.template)
-    try:
-        with _scene(opened, "template", opened.template, 0, 1200, 10.0, short=False) as scene:
-            migrations.migrate(scene.environment["WRDATA_DATABASE_URL"])
+    with scratch_database(world, "faults_template") as template:
+        opened = Servers(world=world, folder=folder, template=template)
+        with _scene(opened, "template", template, 0, 1200, 10.0, short=False) as scene:
+            migrations.migrate(template)
             worker = scene.start("universe")
             if worker.ended() != 0:
                 message = f"`wrdata universe` failed on a fresh database: {worker.stderr}"
                 raise SuiteError(message)
         yield opened
-    finally:
-        opened.drop_database(opened.template)
 
 
 @contextlib.contextmanager
@@ -436,13 +408,11 @@ def scene(
     short: bool,
 ) -> Generator[Scene]:
     """Yield the world of one scenario; everything of it is gone afterwards, except its logs."""
-    database = f"{opened.template}_{name}"
-    opened.copy_database(opened.template, database)
-    try:
-        with _scene(opened, name, database, seed, per_minute, bulk_interval_s, short) as made:
-            yield made
-    finally:
-        opened.drop_database(database)
+    with (
+        scratch_database(opened.world, f"faults_{name}", copy_of=opened.template) as database,
+        _scene(opened, name, database, seed, per_minute, bulk_interval_s, short) as made,
+    ):
+        yield made
 
 
 @contextlib.contextmanager
@@ -467,7 +437,7 @@ def _scene(
     )
     bucket = S3Settings(
         endpoint=stores["WRDATA_S3_ENDPOINT"],
-        bucket=database.replace("_", "-"),
+        bucket=name_of(database).replace("_", "-"),
         region=stores["AWS_REGION"],
         access_key=stores["AWS_ACCESS_KEY_ID"],
         secret_key=stores["AWS_SECRET_ACCESS_KEY"],
@@ -493,7 +463,7 @@ def _scene(
                 "PYTHONPATH": str(PROJECT),
                 "DAGSTER_HOME": str(folder / "dagster"),
                 "WRDATA_STATE_DIR": str(folder / "state"),
-                "WRDATA_DATABASE_URL": opened.database_url(database),
+                "WRDATA_DATABASE_URL": database,
                 "WRDATA_S3_ENDPOINT": s3_origin,
                 "WRDATA_ARCHIVE_BUCKET": bucket.bucket,
                 "AWS_ACCESS_KEY_ID": bucket.access_key,

@@ -37,37 +37,56 @@ DAILY_BARS = pa.schema(
 """What the loader takes: sorted by instrument and session, one row per key, all values present."""
 
 
-ROLLED_UP_BARS = pa.schema(
-    [
-        pa.field("instrument_id", pa.int64(), nullable=False),
-        pa.field("bucket_start", pa.date32(), nullable=False),
-        *(pa.field(name, pa.float64(), nullable=False) for name in PRICES),
-        pa.field("volume", pa.float64(), nullable=False),
-        pa.field("sessions", pa.int32(), nullable=False),
-    ]
-)
-"""Weekly and monthly bars: the bucket's first day, and how many sessions it was made of."""
-
-ARCHIVED_BARS = pa.schema(
-    [
-        pa.field("instrument_id", pa.int64(), nullable=False),
-        pa.field("ticker", pa.string()),
-        pa.field("session_date", pa.date32(), nullable=False),
-        *(pa.field(name, pa.float64(), nullable=False) for name in PRICES),
-        pa.field("volume", pa.float64(), nullable=False),
-        pa.field("adjustment", pa.string(), nullable=False),
-        pa.field("provider", pa.string(), nullable=False),
-        pa.field("known_from", pa.timestamp("us", tz="UTC"), nullable=False),
-    ]
-)
-"""What the archive holds: the ticker as of the session, and since when the values are known."""
-
-
 class Interval(StrEnum):
-    """The lengths that daily bars are rolled up to, spelt as in the names of the views."""
+    """The lengths that bars are aggregated to, spelt as in the names of the views."""
 
+    FIVE_MINUTES = "5m"
+    QUARTER_HOUR = "15m"
+    HOUR = "1h"
+    DAY = "1d"
     WEEK = "1w"
     MONTH = "1mo"
+    QUARTER = "1q"
+    YEAR = "1y"
+
+
+MINUTE_INTERVALS = (Interval.FIVE_MINUTES, Interval.QUARTER_HOUR, Interval.HOUR, Interval.DAY)
+"""Made of minute bars: a day is a session of New York, or a day of UTC for pairs."""
+
+DAY_INTERVALS = (Interval.WEEK, Interval.MONTH, Interval.QUARTER, Interval.YEAR)
+"""Made of daily bars; weeks are ISO weeks."""
+
+
+class Phase(StrEnum):
+    """When in a day a bar traded; whatever trades around the clock is always regular."""
+
+    REGULAR = "regular"
+    EXTENDED = "extended"
+
+
+def aggregated_bars(interval: Interval) -> pa.Schema:
+    """Return the columns of the view ``bars_<interval>``.
+
+    ``bucket_start`` is the bucket's first moment (UTC) for bars shorter than a day, otherwise its
+    first day; ``source_bars`` counts the minute or daily bars it is made of. ``vwap`` and
+    ``trades`` are null where a source bar does not tell its own, ``adjustment`` where those of the
+    days differ.
+    """
+    by_minute, by_day = interval in MINUTE_INTERVALS, interval in DAY_INTERVALS
+    shorter_than_day = by_minute and interval is not Interval.DAY
+    start = pa.timestamp("us", tz="UTC") if shorter_than_day else pa.date32()
+    fields = [
+        pa.field("instrument_id", pa.int64(), nullable=False),
+        *([pa.field("provider", pa.string(), nullable=False)] if by_minute else []),
+        pa.field("bucket_start", start, nullable=False),
+        *([pa.field("phase", pa.string(), nullable=False)] if shorter_than_day else []),
+        *(pa.field(name, pa.float64(), nullable=False) for name in PRICES),
+        pa.field("volume", pa.float64(), nullable=False),
+        pa.field("vwap", pa.float64()),
+        pa.field("adjustment", pa.string()) if by_day else pa.field("trades", pa.int64()),
+        pa.field("source_bars", pa.int32(), nullable=False),
+    ]
+    return pa.schema(fields)
 
 
 class Adjustment(StrEnum):

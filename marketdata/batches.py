@@ -73,7 +73,6 @@ def batch_of(
             )
         ),
         coverage=marks_of(calendar, states),
-        ledger=DAILY_BARS_DATASET,
     )
 
 

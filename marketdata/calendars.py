@@ -1,4 +1,4 @@
-"""Trading sessions: which days an exchange trades, and when each of them closes.
+"""Trading sessions: which days an exchange trades, and when each of them opens and closes.
 
 Here: sessions by the exchange's calendar (exchange_calendars), corrected by the dated rows of
 data/session_overrides.csv, since ad-hoc closures are announced faster than libraries are
@@ -20,6 +20,8 @@ from marketdata.recovery import errors
 
 NEW_YORK = "XNYS"
 NEW_YORK_ZONE = ZoneInfo("America/New_York")
+USUAL_OPEN, USUAL_CLOSE = time(9, 30), time(16, 0)
+"""Of New York, where an override adds a session or does not tell its hours."""
 HISTORY_START = date(2016, 1, 4)
 """The first session that this project keeps; what is older is never asked for."""
 SATURDAY = 5
@@ -53,23 +55,29 @@ class SessionCalendar:
     def __init__(self, exchange: str, overrides: Sequence[SessionOverride]) -> None:
         calendar = exchange_calendars.get_calendar(exchange, start=FIRST_SESSION_ASKED.isoformat())
         zone = ZoneInfo(str(calendar.tz))
-        closes: dict[date, datetime] = {
-            session.date(): close.to_pydatetime().astimezone(UTC)
-            for session, close in zip(calendar.sessions, calendar.closes, strict=True)
+        hours: dict[date, tuple[datetime, datetime]] = {
+            session.date(): (
+                opens.to_pydatetime().astimezone(UTC),
+                closes.to_pydatetime().astimezone(UTC),
+            )
+            for session, opens, closes in zip(
+                calendar.sessions, calendar.opens, calendar.closes, strict=True
+            )
         }
         for override in overrides:
             if override.exchange != exchange:
                 continue
+            day = override.session_date
             if override.status == "closed":
-                closes.pop(override.session_date, None)
+                hours.pop(day, None)
             else:
-                at = override.close_local or time(16, 0)
-                closes[override.session_date] = datetime.combine(
-                    override.session_date, at, zone
-                ).astimezone(UTC)
+                usual = datetime.combine(day, USUAL_OPEN, zone).astimezone(UTC)
+                opens, _ = hours.get(day, (usual, usual))
+                at = override.close_local or USUAL_CLOSE
+                hours[day] = (opens, datetime.combine(day, at, zone).astimezone(UTC))
         self.exchange = exchange
-        self._sessions = sorted(closes)
-        self._closes = closes
+        self._sessions = sorted(hours)
+        self._hours = hours
 
     @property
     def first(self) -> date:
@@ -83,7 +91,15 @@ class SessionCalendar:
 
     def is_session(self, day: date) -> bool:
         """Tell whether the exchange trades on ``day``."""
-        return day in self._closes
+        return day in self._hours
+
+    def open_at(self, session: date) -> datetime:
+        """Return when ``session`` opens, in UTC.
+
+        Raises:
+            ValueError: ``session`` is no session of this exchange.
+        """
+        return self._hours_of(session)[0]
 
     def close_at(self, session: date) -> datetime:
         """Return when ``session`` closes, in UTC; half days close early.
@@ -91,10 +107,13 @@ class SessionCalendar:
         Raises:
             ValueError: ``session`` is no session of this exchange.
         """
-        if session not in self._closes:
+        return self._hours_of(session)[1]
+
+    def _hours_of(self, session: date) -> tuple[datetime, datetime]:
+        if session not in self._hours:
             message = f"{session} is no session of {self.exchange}"
             raise ValueError(message)
-        return self._closes[session]
+        return self._hours[session]
 
     def sessions(self, start: date, end: date) -> list[date]:
         """Return the sessions from ``start`` to ``end``, both included, oldest first."""
@@ -122,7 +141,7 @@ class SessionCalendar:
         """
         day = now.astimezone(UTC).date() + timedelta(days=1)
         index = bisect.bisect_right(self._sessions, day)
-        while index and self._closes[self._sessions[index - 1]] > now:
+        while index and self.close_at(self._sessions[index - 1]) > now:
             index -= 1
         if not index:
             message = f"the calendar of {self.exchange} begins at {self.first}, after {now}"
@@ -133,7 +152,7 @@ class SessionCalendar:
         """Return every Monday to Friday within the calendar that is not a session."""
         span = (self.last - self.first).days
         days = (self.first + timedelta(days=offset) for offset in range(span + 1))
-        return [day for day in days if day.weekday() < SATURDAY and day not in self._closes]
+        return [day for day in days if day.weekday() < SATURDAY and day not in self._hours]
 
 
 def utc_now() -> datetime:

@@ -8,6 +8,7 @@ rows in Postgres and rows read back from Parquet can be compared. Not here: hash
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,34 +30,86 @@ class ContentHash:
         return hashlib.sha256(f"{self.rows}\n{text}".encode()).hexdigest()
 
 
+class ContentHasher:
+    """Hashes batches of one schema as they come by; fixed-width and string columns only.
+
+    Args:
+        schema: Columns and types of every batch.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._hashers = {name: hashlib.sha256() for name in schema.names}
+        self._rows = 0
+
+    def update(self, batch: pa.RecordBatch) -> None:
+        """Take in the rows that come next.
+
+        Raises:
+            TypeError: A column's type has no canonical bytes here.
+        """
+        self._rows += batch.num_rows
+        for name, hasher in self._hashers.items():
+            hasher.update(_canonical_bytes(batch.column(name)).data)
+
+    def result(self) -> ContentHash:
+        """Return the fingerprint of all rows so far."""
+        return ContentHash(
+            rows=self._rows,
+            columns={name: hasher.hexdigest() for name, hasher in self._hashers.items()},
+        )
+
+
 def content_hash(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> ContentHash:
-    """Hash ``batches`` of ``schema``; fixed-width and string columns only.
+    """Hash ``batches`` of ``schema``, holding one of them at a time.
 
     Raises:
         TypeError: A column's type has no canonical bytes here.
     """
-    hashers = {name: hashlib.sha256() for name in schema.names}
-    rows = 0
+    hasher = ContentHasher(schema)
     for batch in batches:
-        rows += batch.num_rows
-        for name, hasher in hashers.items():
-            hasher.update(_canonical_bytes(batch.column(name)).data)
-    return ContentHash(rows=rows, columns={name: h.hexdigest() for name, h in hashers.items()})
+        hasher.update(batch)
+    return hasher.result()
+
+
+def hash_of_nulls(column: pa.DataType, rows: int) -> str:
+    """Return the digest of a column that holds nothing but nulls, such as one that came later."""
+    schema = pa.schema([pa.field("nulls", column)])
+    pieces = (
+        pa.record_batch([pa.nulls(min(_PIECE, rows - start), column)], schema=schema)
+        for start in range(0, rows, _PIECE)
+    )
+    return content_hash(schema, pieces).columns["nulls"]
 
 
 def _canonical_bytes(column: pa.Array) -> npt.NDArray[np.uint8]:
     """Lay the rows out one after the other, so that batches joined give the same bytes."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return _string_bytes(column)
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    values = _decimals(column) if pa.types.is_decimal128(column.type) else _integers(column)
+    rows = np.empty(len(column), dtype=[("valid", "u1"), ("value", values.dtype)])
+    rows["valid"] = valid
+    rows["value"] = values
+    rows["value"][~valid] = np.zeros((), values.dtype)
+    return rows.view(np.uint8)
+
+
+def _integers(column: pa.Array) -> npt.NDArray[Any]:
+    """Return the values of a column of fixed width as integers; what stands for a null is open."""
     storage = _STORAGE.get(column.type)
     if storage is None:
         message = f"no canonical bytes for a column of type {column.type}"
         raise TypeError(message)
     arrow_type, numpy_type = storage
-    rows = np.empty(len(column), dtype=[("valid", "u1"), ("value", numpy_type)])
-    rows["valid"] = column.is_valid().to_numpy(zero_copy_only=False)
-    rows["value"] = pc.fill_null(column.view(arrow_type), 0).to_numpy()
-    return rows.view(np.uint8)
+    same = column.cast(arrow_type) if pa.types.is_boolean(column.type) else column.view(arrow_type)
+    return pc.fill_null(same, 0).to_numpy().astype(numpy_type, copy=False)
+
+
+def _decimals(column: pa.Array) -> npt.NDArray[Any]:
+    """Return 16 bytes a row, the unscaled value in two's complement, lowest byte first."""
+    _, values = column.buffers()
+    all_rows = np.frombuffer(values, _DECIMAL, count=column.offset + len(column))
+    return all_rows[column.offset :]
 
 
 def _string_bytes(column: pa.Array) -> npt.NDArray[np.uint8]:
@@ -80,10 +133,15 @@ def _string_bytes(column: pa.Array) -> npt.NDArray[np.uint8]:
 
 
 _STORAGE: Mapping[pa.DataType, tuple[pa.DataType, str]] = {
+    pa.bool_(): (pa.uint8(), "u1"),
     pa.int32(): (pa.int32(), "<i4"),
     pa.int64(): (pa.int64(), "<i8"),
     pa.float64(): (pa.int64(), "<i8"),
     pa.date32(): (pa.int32(), "<i4"),
     pa.timestamp("us", tz="UTC"): (pa.int64(), "<i8"),
 }
-"""By type: the integers with the same bits, in Arrow and in NumPy (little-endian anywhere)."""
+"""By type: integers that stand for the values, in Arrow and in NumPy (little-endian anywhere)."""
+
+_DECIMAL = np.dtype([("low", "<u8"), ("high", "<u8")])
+_PIECE = 1 << 20
+"""Rows of nulls that are hashed at a time."""

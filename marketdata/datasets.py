@@ -149,13 +149,6 @@ class Dataset:
         """Whose midnight ends a day."""
         return NEW_YORK_ZONE if self.extent is Extent.SESSIONS else UTC_ZONE
 
-    def ledger(self, provider: str) -> str:
-        """Return the name under which the coverage ledger keeps what ``provider`` answered.
-
-        Who was asked nothing yet has nothing covered, whatever another provider has said.
-        """
-        return f"{self.name} by {provider}"
-
     @property
     def by_day(self) -> bool:
         """Whether days of a subject are asked for, and not its state."""

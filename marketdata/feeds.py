@@ -9,7 +9,8 @@ state the ledger says through which day the provider has been asked.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -62,11 +63,6 @@ class DatasetFeed:
     def provider(self) -> str:
         """The provider's name."""
         return self._client.name
-
-    @property
-    def ledger(self) -> str:
-        """Under which name the ledger keeps what is covered."""
-        return self._dataset.ledger(self.provider)
 
     async def fetch(self, request: HistoryRequest) -> Answer:
         """Ask for one subject.
@@ -220,7 +216,7 @@ class DatasetFeed:
         )
         return MarketLoad(
             load=load,
-            touched=tuple(sorted(set(batch["rows"]["instrument_id"].to_pylist()))),
+            touched=Counter(batch["rows"]["instrument_id"].to_pylist()),
             rejected=validated.rejected,
             requests=answer.requests,
             duration_s=time.monotonic() - began,
@@ -261,7 +257,6 @@ class DatasetFeed:
                 )
                 for one in ids
             ),
-            ledger=self.ledger,
         )
         await patiently(lambda: context.store.load(batch))
 
@@ -309,7 +304,6 @@ class DatasetFeed:
             "raw_answers": answer.raw_answers,
             "asked": asked,
             "rows": identified(accepted, listed, self._dataset.key).cast(self._dataset.stored),
-            "ledger": self.ledger,
         }
 
     def _states(
@@ -370,11 +364,11 @@ class MarketLoad:
     """The whole market's answer has been stored.
 
     Attributes:
-        touched: Ids of the instruments of which there were rows.
+        touched: How many rows there were, by the id of their instrument.
     """
 
     load: LoadResult
-    touched: tuple[int, ...]
+    touched: Mapping[int, int]
     rejected: tuple[RejectedRow, ...]
     requests: int
     duration_s: float

@@ -27,7 +27,6 @@ class DailyBarFeed:
     """Fulfils marketdata.ports.Feed for the daily bars of one instrument."""
 
     dataset = DAILY_BARS_DATASET
-    ledger = DAILY_BARS_DATASET
 
     def __init__(self, provider: HistoryProvider, calendar: SessionCalendar) -> None:
         self._provider = provider

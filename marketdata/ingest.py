@@ -209,7 +209,6 @@ async def _come_to_nothing(
     failure = IngestFailure(
         letter=_letter(context, feed, request, error, deferred=False),
         coverage=feed.failed(request, context.now()),
-        marked_in=feed.ledger,
     )
     await patiently(lambda: context.store.record_failures([failure]))
     return _not_ingested(request, error, deferred=False)

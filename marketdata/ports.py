@@ -200,7 +200,6 @@ class Batch:
 
     Attributes:
         adjustment: Of daily bars: what their prices are adjusted for.
-        ledger: Under which name the ledger keeps ``coverage``.
         rows: In the schema of the dataset's table (DAILY_BARS and its like), sorted by key.
         rejected: A dead letter for each row that was refused.
     """
@@ -217,7 +216,6 @@ class Batch:
     rows: pa.Table
     rejected: tuple[DeadLetter, ...]
     coverage: tuple[CoverageMark, ...]
-    ledger: str
     is_all: bool = False
 
 
@@ -242,8 +240,6 @@ class Feed(Protocol):
     def dataset(self) -> str: ...
     @property
     def provider(self) -> str: ...
-    @property
-    def ledger(self) -> str: ...
     async def fetch(self, request: HistoryRequest) -> Answer: ...
     def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared: ...
     def failed(self, request: HistoryRequest, now: datetime) -> tuple[CoverageMark, ...]:
@@ -284,12 +280,6 @@ class IngestFailure:
 
     letter: DeadLetter
     coverage: tuple[CoverageMark, ...] = ()
-    marked_in: str = ""
-
-    @property
-    def ledger(self) -> str:
-        """Under which name the ledger keeps ``coverage``; the dataset's own by default."""
-        return self.marked_in or self.letter.dataset
 
 
 class BatchStore(Protocol):

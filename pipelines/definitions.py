@@ -5,13 +5,26 @@ Here: assembly and nothing else. Loading opens no connection and needs no config
 
 import dagster as dg
 
-from assets import adjusted, archive, bars, checks, datasets, prices, universe
+from assets import (
+    adjusted,
+    archive,
+    archive_upkeep,
+    bars,
+    checks,
+    datasets,
+    prices,
+    retention,
+    universe,
+)
 from pipelines import jobs, schedules, sensors
 from resources.wiring import Archive, Database, Providers
 
 definitions = dg.Definitions(
     assets=[
-        *dg.load_assets_from_modules([universe, prices, bars, archive, adjusted]),
+        *dg.load_assets_from_modules(
+            [universe, prices, bars, archive, archive_upkeep, retention, adjusted]
+        ),
+        *archive.ARCHIVES.values(),
         *datasets.BY_SUBJECT,
         *datasets.REFRESHES.values(),
     ],

@@ -12,17 +12,25 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from assets.adjusted import price_factors
-from assets.archive import daily_bars_archive
-from assets.bars import bars_1mo, bars_1w
+from assets.archive import ARCHIVES, closed_periods
+from assets.archive_upkeep import archive_upkeep
+from assets.bars import LOADS_MINUTES, bars_of_days, bars_of_minutes
+from assets.checks import AGGREGATE_CHECKS, ARCHIVE_CHECKS
 from assets.datasets import REFRESHES, by_subject_key
 from assets.prices import daily_bars, daily_prices, price_backfill, price_history
+from assets.retention import retention
 from assets.universe import universe
+from marketdata.archiving import ARCHIVED, Portion
 from marketdata.datasets import DATASETS, Dataset, Domain
 from marketdata.recovery.limits import Lane
 from resources.wiring import LANE_TAG
 
-DERIVED = dg.AssetSelection.assets(daily_bars, bars_1w, bars_1mo, price_factors)
-"""What is brought up to date after every load, in the same run."""
+DERIVED = dg.AssetSelection.assets(daily_bars, bars_of_days, price_factors)
+"""What is brought up to date after every load of daily bars, in the same run."""
+
+# Without their checks, which recompute some of all there is: too much for every hour.
+INTRADAY = dg.AssetSelection.assets(bars_of_minutes).without_checks()
+"""What is brought up to date after every load of minute bars, in the same run."""
 
 AS_BACKFILL = {LANE_TAG: Lane.BACKFILL.value}
 """Backfills leave the request budget, and one of the places for runs, to schedules."""
@@ -34,14 +42,14 @@ universe_job = dg.define_asset_job(
 daily_prices_job = dg.define_asset_job(
     "daily_prices",
     dg.AssetSelection.assets(daily_prices) | DERIVED,
-    description="One session for the whole universe, then weekly and monthly bars.",
+    description="One session for the whole universe, then bars of a week to a year.",
 )
 
 price_backfill_job = dg.define_asset_job(
     "price_backfill",
     dg.AssetSelection.assets(price_backfill) | DERIVED,
     tags=AS_BACKFILL,
-    description="Histories of any list of tickers, then weekly and monthly bars.",
+    description="Histories of any list of tickers, then bars of a week to a year.",
 )
 
 price_history_job = dg.define_asset_job(
@@ -52,25 +60,72 @@ price_history_job = dg.define_asset_job(
 )
 
 derived_job = dg.define_asset_job(
-    "derived", DERIVED, description="Table and roll-ups, brought up to date by themselves."
+    "derived",
+    DERIVED | INTRADAY,
+    description="Factors and aggregates, brought up to date by themselves.",
+)
+
+aggregate_verification_job = dg.define_asset_job(
+    "aggregate_verification",
+    dg.AssetSelection.checks(*AGGREGATE_CHECKS),
+    description="Some of the aggregates, chosen at random, compared with a recomputation.",
 )
 
 archive_job = dg.define_asset_job(
     "archive",
-    dg.AssetSelection.assets(daily_bars_archive),
-    description="Closed months to Parquet on S3, read back and committed to Iceberg.",
+    dg.AssetSelection.assets(closed_periods),
+    description="Closed periods to Parquet on S3, read back and committed to Iceberg.",
 )
 
+ARCHIVE_JOBS = {
+    portion: dg.define_asset_job(
+        f"archive_by_{portion.value}",
+        dg.AssetSelection.assets(
+            *(ARCHIVES[name] for name, one in ARCHIVED.items() if one.portion is portion)
+        ).without_checks(),
+        tags=AS_BACKFILL,
+        description="Closed periods by partition: what the UI's backfill dialog starts, again.",
+    )
+    for portion in (Portion.YEAR, Portion.MONTH)
+}
+
+archive_verification_job = dg.define_asset_job(
+    "archive_verification",
+    dg.AssetSelection.checks(*ARCHIVE_CHECKS),
+    description="Everything archived is read back and compared with the database or its proof.",
+)
+
+archive_upkeep_job = dg.define_asset_job(
+    "archive_upkeep",
+    dg.AssetSelection.assets(archive_upkeep),
+    description="Outdated files rewritten, old snapshots forgotten, orphaned objects removed.",
+)
+
+retention_job = dg.define_asset_job(
+    "retention",
+    dg.AssetSelection.assets(retention),
+    description="What is older than WRDATA_RETENTION says and proven to be archived is dropped.",
+)
 
 ACTIONS = ("splits", "dividends")
 """Datasets from which factors are derived, in the run that loads them."""
 
 
+def _with_derived(dataset: Dataset, selection: dg.AssetSelection) -> dg.AssetSelection:
+    """Bring along what is derived from a dataset's rows."""
+    if dataset.name in LOADS_MINUTES:
+        return selection | INTRADAY
+    return (
+        selection | dg.AssetSelection.assets(price_factors)
+        if dataset.name in ACTIONS
+        else selection
+    )
+
+
 def _dataset_job(dataset: Dataset) -> UnresolvedAssetJobDefinition:
-    derived = [price_factors] if dataset.name in ACTIONS else []
     return dg.define_asset_job(
         dataset.name,
-        dg.AssetSelection.assets(REFRESHES[dataset.name], *derived),
+        _with_derived(dataset, dg.AssetSelection.assets(REFRESHES[dataset.name])),
         tags=AS_BACKFILL,
         description=f"{dataset.about} Any list of subjects.",
     )
@@ -87,7 +142,7 @@ DATASET_JOBS = {name: _dataset_job(one) for name, one in DATASETS.items()}
 BY_SUBJECT_JOBS = {
     name: dg.define_asset_job(
         f"{name}_by_subject",
-        dg.AssetSelection.assets(by_subject_key(one)),
+        _with_derived(one, dg.AssetSelection.assets(by_subject_key(one))),
         tags=AS_BACKFILL,
         description=f"{one.about} By partition: what the UI's backfill dialog starts, again.",
     )
@@ -114,7 +169,12 @@ ALL = (
     price_history_job,
     price_backfill_job,
     derived_job,
+    aggregate_verification_job,
     archive_job,
+    *ARCHIVE_JOBS.values(),
+    archive_verification_job,
+    archive_upkeep_job,
+    retention_job,
     *DATASET_JOBS.values(),
     *BY_SUBJECT_JOBS.values(),
     fundamentals_job,
@@ -128,7 +188,13 @@ OF_LOADER: Mapping[dg.AssetKey, str] = {
     daily_prices.key: daily_prices_job.name,
     price_history.key: price_history_job.name,
     price_backfill.key: price_backfill_job.name,
-    daily_bars_archive.key: archive_job.name,
+    closed_periods.key: archive_job.name,
+    archive_upkeep.key: archive_upkeep_job.name,
+    retention.key: retention_job.name,
+    **{
+        ARCHIVES[name].key: (ARCHIVE_JOBS.get(one.portion) or archive_job).name
+        for name, one in ARCHIVED.items()
+    },
     **{REFRESHES[name].key: name for name in DATASETS},
     **{by_subject_key(one): BY_SUBJECT_JOBS[name].name for name, one in DATASETS.items()},
 }

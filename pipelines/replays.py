@@ -113,10 +113,10 @@ def _feed(
 ) -> tuple[Feed, HistoryRequest]:
     if letter.dataset != DAILY_BARS_DATASET:
         return DatasetFeed(DATASETS[letter.dataset], api, calendar()), request
-    identifier = request.instrument.instrument_id
-    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, [identifier])[identifier]
+    feed, identifier = DailyBarFeed(api, calendar()), request.instrument.instrument_id
+    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, feed.provider, [identifier])[identifier]
     asked = history_request(request.instrument, ledger, request.start, request.end)
-    return DailyBarFeed(api, calendar()), asked
+    return feed, asked
 
 
 async def _load_market(
@@ -162,7 +162,7 @@ class _WholeAnswer:
     def __init__(self, feed: Feed, getter: KeptGetter) -> None:
         self._feed = feed
         self._getter = getter
-        self.dataset, self.provider, self.ledger = feed.dataset, feed.provider, feed.ledger
+        self.dataset, self.provider = feed.dataset, feed.provider
         self.prepare, self.failed = feed.prepare, feed.failed
 
     async def fetch(self, request: HistoryRequest) -> Answer:

@@ -17,17 +17,20 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from assets import datasets
-from assets.partitions import MONTHS
 from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.recovery.limits import Lane
 from pipelines.jobs import (
     DATASET_JOBS,
+    aggregate_verification_job,
     archive_job,
+    archive_upkeep_job,
+    archive_verification_job,
     corporate_actions_job,
     daily_prices_job,
     fundamentals_job,
     price_backfill_job,
     reference_job,
+    retention_job,
     universe_job,
 )
 from resources.clients import missing_key
@@ -79,29 +82,58 @@ price_gaps_weekly = dg.ScheduleDefinition(
 )
 
 
-@dg.schedule(
+archive_monthly = dg.ScheduleDefinition(
+    name="archive_monthly",
     job=archive_job,
     cron_schedule="0 6 3 * *",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="All closed months, on the third of the month.",
+    # So a month that was restated after it was archived is replaced without anyone noticing that
+    # it has to be.
+    description="All closed periods of all datasets: what did not change uploads nothing.",
 )
-def archive_monthly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for every closed month in one run: months that did not change upload nothing.
 
-    So a month that was restated after it was archived is replaced without anyone noticing
-    that it has to be.
-    """
-    months = MONTHS.get_partition_keys(current_time=context.scheduled_execution_time)
-    if not months:
-        return dg.SkipReason("no month has closed yet")
-    return dg.RunRequest(
-        run_key=f"archive-{months[-1]}",
-        tags={
-            "dagster/asset_partition_range_start": months[0],
-            "dagster/asset_partition_range_end": months[-1],
-        },
-    )
+archive_verified_monthly = dg.ScheduleDefinition(
+    name="archive_verified_monthly",
+    job=archive_verification_job,
+    cron_schedule="0 6 4 * *",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="The whole archive, read back from the bucket, on the day after it was written.",
+)
+
+
+@dg.schedule(
+    job=retention_job,
+    cron_schedule="0 7 * * 0",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="What is older than WRDATA_RETENTION says leaves the database, on Sunday morning.",
+)
+def retention_weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a run where a dataset has an age; otherwise all rows stay."""
+    if not read_settings().retention:
+        return dg.SkipReason("WRDATA_RETENTION names no dataset: all rows stay")
+    return dg.RunRequest(run_key=f"retention-{context.scheduled_execution_time:%Y-%m-%d}")
+
+
+archive_upkeep_weekly = dg.ScheduleDefinition(
+    name="archive_upkeep_weekly",
+    job=archive_upkeep_job,
+    cron_schedule="0 9 * * 0",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="What the archive no longer needs, on Sunday after retention.",
+)
+
+aggregates_verified_daily = dg.ScheduleDefinition(
+    name="aggregates_verified_daily",
+    job=aggregate_verification_job,
+    cron_schedule="0 4 * * *",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="A sample of all aggregates compared with their source, after the night's minutes.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +249,10 @@ ALL = (
     universe_weekly,
     price_gaps_weekly,
     archive_monthly,
+    archive_verified_monthly,
+    retention_weekly,
+    archive_upkeep_weekly,
+    aggregates_verified_daily,
     *REFRESHES,
 )
 """Every schedule."""

@@ -28,23 +28,9 @@ from marketdata.recovery.limits import (
 )
 from marketdata.recovery.policy import REQUEST_RETRY
 from resources.opening import Stores, raw_zone
-from resources.providers import (
-    binance,
-    binance_wire,
-    coinbase,
-    coinbase_wire,
-    fmp_wire,
-    fred,
-    polygon,
-    polygon_wire,
-    tiingo,
-    tiingo_wire,
-)
-from resources.providers.budget import LeasedBudget
-from resources.providers.fmp import IN_FLIGHT, FmpClient
-from resources.providers.fmp_actions import FmpActions
-from resources.providers.fmp_records import FmpRecords
+from resources.providers import binance, coinbase, fmp, fred, polygon, tiingo
 from resources.providers.http import Getter, HeaderKey, HttpGetter, Judge, Key, QueryKey
+from resources.providers.leased_budget import LeasedBudget
 from resources.settings import Settings
 
 
@@ -103,7 +89,7 @@ def api_over(provider: str, dataset: str, *getters: Getter) -> Any:
         getters = getters * _LINES_OF.get(provider, 1)
     if provider == "fmp" and dataset != DAILY_BARS_DATASET:
         actions = DATASETS[dataset].domain is Domain.CORPORATE_ACTIONS
-        return FmpActions(getters[0]) if actions else FmpRecords(getters[0])
+        return fmp.FmpActions(getters[0]) if actions else fmp.FmpRecords(getters[0])
     return _APIS[provider](*getters)
 
 
@@ -165,8 +151,8 @@ def _fmp(settings: Settings) -> tuple[Line, ...]:
         base_url=settings.fmp_base_url,
         key=QueryKey(name="apikey", value=key),
         limits=(fmp_limits(key, settings.fmp_requests_per_minute),),
-        judge=partial(fmp_wire.refusal, key=key),
-        in_flight=IN_FLIGHT,
+        judge=partial(fmp.refusal, key=key),
+        in_flight=fmp.IN_FLIGHT,
     )
     limits = single.limits
     if settings.fmp_bulk_interval_s:
@@ -184,7 +170,7 @@ def _polygon(settings: Settings) -> tuple[Line, ...]:
             base_url=settings.polygon_base_url,
             key=HeaderKey(scheme="Bearer", value=key),
             limits=(polygon_limits(key, settings.polygon_requests_per_minute),),
-            judge=partial(polygon_wire.refusal, key=key),
+            judge=partial(polygon.refusal, key=key),
             in_flight=polygon.IN_FLIGHT,
         ),
     )
@@ -198,7 +184,7 @@ def _tiingo(settings: Settings) -> tuple[Line, ...]:
             base_url=settings.tiingo_base_url,
             key=HeaderKey(scheme=tiingo.KEY_SCHEME, value=key),
             limits=(tiingo_limits(key, an_hour, a_day),),
-            judge=partial(tiingo_wire.refusal, key=key),
+            judge=partial(tiingo.refusal, key=key),
             in_flight=tiingo.IN_FLIGHT,
         ),
     )
@@ -222,14 +208,14 @@ def _binance(settings: Settings) -> tuple[Line, ...]:
         base_url=settings.binance_base_url,
         key=None,
         limits=(PUBLISHED["binance"],),
-        judge=binance_wire.refusal,
+        judge=binance.refusal,
         in_flight=binance.IN_FLIGHT,
     )
     files = Line(
         base_url=settings.binance_files_url,
         key=None,
         limits=(PUBLISHED["binance files"],),
-        judge=binance_wire.files_refusal,
+        judge=binance.files_refusal,
         in_flight=binance.FILES_IN_FLIGHT,
     )
     return rest, files
@@ -241,7 +227,7 @@ def _coinbase(settings: Settings) -> tuple[Line, ...]:
             base_url=settings.coinbase_base_url,
             key=None,
             limits=(PUBLISHED["coinbase"],),
-            judge=coinbase_wire.refusal,
+            judge=coinbase.refusal,
             in_flight=coinbase.IN_FLIGHT,
         ),
     )
@@ -259,7 +245,7 @@ _LINES_OF = {"fmp": 2, "binance": 2}
 """How many lines a provider has, where it is more than one."""
 
 _APIS: Mapping[str, Callable[..., Any]] = {
-    "fmp": FmpClient,
+    "fmp": fmp.FmpClient,
     "polygon": polygon.PolygonClient,
     "tiingo": tiingo.TiingoClient,
     "fred": fred.FredClient,

@@ -5,13 +5,20 @@ here: reading the environment (settings.py), providers (clients.py), or Dagster'
 this (wiring.py).
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from resources.settings import Settings
+from resources.settings import Settings, StoreSettings
+from resources.storage import aggregate_engines, compression, migrations
 from resources.storage.adjusted_bars import AdjustedBars
-from resources.storage.archive import BarArchive
+from resources.storage.aggregate_engines import Engine, Wish
+from resources.storage.aggregates import Aggregates
+from resources.storage.archive import Archive
+from resources.storage.archive.rebuild import ArchiveRebuild
+from resources.storage.archive.restore import Restore
+from resources.storage.archive.retention import Retention
+from resources.storage.archive.upkeep import ArchiveUpkeep
 from resources.storage.batches import BatchStore
 from resources.storage.coverage import CoverageLedger
 from resources.storage.datasets import DatasetReader
@@ -22,7 +29,6 @@ from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.quality import QualityQueries
 from resources.storage.raw_zone import RawZone
 from resources.storage.request_leases import RequestLeases
-from resources.storage.rollups import RollupStore
 from resources.storage.timescale import Timescale
 
 
@@ -36,11 +42,43 @@ class Stores:
     datasets: DatasetReader
     adjusted_bars: AdjustedBars
     coverage: CoverageLedger
-    rollups: RollupStore
+    aggregates: Aggregates
     quality: QualityQueries
     ingest_log: IngestLog
     dead_letters: DeadLetters
     leases: RequestLeases
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedDatabase:
+    """What had to be done to a database, and what keeps its aggregates.
+
+    Attributes:
+        migrations: Names of those that were applied.
+        engine: In force now.
+        compressed: Tables that are kept compressed from now on.
+    """
+
+    migrations: Sequence[str]
+    engine: Engine
+    compressed: Sequence[str]
+
+
+def prepare_database(settings: Settings) -> PreparedDatabase:
+    """Bring a database up to this version: its schema, the engine of aggregates, compression.
+
+    Raises:
+        ConfigurationError: The server does not have the engine that the settings name.
+        StorageError: The database cannot be reached, refuses, or is ahead of this code.
+    """
+    url = settings.database_url.get_secret_value()
+    applied = migrations.migrate(url)
+    with Timescale(url, pool_size=2) as timescale:
+        return PreparedDatabase(
+            migrations=applied,
+            engine=aggregate_engines.settle(timescale, Wish(settings.aggregates)),
+            compressed=compression.keep_compressed(timescale),
+        )
 
 
 @contextmanager
@@ -49,6 +87,7 @@ def stores(settings: Settings) -> Generator[Stores]:
 
     Raises:
         StorageUnavailableError: It cannot be reached.
+        ConfigurationError: Another engine of aggregates is in force than the settings name.
     """
     url = settings.database_url.get_secret_value()
     with (
@@ -62,7 +101,7 @@ def stores(settings: Settings) -> Generator[Stores]:
             datasets=DatasetReader(timescale),
             adjusted_bars=AdjustedBars(timescale),
             coverage=CoverageLedger(timescale),
-            rollups=RollupStore(timescale),
+            aggregates=aggregate_engines.opened(timescale, Wish(settings.aggregates)),
             quality=QualityQueries(timescale),
             ingest_log=IngestLog(timescale),
             dead_letters=DeadLetters(timescale),
@@ -70,7 +109,7 @@ def stores(settings: Settings) -> Generator[Stores]:
         )
 
 
-def s3_settings(settings: Settings) -> S3Settings:
+def s3_settings(settings: StoreSettings) -> S3Settings:
     """Return what the object store's client needs."""
     return S3Settings(
         endpoint=settings.s3_endpoint,
@@ -82,14 +121,66 @@ def s3_settings(settings: Settings) -> S3Settings:
 
 
 @contextmanager
-def archive(settings: Settings) -> Generator[BarArchive]:
+def archive(settings: Settings) -> Generator[Archive]:
     """Open the archive: the database for its catalogue and proofs, the bucket for its files.
 
     Raises:
         StorageError: One of the two cannot be reached or refuses.
     """
     with stores(settings) as opened:
-        yield BarArchive(opened.timescale, ObjectStore(s3_settings(settings)))
+        yield Archive(opened.timescale, ObjectStore(s3_settings(settings)))
+
+
+@contextmanager
+def archive_upkeep(settings: Settings) -> Generator[ArchiveUpkeep]:
+    """Open what removes from the archive what it no longer needs.
+
+    Raises:
+        StorageError: Database or bucket cannot be reached or refuses.
+    """
+    with stores(settings) as opened:
+        yield ArchiveUpkeep(opened.timescale, ObjectStore(s3_settings(settings)))
+
+
+@contextmanager
+def archive_rebuild(settings: Settings) -> Generator[ArchiveRebuild]:
+    """Open what finds the archive again on the bucket when the catalogue has lost it.
+
+    Raises:
+        StorageError: Database or bucket cannot be reached or refuses.
+    """
+    with stores(settings) as opened:
+        yield ArchiveRebuild(opened.timescale, ObjectStore(s3_settings(settings)))
+
+
+@contextmanager
+def restore(settings: Settings) -> Generator[Restore]:
+    """Open the way back from the archive into the database.
+
+    Raises:
+        StorageError: One of the two cannot be reached or refuses.
+    """
+    with stores(settings) as opened:
+        store = ObjectStore(s3_settings(settings))
+        yield Restore(opened.timescale, store, Archive(opened.timescale, store))
+
+
+@contextmanager
+def retention(settings: Settings) -> Generator[Retention]:
+    """Open what drops rows that are older than the settings' ages.
+
+    Raises:
+        StorageError: Database or bucket cannot be reached or refuses.
+    """
+    with stores(settings) as opened:
+        store = ObjectStore(s3_settings(settings))
+        yield Retention(
+            opened.timescale,
+            store,
+            Archive(opened.timescale, store),
+            opened.aggregates,
+            settings.retention,
+        )
 
 
 def raw_zone(settings: Settings) -> RawZone:

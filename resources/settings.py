@@ -1,21 +1,25 @@
 """Configuration: every setting, its meaning and its default, read from the environment.
 
-Here: one frozen settings object and the error for a person whose environment is incomplete.
+Here: the frozen settings objects and the error for a person whose environment is incomplete.
 Not here: how settings become clients (wiring.py), or the local world that fills the
 environment in when nothing is configured (sandbox/).
 """
 
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS
 from marketdata.recovery import errors
+from marketdata.retention import parse_ages
+
+_Kind = TypeVar("_Kind", bound="StoreSettings")
 
 
 class DailyBarsRoute(StrEnum):
@@ -29,21 +33,13 @@ class DailyBarsRoute(StrEnum):
     PER_TICKER = "per_ticker"
 
 
-class Settings(BaseSettings):
-    """The environment of one process.
+class StoreSettings(BaseSettings):
+    """Where the data are: all that somebody who only reads them has to name.
 
     Attributes:
         database_url: ``postgresql://`` URL of the TimescaleDB that holds the data.
         s3_endpoint: URL of an S3-compatible service; empty means AWS itself.
         archive_bucket: Bucket for the Parquet archive.
-        fmp_requests_per_minute: The FMP key's limit.
-        fmp_bulk_interval_s: Seconds between two requests to FMP's bulk endpoints, which have a
-            throttle of their own.
-        polygon_requests_per_minute: The Polygon key's limit: 5 in the free plan.
-        tiingo_requests_per_hour: The Tiingo key's limit: 50 in the free plan.
-        tiingo_requests_per_day: The same for a day: 1,000 in the free plan.
-        daily_bars_route: Which way the daily schedule takes.
-        database_pool_size: Most connections that one process opens.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
@@ -54,6 +50,26 @@ class Settings(BaseSettings):
     s3_region: Annotated[str, Field(alias="AWS_REGION")] = "us-east-1"
     s3_access_key: Annotated[SecretStr, Field(alias="AWS_ACCESS_KEY_ID")]
     s3_secret_key: Annotated[SecretStr, Field(alias="AWS_SECRET_ACCESS_KEY")]
+
+
+class Settings(StoreSettings):
+    """The environment of one process that runs the pipelines.
+
+    Attributes:
+        fmp_requests_per_minute: The FMP key's limit.
+        fmp_bulk_interval_s: Seconds between two requests to FMP's bulk endpoints, which have a
+            throttle of their own.
+        polygon_requests_per_minute: The Polygon key's limit: 5 in the free plan.
+        tiingo_requests_per_hour: The Tiingo key's limit: 50 in the free plan.
+        tiingo_requests_per_day: The same for a day: 1,000 in the free plan.
+        daily_bars_route: Which way the daily schedule takes.
+        database_pool_size: Most connections that one process opens.
+        retention: How long rows of a dataset stay in the database once their period is archived,
+            such as ``minute_bars=400d crypto_trades=90d``; of what is not named nothing is dropped.
+        aggregates: Which engine keeps bars of coarser intervals: ``auto`` is continuous aggregates
+            where the database's edition has them, otherwise ``rollups``.
+    """
+
     fmp_api_key: Annotated[SecretStr, Field(alias="FMP_API_KEY")]
     fmp_base_url: Annotated[str, Field(alias="FMP_BASE_URL", pattern="^https?://")] = (
         "https://financialmodelingprep.com/stable"
@@ -92,6 +108,15 @@ class Settings(BaseSettings):
         DailyBarsRoute.PER_TICKER
     )
     database_pool_size: Annotated[int, Field(alias="WRDATA_DATABASE_POOL_SIZE", ge=2, le=100)] = 10
+    retention: Annotated[
+        Mapping[str, timedelta],
+        NoDecode,
+        BeforeValidator(parse_ages),
+        Field(alias="WRDATA_RETENTION", default_factory=str),
+    ]
+    aggregates: Annotated[
+        Literal["auto", "rollups", "continuous_aggregates"], Field(alias="WRDATA_AGGREGATES")
+    ] = "auto"
 
 
 def provider_of(dataset: str, environment: Mapping[str, str] | None = None) -> str:
@@ -121,8 +146,21 @@ def read_settings() -> Settings:
     Raises:
         ConfigurationError: Names every variable that is missing or wrong, in one line.
     """
+    return _read(Settings)
+
+
+def read_store_settings() -> StoreSettings:
+    """Read where the data are from the environment; providers need not be configured.
+
+    Raises:
+        ConfigurationError: Names every variable that is missing or wrong, in one line.
+    """
+    return _read(StoreSettings)
+
+
+def _read(kind: type[_Kind]) -> _Kind:
     try:
-        return Settings()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
+        return kind()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
     except ValidationError as error:
         faults = "; ".join(
             f"{fault['loc'][0]} is not set"

@@ -17,7 +17,9 @@ from resources import clients, opening
 from resources.clients import Client
 from resources.opening import Stores
 from resources.settings import DailyBarsRoute, provider_of, read_settings
-from resources.storage.archive import BarArchive
+from resources.storage.archive import Archive as StoredArchive
+from resources.storage.archive.retention import Retention
+from resources.storage.archive.upkeep import ArchiveUpkeep
 
 LANE_TAG = "wrdata/lane"
 """A run's tag that says in which lane it queues for request budgets; backfills without it."""
@@ -36,9 +38,21 @@ class Archive(dg.ConfigurableResource[None]):
     """The Iceberg tables on S3 or Spaces (WRDATA_S3_ENDPOINT, WRDATA_ARCHIVE_BUCKET)."""
 
     @contextmanager
-    def open(self) -> Generator[BarArchive]:
+    def open(self) -> Generator[StoredArchive]:
         with opening.archive(read_settings()) as archive:
             yield archive
+
+    @contextmanager
+    def upkeep(self) -> Generator[ArchiveUpkeep]:
+        """Open what removes from the archive what it no longer needs."""
+        with opening.archive_upkeep(read_settings()) as upkeep:
+            yield upkeep
+
+    @contextmanager
+    def retention(self) -> Generator[Retention]:
+        """Open what drops archived rows from the database (WRDATA_RETENTION)."""
+        with opening.retention(read_settings()) as retention:
+            yield retention
 
 
 class Providers(dg.ConfigurableResource[None]):

@@ -2,7 +2,7 @@
 
 Here: the request for a lease, the lease, the refusal, the breaker's state, and the protocol a
 store of leases fulfils. Not here: the store (resources/storage/request_leases.py), or the
-waiting (resources/providers/budget.py).
+waiting (resources/providers/leased_budget.py).
 """
 
 import os

@@ -2,7 +2,7 @@
 
 Here: paces, quotas, the names of budgets, and the limits that the providers published in
 November 2026. Not here: who may go when (resources/storage/request_leases.py), or waiting for it
-(resources/providers/budget.py).
+(resources/providers/leased_budget.py).
 """
 
 import hashlib

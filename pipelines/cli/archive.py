@@ -1,63 +1,104 @@
-"""wrdata archive …: closed months to Parquet, and what is there.
+"""wrdata archive …: closed periods to Parquet, and what is there.
 
-Here: the commands. Not here: how a month is archived (resources/storage/archive.py).
+Here: the commands. Not here: how a period is archived (resources/storage/archive).
 """
 
+import calendar
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Annotated, Any
 
 import typer
 
-from assets.partitions import MONTHS
+from assets.archive import ArchiveWish, wished_periods
+from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.recovery import errors
-from pipelines.cli import console, environment, loads
+from pipelines.cli import archive_restore, archive_upkeep, console, environment, loads
 from pipelines.cli.runs import RunReport
+from pipelines.cli.wishes import known_dataset
 from resources import opening
 from resources.settings import read_settings
+from resources.storage.archive import ArchiveStatus
 
-app = typer.Typer(help="The Parquet archive: closed months on S3 or Spaces.", no_args_is_help=True)
+app = typer.Typer(help="The Parquet archive on S3 or Spaces.", no_args_is_help=True)
+app.command("drop")(archive_restore.drop)
+app.command("restore")(archive_restore.restore)
+for _name, _command in archive_upkeep.COMMANDS.items():
+    app.command(_name)(_command)
 
+
+def _known_datasets(names: list[str] | None) -> list[str] | None:
+    for name in names or ():
+        known_dataset(name)
+    return names
+
+
+Names = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", help="Only this one; may be repeated.", callback=_known_datasets),
+]
 Month = Annotated[datetime | None, typer.Option(formats=["%Y-%m"], help="As YYYY-MM.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
+WRITTEN = {
+    ArchiveStatus.COMMITTED.value,
+    ArchiveStatus.REPLACED.value,
+    ArchiveStatus.REPAIRED.value,
+}
+
 
 @app.command()
-def run(start: Month = None, end: Month = None, *, json: Json = False) -> int:
-    """Archive closed months, from --start to --end or all: what did not change is left alone."""
+def run(
+    dataset: Names = None, start: Month = None, end: Month = None, *, json: Json = False
+) -> int:
+    """Archive all that is closed, or months from --start to --end: what did not change is left."""
+    chosen = _chosen(dataset)
     around = environment.surroundings()
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
-    first, last = _closed_months(start, end)
-    report = loads.archive_months(first, last)
+    wish = ArchiveWish(
+        datasets=[one.name for one in chosen],
+        start=f"{start:%Y-%m-%d}" if start else "",
+        end=f"{_last_day(end)}" if end else "",
+    )
+    if not any(wished_periods(one, wish) for one in chosen):
+        message = f"no closed period lies between {wish.start or 'the beginning'} and {wish.end}"
+        raise errors.ConfigurationError(message)
+    report = loads.archive(wish)
     summary = archived(report)
+    failures = loads.failures(report)
     if json:
-        console.print_json(summary)
+        console.print_json({name: one for name, one in summary.items() if name != "datasets"})
     else:
-        console.print_table("", [summary])
-        for reason in loads.failures(report).values():
+        console.print_table("", summary["datasets"])
+        for reason in failures.values():
             console.fail(reason)
-    return 0 if not loads.failures(report) else 1
+    return 0 if not failures else 1
 
 
 @app.command("list")
-def list_months(*, json: Json = False) -> None:
-    """List what is archived, with the proof of each month."""
+def list_periods(dataset: Names = None, *, json: Json = False) -> None:
+    """List what is archived, with the proof of each period."""
+    chosen = _chosen(dataset)
     environment.enter(environment.surroundings(), start=False)
+    rows: list[dict[str, Any]] = []
     with opening.archive(read_settings()) as archive:
-        months = archive.months()
-    rows: list[dict[str, Any]] = [
-        {
-            "month": f"{month:%Y-%m}",
-            "rows": logged.proof.rows,
-            "bytes": logged.proof.bytes,
-            "object": logged.proof.object_key,
-            "content": logged.proof.content_digest[:12]
-            if not json
-            else logged.proof.content_digest,
-            "snapshot": str(logged.snapshot_id),
-        }
-        for month, logged in sorted(months.items())
-    ]
+        for one in chosen:
+            for label, logged in archive.proofs(one).items():
+                proof = logged.proof
+                digest = proof.content_digest
+                rows.append(
+                    {
+                        "dataset": one.name,
+                        "period": label,
+                        "rows": proof.rows,
+                        "bytes": proof.bytes,
+                        "files": list(proof.object_keys) if json else len(proof.files),
+                        "content": digest if json else digest[:12],
+                        "snapshot": str(logged.snapshot_id),
+                    }
+                )
     if json:
         console.print_json(rows)
     else:
@@ -65,48 +106,69 @@ def list_months(*, json: Json = False) -> None:
 
 
 @app.command()
-def verify(*, json: Json = False) -> int:
-    """Read every archived month back from the bucket and compare it with the database."""
+def verify(dataset: Names = None, *, json: Json = False) -> int:
+    """Read every archived period back from the bucket and compare it with the database.
+
+    A period that was dropped from the database is compared with its proof.
+    """
+    chosen = _chosen(dataset)
     environment.enter(environment.surroundings(), start=False)
     with opening.archive(read_settings()) as archive:
-        verdicts = archive.verify(archive.months())
+        verdicts = [
+            verdict for one in chosen for verdict in archive.verify(one, archive.proofs(one))
+        ]
     different = [one for one in verdicts if not one.equal]
     if json:
         console.print_json(
-            {"months": len(verdicts), "different": [f"{one.month:%Y-%m}" for one in different]}
+            {
+                "periods": len(verdicts),
+                "rows": sum(one.archive_rows for one in verdicts),
+                "different": [f"{one.dataset} {one.period.label}" for one in different],
+            }
         )
     for one in different:
-        console.fail(
-            f"{one.month:%Y-%m}: {one.archive_rows} rows archived, {one.database_rows} in the "
-            f"database, different in {', '.join(one.differing)}; cure: wrdata archive run"
-        )
+        console.fail(one.told)
     if not json and not different:
-        console.say(f"{len(verdicts)} months read back, all equal to the database")
+        console.say(f"{len(verdicts)} periods read back, all equal to the database or their proof")
     return 1 if different else 0
 
 
 def archived(report: RunReport) -> dict[str, Any]:
-    """Return the figures of a run of the archive job."""
-    months = [one.metadata for one in report.of("daily_bars")]
-    written = [one for one in months if one["status"] in {"committed", "replaced"}]
+    """Return the figures of a run of the archive job, by dataset and together."""
+    by_dataset = [
+        _figures(name, [one.metadata for one in report.of(name)])
+        for name in ARCHIVED
+        if report.of(name)
+    ]
+    totals = {
+        name: sum(one[name] for one in by_dataset) for name in ("periods", *_COUNTED, *_SUMMED)
+    }
+    return {**totals, "duration_s": round(report.duration_s, 1), "datasets": by_dataset}
+
+
+_COUNTED = ("written", "unchanged", "frozen")
+_SUMMED = ("rows", "bytes_written")
+
+
+def _figures(name: str, periods: Sequence[Any]) -> dict[str, Any]:
+    """Add up what periods of a dataset came to; empty ones do not count."""
+    statuses = Counter(one["status"] for one in periods)
+    written = [one for one in periods if one["status"] in WRITTEN]
     return {
-        "months": len([one for one in months if one["status"] != "empty"]),
+        "dataset": name,
+        "periods": len(periods) - statuses[ArchiveStatus.EMPTY.value],
         "written": len(written),
-        "unchanged": len([one for one in months if one["status"] == "unchanged"]),
-        "rows": sum(one["dagster/partition_row_count"] for one in months),
+        "unchanged": statuses[ArchiveStatus.UNCHANGED.value],
+        "frozen": statuses[ArchiveStatus.FROZEN.value],
+        "rows": sum(one["rows"] for one in periods),
         "bytes_written": sum(one["bytes"] for one in written),
-        "duration_s": round(report.duration_s, 1),
     }
 
 
-def _closed_months(start: datetime | None, end: datetime | None) -> tuple[date, date]:
-    keys = [date.fromisoformat(key) for key in MONTHS.get_partition_keys()]
-    first = start.date() if start else keys[0]
-    last = end.date() if end else keys[-1]
-    if first not in keys or last not in keys or first > last:
-        message = (
-            f"months from {first:%Y-%m} to {last:%Y-%m} cannot be archived: closed months are "
-            f"{keys[0]:%Y-%m} to {keys[-1]:%Y-%m}"
-        )
-        raise errors.ConfigurationError(message)
-    return first, last
+def _chosen(names: Sequence[str] | None) -> list[ArchivedDataset]:
+    return [ARCHIVED[name] for name in names or ARCHIVED]
+
+
+def _last_day(month: datetime) -> date:
+    days = calendar.monthrange(month.year, month.month)[1]
+    return date(month.year, month.month, days)

@@ -86,7 +86,9 @@ def compare(stores: Stores, control: SimulatorControl) -> Comparison:
     tickers = {*(member.ticker for member in members), *pc.unique(stored["symbol"]).to_pylist()}
     truth = control.truth(sorted(tickers), start=HISTORY_START, end=end)
     ledger = stores.coverage.ledger(
-        DAILY_BARS_DATASET, [member.instrument_id for member in members]
+        DAILY_BARS_DATASET,
+        provider_of(DAILY_BARS_DATASET),
+        [member.instrument_id for member in members],
     )
     answered = {member.ticker: _answered(ledger[member.instrument_id]) for member in members}
     return compare_rows(
@@ -255,7 +257,8 @@ def _days_in(
 ) -> Answered:
     """Return the days that the ledger has in one of ``states``, of subjects that have any."""
     listed, _ = listed_subjects(stores, dataset, provider, subjects)
-    ledger = stores.coverage.ledger(dataset.ledger(provider), [one.instrument_id for one in listed])
+    ids = [one.instrument_id for one in listed]
+    ledger = stores.coverage.ledger(dataset.name, provider, ids)
     spans = {one.ticker: _answered(ledger[one.instrument_id], states) for one in listed}
     return {ticker: of_ticker for ticker, of_ticker in spans.items() if of_ticker}
 

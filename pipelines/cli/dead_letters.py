@@ -279,16 +279,14 @@ def _holding(
     stores: Stores, meter: console.Meter, held: Sequence[UUID]
 ) -> Callable[[str, float], None]:
     """Return a progress function that keeps the claims from expiring while runs last."""
-    extended_at = time.monotonic()
+    show, extended_at = loads.shown_on(meter, stores), time.monotonic()
 
     def tell(run_id: str, elapsed_s: float) -> None:
         nonlocal extended_at
         if time.monotonic() - extended_at > EXTEND_EVERY_S:
             stores.dead_letters.extend(held, hold_s=retries.LAUNCH_HOLD_S)
             extended_at = time.monotonic()
-        so_far = stores.ingest_log.progress(run_id)
-        note = f"{so_far.failed} failed" if so_far.failed else ""
-        meter.update(so_far.loaded + so_far.failed, note=note, elapsed_s=elapsed_s)
+        show(run_id, elapsed_s)
 
     return tell
 

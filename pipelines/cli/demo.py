@@ -13,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from assets.partitions import MONTHS
+from assets.archive import ArchiveWish
 from assets.universe import UNIVERSE
+from marketdata.archiving import ARCHIVED
 from marketdata.calendars import calendar, utc_now
 from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
@@ -184,15 +185,14 @@ def _days(stores: Stores) -> Step:
 
 
 def _archive(_stores: Stores) -> Step:
-    months = [date.fromisoformat(key) for key in MONTHS.get_partition_keys()]
-    report = _good(loads.archive_months(months[0], months[-1]))
+    report = _good(loads.archive(ArchiveWish(datasets=list(ARCHIVED))))
     figures = archive.archived(report)
     return Step(
-        step="archive of closed months",
+        step="archive of closed periods",
         seconds=report.duration_s,
         requests=0,
-        result=f"{figures['written']} objects written ({figures['bytes_written'] / 1e6:.1f} MB), "
-        f"{figures['unchanged']} months unchanged",
+        result=f"{figures['written']} periods written ({figures['bytes_written'] / 1e6:.1f} MB), "
+        f"{figures['unchanged']} unchanged",
     )
 
 

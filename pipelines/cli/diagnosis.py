@@ -14,11 +14,13 @@ from marketdata.recovery import errors
 from pipelines.cli import dagster_processes, environment
 from resources import clients, opening
 from resources.settings import Settings, read_settings
-from resources.storage import migrations
+from resources.storage import aggregate_engines, compression, migrations
+from resources.storage.aggregate_engines import Wish
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 
 PROBE_TIMEOUT_S = 5.0
+MEGABYTE = 1_000_000
 OTHER_PROVIDERS = ("polygon", "tiingo", "fred", "binance", "coinbase")
 
 
@@ -86,6 +88,8 @@ def _services(around: environment.Surroundings) -> list[Finding]:
     probes: list[tuple[str, str, str, Callable[[Settings], str]]] = [
         ("database", origin("timescaledb"), _shown(settings.database_url.get_secret_value()),
          _probe_database),
+        ("aggregates", origin("timescaledb"), "", _probe_aggregates),
+        ("compression", origin("timescaledb"), "", _probe_compression),
         ("object store", origin("object_store"),
          f"{_shown(settings.s3_endpoint) or 'AWS'} bucket {settings.archive_bucket}",
          _probe_object_store),
@@ -168,6 +172,33 @@ def _probe_database(settings: Settings) -> str:
     return (
         f"PostgreSQL {server.postgres_version}, TimescaleDB {server.timescaledb_version} "
         f"({server.edition} edition), schema up to date"
+    )
+
+
+def _probe_aggregates(settings: Settings) -> str:
+    """Tell the engine in force; that another one was asked for by name is a fault."""
+    wish = Wish(settings.aggregates)
+    with Timescale(settings.database_url.get_secret_value(), pool_size=2) as timescale:
+        meant = aggregate_engines.chosen(timescale, wish)
+        engine = aggregate_engines.opened(timescale, wish).engine
+    told = f"{engine.replace('_', ' ')} (WRDATA_AGGREGATES={wish.value})"
+    return told if meant == engine else f"{told}; `wrdata migrate` would change to {meant.value}"
+
+
+def _probe_compression(settings: Settings) -> str:
+    with Timescale(settings.database_url.get_secret_value(), pool_size=2) as timescale:
+        if not compression.is_offered(timescale):
+            return (
+                "not in this edition; old rows take less room in the archive's Parquet files "
+                "(WRDATA_RETENTION)"
+            )
+        tables = compression.compressed_tables(timescale)
+    return (
+        ", ".join(
+            f"{one.table} {one.bytes_before / MEGABYTE:.0f} -> {one.bytes_after / MEGABYTE:.0f} MB"
+            for one in tables
+        )
+        or "offered but not set up: run `wrdata migrate`"
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from marketdata.recovery import errors
+from resources import opening
 from resources.settings import read_settings
 from resources.storage import migrations
 from sandbox.local_world import LocalWorld
@@ -48,14 +49,22 @@ class Surroundings:
         return "providers" in self.local
 
 
-def surroundings(configured: Mapping[str, str] | None = None) -> Surroundings:
+def surroundings(
+    configured: Mapping[str, str] | None = None, *, writes: bool = True
+) -> Surroundings:
     """Decide which services are local, from the environment (or ``configured``).
+
+    Args:
+        configured: Instead of the environment.
+        writes: Prices may be fetched and stored; a command that only reads needs no provider.
 
     Raises:
         ConfigurationError: Simulated prices would be written to a real database or bucket.
     """
     variables = os.environ if configured is None else configured
     local = tuple(name for name, variable in CONFIGURED_BY.items() if not variables.get(variable))
+    if not writes:
+        local = tuple(name for name in local if name != "providers")
     real = [CONFIGURED_BY[name] for name in ("timescaledb", "object_store") if name not in local]
     if "providers" in local and real:
         message = (
@@ -128,10 +137,11 @@ def require_schema(around: Surroundings) -> None:
         ConfigurationError: The configured database waits for migrations.
         StorageError: The database cannot be reached, or does not fit this code.
     """
-    url = read_settings().database_url.get_secret_value()
+    settings = read_settings()
     if "timescaledb" in around.local:
-        migrations.migrate(url)
+        opening.prepare_database(settings)
         return
+    url = settings.database_url.get_secret_value()
     waiting = [one.name for one in migrations.status(url) if one.applied_at is None]
     if waiting:
         message = f"the database waits for {len(waiting)} migrations: run `wrdata migrate`"

@@ -8,7 +8,11 @@ from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
 
+import dagster as dg
+
+from assets.archive import ArchiveWish, closed_periods, wished_periods
 from assets.datasets import NOUNS, REFRESHES
+from marketdata.archiving import archived_dataset
 from marketdata.datasets import Dataset
 from pipelines.cli import console, runs
 from pipelines.cli.runs import RunReport
@@ -82,9 +86,23 @@ def load_subjects(stores: Stores, wish: SubjectWish, *, only_missing: bool) -> R
     )
 
 
-def archive_months(first: date, last: date) -> RunReport:
-    """Archive the closed months from ``first`` to ``last`` in one run."""
-    return runs.run_job("archive", partitions=(first.isoformat(), last.isoformat()))
+def archive(wish: ArchiveWish) -> RunReport:
+    """Archive closed periods of some datasets in one run."""
+    periods = sum(len(wished_periods(archived_dataset(one), wish)) for one in wish.datasets)
+    meter = console.Meter("periods", periods)
+    with meter.shown(), runs.open_instance() as instance:
+
+        def tell(run_id: str, elapsed_s: float) -> None:
+            made = instance.get_records_for_run(
+                run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+            )
+            meter.update(len(made.records), note="", elapsed_s=elapsed_s)
+
+        return runs.run_job(
+            "archive",
+            config={closed_periods.node_def.name: {"config": wish.model_dump()}},
+            progress=tell,
+        )
 
 
 def outcome(report: RunReport) -> dict[str, Any]:
@@ -127,23 +145,27 @@ def failures(report: RunReport) -> dict[str, str]:
     }
 
 
-def _with_meter(
-    title: str,
-    total: int,
-    stores: Stores,
-    run: Callable[[Callable[[str, float], None]], RunReport],
-) -> RunReport:
-    """Run with a meter that counts the run's rows in the ingest log."""
-    meter = console.Meter(title, total)
+def shown_on(meter: console.Meter, stores: Stores) -> Callable[[str, float], None]:
+    """Return a progress function for a run: the meter shows its rows in the ingest log."""
 
     def tell(run_id: str, elapsed_s: float) -> None:
         so_far = stores.ingest_log.progress(run_id)
         note = f"{so_far.failed} failed" if so_far.failed else ""
         meter.update(so_far.loaded + so_far.failed, note=note, elapsed_s=elapsed_s)
 
+    return tell
+
+
+def _with_meter(
+    title: str,
+    total: int,
+    stores: Stores,
+    run: Callable[[Callable[[str, float], None]], RunReport],
+) -> RunReport:
+    meter = console.Meter(title, total)
     with meter.shown():
         try:
-            return run(tell)
+            return run(shown_on(meter, stores))
         except runs.RunInterruptedError as error:
             message = f"{error} ({meter.done} of {total} {title} done)"
             raise runs.RunInterruptedError(message) from error

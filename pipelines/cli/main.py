@@ -11,12 +11,14 @@ import typer
 
 from marketdata.recovery import errors
 from pipelines.cli import (
+    aggregates,
     archive,
     backfill,
     console,
     dead_letters,
     demo,
     plan,
+    query,
     runs,
     sandbox,
     splits,
@@ -42,6 +44,8 @@ app.command("universe")(universe.universe)
 app.command("backfill")(backfill.backfill)
 app.command("plan")(plan.plan)
 app.command("status")(status.status)
+app.command("query")(query.query)
+app.add_typer(aggregates.app, name="aggregates")
 app.add_typer(archive.app, name="archive")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(splits.app, name="splits")

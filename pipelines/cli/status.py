@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from assets.dataset_reports import dataset_coverage
 from assets.price_reports import table_figures
+from marketdata.archiving import ARCHIVED
 from marketdata.bars import Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import utc_now
@@ -22,9 +24,11 @@ from resources import opening
 from resources.clients import missing_key
 from resources.opening import Stores
 from resources.settings import Settings, provider_of, read_settings
-from resources.storage.archive import BarArchive
+from resources.storage.archive import Archive
 
 FAILURES_OF = timedelta(days=7)
+FAILURES_SHOWN = 10
+"""So many of each dataset."""
 
 
 def status(
@@ -47,7 +51,7 @@ def report(settings: Settings) -> dict[str, Any]:
             "datasets": [
                 row for one in DATASETS.values() for row in _dataset(stores, settings, one)
             ],
-            "rollups": {f"bars_{one}": stores.rollups.rows(one) for one in Interval},
+            "aggregates": {f"bars_{one}": stores.aggregates.rows(one) for one in Interval},
             "archive": _archive(archive),
             "request_budgets": _budgets(stores),
             "circuit_breakers": _breakers(stores),
@@ -60,12 +64,12 @@ def print_report(stored: dict[str, Any]) -> None:
     """Print ``stored`` for a person."""
     console.print_pairs("daily_bars", stored["daily_bars"])
     console.print_table("datasets", stored["datasets"])
-    console.print_pairs("roll-ups, rows", stored["rollups"])
+    console.print_pairs("aggregates, rows", stored["aggregates"])
     console.print_pairs("archive", stored["archive"])
     console.print_table("request budgets", stored["request_budgets"])
     console.print_table("circuit breakers", stored["circuit_breakers"])
     console.print_table("dead letters (wrdata dlq list)", stored["dead_letters"])
-    console.print_table("failed requests of the last 7 days", stored["failures"])
+    console.print_table("latest failed requests of the last 7 days", stored["failures"])
 
 
 def _daily_bars(stores: Stores) -> dict[str, Any]:
@@ -81,6 +85,7 @@ def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> Iterator[d
         if provider != serves and not totals.rows:
             continue
         no_key = " (no key)" if missing_key(settings, provider) else ""
+        known = dataset_coverage(stores, dataset, provider)
         yield {
             "dataset": dataset.name,
             "provider": f"{provider}{no_key}",
@@ -88,6 +93,9 @@ def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> Iterator[d
             "subjects": totals.subjects,
             "rows": totals.rows,
             "replaced": totals.versions,
+            "coverage_percent": known.percent,
+            "holes": known.holes,
+            "never_asked": known.never_asked,
             "latest_change": f"{totals.latest_at:%Y-%m-%d %H:%M}" if totals.latest_at else "",
             "latest_load": _minute(stores.ingest_log.latest_load(dataset.name)),
             "letters": waiting,
@@ -103,14 +111,15 @@ def _minute(at: datetime | None) -> str:
     return f"{at:%Y-%m-%d %H:%M}" if at else ""
 
 
-def _archive(archive: BarArchive) -> dict[str, Any]:
-    months = archive.months()
+def _archive(archive: Archive) -> dict[str, Any]:
+    proofs = {name: archive.proofs(one) for name, one in ARCHIVED.items()}
+    periods = [logged.proof for of_dataset in proofs.values() for logged in of_dataset.values()]
     return {
-        "months": len(months),
-        "first": f"{min(months):%Y-%m}" if months else "",
-        "last": f"{max(months):%Y-%m}" if months else "",
-        "rows": sum(one.proof.rows for one in months.values()),
-        "bytes": sum(one.proof.bytes for one in months.values()),
+        "datasets": sum(bool(of_dataset) for of_dataset in proofs.values()),
+        "periods": len(periods),
+        "files": sum(len(one.files) for one in periods),
+        "rows": sum(one.rows for one in periods),
+        "bytes": sum(one.bytes for one in periods),
     }
 
 
@@ -151,8 +160,20 @@ def _letters(stores: Stores) -> list[dict[str, Any]]:
 
 
 def _failures(stores: Stores) -> list[dict[str, Any]]:
-    failed = stores.ingest_log.recent_failures(DAILY_BARS_DATASET, utc_now() - FAILURES_OF)
+    """Return the newest failures of each dataset: one that fails often hides no other."""
+    since = utc_now() - FAILURES_OF
+    failed = [
+        (one.failed_at, dataset, one)
+        for dataset in (DAILY_BARS_DATASET, *DATASETS)
+        for one in stores.ingest_log.recent_failures(dataset, since, limit=FAILURES_SHOWN)
+    ]
     return [
-        {"failed_at": f"{one.failed_at:%Y-%m-%d %H:%M}", "reason": one.message, "run": one.run_id}
-        for one in failed
+        {
+            "failed_at": f"{at:%Y-%m-%d %H:%M}",
+            "dataset": dataset,
+            "provider": one.provider,
+            "reason": one.message,
+            "run": one.run_id,
+        }
+        for at, dataset, one in sorted(failed, key=lambda found: found[0], reverse=True)
     ]

@@ -264,12 +264,12 @@ def tickers_wish(
     """
     members = member_tickers(stores)
     wanted = list(named) if named is not None else members
-    listed, unknown = stores.instruments.resolve(
-        provider_of(DAILY_BARS_DATASET), wanted, utc_now().date()
-    )
+    provider = provider_of(DAILY_BARS_DATASET)
+    listed, unknown = stores.instruments.resolve(provider, wanted, utc_now().date())
     if unknown:
         raise errors.ConfigurationError(_unknown(unknown, members))
-    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, [one.instrument_id for one in listed])
+    ids = [one.instrument_id for one in listed]
+    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, ids)
     if failed:
         listed = [one for one in listed if ledger[one.instrument_id].get(CoverageState.FAILED)]
     planned = plan_histories(calendar(), listed, ledger, now=utc_now(), only_holes=not refetch)
@@ -287,7 +287,7 @@ def tickers_wish(
             rows=sum(rows for _, rows in counted),
         ),
         charges=charged,
-        provider=provider_of(DAILY_BARS_DATASET),
+        provider=provider,
     )
 
 
@@ -370,7 +370,7 @@ def _refuse_odd_days(dataset: Dataset, start: date, end: date | None) -> None:
 def days_with_holes(stores: Stores, sessions: Sequence[date]) -> list[date]:
     """Return those of ``sessions`` that some present member lacks."""
     members = [member.instrument_id for member in stores.instruments.members(UNIVERSE)]
-    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, members)
+    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider_of(DAILY_BARS_DATASET), members)
     today = utc_now().date()
     wanted = {day for one in members for day in holes(sessions, ledger[one], today=today)}
     return sorted(wanted)
@@ -405,7 +405,8 @@ def days_wish(stores: Stores, settings: Settings, start: date, end: date | None)
     bulk = settings.daily_bars_route is DailyBarsRoute.BULK
     charged = charges(settings, bulk=bulk)
     identifiers = [one.instrument_id for one in members]
-    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, identifiers)
+    provider = provider_of(DAILY_BARS_DATASET)
+    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, identifiers)
     counted = [count_bars(sessions, ledger[one]) for one in identifiers]
     return DayWish(
         sessions=tuple(sessions),
@@ -417,7 +418,7 @@ def days_wish(stores: Stores, settings: Settings, start: date, end: date | None)
             market_days=len(sessions) if bulk else 0,
         ),
         charges=charged,
-        provider=provider_of(DAILY_BARS_DATASET),
+        provider=provider,
     )
 
 

@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 
 from pipelines.cli import console, dagster_processes, diagnosis, environment, runs
+from resources import opening
 from resources.settings import read_settings
-from resources.storage import migrations
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
@@ -63,7 +63,11 @@ def env() -> None:
 
 
 def migrate() -> None:
-    """Bring the schema of the database up to this version of the project."""
+    """Bring the database up to this version and configuration: schema, aggregates, compression."""
     environment.enter(environment.surroundings(), start=False)
-    applied = migrations.migrate(read_settings().database_url.get_secret_value())
-    console.say(f"applied: {', '.join(applied)}" if applied else "the schema is up to date")
+    done = opening.prepare_database(read_settings())
+    applied = ", ".join(done.migrations)
+    console.say(f"applied: {applied}" if applied else "the schema is up to date")
+    console.say(f"aggregates are kept by {done.engine.value}")
+    if done.compressed:
+        console.say(f"compressed from now on: {', '.join(done.compressed)}")

@@ -142,6 +142,14 @@ class HttpGetter:
         self._key = key
         self._budget = budget
         self._retry = retry
+        # No time limit of stamina's: it would count the waiting for the budget as well.
+        self._repeat = stamina.AsyncRetryingCaller(
+            attempts=retry.attempts,
+            timeout=None,
+            wait_initial=retry.first_wait_s,
+            wait_max=retry.longest_wait_s,
+            wait_jitter=retry.jitter_s,
+        )
         self._judge = judge
         self._in_flight = in_flight
         self._keep = keep
@@ -194,7 +202,8 @@ class HttpGetter:
         if self._client is None:
             message = f"the {self._provider} client is not open: use it inside `async with`"
             raise RuntimeError(message)
-        client, sent = self._client, 0
+        request = _Request(self._client, path, parameters, operation)
+        sent = 0
         patience = _Patience(self._retry)
         failed: errors.ProviderError | None = None
 
@@ -215,36 +224,17 @@ class HttpGetter:
             try:
                 with patience:
                     return await self._attempt(
-                        _Attempt(permit=permit, limit_s=limit_s, repeated=sent > 1),
-                        client,
-                        path,
-                        parameters,
-                        operation,
+                        request, _Attempt(permit=permit, limit_s=limit_s, repeated=sent > 1)
                     )
             except errors.ProviderError as error:
                 failed = error
                 raise
 
-        # No time limit of stamina's: it would count the waiting for the budget as well.
-        repeat = stamina.AsyncRetryingCaller(
-            attempts=self._retry.attempts,
-            timeout=None,
-            wait_initial=self._retry.first_wait_s,
-            wait_max=self._retry.longest_wait_s,
-            wait_jitter=self._retry.jitter_s,
-        )
         async with self._slots:
-            answer = await repeat(patience.back_off, attempt)
+            answer = await self._repeat(patience.back_off, attempt)
             return await self._kept(replace(answer, requests=sent), operation)
 
-    async def _attempt(
-        self,
-        one: "_Attempt",
-        client: httpx.AsyncClient,
-        path: str,
-        parameters: Mapping[str, str],
-        operation: str,
-    ) -> HttpAnswer:
+    async def _attempt(self, request: "_Request", one: "_Attempt") -> HttpAnswer:
         """Send once; whatever happens, the budget learns of it.
 
         A request that fails again says nothing new about the provider: one symbol that always
@@ -252,8 +242,8 @@ class HttpGetter:
         """
         outcome: Outcome | None = None
         try:
-            answer = await self._once(client, path, parameters, operation, one.limit_s)
-            error = self._judge(answer, operation)
+            answer = await self._once(request, one.limit_s)
+            error = self._judge(answer, request.operation)
             outcome = Outcome(error=error, status=answer.status, headers=answer.headers)
         except errors.ProviderError as error:
             outcome = Outcome(error=error, status=None, headers={})
@@ -266,16 +256,9 @@ class HttpGetter:
             raise error
         return answer
 
-    async def _once(
-        self,
-        client: httpx.AsyncClient,
-        path: str,
-        parameters: Mapping[str, str],
-        operation: str,
-        limit_s: float,
-    ) -> HttpAnswer:
-        async with _translated(self._provider, operation), asyncio.timeout(limit_s):
-            response = await client.get(path, params=dict(parameters))
+    async def _once(self, request: "_Request", limit_s: float) -> HttpAnswer:
+        async with _translated(self._provider, request.operation), asyncio.timeout(limit_s):
+            response = await request.client.get(request.path, params=dict(request.parameters))
         return HttpAnswer(
             status=response.status_code,
             headers=dict(response.headers),
@@ -301,6 +284,16 @@ class HttpGetter:
 
 def _is_failure(outcome: Outcome | None) -> bool:
     return outcome is not None and isinstance(outcome.error, errors.ProviderUnavailableError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What is sent in each attempt, and where."""
+
+    client: httpx.AsyncClient
+    path: str
+    parameters: Mapping[str, str]
+    operation: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,51 +1,19 @@
 """A provider's answers once more, from what was kept of them: no request is made, ever.
 
 Here: serving kept bodies to a client's own code, so that its parser and its checks run again,
-for instance after they were mended; and the pointers that make this possible, those that errors
-carry as well. Not here: where bodies are kept (the caller gives a function
-that reads one), or what becomes of the rows.
+for instance after they were mended. Not here: the pointers that make this possible (origins.py),
+where bodies are kept (the caller gives a function that reads one), or what becomes of the rows.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from http import HTTPStatus
 from typing import Protocol
 
 from marketdata.recovery import errors
 from resources.providers.http import HttpAnswer
-
-
-def pointers(replies: Iterable[HttpAnswer | None]) -> tuple[str, ...]:
-    """Return where the replies of one answer are kept.
-
-    It ends at the first one that has not come or is not kept: a later page in its place would be
-    taken for it, while an answer that breaks off is refused by ``KeptGetter``.
-
-    Args:
-        replies: In the order of asking; None for one that has not come yet.
-    """
-    found: list[str] = []
-    for reply in replies:
-        if reply is None or reply.raw_answer is None:
-            break
-        found.append(reply.raw_answer)
-    return tuple(found)
-
-
-@contextmanager
-def kept_as(replies: Sequence[HttpAnswer | None]) -> Generator[None]:
-    """Let an error that is raised within point to all ``replies`` of the answer so far.
-
-    To all, since a page that is replayed by itself would pass for the whole answer.
-    """
-    try:
-        yield
-    except errors.ProviderError as error:
-        error.raw_answers = pointers(replies)
-        raise
 
 
 class Kept(Protocol):

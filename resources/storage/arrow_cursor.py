@@ -12,24 +12,38 @@ from adbc_driver_postgresql import dbapi
 from marketdata.recovery import errors
 from resources.storage import timescale
 
+LOCK_NOT_AVAILABLE = "55P03"
+"""The SQLSTATE of a lock that was not given in time."""
+
 
 @contextmanager
-def arrow_cursor(url: str) -> Generator[dbapi.Cursor]:
+def arrow_cursor(url: str, *, lock_timeout_s: float = 0.0) -> Generator[dbapi.Cursor]:
     """Open a connection for some queries: opening takes 60 ms, so share it where they are many.
 
     Parameters are written ``$1``. ``numeric`` columns arrive as text: cast them in the query.
 
+    Args:
+        url: Of the database.
+        lock_timeout_s: How long a query waits for somebody's lock; 0 is for ever. Who holds locks
+            on another connection sets it: Postgres does not see that the two are one.
+
     Raises:
-        StorageUnavailableError: The database cannot be reached, here or within the block.
+        StorageUnavailableError: The database cannot be reached, here or within the block, or a
+            lock was not given in time.
         StorageConflictError: The database refuses a query.
     """
     where = timescale.place(url)
     try:
         with dbapi.connect(url) as connection, connection.cursor() as cursor:
+            if lock_timeout_s:
+                cursor.execute(f"set lock_timeout = {lock_timeout_s * 1000:.0f}")
             yield cursor
     except adbc_driver_manager.OperationalError as error:
         message = f"{where} cannot be reached to read bars; is the server up?"
         raise errors.StorageUnavailableError(message) from error
     except adbc_driver_manager.Error as error:
+        if error.sqlstate == LOCK_NOT_AVAILABLE:
+            message = f"{where} is busy: somebody else holds a lock on the bars; try again later"
+            raise errors.StorageUnavailableError(message) from error
         message = f"{where} refuses to hand out bars: {error}"
         raise errors.StorageConflictError(message) from error

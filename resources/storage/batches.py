@@ -85,7 +85,9 @@ class BatchStore:
                 merged = table.merge(connection, batch, origin)
             elif batch.is_all:
                 table.refuse_nothing(connection, batch)
-            contradicted = coverage.apply_marks(connection, batch.ledger, batch.coverage)
+            contradicted = coverage.apply_marks(
+                connection, batch.dataset, batch.provider, batch.coverage
+            )
             _deliver(connection, batch)
             counts = {
                 "inserted": merged.inserted,
@@ -126,9 +128,12 @@ class BatchStore:
         """
         if not failures:
             return
-        marks: dict[str, list[CoverageMark]] = {}
+        marks: dict[tuple[str, str], list[CoverageMark]] = {}
         for failure in failures:
-            marks.setdefault(failure.ledger, []).extend(failure.coverage)
+            # A run's letter names no provider, and marks nothing.
+            if failure.letter.provider is not None:
+                asked = (failure.letter.dataset, failure.letter.provider)
+                marks.setdefault(asked, []).extend(failure.coverage)
         letters = [failure.letter for failure in failures]
         ids = {mark.instrument_id for group in marks.values() for mark in group}
         named = {one.instrument_id for one in letters if one.instrument_id is not None}
@@ -137,8 +142,8 @@ class BatchStore:
             for letter in letters:
                 if not letter.deferred:
                     _log_failure(connection, letter)
-            for ledger, group in marks.items():
-                coverage.apply_marks(connection, ledger, group)
+            for (dataset, provider), group in marks.items():
+                coverage.apply_marks(connection, dataset, provider, group)
             dead_letters.post(connection, letters, LETTER_RETRY, f"run {letters[0].run_id}")
 
 

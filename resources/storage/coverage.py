@@ -15,7 +15,7 @@ from resources.storage.timescale import Connection, Timescale
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoverageSummary:
-    """Sessions of a universe's present members, counted by state.
+    """Sessions of some instruments, counted by state.
 
     Attributes:
         unknown: Sessions that the ledger says nothing about.
@@ -27,7 +27,7 @@ class CoverageSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MissingSession:
-    """A session of a member that is not accounted for."""
+    """A session of an instrument that is not accounted for."""
 
     instrument_id: int
     ticker: str
@@ -42,7 +42,17 @@ class Holes:
     sample: tuple[MissingSession, ...]
 
 
-def apply_marks(connection: Connection, dataset: str, marks: Sequence[CoverageMark]) -> int:
+def _ledger_of(dataset: str, provider: str) -> str:
+    """Return the name of the ledger of what one provider was asked for a dataset.
+
+    Who was asked nothing yet has nothing covered, whatever another provider has said.
+    """
+    return f"{dataset} by {provider}"
+
+
+def apply_marks(
+    connection: Connection, dataset: str, provider: str, marks: Sequence[CoverageMark]
+) -> int:
     """Write marks inside the caller's transaction, who holds the instruments' locks.
 
     A mark takes its days from the instrument's other states, with these exceptions:
@@ -63,7 +73,7 @@ def apply_marks(connection: Connection, dataset: str, marks: Sequence[CoverageMa
     row = connection.execute(
         sql.query("coverage", "apply_marks"),
         {
-            "dataset": dataset,
+            "ledger": _ledger_of(dataset, provider),
             "instrument_ids": [mark.instrument_id for mark, _ in spans],
             "states": [mark.state.value for mark, _ in spans],
             "starts_on": [start for _, (start, _) in spans],
@@ -84,13 +94,16 @@ class CoverageLedger:
         self._timescale = timescale
 
     def ledger(
-        self, dataset: str, instrument_ids: Sequence[int]
+        self, dataset: str, provider: str, instrument_ids: Sequence[int]
     ) -> dict[int, dict[CoverageState, list[Span]]]:
         """Return the spans of each instrument by state; an unknown instrument has none."""
         with self._timescale.connection() as connection:
             rows = connection.execute(
                 sql.query("coverage", "ledger"),
-                {"dataset": dataset, "instrument_ids": list(instrument_ids)},
+                {
+                    "ledger": _ledger_of(dataset, provider),
+                    "instrument_ids": list(instrument_ids),
+                },
             ).fetchall()
         ledger: dict[int, dict[CoverageState, list[Span]]] = {one: {} for one in instrument_ids}
         for instrument_id, state, starts_on, ends_before in rows:
@@ -98,12 +111,18 @@ class CoverageLedger:
             spans.append((starts_on, ends_before))
         return ledger
 
-    def summary(self, dataset: str, universe: str, sessions: Sequence[date]) -> CoverageSummary:
-        """Count ``sessions`` of the universe's present members by state."""
+    def summary(
+        self, dataset: str, provider: str, instrument_ids: Sequence[int], sessions: Sequence[date]
+    ) -> CoverageSummary:
+        """Count ``sessions`` of some instruments by state."""
         with self._timescale.connection() as connection:
             rows = connection.execute(
                 sql.query("coverage", "count_sessions"),
-                {"dataset": dataset, "universe": universe, "sessions": sorted(sessions)},
+                {
+                    "ledger": _ledger_of(dataset, provider),
+                    "instrument_ids": list(instrument_ids),
+                    "sessions": sorted(sessions),
+                },
             ).fetchall()
         counts = dict[str | None, int](rows)
         return CoverageSummary(
@@ -112,9 +131,15 @@ class CoverageLedger:
         )
 
     def holes(
-        self, dataset: str, universe: str, sessions: Sequence[date], *, limit: int = 20
+        self,
+        dataset: str,
+        provider: str,
+        instrument_ids: Sequence[int],
+        sessions: Sequence[date],
+        *,
+        limit: int = 20,
     ) -> Holes:
-        """Find sessions of present members that nothing, or only a failure, is known of.
+        """Find sessions of some instruments that nothing, or only a failure, is known of.
 
         What lies before the first session ever asked for is no hole: nobody wished for it yet.
         """
@@ -122,8 +147,8 @@ class CoverageLedger:
             rows = connection.execute(
                 sql.query("coverage", "holes"),
                 {
-                    "dataset": dataset,
-                    "universe": universe,
+                    "ledger": _ledger_of(dataset, provider),
+                    "instrument_ids": list(instrument_ids),
                     "sessions": list(sessions),
                     "limit": limit,
                 },

@@ -1,8 +1,8 @@
-"""The table of daily bars: staging, and the merge that also marks what has to be rolled up.
+"""The table of daily bars: staging and merging.
 
 Here: what is particular to daily bars; their adjustment is part of their values. Not here: the
-transaction around it (batches.py), roll-ups (rollups.py), or tables of other datasets
-(versioned_table.py).
+transaction around it (batches.py), what is aggregated from them (aggregates.py), or tables of
+other datasets (versioned_table.py).
 """
 
 from collections.abc import Mapping
@@ -59,13 +59,12 @@ class DailyBarTable:
     def merge(
         self, connection: Connection, batch: Batch, origin: Mapping[str, object]
     ) -> MergeCounts:
-        """Merge the staged rows, and mark the buckets that have to be rolled up again."""
+        """Merge the staged rows; triggers note what has to be aggregated again."""
         days, ids = pc.min_max(batch.rows["session_date"]), batch.rows["instrument_id"]
         bounds = {
             "first": days["min"].as_py(),
             "last": days["max"].as_py(),
-            "first_id": ids[0].as_py(),
-            "last_id": ids[-1].as_py(),
+            "instrument_ids": pc.unique(ids).to_pylist(),
         }
         row = connection.execute(
             sql.query("daily_bars", "merge_staged_bars"), {**origin, **bounds}

@@ -5,7 +5,6 @@ how a change is found (marketdata/instruments.py), or which provider lists the m
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -18,16 +17,6 @@ from marketdata.instruments import (
 )
 from resources.storage import sql
 from resources.storage.timescale import Connection, Timescale
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Membership:
-    """One membership; days from ``joined_on`` (included) to ``left_on`` (excluded, None: open)."""
-
-    instrument_id: int
-    ticker: str
-    joined_on: date
-    left_on: date | None
 
 
 class InstrumentStore:
@@ -56,17 +45,6 @@ class InstrumentStore:
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query("instruments", "tickers")).fetchall()
         return [row[0] for row in rows]
-
-    def memberships(self, universe: str) -> list[Membership]:
-        """Return every membership there ever was, under each instrument's latest ticker."""
-        with self._timescale.connection() as connection:
-            rows = connection.execute(
-                sql.query("instruments", "memberships"), {"universe": universe}
-            ).fetchall()
-        return [
-            Membership(ticker=ticker, instrument_id=one, joined_on=joined_on, left_on=left_on)
-            for ticker, one, joined_on, left_on in rows
-        ]
 
     def resolve(
         self, provider: str, tickers: Sequence[str], on: date

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3.session
-from boto3.exceptions import S3UploadFailedError
+from boto3.exceptions import Boto3Error
 from botocore import exceptions as botocore_errors
 from botocore.config import Config
 
@@ -28,17 +28,20 @@ CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
 DEFAULT_REGION = "us-east-1"
 
-_REFUSED_KEYS = {
-    "AccessDenied",
-    "ExpiredToken",
-    "InvalidAccessKeyId",
-    "SignatureDoesNotMatch",
-    "403",
+_CHECK_KEYS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the region and the bucket's policy"
+REFUSED_KEYS = {
+    "ExpiredToken": "they have expired: set new AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "RequestTimeTooSkewed": "this machine's clock is wrong: set it (NTP)",
+    "AccessDenied": _CHECK_KEYS,
+    "InvalidAccessKeyId": _CHECK_KEYS,
+    "SignatureDoesNotMatch": _CHECK_KEYS,
+    "403": _CHECK_KEYS,
 }
+"""S3's codes for a signature it does not accept, with the cure; the vaguest one last."""
 _BUCKET = "the bucket"
 _MISSING_OBJECT = {"NoSuchKey", "404"}
 _FULL = {"XMinioStorageFull", "InsufficientStorage", "QuotaExceeded"}
-_BUSY = {"SlowDown", "429", "RequestTimeout", "RequestTimeTooSkewed", "InternalError"}
+_BUSY = {"SlowDown", "429", "RequestTimeout", "InternalError"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +139,8 @@ class ObjectStore:
             StorageUnavailableError: The server cannot be reached now.
         """
         with self._translated(_BUCKET):
-            self._client.head_bucket(Bucket=self.settings.bucket)
+            # Not head_bucket: the refusal of a HEAD has no body, and so does not say why.
+            self._client.list_objects_v2(Bucket=self.settings.bucket, MaxKeys=1)
 
     def upload_file(self, path: Path, key: str) -> None:
         """Store a file's bytes under ``key``, in parts when it is large."""
@@ -230,7 +234,7 @@ class ObjectStore:
         try:
             yield
         except (
-            S3UploadFailedError,
+            Boto3Error,
             botocore_errors.BotoCoreError,
             botocore_errors.ClientError,
         ) as error:
@@ -244,8 +248,8 @@ def _code(error: botocore_errors.ClientError) -> str:
 def _translation(error: Exception, what: str, settings: S3Settings) -> errors.StorageError:
     """Say what happened in our words, most specific first, without the keys."""
     where = f"bucket {settings.bucket} at {settings.endpoint or 'AWS ' + settings.region}"
-    # upload_file wraps what the server said into a text of its own.
-    cause = error.__context__ if isinstance(error, S3UploadFailedError) else error
+    # Transfers in parts wrap what the server said into an error of their own.
+    cause = error.__context__ if isinstance(error, Boto3Error) else error
     if not isinstance(cause, botocore_errors.ClientError):
         return errors.StorageUnavailableError(
             f"{where} cannot be reached for {what}: {type(error).__name__}; "
@@ -263,10 +267,9 @@ def _refusal(cause: botocore_errors.ClientError, what: str, where: str) -> error
         )
     if code in _MISSING_OBJECT:
         return errors.StorageConflictError(f"{where} has no object {what}")
-    if code in _REFUSED_KEYS:
+    if code in REFUSED_KEYS:
         return errors.StorageConflictError(
-            f"{where} refuses the credentials for {what} ({code}); check AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY, the region and the bucket's policy"
+            f"{where} refuses the credentials for {what} ({code}); {REFUSED_KEYS[code]}"
         )
     status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status == HTTPStatus.INSUFFICIENT_STORAGE or code in _FULL:

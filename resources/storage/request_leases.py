@@ -2,7 +2,7 @@
 
 Here: the calls of marketdata.recovery.leases.Leases, each one statement in one round trip, and
 what the status page and the planner ask. Not here: who is granted what (migration 0009's
-``take_request_lease`` decides), or waiting (resources/providers/budget.py).
+``take_request_lease`` decides), or waiting (resources/providers/leased_budget.py).
 """
 
 import contextlib
@@ -71,17 +71,6 @@ class QuotaUse:
     quota: Quota
     used: int
     resets_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerTransition:
-    """One change of a breaker's state; ``changed_at`` is aware UTC."""
-
-    changed_at: datetime
-    from_state: BreakerState
-    to_state: BreakerState
-    failures: int
-    last_error_class: str | None
 
 
 class RequestLeases:
@@ -230,24 +219,6 @@ class RequestLeases:
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query("request_leases", "breakers")).fetchall()
         return [_breaker(row) for row in rows]
-
-    def breaker_transitions(self, provider: str, *, limit: int = 20) -> list[BreakerTransition]:
-        """Return the latest changes of a provider's breaker, newest first."""
-        with self._timescale.connection() as connection:
-            rows = connection.execute(
-                sql.query("request_leases", "breaker_transitions"),
-                {"provider": provider, "limit": limit},
-            ).fetchall()
-        return [
-            BreakerTransition(
-                changed_at=changed_at,
-                from_state=BreakerState(from_state),
-                to_state=BreakerState(to_state),
-                failures=failures,
-                last_error_class=last_error_class,
-            )
-            for changed_at, from_state, to_state, failures, last_error_class in rows
-        ]
 
     def quota_use(self, limits: RequestLimits) -> list[QuotaUse]:
         """Return how much of each of the budget's quotas is used, in their order."""

@@ -1,120 +1,248 @@
-"""Keeps weekly and monthly bars equal to the daily bars they are made of.
+"""The engine of aggregates that every edition of TimescaleDB has: roll-ups in tables of ours.
 
-Here: the incremental refresh of exactly the buckets that loads touched (design.md D5), and the
-comparison with a full recomputation. Not here: the native continuous aggregates of the
-Community edition, or when a refresh runs.
+Here: refreshing exactly the buckets that the invalidations name, level by level (design.md D5),
+and comparing with a recomputation. Not here: the statements (rollup_sql.py), the invalidations
+(invalidations.py), the native engine (continuous_aggregates.py), or when a refresh runs.
 """
 
-from collections.abc import Sequence
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, time
 
-from marketdata.bars import Interval
-from resources.storage import sql
+from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
+from marketdata.buckets import (
+    Moment,
+    Span,
+    bucket_of_day,
+    next_bucket_of_days,
+    weeks,
+    whole_buckets_of_days,
+    whole_buckets_of_minutes,
+)
+from marketdata.calendars import SessionCalendar, calendar
+from resources.storage import invalidations, rollup_sql, sql
+from resources.storage.aggregates import Difference, RefreshResult, Source
+from resources.storage.sessions import keep_sessions
 from resources.storage.timescale import Connection, Timescale
 
+COMPARED_SPANS = {Source.MINUTES: 50, Source.DAYS: 500}
+"""Spans compared by one statement: a month of minutes, or a year of days, each."""
+
+ENGINE = "rollups"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RollupResult:
-    """What a refresh did.
+class _Slice:
+    """What one transaction of a refresh did."""
 
-    Attributes:
-        rows: Rows now in the roll-up, of all instruments.
-        buckets: Buckets recomputed.
-        changed: Buckets written or removed, since they differed.
-        instruments: Instruments concerned.
-        invalidations: Invalidations claimed and settled.
-    """
-
-    rows: int
+    claims: int
+    instruments: frozenset[int]
+    changed: Mapping[Interval, int]
     buckets: int
-    changed: int
-    instruments: int
-    invalidations: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RollupDifference:
-    """A bucket that is not what its bars say."""
-
-    instrument_id: int
-    bucket_start: date
-    difference: str
-
-
-class RollupStore:
-    """Refreshes and checks the roll-ups.
+class RollUps:
+    """Fulfils resources.storage.aggregates.Aggregates.
 
     Args:
         timescale: An open Timescale whose database is migrated.
+        sessions: Gives the calendar that tells the phases of a day.
     """
 
-    def __init__(self, timescale: Timescale) -> None:
+    engine = ENGINE
+
+    def __init__(
+        self, timescale: Timescale, sessions: Callable[[], SessionCalendar] = calendar
+    ) -> None:
         self._timescale = timescale
+        self._sessions = sessions
+        self._sessions_kept = False
 
-    def refresh(self, interval: Interval) -> RollupResult:
-        """Recompute the buckets that loads have touched since the last refresh.
-
-        Claims, recomputes and writes in one transaction: when it fails, the claims are back.
-        Refreshing again without a load in between does nothing.
-        """
-        with self._timescale.connection() as connection:
-            claims = connection.execute(
-                sql.query("rollups", "claim_invalidations"), {"interval": interval}
-            ).fetchall()
-            changed, recomputed = _recompute(connection, interval, claims)
-            counted = connection.execute(
-                sql.query("rollups", "count_rows"), {"interval": interval}
-            ).fetchone()
-        return RollupResult(
-            rows=counted[0] if counted else 0,
-            buckets=recomputed,
-            changed=changed,
-            instruments=len({claim[0] for claim in claims}),
-            invalidations=len(claims),
+    def refresh(self, source: Source) -> RefreshResult:
+        """Recompute the buckets that were touched, in slices of one transaction each."""
+        # A calendar does not change while a process runs.
+        if source is Source.MINUTES and not self._sessions_kept:
+            keep_sessions(self._timescale, self._sessions())
+            self._sessions_kept = True
+        done = list(self._slices(source))
+        changed: Counter[Interval] = Counter()
+        for one in done:
+            changed.update(one.changed)
+        return RefreshResult(
+            buckets=sum(one.buckets for one in done),
+            changed={interval: changed[interval] for interval in source.intervals},
+            instruments=len(frozenset[int]().union(*(one.instruments for one in done))),
+            invalidations=sum(one.claims for one in done),
         )
 
-    def rows(self, interval: Interval) -> int:
-        """Return how many buckets are kept, of all instruments."""
-        with self._timescale.connection() as connection:
-            counted = connection.execute(
-                sql.query("rollups", "count_rows"), {"interval": interval}
-            ).fetchone()
-        return counted[0] if counted else 0
+    def differences(
+        self,
+        interval: Interval,
+        *,
+        limit: int = 100,
+        sample: float | None = None,
+        within: tuple[date, date] | None = None,
+    ) -> list[Difference]:
+        """Compare with a recomputation from the source, month by month or year by year."""
+        source = Source.DAYS if interval in DAY_INTERVALS else Source.MINUTES
+        periods = self._periods(interval, source)
+        if within is not None:
+            periods = [one for one in periods if one[0] < within[1] and one[1] > within[0]]
+        spans = [(period, each) for period in periods for each in self._instruments()]
+        if sample is not None:
+            spans = sorted(random.sample(spans, math.ceil(len(spans) * sample)))
+        found: list[Difference] = []
+        for begin in range(0, len(spans), COMPARED_SPANS[source]):
+            found += self._compared(
+                interval, spans[begin : begin + COMPARED_SPANS[source]], limit - len(found)
+            )
+            if len(found) >= limit:
+                break
+        return found
 
-    def recomputed_difference(
-        self, interval: Interval, *, limit: int = 100
-    ) -> list[RollupDifference]:
-        """Compare the roll-up with all its bars; buckets that still wait are not judged."""
+    def rows(self, interval: Interval) -> int:
+        """Return how many bars are kept, of all instruments; counts them one by one."""
+        with self._timescale.connection() as connection:
+            row = connection.execute(rollup_sql.count(interval)).fetchone()
+        return row[0] if row else 0
+
+    def waiting(self, source: Source) -> int:
+        """Return how many invalidations of a source wait."""
+        with self._timescale.connection() as connection:
+            return invalidations.waiting(connection, source)
+
+    def _slices(self, source: Source) -> Iterator[_Slice]:
+        with self._timescale.connection() as connection:
+            up_to = invalidations.last(connection, source)
+        while up_to:
+            with self._timescale.connection() as connection:
+                done = (
+                    _refresh_minutes(connection, up_to)
+                    if source is Source.MINUTES
+                    else _refresh_days(connection, up_to)
+                )
+            if not done.claims:
+                return
+            yield done
+
+    def _instruments(self) -> list[int]:
+        with self._timescale.connection() as connection:
+            rows = connection.execute(sql.query("rollups", "compared_instruments")).fetchall()
+        return [row[0] for row in rows]
+
+    def _periods(self, interval: Interval, source: Source) -> list[tuple[date, date]]:
+        """Return months or years from before the first bar to the last, as whole buckets."""
+        with self._timescale.connection() as connection:
+            row = connection.execute(
+                sql.query("rollups", "compared_days"), {"source": source.value}
+            ).fetchone()
+        first, last = row or (None, None)
+        if first is None or last is None:
+            return []
+        portion = Interval.MONTH if source is Source.MINUTES else Interval.YEAR
+        start, periods = bucket_of_day(portion, first), list[tuple[date, date]]()
+        while start <= last:
+            end = next_bucket_of_days(portion, start)
+            # Weeks do not end with the year: each belongs to the one in which it ends.
+            whole = (
+                (bucket_of_day(interval, start), bucket_of_day(interval, end))
+                if interval is Interval.WEEK
+                else (start, end)
+            )
+            periods.append(whole)
+            start = end
+        return periods
+
+    def _compared(
+        self, interval: Interval, spans: Sequence[tuple[tuple[date, date], int]], limit: int
+    ) -> list[Difference]:
+        starts: list[date] = [_edge(interval, period[0]) for period, _ in spans]
+        ends: list[date] = [_edge(interval, period[1]) for period, _ in spans]
         with self._timescale.connection() as connection:
             rows = connection.execute(
-                sql.query("rollups", "recomputed_difference"),
-                {"interval": interval, "limit": limit},
+                rollup_sql.differences(interval),
+                {
+                    "instrument_ids": [each for _, each in spans],
+                    "providers": [""] * len(spans),
+                    "starts": starts,
+                    "ends": ends,
+                    "first": min(starts),
+                    "last": max(ends),
+                    "limit": limit,
+                },
             ).fetchall()
         return [
-            RollupDifference(instrument_id=one, bucket_start=start, difference=text)
-            for one, start, text in rows
+            Difference(
+                interval=interval,
+                instrument_id=instrument_id,
+                provider=provider,
+                bucket_start=start,
+                difference=text,
+            )
+            for instrument_id, provider, start, text in rows
         ]
 
-    def waiting(self) -> dict[Interval, int]:
-        """Return how many invalidations wait, by interval."""
-        with self._timescale.connection() as connection:
-            rows = connection.execute(sql.query("rollups", "waiting_invalidations")).fetchall()
-        return {Interval(interval): count for interval, count in rows}
+
+def _edge(interval: Interval, day: date) -> date | datetime:
+    if interval in DAY_INTERVALS:
+        return day
+    return datetime.combine(day, time(), UTC)
+
+
+def _refresh_minutes(connection: Connection, up_to: int) -> _Slice:
+    connection.execute(sql.query("sessions", "hold_sessions"))
+    claims = invalidations.claim_minutes(connection, up_to)
+    instruments = frozenset(one.instrument_id for one in claims)
+    invalidations.lock(connection, Source.MINUTES, instruments)
+    written = {
+        interval: _recompute(connection, interval, whole_buckets_of_minutes(interval, claims))
+        for interval in MINUTE_INTERVALS
+    }
+    return _slice(len(claims), instruments, written)
+
+
+def _refresh_days(connection: Connection, up_to: int) -> _Slice:
+    claims = invalidations.claim_days(connection, up_to)
+    instruments = frozenset(one.instrument_id for one in claims)
+    invalidations.lock(connection, Source.DAYS, instruments)
+    touched = weeks(claims)
+    written = {Interval.WEEK: _recompute(connection, Interval.WEEK, touched)}
+    invalidations.postpone_frozen_weeks(connection, touched)
+    for interval in (Interval.MONTH, Interval.QUARTER, Interval.YEAR):
+        spans = whole_buckets_of_days(interval, claims)
+        written[interval] = _recompute(connection, interval, spans)
+    return _slice(len(claims), instruments, written)
+
+
+def _slice(
+    claims: int, instruments: frozenset[int], written: Mapping[Interval, tuple[int, int]]
+) -> _Slice:
+    return _Slice(
+        claims=claims,
+        instruments=instruments,
+        changed={interval: changed for interval, (changed, _) in written.items()},
+        buckets=sum(buckets for _, buckets in written.values()),
+    )
 
 
 def _recompute(
-    connection: Connection, interval: Interval, claims: Sequence[tuple[int, date, date]]
+    connection: Connection, interval: Interval, spans: Sequence[Span[Moment]]
 ) -> tuple[int, int]:
-    """Recompute the claimed buckets; return how many were written and how many looked at."""
-    if not claims:
+    """Recompute whole buckets; return how many bars changed and how many were looked at."""
+    if not spans:
         return 0, 0
-    parameters = {
-        "interval": interval,
-        "instrument_ids": [claim[0] for claim in claims],
-        "starts_on": [claim[1] for claim in claims],
-        "ends_before": [claim[2] for claim in claims],
-    }
-    connection.execute(sql.query("rollups", "lock_rollups"), parameters)
-    row = connection.execute(sql.query("rollups", "refresh_buckets"), parameters).fetchone()
+    row = connection.execute(
+        rollup_sql.refresh(interval),
+        {
+            "instrument_ids": [one.instrument_id for one in spans],
+            "providers": [one.provider for one in spans],
+            "starts": [one.start for one in spans],
+            "ends": [one.end for one in spans],
+            "first": min(one.start for one in spans),
+            "last": max(one.end for one in spans),
+        },
+    ).fetchone()
     return row or (0, 0)

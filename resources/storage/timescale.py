@@ -24,6 +24,9 @@ POOL_TIMEOUT_S = 30.0
 STATEMENT_TIMEOUT_S = 600
 """Longer than the largest merge seen (1 M rows: see bench/loader.py), short of hanging a run."""
 
+COMMUNITY = "community"
+"""The edition that has continuous aggregates and compression."""
+
 Connection = psycopg.Connection[TupleRow]
 
 REFUSED_STATEMENT = (
@@ -139,7 +142,7 @@ class Timescale:
             message = f"{place(self.url)} did not describe itself"
             raise errors.StorageConflictError(message)
         version, extension, licence, database, size = row
-        edition = {"timescale": "community", "apache": "apache"}.get(licence or "", "none")
+        edition = {"timescale": COMMUNITY, "apache": "apache"}.get(licence or "", "none")
         return ServerInfo(
             postgres_version=version,
             timescaledb_version=extension or "",
@@ -181,6 +184,10 @@ def _configure(connection: Connection) -> None:
     connection.execute(
         "select set_config('statement_timeout', %(milliseconds)s, false)",
         {"milliseconds": str(STATEMENT_TIMEOUT_S * 1000)},
+    )
+    # A history that was restated may lie in compressed chunks, with more rows than the default.
+    connection.execute(
+        "select set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false)"
     )
     connection.commit()
 

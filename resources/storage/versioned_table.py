@@ -1,8 +1,8 @@
 """A dataset's table: staging and merging rows of any schema.
 
 Here: what all datasets' tables have in common (the migration 0012 tells the convention). Not
-here: transactions, coverage and letters (batches.py), reading (dataset_reader.py), or daily
-bars, which also mark what has to be rolled up (daily_bars.py).
+here: transactions, coverage and letters (batches.py), reading (datasets.py), or daily
+bars, whose adjustment is their batch's (daily_bars.py).
 """
 
 from collections.abc import Mapping

@@ -21,10 +21,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from sandbox.simulators import faults, market
+from sandbox.simulators import faults
 from sandbox.simulators.faults import FaultBook
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.world import Listing, World
+from sandbox.simulators.worlds.shares import market
+from sandbox.simulators.worlds.shares.world import Listing, World
 
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 _ROWS_A_PART = 65_536

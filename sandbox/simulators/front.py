@@ -1,7 +1,7 @@
 """The simulators' HTTP front: faults, the journal, and the way to the controls.
 
-Here: one ASGI application around all providers' simulators, so that they share one world. Not
-here: what a provider answers (fmp.py and its like), or what the controls do (controls.py).
+Here: one ASGI application around all providers' simulators, so that they share one world. Not here:
+what a provider answers (fmp/simulator.py and its like), or what the controls do (controls.py).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from sandbox.simulators import controls
 from sandbox.simulators.faults import FaultBook, FaultKind, FaultRule, Reply
 from sandbox.simulators.journal import Journal, JournalEntry, stamp
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares.world import World
 
 _LONGEST_SILENCE_S = 3600.0
 _DROPS = 200

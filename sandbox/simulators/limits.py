@@ -1,6 +1,6 @@
 """How many requests a key may make: a sliding window, and a pause between bulk requests.
 
-Here: counting. Not here: what a refused request is answered (fmp_wire.py).
+Here: counting. Not here: what a refused request is answered (fmp/wire.py).
 """
 
 from collections import deque

@@ -1,8 +1,8 @@
 """All providers' simulators in one process, over one world.
 
-Here: which simulators there are, what their keys were sold, and the process that serves them.
-Not here: what any of them answers, the controls (controls.py, world_controls.py), or the service
-of the local world (sandbox/simulated_providers.py).
+Here: which simulators there are, what their keys were sold, and the process that serves them. Not
+here: what any of them answers, the controls (controls.py, world_controls.py), or the service of the
+local world (sandbox/simulated_providers.py).
 
 By hand: ``python -m sandbox.simulators.providers --port 8400 --root .wrdata/providers``; the
 folder holds ``keys.json``, with a key by the names of provider and plan, such as ``fmp/free``.
@@ -20,8 +20,7 @@ from starlette.routing import Mount
 from marketdata.calendars import utc_now
 from sandbox import private_files
 from sandbox.simulators import fmp, polygon, serving, tiingo, world_controls
-from sandbox.simulators.binance import BinanceSimulator
-from sandbox.simulators.binance_files import BinanceFilesSimulator
+from sandbox.simulators.binance import BinanceFilesSimulator, BinanceSimulator
 from sandbox.simulators.coinbase import CoinbaseSimulator
 from sandbox.simulators.fmp import FmpLimits, FmpSimulator
 from sandbox.simulators.fred import FredLimits, FredSimulator
@@ -29,7 +28,7 @@ from sandbox.simulators.front import Front, Provider
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.polygon import PolygonSimulator
 from sandbox.simulators.tiingo import TiingoSimulator
-from sandbox.simulators.worlds import Worlds
+from sandbox.simulators.worlds.all_worlds import Worlds
 
 
 def create_application(

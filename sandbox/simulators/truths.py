@@ -17,9 +17,11 @@ from marketdata.bars import QUOTED_BARS
 from marketdata.crypto_pairs import crypto_pairs
 from marketdata.instruments import our_tickers
 from marketdata.statements import StatementKind
-from sandbox.simulators import intraday, polygon_truths, tiingo
-from sandbox.simulators.world import Bars
-from sandbox.simulators.worlds import Worlds
+from sandbox.simulators import tiingo
+from sandbox.simulators.polygon import truths
+from sandbox.simulators.worlds.all_worlds import Worlds
+from sandbox.simulators.worlds.shares import intraday
+from sandbox.simulators.worlds.shares.world import Bars
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +120,7 @@ def _statements(kind: StatementKind) -> Truth:
 def _companies(worlds: Worlds, question: Question) -> pa.Table:
     tickers = _tickers(worlds, question)
     if _provider(question, "fmp", "polygon") == "polygon":
-        return polygon_truths.company_truth(worlds.shares, tickers, question.now)
+        return truths.company_truth(worlds.shares, tickers, question.now)
     return worlds.fundamentals.company_truth(tickers, question.now)
 
 
@@ -132,14 +134,14 @@ def _index_changes(worlds: Worlds, question: Question) -> pa.Table:
 def _splits(worlds: Worlds, question: Question) -> pa.Table:
     tickers = _tickers(worlds, question)
     if _provider(question, "fmp", "polygon") == "polygon":
-        return polygon_truths.split_truth(worlds.actions, tickers, question.now)
+        return truths.split_truth(worlds.actions, tickers, question.now)
     return worlds.actions.split_truth(tickers, question.now)
 
 
 def _dividends(worlds: Worlds, question: Question) -> pa.Table:
     tickers = _tickers(worlds, question)
     if _provider(question, "fmp", "polygon") == "polygon":
-        return polygon_truths.dividend_truth(worlds.actions, tickers, question.now)
+        return truths.dividend_truth(worlds.actions, tickers, question.now)
     return worlds.actions.dividend_truth(tickers, question.now)
 
 

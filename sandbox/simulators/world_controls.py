@@ -13,10 +13,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from sandbox.simulators import market, truths
+from sandbox.simulators import truths
 from sandbox.simulators.controls import explained, fields_of, listed_as, table_response
 from sandbox.simulators.truths import Question
-from sandbox.simulators.worlds import Worlds
+from sandbox.simulators.worlds.all_worlds import Worlds
+from sandbox.simulators.worlds.shares import market
 
 
 def routes(worlds: Worlds, *, prefixes: Sequence[str], now: Callable[[], datetime]) -> list[Route]:

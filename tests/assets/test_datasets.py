@@ -215,9 +215,17 @@ def test_the_calendar_brings_the_actions_of_all_who_were_asked_before(
     # The third of the days to come, so that it is announced and has not happened.
     day = calendar().sessions(utc_now().date(), utc_now().date() + timedelta(days=14))[3]
     pipeline.simulator.split("AAPL", day, new_shares=5, old_shares=1)
-    figures = _figures(_run(pipeline, "splits", [], at_once=True), "splits")
+    result = _run(pipeline, "splits", [], at_once=True)
+    figures = _figures(result, "splits")
 
     assert (figures["market_rows_inserted"], figures["tickers_loaded"]) == (1, 1)
+    reported = {
+        event.partition: event.step_materialization_data.materialization.metadata["rows"].value
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == by_subject_key(DATASETS["splits"])
+    }
+    assert set(reported) == {"AAPL", "NVDA"}
+    assert reported["AAPL"] == 1  # the calendar's row; NVDA came by name
     compared = comparison.compare_dataset(
         pipeline.stores, pipeline.simulator, DATASETS["splits"], "fmp"
     )
@@ -275,7 +283,11 @@ def test_a_schedule_without_its_providers_key_skips_and_names_the_variable(
 def test_another_provider_is_one_line_of_configuration_and_never_a_fallback(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Daily bars from Polygon: as traded, under its name; when it is down, nobody else is asked."""
+    """Daily bars from Polygon: as traded, under its name; when it is down, nobody else is asked.
+
+    What FMP has answered before covers nothing of it.
+    """
+    assert pipeline.backfill(["AAPL"]).success
     monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", "polygon")
     assert pipeline.backfill(["AAPL"]).success
     with pipeline.stores.timescale.connection() as connection:

@@ -4,17 +4,17 @@ from datetime import date
 
 import dagster as dg
 
-from assets.archive import daily_bars_archive
-from assets.bars import bars_1mo, bars_1w
-from assets.checks import archive_equals_database
+from assets.archive import ARCHIVES
+from assets.bars import bars_key
 from assets.partitions import TICKERS
 from assets.prices import daily_bars, price_history
 from assets.universe import UNIVERSE
-from marketdata.bars import Interval
+from marketdata.archiving import ARCHIVED
+from marketdata.bars import DAY_INTERVALS
 from pipelines.definitions import definitions
 from resources import opening
 from resources.settings import read_settings
-from tests.fixtures.pipeline import RESOURCES, Pipeline
+from tests.fixtures.pipeline import Pipeline
 
 
 def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
@@ -22,15 +22,15 @@ def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
 
 
 def test_a_load_brings_table_and_roll_ups_along_with_all_checks_green(pipeline: Pipeline) -> None:
-    """One run: bars, weekly and monthly bars that equal a recomputation, nothing missing."""
+    """One run: bars, those of weeks to years that equal a recomputation, nothing missing."""
     result = pipeline.backfill(["AAPL", "MSFT", "BRK.B"])
 
     assert result.success
     assert set(_checks(result).values()) == {True}
-    assert len(_checks(result)) == 8
-    for interval in Interval:
-        assert pipeline.stores.rollups.rows(interval) > 300
-        assert not pipeline.stores.rollups.recomputed_difference(interval)
+    assert len(_checks(result)) == 10
+    for interval in DAY_INTERVALS:
+        assert pipeline.stores.aggregates.rows(interval) >= 3 * 10
+        assert not pipeline.stores.aggregates.differences(interval)
 
 
 def test_the_universe_becomes_one_ticker_partition_each(pipeline: Pipeline) -> None:
@@ -69,47 +69,82 @@ def test_a_list_that_lost_a_fifth_of_its_members_changes_nothing(pipeline: Pipel
     assert pipeline.stores.instruments.members(UNIVERSE) == before
 
 
-def test_closed_months_are_archived_once_and_replaced_when_restated(pipeline: Pipeline) -> None:
-    """New months are committed, unchanged ones upload nothing, a restated one is replaced."""
+def test_closed_years_are_archived_once_and_replaced_when_restated(pipeline: Pipeline) -> None:
+    """New years are committed, unchanged ones upload nothing, a restated one is replaced."""
     pipeline.backfill(["AAPL", "MSFT"])
-    first, last = date(2024, 1, 1), date(2024, 6, 1)
-    months = (first.isoformat(), last.isoformat())
 
     def statuses() -> list[str]:
-        result = pipeline.materialize(daily_bars_archive, months)
+        result = pipeline.materialize(ARCHIVES["daily_bars"], ("2022", "2024"))
         assert result.success
-        made = result.asset_materializations_for_node("archive__equities__daily_bars")
+        made = result.asset_materializations_for_node("archive__equity_prices__daily_bars")
+        assert [one.partition for one in made] == ["2022", "2023", "2024"]
         return [str(one.metadata["status"].value) for one in made]
 
-    assert statuses() == ["committed"] * 6
-    assert statuses() == ["unchanged"] * 6
-    pipeline.simulator.correct("AAPL", date(2024, 3, 5), 1.5)
+    assert statuses() == ["committed"] * 3
+    assert statuses() == ["unchanged"] * 3
+    pipeline.simulator.correct("AAPL", date(2023, 3, 6), 1.5)
     pipeline.backfill(["AAPL"], only_holes=False)
-    assert statuses() == ["unchanged"] * 2 + ["replaced"] + ["unchanged"] * 3
+    assert statuses() == ["unchanged", "replaced", "unchanged"]
+    bars = ARCHIVED["daily_bars"]
     with opening.archive(read_settings()) as archive:
-        assert all(one.equal for one in archive.verify(archive.months()))
+        assert all(one.equal for one in archive.verify(bars, archive.proofs(bars)))
 
 
-def test_the_archive_check_finds_a_month_that_the_database_left_behind(
+def test_one_run_archives_every_dataset_and_reports_on_each(pipeline: Pipeline) -> None:
+    """By period where there are partitions; a month without rows is told and has no file."""
+    pipeline.backfill(["AAPL"])
+    wish = {"start": "2024-01-01", "end": "2024-02-01"}
+
+    result = pipeline.run("archive", config={"archive__closed_periods": {"config": wish}})
+
+    assert result.success
+    made = {
+        (one.asset_key.path[-1], one.partition): one.metadata
+        for one in result.asset_materializations_for_node("archive__closed_periods")
+    }
+    of_time = {(name, "2024-01") for name in ("minute_bars", "crypto_bars", "crypto_trades")}
+    assert {*of_time, ("daily_bars", "2024"), ("splits", None), ("companies", None)} <= set(made)
+    assert {name for name, _ in made} == {*ARCHIVED, "closed_periods"}
+    assert made["daily_bars", "2024"]["status"].value == "committed"
+    assert made["minute_bars", "2024-01"]["status"].value == "empty"
+    assert made["closed_periods", None]["committed"].value == 1
+
+
+def test_a_refused_period_fails_the_run_and_keeps_no_other_back(pipeline: Pipeline) -> None:
+    """Rows that went missing are named; what is good is archived."""
+    pipeline.backfill(["AAPL"])
+    assert pipeline.materialize(ARCHIVES["daily_bars"], ("2023", "2023")).success
+    with pipeline.stores.timescale.connection() as connection:
+        connection.execute("delete from daily_bar where session_date = '2023-03-06'")
+
+    result = pipeline.run("archive")
+
+    assert not result.success
+    (failure,) = [one for one in result.all_events if one.is_step_failure]
+    told = failure.step_failure_data.user_failure_data
+    assert told
+    assert "daily_bars 2023: the database lacks a row" in (told.description or "")
+    with opening.archive(read_settings()) as archive:
+        assert "2024" in archive.proofs(ARCHIVED["daily_bars"])
+
+
+def test_the_archive_check_finds_a_year_that_the_database_left_behind(
     pipeline: Pipeline,
 ) -> None:
-    """A restated month that was not archived again is named, with the cure."""
+    """A restated year that was not archived again is named, with the cure."""
     pipeline.backfill(["AAPL"])
-    assert pipeline.materialize(daily_bars_archive, ("2024-03-01", "2024-03-01")).success
+    assert pipeline.materialize(ARCHIVES["daily_bars"], ("2024", "2024")).success
     pipeline.simulator.correct("AAPL", date(2024, 3, 5), 1.5)
     pipeline.backfill(["AAPL"], only_holes=False)
 
-    result = dg.materialize(
-        [daily_bars_archive, archive_equals_database],
-        instance=pipeline.instance,
-        resources=RESOURCES,
-        selection=dg.AssetSelection.checks(archive_equals_database),
-    )
+    result = pipeline.run("archive_verification")
 
-    verdict = result.get_asset_check_evaluations()[0]
-    assert not verdict.passed
-    assert "2024-03" in (verdict.description or "")
-    assert "wrdata archive run" in (verdict.description or "")
+    verdicts = {one.asset_key.path[-1]: one for one in result.get_asset_check_evaluations()}
+    assert set(verdicts) == set(ARCHIVED)
+    assert {name for name, one in verdicts.items() if not one.passed} == {"daily_bars"}
+    told = verdicts["daily_bars"].description or ""
+    assert "daily_bars 2024" in told
+    assert "wrdata archive run" in told
 
 
 def test_table_and_roll_ups_follow_a_backfill_from_the_dialog(pipeline: Pipeline) -> None:
@@ -119,13 +154,8 @@ def test_table_and_roll_ups_follow_a_backfill_from_the_dialog(pipeline: Pipeline
 
     ticked = dg.evaluate_automation_conditions(definitions, pipeline.instance, cursor=before.cursor)
 
-    followers = {"daily_bars", "bars_1w", "bars_1mo"}
-    requested = {
-        asset.key.path[-1]
-        for asset in (daily_bars, bars_1w, bars_1mo)
-        if ticked.get_num_requested(asset.key)
-    }
-    assert requested == followers
+    followers = {daily_bars.key, *(bars_key(interval) for interval in DAY_INTERVALS)}
+    assert {key for key in followers if ticked.get_num_requested(key)} == followers
 
 
 def test_no_event_of_a_run_holds_a_key_or_a_password(pipeline: Pipeline) -> None:

@@ -4,10 +4,12 @@ from datetime import date, datetime
 
 import pytest
 
-from assets.partitions import MONTHS, TRADING_DAYS
+from assets.partitions import MONTHS, TRADING_DAYS, YEARS
+from marketdata.archiving import ARCHIVED
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, calendar
 
 SATURDAY = datetime(2026, 11, 21, 12, tzinfo=NEW_YORK_ZONE)
+TODAY = SATURDAY.date()
 
 
 def test_trading_day_keys_are_exactly_the_sessions_of_the_exchange() -> None:
@@ -45,5 +47,14 @@ def test_only_closed_months_have_a_key() -> None:
     last_day = datetime(2026, 10, 31, 23, tzinfo=NEW_YORK_ZONE)
     next_day = datetime(2026, 11, 1, 1, tzinfo=NEW_YORK_ZONE)
 
-    assert "2026-09-01" == list(MONTHS.get_partition_keys(current_time=last_day))[-1]
-    assert "2026-10-01" == list(MONTHS.get_partition_keys(current_time=next_day))[-1]
+    assert "2026-09" == list(MONTHS.get_partition_keys(current_time=last_day))[-1]
+    assert "2026-10" == list(MONTHS.get_partition_keys(current_time=next_day))[-1]
+
+
+def test_every_closed_period_of_the_archive_has_a_key_and_a_month_no_other() -> None:
+    """Partitions and the archive's own labels are spelt alike; a year has its key all along."""
+    months = [one.label for one in ARCHIVED["minute_bars"].closed_periods(HISTORY_START, TODAY)]
+    years = [one.label for one in ARCHIVED["daily_bars"].closed_periods(HISTORY_START, TODAY)]
+
+    assert list(MONTHS.get_partition_keys(current_time=SATURDAY)) == months
+    assert list(YEARS.get_partition_keys(current_time=SATURDAY)) == years

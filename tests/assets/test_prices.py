@@ -219,7 +219,8 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_is_kept(
     driver = result.asset_materializations_for_node("curated__equities__price_backfill")[-1]
     assert 2 == driver.metadata["rows_rejected"].value
     sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
-    holes = pipeline.stores.coverage.holes(DAILY_BARS_DATASET, UNIVERSE, sessions)
+    members = [one.instrument_id for one in pipeline.stores.instruments.members(UNIVERSE)]
+    holes = pipeline.stores.coverage.holes(DAILY_BARS_DATASET, "fmp", members, sessions)
     assert 2 == holes.count
     checks = {
         evaluation.check_name: evaluation.passed
@@ -227,9 +228,7 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_is_kept(
     }
     assert checks["no_missing_sessions"] is False
     assert checks["ohlc_sanity"] is True
-    ledger = pipeline.stores.coverage.ledger(
-        DAILY_BARS_DATASET, [pipeline.stores.instruments.members(UNIVERSE)[0].instrument_id]
-    )
+    ledger = pipeline.stores.coverage.ledger(DAILY_BARS_DATASET, "fmp", members[:1])
     assert CoverageState.FAILED not in ledger
 
 
@@ -279,7 +278,7 @@ def test_days_before_the_listing_are_told_from_holes_whatever_came_first(
     assert pipeline.backfill(["ED"]).success
 
     (listed,), _ = pipeline.stores.instruments.resolve("fmp", ["ED"], utc_now().date())
-    ledger = pipeline.stores.coverage.ledger(DAILY_BARS_DATASET, [listed.instrument_id])
+    ledger = pipeline.stores.coverage.ledger(DAILY_BARS_DATASET, "fmp", [listed.instrument_id])
     assert set(ledger[listed.instrument_id]) == {CoverageState.COMPLETE, CoverageState.NOT_LISTED}
 
 
@@ -294,7 +293,8 @@ def test_a_day_that_could_not_be_had_is_logged_and_marked_failed(pipeline: Pipel
         DAILY_BARS_DATASET, utc_now() - timedelta(minutes=5)
     )
     assert len(failures) == 1
-    summary = pipeline.stores.coverage.summary(DAILY_BARS_DATASET, UNIVERSE, [day])
+    members = [one.instrument_id for one in pipeline.stores.instruments.members(UNIVERSE)]
+    summary = pipeline.stores.coverage.summary(DAILY_BARS_DATASET, "fmp", members, [day])
     assert summary.sessions == {CoverageState.FAILED: 503}
 
 

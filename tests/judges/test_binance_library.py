@@ -11,12 +11,11 @@ from binance.error import ClientError, ServerError
 from binance.spot import Spot
 
 from sandbox.simulators import serving
-from sandbox.simulators.binance import BinanceSimulator
-from sandbox.simulators.binance_weight import BinanceLimits
-from sandbox.simulators.crypto import CryptoWorld
+from sandbox.simulators.binance import BinanceLimits, BinanceSimulator
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.crypto.world import CryptoWorld
+from sandbox.simulators.worlds.shares.world import World
 from tests.sandbox.clock import Clock
 
 NOW = datetime(2026, 8, 5, 12, 0, 30, tzinfo=UTC)

@@ -13,10 +13,10 @@ from requests.exceptions import HTTPError
 
 from sandbox.simulators import serving
 from sandbox.simulators.coinbase import CoinbaseLimits, CoinbaseSimulator
-from sandbox.simulators.crypto import CryptoWorld
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.crypto.world import CryptoWorld
+from sandbox.simulators.worlds.shares.world import World
 
 NOW = datetime(2026, 8, 5, 12, 0, 30, tzinfo=UTC)
 START = 1785801600

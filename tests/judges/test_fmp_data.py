@@ -13,10 +13,10 @@ from marketdata.statements import StatementKind
 from sandbox.simulators import serving
 from sandbox.simulators.fmp import FmpLimits, FmpSimulator, Plan
 from sandbox.simulators.front import Front
-from sandbox.simulators.fundamentals import Fundamentals
-from sandbox.simulators.fundamentals_statements import ANNUAL, QUARTERLY
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.fundamentals.statements import ANNUAL, QUARTERLY
+from sandbox.simulators.worlds.fundamentals.world import Fundamentals
+from sandbox.simulators.worlds.shares.world import World
 
 KEY = "a" * 32
 NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)

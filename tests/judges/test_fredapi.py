@@ -12,8 +12,8 @@ from sandbox.simulators import serving
 from sandbox.simulators.fred import FredLimits, FredSimulator
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.macro import FOREVER, MISSING, MacroWorld
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.macro.world import FOREVER, MISSING, MacroWorld
+from sandbox.simulators.worlds.shares.world import World
 
 KEY = "a1" * 16
 NOW = datetime(2026, 8, 5, 17, tzinfo=UTC)

@@ -12,12 +12,12 @@ import pytest
 
 from marketdata.calendars import NEW_YORK_ZONE, calendar
 from sandbox.simulators import serving
-from sandbox.simulators.actions import Actions
 from sandbox.simulators.front import Front
-from sandbox.simulators.intraday import minute_truth
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.polygon import Plan, PolygonSimulator
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.intraday import minute_truth
+from sandbox.simulators.worlds.shares.world import World
 from tests.sandbox.clock import Clock
 
 KEY, FREE_KEY = "a" * 32, "b" * 32

@@ -8,11 +8,11 @@ from tiingo import TiingoClient
 from tiingo.restclient import RestClientError
 
 from sandbox.simulators import serving
-from sandbox.simulators.actions import Actions
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.tiingo import Plan, TiingoSimulator, iex_minute_truth
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.world import World
 
 KEY = "a" * 40
 OLD_PANDAS = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")

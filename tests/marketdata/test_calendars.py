@@ -190,3 +190,24 @@ def test_the_projects_own_overrides_can_be_read() -> None:
 def test_the_present_is_aware() -> None:
     """And in UTC."""
     assert utc_now().tzinfo is UTC
+
+
+def test_every_session_lies_within_a_day_of_utc_at_quarters_of_an_hour() -> None:
+    """Bars of minutes rely on both: no bar holds two phases, and a day of UTC is the session's."""
+    quarter = timedelta(minutes=15)
+    for day in NYSE.sessions(NYSE.first, NYSE.last):
+        hours = NYSE.open_at(day), NYSE.close_at(day)
+        assert {at.date() for at in hours} == {day}
+        assert all((at - datetime(2000, 1, 1, tzinfo=UTC)) % quarter == timedelta() for at in hours)
+        assert hours[0].astimezone(NEW_YORK_ZONE).time() == time(9, 30)
+
+
+def test_a_session_that_is_added_opens_at_the_usual_time() -> None:
+    """An override tells when it closes; one that closes early keeps the calendar's open."""
+    text = HEADER + "XNYS,2024-11-30,open,,2024-01-01,test\nXNYS,2024-11-27,early_close,13:00,,test"
+    changed = SessionCalendar(NEW_YORK, parse_overrides(text))
+
+    assert changed.open_at(date(2024, 11, 30)) == datetime(2024, 11, 30, 14, 30, tzinfo=UTC)
+    assert changed.open_at(date(2024, 11, 27)) == NYSE.open_at(date(2024, 11, 27))
+    with pytest.raises(ValueError, match="2024-12-25 is no session"):
+        changed.open_at(date(2024, 12, 25))

@@ -114,7 +114,7 @@ def test_days_are_complete_provisional_or_empty_by_the_exchanges_own_midnight() 
         CoverageState.PROVISIONAL: ((date(2026, 3, 5), date(2026, 3, 6)),),
     }
     batch = store.batches[0]
-    assert (batch.dataset, batch.ledger) == ("minute_bars", "minute_bars by scripted")
+    assert (batch.dataset, batch.provider) == ("minute_bars", "scripted")
     assert batch.rows.schema == BARS.stored
 
 
@@ -155,7 +155,7 @@ def test_a_refused_row_is_a_letter_and_its_day_is_in_quarantine() -> None:
     assert _marks(store)[CoverageState.QUARANTINED] == ((date(2026, 3, 2), date(2026, 3, 3)),)
 
 
-def test_a_failure_marks_the_days_that_had_ended_in_the_providers_own_ledger() -> None:
+def test_a_failure_marks_the_days_that_had_ended() -> None:
     """Today is not over, so nobody knows that it is missing."""
     store = MemoryStore()
     error = errors.ProviderUnavailableError("down", provider="scripted", operation="aggs")
@@ -166,7 +166,7 @@ def test_a_failure_marks_the_days_that_had_ended_in_the_providers_own_ledger() -
 
     assert isinstance(outcome, NotIngested)
     (failure,) = store.failures
-    assert failure.ledger == "minute_bars by scripted"
+    assert (failure.letter.dataset, failure.letter.provider) == ("minute_bars", "scripted")
     assert [(mark.state, mark.spans) for mark in failure.coverage] == [
         (CoverageState.FAILED, ((date(2026, 3, 4), date(2026, 3, 5)),))
     ]
@@ -274,7 +274,7 @@ def test_the_whole_market_is_stored_for_those_listed_and_marks_all_of_them() -> 
     )
 
     assert client.asked == [(date(2026, 3, 3), date(2026, 4, 4))]
-    assert load.touched == (2,)
+    assert load.touched == {2: 1}
     (batch,) = store.batches
     assert batch.asked.whole_sessions
     assert {mark.instrument_id: mark.spans for mark in batch.coverage} == {

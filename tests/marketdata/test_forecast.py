@@ -151,7 +151,7 @@ def test_bytes_follow_from_rows_answers_and_bars() -> None:
     made = _made(Load(requests=1, interval_s=0.5, bars=2738, rows=2738))
 
     assert made.raw_bytes == pytest.approx(120_376, rel=0.01)
-    assert made.database_bytes == 2738 * 187
+    assert made.database_bytes == 2738 * 189
     days = _made(Load(requests=2, interval_s=30.0, bars=1006, rows=503, market_days=2))
     assert days.raw_bytes == 2 * forecast.RAW_BYTES_PER_MARKET_DAY
 

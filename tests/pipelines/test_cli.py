@@ -104,6 +104,7 @@ def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> No
         (["backfill", "daily_bars", "--all", "--tickers", "AAPL"], "one of"),
         (["backfill", "daily_bars", "--from", "16.11.2026"], "%Y-%m-%d"),
         (["archive", "run", "--start", "2024-13"], "%Y-%m"),
+        (["archive", "run", "--dataset", "daily_bar"], "did you mean daily_bars?"),
         (["backfill", "daily_bars", "--tickers", "AAPL", "--to", "2024-01-31"], "--from"),
     ],
 )
@@ -196,15 +197,28 @@ def test_the_whole_way_of_some_tickers_by_command_line(wrdata: CommandLine) -> N
     assert again.status == 0
     assert "nothing to load" in again.err
 
-    archived = wrdata("archive", "run", "--start", "2024-01", "--end", "2024-03", "--json")
+    bars = ("--dataset", "daily_bars")
+    archived = wrdata("archive", "run", *bars, "--start", "2022-01", "--end", "2024-03", "--json")
     assert archived.status == 0, archived.err
-    assert archived.json["written"] == 3
-    assert len(wrdata("archive", "list", "--json").json) == 3
-    assert wrdata("archive", "verify", "--json").json == {"months": 3, "different": []}
+    assert archived.json["written"] == 3, archived.err
+    listed = wrdata("archive", "list", "--json").json
+    assert [(one["dataset"], one["period"]) for one in listed] == [
+        ("daily_bars", year) for year in ("2022", "2023", "2024")
+    ]
+    verified = wrdata("archive", "verify", "--json").json
+    assert (verified["periods"], verified["different"]) == (3, [])
+
+    kept = {one["view"]: one for one in wrdata("aggregates", "status", "--json").json}
+    assert kept["bars_1y"]["bars"] > 10
+    assert {one["invalidations_waiting"] for one in kept.values()} == {0}
+    compared = wrdata("aggregates", "verify", "--json")
+    assert compared.status == 0, compared.out
+    assert {one["differences"] for one in compared.json} == {0}
+    assert wrdata("aggregates", "refresh", "--json").json[1]["invalidations"] == 0
 
     stored = wrdata("status", "--json").json
     assert stored["daily_bars"]["rows"] == loaded.json["rows_inserted"]
-    assert stored["archive"]["months"] == 3
+    assert stored["archive"]["periods"] == 3
     assert wrdata("sandbox", "verify", "--json").json["equal"] == loaded.json["rows_inserted"]
     arrived = wrdata("sandbox", "requests", "--json").json
     assert [one["query"].get("symbol") for one in arrived if "full" in one["path"]] == [

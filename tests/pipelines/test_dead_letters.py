@@ -195,18 +195,18 @@ def test_due_letters_become_few_runs_and_are_not_asked_for_twice(pipeline: Pipel
         pipeline,
         *(letter_about(Work.INSTRUMENT, one.ticker, one.instrument_id) for one in members),
         letter_about(Work.SESSION, "2024-01-02"),
-        lost_run("archive", {"dagster/partition": "2024-01-01"}, {}),
+        lost_run("archive_by_month", {"dagster/partition": "2024-01"}, {}),
         lost_run("universe", {}, {"some_op": {"config": {"x": 1}}}),
     )
     histories = {one.letter_id for one in stored if one.work is Work.INSTRUMENT}
 
     asked = {request.job_name: request for request in tick_letters(pipeline)}
 
-    assert set(asked) == {"price_backfill", "daily_prices", "archive", "universe"}
+    assert set(asked) == {"price_backfill", "daily_prices", "archive_by_month", "universe"}
     config = asked["price_backfill"].run_config["ops"]["curated__equities__price_backfill"]
     assert set(config["config"]["letters"]) == histories
     assert asked["daily_prices"].tags["dagster/partition"] == "2024-01-02"
-    assert asked["archive"].tags["dagster/partition"] == "2024-01-01"
+    assert asked["archive_by_month"].tags["dagster/partition"] == "2024-01"
     assert asked["universe"].run_config == {"ops": {"some_op": {"config": {"x": 1}}}}
     for request in asked.values():
         assert request.run_key == request.tags[CLAIM_TAG]

@@ -30,7 +30,7 @@ def test_tables_tell_their_columns() -> None:
         if "dagster/column_schema" in spec.metadata
     }
 
-    assert {"daily_prices", "price_history", "bars_1w", "bars_1mo", "daily_bars"} <= with_schema
+    assert {"daily_prices", "price_history", "bars_1h", "bars_1mo", "daily_bars"} <= with_schema
 
 
 def test_the_definitions_load_without_any_configuration() -> None:

@@ -77,7 +77,7 @@ class Planner:
         }
         mark = CoverageMark(instrument_id=members[ticker], state=state, spans=((start, end),))
         with self.stores.timescale.connection() as connection:
-            coverage.apply_marks(connection, "daily_bars", [mark])
+            coverage.apply_marks(connection, "daily_bars", "fmp", [mark])
 
 
 @pytest.fixture
@@ -179,6 +179,23 @@ def test_what_the_ledger_knows_is_not_expected_again(planner: Planner) -> None:
     assert again["raw_bytes_estimate"] == pytest.approx(
         3 * forecast.RAW_BYTES_PER_ANSWER + (2 * SESSIONS + 15) * forecast.RAW_BYTES_PER_BAR
     )
+
+
+def test_what_another_provider_has_answered_covers_nothing(
+    planner: Planner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a change of the configured provider all of it is asked for, and after one back none."""
+    planner.join("AAA")
+    planner.mark("AAA", CoverageState.COMPLETE, date(2016, 1, 4), NOW.date())
+    assert planner("--tickers", "AAA")["requests"] == 0
+
+    monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", "tiingo")
+    monkeypatch.setenv("TIINGO_API_KEY", "a key")
+    planned = planner("--tickers", "AAA")
+    assert (planned["requests"], planned["rows_at_most"]) == (1, SESSIONS)
+
+    monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", "fmp")
+    assert planner("--tickers", "AAA")["requests"] == 0
 
 
 def test_failed_tickers_alone_can_be_planned(planner: Planner) -> None:

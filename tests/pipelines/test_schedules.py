@@ -10,6 +10,7 @@ from marketdata.recovery.limits import Lane
 from pipelines.definitions import definitions
 from pipelines.schedules import (
     archive_monthly,
+    archive_verified_monthly,
     daily_prices_after_close,
     price_gaps_weekly,
     universe_weekly,
@@ -50,13 +51,11 @@ def test_the_daily_schedule_skips_closed_weekdays_and_says_so(when: str) -> None
     assert "no session" in (skipped.skip_message or "")
 
 
-def test_the_monthly_schedule_asks_for_every_closed_month_in_one_run() -> None:
-    """From the first month kept to the one that has just closed, as one range."""
-    request = archive_monthly(_tick("2026-11-03T06:00"))
-
-    assert isinstance(request, dg.RunRequest)
-    assert request.tags["dagster/asset_partition_range_start"] == "2016-01-01"
-    assert request.tags["dagster/asset_partition_range_end"] == "2026-10-01"
+def test_the_archive_follows_the_month_and_is_verified_on_the_next_day() -> None:
+    """Without a wish both runs are about everything."""
+    assert (archive_monthly.cron_schedule, archive_monthly.job_name) == ("0 6 3 * *", "archive")
+    assert archive_verified_monthly.cron_schedule == "0 6 4 * *"
+    assert archive_verified_monthly.job_name == "archive_verification"
 
 
 def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
@@ -68,6 +67,10 @@ def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
         "universe_weekly",
         "price_gaps_weekly",
         "archive_monthly",
+        "archive_verified_monthly",
+        "aggregates_verified_daily",
+        "retention_weekly",
+        "archive_upkeep_weekly",
         "fundamentals_refresh",
         "reference_refresh",
         "corporate_actions_refresh",

@@ -11,16 +11,14 @@ from typing import TypeVar
 
 import httpx
 
-from resources.providers import binance_wire
-from resources.providers.binance import BinanceClient
+from resources.providers.binance import BinanceClient, wire
 from resources.providers.http import HttpAnswer, HttpGetter
 from sandbox.simulators import serving
-from sandbox.simulators.binance import BinanceSimulator
-from sandbox.simulators.binance_files import BinanceFilesSimulator
-from sandbox.simulators.crypto import CryptoWorld
+from sandbox.simulators.binance import BinanceFilesSimulator, BinanceSimulator
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.crypto.world import CryptoWorld
+from sandbox.simulators.worlds.shares.world import World
 from tests.providers.permits import AT_ONCE, CountedBudget
 from tests.sandbox.clock import Clock
 
@@ -82,7 +80,7 @@ class SimulatedBinance:
                 key=None,
                 budget=self.budget,
                 retry=AT_ONCE,
-                judge=binance_wire.refusal,
+                judge=wire.refusal,
                 in_flight=4,
                 keep=self.kept,
             )
@@ -92,7 +90,7 @@ class SimulatedBinance:
                 key=None,
                 budget=CountedBudget(),
                 retry=AT_ONCE,
-                judge=binance_wire.files_refusal,
+                judge=wire.files_refusal,
                 in_flight=4,
                 keep=self.kept,
             )

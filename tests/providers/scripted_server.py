@@ -14,13 +14,20 @@ from urllib.parse import parse_qsl, urlsplit
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """One answer; ``cut`` promises more bytes than it sends, ``silent`` never answers."""
+    """One answer.
+
+    Attributes:
+        cut: It promises more bytes than it sends.
+        silent: It never comes.
+        byte_every_s: The body drips, one byte after each pause.
+    """
 
     status: int = 200
     body: bytes = b"[]"
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: bool = False
     silent: bool = False
+    byte_every_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +72,14 @@ async def serve(script: Script) -> AsyncIterator[ScriptedServer]:
             reply = script(request)
             if reply.silent:
                 await asyncio.Event().wait()
-            writer.write(_head(reply) + reply.body)
+            writer.write(_head(reply))
+            if reply.byte_every_s:
+                for byte in reply.body:
+                    await asyncio.sleep(reply.byte_every_s)
+                    writer.write(bytes([byte]))
+                    await writer.drain()
+            else:
+                writer.write(reply.body)
             await writer.drain()
         finally:
             writer.close()

@@ -5,8 +5,8 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.providers.binance import _pieces
-from resources.providers.binance_files import month_published_on
+from resources.providers.binance.client import _pieces
+from resources.providers.binance.files import month_published_on
 
 ONE_DAY = timedelta(days=1)
 DAYS = st.dates(date(2019, 1, 1), date(2027, 12, 31))

@@ -17,8 +17,8 @@ import pytest
 from marketdata import minute_bars, trades
 from marketdata.ports import Answer
 from marketdata.recovery import errors
-from resources.providers import binance as by_hand
 from resources.providers.binance import BinanceClient
+from resources.providers.binance.__main__ import main
 from resources.providers.kept_answers import KeptGetter
 from tests.providers.binance_world import Kept, SimulatedBinance, serve
 
@@ -491,7 +491,7 @@ def test_todays_bars_stay_the_same_tomorrow(binance: SimulatedBinance) -> None:
 @pytest.mark.parametrize(
     ("of", "told"),
     [
-        ("bars", "rows in 2 requests: klines symbol=ETHUSDT interval=1m from=2026-11-21"),
+        ("minutes", "rows in 2 requests: klines symbol=ETHUSDT interval=1m from=2026-11-21"),
         ("trades", "rows in 6 requests: aggTrades symbol=ETHUSDT from=2026-11-21"),
     ],
 )
@@ -506,9 +506,9 @@ def test_it_runs_by_hand(
     monkeypatch.setenv("BINANCE_BASE_URL", f"{binance.origin}/binance")
     monkeypatch.setenv("BINANCE_FILES_URL", f"{binance.origin}/binance-files")
     span = ["--from", "2026-11-21", "--to", "2026-11-21", "--of", of]
-    assert by_hand.main(["ETHUSDT", *span]) == 0
+    assert main(["ETHUSDT", *span]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 22
     assert told in lines[-1]
-    assert by_hand.main(["NOSUCHUSDT", *span]) == 1
+    assert main(["NOSUCHUSDT", *span]) == 1
     assert capsys.readouterr().err.endswith("Invalid symbol.\n")

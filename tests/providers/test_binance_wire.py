@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from marketdata import minute_bars, trades
 from marketdata.recovery import errors
-from resources.providers import binance_files, binance_rows, binance_wire
+from resources.providers.binance import files, wire
+from resources.providers.binance import rows as binance_rows
 from resources.providers.http import HttpAnswer
 from tests.providers.recordings import recorded
 
@@ -40,12 +41,12 @@ def _answer(status: int, body: bytes = b"", headers: dict[str, str] | None = Non
 
 
 def _bars(body: bytes) -> binance_rows.Rows:
-    rows = binance_wire.kline_rows(body, operation=OPERATION)
+    rows = wire.kline_rows(body, operation=OPERATION)
     return binance_rows.minute_bars(rows, "BTCUSDT", operation=OPERATION)
 
 
 def _trades(body: bytes) -> binance_rows.Rows:
-    rows = binance_wire.trade_rows(body, operation=OPERATION)
+    rows = wire.trade_rows(body, operation=OPERATION)
     return binance_rows.trades(rows, "BTCUSDT", operation=OPERATION)
 
 
@@ -146,7 +147,7 @@ def test_every_refusal_has_its_class(
     retry_after_s: float | None,
 ) -> None:
     """By status, by code, by text; a ban's end by its header or else by its text."""
-    error = binance_wire.refusal(_answer(status, body, headers), OPERATION)
+    error = wire.refusal(_answer(status, body, headers), OPERATION)
     assert type(error) is kind
     with pytest.raises(kind, match=told):
         raise error
@@ -156,7 +157,7 @@ def test_every_refusal_has_its_class(
 @pytest.mark.parametrize("body", [b"[]", b'{"serverTime":1}', b"[[1]]", b""])
 def test_what_is_no_error_is_let_through(body: bytes) -> None:
     """The parser has the next word."""
-    assert binance_wire.refusal(_answer(200, body), OPERATION) is None
+    assert wire.refusal(_answer(200, body), OPERATION) is None
 
 
 @pytest.mark.parametrize(
@@ -176,10 +177,10 @@ def test_a_missing_file_is_no_error_and_all_else_is(
 ) -> None:
     """A kept answer has lost its status, so its body tells too."""
     answer = _answer(status, body)
-    error = binance_wire.files_refusal(answer, OPERATION)
+    error = wire.files_refusal(answer, OPERATION)
     assert (None if error is None else type(error)) is kind
-    assert binance_files.is_missing(answer) == (status == 404)
-    assert binance_files.is_missing(_answer(200, b"<Error><Code>NoSuchKey</Code></Error>"))
+    assert files.is_missing(answer) == (status == 404)
+    assert files.is_missing(_answer(200, b"<Error><Code>NoSuchKey</Code></Error>"))
 
 
 @pytest.mark.parametrize(
@@ -348,9 +349,9 @@ def test_the_servers_time_is_a_time_or_nothing(body: bytes, at: datetime | None)
     """Everything in an answer hangs on it."""
     if at is None:
         with pytest.raises(errors.MalformedPayloadError):
-            binance_wire.server_time(body, operation=OPERATION)
+            wire.server_time(body, operation=OPERATION)
     else:
-        assert binance_wire.server_time(body, operation=OPERATION) == at
+        assert wire.server_time(body, operation=OPERATION) == at
 
 
 def _zip(name: str = "X-1m-2026-01.csv", content: bytes = b"", names: int = 1) -> bytes:
@@ -389,9 +390,7 @@ LINE = ",".join(map(str, KLINE)).encode()
 def test_files_of_another_shape_are_refused(body: bytes, told: str) -> None:
     """Among them one that unpacks to a thousand times its size."""
     with pytest.raises(errors.MalformedPayloadError, match=told):
-        binance_files.kline_rows(
-            body, "data/X-1m-2026-01.zip", operation=OPERATION, limit=20_000_000
-        )
+        files.kline_rows(body, "data/X-1m-2026-01.zip", operation=OPERATION, limit=20_000_000)
 
 
 @pytest.mark.parametrize(
@@ -408,8 +407,8 @@ def test_files_of_another_shape_are_refused(body: bytes, told: str) -> None:
 )
 def test_files_are_read_with_and_without_a_header(content: bytes, rows: int) -> None:
     """And with nothing in them."""
-    table = binance_files.kline_rows(_zip(content=content), "X-1m-2026-01.zip", operation=OPERATION)
-    assert (table.num_rows, table.column_names) == (rows, list(binance_wire.KLINE_FIELDS))
+    table = files.kline_rows(_zip(content=content), "X-1m-2026-01.zip", operation=OPERATION)
+    assert (table.num_rows, table.column_names) == (rows, list(wire.KLINE_FIELDS))
     assert set(table.schema.types) == {pa.string()}
     assert binance_rows.minute_bars(table, "X", operation=OPERATION).table.num_rows == rows
 
@@ -431,13 +430,13 @@ SHA = "0123456789abcdef" * 4
 def test_a_checksum_of_something_else_is_refused(body: bytes, told: str) -> None:
     """Of another file, or none at all."""
     with pytest.raises(errors.MalformedPayloadError, match=told):
-        binance_files.checksum(body, "data/X-1m-2026-01.zip", operation=OPERATION)
+        files.checksum(body, "data/X-1m-2026-01.zip", operation=OPERATION)
 
 
 def test_a_checksum_is_read_in_both_of_sha256sums_forms() -> None:
     """Text mode and binary mode, capitals too."""
     for line in (f"{SHA}  X-1m-2026-01.zip\n", f"{SHA.upper()} *X-1m-2026-01.zip"):
-        read = binance_files.checksum(line.encode(), "a/X-1m-2026-01.zip", operation=OPERATION)
+        read = files.checksum(line.encode(), "a/X-1m-2026-01.zip", operation=OPERATION)
         assert read == SHA
 
 
@@ -452,4 +451,4 @@ def test_a_checksum_is_read_in_both_of_sha256sums_forms() -> None:
 )
 def test_a_month_is_published_on_the_next_ones_first_monday(month: date, published: date) -> None:
     """Over the turn of the year, too."""
-    assert binance_files.month_published_on(month) == published
+    assert files.month_published_on(month) == published

@@ -23,7 +23,8 @@ from marketdata.recovery.leases import (
 )
 from marketdata.recovery.limits import SLACK_S, Lane, Pace, RequestLimits, UsedWeight, fmp_limits
 from marketdata.recovery.policy import BUDGET, BreakerPolicy, BudgetPolicy
-from resources.providers.budget import LeasedBudget, Outcome, PacedBudget
+from resources.providers.budget import Outcome, PacedBudget
+from resources.providers.leased_budget import LeasedBudget
 from tests.providers.virtual_clock import VirtualClockLoop, run
 
 T = TypeVar("T")
@@ -305,6 +306,7 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
     late: list[float], stalls: dict[int, float]
 ) -> None:
     """However long answers of the store take and the loop stalls: the permit is void then."""
+    refused: list[errors.StorageUnavailableError] = []
 
     async def scene() -> tuple[list[float], list[float]]:
         leases, loop, went, slots = MemoryLeases(), asyncio.get_running_loop(), [], []
@@ -327,7 +329,11 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
         async with leased(leases) as budget:
 
             async def one() -> None:
-                await budget.acquire()
+                try:
+                    await budget.acquire()
+                except errors.StorageUnavailableError as error:
+                    refused.append(error)
+                    return
                 went.append(loop.time())
                 loop._jumping.now += stalls.get(len(went), 0.0)
 
@@ -335,9 +341,25 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
         return went, slots
 
     went, slots = play(scene())
-    assert len(went) == 30
+    assert len(went) + len(refused) == 30
+    assert not refused or max(late) > LIMITS.slack_s / 2
     for at in went:
         assert any(slot - 1e-6 <= at <= slot + LIMITS.slack_s / 2 + 1e-6 for slot in slots)
+
+
+def test_a_store_whose_permits_always_come_too_late_is_given_up() -> None:
+    """Nobody waits for ever: after a minute without one usable permit the request fails."""
+
+    async def scene() -> float:
+        leases, loop = MemoryLeases(), asyncio.get_running_loop()
+        leases.answers_late_s = LIMITS.slack_s
+        began_at = loop.time()
+        async with leased(leases) as budget:
+            with pytest.raises(errors.StorageUnavailableError, match="came too late"):
+                await budget.acquire()
+        return loop.time() - began_at
+
+    assert BUDGET.storage_total_s < play(scene()) < 2 * BUDGET.storage_total_s
 
 
 def test_void_permits_are_counted_back_and_asked_for_anew() -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from marketdata.ports import Answer
 from marketdata.recovery import errors
-from resources.providers import coinbase
 from resources.providers.coinbase import CoinbaseClient
+from resources.providers.coinbase.__main__ import main
 from resources.providers.http import HttpAnswer
 from resources.providers.kept_answers import KeptGetter
 
@@ -479,7 +479,7 @@ def test_a_trade_repeated_or_out_of_order_is_left_to_validation() -> None:
 
 def test_by_hand_mistakes_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """A name that can be no product's, a reversed range: nothing is sent."""
-    assert coinbase.main(["BTCUSD"]) == 1
-    assert coinbase.main(["BTC-USD", "--from", "2026-08-05", "--to", "2026-08-04"]) == 1
+    assert main(["BTCUSD"]) == 1
+    assert main(["BTC-USD", "--from", "2026-08-05", "--to", "2026-08-04"]) == 1
     shown = capsys.readouterr().err.splitlines()
     assert [line.startswith("error: ") for line in shown] == [True, True]

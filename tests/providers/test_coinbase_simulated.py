@@ -16,15 +16,16 @@ from marketdata import minute_bars
 from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.rows import validate
-from resources.providers import coinbase, coinbase_wire
-from resources.providers.coinbase import CoinbaseClient
+from resources.providers.coinbase import CoinbaseClient, wire
+from resources.providers.coinbase import client as coinbase_client
+from resources.providers.coinbase.__main__ import main
 from resources.providers.http import HttpAnswer, HttpGetter
 from sandbox.simulators import serving
 from sandbox.simulators.coinbase import CoinbaseLimits, CoinbaseSimulator
-from sandbox.simulators.crypto import CryptoWorld
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.crypto.world import CryptoWorld
+from sandbox.simulators.worlds.shares.world import World
 from tests.providers.permits import AT_ONCE, CountedBudget
 
 T = TypeVar("T")
@@ -79,8 +80,8 @@ class Simulated:
                 key=None,
                 budget=CountedBudget(),
                 retry=AT_ONCE,
-                judge=coinbase_wire.refusal,
-                in_flight=coinbase.IN_FLIGHT,
+                judge=wire.refusal,
+                in_flight=coinbase_client.IN_FLIGHT,
                 keep=keep,
             ) as getter:
                 return await work(CoinbaseClient(getter))
@@ -329,7 +330,7 @@ def test_the_client_stays_within_the_limit_it_is_paced_to(tmp_path: Path) -> Non
     )
     with serving.serve(front) as origin, pytest.MonkeyPatch.context() as patch:
         patch.setenv("COINBASE_BASE_URL", f"{origin}/coinbase")
-        assert coinbase.main([PAIR, "--from", "2026-08-01", "--to", "2026-08-04"]) == 0
+        assert main([PAIR, "--from", "2026-08-01", "--to", "2026-08-04"]) == 0
     statuses = [entry.split('"status":')[1][:5] for entry in _lines(tmp_path)]
     assert len(statuses) == 20
     assert {status.strip(" ,")[:3] for status in statuses} == {"200"}
@@ -341,13 +342,13 @@ def test_by_hand_the_last_rows_are_shown(
     """Bars or trades, and what they took."""
     monkeypatch.setenv("COINBASE_BASE_URL", f"{simulated.origin}/coinbase")
     span = ["--from", "2026-08-05", "--to", "2026-08-05"]
-    assert coinbase.main([PAIR, *span]) == 0
+    assert main([PAIR, *span]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == 22
-    assert shown[-1].endswith("rows in 5 requests")
-    assert coinbase.main([PAIR, *span, "--trades"]) == 0
+    assert "rows in 5 requests" in shown[-1]
+    assert main([PAIR, *span, "--of", "trades"]) == 0
     assert "taker_side" in capsys.readouterr().out.splitlines()[0]
-    assert coinbase.main(["NO-SUCH", *span]) == 1
+    assert main(["NO-SUCH", *span]) == 1
     assert "check its spelling" in capsys.readouterr().err
 
 
@@ -359,6 +360,8 @@ def test_windows_of_a_month_are_149_requests() -> None:
     """What a backfill costs: 300 minutes a request."""
     days = timedelta(days=31)
     assert (
-        len(list(coinbase._windows(date(2026, 7, 1), date(2026, 7, 1) + days - timedelta(1))))
+        len(
+            list(coinbase_client._windows(date(2026, 7, 1), date(2026, 7, 1) + days - timedelta(1)))
+        )
         == 149
     )

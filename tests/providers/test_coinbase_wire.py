@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
 from marketdata.recovery import errors
 from marketdata.trades import QUOTED_TRADES
-from resources.providers import coinbase_rows, coinbase_wire
+from resources.providers.coinbase import rows as coinbase_rows
+from resources.providers.coinbase import wire
 from resources.providers.http import HttpAnswer
 from tests.providers.recordings import recorded
 
@@ -85,7 +86,7 @@ def test_every_refusal_is_told_by_status_and_message(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """Messages under status 200 are errors too; web pages are not quoted."""
-    error = coinbase_wire.refusal(_answer(status, body), "op")
+    error = wire.refusal(_answer(status, body), "op")
     assert type(error) is kind
     assert (error.provider, error.operation) == ("coinbase", "op")
     with pytest.raises(kind, match=shown):
@@ -108,7 +109,7 @@ def test_every_refusal_is_told_by_status_and_message(
 )
 def test_what_is_no_refusal_is_left_to_the_parser(body: bytes) -> None:
     """Only an object with a message makes a 200 an error."""
-    assert coinbase_wire.refusal(_answer(200, body), "op") is None
+    assert wire.refusal(_answer(200, body), "op") is None
 
 
 @pytest.mark.parametrize(
@@ -138,7 +139,7 @@ def test_an_answer_of_another_shape_is_malformed(
 @given(st.binary(max_size=200))
 def test_no_bytes_escape_as_another_error(body: bytes) -> None:
     """Whatever comes, it is read, is refused or is malformed."""
-    coinbase_wire.refusal(_answer(200, body), "op")
+    wire.refusal(_answer(200, body), "op")
     for parse in (coinbase_rows.candle_page, coinbase_rows.trade_page):
         with contextlib.suppress(errors.MalformedPayloadError):
             parse(body, "BTC-USD", operation="op")
@@ -395,8 +396,8 @@ def test_a_symbol_that_would_be_another_path_is_refused(symbol: str) -> None:
     """Before anything is sent."""
     day = date(2026, 8, 4)
     with pytest.raises(errors.RequestRejectedError, match="nothing was sent"):
-        coinbase_wire.check_asked(symbol, day, day, "op")
-    coinbase_wire.check_asked("1INCH-USDT", day, day, "op")
+        wire.check_asked(symbol, day, day, "op")
+    wire.check_asked("1INCH-USDT", day, day, "op")
 
 
 def test_candle_columns_are_of_the_promised_types() -> None:

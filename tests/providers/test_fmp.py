@@ -12,8 +12,9 @@ import pytest
 from marketdata.bars import Adjustment
 from marketdata.ports import HistoryProvider, MarketDayProvider
 from marketdata.recovery import errors
-from resources.providers import fmp
-from resources.providers.fmp import ROW_CAP, FmpClient, connect
+from resources.providers.fmp import FmpClient, connect
+from resources.providers.fmp.__main__ import main
+from resources.providers.fmp.client import ROW_CAP
 from resources.providers.kept_answers import KeptGetter
 from tests.providers.permits import AT_ONCE, CountedBudget
 from tests.providers.recordings import recorded
@@ -320,8 +321,8 @@ def test_by_hand_bars_are_shown_oldest_first(
     arguments = ["AAPL", "--from", "2023-01-01", "--to", "2023-01-10"]
     assert _by_hand(reply, monkeypatch, arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split()[:3] == ["AAPL", "2023-01-03", "130.28"]
-    assert lines[-1] == "6 bars in 1 requests"
+    assert lines[1].split()[:2] == ["2023-01-03", "130.28"]
+    assert lines[-1].startswith("6 rows in 1 requests: historical-price-eod/full symbol=AAPL")
 
 
 def _by_hand(reply: Reply | None, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
@@ -330,6 +331,6 @@ def _by_hand(reply: Reply | None, monkeypatch: pytest.MonkeyPatch, arguments: li
     async def beside() -> int:
         async with serve(always(reply or Reply())) as server:
             monkeypatch.setenv("FMP_BASE_URL", server.url)
-            return await asyncio.to_thread(fmp.main, arguments)
+            return await asyncio.to_thread(main, arguments)
 
     return asyncio.run(beside())

@@ -23,14 +23,15 @@ from marketdata.actions import (
 from marketdata.bars import QUOTED_BARS
 from marketdata.instruments import provider_spellings
 from marketdata.recovery import errors
-from resources.providers import fmp_actions_wire, fmp_wire
-from resources.providers.fmp_actions import CALENDAR_ROWS, MOST_ACTIONS, FmpActions, main
+from resources.providers.fmp import FmpActions, actions_wire, wire
+from resources.providers.fmp.__main__ import main
+from resources.providers.fmp.actions import CALENDAR_ROWS, MOST_ACTIONS
 from resources.providers.http import HttpAnswer, HttpGetter, QueryKey
 from resources.providers.kept_answers import KeptGetter
 from sandbox.simulators import serving
-from sandbox.simulators.actions import Actions
 from sandbox.simulators.fmp import FmpLimits, Plan, create_front
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.world import World
 from tests.providers.permits import AT_ONCE, CountedBudget
 from tests.providers.recordings import recorded
 from tests.providers.scripted_server import Reply, Request, serve
@@ -66,7 +67,7 @@ def body(*rows: object) -> bytes:
 
 def test_the_recorded_dividend_is_read_as_it_stands() -> None:
     """Apple's dividend of August 2025: 26 cents exactly, all four dates."""
-    page = fmp_actions_wire.dividend_page(recorded("fmp_dividends_aapl.json"), operation=ASKED)
+    page = actions_wire.dividend_page(recorded("fmp_dividends_aapl.json"), operation=ASKED)
     assert page.table.schema.equals(QUOTED_DIVIDENDS)
     assert page.table.to_pylist() == [
         {
@@ -86,7 +87,7 @@ def test_the_recorded_dividend_is_read_as_it_stands() -> None:
 
 def test_a_split_is_so_many_new_shares_for_old_ones() -> None:
     """The numerator counts the new ones."""
-    page = fmp_actions_wire.split_page(body(SPLIT), operation=ASKED)
+    page = actions_wire.split_page(body(SPLIT), operation=ASKED)
     assert page.table.schema.equals(QUOTED_SPLITS)
     assert page.table.to_pylist() == [
         {
@@ -112,10 +113,10 @@ def test_a_split_is_so_many_new_shares_for_old_ones() -> None:
 )
 def test_a_split_type_that_says_nothing_is_null(sent: object, kind: str | None) -> None:
     """FMP says it as the text None, as null, and by leaving the field out."""
-    page = fmp_actions_wire.split_page(body({**SPLIT, "splitType": sent}), operation=ASKED)
+    page = actions_wire.split_page(body({**SPLIT, "splitType": sent}), operation=ASKED)
     assert page.table["kind"].to_pylist() == [kind]
     without = {name: value for name, value in SPLIT.items() if name != "splitType"}
-    assert fmp_actions_wire.split_page(body(without), operation=ASKED).table["kind"][0].as_py() is (
+    assert actions_wire.split_page(body(without), operation=ASKED).table["kind"][0].as_py() is (
         None
     )
 
@@ -126,9 +127,7 @@ def test_a_split_type_that_says_nothing_is_null(sent: object, kind: str | None) 
 )
 def test_a_dividend_is_special_if_its_frequency_says_so(frequency: str | None, kind: str) -> None:
     """What is irregular may still be the usual dividend."""
-    page = fmp_actions_wire.dividend_page(
-        body({**DIVIDEND, "frequency": frequency}), operation=ASKED
-    )
+    page = actions_wire.dividend_page(body({**DIVIDEND, "frequency": frequency}), operation=ASKED)
     assert page.table["kind"].to_pylist() == [kind]
     assert page.table["payment_date"].to_pylist() == [None]
 
@@ -154,7 +153,7 @@ def test_a_dividend_is_special_if_its_frequency_says_so(frequency: str | None, k
 def test_amounts_are_read_exactly_or_not_at_all(sent: str, amount: Decimal | None) -> None:
     """To 18 digits behind the point, half to even; a text is no number, and validation rejects."""
     text = json.dumps([DIVIDEND]).replace('"dividend": 1.0', f'"dividend": {sent}')
-    page = fmp_actions_wire.dividend_page(text.encode(), operation=ASKED)
+    page = actions_wire.dividend_page(text.encode(), operation=ASKED)
     assert page.table["amount"].to_pylist() == [amount]
     assert len(validate_dividends(page.table).rejected) == (amount is None)
 
@@ -177,12 +176,12 @@ def test_amounts_are_read_exactly_or_not_at_all(sent: str, amount: Decimal | Non
 )
 def test_a_row_that_cannot_be_placed_is_left_out_and_told(wrong: dict[str, object]) -> None:
     """Without a symbol or an ex-date it belongs nowhere."""
-    page = fmp_actions_wire.dividend_page(body(DIVIDEND, {**DIVIDEND, **wrong}), operation=ASKED)
+    page = actions_wire.dividend_page(body(DIVIDEND, {**DIVIDEND, **wrong}), operation=ASKED)
     assert (page.table.num_rows, page.rows) == (1, 2)
     [left_out] = page.left_out
     assert json.loads(left_out).keys() == DIVIDEND.keys()
     with pytest.raises(errors.MalformedPayloadError, match="no row has a symbol and a date"):
-        fmp_actions_wire.dividend_page(body({**DIVIDEND, **wrong}), operation=ASKED)
+        actions_wire.dividend_page(body({**DIVIDEND, **wrong}), operation=ASKED)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +198,7 @@ def test_what_only_adorns_a_dividend_does_not_cost_it(
     wrong: dict[str, object], column: str
 ) -> None:
     """It is null; the amount on its ex-date stands."""
-    page = fmp_actions_wire.dividend_page(body({**DIVIDEND, **wrong}), operation=ASKED)
+    page = actions_wire.dividend_page(body({**DIVIDEND, **wrong}), operation=ASKED)
     [row] = page.table.to_pylist()
     assert (row[column], row["amount"], page.left_out) == (None, Decimal(1), ())
 
@@ -225,13 +224,13 @@ def test_what_only_adorns_a_dividend_does_not_cost_it(
 def test_an_answer_of_another_shape_is_refused(bad: bytes, told: str) -> None:
     """None of it is stored, and the reason says what came."""
     with pytest.raises(errors.MalformedPayloadError, match=told.replace("+", r"\+")):
-        fmp_actions_wire.split_page(bad, operation=ASKED)
+        actions_wire.split_page(bad, operation=ASKED)
 
 
 def test_one_bad_figure_costs_one_row() -> None:
     """And rows in any order, or twice, cost nothing."""
     rows = [SPLIT, {**SPLIT, "date": "2020-01-06", "numerator": "4"}, SPLIT]
-    page = fmp_actions_wire.split_page(body(*rows), operation=ASKED)
+    page = actions_wire.split_page(body(*rows), operation=ASKED)
     judged = validate_splits(page.table)
     assert judged.accepted["ex_date"].to_pylist() == [date(2026, 8, 3)]
     assert [one.reason for one in judged.rejected] == ["new_shares is missing or no number"]
@@ -248,7 +247,7 @@ def unopened(url: str, kept: list[str] | None = None) -> HttpGetter:
             return f"raw/{len(kept)}"
 
     def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-        return fmp_wire.refusal(answer, operation, key=KEY)
+        return wire.refusal(answer, operation, key=KEY)
 
     return HttpGetter(
         provider="fmp",
@@ -545,13 +544,13 @@ def test_spoilt_rows_cost_themselves_and_doubled_ones_nothing(simulated: Simulat
 def test_the_client_runs_by_hand(
     simulated: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It shows both kinds of actions; without a key it says what to do."""
+    """It shows the kind of actions asked for; without a key it says what to do."""
     monkeypatch.setenv("FMP_BASE_URL", f"{simulated.origin}/stable")
     monkeypatch.setenv("FMP_API_KEY", KEY)
-    assert main(["AAPL"]) == 0
+    assert main(["AAPL", "--of", "splits"]) == 0
     shown = capsys.readouterr().out
     assert "2020-08-31" in shown
-    assert "splits symbol=AAPL limit=1000: 2 rows" in shown
+    assert "2 rows in 1 requests: splits symbol=AAPL limit=1000" in shown
     monkeypatch.setenv("FMP_API_KEY", "")
     assert main(["AAPL"]) == 1
     assert "FMP_API_KEY is not set" in capsys.readouterr().err

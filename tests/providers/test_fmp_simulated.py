@@ -19,7 +19,7 @@ from marketdata.recovery import errors
 from resources.providers.fmp import FmpClient, connect
 from sandbox.simulators import serving
 from sandbox.simulators.fmp import FmpLimits, Plan, create_front
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares.world import World
 from tests.providers.permits import AT_ONCE, CountedBudget
 
 T = TypeVar("T")

@@ -21,15 +21,16 @@ from marketdata import companies, statements
 from marketdata.instruments import provider_spellings
 from marketdata.recovery import errors
 from marketdata.statements import LINES, QUOTED_STATEMENTS, PeriodType, StatementKind
-from resources.providers import fmp_records, fmp_records_wire, fmp_statements, fmp_wire
-from resources.providers.fmp_records import FmpRecords
-from resources.providers.fmp_statement_fields import FIELDS
+from resources.providers.fmp import FmpRecords, records, records_wire, wire
+from resources.providers.fmp import statements as fmp_statements
+from resources.providers.fmp.__main__ import main
+from resources.providers.fmp.statement_fields import FIELDS
 from resources.providers.http import HttpAnswer, HttpGetter, QueryKey
 from resources.providers.kept_answers import KeptGetter
 from sandbox.simulators import serving
 from sandbox.simulators.fmp import FmpLimits, Plan, create_front
-from sandbox.simulators.fundamentals import Fundamentals
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.fundamentals.world import Fundamentals
+from sandbox.simulators.worlds.shares.world import World
 from tests.providers.permits import AT_ONCE, CountedBudget
 from tests.providers.recordings import recorded
 
@@ -210,7 +211,7 @@ def test_an_amount_is_what_the_digits_say(told: str, amount: Decimal | None) -> 
         (_changed(fiscalYear="2024/25"), "field fiscalYear is no year"),
         (_changed(fiscalYear=True), "field fiscalYear is no year"),
         (_changed(reportedCurrency=1), "field reportedCurrency holds int"),
-        (_changed(filingDate="soon"), "field filingDate is no date: soon"),
+        (_changed(filingDate="soon"), "field filingDate is no day: soon"),
         (_changed(acceptedDate="2024-11-01T06:01"), "field acceptedDate is no time"),
         (_changed(acceptedDate="9999-12-31 23:00:00"), "field acceptedDate is no time"),
         (_changed(cik="\0"), "zero character"),
@@ -271,8 +272,8 @@ def test_no_bytes_escape_as_another_error(body: bytes) -> None:
     """Whatever comes, it is read or is malformed."""
     for parse in (
         lambda: _page(body),
-        lambda: fmp_records_wire.company_table(body, symbol="AAPL", operation="op"),
-        lambda: fmp_records_wire.index_change_page(body, index="sp500", operation="op"),
+        lambda: records_wire.company_table(body, symbol="AAPL", operation="op"),
+        lambda: records_wire.index_change_page(body, index="sp500", operation="op"),
     ):
         with contextlib.suppress(errors.MalformedPayloadError):
             parse()
@@ -302,7 +303,7 @@ def test_amounts_survive_the_way_and_answers_are_the_rows_as_they_came(
 
 def test_a_recorded_profile_is_a_company() -> None:
     """Apple as of 2025, without what changes every day."""
-    table = fmp_records_wire.company_table(
+    table = records_wire.company_table(
         recorded("fmp_profile_aapl.json"), symbol="AAPL", operation="op"
     )
     assert table.schema == companies.QUOTED_COMPANIES
@@ -339,7 +340,7 @@ def test_a_recorded_profile_is_a_company() -> None:
         ({"companyName": 5}, "field companyName holds int"),
         ({"fullTimeEmployees": "many"}, "fullTimeEmployees is no whole number"),
         ({"fullTimeEmployees": True}, "fullTimeEmployees is no whole number"),
-        ({"ipoDate": "1980"}, "field ipoDate is no date"),
+        ({"ipoDate": "1980"}, "field ipoDate is no day"),
         ({"isEtf": "no"}, "field isEtf holds str"),
         ({"ceo": "\ud800"}, "cannot be kept"),
         ({"ceo": "\0"}, "zero character"),
@@ -351,15 +352,13 @@ def test_a_profile_that_is_not_as_promised_is_malformed(
     """The field is named."""
     row = json.loads(recorded("fmp_profile_aapl.json"))[0] | change
     with pytest.raises(errors.MalformedPayloadError, match=named):
-        fmp_records_wire.company_table(json.dumps([row]).encode(), symbol="AAPL", operation="op")
+        records_wire.company_table(json.dumps([row]).encode(), symbol="AAPL", operation="op")
 
 
 def test_what_a_profile_does_not_tell_is_null() -> None:
     """Empty texts, nulls and absent fields alike; a name is missed by validation."""
     row = {"symbol": "AAPL", "companyName": "", "cik": None, "fullTimeEmployees": ""}
-    table = fmp_records_wire.company_table(
-        json.dumps([row]).encode(), symbol="AAPL", operation="op"
-    )
+    table = records_wire.company_table(json.dumps([row]).encode(), symbol="AAPL", operation="op")
     (read,) = table.to_pylist()
     assert {name for name, value in read.items() if value is not None} == {"symbol", "answer"}
     (rejected,) = companies.validate_companies(table).rejected
@@ -377,9 +376,9 @@ _CHANGE = {
 }
 
 
-def _changes(*rows: dict[str, object]) -> fmp_records_wire.IndexChangePage:
+def _changes(*rows: dict[str, object]) -> records_wire.IndexChangePage:
     body = json.dumps([_CHANGE | row for row in rows]).encode()
-    return fmp_records_wire.index_change_page(body, index="sp500", operation="op")
+    return records_wire.index_change_page(body, index="sp500", operation="op")
 
 
 def test_an_index_row_is_an_addition_a_removal_or_both() -> None:
@@ -419,7 +418,7 @@ class Simulated:
 
     def do(self, work: Callable[[FmpRecords], Awaitable[T]], key: str = KEY) -> T:
         def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-            return fmp_wire.refusal(answer, operation, key=key)
+            return wire.refusal(answer, operation, key=key)
 
         async def main() -> T:
             async with HttpGetter(
@@ -650,7 +649,7 @@ class Scripted:
 def test_as_many_rows_as_were_asked_for_are_not_believed() -> None:
     """Older ones may be missing without a word."""
     row = _recorded_row()
-    body = json.dumps([row] * fmp_records.MOST_PERIODS).encode()
+    body = json.dumps([row] * records.MOST_PERIODS).encode()
     client = FmpRecords(Scripted([body, b"[]"]))
     with pytest.raises(errors.MalformedPayloadError, match="more may be missing") as caught:
         asyncio.run(client.statements(StatementKind.INCOME, "AAPL"))
@@ -678,11 +677,11 @@ def test_it_runs_by_hand(
 ) -> None:
     """A table and a count, or one line that says what is missing."""
     monkeypatch.delenv("FMP_API_KEY", raising=False)
-    assert fmp_records.main(["AAPL"]) == 1
+    assert main(["AAPL"]) == 1
     assert "FMP_API_KEY is not set" in capsys.readouterr().err
     monkeypatch.setenv("FMP_API_KEY", KEY)
     monkeypatch.setenv("FMP_BASE_URL", f"{simulated.origin}/stable")
-    assert fmp_records.main(["AAPL", "--kind", "balance_sheets"]) == 0
+    assert main(["AAPL", "--of", "balance_sheets"]) == 0
     shown = capsys.readouterr().out
     assert "cash_and_cash_equivalents" in shown
     assert "rows in 2 requests" in shown

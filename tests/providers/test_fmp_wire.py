@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from marketdata.instruments import Constituent
 from marketdata.recovery import errors
-from resources.providers import fmp_wire
+from resources.providers.fmp import wire
 from resources.providers.http import HttpAnswer
 from tests.providers.recordings import recorded
 
@@ -74,7 +74,7 @@ def test_every_refusal_is_told_by_its_content(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """Errors inside a 200, plain text labelled JSON, web pages; the key is blotted out."""
-    error = fmp_wire.refusal(_answer(status, body), "op", key="sesame")
+    error = wire.refusal(_answer(status, body), "op", key="sesame")
     assert type(error) is kind
     assert error.operation == "op"
     with pytest.raises(kind, match=shown):
@@ -88,12 +88,12 @@ def test_every_refusal_is_told_by_its_content(
 )
 def test_what_is_no_refusal_is_left_to_the_parser(body: bytes) -> None:
     """Only a field named Error Message makes a 200 an error."""
-    assert fmp_wire.refusal(_answer(200, body), "op", key="sesame") is None
+    assert wire.refusal(_answer(200, body), "op", key="sesame") is None
 
 
 def test_a_limit_in_a_429_keeps_the_providers_own_pause() -> None:
     """FMP sends no Retry-After today; should it begin to, it is honoured."""
-    error = fmp_wire.refusal(_answer(429, b"", {"retry-after": "9"}), "op", key="k")
+    error = wire.refusal(_answer(429, b"", {"retry-after": "9"}), "op", key="k")
     assert isinstance(error, errors.RateLimitedError)
     assert error.retry_after_s == 9.0
 
@@ -102,9 +102,9 @@ def test_a_limit_in_a_429_keeps_the_providers_own_pause() -> None:
 def test_no_bytes_escape_as_another_error(body: bytes) -> None:
     """Whatever comes, it is read, is refused or is malformed."""
     for parse in (
-        lambda: fmp_wire.constituent_list(body, operation="op"),
-        lambda: fmp_wire.company_profile(body, operation="op"),
-        lambda: fmp_wire.refusal(_answer(200, body), "op", key="k"),
+        lambda: wire.constituent_list(body, operation="op"),
+        lambda: wire.company_profile(body, operation="op"),
+        lambda: wire.refusal(_answer(200, body), "op", key="k"),
     ):
         with contextlib.suppress(errors.MalformedPayloadError, errors.UnknownSymbolError):
             parse()
@@ -114,7 +114,7 @@ def test_constituents_carry_our_tickers_and_ten_digit_ciks() -> None:
     """The recorded Dow Jones list has the format of the S&P 500's."""
     rows = json.loads(recorded("fmp_dowjones_constituent.json"))
     rows.append(rows[0] | {"symbol": "BRK-B", "cik": "", "sector": None})
-    listed = fmp_wire.constituent_list(json.dumps(rows).encode(), operation="op")
+    listed = wire.constituent_list(json.dumps(rows).encode(), operation="op")
     assert (len(listed.members), listed.refused) == (31, [])
     assert listed.members[0] == Constituent(
         ticker="NVDA", name="Nvidia", cik="0001045810", sector="Technology"
@@ -139,7 +139,7 @@ def test_a_constituent_that_is_not_as_promised_is_malformed(
     """A slip here would rename or drop an instrument."""
     row = {"symbol": "A", "name": "A Inc.", "cik": "0000000001", "sector": "S"} | change
     with pytest.raises(errors.MalformedPayloadError, match=named):
-        fmp_wire.constituent_list(json.dumps([row]).encode(), operation="op")
+        wire.constituent_list(json.dumps([row]).encode(), operation="op")
 
 
 @pytest.mark.parametrize("symbol", ["BAD,ONE", "O'X; drop", "aapl", "A" * 16, ".A", "A\n", " A"])
@@ -147,7 +147,7 @@ def test_a_symbol_that_is_no_ticker_is_left_out_and_returned(symbol: str) -> Non
     """The others stay members, odd but possible tickers among them."""
     fits = ["A", "BRK-B", "3M", "A" * 15]
     rows = [{"symbol": one, "name": "N", "cik": None, "sector": None} for one in (symbol, *fits)]
-    listed = fmp_wire.constituent_list(json.dumps(rows).encode(), operation="op")
+    listed = wire.constituent_list(json.dumps(rows).encode(), operation="op")
     assert [one.ticker for one in listed.members] == ["A", "BRK.B", "3M", "A" * 15]
     assert listed.refused == [symbol]
 
@@ -156,13 +156,13 @@ def test_a_symbol_that_is_no_ticker_is_left_out_and_returned(symbol: str) -> Non
 def test_an_index_without_members_is_malformed(body: bytes) -> None:
     """It would close every membership."""
     with pytest.raises(errors.MalformedPayloadError, match="without members"):
-        fmp_wire.constituent_list(body, operation="op")
+        wire.constituent_list(body, operation="op")
 
 
 def test_a_recorded_profile_is_read() -> None:
     """Apple as of 2025."""
-    profile = fmp_wire.company_profile(recorded("fmp_profile_aapl.json"), operation="op")
-    assert profile == fmp_wire.Profile(
+    profile = wire.company_profile(recorded("fmp_profile_aapl.json"), operation="op")
+    assert profile == wire.Profile(
         symbol="AAPL",
         name="Apple Inc.",
         cik="0000320193",
@@ -177,4 +177,4 @@ def test_a_recorded_profile_is_read() -> None:
 def test_a_profile_of_nobody_is_an_unknown_symbol() -> None:
     """FMP says so with an empty list."""
     with pytest.raises(errors.UnknownSymbolError, match="BRK-B"):
-        fmp_wire.company_profile(b"[]", operation="op")
+        wire.company_profile(b"[]", operation="op")

@@ -15,16 +15,17 @@ import pytest
 from marketdata import macro
 from marketdata.ports import MacroProvider
 from marketdata.recovery import errors
-from resources.providers import fred
 from resources.providers.fred import FredClient
-from resources.providers.fred_vintages import EARLIEST, LATEST
+from resources.providers.fred import client as fred_client
+from resources.providers.fred.__main__ import main
+from resources.providers.fred.vintages import EARLIEST, LATEST
 from resources.providers.http import HttpGetter, QueryKey
 from sandbox.simulators import serving
 from sandbox.simulators.fred import FredLimits, FredSimulator
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.macro import MacroWorld
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.macro.world import MacroWorld
+from sandbox.simulators.worlds.shares.world import World
 from tests.providers.permits import AT_ONCE, CountedBudget
 from tests.sandbox.clock import Clock
 
@@ -55,8 +56,8 @@ class Simulated:
                 key=QueryKey(name="api_key", value=key),
                 budget=CountedBudget(),
                 retry=AT_ONCE,
-                judge=fred.judge(key),
-                in_flight=fred.IN_FLIGHT,
+                judge=fred_client.judge(key),
+                in_flight=fred_client.IN_FLIGHT,
             )
             try:
                 async with getter:
@@ -322,13 +323,13 @@ def test_by_hand_it_shows_a_series(
 ) -> None:
     """And says what is missing."""
     monkeypatch.delenv("FRED_API_KEY", raising=False)
-    assert fred.main(["GDP"]) == 1
+    assert main(["GDP"]) == 1
     assert "FRED_API_KEY is not set" in capsys.readouterr().err
     monkeypatch.setenv("FRED_API_KEY", KEY)
     monkeypatch.setenv("FRED_BASE_URL", f"{simulated.origin}/fred")
-    assert fred.main(["DGS10", "--from", "2026-06-01", "--to", "2026-06-01"]) == 0
+    assert main(["DGS10", "--from", "2026-06-01", "--to", "2026-06-01"]) == 0
     shown = capsys.readouterr().out
-    assert "observations in 4 requests" in shown
+    assert "rows in 4 requests" in shown
     assert "missing" in shown
-    assert fred.main(["NOSUCH"]) == 1
+    assert main(["NOSUCH"]) == 1
     assert "does not exist" in capsys.readouterr().err

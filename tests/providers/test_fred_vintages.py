@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata.macro import QUOTED_OBSERVATIONS
-from resources.providers import fred_vintages
-from resources.providers.fred_vintages import EARLIEST, LATEST, Window
+from resources.providers.fred import vintages as fred_vintages
+from resources.providers.fred.vintages import EARLIEST, LATEST, Window
 
 FIRST = date(2000, 1, 3)
 Row = tuple[date, date, date, Decimal | None]

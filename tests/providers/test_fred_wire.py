@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from marketdata import macro
 from marketdata.recovery import errors
-from resources.providers import fred_wire
+from resources.providers.fred import wire
 from resources.providers.http import HttpAnswer
 from tests.providers.recordings import recorded
 
@@ -84,7 +84,7 @@ def test_every_refusal_is_told_by_its_text(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """In JSON, in XML, under a 200 and as a web page; the key is blotted out."""
-    error = fred_wire.refusal(_answer(status, body), "op", key="sesame")
+    error = wire.refusal(_answer(status, body), "op", key="sesame")
     assert type(error) is kind
     assert error.operation == "op"
     with pytest.raises(kind, match=shown):
@@ -95,7 +95,7 @@ def test_every_refusal_is_told_by_its_text(
 def test_a_wait_that_fred_names_is_passed_on() -> None:
     """One client honours a Retry-After; whether FRED sends one is unverified."""
     body = recorded("fred_error_rate_limit_429.json")
-    error = fred_wire.refusal(_answer(429, body, {"retry-after": "7"}), "op", key="k")
+    error = wire.refusal(_answer(429, body, {"retry-after": "7"}), "op", key="k")
     assert isinstance(error, errors.RateLimitedError)
     assert error.retry_after_s == 7.0
 
@@ -106,12 +106,12 @@ def test_a_wait_that_fred_names_is_passed_on() -> None:
 )
 def test_data_is_no_refusal(name: str) -> None:
     """Recorded answers with data are let through."""
-    assert fred_wire.refusal(_answer(200, recorded(name)), "op", key="k") is None
+    assert wire.refusal(_answer(200, recorded(name)), "op", key="k") is None
 
 
 def test_the_recorded_vintages_have_the_values_that_are_in_them() -> None:
     """Read off the recording; it was trimmed to 51 of 3,201 rows, and still says so."""
-    page = fred_wire.observation_page(recorded(ALL_VINTAGES), "GDP", operation="op")
+    page = wire.observation_page(recorded(ALL_VINTAGES), "GDP", operation="op")
     assert (page.count, page.received, page.rows.num_rows, page.left_out) == (3201, 51, 51, ())
     assert page.realtime == (date(1776, 7, 4), date(9999, 12, 31))
     rows = {
@@ -131,7 +131,7 @@ def test_the_recorded_vintages_have_the_values_that_are_in_them() -> None:
 def test_the_recorded_latest_values_have_four_missing_quarters() -> None:
     """A missing value is a fact, not a bad row."""
     body = recorded("fred_series_observations_gdp.json")
-    page = fred_wire.observation_page(body, "GDP", operation="op")
+    page = wire.observation_page(body, "GDP", operation="op")
     assert page.received == page.count == 315
     assert page.rows["value"].null_count == 4
     values = {row["observed_on"]: row["value"] for row in page.rows.to_pylist()}
@@ -142,11 +142,11 @@ def test_the_recorded_latest_values_have_four_missing_quarters() -> None:
 
 def test_the_recorded_vintage_dates_are_those_of_the_recorded_rows() -> None:
     """Every span begins on a vintage's day and ends before one."""
-    page = fred_wire.vintage_page(recorded("fred_vintagedates_gdp.json"), operation="op")
+    page = wire.vintage_page(recorded("fred_vintagedates_gdp.json"), operation="op")
     assert (page.count, page.received, len(set(page.days))) == (395, 395, 395)
     assert page.days[0] == date(1991, 12, 4)
     assert page.days[-1] == date(2024, 12, 19)
-    rows = fred_wire.observation_page(recorded(ALL_VINTAGES), "GDP", operation="op").rows
+    rows = wire.observation_page(recorded(ALL_VINTAGES), "GDP", operation="op").rows
     assert set(rows["realtime_start"].to_pylist()) <= set(page.days)
 
 
@@ -154,7 +154,7 @@ def test_first_releases_are_refused_where_vintages_were_asked_for() -> None:
     """The recorded answer of output type 4 has rows of the same shape."""
     body = recorded("fred_series_observations_gdp_initial_release.json")
     with pytest.raises(errors.MalformedPayloadError, match="another output type"):
-        fred_wire.observation_page(body, "GDP", operation="op")
+        wire.observation_page(body, "GDP", operation="op")
 
 
 GOOD = {
@@ -197,7 +197,7 @@ def _page(*rows: object, **said: object) -> bytes:
 def test_an_answer_of_another_structure_is_malformed(body: bytes, shown: str) -> None:
     """Whatever came, it is named and not stored."""
     with pytest.raises(errors.MalformedPayloadError, match=shown) as raised:
-        fred_wire.observation_page(body, "GDP", operation="op")
+        wire.observation_page(body, "GDP", operation="op")
     assert "not stored" in str(raised.value)
 
 
@@ -220,7 +220,7 @@ def test_an_answer_of_another_structure_is_malformed(body: bytes, shown: str) ->
 )
 def test_numbers_are_exact_however_they_are_written(text: object, value: str) -> None:
     """As texts, as JSON numbers, with exponents; the nineteenth digit is rounded half-even."""
-    page = fred_wire.observation_page(_page({**GOOD, "value": text}), "GDP", operation="op")
+    page = wire.observation_page(_page({**GOOD, "value": text}), "GDP", operation="op")
     assert page.rows["value"].to_pylist() == [Decimal(value)]
 
 
@@ -247,7 +247,7 @@ def test_numbers_are_exact_however_they_are_written(text: object, value: str) ->
 )
 def test_a_row_that_cannot_be_read_is_left_out_and_told(row: object) -> None:
     """A value that is no number does not become a missing one."""
-    page = fred_wire.observation_page(_page(row, GOOD), "GDP", operation="op")
+    page = wire.observation_page(_page(row, GOOD), "GDP", operation="op")
     assert page.rows.num_rows == 1
     assert page.received == 2
     assert len(page.left_out) == 1
@@ -258,7 +258,7 @@ def test_a_row_that_cannot_be_read_is_left_out_and_told(row: object) -> None:
 def test_any_figure_comes_back_as_it_was_written(figure: Decimal) -> None:
     """No float lies on the way."""
     body = _page({**GOOD, "value": f"{figure:f}"})
-    page = fred_wire.observation_page(body, "GDP", operation="op")
+    page = wire.observation_page(body, "GDP", operation="op")
     assert page.rows["value"].to_pylist() == [figure]
 
 
@@ -274,13 +274,13 @@ def test_any_figure_comes_back_as_it_was_written(figure: Decimal) -> None:
 def test_vintages_must_all_be_read(body: bytes, shown: str) -> None:
     """One that is missing would put a border where none may be."""
     with pytest.raises(errors.MalformedPayloadError, match=shown):
-        fred_wire.vintage_page(body, operation="op")
+        wire.vintage_page(body, operation="op")
 
 
 def test_updates_carry_their_own_offset() -> None:
     """Read off the recorded description of GDP: six hours behind UTC in winter."""
     content = json.loads(recorded("fred_series_gdp.json"))
-    page = fred_wire.update_page(json.dumps({"count": 1, **content}).encode(), operation="op")
+    page = wire.update_page(json.dumps({"count": 1, **content}).encode(), operation="op")
     assert page.updated_at == {"GDP": datetime(2024, 12, 19, 13, 55, 1, tzinfo=UTC)}
 
 
@@ -298,4 +298,4 @@ def test_a_series_that_changed_is_never_passed_over(row: object) -> None:
     """A row of updates that cannot be read spoils the list."""
     body = json.dumps({"count": 1, "seriess": [row]}).encode()
     with pytest.raises(errors.MalformedPayloadError, match="seriess holds"):
-        fred_wire.update_page(body, operation="op")
+        wire.update_page(body, operation="op")

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import logging
+import time
 import traceback
 from datetime import UTC, datetime
 
@@ -181,6 +182,29 @@ def test_attempts_and_pauses_together_are_bounded() -> None:
     outcome = Asked(always(Reply(status=500)), retry)
     assert len(outcome.requests) == 4
     assert outcome.requests[-1].at_s - outcome.requests[0].at_s < 60.0 + 21.0
+
+
+def test_one_attempt_cannot_outlast_the_total() -> None:
+    """A byte now and then never times out by reads: the attempt is ended with what is left.
+
+    In real time: that it holds is a matter of clocks, tasks and sockets together.
+    """
+    retry = RequestRetry(attempts=5, total_s=1.5, first_wait_s=0.1, longest_wait_s=0.1, jitter_s=0)
+
+    async def ask() -> tuple[float, int]:
+        began = time.monotonic()
+        slow = Reply(body=b"x" * 1000, byte_every_s=0.05)
+        async with (
+            serve(one_by_one(Reply(status=503), slow)) as server,
+            _getter(server.url, CountedBudget(), retry) as getter,
+        ):
+            with pytest.raises(errors.ProviderUnavailableError, match="no answer in time"):
+                await getter.get("x", {}, operation="x")
+            return time.monotonic() - began, len(server.requests)
+
+    took_s, requests = asyncio.run(ask())
+    assert requests == 2
+    assert 1.2 < took_s < 2.5
 
 
 def test_a_pause_that_would_end_too_late_is_not_begun() -> None:

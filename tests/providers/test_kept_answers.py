@@ -11,7 +11,8 @@ import pytest
 
 from marketdata.ports import Answer
 from marketdata.recovery import errors
-from resources.providers.fmp import ROW_CAP, FmpClient, connect
+from resources.providers.fmp import FmpClient, connect
+from resources.providers.fmp.client import ROW_CAP
 from resources.providers.http import AnswerKeeper
 from resources.providers.kept_answers import KeptGetter
 from tests.providers.permits import AT_ONCE, CountedBudget

@@ -30,17 +30,19 @@ from marketdata.ports import (
     ReferenceProvider,
 )
 from marketdata.recovery import errors
-from resources.providers import polygon, polygon_wire
 from resources.providers.http import HeaderKey, HttpAnswer, HttpGetter
 from resources.providers.kept_answers import KeptGetter
-from resources.providers.polygon import MINUTE_WINDOW, PolygonClient
-from sandbox.simulators import polygon_truths, serving
-from sandbox.simulators.actions import Actions
+from resources.providers.polygon import PolygonClient, wire
+from resources.providers.polygon import client as polygon_client
+from resources.providers.polygon.__main__ import main
+from resources.providers.polygon.client import MINUTE_WINDOW
+from sandbox.simulators import serving
 from sandbox.simulators.front import Front
-from sandbox.simulators.intraday import minute_truth
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.polygon import Plan, PolygonSimulator
-from sandbox.simulators.world import World
+from sandbox.simulators.polygon import Plan, PolygonSimulator, truths
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.intraday import minute_truth
+from sandbox.simulators.worlds.shares.world import World
 from tests.providers.permits import AT_ONCE, CountedBudget
 
 T = TypeVar("T")
@@ -59,7 +61,7 @@ class Simulated:
 
     def do(self, work: Callable[[PolygonClient], Awaitable[T]], key: str = KEY) -> T:
         def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-            return polygon_wire.refusal(answer, operation, key=key)
+            return wire.refusal(answer, operation, key=key)
 
         async def main() -> T:
             async with HttpGetter(
@@ -194,7 +196,7 @@ async def test_pages_are_followed_without_host_and_key_and_make_one_answer() -> 
     assert operation.endswith(" page=2")
     assert answer.rows["session_date"].to_pylist() == [date(2026, 8, 3), END]
     assert answer.content_sha256 == sha256(b"".join(bodies)).hexdigest()
-    assert answer.fetched_at == AFTER + timedelta(seconds=2)
+    assert answer.fetched_at == AFTER + timedelta(seconds=1), "all of it is at least as new"
     assert (answer.requests, answer.raw_answers) == (4, ("raw/1", "raw/2"))
     assert [json.loads(one) for one in answer.left_out] == [undated]
 
@@ -288,7 +290,7 @@ async def test_a_long_span_of_minutes_is_asked_in_windows_that_one_page_holds() 
 def test_windows_hold_every_day_once_and_never_too_many(start: date, days: int) -> None:
     """52 weekdays of 16 hours of trading are fewer than 50,000 minutes."""
     end = start + timedelta(days=days)
-    windows = list(polygon._windows(start, end))
+    windows = list(polygon_client._windows(start, end))
     covered = [
         first + timedelta(days=offset)
         for first, last in windows
@@ -298,7 +300,7 @@ def test_windows_hold_every_day_once_and_never_too_many(start: date, days: int) 
     for first, last in windows:
         dates = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
         assert len(dates) <= MINUTE_WINDOW.days
-        assert sum(day.weekday() < 5 for day in dates) * 16 * 60 <= polygon.BASE_BARS
+        assert sum(day.weekday() < 5 for day in dates) * 16 * 60 <= polygon_client.BASE_BARS
 
 
 @pytest.mark.parametrize("symbol", ["", " ", "A B", "A,B", "A?b=c", "A#b", "A\n", "..", "Ä"])
@@ -406,7 +408,7 @@ def test_minutes_equal_the_worlds_truth(simulated: Simulated, span: tuple[date, 
 def test_splits_equal_the_worlds(simulated: Simulated) -> None:
     """Of one symbol, and of the whole market by day."""
     tickers = [one.ticker for one in simulated.world.listings()]
-    truth = polygon_truths.split_truth(Actions(simulated.world), tickers, NOW)
+    truth = truths.split_truth(Actions(simulated.world), tickers, NOW)
     answer = simulated.do(lambda client: client.splits_between(START, date(2026, 12, 31)))
     assert answer.rows.sort_by([("symbol", "ascending"), ("ex_date", "ascending")]).equals(truth)
     assert set(answer.rows["kind"].to_pylist()) == {
@@ -422,7 +424,7 @@ def test_dividends_equal_the_worlds(simulated: Simulated) -> None:
     """More than one page holds, to the last tenth of a cent."""
     tickers = [one.ticker for one in simulated.world.listings()]
     first, last = date(2021, 1, 1), END
-    truth = polygon_truths.dividend_truth(Actions(simulated.world), tickers, NOW)
+    truth = truths.dividend_truth(Actions(simulated.world), tickers, NOW)
     inside = pc.and_(
         pc.greater_equal(truth["ex_date"], first), pc.less_equal(truth["ex_date"], last)
     )
@@ -440,7 +442,7 @@ def test_dividends_equal_the_worlds(simulated: Simulated) -> None:
 def test_a_company_is_the_worlds(simulated: Simulated, ticker: str) -> None:
     """One row; what Polygon does not know is null."""
     answer = simulated.do(lambda client: client.company(ticker))
-    assert answer.rows.equals(polygon_truths.company_truth(simulated.world, [ticker], NOW))
+    assert answer.rows.equals(truths.company_truth(simulated.world, [ticker], NOW))
     assert answer.rows["listed_on"].to_pylist() == [simulated.world.listed_on(ticker)]
 
 
@@ -550,12 +552,12 @@ def test_by_hand_it_shows_bars_or_says_what_is_missing(
     monkeypatch.setenv("POLYGON_BASE_URL", f"{simulated.origin}/polygon")
     monkeypatch.delenv("POLYGON_API_KEY", raising=False)
     asked = ["AAPL", "--from", "2026-07-29", "--to", "2026-08-04"]
-    assert polygon.main(asked) == 1
+    assert main(asked) == 1
     assert "POLYGON_API_KEY is not set" in capsys.readouterr().err
     monkeypatch.setenv("POLYGON_API_KEY", KEY)
-    assert polygon.main(asked) == 0
+    assert main(asked) == 0
     shown = capsys.readouterr()
-    assert "5 bars in 1 requests" in shown.out
+    assert "5 rows in 1 requests" in shown.out
     assert KEY not in shown.out + shown.err
-    assert polygon.main(["AAPL", "--from", "2026-08-04", "--to", "2026-08-04", "--minutes"]) == 0
+    assert main(["AAPL", "--from", "2026-08-04", "--to", "2026-08-04", "--of", "minutes"]) == 0
     assert "vwap" in capsys.readouterr().out

@@ -21,16 +21,18 @@ from marketdata.instruments import provider_spellings
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
 from marketdata.ports import HistoryProvider, MarketDayProvider, MinuteBarProvider
 from marketdata.recovery import errors
-from resources.providers import tiingo, tiingo_wire
 from resources.providers.http import HeaderKey, HttpAnswer, HttpGetter
 from resources.providers.kept_answers import KeptGetter
-from resources.providers.tiingo import ROW_CAP, SESSIONS_A_REQUEST, TiingoClient, windows
+from resources.providers.tiingo import TiingoClient, wire
+from resources.providers.tiingo import client as tiingo_client
+from resources.providers.tiingo.__main__ import main
+from resources.providers.tiingo.client import ROW_CAP, SESSIONS_A_REQUEST, windows
 from sandbox.simulators import serving
-from sandbox.simulators.actions import Actions
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.tiingo import Plan, PlanLimits, TiingoSimulator, iex_minute_truth
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.world import World
 from tests.providers import scripted_server
 from tests.providers.permits import AT_ONCE, CountedBudget
 from tests.providers.recordings import recorded
@@ -55,17 +57,17 @@ def ask(origin: str, work: Callable[[TiingoClient], Awaitable[T]], key: str = KE
     """Do ``work`` with a client of what is served at ``origin``."""
 
     def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-        return tiingo_wire.refusal(answer, operation, key=key)
+        return wire.refusal(answer, operation, key=key)
 
     async def main() -> T:
         async with HttpGetter(
             provider="tiingo",
             base_url=origin,
-            key=HeaderKey(scheme=tiingo.KEY_SCHEME, value=key),
+            key=HeaderKey(scheme=tiingo_client.KEY_SCHEME, value=key),
             budget=CountedBudget(),
             retry=AT_ONCE,
             judge=judge,
-            in_flight=tiingo.IN_FLIGHT,
+            in_flight=tiingo_client.IN_FLIGHT,
             keep=Keeper(),
         ) as getter:
             return await work(TiingoClient(getter))
@@ -497,7 +499,7 @@ def test_what_was_kept_is_read_again_without_a_request() -> None:
     getter.require_all_read(answer.request)
     assert answer.rows.num_rows == 5
     assert (answer.requests, answer.raw_answers) == (0, ("one", "two"))
-    assert answer.fetched_at == kept["two"].fetched_at
+    assert answer.fetched_at == kept["one"].fetched_at, "all of it is at least as new"
 
 
 def test_rows_that_cannot_be_placed_are_handed_on_as_text() -> None:
@@ -523,13 +525,13 @@ def test_by_hand_it_shows_bars_and_its_errors(
     """Days, minutes, and a sentence where there is no key or no such ticker."""
     monkeypatch.setenv("TIINGO_BASE_URL", f"{simulated.origin}/tiingo")
     monkeypatch.delenv("TIINGO_API_KEY", raising=False)
-    assert tiingo.main(["AAPL"]) == 1
+    assert main(["AAPL"]) == 1
     assert "TIINGO_API_KEY is not set" in capsys.readouterr().err
     monkeypatch.setenv("TIINGO_API_KEY", KEY)
     span = ["--from", "2026-08-03", "--to", "2026-08-04"]
-    assert tiingo.main(["AAPL", *span]) == 0
-    assert "2 bars in 1 requests" in capsys.readouterr().out
-    assert tiingo.main(["AAPL", *span, "--minutes"]) == 0
+    assert main(["AAPL", *span]) == 0
+    assert "2 rows in 1 requests" in capsys.readouterr().out
+    assert main(["AAPL", *span, "--of", "minutes"]) == 0
     assert "opened_at" in capsys.readouterr().out
-    assert tiingo.main(["NOBODY", *span]) == 1
+    assert main(["NOBODY", *span]) == 1
     assert "not found" in capsys.readouterr().err

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from marketdata import bars
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
 from marketdata.recovery import errors
-from resources.providers import tiingo_bars, tiingo_wire
 from resources.providers.http import HttpAnswer
+from resources.providers.tiingo import bars as tiingo_bars
+from resources.providers.tiingo import wire
 from tests.providers.recordings import recorded
 
 HOURLY = "Error: You have run over your hourly request allocation."
@@ -83,7 +84,7 @@ def test_every_refusal_is_told_by_status_and_words(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """Objects, bare text and web pages, also inside a 200; the key is blotted out."""
-    error = tiingo_wire.refusal(_answer(status, body), "op", key="sesame")
+    error = wire.refusal(_answer(status, body), "op", key="sesame")
     assert type(error) is kind
     assert error.operation == "op"
     with pytest.raises(kind, match=shown):
@@ -108,7 +109,7 @@ def test_every_refusal_is_told_by_status_and_words(
 )
 def test_what_is_no_refusal_is_left_to_the_parser(body: bytes) -> None:
     """Only an object with detail, or text that begins as Tiingo's errors do, refuses in a 200."""
-    assert tiingo_wire.refusal(_answer(200, body), "op", key="sesame") is None
+    assert wire.refusal(_answer(200, body), "op", key="sesame") is None
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_a_spent_quota_is_put_off_to_its_end_in_new_york(
     answer = HttpAnswer(
         status=200, headers={}, body=text.encode(), sha256="", fetched_at=at, requests=1
     )
-    error = tiingo_wire.refusal(answer, "op", key="k")
+    error = wire.refusal(answer, "op", key="k")
     assert isinstance(error, errors.BudgetSpentError)
     assert error.retry_after_s == (until - at).total_seconds()
 
@@ -140,7 +141,7 @@ def test_no_bytes_escape_as_another_error(body: bytes) -> None:
         lambda: tiingo_bars.history_page(body, "A", operation="op"),
         lambda: tiingo_bars.market_day(body, operation="op"),
         lambda: tiingo_bars.minute_page(body, "A", operation="op"),
-        lambda: tiingo_wire.refusal(_answer(200, body), "op", key="k"),
+        lambda: wire.refusal(_answer(200, body), "op", key="k"),
     ):
         with contextlib.suppress(errors.MalformedPayloadError):
             parse()

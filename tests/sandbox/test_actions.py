@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from marketdata.actions import validate_dividends, validate_splits
 from sandbox.simulators import serving
-from sandbox.simulators.actions import Actions
 from sandbox.simulators.fmp import FmpLimits, Plan, create_front
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.world import World
 from tests.sandbox.clock import Clock
 
 NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)

@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from sandbox.simulators import serving
-from sandbox.simulators.binance import BinanceSimulator
-from sandbox.simulators.binance_weight import BinanceLimits, WeightMeter
-from sandbox.simulators.crypto import CryptoWorld
+from sandbox.simulators.binance import BinanceLimits, BinanceSimulator
+from sandbox.simulators.binance.weight import WeightMeter
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.crypto.world import CryptoWorld
+from sandbox.simulators.worlds.shares.world import World
 from tests.sandbox.clock import Clock
 
 NOW = datetime(2026, 11, 21, 12, 34, 20, 500000, tzinfo=UTC)

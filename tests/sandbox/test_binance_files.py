@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandbox.simulators import binance_files, serving
-from sandbox.simulators.binance import BinanceSimulator
-from sandbox.simulators.binance_files import BinanceFilesSimulator
-from sandbox.simulators.crypto import CryptoWorld
+from sandbox.simulators import serving
+from sandbox.simulators.binance import BinanceFilesSimulator, BinanceSimulator
+from sandbox.simulators.binance import files as binance_files
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.crypto.world import CryptoWorld
+from sandbox.simulators.worlds.shares.world import World
 from tests.sandbox.clock import Clock
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -8,14 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sandbox.simulators import coinbase_faults, serving
-from sandbox.simulators.coinbase import CoinbaseLimits, CoinbaseSimulator
-from sandbox.simulators.coinbase_limits import TokenBucket
-from sandbox.simulators.crypto import CryptoWorld
+from sandbox.simulators import serving
+from sandbox.simulators.coinbase import CoinbaseLimits, CoinbaseSimulator, faults
+from sandbox.simulators.coinbase.limits import TokenBucket
 from sandbox.simulators.faults import Reply
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.crypto.world import CryptoWorld
+from sandbox.simulators.worlds.shares.world import World
 from tests.providers.recordings import recorded
 from tests.sandbox.clock import Clock
 
@@ -429,7 +429,7 @@ def test_tomorrows_simulator_serves_yesterdays_rows(coinbase: httpx.Client, cloc
 def test_an_unknown_quirk_names_those_there_are() -> None:
     """Of Coinbase."""
     with pytest.raises(ValueError, match="stale_copy"):
-        coinbase_faults.odd("nonsense", Reply(status=200, body=b"[]"))
+        faults.odd("nonsense", Reply(status=200, body=b"[]"))
 
 
 def test_the_truth_is_the_worlds(coinbase: httpx.Client) -> None:

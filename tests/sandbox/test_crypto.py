@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from marketdata import minute_bars, trades
 from marketdata.crypto_pairs import crypto_pairs, pairs_at
-from sandbox.simulators.crypto import CryptoWorld
-from sandbox.simulators.crypto_trades import FIRST_DAY, TRADES_A_DAY
+from sandbox.simulators.worlds.crypto.trades import FIRST_DAY, TRADES_A_DAY
+from sandbox.simulators.worlds.crypto.world import CryptoWorld
 
 NOW = datetime(2026, 11, 21, 12, 34, 20, tzinfo=UTC)
 DAY = datetime(2026, 11, 20, tzinfo=UTC)

@@ -13,8 +13,8 @@ from sandbox.simulators import serving
 from sandbox.simulators.fred import FredSimulator
 from sandbox.simulators.front import Front, Request
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.macro import MacroWorld
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.macro.world import MacroWorld
+from sandbox.simulators.worlds.shares.world import World
 from tests.sandbox.clock import Clock
 
 KEY = "a1" * 16

@@ -12,18 +12,17 @@ import pytest
 
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.statements import StatementKind
-from sandbox.simulators import fundamentals_ledger as books
-from sandbox.simulators import fundamentals_periods as periods
-from sandbox.simulators import fundamentals_reference as reference
 from sandbox.simulators import serving
 from sandbox.simulators.fmp import FmpLimits, FmpSimulator, Plan
 from sandbox.simulators.front import Front
-from sandbox.simulators.fundamentals import Fundamentals
-from sandbox.simulators.fundamentals_ratios import ratios
-from sandbox.simulators.fundamentals_statements import ANNUAL, QUARTERLY
 from sandbox.simulators.journal import Journal
-from sandbox.simulators.market import listed_on
-from sandbox.simulators.world import SEED, World
+from sandbox.simulators.worlds.fundamentals import ledger as books
+from sandbox.simulators.worlds.fundamentals import periods, reference
+from sandbox.simulators.worlds.fundamentals.ratios import ratios
+from sandbox.simulators.worlds.fundamentals.statements import ANNUAL, QUARTERLY
+from sandbox.simulators.worlds.fundamentals.world import Fundamentals
+from sandbox.simulators.worlds.shares.market import listed_on
+from sandbox.simulators.worlds.shares.world import SEED, World
 from tests.sandbox.clock import Clock
 
 KEY = "a" * 32

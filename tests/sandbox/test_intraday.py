@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.minute_bars import QUOTED_MINUTE_BARS, validate
-from sandbox.simulators.actions import Actions
-from sandbox.simulators.intraday import Minutes, fill_day, minute_truth, session_minutes
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.intraday import (
+    Minutes,
+    fill_day,
+    minute_truth,
+    session_minutes,
+)
+from sandbox.simulators.worlds.shares.world import World
 
 NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)
 DAY = date(2026, 8, 4)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from marketdata import macro
-from sandbox.simulators import macro_calendar
-from sandbox.simulators.macro import FOREVER, MacroWorld, Observation
-from sandbox.simulators.macro_calendar import Rhythm
-from sandbox.simulators.macro_figures import MISSING, SHAPES
+from sandbox.simulators.worlds.macro import calendar
+from sandbox.simulators.worlds.macro.calendar import Rhythm
+from sandbox.simulators.worlds.macro.figures import MISSING, SHAPES
+from sandbox.simulators.worlds.macro.world import FOREVER, MacroWorld, Observation
 
 NOW = datetime(2026, 8, 5, 17, tzinfo=UTC)
 
@@ -95,7 +95,7 @@ def test_daily_rates_are_never_revised_and_missing_on_holidays(world: MacroWorld
     holidays = {one.observed_on for one in rates if one.text == MISSING}
     assert {date(2026, 5, 25), date(2025, 12, 25), date(2025, 11, 27)} <= holidays
     assert all(one.observed_on.weekday() < 5 for one in rates)
-    assert all((one.text == MISSING) is macro_calendar.is_holiday(one.observed_on) for one in rates)
+    assert all((one.text == MISSING) is calendar.is_holiday(one.observed_on) for one in rates)
     funds = world.observations("DFF", NOW)
     assert {one.observed_on.weekday() for one in funds} == set(range(7))
     assert MISSING not in {one.text for one in funds}
@@ -189,6 +189,6 @@ def test_periods_are_numbered_wherever_a_series_begins(
 ) -> None:
     """Dated on their first day."""
     through = date(2026, 4, 1)
-    assert list(macro_calendar.periods(rhythm, first, through)) == expected
-    every = macro_calendar.periods(rhythm, macro_calendar.FIRST_PERIOD, through)
+    assert list(calendar.periods(rhythm, first, through)) == expected
+    every = calendar.periods(rhythm, calendar.FIRST_PERIOD, through)
     assert [one for one in every if one[1] >= first] == expected

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.simulators import market
+from sandbox.simulators.worlds.shares import market
 
 TICKERS = st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ.", min_size=1, max_size=5)
 DAYS = st.dates(market.FIRST_DAY, date(2031, 1, 1))

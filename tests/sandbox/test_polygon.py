@@ -10,11 +10,11 @@ import pytest
 
 from sandbox.processes import wait_until
 from sandbox.simulators import serving
-from sandbox.simulators.actions import Actions
 from sandbox.simulators.front import Front, Request
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.polygon import Plan, PolygonSimulator
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.world import World
 from tests.sandbox.clock import Clock
 
 KEYS = {plan: f"{plan:x<32}" for plan in Plan}

@@ -12,7 +12,7 @@ from marketdata.datasets import DATASETS, Dataset
 from marketdata.recovery import errors
 from sandbox.simulators import truths
 from sandbox.simulators.faults import FaultKind
-from sandbox.simulators.macro import ST_LOUIS
+from sandbox.simulators.worlds.macro.world import ST_LOUIS
 from tests.fixtures.world import RunningSimulators
 
 LAST_WEEK = (datetime.now(UTC) - timedelta(days=7)).date()

@@ -13,13 +13,14 @@ import pytest
 
 from marketdata.calendars import calendar
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
-from sandbox.simulators import intraday, serving
-from sandbox.simulators.actions import Actions
+from sandbox.simulators import serving
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.tiingo import Plan, PlanLimits, TiingoSimulator, iex_minute_truth
-from sandbox.simulators.tiingo_iex import iex_minutes, regular, resampled
-from sandbox.simulators.world import World
+from sandbox.simulators.tiingo.iex import iex_minutes, regular, resampled
+from sandbox.simulators.worlds.shares import intraday
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.world import World
 from tests.sandbox.clock import Clock
 
 KEYS = {plan: f"{plan:x<40}" for plan in Plan}

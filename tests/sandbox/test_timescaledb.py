@@ -1,5 +1,6 @@
 """The embedded server is private, durable, and never root's."""
 
+import os
 from pathlib import Path
 
 import psycopg
@@ -8,6 +9,10 @@ from psycopg import sql
 
 from sandbox import timescaledb
 from sandbox.local_world import LocalWorld
+
+pytestmark = pytest.mark.skipif(
+    "WRDATA_TEST_DATABASE_URL" in os.environ, reason="databases are made on another server"
+)
 
 
 @pytest.mark.parametrize(

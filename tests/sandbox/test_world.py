@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata.calendars import calendar
-from sandbox.simulators import market
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.shares import market
+from sandbox.simulators.worlds.shares.world import World
 
 NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)
 FIRST, LAST = date(2006, 1, 1), date(2026, 8, 4)

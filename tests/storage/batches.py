@@ -11,6 +11,7 @@ from marketdata.ports import Asked, Batch
 from marketdata.recovery.dead_letters import DeadLetter
 
 DATASET = "daily_bars"
+PROVIDER = "fmp"
 FETCHED_AT = datetime(2024, 6, 3, 21, 30, tzinfo=UTC)
 
 NOTHING_ASKED = Asked(
@@ -46,7 +47,7 @@ def batch(
     coverage: Sequence[CoverageMark] = (),
     adjustment: Adjustment = Adjustment.SPLITS,
     fetched_at: datetime = FETCHED_AT,
-    provider: str = "fmp",
+    provider: str = PROVIDER,
     asked: Asked = NOTHING_ASKED,
     rejected: Sequence[DeadLetter] = (),
 ) -> Batch:
@@ -64,5 +65,4 @@ def batch(
         rows=bars(rows),
         rejected=tuple(rejected),
         coverage=tuple(coverage),
-        ledger=DATASET,
     )

@@ -1,12 +1,9 @@
 """Fixtures of the storage tests: a migrated database, a universe in it, a bucket's client."""
 
-import secrets
 from collections.abc import Iterator
 from datetime import date
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from marketdata.instruments import Constituent, UniverseChange
 from resources.storage import migrations
@@ -14,37 +11,26 @@ from resources.storage.instruments import InstrumentStore
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.timescale import Timescale
 from sandbox.local_world import LocalWorld
-from tests.fixtures.world import BucketSettings, drop_database
+from sandbox.scratch_databases import scratch_database
+from tests.fixtures.world import BucketSettings
 
 UNIVERSE = "sp500"
 JOINED_ON = date(2020, 1, 2)
 
 
 @pytest.fixture(scope="session")
-def migrated_template(world: LocalWorld) -> Iterator[tuple[str, str]]:
+def migrated_template(world: LocalWorld) -> Iterator[str]:
     """A migrated database that the others are copied from: migrating each would take longer."""
-    admin_url = world.environment()["WRDATA_DATABASE_URL"]
-    name = f"template_{secrets.token_hex(6)}"
-    with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("create database {} template template1").format(sql.Identifier(name)))
-        migrations.migrate(f"{admin_url.rpartition('/')[0]}/{name}")
-        yield admin_url, name
-        drop_database(admin, name)
+    with scratch_database(world, "template") as url:
+        migrations.migrate(url)
+        yield url
 
 
 @pytest.fixture
-def migrated_url(migrated_template: tuple[str, str]) -> Iterator[str]:
+def migrated_url(world: LocalWorld, migrated_template: str) -> Iterator[str]:
     """A fresh migrated database; it is dropped afterwards."""
-    admin_url, template = migrated_template
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("create database {} template {}").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-        yield f"{admin_url.rpartition('/')[0]}/{name}"
-        drop_database(admin, name)
+    with scratch_database(world, "test", copy_of=migrated_template) as url:
+        yield url
 
 
 @pytest.fixture

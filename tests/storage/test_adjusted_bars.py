@@ -22,10 +22,10 @@ from marketdata.split_checks import SplitVerdict
 from resources.storage.adjusted_bars import AdjustedBars, read_adjusted_bars
 from resources.storage.batches import BatchStore
 from resources.storage.timescale import Timescale
-from sandbox.simulators.actions import Actions
-from sandbox.simulators.fmp_actions import endpoints
+from sandbox.simulators.fmp.actions import endpoints
 from sandbox.simulators.front import Request
-from sandbox.simulators.world import Bars, World
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.world import Bars, World
 from tests.storage.batches import batch
 
 NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)
@@ -61,7 +61,6 @@ def load_actions(
         batch([]),
         dataset=dataset,
         adjustment=None,
-        ledger=dataset,
         rows=rows.cast(DATASETS[dataset].stored),
     )
     return BatchStore(timescale).load(replace(given, fetched_at=datetime.now(UTC)))

@@ -7,8 +7,7 @@ import pytest
 from marketdata.coverage import CoverageMark, CoverageState, Span
 from resources.storage.coverage import CoverageLedger, apply_marks
 from resources.storage.timescale import Timescale
-from tests.storage.batches import DATASET
-from tests.storage.conftest import UNIVERSE
+from tests.storage.batches import DATASET, PROVIDER
 
 DAY = date(2024, 6, 3)
 
@@ -26,12 +25,12 @@ def mark(instrument_id: int, state: CoverageState, *spans: Span) -> CoverageMark
 def apply(timescale: Timescale, *marks: CoverageMark) -> int:
     """Write marks in a transaction of their own."""
     with timescale.connection() as connection:
-        return apply_marks(connection, DATASET, marks)
+        return apply_marks(connection, DATASET, PROVIDER, marks)
 
 
 def ledger_of(timescale: Timescale, one: int) -> dict[CoverageState, list[Span]]:
     """Return the ledger of one instrument."""
-    return CoverageLedger(timescale).ledger(DATASET, [one])[one]
+    return CoverageLedger(timescale).ledger(DATASET, PROVIDER, [one])[one]
 
 
 def test_a_mark_takes_its_days_from_the_other_states(
@@ -166,7 +165,7 @@ def test_many_instruments_are_marked_in_one_statement(
     )
     apply(timescale, mark(two, CoverageState.COMPLETE, span(1, 2)))
 
-    assert CoverageLedger(timescale).ledger(DATASET, [one, two, three]) == {
+    assert CoverageLedger(timescale).ledger(DATASET, PROVIDER, [one, two, three]) == {
         one: {CoverageState.COMPLETE: [span(0, 2)]},
         two: {CoverageState.COMPLETE: [span(1, 2)], CoverageState.FAILED: [span(0, 1)]},
         three: {},
@@ -174,7 +173,7 @@ def test_many_instruments_are_marked_in_one_statement(
 
 
 def test_sessions_are_counted_by_state(timescale: Timescale, instrument_ids: list[int]) -> None:
-    """Only the sessions asked for count, once for each present member."""
+    """Only the sessions asked for count, once for each instrument."""
     one, two, _ = instrument_ids
     sessions = [DAY + timedelta(days=offset) for offset in (0, 1, 2, 3, 4, 7)]
     apply(
@@ -184,7 +183,7 @@ def test_sessions_are_counted_by_state(timescale: Timescale, instrument_ids: lis
         mark(two, CoverageState.FAILED, span(2, 3)),
     )
 
-    summary = CoverageLedger(timescale).summary(DATASET, UNIVERSE, sessions)
+    summary = CoverageLedger(timescale).summary(DATASET, PROVIDER, instrument_ids, sessions)
 
     assert summary.sessions == {CoverageState.COMPLETE: 5 + 3, CoverageState.FAILED: 1}
     assert summary.unknown == 3 * 6 - 9
@@ -204,12 +203,12 @@ def test_holes_are_what_nothing_or_only_a_failure_is_known_of(
     sessions = [DAY + timedelta(days=offset) for offset in (-1, 0, 1)]
     coverage = CoverageLedger(timescale)
 
-    holes = coverage.holes(DATASET, UNIVERSE, sessions)
+    holes = coverage.holes(DATASET, PROVIDER, instrument_ids, sessions)
 
     assert holes.count == 2
     assert [(one.ticker, one.session_date) for one in holes.sample] == [
         ("BBB", sessions[2]),
         ("CCC", sessions[2]),
     ]
-    shorter = coverage.holes(DATASET, UNIVERSE, sessions, limit=1)
+    shorter = coverage.holes(DATASET, PROVIDER, instrument_ids, sessions, limit=1)
     assert (shorter.count, len(shorter.sample)) == (2, 1)

@@ -15,7 +15,7 @@ from marketdata.recovery.dead_letters import DeadLetter, Work
 from resources.storage.batches import BatchStore
 from resources.storage.coverage import CoverageLedger
 from resources.storage.timescale import Timescale
-from tests.storage.batches import DATASET, FETCHED_AT, bars, batch
+from tests.storage.batches import DATASET, FETCHED_AT, PROVIDER, bars, batch
 
 MONDAY = date(2024, 6, 3)
 TUESDAY = MONDAY + timedelta(days=1)
@@ -147,7 +147,7 @@ def test_a_failed_load_leaves_nothing(
             batch([(one, MONDAY, 10.0), (one, TUESDAY, 1.0)], coverage=[mark])
         )
 
-    for table in ("daily_bar", "coverage", "ingest_log", "rollup_invalidation"):
+    for table in ("daily_bar", "coverage", "ingest_log", "daily_bar_invalidation"):
         assert rows_of(migrated_url, f"select count(*) from {table}") == [(0,)]  # noqa: S608
 
 
@@ -187,7 +187,7 @@ def test_an_empty_batch_still_marks_and_logs(
     result = BatchStore(timescale).load(batch([], coverage=[mark]))
 
     assert LoadResult(inserted=0, unchanged=0, restated=0) == result
-    ledger = CoverageLedger(timescale).ledger(DATASET, [one])
+    ledger = CoverageLedger(timescale).ledger(DATASET, PROVIDER, [one])
     assert {one: {CoverageState.PROVIDER_EMPTY: [(MONDAY, TUESDAY)]}} == ledger
     assert rows_of(migrated_url, "select count(*) from ingest_log") == [(1,)]
 
@@ -249,7 +249,7 @@ def test_a_failure_is_logged_and_marked(
 
     BatchStore(timescale).record_failures([failure])
 
-    ledger = CoverageLedger(timescale).ledger(DATASET, [one])
+    ledger = CoverageLedger(timescale).ledger(DATASET, PROVIDER, [one])
     assert {one: {CoverageState.FAILED: [(MONDAY, TUESDAY)]}} == ledger
     assert [("failed", "RateLimitedError", one)] == rows_of(
         migrated_url, "select outcome::text, error_class, instrument_id from ingest_log"
@@ -284,7 +284,7 @@ def test_a_request_that_was_never_sent_is_no_failed_request(
     BatchStore(timescale).record_failures([IngestFailure(letter=letter)])
 
     assert rows_of(migrated_url, "select 1 from ingest_log") == []
-    assert CoverageLedger(timescale).ledger(DATASET, [one]) == {one: {}}
+    assert CoverageLedger(timescale).ledger(DATASET, PROVIDER, [one]) == {one: {}}
     assert [(True,)] == rows_of(migrated_url, "select deferred from dead_letter")
 
 

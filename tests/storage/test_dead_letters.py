@@ -4,6 +4,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -771,3 +772,29 @@ def test_two_runs_that_post_and_settle_the_same_letters_do_not_deadlock(
         thread.join()
 
     assert failed == []
+
+
+def test_a_letter_that_grows_while_it_is_being_settled_waits_on(
+    letters: DeadLetters, timescale: Timescale
+) -> None:
+    """What it waits for is looked at under the lock: the days that came to it were not answered."""
+    short = letter_about("all at once")
+    longer = replace(short, details={"start": "2024-01-02", "end": "2024-02-29"})
+    asked = Asked(
+        instrument_ids=(), start=date(2024, 1, 1), end=date(2024, 1, 31), whole_sessions=True
+    )
+    letters.post([short], LETTER_RETRY, "r")
+
+    def settle_january() -> int:
+        with timescale.connection() as connection:
+            return settle(connection, "daily_bars", "fmp", asked, by="b", reason="answered")
+
+    with ThreadPoolExecutor(1) as thread:
+        with timescale.connection() as connection:
+            post(connection, [longer], LETTER_RETRY, "r")
+            settled = thread.submit(settle_january)
+            with pytest.raises(TimeoutError):
+                settled.result(timeout=0.3)
+        assert settled.result(timeout=10) == 0
+
+    assert only(letters).state is OPEN

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marketdata.bars import Interval
+from marketdata.bars import DAY_INTERVALS
 from marketdata.coverage import CoverageMark, CoverageState, Span
+from resources.storage.aggregates import Source
 from resources.storage.batches import BatchStore
 from resources.storage.coverage import CoverageLedger
-from resources.storage.rollups import RollupStore
+from resources.storage.rollups import RollUps
 from resources.storage.timescale import Timescale
-from tests.storage.batches import DATASET, FETCHED_AT, batch
+from tests.storage.batches import DATASET, FETCHED_AT, PROVIDER, batch
 
 DAYS = [date(2024, 12, 20) + timedelta(days=offset) for offset in range(20)]
 BARS = frozenset({CoverageState.COMPLETE, CoverageState.PROVISIONAL, CoverageState.ARCHIVED})
@@ -141,10 +142,10 @@ def test_any_sequence_of_loads_equals_a_dict(
 ) -> None:
     """Bars, versions, ledger and roll-ups follow the model through every mixture of loads."""
     emptied.execute(
-        """truncate daily_bar, daily_bar_version, coverage, ingest_log, rollup_invalidation,
-           bar_rollup"""
+        """truncate daily_bar, daily_bar_version, coverage, ingest_log, daily_bar_invalidation,
+           rollup_1w, rollup_1mo, rollup_1q, rollup_1y"""
     )
-    bars, rollups, model = BatchStore(timescale), RollupStore(timescale), Model()
+    bars, rollups, model = BatchStore(timescale), RollUps(timescale), Model()
     for number, load in enumerate(loads):
         closes = {(instrument_ids[i], DAYS[d]): close for (i, d), close in load.closes.items()}
         marks = [
@@ -167,7 +168,7 @@ def test_any_sequence_of_loads_equals_a_dict(
             days = [DAYS[start] + timedelta(days=offset) for offset in range(length)]
             model.mark(instrument_ids[i], state, days)
         if load.refresh:
-            rollups.refresh(Interval.WEEK)
+            rollups.refresh(Source.DAYS)
 
     current = {
         (one, day): (close, known_from)
@@ -181,9 +182,9 @@ def test_any_sequence_of_loads_equals_a_dict(
     for key, values in kept.items():
         starts = [one[1] for one in values] + [current[key][1]]
         assert [one[2] for one in values] == starts[1:]
-    days = ledger_days(CoverageLedger(timescale).ledger(DATASET, instrument_ids))
+    days = ledger_days(CoverageLedger(timescale).ledger(DATASET, PROVIDER, instrument_ids))
     assert len(days) == len({key for key, _ in days})
     assert dict(days) == model.states
-    for interval in Interval:
-        rollups.refresh(interval)
-        assert rollups.recomputed_difference(interval) == []
+    rollups.refresh(Source.DAYS)
+    for interval in DAY_INTERVALS:
+        assert rollups.differences(interval) == []

@@ -15,7 +15,7 @@ from resources.storage.batches import BatchStore
 from resources.storage.datasets import DatasetReader
 from resources.storage.instruments import InstrumentStore
 from resources.storage.timescale import Timescale
-from sandbox.simulators.macro import MacroWorld
+from sandbox.simulators.worlds.macro.world import MacroWorld
 
 INSERT = """
 insert into macro_observation values (%s, %s, %s, %s, %s, 'fred', 1, now())
@@ -194,7 +194,6 @@ def _batch(quoted: pa.Table, instrument_id: int, fetched_at: datetime) -> Batch:
         rows=rows.cast(MACRO.stored),
         rejected=(),
         coverage=(),
-        ledger=MACRO.ledger("fred"),
     )
 
 

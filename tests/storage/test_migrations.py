@@ -98,3 +98,58 @@ def test_an_unreachable_database_is_named_without_its_password() -> None:
         migrations.migrate(url)
 
     assert "topsecret" not in str(caught.value)
+
+
+def test_the_ledger_of_daily_bars_is_handed_to_those_who_served_the_bars(
+    database_url: str,
+) -> None:
+    """Migration 0016: days go to the provider of their bar, or of the one before it.
+
+    One instrument from one provider, one whose provider was changed on the way, one without bars.
+    Another dataset's ledger, which names its provider already, is left alone.
+    """
+    before, tidying = sql.migrations()[:15], sql.migrations()[:16]
+    migrations.migrate(database_url, before)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            """
+            insert into instrument (instrument_id, name) overriding system value
+            values (1, 'A'), (2, 'B'), (3, 'C');
+            insert into daily_bar (
+                instrument_id, session_date, open, high, low, close, volume, adjustment, provider,
+                ingest_id, known_from
+            )
+            select one, day::date, 1, 1, 1, 1, 1, 'splits', provider, 1, now()
+            from (
+                values (1, '2024-06-03', 'tiingo'), (1, '2024-06-04', 'tiingo'),
+                (2, '2024-06-03', 'fmp'), (2, '2024-06-05', 'polygon'), (2, '2024-06-06', 'polygon')
+            ) as given (one, day, provider);
+            insert into coverage (dataset, instrument_id, state, sessions) values
+            ('daily_bars', 1, 'not_listed', '{[2016-01-04,2024-06-03)}'),
+            ('daily_bars', 1, 'complete', '{[2024-06-03,2024-06-05)}'),
+            ('daily_bars', 2, 'complete', '{[2024-06-03,2024-06-04), [2024-06-05,2024-06-07)}'),
+            ('daily_bars', 2, 'provider_empty', '{[2024-06-04,2024-06-05)}'),
+            ('daily_bars', 3, 'failed', '{[2024-06-03,2024-06-04)}'),
+            ('splits by fmp', 1, 'complete', '{[2016-01-04,2024-06-05)}');
+            """
+        )
+
+    assert migrations.migrate(database_url, tidying) == [tidying[-1].name]
+
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute(
+            """
+            select dataset, instrument_id, state::text, sessions::text
+            from coverage
+            order by 1, 2, 3
+            """
+        ).fetchall()
+    assert rows == [
+        ("daily_bars by fmp", 2, "complete", "{[2024-06-03,2024-06-04)}"),
+        ("daily_bars by fmp", 2, "provider_empty", "{[2024-06-04,2024-06-05)}"),
+        ("daily_bars by fmp", 3, "failed", "{[2024-06-03,2024-06-04)}"),
+        ("daily_bars by polygon", 2, "complete", "{[2024-06-05,2024-06-07)}"),
+        ("daily_bars by tiingo", 1, "complete", "{[2024-06-03,2024-06-05)}"),
+        ("daily_bars by tiingo", 1, "not_listed", "{[2016-01-04,2024-06-03)}"),
+        ("splits by fmp", 1, "complete", "{[2016-01-04,2024-06-05)}"),
+    ]

@@ -131,6 +131,7 @@ def test_an_object_that_is_gone_is_named_with_the_cure(
         (BODY, "cannot be unpacked"),
         (b"", "instead of its name"),
     ],
+    ids=["another body", "cut off", "damaged", "not packed", "empty"],
 )
 def test_an_object_that_is_not_what_its_name_says_is_refused(
     zone: RawZone, object_store: ObjectStore, found: bytes, said: str

@@ -22,7 +22,7 @@ from marketdata.recovery.leases import (
 )
 from marketdata.recovery.limits import Lane, Pace, Quota, QuotaPeriod, RequestLimits, UsedWeight
 from marketdata.recovery.policy import BREAKER, BreakerPolicy
-from resources.providers.budget import LeasedBudget
+from resources.providers.leased_budget import LeasedBudget
 from resources.storage.request_leases import RequestLeases
 from resources.storage.timescale import Timescale
 
@@ -424,11 +424,11 @@ def test_after_the_pause_exactly_one_request_is_the_trial_and_its_success_closes
     refused(leases.take(wish(1)), RefusalReason.LATER)
     leases.report_success("p", trial.lease_id)
     assert granted(leases.take(wish(1))).failures == 0
-    assert [one.to_state for one in leases.breaker_transitions("p")] == [
-        BreakerState.CLOSED,
-        BreakerState.HALF_OPEN,
-        BreakerState.OPEN,
-    ]
+    with timescale.connection() as connection:
+        steps = connection.execute(
+            "select to_state::text from circuit_breaker_transition order by transition_id"
+        ).fetchall()
+    assert [state for (state,) in steps] == ["open", "half_open", "closed"]
 
 
 def test_a_trial_that_fails_opens_the_breaker_again(leases: RequestLeases) -> None:

@@ -1,156 +1,313 @@
-"""Roll-ups on a real TimescaleDB."""
+"""Roll-ups on a real TimescaleDB: what the log of invalidations says, and what a refresh writes.
+
+What every engine has to fulfil is in test_aggregate_contract.py.
+"""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import psycopg
 import pytest
 
-from marketdata.bars import Interval
-from resources.storage.batches import BatchStore
-from resources.storage.rollups import RollupStore
+from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
+from marketdata.calendars import SessionCalendar, SessionOverride, calendar
+from marketdata.recovery import errors
+from resources.storage import invalidations, migrations, rollups, sql
+from resources.storage.aggregates import Source
+from resources.storage.rollups import RollUps
+from resources.storage.sessions import keep_sessions
 from resources.storage.timescale import Timescale
-from tests.storage.batches import batch
+from tests.storage.aggregate_contract import Market, each_minute, flat, minutes, utc
 
 MONDAY = date(2024, 4, 29)
-WEEK = [MONDAY + timedelta(days=offset) for offset in range(5)]
-"""Two sessions in April, three in May, one ISO week."""
+"""Two sessions of its week are in April, three in May."""
+OPEN = utc("2024-06-03 13:30")
 
 
-def rollup(url: str, view: str) -> list[tuple[object, ...]]:
-    """Return the rows of a view."""
-    with psycopg.connect(url) as connection:
-        return connection.execute(
-            psycopg.sql.SQL(
-                """select bucket_start, open, high, low, close, volume, sessions
-                   from {} order by instrument_id, bucket_start"""
-            ).format(psycopg.sql.Identifier(view))
-        ).fetchall()
+@pytest.fixture
+def market(timescale: Timescale, instrument_ids: list[int]) -> Market:
+    """Three shares, without a bar, kept by roll-ups."""
+    return Market(timescale, RollUps(timescale), instrument_ids, [])
 
 
-def test_weeks_and_months_are_made_of_their_sessions(
-    timescale: Timescale, instrument_ids: list[int], migrated_url: str
-) -> None:
-    """Open of the first session, close of the last, highest, lowest, sum of volumes."""
-    closes = [10.0, 30.0, 20.0, 15.0, 25.0]
-    BatchStore(timescale).load(
-        batch([(instrument_ids[0], day, close) for day, close in zip(WEEK, closes, strict=True)])
+def _spans(market: Market, table: str) -> list[tuple[object, ...]]:
+    return market.execute(
+        f"""select instrument_id, lower(span), upper(span) from {table}
+            order by instrument_id, span"""  # noqa: S608
     )
-    store = RollupStore(timescale)
-    week, month = store.refresh(Interval.WEEK), store.refresh(Interval.MONTH)
 
-    assert (week.rows, week.buckets, week.instruments) == (1, 1, 1)
-    assert (month.rows, month.buckets) == (2, 2)
-    assert rollup(migrated_url, "bars_1w") == [(MONDAY, 9.0, 31.0, 8.0, 25.0, 100_000.0, 5)]
-    assert rollup(migrated_url, "bars_1mo") == [
-        (date(2024, 4, 1), 9.0, 31.0, 8.0, 30.0, 40_000.0, 2),
-        (date(2024, 5, 1), 19.0, 26.0, 13.0, 25.0, 60_000.0, 3),
+
+def test_touched_minutes_are_noted_as_whole_buckets_within_a_month(market: Market) -> None:
+    """Two minutes of one bucket are one span, and the turn of a month divides."""
+    one, two, _ = market.shares
+    late = utc("2024-05-31 23:55")
+    market.load_minutes(one, flat(each_minute(late, late + timedelta(minutes=12)), 5.0))
+    market.load_minutes(two, flat([OPEN + timedelta(minutes=2), OPEN + timedelta(minutes=4)], 5.0))
+
+    assert _spans(market, "minute_bar_invalidation") == [
+        (one, late, utc("2024-06-01 00:00")),
+        (one, utc("2024-06-01 00:00"), utc("2024-06-01 00:10")),
+        (two, OPEN, OPEN + timedelta(minutes=5)),
     ]
 
 
-@pytest.mark.parametrize("interval", list(Interval))
-def test_refreshing_twice_changes_nothing(
-    timescale: Timescale, instrument_ids: list[int], interval: Interval
-) -> None:
-    """Without a load in between there is nothing to claim."""
-    BatchStore(timescale).load(batch([(instrument_ids[0], MONDAY, 10.0)]))
-    store = RollupStore(timescale)
-    store.refresh(interval)
+def test_touched_days_are_one_span_a_year_and_far_ones_apart(market: Market) -> None:
+    """A weekend does not divide; what lies between far days is not touched."""
+    one = market.shares[0]
+    near = [date(2024, 12, 20), date(2024, 12, 23), date(2024, 12, 31), date(2025, 1, 2)]
+    market.load_days(one, {date(2024, 3, 1): 10.0} | dict.fromkeys(near, 10.0))
 
-    again = store.refresh(interval)
+    assert _spans(market, "daily_bar_invalidation") == [
+        (one, date(2024, 3, 1), date(2024, 3, 2)),
+        (one, date(2024, 12, 20), date(2024, 12, 24)),
+        (one, date(2024, 12, 31), date(2025, 1, 1)),
+        (one, date(2025, 1, 2), date(2025, 1, 3)),
+    ]
 
-    assert (again.invalidations, again.buckets, again.changed, again.rows) == (0, 0, 0, 1)
+
+def test_equal_bars_touch_nothing(market: Market) -> None:
+    """Loading again what is there leaves nothing to refresh."""
+
+    def load() -> list[int]:
+        market.load_minutes(market.shares[0], flat([OPEN], 5.0))
+        market.load_days(market.shares[0], {MONDAY: 10.0})
+        return [market.aggregates.refresh(source).invalidations for source in Source]
+
+    assert load() == [1, 1]
+    assert load() == [0, 0]
 
 
-def test_only_touched_buckets_are_recomputed(
-    timescale: Timescale, instrument_ids: list[int]
-) -> None:
-    """A revision of one bar of one instrument costs one bucket, whatever lies around it."""
-    one, two, _ = instrument_ids
+def test_bars_that_are_copied_in_by_hand_are_noted_too(market: Market, migrated_url: str) -> None:
+    """Whoever writes bars: triggers do not depend on the loader."""
+    with psycopg.connect(migrated_url) as connection:
+        with connection.cursor().copy("copy minute_bar from stdin") as copy:
+            copy.write_row((1, "polygon", OPEN, 1, 1, 1, 1, 5, None, None, 1, OPEN))
+        connection.execute("update minute_bar set volume = 6")
+
+    assert set(_spans(market, "minute_bar_invalidation")) == {
+        (1, OPEN, OPEN + timedelta(minutes=5))
+    }
+
+
+def test_a_revised_minute_costs_one_bar_of_each_interval(market: Market) -> None:
+    """Whatever lies around it, of other instruments too."""
+    one, two, _ = market.shares
+    bars = flat(each_minute(OPEN, OPEN + timedelta(minutes=390)), 5.0)
+    for each in (one, two):
+        market.load_minutes(each, bars)
+    market.refresh()
+
+    market.load_minutes(one, flat([OPEN + timedelta(minutes=200)], 6.0))
+    told = market.aggregates.refresh(Source.MINUTES)
+
+    assert (told.buckets, told.instruments) == (4, 1)
+    assert told.changed == dict.fromkeys(MINUTE_INTERVALS, 1)
+    market.require_equal()
+
+
+def test_a_revised_day_costs_one_bar_of_each_interval(market: Market) -> None:
+    """Of twenty weeks of two shares, one week, month, quarter and year."""
+    one, two, _ = market.shares
     days = [MONDAY + timedelta(weeks=week) for week in range(20)]
-    bars, store = BatchStore(timescale), RollupStore(timescale)
-    bars.load(batch([(each, day, 10.0) for each in (one, two) for day in days]))
-    assert store.refresh(Interval.WEEK).buckets == 40
+    for each in (one, two):
+        market.load_days(each, dict.fromkeys(days, 10.0))
+    market.refresh()
 
-    bars.load(batch([(one, day, 10.0 + (day == days[7])) for day in days]))
+    market.load_days(one, {days[7]: 11.0})
+    told = market.aggregates.refresh(Source.DAYS)
 
-    result = store.refresh(Interval.WEEK)
-    assert (result.buckets, result.changed, result.instruments) == (1, 1, 1)
-    assert store.recomputed_difference(Interval.WEEK) == []
+    assert (told.buckets, told.instruments) == (4, 1)
+    assert told.changed == dict.fromkeys(DAY_INTERVALS, 1)
 
 
-def test_far_apart_sessions_do_not_invalidate_what_lies_between(
-    timescale: Timescale, instrument_ids: list[int]
+def test_bars_that_come_out_equal_are_not_written(market: Market) -> None:
+    """What is computed again without need leaves every row as it was, down to its transaction."""
+    one = market.shares[0]
+    market.load_minutes(one, minutes(OPEN, 300))
+    market.load_days(one, {MONDAY: 10.0})
+    market.refresh()
+
+    def written() -> list[list[tuple[object, ...]]]:
+        return [
+            market.execute(f"select xmin::text, ctid::text from rollup_{each} order by 1, 2")  # noqa: S608
+            for each in Interval
+        ]
+
+    before = written()
+    market.execute(
+        """insert into minute_bar_invalidation (instrument_id, provider, span)
+           values (%s, 'polygon', tstzrange(%s, %s))""",
+        one, OPEN, OPEN + timedelta(hours=5),
+    )  # fmt: skip
+    market.execute(
+        """insert into daily_bar_invalidation (instrument_id, span)
+           values (%s, daterange(%s, %s))""",
+        one, MONDAY, MONDAY + timedelta(days=1),
+    )  # fmt: skip
+    told = [market.aggregates.refresh(source) for source in Source]
+
+    assert all(one.buckets > 0 for one in told)
+    assert [sum(one.changed.values()) for one in told] == [0, 0]
+    assert written() == before
+
+
+def test_a_refresh_that_fails_leaves_all_of_it_to_the_next_one(market: Market) -> None:
+    """Claims, and the levels that were written before the one that failed, are undone."""
+    market.load_minutes(market.shares[0], minutes(OPEN, 300))
+    market.execute("alter table rollup_1d add constraint broken check (close < 0)")
+
+    with pytest.raises(errors.StorageConflictError, match="broken"):
+        market.aggregates.refresh(Source.MINUTES)
+
+    assert market.aggregates.waiting(Source.MINUTES) == 1
+    assert market.bars(Interval.FIVE_MINUTES) == []
+    market.execute("alter table rollup_1d drop constraint broken")
+    market.refresh()
+    market.require_equal()
+
+
+def test_a_large_backfill_is_refreshed_in_slices_and_each_one_stays(
+    market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A batch of 2006 and 2024 touches two months, not eighteen years."""
-    one = instrument_ids[0]
-    bars, store = BatchStore(timescale), RollupStore(timescale)
-    days = [date(year, 3, 1) for year in range(2006, 2025)]
-    bars.load(batch([(one, day, 10.0) for day in days]))
-    store.refresh(Interval.MONTH)
+    """No transaction recomputes more than its share; what is done need not be done again."""
+    one = market.shares[0]
+    for day in range(3, 8):
+        market.load_minutes(one, flat([utc(f"2024-06-0{day} 14:00")], float(day)))
+        market.load_days(one, {date(2019 + day, 6, 3): float(day)})
+    monkeypatch.setattr(invalidations, "MOST_TIME", timedelta(minutes=10))
+    monkeypatch.setitem(invalidations.MOST_CLAIMS, Source.DAYS, 2)
+    market.execute(
+        "alter table rollup_1d add constraint broken check (bucket_start < '2024-06-07')"
+    )
 
-    bars.load(batch([(one, days[0], 11.0), (one, days[-1], 11.0)]))
+    with pytest.raises(errors.StorageConflictError, match="broken"):
+        market.aggregates.refresh(Source.MINUTES)
 
-    assert store.refresh(Interval.MONTH).buckets == 2
+    assert market.aggregates.waiting(Source.MINUTES) == 1
+    assert len(market.bars(Interval.DAY)) == 4
+    market.execute("alter table rollup_1d drop constraint broken")
+    assert market.aggregates.refresh(Source.MINUTES).invalidations == 1
+    assert market.aggregates.refresh(Source.DAYS).invalidations == 5
+    market.require_equal()
 
 
-def test_a_bucket_without_bars_disappears(
-    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+def test_wrong_missing_and_stray_bars_are_found_and_waiting_ones_not_judged(
+    market: Market,
 ) -> None:
-    """Bars that an administrator removed take their bucket with them, once it is invalidated."""
-    one = instrument_ids[0]
-    BatchStore(timescale).load(batch([(one, MONDAY, 10.0)]))
-    store = RollupStore(timescale)
-    store.refresh(Interval.WEEK)
-    with psycopg.connect(migrated_url) as connection:
-        connection.execute("delete from daily_bar")
-    difference = store.recomputed_difference(Interval.WEEK)
-    with psycopg.connect(migrated_url) as connection:
-        connection.execute(
-            """insert into rollup_invalidation (interval, instrument_id, span)
-               values ('1w', %s, daterange(%s, %s))""",
-            (one, MONDAY, MONDAY + timedelta(days=7)),
-        )
+    """The comparison tells what is wrong from what has not been refreshed yet."""
+    one, two, three = market.shares
+    for each in (one, two):
+        market.load_minutes(each, flat([OPEN], 5.0))
+        market.load_days(each, {MONDAY: 10.0})
+    market.refresh()
+    market.load_minutes(three, flat([OPEN], 5.0))
+    market.load_days(three, {MONDAY: 10.0})
 
-    result = store.refresh(Interval.WEEK)
-
-    assert [one.difference for one in difference] == ["no bar belongs to this bucket"]
-    assert (result.changed, result.rows) == (1, 0)
-
-
-def test_a_wrong_roll_up_is_found_and_a_waiting_one_is_not_judged(
-    timescale: Timescale, instrument_ids: list[int], migrated_url: str
-) -> None:
-    """The check tells what is wrong from what has not been refreshed yet."""
-    one, two, _ = instrument_ids
-    bars, store = BatchStore(timescale), RollupStore(timescale)
-    bars.load(batch([(one, MONDAY, 10.0)]))
-    store.refresh(Interval.WEEK)
-    bars.load(batch([(two, MONDAY, 10.0)]))
-    with psycopg.connect(migrated_url) as connection:
-        connection.execute("update bar_rollup set high = 99 where interval = '1w'")
-
-    found = store.recomputed_difference(Interval.WEEK)
-
-    assert [(each.instrument_id, each.difference) for each in found] == [(one, "the values differ")]
-    assert store.waiting() == {Interval.WEEK: 1, Interval.MONTH: 2}
+    for interval in Interval:
+        wrong = f"update rollup_{interval} set high = 99 where instrument_id = %s"  # noqa: S608
+        market.execute(wrong, one)
+        market.execute(f"delete from rollup_{interval} where instrument_id = %s", two)  # noqa: S608
+        found = market.aggregates.differences(interval)
+        assert [(each.instrument_id, each.difference) for each in found] == [
+            (one, "the values differ"),
+            (two, "this bar is missing"),
+        ]
+        assert len(market.aggregates.differences(interval, limit=1)) == 1
+    market.execute("delete from minute_bar where instrument_id = %s", one)
+    market.execute("delete from minute_bar_invalidation where instrument_id = %s", one)
+    strays = market.aggregates.differences(Interval.DAY)
+    assert next(each.difference for each in strays) == "nothing belongs to this bar"
 
 
-def test_refreshes_beside_loads_end_equal_to_the_bars(
-    timescale: Timescale, instrument_ids: list[int]
-) -> None:
+def test_a_comparison_can_be_of_some_days_or_of_a_sample(market: Market) -> None:
+    """Days outside are not looked at; half of two months is one of them."""
+    one = market.shares[0]
+    market.load_minutes(one, flat([OPEN, OPEN + timedelta(days=30)], 5.0))
+    market.load_days(one, {date(2023, 6, 1): 5.0, date(2024, 6, 3): 5.0})
+    market.refresh()
+    for interval in (Interval.HOUR, Interval.WEEK):
+        market.execute(f"update rollup_{interval} set high = 99")  # noqa: S608
+
+    def found(interval: Interval, first: date, before: date) -> int:
+        return len(market.aggregates.differences(interval, within=(first, before)))
+
+    assert found(Interval.HOUR, date(2024, 6, 1), date(2024, 7, 1)) == 1
+    assert found(Interval.HOUR, date(2024, 8, 1), date(2024, 9, 1)) == 0
+    assert found(Interval.WEEK, date(2024, 1, 1), date(2025, 1, 1)) == 1
+    assert found(Interval.WEEK, date(2022, 1, 1), date(2025, 1, 1)) == 2
+    sizes = {len(market.aggregates.differences(Interval.HOUR, sample=0.01)) for _ in range(3)}
+    assert sizes <= {0, 1}
+    assert len(market.aggregates.differences(Interval.HOUR, sample=1.0)) == 2
+
+
+def test_refreshes_beside_loads_end_equal_to_the_bars(market: Market) -> None:
     """Loaders and refreshers in parallel neither deadlock nor leave an older sum behind."""
-    bars, store = BatchStore(timescale), RollupStore(timescale)
 
     def load(number: int) -> None:
-        bars.load(batch([(each, day, 10.0 + number) for each in instrument_ids for day in WEEK]))
+        for each in market.shares:
+            at = each_minute(OPEN, OPEN + timedelta(minutes=30))
+            market.load_minutes(each, flat(at, 5.0 + number))
+            market.load_days(each, {MONDAY: 10.0 + number})
 
     with ThreadPoolExecutor(6) as pool:
-        work = [pool.submit(load, number) for number in range(10)]
-        work += [pool.submit(store.refresh, Interval.MONTH) for _ in range(10)]
+        work = [pool.submit(load, number) for number in range(8)]
+        work += [pool.submit(RollUps(market.timescale).refresh, source)
+                 for source in Source for _ in range(6)]  # fmt: skip
         for one in work:
             one.result()
-    store.refresh(Interval.MONTH)
+    market.refresh()
 
-    assert store.waiting().get(Interval.MONTH, 0) == 0
-    assert store.recomputed_difference(Interval.MONTH) == []
+    assert [market.aggregates.waiting(source) for source in Source] == [0, 0]
+    market.require_equal()
+
+
+def test_a_session_that_changes_beside_a_refresh_waits_for_what_that_one_makes(
+    market: Market,
+) -> None:
+    """Bars that are not committed yet are seen by nobody: they could not be invalidated."""
+    keep_sessions(market.timescale, calendar())
+    day = OPEN.date()
+    market.load_minutes(market.shares[0], flat(each_minute(OPEN, OPEN + timedelta(hours=6)), 10.0))
+    early = SessionOverride(
+        exchange="XNYS", session_date=day, status="early_close", close_local=time(13)
+    )
+    changed = SessionCalendar("XNYS", [early])
+    with ThreadPoolExecutor(1) as pool:
+        with market.timescale.connection() as connection:
+            up_to = invalidations.last(connection, Source.MINUTES)
+            rollups._refresh_minutes(connection, up_to)
+            keeping = pool.submit(keep_sessions, market.timescale, changed)
+            with pytest.raises(TimeoutError):
+                keeping.result(timeout=1.0)
+        assert keeping.result(timeout=30.0) == 1
+
+    engine = RollUps(market.timescale, lambda: changed)
+    assert engine.refresh(Source.MINUTES).invalidations > 0
+    assert all(not engine.differences(interval) for interval in MINUTE_INTERVALS)
+
+
+def test_bars_of_an_older_installation_are_aggregated_by_the_first_refresh(
+    database_url: str,
+) -> None:
+    """The migration invalidates whatever it finds, once."""
+    before = [one for one in sql.migrations() if one.name < "0018"]
+    migrations.migrate(database_url, before)
+    at = datetime(2024, 6, 3, 14, tzinfo=UTC)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("insert into instrument (name) values ('An old one')")
+        connection.execute(
+            "insert into minute_bar values (1, 'polygon', %s, 1, 1, 1, 1, 5, 1, 1, 1, %s)", (at, at)
+        )
+        connection.execute(
+            """insert into daily_bar
+               values (1, '2024-06-03', 1, 1, 1, 1, 5, 'as_traded', 'fmp', 1, %s)""",
+            (at,),
+        )
+    migrations.migrate(database_url)
+
+    with Timescale(database_url) as timescale:
+        market = Market(timescale, RollUps(timescale), [1], [])
+        market.refresh()
+
+        market.require_equal()
+        assert all(len(market.bars(interval)) == 1 for interval in Interval)

@@ -4,6 +4,7 @@ from importlib import resources
 
 import pytest
 
+from marketdata.bars import Interval
 from marketdata.recovery import errors
 from resources.storage import sql
 from resources.storage.timescale import Timescale
@@ -46,4 +47,5 @@ def test_no_object_of_the_schema_is_without_its_migration(timescale: Timescale) 
             "select table_name from information_schema.views where table_schema = 'public'"
         ).fetchall()
 
-    assert {"daily_bars", "bars_1w", "bars_1mo"} <= {row[0] for row in rows}
+    aggregates = {f"{kind}bars_{interval}" for kind in ("", "adjusted_") for interval in Interval}
+    assert {"daily_bars", "adjusted_daily_bars", *aggregates} <= {row[0] for row in rows}

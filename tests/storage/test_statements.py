@@ -20,8 +20,8 @@ from marketdata.statements import StatementKind
 from resources.storage import sql
 from resources.storage.batches import BatchStore
 from resources.storage.timescale import Timescale
-from sandbox.simulators.fundamentals import Fundamentals
-from sandbox.simulators.world import World
+from sandbox.simulators.worlds.fundamentals.world import Fundamentals
+from sandbox.simulators.worlds.shares.world import World
 from tests.storage.batches import batch
 
 TABLES = {
@@ -368,7 +368,6 @@ def test_what_the_loader_stored_is_read_as_of_any_moment(
                 replace(
                     batch([], adjustment=None, fetched_at=at),
                     dataset=one.value,
-                    ledger=one.value,
                     rows=_loadable(world.statement_truth(one, ["MSFT"], at), instrument_ids[0]),
                 )
             )

@@ -22,8 +22,10 @@ def test_constructing_connects_to_nothing() -> None:
 def test_the_server_says_what_it_is(timescale: Timescale) -> None:
     """The edition decides which aggregate engine is used; the sandbox has the Apache one."""
     server = timescale.server()
+    with timescale.connection() as connection:
+        licence = connection.execute("show timescaledb.license").fetchone()
 
-    assert server.edition == "apache"
+    assert (server.edition, licence) in [("apache", ("apache",)), ("community", ("timescale",))]
     assert server.postgres_version.startswith("17")
     assert server.timescaledb_version.startswith("2.")
     assert server.size_bytes > 0
@@ -72,7 +74,9 @@ def test_a_missing_database_is_refused_at_once(database_url: str) -> None:
 
 def test_a_wrong_password_is_refused_at_once_and_not_shown(database_url: str) -> None:
     """Repeating would not help: a person has to act."""
-    host = database_url.rpartition("@")[2]
+    login, _, host = database_url.rpartition("@")
+    if ":" not in login.partition("://")[2]:
+        pytest.skip("the connected database asks nobody for a password")
     url = f"postgresql://wrdata:topsecret@{host}"
 
     with pytest.raises(errors.StorageConflictError, match="check user") as caught, Timescale(url):

@@ -48,7 +48,6 @@ def _batch(dataset: Dataset, rows: list[dict[str, Any]], **changes: Any) -> Batc
         rows=pa.Table.from_pylist(named, schema=dataset.stored),
         rejected=(),
         coverage=(),
-        ledger=dataset.ledger(provider),
     )
     return replace(batch, **changes)
 
@@ -275,8 +274,8 @@ def test_coverage_is_kept_under_the_providers_own_name(
     BatchStore(timescale).load(_batch(BARS, [_minute(one)], coverage=(mark,)))
 
     ledger = CoverageLedger(timescale)
-    assert ledger.ledger("minute_bars by polygon", [one])[one]
-    assert not ledger.ledger("minute_bars by tiingo", [one])[one]
+    assert ledger.ledger("minute_bars", "polygon", [one])[one]
+    assert not ledger.ledger("minute_bars", "tiingo", [one])[one]
 
 
 @settings(

@@ -1,4 +1,4 @@
-"""The project's SQL, shipped as .sql files: migrations and named queries.
+"""The project's SQL, shipped as .sql files: migrations, named queries, and scripts of engines.
 
 Here: reading and parsing those files, and the one place where their text becomes trusted. Not
 here: running anything.
@@ -81,6 +81,15 @@ def migrations() -> tuple[Migration, ...]:
             message = f"migrations/{name} should be named {number:04d}_verb_object.sql"
             raise errors.ConfigurationError(message)
     return tuple(migration(name, _read(f"migrations/{name}")) for name in names)
+
+
+def engine(name: str) -> LiteralString:
+    """Return the script ``engines/<name>.sql``: what a database needs if its edition has more.
+
+    Raises:
+        ConfigurationError: There is no such file.
+    """
+    return _trusted(_read(f"engines/{name}.sql"))
 
 
 def migration(name: str, text: str) -> Migration:

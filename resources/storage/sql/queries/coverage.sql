@@ -27,7 +27,7 @@ held as (
         ) as final_bars
     from coverage
     where
-        coverage.dataset = %(dataset)s
+        coverage.dataset = %(ledger)s
         and coverage.instrument_id in (select mark.instrument_id from mark)
     group by coverage.instrument_id
 ),
@@ -94,7 +94,7 @@ present as (
         coverage.sessions
     from coverage
     where
-        coverage.dataset = %(dataset)s
+        coverage.dataset = %(ledger)s
         and coverage.instrument_id in (select mark.instrument_id from mark)
 ),
 
@@ -113,7 +113,7 @@ following as (
 written as (
     insert into coverage (dataset, instrument_id, state, sessions)
     select
-        %(dataset)s,
+        %(ledger)s,
         following.instrument_id,
         following.state,
         following.after
@@ -127,7 +127,7 @@ emptied as (
     delete from coverage
     using following
     where
-        coverage.dataset = %(dataset)s
+        coverage.dataset = %(ledger)s
         and coverage.instrument_id = following.instrument_id
         and coverage.state = following.state
         and isempty(following.after)
@@ -147,28 +147,23 @@ select
 from coverage
 cross join unnest(coverage.sessions) as piece (days)
 where
-    coverage.dataset = %(dataset)s
+    coverage.dataset = %(ledger)s
     and coverage.instrument_id = any(%(instrument_ids)s::bigint[])
 order by coverage.instrument_id, coverage.state, starts_on;
 
 -- name: count_sessions
--- How many of the given sessions of a universe's present members are in each state; null: unknown.
+-- How many of the given sessions of some instruments are in each state; null: unknown.
 with
-member as (
-    select universe_member.instrument_id
-    from universe_member
-    where universe_member.universe = %(universe)s and upper_inf(universe_member.valid)
-),
-
 span as (
     select
         coverage.instrument_id,
         coverage.state,
         piece.days
     from coverage
-    inner join member on member.instrument_id = coverage.instrument_id
     cross join unnest(coverage.sessions) as piece (days)
-    where coverage.dataset = %(dataset)s
+    where
+        coverage.dataset = %(ledger)s
+        and coverage.instrument_id = any(%(instrument_ids)s::bigint[])
 ),
 
 -- Sessions are counted by their rank instead of being joined to every span.
@@ -197,26 +192,24 @@ where known.sessions > 0
 union all
 select
     null,
-    (select count(*) from member) * cardinality(%(sessions)s::date[])
+    cardinality(%(instrument_ids)s::bigint[])::bigint * cardinality(%(sessions)s::date[])
     - coalesce((select sum(known.sessions) from known), 0)::bigint;
 
 -- name: holes
--- Sessions of present members, after the first one ever asked for, that are not accounted for.
+-- Sessions of some instruments, after the first one ever asked for, that are not accounted for.
 with
 known as (
     select
-        member.instrument_id,
+        coverage.instrument_id,
         range_agg(coverage.sessions) as asked,
         range_agg(coverage.sessions) filter (
             where coverage.state not in ('failed', 'quarantined')
         ) as settled
-    from universe_member as member
-    inner join coverage on coverage.instrument_id = member.instrument_id
+    from coverage
     where
-        member.universe = %(universe)s
-        and upper_inf(member.valid)
-        and coverage.dataset = %(dataset)s
-    group by member.instrument_id
+        coverage.dataset = %(ledger)s
+        and coverage.instrument_id = any(%(instrument_ids)s::bigint[])
+    group by coverage.instrument_id
 )
 
 select

@@ -125,54 +125,28 @@ on conflict (fingerprint) where state in ('open', 'retrying', 'parked') do updat
                         and dead_letter.attempts >= %(attempts)s as used_up
                 ) as tried
             ) as step
-        ),
-        claim = null,
-        claimed_by = null,
-        claimed_at = null,
-        claimed_from = null,
-        claim_expires_at = null;
+        );
 
 -- name: settle
--- Resolve unsettled letters that waited for no more than what has been answered now.
-with
-answered as (
+-- Resolve unsettled letters that waited for no more than what has been answered now. All is looked
+-- at again under the lock: what a letter waits for may have grown meanwhile.
+with held as (
     select letter_id
     from dead_letter
     where
         dataset = %(dataset)s
         and provider = %(provider)s
-        and instrument_id = any(%(instrument_ids)s::bigint[])
         and state in ('open', 'retrying', 'parked')
-        and work in ('instrument', 'record')
+        and (
+            (instrument_id = any(%(instrument_ids)s::bigint[]) and work in ('instrument', 'record'))
+            or (%(whole_sessions)s and instrument_id is null and work = 'session')
+        )
         and sessions <@ daterange(%(start)s, %(end)s, '[]')
         and (
             last_seen_at <= coalesce(%(not_later_than)s::timestamptz, 'infinity')
             or raw_answers && %(raw_answers)s::text[]
         )
-    union all
-    select letter_id
-    from dead_letter
-    where
-        %(whole_sessions)s
-        and dataset = %(dataset)s
-        and provider = %(provider)s
-        and instrument_id is null
-        and state in ('open', 'retrying', 'parked')
-        and work = 'session'
-        and sessions <@ daterange(%(start)s, %(end)s, '[]')
-        and (
-            last_seen_at <= coalesce(%(not_later_than)s::timestamptz, 'infinity')
-            or raw_answers && %(raw_answers)s::text[]
-        )
-),
-
-held as (
-    select letter_id
-    from dead_letter
-    where
-        letter_id in (select answered.letter_id from answered)
         and fingerprint <> all(%(except)s::text[])
-        and state in ('open', 'retrying', 'parked')
     order by fingerprint
     for update
 )
@@ -181,12 +155,7 @@ update dead_letter
 set
     state = 'resolved',
     reason = %(reason)s,
-    next_attempt_at = null,
-    claim = null,
-    claimed_by = null,
-    claimed_at = null,
-    claimed_from = null,
-    claim_expires_at = null
+    next_attempt_at = null
 from held
 where dead_letter.letter_id = held.letter_id;
 
@@ -343,12 +312,7 @@ with held as (
 update dead_letter
 set
     state = 'resolved',
-    reason = %(reason)s,
-    claim = null,
-    claimed_by = null,
-    claimed_at = null,
-    claimed_from = null,
-    claim_expires_at = null
+    reason = %(reason)s
 from held
 where dead_letter.letter_id = held.letter_id;
 
@@ -379,12 +343,7 @@ set
             (%(waits_s)s::double precision[])[least(dead_letter.attempts, %(attempts)s - 1) + 1]
             * (1 - %(jitter)s * random())
         ))
-    end,
-    claim = null,
-    claimed_by = null,
-    claimed_at = null,
-    claimed_from = null,
-    claim_expires_at = null
+    end
 from held
 where dead_letter.letter_id = held.letter_id;
 
@@ -403,12 +362,7 @@ set
     state = dead_letter.claimed_from,
     reason = %(reason)s,
     attempts = dead_letter.attempts - 1,
-    next_attempt_at = case when dead_letter.claimed_from = 'open' then clock_timestamp() end,
-    claim = null,
-    claimed_by = null,
-    claimed_at = null,
-    claimed_from = null,
-    claim_expires_at = null
+    next_attempt_at = case when dead_letter.claimed_from = 'open' then clock_timestamp() end
 from held
 where dead_letter.letter_id = held.letter_id;
 

@@ -11,24 +11,6 @@ inner join instrument_ticker as named
 where member.universe = %(universe)s and upper_inf(member.valid)
 order by named.ticker;
 
--- name: memberships
--- Every membership a universe ever had, with the instrument's latest ticker.
-select
-    named.ticker,
-    member.instrument_id,
-    lower(member.valid) as joined_on,
-    upper(member.valid) as left_on
-from universe_member as member
-inner join lateral (
-    select held.ticker
-    from instrument_ticker as held
-    where held.instrument_id = member.instrument_id
-    order by upper(held.valid) desc nulls first
-    limit 1
-) as named on true
-where member.universe = %(universe)s
-order by named.ticker, joined_on;
-
 -- name: tickers
 -- Every ticker that any share carries or carried.
 select distinct instrument_ticker.ticker

@@ -87,14 +87,6 @@ select
 from circuit_breaker
 order by provider;
 
--- name: breaker_transitions
--- The latest changes of one provider's breaker, newest first.
-select changed_at, from_state, to_state, failures, last_error_class
-from circuit_breaker_transition
-where provider = %(provider)s
-order by changed_at desc, transition_id desc
-limit %(limit)s;
-
 -- name: budgets
 -- Every budget: what is reserved, what was used of late, who holds permits.
 select

@@ -1,184 +1,337 @@
--- name: claim_invalidations
--- Take what waits for one interval; what another refresh holds is left to it.
-delete from rollup_invalidation
-where invalidation_id in (
-    select waiting.invalidation_id
-    from rollup_invalidation as waiting
-    where waiting.interval = %(interval)s
-    order by waiting.invalidation_id
-    for update skip locked
-)
-returning instrument_id, lower(span) as starts_on, upper(span) as ends_before;
+-- Parts of statements: resources/storage/rollup_sql.py puts them together, one roll-up a time.
+-- Spans are looked up one by one (lateral, and offset 0 keeps it so): where the planner knows
+-- little of a young chunk, it would join all spans of a series with all of its rows.
 
--- name: lock_rollups
--- Two refreshes that claimed the same bucket go one after the other, so that the one which read
--- the newer bars also writes last. One order for all keeps them from deadlocking.
-select pg_advisory_xact_lock(hashtext('wrdata.rollup.' || %(interval)s::text), buckets.bucket)
-from (
-    select distinct (wanted.instrument_id %% 256)::integer as bucket
-    from unnest(%(instrument_ids)s::bigint[]) as wanted (instrument_id)
-    order by bucket
-) as buckets;
+-- name: minutes_within
+-- Minute bars within the spans, as rows of a roll-up.
+select bar.*
+from {spans}
+cross join lateral (
+    select
+        held.instrument_id,
+        held.provider,
+        held.opened_at as bucket_start,
+        null::text as phase,
+        held.open,
+        held.high,
+        held.low,
+        held.close,
+        held.volume,
+        held.vwap * held.volume as turnover,
+        held.trades,
+        1 as source_bars
+    from minute_bar as held
+    where
+        {same_series}
+        and held.opened_at >= span.starts
+        and held.opened_at < span.ends
+        -- The spans' own bounds let the planner leave out the other chunks.
+        and held.opened_at >= %(first)s
+        and held.opened_at < %(last)s
+    offset 0
+) as bar
 
--- name: refresh_buckets
--- Recompute exactly the buckets within the claimed spans; write only those that differ.
+-- name: buckets_within
+-- Kept bars within the spans, where both tell a moment, or both a day.
+select bar.*
+from {spans}
+cross join lateral (
+    select held.*
+    from {rollup} as held
+    where
+        {same_series}
+        and held.bucket_start >= span.starts
+        and held.bucket_start < span.ends
+        and held.bucket_start >= %(first)s
+        and held.bucket_start < %(last)s
+    offset 0
+) as bar
+
+-- name: sessions_within
+-- Kept bars of a session or a day of UTC within the spans, which are whole days of UTC.
+select bar.*
+from {spans}
+cross join lateral (
+    select held.*
+    from {rollup} as held
+    where
+        {same_series}
+        and held.bucket_start >= (span.starts at time zone 'UTC')::date
+        and held.bucket_start < (span.ends at time zone 'UTC')::date
+    offset 0
+) as bar
+
+-- name: days_within
+-- Daily bars within the spans, as rows of a roll-up.
+select bar.*
+from {spans}
+cross join lateral (
+    select
+        held.instrument_id,
+        held.session_date as bucket_start,
+        held.open,
+        held.high,
+        held.low,
+        held.close,
+        held.volume,
+        held.adjustment,
+        1 as source_bars
+    from daily_bar as held
+    where
+        {same_series}
+        and held.session_date >= span.starts
+        and held.session_date < span.ends
+        and held.session_date >= %(first)s
+        and held.session_date < %(last)s
+    offset 0
+) as bar
+
+-- name: minute_spans
+-- Spans of time, each of one instrument at one provider, as lists of equal length.
+unnest(
+    %(instrument_ids)s::bigint[], %(providers)s::text[],
+    %(starts)s::timestamptz[], %(ends)s::timestamptz[]
+) as span (instrument_id, provider, starts, ends)
+
+-- name: day_spans
+-- Spans of days, each of one instrument, as lists of equal length.
+unnest(
+    %(instrument_ids)s::bigint[], %(starts)s::date[], %(ends)s::date[]
+) as span (instrument_id, starts, ends)
+
+-- name: whole_day_spans
+-- Those of which no day lies in the archive only.
+(
+    select span.*
+    from {spans}
+    where not days_are_dropped(daterange(span.starts, span.ends))
+) as span
+
+-- name: values_of_minutes
+-- What a bar says of its minutes. Sums are taken in the order of time, since the last digit of a
+-- sum of doubles depends on it.
+first(bar.open, bar.bucket_start) as open,
+max(bar.high) as high,
+min(bar.low) as low,
+last(bar.close, bar.bucket_start) as close,
+sum(bar.volume order by bar.bucket_start) as volume,
+case when not bool_or(bar.volume > 0 and bar.turnover is null)
+    then sum(bar.turnover order by bar.bucket_start) filter (where bar.volume > 0)
+end as turnover,
+case when count(bar.trades) = count(*) then sum(bar.trades)::bigint end as trades,
+sum(bar.source_bars)::integer as source_bars
+
+-- name: buckets_of_minutes
+-- Bars shorter than a day, from finer ones.
+select
+    bar.instrument_id,
+    bar.provider,
+    date_bin({width}::interval, bar.bucket_start, 'epoch') as bucket_start,
+    bar.phase,
+    {values}
+from ({rows}) as bar
+group by 1, 2, 3, 4
+
+-- name: buckets_with_phase
+-- The finest bars, told apart by the session of their day.
+select
+    bar.instrument_id,
+    bar.provider,
+    bar.bucket_start,
+    case
+        when
+            instrument.kind = 'pair'
+            or (trading.opens_at <= bar.bucket_start and bar.bucket_start < trading.closes_at)
+            then 'regular'
+        else 'extended'
+    end as phase,
+    bar.open,
+    bar.high,
+    bar.low,
+    bar.close,
+    bar.volume,
+    bar.turnover,
+    bar.trades,
+    bar.source_bars
+from ({rows}) as bar
+left join instrument on instrument.instrument_id = bar.instrument_id
+left join trading_session as trading
+    on
+        trading.exchange = 'XNYS'
+        and trading.session_date = (bar.bucket_start at time zone 'UTC')::date
+
+-- name: sessions_of_minutes
+-- Bars of a day: a session begins and ends within one day of UTC, as the days of pairs do.
+select
+    bar.instrument_id,
+    bar.provider,
+    (bar.bucket_start at time zone 'UTC')::date as bucket_start,
+    {values}
+from ({rows}) as bar
+where bar.phase = 'regular'
+group by 1, 2, 3
+
+-- name: buckets_of_days
+-- Weeks and more, from days or from what is made of them.
+select
+    bar.instrument_id,
+    date_trunc({unit}, bar.bucket_start::timestamp)::date as bucket_start,
+    first(bar.open, bar.bucket_start) as open,
+    max(bar.high) as high,
+    min(bar.low) as low,
+    last(bar.close, bar.bucket_start) as close,
+    sum(bar.volume order by bar.bucket_start) as volume,
+    case when min(bar.adjustment) = max(bar.adjustment) and count(bar.adjustment) = count(*)
+        then min(bar.adjustment)
+    end as adjustment,
+    sum(bar.source_bars)::integer as source_bars
+from ({rows}) as bar
+group by 1, 2
+
+-- name: refresh
+-- Recompute the buckets of the spans; write only those that differ. Differences are found by
+-- "except", which never compares each with each, however little the planner knows of the sizes.
 with
-span as (
-    select
-        joined.instrument_id,
-        unnest(joined.days) as days
-    from (
-        select
-            claimed.instrument_id,
-            range_agg(daterange(claimed.starts_on, claimed.ends_before)) as days
-        from unnest(
-            %(instrument_ids)s::bigint[], %(starts_on)s::date[], %(ends_before)s::date[]
-        ) as claimed (instrument_id, starts_on, ends_before)
-        group by claimed.instrument_id
-    ) as joined
-),
+fresh as materialized (select {columns} from ({fresh}) as bar),
 
-fresh as materialized (
-    select
-        bar.instrument_id,
-        bar_bucket(%(interval)s::bar_interval, bar.session_date) as bucket_start,
-        first(bar.open, bar.session_date) as open,
-        max(bar.high) as high,
-        min(bar.low) as low,
-        last(bar.close, bar.session_date) as close,
-        -- In a fixed order: sums of doubles depend on it in their last digit.
-        sum(bar.volume order by bar.session_date) as volume,
-        count(*)::integer as sessions
-    from span
-    inner join daily_bar as bar
-        on
-            bar.instrument_id = span.instrument_id
-            and bar.session_date >= lower(span.days)
-            and bar.session_date < upper(span.days)
-    group by bar.instrument_id, bucket_start
-),
-
-held as materialized (
-    select rollup.*
-    from span
-    inner join bar_rollup as rollup
-        on
-            rollup.interval = %(interval)s::bar_interval
-            and rollup.instrument_id = span.instrument_id
-            and rollup.bucket_start >= lower(span.days)
-            and rollup.bucket_start < upper(span.days)
-),
+held as materialized (select {columns} from ({held}) as bar),
 
 written as (
-    insert into bar_rollup (
-        interval, instrument_id, bucket_start, open, high, low, close, volume, sessions
-    )
-    select
-        %(interval)s::bar_interval,
-        fresh.instrument_id,
-        fresh.bucket_start,
-        fresh.open,
-        fresh.high,
-        fresh.low,
-        fresh.close,
-        fresh.volume,
-        fresh.sessions
-    from fresh
-    left join held using (instrument_id, bucket_start)
-    where
-        held.instrument_id is null
-        or (held.open, held.high, held.low, held.close, held.volume, held.sessions)
-        is distinct from
-        (fresh.open, fresh.high, fresh.low, fresh.close, fresh.volume, fresh.sessions)
-    on conflict (interval, instrument_id, bucket_start) do update
-        set
-            open = excluded.open,
-            high = excluded.high,
-            low = excluded.low,
-            close = excluded.close,
-            volume = excluded.volume,
-            sessions = excluded.sessions
+    insert into {rollup} as kept ({columns})
+    select fresh.* from fresh
+    except
+    select held.* from held
+    on conflict ({key}) do update
+        set ({values}) = ({excluded_values})
     returning 1
 ),
 
 emptied as (
-    delete from bar_rollup
+    delete from {rollup} as kept
     using (
-        select
-            held.instrument_id,
-            held.bucket_start
-        from held
-        left join fresh using (instrument_id, bucket_start)
-        where fresh.instrument_id is null
+        select {key} from held
+        except
+        select {key} from fresh
     ) as gone
-    where
-        bar_rollup.interval = %(interval)s::bar_interval
-        and bar_rollup.instrument_id = gone.instrument_id
-        and bar_rollup.bucket_start = gone.bucket_start
+    where {same_bucket}
     returning 1
 )
 
 select
     (select count(*) from written) + (select count(*) from emptied) as changed,
-    (select count(*) from fresh) as recomputed;
+    (select count(*) from fresh) as recomputed
 
--- name: recomputed_difference
--- Buckets where the roll-up differs from all bars recomputed; buckets that wait are left out.
+-- name: differences
+-- Where the kept bars differ from a recomputation; what waits or is frozen is not judged.
 with
-fresh as (
-    select
-        bar.instrument_id,
-        bar_bucket(%(interval)s::bar_interval, bar.session_date) as bucket_start,
-        first(bar.open, bar.session_date) as open,
-        max(bar.high) as high,
-        min(bar.low) as low,
-        last(bar.close, bar.session_date) as close,
-        sum(bar.volume order by bar.session_date) as volume,
-        count(*)::integer as sessions
-    from daily_bar as bar
-    group by bar.instrument_id, bucket_start
+fresh as materialized (select {columns} from ({fresh}) as bar),
+
+held as materialized (select {columns} from ({held}) as bar),
+
+lacking as (
+    select fresh.* from fresh
+    except
+    select held.* from held
 ),
 
-held as (
-    select rollup.*
-    from bar_rollup as rollup
-    where rollup.interval = %(interval)s::bar_interval
+surplus as (
+    select held.* from held
+    except
+    select fresh.* from fresh
+),
+
+differing as (
+    select
+        {key},
+        case
+            when surplus.open is null then 'this bar is missing'
+            when lacking.open is null then 'nothing belongs to this bar'
+            else 'the values differ'
+        end as difference
+    from lacking
+    full join surplus using ({key})
 )
 
-select
-    instrument_id,
-    bucket_start,
-    case
-        when held.interval is null then 'the roll-up lacks this bucket'
-        when fresh.open is null then 'no bar belongs to this bucket'
-        else 'the values differ'
-    end as difference
-from fresh
-full join held using (instrument_id, bucket_start)
-where
-    (held.open, held.high, held.low, held.close, held.volume, held.sessions)
-    is distinct from
-    (fresh.open, fresh.high, fresh.low, fresh.close, fresh.volume, fresh.sessions)
-    and not exists (
-        select from rollup_invalidation as waiting
-        where
-            waiting.interval = %(interval)s::bar_interval
-            and waiting.instrument_id = coalesce(fresh.instrument_id, held.instrument_id)
-            and waiting.span @> coalesce(fresh.bucket_start, held.bucket_start)
-    )
-order by instrument_id, bucket_start
-limit %(limit)s;
+{judged}
+order by {key}
+limit %(limit)s
 
--- name: waiting_invalidations
--- How many invalidations wait, by interval.
+-- name: judged_minutes
+-- Of differing bars of minutes, those that nothing waits for and that are not frozen.
 select
-    rollup_invalidation.interval::text,
-    count(*)
-from rollup_invalidation
-group by rollup_invalidation.interval;
+    differing.instrument_id,
+    differing.provider,
+    differing.bucket_start,
+    differing.difference
+from differing
+left join instrument on instrument.instrument_id = differing.instrument_id
+cross join lateral (
+    select tstzrange({start}, {start} + {length}::interval) as span
+) as looked_at
+where
+    not minutes_are_dropped(instrument.kind, looked_at.span)
+    and not exists (
+        select from minute_bar_invalidation as waiting
+        where
+            waiting.instrument_id = differing.instrument_id
+            and waiting.provider = differing.provider
+            and waiting.span && looked_at.span
+    )
+
+-- name: judged_days
+-- Of differing bars of days, those that nothing waits for and that are not frozen.
+select
+    differing.instrument_id,
+    '' as provider,
+    differing.bucket_start,
+    differing.difference
+from differing
+cross join lateral (
+    select
+        daterange(
+            differing.bucket_start, (differing.bucket_start + {length}::interval)::date
+        ) as span
+) as looked_at
+where
+    not days_are_dropped(looked_at.span)
+    and not exists (
+        select from daily_bar_invalidation as waiting
+        where
+            waiting.instrument_id = differing.instrument_id
+            and waiting.span && looked_at.span
+    )
 
 -- name: count_rows
--- How many rows the roll-up of one interval has.
-select count(*)
-from bar_rollup
-where bar_rollup.interval = %(interval)s::bar_interval;
+-- How many bars a roll-up has.
+select count(*) from {rollup}
+
+-- name: compared_instruments
+-- Whose bars there may be.
+select instrument.instrument_id
+from instrument
+order by instrument.instrument_id
+
+-- name: compared_days
+-- From when to when there may be bars or something made of them; null where there is nothing.
+select
+    min(days.first)::date as first,
+    max(days.last)::date as last
+from (
+    select
+        (chunk.range_start at time zone 'UTC')::date as first,
+        (chunk.range_end at time zone 'UTC')::date as last
+    from timescaledb_information.chunks as chunk
+    where
+        chunk.hypertable_schema = 'public'
+        and chunk.hypertable_name in (%(source)s, 'rollup_5m', 'rollup_15m', 'rollup_1h')
+    union all
+    select
+        min(kept.bucket_start) as first,
+        max(kept.bucket_start) as last
+    from rollup_1d as kept
+    union all
+    select
+        min(kept.bucket_start) as first,
+        max(kept.bucket_start) + 7 as last
+    from rollup_1w as kept
+) as days

@@ -1,0 +1,104 @@
+"""The archive's upkeep: small files joined, old snapshots forgotten, orphaned objects removed.
+
+Here: the asset. Not here: how (resources/storage/archive), or when (pipelines/schedules.py).
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import dagster as dg
+
+from assets.archive import closed_periods
+from assets.failures import failure_table, sample, told_to_dagster
+from assets.prices import OWNERS
+from marketdata.archiving import ArchivedDataset
+from marketdata.calendars import utc_now
+from marketdata.recovery import errors
+from resources.storage.archive.upkeep import (
+    ORPHANS_STAY_FOR,
+    SNAPSHOTS_STAY_FOR,
+    ArchiveUpkeep,
+)
+from resources.wiring import Archive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Upkept:
+    """What was done for one dataset."""
+
+    dataset: str
+    periods_compacted: int
+    snapshots_expired: int
+    snapshots_kept: int
+    objects_removed: int
+    bytes_removed: int
+
+
+@dg.asset(
+    key=["archive", "upkeep"],
+    deps=[closed_periods],
+    group_name="archive",
+    owners=OWNERS,
+    kinds={"iceberg", "s3"},
+    metadata={"source": "every Iceberg table", "cadence": "weekly", "grain": "run"},
+)
+def archive_upkeep(archive: Archive) -> Iterator[dg.MaterializeResult[Any]]:
+    """Rewrites outdated files, forgets snapshots of 30 days ago, removes what nothing names.
+
+    Source: the Iceberg tables. Cadence: weekly. Grain: one run. Destination: the same tables and
+    their bucket. A dataset that is damaged, or that a run is writing to, keeps no other back.
+    """
+    done: list[_Upkept] = []
+    failed: dict[str, str] = {}
+    with told_to_dagster(), archive.upkeep() as upkeep:
+        for dataset in upkeep.datasets():
+            try:
+                done.append(_upkept(upkeep, dataset))
+            except errors.StorageError as error:
+                failed[dataset.name] = str(error)
+    if failed:
+        raise dg.Failure(
+            description=f"{len(failed)} of {len(failed) + len(done)} datasets: {sample(failed)}",
+            metadata={"failed": failure_table(failed), "done": _table(done)},
+            allow_retries=False,
+        )
+    yield dg.MaterializeResult(
+        metadata={
+            "periods_compacted": sum(one.periods_compacted for one in done),
+            "snapshots_expired": sum(one.snapshots_expired for one in done),
+            "objects_removed": sum(one.objects_removed for one in done),
+            "bytes_removed": sum(one.bytes_removed for one in done),
+            "datasets": _table(done),
+        }
+    )
+
+
+def _upkept(upkeep: ArchiveUpkeep, dataset: ArchivedDataset) -> _Upkept:
+    compacted = upkeep.compact(dataset)
+    expired = upkeep.expire(dataset, utc_now() - SNAPSHOTS_STAY_FOR)
+    orphans = upkeep.remove_orphans(dataset, utc_now() - ORPHANS_STAY_FOR)
+    return _Upkept(
+        dataset=dataset.name,
+        periods_compacted=len(compacted),
+        snapshots_expired=len(expired.snapshot_ids),
+        snapshots_kept=expired.kept,
+        objects_removed=len(orphans.objects),
+        bytes_removed=orphans.bytes,
+    )
+
+
+def _table(done: list[_Upkept]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        records=[dg.TableRecord(asdict(one)) for one in done],
+        schema=dg.TableSchema(
+            columns=[
+                dg.TableColumn("dataset", "string"),
+                dg.TableColumn("periods_compacted", "int"),
+                dg.TableColumn("snapshots_expired", "int"),
+                dg.TableColumn("snapshots_kept", "int"),
+                dg.TableColumn("objects_removed", "int"),
+                dg.TableColumn("bytes_removed", "int"),
+            ]
+        ),
+    )

@@ -1,0 +1,117 @@
+"""Rows that leave the database once the archive is proven to hold them.
+
+Here: the asset and its check. Not here: the proofs (resources/storage/archive/retention.py), or
+how long rows stay (WRDATA_RETENTION).
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from assets.archive import closed_periods
+from assets.failures import failure_table, sample, told_to_dagster
+from assets.prices import OWNERS
+from resources.storage.archive.retention import RetainedPeriod, RetentionStatus
+from resources.wiring import Archive
+
+EVERYTHING_DUE_LEFT = "everything_due_left"
+
+
+class RetentionWish(dg.Config):
+    """What a run over what is due is for.
+
+    Attributes:
+        datasets: Names; empty means all that have an age.
+        dry_run: Say what would be dropped, and change nothing.
+    """
+
+    datasets: list[str] = Field(default_factory=list)
+    dry_run: bool = False
+
+
+@dg.asset(
+    key=["archive", "retention"],
+    deps=[closed_periods],
+    group_name="archive",
+    owners=OWNERS,
+    kinds={"timescaledb"},
+    check_specs=[dg.AssetCheckSpec(EVERYTHING_DUE_LEFT, asset=["archive", "retention"])],
+    metadata={"source": "the archive's proofs", "cadence": "weekly", "grain": "run"},
+)
+def retention(
+    context: dg.AssetExecutionContext, config: RetentionWish, archive: Archive
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """Drops closed periods that are older than WRDATA_RETENTION says from the database.
+
+    Source: the archive's proofs. Cadence: weekly. Grain: one run. Destination: table
+    `archive_tombstone`. A period leaves if its files, read back from the bucket, hold the rows
+    that the locked table holds, and its aggregates equal a recomputation; otherwise it stays, and
+    the check says what is missing.
+    """
+    with told_to_dagster(), archive.retention() as opened:
+        if config.dry_run:
+            periods = opened.plan(config.datasets)
+        else:
+            periods = opened.run(config.datasets, by=f"run {context.run.run_id}")
+    counts = Counter(one.status for one in periods)
+    dropped = [one for one in periods if one.status is RetentionStatus.DROPPED]
+    yield dg.MaterializeResult(
+        metadata={
+            **{status.value: counts[status] for status in RetentionStatus},
+            "rows_dropped": sum(one.rows for one in dropped),
+            "chunks_dropped": sum(one.chunks for one in dropped),
+            "dry_run": config.dry_run,
+            "periods": _table(periods),
+        },
+        check_results=[_verdict(periods)],
+    )
+
+
+def _table(periods: Sequence[RetainedPeriod]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        records=[
+            dg.TableRecord(
+                {
+                    "dataset": one.dataset,
+                    "period": one.label,
+                    "status": one.status.value,
+                    "rows": one.rows,
+                    "late": one.late,
+                    "missing": one.told,
+                }
+            )
+            for one in periods
+        ],
+        schema=dg.TableSchema(
+            columns=[
+                dg.TableColumn("dataset", "string"),
+                dg.TableColumn("period", "string"),
+                dg.TableColumn("status", "string"),
+                dg.TableColumn("rows", "int"),
+                dg.TableColumn("late", "bool"),
+                dg.TableColumn("missing", "string"),
+            ]
+        ),
+    )
+
+
+def _verdict(periods: Sequence[RetainedPeriod]) -> dg.AssetCheckResult:
+    refused = {
+        f"{one.dataset} {one.label}": one.told
+        for one in periods
+        if one.status is RetentionStatus.REFUSED
+    }
+    return dg.AssetCheckResult(
+        check_name=EVERYTHING_DUE_LEFT,
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{len(refused)} of {len(periods)} periods stay: {sample(refused)}"
+            if refused
+            else "nothing that was due had to stay"
+        ),
+        metadata={"refused": failure_table(refused)},
+    )

@@ -1,0 +1,119 @@
+"""Bars times their factors, as Arrow tables: what the adjusted views do in SQL.
+
+Here: which factor a bar takes, and the multiplication, with the same arithmetic to the last bit.
+Not here: where factors come from (price_factors.py), or the views (resources/storage/sql).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata.bars import PRICES, Adjustment
+from marketdata.calendars import NEW_YORK_ZONE
+
+_Floats = npt.NDArray[np.float64]
+_Days = npt.NDArray[np.int32]
+"""Days since 1970, as Arrow's date32 counts them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactorSteps:
+    """One instrument's factors, as the table price_factor holds them.
+
+    Attributes:
+        first_days: Where each step begins, oldest first; the first begins before all bars.
+        split_factors: Of each step: what makes an as-traded price one in the latest shares.
+        dividend_factors: Of each step: what takes later dividends out of a price.
+    """
+
+    first_days: _Days
+    split_factors: _Floats
+    dividend_factors: _Floats
+
+
+def new_york_days(instants: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the day in New York (date32) of each instant (timestamp of UTC).
+
+    Midnight there is a whole hour of UTC, so only the hours that occur are converted: thousands
+    instead of millions, and by Python's own time zones, which are there on every machine.
+    """
+    hours = pc.floor_temporal(instants, unit="hour").combine_chunks().dictionary_encode()
+    days = [hour.astimezone(NEW_YORK_ZONE).date() for hour in hours.dictionary.to_pylist()]
+    return pa.chunked_array([pa.array(days, pa.date32()).take(hours.indices)])
+
+
+def shares_days(
+    days: pa.ChunkedArray, adjustment: pa.ChunkedArray, known_from: pa.ChunkedArray
+) -> pa.ChunkedArray:
+    """Return the day whose shares each daily bar's prices are for (bar_shares_of in SQL).
+
+    What a provider adjusted for splits is in the shares of the day on which it came.
+    """
+    later = pc.max_element_wise(days, new_york_days(known_from))
+    return pc.if_else(pc.equal(adjustment, Adjustment.AS_TRADED.value), days, later)
+
+
+def adjusted(
+    bars: pa.Table,
+    factors: Mapping[int, FactorSteps],
+    adjustment: Adjustment,
+    *,
+    days: pa.ChunkedArray,
+    shares: pa.ChunkedArray,
+) -> pa.Table:
+    """Return ``bars`` with prices and volume adjusted, and ``adjustment`` in their column of it.
+
+    Args:
+        bars: With ``instrument_id``, whose rows follow one another, prices, ``volume``,
+            ``adjustment`` and perhaps ``vwap``.
+        factors: Of every instrument in ``bars``.
+        adjustment: SPLITS or SPLITS_AND_DIVIDENDS.
+        days: The session of each bar (date32): decides the dividends.
+        shares: The day whose shares its prices are for (date32): decides the splits.
+
+    Raises:
+        KeyError: An instrument has no factors.
+    """
+    split = _factors(
+        bars, shares, {one: (s.first_days, s.split_factors) for one, s in factors.items()}
+    )
+    price = split
+    if adjustment is Adjustment.SPLITS_AND_DIVIDENDS:
+        steps = {one: (s.first_days, s.dividend_factors) for one, s in factors.items()}
+        price = split * _factors(bars, days, steps)
+    for name in (*PRICES, "vwap"):
+        if name in bars.column_names:
+            bars = _replaced(bars, name, pc.multiply(bars[name], pa.array(price)))
+    bars = _replaced(bars, "volume", pc.divide(bars["volume"], pa.array(split)))
+    return _replaced(bars, "adjustment", pa.repeat(adjustment.value, bars.num_rows))
+
+
+def _factors(
+    bars: pa.Table, days: pa.ChunkedArray, steps: Mapping[int, tuple[_Days, _Floats]]
+) -> _Floats:
+    """Return the factor of each bar: that of the last step which begins by its day."""
+    found = np.ones(bars.num_rows)
+    counted = days.cast(pa.int32()).to_numpy()
+    for instrument_id, rows in _runs(bars["instrument_id"].to_numpy()):
+        first_days, factors = steps[instrument_id]
+        found[rows] = factors[np.searchsorted(first_days, counted[rows], side="right") - 1]
+    return found
+
+
+def _runs(instrument_ids: npt.NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
+    """Return each stretch of rows of one instrument."""
+    bounds = [0, *(np.flatnonzero(np.diff(instrument_ids)) + 1).tolist(), len(instrument_ids)]
+    for start, end in pairwise(bounds):
+        if start < end:
+            yield int(instrument_ids[start]), slice(start, end)
+
+
+def _replaced(bars: pa.Table, name: str, values: Any) -> pa.Table:
+    place = bars.schema.get_field_index(name)
+    return bars.set_column(place, bars.schema.field(name), values)

@@ -1,0 +1,213 @@
+"""What is archived of each dataset, and in which portions.
+
+Here: the archived schema, order and periods of every dataset; which periods are closed. Not here:
+reading, writing and proving files (resources/storage/archive), or when the archive runs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+import pyarrow as pa
+
+from marketdata.bars import DAILY_BARS
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.calendars import HISTORY_START
+from marketdata.datasets import DATASETS, Dataset, Domain, Extent, Subjects
+from marketdata.recovery import errors
+from marketdata.rows import INSTANT
+
+_ORIGIN = (
+    pa.field("provider", pa.string(), nullable=False),
+    pa.field("ingest_id", pa.int64(), nullable=False),
+    pa.field("known_from", INSTANT, nullable=False),
+)
+"""What every table keeps of a row's origin, behind its values."""
+
+WHOLE = "all"
+"""The label of a dataset that is archived in one piece."""
+
+
+class Portion(StrEnum):
+    """How much of a dataset is proven and replaced together, so that files have a sensible size."""
+
+    MONTH = "month"
+    YEAR = "year"
+    WHOLE = "whole"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Period:
+    """Days of a dataset that are archived together.
+
+    Attributes:
+        start: First day (UTC for instants).
+        end: The day after the last; of a year that is not over, the first of this month.
+        label: ``2024-03``, ``2024`` or ``all``.
+    """
+
+    start: date
+    end: date
+    label: str
+
+    def overlaps(self, other: "Period") -> bool:
+        """Tell whether both hold a day."""
+        return self.start < other.end and other.start < self.end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivedDataset:
+    """One dataset as the archive holds it: the Iceberg table ``archive.<name>``.
+
+    Attributes:
+        table: Where its rows are hot; another dataset's rows may stand there too.
+        kind: The rows of instruments of this kind are the dataset's own.
+        schema: Columns of the archive: ``instrument_id``, ``ticker`` as of the row's day, or the
+            latest one where all is one portion (null where nobody knows; missing where the
+            dataset has a column of that name), the table's own columns, and the row's origin.
+        order: Columns that name a row and sort the files.
+        dated_by: The column whose day (of UTC) decides the period; empty where all is one.
+        withdraws: Rows leave the table when the provider withdraws them.
+    """
+
+    name: str
+    domain: Domain
+    table: str
+    kind: Subjects
+    schema: pa.Schema
+    order: tuple[str, ...]
+    dated_by: str
+    portion: Portion
+    withdraws: bool = False
+
+    @property
+    def labelled(self) -> bool:
+        """Whether ``ticker`` is the archive's own label, and no column of the table."""
+        return "ticker" in self.schema.names and "ticker" not in self.order
+
+    @property
+    def is_droppable(self) -> bool:
+        """Whether closed periods may leave the database once they are proven."""
+        return self.portion is not Portion.WHOLE
+
+    def period_of(self, day: date, today: date) -> Period:
+        """Return the period that holds ``day``, as far as it is closed on ``today`` (UTC)."""
+        this_month = today.replace(day=1)
+        if self.portion is Portion.WHOLE:
+            return Period(start=date.min, end=date.max, label=WHOLE)
+        if self.portion is Portion.MONTH:
+            first = day.replace(day=1)
+            return Period(start=first, end=next_month(first), label=f"{first:%Y-%m}")
+        first = date(day.year, 1, 1)
+        end = min(date(day.year + 1, 1, 1), this_month)
+        return Period(start=first, end=end, label=f"{first:%Y}")
+
+    def closed_periods(self, first: date, today: date) -> list[Period]:
+        """Return the periods from the one that holds ``first`` to the last closed month.
+
+        A year's months are archived as they close: its period ends with the last closed month
+        until the year is over. Empty where no month has closed since ``first``.
+        """
+        if self.portion is Portion.WHOLE:
+            return [self.period_of(today, today)]
+        this_month = today.replace(day=1)
+        periods: list[Period] = []
+        day = self.period_of(first, today).start
+        while day < this_month:
+            period = self.period_of(day, today)
+            periods.append(period)
+            day = period.end
+        return periods
+
+    def named(self, label: str, today: date) -> Period:
+        """Return the period of a label.
+
+        Raises:
+            ConfigurationError: No closed period of this dataset is called so.
+        """
+        known = {one.label: one for one in self.closed_periods(HISTORY_START, today)}
+        if label not in known:
+            message = (
+                f"{label!r} is no closed period of {self.name}: they are called "
+                f"{next(iter(known), 'nothing yet')} to {next(reversed(known), 'nothing yet')}"
+            )
+            raise errors.ConfigurationError(message)
+        return known[label]
+
+
+def is_within(label: str, other: str) -> bool:
+    """Tell whether the days of period ``label`` are days of period ``other``, of one dataset."""
+    return other == WHOLE or f"{label}-".startswith(f"{other}-")
+
+
+def next_month(first: date) -> date:
+    """Return the first day of the month after the one that begins on ``first``."""
+    return date(first.year + first.month // 12, first.month % 12 + 1, 1)
+
+
+def _archived_bars() -> ArchivedDataset:
+    own = list(DAILY_BARS)
+    return ArchivedDataset(
+        name=DAILY_BARS_DATASET,
+        domain=Domain.EQUITY_PRICES,
+        table="daily_bar",
+        kind=Subjects.TICKERS,
+        schema=pa.schema(
+            [
+                own[0],
+                pa.field("ticker", pa.string()),
+                *own[1:],
+                pa.field("adjustment", pa.string(), nullable=False),
+                *_ORIGIN,
+            ]
+        ),
+        order=("instrument_id", "session_date"),
+        dated_by="session_date",
+        portion=Portion.YEAR,
+    )
+
+
+_DATED_BY = {"minute_bar": "opened_at", "trade": "traded_at"}
+"""Tables that are archived by the month; all others are small and archived whole."""
+
+
+def _archived(dataset: Dataset) -> ArchivedDataset:
+    # Answers may lack a part of the key; the table never does.
+    own = [
+        field.with_nullable(False) if field.name in dataset.key else field
+        for field in dataset.stored
+    ]
+    label = [] if "ticker" in dataset.stored.names else [pa.field("ticker", pa.string())]
+    by_day = dataset.extent is not Extent.STATE
+    # Where several providers' rows stand side by side, the provider is part of what names a row.
+    key = ("provider", *dataset.key) if by_day else dataset.key
+    return ArchivedDataset(
+        name=dataset.name,
+        domain=dataset.domain,
+        table=dataset.table,
+        kind=dataset.subjects,
+        schema=pa.schema([own[0], *label, *own[1:], *_ORIGIN]),
+        order=("instrument_id", *key),
+        dated_by=_DATED_BY[dataset.table] if by_day else "",
+        portion=Portion.MONTH if by_day else Portion.WHOLE,
+        withdraws=dataset.is_all,
+    )
+
+
+ARCHIVED: Mapping[str, ArchivedDataset] = {
+    one.name: one for one in (_archived_bars(), *(_archived(each) for each in DATASETS.values()))
+}
+"""Every dataset as it is archived, by name."""
+
+
+def archived_dataset(name: str) -> ArchivedDataset:
+    """Return a dataset by its name.
+
+    Raises:
+        ConfigurationError: No dataset is called so.
+    """
+    if name not in ARCHIVED:
+        message = f"{name!r} is no dataset; there are {', '.join(ARCHIVED)}"
+        raise errors.ConfigurationError(message)
+    return ARCHIVED[name]

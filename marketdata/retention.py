@@ -1,0 +1,64 @@
+"""How long rows stay in the database: ages by dataset, and which periods are due.
+
+Here: the words of the setting WRDATA_RETENTION, and the calendar of it. Not here: the proofs
+without which nothing is dropped (resources/storage/archive/retention.py), or what a period is
+(archiving.py).
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+from marketdata.archiving import ARCHIVED, ArchivedDataset, Period, Portion
+from marketdata.batches import DAILY_BARS_DATASET
+
+_AGE = re.compile(r"(?P<dataset>\w+)=(?P<days>[1-9]\d{0,4})d")
+
+
+def parse_ages(text: str) -> Mapping[str, timedelta]:
+    """Read ages such as ``minute_bars=400d crypto_trades=90d``; empty text drops nothing, ever.
+
+    Raises:
+        ValueError: Names the part that cannot be read, or a dataset whose rows always stay.
+    """
+    ages: dict[str, timedelta] = {}
+    for part in text.split():
+        age = _AGE.fullmatch(part)
+        if age is None:
+            message = f"{part!r} is no age of a dataset: write it like minute_bars=400d"
+            raise ValueError(message)
+        name = age["dataset"]
+        if name == DAILY_BARS_DATASET:
+            message = f"{name} always stay: adjusted prices and their factors are made of them"
+            raise ValueError(message)
+        droppable = [one.name for one in ARCHIVED.values() if one.portion is Portion.MONTH]
+        if name not in droppable:
+            message = f"rows of {name!r} always stay; ages are for {', '.join(droppable)}"
+            raise ValueError(message)
+        if name in ages:
+            message = f"{name} has two ages"
+            raise ValueError(message)
+        ages[name] = timedelta(days=int(age["days"]))
+    return ages
+
+
+def is_over(dataset: ArchivedDataset, period: Period) -> bool:
+    """Tell whether a period can grow no more: a year that still gains months is not over."""
+    return period == dataset.period_of(period.start, date.max)
+
+
+def due_periods(dataset: ArchivedDataset, age: timedelta, first: date, today: date) -> list[Period]:
+    """Return the periods from the one that holds ``first`` that are wholly older than ``age``.
+
+    Args:
+        dataset: One that is dropped by period.
+        age: How long rows stay.
+        first: The oldest day of which rows are there.
+        today: Of UTC.
+    """
+    kept_from = today - age
+    return [
+        period
+        for period in dataset.closed_periods(first, today)
+        if period.end <= kept_from and is_over(dataset, period)
+    ]

@@ -1,0 +1,109 @@
+"""wrdata aggregates …: bars of coarser intervals, brought up to date, compared, and counted.
+
+Here: the commands. Not here: how aggregates are kept (resources/storage/aggregates.py), or runs
+that refresh them after a load (pipelines/jobs.py).
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from marketdata.bars import Interval
+from pipelines.cli import console, environment
+from resources import opening
+from resources.opening import Stores
+from resources.settings import read_settings
+from resources.storage.aggregates import Source
+
+app = typer.Typer(
+    help="Bars of five minutes to a year, made of minute bars and daily bars.",
+    no_args_is_help=True,
+)
+
+Intervals = Annotated[
+    list[Interval] | None, typer.Option("--interval", help="Only this one; may be repeated.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+SHOWN = 20
+
+
+@app.command()
+def refresh(*, json: Json = False) -> None:
+    """Compute again what loads have touched, as each run that loads does at its end."""
+    rows: list[dict[str, Any]] = []
+    with _stores() as stores:
+        for source in Source:
+            told = stores.aggregates.refresh(source)
+            rows.append(
+                {
+                    "source": source.value,
+                    "invalidations": told.invalidations,
+                    "instruments": told.instruments,
+                    "buckets_computed": told.buckets,
+                    "bars_changed": sum(told.changed.values()),
+                }
+            )
+    _show(rows, json=json)
+
+
+@app.command()
+def verify(
+    interval: Intervals = None,
+    sample: Annotated[
+        float | None, typer.Option(min=0.001, max=1, help="A part chosen at random, such as 0.1.")
+    ] = None,
+    *,
+    json: Json = False,
+) -> int:
+    """Compare all bars with a recomputation from their source; status 1 if any differs."""
+    rows: list[dict[str, Any]] = []
+    with _stores() as stores:
+        for each in interval or list(Interval):
+            found = stores.aggregates.differences(each, limit=SHOWN, sample=sample)
+            rows.append(
+                {
+                    "interval": each.value,
+                    "differences": f"{SHOWN} or more" if len(found) == SHOWN else len(found),
+                    "first": ", ".join(
+                        f"{one.instrument_id} {one.provider} {one.bucket_start}: {one.difference}"
+                        for one in found[:1]
+                    ),
+                }
+            )
+    _show(rows, json=json)
+    return 1 if any(row["first"] for row in rows) else 0
+
+
+@app.command()
+def status(*, json: Json = False) -> None:
+    """Show how many bars are kept by which engine, and how much waits to be computed again."""
+    with _stores() as stores:
+        waiting = {source: stores.aggregates.waiting(source) for source in Source}
+        rows: list[dict[str, Any]] = [
+            {
+                "view": f"bars_{interval}",
+                "source": source.value,
+                "engine": stores.aggregates.engine,
+                "bars": stores.aggregates.rows(interval),
+                "invalidations_waiting": waiting[source],
+            }
+            for source in Source
+            for interval in source.intervals
+        ]
+    _show(rows, json=json)
+
+
+@contextmanager
+def _stores() -> Generator[Stores]:
+    environment.enter(environment.surroundings(), start=False)
+    with opening.stores(read_settings()) as stores:
+        yield stores
+
+
+def _show(rows: Sequence[dict[str, Any]], *, json: bool) -> None:
+    if json:
+        console.print_json(rows)
+    else:
+        console.print_table("", rows)

@@ -1,0 +1,111 @@
+"""wrdata archive drop, wrdata archive restore: rows out of the database, and back.
+
+Here: the commands. Not here: what is proven before rows leave, or how they come back
+(resources/storage/archive).
+"""
+
+import getpass
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from marketdata.archiving import archived_dataset
+from marketdata.recovery import errors
+from pipelines.cli import console, environment, runs
+from resources import opening
+from resources.settings import read_settings
+from resources.storage.aggregates import Source
+from resources.storage.archive.restore import RestoredPeriod
+
+Names = Annotated[
+    list[str] | None, typer.Option("--dataset", help="Only this one; may be repeated.")
+]
+Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="As YYYY-MM-DD.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+
+def drop(
+    dataset: Names = None,
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be dropped, and what is missing.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Drop what is older than WRDATA_RETENTION says, if the archive is proven to hold it.
+
+    Status 1 if a period has to stay.
+    """
+    around = environment.surroundings()
+    environment.enter(around, start=True, report=console.say)
+    environment.require_schema(around)
+    if not read_settings().retention:
+        message = (
+            "no dataset has an age, so all rows stay; to drop what is older set "
+            "WRDATA_RETENTION, for example to minute_bars=400d"
+        )
+        raise errors.ConfigurationError(message)
+    wish = {"datasets": dataset or [], "dry_run": dry_run}
+    report = runs.run_job("retention", config={"archive__retention": {"config": wish}})
+    told = report.last("retention")
+    if not told:
+        raise errors.StorageError("; ".join(report.failures))
+    rows = list(told["periods"])
+    if json:
+        console.print_json(rows)
+    elif rows:
+        console.print_table("", [{**row, "late": "yes" if row["late"] else ""} for row in rows])
+        if dry_run:
+            console.say("what a period that is due lacks is mended by the run, before it drops")
+    else:
+        console.say("nothing is due")
+    return 1 if told["refused"] else 0
+
+
+def restore(
+    dataset: Annotated[str, typer.Option(help="Name of the dataset.")],
+    start: Day,
+    end: Day,
+    into: Annotated[
+        str, typer.Option(help="A schema for new tables, instead of the hot ones.")
+    ] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """Put archived periods that hold days from --start to --end back into the database."""
+    one = archived_dataset(dataset)
+    around = environment.surroundings()
+    environment.enter(around, start=True, report=console.say)
+    environment.require_schema(around)
+    settings = read_settings()
+    with opening.restore(settings) as restoring:
+        if into:
+            restored = restoring.into_schema(one, start.date(), end.date(), schema=into)
+        else:
+            by = f"wrdata archive restore ({getpass.getuser()})"
+            restored = restoring.into_hot(one, start.date(), end.date(), by=by)
+    if not into:
+        with opening.stores(settings) as stores:
+            for source in Source:
+                stores.aggregates.refresh(source)
+    rows = [_row(period, into or "public", one.table) for period in restored]
+    if json:
+        console.print_json(rows)
+        return
+    console.print_table("", rows)
+    if not into and dataset in settings.retention:
+        console.say(
+            f"WRDATA_RETENTION says {settings.retention[dataset].days} days for {dataset}: the "
+            "next run drops these periods again, unless it says more"
+        )
+
+
+def _row(period: RestoredPeriod, schema: str, table: str) -> dict[str, Any]:
+    return {
+        "dataset": period.dataset,
+        "period": period.label,
+        "table": f"{schema}.{table}",
+        "rows_archived": period.rows,
+        "rows_inserted": period.inserted,
+    }

@@ -1,0 +1,114 @@
+"""wrdata query: bars of tickers, from the database and the archive alike.
+
+Here: the command, and the forms in which an answer leaves it. Not here: the reading
+(resources/reading).
+"""
+
+import json
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Annotated, Any
+
+import pyarrow as pa
+from pyarrow import csv, ipc
+from pyarrow import parquet as pq
+from typer import Argument, Option
+
+from marketdata.recovery import errors
+from pipelines.cli import console, environment
+from resources.reading.bars import read_bars
+from resources.reading.request import ADJUSTED, INTERVALS
+
+SHOWN = 40
+"""Rows of a table on the screen; of a longer answer its first and last ones."""
+
+
+class Form(StrEnum):
+    """How an answer is written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+
+
+BINARY = {Form.PARQUET, Form.ARROW}
+
+
+def query(
+    tickers: Annotated[list[str], Argument(help="Such as AAPL, BRK.B or BTC-USD.")],
+    start: Annotated[
+        str | None, Option(help="First day, or moment with its zone; without: the oldest bar.")
+    ] = None,
+    end: Annotated[
+        str | None, Option(help="Last day (included), or moment (excluded); without: today.")
+    ] = None,
+    interval: Annotated[str, Option(help=", ".join(INTERVALS) + ".")] = "1d",
+    adjusted: Annotated[str | None, Option(help=" or ".join(ADJUSTED) + ".")] = None,
+    as_of: Annotated[
+        str | None, Option(help="What was known at this moment: 2026-05-01T00:00:00Z.")
+    ] = None,
+    provider: Annotated[
+        str | None, Option(help="Whose bars; without: whoever serves them.")
+    ] = None,
+    form: Annotated[Form, Option("--format", help="How to write the answer.")] = Form.TABLE,
+    output: Annotated[Path | None, Option(help="A file, instead of standard output.")] = None,
+) -> None:
+    """Read bars of shares and pairs, wherever they are stored."""
+    if form in BINARY and output is None and sys.stdout.isatty():
+        message = f"{form} is not for a terminal: give --output, or send it to a file"
+        raise errors.ConfigurationError(message)
+    if form is Form.TABLE and output is not None:
+        raise errors.ConfigurationError("a table is for the screen: give --format csv for a file")
+    environment.enter(environment.surroundings(writes=False), start=False)
+    bars = read_bars(tickers, start, end, interval, adjusted, as_of, provider)
+    if output is not None:
+        _write_file(bars, form, output)
+    elif form is Form.TABLE:
+        _show(bars)
+    else:
+        _write(bars, form, sys.stdout.buffer)
+
+
+def _show(bars: pa.Table) -> None:
+    """Print the first and last rows; columns that hold nothing are left out."""
+    told = bars.select([name for name in bars.column_names if bars[name].null_count < len(bars)])
+    rows = told.to_pylist()
+    if len(rows) > SHOWN:
+        between = dict.fromkeys(told.column_names, "…")
+        rows = [*rows[: SHOWN // 2], between, *rows[-SHOWN // 2 :]]
+    console.print_table("", [{name: _cell(value) for name, value in row.items()} for row in rows])
+    console.say(f"{len(bars):,} bars")
+
+
+def _cell(value: Any) -> str | int | None:
+    if value is None or isinstance(value, int):
+        return value
+    # Ten digits show every price and volume; all of them are in the other forms.
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _write_file(bars: pa.Table, form: Form, output: Path) -> None:
+    try:
+        with output.open("wb") as file:
+            _write(bars, form, file)
+    except OSError as error:
+        message = f"{output} cannot be written: {error.strerror}"
+        raise errors.ConfigurationError(message) from error
+    console.say(f"{len(bars):,} bars written to {output}")
+
+
+def _write(bars: pa.Table, form: Form, file: IO[bytes]) -> None:
+    if form is Form.PARQUET:
+        pq.write_table(bars, file, compression="zstd")
+    elif form is Form.ARROW:
+        with ipc.new_stream(file, bars.schema) as stream:
+            stream.write_table(bars)
+    elif form is Form.JSON:
+        rows = bars.to_pylist()
+        file.write((json.dumps(rows, default=lambda when: when.isoformat()) + "\n").encode())
+    else:
+        csv.write_csv(bars, file)
+    file.flush()

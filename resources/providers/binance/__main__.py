@@ -1,0 +1,73 @@
+"""Binance spot by hand: python -m resources.providers.binance BTCUSDT --of trades.
+
+Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
+the command line (../by_hand.py), or the client (client.py).
+"""
+
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from marketdata.recovery.policy import REQUEST_RETRY
+from resources.providers import by_hand
+from resources.providers.binance import wire
+from resources.providers.binance.client import (
+    BASE_URL,
+    FILES_IN_FLIGHT,
+    FILES_URL,
+    IN_FLIGHT,
+    BinanceClient,
+)
+from resources.providers.budget import PacedBudget
+from resources.providers.http import HttpGetter, Judge
+
+REQUESTS_A_MINUTE = 1200
+"""Nobody shares the address by hand: of weight 4, that is less than 6,000."""
+
+_QUESTIONS: Mapping[str, by_hand.Question[BinanceClient]] = {
+    "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
+    "trades": lambda client, asked: client.trades(asked.symbol, asked.start, asked.end),
+}
+
+
+@asynccontextmanager
+async def _opened(_: str) -> AsyncGenerator[BinanceClient]:
+    budget = PacedBudget(requests=REQUESTS_A_MINUTE)
+
+    def getter(base_url: str, judge: Judge, in_flight: int) -> HttpGetter:
+        return HttpGetter(
+            provider=wire.PROVIDER,
+            base_url=base_url,
+            key=None,
+            budget=budget,
+            retry=REQUEST_RETRY,
+            judge=judge,
+            in_flight=in_flight,
+        )
+
+    rest = by_hand.address("BINANCE_BASE_URL", BASE_URL)
+    files = by_hand.address("BINANCE_FILES_URL", FILES_URL)
+    async with (
+        getter(rest, wire.refusal, IN_FLIGHT) as asks_rest,
+        getter(files, wire.files_refusal, FILES_IN_FLIGHT) as asks_files,
+    ):
+        yield BinanceClient(asks_rest, asks_files)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Show what Binance has of one symbol (see by_hand.run).
+
+    Addresses come from BINANCE_BASE_URL and BINANCE_FILES_URL.
+    """
+    return by_hand.run(
+        arguments,
+        provider=wire.PROVIDER,
+        spelling="in Binance's spelling, such as BTCUSDT",
+        questions=_QUESTIONS,
+        opened=_opened,
+        needs_key=False,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""What the answers of Binance's REST interface mean: bytes to rows of text, or errors.
+
+Here: the reading of refusals, those of the file host too, and the JSON of klines and aggregate
+trades. Not here: the zip files (files.py), what becomes of the rows of both (rows.py), sending
+(../http.py), or which requests make one answer (client.py).
+
+The wire facts are those of Binance's own documentation of November 2026 (rest-api.md, errors.md),
+of real answers in tests/recordings, and of reports in its public issues.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import cast
+
+import pyarrow as pa
+
+from marketdata.recovery import errors
+from resources.providers.answer_json import JsonAnswers, Numbers
+from resources.providers.answer_text import plain_text, shortened
+from resources.providers.http import HttpAnswer, retry_after_s, status_error
+
+PROVIDER = "binance"
+JSON = JsonAnswers(PROVIDER)
+malformed = JSON.malformed
+
+KLINE_FIELDS = (
+    "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades",
+    "taker_base", "taker_quote", "unused",
+)  # fmt: skip
+"""Of a kline, in the order of its array and of the files' columns."""
+TRADE_FIELDS = ("a", "p", "q", "f", "l", "T", "m", "M")
+"""Of an aggregate trade: number, price, quantity, first and last trade, time, whether the buyer is
+the maker, whether the price was the best; the files' columns have the same order."""
+
+_AS_TEXT = Numbers(parse_float=str, parse_int=str, parse_constant=str)
+"""Numbers stay text, so that amounts keep every digit, quoted or not."""
+_BANNED = 418
+_INVALID_SYMBOL = -1121
+_TOO_MANY_REQUESTS = -1003
+_BANNED_UNTIL = re.compile(r"banned until (\d{13})\b")
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECONDS_FROM = 10**14
+_CURES = {
+    403: "; the firewall refuses this address for a while: ask less",
+    451: "; Binance serves nobody at this place: every request would fail, whatever it asks for",
+}
+
+
+def refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+    """Return the error that an answer of the REST interface is, or None where it may be parsed.
+
+    Facts: errors are 400 with ``code`` and ``msg``; 429 and, for an address that went on asking,
+    418 say in Retry-After when to come back, 418 in its text too; 403 is the firewall's, 451 the
+    answer to a restricted country. 451 concerns every request, so it is a KeyRefusedError though
+    there is no key: the work stops.
+    """
+    code, told = _error(answer.body)
+    detail = shortened(plain_text(answer.body) if told is None else told)
+    detail += _CURES.get(answer.status, "")
+    if answer.status == _BANNED or (code == _TOO_MANY_REQUESTS and answer.status in {200, 400}):
+        return errors.RateLimitedError(
+            f"HTTP {answer.status}: {detail}",
+            provider=PROVIDER,
+            operation=operation,
+            retry_after_s=_comes_back_after_s(answer, told or ""),
+        )
+    if answer.status == HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS:
+        message = f"HTTP {answer.status}: {detail}"
+        return errors.KeyRefusedError(message, provider=PROVIDER, operation=operation)
+    if code == _INVALID_SYMBOL and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return errors.UnknownSymbolError(detail, provider=PROVIDER, operation=operation)
+    error = status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
+    if error is not None or told is None:
+        return error
+    return errors.RequestRejectedError(
+        f"code {code}: {detail}", provider=PROVIDER, operation=operation
+    )
+
+
+def files_refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+    """Return the error that an answer of the file host is, or None where it may be looked at.
+
+    404 is no error here: it says that there is no such file (``files.is_missing``).
+    """
+    if answer.status == HTTPStatus.NOT_FOUND:
+        return None
+    text = answer.body[:2000].decode("utf-8", "replace").strip()
+    detail = shortened(re.sub(r"<[^>]*>", " ", text)).strip() if text.startswith("<") else ""
+    return status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
+
+
+def _error(body: bytes) -> tuple[int | None, str | None]:
+    """Return code and text of an error object, or nothing where ``body`` is none."""
+    # Rows come as a list, so only a body that begins as an object is looked at.
+    if body.lstrip()[:1] != b"{" or b'"code"' not in body[:1024]:
+        return None, None
+    try:
+        parsed: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return None, None
+    fields = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
+    code = fields.get("code")
+    told = str(fields.get("msg") or "an error without a text")
+    return (code, told) if type(code) is int else (None, None)
+
+
+def _comes_back_after_s(answer: HttpAnswer, told: str) -> float | None:
+    """Return the pause that a limit asks for: by its header, or else by its text."""
+    seconds = retry_after_s(answer.headers.get("retry-after"), now=answer.fetched_at)
+    until = _BANNED_UNTIL.search(told)
+    if seconds is not None or until is None:
+        return seconds
+    return max(int(until[1]) / 1000 - answer.fetched_at.timestamp(), 0.0)
+
+
+def server_time(body: bytes, *, operation: str) -> datetime:
+    """Parse ``time``: Binance's own clock, aware UTC, milliseconds or microseconds.
+
+    Raises:
+        MalformedPayloadError: There is no such time in it.
+    """
+    parsed = JSON.value(body, operation, **_AS_TEXT)
+    told = cast("dict[str, object]", parsed).get("serverTime") if isinstance(parsed, dict) else None
+    if not isinstance(told, str) or re.fullmatch(r"[0-9]{13,16}", told) is None:
+        raise malformed("field serverTime holds no time", operation)
+    value = int(told)
+    at = _EPOCH + timedelta(microseconds=value if value > _MICROSECONDS_FROM else value * 1000)
+    if at > _LATEST:
+        raise malformed(f"field serverTime holds the year {at.year}", operation)
+    return at
+
+
+def kline_rows(body: bytes, *, operation: str) -> pa.Table:
+    """Parse ``klines`` into one column of text for each of KLINE_FIELDS.
+
+    Raises:
+        MalformedPayloadError: Not a list of arrays of twelve.
+    """
+    rows = JSON.items(body, operation, **_AS_TEXT)
+    if not all(isinstance(row, list) for row in rows):
+        raise malformed("the list holds something else than arrays", operation)
+    arrays = cast("list[list[object]]", rows)
+    odd = next((len(row) for row in arrays if len(row) != len(KLINE_FIELDS)), None)
+    if odd is not None:
+        raise malformed(f"an array of {odd} came, klines have {len(KLINE_FIELDS)}", operation)
+    return _columns(arrays, KLINE_FIELDS, operation)
+
+
+def trade_rows(body: bytes, *, operation: str) -> pa.Table:
+    """Parse ``aggTrades`` into one column of text for each of TRADE_FIELDS; absent ones are null.
+
+    Raises:
+        MalformedPayloadError: Not a list of objects.
+    """
+    rows = JSON.rows(body, operation, **_AS_TEXT)
+    arrays = [[row.get(name) for name in TRADE_FIELDS] for row in rows]
+    return _columns(arrays, TRADE_FIELDS, operation)
+
+
+def _columns(rows: Sequence[Sequence[object]], fields: Sequence[str], operation: str) -> pa.Table:
+    try:
+        columns = [
+            pa.array([_text(row[place]) for row in rows], pa.string())
+            for place in range(len(fields))
+        ]
+    except UnicodeEncodeError as error:
+        raise malformed(f"a text is no Unicode: {error.reason}", operation) from error
+    return pa.Table.from_arrays(columns, names=list(fields))
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bool):
+        return str(value)
+    return value if value is None or isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,209 @@
+"""Coinbase's candles and trades: JSON into QUOTED_MINUTE_BARS and QUOTED_TRADES.
+
+Here: which cells, rows and answers can be read. One bad cell becomes null and is for the dataset's
+validation to judge; a row that cannot be placed is left out and handed back; an answer of another
+shape is refused. Not here: refusals (wire.py), or which requests make one answer (client.py,
+trades.py).
+
+Wire facts: Coinbase's reference (the maker's side), measurements of September 2026 (columns of a
+candle), and tests/recordings/coinbase_*.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+from typing import cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.rows import AMOUNT
+from marketdata.trades import QUOTED_TRADES
+from resources.providers.answer_text import shortened
+from resources.providers.coinbase.wire import listed, malformed
+
+MINUTE = timedelta(minutes=1)
+_CANDLE = ("time", "low", "high", "open", "close", "volume")
+"""Columns of a candle: low and high come before open and close."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_S = 253_402_300_799
+_LARGEST_ID = 2**63 - 1
+_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
+_DECIMAL = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
+_EXACT = Context(prec=38, rounding=ROUND_HALF_EVEN)
+_STEP = Decimal(1).scaleb(-18)
+_TAKER = {"buy": "sell", "sell": "buy"}
+"""What the taker did, by the side that Coinbase tells, which is the maker's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandlePage:
+    """One answer of the candles.
+
+    Attributes:
+        bars: QUOTED_MINUTE_BARS, ``vwap`` and ``trades`` null: Coinbase does not tell them.
+        left_out: Rows that cannot be placed, as text.
+    """
+
+    bars: pa.Table
+    left_out: tuple[str, ...]
+
+
+def candle_page(body: bytes, symbol: str, *, operation: str) -> CandlePage:
+    """Parse ``candles`` of one-minute buckets: a list of [time, low, high, open, close, volume].
+
+    Times are seconds in UTC, the first of the bucket. A figure that is no JSON number which a
+    double can hold becomes null, numeric text too, since Coinbase sends numbers. A row of
+    another length or without the time of a minute cannot be placed: it is left out, and told.
+
+    Raises:
+        MalformedPayloadError: Not a list of lists, no row can be placed, or of two rows and
+            more none has a number in some column.
+    """
+    rows = cast("list[list[object]]", listed(body, list, operation=operation))
+    placed = [(at, row) for row in rows if (at := _minute(row)) is not None]
+    _refuse_unplaced(rows, placed, "candle", operation)
+    bars = pa.table(
+        {
+            "symbol": pa.repeat(pa.scalar(symbol), len(placed)),
+            "opened_at": [at for at, _ in placed],
+            **{
+                name: pa.array([_number(row[place]) for _, row in placed], pa.float64())
+                for place, name in enumerate(_CANDLE)
+                if place
+            },
+            "vwap": pa.nulls(len(placed), pa.float64()),
+            "trades": pa.nulls(len(placed), pa.int64()),
+        }
+    )
+    _refuse_empty_fields(bars, _CANDLE[1:], operation)
+    return CandlePage(
+        bars=bars.select(QUOTED_MINUTE_BARS.names).cast(QUOTED_MINUTE_BARS),
+        left_out=tuple(_as_text(row) for row in rows if _minute(row) is None),
+    )
+
+
+def _minute(row: Sequence[object]) -> datetime | None:
+    at = row[0] if len(row) == len(_CANDLE) else None
+    if isinstance(at, bool) or not isinstance(at, int) or not 0 < at <= _LATEST_S or at % 60:
+        return None
+    return _EPOCH + timedelta(seconds=at)
+
+
+def _number(value: object) -> float | None:
+    # A bool is an int to Python, and would be taken for a price of 1.
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradePage:
+    """One answer of the trades.
+
+    Attributes:
+        trades: QUOTED_TRADES, in the order in which they came.
+        left_out: Rows that cannot be placed, as text.
+    """
+
+    trades: pa.Table
+    left_out: tuple[str, ...]
+
+
+def trade_page(body: bytes, symbol: str, *, operation: str) -> TradePage:
+    """Parse ``trades``: a list of objects, price and size as text, the time in UTC.
+
+    ``side`` is the maker's; the taker's is the opposite. Price and size are exact, with more
+    than 18 digits behind the point rounded half to even; what is no number becomes null, and so
+    does a side that is none of the two. A row without a readable id or time cannot be placed:
+    it is left out, and told.
+
+    Raises:
+        MalformedPayloadError: Not a list of objects, no row can be placed, an amount that has
+            more than 20 digits before the point, or of two rows and more none has a usable
+            value in some field.
+    """
+    rows = cast("list[Mapping[str, object]]", listed(body, dict, operation=operation))
+    placed = [(key, row) for row in rows if (key := _trade_key(row)) is not None]
+    _refuse_unplaced(rows, placed, "trade", operation)
+    sides = [_TAKER.get(str(row.get("side"))) for _, row in placed]
+    trades = pa.table(
+        {
+            "symbol": pa.repeat(pa.scalar(symbol), len(placed)),
+            "trade_id": [trade_id for (trade_id, _), _ in placed],
+            "traded_at": [at for (_, at), _ in placed],
+            "price": _amounts([row for _, row in placed], "price", operation),
+            "size": _amounts([row for _, row in placed], "size", operation),
+            "taker_side": pa.array(sides, pa.string()),
+        }
+    )
+    _refuse_empty_fields(trades, ("price", "size", "taker_side"), operation)
+    return TradePage(
+        trades=trades.cast(QUOTED_TRADES),
+        left_out=tuple(_as_text(row) for row in rows if _trade_key(row) is None),
+    )
+
+
+def _trade_key(row: Mapping[str, object]) -> tuple[int, datetime] | None:
+    trade_id, at = row.get("trade_id"), row.get("time")
+    if isinstance(trade_id, bool) or not isinstance(trade_id, int):
+        return None
+    # fromisoformat alone also reads dates without a time or a zone, which would be guesses.
+    if not isinstance(at, str) or _INSTANT.fullmatch(at) is None:
+        return None
+    try:
+        traded_at = datetime.fromisoformat(at)
+    except ValueError:
+        return None
+    return (trade_id, traded_at) if 0 < trade_id <= _LARGEST_ID else None
+
+
+def _amounts(rows: Sequence[Mapping[str, object]], name: str, operation: str) -> pa.Array:
+    try:
+        return pa.array([_amount(row.get(name)) for row in rows], AMOUNT)
+    except InvalidOperation as error:
+        message = f"field {name} holds a figure of more than 20 digits before the point"
+        raise malformed(message, operation) from error
+
+
+def _amount(value: object) -> Decimal | None:
+    figure = _decimal(value)
+    return None if figure is None else figure.quantize(_STEP, context=_EXACT)
+
+
+def _decimal(value: object) -> Decimal | None:
+    """Read a figure: text as Coinbase sends it, or a JSON number, which is exact as well."""
+    if isinstance(value, str):
+        # Decimal alone also reads NaN, underscores and the digits of every script.
+        return Decimal(value) if _DECIMAL.fullmatch(value) is not None else None
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    return Decimal(value)
+
+
+def _refuse_unplaced(
+    rows: Sequence[object], placed: Sequence[object], what: str, operation: str
+) -> None:
+    if rows and not placed:
+        first = shortened(_as_text(rows[0]))
+        raise malformed(f"no {what} can be placed, the first is {first}", operation)
+
+
+def _refuse_empty_fields(table: pa.Table, names: Sequence[str], operation: str) -> None:
+    # One row without a figure is a hole; a field that no row has is another wire format.
+    for name in names:
+        if table.num_rows > 1 and pc.count(table[name]).as_py() == 0:
+            raise malformed(f"no row has a usable value in field {name}", operation)
+
+
+def _as_text(row: object) -> str:
+    return json.dumps(row, default=str)

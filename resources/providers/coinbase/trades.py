@@ -1,0 +1,186 @@
+"""Which requests make one answer of Coinbase's trades.
+
+Here: the search for where some days end in a product's trades, and the way back from there. Not
+here: what an answer looks like (rows.py), or how it is sent (../http.py).
+
+Trades are only paged by their ids: ``after=X`` gives up to 1,000 trades below X, newest first
+(``before=X`` gives the newest of all trades instead of those next to X, so it is of no use). Ids
+of a product are contiguous and begin at 1, and so there is a moment for each id to search in.
+Everything is decided by what the bodies hold, never by headers, so that kept answers replay.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata.ports import Answer
+from marketdata.recovery import errors
+from marketdata.trades import QUOTED_TRADES
+from resources.providers.coinbase import rows as coinbase_rows
+from resources.providers.coinbase import wire
+from resources.providers.coinbase.rows import TradePage
+from resources.providers.http import Getter
+from resources.providers.origins import Replies
+
+LIMIT = 1000
+"""Trades of one answer; asking for more gives no more."""
+OPENED_AT = datetime(2015, 1, 1, tzinfo=UTC)
+"""Before the first trade of any product: only the search begins with it."""
+OUT_OF_ORDER = timedelta(seconds=1)
+"""So far the time of a trade may lie before that of an older id."""
+
+
+async def trades(getter: Getter, symbol: str, start: date, end: date) -> Answer:
+    """Return the trades of a product on the UTC days ``start`` to ``end``, both included.
+
+    Of days that are not over it returns what has been traded so far: ``fetched_at`` is the time of
+    the first answer, since pages lead backwards from there. Where the days end is
+    searched for, by ids, which takes about eight requests among a billion trades (halving alone
+    would take 22); from there one request brings a thousand trades.
+
+    A trade whose row cannot be placed is in ``left_out``. Every other id from the newest trade to
+    the oldest has to come, or nothing is returned.
+
+    Raises:
+        ProviderUnavailableError: Besides the usual reasons, ids are missing in the answers. The
+            error points to the answers up to that in which they should have been.
+        UnknownSymbolError: Coinbase has no product of this name.
+        MalformedPayloadError: Trades that do not lie below the id that was asked for came; see
+            ``coinbase_rows.trade_page`` for the rest. The error points to the answer.
+        RequestRejectedError: ``symbol`` cannot be a product's name; nothing was sent.
+        ProviderError: See ``wire.refusal``.
+        ValueError: ``start`` is after ``end``.
+    """
+    operation = f"trades symbol={symbol} from={start} to={end}"
+    wire.check_asked(symbol, start, end, operation)
+    since = datetime.combine(start, time(), UTC)
+    until = datetime.combine(end, time(), UTC) + timedelta(days=1)
+    pages = _Pages(getter, symbol, operation)
+    page = await _page_at(pages, until)
+    found: list[pa.Table] = []
+    left_out: list[str] = []
+    while page is not None:
+        found.append(_between(page.rows, since, until))
+        left_out.extend(page.left_out)
+        if page.oldest_at < since - OUT_OF_ORDER:
+            break
+        page = await pages.below(page.oldest_id)
+    return pages.answer(
+        rows=pa.concat_tables([QUOTED_TRADES.empty_table(), *found]), left_out=tuple(left_out)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """The trades of one answer; there is at least one."""
+
+    rows: pa.Table
+    left_out: tuple[str, ...]
+    oldest_id: int
+    oldest_at: datetime
+    newest_id: int
+    newest_at: datetime
+
+    @classmethod
+    def of(cls, came: TradePage) -> Self:
+        ids, times = pc.min_max(came.trades["trade_id"]), pc.min_max(came.trades["traded_at"])
+        return cls(
+            rows=came.trades,
+            left_out=came.left_out,
+            oldest_id=ids["min"].as_py(),
+            newest_id=ids["max"].as_py(),
+            oldest_at=times["min"].as_py(),
+            newest_at=times["max"].as_py(),
+        )
+
+
+class _Pages:
+    """Asks for pages one by one, and remembers where they came from."""
+
+    def __init__(self, getter: Getter, symbol: str, operation: str) -> None:
+        self._getter = getter
+        self._symbol = symbol
+        self._operation = operation
+        self._replies = Replies()
+
+    async def newest(self) -> _Page | None:
+        """Return the newest trades, or None if there has never been one."""
+        return await self._asked({"limit": str(LIMIT)}, below=None)
+
+    async def below(self, trade_id: int) -> _Page | None:
+        """Return the trades next below ``trade_id``, or None if it is the first."""
+        if trade_id <= 1:
+            return None
+        return await self._asked({"limit": str(LIMIT), "after": str(trade_id)}, below=trade_id)
+
+    def answer(self, rows: pa.Table, left_out: tuple[str, ...]) -> Answer:
+        """Return ``rows`` with the origin of all pages."""
+        return self._replies.answer(self._operation, rows, left_out)
+
+    async def _asked(self, parameters: dict[str, str], below: int | None) -> _Page | None:
+        page_of = self._operation if below is None else f"{self._operation} after={below}"
+        reply = await self._getter.get(
+            f"products/{self._symbol}/trades", parameters, operation=page_of
+        )
+        self._replies.add(reply)
+        with self._replies.kept():
+            came = coinbase_rows.trade_page(reply.body, self._symbol, operation=page_of)
+            if not came.trades.num_rows and below is None:
+                return None
+            _refuse_gap(came, below, page_of)
+            return _Page.of(came)
+
+
+def _refuse_gap(came: TradePage, below: int | None, operation: str) -> None:
+    """Refuse a page that lacks ids between its oldest trade and the id that was asked for."""
+    ids = set(came.trades["trade_id"].to_pylist())
+    newest, oldest = max(ids, default=0), min(ids, default=1)
+    if below is not None and newest >= below:
+        message = f"trade {newest} came, which is not below {below}"
+        raise wire.malformed(message, operation)
+    next_id = newest + 1 if below is None else below
+    missing = next_id - oldest - len(ids)
+    if not ids or missing > len(came.left_out):
+        message = f"{missing} ids are missing below {next_id}; nothing was stored, ask again"
+        raise errors.ProviderUnavailableError(message, provider=wire.PROVIDER, operation=operation)
+
+
+async def _page_at(pages: _Pages, until: datetime) -> _Page | None:
+    """Return the page in which the trades before ``until`` end, None if there is no trade.
+
+    The search keeps an id before the moment and one after it, and guesses between them as if
+    trades came evenly. Where a guess leaves more than half of them, it halves the next time,
+    so that it ends soon in any history.
+    """
+    edge = until + OUT_OF_ORDER
+    page = await pages.newest()
+    if page is None or page.oldest_at < edge:
+        return page
+    low, low_at, halve = 0, OPENED_AT, False
+    high, high_at = page.oldest_id, page.oldest_at
+    while True:
+        span = high - low
+        # When the first trades were is only supposed, until such a step asks for them.
+        half = 0.5 if low else 0.0
+        share = half if halve else (until - low_at) / (high_at - low_at)
+        # Half a page further up, so that the moment lies in the middle of the page.
+        guess = low + int(span * min(max(share, 0.0), 1.0)) + LIMIT // 2
+        asked = min(max(guess, low + 2), high)
+        page = await pages.below(asked)
+        if page is None or page.oldest_at < edge <= page.newest_at:
+            return page
+        if page.oldest_at >= edge:
+            high, high_at = page.oldest_id, page.oldest_at
+        elif asked == high:
+            return page
+        else:
+            low, low_at = asked - 1, page.newest_at
+        halve = high - low > span / 2
+
+
+def _between(rows: pa.Table, since: datetime, until: datetime) -> pa.Table:
+    at = rows["traded_at"]
+    return rows.filter(pc.and_(pc.greater_equal(at, since), pc.less(at, until)))

@@ -1,0 +1,92 @@
+"""What answers of Coinbase Exchange mean, whatever they hold: rows, a refusal, or nonsense.
+
+Here: the reading of refusals, of JSON and of what is asked for; pure functions of an answer. Not
+here: minute bars and trades (rows.py), which requests make one answer (client.py, trades.py), or
+sending them (../http.py).
+
+Wire facts: Coinbase's reference of its Exchange REST API, measurements of September 2026, and
+tests/recordings/coinbase_error_granularity_400.json.
+"""
+
+import json
+import re
+from collections.abc import Sized
+from datetime import date
+from decimal import Decimal
+from http import HTTPStatus
+from typing import TypeVar, cast
+
+from marketdata.recovery import errors
+from resources.providers.answer_json import JsonAnswers
+from resources.providers.answer_text import plain_text, shortened
+from resources.providers.http import HttpAnswer, status_error
+
+PROVIDER = "coinbase"
+JSON = JsonAnswers(PROVIDER)
+malformed = JSON.malformed
+_Row = TypeVar("_Row", bound=Sized)
+_PRODUCT = re.compile(r"[A-Za-z0-9]{1,20}(-[A-Za-z0-9]{1,20})+")
+
+
+def refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+    """Return the error that ``answer`` is, or None where it may be parsed.
+
+    Facts: errors are an object with ``message``; a product nobody knows is 404 ``NotFound``;
+    the limit by address is 429 ``Public rate limit exceeded`` without Retry-After. Data is
+    always a list, so that an object with a message is an error under status 200 too, which an
+    older source has seen.
+    """
+    told = _message(answer.body)
+    detail = shortened(plain_text(answer.body) if told is None else told)
+    not_found = (told or "").lower().replace(" ", "") == "notfound"
+    if not_found and answer.status in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
+        message = f"no product of this name ({detail}); check its spelling (BTC-USD)"
+        return errors.UnknownSymbolError(message, provider=PROVIDER, operation=operation)
+    error = status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
+    if error is not None or told is None:
+        return error
+    if "rate limit" in told.lower():
+        return errors.RateLimitedError(detail, provider=PROVIDER, operation=operation)
+    return errors.RequestRejectedError(detail, provider=PROVIDER, operation=operation)
+
+
+def _message(body: bytes) -> str | None:
+    if not body[:100].lstrip().startswith(b"{"):
+        return None
+    try:
+        parsed: object = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    told = cast("dict[str, object]", parsed).get("message") if isinstance(parsed, dict) else None
+    return None if told is None else str(told) or "an error without a text"
+
+
+def listed(body: bytes, kind: type[_Row], *, operation: str) -> list[_Row]:
+    """Parse a JSON list of rows; numbers with a fraction or an exponent become exact decimals.
+
+    Raises:
+        MalformedPayloadError: It is anything else.
+    """
+    rows = cast("list[_Row]", JSON.items(body, operation, parse_float=Decimal))
+    if not all(isinstance(row, kind) for row in rows):
+        raise malformed(f"the list holds something else than a {kind.__name__} a row", operation)
+    return rows
+
+
+def check_asked(symbol: str, start: date, end: date, operation: str) -> None:
+    """Refuse what would ask for something else than it says.
+
+    The symbol becomes a part of the path: one with a slash or a question mark in it would be
+    another endpoint. A reversed range is the program's mistake; an odd symbol is data, and
+    concerns that symbol alone.
+
+    Raises:
+        RequestRejectedError: ``symbol`` cannot be a product's name.
+        ValueError: ``start`` is after ``end``.
+    """
+    if start > end:
+        message = f"the range of {symbol} is reversed: {start} is after {end}"
+        raise ValueError(message)
+    if _PRODUCT.fullmatch(symbol) is None:
+        message = f"a product has a name like BTC-USD, not {symbol!r}; nothing was sent"
+        raise errors.RequestRejectedError(message, provider=PROVIDER, operation=operation)

@@ -1,0 +1,8 @@
+"""Financial Modeling Prep: what others use of it."""
+
+from resources.providers.fmp.actions import FmpActions
+from resources.providers.fmp.client import IN_FLIGHT, FmpClient, connect
+from resources.providers.fmp.records import FmpRecords
+from resources.providers.fmp.wire import refusal
+
+__all__ = ["IN_FLIGHT", "FmpActions", "FmpClient", "FmpRecords", "connect", "refusal"]

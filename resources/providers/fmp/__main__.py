@@ -1,0 +1,67 @@
+"""Financial Modeling Prep by hand: python -m resources.providers.fmp AAPL --of splits.
+
+Here: what can be asked for, and the clients that are asked, paced for one process alone. Not here:
+the command line (../by_hand.py), or the clients (client.py, actions.py, records.py).
+"""
+
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from marketdata.recovery.policy import REQUEST_RETRY
+from marketdata.statements import StatementKind
+from resources.providers import by_hand
+from resources.providers.budget import PacedBudget
+from resources.providers.fmp import wire
+from resources.providers.fmp.actions import FmpActions
+from resources.providers.fmp.client import BASE_URL, IN_FLIGHT, FmpClient
+from resources.providers.fmp.records import FmpRecords
+from resources.providers.http import Getter, HttpGetter, QueryKey
+
+REQUESTS_A_MINUTE = 120
+
+
+def _statements(kind: StatementKind) -> by_hand.Question[Getter]:
+    return lambda getter, asked: FmpRecords(getter).statements(kind, asked.symbol)
+
+
+_QUESTIONS: Mapping[str, by_hand.Question[Getter]] = {
+    "days": lambda getter, asked: FmpClient(getter, getter).daily_history(
+        asked.symbol, asked.start, asked.end
+    ),
+    "splits": lambda getter, asked: FmpActions(getter).splits(asked.symbol),
+    "dividends": lambda getter, asked: FmpActions(getter).dividends(asked.symbol),
+    "company": lambda getter, asked: FmpRecords(getter).company(asked.symbol),
+    **{kind.value: _statements(kind) for kind in StatementKind},
+}
+
+
+@asynccontextmanager
+async def _opened(key: str) -> AsyncGenerator[Getter]:
+    async with HttpGetter(
+        provider=wire.PROVIDER,
+        base_url=by_hand.address("FMP_BASE_URL", BASE_URL),
+        key=QueryKey(name="apikey", value=key),
+        budget=PacedBudget(requests=REQUESTS_A_MINUTE),
+        retry=REQUEST_RETRY,
+        judge=partial(wire.refusal, key=key),
+        in_flight=IN_FLIGHT,
+    ) as getter:
+        yield getter
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Show what FMP has of one symbol (see by_hand.run)."""
+    return by_hand.run(
+        arguments,
+        provider=wire.PROVIDER,
+        spelling="in FMP's spelling, such as AAPL or BRK-B",
+        questions=_QUESTIONS,
+        opened=_opened,
+        days=10,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

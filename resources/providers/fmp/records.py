@@ -1,0 +1,141 @@
+"""FMP's statements, companies and index changes.
+
+Here: which requests make one answer, wherever the replies come from. Not here: what answers look
+like (statements.py, records_wire.py), how a request is sent (../http.py), prices (client.py) or
+corporate actions (actions.py).
+"""
+
+import pyarrow as pa
+
+from marketdata.ports import Answer
+from marketdata.recovery import errors
+from marketdata.statements import PeriodType, StatementKind
+from resources.providers.fmp import records_wire, wire
+from resources.providers.fmp import statements as fmp_statements
+from resources.providers.http import Getter
+from resources.providers.origins import Replies
+
+TWO_YEARS = 8
+"""So many quarters cannot be without a year."""
+MOST_PERIODS = 1000
+"""``limit`` of a request for statements: FMP has no cap of its own and gives 5 rows without one.
+A thousand quarters are 250 years, so that an answer of so many rows is not believed."""
+
+
+class FmpRecords:
+    """Asks FMP's stable API for what is filed and written about companies.
+
+    Fulfils marketdata.ports.StatementProvider, ReferenceProvider and IndexProvider.
+
+    Args:
+        getter: Gives the replies; open it first.
+    """
+
+    name = wire.PROVIDER
+
+    def __init__(self, getter: Getter) -> None:
+        self._getter = getter
+
+    async def statements(self, kind: StatementKind, symbol: str) -> Answer:
+        """Return all annual and quarterly statements of ``kind`` (QUOTED_STATEMENTS).
+
+        Two requests make one answer. FMP gives an empty list for a symbol that it does not know
+        as well as for a company without statements: the answer is empty then, and which of the
+        two it was is for the caller to judge. FMP overwrites restated figures, so that this is
+        always what it says now.
+
+        Raises:
+            MalformedPayloadError: See ``fmp_statements.statement_page``; or as many rows came as
+                were asked for, so that some may be missing. The error points to the answer.
+            ProviderUnavailableError: Years of quarters came without any annual row.
+            RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
+            ProviderError: See ``wire.refusal``.
+        """
+        endpoint = fmp_statements.ENDPOINTS[kind]
+        asked = f"{endpoint} symbol={symbol}"
+        wire.check_symbol(symbol, asked)
+        replies = Replies()
+        pages: list[fmp_statements.StatementPage] = []
+        for period_type, period in fmp_statements.PERIOD_PARAMETERS.items():
+            operation = f"{asked} period={period} limit={MOST_PERIODS}"
+            parameters = {"symbol": symbol, "period": period, "limit": str(MOST_PERIODS)}
+            reply = await self._getter.get(endpoint, parameters, operation=operation)
+            replies.add(reply)
+            with replies.kept():
+                pages.append(_page(reply.body, kind, symbol, period_type, operation))
+        annual, quarterly = (page.table.num_rows for page in pages)
+        with replies.kept():
+            _refuse_half(annual, quarterly, asked)
+        periods = ",".join(fmp_statements.PERIOD_PARAMETERS.values())
+        return replies.answer(
+            f"{asked} period={periods} limit={MOST_PERIODS}",
+            pa.concat_tables([page.table for page in pages]),
+            (row for page in pages for row in page.left_out),
+        )
+
+    async def company(self, symbol: str) -> Answer:
+        """Return what FMP says of the company behind ``symbol`` (QUOTED_COMPANIES, one row).
+
+        The answer is empty for a symbol that FMP does not know.
+
+        Raises:
+            MalformedPayloadError: See ``records_wire.company_table``. The error points to
+                the answer.
+            RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
+            ProviderError: See ``wire.refusal``.
+        """
+        operation = f"profile symbol={symbol}"
+        wire.check_symbol(symbol, operation)
+        reply = await self._getter.get("profile", {"symbol": symbol}, operation=operation)
+        replies = Replies(reply)
+        with replies.kept():
+            table = records_wire.company_table(reply.body, symbol=symbol, operation=operation)
+        return replies.answer(operation, table)
+
+    async def index_changes(self, index: str) -> Answer:
+        """Return who joined and left ``index`` (QUOTED_INDEX_CHANGES), as far back as FMP knows.
+
+        It is no complete ledger: some present members have no addition.
+
+        Args:
+            index: FMP's name: ``sp500``, ``nasdaq`` or ``dowjones``.
+
+        Raises:
+            UnknownSymbolError: There is no such index; nothing was sent.
+            MalformedPayloadError: See ``records_wire.index_change_page``. The error points
+                to the answer.
+            ProviderError: See ``wire.refusal``.
+        """
+        endpoint = records_wire.INDEX_ENDPOINTS.get(index)
+        if endpoint is None:
+            known = ", ".join(records_wire.INDEX_ENDPOINTS)
+            message = f"there is no index {index!r}, only {known}; nothing was sent"
+            raise errors.UnknownSymbolError(
+                message, provider=self.name, operation=f"index changes of {index}"
+            )
+        reply = await self._getter.get(endpoint, {}, operation=endpoint)
+        replies = Replies(reply)
+        with replies.kept():
+            page = records_wire.index_change_page(reply.body, index=index, operation=endpoint)
+        return replies.answer(endpoint, page.table, page.left_out)
+
+
+def _page(
+    body: bytes, kind: StatementKind, symbol: str, period_type: PeriodType, operation: str
+) -> fmp_statements.StatementPage:
+    page = fmp_statements.statement_page(
+        body, kind, symbol=symbol, period_type=period_type, operation=operation
+    )
+    if page.table.num_rows + len(page.left_out) >= MOST_PERIODS:
+        raise wire.malformed(f"{MOST_PERIODS} rows came, more may be missing", operation)
+    return page
+
+
+def _refuse_half(annual: int, quarterly: int, operation: str) -> None:
+    """Refuse no annual rows beside years of quarters: the answer was ill.
+
+    The other way round is nothing odd: some foreign companies report once a year.
+    """
+    if not annual and quarterly >= TWO_YEARS:
+        message = f"no annual rows beside {quarterly} quarters; ask for both again"
+        raise errors.ProviderUnavailableError(message, provider=wire.PROVIDER, operation=operation)

@@ -1,0 +1,254 @@
+"""FRED and ALFRED: macroeconomic series with all their vintages.
+
+Here: the client, and which requests make one answer. Not here: what answers look like (wire.py),
+how lists are paged (pages.py) and windows of real time joined (vintages.py), or how a request is
+sent (../http.py).
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata.calendars import utc_now
+from marketdata.ports import Answer
+from marketdata.recovery import errors
+from resources.providers.fred import vintages as fred_vintages
+from resources.providers.fred import wire
+from resources.providers.fred.pages import read
+from resources.providers.fred.vintages import Window
+from resources.providers.http import Getter, HttpAnswer, Judge
+from resources.providers.origins import Replies
+
+BASE_URL = "https://api.stlouisfed.org/fred"
+KEY_PARAMETER = "api_key"
+IN_FLIGHT = 2
+OBSERVATIONS_A_PAGE = 100_000
+VINTAGES_A_PAGE = 10_000
+UPDATES_A_PAGE = 1_000
+UPDATES_REACH_BACK = timedelta(days=14)
+"""What ``series/updates`` tells of, however early its ``start_time`` is."""
+DOUBTED_KEY_WAIT_S = 20.0
+ST_LOUIS = ZoneInfo("America/Chicago")
+"""FRED's wall clock and calendar."""
+
+_ONE_DAY = timedelta(days=1)
+_SECOND_DAY = date.min + _ONE_DAY
+_SERIES = re.compile(r"[A-Za-z0-9_.\-]{1,64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updates:
+    """Which series changed, with the replies of that knowledge.
+
+    Attributes:
+        series: Ids; of all FRED's macroeconomic series, not only of those that are kept.
+        complete_to: The next ``since``, by FRED's clock: whatever changed while the list was
+            read is told again then.
+        request: As in Answer, like the rest.
+    """
+
+    series: frozenset[str]
+    complete_to: datetime
+    request: str
+    content_sha256: str
+    fetched_at: datetime
+    requests: int
+    raw_answers: tuple[str, ...] = ()
+
+
+class FredClient:
+    """Asks FRED; fulfils marketdata.ports.MacroProvider.
+
+    Args:
+        getter: Open, with ``judge`` and the key as the query's ``api_key``.
+        now: Clock that returns aware UTC times, for ``updated_series`` alone.
+    """
+
+    name = wire.PROVIDER
+
+    def __init__(self, getter: Getter, *, now: Callable[[], datetime] = utc_now) -> None:
+        self._getter = getter
+        self._now = now
+
+    async def observations(self, series: str, start: date, end: date) -> Answer:
+        """Return every value of ``series`` that was the latest on a day from ``start`` to ``end``.
+
+        Values that were replaced on ``start`` itself are among them. Rows are
+        QUOTED_OBSERVATIONS with the spans they really had: FRED cuts spans to the period that is
+        asked for, so all real time is asked for, whatever the days are. That is two requests up
+        to 1,999 vintages, and one more for each further 1,999. Days are St. Louis's.
+
+        Raises:
+            UnknownSymbolError: FRED has no such series.
+            RequestRejectedError: Vintages of the series are not kept (ALFRED does not have it), or
+                ``series`` cannot be an id, and nothing was sent.
+            ProviderUnavailableError: Besides the usual reasons, a list changed between two of its
+                pages.
+            MalformedPayloadError: An answer cannot be read, is short of rows, or is of another
+                period; the error points to all bodies so far.
+            ProviderError: See ``wire.refusal``.
+            ValueError: ``start`` is after ``end``.
+        """
+        operation = f"series/observations series_id={series} from={start} to={end}"
+        _check_asked(series, start, end, operation)
+        replies = Replies()
+        vintages = await self._vintages(series, replies)
+        windows: list[tuple[Window, pa.Table]] = []
+        left_out: list[str] = []
+        spans = fred_vintages.windows(vintages)
+        for window in spans:
+            pages = await self._window(series, window, replies, is_all=len(spans) == 1)
+            windows.append((window, pa.concat_tables([page.rows for page in pages])))
+            left_out += [one for page in pages for one in page.left_out]
+        whole = fred_vintages.joined(windows)
+        rows, strange = fred_vintages.of_vintages(whole, vintages)
+        if whole.num_rows and not rows.num_rows:
+            message = f"no row begins on a day of the series' vintages, such as {strange[0]}"
+            with replies.kept():
+                raise wire.malformed(message, operation)
+        # What came on the first day ended a value the day before: its end is news as well.
+        wanted = fred_vintages.current_between(rows, max(start, _SECOND_DAY) - _ONE_DAY, end)
+        return replies.answer(operation, wanted, (*left_out, *strange))
+
+    async def updated_series(self, since: datetime) -> Updates:
+        """Return which macroeconomic series changed at or after ``since`` (aware).
+
+        One request for each thousand of them.
+
+        Raises:
+            RequestRejectedError: ``since`` is longer ago than FRED tells of: each series has to
+                be asked for. Nothing was sent.
+            ProviderError: As ``observations``.
+        """
+        # FRED does not say whose minutes they are. St. Louis's wall time for the beginning and
+        # UTC's for the end ask for enough whichever it is; rows carry their own offset.
+        now = self._now().astimezone(UTC)
+        parameters = {
+            "filter_value": "macro",
+            "start_time": f"{since.astimezone(ST_LOUIS):%Y%m%d%H%M}",
+            "end_time": f"{now + timedelta(minutes=1):%Y%m%d%H%M}",
+        }
+        operation = f"series/updates since={since.astimezone(UTC).isoformat()}"
+        if now - since > UPDATES_REACH_BACK:
+            message = "changes so long ago are not told any more: ask for each series"
+            raise errors.RequestRejectedError(message, provider=self.name, operation=operation)
+        replies = Replies()
+        pages = await read(
+            replies,
+            self._getter,
+            "series/updates",
+            parameters,
+            limit=UPDATES_A_PAGE,
+            parse=lambda body, of: wire.update_page(body, operation=of),
+        )
+        updated_at = {name: at for page in pages for name, at in page.updated_at.items()}
+        return Updates(
+            series=frozenset(name for name, at in updated_at.items() if at >= since),
+            # The first page alone: what changes while others are read may slip past them.
+            complete_to=max([since, *pages[0].updated_at.values()]),
+            request=operation,
+            content_sha256=replies.content_sha256,
+            fetched_at=replies.fetched_at,
+            requests=replies.requests,
+            raw_answers=replies.raw_answers,
+        )
+
+    async def _vintages(self, series: str, replies: Replies) -> list[date]:
+        """Return the days on which ``series`` was published or revised, oldest first."""
+        pages = await read(
+            replies,
+            self._getter,
+            "series/vintagedates",
+            {"series_id": series, "sort_order": "asc"},
+            limit=VINTAGES_A_PAGE,
+            parse=lambda body, of: wire.vintage_page(body, operation=of),
+        )
+        return sorted({day for page in pages for day in page.days})
+
+    async def _window(
+        self, series: str, window: Window, replies: Replies, *, is_all: bool
+    ) -> list[wire.ObservationPage]:
+        """Return the pages of one window; ``is_all`` if the series has no other."""
+
+        def parse(body: bytes, operation: str) -> wire.ObservationPage:
+            page = wire.observation_page(body, series, operation=operation)
+            _check_window(page, window, operation)
+            if page.left_out and not is_all:
+                # Its pieces in other windows would look as if they were the whole.
+                message = f"a row that may be of several windows cannot be read: {page.left_out[0]}"
+                raise wire.malformed(message, operation)
+            return page
+
+        parameters = {
+            "series_id": series,
+            "realtime_start": window.start.isoformat(),
+            "realtime_end": window.end.isoformat(),
+            "output_type": "1",
+            "sort_order": "asc",
+        }
+        return await read(
+            replies,
+            self._getter,
+            "series/observations",
+            parameters,
+            limit=OBSERVATIONS_A_PAGE,
+            parse=parse,
+        )
+
+
+def judge(key: str) -> Judge:
+    """Return what FRED's answers mean to one getter, whose requests it remembers.
+
+    FRED denies knowing a good key when it is under load. So a request whose key is "not
+    registered" is repeated once, after a pause that holds all others back too; the second time
+    it is believed.
+    """
+    doubted: set[str] = set()
+
+    def judged(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+        error = wire.refusal(answer, operation, key=key)
+        if error is None or not wire.is_unregistered(error) or operation in doubted:
+            doubted.discard(operation)
+            return error
+        doubted.add(operation)
+        return errors.RateLimitedError(
+            f"{error.reason}, unless FRED is overloaded, so it is asked once more",
+            provider=wire.PROVIDER,
+            operation=operation,
+            retry_after_s=DOUBTED_KEY_WAIT_S,
+        )
+
+    return judged
+
+
+def _check_asked(series: str, start: date, end: date, operation: str) -> None:
+    # A reversed range is the program's mistake; an odd id is data, and concerns it alone.
+    if start > end:
+        message = f"the range of {series} is reversed: {start} is after {end}"
+        raise ValueError(message)
+    if _SERIES.fullmatch(series) is None:
+        message = f"one series a request, not {series!r}; nothing was sent"
+        raise errors.RequestRejectedError(message, provider=wire.PROVIDER, operation=operation)
+
+
+def _check_window(page: wire.ObservationPage, window: Window, operation: str) -> None:
+    """A period that was not asked for would cut spans where nobody looks for it."""
+    if page.realtime != (window.start, window.end):
+        start, end = page.realtime
+        message = (
+            f"the answer is of the real-time period {start} to {end}, not of the one asked for"
+        )
+        raise wire.malformed(message, operation)
+    starts, ends = page.rows["realtime_start"], page.rows["realtime_end"]
+    outside = page.rows.filter(
+        pc.or_(pc.greater(starts, pa.scalar(window.end)), pc.less(ends, pa.scalar(window.start)))
+    )
+    if outside.num_rows:
+        start = outside["realtime_start"][0].as_py()
+        message = f"rows nobody asked for came, such as one of {start}"
+        raise wire.malformed(message, operation)

@@ -1,0 +1,75 @@
+"""Lists that FRED hands out in pages.
+
+Here: asking for one list until it is whole. Not here: what a page looks like (wire.py), or which
+lists make one answer (client.py).
+
+FRED cuts a list off at its limit without a word: only ``count`` tells.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from marketdata.recovery import errors
+from resources.providers.fred import wire
+from resources.providers.http import Getter
+from resources.providers.origins import Replies
+
+_Page = TypeVar("_Page", bound=wire.Page)
+
+
+async def read(
+    replies: Replies,
+    getter: Getter,
+    path: str,
+    parameters: Mapping[str, str],
+    *,
+    limit: int,
+    parse: Callable[[bytes, str], _Page],
+) -> list[_Page]:
+    """Return all pages of one list, one at least.
+
+    Args:
+        replies: Of the whole answer; those of this list are counted in.
+        getter: Sends the requests.
+        path: The endpoint.
+        parameters: The query, without key, format, limit and offset.
+        limit: Rows that are asked for in one page.
+        parse: Reads a body; its second argument is the operation, for errors.
+
+    Raises:
+        ProviderUnavailableError: Besides the usual reasons, the list changed between two pages.
+        MalformedPayloadError: More or fewer rows came than the answer counts, or ``parse``
+            says so; the error points to all bodies of the answer so far.
+    """
+    asked = " ".join([path, *(f"{name}={value}" for name, value in parameters.items())])
+    pages: list[_Page] = []
+    received = 0
+    while not pages or received < pages[0].count:
+        operation = f"{asked} offset={received}"
+        # Without file_type the answer would be XML, errors included.
+        page_of = {"file_type": "json", "limit": str(limit), "offset": str(received)}
+        reply = await getter.get(path, {**parameters, **page_of}, operation=operation)
+        replies.add(reply)
+        with replies.kept():
+            page = parse(reply.body, operation)
+            _check_length(page, received, limit, operation)
+            pages.append(page)
+            _check_count(pages, operation)
+        received += page.received
+    return pages
+
+
+def _check_length(page: wire.Page, before: int, limit: int, operation: str) -> None:
+    expected = min(limit, max(page.count - before, 0))
+    if page.received != expected:
+        message = f"{page.received} rows came where {expected} were left of {page.count}"
+        raise wire.malformed(message, operation)
+
+
+def _check_count(pages: list[_Page], operation: str) -> None:
+    if pages[-1].count != pages[0].count:
+        message = (
+            f"the list grew from {pages[0].count} to {pages[-1].count} rows between two requests; "
+            "ask for it again"
+        )
+        raise errors.ProviderUnavailableError(message, provider=wire.PROVIDER, operation=operation)

@@ -1,0 +1,271 @@
+"""What FRED's answers mean: bytes to observations, vintages and updates, or to errors.
+
+Here: the reading of refusals and the parsing of single pages, pure functions of an answer. Not
+here: sending requests (../http.py), or which requests make one answer (client.py).
+
+Wire facts: recordings of GDP from January 2025 (tests/recordings/fred_*), error texts that
+public clients' tests and issues quote. Everything is a text, missing values are ``"."``, errors
+have an object with ``error_code`` in JSON and an element ``error`` in XML, which is what FRED
+falls back to, and all of them but the throttle come as status 400.
+"""
+
+import decimal
+import html
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from http import HTTPStatus
+from typing import cast
+
+import pyarrow as pa
+
+from marketdata.macro import QUOTED_OBSERVATIONS
+from marketdata.recovery import errors
+from resources.providers.answer_json import JsonAnswers, day_of
+from resources.providers.answer_text import plain_text, shortened
+from resources.providers.http import HttpAnswer, status_error
+
+PROVIDER = "fred"
+JSON = JsonAnswers(PROVIDER)
+malformed = JSON.malformed
+_MISSING = "."
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_XML_ERROR = re.compile(rb'<error\s+code="(\d{3})"\s+message="([^"]*)"')
+_SCALE = decimal.Decimal(1).scaleb(-18)
+_EXACT = decimal.Context(prec=38, rounding=decimal.ROUND_HALF_EVEN)
+_HAS_NO_VINTAGES = "does not exist in alfred"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """One page of a list.
+
+    Attributes:
+        count: Rows of the whole list, as the answer has it.
+        received: Rows of this page, those left out among them.
+    """
+
+    count: int
+    received: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VintagePage(Page):
+    """A page of ``series/vintagedates``."""
+
+    days: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservationPage(Page):
+    """A page of ``series/observations``.
+
+    Attributes:
+        realtime: First and last day of the real-time period that the answer says it is of.
+        rows: In the schema QUOTED_OBSERVATIONS, spans as they came: clipped to ``realtime``.
+        left_out: Rows that cannot be read, as text.
+    """
+
+    realtime: tuple[date | None, date | None]
+    rows: pa.Table
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatePage(Page):
+    """A page of ``series/updates``: when each series last changed (aware UTC), by id."""
+
+    updated_at: Mapping[str, datetime]
+
+
+def refusal(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
+    """Return the error that ``answer`` is, or None where it may be parsed.
+
+    FRED says "not registered" of a good key too when it is under load: whether that is the
+    last word is for ``fred.judge`` to decide.
+    """
+    told = _told(answer)
+    if told is None:
+        detail = shortened(plain_text(answer.body).replace(key, "***"))
+        return status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
+    status, message = told
+    detail = shortened(message.replace(key, "***"))
+    lower = message.lower()
+    if "api_key" in lower and status < HTTPStatus.TOO_MANY_REQUESTS:
+        text = f"HTTP {status}: {detail}; check the key"
+        return errors.KeyRefusedError(text, provider=PROVIDER, operation=operation)
+    if _HAS_NO_VINTAGES in lower:
+        text = (
+            f"HTTP {status}: no vintages are kept of the series, so it cannot be had as it was "
+            f"published: {detail}"
+        )
+        return errors.RequestRejectedError(text, provider=PROVIDER, operation=operation)
+    if "series does not exist" in lower:
+        text = f"HTTP {status}: {detail}"
+        return errors.UnknownSymbolError(text, provider=PROVIDER, operation=operation)
+    told_answer = replace(answer, status=status)
+    return status_error(told_answer, provider=PROVIDER, operation=operation, detail=detail)
+
+
+def is_unregistered(error: errors.ProviderError) -> bool:
+    """Tell whether ``refusal`` means that FRED does not know the key."""
+    return isinstance(error, errors.KeyRefusedError) and "not registered" in error.reason
+
+
+def _told(answer: HttpAnswer) -> tuple[int, str] | None:
+    """Return code and text of FRED's own error, in whichever form and under whichever status."""
+    head = answer.body[:4096]
+    found = _XML_ERROR.search(head)
+    if found is not None:
+        return int(found[1]), html.unescape(found[2].decode("utf-8", "replace"))
+    if b'"error_code"' not in head:
+        return None
+    try:
+        parsed: object = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(parsed, dict):
+        return None
+    fields = cast("dict[str, object]", parsed)
+    code, text = fields.get("error_code"), fields.get("error_message")
+    # An error whose code is unusable is still an error, and one that will come again.
+    status = int(str(code)) if re.fullmatch(r"[345]\d\d", str(code)) else 400
+    return status, str(text) if text else "an error without a text"
+
+
+def vintage_page(body: bytes, *, operation: str) -> VintagePage:
+    """Parse ``series/vintagedates``.
+
+    Raises:
+        MalformedPayloadError: It is anything else, or a date cannot be read.
+    """
+    envelope = _envelope(body, operation)
+    listed = _list(envelope, "vintage_dates", operation)
+    days = [day_of(one) for one in listed]
+    unread = [one for one, day in zip(listed, days, strict=True) if day is None]
+    if unread:
+        raise malformed(f"vintage_dates holds {shortened(repr(unread[0]))}", operation)
+    return VintagePage(
+        count=_count(envelope, operation),
+        received=len(listed),
+        days=tuple(day for day in days if day is not None),
+    )
+
+
+def update_page(body: bytes, *, operation: str) -> UpdatePage:
+    """Parse ``series/updates``.
+
+    Raises:
+        MalformedPayloadError: It is anything else, or a row lacks id or time: a series that
+            changed must not be missed.
+    """
+    envelope = _envelope(body, operation)
+    listed = _list(envelope, "seriess", operation)
+    updated_at: dict[str, datetime] = {}
+    for row in listed:
+        fields = cast("dict[str, object]", row) if isinstance(row, dict) else {}
+        name, at = fields.get("id"), _moment(fields.get("last_updated"))
+        if not isinstance(name, str) or not name or at is None:
+            raise malformed(f"seriess holds {shortened(repr(row))}", operation)
+        updated_at[name] = at
+    return UpdatePage(
+        count=_count(envelope, operation), received=len(listed), updated_at=updated_at
+    )
+
+
+def observation_page(body: bytes, series: str, *, operation: str) -> ObservationPage:
+    """Parse ``series/observations`` with ``output_type=1``; rows get the symbol ``series``.
+
+    Values are exact decimals; more than 18 digits behind the point are rounded half-even. A
+    value that is no number must not look like one that is missing: its row is left out, as is
+    one without readable dates.
+
+    Raises:
+        MalformedPayloadError: The structure is not as promised, rows came of which none can
+            be read, or a value has more than 20 digits before the point.
+    """
+    envelope = _envelope(body, operation)
+    if str(envelope.get("output_type", 1)) != "1" or envelope.get("units", "lin") != "lin":
+        raise malformed("the answer is of another output type or unit than asked for", operation)
+    listed = _list(envelope, "observations", operation)
+    columns: list[tuple[date, date, date, decimal.Decimal | None]] = []
+    left_out: list[str] = []
+    for row in listed:
+        read = _observation(row, operation)
+        if read is None:
+            left_out.append(shortened(json.dumps(row, default=str)))
+        else:
+            columns.append(read)
+    if listed and not columns:
+        raise malformed(f"no row can be read, such as {left_out[0]}", operation)
+    names = ("observed_on", "realtime_start", "realtime_end", "value")
+    table = pa.Table.from_pydict(
+        {
+            "symbol": [series] * len(columns),
+            **{name: [row[place] for row in columns] for place, name in enumerate(names)},
+        },
+        schema=QUOTED_OBSERVATIONS,
+    )
+    return ObservationPage(
+        count=_count(envelope, operation),
+        received=len(listed),
+        realtime=(day_of(envelope.get("realtime_start")), day_of(envelope.get("realtime_end"))),
+        rows=table,
+        left_out=tuple(left_out),
+    )
+
+
+def _observation(
+    row: object, operation: str
+) -> tuple[date, date, date, decimal.Decimal | None] | None:
+    if not isinstance(row, dict):
+        return None
+    fields = cast("dict[str, object]", row)
+    days = [day_of(fields.get(name)) for name in ("date", "realtime_start", "realtime_end")]
+    observed_on, start, end = days
+    text = str(fields.get("value"))
+    is_missing = text == _MISSING
+    if observed_on is None or start is None or end is None:
+        return None
+    if not is_missing and _NUMBER.fullmatch(text) is None:
+        return None
+    return observed_on, start, end, None if is_missing else _amount(text, operation)
+
+
+def _amount(text: str, operation: str) -> decimal.Decimal:
+    try:
+        return decimal.Decimal(text).quantize(_SCALE, context=_EXACT)
+    except decimal.InvalidOperation as error:
+        raise malformed(f"field value does not fit: {shortened(text)}", operation) from error
+
+
+def _moment(text: object) -> datetime | None:
+    """Read ``2024-12-19 07:55:01-06``; the offset is St. Louis's at that time."""
+    try:
+        at = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return None if at.tzinfo is None else at.astimezone(UTC)
+
+
+def _envelope(body: bytes, operation: str) -> Mapping[str, object]:
+    if body.lstrip()[:1] == b"<":
+        raise malformed("XML or a web page came instead of JSON", operation)
+    # Numbers stay the texts they are: a value must not pass through a float.
+    return JSON.envelope(body, operation, parse_float=str, parse_int=str, parse_constant=str)
+
+
+def _list(envelope: Mapping[str, object], name: str, operation: str) -> list[object]:
+    rows = envelope.get(name)
+    if not isinstance(rows, list):
+        raise malformed(f"the answer has no list {name}", operation)
+    return cast("list[object]", rows)
+
+
+def _count(envelope: Mapping[str, object], operation: str) -> int:
+    text = str(envelope.get("count"))
+    if not (text.isascii() and text.isdigit()):
+        raise malformed(f"field count holds {shortened(text)}", operation)
+    return int(text)

@@ -1,0 +1,58 @@
+"""Polygon by hand: python -m resources.providers.polygon AAPL --of minutes.
+
+Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
+the command line (../by_hand.py), or the client (client.py).
+"""
+
+import sys
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from marketdata.recovery.policy import REQUEST_RETRY
+from resources.providers import by_hand
+from resources.providers.budget import PacedBudget
+from resources.providers.http import HeaderKey, HttpGetter
+from resources.providers.polygon import wire
+from resources.providers.polygon.client import BASE_URL, IN_FLIGHT, PolygonClient
+
+REQUESTS_A_MINUTE = 5
+"""Of the free plan; paid ones are only asked to stay under 100 a second."""
+
+_QUESTIONS: Mapping[str, by_hand.Question[PolygonClient]] = {
+    "days": lambda client, asked: client.daily_history(asked.symbol, asked.start, asked.end),
+    "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
+    "splits": lambda client, asked: client.splits(asked.symbol),
+    "dividends": lambda client, asked: client.dividends(asked.symbol),
+    "company": lambda client, asked: client.company(asked.symbol),
+}
+
+
+@asynccontextmanager
+async def _opened(key: str) -> AsyncGenerator[PolygonClient]:
+    async with HttpGetter(
+        provider=wire.PROVIDER,
+        base_url=by_hand.address("POLYGON_BASE_URL", BASE_URL),
+        key=HeaderKey(scheme="Bearer", value=key),
+        budget=PacedBudget(requests=REQUESTS_A_MINUTE),
+        retry=REQUEST_RETRY,
+        judge=partial(wire.refusal, key=key),
+        in_flight=IN_FLIGHT,
+    ) as getter:
+        yield PolygonClient(getter)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Show what Polygon has of one symbol (see by_hand.run)."""
+    return by_hand.run(
+        arguments,
+        provider=wire.PROVIDER,
+        spelling="in Polygon's spelling, such as AAPL or BRK.B",
+        questions=_QUESTIONS,
+        opened=_opened,
+        days=10,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

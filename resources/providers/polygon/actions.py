@@ -1,0 +1,146 @@
+"""Polygon's splits and dividends, into Arrow tables; amounts and ratios are exact.
+
+Here: the rows of ``/stocks/v1/splits`` and ``/stocks/v1/dividends``. Not here: envelopes (wire.py),
+which requests make one answer (client.py), or whether an action is believed
+(marketdata/actions.py).
+
+Wire facts: a 4-for-1 split is ``split_from`` 1 and ``split_to`` 4; ``cash_amount`` is as paid and
+not adjusted for later splits (``split_adjusted_cash_amount`` is); what is not known is absent.
+"""
+
+import decimal
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+
+import pyarrow as pa
+
+from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS
+from resources.providers.answer_json import day_of
+from resources.providers.answer_text import shortened
+from resources.providers.polygon.bars import Row, Rows
+from resources.providers.polygon.wire import malformed
+
+_FREQUENCIES = {
+    0: "Irregular",
+    1: "Annual",
+    2: "Semi-Annual",
+    3: "Trimester",
+    4: "Quarterly",
+    12: "Monthly",
+    24: "Bi-Monthly",
+    26: "Bi-Weekly",
+    52: "Weekly",
+    365: "Daily",
+}
+"""Payments a year, in words, those of FMP where it has one; others stay a number."""
+_EIGHTEEN_DIGITS = Decimal(1).scaleb(-18)
+_WHOLE_DIGITS = 20
+_WIDE = decimal.Context(prec=60, rounding=decimal.ROUND_HALF_EVEN)
+
+
+def split_rows(rows: Sequence[Row], *, operation: str) -> Rows:
+    """Read splits into QUOTED_SPLITS.
+
+    ``kind`` is Polygon's ``forward_split``, ``reverse_split`` or ``stock_dividend``. More than
+    18 digits behind the point are rounded, half to even. A share count that is no number is
+    null, for validation to refuse.
+
+    Raises:
+        MalformedPayloadError: No row has a ticker and a date, or a share count does not fit.
+    """
+    days = [_placed_on(row, "execution_date") for row in rows]
+    _refuse_unplaced(rows, days, operation)
+    quoted = [
+        {
+            "symbol": row["ticker"],
+            "ex_date": day,
+            "new_shares": _amount(row, "split_to", operation),
+            "old_shares": _amount(row, "split_from", operation),
+            "kind": _text(row.get("adjustment_type")),
+        }
+        for row, day in zip(rows, days, strict=True)
+        if day is not None
+    ]
+    table = pa.Table.from_pylist(quoted, schema=QUOTED_SPLITS)
+    return Rows(table=table, left_out=_unplaced(rows, days))
+
+
+def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
+    """Read dividends into QUOTED_DIVIDENDS.
+
+    ``kind`` is ``regular`` for recurring ones and for those that Polygon cannot classify but
+    knows a rhythm of, otherwise ``special`` (special, supplemental, irregular). Amounts are
+    treated as in ``split_rows``. A date that cannot be read is null, like one that is not told.
+
+    Raises:
+        MalformedPayloadError: No row has a ticker and an ex-date, or an amount does not fit.
+    """
+    days = [_placed_on(row, "ex_dividend_date") for row in rows]
+    _refuse_unplaced(rows, days, operation)
+    quoted = [
+        {
+            "symbol": row["ticker"],
+            "ex_date": day,
+            "kind": _kind(row),
+            "amount": _amount(row, "cash_amount", operation),
+            "currency": _text(row.get("currency")),
+            "declaration_date": day_of(row.get("declaration_date")),
+            "record_date": day_of(row.get("record_date")),
+            "payment_date": day_of(row.get("pay_date")),
+            "frequency": _frequency(row.get("frequency")),
+        }
+        for row, day in zip(rows, days, strict=True)
+        if day is not None
+    ]
+    table = pa.Table.from_pylist(quoted, schema=QUOTED_DIVIDENDS)
+    return Rows(table=table, left_out=_unplaced(rows, days))
+
+
+def _kind(row: Row) -> str:
+    told = row.get("distribution_type")
+    if told in {"special", "supplemental", "irregular"}:
+        return "special"
+    return "special" if told != "recurring" and row.get("frequency") == 0 else "regular"
+
+
+def _frequency(value: object) -> str | None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return _FREQUENCIES.get(value, str(value))
+
+
+def _text(value: object) -> str | None:
+    # Neither Arrow nor Postgres takes every text that JSON can hold.
+    return value if isinstance(value, str) and value and value.isprintable() else None
+
+
+def _amount(row: Row, name: str, operation: str) -> Decimal | None:
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        return None
+    exact = Decimal(value)
+    if exact and exact.adjusted() >= _WHOLE_DIGITS:
+        raise malformed(f"field {name} does not fit: {shortened(str(value))}", operation)
+    return exact.quantize(_EIGHTEEN_DIGITS, context=_WIDE)
+
+
+def _placed_on(row: Row, name: str) -> date | None:
+    """Return the day of a row that also says whose it is."""
+    return day_of(row.get(name)) if _text(row.get("ticker")) is not None else None
+
+
+def _refuse_unplaced(rows: Sequence[Row], days: Sequence[object], operation: str) -> None:
+    if rows and all(day is None for day in days):
+        raise malformed(
+            f"no row can be placed, the first is {shortened(_json(rows[0]))}", operation
+        )
+
+
+def _unplaced(rows: Sequence[Row], days: Sequence[object]) -> tuple[str, ...]:
+    return tuple(_json(row) for row, day in zip(rows, days, strict=True) if day is None)
+
+
+def _json(row: Mapping[str, object]) -> str:
+    return json.dumps(row, default=str)

@@ -1,0 +1,215 @@
+"""Polygon's bars: days of one symbol, days of the whole market and minutes, into Arrow tables.
+
+Here: which cells and rows can be read, and which day or minute a row is of. One bad cell becomes
+null and is for validation to judge; a row that cannot be placed is left out and told. Not here:
+envelopes (wire.py), or which requests make one answer (client.py).
+
+Wire facts: ``t`` is in milliseconds since the epoch, UTC. For one symbol it is the first moment
+of the bar, that of a day being midnight in New York (04:00 or 05:00 UTC); for the whole market
+it is the END of the session. ``v`` and ``n`` may come with an exponent, ``vw`` and ``n`` may be
+absent. Minutes and days without a trade are absent.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata.bars import QUOTED_BARS
+from marketdata.calendars import NEW_YORK_ZONE
+from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from resources.providers.answer_json import number_of
+from resources.providers.answer_text import shortened
+from resources.providers.polygon.wire import malformed
+
+_LOG = logging.getLogger(__name__)
+_LETTERS = ("o", "h", "l", "c", "v")
+"""In the order of the schemas' columns."""
+_LATEST_MS = 4_102_444_800_000
+"""The year 2100: a later time is in another unit."""
+
+_MOST_TRADES = 2**53
+_USUAL = frozenset({int, float, type(None)})
+
+Row = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows of a page.
+
+    Attributes:
+        table: In the quoted schema.
+        left_out: Rows that cannot be placed, as text.
+    """
+
+    table: pa.Table
+    left_out: tuple[str, ...] = ()
+
+
+def day_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
+    """Read the days of ``symbol`` into QUOTED_BARS.
+
+    A row whose ``t`` is not midnight in New York cannot be placed.
+
+    Raises:
+        MalformedPayloadError: No row can be placed, or of two rows and more none has a number
+            in some field.
+    """
+    sessions = [_session(row.get("t")) for row in rows]
+    _refuse_unplaced(rows, sessions, operation)
+    placed = [row for row, session in zip(rows, sessions, strict=True) if session is not None]
+    table = pa.table(
+        [
+            pa.array([symbol] * len(placed), pa.string()),
+            pa.array([session for session in sessions if session is not None], pa.date32()),
+            *_numbers(placed, operation),
+        ],
+        schema=QUOTED_BARS,
+    )
+    return Rows(table=table, left_out=_unplaced(rows, sessions))
+
+
+def market_bars(rows: Sequence[Row], session: date, *, operation: str) -> pa.Table:
+    """Read the whole market's bars of ``session`` into QUOTED_BARS.
+
+    Left out are rows without a readable symbol and those of another day; the log says how many.
+
+    Raises:
+        MalformedPayloadError: Rows came, but none of ``session``; of two rows and more none has
+            a number in some field.
+    """
+    symbols = [_symbol(row.get("T")) for row in rows]
+    places = [
+        place
+        for place, row in enumerate(rows)
+        if symbols[place] is not None and _day(row.get("t")) == session
+    ]
+    if rows and not places:
+        first = shortened(repr({name: rows[0].get(name) for name in ("T", "t")}))
+        raise malformed(f"no readable row of {session} came, the first is {first}", operation)
+    if len(places) < len(rows):
+        _LOG.warning(
+            "polygon %s: %d of %d rows left out, without a readable symbol or of another day",
+            operation,
+            len(rows) - len(places),
+            len(rows),
+        )
+    return pa.table(
+        [
+            pa.array([symbols[place] for place in places], pa.string()),
+            pa.array([session] * len(places), pa.date32()),
+            *_numbers([rows[place] for place in places], operation),
+        ],
+        schema=QUOTED_BARS,
+    )
+
+
+def minute_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
+    """Read the minutes of ``symbol`` into QUOTED_MINUTE_BARS.
+
+    A ``vw`` that is there and cannot be read becomes NaN, which validation refuses; a row whose
+    ``n`` is there and cannot be read is left out, since null would say that none was told.
+
+    Raises:
+        MalformedPayloadError: No row can be placed, or of two rows and more none has a number
+            in some field.
+    """
+    counts = [_count(row.get("n")) for row in rows]
+    times = [
+        None if count is None and row.get("n") is not None else _milliseconds(row.get("t"))
+        for row, count in zip(rows, counts, strict=True)
+    ]
+    _refuse_unplaced(rows, times, operation)
+    placed = [row for row, at in zip(rows, times, strict=True) if at is not None]
+    opened_at = pa.array([at for at in times if at is not None], pa.timestamp("ms", tz="UTC"))
+    table = pa.table(
+        [
+            pa.array([symbol] * len(placed), pa.string()),
+            opened_at.cast(QUOTED_MINUTE_BARS.field("opened_at").type),
+            *_numbers(placed, operation),
+            pa.array([_weighted_price(row.get("vw")) for row in placed], pa.float64()),
+            pa.array(
+                [count for count, at in zip(counts, times, strict=True) if at is not None],
+                pa.int64(),
+            ),
+        ],
+        schema=QUOTED_MINUTE_BARS,
+    )
+    return Rows(table=table, left_out=_unplaced(rows, times))
+
+
+def _numbers(rows: Sequence[Row], operation: str) -> list[pa.Array]:
+    columns = [_floats([row.get(letter) for row in rows]) for letter in _LETTERS]
+    # One row without a number is a hole; a field that no row has is another wire format.
+    for letter, column in zip(_LETTERS, columns, strict=True):
+        if len(rows) > 1 and column.null_count == len(rows):
+            raise malformed(f"no row has a usable number in field {letter}", operation)
+    return columns
+
+
+def _floats(values: Sequence[object]) -> pa.Array:
+    """Read numbers as ``number_of`` does, a whole column at once where all of them are usual."""
+    # Arrow takes a bool for 1.0 without a word, and refuses integers that a double cannot hold.
+    if set(map(type, values)) <= _USUAL:
+        try:
+            column = pa.array(values, pa.float64())
+        except (pa.ArrowInvalid, OverflowError):
+            pass
+        else:
+            return pc.if_else(pc.is_finite(column), column, pa.scalar(None, pa.float64()))
+    return pa.array([number_of(value) for value in values], pa.float64())
+
+
+def _refuse_unplaced(rows: Sequence[Row], keys: Sequence[object], operation: str) -> None:
+    if rows and all(key is None for key in keys):
+        first = shortened(json.dumps(rows[0]))
+        raise malformed(f"no row can be placed, the first is {first}", operation)
+
+
+def _unplaced(rows: Sequence[Row], keys: Sequence[object]) -> tuple[str, ...]:
+    return tuple(json.dumps(row) for row, key in zip(rows, keys, strict=True) if key is None)
+
+
+def _milliseconds(value: object) -> int | None:
+    number = number_of(value)
+    if number is None or not number.is_integer() or not 0 <= number < _LATEST_MS:
+        return None
+    return int(number)
+
+
+def _in_new_york(value: object) -> datetime | None:
+    at = _milliseconds(value)
+    return None if at is None else datetime.fromtimestamp(at / 1000, NEW_YORK_ZONE)
+
+
+def _day(value: object) -> date | None:
+    at = _in_new_york(value)
+    return None if at is None else at.date()
+
+
+def _session(value: object) -> date | None:
+    # Any other time of day means that the unit or the meaning has changed, and with it the day.
+    at = _in_new_york(value)
+    return at.date() if at is not None and at.time() == time() else None
+
+
+def _symbol(value: object) -> str | None:
+    return value if isinstance(value, str) and value.isprintable() and value.strip() else None
+
+
+def _weighted_price(value: object) -> float | None:
+    number = number_of(value)
+    return math.nan if number is None and value is not None else number
+
+
+def _count(value: object) -> int | None:
+    number = number_of(value)
+    if number is None or not number.is_integer() or abs(number) > _MOST_TRADES:
+        return None
+    return int(number)

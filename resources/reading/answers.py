@@ -1,0 +1,224 @@
+"""What was found becomes bars: hot and cold joined, adjusted, rolled up, in the reader's columns.
+
+Here: one kind of instruments at a time, without the database. Not here: what is looked for
+(bars.py), or the arithmetic of factors (marketdata/adjusting.py) and roll-ups (roll_ups.py there).
+"""
+
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata import adjusting
+from marketdata.adjusting import FactorSteps
+from marketdata.archiving import ArchivedDataset, Portion
+from marketdata.bars import DAY_INTERVALS, PRICES, Adjustment, Interval
+from marketdata.calendars import calendar
+from marketdata.datasets import Subjects
+from marketdata.recovery import errors
+from marketdata.roll_ups import roll_up_days, roll_up_minutes
+from marketdata.rows import INSTANT
+from resources.reading import cold
+from resources.reading.cold import DroppedDays
+from resources.reading.request import MINUTE, BarsRequest
+from resources.reading.snapshot import Bounds, Named
+from resources.storage.object_store import S3Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Rows of a dataset, wherever they lie.
+
+    Attributes:
+        dataset: Which one.
+        hot: What the database holds, in no order.
+        dropped: Where the others are.
+        bounds: Of the column that dates the rows.
+        provider: Whose they are, where those of several stand side by side.
+    """
+
+    dataset: ArchivedDataset
+    hot: pa.Table
+    dropped: Sequence[DroppedDays]
+    bounds: Bounds
+    provider: str | None
+
+    @property
+    def interval(self) -> str:
+        """How long the rows themselves are."""
+        return Interval.DAY if self.dataset.portion is Portion.YEAR else MINUTE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What the database told of the instruments of one kind.
+
+    Attributes:
+        named: The instruments, in the order of their names.
+        bars: Rows of a dataset, or bars of a view (aggregated_bars).
+        bounds: Of ``bucket_start``.
+        factors: By instrument, where prices are to be adjusted.
+    """
+
+    named: Sequence[Named]
+    bars: Rows | pa.Table
+    bounds: Bounds
+    factors: Mapping[int, FactorSteps]
+
+
+def columns(interval: str) -> pa.Schema:
+    """Return the columns of the bars that readers get (see ``read_bars``)."""
+    by_day = interval == Interval.DAY or interval in DAY_INTERVALS
+    phase = [] if by_day or interval == MINUTE else [pa.field("phase", pa.string())]
+    return pa.schema(
+        [
+            pa.field("ticker", pa.string()),
+            pa.field("bucket_start", pa.date32() if by_day else INSTANT),
+            *phase,
+            *(pa.field(name, pa.float64()) for name in (*PRICES, "volume", "vwap")),
+            pa.field("trades", pa.int64()),
+            pa.field("source_bars", pa.int32()),
+            pa.field("adjustment", pa.string()),
+            pa.field("provider", pa.string()),
+        ]
+    )
+
+
+def answer(found: Found, wish: BarsRequest, s3: S3Settings) -> pa.Table:
+    """Return the bars that were wished for, in ``columns(wish.interval)``, sorted.
+
+    Raises:
+        StorageConflictError: A share has no factors.
+        StorageError: The archive is needed and cannot be read.
+    """
+    ids = [one.instrument_id for one in found.named]
+    if isinstance(found.bars, Rows):
+        bars = _joined(found.bars, ids, wish.as_of, s3)
+    else:
+        bars = _sorted(found.bars, ids)
+    if wish.provider is not None:
+        bars = bars.filter(pc.field("provider") == wish.provider)
+    if wish.adjusted:
+        bars = _adjusted(bars, found, wish.adjusted)
+    if isinstance(found.bars, Rows) and wish.interval != found.bars.interval:
+        bars = _rolled_up(bars, Interval(wish.interval), found)
+    return _in_columns(bars, found.named, wish.interval)
+
+
+def _joined(
+    rows: Rows, instrument_ids: Sequence[int], as_of: datetime | None, s3: S3Settings
+) -> pa.Table:
+    """Return hot and cold rows together, one a key, sorted."""
+    dataset, dated_by = rows.dataset, rows.dataset.dated_by
+    schema = pa.schema([one for one in dataset.schema if one.name not in {"ticker", "ingest_id"}])
+    bars = rows.hot.select(schema.names).cast(schema)
+    if rows.dropped:
+        which = cold.Wanted(
+            instrument_ids=instrument_ids, bounds=rows.bounds, provider=rows.provider
+        )
+        archived = cold.read_dropped(s3, dataset, schema, rows.dropped, which)
+        bars = pa.concat_tables([bars, archived])
+        if as_of is not None:
+            bars = bars.filter(pc.field("known_from") <= pa.scalar(as_of, INSTANT))
+    bars = bars.rename_columns({dated_by: "bucket_start"})
+    bars = _sorted(bars, instrument_ids)
+    # A late row stands beside the archived one until retention joins them: the later one counts.
+    return bars.filter(pa.array(_last_of_each_key(bars))) if rows.dropped else bars
+
+
+def _sorted(bars: pa.Table, instrument_ids: Sequence[int]) -> pa.Table:
+    """Sort bars by instrument, in the order given, by time, and by what else tells them apart.
+
+    ``extended`` comes before ``regular``: of the hour in which a session begins that is earlier.
+    """
+    place = pc.index_in(bars["instrument_id"], value_set=pa.array(instrument_ids, pa.int64()))
+    keyed = bars.append_column("place", place)
+    keys = ["place", "bucket_start", "phase", "known_from"]
+    order = [(name, "ascending") for name in keys if name in keyed.column_names]
+    return keyed.sort_by(order).drop_columns("place")
+
+
+def _last_of_each_key(bars: pa.Table) -> npt.NDArray[np.bool_]:
+    """Tell of sorted bars which one is the last of its instrument and time."""
+    last = np.ones(bars.num_rows, np.bool_)
+    ids = bars["instrument_id"].to_numpy()
+    starts = bars["bucket_start"].to_numpy()
+    last[:-1] = (ids[1:] != ids[:-1]) | (starts[1:] != starts[:-1])
+    return last
+
+
+def _adjusted(bars: pa.Table, found: Found, adjustment: Adjustment) -> pa.Table:
+    """Multiply bars by their factors.
+
+    Raises:
+        StorageConflictError: There are none, or prices came without dividends already.
+    """
+    bars = _with_adjustment(bars)
+    _require_none(
+        found.named,
+        set(pc.unique(bars["instrument_id"]).to_pylist()) - set(found.factors),
+        "no factors have been derived for {}: load splits and dividends, or read without adjusted",
+    )
+    reduced = bars.filter(pc.field("adjustment") == Adjustment.SPLITS_AND_DIVIDENDS.value)
+    _require_none(
+        found.named,
+        set(reduced["instrument_id"].to_pylist()),
+        "prices of {} came adjusted for dividends: read without adjusted",
+    )
+    if pa.types.is_date(bars.schema.field("bucket_start").type):
+        days = bars["bucket_start"]
+        shares = adjusting.shares_days(days, bars["adjustment"], bars["known_from"])
+    else:  # All minutes of a day have its factors.
+        days = shares = adjusting.new_york_days(bars["bucket_start"])
+    return adjusting.adjusted(bars, found.factors, adjustment, days=days, shares=shares)
+
+
+def _require_none(named: Sequence[Named], instrument_ids: Container[int], message: str) -> None:
+    """Refuse to go on if there are such instruments; their names stand in the message."""
+    names = [one.ticker for one in named if one.instrument_id in instrument_ids]
+    if names:
+        raise errors.StorageConflictError(message.format(", ".join(names)))
+
+
+def _rolled_up(bars: pa.Table, interval: Interval, found: Found) -> pa.Table:
+    """Make the bars of an interval from days or minutes; those that begin outside are left out."""
+    if interval in DAY_INTERVALS:
+        days = bars.rename_columns({"bucket_start": "session_date"})
+        rolled = roll_up_days(days, interval)
+    else:
+        minutes = bars.rename_columns({"bucket_start": "opened_at"})
+        shares = found.named[0].kind is Subjects.TICKERS
+        rolled = roll_up_minutes(minutes, interval, calendar() if shares else None)
+    start, end = found.bounds
+    within = (pc.field("bucket_start") >= start) & (pc.field("bucket_start") < end)
+    return _sorted(rolled.filter(within), [one.instrument_id for one in found.named])
+
+
+def _with_adjustment(bars: pa.Table) -> pa.Table:
+    """Say of minutes, and of what is made of them, that they are as traded."""
+    if "adjustment" in bars.column_names:
+        return bars
+    as_traded = pa.repeat(Adjustment.AS_TRADED.value, bars.num_rows)
+    return bars.append_column("adjustment", as_traded)
+
+
+def _in_columns(bars: pa.Table, named: Sequence[Named], interval: str) -> pa.Table:
+    """Give bars the columns that readers get; what nobody tells is null."""
+    ids = pa.array([one.instrument_id for one in named], pa.int64())
+    tickers = pa.array([one.ticker for one in named], pa.string())
+    place = pc.index_in(bars["instrument_id"], value_set=ids)
+    schema = columns(interval)
+    given = _with_adjustment(bars).append_column("ticker", tickers.take(place))
+    return pa.table(
+        [
+            given[field.name].cast(field.type)
+            if field.name in given.column_names
+            else pa.nulls(given.num_rows, field.type)
+            for field in schema
+        ],
+        schema=schema,
+    )

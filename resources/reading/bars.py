@@ -1,0 +1,210 @@
+"""One read over hot and cold: bars of any interval, wherever their rows lie.
+
+Here: the function for users, where the bars of an interval come from, and what the database is
+asked for them. Not here: rules of the wish (request.py), SQL (snapshot.py), files (cold.py), or how
+rows become bars (answers.py).
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from marketdata.archiving import ARCHIVED
+from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.buckets import WIDTHS, bucket_of_day, bucket_of_moment, next_bucket_of_days
+from marketdata.calendars import NEW_YORK_ZONE
+from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, Subjects
+from marketdata.recovery import errors
+from resources import opening
+from resources.reading.answers import Found, Rows, answer
+from resources.reading.request import MINUTE, BarsRequest, When, request
+from resources.reading.snapshot import Named, Snapshot, snapshot
+from resources.settings import StoreSettings, provider_of, read_store_settings
+
+FRAMES = ("arrow", "pandas", "polars")
+_INSTANT = timedelta(microseconds=1)
+
+_MINUTES_OF = {Subjects.TICKERS: "minute_bars", Subjects.PAIRS: "crypto_bars"}
+"""The dataset that holds the minutes of a kind of instruments."""
+
+_ZONE_OF = {Subjects.TICKERS: NEW_YORK_ZONE, Subjects.PAIRS: UTC}
+"""Whose days a wish in days means."""
+
+
+def read_bars(
+    tickers: str | Sequence[str],
+    start: When | None = None,
+    end: When | None = None,
+    interval: str = "1d",
+    adjusted: str | None = None,
+    as_of: datetime | str | None = None,
+    provider: str | None = None,
+    *,
+    to: Literal["arrow", "pandas", "polars"] = "arrow",
+    settings: StoreSettings | None = None,
+) -> Any:
+    """Read bars, from the database and the archive alike.
+
+    Args:
+        tickers: One or many, shares (``AAPL``) and pairs (``BTC-USD``). A name means whoever
+            carried it last by ``end``, with all its history.
+        start: The first bar begins on this day or at this moment (aware); None: with the oldest.
+        end: The last bar begins on this day (included) or before this moment (aware); None: today.
+            Days are New York's for shares and UTC's for pairs. ISO 8601 text will do for both.
+        interval: ``1m``, ``5m``, ``15m``, ``1h``, ``1d``, ``1w``, ``1mo``, ``1q`` or ``1y``.
+            Weeks and more are of shares only. Bars that are made of others are as fresh as the last
+            refresh of the aggregates, unless they are ``as_of`` or (weeks and more) adjusted.
+        adjusted: None: as stored (see ``adjustment``). ``splits``, or ``splits_and_dividends``.
+        as_of: What was known at this moment (aware) instead of now; not of adjusted bars.
+        provider: Whose minutes; None: whoever the configuration names for the dataset. Daily
+            bars are of whoever served them, unless one is named.
+        to: A pyarrow Table, a pandas DataFrame or a Polars DataFrame (if Polars is installed).
+        settings: Where the data are; None: where the environment says.
+
+    Returns:
+        One row a bar, sorted by ``ticker``, ``bucket_start`` and ``phase``. Columns: ``ticker``,
+        ``bucket_start`` (a day, or for bars shorter than a day the first moment in UTC), ``open``,
+        ``high``, ``low``, ``close``, ``volume`` (in shares, or in the base currency), ``vwap`` and
+        ``trades`` (null where nobody tells), ``source_bars`` (how many minutes or days a bar is
+        made of; null for those that came as they are), ``adjustment`` (null where those of its
+        days differ) and ``provider`` (null for bars that are made of days). Bars of 5m to 1h have
+        ``phase`` behind ``bucket_start``: the hour in which a session begins is two rows.
+
+    Raises:
+        ConfigurationError: The wish cannot be served, and what can; or without ``settings`` the
+            environment lacks a variable.
+        StorageUnavailableError: The database, or the bucket where it is needed, cannot be reached.
+        StorageConflictError: One of the two refuses, or a share has no factors.
+        ArchiveMismatchError: The archive lacks files that its proofs name.
+    """
+    _require_frame(to)
+    wish = request(tickers, start, end, interval, adjusted, as_of, provider)
+    where = settings or read_store_settings()
+    found = _asked(where.database_url.get_secret_value(), wish)
+    s3 = opening.s3_settings(where)
+    bars = pa.concat_tables([answer(one, wish, s3) for one in found])
+    if len(found) > 1:  # Shares and pairs.
+        order = ("ticker", "bucket_start", "phase")
+        bars = bars.sort_by([(one, "ascending") for one in order if one in bars.column_names])
+    return _in_frame(bars, to)
+
+
+def _require_frame(to: str) -> None:
+    """Refuse before a long read what could not be handed out after it."""
+    if to not in FRAMES:
+        message = f"to={to!r} is not known: take one of {', '.join(FRAMES)}"
+        raise errors.ConfigurationError(message)
+    if to == "polars" and importlib.util.find_spec("polars") is None:
+        message = "Polars is not installed: pip install polars, or take to='arrow'"
+        raise errors.ConfigurationError(message)
+
+
+def _in_frame(bars: pa.Table, to: str) -> Any:
+    if to == "pandas":
+        return bars.to_pandas(date_as_object=False)
+    return importlib.import_module("polars").from_arrow(bars) if to == "polars" else bars
+
+
+def _asked(url: str, wish: BarsRequest) -> list[Found]:
+    """Ask the database all that has to be known, as of one moment."""
+    remade = wish.interval in DAY_INTERVALS and (wish.as_of or wish.adjusted)
+    with snapshot(
+        url,
+        days=wish.interval == Interval.DAY or bool(remade),
+        minutes=wish.interval == MINUTE or bool(wish.as_of and wish.interval in MINUTE_INTERVALS),
+    ) as at:
+        named = at.carriers(wish.tickers, wish.days()[1])
+        _require_possible(wish, [one.ticker for one in named if one.kind is Subjects.PAIRS])
+        return [
+            _found(at, wish, kind, [one for one in named if one.kind is kind])
+            for kind in _ZONE_OF
+            if any(one.kind is kind for one in named)
+        ]
+
+
+def _require_possible(wish: BarsRequest, pairs: Sequence[str]) -> None:
+    """Refuse what shares have and pairs have not."""
+    if pairs and wish.interval in DAY_INTERVALS:
+        message = f"{pairs[0]} is a pair, and has bars of 1m to 1d: not of {wish.interval}"
+        raise errors.ConfigurationError(message)
+    if pairs and wish.adjusted:
+        message = f"{pairs[0]} is a pair, whose prices nothing adjusts: leave out adjusted"
+        raise errors.ConfigurationError(message)
+
+
+def _found(at: Snapshot, wish: BarsRequest, kind: Subjects, named: Sequence[Named]) -> Found:
+    """Ask for the bars of instruments of one kind.
+
+    Days of shares and minutes of all are rows of a dataset. Everything else is kept in views,
+    except for what a view cannot tell: what was known once, and adjusted weeks and more, whose
+    days may be in the archive only.
+    """
+    ids = [one.instrument_id for one in named]
+    bounds = wish.bounds(_ZONE_OF[kind])
+    of_minutes = wish.interval == MINUTE or wish.interval in MINUTE_INTERVALS
+    if of_minutes and not (wish.interval == Interval.DAY and kind is Subjects.TICKERS):
+        dataset = _MINUTES_OF[kind]
+        provider = _provider(wish, dataset)
+        if wish.interval == MINUTE or wish.as_of:
+            bars = _minutes(at, wish, dataset, ids, provider)
+        else:
+            bars = at.aggregates(Interval(wish.interval), ids, bounds, provider)
+    elif wish.interval == Interval.DAY or wish.as_of or wish.adjusted:
+        bars = _days(at, wish, ids)
+    else:
+        bars = at.aggregates(Interval(wish.interval), ids, bounds, "")
+    factors = at.factors(ids) if wish.adjusted else {}
+    return Found(named=named, bars=bars, bounds=bounds, factors=factors)
+
+
+def _days(at: Snapshot, wish: BarsRequest, ids: Sequence[int]) -> Rows:
+    """Ask for daily bars, those that the last bar of the wish is made of included."""
+    first, last = wish.days()
+    end = last + timedelta(days=1)
+    if wish.interval != Interval.DAY:
+        interval = Interval(wish.interval)
+        end = next_bucket_of_days(interval, bucket_of_day(interval, last))
+    _provider(wish, DAILY_BARS_DATASET)
+    return Rows(
+        dataset=ARCHIVED[DAILY_BARS_DATASET],
+        hot=at.days(ids, (first, end), wish.as_of),
+        dropped=at.dropped(DAILY_BARS_DATASET, first, end - timedelta(days=1)),
+        bounds=(first, end),
+        provider=None,
+    )
+
+
+def _minutes(
+    at: Snapshot, wish: BarsRequest, dataset: str, ids: Sequence[int], provider: str
+) -> Rows:
+    """Ask for minutes, those that the last bar of the wish is made of included."""
+    archived = ARCHIVED[dataset]
+    start, end = wish.moments(_ZONE_OF[archived.kind])
+    if wish.interval != MINUTE:
+        interval = Interval(wish.interval)
+        end = bucket_of_moment(interval, end - _INSTANT) + WIDTHS[interval]
+    return Rows(
+        dataset=archived,
+        hot=at.minutes(ids, (start, end), provider, wish.as_of),
+        dropped=at.dropped(dataset, start.date(), (end - _INSTANT).date()),
+        bounds=(start, end),
+        provider=provider,
+    )
+
+
+def _provider(wish: BarsRequest, dataset: str) -> str:
+    """Return whose bars of a dataset are wanted.
+
+    Raises:
+        ConfigurationError: The provider that is named does not serve the dataset.
+    """
+    serve = DAILY_BAR_SOURCES if dataset == DAILY_BARS_DATASET else DATASETS[dataset].sources
+    if wish.provider is not None and wish.provider not in serve:
+        message = f"{wish.provider} serves no {dataset}: {', '.join(serve)} do"
+        raise errors.ConfigurationError(message)
+    return wish.provider or provider_of(dataset)

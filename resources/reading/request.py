@@ -1,0 +1,188 @@
+"""What a reader of bars asks for, put in order before anything is opened.
+
+Here: the rules for tickers, days, moments and intervals, and the errors that name the cure. Not
+here: which tickers there are (snapshot.py), or the reading (bars.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+from marketdata.bars import DAY_INTERVALS, Adjustment, Interval
+from marketdata.calendars import utc_now
+from marketdata.recovery import errors
+
+MINUTE = "1m"
+"""The interval of minute bars themselves."""
+
+INTERVALS = (MINUTE, *(one.value for one in Interval))
+ADJUSTED = (Adjustment.SPLITS, Adjustment.SPLITS_AND_DIVIDENDS)
+BEFORE_ALL = date(1900, 1, 1)
+"""Where a wish without a start begins: before every bar."""
+AFTER_ALL = date(2200, 1, 1)
+"""Whoever asks to the end of time asks to here: no bar begins later."""
+
+When = date | datetime | str
+"""A day, an aware moment, or one of the two in ISO 8601."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BarsRequest:
+    """Bars that are wanted.
+
+    Attributes:
+        tickers: Distinct, in order, as they are spelt here (``BRK.B``, ``BTC-USD``).
+        start: First day (included) or moment (included) at which a bar begins.
+        end: Last day (included) or moment (excluded) at which one begins.
+        interval: One of INTERVALS.
+        adjusted: None leaves prices as they are stored.
+        as_of: What was known at that moment (aware); None is all that is known now.
+        provider: Whose bars; None is whoever the configuration names.
+    """
+
+    tickers: tuple[str, ...]
+    start: date | datetime
+    end: date | datetime
+    interval: str
+    adjusted: Adjustment | None
+    as_of: datetime | None
+    provider: str | None
+
+    @property
+    def by_day(self) -> bool:
+        """Whether a bar begins with a day, and not at a moment."""
+        return self.interval == Interval.DAY or self.interval in DAY_INTERVALS
+
+    def days(self) -> tuple[date, date]:
+        """Return first and last day, both included; of moments the days of UTC."""
+        return _day(self.start), _day(self.end)
+
+    def moments(self, zone: tzinfo) -> tuple[datetime, datetime]:
+        """Return the first moment and the one after the last (UTC); days are ``zone``'s."""
+        return _moment(self.start, zone), _moment(self.end, zone, after=True)
+
+    def bounds(self, zone: tzinfo) -> tuple[date, date] | tuple[datetime, datetime]:
+        """Return the bounds of ``bucket_start``, in its own type: included, excluded."""
+        if not self.by_day:
+            return self.moments(zone)
+        first, last = self.days()
+        return first, last + timedelta(days=1)
+
+
+def request(
+    tickers: str | Sequence[str],
+    start: When | None,
+    end: When | None,
+    interval: str,
+    adjusted: str | None,
+    as_of: datetime | str | None,
+    provider: str | None,
+) -> BarsRequest:
+    """Put a wish in order.
+
+    Raises:
+        ConfigurationError: Says which part cannot be served, and what can.
+    """
+    names = [tickers] if isinstance(tickers, str) else list(tickers)
+    if not names:
+        raise errors.ConfigurationError("no ticker is given: name at least one, such as AAPL")
+    if interval not in INTERVALS:
+        message = f"{interval!r} is no interval of bars: take one of {', '.join(INTERVALS)}"
+        raise errors.ConfigurationError(message)
+    wish = BarsRequest(
+        tickers=tuple(sorted({name.strip().upper() for name in names})),
+        start=BEFORE_ALL if start is None else _when("start", start),
+        end=utc_now().date() if end is None else _when("end", end),
+        interval=interval,
+        adjusted=_adjusted(adjusted),
+        as_of=None if as_of is None else _as_of(as_of),
+        provider=provider,
+    )
+    _require_possible(wish)
+    return wish
+
+
+def _require_possible(wish: BarsRequest) -> None:
+    """Refuse what no bar can answer."""
+    if wish.by_day and any(isinstance(one, datetime) for one in (wish.start, wish.end)):
+        message = f"bars of {wish.interval} begin with days: give start and end as dates"
+        raise errors.ConfigurationError(message)
+    first, end = wish.moments(UTC)
+    if first >= end:
+        message = f"start ({wish.start}) is not before end ({wish.end}): nothing lies between"
+        raise errors.ConfigurationError(message)
+    if wish.adjusted and wish.as_of:
+        message = (
+            "adjusted prices as of a moment cannot be told: factors have no history. Leave out "
+            "adjusted, or as_of"
+        )
+        raise errors.ConfigurationError(message)
+    if wish.provider and wish.interval in DAY_INTERVALS:
+        message = (
+            f"bars of {wish.interval} are made of daily bars, whoever served them: leave out "
+            "provider"
+        )
+        raise errors.ConfigurationError(message)
+
+
+def _when(name: str, given: When) -> date | datetime:
+    if isinstance(given, str):
+        try:
+            return _when(name, _parsed(given))
+        except ValueError:
+            message = (
+                f"{name} {given!r} is neither a day (2024-01-02) nor a moment with its zone "
+                "(2024-01-02T09:30:00-05:00)"
+            )
+            raise errors.ConfigurationError(message) from None
+    if isinstance(given, datetime):
+        return min(_aware(name, given), datetime.combine(AFTER_ALL, time(), UTC))
+    if not isinstance(given, date):  # pyright: ignore[reportUnnecessaryIsInstance] callers without types
+        message = f"{name} {given!r} is neither a day nor a moment: give a date, or its text"
+        raise errors.ConfigurationError(message)
+    return min(given, AFTER_ALL)
+
+
+def _as_of(given: datetime | str) -> datetime:
+    when = _when("as_of", given)
+    if isinstance(when, datetime):
+        return when
+    message = f"as_of {when} is a day: give the moment, such as {when}T00:00:00Z"
+    raise errors.ConfigurationError(message)
+
+
+def _parsed(text: str) -> date | datetime:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return datetime.fromisoformat(text)
+
+
+def _aware(name: str, moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        message = (
+            f"{name} {moment.isoformat()} has no time zone: give it one, such as "
+            f"{moment.isoformat()}Z, or a date"
+        )
+        raise errors.ConfigurationError(message)
+    return moment.astimezone(UTC)
+
+
+def _adjusted(given: str | None) -> Adjustment | None:
+    if given is None:
+        return None
+    if given not in ADJUSTED:
+        message = f"adjusted {given!r} is not known: take {' or '.join(ADJUSTED)}, or leave it out"
+        raise errors.ConfigurationError(message)
+    return Adjustment(given)
+
+
+def _day(when: date | datetime) -> date:
+    return when.date() if isinstance(when, datetime) else when
+
+
+def _moment(when: date | datetime, zone: tzinfo, *, after: bool = False) -> datetime:
+    if isinstance(when, datetime):
+        return when
+    day = when + timedelta(days=1) if after else when
+    return datetime.combine(day, time(), zone).astimezone(UTC)

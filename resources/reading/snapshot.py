@@ -1,0 +1,208 @@
+"""The database at one moment: everything that one read asks of it.
+
+Here: names, factors, rows that are hot and where those lie that are not. Not here: the
+archive's files (cold.py), or what becomes of the rows (answers.py).
+
+A read is one transaction of isolation level REPEATABLE READ. That alone is not enough: that a chunk
+was dropped is seen by transactions that began before. So the table is locked against drops first,
+in the weakest mode that there is, and only then the moment begins: what is hot then is read hot,
+and what was dropped before has its tombstone.
+"""
+
+import difflib
+import json
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+
+import numpy as np
+import pyarrow as pa
+from adbc_driver_postgresql import dbapi
+from psycopg import sql as composed
+
+from marketdata.adjusting import FactorSteps
+from marketdata.bars import DAY_INTERVALS, Interval, aggregated_bars
+from marketdata.datasets import Subjects
+from marketdata.recovery import errors
+from resources.reading.cold import DroppedDays
+from resources.storage import sql
+from resources.storage.archive.proofs import FileProof
+from resources.storage.arrow_cursor import arrow_cursor
+
+_FILE = "reader"
+
+Bounds = tuple[date, date] | tuple[datetime, datetime]
+"""Of the column that dates the rows: the first one included, the second one excluded."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """An instrument and the name by which it is asked for."""
+
+    ticker: str
+    instrument_id: int
+    kind: Subjects
+
+
+class Snapshot:
+    """Asks one transaction.
+
+    Args:
+        cursor: Of a transaction that nothing has been asked of yet.
+    """
+
+    def __init__(self, cursor: dbapi.Cursor) -> None:
+        self._cursor = cursor
+
+    def carriers(self, tickers: Sequence[str], on: date) -> list[Named]:
+        """Return who carried each of the tickers last by a day.
+
+        Raises:
+            ConfigurationError: Nobody has ever carried one of them, or two are the same instrument.
+        """
+        rows = self._asked("carriers", tickers=list(tickers), on_day=on).to_pylist()
+        found = {row["ticker"]: row for row in rows}
+        unknown = [ticker for ticker in tickers if ticker not in found]
+        if unknown:
+            raise errors.ConfigurationError(self._unknown(unknown))
+        named = [
+            Named(
+                ticker=one,
+                instrument_id=found[one]["instrument_id"],
+                kind=Subjects(found[one]["kind"]),
+            )
+            for one in tickers
+        ]
+        owners: dict[int, str] = {}
+        for one in named:
+            other = owners.setdefault(one.instrument_id, one.ticker)
+            if other != one.ticker:
+                message = f"{other} and {one.ticker} are one instrument: ask for one of them"
+                raise errors.ConfigurationError(message)
+        return named
+
+    def factors(self, instrument_ids: Sequence[int]) -> dict[int, FactorSteps]:
+        """Return the factors of those of the instruments that have any."""
+        rows = self._asked("factors", ids=list(instrument_ids)).to_pylist()
+        return {
+            row["instrument_id"]: FactorSteps(
+                first_days=pa.array(row["first_days"], pa.date32()).cast(pa.int32()).to_numpy(),
+                split_factors=np.array(row["split_factors"]),
+                dividend_factors=np.array(row["dividend_factors"]),
+            )
+            for row in rows
+        }
+
+    def dropped(self, dataset: str, first: date, last: date) -> list[DroppedDays]:
+        """Return where rows of days (UTC, both included) lie that are in the archive only.
+
+        Raises:
+            ArchiveMismatchError: No valid proof says where some of them are.
+        """
+        rows = self._asked("dropped", dataset=dataset, first=first, last=last).to_pylist()
+        lost = [row for row in rows if row["files"] is None]
+        if lost:
+            message = (
+                f"{dataset} from {lost[0]['starts_on']} to before {lost[0]['ends_before']} is in "
+                "the archive only, and no valid proof says in which files: wrdata archive rebuild"
+            )
+            raise errors.ArchiveMismatchError(message)
+        return [
+            DroppedDays(
+                first=row["starts_on"],
+                end=row["ends_before"],
+                files=tuple(FileProof(**one) for one in json.loads(row["files"])),
+            )
+            for row in rows
+        ]
+
+    def days(
+        self, instrument_ids: Sequence[int], bounds: Bounds, as_of: datetime | None
+    ) -> pa.Table:
+        """Return the daily bars that the database holds, in no order."""
+        asked = _asked(instrument_ids, bounds)
+        if as_of is None:
+            return self._asked("daily_bars", **asked)
+        return self._asked("daily_bars_as_of", **asked, as_of=as_of)
+
+    def minutes(
+        self, instrument_ids: Sequence[int], bounds: Bounds, provider: str, as_of: datetime | None
+    ) -> pa.Table:
+        """Return the minute bars of a provider that the database holds, in no order."""
+        asked = {**_asked(instrument_ids, bounds), "provider": provider}
+        if as_of is None:
+            return self._asked("minute_bars", **asked)
+        return self._asked("minute_bars_as_of", **asked, as_of=as_of)
+
+    def aggregates(
+        self,
+        interval: Interval,
+        instrument_ids: Sequence[int],
+        bounds: Bounds,
+        provider: str,
+    ) -> pa.Table:
+        """Return what the view of an interval holds, in no order.
+
+        Args:
+            interval: Names the view.
+            instrument_ids: Whose bars.
+            bounds: Of ``bucket_start``.
+            provider: Whose minutes they are made of; of no meaning for bars made of days.
+        """
+        view = composed.Identifier(f"bars_{interval}")
+        asked = {**_asked(instrument_ids, bounds), "view": view}
+        if interval in DAY_INTERVALS:
+            found = self._asked("bars_of_days", **asked)
+        else:
+            found = self._asked("bars_of_minutes", **asked, provider=provider)
+        schema = aggregated_bars(interval)
+        return found.select(schema.names).cast(schema)
+
+    def _unknown(self, tickers: Sequence[str]) -> str:
+        """Say which names nobody carries, and which ones come near."""
+        known = self._asked("names")["ticker"].to_pylist()
+        told: list[str] = []
+        for ticker in tickers:
+            near = difflib.get_close_matches(ticker, known, n=3)
+            told.append(f"{ticker} (nearest: {', '.join(near)})" if near else ticker)
+        return f"nobody here carries {', '.join(told)}; names are spelt as in BRK.B and BTC-USD"
+
+    def _asked(self, query: str, /, **given: object) -> pa.Table:
+        """Run a query; what is given stands quoted in its text.
+
+        With parameters ADBC fetches row by row, and takes twice as long over a million rows.
+        """
+        quoted = {
+            name: one if isinstance(one, composed.Composable) else composed.Literal(one)
+            for name, one in given.items()
+        }
+        text = composed.SQL(sql.query(_FILE, query)).format(**quoted)
+        self._cursor.execute(text.as_string(None))
+        return self._cursor.fetch_arrow_table()
+
+
+def _asked(instrument_ids: Sequence[int], bounds: Bounds) -> dict[str, object]:
+    return {"ids": list(instrument_ids), "start": bounds[0], "end": bounds[1]}
+
+
+@contextmanager
+def snapshot(url: str, *, days: bool, minutes: bool) -> Generator[Snapshot]:
+    """Open a connection for one read; the moment is that of the first question.
+
+    Args:
+        url: Of the database.
+        days: Daily bars will be read.
+        minutes: Minute bars will be read.
+
+    Raises:
+        StorageUnavailableError: The database cannot be reached, here or within the block.
+        StorageConflictError: The database refuses a query.
+    """
+    with arrow_cursor(url) as cursor:
+        cursor.execute(sql.query(_FILE, "begin"))
+        if days:
+            cursor.execute(sql.query(_FILE, "hold_daily_bars"))
+        if minutes:
+            cursor.execute(sql.query(_FILE, "hold_minute_bars"))
+        yield Snapshot(cursor)

@@ -1,0 +1,205 @@
+"""Which engine keeps the bars of a database, and the change from one to the other.
+
+Here: the choice by setting and edition, and setting continuous aggregates up and taking them
+down. Not here: refreshing (rollups.py, continuous_aggregates.py), or the setting itself
+(settings.py).
+"""
+
+from enum import StrEnum
+from typing import LiteralString
+
+from psycopg import sql as composed
+
+from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
+from marketdata.calendars import calendar
+from marketdata.recovery import errors
+from resources.storage import continuous_aggregates, rollup_sql, rollups, sql
+from resources.storage.aggregates import Aggregates
+from resources.storage.continuous_aggregates import FAMILIES, ContinuousAggregates, aggregate, kept
+from resources.storage.rollups import RollUps
+from resources.storage.sessions import keep_sessions
+from resources.storage.timescale import COMMUNITY, Connection, Timescale
+
+_WIDTHS = {
+    Interval.QUARTER_HOUR: "15 minutes",
+    Interval.HOUR: "1 hour",
+    Interval.DAY: "1 day",
+    Interval.WEEK: "1 week",
+    Interval.MONTH: "1 month",
+    Interval.QUARTER: "3 months",
+    Interval.YEAR: "1 year",
+}
+
+
+class Engine(StrEnum):
+    """What keeps the views bars_5m to bars_1y."""
+
+    ROLLUPS = rollups.ENGINE
+    CONTINUOUS_AGGREGATES = continuous_aggregates.ENGINE
+
+
+class Wish(StrEnum):
+    """Which engine somebody wants; AUTO is continuous aggregates where the edition has them."""
+
+    AUTO = "auto"
+    ROLLUPS = Engine.ROLLUPS
+    CONTINUOUS_AGGREGATES = Engine.CONTINUOUS_AGGREGATES
+
+
+def in_force(timescale: Timescale) -> Engine:
+    """Return which engine keeps the bars of this database."""
+    with timescale.connection() as connection:
+        row = connection.execute(_query("is_in_force")).fetchone()
+    return Engine.CONTINUOUS_AGGREGATES if row == (True,) else Engine.ROLLUPS
+
+
+def chosen(timescale: Timescale, wish: Wish) -> Engine:
+    """Return the engine that ``wish`` means for this server.
+
+    Raises:
+        ConfigurationError: The server's edition does not have it.
+    """
+    edition = timescale.server().edition
+    if wish is Wish.ROLLUPS or (wish is Wish.AUTO and edition != COMMUNITY):
+        return Engine.ROLLUPS
+    if edition != COMMUNITY:
+        message = (
+            f"WRDATA_AGGREGATES asks for continuous aggregates, which the {edition} edition of "
+            f"{timescale!r} does not have: set it to auto or rollups, or use a server of the "
+            "Community edition"
+        )
+        raise errors.ConfigurationError(message)
+    return Engine.CONTINUOUS_AGGREGATES
+
+
+def opened(timescale: Timescale, wish: Wish) -> Aggregates:
+    """Return the engine in force, which is as wished.
+
+    Raises:
+        ConfigurationError: Another engine was asked for by name than the one in force.
+    """
+    engine = in_force(timescale)
+    if wish not in (Wish.AUTO, engine):
+        message = (
+            f"WRDATA_AGGREGATES asks for {wish.value}, but {engine.value} keep the bars of "
+            f"{timescale!r}: run `wrdata migrate`, which changes the engine, or set it to auto"
+        )
+        raise errors.ConfigurationError(message)
+    return RollUps(timescale) if engine is Engine.ROLLUPS else ContinuousAggregates(timescale)
+
+
+def settle(timescale: Timescale, wish: Wish) -> Engine:
+    """Put the engine in force that ``wish`` means, and return the one in force then.
+
+    Readers see right bars at every moment. What a change left to do waits for the next refresh.
+
+    Raises:
+        ConfigurationError: The server's edition does not have the engine.
+        StorageConflictError: Continuous aggregates cannot be made of days that are in the archive
+            only, and were asked for by name.
+    """
+    before, after = in_force(timescale), chosen(timescale, wish)
+    if before is after:
+        return after
+    # Before anything is aggregated, so that no day has to be told apart again.
+    keep_sessions(timescale, calendar())
+    with timescale.connection() as connection:
+        connection.execute("set local statement_timeout = 0")
+        connection.execute(_query("lock_engine"))
+        if after is Engine.ROLLUPS:
+            _take_down(connection)
+            return after
+        frozen = connection.execute(_query("frozen_days")).fetchall()
+        if not frozen:
+            _set_up(connection)
+            return after
+    if wish is Wish.AUTO:
+        return before
+    dataset, starts, ends = frozen[0]
+    message = (
+        f"continuous aggregates cannot be made of days that are in the archive only, such as "
+        f"{dataset} from {starts} to before {ends}: restore them first (wrdata archive restore), "
+        "or set WRDATA_AGGREGATES to auto or rollups"
+    )
+    raise errors.StorageConflictError(message)
+
+
+def _set_up(connection: Connection) -> None:
+    connection.execute(sql.engine("continuous_aggregates"))
+    for family in FAMILIES:
+        _create_minutes(connection, family)
+    _create_days(connection)
+    for interval in MINUTE_INTERVALS:
+        families = {name: aggregate(interval, name) for name in FAMILIES}
+        view = "kept_sessions" if interval is Interval.DAY else "kept_bars_shorter_than_a_day"
+        _run(connection, view, kept=kept(interval), **families)
+    for interval in Interval:
+        _let_readers_see(connection, interval, kept(interval))
+        _run(connection, "empty_roll_up", roll_up=rollup_sql.rollup(interval))
+    connection.execute(_query("invalidate_everything"))
+
+
+def _create_minutes(connection: Connection, family: str) -> None:
+    finest = aggregate(Interval.FIVE_MINUTES, family)
+    values = composed.SQL(_query("values_of_minutes"))
+    _run(connection, f"five_minutes_of_{family}", aggregate=finest, values=values)
+    finer = {Interval.HOUR: Interval.QUARTER_HOUR, Interval.DAY: Interval.QUARTER_HOUR}
+    for interval in MINUTE_INTERVALS[1:]:
+        _run(
+            connection,
+            "sessions" if interval is Interval.DAY else "longer_than_five_minutes",
+            aggregate=aggregate(interval, family),
+            finer=aggregate(finer.get(interval, Interval.FIVE_MINUTES), family),
+            width=composed.Literal(_WIDTHS[interval]),
+            values=composed.SQL(_query("values_of_finer_bars")),
+        )
+    for interval in MINUTE_INTERVALS:
+        made = aggregate(interval, family)
+        key = composed.SQL("instrument_id, provider, bucket_start")
+        _run(connection, "index_aggregate", aggregate=made, key=key)
+        _run(connection, "keep_up", aggregate=composed.Literal(made.as_string()))
+
+
+def _create_days(connection: Connection) -> None:
+    finer = {Interval.QUARTER: Interval.MONTH, Interval.YEAR: Interval.QUARTER}
+    for interval in DAY_INTERVALS:
+        width = composed.Literal(_WIDTHS[interval])
+        if interval in finer:
+            _run(
+                connection,
+                "made_of_months",
+                aggregate=kept(interval),
+                finer=kept(finer[interval]),
+                width=width,
+            )
+        else:
+            _run(connection, "made_of_daily_bars", aggregate=kept(interval), width=width)
+        key = composed.SQL("instrument_id, bucket_start")
+        _run(connection, "index_aggregate", aggregate=kept(interval), key=key)
+
+
+def _take_down(connection: Connection) -> None:
+    connection.execute(_query("release_roll_ups"))
+    for interval in Interval:
+        roll_up = rollup_sql.rollup(interval)
+        _run(connection, "fill_roll_up", roll_up=roll_up, kept=kept(interval))
+        _let_readers_see(connection, interval, roll_up)
+    connection.execute(_query("drop_schema"))
+
+
+def _let_readers_see(
+    connection: Connection, interval: Interval, relation: composed.Identifier
+) -> None:
+    if interval in DAY_INTERVALS:
+        view = "read_days"
+    else:
+        view = "read_sessions" if interval is Interval.DAY else "read_bars_shorter_than_a_day"
+    _run(connection, view, bars=composed.Identifier(f"bars_{interval.value}"), kept=relation)
+
+
+def _run(connection: Connection, name: str, **parts: composed.Composable) -> None:
+    connection.execute(composed.SQL(_query(name)).format(**parts))
+
+
+def _query(name: str) -> LiteralString:
+    return sql.query("continuous_aggregates", name)

@@ -1,0 +1,10 @@
+"""The archive on S3: what others use of it."""
+
+from resources.storage.archive.archive import (
+    Archive,
+    ArchivedPeriod,
+    ArchiveStatus,
+    VerifiedPeriod,
+)
+
+__all__ = ["Archive", "ArchiveStatus", "ArchivedPeriod", "VerifiedPeriod"]

@@ -1,0 +1,140 @@
+"""The Iceberg catalogue of the archive, and the one place where its errors become ours.
+
+Here: opening it, and which bucket it names. Not here: a table of it (table.py).
+
+The catalogue lives in the schema ``iceberg_catalog`` of the database that is already there; the
+files live below ``s3://<bucket>/iceberg``. Any Iceberg reader can use both.
+"""
+
+import os
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from urllib.parse import quote
+
+from pyiceberg import exceptions as iceberg_errors
+from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
+from sqlalchemy import NullPool, create_engine, select
+from sqlalchemy import exc as sqlalchemy_errors
+
+from marketdata.recovery import errors
+from resources.storage.object_store import REFUSED_KEYS, S3Settings
+
+CATALOG = "wrdata"
+NAMESPACE = "archive"
+
+
+class CommitLostError(Exception):
+    """Another writer committed first: nothing was changed, and the table must be read again."""
+
+
+def open_catalogue(database_url: str, s3: S3Settings) -> SqlCatalog:
+    """Return the catalogue; nothing is connected before its first use.
+
+    Args:
+        database_url: ``postgresql://`` URL of the database that holds it.
+        s3: Bucket of the files.
+    """
+    url = _catalogue_url(database_url)
+    properties = {
+        "uri": url,
+        "init_catalog_tables": "false",  # The migrations made them.
+        "warehouse": f"s3://{s3.bucket}/iceberg",
+        "s3.region": s3.region,
+        "s3.access-key-id": s3.access_key,
+        "s3.secret-access-key": s3.secret_key,
+    }
+    if not s3.is_aws:
+        # pyarrow's S3 client has no argument for this and reads the environment when it is
+        # made: with checksums "when_supported" it streams uploads that other servers refuse.
+        os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+        os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+        properties |= {"s3.endpoint": s3.endpoint, "s3.force-virtual-addressing": "false"}
+    catalogue = SqlCatalog(CATALOG, **properties)
+    # Without a pool: a commit's few statements are worth no connection that stays open, and
+    # nobody has to close this object.
+    catalogue.engine = create_engine(url, poolclass=NullPool)
+    return catalogue
+
+
+def require_same_bucket(catalogue: SqlCatalog, bucket: str) -> None:
+    """Make sure that all tables that the catalogue knows lie in ``bucket``.
+
+    Raises:
+        StorageConflictError: One lies in another, where all of its files and metadata are.
+        StorageUnavailableError: The catalogue cannot be reached.
+    """
+    known = select(IcebergTables.table_name, IcebergTables.metadata_location).where(
+        IcebergTables.catalog_name == CATALOG, IcebergTables.table_namespace == NAMESPACE
+    )
+    with translated("the archive", bucket), catalogue.engine.connect() as connection:
+        rows = connection.execute(known).all()
+    for table, location in rows:
+        named = (location or "").removeprefix("s3://").partition("/")[0]
+        if named != bucket:
+            message = (
+                f"the archive's catalogue names s3://{named}, WRDATA_ARCHIVE_BUCKET is "
+                f"{bucket}: set it back (a copy of the files does not serve: Iceberg "
+                f"names each with its bucket), or begin a new archive without what s3://{named} "
+                f"holds: delete the row of {NAMESPACE}.{table} from iceberg_catalog.iceberg_tables"
+            )
+            raise errors.StorageConflictError(message)
+
+
+@contextmanager
+def translated(what: str, bucket: str) -> Generator[None]:
+    """Turn errors of pyiceberg, SQLAlchemy and pyarrow's S3 client into ours.
+
+    Args:
+        what: What is worked on, for the message.
+        bucket: Where its files are.
+
+    Raises:
+        CommitLostError: Another writer committed first.
+        StorageUnavailableError: Catalogue or bucket cannot be reached.
+        StorageConflictError: One of them refuses.
+        ArchiveMismatchError: The bucket lacks a file that the table refers to.
+    """
+    where = f"{what} in bucket {bucket}"
+    try:
+        yield
+    except iceberg_errors.CommitFailedException as error:
+        raise CommitLostError(str(error)) from error
+    except sqlalchemy_errors.OperationalError as error:
+        message = f"the catalogue of {where} cannot be reached; is the database up?"
+        raise errors.StorageUnavailableError(message) from error
+    except sqlalchemy_errors.SQLAlchemyError as error:
+        message = f"the catalogue of {where} refuses ({type(error).__name__}); migrate first"
+        raise errors.StorageConflictError(message) from error
+    except FileNotFoundError as error:
+        message = f"{where} lacks a file that it refers to: {error}; restore it from a backup"
+        raise errors.ArchiveMismatchError(message) from error
+    except OSError as error:
+        if cure := _cure_of_refusal(error):
+            message = f"{where}: the server refuses the credentials; {cure}"
+            raise errors.StorageConflictError(message) from error
+        message = f"{where} cannot be read or written: {error}; is the endpoint up?"
+        raise errors.StorageUnavailableError(message) from error
+    except (iceberg_errors.ValidationError, ValueError) as error:
+        message = f"{where} refuses: {error}"
+        raise errors.StorageConflictError(message) from error
+
+
+def _cure_of_refusal(error: OSError) -> str:
+    """Return the cure where the server does not accept our signature, or nothing.
+
+    Codes that pyarrow's S3 client has a name for are in its spelling, others in the server's.
+    """
+    told = re.sub("[_ ]", "", str(error)).lower()
+    for code, cure in REFUSED_KEYS.items():
+        if (f"httpstatus{code}" if code.isdigit() else code.lower()) in told:
+            return cure
+    return REFUSED_KEYS["AccessDenied"] if isinstance(error, PermissionError) else ""
+
+
+def _catalogue_url(url: str) -> str:
+    """Return the URL for SQLAlchemy: psycopg 3, and the catalogue's own schema."""
+    place, _, query = url.partition("?")
+    options = f"options={quote('-csearch_path=iceberg_catalog')}"
+    rest = place.removeprefix("postgresql://").removeprefix("postgres://")
+    return f"postgresql+psycopg://{rest}?{f'{query}&' if query else ''}{options}"

@@ -1,0 +1,162 @@
+-- Instruments of a batch are told to the merge one by one, no longer as a range from the least to the
+-- greatest: TimescaleDB 2.19 fails to update compressed rows by a range of the column that they are
+-- segmented by ("btree index keys must be ordered by attribute"). Only the bounds differ from 0012.
+
+create or replace function merge_staged_rows(
+    target regclass,
+    given_ingest_id bigint,
+    given_loaded_at timestamptz,
+    given_fetched_at timestamptz,
+    given_provider text
+) returns table (inserted bigint, restated bigint, stale bigint)
+language plpgsql as $$
+declare
+    staged_columns text[];
+    key_columns text[];
+    value_columns text[];
+    version regclass := (target::text || '_version')::regclass;
+    converted text;
+    same_key text;
+    bounds text;
+    bound text;
+    column_name text;
+    is_ordered boolean;
+    names text;
+    held_names text;
+    new_names text;
+    assignments text;
+begin
+    select array_agg(attname::text order by attnum)
+    into staged_columns
+    from pg_attribute
+    where attrelid = 'staged_rows'::regclass and attnum > 0 and not attisdropped;
+
+    select array_agg(attribute.attname::text)
+    into key_columns
+    from pg_index as key
+    inner join pg_attribute as attribute
+        on attribute.attrelid = key.indrelid and attribute.attnum = any(key.indkey)
+    where key.indrelid = target and key.indisprimary;
+
+    select array_agg(name) into value_columns
+    from unnest(staged_columns) as staged (name)
+    where name <> all(key_columns);
+
+    -- Decimals arrive with 18 places; the zeros at the end say nothing.
+    select string_agg(
+        format(
+            case when attribute.atttypid = 'numeric'::regtype
+                then 'trim_scale(%1$I) as %1$I'
+            else '%1$I::%2$s as %1$I' end,
+            attribute.attname,
+            format_type(attribute.atttypid, attribute.atttypmod)
+        ),
+        ', '
+    )
+    into converted
+    from pg_attribute as attribute
+    where attribute.attrelid = target and attribute.attname::text = any(staged_columns);
+
+    -- A provider is part of the key where several providers' rows stand side by side.
+    select string_agg(
+        case when name = 'provider' then format('held.provider = %L', given_provider)
+        else format('held.%1$I = given.%1$I', name) end,
+        ' and '
+    )
+    into same_key
+    from unnest(key_columns) as key (name);
+
+    -- The batch's own instruments and bounds, as literals, let the planner leave out the rows of
+    -- other instruments and other chunks.
+    select format(' and held.instrument_id = any(%L::bigint[])', array_agg(distinct instrument_id))
+    into bounds
+    from staged_rows;
+
+    foreach column_name in array key_columns loop
+        continue when column_name = 'instrument_id' or column_name <> all(staged_columns);
+        select attribute.atttypid in (
+            'date'::regtype, 'timestamptz'::regtype, 'bigint'::regtype
+        ) into is_ordered
+        from pg_attribute as attribute
+        where attribute.attrelid = target and attribute.attname = column_name;
+        continue when not is_ordered;
+        execute format(
+            'select format(%1$L, min(%2$I), max(%2$I)) from staged_rows',
+            format(' and held.%I between %%L and %%L', column_name),
+            column_name
+        ) into bound;
+        bounds := bounds || bound;
+    end loop;
+
+    select
+        string_agg(format('%I', name), ', '),
+        string_agg(format('held.%I', name), ', '),
+        string_agg(format('compared.%I', name), ', ')
+    into names, held_names, new_names
+    from unnest(staged_columns) as staged (name);
+
+    select string_agg(format('%1$I = compared.%1$I', name), ', ')
+    into assignments
+    from unnest(value_columns) as value (name);
+
+    return query execute format(
+        $merge$
+        with
+        given as materialized (
+            select %1$s from staged_rows
+        ),
+
+        compared as materialized (
+            -- Equal rows end here: they are neither locked nor written, so they cost no WAL.
+            select
+                given.*,
+                held.instrument_id is null as is_new,
+                coalesce(origin.fetched_at > %2$L::timestamptz, false) as is_stale,
+                greatest(%3$L::timestamptz, held.known_from + interval '1 microsecond') as replaced_at
+            from given
+            left join %4$s as held on %5$s %6$s
+            left join ingest_log as origin on origin.ingest_id = held.ingest_id
+            where
+                held.instrument_id is null
+                or (%7$s) is distinct from (%8$s)
+        ),
+
+        kept as (
+            insert into %9$s (%10$s, provider, ingest_id, known_from, known_to, replaced_by_ingest_id)
+            select %11$s, held.provider, held.ingest_id, held.known_from, given.replaced_at, %12$s
+            from compared as given
+            inner join %4$s as held on %5$s %6$s
+            where not given.is_new and not given.is_stale
+        ),
+
+        restated as (
+            update %4$s as held
+            set %13$s, provider = %14$L, ingest_id = %12$s, known_from = given.replaced_at
+            from compared as given
+            where %5$s %6$s and not given.is_new and not given.is_stale
+        ),
+
+        inserted as (
+            insert into %4$s (%10$s, provider, ingest_id, known_from)
+            select %15$s, %14$L, %12$s, %3$L::timestamptz
+            from compared
+            where compared.is_new
+        )
+
+        select
+            count(*) filter (where compared.is_new),
+            count(*) filter (where not compared.is_new and not compared.is_stale),
+            count(*) filter (where not compared.is_new and compared.is_stale)
+        from compared
+        $merge$,
+        converted, given_fetched_at, given_loaded_at, target, same_key, bounds,
+        -- Who said it is part of what is said: another provider's equal row is restated by it.
+        (select string_agg(format('held.%I', name), ', ') from unnest(value_columns) as value (name))
+        || ', held.provider',
+        (select string_agg(format('given.%I', name), ', ') from unnest(value_columns) as value (name))
+        || format(', %L', given_provider),
+        version, names, held_names, given_ingest_id,
+        replace(assignments, 'compared.', 'given.'), given_provider, new_names
+    );
+end
+$$;

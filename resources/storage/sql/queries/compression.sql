@@ -1,0 +1,31 @@
+-- name: compressed_tables
+-- Tables whose older chunks are compressed.
+select hypertable.hypertable_name::text
+from timescaledb_information.hypertables as hypertable
+where hypertable.hypertable_schema = 'public' and hypertable.compression_enabled
+order by hypertable.hypertable_name;
+
+-- name: compress
+-- Columns by instrument, in the order of time.
+alter table {table} set (
+    timescaledb.enable_columnstore,
+    timescaledb.segmentby = {segments},
+    timescaledb.orderby = {order}
+);
+
+-- name: compress_what_is_old
+-- The newest days stay as they are.
+call add_columnstore_policy({compressed}, after => {hot_days} * interval '1 day');
+
+-- name: compressed_sizes
+-- What compression saves: table, bytes before, bytes after, of the chunks that are compressed.
+select
+    hypertable.hypertable_name::text,
+    coalesce(sizes.before_compression_total_bytes, 0)::bigint as before,
+    coalesce(sizes.after_compression_total_bytes, 0)::bigint as after
+from timescaledb_information.hypertables as hypertable
+left join lateral hypertable_columnstore_stats(
+    format('%I.%I', hypertable.hypertable_schema, hypertable.hypertable_name)::regclass
+) as sizes on true
+where hypertable.hypertable_schema = 'public' and hypertable.compression_enabled
+order by hypertable.hypertable_name;

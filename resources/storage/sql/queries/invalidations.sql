@@ -1,0 +1,93 @@
+-- name: last_of_minute_bar
+-- Where a refresh ends: what comes later is left to the next one.
+select max(invalidation_id) from minute_bar_invalidation;
+
+-- name: last_of_daily_bar
+-- Where a refresh ends: what comes later is left to the next one.
+select max(invalidation_id) from daily_bar_invalidation;
+
+-- name: claim_minutes
+-- Take the oldest of what waits, as much as one transaction should recompute.
+with
+locked as materialized (
+    -- What another refresh holds is left to it; what lies in the archive only goes on waiting.
+    select
+        waiting.invalidation_id,
+        waiting.span
+    from minute_bar_invalidation as waiting
+    left join instrument on instrument.instrument_id = waiting.instrument_id
+    where
+        waiting.invalidation_id <= %(last)s
+        and not minutes_are_dropped(instrument.kind, waiting.span)
+    order by waiting.invalidation_id
+    limit %(most)s
+    for update of waiting skip locked
+),
+
+counted as (
+    select
+        locked.invalidation_id,
+        sum(upper(locked.span) - lower(locked.span)) over (
+            order by locked.invalidation_id
+        ) - (upper(locked.span) - lower(locked.span)) as before
+    from locked
+)
+
+delete from minute_bar_invalidation as waiting
+using counted
+where
+    waiting.invalidation_id = counted.invalidation_id
+    and counted.before < %(extent)s
+returning
+    waiting.instrument_id,
+    waiting.provider,
+    lower(waiting.span) as starts,
+    upper(waiting.span) as ends;
+
+-- name: claim_days
+-- Take the oldest of what waits, as much as one transaction should recompute.
+delete from daily_bar_invalidation
+where invalidation_id in (
+    select waiting.invalidation_id
+    from daily_bar_invalidation as waiting
+    where
+        waiting.invalidation_id <= %(last)s
+        and not days_are_dropped(waiting.span)
+    order by waiting.invalidation_id
+    limit %(most)s
+    for update skip locked
+)
+returning instrument_id, '' as provider, lower(span) as starts, upper(span) as ends;
+
+-- name: postpone_frozen_weeks
+-- A week of which some days lie in the archive only waits for them, as they were changed.
+insert into daily_bar_invalidation (instrument_id, span)
+select
+    week.instrument_id,
+    daterange(week.starts, week.ends) * dropped.span
+from unnest(
+    %(instrument_ids)s::bigint[], %(starts)s::date[], %(ends)s::date[]
+) as week (instrument_id, starts, ends)
+inner join archive_tombstone as dropped
+    on
+        dropped.restored_at is null
+        and dropped.dataset = 'daily_bars'
+        and dropped.span && daterange(week.starts, week.ends);
+
+-- name: count_of_minute_bar
+-- How many invalidations of minute bars wait.
+select count(*) from minute_bar_invalidation;
+
+-- name: count_of_daily_bar
+-- How many invalidations of daily bars wait.
+select count(*) from daily_bar_invalidation;
+
+-- name: lock_instruments
+-- Two refreshes of one instrument go one after the other, so that the one which read the newer
+-- bars also writes last. One order for all keeps them from deadlocking.
+select pg_advisory_xact_lock(hashtext('wrdata.aggregates.' || %(source)s::text), buckets.bucket)
+from (
+    select distinct (wanted.instrument_id %% 256)::integer as bucket
+    from unnest(%(instrument_ids)s::bigint[]) as wanted (instrument_id)
+    order by bucket
+) as buckets;

@@ -1,0 +1,214 @@
+-- name: begin
+-- Everything a read asks is answered as of one moment: its first question.
+set transaction isolation level repeatable read, read only;
+
+-- name: hold_daily_bars
+-- Before that moment, so that no chunk which it knows to be here is dropped before it is read.
+lock table daily_bar in access share mode;
+
+-- name: hold_minute_bars
+-- The same for minutes.
+lock table minute_bar in access share mode;
+
+-- name: carriers
+-- Whom each name means: who carried it last by the end of what is asked for; a share before a pair.
+select distinct on (named.ticker)
+    named.ticker,
+    named.instrument_id,
+    named.kind
+from instrument_ticker as named
+where named.ticker = any({tickers}::text[]) and named.kind in ('equity', 'pair')
+order by
+    named.ticker,
+    named.kind,
+    coalesce(lower(named.valid) <= {on_day}::date, true) desc,
+    lower(named.valid) desc nulls last;
+
+-- name: names
+-- Every name that bars can be asked for by.
+select distinct named.ticker
+from instrument_ticker as named
+where named.kind in ('equity', 'pair');
+
+-- name: factors
+-- What the prices of some shares are multiplied with.
+select
+    own.instrument_id,
+    own.first_days,
+    own.split_factors,
+    own.dividend_factors
+from price_factor as own
+where own.instrument_id = any({ids}::bigint[]);
+
+-- name: dropped
+-- The days (of UTC) that are in the archive only, and the files that hold them.
+select
+    gone.starts_on,
+    gone.ends_before,
+    log.files::text as files
+from (
+    select
+        tomb.dataset,
+        tomb.span,
+        lower(tomb.span) as starts_on,
+        upper(tomb.span) as ends_before
+    from archive_tombstone as tomb
+    where
+        tomb.dataset = {dataset}
+        and tomb.restored_at is null
+        and tomb.span && daterange({first}::date, {last}::date, '[]')
+) as gone
+left join archive_log as log
+    on log.dataset = gone.dataset and log.span && gone.span and log.superseded_at is null
+order by gone.starts_on;
+
+-- name: daily_bars
+-- The days of some shares as they are stored.
+select
+    bar.instrument_id,
+    bar.session_date,
+    bar.open,
+    bar.high,
+    bar.low,
+    bar.close,
+    bar.volume,
+    bar.adjustment::text as adjustment,
+    bar.provider,
+    bar.known_from
+from daily_bar as bar
+where
+    bar.instrument_id = any({ids}::bigint[])
+    and bar.session_date >= {start}::date
+    and bar.session_date < {end}::date;
+
+-- name: daily_bars_as_of
+-- The days of some shares as they were known at a moment, where the database still holds them.
+select
+    bar.instrument_id,
+    bar.session_date,
+    bar.open,
+    bar.high,
+    bar.low,
+    bar.close,
+    bar.volume,
+    bar.adjustment::text as adjustment,
+    bar.provider,
+    bar.known_from
+from daily_bar as bar
+where
+    bar.instrument_id = any({ids}::bigint[])
+    and bar.session_date >= {start}::date
+    and bar.session_date < {end}::date
+    and bar.known_from <= {as_of}::timestamptz
+union all
+select
+    old.instrument_id,
+    old.session_date,
+    old.open,
+    old.high,
+    old.low,
+    old.close,
+    old.volume,
+    old.adjustment::text as adjustment,
+    old.provider,
+    old.known_from
+from daily_bar_version as old
+where
+    old.instrument_id = any({ids}::bigint[])
+    and old.session_date >= {start}::date
+    and old.session_date < {end}::date
+    and old.known_from <= {as_of}::timestamptz
+    and old.known_to > {as_of}::timestamptz;
+
+-- name: minute_bars
+-- The minutes of some shares or pairs at one provider.
+select
+    bar.instrument_id,
+    bar.opened_at,
+    bar.open,
+    bar.high,
+    bar.low,
+    bar.close,
+    bar.volume,
+    bar.vwap,
+    bar.trades,
+    bar.provider,
+    bar.known_from
+from minute_bar as bar
+where
+    bar.instrument_id = any({ids}::bigint[])
+    and bar.opened_at >= {start}::timestamptz
+    and bar.opened_at < {end}::timestamptz
+    and bar.provider = {provider};
+
+-- name: minute_bars_as_of
+-- The minutes of some shares or pairs at one provider as they were known at a moment.
+select
+    bar.instrument_id,
+    bar.opened_at,
+    bar.open,
+    bar.high,
+    bar.low,
+    bar.close,
+    bar.volume,
+    bar.vwap,
+    bar.trades,
+    bar.provider,
+    bar.known_from
+from minute_bar as bar
+where
+    bar.instrument_id = any({ids}::bigint[])
+    and bar.opened_at >= {start}::timestamptz
+    and bar.opened_at < {end}::timestamptz
+    and bar.provider = {provider}
+    and bar.known_from <= {as_of}::timestamptz
+union all
+select
+    old.instrument_id,
+    old.opened_at,
+    old.open,
+    old.high,
+    old.low,
+    old.close,
+    old.volume,
+    old.vwap,
+    old.trades,
+    old.provider,
+    old.known_from
+from minute_bar_version as old
+where
+    old.instrument_id = any({ids}::bigint[])
+    and old.opened_at >= {start}::timestamptz
+    and old.opened_at < {end}::timestamptz
+    and old.provider = {provider}
+    and old.known_from <= {as_of}::timestamptz
+    and old.known_to > {as_of}::timestamptz;
+
+-- name: bars_of_minutes
+-- Bars of a view that is made of minutes, of some shares or pairs at one provider.
+select bar.*
+from {view} as bar
+where
+    bar.instrument_id = any({ids}::bigint[])
+    and bar.bucket_start >= {start}
+    and bar.bucket_start < {end}
+    and bar.provider = {provider};
+
+-- name: bars_of_days
+-- Bars of a view that is made of daily bars.
+select
+    bar.instrument_id,
+    bar.bucket_start,
+    bar.open,
+    bar.high,
+    bar.low,
+    bar.close,
+    bar.volume,
+    bar.vwap,
+    bar.adjustment::text as adjustment,
+    bar.source_bars
+from {view} as bar
+where
+    bar.instrument_id = any({ids}::bigint[])
+    and bar.bucket_start >= {start}
+    and bar.bucket_start < {end};

@@ -1,0 +1,75 @@
+-- name: lock_sessions
+-- Whoever keeps the sessions equal does so alone.
+select pg_advisory_xact_lock(hashtext('wrdata.trading_session'));
+
+-- name: hold_sessions
+-- Sessions stay as they are until this transaction ends: bars that are being made are seen by no one.
+select pg_advisory_xact_lock_shared(hashtext('wrdata.trading_session'));
+
+-- name: keep_sessions
+-- Make the sessions of an exchange these, and invalidate the minutes whose phase has changed.
+with
+given as (
+    select
+        session_date,
+        opens_at,
+        closes_at
+    from unnest(
+        %(dates)s::date[], %(opens)s::timestamptz[], %(closes)s::timestamptz[]
+    ) as asked (session_date, opens_at, closes_at)
+),
+
+changed as materialized (
+    select
+        session_date,
+        given.opens_at,
+        given.closes_at,
+        least(given.opens_at, held.opens_at) as begins_at,
+        greatest(given.closes_at, held.closes_at) as ends_at
+    from given
+    full join (
+        select trading_session.*
+        from trading_session
+        where trading_session.exchange = %(exchange)s
+    ) as held using (session_date)
+    where
+        (given.opens_at, given.closes_at) is distinct from (held.opens_at, held.closes_at)
+),
+
+written as (
+    insert into trading_session (exchange, session_date, opens_at, closes_at)
+    select
+        %(exchange)s,
+        changed.session_date,
+        changed.opens_at,
+        changed.closes_at
+    from changed
+    where changed.opens_at is not null
+    on conflict (exchange, session_date) do update
+        set opens_at = excluded.opens_at, closes_at = excluded.closes_at
+),
+
+removed as (
+    delete from trading_session
+    using changed
+    where
+        trading_session.exchange = %(exchange)s
+        and trading_session.session_date = changed.session_date
+        and changed.opens_at is null
+),
+
+invalidated as (
+    -- What has never been aggregated waits already.
+    insert into minute_bar_invalidation (instrument_id, provider, span)
+    select distinct
+        bar.instrument_id,
+        bar.provider,
+        tstzrange(changed.begins_at, changed.ends_at)
+    from changed
+    inner join bars_5m as bar
+        on bar.bucket_start >= changed.begins_at and bar.bucket_start < changed.ends_at
+    inner join instrument on instrument.instrument_id = bar.instrument_id
+    where instrument.kind <> 'pair'
+)
+
+select count(*) from changed;

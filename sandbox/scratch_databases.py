@@ -1,0 +1,67 @@
+"""Databases for tests, benchmarks and the fault suite: new ones, on the local world's server.
+
+Here: making one, empty or as a copy, and dropping it with whatever still uses it. Not here: the
+server (timescaledb.py), or schemas (resources/storage).
+
+Another server takes their place where WRDATA_TEST_DATABASE_URL names a database of it: one of
+the Community edition, which the local world cannot have. That database itself is left alone.
+"""
+
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+
+from sandbox.local_world import LocalWorld
+
+
+@contextmanager
+def scratch_database(
+    world: LocalWorld, purpose: str, *, copy_of: str | None = None
+) -> Generator[str]:
+    """Create a database, yield its URL, and drop it.
+
+    Args:
+        world: One whose database server runs.
+        purpose: What the database's name begins with; the rest is left to chance.
+        copy_of: URL of a database of this server that nobody uses at the moment; without it the
+            new one is empty but for its extensions.
+    """
+    elsewhere = os.environ.get("WRDATA_TEST_DATABASE_URL")
+    maintenance = elsewhere or world.environment(["timescaledb"])["WRDATA_DATABASE_URL"]
+    server, _, own = maintenance.rpartition("/")
+    name = f"{purpose}_{secrets.token_hex(6)}"
+    template = name_of(copy_of) if copy_of else "template1"
+    with psycopg.connect(f"{server}/{own}", autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("create database {} template {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+    try:
+        yield f"{server}/{name}"
+    finally:
+        with psycopg.connect(f"{server}/{own}", autocommit=True) as admin:
+            _drop(admin, name)
+
+
+def name_of(url: str) -> str:
+    """Return the name of the database that a URL of the local world leads to."""
+    return url.rpartition("/")[2]
+
+
+def _drop(admin: psycopg.Connection, name: str) -> None:
+    """Drop a database with the sessions that were left open.
+
+    Not by force: that wants to end an autovacuum worker as well, which only a superuser may,
+    while a plain drop sends it away.
+    """
+    admin.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = %s and usename = current_user",
+        [name],
+    )
+    admin.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))

@@ -1,0 +1,129 @@
+"""Binance's klines: every minute that the venue ran, the quiet ones included.
+
+Here: quiet minutes filled in, the minute under way, and longer intervals, in whole units. Not here:
+texts and JSON (wire.py), or the trades themselves (worlds/crypto/trades.py).
+
+A running venue writes a kline without volume for a quiet minute, at the last price; an outage
+leaves none at all.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import UTC, date, datetime, time, timedelta
+
+import numpy as np
+
+from sandbox.simulators.worlds.crypto.trades import (
+    FIRST_DAY,
+    MINUTES_A_DAY,
+    NO_TRADES,
+    TRADES_A_DAY,
+    Integers,
+    PairMinutes,
+    minutes_of,
+)
+from sandbox.simulators.worlds.crypto.world import CryptoWorld
+from sandbox.simulators.worlds.shares.intraday import Times
+
+VENUE = "binance"
+_ONE_DAY = timedelta(days=1)
+_MINUTE = np.timedelta64(60_000_000, "us")
+_SUMMED = ("volumes", "quotes", "taker_buys", "taker_buy_quotes", "trades")
+
+
+def klines_of_day(
+    world: CryptoWorld, pair: str, day: date, now: datetime, *, minutes: int = 1
+) -> PairMinutes:
+    """Return the klines of a UTC day that have begun by ``now``; the last may be under way.
+
+    Args:
+        world: Whose trades they add up.
+        pair: Our name.
+        day: From FIRST_DAY on.
+        now: Aware.
+        minutes: Length of a kline; a divisor of a day's minutes.
+    """
+    over = datetime.combine(day + _ONE_DAY, time(), UTC) <= now
+    every = _whole_day(world, pair, day) if over else _day_by(world, pair, day, now)
+    return every if minutes == 1 else _longer(every, minutes)
+
+
+@functools.lru_cache(maxsize=64)
+def _whole_day(world: CryptoWorld, pair: str, day: date) -> PairMinutes:
+    return _day_by(world, pair, day, datetime.combine(day + _ONE_DAY, time(), UTC))
+
+
+def _day_by(world: CryptoWorld, pair: str, day: date, now: datetime) -> PairMinutes:
+    begins = datetime.combine(day, time(), UTC)
+    until = min(begins + _ONE_DAY, max(now, begins))
+    traded = minutes_of(world.trades(pair, begins, until, venue=VENUE))
+    grid = np.datetime64(day, "us") + np.arange(MINUTES_A_DAY) * _MINUTE
+    running = grid < instant(until)
+    for start, end in world.outage(VENUE):
+        running &= (grid < instant(start)) | (grid >= instant(end))
+    before = world.trade(pair, (day - FIRST_DAY).days * TRADES_A_DAY, venue=VENUE).price_units
+    filled = _filled(traded, grid, int(before[0]) if len(before) else 0)
+    return chosen(filled, np.flatnonzero(running & (filled.closes > 0)))
+
+
+def _filled(traded: PairMinutes, grid: Times, before: int) -> PairMinutes:
+    """Put ``traded`` into ``grid``; without a trade a minute is at the last price (``before``)."""
+    places = (traded.opened_at - grid[0]) // _MINUTE
+    latest = np.full(len(grid), -1)
+    latest[places] = np.arange(len(places))
+    latest = np.maximum.accumulate(latest)
+    closes = np.append(traded.closes, before)[latest]
+
+    def placed(values: Integers, otherwise: Integers) -> Integers:
+        row = otherwise.copy()
+        row[places] = values
+        return row
+
+    nothing = np.zeros(len(grid), np.int64)
+    return PairMinutes(
+        opened_at=grid,
+        closes=closes,
+        **{name: placed(getattr(traded, name), closes) for name in ("opens", "highs", "lows")},
+        **{name: placed(getattr(traded, name), nothing) for name in _SUMMED},
+    )
+
+
+def chosen(every: PairMinutes, places: Integers) -> PairMinutes:
+    """Return the klines at ``places``."""
+    return PairMinutes(**{one.name: getattr(every, one.name)[places] for one in fields(every)})
+
+
+def _longer(every: PairMinutes, minutes: int) -> PairMinutes:
+    """Join minutes to klines of ``minutes``, which begin with the day."""
+    if not len(every.opened_at):
+        return every
+    opened_at = every.opened_at - (every.opened_at - np.datetime64(0, "us")) % (minutes * _MINUTE)
+    starts = np.flatnonzero(np.diff(opened_at, prepend=np.datetime64(-1, "us")))
+    return PairMinutes(
+        opened_at=opened_at[starts],
+        opens=every.opens[starts],
+        highs=np.maximum.reduceat(every.highs, starts),
+        lows=np.minimum.reduceat(every.lows, starts),
+        closes=every.closes[np.append(starts[1:], len(opened_at)) - 1],
+        **{name: np.add.reduceat(getattr(every, name), starts) for name in _SUMMED},
+    )
+
+
+def joined(parts: Sequence[PairMinutes]) -> PairMinutes:
+    """Put ``parts`` one after the other."""
+    every = [_NONE, *parts]
+    return PairMinutes(
+        **{
+            one.name: np.concatenate([getattr(part, one.name) for part in every])
+            for one in fields(PairMinutes)
+        }
+    )
+
+
+def instant(moment: datetime) -> np.datetime64:
+    """Return an aware time as the klines have it."""
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
+
+
+_NONE = minutes_of(NO_TRADES)

@@ -1,0 +1,228 @@
+"""What Polygon's market data endpoints find in the world: days, minutes and whole markets.
+
+Here: which bars a request covers, how far its limit reaches, and bars of several minutes. Not here:
+requests as text (simulator.py), or the wire form (wire.py).
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, date, datetime, time, timedelta
+
+import numpy as np
+import numpy.typing as npt
+
+from marketdata.calendars import NEW_YORK_ZONE, calendar
+from sandbox.simulators.polygon.wire import BarRows, days
+from sandbox.simulators.worlds.shares import intraday, market
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.intraday import BarsOf, Minutes
+from sandbox.simulators.worlds.shares.world import SEED, Bars, World
+
+MINUTE_MS = 60_000
+_SESSIONS_AT_ONCE = 20
+_PREFERRED = 12
+"""So many preferred shares trade beside the listings: their symbols have a lower-case letter."""
+
+Whole = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A request for aggregates, its edges in milliseconds, both included.
+
+    Attributes:
+        bar_ms: Length of a bar; None for days.
+        limit: Base bars (days or minutes) that one answer may be made of.
+    """
+
+    ticker: str
+    bar_ms: int | None
+    begin: int
+    end: int
+    adjusted: bool
+    descending: bool
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What an answer holds, and where the next one goes on (None on the last page)."""
+
+    rows: BarRows
+    base_bars: int
+    goes_on_at: int | None = None
+
+
+def aggregates(world: World, actions: Actions, asked: Asked, now: datetime) -> Found:
+    """Return the bars of ``asked`` that are over by ``now``; none for an unknown ticker."""
+    if world.listing(asked.ticker) is None or asked.begin > asked.end:
+        return Found(rows=days(_NO_BARS, np.array([], np.int64)), base_bars=0)
+    bars_of = world.bars if asked.adjusted else actions.as_traded
+    if asked.bar_ms is None:
+        base = _days(bars_of, asked, now)
+    else:
+        base = _minutes(world, bars_of, asked, now)
+    starts = base.times if asked.bar_ms is None else base.times // asked.bar_ms * asked.bar_ms
+    used, goes_on_at = _within_limit(starts, asked)
+    rows = _taken(base, used)
+    if asked.bar_ms not in {None, MINUTE_MS}:
+        rows = _grouped(rows, starts[used])
+    if asked.descending:
+        rows = _taken(rows, slice(None, None, -1))
+    return Found(rows=rows, base_bars=len(starts[used]), goes_on_at=goes_on_at)
+
+
+def whole_market(
+    world: World, actions: Actions, session: date, now: datetime, *, adjusted: bool
+) -> BarRows:
+    """Return the bars of all stocks for ``session``; ``t`` is its close."""
+    if not world.is_closed_session(session, now):
+        return days(_NO_BARS, np.array([], np.int64))
+    bars_of = world.bars if adjusted else actions.as_traded
+    found = {one.ticker: bars_of(one.ticker, session, session, now) for one in world.listings()}
+    traded = {ticker: bars for ticker, bars in found.items() if len(bars.dates)}
+    every = [*traded.values(), _preferred(session)]
+    together = Bars(
+        **{
+            one.name: np.concatenate([getattr(bars, one.name) for bars in every])
+            for one in fields(Bars)
+        }
+    )
+    names = [*traded, *(f"{ticker}p{'ABC'[place % 3]}" for place, ticker in _issuers(world))]
+    close = _ms(calendar().close_at(session))
+    return days(together, np.full(len(names), close), names)
+
+
+def first_moment(day: date) -> int:
+    """Return midnight in New York, in milliseconds since the epoch."""
+    return _ms(datetime.combine(day, time(), NEW_YORK_ZONE))
+
+
+def _days(bars_of: BarsOf, asked: Asked, now: datetime) -> BarRows:
+    bars = bars_of(asked.ticker, _day(asked.begin), _day(asked.end), now)
+    rows = days(bars, _midnights(tuple(bars.dates.tolist())))
+    return _taken(rows, (rows.times >= asked.begin) & (rows.times <= asked.end))
+
+
+def _minutes(world: World, bars_of: BarsOf, asked: Asked, now: datetime) -> BarRows:
+    """Return minutes of ``asked``: all, or somewhat more than its limit."""
+    found: list[Minutes] = []
+    count = 0
+    for first, last in _spans(asked, now):
+        bars = intraday.running(bars_of, asked.ticker, first, last, now)
+        part = intraday.unfolded(world, asked.ticker, bars, now)
+        times = part.opened_at.astype("datetime64[ms]").astype(np.int64)
+        part = part.where((times >= asked.begin) & (times <= asked.end))
+        found.append(part)
+        count += len(part)
+        if count > asked.limit + 1:
+            break
+    made = intraday.joined(reversed(found) if asked.descending else found)
+    return BarRows(
+        times=made.opened_at.astype("datetime64[ms]").astype(np.int64),
+        opens=made.opens,
+        highs=made.highs,
+        lows=made.lows,
+        closes=made.closes,
+        volumes=made.volumes,
+        vwaps=made.vwaps,
+        trades=made.trades,
+    )
+
+
+def _spans(asked: Asked, now: datetime) -> Iterator[tuple[date, date]]:
+    """Yield spans of sessions in the order in which the answer needs them."""
+    last = min(_day(asked.end), now.astimezone(NEW_YORK_ZONE).date())
+    sessions = calendar().sessions(_day(asked.begin), last)
+    if asked.descending:
+        sessions.reverse()
+    for place in range(0, len(sessions), _SESSIONS_AT_ONCE):
+        part = sessions[place : place + _SESSIONS_AT_ONCE]
+        yield min(part), max(part)
+
+
+def _within_limit(starts: Whole, asked: Asked) -> tuple[slice, int | None]:
+    """Return which base bars one answer is made of, and where the next one begins or ends.
+
+    An answer ends with a whole bar, unless a single one takes more than the limit.
+    """
+    if len(starts) <= asked.limit:
+        return slice(None), None
+    if asked.descending:
+        place = len(starts) - asked.limit
+        whole = int(np.searchsorted(starts, starts[place - 1], side="right"))
+        place = whole if whole < len(starts) else place
+        return slice(place, None), int(starts[place]) - 1
+    whole = int(np.searchsorted(starts, starts[asked.limit]))
+    place = whole or asked.limit
+    return slice(None, place), int(starts[place])
+
+
+def _grouped(rows: BarRows, starts: Whole) -> BarRows:
+    """Make one bar of all that begin within the same one."""
+    if not len(starts):
+        return rows
+    firsts = np.flatnonzero(np.concatenate(([True], starts[1:] != starts[:-1])))
+    lasts = np.append(firsts[1:], len(starts)) - 1
+    volumes = np.add.reduceat(rows.volumes, firsts)
+    return BarRows(
+        times=starts[firsts],
+        opens=rows.opens[firsts],
+        highs=np.maximum.reduceat(rows.highs, firsts),
+        lows=np.minimum.reduceat(rows.lows, firsts),
+        closes=rows.closes[lasts],
+        volumes=volumes,
+        vwaps=np.round(np.add.reduceat(rows.vwaps * rows.volumes, firsts) / volumes, 4),
+        trades=np.add.reduceat(rows.trades, firsts),
+    )
+
+
+def _taken(rows: BarRows, chosen: slice | npt.NDArray[np.bool_]) -> BarRows:
+    columns = [one.name for one in fields(BarRows) if one.name != "tickers"]
+    return replace(rows, **{name: getattr(rows, name)[chosen] for name in columns})
+
+
+def _issuers(world: World) -> list[tuple[int, str]]:
+    return list(enumerate(sorted(one.ticker for one in world.listings())[:_PREFERRED]))
+
+
+def _preferred(session: date) -> Bars:
+    """Return preferred shares near 25 dollars."""
+    draws = market.uniforms(f"{SEED}/preferred/{session}", _PREFERRED, 5)
+    opens, closes = 24.0 + 2.0 * draws[:, 0], 24.0 + 2.0 * draws[:, 1]
+    return Bars(
+        dates=np.full(_PREFERRED, np.datetime64(session, "D")),
+        opens=market.in_cents(opens),
+        highs=market.in_cents(np.maximum(opens, closes) + 0.3 * draws[:, 2]),
+        lows=market.in_cents(np.minimum(opens, closes) - 0.3 * draws[:, 3]),
+        closes=market.in_cents(closes),
+        volumes=(1_000 + 50_000 * draws[:, 4]).astype(np.int64),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _midnights(dates: tuple[date, ...]) -> Whole:
+    return np.array([first_moment(day) for day in dates], np.int64)
+
+
+def _day(at: int) -> date:
+    return (
+        (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at))
+        .astimezone(NEW_YORK_ZONE)
+        .date()
+    )
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+_NO_BARS = Bars(
+    dates=np.array([], "datetime64[D]"),
+    opens=np.array([], np.float64),
+    highs=np.array([], np.float64),
+    lows=np.array([], np.float64),
+    closes=np.array([], np.float64),
+    volumes=np.array([], np.int64),
+)

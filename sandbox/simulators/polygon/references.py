@@ -1,0 +1,182 @@
+"""Polygon's reference endpoints over the simulated world: tickers, splits and dividends.
+
+Here: rows, filters, order and pages. Not here: bodies (wire.py), keys and plans (simulator.py).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from http import HTTPStatus
+
+from sandbox.simulators.faults import Reply
+from sandbox.simulators.front import Request
+from sandbox.simulators.polygon import wire
+from sandbox.simulators.worlds.fundamentals.reference import profile
+from sandbox.simulators.worlds.shares.actions import Actions, Split
+from sandbox.simulators.worlds.shares.world import World
+
+Row = Mapping[str, object]
+_COMPARE: Mapping[str, Callable[[str, str], bool]] = {
+    "": lambda value, asked: value == asked,
+    "gt": lambda value, asked: value > asked,
+    "gte": lambda value, asked: value >= asked,
+    "lt": lambda value, asked: value < asked,
+    "lte": lambda value, asked: value <= asked,
+    "any_of": lambda value, asked: value in asked.split(","),
+}
+_OFFSET = "page_offset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Endpoint:
+    """A list, and what is customary there.
+
+    Attributes:
+        sort: In the newer spelling, such as ``execution_date.desc``.
+        counted: Whether its envelope has a ``count``.
+    """
+
+    rows: Callable[[datetime, str | None], Sequence[Row]]
+    limit: int
+    largest: int
+    sort: str
+    counted: bool = False
+
+
+class References:
+    """Answers reference requests.
+
+    Args:
+        world: Whose listings they are.
+        actions: Of the same world.
+    """
+
+    def __init__(self, world: World, actions: Actions) -> None:
+        self._world = world
+        self._actions = actions
+        self._lists = {
+            "/v3/reference/tickers": _Endpoint(
+                rows=self._tickers, limit=100, largest=1000, sort="ticker.asc", counted=True
+            ),
+            "/stocks/v1/splits": _Endpoint(
+                rows=self._splits, limit=100, largest=5000, sort="execution_date.desc"
+            ),
+            "/stocks/v1/dividends": _Endpoint(
+                rows=self._dividends, limit=100, largest=5000, sort="ticker.asc"
+            ),
+            "/v3/reference/splits": _Endpoint(
+                rows=self._old(self._splits), limit=10, largest=1000, sort="execution_date.desc"
+            ),
+            "/v3/reference/dividends": _Endpoint(
+                rows=self._old(self._dividends),
+                limit=10,
+                largest=1000,
+                sort="ex_dividend_date.desc",
+            ),
+        }
+
+    def ticker(self, request: Request, ticker: str, now: datetime) -> Reply:
+        """Return what is known of one ticker, or 404."""
+        if self._world.listing(ticker) is None:
+            identity = wire.request_id(request)
+            return wire.error(HTTPStatus.NOT_FOUND, "Ticker not found.", identity=identity)
+        known = profile(self._world, ticker, now)
+        return wire.one(wire.ticker_detail(ticker, known, now), request)
+
+    def listing(self, request: Request, now: datetime) -> Reply | None:
+        """Return a page of the list at the request's path, or None if there is no such list."""
+        endpoint = self._lists.get(request.path)
+        if endpoint is None:
+            return None
+        query = wire.asked(request.query)
+        limit = None if query is None else query.get("limit", str(endpoint.limit))
+        if query is None or limit is None or not limit.isdecimal():
+            return _unreadable(request)
+        if not 1 <= int(limit) <= endpoint.largest:
+            return _unreadable(request)
+        rows = [row for row in endpoint.rows(now, query.get("ticker")) if _matches(row, query)]
+        rows = _sorted(rows, query, endpoint.sort)
+        begin = int(query.get(_OFFSET, "0"))
+        end = begin + int(limit)
+        following = None
+        if end < len(rows):
+            following = wire.next_url(request.path, {**query, _OFFSET: str(end)})
+        return wire.listed(rows[begin:end], request, next_url=following, counted=endpoint.counted)
+
+    def _known(self, ticker: str | None) -> list[str]:
+        """Return the tickers to look at: one, or all."""
+        if ticker is None:
+            return sorted(one.ticker for one in self._world.listings())
+        return [ticker] if self._world.listing(ticker) is not None else []
+
+    def _tickers(self, now: datetime, ticker: str | None) -> Sequence[Row]:
+        return [
+            wire.ticker_row(name, profile(self._world, name, now), now)
+            for name in self._known(ticker)
+        ]
+
+    def _splits(self, now: datetime, ticker: str | None) -> Sequence[Row]:
+        rows: list[Row] = []
+        for name in self._known(ticker):
+            splits = self._actions.splits(name, now)
+            rows += [wire.split_row(name, one, _factor(splits, one.ex_date)) for one in splits]
+        return rows
+
+    def _dividends(self, now: datetime, ticker: str | None) -> Sequence[Row]:
+        rows: list[Row] = []
+        for name in self._known(ticker):
+            splits = self._actions.splits(name, now)
+            rows += [
+                wire.dividend_row(name, one, _factor(splits, one.ex_date + timedelta(days=1)))
+                for one in self._actions.dividends(name, now)
+            ]
+        return rows
+
+    def _old(
+        self, rows: Callable[[datetime, str | None], Sequence[Row]]
+    ) -> Callable[[datetime, str | None], Sequence[Row]]:
+        return lambda now, ticker: [wire.old_action_row(one) for one in rows(now, ticker)]
+
+
+def _factor(splits: Sequence[Split], since: date) -> float:
+    """Return what the splits from ``since`` on do to the prices before them."""
+    factor = 1.0
+    for one in splits:
+        if one.ex_date >= since:
+            factor *= one.old_shares / one.new_shares
+    return round(factor, 10)
+
+
+def _matches(row: Row, query: Mapping[str, str]) -> bool:
+    """Apply the filters; parameters that name no field of the row are ignored."""
+    for name, asked in query.items():
+        field, _, comparison = name.partition(".")
+        compare = _COMPARE.get(comparison)
+        if field not in row or compare is None:
+            continue
+        value = row[field]
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if not compare(text, asked):
+            return False
+    return True
+
+
+def _sorted(rows: list[Row], query: Mapping[str, str], usual: str) -> list[Row]:
+    """Order rows by both spellings: ``sort=a.desc,b.asc`` and ``sort=a&order=desc``."""
+    direction = query.get("order", "")
+    for part in reversed(query.get("sort", usual).split(",")):
+        field, _, told = part.partition(".")
+        rows = sorted(
+            rows,
+            key=lambda row: str(row.get(field, "")),
+            reverse=(direction or told or "asc") == "desc",
+        )
+    return rows
+
+
+def _unreadable(request: Request) -> Reply:
+    return wire.error(
+        HTTPStatus.BAD_REQUEST,
+        "Could not parse a parameter",
+        identity=wire.request_id(request),
+    )

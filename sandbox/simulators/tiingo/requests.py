@@ -1,0 +1,86 @@
+"""What a request to Tiingo asks for: tickers, days, length of bars, format.
+
+Here: the reading of paths and parameters. Not here: who may ask (simulator.py), or answers.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import date, timedelta
+
+from marketdata.instruments import our_tickers, provider_spellings
+from sandbox.simulators.front import Request
+from sandbox.simulators.worlds.shares.world import Listing, World
+
+_FREQUENCY = re.compile(r"([1-9][0-9]{0,3})(min|hour)", re.IGNORECASE)
+
+
+def find(world: World, symbol: str) -> Listing | None:
+    """Return the listing under Tiingo's spelling, in either case; ours may be unknown."""
+    upper = symbol.upper()
+    if upper in provider_spellings("tiingo"):
+        return None
+    return world.listing(our_tickers("tiingo").get(upper, upper))
+
+
+def spelt(listing: Listing) -> str:
+    """Return Tiingo's spelling in upper case."""
+    return provider_spellings("tiingo").get(listing.ticker, listing.ticker)
+
+
+def ticker_of(path: str) -> str | None:
+    """Return the ticker of a path; None for a whole market."""
+    match path.strip("/").split("/"):
+        case ["tiingo", "daily", "prices"]:
+            return None
+        case ["iex", ticker, *_] | ["tiingo", "daily", ticker, *_]:
+            return ticker
+        case _:
+            return None
+
+
+def symbols(request: Request) -> list[str]:
+    """Return the tickers that a request names, as it spells them."""
+    ticker = ticker_of(request.path)
+    if ticker:
+        return [ticker]
+    return [one for one in request.query.get("tickers", "").split(",") if one]
+
+
+def wants_csv(request: Request) -> bool:
+    """Tell whether the answer is to be CSV."""
+    return request.query.get("format", "").lower() == "csv"
+
+
+def span(query: Mapping[str, str]) -> tuple[date | None, date | None]:
+    """Return first and last day asked for.
+
+    Raises:
+        ValueError: One cannot be read; the text names the parameter.
+    """
+    return _asked_day(query, "startDate"), _asked_day(query, "endDate")
+
+
+def _asked_day(query: Mapping[str, str], name: str) -> date | None:
+    """Read a day; Tiingo's own examples write ``2012-1-1``.
+
+    Raises:
+        ValueError: It is none; the text names the parameter.
+    """
+    text = query.get(name)
+    if not text:
+        return None
+    try:
+        year, month, day = (int(part) for part in text.split("-"))
+        return date(year, month, day)
+    except ValueError as error:
+        message = f"{name} must be in YYYY-MM-DD format"
+        raise ValueError(message) from error
+
+
+def length(frequency: str) -> timedelta | None:
+    """Read the length of an IEX bar, such as ``5min`` or ``2Hour``; None if it is none."""
+    found = _FREQUENCY.fullmatch(frequency)
+    if found is None:
+        return None
+    count = int(found[1])
+    return timedelta(hours=count) if found[2].lower() == "hour" else timedelta(minutes=count)

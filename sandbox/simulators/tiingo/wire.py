@@ -1,0 +1,217 @@
+"""Tiingo's answers, byte for byte as its REST API forms them.
+
+Here: rows, CSV and error bodies from the world's figures. Not here: which request gets which answer
+(simulator.py). Facts: Tiingo's documentation of 2026, live measurements of September 2026
+(kenshin579/tiingo-go), tests/recordings/tiingo_*.
+"""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sandbox.simulators.faults import CSV, Reply
+from sandbox.simulators.tiingo.iex import IexBar
+from sandbox.simulators.worlds.shares.actions import Dividend, Split
+from sandbox.simulators.worlds.shares.market import Floats
+from sandbox.simulators.worlds.shares.world import Bars, Listing
+
+Row = Mapping[str, object]
+
+_UPGRADE = "Please upgrade at https://api.tiingo.com/pricing to have your limits increased."
+_TEXT = "text/html; charset=utf-8"
+_ADJUSTED = ("adjClose", "adjHigh", "adjLow", "adjOpen", "adjVolume")
+_NEEDS_AGREEMENT = (
+    "lastSaleTimestamp", "quoteTimestamp", "mid", "last", "lastSize", "bidSize", "bidPrice",
+    "askPrice", "askSize",
+)  # fmt: skip
+"""Null out of hours, and for who has no market-data agreement with IEX."""
+
+
+def json_reply(content: object, status: int = 200) -> Reply:
+    """Return ``content`` as JSON."""
+    return Reply(status=status, body=json.dumps(content, separators=(",", ":")).encode())
+
+
+def detail(status: int, text: str) -> Reply:
+    """Return Tiingo's error object."""
+    return json_reply({"detail": text}, status)
+
+
+def not_found() -> Reply:
+    """Return what metadata and IEX prices of an unknown ticker are, and unknown paths."""
+    return detail(404, "Not found.")
+
+
+def bare_text(text: str, status: int = 200) -> Reply:
+    """Return an error as text alone, as CSV requests and the cap of symbols get it."""
+    return Reply(status=status, body=text.encode(), content_type=_TEXT)
+
+
+def overrun(which: str) -> str:
+    """Return what is said when the ``hourly`` or ``daily`` allocation is used up."""
+    return f"Error: You have run over your {which} request allocation. {_UPGRADE}"
+
+
+def symbol_cap(limit: int) -> str:
+    """Return what is said when a month's number of different symbols is used up."""
+    return f"You have run over your {limit} symbol look up for this month. {_UPGRADE}"
+
+
+def bandwidth() -> str:
+    """Return what is said when a month's bandwidth is used up."""
+    return f"Error: You have run over your monthly bandwidth allocation. {_UPGRADE}"
+
+
+def moved(location: str) -> Reply:
+    """Return the redirect to the same path with a slash; it has no body."""
+    return Reply(status=301, body=b"", content_type=_TEXT, headers={"location": location})
+
+
+def metadata(symbol: str, listing: Listing, start: date, end: date) -> Reply:
+    """Return ``/tiingo/daily/<ticker>``, fields in the recorded order."""
+    return json_reply(
+        {
+            "endDate": end.isoformat(),
+            "startDate": start.isoformat(),
+            "exchangeCode": "NYSE",
+            "name": listing.name,
+            "description": f"{listing.name} in a simulated world.",
+            "ticker": symbol.upper(),
+        }
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dailies:
+    """One ticker's days, as traded and adjusted, and the actions that fell on them."""
+
+    traded: Bars
+    adjusted: Bars
+    splits: Sequence[Split]
+    dividends: Sequence[Dividend]
+
+
+def daily_rows(days: Dailies) -> list[Row]:
+    """Return the rows of ``/tiingo/daily/<ticker>/prices``, oldest first; ``date`` is a day.
+
+    ``divCash`` is what was paid on that ex-date, ``splitFactor`` the new shares for an old one.
+    """
+    cash: dict[date, float] = {}
+    for one in days.dividends:
+        cash[one.ex_date] = cash.get(one.ex_date, 0.0) + float(one.amount)
+    ratios = {one.ex_date: one.new_shares / one.old_shares for one in days.splits}
+    names = ("close", "high", "low", "open", "volume", *_ADJUSTED)
+    columns = zip(*_columns(days.traded), *_columns(days.adjusted), strict=True)
+    return [
+        {
+            "date": day.isoformat(),
+            **dict(zip(names, values, strict=True)),
+            "divCash": cash.get(day, 0.0),
+            "splitFactor": ratios.get(day, 1.0),
+        }
+        for day, values in zip(days.traded.dates.tolist(), columns, strict=True)
+    ]
+
+
+def _columns(bars: Bars) -> list[list[float]]:
+    prices: tuple[Floats, ...] = (bars.closes, bars.highs, bars.lows, bars.opens)
+    return [*(one.tolist() for one in prices), bars.volumes.tolist()]
+
+
+def latest(rows: Iterable[Row]) -> Reply:
+    """Return the form of an answer without dates: fields by the alphabet, dates in ``+00:00``."""
+    return json_reply(
+        [dict(sorted({**row, "date": f"{row['date']}T00:00:00+00:00"}.items())) for row in rows]
+    )
+
+
+def history(rows: Iterable[Row]) -> Reply:
+    """Return the form of an answer for a span of days."""
+    return json_reply([{**row, "date": f"{row['date']}T00:00:00.000Z"} for row in rows])
+
+
+def table(rows: Sequence[Row], names: Sequence[str]) -> Reply:
+    """Return CSV, with a header even where there is no row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return Reply(status=200, body=text.getvalue().encode(), content_type=CSV)
+
+
+DAILY_COLUMNS = (
+    "date", "close", "high", "low", "open", "volume", *_ADJUSTED, "divCash", "splitFactor",
+)  # fmt: skip
+"""Order of the recorded CSV."""
+
+
+def iex_rows(bars: Iterable[IexBar], *, with_volume: bool) -> list[Row]:
+    """Return the rows of ``/iex/<ticker>/prices``; volume, a float, only if it was named."""
+    return [
+        {
+            "date": one.opened_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            "open": one.open,
+            "high": one.high,
+            "low": one.low,
+            "close": one.close,
+            **({"volume": one.volume} if with_volume else {}),
+        }
+        for one in bars
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quote:
+    """What is known of a ticker's day.
+
+    Attributes:
+        volume: Of IEX while the session runs, of all exchanges after it.
+        told: Whether bids, asks and sales are in the answer.
+    """
+
+    symbol: str
+    at: datetime
+    open: float
+    high: float
+    low: float
+    last: float
+    volume: int
+    before: float
+    told: bool
+
+
+def quotes(every: Sequence[Quote]) -> Reply:
+    """Return ``/iex/``: fields in the measured order, tickers in none."""
+    shuffled = sorted(
+        every, key=lambda one: hashlib.sha256(one.symbol.encode()).digest(), reverse=True
+    )
+    return json_reply([_quote(one) for one in shuffled])
+
+
+def _quote(one: Quote) -> Row:
+    # Nanoseconds while it runs, whole seconds for the close.
+    at = one.at.strftime("%Y-%m-%dT%H:%M:%S") + (".186520297+00:00" if one.told else "+00:00")
+    row: dict[str, object] = {
+        "ticker": one.symbol,
+        "timestamp": at,
+        "lastSaleTimestamp": at,
+        "quoteTimestamp": at,
+        "open": one.open,
+        "high": one.high,
+        "low": one.low,
+        "mid": one.last,
+        "tngoLast": one.last,
+        "last": one.last,
+        "lastSize": 100,
+        "bidSize": 100,
+        "bidPrice": round(one.last - 0.01, 4),
+        "askPrice": round(one.last + 0.01, 4),
+        "askSize": 200,
+        "volume": one.volume,
+        "prevClose": one.before,
+    }
+    return row if one.told else row | dict.fromkeys(_NEEDS_AGREEMENT)

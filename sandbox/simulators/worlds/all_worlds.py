@@ -1,0 +1,27 @@
+"""Everything that is simulated, side by side: what all providers' simulators serve from.
+
+Here: which worlds there are, over one folder. Not here: any of them, or what is true (truths.py).
+"""
+
+from pathlib import Path
+
+from sandbox.simulators.worlds.crypto.world import CryptoWorld
+from sandbox.simulators.worlds.fundamentals.world import Fundamentals
+from sandbox.simulators.worlds.macro.world import MacroWorld
+from sandbox.simulators.worlds.shares.actions import Actions
+from sandbox.simulators.worlds.shares.world import World
+
+
+class Worlds:
+    """The worlds over one folder, each of them once, so that a change is seen by everyone.
+
+    Args:
+        root: Folder in which changes are kept.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.shares = World(root)
+        self.actions = Actions(self.shares)
+        self.fundamentals = Fundamentals(self.shares, root)
+        self.crypto = CryptoWorld()
+        self.macro = MacroWorld(root / "macro")

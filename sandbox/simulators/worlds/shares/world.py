@@ -1,0 +1,325 @@
+"""The simulated world: who is listed, what the bars are by now, and late corrections.
+
+Here: constituents, bars as of a moment, splits, and the changes that tests make; changes are kept
+in the world's folder. Not here: prices as numbers (market.py), what splits and dividends make of
+prices (actions.py), or any wire format.
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import date, datetime, timedelta
+from importlib import resources
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from marketdata.calendars import NEW_YORK_ZONE, SessionCalendar, calendar
+from sandbox import private_files
+from sandbox.simulators.worlds.shares import market
+
+SEED = "wrdata"
+
+TRUTH = pa.schema(
+    [
+        pa.field("symbol", pa.string()),
+        pa.field("date", pa.date32()),
+        *(pa.field(name, pa.float64()) for name in ("open", "high", "low", "close")),
+        pa.field("volume", pa.int64()),
+    ]
+)
+"""What a correct database equals; ``symbol`` is our own ticker spelling."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """One security of the simulated world.
+
+    Attributes:
+        ticker: Our spelling, such as ``BRK.B``.
+        cik: Ten digits.
+        series: Ticker whose prices it carries on: its own, or the former one after a rename.
+        in_index: Whether it is a constituent; others still trade.
+    """
+
+    ticker: str
+    name: str
+    sector: str
+    sub_sector: str
+    headquarter: str
+    added_on: str
+    cik: str
+    founded: str
+    series: str
+    in_index: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bars:
+    """Bars of one ticker, oldest first, one array per column."""
+
+    dates: npt.NDArray[np.datetime64]
+    opens: market.Floats
+    highs: market.Floats
+    lows: market.Floats
+    closes: market.Floats
+    volumes: npt.NDArray[np.int64]
+
+    def newest(self, count: int) -> "Bars":
+        """Return the last ``count`` bars."""
+        return replace(
+            self,
+            dates=self.dates[-count:],
+            opens=self.opens[-count:],
+            highs=self.highs[-count:],
+            lows=self.lows[-count:],
+            closes=self.closes[-count:],
+            volumes=self.volumes[-count:],
+        )
+
+
+class World:
+    """Listings and bars, as they are known at a moment.
+
+    Args:
+        root: Folder in which corrections and changes of the index are kept.
+    """
+
+    def __init__(self, root: Path, *, sessions: SessionCalendar | None = None) -> None:
+        self._file = root / "world.json"
+        self._calendar = sessions or calendar()
+        self._sessions = np.array(
+            self._calendar.sessions(self._calendar.first, self._calendar.last), "datetime64[D]"
+        )
+        self._listings = {one.ticker: one for one in _read_constituents()}
+        self._corrections: dict[str, dict[date, float]] = {}
+        self._splits: dict[str, list[market.Split]] = {}
+        self._restore()
+
+    def constituents(self) -> list[Listing]:
+        """Return the present members of the index."""
+        return [one for one in self._listings.values() if one.in_index]
+
+    def listings(self) -> list[Listing]:
+        """Return everything that trades, members of the index or not."""
+        return list(self._listings.values())
+
+    def listing(self, ticker: str) -> Listing | None:
+        """Return the security that trades as ``ticker`` now, in the index or not."""
+        return self._listings.get(ticker)
+
+    def listed_on(self, ticker: str) -> date:
+        """Return the day of the first bar of ``ticker``'s prices."""
+        return market.listed_on(SEED, self._listings[ticker].series)
+
+    def is_closed_session(self, day: date, now: datetime) -> bool:
+        """Tell whether ``day`` was a session that is over by ``now``."""
+        return self._calendar.is_session(day) and self._calendar.close_at(day) <= now
+
+    def bars(self, ticker: str, start: date, end: date, now: datetime) -> Bars:
+        """Return the bars of the sessions from ``start`` to ``end`` that closed by ``now``.
+
+        Prices and volumes are adjusted for all splits whose ex-date has come by ``now`` in New
+        York: after a split the whole history changes.
+        """
+        bars = self.bars_unscaled(ticker, start, end, now)
+        return scaled(bars, np.full(len(bars.dates), self.scale(ticker, now)))
+
+    def bars_unscaled(self, ticker: str, start: date, end: date, now: datetime) -> Bars:
+        """Return bars like ``bars``, in the shares of after the last split of market.splits."""
+        first = max(start, self.listed_on(ticker))
+        last = min(end, self._calendar.last_closed(now))
+        low, high = np.searchsorted(self._sessions, [np.datetime64(first), np.datetime64(last) + 1])
+        key = self._listings[ticker].series
+        all_days = market.series(SEED, key, self._calendar.last)
+        dates = self._sessions[low:high]
+        rows = (dates - np.datetime64(market.FIRST_DAY, "D")).astype(np.int64)
+        return self._corrected(
+            key,
+            Bars(
+                dates=dates,
+                opens=all_days.opens[rows],
+                highs=all_days.highs[rows],
+                lows=all_days.lows[rows],
+                closes=all_days.closes[rows],
+                volumes=all_days.volumes[rows],
+            ),
+        )
+
+    def scale(self, ticker: str, now: datetime) -> float:
+        """Return what turns prices of ``bars_unscaled`` into prices in the shares of ``now``."""
+        today = now.astimezone(NEW_YORK_ZONE).date()
+        return self.scale_on(ticker, today)
+
+    def scale_on(self, ticker: str, day: date) -> float:
+        """Return what turns prices of ``bars_unscaled`` into prices in the shares of ``day``."""
+        key = self._listings[ticker].series
+        past = [one.ratio for one in market.splits(SEED, key) if one.ex_date > day]
+        added = [one.ratio for one in self._splits.get(key, []) if one.ex_date <= day]
+        return math.prod(past) / math.prod(added)
+
+    def splits(self, ticker: str) -> list[market.Split]:
+        """Return all splits of ``ticker``, announced or not, oldest first."""
+        key = self._listings[ticker].series
+        every = [*market.splits(SEED, key), *self._splits.get(key, [])]
+        return sorted(every, key=lambda one: one.ex_date)
+
+    def session_from(self, day: date) -> date:
+        """Return ``day`` if it is a session, otherwise the next one."""
+        if day > self._calendar.last:
+            return day
+        return self._calendar.next_session(day - timedelta(days=1))
+
+    def close_unscaled(self, ticker: str, day: date) -> float:
+        """Return the price of any calendar day, in the shares that ``bars_unscaled`` has."""
+        key = self._listings[ticker].series
+        closes = market.series(SEED, key, self._calendar.last).closes
+        return float(closes[(day - market.FIRST_DAY).days])
+
+    def truth(self, tickers: Iterable[str], start: date, end: date, now: datetime) -> pa.Table:
+        """Return all bars (TRUTH) as they are now, sorted by ticker and date."""
+        tables = [
+            _as_table(ticker, self.bars(ticker, start, end, now)) for ticker in sorted(tickers)
+        ]
+        return pa.concat_tables(tables) if tables else TRUTH.empty_table()
+
+    def correct(self, ticker: str, day: date, factor: float) -> None:
+        """Restate one bar from now on: its prices become ``factor`` times the original ones."""
+        self._corrections.setdefault(self._listings[ticker].series, {})[day] = factor
+        self._keep()
+
+    def split(self, ticker: str, ex_date: date, new_shares: int, old_shares: int) -> None:
+        """Split from now on: what traded before ``ex_date`` stays as it was paid.
+
+        From ``ex_date`` on prices are divided by the ratio, and ``bars`` of all days as well.
+
+        Raises:
+            ValueError: The ratio is not above zero or is 1, or the day has a split already.
+        """
+        if min(new_shares, old_shares) < 1 or new_shares == old_shares:
+            message = f"{new_shares} shares for {old_shares} is no split"
+            raise ValueError(message)
+        if any(one.ex_date == ex_date for one in self.splits(ticker)):
+            message = f"{ticker} splits on {ex_date} already"
+            raise ValueError(message)
+        kept = self._splits.setdefault(self._listings[ticker].series, [])
+        kept.append(market.split_of(ex_date, new_shares, old_shares))
+        self._keep()
+
+    def put(self, listing: Listing) -> None:
+        """List a security, or change one; who carries on a series replaces its former ticker."""
+        for other in self.listings():
+            if other.series == listing.series:
+                del self._listings[other.ticker]
+        self._listings[listing.ticker] = listing
+        self._keep()
+
+    def leave_index(self, ticker: str) -> None:
+        """Take ``ticker`` out of the index; it goes on trading."""
+        self._listings[ticker] = replace(self._listings[ticker], in_index=False)
+        self._keep()
+
+    def _corrected(self, key: str, bars: Bars) -> Bars:
+        factors = np.ones(len(bars.dates))
+        for day, factor in self._corrections.get(key, {}).items():
+            factors[bars.dates == np.datetime64(day, "D")] = factor
+        if bool(np.all(factors == 1.0)):
+            return bars
+        return replace(
+            bars,
+            opens=_scaled(bars.opens, factors),
+            highs=_scaled(bars.highs, factors),
+            lows=_scaled(bars.lows, factors),
+            closes=_scaled(bars.closes, factors),
+        )
+
+    def _keep(self) -> None:
+        """Write what differs from the world as it was invented."""
+        original = {one.ticker: one for one in _read_constituents()}
+        private_files.write_json(
+            self._file,
+            {
+                "listings": [
+                    asdict(one)
+                    for one in self._listings.values()
+                    if original.get(one.ticker) != one
+                ],
+                "gone": sorted(original.keys() - self._listings.keys()),
+                "corrections": {
+                    key: {day.isoformat(): factor for day, factor in days.items()}
+                    for key, days in self._corrections.items()
+                },
+                "splits": {
+                    key: [[one.ex_date.isoformat(), one.new_shares, one.old_shares] for one in kept]
+                    for key, kept in self._splits.items()
+                },
+            },
+        )
+
+    def _restore(self) -> None:
+        kept = private_files.read_json(self._file)
+        for fields in cast("list[dict[str, str | bool]]", kept.get("listings", [])):
+            one = Listing(**fields)  # pyright: ignore[reportArgumentType] - written by _keep
+            self._listings[one.ticker] = one
+        for ticker in cast("list[str]", kept.get("gone", [])):
+            self._listings.pop(ticker, None)
+        corrections = cast("Mapping[str, Mapping[str, float]]", kept.get("corrections", {}))
+        self._corrections = {
+            key: {date.fromisoformat(day): factor for day, factor in days.items()}
+            for key, days in corrections.items()
+        }
+        splits = cast("Mapping[str, list[tuple[str, int, int]]]", kept.get("splits", {}))
+        self._splits = {
+            key: [market.split_of(date.fromisoformat(day), new, old) for day, new, old in entries]
+            for key, entries in splits.items()
+        }
+
+
+def scaled(bars: Bars, factors: market.Floats) -> Bars:
+    """Return ``bars`` with each day's prices times its factor, in cents, and volumes divided."""
+    if bool(np.all(factors == 1.0)):
+        return bars
+    return replace(
+        bars,
+        opens=_scaled(bars.opens, factors),
+        highs=_scaled(bars.highs, factors),
+        lows=_scaled(bars.lows, factors),
+        closes=_scaled(bars.closes, factors),
+        volumes=np.rint(bars.volumes / factors).astype(np.int64),
+    )
+
+
+def _scaled(prices: market.Floats, factors: market.Floats) -> market.Floats:
+    return np.where(factors == 1.0, prices, market.in_cents(prices * factors))
+
+
+def _as_table(ticker: str, bars: Bars) -> pa.Table:
+    columns = [
+        pa.array([ticker] * len(bars.dates), pa.string()),
+        pa.array(bars.dates, pa.date32()),
+        *(pa.array(one) for one in (bars.opens, bars.highs, bars.lows, bars.closes)),
+        pa.array(bars.volumes),
+    ]
+    return pa.table(columns, schema=TRUTH)
+
+
+def _read_constituents() -> list[Listing]:
+    text = resources.files("sandbox").joinpath("data/sp500_constituents.csv").read_text("utf-8")
+    return [
+        Listing(
+            ticker=row["Symbol"],
+            name=row["Security"],
+            sector=row["GICS Sector"],
+            sub_sector=row["GICS Sub-Industry"],
+            headquarter=row["Headquarters Location"],
+            added_on=row["Date added"],
+            cik=row["CIK"].zfill(10),
+            founded=row["Founded"],
+            series=row["Symbol"],
+        )
+        for row in csv.DictReader(text.splitlines())
+    ]

@@ -1,0 +1,97 @@
+"""What is archived of each dataset, and in which portions."""
+
+from datetime import date, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketdata.archiving import (
+    ARCHIVED,
+    ArchivedDataset,
+    Portion,
+    archived_dataset,
+    is_within,
+)
+from marketdata.datasets import DATASETS
+from marketdata.recovery import errors
+
+TODAY = date(2026, 11, 21)
+BY_TIME = [one for one in ARCHIVED.values() if one.portion is not Portion.WHOLE]
+
+
+def test_every_dataset_is_archived() -> None:
+    """The daily bars and all of the catalogue."""
+    assert set(ARCHIVED) == {"daily_bars", *DATASETS}
+
+
+@pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda one: one.name)
+def test_rows_are_named_by_columns_that_are_never_null(dataset: ArchivedDataset) -> None:
+    """Otherwise their order would depend on who sorts; the origin of a row is kept with it."""
+    for name in (*dataset.order, "provider", "ingest_id", "known_from"):
+        assert not dataset.schema.field(name).nullable, name
+    assert len(set(dataset.schema.names)) == len(dataset.schema.names)
+    if dataset.dated_by:
+        assert dataset.dated_by in dataset.order
+
+
+@given(
+    st.sampled_from(BY_TIME),
+    st.dates(date(2016, 1, 1), date(2030, 1, 1)),
+    st.dates(date(2016, 1, 1), date(2030, 1, 1)),
+)
+def test_closed_periods_follow_each_other_and_hold_no_day_of_this_month(
+    dataset: ArchivedDataset, first: date, today: date
+) -> None:
+    """Every day from the first to the end of last month is in exactly one of them."""
+    periods = dataset.closed_periods(first, today)
+    assert all(one.start < one.end <= today.replace(day=1) for one in periods)
+    assert all(one.end == other.start for one, other in pairwise(periods))
+    assert bool(periods) == (dataset.period_of(first, today).start < today.replace(day=1))
+    if periods:
+        assert periods[0].start <= first
+        assert periods[-1].end == today.replace(day=1)
+        assert [dataset.period_of(one.start, today) for one in periods] == periods
+
+
+def test_a_year_is_archived_as_its_months_close() -> None:
+    """The year that is not over ends with its last closed month."""
+    bars = ARCHIVED["daily_bars"]
+    *_, before, latest = bars.closed_periods(date(2016, 1, 1), TODAY)
+    assert (before.label, before.end) == ("2025", date(2026, 1, 1))
+    assert (latest.label, latest.start, latest.end) == ("2026", date(2026, 1, 1), date(2026, 11, 1))
+    assert bars.closed_periods(date(2026, 1, 1), date(2026, 1, 31)) == []
+
+
+@given(
+    st.dates(date(2016, 1, 1), date(2026, 10, 31)), st.dates(date(2016, 1, 1), date(2026, 10, 31))
+)
+def test_labels_tell_which_days_lie_within_others(day: date, other: date) -> None:
+    """As the days themselves do, whatever portions the labels are of."""
+    month = ARCHIVED["minute_bars"].period_of(day, TODAY)
+    year = ARCHIVED["daily_bars"].period_of(other, TODAY)
+    assert is_within(month.label, year.label) == (year.start <= month.start < year.end)
+    assert is_within(month.label, "all")
+    assert is_within(month.label, month.label)
+    assert not is_within(year.label, month.label)
+    assert month.overlaps(year) == is_within(month.label, year.label)
+
+
+def test_periods_that_touch_hold_no_day_together() -> None:
+    """The end is not part of a period."""
+    minutes = ARCHIVED["minute_bars"]
+    march = minutes.period_of(date(2024, 3, 31), TODAY)
+    april = minutes.period_of(march.end, TODAY)
+    assert not march.overlaps(april)
+    assert april.start - march.end == timedelta(0)
+
+
+def test_names_that_mean_nothing_are_answered_with_those_that_do() -> None:
+    """A person at the command line mistyped."""
+    with pytest.raises(errors.ConfigurationError, match="'bars' is no dataset; there are daily_b"):
+        archived_dataset("bars")
+    with pytest.raises(errors.ConfigurationError, match="called 2016-01 to 2026-10"):
+        ARCHIVED["minute_bars"].named("2026-11", TODAY)
+    with pytest.raises(errors.ConfigurationError, match="called all to all"):
+        ARCHIVED["splits"].named("2026-11", TODAY)

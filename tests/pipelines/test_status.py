@@ -1,0 +1,66 @@
+"""Facts about the status page: it is as complete about every dataset as about daily bars."""
+
+from datetime import timedelta
+from typing import Any
+
+from assets.datasets import REFRESHES
+from marketdata.calendars import utc_now
+from marketdata.coverage import CoverageMark, CoverageState
+from marketdata.datasets import DATASETS
+from pipelines.cli import status
+from resources.settings import read_settings
+from resources.storage import coverage
+from tests.fixtures.pipeline import Pipeline
+
+
+def _refresh(pipeline: Pipeline, dataset: str, *subjects: str) -> None:
+    op = REFRESHES[dataset].node_def.name
+    pipeline.run(dataset, config={op: {"config": {"subjects": list(subjects)}}})
+
+
+def _rows() -> dict[tuple[str, str], dict[str, Any]]:
+    rows = status.report(read_settings())["datasets"]
+    return {(row["dataset"], row["provider"]): row for row in rows}
+
+
+def test_days_that_failed_are_holes_and_their_reason_is_shown(pipeline: Pipeline) -> None:
+    """One ticker of two came; nobody has wished for the rest of the universe."""
+    pipeline.simulator.add_fault("status", status=400, path="/polygon/", symbol="MSFT")
+    _refresh(pipeline, "minute_bars", "AAPL", "MSFT")
+
+    shown = _rows()["minute_bars", "polygon"]
+    assert shown["holes"] == DATASETS["minute_bars"].usual_days
+    assert shown["coverage_percent"] == 50.0
+    assert shown["never_asked"] == 503 - 2
+    (failure,) = status.report(read_settings())["failures"]
+    assert (failure["dataset"], failure["provider"]) == ("minute_bars", "polygon")
+    assert "MSFT" in failure["reason"]
+
+
+def test_states_that_are_due_are_holes(pipeline: Pipeline) -> None:
+    """A company that was last asked for ten days ago is due, one of today is not."""
+    _refresh(pipeline, "companies", "AAPL")
+    (msft,), _ = pipeline.stores.instruments.resolve("fmp", ["MSFT"], utc_now().date())
+    ten_days_ago = utc_now().date() - timedelta(days=10)
+    mark = CoverageMark(
+        instrument_id=msft.instrument_id,
+        state=CoverageState.COMPLETE,
+        spans=((DATASETS["companies"].begins, ten_days_ago),),
+    )
+    with pipeline.stores.timescale.connection() as connection:
+        coverage.apply_marks(connection, "companies", "fmp", [mark])
+
+    shown = _rows()["companies", "fmp"]
+    assert (shown["holes"], shown["coverage_percent"], shown["never_asked"]) == (1, 50.0, 501)
+
+
+def test_a_dataset_that_nobody_asked_for_has_no_holes(pipeline: Pipeline) -> None:
+    """Nothing asked is not the same as nothing missing: the share is left out."""
+    shown = _rows()
+
+    assert {one["holes"] for one in shown.values()} == {0}
+    assert {one["coverage_percent"] for one in shown.values()} == {None}
+    assert shown["crypto_bars", "binance"]["never_asked"] > 1
+    with pipeline.stores.timescale.connection() as connection:
+        made = connection.execute("select count(*) from instrument where kind <> 'equity'")
+        assert made.fetchone() == (0,)

@@ -1,0 +1,61 @@
+"""The lifecycle rules of deploy/object_storage, against boto3's model of S3's own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+from marketdata.archiving import ARCHIVED
+
+RULES = Path(__file__).parents[3] / "deploy" / "object_storage"
+
+
+def _rules(name: str) -> list[dict[str, Any]]:
+    return json.loads((RULES / name).read_text())["Rules"]
+
+
+@pytest.mark.parametrize("name", ["aws.json", "spaces.json"])
+def test_rules_are_what_the_service_takes(name: str) -> None:
+    """Every field has S3's name and type, and the client would send it as it stands."""
+    client = boto3.client(
+        "s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="s"
+    )
+    wanted = {"Bucket": "market-data", "LifecycleConfiguration": {"Rules": _rules(name)}}
+    with Stubber(client) as stubber:
+        stubber.add_response("put_bucket_lifecycle_configuration", {}, wanted)
+        client.put_bucket_lifecycle_configuration(**wanted)
+        stubber.assert_no_pending_responses()
+
+
+def test_data_files_that_are_never_replaced_become_cold() -> None:
+    """A dataset that is replaced whole each month would pay for months of storage it left."""
+    cold = [one for one in _rules("aws.json") if "Transitions" in one]
+
+    assert {one["Filter"]["Prefix"] for one in cold} == {
+        f"iceberg/archive/{one.name}/data/" for one in ARCHIVED.values() if one.is_droppable
+    }
+    # Only this class of the cold ones answers at once: Iceberg's readers cannot wait for a thaw.
+    assert {one["StorageClass"] for rule in cold for one in rule["Transitions"]} == {"GLACIER_IR"}
+
+
+@pytest.mark.parametrize("name", ["aws.json", "spaces.json"])
+def test_no_rule_deletes_an_object(name: str) -> None:
+    """What may go is decided by the archive's own metadata, never by age."""
+    for rule in _rules(name):
+        assert set(rule) <= {
+            "ID",
+            "Status",
+            "Filter",
+            "Transitions",
+            "AbortIncompleteMultipartUpload",
+        }
+    aborted = [one for one in _rules(name) if "AbortIncompleteMultipartUpload" in one]
+    assert [one["Filter"] for one in aborted] == [{"Prefix": ""}]
+
+
+def test_spaces_has_one_storage_class() -> None:
+    """Its lifecycle rules expire and abort, and move nothing."""
+    assert not [one for one in _rules("spaces.json") if "Transitions" in one]

@@ -1,0 +1,643 @@
+"""One read over hot and cold: real rows, real files, and the border between them."""
+
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from marketdata.archiving import ARCHIVED
+from marketdata.bars import Interval
+from marketdata.datasets import Subjects
+from marketdata.instruments import Constituent, Rename, UniverseChange
+from marketdata.recovery import errors
+from resources.reading import cold
+from resources.reading.snapshot import snapshot
+from resources.settings import StoreSettings
+from resources.storage.instruments import InstrumentStore
+from resources.storage.object_store import ObjectStore
+from resources.storage.rollups import RollUps
+from resources.storage.timescale import Timescale
+from tests.fixtures.world import BucketSettings
+from tests.storage.archive.moves import JANUARY, Moves, Rows, load, minutes, refresh, table_rows
+from tests.storage.batches import FETCHED_AT
+from tests.storage.conftest import UNIVERSE
+from wrdata import read_bars
+
+OPEN = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
+"""When New York opens on the first session of 2024."""
+DAYS = [datetime(2024, 1, day, tzinfo=UTC) for day in (2, 3, 4, 5, 8)]
+PERIODS = {"daily_bars": "2024", "minute_bars": "2024-01", "crypto_bars": "2024-01"}
+
+
+@pytest.fixture
+def where(migrated_url: str, bucket: BucketSettings) -> StoreSettings:
+    """Where this test's data are."""
+    return StoreSettings(
+        database_url=SecretStr(migrated_url),
+        s3_endpoint=bucket.endpoint,
+        archive_bucket=bucket.bucket,
+        s3_region=bucket.region,
+        s3_access_key=SecretStr(bucket.access_key),
+        s3_secret_key=SecretStr(bucket.secret_key),
+    )
+
+
+@pytest.fixture
+def moves(timescale: Timescale, object_store: ObjectStore) -> Moves:
+    """What archives, drops and restores here."""
+    return Moves(timescale=timescale, store=object_store, aggregates=RollUps(timescale))
+
+
+@pytest.fixture
+def pairs(timescale: Timescale) -> list[int]:
+    """Two pairs, A-USD and B-USD."""
+    names = {"A-USD": "a", "B-USD": "b"}
+    return list(InstrumentStore(timescale).register("pair", names, date(2023, 1, 1)).values())
+
+
+def drop(moves: Moves, dataset: str) -> None:
+    """Archive the period of these tests' rows and drop it from the database."""
+    one = moves.prove(dataset, PERIODS[dataset])
+    outcome = moves.retention.drop(one, PERIODS[dataset], by="test")
+    assert outcome.status == "dropped", outcome
+
+
+def begin_anew(moves: Moves) -> None:
+    """Forget bars and archive, so that an example of a property meets nothing of another."""
+    for one in list(moves.store.list("iceberg/")):
+        moves.store.delete(one.key)
+    with moves.timescale.connection() as connection:
+        connection.execute("truncate archive_tombstone, archive_log")
+        connection.execute("delete from iceberg_catalog.iceberg_tables")
+        connection.execute("delete from daily_bar")
+        connection.execute("delete from daily_bar_version")
+
+
+def daily(ids: Sequence[int], prices: Sequence[float]) -> Rows:
+    """Return a bar of each instrument for each price, on the first sessions of 2024."""
+    return {
+        (one, day): price + one for one in ids for day, price in zip(DAYS, prices, strict=False)
+    }
+
+
+def hold_factors(timescale: Timescale, instrument_id: int) -> None:
+    """Keep factors of a split two for one on 4 January and a dividend on the 8th."""
+    with timescale.connection() as connection:
+        connection.execute(
+            """insert into price_factor values (
+                %s, '{0001-01-01,2024-01-04,2024-01-08}', '{0.5,1,1}', '{0.99,0.99,1}',
+                '2024-01-08', now())""",
+            [instrument_id],
+        )
+
+
+def told_by(timescale: Timescale, view: str, instrument_id: int, **chosen: str) -> list[Any]:
+    """Return an instrument's prices, volume and start as a view tells them."""
+    start = "session_date" if view == "adjusted_daily_bars" else "bucket_start"
+    conditions = "".join(f" and {name} = '{value}'" for name, value in chosen.items())
+    query = f"select {start}, open, high, low, close, volume from {view}"  # noqa: S608
+    query += f" where instrument_id = %s{conditions} order by 1"
+    with timescale.connection() as connection:
+        return connection.execute(query, [instrument_id]).fetchall()  # pyright: ignore[reportArgumentType]
+
+
+def figures(bars: pa.Table) -> list[Any]:
+    """Return the same of what was read."""
+    names = ["bucket_start", "open", "high", "low", "close", "volume"]
+    return [tuple(row[name] for name in names) for row in bars.to_pylist()]
+
+
+def test_bars_come_by_ticker_and_time(
+    timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """Whatever the order in which they were stored or asked for."""
+    load(timescale, "daily_bars", daily(instrument_ids[::-1], [10, 11, 12]))
+
+    bars = read_bars(["ccc", "AAA"], "2024-01-02", "2024-01-03", settings=where)
+
+    assert bars.select(["ticker", "bucket_start", "close", "provider"]).to_pylist() == [
+        {"ticker": name, "bucket_start": date(2024, 1, day), "close": close, "provider": "fmp"}
+        for name, one in (("AAA", instrument_ids[0]), ("CCC", instrument_ids[2]))
+        for day, close in ((2, 10.0 + one), (3, 11.0 + one))
+    ]
+    assert bars["vwap"].null_count == bars["source_bars"].null_count == 4
+
+
+def test_a_day_of_minutes_is_new_yorks_for_shares_and_utcs_for_pairs(
+    timescale: Timescale, where: StoreSettings, instrument_ids: list[int], pairs: list[int]
+) -> None:
+    """00:30 of UTC belongs to the evening before in New York."""
+    half_past = [datetime(2024, 1, day, 0, 30, tzinfo=UTC) for day in (2, 3, 4)]
+    load(timescale, "minute_bars", {(instrument_ids[0], at): 10.0 for at in half_past})
+    load(timescale, "crypto_bars", {(pairs[0], at): 20.0 for at in half_past})
+
+    bars = read_bars(["A-USD", "AAA"], "2024-01-02", "2024-01-02", "1m", settings=where)
+    moments = read_bars(
+        "AAA", half_past[0], half_past[1].isoformat(), interval="1m", settings=where
+    )
+
+    assert [(row["ticker"], row["bucket_start"]) for row in bars.to_pylist()] == [
+        ("A-USD", half_past[0]),
+        ("AAA", half_past[1]),
+    ]
+    assert moments["bucket_start"].to_pylist() == [half_past[0]]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "interval"), [("daily_bars", "1d"), ("minute_bars", "1m"), ("crypto_bars", "1m")]
+)
+def test_dropping_rows_changes_no_answer(
+    moves: Moves,
+    where: StoreSettings,
+    instrument_ids: list[int],
+    pairs: list[int],
+    dataset: str,
+    interval: str,
+) -> None:
+    """Nor does restoring them: the caller need not know the border."""
+    ids = pairs if ARCHIVED[dataset].kind is Subjects.PAIRS else instrument_ids
+    names = ["A-USD", "B-USD"] if ids is pairs else ["AAA", "BBB", "CCC"]
+    load(moves.timescale, dataset, minutes(ids, JANUARY, 1 if interval == "1d" else 90))
+    before = read_bars(names, "2023-12-01", "2024-12-31", interval, settings=where)
+
+    drop(moves, dataset)
+    cold_bars = read_bars(names, "2023-12-01", "2024-12-31", interval, settings=where)
+    left = table_rows(moves.timescale, ARCHIVED[dataset].table)
+    moves.restore.into_hot(ARCHIVED[dataset], JANUARY.date(), JANUARY.date(), by="test")
+
+    assert not left
+    assert before.num_rows == len(ids) * (1 if interval == "1d" else 90)
+    assert cold_bars.equals(before)
+    assert read_bars(names, "2023-12-01", "2024-12-31", interval, settings=where).equals(before)
+
+
+def test_a_read_over_the_border_takes_each_side_from_where_it_lies(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """The last minutes of January are in the archive, the first of February in the database."""
+    midnight = datetime(2024, 2, 1, tzinfo=UTC)
+    held = minutes(instrument_ids, midnight - timedelta(minutes=5), 10)
+    load(moves.timescale, "minute_bars", held)
+    drop(moves, "minute_bars")
+
+    bars = read_bars(
+        ["AAA", "CCC"],
+        midnight - timedelta(minutes=2),
+        midnight + timedelta(minutes=2),
+        "1m",
+        settings=where,
+    )
+
+    expected = [
+        (one, midnight + timedelta(minutes=offset))
+        for one in (instrument_ids[0], instrument_ids[2])
+        for offset in (-2, -1, 0, 1)
+    ]
+    assert bars["close"].to_pylist() == [held[key] for key in expected]
+    assert bars["bucket_start"].to_pylist() == [at for _, at in expected]
+
+
+def test_a_late_row_stands_in_the_place_of_the_archived_one(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """Until retention has joined them; rows that came for the first time stand beside."""
+    load(moves.timescale, "daily_bars", daily(instrument_ids, [10, 11, 12]))
+    drop(moves, "daily_bars")
+    late = {(instrument_ids[0], DAYS[1]): 50.0, (instrument_ids[0], DAYS[3]): 60.0}
+    load(moves.timescale, "daily_bars", late, fetched_at=FETCHED_AT + timedelta(days=1))
+
+    bars = read_bars("AAA", "2024-01-01", "2024-01-31", settings=where)
+
+    one = instrument_ids[0]
+    assert bars["close"].to_pylist() == [10.0 + one, 50.0, 12.0 + one, 60.0]
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    loads=st.lists(
+        st.dictionaries(st.integers(0, 3), st.integers(5, 9), min_size=1), min_size=2, max_size=5
+    ),
+    dropped_after=st.integers(0, 5),
+)
+def test_what_was_known_once_stays_readable(
+    moves: Moves,
+    where: StoreSettings,
+    instrument_ids: list[int],
+    loads: list[dict[int, int]],
+    dropped_after: int,
+) -> None:
+    """After any loads, and a drop between any two of them: hot, cold, and versions."""
+    believed: dict[tuple[int, datetime], float] = {}
+    states: list[tuple[datetime, Mapping[tuple[int, datetime], float]]] = []
+    ids = instrument_ids[:2]
+    begin_anew(moves)
+    for number, prices in enumerate(loads):
+        rows = {
+            (one, DAYS[day]): float(price + one) for day, price in prices.items() for one in ids
+        }
+        load(moves.timescale, "daily_bars", rows, fetched_at=FETCHED_AT + timedelta(hours=number))
+        believed = believed | rows
+        states.append((datetime.now(UTC), believed))
+        if number == dropped_after:
+            drop(moves, "daily_bars")
+
+    for moment, state in states:
+        bars = read_bars(["AAA", "BBB"], "2024-01-01", "2024-01-31", as_of=moment, settings=where)
+        weeks = read_bars("AAA", "2024-01-01", "2024-01-31", "1w", as_of=moment, settings=where)
+        expected = [price for _, price in sorted(state.items())]
+        assert bars["close"].to_pylist() == expected
+        assert sum(weeks["source_bars"].to_pylist()) == len(state) / 2
+    assert read_bars(["AAA", "BBB"], "2024-01-01", "2024-01-31", settings=where)[
+        "close"
+    ].to_pylist() == [price for _, price in sorted(believed.items())]
+
+
+@pytest.mark.parametrize("adjustment", ["splits", "splits_and_dividends"])
+def test_adjusted_bars_are_those_of_the_views_to_the_last_bit(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int], adjustment: str
+) -> None:
+    """And stay so when the days are in the archive only, where the views have nothing left."""
+    one = instrument_ids[0]
+    hold_factors(moves.timescale, one)
+    load(moves.timescale, "daily_bars", daily([one], [10.1, 10.2, 5.3, 5.4, 5.5]))
+    minutes_held = {
+        (one, at + timedelta(hours=15, minutes=offset)): 10 + offset / 7
+        for at in DAYS
+        for offset in range(12)
+    }
+    load(moves.timescale, "minute_bars", minutes_held)
+    refresh(moves.aggregates)
+
+    def read(interval: str) -> list[Any]:
+        bars = read_bars(
+            "AAA", "2024-01-01", "2024-12-31", interval, adjusted=adjustment, settings=where
+        )
+        assert set(bars["adjustment"].to_pylist()) == {adjustment}
+        return figures(bars)
+
+    expected = {
+        "1d": told_by(moves.timescale, "adjusted_daily_bars", one, adjustment=adjustment),
+        **{
+            interval: told_by(
+                moves.timescale, f"adjusted_bars_{interval}", one, adjustment=adjustment
+            )
+            for interval in ("5m", "15m", "1h", "1w", "1mo", "1q", "1y")
+        },
+    }
+    assert {interval: len(rows) for interval, rows in expected.items()} == {
+        "1d": 5, "5m": 15, "15m": 5, "1h": 5, "1w": 2, "1mo": 1, "1q": 1, "1y": 1,
+    }  # fmt: skip
+    assert {interval: read(interval) for interval in expected} == expected
+    minute_bars = read("1m")
+    drop(moves, "daily_bars")
+    drop(moves, "minute_bars")
+    assert {interval: read(interval) for interval in expected} == expected
+    assert read("1m") == minute_bars
+
+
+def test_bars_that_came_adjusted_are_in_the_shares_of_the_day_on_which_they_came(
+    timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """A split since then has to be taken out of them, one before has been."""
+    one = instrument_ids[0]
+    load(timescale, "daily_bars", daily([one], [10, 10]))  # They come today, after the split.
+    hold_factors(timescale, one)
+
+    bars = read_bars("AAA", "2024-01-01", "2024-01-31", adjusted="splits", settings=where)
+
+    assert figures(bars) == told_by(timescale, "adjusted_daily_bars", one, adjustment="splits")
+    assert bars["close"].to_pylist() == [10.0 + one] * 2
+
+
+@pytest.mark.parametrize("interval", ["5m", "15m", "1h", "1w", "1mo", "1q", "1y"])
+def test_aggregates_as_of_now_are_the_aggregates(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int], interval: str
+) -> None:
+    """What is rolled up on the way and what the database keeps are one and the same."""
+    load(moves.timescale, "daily_bars", daily(instrument_ids, [10.1, 11.2, 12.3, 13.4, 14.5]))
+    load(moves.timescale, "minute_bars", minutes(instrument_ids, OPEN - timedelta(hours=1), 200))
+    refresh(moves.aggregates)
+
+    kept = read_bars(["BBB", "AAA"], "2024-01-01", "2024-12-31", interval, settings=where)
+    drop(moves, "daily_bars" if interval in {"1w", "1mo", "1q", "1y"} else "minute_bars")
+    rolled = read_bars(
+        ["BBB", "AAA"],
+        "2024-01-01",
+        "2024-12-31",
+        interval,
+        as_of=datetime.now(UTC),
+        settings=where,
+    )
+
+    assert kept.num_rows >= 2
+    assert rolled.equals(kept)
+    if interval == "1h":
+        hour = (OPEN - timedelta(minutes=30), "AAA")
+        phases = [
+            row["phase"] for row in kept.to_pylist() if (row["bucket_start"], row["ticker"]) == hour
+        ]
+        assert phases == ["extended", "regular"]
+
+
+def test_an_interval_of_pairs_counts_days_of_utc(
+    moves: Moves, where: StoreSettings, pairs: list[int]
+) -> None:
+    """A day of a pair is made of minutes, kept or as of a moment."""
+    late_evening = datetime(2024, 1, 2, 23, 58, tzinfo=UTC)
+    load(moves.timescale, "crypto_bars", minutes([pairs[0]], late_evening, 4))
+    refresh(moves.aggregates)
+
+    kept = read_bars("A-USD", "2024-01-02", "2024-01-03", settings=where)
+    rolled = read_bars("A-USD", "2024-01-02", "2024-01-03", as_of=datetime.now(UTC), settings=where)
+
+    assert kept["bucket_start"].to_pylist() == [date(2024, 1, 2), date(2024, 1, 3)]
+    assert kept["source_bars"].to_pylist() == [2, 2]
+    assert rolled.equals(kept)
+
+
+def test_rows_that_are_being_read_are_not_dropped_under_the_reader(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """A drop that comes between the first question of a read and its rows has to wait."""
+    load(moves.timescale, "daily_bars", daily(instrument_ids, [10, 11]))
+    one = moves.prove("daily_bars", "2024")
+    bounds = (date(2024, 1, 1), date(2025, 1, 1))
+    with snapshot(where.database_url.get_secret_value(), days=True, minutes=False) as at:
+        assert at.dropped("daily_bars", *bounds) == []
+        dropping = threading.Thread(target=lambda: moves.retention.drop(one, "2024", by="test"))
+        dropping.start()
+        dropping.join(1.0)
+        waited = dropping.is_alive()
+        rows = at.days(instrument_ids, bounds, None)
+    dropping.join(30)
+
+    assert waited
+    assert rows.num_rows == 6
+    with moves.timescale.connection() as connection:
+        assert connection.execute("select count(*) from daily_bar").fetchone() == (0,)
+
+
+def test_rows_that_move_while_others_read_are_always_all_there(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """Readers in a loop, while a year is dropped and restored again and again."""
+    load(moves.timescale, "daily_bars", daily(instrument_ids, [10, 11, 12]))
+    expected = read_bars(["AAA", "BBB", "CCC"], "2024-01-01", "2024-12-31", settings=where)
+    answers: list[pa.Table] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            answers.append(
+                read_bars(["AAA", "BBB", "CCC"], "2024-01-01", "2024-12-31", settings=where)
+            )
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    one = moves.prove("daily_bars", "2024")
+    moved = 0
+    for _ in range(5):
+        moved += moves.retention.drop(one, "2024", by="test").status == "dropped"
+        moves.restore.into_hot(one, JANUARY.date(), JANUARY.date(), by="test")
+        refresh(moves.aggregates)
+    done.set()
+    for reader in readers:
+        reader.join()
+
+    assert moved >= 2
+    assert len(answers) > 10
+    assert all(one.equals(expected) for one in answers)
+
+
+def test_only_row_groups_that_may_hold_the_instrument_are_fetched(tmp_path: Any) -> None:
+    """The statistics of a file that is sorted by instrument tell."""
+    path = tmp_path / "sorted.parquet"
+    ids = [one for one in range(1, 9) for _ in range(10)]
+    rows = pa.table({"instrument_id": pa.array(ids, pa.int64()), "provider": ["p"] * len(ids)})
+    pq.write_table(rows, path, row_group_size=10)
+    wanted = cold.Wanted(
+        instrument_ids=[3, 4], bounds=(date(2024, 1, 1), date(2024, 2, 1)), provider="p"
+    )
+
+    fragment = next(ds.dataset(path).get_fragments())
+
+    assert len(fragment.split_by_row_group(cold._of(wanted))) == 2
+
+
+def test_the_bucket_is_needed_for_cold_rows_only(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """Whoever reads what the database holds does not notice that the archive is away."""
+    away = where.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"})
+    load(moves.timescale, "daily_bars", daily(instrument_ids, [10]))
+    assert read_bars("AAA", "2024-01-01", "2024-01-31", settings=away).num_rows == 1
+    drop(moves, "daily_bars")
+
+    assert read_bars("AAA", "2023-01-01", "2023-12-31", settings=away).num_rows == 0
+    with pytest.raises(errors.StorageUnavailableError, match="archive of daily_bars"):
+        read_bars("AAA", "2024-01-01", "2024-01-31", settings=away)
+
+
+def test_a_file_that_is_gone_or_damaged_is_no_gap_in_the_answer(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """It is an error that says what to do."""
+    load(moves.timescale, "daily_bars", daily(instrument_ids, [10]))
+    drop(moves, "daily_bars")
+    key = next(iter(moves.store.list("iceberg/archive/daily_bars/data/"))).key
+    size = next(iter(moves.store.list(key))).bytes
+    moves.store.put_bytes(key, b"x" * size, content_type="application/octet-stream")
+    with pytest.raises(errors.ArchiveMismatchError, match="wrdata archive verify"):
+        read_bars("AAA", "2024-01-01", "2024-01-31", settings=where)
+    moves.store.delete(key)
+    with pytest.raises(errors.ArchiveMismatchError, match=r"the bucket lacks .*parquet"):
+        read_bars("AAA", "2024-01-01", "2024-01-31", settings=where)
+
+
+def test_a_name_means_who_carried_it_last(
+    timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """With the history under its former names; a name that went to another company has moved."""
+    store = InstrumentStore(timescale)
+    first = next(one for one in store.members(UNIVERSE) if one.ticker == "AAA")
+    load(timescale, "daily_bars", daily(instrument_ids[:1], [10, 11]))
+    renamed = Constituent(ticker="AAX", name="AAA Inc.", cik=first.cik, sector=None)
+    store.apply(
+        UniverseChange(
+            joined=(), left=(), renamed=(Rename(member=first, constituent=renamed),), kept=()
+        ),
+        date(2024, 6, 3),
+        UNIVERSE,
+    )
+
+    new = read_bars("AAX", "2024-01-01", "2024-12-31", settings=where)
+
+    assert new.num_rows == 2
+    assert read_bars("AAA", "2024-01-01", "2024-03-01", settings=where).num_rows == 2
+    with pytest.raises(errors.ConfigurationError, match="AAA and AAX are one instrument"):
+        read_bars(["AAX", "AAA"], "2024-01-01", "2024-12-31", settings=where)
+
+
+@pytest.mark.parametrize(
+    ("wish", "told"),
+    [
+        ({"tickers": "AAB"}, r"nobody here carries AAB \(nearest: AAA"),
+        ({"tickers": []}, "no ticker is given"),
+        ({"interval": "2h"}, "'2h' is no interval of bars: take one of 1m, 5m"),
+        ({"start": datetime(2024, 1, 2), "interval": "1m"}, "start .* has no time zone"),  # noqa: DTZ001
+        ({"start": "yesterday"}, "start 'yesterday' is neither a day"),
+        ({"start": "2024-02-01", "end": "2024-01-01"}, "is not before end"),
+        ({"start": 20240102}, "start 20240102 is neither a day nor a moment"),
+        ({"start": OPEN}, "bars of 1d begin with days"),
+        ({"adjusted": "dividends"}, "adjusted 'dividends' is not known: take splits or"),
+        ({"as_of": "2024-01-01"}, "as_of 2024-01-01 is a day: give the moment"),
+        ({"as_of": "2024-01-01T00:00:00Z", "adjusted": "splits"}, "factors have no history"),
+        ({"tickers": "A-USD", "interval": "1w"}, "A-USD is a pair, and has bars of 1m to 1d"),
+        ({"tickers": "A-USD", "adjusted": "splits"}, "A-USD is a pair, whose prices nothing"),
+        ({"provider": "binance"}, "binance serves no daily_bars: fmp, polygon, tiingo do"),
+        ({"provider": "fmp", "interval": "1w"}, "made of daily bars, whoever served them"),
+        ({"to": "excel"}, "to='excel' is not known"),
+    ],
+)
+@pytest.mark.usefixtures("instrument_ids", "pairs")
+def test_a_wish_that_cannot_be_served_is_refused_in_one_line(
+    where: StoreSettings, wish: dict[str, Any], told: str
+) -> None:
+    """With what can be."""
+    with pytest.raises(errors.ConfigurationError, match=told) as refused:
+        read_bars(**{"tickers": "AAA", "start": "2024-01-01", **wish}, settings=where)
+
+    assert "\n" not in str(refused.value)
+
+
+def test_minutes_are_told_as_they_were_known_to_the_microsecond(
+    timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """At the moment of a restatement the new values are known, and the old ones no more."""
+    key, known = (instrument_ids[0], OPEN), list[datetime]()
+    for number, price in enumerate((100.0, 200.0)):
+        asked = FETCHED_AT + timedelta(days=number)
+        load(timescale, "minute_bars", {key: price}, fetched_at=asked)
+        with timescale.connection() as connection:
+            row = connection.execute("select known_from from minute_bar").fetchone()
+        known.append(row[0] if row else asked)
+
+    def told(moment: datetime) -> list[float]:
+        bars = read_bars("AAA", OPEN.date(), OPEN.date(), "1m", as_of=moment, settings=where)
+        return bars["close"].to_pylist()
+
+    before = timedelta(microseconds=1)
+    assert told(known[0] - before) == []
+    assert told(known[0]) == told(known[1] - before) == [100.0]
+    assert told(known[1]) == [200.0]
+
+
+@pytest.mark.parametrize("interval", ["1m", "1h", "1d", "1w"])
+def test_a_wish_to_the_end_of_time_is_served(
+    timescale: Timescale, where: StoreSettings, instrument_ids: list[int], interval: str
+) -> None:
+    """Many write it so when they mean no end."""
+    load(timescale, "daily_bars", daily(instrument_ids[:1], [10]))
+
+    bars = read_bars("AAA", "0001-01-01", "9999-12-31", interval, settings=where)
+
+    assert bars.num_rows == (1 if interval == "1d" else 0)
+
+
+def test_shares_without_factors_are_named(
+    timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """They are not left out in silence, as the views do; one without bars needs none."""
+    load(timescale, "daily_bars", daily(instrument_ids[:2], [10]))
+    hold_factors(timescale, instrument_ids[0])
+    with pytest.raises(errors.StorageConflictError, match="no factors have been derived for BBB"):
+        read_bars(["AAA", "BBB", "CCC"], adjusted="splits", settings=where)
+
+    assert read_bars(["AAA", "CCC"], adjusted="splits", settings=where).num_rows == 1
+
+
+def test_bars_come_in_the_frame_that_is_asked_for(
+    timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """With days as pandas and Polars have them."""
+    load(timescale, "daily_bars", daily(instrument_ids, [10]))
+
+    frame = read_bars("AAA", "2024-01-01", "2024-01-31", to="pandas", settings=where)
+    other = read_bars("AAA", "2024-01-01", "2024-01-31", to="polars", settings=where)
+
+    assert frame["bucket_start"].dt.date.tolist() == [date(2024, 1, 2)]
+    assert frame["close"].tolist() == [10.0 + instrument_ids[0]]
+    assert other["bucket_start"].to_list() == [date(2024, 1, 2)]
+    assert other["close"].to_list() == [10.0 + instrument_ids[0]]
+
+
+def test_polars_is_missed_before_anything_is_read(
+    where: StoreSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The project does not need it, so it may not be there."""
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(errors.ConfigurationError, match="Polars is not installed"):
+        read_bars("AAA", to="polars", settings=where)
+
+
+def test_nothing_found_is_an_empty_table_with_all_columns(
+    where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """In every interval, adjusted and as of a moment too."""
+    assert instrument_ids
+    for interval in ["1m", *Interval]:
+        plain = read_bars("AAA", "2024-01-01", "2024-01-31", interval, settings=where)
+        then = read_bars(
+            "AAA", "2024-01-01", "2024-01-31", interval, as_of=datetime.now(UTC), settings=where
+        )
+        adjusted = read_bars(
+            "AAA", "2024-01-01", "2024-01-31", interval, adjusted="splits", settings=where
+        )
+        assert plain.num_rows == then.num_rows == adjusted.num_rows == 0
+        assert plain.schema == then.schema == adjusted.schema
+
+
+def test_no_ticker_has_to_be_known_to_say_that_the_database_is_away(where: StoreSettings) -> None:
+    """One clear line."""
+    away = where.model_copy(
+        update={"database_url": SecretStr("postgresql://nobody:x@127.0.0.1:9/nothing")}
+    )
+    with pytest.raises(errors.StorageUnavailableError, match=r"127\.0\.0\.1:9/nothing"):
+        read_bars("AAA", settings=away)
+
+
+def test_reading_needs_the_addresses_of_the_data_and_no_providers_key(
+    monkeypatch: pytest.MonkeyPatch,
+    timescale: Timescale,
+    where: StoreSettings,
+    instrument_ids: list[int],
+) -> None:
+    """What is not set is named."""
+    load(timescale, "daily_bars", daily(instrument_ids, [10]))
+    monkeypatch.delenv("FMP_API_KEY", raising=False)
+    monkeypatch.delenv("WRDATA_DATABASE_URL", raising=False)
+    for name, value in {
+        "WRDATA_S3_ENDPOINT": where.s3_endpoint,
+        "WRDATA_ARCHIVE_BUCKET": where.archive_bucket,
+        "AWS_ACCESS_KEY_ID": where.s3_access_key.get_secret_value(),
+        "AWS_SECRET_ACCESS_KEY": where.s3_secret_key.get_secret_value(),
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(errors.ConfigurationError, match="WRDATA_DATABASE_URL is not set"):
+        read_bars("AAA")
+
+    monkeypatch.setenv("WRDATA_DATABASE_URL", where.database_url.get_secret_value())
+
+    assert read_bars("AAA").num_rows == 1
