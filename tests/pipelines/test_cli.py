@@ -14,7 +14,7 @@ import httpx
 import psycopg
 import pytest
 
-from marketdata.datasets import DATASETS
+from pipelines.definitions import definitions
 from sandbox.processes import wait_until
 from tests.fixtures.world import BucketSettings, RunningSimulator
 
@@ -361,10 +361,11 @@ def test_up_serves_the_ui_and_ctrl_c_stops_all_of_it(wrdata: CommandLine) -> Non
 
 def _loaded(address: str) -> bool:
     """Tell whether Dagster has loaded our assets."""
+    expected = len(definitions.resolve_all_asset_specs())
     try:
         answer = httpx.post(
             f"{address}/graphql", json={"query": "{ assetNodes { id } }"}, timeout=20
         )
-        return len(answer.json()["data"]["assetNodes"]) == 9 + 2 * len(DATASETS)
+        return len(answer.json()["data"]["assetNodes"]) == expected
     except (httpx.HTTPError, KeyError, TypeError, ValueError):
         return False
