@@ -398,9 +398,10 @@ class Retention:
         with reading as batches:
             found = content_hash(rows.dataset.schema, files.read_ahead(batches))
         if not proof.proof.holds(found, rows.dataset.schema):
+            cure = "restore" if found.rows < proof.proof.rows else "run"
             reason = (
                 f"the {found.rows} rows of {label} are not the {proof.proof.rows} that were "
-                "archived: wrdata archive run"
+                f"archived: wrdata archive {cure}"
             )
             refusals.append(Refusal(Missing.EQUAL_ROWS, reason))
         return refusals

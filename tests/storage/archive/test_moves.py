@@ -15,10 +15,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
-from marketdata.archiving import ARCHIVED, ArchivedDataset
+from marketdata.archiving import ARCHIVED, ArchivedDataset, Period
 from marketdata.bars import Interval
 from resources.storage.aggregates import Source
 from resources.storage.archive import files
+from resources.storage.archive.archive import ArchiveStatus
 from resources.storage.archive.retention import RetentionStatus
 from tests.storage.archive.moves import JANUARY, Moves, load, refresh, table_rows, tombstones
 from tests.storage.batches import FETCHED_AT
@@ -36,6 +37,7 @@ class Does(StrEnum):
     DROP = "drop"
     RUN = "run"
     RESTORE = "restore"
+    DELETE = "delete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +155,39 @@ def move(moves: Moves, dataset: ArchivedDataset, step: Step) -> None:
             moves.retention.drop(dataset, period.label, by="test")
         case Does.RUN:
             moves.retention.run([dataset.name], by="test")
+        case Does.DELETE:
+            lose_a_row(moves, dataset, period)
         case Does.RESTORE if period.label in moves.archive.proofs(dataset):
             moves.restore.into_hot(dataset, day, day, by="test")
         case _:
             refresh(moves.aggregates)
+
+
+def lose_a_row(moves: Moves, dataset: ArchivedDataset, period: Period) -> None:
+    """Delete an archived row from the database: nothing follows it, until it is restored."""
+    [archived] = moves.archive.archive(dataset, [period])
+    if archived.status not in {
+        ArchiveStatus.COMMITTED,
+        ArchiveStatus.REPLACED,
+        ArchiveStatus.UNCHANGED,
+    }:
+        return
+    query = f"""
+        delete from {dataset.table} where ({", ".join(dataset.order)}) in (
+            select {", ".join(dataset.order)} from {dataset.table}
+            where {dataset.dated_by} >= %s and {dataset.dated_by} < %s
+            order by {", ".join(dataset.order)} limit 1
+        )
+    """  # noqa: S608
+    with moves.timescale.connection() as connection:
+        gone = connection.execute(query.encode(), (period.start, period.end)).rowcount
+    assert gone == 1
+
+    [refused] = moves.archive.archive(dataset, [period])
+    assert refused.status is ArchiveStatus.REFUSED
+    dropped = moves.retention.drop(dataset, period.label, by="test")
+    assert dropped.status is RetentionStatus.REFUSED
+    moves.restore.into_hot(dataset, period.start, period.start, by="test")
 
 
 def everything(world: Moves, dataset: ArchivedDataset) -> dict[tuple[Any, ...], tuple[Any, ...]]:
