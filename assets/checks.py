@@ -136,7 +136,8 @@ def _equals_recomputation(interval: Interval) -> dg.AssetChecksDefinition:
             passed=not differences,
             description=(
                 f"{len(differences)} or more bars differ from their source: {named}. "
-                "Compare all of them: wrdata aggregates verify"
+                "Compare all of them: wrdata aggregates verify. "
+                "Cure: wrdata aggregates refresh --all"
                 if differences
                 else f"no bar differs, in {COMPARED:.0%} of the instruments' months or years"
             ),

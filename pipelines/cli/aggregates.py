@@ -15,6 +15,7 @@ from pipelines.cli import console, environment
 from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
+from resources.storage import invalidations
 from resources.storage.aggregates import Source
 
 app = typer.Typer(
@@ -30,10 +31,19 @@ SHOWN = 20
 
 
 @app.command()
-def refresh(*, json: Json = False) -> None:
+def refresh(
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All bars, not only those that loads have touched.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Compute again what loads have touched, as each run that loads does at its end."""
     rows: list[dict[str, Any]] = []
     with _stores() as stores:
+        if everything:
+            with stores.timescale.connection() as connection:
+                invalidations.everything(connection)
         for source in Source:
             told = stores.aggregates.refresh(source)
             rows.append(

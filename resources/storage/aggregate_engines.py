@@ -13,7 +13,7 @@ from psycopg import sql as composed
 from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 from marketdata.calendars import calendar
 from marketdata.recovery import errors
-from resources.storage import continuous_aggregates, rollup_sql, rollups, sql
+from resources.storage import continuous_aggregates, invalidations, rollup_sql, rollups, sql
 from resources.storage.aggregates import Aggregates
 from resources.storage.continuous_aggregates import FAMILIES, ContinuousAggregates, aggregate, kept
 from resources.storage.rollups import RollUps
@@ -136,7 +136,7 @@ def _set_up(connection: Connection) -> None:
     for interval in Interval:
         _let_readers_see(connection, interval, kept(interval))
         _run(connection, "empty_roll_up", roll_up=rollup_sql.rollup(interval))
-    connection.execute(_query("invalidate_everything"))
+    invalidations.everything(connection)
 
 
 def _create_minutes(connection: Connection, family: str) -> None:

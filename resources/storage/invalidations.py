@@ -1,7 +1,7 @@
 """The log of what no longer equals its source, which triggers write and a refresh claims.
 
-Here: claiming, counting, and the locks between refreshes. Not here: writing it (the triggers of
-migration 0018), or recomputing what is claimed (the engines).
+Here: claiming, counting, and the locks between refreshes. Not here: writing it for what was touched
+(the triggers of migration 0018), or recomputing what is claimed (the engines).
 """
 
 from collections.abc import Iterable, Sequence
@@ -56,6 +56,11 @@ def postpone_frozen_weeks(connection: Connection, weeks: Sequence[Span[date]]) -
             "ends": [one.end for one in weeks],
         },
     )
+
+
+def everything(connection: Connection) -> None:
+    """Let all bars wait to be computed again, as after a change that no trigger saw."""
+    connection.execute(sql.query("invalidations", "invalidate_everything"))
 
 
 def lock(connection: Connection, source: Source, instrument_ids: Iterable[int]) -> None:

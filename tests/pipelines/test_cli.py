@@ -215,6 +215,8 @@ def test_the_whole_way_of_some_tickers_by_command_line(wrdata: CommandLine) -> N
     assert compared.status == 0, compared.out
     assert {one["differences"] for one in compared.json} == {0}
     assert wrdata("aggregates", "refresh", "--json").json[1]["invalidations"] == 0
+    again = wrdata("aggregates", "refresh", "--all", "--json").json[1]
+    assert (again["invalidations"] > 0, again["bars_changed"]) == (True, 0)
 
     stored = wrdata("status", "--json").json
     assert stored["daily_bars"]["rows"] == loaded.json["rows_inserted"]

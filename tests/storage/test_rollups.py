@@ -261,6 +261,21 @@ def test_refreshes_beside_loads_end_equal_to_the_bars(market: Market) -> None:
     market.require_equal()
 
 
+def test_a_bar_that_no_trigger_saw_is_mended_by_computing_all_anew(market: Market) -> None:
+    """A refresh of what was touched does not look at it."""
+    market.load_minutes(market.shares[0], flat(each_minute(OPEN, OPEN + timedelta(hours=1)), 10.0))
+    market.refresh()
+    market.execute("update rollup_1h set volume = 0")
+    market.refresh()
+    assert market.aggregates.differences(Interval.HOUR)
+
+    with market.timescale.connection() as connection:
+        invalidations.everything(connection)
+    market.refresh()
+
+    market.require_equal()
+
+
 def test_a_session_that_changes_beside_a_refresh_waits_for_what_that_one_makes(
     market: Market,
 ) -> None:

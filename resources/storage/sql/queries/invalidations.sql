@@ -91,3 +91,26 @@ from (
     from unnest(%(instrument_ids)s::bigint[]) as wanted (instrument_id)
     order by bucket
 ) as buckets;
+
+-- name: invalidate_everything
+-- Whatever is there has to be aggregated: a month, or a year, is one invalidation.
+with
+minutes as (
+    insert into minute_bar_invalidation (instrument_id, provider, span)
+    select
+        bar.instrument_id,
+        bar.provider,
+        tstzrange(
+            date_bin('5 minutes', min(bar.opened_at), 'epoch'),
+            date_bin('5 minutes', max(bar.opened_at), 'epoch') + interval '5 minutes'
+        )
+    from minute_bar as bar
+    group by bar.instrument_id, bar.provider, date_trunc('month', bar.opened_at, 'UTC')
+)
+
+insert into daily_bar_invalidation (instrument_id, span)
+select
+    bar.instrument_id,
+    daterange(min(bar.session_date), max(bar.session_date) + 1)
+from daily_bar as bar
+group by bar.instrument_id, extract(year from bar.session_date);
