@@ -63,9 +63,10 @@ def surroundings(
     """
     variables = os.environ if configured is None else configured
     local = tuple(name for name, variable in CONFIGURED_BY.items() if not variables.get(variable))
-    if not writes:
-        local = tuple(name for name in local if name != "providers")
     real = [CONFIGURED_BY[name] for name in ("timescaledb", "object_store") if name not in local]
+    if real and not writes:
+        # In the local world the simulators stay: simulated prices have a database of their own.
+        local = tuple(name for name in local if name != "providers")
     if "providers" in local and real:
         message = (
             f"{' and '.join(real)} point to services of yours, but FMP_API_KEY is not set: "

@@ -70,6 +70,19 @@ def test_every_option_reaches_the_reader(asked: list[tuple[Any, ...]]) -> None:
     ]
 
 
+def test_reading_from_ones_own_database_needs_no_providers_key() -> None:
+    """Only what stores prices could mix simulated ones with them; the local world stays whole."""
+    own = {
+        "WRDATA_DATABASE_URL": "postgresql://reader@example.org/market",
+        "WRDATA_ARCHIVE_BUCKET": "market",
+    }
+
+    assert environment.surroundings(own, writes=False).local == ()
+    assert environment.surroundings({}, writes=False).simulated
+    with pytest.raises(errors.ConfigurationError, match="FMP_API_KEY is not set"):
+        environment.surroundings(own)
+
+
 @pytest.mark.usefixtures("asked")
 def test_a_table_shows_the_columns_that_hold_something() -> None:
     """And how many bars there are."""
