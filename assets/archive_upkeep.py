@@ -25,7 +25,11 @@ from resources.wiring import Archive
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Upkept:
-    """What was done for one dataset."""
+    """What was done for one dataset.
+
+    Attributes:
+        metadata_ahead: Metadata files one commit ahead of the catalogue, which stay.
+    """
 
     dataset: str
     periods_compacted: int
@@ -33,6 +37,7 @@ class _Upkept:
     snapshots_kept: int
     objects_removed: int
     bytes_removed: int
+    metadata_ahead: int
 
 
 @dg.asset(
@@ -85,6 +90,7 @@ def _upkept(upkeep: ArchiveUpkeep, dataset: ArchivedDataset) -> _Upkept:
         snapshots_kept=expired.kept,
         objects_removed=len(orphans.objects),
         bytes_removed=orphans.bytes,
+        metadata_ahead=len(orphans.ahead),
     )
 
 
@@ -99,6 +105,7 @@ def _table(done: list[_Upkept]) -> dg.TableMetadataValue:
                 dg.TableColumn("snapshots_kept", "int"),
                 dg.TableColumn("objects_removed", "int"),
                 dg.TableColumn("bytes_removed", "int"),
+                dg.TableColumn("metadata_ahead", "int"),
             ]
         ),
     )

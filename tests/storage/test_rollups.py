@@ -301,6 +301,25 @@ def test_a_session_that_changes_beside_a_refresh_waits_for_what_that_one_makes(
     assert all(not engine.differences(interval) for interval in MINUTE_INTERVALS)
 
 
+def test_a_refresh_waits_for_another_one_of_the_same_share(market: Market) -> None:
+    """Else the hour that it adds up would lack the minutes that the other one has not committed."""
+    at, later = OPEN + timedelta(minutes=30), OPEN + timedelta(minutes=50)
+    market.load_minutes(market.shares[0], flat([OPEN + timedelta(hours=4)], 10.0))
+    market.refresh()
+    market.load_minutes(market.shares[0], flat([at], 10.0))
+    with ThreadPoolExecutor(1) as pool:
+        with market.timescale.connection() as connection:
+            up_to = invalidations.last(connection, Source.MINUTES)
+            rollups._refresh_minutes(connection, up_to)
+            market.load_minutes(market.shares[0], flat([later], 11.0))
+            second = pool.submit(market.aggregates.refresh, Source.MINUTES)
+            with pytest.raises(TimeoutError):
+                second.result(timeout=1.0)
+        second.result(timeout=30.0)
+
+    market.require_equal()
+
+
 def test_bars_of_an_older_installation_are_aggregated_by_the_first_refresh(
     database_url: str,
 ) -> None:
