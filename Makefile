@@ -34,6 +34,8 @@ bench: $(VENV)/ready ## figures beside what a user would pick instead
 	$(VENV)/bin/python -m bench.loader
 	$(VENV)/bin/python -m bench.chunks
 	$(VENV)/bin/python -m bench.rollups
+	$(VENV)/bin/python -m bench.archive
+	$(VENV)/bin/python -m bench.restore
 	$(VENV)/bin/python -m bench.reader
 	$(VENV)/bin/python -m bench.budget
 	$(VENV)/bin/python -m bench.dead_letters

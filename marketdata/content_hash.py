@@ -38,7 +38,7 @@ class ContentHasher:
     """
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._hashers = {name: hashlib.sha256() for name in schema.names}
+        self._columns = {name: _ColumnHasher() for name in schema.names}
         self._rows = 0
 
     def update(self, batch: pa.RecordBatch) -> None:
@@ -47,15 +47,15 @@ class ContentHasher:
         Raises:
             TypeError: A column's type has no canonical bytes here.
         """
+        for name, hasher in self._columns.items():
+            hasher.update(batch.column(name), self._rows)
         self._rows += batch.num_rows
-        for name, hasher in self._hashers.items():
-            hasher.update(_canonical_bytes(batch.column(name)).data)
 
     def result(self) -> ContentHash:
         """Return the fingerprint of all rows so far."""
         return ContentHash(
             rows=self._rows,
-            columns={name: hasher.hexdigest() for name, hasher in self._hashers.items()},
+            columns={name: hasher.hexdigest() for name, hasher in self._columns.items()},
         )
 
 
@@ -81,17 +81,41 @@ def hash_of_nulls(column: pa.DataType, rows: int) -> str:
     return content_hash(schema, pieces).columns["nulls"]
 
 
-def _canonical_bytes(column: pa.Array) -> npt.NDArray[np.uint8]:
-    """Lay the rows out one after the other, so that batches joined give the same bytes."""
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return _string_bytes(column)
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
+class _ColumnHasher:
+    """Hashes values, the lengths of texts, and the places of nulls, each as one run of bytes.
+
+    Apart, they are what Arrow holds already: laid out row by row they would have to be copied,
+    which takes longer than to hash them.
+    """
+
+    def __init__(self) -> None:
+        self._values, self._lengths, self._nulls = (hashlib.sha256() for _ in range(3))
+
+    def update(self, column: pa.Array, first: int) -> None:
+        """Take in rows, the first of which is row number ``first`` of the table."""
+        if column.null_count:
+            places = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)) + first
+            self._nulls.update(places.astype("<i8", copy=False).data)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            text, lengths = _texts(column)
+            self._values.update(text.data)
+            self._lengths.update(lengths.data)
+        else:
+            self._values.update(_fixed_width(column).data)
+
+    def hexdigest(self) -> str:
+        """Return the hex SHA-256 over the three."""
+        parts = (self._values, self._lengths, self._nulls)
+        return hashlib.sha256(b"".join(one.digest() for one in parts)).hexdigest()
+
+
+def _fixed_width(column: pa.Array) -> npt.NDArray[np.uint8]:
+    """Return the bytes of the values, one after the other; zeros stand for a null."""
     values = _decimals(column) if pa.types.is_decimal128(column.type) else _integers(column)
-    rows = np.empty(len(column), dtype=[("valid", "u1"), ("value", values.dtype)])
-    rows["valid"] = valid
-    rows["value"] = values
-    rows["value"][~valid] = np.zeros((), values.dtype)
-    return rows.view(np.uint8)
+    if column.null_count:
+        values = values.copy()
+        values[column.is_null().to_numpy(zero_copy_only=False)] = np.zeros((), values.dtype)
+    return values.view(np.uint8)
 
 
 def _integers(column: pa.Array) -> npt.NDArray[Any]:
@@ -112,24 +136,13 @@ def _decimals(column: pa.Array) -> npt.NDArray[Any]:
     return all_rows[column.offset :]
 
 
-def _string_bytes(column: pa.Array) -> npt.NDArray[np.uint8]:
-    """Lay out one byte for present, four for the length, and UTF-8, row after row."""
+def _texts(column: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
+    """Return the UTF-8 of all texts, and the length of each in bytes; a null has none."""
     filled = pc.fill_null(column, "").cast(pa.large_string())
     _, offsets_buffer, text_buffer = filled.buffers()
     offsets = np.frombuffer(offsets_buffer, np.int64)[filled.offset :][: len(filled) + 1]
     text = np.frombuffer(text_buffer or b"", np.uint8)[offsets[0] : offsets[-1]]
-    head = np.empty(len(filled), dtype=[("valid", "u1"), ("length", "<u4")])
-    head["valid"] = column.is_valid().to_numpy(zero_copy_only=False)
-    head["length"] = np.diff(offsets)
-    # Each row's head stands before its text: behind all earlier texts and all earlier heads.
-    starts = offsets[:-1] - offsets[0] + np.arange(len(filled)) * head.itemsize
-    places = (starts[:, None] + np.arange(head.itemsize)).ravel()
-    laid_out = np.empty(len(text) + head.nbytes, np.uint8)
-    is_text = np.ones(len(laid_out), np.bool_)
-    is_text[places] = False
-    laid_out[places] = head.view(np.uint8)
-    laid_out[is_text] = text
-    return laid_out
+    return text, np.diff(offsets).astype("<u4")
 
 
 _STORAGE: Mapping[pa.DataType, tuple[pa.DataType, str]] = {

@@ -83,14 +83,14 @@ def request(
     Raises:
         ConfigurationError: Says which part cannot be served, and what can.
     """
-    names = [tickers] if isinstance(tickers, str) else list(tickers)
-    if not names:
+    names = {one.strip().upper() for one in ([tickers] if isinstance(tickers, str) else tickers)}
+    if not names - {""}:
         raise errors.ConfigurationError("no ticker is given: name at least one, such as AAPL")
     if interval not in INTERVALS:
         message = f"{interval!r} is no interval of bars: take one of {', '.join(INTERVALS)}"
         raise errors.ConfigurationError(message)
     wish = BarsRequest(
-        tickers=tuple(sorted({name.strip().upper() for name in names})),
+        tickers=tuple(sorted(names - {""})),
         start=BEFORE_ALL if start is None else _when("start", start),
         end=utc_now().date() if end is None else _when("end", end),
         interval=interval,

@@ -119,16 +119,21 @@ def test_the_layout_is_the_one_that_older_proofs_were_made_with() -> None:
             "b": pa.array([True, None]),
         }
     )
+    second_row = (1).to_bytes(8, "little")
+    values_lengths_nulls = {
+        "n": ((1).to_bytes(8, "little") + bytes(8), b"", second_row),
+        "d": ((2).to_bytes(4, "little") + bytes(4), b"", second_row),
+        "s": ("é".encode(), (2).to_bytes(4, "little") + bytes(4), second_row),
+        "a": ((-3).to_bytes(16, "little", signed=True) + bytes(16), b"", second_row),
+        "b": (b"\1\0", b"", second_row),
+    }
     expected = {
-        "n": b"\1" + (1).to_bytes(8, "little") + b"\0" + bytes(8),
-        "d": b"\1" + (2).to_bytes(4, "little") + b"\0" + bytes(4),
-        "s": b"\1" + (2).to_bytes(4, "little") + "é".encode() + b"\0" + bytes(4),
-        "a": b"\1" + (-3).to_bytes(16, "little", signed=True) + b"\0" + bytes(16),
-        "b": b"\1\1\0\0",
+        name: b"".join(hashlib.sha256(one).digest() for one in laid_out)
+        for name, laid_out in values_lengths_nulls.items()
     }
     hashed = _hash(table)
     assert hashed.columns == {
-        name: hashlib.sha256(laid_out).hexdigest() for name, laid_out in expected.items()
+        name: hashlib.sha256(digests).hexdigest() for name, digests in expected.items()
     }
     text = "\n".join(f"{name}={hashed.columns[name]}" for name in sorted(expected))
     assert hashed.digest == hashlib.sha256(f"2\n{text}".encode()).hexdigest()

@@ -89,6 +89,13 @@ def daily(ids: Sequence[int], prices: Sequence[float]) -> Rows:
     }
 
 
+def some_rows(dataset: str, ids: Sequence[int]) -> Rows:
+    """Return two bars of each instrument."""
+    if dataset == "daily_bars":
+        return daily(ids, [10, 11])
+    return minutes(ids, OPEN, 2)
+
+
 def hold_factors(timescale: Timescale, instrument_id: int) -> None:
     """Keep factors of a split two for one on 4 January and a dividend on the 8th."""
     with timescale.connection() as connection:
@@ -366,51 +373,79 @@ def test_an_interval_of_pairs_counts_days_of_utc(
     assert rolled.equals(kept)
 
 
+@pytest.mark.parametrize("dataset", ["daily_bars", "minute_bars"])
 def test_rows_that_are_being_read_are_not_dropped_under_the_reader(
-    moves: Moves, where: StoreSettings, instrument_ids: list[int]
+    dataset: str, moves: Moves, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
     """A drop that comes between the first question of a read and its rows has to wait."""
-    load(moves.timescale, "daily_bars", daily(instrument_ids, [10, 11]))
-    one = moves.prove("daily_bars", "2024")
-    bounds = (date(2024, 1, 1), date(2025, 1, 1))
-    with snapshot(where.database_url.get_secret_value(), days=True, minutes=False) as at:
-        assert at.dropped("daily_bars", *bounds) == []
-        dropping = threading.Thread(target=lambda: moves.retention.drop(one, "2024", by="test"))
+    load(moves.timescale, dataset, some_rows(dataset, instrument_ids))
+    refresh(moves.aggregates)
+    one, label = moves.prove(dataset, PERIODS[dataset]), PERIODS[dataset]
+    day, minute = dataset == "daily_bars", dataset == "minute_bars"
+    url = where.database_url.get_secret_value()
+    with snapshot(url, days=day, minutes=minute) as at:
+        assert at.dropped(dataset, date(2024, 1, 1), date(2024, 12, 31)) == []
+        dropping = threading.Thread(target=lambda: moves.retention.drop(one, label, by="test"))
         dropping.start()
         dropping.join(1.0)
         waited = dropping.is_alive()
-        rows = at.days(instrument_ids, bounds, None)
+        if day:
+            rows = at.days(instrument_ids, (date(2024, 1, 1), date(2025, 1, 1)), None)
+        else:
+            rows = at.minutes(instrument_ids, (OPEN, OPEN + timedelta(days=9)), "polygon", None)
     dropping.join(30)
 
     assert waited
     assert rows.num_rows == 6
-    with moves.timescale.connection() as connection:
-        assert connection.execute("select count(*) from daily_bar").fetchone() == (0,)
+    assert not table_rows(moves.timescale, ARCHIVED[dataset].table)
 
 
-def test_rows_that_move_while_others_read_are_always_all_there(
+def test_a_read_locks_the_table_and_not_its_chunks(
     moves: Moves, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """Readers in a loop, while a year is dropped and restored again and again."""
-    load(moves.timescale, "daily_bars", daily(instrument_ids, [10, 11, 12]))
-    expected = read_bars(["AAA", "BBB", "CCC"], "2024-01-01", "2024-12-31", settings=where)
+    """Minutes of ten years stand in more chunks than a server has room for locks."""
+    load(moves.timescale, "minute_bars", some_rows("minute_bars", instrument_ids))
+    with (
+        snapshot(where.database_url.get_secret_value(), days=False, minutes=True) as at,
+        moves.timescale.connection() as connection,
+    ):
+        at.carriers(["AAA"], date(2024, 1, 2))
+        held = connection.execute(
+            """select relation::regclass::text from pg_locks
+               join pg_class on pg_class.oid = relation
+               where relation::regclass::text ~ 'minute_bar|_hyper_' and relkind = 'r'"""
+        ).fetchall()
+    assert held == [("minute_bar",)]
+
+
+@pytest.mark.parametrize("dataset", ["daily_bars", "minute_bars"])
+def test_rows_that_move_while_others_read_are_always_all_there(
+    dataset: str, moves: Moves, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """Readers in a loop, while a period is dropped and restored again and again."""
+    load(moves.timescale, dataset, some_rows(dataset, instrument_ids))
+    refresh(moves.aggregates)
+    interval = "1d" if dataset == "daily_bars" else "1m"
+
+    def read() -> pa.Table:
+        tickers = ["AAA", "BBB", "CCC"]
+        return read_bars(tickers, "2024-01-01", "2024-01-31", interval, settings=where)
+
+    def read_on() -> None:
+        while not done.is_set():
+            answers.append(read())
+
+    expected = read()
     answers: list[pa.Table] = []
     done = threading.Event()
-
-    def read() -> None:
-        while not done.is_set():
-            answers.append(
-                read_bars(["AAA", "BBB", "CCC"], "2024-01-01", "2024-12-31", settings=where)
-            )
-
-    readers = [threading.Thread(target=read) for _ in range(2)]
+    readers = [threading.Thread(target=read_on) for _ in range(2)]
     for reader in readers:
         reader.start()
-    one = moves.prove("daily_bars", "2024")
+    one, label = moves.prove(dataset, PERIODS[dataset]), PERIODS[dataset]
     moved = 0
     for _ in range(5):
-        moved += moves.retention.drop(one, "2024", by="test").status == "dropped"
-        moves.restore.into_hot(one, JANUARY.date(), JANUARY.date(), by="test")
+        moved += moves.retention.drop(one, label, by="test").status == "dropped"
+        moves.restore.into_hot(one, date(2024, 1, 1), date(2024, 1, 31), by="test")
         refresh(moves.aggregates)
     done.set()
     for reader in readers:
@@ -418,6 +453,7 @@ def test_rows_that_move_while_others_read_are_always_all_there(
 
     assert moved >= 2
     assert len(answers) > 10
+    assert expected.num_rows == 6
     assert all(one.equals(expected) for one in answers)
 
 
@@ -508,6 +544,7 @@ def test_a_name_means_who_carried_it_last(
         ({"tickers": "A-USD", "adjusted": "splits"}, "A-USD is a pair, whose prices nothing"),
         ({"provider": "binance"}, "binance serves no daily_bars: fmp, polygon, tiingo do"),
         ({"provider": "fmp", "interval": "1w"}, "made of daily bars, whoever served them"),
+        ({"tickers": " "}, "no ticker is given"),
         ({"to": "excel"}, "to='excel' is not known"),
     ],
 )

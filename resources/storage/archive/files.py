@@ -33,6 +33,8 @@ ROW_GROUP_BYTES = 64 << 20
 PART_ROWS = 2_000_000
 PART_BYTES = 256 << 20
 """A file ends with the row group that reaches either of these."""
+REPEATING_COLUMNS = frozenset({"instrument_id", "ingest_id", "known_from"})
+"""Numbers that are the same in row after row: as a dictionary written and read in less time."""
 
 _MENDING = (
     "wrdata archive run writes it again if its rows are in the database; otherwise restore it "
@@ -205,9 +207,13 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _parquet_writer(sink: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    # Numbers differ from row to row: a dictionary of them takes three times as long to write.
-    return pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=texts)
+    # Other numbers differ from row to row: a dictionary of them takes three times as long to write.
+    repeating = [
+        field.name
+        for field in schema
+        if pa.types.is_string(field.type) or field.name in REPEATING_COLUMNS
+    ]
+    return pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=repeating)
 
 
 def _proven(
@@ -221,7 +227,7 @@ def _proven(
     if _sha256(back) != part.sha256:
         message = f"{key} read back is not the file that was sent; archive again"
         raise errors.ArchiveMismatchError(message)
-    for batch in _rows(back, dataset, key):
+    for batch in read_ahead(_rows(back, dataset, key)):
         arrived.update(batch)
     size = back.stat().st_size
     back.unlink()

@@ -180,7 +180,9 @@ def remove(connection: Connection, rows: HotRows) -> int:
             going.append((chunk, bounds))
     if source_of(rows.dataset) is not None:
         connection.execute(rows.query("forget_own_invalidations"))
-    # Last, since readers of these chunks wait from now on.
+    # Last, since readers wait from now on.
+    if going:
+        connection.execute(rows.query("lock_readers_out"))
     for chunk, bounds in going:
         connection.execute(rows.query("lock_chunk", chunk=chunk))
         connection.execute(sql.query("retention", "drop_chunk"), bounds)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, time
 
 import pyarrow as pa
-from adbc_driver_postgresql import dbapi
+from adbc_driver_postgresql import StatementOptions, dbapi
 from psycopg import sql as composed
 
 from marketdata.archiving import ARCHIVED, ArchivedDataset, Period, Portion
@@ -18,6 +18,9 @@ from resources.storage.archive.tickers import Tickers
 from resources.storage.arrow_cursor import arrow_cursor
 from resources.storage.timescale import Timescale
 
+BATCH_BYTES = 4 << 20
+"""Of a batch in memory, about: as fast as ADBC's 16 MB, and a quarter of the memory."""
+
 
 @contextmanager
 def stream(
@@ -25,7 +28,7 @@ def stream(
 ) -> Generator[Iterator[pa.RecordBatch]]:
     """Yield the period's rows as batches of ``dataset.schema``, in ``dataset.order``.
 
-    All of them are of one moment, and one batch is in memory at a time (about 16 MB). Texts are
+    All of them are of one moment, and one batch is in memory at a time. Texts are
     ordered by their bytes, whatever the database's collation. Who holds locks on another connection
     says how long to wait for others' (see arrow_cursor).
 
@@ -36,6 +39,9 @@ def stream(
     """
     with arrow_cursor(url, lock_timeout_s=lock_timeout_s) as cursor:
         tickers = Tickers(cursor, dataset) if dataset.labelled else None
+        cursor.adbc_statement.set_options(
+            **{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BATCH_BYTES)}
+        )
         # The values are part of the text: with parameters ADBC would hold the whole answer.
         cursor.execute(_query(dataset, period, _own(cursor, dataset)).as_string(None))
         yield _batches(dataset, cursor.fetch_record_batch(), tickers)

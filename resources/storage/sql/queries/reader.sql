@@ -3,12 +3,13 @@
 set transaction isolation level repeatable read, read only;
 
 -- name: hold_daily_bars
--- Before that moment, so that no chunk which it knows to be here is dropped before it is read.
-lock table daily_bar in access share mode;
+-- Before that moment, so that no chunk which it knows to be here is dropped before it is read: whoever
+-- drops one locks the table itself (retention.sql). Without ONLY each of its chunks would be locked too.
+lock table only daily_bar in access share mode;
 
 -- name: hold_minute_bars
 -- The same for minutes.
-lock table minute_bar in access share mode;
+lock table only minute_bar in access share mode;
 
 -- name: carriers
 -- Whom each name means: who carried it last by the end of what is asked for; a share before a pair.

@@ -112,6 +112,10 @@ where
     and instrument.instrument_id = held.instrument_id
     and instrument.kind = %(kind)s;
 
+-- name: lock_readers_out
+-- Who reads at one moment holds the table itself (reader.sql), and no chunk of it goes meanwhile.
+lock table only {table} in access exclusive mode;
+
 -- name: lock_chunk
 -- Readers of a chunk take the table before its index, drop_chunks does not: a deadlock without this.
 lock table {chunk} in access exclusive mode;
