@@ -100,14 +100,14 @@ def _factors(
     """Return the factor of each bar: that of the last step which begins by its day."""
     found = np.ones(bars.num_rows)
     counted = days.cast(pa.int32()).to_numpy()
-    for instrument_id, rows in _runs(bars["instrument_id"].to_numpy()):
+    for instrument_id, rows in runs(bars["instrument_id"].to_numpy()):
         first_days, factors = steps[instrument_id]
         found[rows] = factors[np.searchsorted(first_days, counted[rows], side="right") - 1]
     return found
 
 
-def _runs(instrument_ids: npt.NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
-    """Return each stretch of rows of one instrument."""
+def runs(instrument_ids: npt.NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
+    """Return each stretch of rows of one instrument, whose rows follow one another."""
     bounds = [0, *(np.flatnonzero(np.diff(instrument_ids)) + 1).tolist(), len(instrument_ids)]
     for start, end in pairwise(bounds):
         if start < end:

@@ -24,8 +24,9 @@ NEAR = timedelta(days=10)
 """Bars this far from the ex-date still tell its jump, and one split may come twice within it."""
 SMALLEST_BAND = 0.10
 """What a price may move over the ex-date by itself, in logarithms: about 10 %."""
+NOISE_SESSIONS = 20
+"""So many sessions on both sides of the ex-date tell the usual daily move."""
 _SIGMAS = 6.0
-_NOISE_SESSIONS = 20
 _MAD_TO_SIGMA = 1.4826
 
 
@@ -180,7 +181,7 @@ def _is_near(split: SplitTerms, price: PricePoint) -> bool:
 
 def _usual_move(prices: Sequence[PricePoint], place: int) -> float:
     """Return the usual daily move around ``place``, robust against the jump itself."""
-    first, last = max(place - _NOISE_SESSIONS, 1), min(place + _NOISE_SESSIONS, len(prices))
+    first, last = max(place - NOISE_SESSIONS, 1), min(place + NOISE_SESSIONS, len(prices))
     moves = [
         abs(math.log(prices[at].close / prices[at - 1].close))
         for at in range(first, last)

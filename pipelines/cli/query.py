@@ -48,7 +48,8 @@ def query(
     interval: Annotated[str, Option(help=", ".join(INTERVALS) + ".")] = "1d",
     adjusted: Annotated[str | None, Option(help=" or ".join(ADJUSTED) + ".")] = None,
     as_of: Annotated[
-        str | None, Option(help="What was known at this moment: 2026-05-01T00:00:00Z.")
+        str | None,
+        Option(help="What was known at this moment, also of splits: 2026-05-01T00:00:00Z."),
     ] = None,
     provider: Annotated[
         str | None, Option(help="Whose bars; without: whoever serves them.")

@@ -5,8 +5,8 @@ Here: one kind of instruments at a time, without the database. Not here: what is
 """
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from marketdata.archiving import ArchivedDataset, Portion
 from marketdata.bars import DAY_INTERVALS, PRICES, Adjustment, Interval
 from marketdata.calendars import calendar
 from marketdata.datasets import Subjects
+from marketdata.known_factors import KnownActions, known_factors
 from marketdata.recovery import errors
 from marketdata.roll_ups import roll_up_days, roll_up_minutes
 from marketdata.rows import INSTANT
@@ -52,6 +53,27 @@ class Rows:
         """How long the rows themselves are."""
         return Interval.DAY if self.dataset.portion is Portion.YEAR else MINUTE
 
+    def between(self, first: date, end: date) -> "Rows":
+        """Return those of fewer days, ``end`` excluded, without asking anew."""
+        day = pc.field(self.dataset.dated_by)
+        wanted = self.hot.filter((day >= first) & (day < end))
+        return replace(self, hot=wanted, bounds=(first, end))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What factors of some shares were made of at a moment.
+
+    Attributes:
+        days: All their daily bars of then.
+        actions: What was known of splits and dividends, by instrument.
+        moment: That moment.
+    """
+
+    days: Rows
+    actions: Mapping[int, KnownActions]
+    moment: datetime
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -61,13 +83,13 @@ class Found:
         named: The instruments, in the order of their names.
         bars: Rows of a dataset, or bars of a view (aggregated_bars).
         bounds: Of ``bucket_start``.
-        factors: By instrument, where prices are to be adjusted.
+        factors: By instrument, where prices are to be adjusted; as of a moment what makes them.
     """
 
     named: Sequence[Named]
     bars: Rows | pa.Table
     bounds: Bounds
-    factors: Mapping[int, FactorSteps]
+    factors: Mapping[int, FactorSteps] | History
 
 
 def columns(interval: str) -> pa.Schema:
@@ -92,7 +114,7 @@ def answer(found: Found, wish: BarsRequest, s3: S3Settings) -> pa.Table:
     """Return the bars that were wished for, in ``columns(wish.interval)``, sorted.
 
     Raises:
-        StorageConflictError: A share has no factors.
+        StorageConflictError: A share has no factors, or they cannot be told any more.
         StorageError: The archive is needed and cannot be read.
     """
     ids = [one.instrument_id for one in found.named]
@@ -102,9 +124,13 @@ def answer(found: Found, wish: BarsRequest, s3: S3Settings) -> pa.Table:
         bars = _sorted(found.bars, ids)
     if wish.provider is not None:
         bars = bars.filter(pc.field("provider") == wish.provider)
+    rolls = isinstance(found.bars, Rows) and wish.interval != found.bars.interval
+    # Minutes of one bar have one factor: it comes after the sums, as in the views, to the last bit.
+    if rolls and not wish.by_day:
+        bars = _rolled_up(bars, Interval(wish.interval), found)
     if wish.adjusted:
-        bars = _adjusted(bars, found, wish.adjusted)
-    if isinstance(found.bars, Rows) and wish.interval != found.bars.interval:
+        bars = _adjusted(bars, found, wish.adjusted, s3)
+    if rolls and wish.by_day:
         bars = _rolled_up(bars, Interval(wish.interval), found)
     return _in_columns(bars, found.named, wish.interval)
 
@@ -151,17 +177,24 @@ def _last_of_each_key(bars: pa.Table) -> npt.NDArray[np.bool_]:
     return last
 
 
-def _adjusted(bars: pa.Table, found: Found, adjustment: Adjustment) -> pa.Table:
+def _adjusted(bars: pa.Table, found: Found, adjustment: Adjustment, s3: S3Settings) -> pa.Table:
     """Multiply bars by their factors.
 
     Raises:
         StorageConflictError: There are none, or prices came without dividends already.
     """
     bars = _with_adjustment(bars)
+    ids = set(pc.unique(bars["instrument_id"]).to_pylist())
+    if isinstance(found.factors, History):
+        factors = _factors_then(found.factors, found.named, ids, s3)
+        missing = "no daily bar of {} was known then, of which factors are made"
+    else:
+        factors = found.factors
+        missing = "no factors have been derived for {}: load splits and dividends"
     _require_none(
         found.named,
-        set(pc.unique(bars["instrument_id"]).to_pylist()) - set(found.factors),
-        "no factors have been derived for {}: load splits and dividends, or read without adjusted",
+        ids - set(factors),
+        f"{missing}, or read without adjusted",
     )
     reduced = bars.filter(pc.field("adjustment") == Adjustment.SPLITS_AND_DIVIDENDS.value)
     _require_none(
@@ -174,7 +207,30 @@ def _adjusted(bars: pa.Table, found: Found, adjustment: Adjustment) -> pa.Table:
         shares = adjusting.shares_days(days, bars["adjustment"], bars["known_from"])
     else:  # All minutes of a day have its factors.
         days = shares = adjusting.new_york_days(bars["bucket_start"])
-    return adjusting.adjusted(bars, found.factors, adjustment, days=days, shares=shares)
+    return adjusting.adjusted(bars, factors, adjustment, days=days, shares=shares)
+
+
+def _factors_then(
+    history: History, named: Sequence[Named], wanted: Container[int], s3: S3Settings
+) -> dict[int, FactorSteps]:
+    """Return the factors of the shares that are wanted and of which a daily bar was known.
+
+    Raises:
+        StorageConflictError: Those of a share cannot be told.
+    """
+    tickers = {one.instrument_id: one.ticker for one in named}
+    # In one piece: rows are taken out of it once for each share.
+    days = _joined(history.days, list(tickers), history.moment, s3).combine_chunks()
+    found: dict[int, FactorSteps] = {}
+    for one, rows in adjusting.runs(days["instrument_id"].to_numpy()):
+        if one not in wanted:
+            continue
+        own = days.slice(rows.start, rows.stop - rows.start)
+        try:
+            found[one] = known_factors(history.actions[one], own, history.moment)
+        except ValueError as error:
+            raise errors.StorageConflictError(f"{tickers[one]}: {error}") from error
+    return found
 
 
 def _require_none(named: Sequence[Named], instrument_ids: Container[int], message: str) -> None:

@@ -7,12 +7,13 @@ rows become bars (answers.py).
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from marketdata.adjusting import FactorSteps
 from marketdata.archiving import ARCHIVED
 from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 from marketdata.batches import DAILY_BARS_DATASET
@@ -21,8 +22,8 @@ from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, Subjects
 from marketdata.recovery import errors
 from resources import opening
-from resources.reading.answers import Found, Rows, answer
-from resources.reading.request import MINUTE, BarsRequest, When, request
+from resources.reading.answers import Found, History, Rows, answer
+from resources.reading.request import AFTER_ALL, BEFORE_ALL, MINUTE, BarsRequest, When, request
 from resources.reading.snapshot import Named, Snapshot, snapshot
 from resources.settings import StoreSettings, provider_of, read_store_settings
 
@@ -60,7 +61,8 @@ def read_bars(
             Weeks and more are of shares only. Bars that are made of others are as fresh as the last
             refresh of the aggregates, unless they are ``as_of`` or (weeks and more) adjusted.
         adjusted: None: as stored (see ``adjustment``). ``splits``, or ``splits_and_dividends``.
-        as_of: What was known at this moment (aware) instead of now; not of adjusted bars.
+        as_of: What was known at this moment (aware) instead of now; adjusted, that means bars,
+            splits, dividends and confirmations of then, whatever was learnt of them later.
         provider: Whose minutes; None: whoever the configuration names for the dataset. Daily
             bars are of whoever served them, unless one is named.
         to: A pyarrow Table, a pandas DataFrame or a Polars DataFrame (if Polars is installed).
@@ -79,7 +81,8 @@ def read_bars(
         ConfigurationError: The wish cannot be served, and what can; or without ``settings`` the
             environment lacks a variable.
         StorageUnavailableError: The database, or the bucket where it is needed, cannot be reached.
-        StorageConflictError: One of the two refuses, or a share has no factors.
+        StorageConflictError: One of the two refuses, or a share has no factors, or whether a
+            split counted at ``as_of`` is not known any more.
         ArchiveMismatchError: The archive lacks files that its proofs name.
     """
     _require_frame(to)
@@ -115,7 +118,7 @@ def _asked(url: str, wish: BarsRequest) -> list[Found]:
     remade = wish.interval in DAY_INTERVALS and (wish.as_of or wish.adjusted)
     with snapshot(
         url,
-        days=wish.interval == Interval.DAY or bool(remade),
+        days=wish.interval == Interval.DAY or bool(remade or (wish.as_of and wish.adjusted)),
         minutes=wish.interval == MINUTE or bool(wish.as_of and wish.interval in MINUTE_INTERVALS),
     ) as at:
         named = at.carriers(wish.tickers, wish.days()[1])
@@ -146,6 +149,7 @@ def _found(at: Snapshot, wish: BarsRequest, kind: Subjects, named: Sequence[Name
     """
     ids = [one.instrument_id for one in named]
     bounds = wish.bounds(_ZONE_OF[kind])
+    factors = _factors(at, wish, ids)
     of_minutes = wish.interval == MINUTE or wish.interval in MINUTE_INTERVALS
     if of_minutes and not (wish.interval == Interval.DAY and kind is Subjects.TICKERS):
         dataset = _MINUTES_OF[kind]
@@ -155,26 +159,54 @@ def _found(at: Snapshot, wish: BarsRequest, kind: Subjects, named: Sequence[Name
         else:
             bars = at.aggregates(Interval(wish.interval), ids, bounds, provider)
     elif wish.interval == Interval.DAY or wish.as_of or wish.adjusted:
-        bars = _days(at, wish, ids)
+        bars = _days(at, wish, ids, factors)
     else:
         bars = at.aggregates(Interval(wish.interval), ids, bounds, "")
-    factors = at.factors(ids) if wish.adjusted else {}
     return Found(named=named, bars=bars, bounds=bounds, factors=factors)
 
 
-def _days(at: Snapshot, wish: BarsRequest, ids: Sequence[int]) -> Rows:
-    """Ask for daily bars, those that the last bar of the wish is made of included."""
+def _factors(
+    at: Snapshot, wish: BarsRequest, ids: Sequence[int]
+) -> Mapping[int, FactorSteps] | History:
+    """Ask for the factors of now, or for what those of a moment were made of."""
+    if not wish.adjusted:
+        return {}
+    if wish.as_of is None:
+        return at.factors(ids)
+    return History(
+        days=_rows_of_days(at, ids, (BEFORE_ALL, AFTER_ALL), wish.as_of),
+        actions=at.actions(ids, wish.as_of),
+        moment=wish.as_of,
+    )
+
+
+def _days(
+    at: Snapshot,
+    wish: BarsRequest,
+    ids: Sequence[int],
+    factors: Mapping[int, FactorSteps] | History,
+) -> Rows:
+    """Return daily bars, those that the last bar of the wish is made of included."""
     first, last = wish.days()
     end = last + timedelta(days=1)
     if wish.interval != Interval.DAY:
         interval = Interval(wish.interval)
         end = next_bucket_of_days(interval, bucket_of_day(interval, last))
     _provider(wish, DAILY_BARS_DATASET)
+    if isinstance(factors, History):
+        return factors.days.between(first, end)
+    return _rows_of_days(at, ids, (first, end), wish.as_of)
+
+
+def _rows_of_days(
+    at: Snapshot, ids: Sequence[int], bounds: tuple[date, date], as_of: datetime | None
+) -> Rows:
+    first, end = bounds
     return Rows(
         dataset=ARCHIVED[DAILY_BARS_DATASET],
-        hot=at.days(ids, (first, end), wish.as_of),
+        hot=at.days(ids, bounds, as_of),
         dropped=at.dropped(DAILY_BARS_DATASET, first, end - timedelta(days=1)),
-        bounds=(first, end),
+        bounds=bounds,
         provider=None,
     )
 

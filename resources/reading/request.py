@@ -111,12 +111,6 @@ def _require_possible(wish: BarsRequest) -> None:
     if first >= end:
         message = f"start ({wish.start}) is not before end ({wish.end}): nothing lies between"
         raise errors.ConfigurationError(message)
-    if wish.adjusted and wish.as_of:
-        message = (
-            "adjusted prices as of a moment cannot be told: factors have no history. Leave out "
-            "adjusted, or as_of"
-        )
-        raise errors.ConfigurationError(message)
     if wish.provider and wish.interval in DAY_INTERVALS:
         message = (
             f"bars of {wish.interval} are made of daily bars, whoever served them: leave out "

@@ -1,7 +1,7 @@
 """The database at one moment: everything that one read asks of it.
 
-Here: names, factors, rows that are hot and where those lie that are not. Not here: the
-archive's files (cold.py), or what becomes of the rows (answers.py).
+Here: names, factors or what they are made of, rows that are hot and where those lie that are not.
+Not here: the archive's files (cold.py), or what becomes of the rows (answers.py).
 
 A read is one transaction of isolation level REPEATABLE READ. That alone is not enough: that a chunk
 was dropped is seen by transactions that began before. So the table is locked against drops first,
@@ -15,6 +15,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +26,10 @@ from psycopg import sql as composed
 from marketdata.adjusting import FactorSteps
 from marketdata.bars import DAY_INTERVALS, Interval, aggregated_bars
 from marketdata.datasets import Subjects
+from marketdata.known_factors import HeldCheck, KnownActions, KnownSplit
+from marketdata.price_factors import DividendTerms
 from marketdata.recovery import errors
+from marketdata.split_checks import SplitTerms, SplitVerdict
 from resources.reading.cold import DroppedDays
 from resources.storage import sql
 from resources.storage.archive.proofs import FileProof
@@ -94,6 +99,33 @@ class Snapshot:
             for row in rows
         }
 
+    def actions(self, instrument_ids: Sequence[int], as_of: datetime) -> dict[int, KnownActions]:
+        """Return what was known at a moment of each instrument's splits and dividends."""
+        splits = self._by_instrument("splits_as_of", instrument_ids, as_of=as_of)
+        dividends = self._by_instrument("dividends_as_of", instrument_ids, as_of=as_of)
+        checks = self._by_instrument("split_checks_as_of", instrument_ids, as_of=as_of)
+        return {
+            one: KnownActions(
+                splits=[
+                    KnownSplit(terms=_terms(row), is_past=row["is_past"]) for row in splits[one]
+                ],
+                dividends=[
+                    DividendTerms(ex_date=row["ex_date"], amount=Decimal(row["amount"]))
+                    for row in dividends[one]
+                ],
+                checks={
+                    row["ex_date"]: HeldCheck(
+                        terms=_terms(row),
+                        verdict=SplitVerdict(row["verdict"]),
+                        checked_at=row["checked_at"],
+                        confirmed_at=row["confirmed_at"],
+                    )
+                    for row in checks[one]
+                },
+            )
+            for one in instrument_ids
+        }
+
     def dropped(self, dataset: str, first: date, last: date) -> list[DroppedDays]:
         """Return where rows of days (UTC, both included) lie that are in the archive only.
 
@@ -159,6 +191,15 @@ class Snapshot:
         schema = aggregated_bars(interval)
         return found.select(schema.names).cast(schema)
 
+    def _by_instrument(
+        self, query: str, instrument_ids: Sequence[int], **given: object
+    ) -> dict[int, list[dict[str, Any]]]:
+        """Return the rows of each instrument, in the order of the query."""
+        found: dict[int, list[dict[str, Any]]] = {one: [] for one in instrument_ids}
+        for row in self._asked(query, ids=list(instrument_ids), **given).to_pylist():
+            found[row["instrument_id"]].append(row)
+        return found
+
     def _unknown(self, tickers: Sequence[str]) -> str:
         """Say which names nobody carries, and which ones come near."""
         known = self._asked("names")["ticker"].to_pylist()
@@ -184,6 +225,14 @@ class Snapshot:
 
 def _asked(instrument_ids: Sequence[int], bounds: Bounds) -> dict[str, object]:
     return {"ids": list(instrument_ids), "start": bounds[0], "end": bounds[1]}
+
+
+def _terms(row: dict[str, Any]) -> SplitTerms:
+    return SplitTerms(
+        ex_date=row["ex_date"],
+        new_shares=Decimal(row["new_shares"]),
+        old_shares=Decimal(row["old_shares"]),
+    )
 
 
 @contextmanager

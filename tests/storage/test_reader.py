@@ -539,7 +539,6 @@ def test_a_name_means_who_carried_it_last(
         ({"start": OPEN}, "bars of 1d begin with days"),
         ({"adjusted": "dividends"}, "adjusted 'dividends' is not known: take splits or"),
         ({"as_of": "2024-01-01"}, "as_of 2024-01-01 is a day: give the moment"),
-        ({"as_of": "2024-01-01T00:00:00Z", "adjusted": "splits"}, "factors have no history"),
         ({"tickers": "A-USD", "interval": "1w"}, "A-USD is a pair, and has bars of 1m to 1d"),
         ({"tickers": "A-USD", "adjusted": "splits"}, "A-USD is a pair, whose prices nothing"),
         ({"provider": "binance"}, "binance serves no daily_bars: fmp, polygon, tiingo do"),

@@ -235,9 +235,12 @@ where
 order by held.instrument_id, held.ex_date;
 
 -- name: confirm
--- A person vouches for a split as it stands.
+-- A person vouches for a split as it stands. The first word stays: since then the split counts.
 update split_check
-set confirmed_by = %(by)s, confirmed_at = clock_timestamp(), confirmed_reason = %(reason)s
+set
+    confirmed_by = coalesce(confirmed_by, %(by)s),
+    confirmed_at = coalesce(confirmed_at, clock_timestamp()),
+    confirmed_reason = coalesce(confirmed_reason, %(reason)s)
 where instrument_id = %(instrument_id)s and ex_date = %(ex_date)s;
 
 -- name: read_adjusted_bars

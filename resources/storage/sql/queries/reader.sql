@@ -41,6 +41,81 @@ select
 from price_factor as own
 where own.instrument_id = any({ids}::bigint[]);
 
+-- name: splits_as_of
+-- The splits of some shares as they were known at a moment, and whether that was changed since.
+select
+    given.instrument_id,
+    given.ex_date,
+    given.new_shares::text as new_shares,
+    given.old_shares::text as old_shares,
+    false as is_past
+from split as given
+where
+    given.instrument_id = any({ids}::bigint[])
+    and given.known_from <= {as_of}::timestamptz
+union all
+select
+    old.instrument_id,
+    old.ex_date,
+    old.new_shares::text as new_shares,
+    old.old_shares::text as old_shares,
+    true as is_past
+from split_version as old
+where
+    old.instrument_id = any({ids}::bigint[])
+    and old.known_from <= {as_of}::timestamptz
+    and old.known_to > {as_of}::timestamptz
+order by instrument_id, ex_date;
+
+-- name: dividends_as_of
+-- The dividends of some shares as they were known at a moment.
+select
+    given.instrument_id,
+    given.ex_date,
+    given.kind,
+    given.amount::text as amount
+from dividend as given
+where
+    given.instrument_id = any({ids}::bigint[])
+    and given.known_from <= {as_of}::timestamptz
+union all
+select
+    old.instrument_id,
+    old.ex_date,
+    old.kind,
+    old.amount::text as amount
+from dividend_version as old
+where
+    old.instrument_id = any({ids}::bigint[])
+    and old.known_from <= {as_of}::timestamptz
+    and old.known_to > {as_of}::timestamptz
+order by instrument_id, ex_date, kind;
+
+-- name: split_checks_as_of
+-- The checks of splits of some shares as they stood at a moment; where none was kept then, the first one that was.
+select distinct on (held.instrument_id, held.ex_date)
+    held.instrument_id,
+    held.ex_date,
+    held.new_shares::text as new_shares,
+    held.old_shares::text as old_shares,
+    held.verdict,
+    held.checked_at,
+    held.confirmed_at
+from (
+    select
+        own.*,
+        'infinity'::timestamptz as known_to
+    from split_check as own
+    union all
+    select old.*
+    from split_check_version as old
+) as held
+where
+    held.instrument_id = any({ids}::bigint[])
+    and held.known_to > {as_of}::timestamptz
+    and (held.first_checked_at is null or held.first_checked_at <= {as_of}::timestamptz)
+order by held.instrument_id, held.ex_date, held.known_to;
+
 -- name: dropped
 -- The days (of UTC) that are in the archive only, and the files that hold them.
 select

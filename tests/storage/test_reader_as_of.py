@@ -1,0 +1,334 @@
+"""Adjusted prices as of a moment are those that were read then, whatever was learnt since."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from marketdata.bars import Adjustment
+from marketdata.datasets import DATASETS
+from marketdata.recovery import errors
+from resources.settings import StoreSettings
+from resources.storage.adjusted_bars import AdjustedBars
+from resources.storage.batches import BatchStore
+from resources.storage.object_store import ObjectStore
+from resources.storage.rollups import RollUps
+from resources.storage.timescale import Timescale
+from tests.fixtures.world import BucketSettings
+from tests.storage.archive.moves import Moves, load, refresh
+from tests.storage.batches import NOTHING_ASKED, batch
+from wrdata import read_bars
+
+SPLIT_ON = date(2024, 1, 4)
+PAID_ON = date(2024, 1, 8)
+SESSIONS = [date(2024, 1, day) for day in (2, 3, 4, 5, 8, 9)]
+AS_PAID = (100.0, 102.0, 51.0, 52.0, 50.0, 50.5)
+"""Prices of these sessions around a split of two for one."""
+
+Actions = Mapping[date, str]
+"""New shares for an old one, or an amount, by ex-date."""
+
+
+@pytest.fixture
+def where(migrated_url: str, bucket: BucketSettings) -> StoreSettings:
+    """Where this test's data are."""
+    return StoreSettings(
+        database_url=SecretStr(migrated_url),
+        s3_endpoint=bucket.endpoint,
+        archive_bucket=bucket.bucket,
+        s3_region=bucket.region,
+        s3_access_key=SecretStr(bucket.access_key),
+        s3_secret_key=SecretStr(bucket.secret_key),
+    )
+
+
+@pytest.fixture
+def moves(timescale: Timescale, object_store: ObjectStore) -> Moves:
+    """What archives and drops here."""
+    return Moves(timescale=timescale, store=object_store, aggregates=RollUps(timescale))
+
+
+@dataclass(frozen=True)
+class Market:
+    """One instrument of which things become known one after the other.
+
+    Each of them comes by the real loader, and its factors are derived at once.
+    """
+
+    moves: Moves
+    where: StoreSettings
+    instrument_id: int
+
+    def learn_bars(
+        self, closes: Mapping[date, float], adjustment: Adjustment = Adjustment.AS_TRADED
+    ) -> None:
+        """Load daily bars; open and close lie one apart."""
+        rows = [(self.instrument_id, day, close) for day, close in closes.items()]
+        now = datetime.now(UTC)
+        self._load(batch(rows, adjustment=adjustment, fetched_at=now))
+
+    def learn_splits(self, splits: Actions) -> None:
+        """Load all splits there are: those that are missing are withdrawn."""
+        rows = [
+            {"ex_date": day, "new_shares": Decimal(new), "old_shares": Decimal(1)}
+            for day, new in splits.items()
+        ]
+        self._learn("splits", rows)
+
+    def learn_dividends(self, dividends: Actions) -> None:
+        """Load all dividends there are."""
+        rows = [
+            {"ex_date": day, "kind": "regular", "amount": Decimal(amount)}
+            for day, amount in dividends.items()
+        ]
+        self._learn("dividends", rows)
+
+    def confirm(self, ex_date: date) -> None:
+        """Let a person vouch for a split."""
+        AdjustedBars(self.moves.timescale).confirm(
+            self.instrument_id, ex_date, by="ada", reason="letter of the company"
+        )
+        self.derive()
+
+    def derive(self) -> None:
+        """Check splits, and derive factors."""
+        AdjustedBars(self.moves.timescale).derive(self.instrument_id)
+
+    def drop(self) -> None:
+        """Archive the year and drop it from the database."""
+        one = self.moves.prove("daily_bars", "2024")
+        assert self.moves.retention.drop(one, "2024", by="test").status == "dropped"
+
+    def read(
+        self, interval: str = "1d", adjusted: str | None = "splits", at: datetime | None = None
+    ) -> pa.Table:
+        """Return bars of all times, as of a moment or now."""
+        return read_bars("AAA", None, "2030-01-01", interval, adjusted, at, settings=self.where)
+
+    def closes(self, adjusted: str = "splits", at: datetime | None = None) -> list[float]:
+        """Return the closes, rounded."""
+        return [round(one, 4) for one in self.read("1d", adjusted, at)["close"].to_pylist()]
+
+    def _learn(self, dataset: str, rows: list[dict[str, Any]]) -> None:
+        stored = DATASETS[dataset].stored
+        every = dict.fromkeys(stored.names) | {"instrument_id": self.instrument_id}
+        table = pa.Table.from_pylist([every | row for row in rows], schema=stored)
+        asked = replace(NOTHING_ASKED, instrument_ids=(self.instrument_id,))
+        answer = batch([], fetched_at=datetime.now(UTC), asked=asked)
+        self._load(replace(answer, dataset=dataset, adjustment=None, is_all=True, rows=table))
+
+    def _load(self, given_batch: Any) -> None:
+        BatchStore(self.moves.timescale).load(given_batch)
+        self.derive()
+
+
+@pytest.fixture
+def market(moves: Moves, where: StoreSettings, instrument_ids: list[int]) -> Market:
+    """AAA, of which nothing is known yet."""
+    return Market(moves, where, instrument_ids[0])
+
+
+def now() -> datetime:
+    """Return this moment."""
+    return datetime.now(UTC)
+
+
+def as_paid() -> dict[date, float]:
+    """Return the closes by session."""
+    return dict(zip(SESSIONS, AS_PAID, strict=True))
+
+
+def test_what_is_learnt_later_adjusts_nothing_before(market: Market) -> None:
+    """A split announced later, a dividend and a close restated later, a split withdrawn later."""
+    market.learn_bars(as_paid())
+    raw = now()
+    market.learn_splits({SPLIT_ON: "2"})
+    split = now()
+    market.learn_dividends({PAID_ON: "5.2"})
+    paid = now()
+    market.learn_dividends({PAID_ON: "2.6"})
+    less = now()
+    market.learn_bars({date(2024, 1, 5): 65.0})
+    restated = now()
+    market.learn_splits({date(2025, 6, 2): "3"})
+    withdrawn = now()
+
+    both = "splits_and_dividends"
+    assert market.closes(both, raw) == [100, 102, 51, 52, 50, 50.5]
+    assert market.closes(both, split) == [50, 51, 51, 52, 50, 50.5]
+    assert market.closes(both, paid) == [45, 45.9, 45.9, 46.8, 50, 50.5]
+    assert market.closes(both, less) == [47.5, 48.45, 48.45, 49.4, 50, 50.5]
+    assert market.closes(both, restated) == [48, 48.96, 48.96, 62.4, 50, 50.5]
+    assert market.closes(both, withdrawn) == [96, 97.92, 48.96, 62.4, 50, 50.5]
+    assert market.closes(both, now()) == market.closes(both)
+    assert market.closes("splits", less) == market.closes("splits", split)
+    assert market.closes(both, raw - timedelta(days=1)) == []
+
+
+def test_a_persons_word_counts_from_when_it_was_given(market: Market) -> None:
+    """Until then a split that prices refute adjusts nothing; a second word moves nothing."""
+    market.learn_bars(dict.fromkeys(SESSIONS, 100.0))
+    market.learn_splits({SPLIT_ON: "2"})
+    refuted = now()
+    market.confirm(SPLIT_ON)
+    confirmed = now()
+    market.confirm(SPLIT_ON)
+
+    assert market.closes(at=refuted) == [100.0] * 6
+    assert market.closes(at=confirmed) == market.closes() == [50.0, 50.0] + [100.0] * 4
+
+
+def test_a_check_that_was_written_over_is_missed_in_one_line(market: Market) -> None:
+    """Bars on one side of a split tell nothing of it, and what was held of it then is gone."""
+    market.learn_bars({one: close for one, close in as_paid().items() if one >= SPLIT_ON})
+    market.learn_splits({SPLIT_ON: "2"})
+    unproven = now()
+    market.learn_bars(as_paid())
+    proven = now()
+    assert market.closes(at=unproven) == [51, 52, 50, 50.5]
+    assert market.read(adjusted=None, at=unproven).num_rows == 4
+    assert market.closes(at=proven) == market.closes()
+
+
+def test_every_interval_is_that_of_then_to_the_last_bit(market: Market) -> None:
+    """Days, minutes and what is made of either."""
+    prices = as_paid() | {SESSIONS[0]: 150.0, SESSIONS[1]: 153.0}
+    minutes = {
+        (
+            market.instrument_id,
+            datetime(day.year, day.month, day.day, 15, number, tzinfo=UTC),
+        ): close + number / 7
+        for day, close in prices.items()
+        for number in range(12)
+    }
+    load(market.moves.timescale, "minute_bars", minutes)
+    refresh(market.moves.aggregates)
+    market.learn_bars(prices)
+    market.learn_splits({SPLIT_ON: "3"})
+    market.learn_dividends({PAID_ON: "0.37"})
+    wishes = [
+        (interval, adjusted)
+        for interval in ("1m", "5m", "15m", "1h", "1d", "1w", "1mo", "1q", "1y")
+        for adjusted in ("splits", "splits_and_dividends")
+    ]
+    then = {wish: market.read(*wish) for wish in wishes}
+    moment = now()
+    market.learn_dividends({PAID_ON: "1", date(2024, 1, 5): "2"})
+    market.learn_splits({SPLIT_ON: "4"})
+    market.learn_bars({one: close + 1 for one, close in prices.items()})
+    restated = {key: price + 1 for key, price in minutes.items()}
+    load(market.moves.timescale, "minute_bars", restated, fetched_at=now())
+    refresh(market.moves.aggregates)
+    market.drop()
+
+    assert {wish: market.read(*wish, moment) for wish in wishes} == then
+    assert all(one.num_rows for one in then.values())
+
+
+def test_minutes_of_a_share_without_a_day_have_no_factors(market: Market) -> None:
+    """Then as now: the message says what is missing."""
+    opened_at = datetime(2024, 1, 2, 15, tzinfo=UTC)
+    load(market.moves.timescale, "minute_bars", {(market.instrument_id, opened_at): 10.0})
+    with pytest.raises(errors.StorageConflictError, match="no daily bar of AAA was known then"):
+        market.read("1m", at=now())
+
+
+def test_only_the_days_that_are_asked_for_come(market: Market) -> None:
+    """Though factors are made of all of them, later ones included."""
+    market.learn_bars(as_paid())
+    market.learn_splits({SPLIT_ON: "2"})
+    bars = read_bars(
+        "AAA", "2024-01-03", "2024-01-03", adjusted="splits", as_of=now(), settings=market.where
+    )
+    assert bars.select(["bucket_start", "close"]).to_pylist() == [
+        {"bucket_start": date(2024, 1, 3), "close": 51.0}
+    ]
+
+
+TODAY = datetime.now(UTC).date()
+LATELY = [TODAY + timedelta(days=offset) for offset in range(-2, 3)]
+"""Prices that a provider adjusts are in the shares of the day on which they come: today."""
+days = st.sampled_from([*SESSIONS, *LATELY])
+levels = st.sampled_from([100.0, 99.0, 52.0, 50.0])
+closes = st.dictionaries(days, levels, min_size=1)
+steps = st.one_of(
+    st.tuples(st.just("bars"), closes, st.sampled_from([Adjustment.AS_TRADED, Adjustment.SPLITS])),
+    st.tuples(st.just("splits"), st.dictionaries(days, st.sampled_from(["2", "0.5"]), min_size=1)),
+    st.tuples(
+        st.just("dividends"),
+        st.dictionaries(days, st.sampled_from(["0.3", "7", "60"]), min_size=1),
+    ),
+    st.tuples(st.just("confirm")),
+)
+
+
+def forget(moves: Moves) -> None:
+    """Forget everything that examples of a property leave behind."""
+    for one in list(moves.store.list("iceberg/")):
+        moves.store.delete(one.key)
+    with moves.timescale.connection() as connection:
+        connection.execute("truncate archive_tombstone, archive_log")
+        connection.execute("delete from iceberg_catalog.iceberg_tables")
+        connection.execute("delete from daily_bar")
+        connection.execute("truncate daily_bar_version, split, split_version, split_check")
+        connection.execute("truncate dividend, dividend_version, price_factor")
+
+
+def take(market: Market, step: tuple[Any, ...]) -> None:
+    """Learn what a step tells."""
+    match step:
+        case ("bars", prices, adjustment):
+            market.learn_bars(prices, adjustment)
+        case ("splits", splits):
+            market.learn_splits(splits)
+        case ("dividends", dividends):
+            market.learn_dividends(dividends)
+        case _:
+            for one in AdjustedBars(market.moves.timescale).quarantined()[:1]:
+                market.confirm(one.finding.split.ex_date)
+
+
+def checked_since(market: Market, moment: datetime) -> bool:
+    """Tell whether the check of a split has been written anew since a moment."""
+    with market.moves.timescale.connection() as connection:
+        query = "select 1 from split_check where checked_at > %s"
+        return connection.execute(query, [moment]).fetchone() is not None
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(first=closes, learnt=st.lists(steps, min_size=2, max_size=7), dropped=st.booleans())
+def test_adjusted_prices_as_of_a_moment_are_those_that_were_read_then(
+    market: Market, first: dict[date, float], learnt: list[tuple[Any, ...]], *, dropped: bool
+) -> None:
+    """After any bars, restatements, splits, dividends and confirmations, hot and cold.
+
+    What cannot be told is refused, and only if a check of a split has been written over.
+    """
+    forget(market.moves)
+    states: list[tuple[datetime, dict[str, pa.Table]]] = []
+    for step in [("bars", first, Adjustment.AS_TRADED), *learnt]:
+        try:
+            take(market, step)
+        except errors.StorageConflictError as error:
+            if "the answer has" not in str(error):  # It lacks most of the rows that are stored.
+                raise
+            event("an answer that lacks too much")
+        read = {one: market.read(one, "splits_and_dividends") for one in ("1d", "1w")}
+        states.append((now(), read))
+    if dropped and min(states[-1][1]["1d"]["bucket_start"].to_pylist()) < LATELY[0]:
+        market.drop()
+        event("dropped")
+
+    for moment, read in states:
+        then = {one: market.read(one, "splits_and_dividends", moment) for one in read}
+        assert then == read
+        event("as it was")
