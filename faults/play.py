@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 import psycopg
 
 from faults import world
+from faults.archive_witness import Archived
 from faults.scenarios import Scenario
 from faults.slices import Slice
 from faults.witness import Claim, Evidence
-from faults.world import Scene, Servers, SuiteError
+from faults.workers import SuiteError
+from faults.world import Scene, Servers
 from marketdata.recovery import errors
 
 RECOVERED_WITHIN_S = 240.0
@@ -113,7 +115,9 @@ def _play(scene: Scene, scenario: Scenario, result: Result) -> None:
         result.recovered_after_s = time.monotonic() - scene.fault_ended_at
 
 
-def _recovered(scene: Scene, claims: Sequence[Claim | Slice], before: Evidence) -> Evidence:
+def _recovered(
+    scene: Scene, claims: Sequence[Claim | Slice | Archived], before: Evidence
+) -> Evidence:
     """Retry the dead letters until nothing is unfinished; give up after RECOVERED_WITHIN_S."""
     deadline = time.monotonic() + RECOVERED_WITHIN_S
     evidence = before

@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from faults import provider_scenarios
+from faults import archive_scenarios, provider_scenarios
+from faults.archive_witness import Archived
 from faults.slices import Slice
 from faults.witness import Claim
-from faults.world import STORES, Scene, Worker
+from faults.workers import Worker
+from faults.world import STORES, Scene
 from marketdata.calendars import calendar, utc_now
 from marketdata.instruments import provider_spellings
 from sandbox import processes
@@ -75,7 +77,7 @@ class Scenario:
             command is told how to go on instead.
     """
 
-    play: Callable[[Scene], Sequence[Claim | Slice]]
+    play: Callable[[Scene], Sequence[Claim | Slice | Archived]]
     title: str
     per_minute: int = 1200
     short: bool = False
@@ -341,4 +343,13 @@ SCENARIOS = (
         play=provider_scenarios.coinbase, title="Coinbase's quirks", short=True, sensor=True,
     ),
     Scenario(play=provider_scenarios.fmp_records, title="FMP's records' quirks", sensor=True),
+    Scenario(play=archive_scenarios.killed_archive, title="kill -9 of an archive run", short=True),
+    Scenario(play=archive_scenarios.killed_retention, title="kill -9 of retention"),
+    Scenario(play=archive_scenarios.archive_without_bucket, title="S3 fails under the archive"),
+    Scenario(
+        play=archive_scenarios.archive_without_database,
+        title="PostgreSQL restarts under the archive",
+    ),
+    Scenario(play=archive_scenarios.two_archives, title="two archive runs and a load"),
+    Scenario(play=archive_scenarios.late_rows, title="late rows, kill -9 of a restore"),
 )  # fmt: skip

@@ -146,7 +146,7 @@ class SliceWitness:
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
             letters = _letters(connection)
             for one in slices:
-                stored, truth = _stored(connection, one), self._truth(one)
+                stored, truth = stored_rows(connection, one), self._truth(one)
                 absent = _absent(one, stored, truth)
                 wrong += row_findings(one, stored, truth)
                 wrong += letterless_findings(one, absent, letters)
@@ -174,7 +174,7 @@ class SliceWitness:
     def unseen(self, one: Slice) -> tuple[int, int]:
         """Count rows of a slice that are missing without a letter, and rows that differ."""
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
-            stored, letters = _stored(connection, one), _letters(connection)
+            stored, letters = stored_rows(connection, one), _letters(connection)
         own = stored.filter(pc.is_in(stored["symbol"], value_set=pa.array(one.subjects)))
         truth = self._truth(one)
         silent = [
@@ -244,8 +244,14 @@ def budget_findings(journal: Sequence[JournalEntry], fmp_per_minute: int) -> lis
     return found
 
 
-def _stored(connection: psycopg.Connection, one: Slice) -> pa.Table:
-    """Return what is stored of the dataset by the provider, whoever's it is."""
+def stored_rows(connection: psycopg.Connection, one: Slice, table: str = "") -> pa.Table:
+    """Return what is stored of the dataset by the provider, whoever's it is.
+
+    Args:
+        connection: To the scenario's database.
+        one: Names dataset and provider.
+        table: Another one of the same columns, such as that of the versions.
+    """
     schema = one.schema
     daily = one.dataset == DAILY_BARS_DATASET
     columns = schema.names[1:]
@@ -262,7 +268,7 @@ def _stored(connection: psycopg.Connection, one: Slice) -> pa.Table:
             sql.SQL("held.{}" + ("::text" if name == "answer" else "")).format(sql.Identifier(name))
             for name in columns
         ),
-        table=sql.Identifier("daily_bar" if daily else DATASETS[one.dataset].table),
+        table=sql.Identifier(table or ("daily_bar" if daily else DATASETS[one.dataset].table)),
     )
     rows = connection.execute(query, [one.provider, kind]).fetchall()
     by_column = list(zip(*rows, strict=True)) or [()] * len(schema)

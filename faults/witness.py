@@ -160,7 +160,7 @@ class Witness:
         truth = self._truth(claims)
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
             stored = _stored(connection)
-            letters = _letters(connection)
+            letters = unsettled_letters(connection)
             wrong = [
                 *bar_findings(truth, stored),
                 *(letterless_findings(truth, stored, letters) if listed else ()),
@@ -187,7 +187,7 @@ class Witness:
     def unsettled(self) -> int:
         """Count the dead letters that are open, retrying or parked."""
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
-            return len(_letters(connection))
+            return len(unsettled_letters(connection))
 
     def held_by(self, pid: int) -> list[str]:
         """Say what a process that has ended still holds of the request budget."""
@@ -399,7 +399,8 @@ def _stored(connection: psycopg.Connection) -> pd.DataFrame:
     return _frame(rows, [*KEY, *VALUES])
 
 
-def _letters(connection: psycopg.Connection) -> tuple[Letter, ...]:
+def unsettled_letters(connection: psycopg.Connection) -> tuple[Letter, ...]:
+    """Return the dead letters that are open, retrying or parked."""
     rows = connection.execute(
         """
         select

@@ -12,19 +12,22 @@ import contextlib
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
 
+from faults.archive_witness import Archived, ArchiveWitness
+from faults.moments import Hold, Moment, WatchedFront, held
 from faults.slices import Slice, SliceWitness
 from faults.witness import Claim, Evidence, Witness, output_findings, secret_findings
+from faults.workers import PROJECT, SuiteError, Worker
 from marketdata.batches import DAILY_BARS_DATASET
 from pipelines.cli.environment import in_schema
 from resources.storage import migrations
@@ -37,103 +40,13 @@ from sandbox.simulated_providers import SimulatedProviders
 from sandbox.simulators import serving
 from sandbox.simulators.faults import FaultKind
 from sandbox.simulators.journal import Journal, JournalEntry
-from sandbox.simulators.object_store_front import ObjectStoreFront
 from sandbox.simulators.worlds.shares.world import World
 
-PROJECT = Path(__file__).resolve().parents[1]
 STORES = ("timescaledb", "object_store")
 WRDATA = Path(sys.executable).with_name("wrdata")
 WRONG_CLOCK = Path(__file__).with_name("wrong_clock.c")
-COMMAND_WITHIN_S = 300.0
-"""No command of the suite takes longer; one that does is a finding."""
 AT_ONCE = 4
 """So many workers load at once: each takes some seconds to start."""
-
-
-class SuiteError(Exception):
-    """The suite itself cannot go on: its servers, or a command that has to work, fail."""
-
-
-class Worker:
-    """One command of ours in a process of its own, with its outputs in files.
-
-    Args:
-        command: A module of ours and its arguments, such as ``pipelines.cli.main backfill …``.
-        environment: All that the process sees.
-        log: Where its outputs go: this path with ``.stdout`` and ``.stderr``.
-    """
-
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
-        self.command = tuple(command)
-        self._log = log
-        with (
-            log.with_suffix(".stdout").open("wb") as out,
-            log.with_suffix(".stderr").open("wb") as err,
-        ):
-            self._process = subprocess.Popen(
-                [*command],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                env=dict(environment),
-                cwd=PROJECT,
-                start_new_session=True,
-            )
-
-    @property
-    def name(self) -> str:
-        """The command in words, cut."""
-        return " ".join(self.command[1:])[:60]
-
-    @property
-    def pid(self) -> int:
-        """Its process id."""
-        return self._process.pid
-
-    @property
-    def runs(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._process.poll() is None
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended otherwise than well, by a kill for instance."""
-        return self._process.poll() not in {None, 0}
-
-    @property
-    def stderr(self) -> str:
-        """What it has said so far."""
-        return self._log.with_suffix(".stderr").read_text(errors="replace")
-
-    @property
-    def stdout(self) -> str:
-        """What it has printed so far."""
-        return self._log.with_suffix(".stdout").read_text(errors="replace")
-
-    def kill(self) -> bool:
-        """End it with SIGKILL; return whether it was still running."""
-        alive = self.runs
-        if alive:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        return alive
-
-    def ask_to_end(self) -> None:
-        """Send SIGTERM."""
-        self._process.terminate()
-
-    def ended(self, within_s: float = COMMAND_WITHIN_S) -> int:
-        """Wait for its end and return its exit status.
-
-        Raises:
-            SuiteError: It runs on; it has been killed.
-        """
-        try:
-            return self._process.wait(within_s)
-        except subprocess.TimeoutExpired as error:
-            self.kill()
-            message = f"`{self.name}` had not ended after {within_s:g} s"
-            raise SuiteError(message) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +85,7 @@ class Scene:
     bulk_interval_s: float
     environment: Mapping[str, str]
     control: SimulatorControl
-    front: ObjectStoreFront
+    front: WatchedFront
     bucket: S3Settings
     short: bool
     injected: dict[str, int] = field(default_factory=dict[str, int])
@@ -202,11 +115,14 @@ class Scene:
     def load(self, *slices: Slice, refetch: bool = False) -> None:
         """Load slices, each in a worker of its own and some at once, to their ends."""
         for place in range(0, len(slices), AT_ONCE):
-            workers = [self._load(one, refetch=refetch) for one in slices[place : place + AT_ONCE]]
+            workers = [
+                self.start_load(one, refetch=refetch) for one in slices[place : place + AT_ONCE]
+            ]
             for worker in workers:
                 worker.ended()
 
-    def _load(self, one: Slice, *, refetch: bool) -> Worker:
+    def start_load(self, one: Slice, *, refetch: bool = False) -> Worker:
+        """Start a backfill of a slice."""
         words = ["backfill", one.dataset, "--subjects", ",".join(one.subjects)]
         if one.dataset != DAILY_BARS_DATASET:
             words += ["--provider", one.provider]
@@ -282,6 +198,10 @@ class Scene:
             raise SuiteError(message) from error
         return {"LD_PRELOAD": str(library), "FAULTS_CLOCK_SHIFT_S": str(seconds)}
 
+    def held(self, moment: Moment) -> AbstractContextManager[Hold]:
+        """Hold whoever comes to ``moment`` until the block ends."""
+        return held(self.front, self.environment["WRDATA_DATABASE_URL"], moment)
+
     def inject(self, name: str, count: int = 1) -> None:
         """Count faults."""
         self.injected[name] = self.injected.get(name, 0) + count
@@ -301,7 +221,7 @@ class Scene:
 
     def heal_object_store(self) -> None:
         """Let the S3 front pass everything again, and count what it refused."""
-        self.front.fault = None
+        self.front.heal()
         self.fault_ends()
         for (method, status), count in self.front.refused.items():
             self.inject(f"{status} to {method}", count)
@@ -352,8 +272,21 @@ class Scene:
             logs=self.folder,
         )
 
-    def look(self, claims: Sequence[Claim | Slice], *, listed: bool = True) -> Evidence:
+    @property
+    def archive_witness(self) -> ArchiveWitness:
+        """The witness of the archive in this scenario."""
+        return ArchiveWitness(
+            database_url=self.environment["WRDATA_DATABASE_URL"],
+            control=self.control,
+            bucket=self.bucket,
+            secrets=self.witness.secrets,
+        )
+
+    def look(self, claims: Sequence[Claim | Slice | Archived], *, listed: bool = True) -> Evidence:
         """Ask the witness of what was claimed; ``listed`` as with ``Witness.look``."""
+        archived = [one for one in claims if isinstance(one, Archived)]
+        if archived:
+            return self.archive_witness.look(archived)
         slices = [one for one in claims if isinstance(one, Slice)]
         if slices:
             return self.slice_witness.look(slices)
@@ -443,7 +376,7 @@ def _scene(
         secret_key=stores["AWS_SECRET_ACCESS_KEY"],
     )
     ObjectStore(bucket).ensure_bucket()
-    front = ObjectStoreFront(bucket.endpoint, seed=seed)
+    front = WatchedFront(bucket.endpoint, seed=seed, store=ObjectStore(bucket))
     with (
         _simulators(simulated) as port,
         serving.serve(front) as s3_origin,

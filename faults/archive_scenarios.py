@@ -1,0 +1,308 @@
+"""Scenarios of the archive: it is killed, refused and raced while it copies, drops and restores.
+
+Here: months of minute bars, what is done to `wrdata archive run | drop | restore` over them, and
+where. Not here: how a worker is held where it is struck (moments.py), faults of loads
+(scenarios.py), or the verdict (archive_witness.py).
+
+A worker is struck where it is held: at a request to the bucket, or where it wants to write a
+table. The seed draws which of these moments; so it fixes how far the worker is. After each strike
+the witness looks, before anybody mends anything.
+"""
+
+import signal
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import psycopg
+
+from faults.archive_witness import Archived
+from faults.moments import Hold, Moment, Spoil
+from faults.slices import Slice
+from faults.workers import Worker
+from faults.world import STORES, Scene
+from marketdata.calendars import calendar, utc_now
+from sandbox import processes
+from sandbox.simulators.object_store_front import INTERNAL_ERROR, SLOW_DOWN, S3Fault
+
+DATABASE = STORES[:1]
+DATASET = "minute_bars"
+AGE = timedelta(days=1)
+"""How long its rows stay."""
+NAMED = ("--dataset", DATASET)
+DROP = ("archive", "drop", *NAMED)
+HELD_WITHIN_S = 60.0
+"""So long a command may take to come to its moment."""
+SILENT_WITHIN_S = 15.0
+"""So long PostgreSQL may take to see that a killed client is gone."""
+TOLD = 400
+"""Characters of a failed command's output that are shown."""
+OTHER_SESSIONS = """
+    select from pg_stat_activity
+    where
+        datname = current_database()
+        and backend_type = 'client backend'
+        and pid <> pg_backend_pid()
+"""
+LONG_AGO = timedelta(days=4)
+"""Days that ended so long ago are settled at every provider."""
+
+
+def _written(name: str) -> str:
+    """Return the pattern of the request that completes an object, in one piece or in parts."""
+    return rf"^(PUT \S+{name}\?(x-id=PutObject)?|POST \S+{name}\?\S*uploadId=\S+)$"
+
+
+DATA, METADATA = r"/data/\S+\.parquet", r"/0*[1-9]\d*-[^/]+\.metadata\.json"
+BEFORE_COMMIT = (
+    Moment(name="before a file is sent", request=rf"^(PUT|POST) \S+{DATA}"),
+    Moment(name="after a file was sent", request=rf"^PUT \S+{DATA}", done=True),
+    Moment(name="while a file is read back", request=rf"^GET \S+{DATA}"),
+    Moment(name="after the manifest", request=_written(r"-m0\.avro"), done=True),
+    Moment(name="after the manifest list", request=_written(r"/snap-[^/]+\.avro"), done=True),
+    Moment(name="before the metadata", request=rf"^(PUT|POST) \S+{METADATA}"),
+    Moment(name="after the metadata", request=_written(METADATA), done=True),
+)
+"""Where an archive run has not committed yet, and does all again."""
+AT_COMMIT = Moment(name="before the metadata", request=rf"^(PUT|POST) \S+{METADATA}")
+BEFORE_LOG = Moment(name="before the log of proofs", table="archive_log")
+IN_TRANSACTION = (
+    Moment(name="before the tombstone", table="archive_tombstone"),
+    Moment(name="before the ledger", table="coverage"),
+)
+"""Where rows have left, or are back, and nothing is committed."""
+
+
+def killed_archive(scene: Scene) -> Sequence[Archived]:
+    """Kill archive runs before their commit, and one between commit and log; it alone if short."""
+    claim = _loaded(scene, 2)
+    moments = [] if scene.short else scene.random.sample(BEFORE_COMMIT, 2)
+    for moment in (*moments, BEFORE_LOG):
+        _kill_at(scene, moment, *_archive(claim))
+        _look(scene, claim, f"after kill -9 {moment.name}")
+    scene.fault_ends()
+    _has_to_work(scene, *_archive(claim))
+    return [claim]
+
+
+def killed_retention(scene: Scene) -> Sequence[Archived]:
+    """Kill retention while it archives, while it drops, and between two months."""
+    claim = _loaded(scene, 2)
+    months = _months(claim)
+    between = Moment(name="between two months", request=rf"^GET \S+/data/{months[-1]}/\S+\.parquet")
+    archives, drops = scene.random.choice(BEFORE_COMMIT), scene.random.choice(IN_TRANSACTION)
+    _kill_at(scene, archives, *DROP)
+    _look(scene, claim, f"after kill -9 {archives.name}")
+    _kill_at(scene, drops, *DROP)
+    _look(scene, claim, f"after kill -9 {drops.name}")
+    _has_dropped(scene, 0)
+    _kill_at(scene, between, *DROP)
+    _look(scene, claim, f"after kill -9 {between.name}")
+    _has_dropped(scene, len(months) - 1)
+    scene.fault_ends()
+    _has_to_work(scene, *DROP)
+    _has_dropped(scene, len(months))
+    return [claim]
+
+
+def archive_without_bucket(scene: Scene) -> Sequence[Archived]:
+    """Keep half of an object, cut answers, and refuse a part of the requests."""
+    claim = _loaded(scene, 2)
+    scene.front.spoil(Spoil.HALF_KEPT, rf"^PUT \S+{DATA}", 1)
+    if scene.run(*_archive(claim)) == 0:
+        scene.wrong.append("an archive run whose file came back in half calls itself a success")
+    _look(scene, claim, "after half of an object was kept")
+    how = scene.random.choice((Spoil.HALF_ANSWER, Spoil.DONE_BUT_500))
+    method = "GET" if how is Spoil.HALF_ANSWER else "PUT"
+    scene.front.spoil(how, rf"^{method} iceberg/", scene.random.randint(2, 6))
+    scene.front.fault = S3Fault(troubles=(INTERNAL_ERROR, SLOW_DOWN), share=0.35, prefix="iceberg/")
+    scene.run(*DROP)
+    scene.heal_object_store()
+    scene.inject("request spoilt", scene.front.spoilt)
+    _look(scene, claim, "after S3 failed")
+    _has_to_work(scene, *DROP)
+    _has_dropped(scene, len(_months(claim)))
+    return [claim]
+
+
+def archive_without_database(scene: Scene) -> Sequence[Archived]:
+    """Restart PostgreSQL under an archive run and under retention, in order and at once."""
+    claim = _loaded(scene, 2)
+    _restart_at(scene, scene.random.choice(BEFORE_COMMIT), signal.SIGINT, "fast", *_archive(claim))
+    _look(scene, claim, "after a fast restart")
+    drops = scene.random.choice(IN_TRANSACTION)
+    _restart_at(scene, drops, signal.SIGQUIT, "immediate", *DROP)
+    _look(scene, claim, "after an immediate restart")
+    scene.fault_ends()
+    _has_to_work(scene, *DROP)
+    _has_dropped(scene, len(_months(claim)))
+    return [claim]
+
+
+def two_archives(scene: Scene) -> Sequence[Archived]:
+    """Let an archive run lose its race to another one, while a load restates what both copy."""
+    claim = _loaded(scene, 2)
+    _has_to_work(scene, *_archive(claim))
+    former = scene.archive_witness.truth(claim.slice)
+    days = _middle(claim)
+    ticker = claim.slice.subjects[0]
+    scene.control.correct(ticker, days[0], 1.25)
+    scene.load(claim.slice, refetch=True)
+    with scene.held(AT_COMMIT) as hold:
+        slower = scene.start(*_archive(claim))
+        _await(scene, hold, slower)
+        before = scene.archive_witness.snapshots(DATASET)
+        scene.control.correct(ticker, days[1], 0.75)
+        others = [
+            scene.start_load(claim.slice, refetch=True),
+            scene.start(*_archive(claim)),
+            scene.start("aggregates", "refresh"),
+        ]
+        _have_to_work(scene, others)
+        if scene.archive_witness.snapshots(DATASET) == before:
+            scene.wrong.append("nobody committed while the slower run was held: it showed nothing")
+    scene.inject("commit that lost its race")
+    scene.fault_ends()
+    _have_to_work(scene, [slower])
+    _look(scene, Archived(slice=claim.slice, former=former), "after the race")
+    _has_to_work(scene, *_archive(claim))
+    return [Archived(slice=claim.slice, former=former)]
+
+
+def late_rows(scene: Scene) -> Sequence[Archived]:
+    """Load rows of dropped months; kill the retention that takes them in, and a restore."""
+    first = _loaded(scene, 2)
+    restated, kept = first.slice.subjects
+    added = next(one for one in scene.members() if one not in first.slice.subjects)
+    whole = Archived(
+        slice=_slice((restated, kept, added)), former=scene.archive_witness.truth(first.slice)
+    )
+    _has_to_work(scene, *DROP)
+    scene.control.correct(restated, _middle(first)[0], 1.25)
+    scene.load(_slice((restated, added)), refetch=True)
+    _look(scene, whole, "after late rows")
+    takes_in = scene.random.choice((*BEFORE_COMMIT, *IN_TRANSACTION))
+    _kill_at(scene, takes_in, *DROP)
+    _look(scene, whole, f"after kill -9 {takes_in.name}")
+    _has_to_work(scene, *DROP)
+    _has_dropped(scene, len(_months(whole)))
+    restores = scene.random.choice((*IN_TRANSACTION, BEFORE_COMMIT[2]))
+    bounds = [f"{whole.slice.start}", f"{whole.slice.end}"]
+    restore = ("archive", "restore", *NAMED, "--start", bounds[0], "--end", bounds[1])
+    _kill_at(scene, restores, *restore)
+    _look(scene, whole, f"after kill -9 {restores.name}")
+    scene.fault_ends()
+    _has_to_work(scene, *restore)
+    _has_dropped(scene, 0)
+    return [whole]
+
+
+def _loaded(scene: Scene, tickers: int) -> Archived:
+    """Load minutes of the last two closed months and of the days around; let them be due."""
+    scene.environment = {**scene.environment, "WRDATA_RETENTION": f"{DATASET}={AGE.days}d"}
+    one = _slice(tuple(sorted(scene.random.sample(scene.members(), tickers))))
+    scene.load(one)
+    return Archived(slice=one)
+
+
+def _slice(subjects: tuple[str, ...]) -> Slice:
+    """Return minutes from the end of one month to the beginning of the one after the next.
+
+    So both borders of the whole month lie within chunks of seven days that hold others' rows too.
+    """
+    border = (utc_now() - LONG_AGO).date().replace(day=1)
+    month_before = (border - timedelta(days=1)).replace(day=1)
+    return Slice(
+        dataset=DATASET,
+        provider="polygon",
+        subjects=subjects,
+        start=month_before - timedelta(days=4),
+        end=border + timedelta(days=2),
+    )
+
+
+def _months(claim: Archived) -> list[str]:
+    """Return the labels of the months of the claim that are old enough to be dropped."""
+    over = (utc_now().date() - AGE).replace(day=1)
+    return sorted({f"{day:%Y-%m}" for day in _sessions(claim) if day < over})
+
+
+def _archive(claim: Archived) -> tuple[str, ...]:
+    """Return the command that archives the claim's months, and no month before them."""
+    return ("archive", "run", *NAMED, "--start", f"{claim.slice.start:%Y-%m}")
+
+
+def _middle(claim: Archived) -> list[date]:
+    """Return two sessions from within the whole month."""
+    sessions = _sessions(claim)
+    return [sessions[len(sessions) // 2], sessions[len(sessions) // 2 + 1]]
+
+
+def _sessions(claim: Archived) -> list[date]:
+    start, end = claim.slice.start, claim.slice.end
+    return calendar().sessions(start, end) if start and end else []
+
+
+def _kill_at(scene: Scene, moment: Moment, *command: str) -> None:
+    """Start a command, and kill it when it has come to the moment."""
+    with scene.held(moment) as hold:
+        worker = scene.start(*command)
+        _await(scene, hold, worker)
+        if worker.kill():
+            scene.inject(f"kill -9 {moment.name}")
+        hold.abandoned = True
+    _await_silence(scene)
+
+
+def _restart_at(
+    scene: Scene, moment: Moment, how: signal.Signals, name: str, *command: str
+) -> None:
+    """Start a command, restart PostgreSQL when it has come to the moment, and let it end."""
+    with scene.held(moment) as hold:
+        worker = scene.start(*command)
+        _await(scene, hold, worker)
+        scene.servers.world.stop(DATABASE, with_signal=how)
+        scene.servers.world.start(DATABASE)
+        scene.inject(f"restart, {name}, {moment.name}")
+    worker.ended()
+    _await_silence(scene)
+
+
+def _await(scene: Scene, hold: Hold, worker: Worker) -> None:
+    """Wait until the worker is held; one that never is makes the scenario fail."""
+    processes.wait_until(
+        lambda: hold.is_reached() or not worker.runs, within_s=HELD_WITHIN_S, every_s=0.05
+    )
+    if not hold.is_reached():
+        scene.wrong.append(f"`{worker.name}` never came to {hold.moment.name}: it showed nothing")
+
+
+def _await_silence(scene: Scene) -> None:
+    """Wait until the database knows that nobody works any more."""
+    with psycopg.connect(scene.environment["WRDATA_DATABASE_URL"], autocommit=True) as connection:
+        processes.wait_until(
+            lambda: not connection.execute(OTHER_SESSIONS).fetchone(), within_s=SILENT_WITHIN_S
+        )
+
+
+def _look(scene: Scene, claim: Archived, when: str) -> None:
+    """Let the witness look at what nobody has mended yet."""
+    found = scene.archive_witness.look([claim], settled=False).wrong
+    scene.wrong += [f"{when}: {finding}" for finding in found]
+
+
+def _has_to_work(scene: Scene, *command: str) -> None:
+    _have_to_work(scene, [scene.start(*command)])
+
+
+def _have_to_work(scene: Scene, workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        if worker.ended() != 0:
+            told = f"{worker.stdout}{worker.stderr}".strip()[-TOLD:]
+            scene.wrong.append(f"`{worker.name}` failed: {told}")
+
+
+def _has_dropped(scene: Scene, months: int) -> None:
+    """See that retention did something, which rows that are in the archive alone do not tell."""
+    found = len(scene.archive_witness.dropped(DATASET))
+    if found != months:
+        scene.wrong.append(f"{found} months are dropped, not {months}")

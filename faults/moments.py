@@ -1,0 +1,229 @@
+"""Moments at which a worker is held, so that a seed fixes how far it is when it is struck.
+
+Here: holding it at one of its requests to the bucket, or where it wants to write a table, and
+spoiling single requests. Not here: which moments a scenario draws (archive_scenarios.py), or
+refusing a share of all requests (sandbox/simulators/object_store_front.py).
+"""
+
+import contextlib
+import re
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import psycopg
+from psycopg import sql
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from resources.storage.object_store import ObjectStore
+from sandbox.simulators.object_store_front import ObjectStoreFront
+
+HELD_WITHIN_S = 120.0
+"""Nobody is held for longer, so that a scenario that forgets to release comes to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """Where a worker is held.
+
+    Attributes:
+        name: In words, for the table of the faults.
+        request: A pattern of ``METHOD key?query``; the first request that holds it.
+        done: The server has done what was asked, and its answer waits; otherwise the request does.
+        table: Instead of a request: the first time that it wants to write this table.
+    """
+
+    name: str
+    request: str = ""
+    done: bool = False
+    table: str = ""
+
+
+class Spoil(StrEnum):
+    """What becomes of one request that the server itself would serve."""
+
+    HALF_KEPT = "half of an object kept"
+    """The answer is right, and half of the bytes are there."""
+    HALF_ANSWER = "half of an answer"
+    DONE_BUT_500 = "500 to what was done"
+
+
+class Hold:
+    """One moment in force: who waits for it and who ends it."""
+
+    def __init__(self, moment: Moment) -> None:
+        self.moment = moment
+        self.abandoned = False
+        self._reached, self._released = threading.Event(), threading.Event()
+
+    def reach(self) -> None:
+        """Note that the moment has come, and wait for its end."""
+        self._reached.set()
+        self._released.wait(HELD_WITHIN_S)
+
+    def is_reached(self) -> bool:
+        """Tell whether a worker is, or was, held."""
+        return self._reached.is_set()
+
+    def release(self) -> None:
+        """Let the worker go on."""
+        self._released.set()
+
+
+class WatchedFront(ObjectStoreFront):
+    """A front that can also hold one request, and spoil the next ones that hold a pattern.
+
+    Args:
+        origin: Of the S3 server.
+        store: The bucket behind the front, for what is to lie there damaged.
+
+    Attributes:
+        spoilt: How many requests were spoilt so far.
+    """
+
+    def __init__(self, origin: str, *, seed: int, store: ObjectStore) -> None:
+        super().__init__(origin, seed=seed)
+        self._store = store
+        self._hold: Hold | None = None
+        self._spoiling: tuple[Spoil, re.Pattern[str], int] | None = None
+        self.spoilt = 0
+
+    def hold(self, moment: Moment) -> Hold:
+        """Hold the next request of the moment."""
+        self._hold = Hold(moment)
+        return self._hold
+
+    def spoil(self, how: Spoil, request: str, count: int) -> None:
+        """Spoil the next ``count`` requests of which ``METHOD key?query`` holds the pattern."""
+        self._spoiling = (how, re.compile(request), count)
+
+    def heal(self) -> None:
+        """Pass everything on again."""
+        self.fault = self._spoiling = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope)
+        _, _, key = request.url.path.lstrip("/").partition("/")
+        text = f"{request.method} {key}?{request.url.query}"
+        hold, spoil = self._taken_hold(text), self._taken_spoil(text)
+        if hold and not hold.moment.done:
+            await run_in_threadpool(hold.reach)
+            if hold.abandoned:
+                await Response(status_code=503)(scope, receive, send)
+                return
+        if hold and hold.moment.done:
+            send = _held(hold, send)
+        if spoil is Spoil.HALF_KEPT:
+            send = self._halving(key, send)
+        elif spoil is Spoil.HALF_ANSWER:
+            send = _cut(send)
+        elif spoil is Spoil.DONE_BUT_500:
+            await super().__call__(scope, receive, _nobody)
+            await Response(status_code=500)(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
+
+    def _taken_hold(self, text: str) -> Hold | None:
+        hold = self._hold
+        if hold is None or not re.search(hold.moment.request, text):
+            return None
+        self._hold = None
+        return hold
+
+    def _taken_spoil(self, text: str) -> Spoil | None:
+        if self._spoiling is None or not self._spoiling[1].search(text):
+            return None
+        how, pattern, count = self._spoiling
+        self._spoiling = (how, pattern, count - 1) if count > 1 else None
+        self.spoilt += 1
+        return how
+
+    def _halving(self, key: str, send: Send) -> Send:
+        def halve() -> None:
+            content = self._store.get(key).content
+            self._store.put_bytes(
+                key, content[: len(content) // 2], content_type="application/octet-stream"
+            )
+
+        async def halving(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                await run_in_threadpool(halve)
+            await send(message)
+
+        return halving
+
+
+@contextlib.contextmanager
+def held(front: WatchedFront, database_url: str, moment: Moment) -> Generator[Hold]:
+    """Hold whoever comes to ``moment`` until the block ends.
+
+    A server that ends meanwhile takes the lock on a table with it.
+    """
+    if not moment.table:
+        hold = front.hold(moment)
+        try:
+            yield hold
+        finally:
+            hold.release()
+        return
+    # Not as a context: it would commit, which a server that was restarted refuses.
+    holder = psycopg.connect(database_url)
+    try:
+        table = sql.Identifier(moment.table)
+        holder.execute(sql.SQL("lock table {} in exclusive mode").format(table))
+        yield _TableHold(moment, database_url)
+    finally:
+        holder.close()
+
+
+class _TableHold(Hold):
+    def __init__(self, moment: Moment, database_url: str) -> None:
+        super().__init__(moment)
+        self._database_url = database_url
+
+    def is_reached(self) -> bool:
+        """Tell whether somebody waits for the table."""
+        with psycopg.connect(self._database_url) as connection:
+            row = connection.execute(
+                """
+                select from pg_locks
+                where
+                    relation = %s::regclass
+                    and not granted
+                    and database = (select oid from pg_database where datname = current_database())
+                """,
+                [self.moment.table],
+            ).fetchone()
+        return row is not None
+
+
+def _held(hold: Hold, send: Send) -> Send:
+    async def holding(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await run_in_threadpool(hold.reach)
+        await send(message)
+
+    return holding
+
+
+def _cut(send: Send) -> Send:
+    async def cutting(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            body = message["body"]
+            await send({**message, "body": body[: len(body) // 2], "more_body": True})
+            why = "half of an answer is sent, as was asked for"
+            raise ConnectionAbortedError(why)
+        await send(message)
+
+    return cutting
+
+
+async def _nobody(_: Message) -> None:
+    """Take an answer that nobody is to get."""

@@ -1,0 +1,206 @@
+"""The archive's witness on a real database and bucket: each damage is found where it is done."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, cast
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from faults.archive_witness import Archived, ArchiveWitness
+from faults.slices import Slice, stored_rows
+from marketdata.coverage import CoverageState
+from resources.storage import migrations
+from resources.storage.instruments import InstrumentStore
+from resources.storage.object_store import ObjectStore, S3Settings
+from resources.storage.rollups import RollUps
+from resources.storage.timescale import Timescale
+from sandbox.control import SimulatorControl
+from tests.fixtures.world import BucketSettings
+from tests.storage.archive.moves import FEBRUARY, JANUARY, Moves, load, minutes, refresh
+
+SLICE = Slice(dataset="minute_bars", provider="polygon", subjects=("AAA", "BBB"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Truth:
+    """What the simulator would say: the rows as they were loaded."""
+
+    rows: pa.Table
+
+    def dataset_truth(self, *_: object, **__: object) -> pa.Table:
+        return self.rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """Two archived months of two shares, of which January is dropped, and their witness."""
+
+    connection: psycopg.Connection
+    witness: ArchiveWitness
+    store: ObjectStore
+
+    def found(self, *, settled: bool = True) -> list[str]:
+        """Return what the witness finds."""
+        return list(self.witness.look([Archived(slice=SLICE)], settled=settled).wrong)
+
+
+@pytest.fixture
+def dropped(database_url: str, bucket: BucketSettings) -> Iterator[Dropped]:
+    """A database in which January is in the archive only, and nothing is wrong."""
+    settings = S3Settings(
+        endpoint=bucket.endpoint,
+        bucket=bucket.bucket,
+        region=bucket.region,
+        access_key=bucket.access_key,
+        secret_key=bucket.secret_key,
+    )
+    migrations.migrate(database_url)
+    with Timescale(database_url) as timescale:
+        known = InstrumentStore(timescale).register(
+            "equity", {"AAA": "a", "BBB": "b"}, date(2020, 1, 2)
+        )
+        moves = Moves(
+            timescale=timescale, store=ObjectStore(settings), aggregates=RollUps(timescale)
+        )
+        ids = list(known.values())
+        days = [(CoverageState.COMPLETE, date(2024, 1, 1), date(2024, 2, 5))]
+        for month in (JANUARY, FEBRUARY):
+            load(timescale, "minute_bars", minutes(ids, month, 40), states=days)
+        with psycopg.connect(database_url) as connection:
+            truth = stored_rows(connection, SLICE)
+        refresh(moves.aggregates)
+        one = moves.prove("minute_bars", "2024-01")
+        moves.prove("minute_bars", "2024-02")
+        assert moves.retention.drop(one, "2024-01", by="test").rows == 80
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("create table dagster.runs (run_id text, status text)")
+        connection.execute(
+            "create table dagster.concurrency_slots (concurrency_key text, run_id text)"
+        )
+    witness = ArchiveWitness(
+        database_url=database_url,
+        control=cast("SimulatorControl", _Truth(rows=truth)),
+        bucket=settings,
+        secrets=(),
+    )
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        yield Dropped(connection=connection, witness=witness, store=ObjectStore(settings))
+
+
+def _found(dropped: Dropped, *, settled: bool = True) -> list[str]:
+    """Return what is found beside the test's own session."""
+    return [one for one in dropped.found(settled=settled) if "sessions were left open" not in one]
+
+
+def test_each_damage_of_the_database_is_found(dropped: Dropped) -> None:
+    """One after the other, each mended before the next, so that each finding has one cause."""
+    assert _found(dropped) == []
+    for damage, cure, sign, settled in DAMAGES:
+        dropped.connection.execute(damage.encode())
+        found = _found(dropped, settled=settled)
+        assert any(sign in one for one in found), (damage, found)
+        dropped.connection.execute(cure.encode())
+        assert _found(dropped, settled=settled) == [], cure
+
+
+DAMAGES = (
+    (
+        """create temp table gone as select * from minute_bar limit 1;
+           delete from minute_bar using gone where gone.opened_at = minute_bar.opened_at
+           and gone.instrument_id = minute_bar.instrument_id;
+           delete from minute_bar_invalidation""",
+        "insert into minute_bar select * from gone; delete from minute_bar_invalidation",
+        "1 rows left the table without a tombstone",
+        False,
+    ),
+    (
+        "update archive_tombstone set restored_at = now(), restored_by = 'x'",
+        "update archive_tombstone set restored_at = null, restored_by = null",
+        "80 rows left the table without a tombstone",
+        False,
+    ),
+    (
+        "update archive_tombstone set restored_at = now(), restored_by = 'x'",
+        "update archive_tombstone set restored_at = null, restored_by = null",
+        "2 ledgers call days archived that are in the table",
+        False,
+    ),
+    (
+        """update coverage set sessions = sessions + '{[2024-01-05,2024-01-06)}'
+           where state = 'complete'""",
+        """update coverage set sessions = sessions - '{[2024-01-05,2024-01-06)}'
+           where state = 'complete'""",
+        "2 ledgers call days complete that were dropped",
+        True,
+    ),
+    (
+        "update rollup_15m set volume = volume + 1 where bucket_start < '2024-02-01'",
+        "update rollup_15m set volume = volume - 1 where bucket_start < '2024-02-01'",
+        "bars are not what their minutes come to, such as AAA 2024-01-02",
+        True,
+    ),
+    (
+        """insert into minute_bar_invalidation (instrument_id, provider, span)
+           values (1, 'polygon', '[2024-01-02,2024-01-03)')""",
+        "delete from minute_bar_invalidation",
+        "1 changes wait for the refresh of aggregates",
+        True,
+    ),
+    (
+        """insert into minute_bar_version
+           select *, known_from + interval '1 day', 1 from minute_bar limit 1""",
+        "delete from minute_bar_version",
+        "1 rows are versions of what was never restated",
+        False,
+    ),
+    (
+        "update archive_log set superseded_at = now() where period = '2024-02'",
+        "update archive_log set superseded_at = null",
+        "1 files are named and not logged",
+        True,
+    ),
+    (
+        "select pg_advisory_lock(1)",
+        "select pg_advisory_unlock(1)",
+        "1 advisory locks are held",
+        False,
+    ),
+    (
+        "insert into dagster.runs values ('r1', 'STARTED')",
+        "delete from dagster.runs",
+        "1 runs are not ended: r1 STARTED",
+        True,
+    ),
+)
+"""A statement, the one that mends it, a part of the finding, and when it is one."""
+
+
+@pytest.mark.parametrize(
+    ("damage", "signs"),
+    [
+        (lambda _: None, ["are named by a snapshot and missing", "80 rows are lost"]),
+        (lambda content: content[:-1], ["are not the bytes of their proof", "80 rows are lost"]),
+    ],
+)
+def test_a_file_that_is_gone_or_changed_is_found(
+    dropped: Dropped, damage: Callable[[bytes], bytes | None], signs: list[str]
+) -> None:
+    """Told by the bucket, whatever the log says; its rows were nowhere else."""
+    (key,) = [one.key for one in dropped.store.list() if "/data/2024-01/" in one.key]
+    changed: Any = damage(dropped.store.get(key).content)
+    dropped.store.delete(key)
+    if changed is not None:
+        dropped.store.put_bytes(key, changed, content_type="application/octet-stream")
+    found = _found(dropped, settled=False)
+    assert len(found) == len(signs), found
+    for sign in signs:
+        assert any(sign in one for one in found), found
+
+
+def test_a_session_that_is_left_open_is_found(dropped: Dropped) -> None:
+    """That of this test."""
+    (finding,) = dropped.found()
+    assert "sessions were left open" in finding
