@@ -14,7 +14,7 @@ from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 from marketdata.calendars import calendar
 from marketdata.recovery import errors
 from resources.storage import continuous_aggregates, invalidations, rollup_sql, rollups, sql
-from resources.storage.aggregates import Aggregates
+from resources.storage.aggregates import Aggregates, Source
 from resources.storage.continuous_aggregates import FAMILIES, ContinuousAggregates, aggregate, kept
 from resources.storage.rollups import RollUps
 from resources.storage.sessions import keep_sessions
@@ -91,7 +91,8 @@ def opened(timescale: Timescale, wish: Wish) -> Aggregates:
 def settle(timescale: Timescale, wish: Wish) -> Engine:
     """Put the engine in force that ``wish`` means, and return the one in force then.
 
-    Readers see right bars at every moment. What a change left to do waits for the next refresh.
+    Readers see right bars at every moment, and wait while roll-ups take over what the server has
+    aggregated. What a change left to do waits for the next refresh.
 
     Raises:
         ConfigurationError: The server's edition does not have the engine.
@@ -100,12 +101,20 @@ def settle(timescale: Timescale, wish: Wish) -> Engine:
     """
     before, after = in_force(timescale), chosen(timescale, wish)
     if before is after:
+        if after is Engine.CONTINUOUS_AGGREGATES:
+            _keep_up(timescale)
         return after
     # Before anything is aggregated, so that no day has to be told apart again.
     keep_sessions(timescale, calendar())
+    if after is Engine.ROLLUPS:
+        _stop_keeping_up(timescale)
     with timescale.connection() as connection:
         connection.execute("set local statement_timeout = 0")
-        connection.execute(_query("lock_engine"))
+        for source in Source:
+            connection.execute(_query("lock_refresh_until_commit"), {"source": source.value})
+        # Taking down takes triggers off these tables; a lock that grows later is a deadlock.
+        mode = "access exclusive" if after is Engine.ROLLUPS else "share row exclusive"
+        _run(connection, "lock_engine", mode=composed.SQL(mode))
         if after is Engine.ROLLUPS:
             _take_down(connection)
             return after
@@ -122,6 +131,28 @@ def settle(timescale: Timescale, wish: Wish) -> Engine:
         "or set WRDATA_AGGREGATES to auto or rollups"
     )
     raise errors.StorageConflictError(message)
+
+
+def _keep_up(timescale: Timescale) -> None:
+    """Put back policies that a change of the engine removed before it was interrupted."""
+    with timescale.connection() as connection:
+        for family in FAMILIES:
+            for interval in MINUTE_INTERVALS:
+                made = composed.Literal(aggregate(interval, family).as_string())
+                _run(connection, "keep_up", aggregate=made)
+
+
+def _stop_keeping_up(timescale: Timescale) -> None:
+    """Remove the server's policies, which cancels what they are at.
+
+    One by one: who removes several in one transaction, the last of them dropping the schema, can
+    deadlock with the scheduler, which ends then and starts no job of this database ever again.
+    """
+    for family in FAMILIES:
+        for interval in MINUTE_INTERVALS:
+            with timescale.connection() as connection:
+                made = composed.Literal(aggregate(interval, family).as_string())
+                _run(connection, "stop_keeping_up", aggregate=made)
 
 
 def _set_up(connection: Connection) -> None:

@@ -2,7 +2,9 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
+from time import monotonic, sleep
 
+import psycopg
 import pytest
 
 from marketdata.bars import Interval
@@ -231,6 +233,41 @@ def test_the_server_keeps_the_last_days_up_to_date_on_its_own(native: Market) ->
     assert len(jobs) == 8
     for interval in (Interval.FIVE_MINUTES, Interval.QUARTER_HOUR, Interval.HOUR, Interval.DAY):
         assert max(bar["high"] for bar in native.bars(interval)) == 6.0
+
+
+def test_an_engine_is_changed_beside_loads_and_refreshes(native: Market) -> None:
+    """The change waits for a load that has read and will write; neither is a deadlock's victim."""
+    load_some(native)
+    native.refresh()
+    waits = "select count(*) > 0 from pg_locks where mode = 'AccessExclusiveLock' and not granted"
+
+    with (
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(native.timescale.url) as loader,
+        psycopg.connect(native.timescale.url, autocommit=True) as watcher,
+    ):
+        loader.execute("select from minute_bar limit 1")
+        changed = pool.submit(change, native, Wish.ROLLUPS)
+        until = monotonic() + 60
+        while watcher.execute(waits).fetchone() != (True,) and monotonic() < until:
+            sleep(0.05)
+        loader.execute("update minute_bar set volume = volume + 1")
+        loader.commit()
+        assert changed.result(60) is Engine.ROLLUPS
+
+    native.refresh()
+    native.require_equal()
+
+
+def test_policies_that_an_interrupted_change_removed_are_put_back(native: Market) -> None:
+    """The next `wrdata migrate` finds the engine in force that was wished, and completes it."""
+    count = "select count(*) from timescaledb_information.jobs where starts_with(proc_name, %s)"
+    assert native.execute(count, "policy_refresh") == [(8,)]
+    native.execute("select remove_continuous_aggregate_policy('continuous.shares_5m')")
+
+    change(native, Wish.AUTO)
+
+    assert native.execute(count, "policy_refresh") == [(8,)]
 
 
 def test_days_that_the_server_refreshes_on_its_own_cannot_be_dropped(native: Market) -> None:

@@ -176,8 +176,13 @@ select add_continuous_aggregate_policy(
     {aggregate},
     start_offset => interval '4 days',
     end_offset => interval '0',
-    schedule_interval => interval '15 minutes'
+    schedule_interval => interval '15 minutes',
+    if_not_exists => true
 );
+
+-- name: stop_keeping_up
+-- The server refreshes nothing on its own any more; a refresh that it is at is cancelled.
+select remove_continuous_aggregate_policy({aggregate}, if_exists => true);
 
 -- name: kept_bars_shorter_than_a_day
 -- Shares and pairs together, as the roll-up of the same name has them.
@@ -223,7 +228,7 @@ order by dropped.dataset, dropped.span;
 -- No bar is written, no refresh settles anything and nobody else switches until the commit.
 lock table
 minute_bar, daily_bar, minute_bar_invalidation, daily_bar_invalidation, trading_session
-in share row exclusive mode;
+in {mode} mode;
 
 -- name: empty_roll_up
 -- Its rows would be out of date as soon as the other engine keeps the bars.
@@ -296,6 +301,10 @@ from {kept};
 -- name: lock_refresh
 -- One refresh of a source at a time; for the session, since a refresh is no transaction.
 select pg_advisory_lock(hashtext('wrdata.continuous_aggregates'), hashtext(%(source)s));
+
+-- name: lock_refresh_until_commit
+-- The same for a transaction: an engine is not changed beside a refresh.
+select pg_advisory_xact_lock(hashtext('wrdata.continuous_aggregates'), hashtext(%(source)s));
 
 -- name: unlock_refresh
 -- Let the next one go.
