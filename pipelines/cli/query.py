@@ -6,11 +6,13 @@ Here: the command, and the forms in which an answer leaves it. Not here: the rea
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv, ipc
 from pyarrow import parquet as pq
 from typer import Argument, Option
@@ -38,7 +40,9 @@ BINARY = {Form.PARQUET, Form.ARROW}
 
 
 def query(
-    tickers: Annotated[list[str], Argument(help="Such as AAPL, BRK.B or BTC-USD.")],
+    tickers: Annotated[
+        list[str], Argument(help="Such as AAPL, BRK.B or BTC-USD; blanks or commas between.")
+    ],
     start: Annotated[
         str | None, Option(help="First day, or moment with its zone; without: the oldest bar.")
     ] = None,
@@ -64,13 +68,23 @@ def query(
     if form is Form.TABLE and output is not None:
         raise errors.ConfigurationError("a table is for the screen: give --format csv for a file")
     environment.enter(environment.surroundings(writes=False), start=False)
-    bars = read_bars(tickers, start, end, interval, adjusted, as_of, provider)
+    asked = [ticker for each in tickers for ticker in each.split(",")]
+    bars = read_bars(asked, start, end, interval, adjusted, as_of, provider)
+    for ticker in _without_bars(asked, bars):
+        console.say(f"{ticker} has no bars of {interval} in this time")
     if output is not None:
         _write_file(bars, form, output)
     elif form is Form.TABLE:
         _show(bars)
     else:
         _write(bars, form, sys.stdout.buffer)
+
+
+def _without_bars(asked: Sequence[str], bars: pa.Table) -> list[str]:
+    """Return the tickers that were asked for and have no bars."""
+    names = dict.fromkeys(one.strip().upper() for one in asked)
+    found = set(pc.unique(bars["ticker"]).to_pylist())
+    return [one for one in names if one and one not in found]
 
 
 def _show(bars: pa.Table) -> None:
@@ -81,7 +95,11 @@ def _show(bars: pa.Table) -> None:
         between = dict.fromkeys(told.column_names, "…")
         rows = [*rows[: SHOWN // 2], between, *rows[-SHOWN // 2 :]]
     console.print_table("", [{name: _cell(value) for name, value in row.items()} for row in rows])
-    console.say(f"{len(bars):,} bars")
+    console.say(_count(bars))
+
+
+def _count(bars: pa.Table) -> str:
+    return "1 bar" if len(bars) == 1 else f"{len(bars):,} bars"
 
 
 def _cell(value: Any) -> str | int | None:
@@ -98,7 +116,7 @@ def _write_file(bars: pa.Table, form: Form, output: Path) -> None:
     except OSError as error:
         message = f"{output} cannot be written: {error.strerror}"
         raise errors.ConfigurationError(message) from error
-    console.say(f"{len(bars):,} bars written to {output}")
+    console.say(f"{_count(bars)} written to {output}")
 
 
 def _write(bars: pa.Table, form: Form, file: IO[bytes]) -> None:

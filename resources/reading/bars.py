@@ -19,6 +19,7 @@ from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.buckets import WIDTHS, bucket_of_day, bucket_of_moment, next_bucket_of_days
 from marketdata.calendars import NEW_YORK_ZONE
+from marketdata.crypto_pairs import crypto_pairs
 from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, Subjects
 from marketdata.recovery import errors
 from resources import opening
@@ -63,8 +64,9 @@ def read_bars(
         adjusted: None: as stored (see ``adjustment``). ``splits``, or ``splits_and_dividends``.
         as_of: What was known at this moment (aware) instead of now; adjusted, that means bars,
             splits, dividends and confirmations of then, whatever was learnt of them later.
-        provider: Whose minutes; None: whoever the configuration names for the dataset. Daily
-            bars are of whoever served them, unless one is named.
+        provider: Whose minutes; None: whoever the configuration names for the dataset, or of a
+            pair that this venue does not offer, the one that does. Daily bars are of whoever
+            served them, unless one is named.
         to: A pyarrow Table, a pandas DataFrame or a Polars DataFrame (if Polars is installed).
         settings: Where the data are; None: where the environment says.
 
@@ -91,7 +93,7 @@ def read_bars(
     found = _asked(where.database_url.get_secret_value(), wish)
     s3 = opening.s3_settings(where)
     bars = pa.concat_tables([answer(one, wish, s3) for one in found])
-    if len(found) > 1:  # Shares and pairs.
+    if len(found) > 1:  # Shares and pairs, or pairs of several venues.
         order = ("ticker", "bucket_start", "phase")
         bars = bars.sort_by([(one, "ascending") for one in order if one in bars.column_names])
     return _in_frame(bars, to)
@@ -123,10 +125,12 @@ def _asked(url: str, wish: BarsRequest) -> list[Found]:
     ) as at:
         named = at.carriers(wish.tickers, wish.days()[1])
         _require_possible(wish, [one.ticker for one in named if one.kind is Subjects.PAIRS])
+        together: dict[tuple[Subjects, str | None], list[Named]] = {}
+        for one in named:
+            venue = _venue(wish, one.ticker) if one.kind is Subjects.PAIRS else None
+            together.setdefault((one.kind, venue), []).append(one)
         return [
-            _found(at, wish, kind, [one for one in named if one.kind is kind])
-            for kind in _ZONE_OF
-            if any(one.kind is kind for one in named)
+            _found(at, wish, kind, members, venue) for (kind, venue), members in together.items()
         ]
 
 
@@ -140,8 +144,26 @@ def _require_possible(wish: BarsRequest, pairs: Sequence[str]) -> None:
         raise errors.ConfigurationError(message)
 
 
-def _found(at: Snapshot, wish: BarsRequest, kind: Subjects, named: Sequence[Named]) -> Found:
-    """Ask for the bars of instruments of one kind.
+def _venue(wish: BarsRequest, pair: str) -> str:
+    """Return whose bars of a pair are wanted: the configured venue's, if it offers the pair.
+
+    Raises:
+        ConfigurationError: The venue that is named does not.
+    """
+    venue = _provider(wish, _MINUTES_OF[Subjects.PAIRS])
+    offering = next((list(one.spellings) for one in crypto_pairs() if one.pair == pair), [venue])
+    if venue in offering:
+        return venue
+    if wish.provider is not None:
+        message = f"{venue} does not offer {pair}: leave out provider, or take {offering[0]}"
+        raise errors.ConfigurationError(message)
+    return offering[0]
+
+
+def _found(
+    at: Snapshot, wish: BarsRequest, kind: Subjects, named: Sequence[Named], venue: str | None
+) -> Found:
+    """Ask for the bars of instruments of one kind, and of pairs those of one venue.
 
     Days of shares and minutes of all are rows of a dataset. Everything else is kept in views,
     except for what a view cannot tell: what was known once, and adjusted weeks and more, whose
@@ -153,7 +175,7 @@ def _found(at: Snapshot, wish: BarsRequest, kind: Subjects, named: Sequence[Name
     of_minutes = wish.interval == MINUTE or wish.interval in MINUTE_INTERVALS
     if of_minutes and not (wish.interval == Interval.DAY and kind is Subjects.TICKERS):
         dataset = _MINUTES_OF[kind]
-        provider = _provider(wish, dataset)
+        provider = venue or _provider(wish, dataset)
         if wish.interval == MINUTE or wish.as_of:
             bars = _minutes(at, wish, dataset, ids, provider)
         else:

@@ -24,14 +24,14 @@ from marketdata.archiving import ArchivedDataset
 from marketdata.recovery import errors
 from resources.storage.archive.catalogue import translated
 from resources.storage.archive.proofs import FileProof
-from resources.storage.object_store import S3Settings
+from resources.storage.object_store import ObjectStore, S3Settings
 
 _CONNECT_TIMEOUT_S = 5
 _REQUEST_TIMEOUT_S = 60
 _ATTEMPTS = 3
 
-# The size is known and not asked for, so a missing object is found by reading it.
-_MISSING = re.compile("NO_SUCH_KEY|RESOURCE_NOT_FOUND")
+# The size is known and not asked for, so a missing object, or bucket, is found by reading it.
+_MISSING = re.compile("NO_SUCH_KEY|NO_SUCH_BUCKET|RESOURCE_NOT_FOUND")
 
 _FORMAT = ds.ParquetFileFormat(
     default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True)
@@ -90,7 +90,7 @@ def read_dropped(
     Raises:
         ArchiveMismatchError: A file is missing, or no Parquet file of this dataset.
         StorageUnavailableError: The bucket cannot be reached.
-        StorageConflictError: The bucket refuses the keys.
+        StorageConflictError: There is no such bucket, or it refuses the keys.
     """
     held = dict.fromkeys(one for days in dropped for one in days.files)
     with translated(f"the archive of {dataset.name}", s3.bucket):
@@ -103,6 +103,7 @@ def read_dropped(
         except OSError as error:
             if not _MISSING.search(str(error)):
                 raise
+            ObjectStore(s3).require_bucket()
             message = (
                 f"the bucket lacks a file of {dataset.name}: {error}; restore it from a backup"
             )

@@ -83,14 +83,12 @@ def request(
     Raises:
         ConfigurationError: Says which part cannot be served, and what can.
     """
-    names = {one.strip().upper() for one in ([tickers] if isinstance(tickers, str) else tickers)}
-    if not names - {""}:
-        raise errors.ConfigurationError("no ticker is given: name at least one, such as AAPL")
+    names = _names(tickers)
     if interval not in INTERVALS:
         message = f"{interval!r} is no interval of bars: take one of {', '.join(INTERVALS)}"
         raise errors.ConfigurationError(message)
     wish = BarsRequest(
-        tickers=tuple(sorted(names - {""})),
+        tickers=names,
         start=BEFORE_ALL if start is None else _when("start", start),
         end=utc_now().date() if end is None else _when("end", end),
         interval=interval,
@@ -102,6 +100,17 @@ def request(
     return wish
 
 
+def _names(tickers: str | Sequence[str]) -> tuple[str, ...]:
+    given = [tickers] if isinstance(tickers, str) else list(tickers or ())
+    for one in given:
+        if not isinstance(one, str) or "\0" in one:  # pyright: ignore[reportUnnecessaryIsInstance] callers without types
+            raise errors.ConfigurationError(f"{one!r} is no ticker: give texts such as AAPL")
+    names = {one.strip().upper() for one in given} - {""}
+    if not names:
+        raise errors.ConfigurationError("no ticker is given: name at least one, such as AAPL")
+    return tuple(sorted(names))
+
+
 def _require_possible(wish: BarsRequest) -> None:
     """Refuse what no bar can answer."""
     if wish.by_day and any(isinstance(one, datetime) for one in (wish.start, wish.end)):
@@ -109,7 +118,9 @@ def _require_possible(wish: BarsRequest) -> None:
         raise errors.ConfigurationError(message)
     first, end = wish.moments(UTC)
     if first >= end:
-        message = f"start ({wish.start}) is not before end ({wish.end}): nothing lies between"
+        message = (
+            f"nothing lies between start ({wish.start}) and end ({wish.end}): start comes first"
+        )
         raise errors.ConfigurationError(message)
     if wish.provider and wish.interval in DAY_INTERVALS:
         message = (
@@ -130,7 +141,7 @@ def _when(name: str, given: When) -> date | datetime:
             )
             raise errors.ConfigurationError(message) from None
     if isinstance(given, datetime):
-        return min(_aware(name, given), datetime.combine(AFTER_ALL, time(), UTC))
+        return _aware(name, given)
     if not isinstance(given, date):  # pyright: ignore[reportUnnecessaryIsInstance] callers without types
         message = f"{name} {given!r} is neither a day nor a moment: give a date, or its text"
         raise errors.ConfigurationError(message)
@@ -159,6 +170,10 @@ def _aware(name: str, moment: datetime) -> datetime:
             f"{moment.isoformat()}Z, or a date"
         )
         raise errors.ConfigurationError(message)
+    # At the ends of time another zone's clock shows years that there are not.
+    if not BEFORE_ALL.year <= moment.year < AFTER_ALL.year:
+        edge = BEFORE_ALL if moment.year < BEFORE_ALL.year else AFTER_ALL
+        return datetime.combine(edge, time(), UTC)
     return moment.astimezone(UTC)
 
 

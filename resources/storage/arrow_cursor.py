@@ -15,6 +15,9 @@ from resources.storage import timescale
 LOCK_NOT_AVAILABLE = "55P03"
 """The SQLSTATE of a lock that was not given in time."""
 
+NOT_MIGRATED = frozenset({"42P01", "42703", "42883"})
+"""The SQLSTATEs of a table, a column and a function that are not there."""
+
 
 @contextmanager
 def arrow_cursor(url: str, *, lock_timeout_s: float = 0.0) -> Generator[dbapi.Cursor]:
@@ -39,11 +42,16 @@ def arrow_cursor(url: str, *, lock_timeout_s: float = 0.0) -> Generator[dbapi.Cu
                 cursor.execute(f"set lock_timeout = {lock_timeout_s * 1000:.0f}")
             yield cursor
     except adbc_driver_manager.OperationalError as error:
+        with timescale.connect(url):
+            pass  # Says why, if it is the address or the user.
         message = f"{where} cannot be reached to read bars; is the server up?"
         raise errors.StorageUnavailableError(message) from error
     except adbc_driver_manager.Error as error:
         if error.sqlstate == LOCK_NOT_AVAILABLE:
             message = f"{where} is busy: somebody else holds a lock on the bars; try again later"
             raise errors.StorageUnavailableError(message) from error
-        message = f"{where} refuses to hand out bars: {error}"
+        if error.sqlstate in NOT_MIGRATED:
+            message = f"{where} lacks the tables of this version: run wrdata migrate"
+            raise errors.StorageConflictError(message) from error
+        message = f"{where} refuses to hand out bars: {' '.join(str(error).split())}"
         raise errors.StorageConflictError(message) from error

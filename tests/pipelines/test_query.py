@@ -95,6 +95,16 @@ def test_a_table_shows_the_columns_that_hold_something() -> None:
     assert "3 bars" in said.output
 
 
+@pytest.mark.usefixtures("asked")
+def test_a_ticker_without_bars_is_named() -> None:
+    """Beside the answer, so that its silence is not taken for one."""
+    result = CliRunner().invoke(app, ["query", "aapl,MMM", "--format", "csv"])
+
+    assert "MMM has no bars of 1d in this time" in result.stderr
+    assert "AAPL has no" not in result.stderr
+    assert "MMM" not in result.stdout
+
+
 def test_a_long_table_shows_its_ends(
     asked: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -500,6 +500,9 @@ def test_a_file_that_is_gone_or_damaged_is_no_gap_in_the_answer(
     moves.store.delete(key)
     with pytest.raises(errors.ArchiveMismatchError, match=r"the bucket lacks .*parquet"):
         read_bars("AAA", "2024-01-01", "2024-01-31", settings=where)
+    elsewhere = where.model_copy(update={"archive_bucket": "nosuch"})
+    with pytest.raises(errors.StorageConflictError, match="nosuch"):
+        read_bars("AAA", "2024-01-01", "2024-01-31", settings=elsewhere)
 
 
 def test_a_name_means_who_carried_it_last(
@@ -534,7 +537,7 @@ def test_a_name_means_who_carried_it_last(
         ({"interval": "2h"}, "'2h' is no interval of bars: take one of 1m, 5m"),
         ({"start": datetime(2024, 1, 2), "interval": "1m"}, "start .* has no time zone"),  # noqa: DTZ001
         ({"start": "yesterday"}, "start 'yesterday' is neither a day"),
-        ({"start": "2024-02-01", "end": "2024-01-01"}, "is not before end"),
+        ({"start": "2024-02-01", "end": "2024-01-01"}, "start comes first"),
         ({"start": 20240102}, "start 20240102 is neither a day nor a moment"),
         ({"start": OPEN}, "bars of 1d begin with days"),
         ({"adjusted": "dividends"}, "adjusted 'dividends' is not known: take splits or"),
@@ -544,6 +547,9 @@ def test_a_name_means_who_carried_it_last(
         ({"provider": "binance"}, "binance serves no daily_bars: fmp, polygon, tiingo do"),
         ({"provider": "fmp", "interval": "1w"}, "made of daily bars, whoever served them"),
         ({"tickers": " "}, "no ticker is given"),
+        ({"tickers": None}, "no ticker is given"),
+        ({"tickers": ["AAA", None]}, "None is no ticker"),
+        ({"tickers": "A\0"}, "is no ticker"),
         ({"to": "excel"}, "to='excel' is not known"),
     ],
 )
@@ -590,6 +596,38 @@ def test_a_wish_to_the_end_of_time_is_served(
     bars = read_bars("AAA", "0001-01-01", "9999-12-31", interval, settings=where)
 
     assert bars.num_rows == (1 if interval == "1d" else 0)
+
+
+def test_the_ends_of_time_may_be_told_in_any_zone(
+    timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """Although in UTC there is no such year."""
+    load(timescale, "minute_bars", {(instrument_ids[0], OPEN): 10.0})
+    first, last = "0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"
+
+    assert read_bars("AAA", first, last, "1m", settings=where).num_rows == 1
+    assert read_bars("AAA", interval="1m", as_of=last, settings=where).num_rows == 1
+    assert read_bars("AAA", interval="1m", as_of=first, settings=where).num_rows == 0
+
+
+def test_a_pair_is_read_from_the_venue_that_offers_it(
+    timescale: Timescale, where: StoreSettings
+) -> None:
+    """Binance, which serves the dataset by default, has no BTC-USD, and Coinbase no BTC-USDT."""
+    names = {"BTC-USD": "a", "BTC-USDT": "b"}
+    ids = InstrumentStore(timescale).register("pair", names, date(2023, 1, 1))
+    load(timescale, "crypto_bars", {(one, OPEN): 20.0 for one in ids.values()})
+    with timescale.connection() as connection:
+        connection.execute(
+            "update minute_bar set provider = 'coinbase' where instrument_id = %s", [ids["BTC-USD"]]
+        )
+
+    bars = read_bars(list(names), "2024-01-01", interval="1m", settings=where)
+    with pytest.raises(errors.ConfigurationError, match="binance does not offer BTC-USD"):
+        read_bars("BTC-USD", "2024-01-01", interval="1m", provider="binance", settings=where)
+
+    told = [(row["ticker"], row["provider"]) for row in bars.to_pylist()]
+    assert told == [("BTC-USD", "coinbase"), ("BTC-USDT", "binance")]
 
 
 def test_shares_without_factors_are_named(
@@ -652,6 +690,17 @@ def test_no_ticker_has_to_be_known_to_say_that_the_database_is_away(where: Store
     )
     with pytest.raises(errors.StorageUnavailableError, match=r"127\.0\.0\.1:9/nothing"):
         read_bars("AAA", settings=away)
+
+
+def test_a_database_that_is_none_of_ours_says_what_to_do(where: StoreSettings) -> None:
+    """One that is not there, and one without tables."""
+    server = where.database_url.get_secret_value().rpartition("/")[0]
+    told = {"nosuch": "create the database or correct its name", "postgres": "run wrdata migrate"}
+    for name, cure in told.items():
+        other = where.model_copy(update={"database_url": SecretStr(f"{server}/{name}")})
+        with pytest.raises(errors.StorageConflictError, match=cure) as refused:
+            read_bars("AAA", settings=other)
+        assert "\n" not in str(refused.value)
 
 
 def test_reading_needs_the_addresses_of_the_data_and_no_providers_key(
