@@ -15,7 +15,7 @@ from assets.failures import failure_table, told_to_dagster
 from assets.prices import daily_bars
 from assets.universe import UNIVERSE
 from marketdata.archiving import ARCHIVED, ArchivedDataset
-from marketdata.bars import Interval
+from marketdata.bars import DAY_INTERVALS, Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.recovery.dead_letters import UNSETTLED
@@ -123,9 +123,15 @@ daily_bars_letters_check = _no_dead_letters(DAILY_BARS_DATASET, daily_bars)
 
 
 def _equals_recomputation(interval: Interval) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=bars_key(interval), name=f"bars_{interval}_equal_recomputation")
+    period = "years" if interval in DAY_INTERVALS else "months"
+
+    @dg.asset_check(
+        asset=bars_key(interval),
+        name=f"bars_{interval}_equal_recomputation",
+        description=f"Bars of instruments and {period} chosen at random equal what their source "
+        "says.",
+    )
     def check(database: Database) -> dg.AssetCheckResult:
-        """Bars of instruments and months chosen at random equal what their source says."""
         with told_to_dagster(), database.open() as stores:
             differences = stores.aggregates.differences(interval, limit=SAMPLE, sample=COMPARED)
         named = ", ".join(
@@ -139,7 +145,7 @@ def _equals_recomputation(interval: Interval) -> dg.AssetChecksDefinition:
                 "Compare all of them: wrdata aggregates verify. "
                 "Cure: wrdata aggregates refresh --all"
                 if differences
-                else f"no bar differs, in {COMPARED:.0%} of the instruments' months or years"
+                else f"no bar differs, in {COMPARED:.0%} of the instruments' {period}"
             ),
         )
 

@@ -4,19 +4,20 @@ Here: the commands. Not here: how aggregates are kept (resources/storage/aggrega
 that refresh them after a load (pipelines/jobs.py).
 """
 
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
-from marketdata.bars import Interval
+from marketdata.bars import DAY_INTERVALS, Interval
 from pipelines.cli import console, environment
 from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
 from resources.storage import invalidations
-from resources.storage.aggregates import Source
+from resources.storage.aggregates import Difference, Source
 
 app = typer.Typer(
     help="Bars of five minutes to a year, made of minute bars and daily bars.",
@@ -71,7 +72,7 @@ def verify(
     rows: list[dict[str, Any]] = []
     with _stores() as stores:
         for each in interval or list(Interval):
-            found = stores.aggregates.differences(each, limit=SHOWN, sample=sample)
+            found = _differences(stores, each, sample)
             rows.append(
                 {
                     "interval": each.value,
@@ -103,6 +104,19 @@ def status(*, json: Json = False) -> None:
             for interval in source.intervals
         ]
     _show(rows, json=json)
+
+
+def _differences(stores: Stores, interval: Interval, sample: float | None) -> list[Difference]:
+    period = "years" if interval in DAY_INTERVALS else "months"
+    meter = console.Meter(f"bars_{interval}, instruments' {period}", 0)
+    began = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        meter.expect(total)
+        meter.update(done, note="", elapsed_s=time.monotonic() - began)
+
+    with meter.shown():
+        return stores.aggregates.differences(interval, limit=SHOWN, sample=sample, progress=tell)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ continuous_aggregates.py), which one is in use (opening.py), or the views that r
 (migration 0018).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
@@ -60,6 +60,10 @@ class Difference:
     difference: str
 
 
+Progress = Callable[[int, int], None]
+"""Is told how much is done, and of how much."""
+
+
 class Aggregates(Protocol):
     """Keeps the views bars_5m to bars_1y equal to their sources."""
 
@@ -87,6 +91,7 @@ class Aggregates(Protocol):
         limit: int = 100,
         sample: float | None = None,
         within: tuple[date, date] | None = None,
+        progress: Progress | None = None,
     ) -> list[Difference]:
         """Compare what is kept with a recomputation from the source.
 
@@ -95,10 +100,12 @@ class Aggregates(Protocol):
         Args:
             interval: Which bars.
             limit: No more differences than this are returned.
-            sample: Compare this fraction of the instruments' months (or years), chosen at
-                random; None compares everything.
+            sample: Compare this fraction of the instruments' months (or years) that have any
+                bar, chosen at random; None compares everything.
             within: Compare only buckets of the months (or years) that hold these days, from the
                 first to before the second.
+            progress: Called after each statement with how many of the instruments' months (or
+                years) are compared, and how many there are to compare.
         """
         ...
 

@@ -23,7 +23,7 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.buckets import Span, joined, weeks, whole_buckets_of_days
 from marketdata.calendars import SessionCalendar, calendar
 from resources.storage import invalidations, sql, timescale
-from resources.storage.aggregates import Difference, RefreshResult, Source
+from resources.storage.aggregates import Difference, Progress, RefreshResult, Source
 from resources.storage.rollups import RollUps
 from resources.storage.sessions import keep_sessions
 from resources.storage.timescale import Connection, Timescale
@@ -126,9 +126,12 @@ class ContinuousAggregates:
         limit: int = 100,
         sample: float | None = None,
         within: tuple[date, date] | None = None,
+        progress: Progress | None = None,
     ) -> list[Difference]:
         """Compare with a recomputation from the source, month by month or year by year."""
-        return self._kept.differences(interval, limit=limit, sample=sample, within=within)
+        return self._kept.differences(
+            interval, limit=limit, sample=sample, within=within, progress=progress
+        )
 
     def rows(self, interval: Interval) -> int:
         """Return how many bars are kept, of all instruments; counts them one by one."""

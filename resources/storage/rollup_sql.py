@@ -84,6 +84,23 @@ def differences(interval: Interval) -> composed.Composed:
     )
 
 
+@cache
+def compared_instruments(interval: Interval) -> composed.Composed:
+    """Return the statement that lists the instruments that there is anything to compare of.
+
+    It takes ``first`` and ``last``, the days that a period begins with and that follows it.
+    """
+    of_days = interval in DAY_INTERVALS
+    source, start = ("daily_bar", "session_date") if of_days else ("minute_bar", "opened_at")
+    return _part(
+        "compared_instruments",
+        in_source=_occurs(composed.Identifier(source), start, by_day=of_days),
+        is_kept=_occurs(
+            rollup(interval), "bucket_start", by_day=of_days or interval is Interval.DAY
+        ),
+    )
+
+
 def count(interval: Interval) -> composed.Composed:
     """Return the statement that counts the bars of an interval."""
     return _part("count_rows", rollup=rollup(interval))
@@ -97,6 +114,14 @@ def _judged(interval: Interval) -> composed.Composed:
     if interval is Interval.DAY:
         start = composed.SQL("({}::timestamp at time zone 'UTC')").format(start)
     return _part("judged_minutes", start=start, length=composed.Literal(WIDTHS[interval]))
+
+
+def _occurs(bars: composed.Identifier, start: str, *, by_day: bool) -> composed.Composed:
+    first: composed.Composable = composed.Placeholder("first")
+    last: composed.Composable = composed.Placeholder("last")
+    if not by_day:
+        first, last = _part("midnight", day=first), _part("midnight", day=last)
+    return _part("occurs", bars=bars, start=composed.Identifier(start), first=first, last=last)
 
 
 def _bars(

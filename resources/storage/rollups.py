@@ -24,7 +24,7 @@ from marketdata.buckets import (
 )
 from marketdata.calendars import SessionCalendar, calendar
 from resources.storage import invalidations, rollup_sql, sql
-from resources.storage.aggregates import Difference, RefreshResult, Source
+from resources.storage.aggregates import Difference, Progress, RefreshResult, Source
 from resources.storage.sessions import keep_sessions
 from resources.storage.timescale import Connection, Timescale
 
@@ -85,13 +85,16 @@ class RollUps:
         limit: int = 100,
         sample: float | None = None,
         within: tuple[date, date] | None = None,
+        progress: Progress | None = None,
     ) -> list[Difference]:
         """Compare with a recomputation from the source, month by month or year by year."""
         source = Source.DAYS if interval in DAY_INTERVALS else Source.MINUTES
         periods = self._periods(interval, source)
         if within is not None:
             periods = [one for one in periods if one[0] < within[1] and one[1] > within[0]]
-        spans = [(period, each) for period in periods for each in self._instruments()]
+        spans = [
+            (period, each) for period in periods for each in self._instruments(interval, period)
+        ]
         if sample is not None:
             spans = sorted(random.sample(spans, math.ceil(len(spans) * sample)))
         found: list[Difference] = []
@@ -101,6 +104,8 @@ class RollUps:
             )
             if len(found) >= limit:
                 break
+            if progress is not None:
+                progress(min(begin + COMPARED_SPANS[source], len(spans)), len(spans))
         return found
 
     def rows(self, interval: Interval) -> int:
@@ -128,9 +133,11 @@ class RollUps:
                 return
             yield done
 
-    def _instruments(self) -> list[int]:
+    def _instruments(self, interval: Interval, period: tuple[date, date]) -> list[int]:
         with self._timescale.connection() as connection:
-            rows = connection.execute(sql.query("rollups", "compared_instruments")).fetchall()
+            rows = connection.execute(
+                rollup_sql.compared_instruments(interval), {"first": period[0], "last": period[1]}
+            ).fetchall()
         return [row[0] for row in rows]
 
     def _periods(self, interval: Interval, source: Source) -> list[tuple[date, date]]:

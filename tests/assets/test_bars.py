@@ -70,3 +70,17 @@ def test_the_check_names_a_bar_that_is_wrong(
     described = verdicts["bars_1h_equal_recomputation"].description or ""
     assert "the values differ" in described
     assert "wrdata aggregates verify" in described
+
+
+def test_each_check_says_what_it_chooses_from() -> None:
+    """Bars of minutes are compared by the month, bars of days by the year."""
+    periods = {
+        spec.name: [one for one in ("months", "years") if one in (spec.description or "")]
+        for check in checks.AGGREGATE_CHECKS
+        for spec in check.check_specs
+    }
+
+    assert periods == {
+        f"bars_{one}_equal_recomputation": ["months" if one in MINUTE_INTERVALS else "years"]
+        for one in Interval
+    }

@@ -219,6 +219,51 @@ def test_wrong_missing_and_stray_bars_are_found_and_waiting_ones_not_judged(
     assert next(each.difference for each in strays) == "nothing belongs to this bar"
 
 
+def test_only_months_and_years_that_have_bars_are_compared(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a year of the minutes of few means months of all shares, most of them of nothing."""
+    one, two, _ = market.shares
+    market.load_minutes(one, flat([OPEN, OPEN + timedelta(days=90)], 5.0))
+    market.load_minutes(two, flat([OPEN + timedelta(days=90)], 5.0))
+    market.load_days(one, {date(2020, 6, 1): 5.0, date(2024, 6, 3): 5.0})
+    market.load_days(two, {date(2022, 6, 1): 5.0})
+    market.refresh()
+    monkeypatch.setattr(rollups, "COMPARED_SPANS", dict.fromkeys(Source, 2))
+
+    for interval in Interval:
+        told: list[tuple[int, int]] = []
+        market.aggregates.differences(interval, progress=lambda *each, to=told: to.append(each))
+        assert told == [(2, 3), (3, 3)], interval
+
+
+def test_what_only_the_source_or_only_the_roll_up_has_is_compared(market: Market) -> None:
+    """Rows that `truncate` removed were noted by no trigger, whichever table they were in."""
+    one, two, _ = market.shares
+    market.load_minutes(one, flat([OPEN], 5.0))
+    market.load_days(one, {MONDAY: 10.0})
+    market.load_days(two, {MONDAY.replace(year=2013): 10.0})
+    market.refresh()
+
+    def found(interval: Interval) -> set[tuple[int, str]]:
+        differences = market.aggregates.differences(interval)
+        return {(each.instrument_id, each.difference) for each in differences}
+
+    for interval in Interval:
+        before = market.execute(f"select * from rollup_{interval}")  # noqa: S608
+        market.execute(f"create table kept_{interval} as table rollup_{interval}")
+        market.execute(f"truncate rollup_{interval}")
+        assert len(before) == len(found(interval)) == (2 if interval in DAY_INTERVALS else 1)
+        assert {text for _, text in found(interval)} == {"this bar is missing"}
+        market.execute(f"insert into rollup_{interval} table kept_{interval}")
+        assert not found(interval)
+    market.execute("truncate minute_bar")
+    market.execute("truncate daily_bar")
+    for interval in Interval:
+        shares = (one, two) if interval in DAY_INTERVALS else (one,)
+        assert found(interval) == {(each, "nothing belongs to this bar") for each in shares}
+
+
 def test_a_comparison_can_be_of_some_days_or_of_a_sample(market: Market) -> None:
     """Days outside are not looked at; half of two months is one of them."""
     one = market.shares[0]

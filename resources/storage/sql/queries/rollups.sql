@@ -306,10 +306,28 @@ where
 select count(*) from {rollup}
 
 -- name: compared_instruments
--- Whose bars there may be.
+-- Whose bars there are in a period, in the source or kept. A probe of the key for each instrument:
+-- of 500 shares, few have minutes, and the chunks of a period are few.
 select instrument.instrument_id
 from instrument
+where {in_source} or {is_kept}
 order by instrument.instrument_id
+
+-- name: occurs
+-- Whether an instrument has rows in a period; offset 0 keeps the planner from reading those of all.
+exists (
+    select
+    from {bars} as held
+    where
+        held.instrument_id = instrument.instrument_id
+        and held.{start} >= {first}
+        and held.{start} < {last}
+    offset 0
+)
+
+-- name: midnight
+-- The moment at which a day of UTC begins.
+({day}::timestamp at time zone 'UTC')
 
 -- name: compared_days
 -- From when to when there may be bars or something made of them; null where there is nothing.
