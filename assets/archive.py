@@ -32,6 +32,12 @@ from resources.storage.archive import ArchivedPeriod, ArchiveStatus
 from resources.wiring import Archive
 
 GRAINS = {Portion.MONTH: "month", Portion.YEAR: "year", Portion.WHOLE: "all of it"}
+ARCHIVED_ARE = {
+    Portion.MONTH: "Closed months of",
+    Portion.YEAR: "Years, each with its closed months, of",
+    Portion.WHOLE: "All rows of",
+}
+"""How a description begins: what of a dataset is archived."""
 
 
 PERIODS_A_COMMIT = 24
@@ -77,8 +83,8 @@ def _archive(dataset: ArchivedDataset) -> dg.AssetsDefinition:
         owners=OWNERS,
         kinds={"parquet", "iceberg", "s3"},
         description=(
-            f"Closed months of {dataset.name} as Parquet in an Apache Iceberg table on S3 or "
-            f"Spaces. Source: table `{dataset.table}`. Cadence: monthly, over all that is closed: "
+            f"{ARCHIVED_ARE[dataset.portion]} {dataset.name} as Parquet in an Apache Iceberg table "
+            f"on S3 or Spaces. Source: table `{dataset.table}`. Cadence: monthly, over all of it: "
             "what did not change uploads nothing, what was restated is replaced. Grain: "
             f"{', '.join(dataset.order)}; proven and replaced by {GRAINS[dataset.portion]}. "
             f"Destination: Iceberg table `archive.{dataset.name}`; each file is read back from "
@@ -161,11 +167,16 @@ def closed_periods(
 
 
 def wished_periods(dataset: ArchivedDataset, wish: ArchiveWish) -> list[Period]:
-    """Return the closed periods of a dataset that a wish is for."""
+    """Return the closed periods of a dataset that a wish is for.
+
+    Empty where no closed month lies between its ends, whatever the dataset's portions.
+    """
     start = date.fromisoformat(wish.start) if wish.start else HISTORY_START
     end = date.fromisoformat(wish.end) if wish.end else date.max
-    closed = dataset.closed_periods(start, utc_now().date())
-    return [one for one in closed if one.start <= end]
+    today = utc_now().date()
+    if start > end or start >= today.replace(day=1):
+        return []
+    return [one for one in dataset.closed_periods(start, today) if one.start <= end]
 
 
 def _bundles(periods: Sequence[Period]) -> Iterator[Sequence[Period]]:

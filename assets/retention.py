@@ -5,7 +5,8 @@ how long rows stay (WRDATA_RETENTION).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -14,10 +15,13 @@ from pydantic import Field
 from assets.archive import closed_periods
 from assets.failures import failure_table, sample, told_to_dagster
 from assets.prices import OWNERS
+from marketdata.archiving import archived_dataset
+from resources.settings import read_settings
 from resources.storage.archive.retention import RetainedPeriod, RetentionStatus
 from resources.wiring import Archive
 
 EVERYTHING_DUE_LEFT = "everything_due_left"
+NO_AGES = "no dataset has an age in WRDATA_RETENTION, so nothing is ever due"
 
 
 class RetentionWish(dg.Config):
@@ -38,7 +42,16 @@ class RetentionWish(dg.Config):
     group_name="archive",
     owners=OWNERS,
     kinds={"timescaledb"},
-    check_specs=[dg.AssetCheckSpec(EVERYTHING_DUE_LEFT, asset=["archive", "retention"])],
+    check_specs=[
+        dg.AssetCheckSpec(
+            EVERYTHING_DUE_LEFT,
+            asset=["archive", "retention"],
+            description=(
+                "Every period that is older than WRDATA_RETENTION says was dropped, or a dry run "
+                "found nothing in its way. Warns with what is missing of each that stays."
+            ),
+        )
+    ],
     metadata={"source": "the archive's proofs", "cadence": "weekly", "grain": "run"},
 )
 def retention(
@@ -52,6 +65,9 @@ def retention(
     the check says what is missing.
     """
     with told_to_dagster(), archive.retention() as opened:
+        ages = read_settings().retention
+        for name in config.datasets:
+            archived_dataset(name)
         if config.dry_run:
             periods = opened.plan(config.datasets)
         else:
@@ -64,9 +80,10 @@ def retention(
             "rows_dropped": sum(one.rows for one in dropped),
             "chunks_dropped": sum(one.chunks for one in dropped),
             "dry_run": config.dry_run,
+            "ages": " ".join(f"{name}={age.days}d" for name, age in ages.items()) or NO_AGES,
             "periods": _table(periods),
         },
-        check_results=[_verdict(periods)],
+        check_results=[_verdict(periods, ages)],
     )
 
 
@@ -98,7 +115,9 @@ def _table(periods: Sequence[RetainedPeriod]) -> dg.TableMetadataValue:
     )
 
 
-def _verdict(periods: Sequence[RetainedPeriod]) -> dg.AssetCheckResult:
+def _verdict(
+    periods: Sequence[RetainedPeriod], ages: Mapping[str, timedelta]
+) -> dg.AssetCheckResult:
     refused = {
         f"{one.dataset} {one.label}": one.told
         for one in periods
@@ -112,6 +131,8 @@ def _verdict(periods: Sequence[RetainedPeriod]) -> dg.AssetCheckResult:
             f"{len(refused)} of {len(periods)} periods stay: {sample(refused)}"
             if refused
             else "nothing that was due had to stay"
+            if ages
+            else NO_AGES
         ),
         metadata={"refused": failure_table(refused)},
     )

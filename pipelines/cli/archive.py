@@ -6,17 +6,18 @@ Here: the commands. Not here: how a period is archived (resources/storage/archiv
 import calendar
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from assets.archive import ArchiveWish, wished_periods
 from marketdata.archiving import ARCHIVED, ArchivedDataset
+from marketdata.calendars import HISTORY_START, utc_now
 from marketdata.recovery import errors
 from pipelines.cli import archive_restore, archive_upkeep, console, environment, loads
+from pipelines.cli.archive_options import Json, Names, nothing_archived
 from pipelines.cli.runs import RunReport
-from pipelines.cli.wishes import known_dataset
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.archive import ArchiveStatus
@@ -27,19 +28,7 @@ app.command("restore")(archive_restore.restore)
 for _name, _command in archive_upkeep.COMMANDS.items():
     app.command(_name)(_command)
 
-
-def _known_datasets(names: list[str] | None) -> list[str] | None:
-    for name in names or ():
-        known_dataset(name)
-    return names
-
-
-Names = Annotated[
-    list[str] | None,
-    typer.Option("--dataset", help="Only this one; may be repeated.", callback=_known_datasets),
-]
 Month = Annotated[datetime | None, typer.Option(formats=["%Y-%m"], help="As YYYY-MM.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 WRITTEN = {
     ArchiveStatus.COMMITTED.value,
@@ -54,17 +43,16 @@ def run(
 ) -> int:
     """Archive all that is closed, or months from --start to --end: what did not change is left."""
     chosen = _chosen(dataset)
-    around = environment.surroundings()
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
     wish = ArchiveWish(
         datasets=[one.name for one in chosen],
         start=f"{start:%Y-%m-%d}" if start else "",
         end=f"{_last_day(end)}" if end else "",
     )
     if not any(wished_periods(one, wish) for one in chosen):
-        message = f"no closed period lies between {wish.start or 'the beginning'} and {wish.end}"
-        raise errors.ConfigurationError(message)
+        raise errors.ConfigurationError(_no_closed_month(start, end))
+    around = environment.surroundings()
+    environment.enter(around, start=True, report=console.say)
+    environment.require_schema(around)
     report = loads.archive(wish)
     summary = archived(report)
     failures = loads.failures(report)
@@ -101,8 +89,10 @@ def list_periods(dataset: Names = None, *, json: Json = False) -> None:
                 )
     if json:
         console.print_json(rows)
-    else:
+    elif rows:
         console.print_table("", rows)
+    else:
+        console.say(nothing_archived(dataset))
 
 
 @app.command()
@@ -128,7 +118,9 @@ def verify(dataset: Names = None, *, json: Json = False) -> int:
         )
     for one in different:
         console.fail(one.told)
-    if not json and not different:
+    if not json and not verdicts:
+        console.say(nothing_archived(dataset))
+    elif not json and not different:
         console.say(f"{len(verdicts)} periods read back, all equal to the database or their proof")
     return 1 if different else 0
 
@@ -167,6 +159,19 @@ def _figures(name: str, periods: Sequence[Any]) -> dict[str, Any]:
 
 def _chosen(names: Sequence[str] | None) -> list[ArchivedDataset]:
     return [ARCHIVED[name] for name in names or ARCHIVED]
+
+
+def _no_closed_month(start: datetime | None, end: datetime | None) -> str:
+    """Say why months from ``start`` to ``end`` are none that can be archived."""
+    if start and end and start > end:
+        return f"the months are reversed: {start:%Y-%m} is after {end:%Y-%m}"
+    after = f" from {start:%Y-%m} on" if start else ""
+    until = f" up to {end:%Y-%m}" if end else ""
+    last = utc_now().date().replace(day=1) - timedelta(days=1)
+    return (
+        f"no closed month lies{after}{until}: those that can be archived are "
+        f"{HISTORY_START:%Y-%m} to {last:%Y-%m}"
+    )
 
 
 def _last_day(month: datetime) -> date:

@@ -5,24 +5,35 @@ Here: the commands. Not here: what is proven before rows leave, or how they come
 """
 
 import getpass
+import os
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from marketdata.archiving import archived_dataset
+from marketdata.archiving import ARCHIVED
 from marketdata.recovery import errors
 from pipelines.cli import console, environment, runs
+from pipelines.cli.archive_options import Json, Name, Names
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.aggregates import Source
 from resources.storage.archive.restore import RestoredPeriod
 
-Names = Annotated[
-    list[str] | None, typer.Option("--dataset", help="Only this one; may be repeated.")
-]
 Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="As YYYY-MM-DD.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
+"""Names that mean the same with and without quotes; PostgreSQL keeps pg_ for itself."""
+
+
+def _plain_name(name: str) -> str:
+    if name and not SCHEMA.fullmatch(name):
+        message = (
+            f"{name!r} is no plain name of a schema: a lower-case letter or _, then at most 62 "
+            "letters, digits or _, and no pg_ at the beginning"
+        )
+        raise typer.BadParameter(message)
+    return name
 
 
 def drop(
@@ -37,15 +48,16 @@ def drop(
 
     Status 1 if a period has to stay.
     """
-    around = environment.surroundings()
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
-    if not read_settings().retention:
+    # The other settings come with the world, which nobody needs without this one.
+    if not os.environ.get("WRDATA_RETENTION", "").strip():
         message = (
             "no dataset has an age, so all rows stay; to drop what is older set "
             "WRDATA_RETENTION, for example to minute_bars=400d"
         )
         raise errors.ConfigurationError(message)
+    around = environment.surroundings()
+    environment.enter(around, start=True, report=console.say)
+    environment.require_schema(around)
     wish = {"datasets": dataset or [], "dry_run": dry_run}
     report = runs.run_job("retention", config={"archive__retention": {"config": wish}})
     told = report.last("retention")
@@ -64,17 +76,23 @@ def drop(
 
 
 def restore(
-    dataset: Annotated[str, typer.Option(help="Name of the dataset.")],
+    dataset: Name,
     start: Day,
     end: Day,
     into: Annotated[
-        str, typer.Option(help="A schema for new tables, instead of the hot ones.")
+        str,
+        typer.Option(
+            help="A schema for new tables, instead of the hot ones.", callback=_plain_name
+        ),
     ] = "",
     *,
     json: Json = False,
 ) -> None:
     """Put archived periods that hold days from --start to --end back into the database."""
-    one = archived_dataset(dataset)
+    if start > end:
+        message = f"the days are reversed: {start:%Y-%m-%d} is after {end:%Y-%m-%d}"
+        raise errors.ConfigurationError(message)
+    one = ARCHIVED[dataset]
     around = environment.surroundings()
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from marketdata.archiving import ARCHIVED, ArchivedDataset, archived_dataset
+from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors
 from pipelines.cli import console, environment
+from pipelines.cli.archive_options import Json, Names, nothing_archived
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.archive.compaction import CompactedPeriod
@@ -26,11 +27,7 @@ from resources.storage.archive.upkeep import (
     Orphans,
 )
 
-Names = Annotated[
-    list[str] | None, typer.Option("--dataset", help="Only this one; may be repeated.")
-]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, change nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
 def expire(
@@ -46,7 +43,7 @@ def expire(
     before = utc_now() - timedelta(days=days)
     with _upkeep(dataset) as (upkeep, chosen):
         rows = [_expired(upkeep.expire(one, before, dry_run=dry_run), json) for one in chosen]
-    _show(rows, json)
+    _show(rows, json, otherwise=nothing_archived(dataset))
 
 
 def orphans(
@@ -68,16 +65,14 @@ def orphans(
         rows = [
             _orphaned(upkeep.remove_orphans(one, before, dry_run=dry_run), json) for one in chosen
         ]
-    _show(rows, json)
+    _show(rows, json, otherwise=nothing_archived(dataset))
 
 
 def compact(dataset: Names = None, *, dry_run: DryRun = False, json: Json = False) -> None:
     """Rewrite files that are too many, or from before a column; their rows stay what they are."""
     with _upkeep(dataset) as (upkeep, chosen):
         rows = [_compacted(row) for one in chosen for row in upkeep.compact(one, dry_run=dry_run)]
-    if not rows and not json:
-        console.say("no period has files that are too many or outdated")
-    _show(rows, json)
+    _show(rows, json, otherwise="no period has files that are too many or outdated")
 
 
 def rebuild(
@@ -98,7 +93,7 @@ def rebuild(
     A catalogue that went back in time is moved forward. Status 1 if one of them could not be
     registered.
     """
-    chosen = [archived_dataset(name) for name in dataset or ARCHIVED]
+    chosen = [ARCHIVED[name] for name in dataset or ARCHIVED]
     if metadata and len(chosen) != 1:
         message = "--metadata is about one table: name it with --dataset"
         raise errors.ConfigurationError(message)
@@ -112,7 +107,8 @@ def rebuild(
                 rows.append(_rebuilt(rebuilt, json))
             except (errors.ArchiveMismatchError, errors.StorageConflictError) as error:
                 refused.append(str(error))
-    _show([one for one in rows if json or one["metadata"]], json)
+    found = [one for one in rows if json or one["metadata"]]
+    _show(found, json, otherwise="" if refused else "the bucket holds no table of the archive")
     for reason in refused:
         console.fail(reason)
     return 1 if refused else 0
@@ -132,7 +128,7 @@ def _upkeep(
     names: Sequence[str] | None,
 ) -> Generator[tuple[ArchiveUpkeep, list[ArchivedDataset]]]:
     """Open the upkeep; yield it with the datasets it is for: those named, or all that are there."""
-    chosen = [archived_dataset(name) for name in names or ()]
+    chosen = [ARCHIVED[name] for name in names or ()]
     _enter()
     with opening.archive_upkeep(read_settings()) as upkeep:
         known = upkeep.datasets()
@@ -145,11 +141,14 @@ def _enter() -> None:
     environment.require_schema(around)
 
 
-def _show(rows: Sequence[Mapping[str, Any]], json: bool) -> None:
+def _show(rows: Sequence[Mapping[str, Any]], json: bool, *, otherwise: str) -> None:
+    """Print ``rows``; for a person the sentence ``otherwise`` where there are none."""
     if json:
         console.print_json(rows)
-    else:
+    elif rows:
         console.print_table("", rows)
+    elif otherwise:
+        console.say(otherwise)
 
 
 def _expired(one: ExpiredSnapshots, json: bool) -> dict[str, Any]:

@@ -117,6 +117,11 @@ class Meter:
         else:
             yield self
 
+    def expect(self, total: int) -> None:
+        """Tell how much there is to do, where that was not known at first."""
+        self._total = total
+        self._bar.update(self._task, total=total)
+
     def update(self, done: int, *, note: str, elapsed_s: float) -> None:
         """Tell that ``done`` of the total are done; ``note`` stands beside the figures."""
         self.done = done
@@ -126,7 +131,8 @@ class Meter:
         tenth = done * 10 // max(self._total, 1)
         if self._total and tenth > self._told and done:
             self._told = tenth
-            left = (self._total - done) * elapsed_s / done
+            # More may be done than was foreseen.
+            left = max(self._total - done, 0) * elapsed_s / done
             say(
                 f"{self._title}: {done} of {self._total}, {_rate(done, elapsed_s)}, "
                 f"{timedelta(seconds=round(left))} left{f', {note}' if note else ''}"

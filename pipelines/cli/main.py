@@ -62,7 +62,7 @@ def run() -> None:
         console.fail(str(error))
         sys.exit(1)
     except typer.TyperException as error:
-        console.fail(f"{error} (see wrdata --help)")
+        console.fail(f"{error.format_message()} (see wrdata --help)")
         sys.exit(2)
     except runs.RunInterruptedError as error:
         console.fail(str(error))

@@ -3,14 +3,16 @@
 from datetime import date
 
 import dagster as dg
+import pytest
 
-from assets.archive import ARCHIVES
+from assets.archive import ARCHIVES, ArchiveWish, wished_periods
 from assets.bars import bars_key
 from assets.partitions import TICKERS
 from assets.prices import daily_bars, price_history
 from assets.universe import UNIVERSE
 from marketdata.archiving import ARCHIVED
 from marketdata.bars import DAY_INTERVALS
+from marketdata.calendars import utc_now
 from pipelines.definitions import definitions
 from resources import opening
 from resources.settings import read_settings
@@ -108,6 +110,20 @@ def test_one_run_archives_every_dataset_and_reports_on_each(pipeline: Pipeline) 
     assert made["daily_bars", "2024"]["status"].value == "committed"
     assert made["minute_bars", "2024-01"]["status"].value == "empty"
     assert made["closed_periods", None]["committed"].value == 1
+
+
+@pytest.mark.parametrize("dataset", ["daily_bars", "minute_bars", "splits"])
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [("2024-05-01", "2024-01-31"), (f"{utc_now():%Y-%m}-01", ""), ("", "1950-01-31")],
+    ids=["reversed", "this month", "long ago"],
+)
+def test_months_that_never_closed_are_a_wish_for_no_dataset(
+    dataset: str, start: str, end: str
+) -> None:
+    """Also of those that are archived by the year, or in one piece."""
+    assert wished_periods(ARCHIVED[dataset], ArchiveWish(start=start, end=end)) == []
+    assert wished_periods(ARCHIVED[dataset], ArchiveWish(start="2024-01-01", end="2024-01-31"))
 
 
 def test_a_refused_period_fails_the_run_and_keeps_no_other_back(pipeline: Pipeline) -> None:

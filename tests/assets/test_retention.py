@@ -45,6 +45,7 @@ def test_a_dry_run_drops_nothing_and_a_run_drops_what_is_due(aged: Pipeline) -> 
 
     assert result.success
     assert (told(result)["dropped"], told(result)["rows_dropped"]) == (2, 8)
+    assert told(result)["ages"] == "minute_bars=60d"
     [check] = result.get_asset_check_evaluations()
     assert check.passed
     assert table_rows(aged.stores.timescale, "minute_bar") == set()
@@ -71,6 +72,26 @@ def test_what_has_to_stay_is_a_warning_with_its_reason(aged: Pipeline) -> None:
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
     assert "2024-01 are provisional" in (check.description or "")
+
+
+def test_a_run_without_any_age_says_so(pipeline: Pipeline) -> None:
+    """Otherwise its green check would look like one that found nothing in the way."""
+    result = pipeline.run("retention", config={ASSET: {"config": {"dry_run": True}}})
+
+    assert result.success
+    assert "no dataset has an age" in told(result)["ages"]
+    [check] = result.get_asset_check_evaluations()
+    assert check.passed
+    assert "no dataset has an age" in (check.description or "")
+
+
+def test_a_dataset_that_does_not_exist_is_none_without_an_age(aged: Pipeline) -> None:
+    """The failure names those there are."""
+    result = aged.run("retention", config={ASSET: {"config": {"datasets": ["minutebars"]}}})
+
+    assert not result.success
+    (failure,) = result.get_step_failure_events()
+    assert "'minutebars' is no dataset; there are" in str(failure.step_failure_data)
 
 
 @pytest.mark.usefixtures("pipeline")

@@ -19,6 +19,7 @@ from sandbox.processes import wait_until
 from tests.fixtures.world import BucketSettings, RunningSimulator
 
 WRDATA = Path(sys.executable).with_name("wrdata")
+MARCH = ("--start", "2024-03-01", "--end", "2024-03-31")
 OURS = ("WRDATA_", "FMP_", "AWS_", "DAGSTER_")
 
 
@@ -105,6 +106,13 @@ def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> No
         (["backfill", "daily_bars", "--from", "16.11.2026"], "%Y-%m-%d"),
         (["archive", "run", "--start", "2024-13"], "%Y-%m"),
         (["archive", "run", "--dataset", "daily_bar"], "did you mean daily_bars?"),
+        (["archive", "drop", "--dataset", "minutebars"], "did you mean minute_bars?"),
+        (["archive", "orphans", "--dataset", "daily_bar"], "did you mean daily_bars?"),
+        (["archive", "rebuild", "--dataset", "daily_bar"], "did you mean daily_bars?"),
+        (["archive", "restore", "--dataset", "daily_bar", *MARCH], "did you mean daily_bars?"),
+        (["archive", "restore", "--dataset", "splits", *MARCH, "--into", "a b;"], "plain name"),
+        (["archive", "restore", "--dataset", "splits", *MARCH, "--into", "pg_x"], "plain name"),
+        (["archive", "expire", "--days", "-3"], "--days"),
         (["backfill", "daily_bars", "--tickers", "AAPL", "--to", "2024-01-31"], "--from"),
     ],
 )
@@ -116,6 +124,31 @@ def test_a_slip_is_answered_in_one_line(wrdata: CommandLine, words: list[str], t
     assert told in said.err
     assert said.err.startswith("error: ")
     assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "--start", "2024-05", "--end", "2024-01"], "reversed: 2024-05 is after 2024-01"),
+        (["run", "--start", "2030-05"], "no closed month lies from 2030-05 on: "),
+        (["run", "--end", "1950-01"], "no closed month lies up to 1950-01: "),
+        (
+            ["restore", "--dataset", "splits", "--start", "2024-03-31", "--end", "2024-03-01"],
+            "reversed: 2024-03-31 is after 2024-03-01",
+        ),
+        (["drop"], "WRDATA_RETENTION"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_a_world_is_made(
+    tmp_path: Path, words: list[str], told: str
+) -> None:
+    """Nothing is started, and nothing is archived, dropped or restored."""
+    said = CommandLine(state=tmp_path / "world")("archive", *words)
+
+    assert said.status == 1
+    assert told in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "world").exists()
 
 
 def test_simulated_prices_are_refused_for_a_real_database(wrdata: CommandLine) -> None:
@@ -201,6 +234,7 @@ def test_the_whole_way_of_some_tickers_by_command_line(wrdata: CommandLine) -> N
     archived = wrdata("archive", "run", *bars, "--start", "2022-01", "--end", "2024-03", "--json")
     assert archived.status == 0, archived.err
     assert archived.json["written"] == 3, archived.err
+    assert archived.err.splitlines()[-1].startswith("periods: 3 of 3, ")
     listed = wrdata("archive", "list", "--json").json
     assert [(one["dataset"], one["period"]) for one in listed] == [
         ("daily_bars", year) for year in ("2022", "2023", "2024")
@@ -214,6 +248,7 @@ def test_the_whole_way_of_some_tickers_by_command_line(wrdata: CommandLine) -> N
     compared = wrdata("aggregates", "verify", "--json")
     assert compared.status == 0, compared.out
     assert {one["differences"] for one in compared.json} == {0}
+    assert "bars_1w, instruments' years: " in compared.err
     assert wrdata("aggregates", "refresh", "--json").json[1]["invalidations"] == 0
     again = wrdata("aggregates", "refresh", "--all", "--json").json[1]
     assert (again["invalidations"] > 0, again["bars_changed"]) == (True, 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.archive import ARCHIVES
 from pipelines.definitions import definitions
 
 PROJECT = Path(__file__).parents[2]
@@ -20,6 +21,24 @@ def test_every_asset_says_source_cadence_and_destination() -> None:
         assert "Destination: " in text, spec.key
         assert spec.owners, spec.key
         assert spec.group_name != "default", spec.key
+
+
+def test_every_check_says_what_it_looks_at() -> None:
+    """The UI shows it beside the verdict."""
+    graph = definitions.resolve_asset_graph()
+    specs = [graph.get_check_spec(key) for key in graph.asset_check_keys]
+
+    assert len(specs) > 5
+    assert [spec.key for spec in specs if not spec.description] == []
+
+
+def test_an_archive_says_which_of_its_rows_are_archived() -> None:
+    """Months that are closed, or all of a dataset that has no months."""
+    begins = {name: one.descriptions_by_key[one.key] for name, one in ARCHIVES.items()}
+
+    assert begins["minute_bars"].startswith("Closed months of minute_bars ")
+    assert begins["daily_bars"].startswith("Years, each with its closed months, of daily_bars ")
+    assert begins["companies"].startswith("All rows of companies ")
 
 
 def test_tables_tell_their_columns() -> None:

@@ -29,13 +29,10 @@ ALREADY = timedelta(minutes=-1)
 
 
 @pytest.fixture
-def archive(
-    timescale: Timescale,
-    object_store: ObjectStore,
-    instrument_ids: list[int],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Archive:
-    """Two years, of which 2023 was restated once, in the environment of a configured user."""
+def configured(
+    timescale: Timescale, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment of a configured user, whose archive is empty."""
     s3 = object_store.settings
     for name, value in {
         "WRDATA_DATABASE_URL": timescale.url,
@@ -47,6 +44,16 @@ def archive(
         "FMP_API_KEY": "k" * 32,
     }.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def archive(
+    configured: None,  # noqa: ARG001  # a fixture cannot use the mark
+    timescale: Timescale,
+    object_store: ObjectStore,
+    instrument_ids: list[int],
+) -> Archive:
+    """Two years, of which 2023 was restated once, in the environment of a configured user."""
     rows = store_bars(timescale, instrument_ids)
     archive = archive_years(timescale, object_store)
     restate(timescale, rows[-1], 51.0)
@@ -156,6 +163,30 @@ def test_rebuild_registers_what_the_catalogue_lost(
     assert {label: one.proof for label, one in archive.proofs(BARS).items()} == {
         label: one.proof for label, one in proofs.items()
     }
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["list"], "nothing is archived yet"),
+        (["list", "--dataset", "splits"], "nothing of splits is archived yet"),
+        (["verify"], "nothing is archived yet"),
+        (["expire"], "nothing is archived yet"),
+        (["orphans"], "nothing is archived yet"),
+        (["compact"], "no period has files that are too many"),
+        (["rebuild"], "the bucket holds no table"),
+    ],
+)
+def test_an_empty_archive_is_told_in_a_sentence(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Silence would look like a command that did nothing; standard output stays for results."""
+    assert app(["archive", *words], standalone_mode=False) in {None, 0}
+
+    said = capsys.readouterr()
+    assert told in said.err
+    assert said.out == ""
 
 
 def test_a_metadata_file_is_chosen_for_one_dataset() -> None:
