@@ -28,6 +28,7 @@ from marketdata.archiving import (
 from marketdata.calendars import HISTORY_START, utc_now
 from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
+from resources.storage.archive import Archive as OpenedArchive
 from resources.storage.archive import ArchivedPeriod, ArchiveStatus
 from resources.wiring import Archive
 
@@ -145,7 +146,7 @@ def closed_periods(
         for name in config.datasets or ARCHIVED:
             dataset = archived_dataset(name)
             try:
-                for bundle in _bundles(wished_periods(dataset, config)):
+                for bundle in _bundles(periods_with_rows(opened, dataset, config)):
                     archived = opened.archive(dataset, bundle)
                     refused |= {
                         f"{name} {one.period.label}": one.reason
@@ -177,6 +178,19 @@ def wished_periods(dataset: ArchivedDataset, wish: ArchiveWish) -> list[Period]:
     if start > end or start >= today.replace(day=1):
         return []
     return [one for one in dataset.closed_periods(start, today) if one.start <= end]
+
+
+def periods_with_rows(
+    opened: OpenedArchive, dataset: ArchivedDataset, wish: ArchiveWish
+) -> list[Period]:
+    """Return the wished periods; without a first day, those from the first row on.
+
+    Nobody wants to hear of each month in which there was nothing yet.
+    """
+    if wish.start or dataset.portion is Portion.WHOLE:
+        return wished_periods(dataset, wish)
+    first = opened.first_day(dataset)
+    return [one for one in wished_periods(dataset, wish) if first and one.end > first]
 
 
 def _bundles(periods: Sequence[Period]) -> Iterator[Sequence[Period]]:

@@ -10,14 +10,16 @@ from typing import Any
 
 import dagster as dg
 
-from assets.archive import ArchiveWish, closed_periods, wished_periods
+from assets.archive import ArchiveWish, closed_periods, periods_with_rows
 from assets.datasets import NOUNS, REFRESHES
 from marketdata.archiving import archived_dataset
 from marketdata.datasets import Dataset
 from pipelines.cli import console, runs
 from pipelines.cli.runs import RunReport
 from pipelines.cli.wishes import SubjectWish
+from resources import opening
 from resources.opening import Stores
+from resources.settings import read_settings
 
 FIGURES = (
     "rows_inserted",
@@ -88,7 +90,10 @@ def load_subjects(stores: Stores, wish: SubjectWish, *, only_missing: bool) -> R
 
 def archive(wish: ArchiveWish) -> RunReport:
     """Archive closed periods of some datasets in one run."""
-    periods = sum(len(wished_periods(archived_dataset(one), wish)) for one in wish.datasets)
+    with opening.archive(read_settings()) as opened:
+        periods = sum(
+            len(periods_with_rows(opened, archived_dataset(one), wish)) for one in wish.datasets
+        )
     meter = console.Meter("periods", periods)
     with meter.shown(), runs.open_instance() as instance:
 

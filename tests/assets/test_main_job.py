@@ -112,6 +112,24 @@ def test_one_run_archives_every_dataset_and_reports_on_each(pipeline: Pipeline) 
     assert made["closed_periods", None]["committed"].value == 1
 
 
+def test_a_run_over_everything_begins_with_the_first_row(pipeline: Pipeline) -> None:
+    """Years and months in which there was nothing yet are not told one by one."""
+    pipeline.backfill(["AAPL"])
+    with pipeline.stores.timescale.connection() as connection:
+        row = connection.execute("select min(session_date) from daily_bar").fetchone()
+    first = row[0].year if row else 0
+
+    result = pipeline.run("archive", config={"archive__closed_periods": {"config": {}}})
+
+    made = [
+        (one.asset_key.path[-1], one.partition)
+        for one in result.asset_materializations_for_node("archive__closed_periods")
+    ]
+    assert min(label for name, label in made if name == "daily_bars") == f"{first}"
+    assert not [one for one in made if one[0] in {"minute_bars", "crypto_bars", "crypto_trades"}]
+    assert ("splits", None) in made
+
+
 @pytest.mark.parametrize("dataset", ["daily_bars", "minute_bars", "splits"])
 @pytest.mark.parametrize(
     ("start", "end"),

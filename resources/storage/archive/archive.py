@@ -13,7 +13,7 @@ snapshot carries.
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 
 from marketdata.archiving import ArchivedDataset, Period, Portion
@@ -35,7 +35,7 @@ from resources.storage.archive.proofs import (
     PeriodProof,
     Tombstone,
 )
-from resources.storage.archive.rows import stream, with_rows
+from resources.storage.archive.rows import first_day, stream, with_rows
 from resources.storage.archive.table import ArchiveTable, TableState
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
@@ -169,6 +169,15 @@ class Archive:
             while waiting := [one for one in periods if one not in results]:
                 results |= self._archive_first(dataset, list(dict.fromkeys(waiting)))
         return [results[period] for period in periods]
+
+    def first_day(self, dataset: ArchivedDataset) -> date | None:
+        """Return the first day of which rows are held or archived; None if there are none.
+
+        Not for a dataset that is archived whole.
+        """
+        archived = [one.proof.period.start for one in self._log.valid(dataset.name).values()]
+        held = first_day(self._timescale, dataset)
+        return min([*archived, held] if held else archived, default=None)
 
     def proofs(self, dataset: ArchivedDataset) -> dict[str, LoggedPeriod]:
         """Return what is archived: the Iceberg table's periods with their proofs, by label."""

@@ -14,10 +14,8 @@ wherever a crash comes.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from enum import StrEnum
-
-from psycopg import sql as composed
 
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.calendars import utc_now
@@ -41,7 +39,7 @@ from resources.storage.archive.hot_rows import (
 )
 from resources.storage.archive.proofs import ArchiveLog, LoggedPeriod
 from resources.storage.archive.restore import Restore
-from resources.storage.archive.rows import stream
+from resources.storage.archive.rows import first_day, stream
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale
 
@@ -285,16 +283,9 @@ class Retention:
 
     def _due(self, dataset: ArchivedDataset) -> list[HotRows]:
         """Return the periods with rows that are older than their age, and were not dropped."""
-        with self._timescale.connection() as connection:
-            query = composed.SQL(sql.query("retention", "first_moment")).format(
-                table=composed.Identifier(dataset.table),
-                dated_by=composed.Identifier(dataset.dated_by),
-            )
-            row = connection.execute(query).fetchone()
-        first = row[0] if row else None
-        if first is None:
+        day = first_day(self._timescale, dataset)
+        if day is None:
             return []
-        day = first.date() if isinstance(first, datetime) else first
         dropped = self._log.tombstones(dataset.name)
         return [
             rows

@@ -14,6 +14,7 @@ from psycopg import sql as composed
 
 from marketdata.archiving import ARCHIVED, ArchivedDataset, Period, Portion
 from marketdata.recovery import errors
+from resources.storage import sql
 from resources.storage.archive.tickers import Tickers
 from resources.storage.arrow_cursor import arrow_cursor
 from resources.storage.timescale import Timescale
@@ -45,6 +46,21 @@ def stream(
         # The values are part of the text: with parameters ADBC would hold the whole answer.
         cursor.execute(_query(dataset, period, _own(cursor, dataset)).as_string(None))
         yield _batches(dataset, cursor.fetch_record_batch(), tickers)
+
+
+def first_day(timescale: Timescale, dataset: ArchivedDataset) -> date | None:
+    """Return the day (of UTC) of the oldest row in the dataset's table; None if it is empty.
+
+    The row may be another dataset's. Not for a dataset that is archived whole.
+    """
+    query = composed.SQL(sql.query("archive", "first_moment")).format(
+        table=composed.Identifier(dataset.table),
+        dated_by=composed.Identifier(dataset.dated_by),
+    )
+    with timescale.connection() as connection:
+        row = connection.execute(query).fetchone()
+    first = row[0] if row else None
+    return first.date() if isinstance(first, datetime) else first
 
 
 def with_rows(

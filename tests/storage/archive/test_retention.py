@@ -483,3 +483,17 @@ def test_only_datasets_with_an_age_are_chosen(moves: Moves) -> None:
     """A typo must not look like nothing to do."""
     with pytest.raises(errors.ConfigurationError, match="no age is set"):
         moves.with_ages({}).run(["minute_bars"], by="test")
+
+
+def test_an_archive_begins_with_what_was_dropped(
+    moves: Moves, subjects: dict[str, list[int]]
+) -> None:
+    """A run over everything tells these periods too: they are frozen."""
+    assert moves.archive.first_day(MINUTES) is None
+    load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], JANUARY, 5))
+    load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], FEBRUARY, 5))
+    assert moves.archive.first_day(MINUTES) == JANUARY.date()
+    moves.prove("minute_bars", "2024-01")
+    assert moves.retention.drop(MINUTES, "2024-01", by="test").status == "dropped"
+
+    assert moves.archive.first_day(MINUTES) == date(2024, 1, 1)

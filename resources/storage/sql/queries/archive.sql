@@ -61,3 +61,7 @@ select
     coalesce(upper(valid) - date '1970-01-01', 1000000000)::bigint as ends_before
 from instrument_ticker
 order by instrument_id, lower(valid) nulls first;
+
+-- name: first_moment
+-- The oldest row of a table, of whatever dataset.
+select min(held.{dated_by}) from {table} as held;

@@ -14,10 +14,6 @@ lock table only {table} in share row exclusive mode;
 -- Nobody notes or claims an invalidation; whoever writes bars waits at their table already.
 lock table {invalidations} in share row exclusive mode;
 
--- name: first_moment
--- The oldest row of a table, of whatever dataset.
-select min(held.{dated_by}) from {table} as held;
-
 -- name: has_rows
 -- Whether the table holds a row of the period.
 select exists (
