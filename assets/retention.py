@@ -16,7 +16,6 @@ from assets.archive import closed_periods
 from assets.failures import failure_table, sample, told_to_dagster
 from assets.prices import OWNERS
 from marketdata.archiving import archived_dataset
-from resources.settings import read_settings
 from resources.storage.archive.retention import RetainedPeriod, RetentionStatus
 from resources.wiring import Archive
 
@@ -65,7 +64,7 @@ def retention(
     the check says what is missing.
     """
     with told_to_dagster(), archive.retention() as opened:
-        ages = read_settings().retention
+        ages = opened.ages
         for name in config.datasets:
             archived_dataset(name)
         if config.dry_run:

@@ -128,7 +128,7 @@ class Retention:
         self._store = store
         self._archive = archive
         self._aggregates = aggregates
-        self._ages = ages
+        self.ages = ages
         self._log = ArchiveLog(timescale)
         self._restore = Restore(timescale, store, archive)
 
@@ -169,7 +169,7 @@ class Retention:
             StorageError: Database or bucket cannot be reached or refuse.
         """
         rows = HotRows(dataset, dataset.named(label, _today()))
-        age = self._ages.get(dataset.name)
+        age = self.ages.get(dataset.name)
         if age is None:
             return _refused(rows, Refusal(Missing.AGE, f"no age is set for {dataset.name}"))
         if not due_periods(dataset, age, rows.period.start, _today()):
@@ -178,11 +178,11 @@ class Retention:
         return self._drop(rows, self._archive.proofs(dataset).get(label), by)
 
     def _chosen(self, datasets: Collection[str]) -> list[ArchivedDataset]:
-        without = sorted(set(datasets) - set(self._ages))
+        without = sorted(set(datasets) - set(self.ages))
         if without:
             message = f"{', '.join(without)}: no age is set, so all rows stay; see WRDATA_RETENTION"
             raise errors.ConfigurationError(message)
-        return [ARCHIVED[name] for name in self._ages if not datasets or name in datasets]
+        return [ARCHIVED[name] for name in self.ages if not datasets or name in datasets]
 
     def _planned(self, dataset: ArchivedDataset) -> Iterator[RetainedPeriod]:
         late, due = self._late(dataset), self._due(dataset)
@@ -289,7 +289,7 @@ class Retention:
         dropped = self._log.tombstones(dataset.name)
         return [
             rows
-            for period in due_periods(dataset, self._ages[dataset.name], day, _today())
+            for period in due_periods(dataset, self.ages[dataset.name], day, _today())
             if not any(one.touches(period) for one in dropped)
             and self._is_held(rows := HotRows(dataset, period))
         ]
