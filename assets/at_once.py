@@ -6,7 +6,7 @@ themselves (marketdata/feeds.py).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 
 from assets.dataset_work import DatasetWork, every_subject, listed_subjects
 from assets.failures import Metadata
@@ -64,7 +64,8 @@ async def ask_at_once(
     ids = [one.instrument_id for one in listed]
     ledger = stores.coverage.ledger(dataset.name, client.name, ids)
     asked = {one: asked_through(dataset, ledger.get(one, {})) for one in ids}
-    oldest = date.fromisoformat(since) if since else utc_now().date() - LONGEST_GAP
+    today = utc_now().astimezone(dataset.zone).date()
+    oldest = date.fromisoformat(since) if since else today - LONGEST_GAP
     days = [day for day in asked.values() if day is not None and day >= oldest]
     figures: Metadata = {}
     stored: Mapping[str, int] = {}
@@ -73,9 +74,7 @@ async def ask_at_once(
         feed, start = DatasetFeed(dataset, client.api, calendar()), min(days)
         known = [one for one in listed if (asked[one.instrument_id] or date.min) >= oldest]
         if dataset.market is not None:
-            loaded = await feed.load_market(
-                context, known, start - LOOKS_BACK, utc_now().date() + AHEAD
-            )
+            loaded = await feed.load_market(context, known, start - LOOKS_BACK, today + AHEAD)
             figures = _market_figures(loaded, start - LOOKS_BACK)
             stored = {
                 one.ticker: loaded.touched[one.instrument_id]
@@ -85,9 +84,10 @@ async def ask_at_once(
             left = [one for one in listed if one not in known]
         elif dataset.changes is not None:
             try:
-                changes = await dataset.changes(client.api, datetime.combine(start, time(), UTC))
+                since_midnight = datetime.combine(start, time(), dataset.zone)
+                changes = await dataset.changes(client.api, since_midnight)
             except errors.ProviderError as error:
-                await feed.post_market(context, start, utc_now().date(), error)
+                await feed.post_market(context, start, today, error)
                 raise
             same = [one for one in known if one.symbol not in changes.symbols]
             await feed.confirm(context, same, start, changes)

@@ -104,7 +104,7 @@ def _state_requests(
     only_missing: bool,
 ) -> list[HistoryRequest]:
     asked_before = asked_through(dataset, known)
-    age = (now.astimezone(UTC).date() - (asked_before or date.min)).days
+    age = (now.astimezone(dataset.zone).date() - (asked_before or date.min)).days
     if only_missing and age < max(dataset.fresh_for.days, 1):
         return []
     return [state_request(dataset, one, asked_before, now, whole=not only_missing)]
@@ -134,7 +134,7 @@ def state_request(
     return HistoryRequest(
         instrument=one,
         start=start,
-        end=max(now.astimezone(UTC).date(), start),
+        end=max(now.astimezone(dataset.zone).date(), start),
         from_listing=start == dataset.begins,
         holds_bars=asked_before is not None,
     )

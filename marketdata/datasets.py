@@ -103,6 +103,7 @@ class Dataset:
         validate: Splits an answer into rows that may be stored and rows that may not.
         ask: How one subject is asked for.
         extent: What a request covers.
+        zone: Whose midnight ends a day; of a state, the day on which it was asked for.
         begins: The first day that is ever asked for.
         usual_days: So many of the latest days a wish without dates is for.
         most_days: So many days one load holds at most, so that it fits into memory.
@@ -128,6 +129,7 @@ class Dataset:
     validate: Callable[[pa.Table], Validated]
     ask: Ask
     extent: Extent = Extent.STATE
+    zone: ZoneInfo = UTC_ZONE
     begins: date = HISTORY_START
     usual_days: int = 5
     most_days: int = 31
@@ -143,11 +145,6 @@ class Dataset:
         """Schema of what is loaded: ``instrument_id`` stands in the place of ``symbol``."""
         named = pa.field("instrument_id", pa.int64(), nullable=False)
         return pa.schema([named, *list(self.quoted)[1:]])
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """Whose midnight ends a day."""
-        return NEW_YORK_ZONE if self.extent is Extent.SESSIONS else UTC_ZONE
 
     @property
     def by_day(self) -> bool:
@@ -252,6 +249,7 @@ DATASETS = _catalogue(
         validate=partial(minute_bars.validate, zone=NEW_YORK_ZONE),
         ask=_minute_bars,
         extent=Extent.SESSIONS,
+        zone=NEW_YORK_ZONE,
     ),
     _statements(
         StatementKind.INCOME,
@@ -364,6 +362,8 @@ DATASETS = _catalogue(
         rows=3000,
         validate=macro.validate,
         ask=_observations,
+        # A revision in St. Louis's evening is of a day that is over in UTC.
+        zone=macro.ST_LOUIS,
         begins=FIRST_VINTAGE,
         grows=True,
         changes=_updated_series,

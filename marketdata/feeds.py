@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -235,7 +235,7 @@ class DatasetFeed:
             StorageError: The database failed; nothing was noted.
         """
         ids = tuple(one.instrument_id for one in listed)
-        through = changes.fetched_at.astimezone(UTC).date()
+        through = changes.fetched_at.astimezone(self._dataset.zone).date()
         batch = Batch(
             dataset=self._dataset.name,
             provider=self.provider,
@@ -336,7 +336,7 @@ class DatasetFeed:
 
     def _through(self, answer: Answer) -> date:
         """Return the last day about which the answer says all that there was to say."""
-        return answer.fetched_at.astimezone(UTC).date()
+        return answer.fetched_at.astimezone(self._dataset.zone).date()
 
     def _days(self, request: HistoryRequest) -> list[date]:
         return days_between(self._dataset, self._calendar, request.start, request.end)

@@ -12,6 +12,7 @@ from datetime import date
 from importlib import resources
 from types import MappingProxyType
 from typing import cast
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,9 @@ provider dates it, the value was the latest one from ``realtime_start`` to ``rea
 included (9999-12-31: still is). A null value is one that the provider says is missing."""
 
 KEY = ("observed_on", "realtime_start")
+
+ST_LOUIS = ZoneInfo("America/Chicago")
+"""FRED's wall clock; a vintage is a day of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

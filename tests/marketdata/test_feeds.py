@@ -326,6 +326,23 @@ def test_what_grows_is_asked_for_from_the_last_answer_on() -> None:
     assert _plan(MACRO, {}) == [(MACRO.begins, NOW.date())]
 
 
+def test_a_state_is_asked_through_a_day_of_the_publisher() -> None:
+    """After midnight in UTC St. Louis still publishes on the day before: that day goes on."""
+    evening = datetime(2026, 3, 6, 0, 30, tzinfo=UTC)
+    answer_day = date(2026, 3, 5)
+    request = HistoryRequest(instrument=AAPL, start=MACRO.begins, end=date(2026, 3, 6))
+    client = Client(MACRO, [])
+    client.fetched_at = evening
+    prepared = DatasetFeed(MACRO, client, calendar()).prepare(request, client._answer(), "run")
+    (mark,) = prepared.batch.coverage
+    assert mark.spans == ((MACRO.begins, date(2026, 3, 6)),)
+    known = {CoverageState.COMPLETE: list(mark.spans)}
+    (again,) = plan_requests(
+        MACRO, calendar(), [AAPL], {1: known}, now=evening + timedelta(days=1), only_missing=True
+    )
+    assert (again.start, again.end) == (answer_day, date(2026, 3, 6))
+
+
 def test_an_answer_about_the_whole_market_says_nothing_of_the_time_before() -> None:
     """Who was never asked for by name has to be."""
     market_only = {CoverageState.COMPLETE: [(date(2026, 3, 1), date(2026, 3, 6))]}

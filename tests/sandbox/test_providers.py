@@ -9,10 +9,10 @@ import pytest
 
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.datasets import DATASETS, Dataset
+from marketdata.macro import ST_LOUIS
 from marketdata.recovery import errors
 from sandbox.simulators import truths
 from sandbox.simulators.faults import FaultKind
-from sandbox.simulators.worlds.macro.world import ST_LOUIS
 from tests.fixtures.world import RunningSimulators
 
 LAST_WEEK = (datetime.now(UTC) - timedelta(days=7)).date()

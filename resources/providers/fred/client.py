@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata.calendars import utc_now
+from marketdata.macro import ST_LOUIS
 from marketdata.ports import Answer
 from marketdata.recovery import errors
 from resources.providers.fred import vintages as fred_vintages
@@ -33,7 +33,6 @@ UPDATES_A_PAGE = 1_000
 UPDATES_REACH_BACK = timedelta(days=14)
 """What ``series/updates`` tells of, however early its ``start_time`` is."""
 DOUBTED_KEY_WAIT_S = 20.0
-ST_LOUIS = ZoneInfo("America/Chicago")
 """FRED's wall clock and calendar."""
 
 _ONE_DAY = timedelta(days=1)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 from marketdata import macro
+from marketdata.macro import ST_LOUIS
 from sandbox.simulators.fred import wire
 from sandbox.simulators.fred.query import Span
 from sandbox.simulators.fred.wire import Row
@@ -140,7 +141,7 @@ def release_page(
 
 
 def _block(world: MacroWorld, series: str, rows: Sequence[Row], now: datetime) -> dict[str, object]:
-    today = now.date()
+    today = now.astimezone(ST_LOUIS).date()
     said = series_row(world, series, Span(start=today, end=today), now)
     return {
         "series_id": series,

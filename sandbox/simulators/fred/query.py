@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import TypeVar
 
-from sandbox.simulators.worlds.macro.world import FOREVER, ST_LOUIS
+from marketdata.macro import ST_LOUIS
+from sandbox.simulators.worlds.macro.world import FOREVER
 
 EARLIEST = date(1776, 7, 4)
 FIRST_OBSERVATION = date(1600, 1, 1)

@@ -15,13 +15,14 @@ from datetime import date, datetime, timedelta
 from http import HTTPStatus
 
 from marketdata import macro
+from marketdata.macro import ST_LOUIS
 from sandbox.simulators.faults import FaultRule, Reply
 from sandbox.simulators.fred import catalogue, observations, quirks, wire
 from sandbox.simulators.fred import query as fred_query
 from sandbox.simulators.fred.query import Cut, Span
 from sandbox.simulators.front import Request
 from sandbox.simulators.worlds.macro.figures import SHAPES
-from sandbox.simulators.worlds.macro.world import FOREVER, ST_LOUIS, MacroWorld
+from sandbox.simulators.worlds.macro.world import FOREVER, MacroWorld
 
 MOST_VINTAGES = 2000
 MOST_OBSERVATIONS = 100_000

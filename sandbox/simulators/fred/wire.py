@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from xml.etree import ElementTree as ET
 
+from marketdata.macro import ST_LOUIS
 from sandbox.simulators.faults import Reply
-from sandbox.simulators.worlds.macro.world import ST_LOUIS
 
 _JSON = "application/json; charset=UTF-8"
 _XML = "text/xml; charset=UTF-8"

@@ -10,18 +10,16 @@ from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import cast
-from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
 from marketdata import macro
+from marketdata.macro import ST_LOUIS
 from sandbox import private_files
 from sandbox.simulators.worlds.macro import figures
 from sandbox.simulators.worlds.macro.figures import MISSING
 from sandbox.simulators.worlds.shares.world import SEED
 
-ST_LOUIS = ZoneInfo("America/Chicago")
-"""FRED's wall clock and calendar."""
 PUBLISHED_AT = time(8)
 """The hour at which a day's vintages are there, in St. Louis."""
 FOREVER = date(9999, 12, 31)
