@@ -6,7 +6,7 @@ Here: one kind of instruments at a time, without the database. Not here: what is
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,8 @@ from resources.reading.request import MINUTE, BarsRequest
 from resources.reading.snapshot import Bounds, Named
 from resources.storage.object_store import S3Settings
 
+_BEFORE_ALL = pa.scalar(datetime.min.replace(tzinfo=UTC), INSTANT)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
@@ -38,6 +40,8 @@ class Rows:
         dataset: Which one.
         hot: What the database holds, in no order.
         dropped: Where the others are.
+        answers: When answers came that late rows and archived ones may be of (ingest_id,
+            fetched_at), those before the oldest late row's left out; None without a late row.
         bounds: Of the column that dates the rows.
         provider: Whose they are, where those of several stand side by side.
     """
@@ -45,6 +49,7 @@ class Rows:
     dataset: ArchivedDataset
     hot: pa.Table
     dropped: Sequence[DroppedDays]
+    answers: pa.Table | None
     bounds: Bounds
     provider: str | None
 
@@ -140,7 +145,8 @@ def _joined(
 ) -> pa.Table:
     """Return hot and cold rows together, one a key, sorted."""
     dataset, dated_by = rows.dataset, rows.dataset.dated_by
-    schema = pa.schema([one for one in dataset.schema if one.name not in {"ticker", "ingest_id"}])
+    unread = {"ticker", "ingest_id"} if rows.answers is None else {"ticker"}
+    schema = pa.schema([one for one in dataset.schema if one.name not in unread])
     bars = rows.hot.select(schema.names).cast(schema)
     if rows.dropped:
         which = cold.Wanted(
@@ -151,9 +157,12 @@ def _joined(
         if as_of is not None:
             bars = bars.filter(pc.field("known_from") <= pa.scalar(as_of, INSTANT))
     bars = bars.rename_columns({dated_by: "bucket_start"})
-    bars = _sorted(bars, instrument_ids)
-    # A late row stands beside the archived one until retention joins them: the later one counts.
-    return bars.filter(pa.array(_last_of_each_key(bars))) if rows.dropped else bars
+    if rows.answers is None:
+        return _sorted(bars, instrument_ids)
+    # A late row stands beside the archived one until retention joins them: the later answer counts.
+    bars = _sorted(_with_fetched_at(bars, rows.answers), instrument_ids)
+    bars = bars.filter(pa.array(_last_of_each_key(bars)))
+    return bars.drop_columns(["fetched_at", "ingest_id"])
 
 
 def _sorted(bars: pa.Table, instrument_ids: Sequence[int]) -> pa.Table:
@@ -163,9 +172,16 @@ def _sorted(bars: pa.Table, instrument_ids: Sequence[int]) -> pa.Table:
     """
     place = pc.index_in(bars["instrument_id"], value_set=pa.array(instrument_ids, pa.int64()))
     keyed = bars.append_column("place", place)
-    keys = ["place", "bucket_start", "phase", "known_from"]
+    keys = ["place", "bucket_start", "phase", "fetched_at", "known_from"]
     order = [(name, "ascending") for name in keys if name in keyed.column_names]
     return keyed.sort_by(order).drop_columns("place")
+
+
+def _with_fetched_at(bars: pa.Table, answers: pa.Table) -> pa.Table:
+    """Say of each bar when its answer came; before all others if ``answers`` leave it out."""
+    place = pc.index_in(bars["ingest_id"], value_set=answers["ingest_id"])
+    fetched_at = answers["fetched_at"].cast(INSTANT).take(place)
+    return bars.append_column("fetched_at", fetched_at.fill_null(_BEFORE_ALL))
 
 
 def _last_of_each_key(bars: pa.Table) -> npt.NDArray[np.bool_]:

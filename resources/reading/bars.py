@@ -12,9 +12,10 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from marketdata.adjusting import FactorSteps
-from marketdata.archiving import ARCHIVED
+from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.buckets import WIDTHS, bucket_of_day, bucket_of_moment, next_bucket_of_days
@@ -23,7 +24,9 @@ from marketdata.crypto_pairs import crypto_pairs
 from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, Subjects
 from marketdata.recovery import errors
 from resources import opening
+from resources.reading import cold
 from resources.reading.answers import Found, History, Rows, answer
+from resources.reading.cold import DroppedDays
 from resources.reading.request import AFTER_ALL, BEFORE_ALL, MINUTE, BarsRequest, When, request
 from resources.reading.snapshot import Named, Snapshot, snapshot
 from resources.settings import StoreSettings, provider_of, read_store_settings
@@ -224,12 +227,12 @@ def _rows_of_days(
     at: Snapshot, ids: Sequence[int], bounds: tuple[date, date], as_of: datetime | None
 ) -> Rows:
     first, end = bounds
+    dataset = ARCHIVED[DAILY_BARS_DATASET]
+    hot = at.days(ids, bounds, as_of)
+    dropped = at.dropped(dataset.name, first, end - timedelta(days=1))
+    answers = _answers(at, dataset, hot, dropped)
     return Rows(
-        dataset=ARCHIVED[DAILY_BARS_DATASET],
-        hot=at.days(ids, bounds, as_of),
-        dropped=at.dropped(DAILY_BARS_DATASET, first, end - timedelta(days=1)),
-        bounds=bounds,
-        provider=None,
+        dataset=dataset, hot=hot, dropped=dropped, answers=answers, bounds=bounds, provider=None
     )
 
 
@@ -242,13 +245,28 @@ def _minutes(
     if wish.interval != MINUTE:
         interval = Interval(wish.interval)
         end = bucket_of_moment(interval, end - _INSTANT) + WIDTHS[interval]
+    hot = at.minutes(ids, (start, end), provider, wish.as_of)
+    dropped = at.dropped(dataset, start.date(), (end - _INSTANT).date())
     return Rows(
         dataset=archived,
-        hot=at.minutes(ids, (start, end), provider, wish.as_of),
-        dropped=at.dropped(dataset, start.date(), (end - _INSTANT).date()),
+        hot=hot,
+        dropped=dropped,
+        answers=_answers(at, archived, hot, dropped),
         bounds=(start, end),
         provider=provider,
     )
+
+
+def _answers(
+    at: Snapshot, dataset: ArchivedDataset, hot: pa.Table, dropped: Sequence[DroppedDays]
+) -> pa.Table | None:
+    """Ask for what tells a late row's answer from that of the archived one, if any row is late."""
+    if not dropped:
+        return None
+    late = hot.filter(cold.are_dropped(dataset, hot.schema, dropped))
+    if not late.num_rows:
+        return None
+    return at.answers(dataset.name, pc.unique(late["ingest_id"]).to_pylist())
 
 
 def _provider(wish: BarsRequest, dataset: str) -> str:

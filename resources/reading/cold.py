@@ -97,7 +97,8 @@ def read_dropped(
         files = ds.FileSystemDataset(
             [_fragment(s3, one) for one in held], schema, _FORMAT, _bucket(s3)
         )
-        rows = _of(wanted) & _within(dataset, schema, dropped, wanted.bounds)
+        rows = _of(wanted) & _between(dataset, schema, *wanted.bounds)
+        rows &= are_dropped(dataset, schema, dropped)
         try:
             return files.to_table(columns=schema.names, filter=rows).cast(schema)
         except OSError as error:
@@ -127,22 +128,20 @@ def _of(wanted: Wanted) -> Any:
     )
 
 
-def _within(
-    dataset: ArchivedDataset,
-    schema: pa.Schema,
-    dropped: Sequence[DroppedDays],
-    bounds: tuple[date, date] | tuple[datetime, datetime],
+def are_dropped(dataset: ArchivedDataset, schema: pa.Schema, dropped: Sequence[DroppedDays]) -> Any:
+    """Return the filter for rows (``schema``) of the days, at least one, that were dropped."""
+    each = (_between(dataset, schema, days.first, days.end) for days in dropped)
+    return functools.reduce(operator.or_, each)
+
+
+def _between(
+    dataset: ArchivedDataset, schema: pa.Schema, start: date | datetime, end: date | datetime
 ) -> Any:
-    """Return the filter for the rows that were dropped and are wanted."""
+    """Return the filter for rows from ``start`` to before ``end``."""
     column, kind = pc.field(dataset.dated_by), schema.field(dataset.dated_by).type
-
-    def between(start: date | datetime, end: date | datetime) -> Any:
-        # A date stands for its midnight in UTC, which is how periods are cut.
-        least, limit = (pa.scalar(one).cast(kind) for one in (start, end))
-        return (column >= least) & (column < limit)
-
-    of_dropped = functools.reduce(operator.or_, (between(days.first, days.end) for days in dropped))
-    return between(*bounds) & of_dropped
+    # A date stands for its midnight in UTC, which is how periods are cut.
+    least, limit = (pa.scalar(one).cast(kind) for one in (start, end))
+    return (column >= least) & (column < limit)
 
 
 @functools.cache

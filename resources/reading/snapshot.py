@@ -149,6 +149,10 @@ class Snapshot:
             for row in rows
         ]
 
+    def answers(self, dataset: str, ingest_ids: Sequence[int]) -> pa.Table:
+        """Return ingest_id and fetched_at of a dataset's answers, from the oldest of some on."""
+        return self._asked("answers", dataset=dataset, ingest_ids=list(ingest_ids))
+
     def days(
         self, instrument_ids: Sequence[int], bounds: Bounds, as_of: datetime | None
     ) -> pa.Table:

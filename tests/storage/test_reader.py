@@ -4,7 +4,7 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -35,7 +35,15 @@ from wrdata import read_bars
 OPEN = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 """When New York opens on the first session of 2024."""
 DAYS = [datetime(2024, 1, day, tzinfo=UTC) for day in (2, 3, 4, 5, 8)]
+Key = tuple[int, datetime]
 PERIODS = {"daily_bars": "2024", "minute_bars": "2024-01", "crypto_bars": "2024-01"}
+
+
+class Held(NamedTuple):
+    """A price, and which answer it is of; the greatest is the latest one's."""
+
+    answered: int
+    price: float
 
 
 @pytest.fixture
@@ -213,19 +221,24 @@ def test_a_read_over_the_border_takes_each_side_from_where_it_lies(
     assert bars["bucket_start"].to_pylist() == [at for _, at in expected]
 
 
+@pytest.mark.parametrize("dataset", ["daily_bars", "minute_bars"])
+@pytest.mark.parametrize("answer", ["newer", "older"])
 def test_a_late_row_stands_in_the_place_of_the_archived_one(
-    moves: Moves, where: StoreSettings, instrument_ids: list[int]
+    dataset: str, answer: str, moves: Moves, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """Until retention has joined them; rows that came for the first time stand beside."""
-    load(moves.timescale, "daily_bars", daily(instrument_ids, [10, 11, 12]))
-    drop(moves, "daily_bars")
-    late = {(instrument_ids[0], DAYS[1]): 50.0, (instrument_ids[0], DAYS[3]): 60.0}
-    load(moves.timescale, "daily_bars", late, fetched_at=FETCHED_AT + timedelta(days=1))
-
-    bars = read_bars("AAA", "2024-01-01", "2024-01-31", settings=where)
-
+    """Until retention has joined them, if its answer is the newer one; new rows stand beside."""
     one = instrument_ids[0]
-    assert bars["close"].to_pylist() == [10.0 + one, 50.0, 12.0 + one, 60.0]
+    times = DAYS[:4] if dataset == "daily_bars" else [OPEN + timedelta(minutes=n) for n in range(4)]
+    load(moves.timescale, dataset, {(one, at): 10.0 + n for n, at in enumerate(times[:3])})
+    drop(moves, dataset)
+    late = {(one, times[1]): 50.0, (one, times[3]): 60.0}
+    after = timedelta(days=1 if answer == "newer" else -1)
+    load(moves.timescale, dataset, late, fetched_at=FETCHED_AT + after)
+
+    interval = "1d" if dataset == "daily_bars" else "1m"
+    for as_of in (None, datetime.now(UTC)):
+        bars = read_bars("AAA", "2024-01-01", "2024-01-31", interval, as_of=as_of, settings=where)
+        assert bars["close"].to_pylist() == [10.0, 50.0 if answer == "newer" else 11.0, 12.0, 60.0]
 
 
 @settings(
@@ -235,6 +248,7 @@ def test_a_late_row_stands_in_the_place_of_the_archived_one(
     loads=st.lists(
         st.dictionaries(st.integers(0, 3), st.integers(5, 9), min_size=1), min_size=2, max_size=5
     ),
+    answered=st.permutations(range(5)),
     dropped_after=st.integers(0, 5),
 )
 def test_what_was_known_once_stays_readable(
@@ -242,22 +256,31 @@ def test_what_was_known_once_stays_readable(
     where: StoreSettings,
     instrument_ids: list[int],
     loads: list[dict[int, int]],
+    answered: list[int],
     dropped_after: int,
 ) -> None:
-    """After any loads, and a drop between any two of them: hot, cold, and versions."""
-    believed: dict[tuple[int, datetime], float] = {}
-    states: list[tuple[datetime, Mapping[tuple[int, datetime], float]]] = []
+    """After loads of answers in any order, and a drop between any two: hot, cold, and versions."""
+    cold, hot = dict[Key, Held](), dict[Key, Held]()
+    states: list[tuple[datetime, Mapping[Key, float]]] = []
     ids = instrument_ids[:2]
     begin_anew(moves)
     for number, prices in enumerate(loads):
         rows = {
             (one, DAYS[day]): float(price + one) for day, price in prices.items() for one in ids
         }
-        load(moves.timescale, "daily_bars", rows, fetched_at=FETCHED_AT + timedelta(hours=number))
-        believed = believed | rows
-        states.append((datetime.now(UTC), believed))
+        at = answered[number]
+        load(moves.timescale, "daily_bars", rows, fetched_at=FETCHED_AT + timedelta(hours=at))
+        for key, price in rows.items():
+            held = hot.get(key)
+            if held is None or (held.price != price and held.answered < at):
+                hot[key] = Held(at, price)
+        believed = {
+            key: max(cold.get(key, one), hot.get(key, one)) for key, one in (cold | hot).items()
+        }
+        states.append((datetime.now(UTC), {key: one.price for key, one in believed.items()}))
         if number == dropped_after:
             drop(moves, "daily_bars")
+            cold, hot = hot, {}
 
     for moment, state in states:
         bars = read_bars(["AAA", "BBB"], "2024-01-01", "2024-01-31", as_of=moment, settings=where)
@@ -265,9 +288,10 @@ def test_what_was_known_once_stays_readable(
         expected = [price for _, price in sorted(state.items())]
         assert bars["close"].to_pylist() == expected
         assert sum(weeks["source_bars"].to_pylist()) == len(state) / 2
+    _, latest = states[-1]
     assert read_bars(["AAA", "BBB"], "2024-01-01", "2024-01-31", settings=where)[
         "close"
-    ].to_pylist() == [price for _, price in sorted(believed.items())]
+    ].to_pylist() == [price for _, price in sorted(latest.items())]
 
 
 @pytest.mark.parametrize("adjustment", ["splits", "splits_and_dividends"])

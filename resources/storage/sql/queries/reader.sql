@@ -138,6 +138,21 @@ left join archive_log as log
     on log.dataset = gone.dataset and log.span && gone.span and log.superseded_at is null
 order by gone.starts_on;
 
+-- name: answers
+-- When answers to a dataset's requests came, from the oldest of some on.
+select
+    log.ingest_id,
+    log.fetched_at
+from ingest_log as log
+where
+    log.dataset = {dataset}
+    and log.outcome = 'loaded'
+    and log.fetched_at >= (
+        select min(one.fetched_at)
+        from ingest_log as one
+        where one.ingest_id = any({ingest_ids}::bigint[])
+    );
+
 -- name: daily_bars
 -- The days of some shares as they are stored.
 select
@@ -150,6 +165,7 @@ select
     bar.volume,
     bar.adjustment::text as adjustment,
     bar.provider,
+    bar.ingest_id,
     bar.known_from
 from daily_bar as bar
 where
@@ -169,6 +185,7 @@ select
     bar.volume,
     bar.adjustment::text as adjustment,
     bar.provider,
+    bar.ingest_id,
     bar.known_from
 from daily_bar as bar
 where
@@ -187,6 +204,7 @@ select
     old.volume,
     old.adjustment::text as adjustment,
     old.provider,
+    old.ingest_id,
     old.known_from
 from daily_bar_version as old
 where
@@ -209,6 +227,7 @@ select
     bar.vwap,
     bar.trades,
     bar.provider,
+    bar.ingest_id,
     bar.known_from
 from minute_bar as bar
 where
@@ -230,6 +249,7 @@ select
     bar.vwap,
     bar.trades,
     bar.provider,
+    bar.ingest_id,
     bar.known_from
 from minute_bar as bar
 where
@@ -250,6 +270,7 @@ select
     old.vwap,
     old.trades,
     old.provider,
+    old.ingest_id,
     old.known_from
 from minute_bar_version as old
 where
