@@ -17,6 +17,7 @@ from assets.failures import Metadata, failure_table, partition_results, sample, 
 from assets.partitions import PORTIONS
 from assets.prices import OWNERS, daily_bars
 from assets.schemas import column_schema
+from assets.wished_days import wished_days
 from marketdata.archiving import (
     ARCHIVED,
     WHOLE,
@@ -171,9 +172,12 @@ def wished_periods(dataset: ArchivedDataset, wish: ArchiveWish) -> list[Period]:
     """Return the closed periods of a dataset that a wish is for.
 
     Empty where no closed month lies between its ends, whatever the dataset's portions.
+
+    Raises:
+        ConfigurationError: Its ends are no days, or reversed.
     """
-    start = date.fromisoformat(wish.start) if wish.start else HISTORY_START
-    end = date.fromisoformat(wish.end) if wish.end else date.max
+    first, last = wished_days(wish.start, wish.end)
+    start, end = first or HISTORY_START, last or date.max
     today = utc_now().date()
     if start > end or start >= today.replace(day=1):
         return []

@@ -44,7 +44,7 @@ class AskedAtOnce:
 
 
 async def ask_at_once(
-    context: IngestContext, stores: Stores, dataset: Dataset, client: Client, since: str
+    context: IngestContext, stores: Stores, dataset: Dataset, client: Client, since: date | None
 ) -> AskedAtOnce:
     """Ask for all subjects at once what has come since the last time.
 
@@ -53,7 +53,7 @@ async def ask_at_once(
         stores: The database.
         dataset: One that can be asked so; of any other each subject is asked by name.
         client: The provider.
-        since: First day (ISO date) instead of the day of the last answer.
+        since: First day instead of the day of the last answer.
 
     Raises:
         ProviderError: The answer could not be had.
@@ -65,7 +65,7 @@ async def ask_at_once(
     ledger = stores.coverage.ledger(dataset.name, client.name, ids)
     asked = {one: asked_through(dataset, ledger.get(one, {})) for one in ids}
     today = utc_now().astimezone(dataset.zone).date()
-    oldest = date.fromisoformat(since) if since else today - LONGEST_GAP
+    oldest = since or today - LONGEST_GAP
     days = [day for day in asked.values() if day is not None and day >= oldest]
     figures: Metadata = {}
     stored: Mapping[str, int] = {}

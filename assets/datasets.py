@@ -28,6 +28,7 @@ from assets.price_reports import (
 )
 from assets.schemas import column_schema
 from assets.universe import universe
+from assets.wished_days import wished_days
 from marketdata.calendars import calendar, utc_now
 from marketdata.datasets import DATASETS, Dataset, Subjects
 from marketdata.feeds import DatasetFeed
@@ -194,19 +195,18 @@ async def _refresh(
     tally = Tally(NOUNS[dataset.subjects])
     key = by_subject_key(dataset)
     with told_to_dagster(), database.open() as stores:
+        start, end = wished_days(config.start, config.end)
         chosen = config.provider or provider_of(dataset.name)
         opened = providers.client(stores, context.run, dataset.name, chosen)
         async with opened as client:
             told: Metadata = {}
             if config.at_once and (dataset.market or dataset.changes):
-                asked = await ask_at_once(
-                    _ingest(context, stores), stores, dataset, client, config.start
-                )
+                asked = await ask_at_once(_ingest(context, stores), stores, dataset, client, start)
                 told, work = asked.figures, asked.work
                 for name, rows in asked.stored.items():
                     yield dg.AssetMaterialization(key, partition=name, metadata={"rows": rows})
             else:
-                work = _work(stores, dataset, chosen, config)
+                work = _work(stores, dataset, chosen, config, start, end)
             left = Counter(one.instrument.ticker for one in work.requests)
             with said_when_stopped(context, lambda: tally.settled, work.subjects):
                 async for outcome in _outcomes(context, stores, dataset, client, work):
@@ -222,7 +222,14 @@ async def _refresh(
             yield tally.result(client.requests_sent, figures)
 
 
-def _work(stores: Stores, dataset: Dataset, provider: str, config: DatasetWish) -> DatasetWork:
+def _work(
+    stores: Stores,
+    dataset: Dataset,
+    provider: str,
+    config: DatasetWish,
+    start: date | None,
+    end: date | None,
+) -> DatasetWork:
     if config.letters:
         return waiting_work(stores, dataset, provider, config.letters)
     return wished_work(
@@ -231,8 +238,8 @@ def _work(stores: Stores, dataset: Dataset, provider: str, config: DatasetWish) 
         provider,
         config.subjects or every_subject(stores, dataset, provider),
         only_missing=config.only_missing,
-        start=date.fromisoformat(config.start) if config.start else None,
-        end=date.fromisoformat(config.end) if config.end else None,
+        start=start,
+        end=end,
     )
 
 

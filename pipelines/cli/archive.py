@@ -163,8 +163,6 @@ def _chosen(names: Sequence[str] | None) -> list[ArchivedDataset]:
 
 def _no_closed_month(start: datetime | None, end: datetime | None) -> str:
     """Say why months from ``start`` to ``end`` are none that can be archived."""
-    if start and end and start > end:
-        return f"the months are reversed: {start:%Y-%m} is after {end:%Y-%m}"
     after = f" from {start:%Y-%m} on" if start else ""
     until = f" up to {end:%Y-%m}" if end else ""
     last = utc_now().date().replace(day=1) - timedelta(days=1)

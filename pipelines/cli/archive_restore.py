@@ -14,6 +14,7 @@ import typer
 
 from marketdata.archiving import ARCHIVED
 from marketdata.recovery import errors
+from marketdata.retention import parse_ages
 from pipelines.cli import console, environment, runs
 from pipelines.cli.archive_options import Json, Name, Names
 from resources import opening
@@ -49,7 +50,12 @@ def drop(
     Status 1 if a period has to stay.
     """
     # The other settings come with the world, which nobody needs without this one.
-    if not os.environ.get("WRDATA_RETENTION", "").strip():
+    try:
+        ages = parse_ages(os.environ.get("WRDATA_RETENTION", ""))
+    except ValueError as error:
+        message = f"WRDATA_RETENTION: {error}"
+        raise errors.ConfigurationError(message) from None
+    if not ages:
         message = (
             "no dataset has an age, so all rows stay; to drop what is older set "
             "WRDATA_RETENTION, for example to minute_bars=400d"

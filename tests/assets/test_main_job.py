@@ -133,8 +133,8 @@ def test_a_run_over_everything_begins_with_the_first_row(pipeline: Pipeline) -> 
 @pytest.mark.parametrize("dataset", ["daily_bars", "minute_bars", "splits"])
 @pytest.mark.parametrize(
     ("start", "end"),
-    [("2024-05-01", "2024-01-31"), (f"{utc_now():%Y-%m}-01", ""), ("", "1950-01-31")],
-    ids=["reversed", "this month", "long ago"],
+    [(f"{utc_now():%Y-%m}-01", ""), ("", "1950-01-31")],
+    ids=["this month", "long ago"],
 )
 def test_months_that_never_closed_are_a_wish_for_no_dataset(
     dataset: str, start: str, end: str

@@ -129,7 +129,7 @@ def test_a_slip_is_answered_in_one_line(wrdata: CommandLine, words: list[str], t
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["run", "--start", "2024-05", "--end", "2024-01"], "reversed: 2024-05 is after 2024-01"),
+        (["run", "--start", "2024-05", "--end", "2024-01"], "2024-05-01 is after end 2024-01-31"),
         (["run", "--start", "2030-05"], "no closed month lies from 2030-05 on: "),
         (["run", "--end", "1950-01"], "no closed month lies up to 1950-01: "),
         (
@@ -148,6 +148,20 @@ def test_what_cannot_be_meant_is_refused_before_a_world_is_made(
     assert said.status == 1
     assert told in said.err
     assert said.err.count("\n") == 1
+    assert not (tmp_path / "world").exists()
+
+
+def test_an_age_that_cannot_be_read_is_refused_before_a_world_is_made(tmp_path: Path) -> None:
+    """The line says which part, and how one is written."""
+    said = CommandLine(state=tmp_path / "world")(
+        "archive", "drop", "--dry-run", WRDATA_RETENTION="minute_bars=400"
+    )
+
+    assert said.status == 1
+    assert said.err == (
+        "error: WRDATA_RETENTION: 'minute_bars=400' is no age of a dataset: write it like "
+        "minute_bars=400d\n"
+    )
     assert not (tmp_path / "world").exists()
 
 

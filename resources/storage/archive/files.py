@@ -7,15 +7,19 @@ Rows pass by once. Each batch is hashed and written while the next one is fetche
 full is sent, read back and hashed again while the next one is written.
 """
 
+import fcntl
 import functools
 import hashlib
 import importlib.metadata
+import os
+import shutil
+import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import IO, Any
 
 import pyarrow as pa
@@ -35,6 +39,11 @@ PART_BYTES = 256 << 20
 """A file ends with the row group that reaches either of these."""
 REPEATING_COLUMNS = frozenset({"instrument_id", "ingest_id", "known_from"})
 """Numbers that are the same in row after row: as a dictionary written and read in less time."""
+
+_WORK_FOLDER = "wrdata-archive-"
+"""How the names of folders on the local disk begin."""
+_UNLOCKED_FOR_S = 60.0
+"""So long a folder may be there before its maker has locked it, and far longer."""
 
 _MENDING = (
     "wrdata archive run writes it again if its rows are in the database; otherwise restore it "
@@ -287,17 +296,41 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def _work_folder() -> Generator[Path]:
-    """Yield a folder for the time of the block.
+    """Yield a folder for the time of the block; those of processes that were killed are removed.
 
     Raises:
         StorageUnavailableError: The local disk is full, or refuses.
     """
-    with TemporaryDirectory(prefix="wrdata-archive-") as folder:
+    _remove_abandoned_folders()
+    with TemporaryDirectory(prefix=_WORK_FOLDER) as folder:
         try:
-            yield Path(folder)
+            # The system lets go of the lock when the process ends, however it ends.
+            with _locked(Path(folder)):
+                yield Path(folder)
         except OSError as error:
             message = f"the folder {folder} cannot be used ({error}); set TMPDIR to a larger disk"
             raise errors.StorageUnavailableError(message) from error
+
+
+def _remove_abandoned_folders() -> None:
+    for folder in Path(gettempdir()).glob(f"{_WORK_FOLDER}*"):
+        # Somebody else's folder, or one that ends at this very moment, is not ours to remove.
+        with suppress(OSError):
+            is_new = time.time() - folder.stat().st_mtime < _UNLOCKED_FOR_S
+            if not is_new:
+                with _locked(folder):
+                    shutil.rmtree(folder)
+
+
+@contextmanager
+def _locked(folder: Path) -> Generator[None]:
+    """Hold a folder's lock; BlockingIOError if another process, or thread, does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @functools.cache

@@ -1,6 +1,9 @@
 """Files of a period: cut into parts, proven while the next is written, and gone from the disk."""
 
 import errno
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -245,3 +248,37 @@ def test_shares_and_pairs_of_one_table_are_two_archives(
         (date(2024, 3, 5), "NEW"),
     }
     assert len(Archive(timescale, object_store).archive(MINUTES, [MARCH])) == 1
+
+
+def test_the_folder_of_a_killed_run_goes_with_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of one which is still at work stays, however old it is; so does one that is new."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    holding = (
+        "import time\n"
+        "from resources.storage.archive import files\n"
+        "with files._work_folder() as folder:\n"
+        "    (folder / '0.parquet').write_bytes(b'rows')\n"
+        "    print(folder, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", holding],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as worker:
+        assert worker.stdout
+        abandoned = Path(worker.stdout.readline().strip())
+        os.utime(abandoned, (0, 0))
+        with files._work_folder() as new:
+            assert set(tmp_path.iterdir()) == {abandoned, new}
+        worker.kill()
+    left_alone = tmp_path / "wrdata-archive-new"
+    left_alone.mkdir()
+
+    with files._work_folder():
+        pass
+
+    assert list(tmp_path.iterdir()) == [left_alone]

@@ -1,0 +1,29 @@
+"""The days of a wish that comes as text: from a launchpad, a schedule or the command line.
+
+Here: text to dates, and the line for a mistake in it. Not here: which days follow from them.
+"""
+
+from datetime import date
+
+from marketdata.recovery import errors
+
+
+def wished_days(start: str, end: str) -> tuple[date | None, date | None]:
+    """Return the first and the last day of a wish; None where the text is empty.
+
+    Raises:
+        ConfigurationError: A text is no ISO date, or the days are reversed.
+    """
+    first, last = _day("start", start), _day("end", end)
+    if first and last and first > last:
+        message = f"the days are reversed: start {first} is after end {last}"
+        raise errors.ConfigurationError(message)
+    return first, last
+
+
+def _day(name: str, text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        message = f"{name} is {text!r}, which is no day: write it like 2024-03-31"
+        raise errors.ConfigurationError(message) from None
