@@ -58,7 +58,7 @@ def test_a_database_without_migrations_says_so(database_url: str) -> None:
     """A missing table is a missing migration."""
     with (
         Timescale(database_url) as opened,
-        pytest.raises(errors.StorageConflictError, match="migrations"),
+        pytest.raises(errors.StorageConflictError, match="run `wrdata migrate`"),
         opened.connection() as connection,
     ):
         connection.execute("select * from daily_bar")
