@@ -96,8 +96,8 @@ def demo(
     """Run the main job on the local world and say what it did.
 
     The universe; ten years of daily bars of 100 tickers; the last 5 trading days of all of
-    them; weekly and monthly bars; Parquet of every closed month, read back; a slice of every
-    other dataset from every provider. A second run asks only for what is missing.
+    them; weekly and monthly bars; a slice of every other dataset from every provider; Parquet
+    of every closed month, read back. A second run asks only for what is missing.
     """
     around = environment.surroundings()
     if not around.simulated:
@@ -112,8 +112,8 @@ def demo(
     settings, since = read_settings(), utc_now()
     steps = [Step(step="local world", seconds=_since(began), requests=0, result="runs")]
     with opening.stores(settings) as stores:
-        work: list[Callable[[Stores], Step]] = [_universe, _histories, _days, _archive]
-        work += [partial(_slice, settings=settings, part=part) for part in SLICES]
+        slices = [partial(_slice, settings=settings, part=part) for part in SLICES]
+        work: list[Callable[[Stores], Step]] = [_universe, _histories, _days, *slices, _archive]
         for run in work:
             steps.append(run(stores))
             console.say(f"{steps[-1].step}: {steps[-1].result} ({steps[-1].seconds:.1f} s)")
