@@ -33,7 +33,6 @@ UPDATES_A_PAGE = 1_000
 UPDATES_REACH_BACK = timedelta(days=14)
 """What ``series/updates`` tells of, however early its ``start_time`` is."""
 DOUBTED_KEY_WAIT_S = 20.0
-"""FRED's wall clock and calendar."""
 
 _ONE_DAY = timedelta(days=1)
 _SECOND_DAY = date.min + _ONE_DAY
