@@ -43,7 +43,7 @@ REPEATING_COLUMNS = frozenset({"instrument_id", "ingest_id", "known_from"})
 _WORK_FOLDER = "wrdata-archive-"
 """How the names of folders on the local disk begin."""
 _UNLOCKED_FOR_S = 60.0
-"""So long a folder may be there before its maker has locked it, and far longer."""
+"""No process takes this long from making its folder to locking it."""
 
 _MENDING = (
     "wrdata archive run writes it again if its rows are in the database; otherwise restore it "
