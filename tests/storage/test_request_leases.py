@@ -497,7 +497,7 @@ def test_a_database_without_migrations_is_a_conflict(database_url: str) -> None:
     with (
         Timescale(database_url) as timescale,
         RequestLeases(timescale) as own,
-        pytest.raises(errors.StorageConflictError, match="migrations"),
+        pytest.raises(errors.StorageConflictError, match="run `wrdata migrate`"),
     ):
         own.take(wish(1))
 
