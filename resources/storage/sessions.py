@@ -32,4 +32,7 @@ def keep_sessions(timescale: Timescale, calendar: SessionCalendar) -> int:
                 "closes": [calendar.close_at(day) for day in dates],
             },
         ).fetchone()
-    return row[0] if row else 0
+        changed = row[0] if row else 0
+        if changed:
+            connection.execute(sql.query("sessions", "analyze_sessions"))
+    return changed

@@ -346,6 +346,20 @@ def test_a_session_that_changes_beside_a_refresh_waits_for_what_that_one_makes(
     assert all(not engine.differences(interval) for interval in MINUTE_INTERVALS)
 
 
+def test_the_planner_knows_the_size_of_a_calendar_that_has_just_come(timescale: Timescale) -> None:
+    """Else it compares each bar that is made with each session, until autovacuum comes by."""
+    with timescale.connection() as connection:
+        connection.execute("delete from trading_session")
+    changed = keep_sessions(timescale, calendar())
+
+    with timescale.connection() as connection:
+        row = connection.execute(
+            "select reltuples from pg_class where relname = 'trading_session'"
+        ).fetchone()
+    assert changed > 5000
+    assert row == (changed,)
+
+
 def test_a_refresh_waits_for_another_one_of_the_same_share(market: Market) -> None:
     """Else the hour that it adds up would lack the minutes that the other one has not committed."""
     at, later = OPEN + timedelta(minutes=30), OPEN + timedelta(minutes=50)
