@@ -269,12 +269,14 @@ def test_the_folder_of_a_killed_run_goes_with_the_next_one(
         text=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     ) as worker:
-        assert worker.stdout
-        abandoned = Path(worker.stdout.readline().strip())
-        os.utime(abandoned, (0, 0))
-        with files._work_folder() as new:
-            assert set(tmp_path.iterdir()) == {abandoned, new}
-        worker.kill()
+        try:
+            assert worker.stdout
+            abandoned = Path(worker.stdout.readline().strip())
+            os.utime(abandoned, (0, 0))
+            with files._work_folder() as new:
+                assert set(tmp_path.iterdir()) == {abandoned, new}
+        finally:
+            worker.kill()
     left_alone = tmp_path / "wrdata-archive-new"
     left_alone.mkdir()
 
