@@ -71,14 +71,18 @@ def migrations() -> tuple[Migration, ...]:
     """Return the shipped migrations, in the order in which they apply.
 
     Raises:
-        ConfigurationError: A file is not named ``NNNN_verb_object.sql``, or a number is missing
-            or comes twice.
+        ConfigurationError: A file is not named ``NNNN_verb_object.sql``, or a number comes twice.
     """
     folder = resources.files(__name__).joinpath("migrations")
     names = sorted(file.name for file in folder.iterdir() if file.name.endswith(".sql"))
-    for number, name in enumerate(names, start=1):
-        if not MIGRATION_NAME.match(name) or int(name[:4]) != number:
-            message = f"migrations/{name} should be named {number:04d}_verb_object.sql"
+    taken: dict[str, str] = {}
+    for name in names:
+        if not MIGRATION_NAME.match(name):
+            message = f"migrations/{name} should be named NNNN_verb_object.sql"
+            raise errors.ConfigurationError(message)
+        other = taken.setdefault(name[:4], name)
+        if other != name:
+            message = f"migrations/{name} has the number of {other}: give one of them another"
             raise errors.ConfigurationError(message)
     return tuple(migration(name, _read(f"migrations/{name}")) for name in names)
 
