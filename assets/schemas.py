@@ -22,7 +22,7 @@ DESCRIPTIONS = {
     "trades": "Number of trades, where the provider tells",
     "fiscal_date": "Last day of the fiscal year or quarter",
     "fiscal_period": "FY, or Q1 to Q4: the fourth quarter ends with the year",
-    "accepted_at": "When the filing became public, UTC",
+    "accepted_at": "When the filing became public as the provider tells it, UTC",
     "answer": "The provider's row as it came",
     "ex_date": "First session without the entitlement",
     "observed_on": "The period's day, as the provider dates it",

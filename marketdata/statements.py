@@ -177,7 +177,8 @@ QUOTED_STATEMENTS: Mapping[StatementKind, pa.Schema] = {
 ``fiscal_date`` is the last day of the period. ``fiscal_period`` is FY of an annual row and Q1 to
 Q4 of a quarterly one, in the words of the provider. Amounts are in whole units of
 ``reported_currency``, expenses positive and outflows of cash negative; ratios are plain
-fractions. ``accepted_at`` (aware UTC) is when the filing became public. Ratios have neither
+fractions. ``accepted_at`` (aware UTC) is when the filing became public as the provider tells it:
+that may be impossible, and statement_public_at in SQL judges it. Ratios have neither
 ``filing_date`` nor ``accepted_at``. ``answer`` is the provider's whole row as JSON.
 
 A line that a company does not report is whatever the provider says: FMP says 0, which cannot

@@ -45,6 +45,7 @@ class Version:
     accepted_at: datetime | None
     known_from: datetime
     year: int
+    filing_date: date | None = None
 
 
 def _store(
@@ -73,6 +74,7 @@ def _store(
         table = TABLES[kind]
         if kind is not StatementKind.RATIOS:
             row["accepted_at"] = version.accepted_at
+            row["filing_date"] = version.filing_date
         if place < len(versions) - 1:
             table += "_version"
             row["known_to"] = versions[place + 1].known_from
@@ -227,6 +229,99 @@ def test_ratios_of_nothing_filed_count_from_when_they_were_loaded(timescale: Tim
 
     assert _told(timescale, StatementKind.RATIOS, LOADED - DAY) == []
     assert _told(timescale, StatementKind.RATIOS, LOADED) == [1]
+
+
+HALF_YEAR = date(2025, 6, 30)
+PERIOD_END = datetime(2025, 6, 30, 4, tzinfo=UTC)
+"""Midnight in New York of the day on which the half-year ends."""
+
+
+def _since(timescale: Timescale, kind: StatementKind, moments: list[datetime]) -> list[list[int]]:
+    return [_told(timescale, kind, at) for at in moments]
+
+
+@pytest.mark.parametrize("kind", list(TABLES))
+def test_a_statement_is_never_known_on_the_day_on_which_its_period_ends(
+    timescale: Timescale, kind: StatementKind
+) -> None:
+    """The provider puts the period's end into acceptedDate: the first answer's time counts."""
+    answered = datetime(2025, 9, 2, 13, tzinfo=UTC)
+    for filing_date in (None, HALF_YEAR):
+        with timescale.connection() as connection:
+            connection.execute("truncate income_statement, balance_sheet, cash_flow_statement")
+            connection.execute("truncate financial_ratio")
+        version = Version(
+            accepted_at=PERIOD_END, known_from=answered, year=1, filing_date=filing_date
+        )
+        for one in {kind, StatementKind.INCOME}:
+            _store(timescale, one, [version], fiscal_date=HALF_YEAR, period="Q2")
+
+        moments = [datetime(2025, 7, 15, tzinfo=UTC), answered - DAY, answered]
+        assert _since(timescale, kind, moments) == [[], [], [1]]
+
+
+@pytest.mark.parametrize("kind", list(TABLES))
+def test_where_only_the_filing_date_is_possible_the_statement_counts_from_the_end_of_that_day(
+    timescale: Timescale, kind: StatementKind
+) -> None:
+    """Nobody knows at what hour it was filed; midnight in New York is four in UTC."""
+    for accepted_at in (PERIOD_END, None):
+        with timescale.connection() as connection:
+            connection.execute("truncate income_statement, balance_sheet, cash_flow_statement")
+            connection.execute("truncate financial_ratio")
+        version = Version(
+            accepted_at=accepted_at, known_from=LOADED, year=1, filing_date=date(2025, 8, 5)
+        )
+        for one in {kind, StatementKind.INCOME}:
+            _store(timescale, one, [version], fiscal_date=HALF_YEAR, period="Q2")
+
+        over = datetime(2025, 8, 6, 4, tzinfo=UTC)
+        moments = [PERIOD_END + 15 * DAY, over - timedelta(microseconds=1), over]
+        assert _since(timescale, kind, moments) == [[], [], [1]]
+
+
+def test_a_filing_that_an_answer_held_on_its_own_day_is_known_from_that_answer(
+    timescale: Timescale,
+) -> None:
+    """It was public by then, although its hour is not told."""
+    answered = datetime(2025, 8, 5, 20, tzinfo=UTC)
+    version = Version(
+        accepted_at=PERIOD_END, known_from=answered, year=1, filing_date=date(2025, 8, 5)
+    )
+    _store(timescale, StatementKind.INCOME, [version], fiscal_date=HALF_YEAR, period="Q2")
+
+    moments = [answered - timedelta(microseconds=1), answered]
+    assert _since(timescale, StatementKind.INCOME, moments) == [[], [1]]
+
+
+def test_a_statement_accepted_in_the_evening_is_known_in_the_morning_of_its_filing_date(
+    timescale: Timescale,
+) -> None:
+    """EDGAR publishes at six in New York what came after half past five the evening before."""
+    version = Version(
+        accepted_at=datetime(2025, 7, 31, 22, 1, tzinfo=UTC),
+        known_from=LOADED,
+        year=1,
+        filing_date=date(2025, 8, 1),
+    )
+    _store(timescale, StatementKind.INCOME, [version], fiscal_date=HALF_YEAR, period="Q2")
+
+    six = datetime(2025, 8, 1, 10, tzinfo=UTC)
+    moments = [six - timedelta(microseconds=1), six]
+    assert _since(timescale, StatementKind.INCOME, moments) == [[], [1]]
+
+
+def test_a_time_that_becomes_possible_later_backdates_no_figure(timescale: Timescale) -> None:
+    """The first version counts from its answer, and so does the one that mends its time."""
+    versions = [
+        Version(accepted_at=PERIOD_END, known_from=LOADED, year=1),
+        Version(accepted_at=PERIOD_END + 40 * DAY, known_from=LOADED + DAY, year=2),
+        Version(accepted_at=PERIOD_END, known_from=LOADED + 2 * DAY, year=3),
+    ]
+    _store(timescale, StatementKind.INCOME, versions, fiscal_date=HALF_YEAR, period="Q2")
+
+    moments = [PERIOD_END + 50 * DAY, LOADED, LOADED + DAY, LOADED + 2 * DAY]
+    assert _since(timescale, StatementKind.INCOME, moments) == [[], [1], [2], [3]]
 
 
 _MOMENTS = st.integers(0, 8).map(lambda days: ACCEPTED + days * DAY)
