@@ -33,18 +33,35 @@ class Work:
         return [*self.unknown, *self.complete, *(one.instrument.ticker for one in self.requests)]
 
 
-def wished_work(stores: Stores, provider: str, tickers: Sequence[str], *, only_holes: bool) -> Work:
-    """Plan the histories of ``tickers``."""
+def wished_work(
+    stores: Stores,
+    provider: str,
+    tickers: Sequence[str],
+    *,
+    only_holes: bool,
+    probes: bool = True,
+) -> Work:
+    """Plan the histories of ``tickers`` (see ``marketdata.planning.plan_histories``)."""
     listed, unknown = stores.instruments.resolve(provider, tickers, utc_now().date())
     ids = [one.instrument_id for one in listed]
     ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, ids)
-    requests = plan_histories(calendar(), listed, ledger, now=utc_now(), only_holes=only_holes)
+    requests = plan_histories(
+        calendar(), listed, ledger, now=utc_now(), only_holes=only_holes, probes=probes
+    )
     asked = {request.instrument.ticker for request in requests}
     return Work(
         requests=requests,
         complete=[one.ticker for one in listed if one.ticker not in asked],
         unknown=unknown,
     )
+
+
+def revealed_work(stores: Stores, provider: str, done: Work) -> Work:
+    """Plan what the answers to ``done`` have shown to be missing where nothing seemed to be.
+
+    An answer that reaches further back than earlier ones says that the key shows more now.
+    """
+    return wished_work(stores, provider, done.complete, only_holes=True, probes=False)
 
 
 def waiting_work(stores: Stores, provider: str, letters: Sequence[int]) -> Work:

@@ -25,7 +25,7 @@ from assets.price_reports import (
     table_figures,
     ticker_metadata,
 )
-from assets.price_work import Work, waiting_work, wished_work
+from assets.price_work import Work, revealed_work, waiting_work, wished_work
 from assets.schemas import column_schema
 from assets.universe import member_tickers, universe
 from marketdata.bars import DAILY_BARS
@@ -279,11 +279,14 @@ async def _histories(
             error_class="UnknownTicker",
             message=f"no instrument carries {ticker}: is it spelt as in the universe?",
         )
+    ingest, requests = _ingest_context(context, stores), work.requests
+    while requests:
+        context.log.info("%d tickers, %d requests to make", len(work.tickers), len(requests))
+        async for outcome in ingest_histories(ingest, client.api, requests):
+            if isinstance(outcome, NotIngested) and not outcome.deferred:
+                context.log.warning("%s: %s", outcome.ticker, outcome.message)
+            yield outcome
+        work = revealed_work(stores, client.name, work)
+        requests = work.requests
     for ticker in work.complete:
         yield NothingMissing(ticker=ticker)
-    context.log.info("%d tickers, %d requests to make", len(work.tickers), len(work.requests))
-    ingest = _ingest_context(context, stores)
-    async for outcome in ingest_histories(ingest, client.api, work.requests):
-        if isinstance(outcome, NotIngested) and not outcome.deferred:
-            context.log.warning("%s: %s", outcome.ticker, outcome.message)
-        yield outcome

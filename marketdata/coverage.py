@@ -21,11 +21,20 @@ SETTLE_AFTER = timedelta(hours=1)
 """A bar fetched sooner than this after its session's close may still change: provisional."""
 
 ASK_AGAIN_FOR = timedelta(days=7)
-"""How long an empty answer is asked for again; older ones are accepted as the truth."""
+"""How long an empty answer is asked for again; older ones are believed for a while."""
+
+ABSENCE_STANDS_FOR = timedelta(days=30)
+"""So long nobody asks again for what an answer lacked, unless the key shows more by then."""
+
+PLAN_STEP = timedelta(days=31)
+"""More days of the past than a provider mends now and then: so many at once are another plan."""
 
 
 class CoverageState(StrEnum):
-    """What is known about one session of one instrument."""
+    """What is known about one session of one instrument.
+
+    NOT_LISTED is read, never written: an empty session before a day of listing that is known.
+    """
 
     COMPLETE = "complete"
     PROVISIONAL = "provisional"
@@ -59,9 +68,11 @@ def assess(
     received: Collection[date],
     rejected: Collection[date],
     now: datetime,
-    whole_history: bool,
 ) -> dict[CoverageState, list[date]]:
     """Sort the sessions that were asked for by what the answer says of them.
+
+    What it lacks is empty at the provider, and no more than that: why it is (a listing that came
+    later, a plan that shows five years, a hole) takes evidence that no single answer has.
 
     Args:
         calendar: The exchange's sessions and closing times.
@@ -70,11 +81,7 @@ def assess(
         rejected: Sessions whose bar was refused by validation.
         now: Aware time of the answer; a session that has not closed is left out unless it
             came with a bar, which is then provisional.
-        whole_history: The answer begins where the history kept here begins, so that sessions
-            before the first bar are before the listing rather than empty; all of them, if
-            there is no bar.
     """
-    known = sorted({*received, *rejected})
     states: dict[CoverageState, list[date]] = {}
     for session in asked:
         closes_at = calendar.close_at(session)
@@ -85,8 +92,6 @@ def assess(
             state = CoverageState.QUARANTINED
         elif closes_at > now:
             continue
-        elif whole_history and (not known or session < known[0]):
-            state = CoverageState.NOT_LISTED
         else:
             state = CoverageState.PROVIDER_EMPTY
         states.setdefault(state, []).append(session)
@@ -114,7 +119,7 @@ def holes(
     """Return the sessions of ``expected`` that are worth another request.
 
     Those are sessions nothing is known of, and provisional, failed and quarantined ones; an
-    empty answer is asked again for ``ASK_AGAIN_FOR``.
+    empty answer is asked again for ``ASK_AGAIN_FOR``, and when the ledger has forgotten it.
     """
     settled = [span for state in SETTLED for span in ledger.get(state, ())]
     empty = ledger.get(CoverageState.PROVIDER_EMPTY, ())

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 
 from marketdata.calendars import SessionCalendar
-from marketdata.coverage import ASK_AGAIN_FOR, CoverageState, Span
+from marketdata.coverage import ASK_AGAIN_FOR, SETTLED, CoverageState, Span
 from marketdata.datasets import Dataset, Extent
 from marketdata.instruments import ListedInstrument
 from marketdata.planning import Ledger
@@ -195,11 +195,7 @@ def _missing(
     days: Sequence[date], known: Mapping[CoverageState, Sequence[Span]], today: date
 ) -> list[date]:
     """Return the days worth another request; an empty one is asked again for a week."""
-    settled = [
-        span
-        for state in (CoverageState.COMPLETE, CoverageState.ARCHIVED)
-        for span in known.get(state, ())
-    ]
+    settled = [span for state in SETTLED for span in known.get(state, ())]
     empty = known.get(CoverageState.PROVIDER_EMPTY, ())
     return [
         day

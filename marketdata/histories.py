@@ -64,7 +64,6 @@ class DailyBarFeed:
             received=sessions_of(validated.accepted),
             rejected={one.session_date for one in validated.rejected},
             now=answer.fetched_at,
-            whole_history=request.from_listing,
         )
         instrument = request.instrument
         batch = batch_of(

@@ -208,7 +208,6 @@ def _states(
             received=[session] if one.symbol in received else [],
             rejected=[session] if one.symbol in refused else [],
             now=fetched_at,
-            whole_history=False,
         )
         for one in listed
     }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, SessionCalendar
-from marketdata.coverage import HELD, CoverageState, Span, holes
+from marketdata.coverage import HELD, PLAN_STEP, CoverageState, Span, holes
 from marketdata.instruments import ListedInstrument
 from marketdata.ports import HistoryRequest
 
@@ -23,6 +23,7 @@ def plan_histories(
     *,
     now: datetime,
     only_holes: bool,
+    probes: bool = True,
 ) -> list[HistoryRequest]:
     """Return one request for each instrument that needs one, in the order given.
 
@@ -33,19 +34,51 @@ def plan_histories(
         now: Aware time; sessions up to the last one that has closed are wished for.
         only_holes: Ask from the first hole to the last one, and nothing where there is none;
             otherwise ask for the whole history.
+        probes: Where the key has shown the beginning of none of the histories, one request more
+            finds out whether it does now.
     """
     end = calendar.last_closed(now)
     expected = calendar.sessions(HISTORY_START, end)
     today = now.astimezone(NEW_YORK_ZONE).date()
+    probe = _probe(instruments, ledger, expected) if only_holes and probes else None
     requests: list[HistoryRequest] = []
     for instrument in instruments:
         known = ledger.get(instrument.instrument_id, {})
         wanted: Sequence[date] = expected
         if only_holes:
             wanted = holes(expected, known, today=today)
+        if probe is not None and probe[0] == instrument:
+            # From the beginning to the last of what it lacks.
+            wanted = [expected[0], *(wanted or [probe[1]])]
         if wanted:
             requests.append(history_request(instrument, known, wanted[0], wanted[-1]))
     return requests
+
+
+def _probe(
+    instruments: Sequence[ListedInstrument], ledger: Ledger, expected: Sequence[date]
+) -> tuple[ListedInstrument, date] | None:
+    """Return whose absence tells whether the key shows more of the past now, and its last day.
+
+    That is the one whose bars begin first, unless some history begins where it is to: then the key
+    shows all that is ever asked for, and what is absent has another reason.
+    """
+    absences: list[tuple[date, ListedInstrument]] = []
+    for instrument in instruments:
+        known = ledger.get(instrument.instrument_id, {})
+        if any(
+            start < expected[0] + PLAN_STEP for state in HELD for start, _ in known.get(state, ())
+        ):
+            return None
+        absences += [
+            (end, instrument)
+            for start, end in known.get(CoverageState.PROVIDER_EMPTY, ())
+            if start <= expected[0] and end - start > PLAN_STEP
+        ]
+    if not absences:
+        return None
+    end, instrument = min(absences, key=lambda absence: absence[0])
+    return instrument, max(session for session in expected if session < end)
 
 
 def history_request(

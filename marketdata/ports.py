@@ -51,8 +51,7 @@ class HistoryRequest:
 
     Attributes:
         part: Which of an instrument's requests it is, where it has several at once.
-        from_listing: ``start`` is the beginning of the history kept here, so that sessions
-            before the first bar count as before the listing.
+        from_listing: ``start`` is the beginning of the history kept here.
         holds_bars: Some bar of the instrument is kept already. If none is, an empty answer from
             the listing on means that the provider does not know the symbol.
     """

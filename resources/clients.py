@@ -102,6 +102,16 @@ def missing_key(settings: Settings, provider: str) -> str:
     return ""
 
 
+def note_plan(settings: Settings, stores: Stores, provider: str) -> None:
+    """Note which key is in use with which limits, before the ledger is asked what is missing.
+
+    Raises:
+        ConfigurationError: The provider's key is not set.
+    """
+    limits = lines(settings, provider)[0].limits[0]
+    stores.coverage.note_plan(provider, f"{limits.budget}, {60 / limits.interval_s:.1f} a minute")
+
+
 @asynccontextmanager
 async def opened(
     settings: Settings, stores: Stores, provider: str, dataset: str, *, lane: Lane, run_id: str
@@ -119,6 +129,7 @@ async def opened(
     Raises:
         ConfigurationError: The provider's key is not set.
     """
+    note_plan(settings, stores, provider)
     async with AsyncExitStack() as stack:
         getters: list[HttpGetter] = []
         for line in lines(settings, provider):

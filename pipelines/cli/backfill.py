@@ -61,7 +61,7 @@ def backfill(
             report = loads.load_days(stores, wish.sessions)
         else:
             report = loads.load_histories(
-                stores, wish.tickers, expected=wish.requests, only_holes=not refetch
+                stores, wish.wished, expected=wish.requests, only_holes=not refetch
             )
     return _tell_outcome(report, loads.outcome(report), json=json)
 

@@ -80,9 +80,15 @@ Provider = Annotated[str, typer.Option(help="Instead of the configured one; not 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TickerWish:
-    """Histories of tickers, and the load that they are."""
+    """Histories of tickers, and the load that they are.
+
+    Attributes:
+        tickers: Those that need a request.
+        wished: All that were wished for: an answer may show that more of them lack something.
+    """
 
     tickers: tuple[str, ...]
+    wished: tuple[str, ...]
     load: Load
     charges: tuple[RequestLimits, ...]
     provider: str
@@ -265,6 +271,7 @@ def tickers_wish(
     members = member_tickers(stores)
     wanted = list(named) if named is not None else members
     provider = provider_of(DAILY_BARS_DATASET)
+    clients.note_plan(settings, stores, provider)
     listed, unknown = stores.instruments.resolve(provider, wanted, utc_now().date())
     if unknown:
         raise errors.ConfigurationError(_unknown(unknown, members))
@@ -280,6 +287,7 @@ def tickers_wish(
     charged = charges(settings, bulk=False)
     return TickerWish(
         tickers=tuple(one.instrument.ticker for one in planned),
+        wished=tuple(one.ticker for one in listed),
         load=Load(
             requests=len(planned),
             interval_s=interval_s(charged),
@@ -311,6 +319,7 @@ def subjects_wish(
     if start is not None:
         _refuse_odd_days(dataset, start, end)
     charged = clients.lines(settings, provider)[0].limits
+    clients.note_plan(settings, stores, provider)
     names = list(named) if named is not None else every_subject(stores, dataset, provider)
     work = wished_work(
         stores,

@@ -86,7 +86,11 @@ class BatchStore:
             elif batch.is_all:
                 table.refuse_nothing(connection, batch)
             contradicted = coverage.apply_marks(
-                connection, batch.dataset, batch.provider, batch.coverage
+                connection,
+                batch.dataset,
+                batch.provider,
+                batch.coverage,
+                asked_at=min(batch.fetched_at, loaded_at),
             )
             _deliver(connection, batch)
             counts = {
@@ -143,7 +147,9 @@ class BatchStore:
                 if not letter.deferred:
                     _log_failure(connection, letter)
             for (dataset, provider), group in marks.items():
-                coverage.apply_marks(connection, dataset, provider, group)
+                coverage.apply_marks(
+                    connection, dataset, provider, group, asked_at=letters[0].seen_at
+                )
             dead_letters.post(connection, letters, LETTER_RETRY, f"run {letters[0].run_id}")
 
 

@@ -6,9 +6,15 @@ states mean and how an answer turns into them (marketdata/coverage.py).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
-from marketdata.coverage import CoverageMark, CoverageState, Span
+from marketdata.coverage import (
+    ABSENCE_STANDS_FOR,
+    PLAN_STEP,
+    CoverageMark,
+    CoverageState,
+    Span,
+)
 from resources.storage import sql
 from resources.storage.timescale import Connection, Timescale
 
@@ -51,7 +57,12 @@ def _ledger_of(dataset: str, provider: str) -> str:
 
 
 def apply_marks(
-    connection: Connection, dataset: str, provider: str, marks: Sequence[CoverageMark]
+    connection: Connection,
+    dataset: str,
+    provider: str,
+    marks: Sequence[CoverageMark],
+    *,
+    asked_at: datetime,
 ) -> int:
     """Write marks inside the caller's transaction, who holds the instruments' locks.
 
@@ -63,6 +74,16 @@ def apply_marks(
     - a quarantined bar never replaces one either: the bar that is held was a good one;
     - a provisional bar never replaces a complete or archived one: it is an answer that was
       given before the other and came late.
+
+    An answer with days before the oldest bar that was held, which earlier answers lacked, says that
+    the key shows more of the past now: other absences of this provider are asked again.
+
+    Args:
+        connection: In the caller's transaction.
+        dataset: Whose ledger.
+        provider: Who was asked.
+        marks: What to write.
+        asked_at: When the answer came (aware); an absence stands for a while from then on.
 
     Returns:
         Days that the marks call empty although a bar is held.
@@ -78,9 +99,14 @@ def apply_marks(
             "states": [mark.state.value for mark, _ in spans],
             "starts_on": [start for _, (start, _) in spans],
             "ends_before": [end for _, (_, end) in spans],
+            "asked_at": asked_at,
         },
     ).fetchone()
-    return row[0] if row else 0
+    contradicted, revealed = row or (0, 0)
+    if revealed > PLAN_STEP.days:
+        grown = {"provider": provider, "since": asked_at}
+        connection.execute(sql.query("coverage", "plan_has_grown"), grown)
+    return contradicted
 
 
 class CoverageLedger:
@@ -96,13 +122,19 @@ class CoverageLedger:
     def ledger(
         self, dataset: str, provider: str, instrument_ids: Sequence[int]
     ) -> dict[int, dict[CoverageState, list[Span]]]:
-        """Return the spans of each instrument by state; an unknown instrument has none."""
+        """Return the spans of each instrument by state; an unknown instrument has none.
+
+        What an answer lacked is not_listed if the day of listing is known and no bar of before
+        contradicts it. Otherwise it is provider_empty for a while, and then unknown again.
+        """
         with self._timescale.connection() as connection:
             rows = connection.execute(
                 sql.query("coverage", "ledger"),
                 {
                     "ledger": _ledger_of(dataset, provider),
+                    "provider": provider,
                     "instrument_ids": list(instrument_ids),
+                    "stands_for": ABSENCE_STANDS_FOR,
                 },
             ).fetchall()
         ledger: dict[int, dict[CoverageState, list[Span]]] = {one: {} for one in instrument_ids}
@@ -110,6 +142,13 @@ class CoverageLedger:
             spans = ledger[instrument_id].setdefault(CoverageState(state), [])
             spans.append((starts_on, ends_before))
         return ledger
+
+    def note_plan(self, provider: str, plan: str) -> None:
+        """Note a digest of the key in use and its limits; a new one may show other days."""
+        with self._timescale.connection() as connection:
+            connection.execute(
+                sql.query("coverage", "note_plan"), {"provider": provider, "plan": plan}
+            )
 
     def summary(
         self, dataset: str, provider: str, instrument_ids: Sequence[int], sessions: Sequence[date]

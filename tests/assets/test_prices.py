@@ -5,12 +5,13 @@ from datetime import date, timedelta
 import dagster as dg
 import pytest
 
+from assets.datasets import REFRESHES
 from assets.partitions import TICKERS
 from assets.prices import daily_prices, price_history
 from assets.universe import UNIVERSE
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
-from marketdata.coverage import CoverageState
+from marketdata.coverage import CoverageState, Span
 from marketdata.ingest import IngestContext
 from marketdata.market_days import refuse_open_session
 from marketdata.recovery import errors
@@ -265,10 +266,63 @@ def test_tickers_that_were_stored_but_not_reported_are_reported_by_the_next_run(
     assert set(_states(pipeline, price_history)) == {"AAPL", "MSFT"}
 
 
+def _ledger(pipeline: Pipeline, ticker: str) -> dict[CoverageState, list[Span]]:
+    (listed,), _ = pipeline.stores.instruments.resolve("fmp", [ticker], utc_now().date())
+    ids = [listed.instrument_id]
+    return pipeline.stores.coverage.ledger(DAILY_BARS_DATASET, "fmp", ids)[listed.instrument_id]
+
+
+def test_a_history_that_a_small_plan_cuts_off_is_asked_for_again_when_the_plan_shows_more(
+    pipeline: Pipeline,
+) -> None:
+    """Until then one request a run finds out; afterwards all of it is there, without a word."""
+    tickers = ["AAPL", "BRK.B", "MSFT"]
+    history = "/stable/historical-price-eod/full"
+    pipeline.simulator.add_fault("quirk", quirk="five_years", path=history)
+    pipeline.backfill(tickers)
+    for ticker in tickers:
+        assert set(_ledger(pipeline, ticker)) == {
+            CoverageState.COMPLETE,
+            CoverageState.PROVIDER_EMPTY,
+        }
+    before = len(pipeline.simulator.requests())
+
+    assert pipeline.backfill(tickers).success
+    assert len(pipeline.simulator.requests()) - before == 1, "the same plan: one finds out"
+
+    pipeline.simulator.clear_faults()
+    assert pipeline.backfill(tickers).success
+    assert len(pipeline.simulator.requests()) - before == 4
+    for ticker in tickers:
+        assert set(_ledger(pipeline, ticker)) == {CoverageState.COMPLETE}
+    stored = read_daily_bars(pipeline.stores.timescale, HISTORY_START, utc_now().date())
+    sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
+    assert stored.num_rows == 3 * len(sessions)
+    assert compare(pipeline.stores, pipeline.simulator).perfect
+
+
+def test_another_key_or_another_plan_of_it_is_asked_for_what_the_last_one_lacked(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan's limits are declared; what the plan shows is a fact of it."""
+    pipeline.backfill(["AAPL", "ED"])
+    before = len(pipeline.simulator.requests())
+    assert pipeline.backfill(["AAPL", "ED"]).success
+    assert len(pipeline.simulator.requests()) == before
+
+    monkeypatch.setenv("FMP_REQUESTS_PER_MINUTE", "2900")
+    assert pipeline.backfill(["AAPL", "ED"]).success
+
+    assert len(pipeline.simulator.requests()) == before + 1, "AAPL lacks nothing"
+
+
 def test_days_before_the_listing_are_told_from_holes_whatever_came_first(
     pipeline: Pipeline,
 ) -> None:
-    """A ticker listed in 2020, whose last days came by the bulk route before its history."""
+    """A ticker listed in 2020, whose last days came by the bulk route before its history.
+
+    That it was listed then is not told by the bars: it takes the company's day of listing.
+    """
     last = calendar().last_closed(utc_now())
     pipeline.run("daily_prices", partition=last.isoformat())
     truth = pipeline.simulator.truth(["ED"])
@@ -277,9 +331,10 @@ def test_days_before_the_listing_are_told_from_holes_whatever_came_first(
 
     assert pipeline.backfill(["ED"]).success
 
-    (listed,), _ = pipeline.stores.instruments.resolve("fmp", ["ED"], utc_now().date())
-    ledger = pipeline.stores.coverage.ledger(DAILY_BARS_DATASET, "fmp", [listed.instrument_id])
-    assert set(ledger[listed.instrument_id]) == {CoverageState.COMPLETE, CoverageState.NOT_LISTED}
+    assert set(_ledger(pipeline, "ED")) == {CoverageState.COMPLETE, CoverageState.PROVIDER_EMPTY}
+    op = REFRESHES["companies"].node_def.name
+    assert pipeline.run("companies", config={op: {"config": {"subjects": ["ED"]}}}).success
+    assert set(_ledger(pipeline, "ED")) == {CoverageState.COMPLETE, CoverageState.NOT_LISTED}
 
 
 def test_a_day_that_could_not_be_had_is_logged_and_marked_failed(pipeline: Pipeline) -> None:

@@ -30,8 +30,6 @@ def _assess(
     received: set[date] | None = None,
     rejected: set[date] | None = None,
     now: datetime = NOW,
-    *,
-    whole: bool = False,
 ) -> dict[CoverageState, list[date]]:
     return assess(
         NYSE,
@@ -39,17 +37,16 @@ def _assess(
         received=received or set(),
         rejected=rejected or set(),
         now=now,
-        whole_history=whole,
     )
 
 
-@given(_SOME, _SOME, _SOME, st.sampled_from(SESSIONS), st.booleans())
+@given(_SOME, _SOME, _SOME, st.sampled_from(SESSIONS))
 def test_every_closed_session_asked_for_gets_exactly_one_state(
-    asked: set[date], received: set[date], rejected: set[date], today: date, whole: bool
+    asked: set[date], received: set[date], rejected: set[date], today: date
 ) -> None:
     """States are disjoint; together they are what was asked and has closed, or came anyway."""
     now = NYSE.close_at(today)
-    states = _assess(sorted(asked), received, rejected, now, whole=whole)
+    states = _assess(sorted(asked), received, rejected, now)
     sorted_in = [session for sessions in states.values() for session in sessions]
     assert len(sorted_in) == len(set(sorted_in))
     came = received | rejected
@@ -57,9 +54,6 @@ def test_every_closed_session_asked_for_gets_exactly_one_state(
         session for session in asked if NYSE.close_at(session) <= now or session in came
     }
     assert all(states.values())
-    for session in states.get(CoverageState.NOT_LISTED, []):
-        assert whole
-        assert not came or session < min(came)
     for state in (CoverageState.COMPLETE, CoverageState.PROVISIONAL):
         assert received.issuperset(states.get(state, []))
 
@@ -88,17 +82,16 @@ def test_a_bar_that_came_in_a_good_and_a_broken_form_counts_as_received() -> Non
     assert _assess([session], {session}, {session}) == {CoverageState.COMPLETE: [session]}
 
 
-def test_sessions_before_the_first_bar_are_before_the_listing() -> None:
-    """Only of a whole history: a span without bars at its start may be a halt."""
+def test_sessions_before_the_first_bar_are_no_more_than_empty() -> None:
+    """A listing that came later looks like a plan that shows five years: evidence tells."""
     first, second, third = SESSIONS[:3]
-    states = _assess([first, second, third], {third}, {second}, whole=True)
+    states = _assess([first, second, third], {third}, {second})
     assert states == {
-        CoverageState.NOT_LISTED: [first],
+        CoverageState.PROVIDER_EMPTY: [first],
         CoverageState.QUARANTINED: [second],
         CoverageState.COMPLETE: [third],
     }
-    assert _assess([first], whole=True) == {CoverageState.NOT_LISTED: [first]}
-    assert _assess([first, second], {second})[CoverageState.PROVIDER_EMPTY] == [first]
+    assert _assess([first]) == {CoverageState.PROVIDER_EMPTY: [first]}
 
 
 def test_a_day_without_session_cannot_be_assessed() -> None:
@@ -153,7 +146,7 @@ def test_an_assessed_answer_leaves_no_settled_session_a_hole(
     received: set[date], rejected: set[date]
 ) -> None:
     """From answer to ledger to plan: what is complete or not listed is not asked for again."""
-    states = _assess(SESSIONS, received, rejected - received, whole=True)
+    states = _assess(SESSIONS, received, rejected - received)
     ledger = {state: spans_of(NYSE, sessions) for state, sessions in states.items()}
     found = holes(SESSIONS, ledger, today=SESSIONS[-1])
     again = {CoverageState.QUARANTINED, CoverageState.PROVIDER_EMPTY}

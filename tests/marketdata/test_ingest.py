@@ -50,7 +50,7 @@ def test_an_answer_is_stored_with_its_origin_and_its_coverage() -> None:
     (outcome,) = _ingest(store, provider, _request("A", 7, from_listing=True))
     assert isinstance(outcome, Ingested)
     assert (outcome.ticker, outcome.load.inserted, outcome.requests) == ("A", 2, 2)
-    assert outcome.sessions == {CoverageState.COMPLETE: 2, CoverageState.NOT_LISTED: 1}
+    assert outcome.sessions == {CoverageState.COMPLETE: 2, CoverageState.PROVIDER_EMPTY: 1}
     assert outcome.duration_s >= 0
     (batch,) = store.batches
     assert batch.rows.schema == DAILY_BARS
@@ -62,7 +62,7 @@ def test_an_answer_is_stored_with_its_origin_and_its_coverage() -> None:
     assert batch.asked == Asked(instrument_ids=(7,), start=FIRST, end=THIRD, whole_sessions=False)
     assert {mark.state: mark.spans for mark in batch.coverage} == {
         CoverageState.COMPLETE: ((SECOND, AFTER),),
-        CoverageState.NOT_LISTED: ((FIRST, SECOND),),
+        CoverageState.PROVIDER_EMPTY: ((FIRST, SECOND),),
     }
     assert {mark.instrument_id for mark in batch.coverage} == {7}
 
@@ -89,7 +89,7 @@ def test_bad_bars_are_quarantined_and_the_rest_goes_on() -> None:
 
 
 def test_an_empty_history_is_an_unknown_symbol() -> None:
-    """An empty span is only empty, and days before a held bar are before the listing."""
+    """An empty span is only empty, and so are days before a held bar."""
     store = MemoryStore()
     provider = ScriptedProvider({"A-X": bars_of("A-X")})
     (whole,) = _ingest(store, provider, _request("A", from_listing=True))
@@ -101,7 +101,7 @@ def test_an_empty_history_is_an_unknown_symbol() -> None:
     assert span.sessions == {CoverageState.PROVIDER_EMPTY: 3}
     (before,) = _ingest(store, provider, _request("A", from_listing=True, holds_bars=True))
     assert isinstance(before, Ingested)
-    assert before.sessions == {CoverageState.NOT_LISTED: 3}
+    assert before.sessions == {CoverageState.PROVIDER_EMPTY: 3}
 
 
 def test_one_failure_concerns_its_instrument_alone() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata.calendars import HISTORY_START, calendar
-from marketdata.coverage import CoverageState, spans_of
+from marketdata.coverage import CoverageState, Span, spans_of
 from marketdata.planning import Ledger, plan_histories
 from tests.marketdata.fakes import listed
 
@@ -17,8 +17,10 @@ SESSIONS = NYSE.sessions(HISTORY_START, TODAY)
 A, B = listed("A", 1), listed("B", 2)
 
 
-def _plan(ledger: Ledger, *, only_holes: bool) -> list[tuple[str, date, date, bool]]:
-    requests = plan_histories(NYSE, [B, A], ledger, now=NOW, only_holes=only_holes)
+def _plan(
+    ledger: Ledger, *, only_holes: bool, now: datetime = NOW, probes: bool = True
+) -> list[tuple[str, date, date, bool]]:
+    requests = plan_histories(NYSE, [B, A], ledger, now=now, only_holes=only_holes, probes=probes)
     return [(one.instrument.ticker, one.start, one.end, one.from_listing) for one in requests]
 
 
@@ -45,3 +47,47 @@ def test_one_request_spans_all_holes_and_no_more(complete: set[date]) -> None:
     expected = [(missing[0], missing[-1], missing[0] == HISTORY_START)] if missing else []
     plan = _plan({1: known, 2: known}, only_holes=True)
     assert [one[1:] for one in plan if one[0] == "A"] == expected
+
+
+LATER = datetime(2018, 2, 1, 22, tzinfo=UTC)
+NOW_SESSIONS = NYSE.sessions(HISTORY_START, LATER.date())
+
+
+def _absent_until(first_bar: date) -> dict[CoverageState, tuple[Span, ...]]:
+    """Return a ledger of which the days before a bar are empty at the provider."""
+    return {
+        CoverageState.PROVIDER_EMPTY: ((HISTORY_START, first_bar),),
+        CoverageState.COMPLETE: ((first_bar, NYSE.next_session(NOW_SESSIONS[-1])),),
+    }
+
+
+def test_where_no_history_begins_at_the_beginning_one_request_finds_out_whether_it_does_now() -> (
+    None
+):
+    """That of the history which begins first; the request is for what it lacks and no more."""
+    ledger = {1: _absent_until(date(2017, 2, 1)), 2: _absent_until(date(2017, 6, 1))}
+
+    assert _plan(ledger, only_holes=True, now=LATER) == [
+        ("A", HISTORY_START, date(2017, 1, 31), True)
+    ]
+    assert _plan(ledger, only_holes=True, now=LATER, probes=False) == []
+
+
+def test_where_a_history_begins_at_the_beginning_the_others_are_believed() -> None:
+    """The key shows all that is ever asked for: what is absent has another reason."""
+    ledger = {
+        1: _absent_until(date(2017, 2, 1)),
+        2: {CoverageState.COMPLETE: spans_of(NYSE, NOW_SESSIONS)},
+    }
+
+    assert _plan(ledger, only_holes=True, now=LATER) == []
+
+
+def test_a_share_whose_listing_is_known_is_no_reason_to_ask() -> None:
+    """The days before it are no absence."""
+    unlisted = {
+        CoverageState.NOT_LISTED: ((HISTORY_START, date(2017, 2, 1)),),
+        CoverageState.COMPLETE: ((date(2017, 2, 1), NYSE.next_session(NOW_SESSIONS[-1])),),
+    }
+
+    assert _plan({1: unlisted, 2: unlisted}, only_holes=True, now=LATER) == []

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from assets.universe import UNIVERSE
 from marketdata import forecast
-from marketdata.calendars import NEW_YORK_ZONE
+from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.forecast import Forecast, Load, QuotaUse, RunSlots, ScheduledLoad
 from marketdata.instruments import Constituent, UniverseChange
@@ -77,7 +77,18 @@ class Planner:
         }
         mark = CoverageMark(instrument_id=members[ticker], state=state, spans=((start, end),))
         with self.stores.timescale.connection() as connection:
-            coverage.apply_marks(connection, "daily_bars", "fmp", [mark])
+            coverage.apply_marks(connection, "daily_bars", "fmp", [mark], asked_at=utc_now())
+
+    def list_company(self, ticker: str, on: date) -> None:
+        """Say when the share of ``ticker`` was listed."""
+        with self.stores.timescale.connection() as connection:
+            connection.execute(
+                """insert into company
+                (instrument_id, name, listed_on, answer, provider, ingest_id, known_from)
+                select instrument_id, 'A company', %s, '{}', 'fmp', 1, now()
+                from instrument_ticker where ticker = %s""",
+                (on, ticker),
+            )
 
 
 @pytest.fixture
@@ -167,7 +178,8 @@ def test_what_the_ledger_knows_is_not_expected_again(planner: Planner) -> None:
     planner.join(*NAMES)
     beginning, after = date(2016, 1, 4), date(2026, 11, 23)
     planner.mark("AAA", CoverageState.COMPLETE, beginning, after)
-    planner.mark("BBB", CoverageState.NOT_LISTED, beginning, date(2026, 11, 2))
+    planner.mark("BBB", CoverageState.PROVIDER_EMPTY, beginning, date(2026, 11, 2))
+    planner.list_company("BBB", date(2026, 11, 2))
     planner.mark("BBB", CoverageState.COMPLETE, date(2026, 11, 2), date(2026, 11, 16))
 
     holes = planner("--all")

@@ -48,7 +48,7 @@ def test_states_that_are_due_are_holes(pipeline: Pipeline) -> None:
         spans=((DATASETS["companies"].begins, ten_days_ago),),
     )
     with pipeline.stores.timescale.connection() as connection:
-        coverage.apply_marks(connection, "companies", "fmp", [mark])
+        coverage.apply_marks(connection, "companies", "fmp", [mark], asked_at=utc_now())
 
     shown = _rows()["companies", "fmp"]
     assert (shown["holes"], shown["coverage_percent"], shown["never_asked"]) == (1, 50.0, 501)

@@ -1,10 +1,11 @@
 """The coverage ledger on a real database."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 
-from marketdata.coverage import CoverageMark, CoverageState, Span
+from marketdata.calendars import utc_now
+from marketdata.coverage import ABSENCE_STANDS_FOR, CoverageMark, CoverageState, Span
 from resources.storage.coverage import CoverageLedger, apply_marks
 from resources.storage.timescale import Timescale
 from tests.storage.batches import DATASET, PROVIDER
@@ -22,10 +23,10 @@ def mark(instrument_id: int, state: CoverageState, *spans: Span) -> CoverageMark
     return CoverageMark(instrument_id=instrument_id, state=state, spans=spans)
 
 
-def apply(timescale: Timescale, *marks: CoverageMark) -> int:
+def apply(timescale: Timescale, *marks: CoverageMark, asked_at: datetime | None = None) -> int:
     """Write marks in a transaction of their own."""
     with timescale.connection() as connection:
-        return apply_marks(connection, DATASET, PROVIDER, marks)
+        return apply_marks(connection, DATASET, PROVIDER, marks, asked_at=asked_at or utc_now())
 
 
 def ledger_of(timescale: Timescale, one: int) -> dict[CoverageState, list[Span]]:
@@ -75,7 +76,7 @@ def test_a_failure_never_replaces_what_is_known(
     }
 
 
-@pytest.mark.parametrize("absence", [CoverageState.PROVIDER_EMPTY, CoverageState.NOT_LISTED])
+@pytest.mark.parametrize("absence", [CoverageState.PROVIDER_EMPTY])
 @pytest.mark.parametrize(
     "bar", [CoverageState.COMPLETE, CoverageState.PROVISIONAL, CoverageState.ARCHIVED]
 )
@@ -131,7 +132,7 @@ def test_a_quarantined_bar_never_replaces_a_held_one(
 @pytest.mark.parametrize("state", [CoverageState.PROVISIONAL, CoverageState.QUARANTINED])
 @pytest.mark.parametrize(
     "weaker",
-    [CoverageState.PROVIDER_EMPTY, CoverageState.NOT_LISTED, CoverageState.FAILED],
+    [CoverageState.PROVIDER_EMPTY, CoverageState.FAILED],
 )
 def test_a_bar_even_a_refused_one_replaces_its_absence(
     timescale: Timescale, instrument_ids: list[int], weaker: CoverageState, state: CoverageState
@@ -151,6 +152,113 @@ def test_an_absence_replaces_a_failure(timescale: Timescale, instrument_ids: lis
     apply(timescale, mark(one, CoverageState.PROVIDER_EMPTY, span(0, 3)))
 
     assert ledger_of(timescale, one) == {CoverageState.PROVIDER_EMPTY: [span(0, 3)]}
+
+
+def list_company(timescale: Timescale, one: int, on: date | None) -> None:
+    """Say when a share was listed."""
+    with timescale.connection() as connection:
+        connection.execute(
+            """insert into company
+            (instrument_id, name, listed_on, answer, provider, ingest_id, known_from)
+            values (%s, 'A company', %s, '{}', 'fmp', 1, now())""",
+            (one, on),
+        )
+
+
+def test_an_absence_is_forgotten_after_a_while(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Its age is that of the oldest answer about any of its days: all of them renew it."""
+    one, long_ago = instrument_ids[0], utc_now() - ABSENCE_STANDS_FOR - timedelta(hours=1)
+    apply(timescale, mark(one, CoverageState.PROVIDER_EMPTY, span(0, 90)), asked_at=long_ago)
+    assert ledger_of(timescale, one) == {}
+
+    apply(timescale, mark(one, CoverageState.PROVIDER_EMPTY, span(90, 91)))
+    assert ledger_of(timescale, one) == {}
+
+    apply(timescale, mark(one, CoverageState.PROVIDER_EMPTY, span(0, 91)))
+    assert ledger_of(timescale, one) == {CoverageState.PROVIDER_EMPTY: [span(0, 91)]}
+
+
+def test_an_absence_is_forgotten_when_another_key_is_in_use(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """The first key that is noted is the one that was asked."""
+    one, ledger = instrument_ids[0], CoverageLedger(timescale)
+    apply(timescale, mark(one, CoverageState.PROVIDER_EMPTY, span(0, 90)))
+    ledger.note_plan(PROVIDER, "a key")
+    ledger.note_plan(PROVIDER, "a key")
+    assert ledger_of(timescale, one) == {CoverageState.PROVIDER_EMPTY: [span(0, 90)]}
+
+    ledger.note_plan("another provider", "a key")
+    ledger.note_plan("another provider", "another key")
+    assert ledger_of(timescale, one) == {CoverageState.PROVIDER_EMPTY: [span(0, 90)]}
+
+    ledger.note_plan(PROVIDER, "another key")
+    assert ledger_of(timescale, one) == {}
+
+
+@pytest.mark.parametrize(("days", "forgotten"), [(20, False), (90, True)])
+def test_an_answer_that_reaches_further_back_forgets_the_absences_of_others(
+    timescale: Timescale, instrument_ids: list[int], days: int, forgotten: bool
+) -> None:
+    """So many days at once are another plan; a few are a correction."""
+    one, two, _ = instrument_ids
+    for each in (one, two):
+        apply(timescale, mark(each, CoverageState.PROVIDER_EMPTY, span(0, 90)))
+        apply(timescale, mark(each, CoverageState.COMPLETE, span(90, 100)))
+
+    apply(timescale, mark(one, CoverageState.COMPLETE, span(90 - days, 90)))
+
+    absence = {} if forgotten else {CoverageState.PROVIDER_EMPTY: [span(0, 90)]}
+    assert ledger_of(timescale, two) == {CoverageState.COMPLETE: [span(90, 100)], **absence}
+
+
+def test_days_before_a_known_listing_are_not_listed(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """For ever, since that is known; what it lacks after its listing is an absence."""
+    one, long_ago = instrument_ids[0], utc_now() - 2 * ABSENCE_STANDS_FOR
+    list_company(timescale, one, DAY + timedelta(days=60))
+    apply(timescale, mark(one, CoverageState.PROVIDER_EMPTY, span(0, 90)), asked_at=long_ago)
+
+    assert ledger_of(timescale, one) == {CoverageState.NOT_LISTED: [span(0, 60)]}
+
+    apply(timescale, mark(one, CoverageState.PROVIDER_EMPTY, span(0, 90)))
+    assert ledger_of(timescale, one) == {
+        CoverageState.NOT_LISTED: [span(0, 60)],
+        CoverageState.PROVIDER_EMPTY: [span(60, 90)],
+    }
+    sessions = [DAY + timedelta(days=offset) for offset in (0, 59, 60, 89, 90)]
+    summary = CoverageLedger(timescale).summary(DATASET, PROVIDER, [one], sessions)
+    assert summary.sessions == {CoverageState.NOT_LISTED: 2, CoverageState.PROVIDER_EMPTY: 2}
+    assert summary.unknown == 1
+
+
+@pytest.mark.parametrize("other", ["daily_bars", "minute_bars"])
+def test_a_bar_from_before_the_listing_contradicts_it(
+    timescale: Timescale, instrument_ids: list[int], other: str
+) -> None:
+    """Another provider's will do: then nothing is proven, and the absence expires."""
+    one = instrument_ids[0]
+    list_company(timescale, one, DAY + timedelta(days=60))
+    apply(timescale, mark(one, CoverageState.PROVIDER_EMPTY, span(0, 90)))
+    bar = mark(one, CoverageState.COMPLETE, span(30, 31))
+    with timescale.connection() as connection:
+        apply_marks(connection, other, "tiingo", [bar], asked_at=utc_now())
+
+    assert ledger_of(timescale, one) == {CoverageState.PROVIDER_EMPTY: [span(0, 90)]}
+
+
+def test_a_company_without_a_day_of_listing_proves_nothing(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Null is not the beginning of time."""
+    one = instrument_ids[0]
+    list_company(timescale, one, None)
+    apply(timescale, mark(one, CoverageState.PROVIDER_EMPTY, span(0, 90)))
+
+    assert ledger_of(timescale, one) == {CoverageState.PROVIDER_EMPTY: [span(0, 90)]}
 
 
 def test_many_instruments_are_marked_in_one_statement(

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from marketdata.bars import Adjustment
+from marketdata.calendars import utc_now
 from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.ports import IngestFailure, LoadResult
 from marketdata.recovery import errors
@@ -184,7 +185,7 @@ def test_an_empty_batch_still_marks_and_logs(
         instrument_id=one, state=CoverageState.PROVIDER_EMPTY, spans=((MONDAY, TUESDAY),)
     )
 
-    result = BatchStore(timescale).load(batch([], coverage=[mark]))
+    result = BatchStore(timescale).load(batch([], coverage=[mark], fetched_at=utc_now()))
 
     assert LoadResult(inserted=0, unchanged=0, restated=0) == result
     ledger = CoverageLedger(timescale).ledger(DATASET, PROVIDER, [one])

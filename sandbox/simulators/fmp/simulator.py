@@ -14,7 +14,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from pathlib import Path
 
-from marketdata.calendars import NEW_YORK_ZONE, utc_now
+from marketdata.calendars import NEW_YORK_ZONE, calendar, utc_now
 from marketdata.instruments import our_tickers, provider_spellings
 from sandbox.simulators.faults import CSV, FaultKind, FaultRule, Reply, spoilt_rows
 from sandbox.simulators.fmp import actions, wire
@@ -28,6 +28,8 @@ from sandbox.simulators.worlds.shares.world import SEED, Listing, World
 
 ROW_CAP = 5000
 """Rows per answer; beyond it the OLDEST are dropped without a word."""
+SMALL_PLAN_SESSIONS = 1255
+"""Sessions that a plan of five years shows, whatever is asked for; without a word."""
 _DEFAULT_SPAN = timedelta(days=5 * 365 + 1)
 
 
@@ -100,7 +102,7 @@ class FmpSimulator:
             **fmp_fundamentals.endpoints(world, now, fundamentals),
             **actions.endpoints(world, now),
         }
-        self._quirks = actions.quirks(world, now)
+        self._quirks = {"five_years": self._five_years, **actions.quirks(world, now)}
 
     prefix = ""
 
@@ -136,7 +138,7 @@ class FmpSimulator:
         return fmp_fundamentals.spoilt(rule, reply)
 
     def quirk(self, name: str, request: Request) -> Reply:
-        """Return what an oddity of FMP's splits makes of a request for them.
+        """Return what an oddity of FMP makes of a request for splits or a history.
 
         Raises:
             ValueError: There is no such quirk; the text names those there are.
@@ -173,7 +175,13 @@ class FmpSimulator:
             return wire.restricted_limit(FREE_STATEMENTS)
         return endpoint(request)
 
-    def _full_history(self, request: Request) -> Reply:
+    def _five_years(self, request: Request) -> Reply:
+        """Return a history as a smaller plan shows it: no more than the newest sessions."""
+        last = calendar().last_closed(self._now())
+        shown = calendar().sessions(last - 2 * _DEFAULT_SPAN, last)[-SMALL_PLAN_SESSIONS:]
+        return self._full_history(request, shown[0])
+
+    def _full_history(self, request: Request, first: date = date.min) -> Reply:
         symbol = request.query.get("symbol")
         if not symbol:
             return wire.missing_parameter("symbol")
@@ -184,7 +192,7 @@ class FmpSimulator:
         listing = self._find(symbol)
         if listing is None or start > end:
             return wire.nothing()
-        bars = self._world.bars(listing.ticker, start, end, self._now())
+        bars = self._world.bars(listing.ticker, max(start, first), end, self._now())
         return wire.full_history(symbol, bars.newest(ROW_CAP))
 
     def _span(self, query: Mapping[str, str]) -> tuple[date, date]:

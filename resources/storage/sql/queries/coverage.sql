@@ -91,7 +91,8 @@ present as (
     select
         coverage.instrument_id,
         coverage.state,
-        coverage.sessions
+        coverage.sessions,
+        coverage.asked_at
     from coverage
     where
         coverage.dataset = %(ledger)s
@@ -102,6 +103,8 @@ following as (
     select
         instrument_id,
         state,
+        effective.sessions as said,
+        present.asked_at,
         present.sessions as before,
         coalesce(present.sessions, '{}') - claimed.sessions
         + coalesce(effective.sessions, '{}') as after
@@ -110,17 +113,29 @@ following as (
     inner join claimed using (instrument_id)
 ),
 
+-- An answer that speaks of all the days of a state renews it; one about some of them leaves the age
+-- of the others, and so of all, as it was.
 written as (
-    insert into coverage (dataset, instrument_id, state, sessions)
+    insert into coverage (dataset, instrument_id, state, sessions, asked_at)
     select
         %(ledger)s,
         following.instrument_id,
         following.state,
-        following.after
+        following.after,
+        case
+            when following.after = following.said
+                then greatest(following.asked_at, %(asked_at)s::timestamptz)
+            else coalesce(following.asked_at, %(asked_at)s::timestamptz)
+        end
     from following
-    where not isempty(following.after) and following.after is distinct from following.before
+    where
+        not isempty(following.after)
+        and (
+            following.after is distinct from following.before
+            or (following.state = 'provider_empty' and following.after = following.said)
+        )
     on conflict (dataset, instrument_id, state) do update
-        set sessions = excluded.sessions, updated_at = now()
+        set sessions = excluded.sessions, asked_at = excluded.asked_at, updated_at = now()
 ),
 
 emptied as (
@@ -131,39 +146,76 @@ emptied as (
         and coverage.instrument_id = following.instrument_id
         and coverage.state = following.state
         and isempty(following.after)
+),
+
+-- Days before the oldest bar that was held, called empty once and now there.
+revealed as (
+    select
+        effective.sessions * present.sessions
+        * datemultirange(daterange(null, lower(held.bars))) as sessions
+    from effective
+    inner join present
+        on
+            present.instrument_id = effective.instrument_id
+            and present.state = 'provider_empty'
+    inner join held on held.instrument_id = effective.instrument_id and held.bars is not null
+    where effective.state in ('complete', 'provisional')
 )
 
-select coalesce(sum(upper(piece.days) - lower(piece.days)), 0)::bigint as days_contradicted
-from effective
-cross join unnest(effective.contradicted) as piece (days);
+select
+    (
+        select coalesce(sum(upper(piece.days) - lower(piece.days)), 0)
+        from effective
+        cross join unnest(effective.contradicted) as piece (days)
+    )::bigint as days_contradicted,
+    (
+        select coalesce(max(upper(piece.days) - lower(piece.days)), 0)
+        from revealed
+        cross join unnest(revealed.sessions) as piece (days)
+    )::bigint as days_revealed;
+
+-- name: plan_has_grown
+-- The key shows days that it did not show before: absences of until now are asked again.
+insert into provider_plan as known (provider, shows_since)
+values (%(provider)s, %(since)s)
+on conflict (provider) do update
+    set shows_since = greatest(known.shows_since, excluded.shows_since);
+
+-- name: note_plan
+-- Which key is in use with which limits; another one than before may show other days.
+insert into provider_plan as known (provider, plan, shows_since)
+values (%(provider)s, %(plan)s, '-infinity')
+on conflict (provider) do update
+    set
+        plan = excluded.plan,
+        shows_since = case when known.plan is null then known.shows_since else now() end
+    where known.plan is distinct from excluded.plan;
 
 -- name: ledger
--- The spans of some instruments, one row a span.
+-- The spans of some instruments, one row a span; an absence that has expired is not known any more.
 select
-    coverage.instrument_id,
-    coverage.state,
+    known.instrument_id,
+    known.state,
     lower(piece.days) as starts_on,
     upper(piece.days) as ends_before
-from coverage
-cross join unnest(coverage.sessions) as piece (days)
+from coverage_by_evidence(%(ledger)s, %(instrument_ids)s::bigint[]) as known
+cross join unnest(known.sessions) as piece (days)
+left join provider_plan on provider_plan.provider = %(provider)s
 where
-    coverage.dataset = %(ledger)s
-    and coverage.instrument_id = any(%(instrument_ids)s::bigint[])
-order by coverage.instrument_id, coverage.state, starts_on;
+    known.state <> 'provider_empty'
+    or known.asked_at >= greatest(now() - %(stands_for)s::interval, provider_plan.shows_since)
+order by known.instrument_id, known.state, starts_on;
 
 -- name: count_sessions
 -- How many of the given sessions of some instruments are in each state; null: unknown.
 with
 span as (
     select
-        coverage.instrument_id,
-        coverage.state,
+        known.instrument_id,
+        known.state,
         piece.days
-    from coverage
-    cross join unnest(coverage.sessions) as piece (days)
-    where
-        coverage.dataset = %(ledger)s
-        and coverage.instrument_id = any(%(instrument_ids)s::bigint[])
+    from coverage_by_evidence(%(ledger)s, %(instrument_ids)s::bigint[]) as known
+    cross join unnest(known.sessions) as piece (days)
 ),
 
 -- Sessions are counted by their rank instead of being joined to every span.
