@@ -47,18 +47,17 @@ PERIODS_A_COMMIT = 24
 
 
 class ArchiveWish(dg.Config):
-    """What a run over the archive is for.
+    """What a run over the archive is for; the launchpad shows each field with its words."""
 
-    Attributes:
-        datasets: Names; empty means all there are.
-        start: Every period that holds a day from this one (ISO date) on; empty means from the
-            beginning.
-        end: The last such day; empty means the last closed month.
-    """
-
-    datasets: list[str] = Field(default_factory=list)
-    start: str = ""
-    end: str = ""
+    datasets: list[str] = Field(default=[], description="Names; empty means all there are.")
+    start: str = Field(
+        default="",
+        description="Every period that holds a day from this one (ISO date) on; empty means from "
+        "the beginning.",
+    )
+    end: str = Field(
+        default="", description="The last such day; empty means the last closed month."
+    )
 
 
 def archive_key(dataset: ArchivedDataset) -> dg.AssetKey:

@@ -50,28 +50,32 @@ Report = dg.AssetMaterialization | dg.MaterializeResult[Any]
 
 
 class DatasetWish(dg.Config):
-    """What a run over a dataset is for.
+    """What a run over a dataset is for; the launchpad shows each field with its words."""
 
-    Attributes:
-        subjects: Tickers, pairs or series; empty means all there are.
-        provider: Instead of the one that the configuration names.
-        only_missing: Ask only for what the ledger does not know, or knows no longer; otherwise
-            for all.
-        start: First day (ISO date) where days are asked for; empty means the usual ones.
-        end: Last day; empty means today.
-        at_once: Ask for all subjects at once, where the dataset can be asked so; by name only those
-            that have changed, or of which nothing is known.
-        letters: Ids of dead letters; with them exactly what they wait for is asked again, and
-            subjects and days do not count.
-    """
-
-    subjects: list[str] = Field(default_factory=list)
-    provider: str = ""
-    only_missing: bool = True
-    start: str = ""
-    end: str = ""
-    at_once: bool = False
-    letters: list[int] = Field(default_factory=list)
+    subjects: list[str] = Field(
+        default=[], description="Tickers, pairs or series; empty means all there are."
+    )
+    provider: str = Field(default="", description="Instead of the one that is configured.")
+    only_missing: bool = Field(
+        default=True,
+        description="Ask only for what the ledger does not know, or knows no longer; otherwise "
+        "for all.",
+    )
+    start: str = Field(
+        default="",
+        description="First day (ISO date) where days are asked for; empty means the usual ones.",
+    )
+    end: str = Field(default="", description="Last day; empty means today.")
+    at_once: bool = Field(
+        default=False,
+        description="Ask for all subjects at once, where the dataset can be asked so; by name "
+        "only those that have changed, or of which nothing is known.",
+    )
+    letters: list[int] = Field(
+        default=[],
+        description="Ids of dead letters; with them exactly what they wait for is asked again, "
+        "and subjects and days do not count.",
+    )
 
 
 def by_subject_key(dataset: Dataset) -> dg.AssetKey:

@@ -1,8 +1,8 @@
-"""Daily bars, through their three doors: by session, by ticker, and by any list of tickers.
+"""Daily bars, by session, by ticker, and by any list of tickers.
 
 Here: the assets that load the daily_bar hypertable, and the asset that stands for the table
 itself. Not here: what happens to an answer (marketdata/), or what is derived from the bars
-(bars.py, archive.py). All three doors end in the same ingest steps.
+(bars.py, archive.py). All three assets that load end in the same ingest steps.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -103,18 +103,21 @@ def price_history(
 
 
 class PriceBackfill(dg.Config):
-    """Which tickers a backfill takes.
+    """Which tickers a backfill takes; the launchpad shows each field with its words."""
 
-    Attributes:
-        tickers: Our tickers; empty means every present member of the universe.
-        only_holes: Ask only for sessions that the ledger does not know; otherwise for all.
-        letters: Ids of dead letters; with them exactly what they wait for is asked again, and
-            the other fields do not count.
-    """
-
-    tickers: list[str] = Field(default_factory=list)
-    only_holes: bool = True
-    letters: list[int] = Field(default_factory=list)
+    tickers: list[str] = Field(
+        default=[],
+        description="Our tickers; empty means every present member of the universe.",
+    )
+    only_holes: bool = Field(
+        default=True,
+        description="Ask only for sessions that the ledger does not know; otherwise for all.",
+    )
+    letters: list[int] = Field(
+        default=[],
+        description="Ids of dead letters; with them exactly what they wait for is asked again, "
+        "and the other fields do not count.",
+    )
 
 
 @dg.asset(
@@ -152,11 +155,10 @@ def price_backfill(
     metadata={"grain": "instrument and session"} | DAILY_BAR_TABLE,
 )
 def daily_bars(database: Database) -> dg.MaterializeResult[Any]:
-    """The hypertable `daily_bar` as it stands: what all three doors have loaded into it.
+    """The hypertable `daily_bar` as it stands after every load, with its checks.
 
-    Source: daily_prices, price_history and price_backfill. Cadence: after each of them.
-    Destination: itself; this asset measures rows, restatements and coverage, and carries the
-    checks of the table.
+    Source: what daily_prices, price_history and price_backfill have loaded. Cadence: after each
+    of them. Destination: none; this asset measures rows, restatements and coverage.
     """
     with told_to_dagster(), database.open() as stores:
         figures = table_figures(stores)

@@ -24,15 +24,12 @@ NO_AGES = "no dataset has an age in WRDATA_RETENTION, so nothing is ever due"
 
 
 class RetentionWish(dg.Config):
-    """What a run over what is due is for.
+    """What a run over what is due is for; the launchpad shows each field with its words."""
 
-    Attributes:
-        datasets: Names; empty means all that have an age.
-        dry_run: Say what would be dropped, and change nothing.
-    """
-
-    datasets: list[str] = Field(default_factory=list)
-    dry_run: bool = False
+    datasets: list[str] = Field(default=[], description="Names; empty means all that have an age.")
+    dry_run: bool = Field(
+        default=False, description="Say what would be dropped, and change nothing."
+    )
 
 
 @dg.asset(

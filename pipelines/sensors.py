@@ -16,7 +16,7 @@ from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY
 from pipelines import jobs, retries, run_failures
-from pipelines.jobs import DERIVED
+from pipelines.jobs import DERIVED, INTRADAY
 from resources import opening
 from resources.settings import provider_of, read_settings
 
@@ -24,9 +24,11 @@ FAILURES_PER_TICK = 100
 
 derived_after_loads = dg.AutomationConditionSensorDefinition(
     "derived_after_loads",
-    target=DERIVED,
+    # Every asset that has an automation condition: Dagster makes a sensor of its own, which is
+    # off, for those that no sensor of ours targets.
+    target=DERIVED | INTRADAY,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Table and roll-ups, after a backfill that they were not part of.",
+    description="Table and aggregates, after a backfill that they were not part of.",
 )
 
 

@@ -22,6 +22,7 @@ import sqlalchemy.exc
 from dagster._core.execution.plan.objects import StepFailureData
 
 from marketdata.recovery import errors
+from pipelines.cli.code_location import record_under_location
 from pipelines.definitions import definitions
 from pipelines.run_failures import BY_COMMAND, INTERRUPTED, RANGE_TAGS, STARTED_BY
 from sandbox import processes
@@ -29,6 +30,8 @@ from sandbox import processes
 PROGRESS_EVERY_S = 0.5
 PROCESS = "wrdata/process"
 """Tag that names a command's process: host, process id, and when that process was born."""
+MAX_RETRIES = "dagster/max_retries"
+"""Dagster's tag: how often its daemon may launch a failed run anew."""
 
 
 class RunInterruptedError(Exception):
@@ -113,7 +116,8 @@ def run_job(
         # What they tell in passing, the run's report tells at its end.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     process = processes.identify(os.getpid())
-    every_tag = {**(tags or {}), STARTED_BY: BY_COMMAND}
+    # Nobody but the person at the command line repeats what failed there.
+    every_tag = {**(tags or {}), STARTED_BY: BY_COMMAND, MAX_RETRIES: "0"}
     if process is not None:
         every_tag[PROCESS] = f"{socket.gethostname()}/{process.pid}/{process.born}"
     if partitions:
@@ -121,6 +125,7 @@ def run_job(
     run_id = str(uuid.uuid4())
     started = time.monotonic()
     with open_instance() as instance, _watched(progress, run_id, started):
+        record_under_location(instance, job)
         result = definitions.resolve_job_def(job).execute_in_process(
             run_config={
                 "ops": dict(config or {}),

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._config.snap import snap_from_config_type
+from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 
 from assets.archive import ARCHIVES
 from pipelines.definitions import definitions
+from pipelines.sensors import ALL
 
 PROJECT = Path(__file__).parents[2]
 
@@ -39,6 +43,43 @@ def test_an_archive_says_which_of_its_rows_are_archived() -> None:
     assert begins["minute_bars"].startswith("Closed months of minute_bars ")
     assert begins["daily_bars"].startswith("Years, each with its closed months, of daily_bars ")
     assert begins["companies"].startswith("All rows of companies ")
+
+
+def test_every_asset_with_a_condition_is_watched_by_a_sensor_that_runs() -> None:
+    """Dagster adds a sensor of its own, which is off, for any that ours leaves out."""
+    sensors = definitions.get_repository_def().sensor_defs
+
+    assert sorted(sensor.name for sensor in sensors) == sorted(one.name for one in ALL)
+    assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
+
+
+@pytest.mark.parametrize(
+    ("job", "field"),
+    [
+        ("price_backfill", "tickers"),
+        ("minute_bars", "subjects"),
+        ("archive", "datasets"),
+        ("retention", "datasets"),
+    ],
+)
+def test_the_launchpad_shows_the_list_that_a_run_takes(job: str, field: str) -> None:
+    """An empty list stands there to be filled; a field without a plain default is not shown."""
+    resolved = definitions.resolve_job_def(job)
+    schema = resolved.get_job_snapshot().config_schema_snapshot
+    shown = yaml.safe_load(
+        default_values_yaml_from_type_snap(
+            schema, snap_from_config_type(resolved.run_config_schema.run_config_schema_type)
+        )
+    )
+
+    assert [ops["config"][field] for ops in shown["ops"].values()] == [[]]
+
+
+def test_no_description_speaks_in_riddles() -> None:
+    """Readers of the UI know neither our doors nor a destination that is itself."""
+    texts = [spec.description or "" for spec in definitions.resolve_all_asset_specs()]
+
+    assert [text for text in texts if "door" in text or "Destination: itself" in text] == []
 
 
 def test_tables_tell_their_columns() -> None:

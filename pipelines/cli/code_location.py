@@ -1,0 +1,33 @@
+"""The code location that runs of the command line belong to, as Dagster's UI knows it.
+
+Here: how a run that a command executes by itself is recorded under the location and job whose
+code it runs. Without it the UI shows the run on its list of runs alone: Timeline and the pages of
+jobs leave out what names no location. Not here: executing runs (runs.py).
+"""
+
+import functools
+
+import dagster as dg
+
+# Dagster offers no public way to say where a run in this process belongs to.
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+
+LOCATION_NAME = "wrdata"
+"""The location's name in workspace.yaml."""
+
+
+def record_under_location(instance: dg.DagsterInstance, job: str) -> None:
+    """Record every run that ``instance`` creates from now on as one of ``job`` in our location."""
+    repository = RemoteRepositoryOrigin(
+        RegisteredCodeLocationOrigin(LOCATION_NAME), SINGLETON_REPOSITORY_NAME
+    )
+    located = functools.partial(
+        instance.create_run_for_job, remote_job_origin=RemoteJobOrigin(repository, job)
+    )
+    # execute_in_process creates its run itself, through this method and without an origin.
+    instance.create_run_for_job = located  # pyright: ignore[reportAttributeAccessIssue]
