@@ -19,11 +19,6 @@ from resources.settings import read_settings
 from resources.storage import invalidations
 from resources.storage.aggregates import Difference, Source
 
-app = typer.Typer(
-    help="Bars of five minutes to a year, made of minute bars and daily bars.",
-    no_args_is_help=True,
-)
-
 Intervals = Annotated[
     list[Interval] | None, typer.Option("--interval", help="Only this one; may be repeated.")
 ]
@@ -31,7 +26,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 SHOWN = 20
 
 
-@app.command()
 def refresh(
     *,
     everything: Annotated[
@@ -59,7 +53,6 @@ def refresh(
     _show(rows, json=json)
 
 
-@app.command()
 def verify(
     interval: Intervals = None,
     sample: Annotated[
@@ -87,7 +80,6 @@ def verify(
     return 1 if any(row["first"] for row in rows) else 0
 
 
-@app.command()
 def status(*, json: Json = False) -> None:
     """Show how many bars are kept by which engine, and how much waits to be computed again."""
     with _stores() as stores:

@@ -15,18 +15,12 @@ from assets.archive import ArchiveWish, wished_periods
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.calendars import HISTORY_START, utc_now
 from marketdata.recovery import errors
-from pipelines.cli import archive_restore, archive_upkeep, console, environment, loads
+from pipelines.cli import console, environment, loads
 from pipelines.cli.archive_options import Json, Names, nothing_archived
 from pipelines.cli.runs import RunReport
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.archive import ArchiveStatus
-
-app = typer.Typer(help="The Parquet archive on S3 or Spaces.", no_args_is_help=True)
-app.command("drop")(archive_restore.drop)
-app.command("restore")(archive_restore.restore)
-for _name, _command in archive_upkeep.COMMANDS.items():
-    app.command(_name)(_command)
 
 Month = Annotated[datetime | None, typer.Option(formats=["%Y-%m"], help="As YYYY-MM.")]
 
@@ -37,7 +31,6 @@ WRITTEN = {
 }
 
 
-@app.command()
 def run(
     dataset: Names = None, start: Month = None, end: Month = None, *, json: Json = False
 ) -> int:
@@ -65,7 +58,6 @@ def run(
     return 0 if not failures else 1
 
 
-@app.command("list")
 def list_periods(dataset: Names = None, *, json: Json = False) -> None:
     """List what is archived, with the proof of each period."""
     chosen = _chosen(dataset)
@@ -95,7 +87,6 @@ def list_periods(dataset: Names = None, *, json: Json = False) -> None:
         console.say(nothing_archived(dataset))
 
 
-@app.command()
 def verify(dataset: Names = None, *, json: Json = False) -> int:
     """Read every archived period back from the bucket and compare it with the database.
 

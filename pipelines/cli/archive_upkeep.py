@@ -3,7 +3,7 @@
 Here: the commands. Not here: what they may remove or register (resources/storage/archive).
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Annotated, Any
@@ -112,15 +112,6 @@ def rebuild(
     for reason in refused:
         console.fail(reason)
     return 1 if refused else 0
-
-
-COMMANDS: Mapping[str, Callable[..., int | None]] = {
-    "expire": expire,
-    "orphans": orphans,
-    "compact": compact,
-    "rebuild": rebuild,
-}
-"""Mounted under ``wrdata archive``."""
 
 
 @contextmanager

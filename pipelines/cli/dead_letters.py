@@ -33,11 +33,6 @@ from resources.opening import Stores
 from resources.settings import read_settings
 from resources.storage.dead_letters import DeadLetters, LetterFilter, StoredLetter
 
-app = typer.Typer(
-    help="Dead letters: work that came to nothing, kept until it is done or given up.",
-    no_args_is_help=True,
-)
-
 RETRIABLE = (LetterState.OPEN, LetterState.PARKED)
 EXTEND_EVERY_S = 30.0
 NAMED = 3
@@ -62,7 +57,6 @@ Ticker = Annotated[str | None, typer.Option("--ticker", help="Letters about this
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 
 
-@app.command("list")
 def list_letters(
     *,
     state: States = None,
@@ -87,7 +81,6 @@ def list_letters(
         console.say(f"the latest {limit}; --limit shows more")
 
 
-@app.command()
 def show(letter_id: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
     """Show all of one letter: what was asked, what went wrong, and every step since."""
     environment.enter(environment.surroundings(), start=False)
@@ -117,7 +110,6 @@ def show(letter_id: Annotated[int, typer.Argument(metavar="ID")], *, json: Json 
         console.say(cure)
 
 
-@app.command()
 def retry(
     ids: SomeIds = None,
     *,
@@ -160,7 +152,6 @@ def retry(
     return 1 if left else 0
 
 
-@app.command()
 def discard(
     ids: Ids,
     *,
@@ -185,7 +176,6 @@ def discard(
     return 0 if len(done) == len(after) else 1
 
 
-@app.command()
 def export(
     *,
     state: States = None,
@@ -206,7 +196,6 @@ def export(
         console.say(f"{exported} letters written to {output}")
 
 
-@app.command()
 def replay(ids: Ids, *, json: Json = False) -> int:
     """Read the kept answers of letters again, without a request: after a parser was mended.
 

@@ -15,6 +15,7 @@ from assets.datasets import NOUNS, REFRESHES
 from marketdata.archiving import archived_dataset
 from marketdata.datasets import Dataset
 from pipelines.cli import console, runs
+from pipelines.cli.interruption import RunInterruptedError
 from pipelines.cli.runs import RunReport
 from pipelines.cli.wishes import SubjectWish
 from resources import opening
@@ -173,6 +174,6 @@ def _with_meter(
     with meter.shown():
         try:
             return run(shown_on(meter, stores))
-        except runs.RunInterruptedError as error:
+        except RunInterruptedError as error:
             message = f"{error} ({meter.done} of {total} {title} done)"
-            raise runs.RunInterruptedError(message) from error
+            raise RunInterruptedError(message) from error

@@ -1,55 +1,106 @@
 """wrdata: the command line.
 
 Here: the list of commands, and the one place where an error becomes a line and an exit status.
-Not here: what the commands do (the modules beside this one).
+Not here: what the commands do (the modules beside this one, imported when they are called).
 """
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import stamina.instrumentation
 import typer
 
 from marketdata.recovery import errors
-from pipelines.cli import (
-    aggregates,
-    archive,
-    backfill,
-    console,
-    dead_letters,
-    demo,
-    plan,
-    query,
-    runs,
-    sandbox,
-    splits,
-    status,
-    universe,
-    world,
-)
+from pipelines.cli import console, deferred
+from pipelines.cli.interruption import RunInterruptedError
+
+COMMANDS = {
+    "up": "world:up",
+    "down": "world:down",
+    "doctor": "world:doctor",
+    "env": "world:env",
+    "migrate": "world:migrate",
+    "demo": "demo:demo",
+    "universe": "universe:universe",
+    "backfill": "backfill:backfill",
+    "plan": "plan:plan",
+    "status": "status:status",
+    "query": "query:query",
+}
+AGGREGATES = {
+    "refresh": "aggregates:refresh",
+    "verify": "aggregates:verify",
+    "status": "aggregates:status",
+}
+ARCHIVE = {
+    "run": "archive:run",
+    "list": "archive:list_periods",
+    "verify": "archive:verify",
+    "drop": "archive_restore:drop",
+    "restore": "archive_restore:restore",
+    "expire": "archive_upkeep:expire",
+    "orphans": "archive_upkeep:orphans",
+    "compact": "archive_upkeep:compact",
+    "rebuild": "archive_upkeep:rebuild",
+}
+DEAD_LETTERS = {
+    "list": "dead_letters:list_letters",
+    "show": "dead_letters:show",
+    "retry": "dead_letters:retry",
+    "discard": "dead_letters:discard",
+    "export": "dead_letters:export",
+    "replay": "dead_letters:replay",
+}
+SPLITS = {"list": "splits:listed", "confirm": "splits:confirm"}
+SANDBOX = {
+    "requests": "sandbox:requests",
+    "fail": "sandbox:fail",
+    "heal": "sandbox:heal",
+    "correct": "sandbox:correct",
+    "split": "sandbox:split",
+    "restate": "sandbox:restate",
+    "revise": "sandbox:revise",
+    "verify": "sandbox:verify",
+}
 
 app = typer.Typer(
+    cls=deferred.group(COMMANDS),
     name="wrdata",
     help="Market-data pipelines: providers to TimescaleDB to Parquet on S3, under Dagster.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("up")(world.up)
-app.command("down")(world.down)
-app.command("doctor")(world.doctor)
-app.command("env")(world.env)
-app.command("migrate")(world.migrate)
-app.command("demo")(demo.demo)
-app.command("universe")(universe.universe)
-app.command("backfill")(backfill.backfill)
-app.command("plan")(plan.plan)
-app.command("status")(status.status)
-app.command("query")(query.query)
-app.add_typer(aggregates.app, name="aggregates")
-app.add_typer(archive.app, name="archive")
-app.add_typer(dead_letters.app, name="dlq")
-app.add_typer(splits.app, name="splits")
-app.add_typer(sandbox.app, name="sandbox")
+for _name, _commands, _help in (
+    ("aggregates", AGGREGATES, "Bars of five minutes to a year, made of minute and daily bars."),
+    ("archive", ARCHIVE, "The Parquet archive on S3 or Spaces."),
+    ("dlq", DEAD_LETTERS, "Dead letters: work that came to nothing, kept until done or given up."),
+    ("splits", SPLITS, "Splits that adjust nothing until a person decides."),
+    ("sandbox", SANDBOX, "The simulated providers of the local world."),
+):
+    app.add_typer(
+        typer.Typer(cls=deferred.group(_commands), help=_help, no_args_is_help=True), name=_name
+    )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        console.out.print(f"wrdata {version('wrdata')}", markup=False)
+        raise typer.Exit
+
+
+@app.callback()
+def begin(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_tell_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def run() -> None:
@@ -62,9 +113,11 @@ def run() -> None:
         console.fail(str(error))
         sys.exit(1)
     except typer.TyperException as error:
-        console.fail(f"{error.format_message()} (see wrdata --help)")
+        told = error.format_message()
+        if told:  # a group without a command has shown its help
+            console.fail(f"{told} (see wrdata --help)")
         sys.exit(2)
-    except runs.RunInterruptedError as error:
+    except RunInterruptedError as error:
         console.fail(str(error))
         sys.exit(130)
     except typer.Abort:

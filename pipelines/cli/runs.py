@@ -23,6 +23,7 @@ from dagster._core.execution.plan.objects import StepFailureData
 
 from marketdata.recovery import errors
 from pipelines.cli.code_location import record_under_location
+from pipelines.cli.interruption import RunInterruptedError
 from pipelines.definitions import definitions
 from pipelines.run_failures import BY_COMMAND, INTERRUPTED, RANGE_TAGS, STARTED_BY
 from sandbox import processes
@@ -32,10 +33,6 @@ PROCESS = "wrdata/process"
 """Tag that names a command's process: host, process id, and when that process was born."""
 MAX_RETRIES = "dagster/max_retries"
 """Dagster's tag: how often its daemon may launch a failed run anew."""
-
-
-class RunInterruptedError(Exception):
-    """A person or the system asked the command to end; Dagster knows the run as failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

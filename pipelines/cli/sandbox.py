@@ -22,12 +22,9 @@ from resources.settings import read_settings
 from sandbox.control import SimulatorControl
 from sandbox.simulators.faults import FaultKind
 
-app = typer.Typer(help="The simulated providers of the local world.", no_args_is_help=True)
-
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
-@app.command()
 def requests(
     minutes: Annotated[float, typer.Option(help="How far to look back.", min=0)] = 60,
     *,
@@ -50,7 +47,6 @@ def requests(
     )
 
 
-@app.command()
 def fail(
     kind: Annotated[FaultKind, typer.Argument(help="What goes wrong.")],
     symbol: Annotated[
@@ -83,7 +79,6 @@ def fail(
     console.say(f"{kind.value} from now on; `wrdata sandbox heal` ends it")
 
 
-@app.command()
 def heal() -> None:
     """Let the simulators behave again."""
     with opened() as control:
@@ -91,7 +86,6 @@ def heal() -> None:
     console.say("the simulators behave again")
 
 
-@app.command()
 def correct(
     ticker: str,
     day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"])],
@@ -106,7 +100,6 @@ def correct(
     )
 
 
-@app.command()
 def split(
     ticker: str,
     ratio: Annotated[str, typer.Argument(help="New shares for old ones, such as 4:1.")],
@@ -122,7 +115,6 @@ def split(
     console.say(f"{ticker.upper()} is split {new_shares}:{old_shares} on {day}")
 
 
-@app.command()
 def restate(
     ticker: str,
     fiscal_year: int,
@@ -135,7 +127,6 @@ def restate(
     console.say(f"{ticker.upper()} {fiscal_year} {period.upper()} is restated from now on")
 
 
-@app.command()
 def revise(series: str) -> None:
     """Publish a revised vintage of a macroeconomic series, such as GDP, today."""
     with opened() as control:
@@ -143,7 +134,6 @@ def revise(series: str) -> None:
     console.say(f"{series.upper()} has a revised vintage of today")
 
 
-@app.command()
 def verify(
     dataset: Annotated[
         str, typer.Option(help="Which one, such as minute_bars.")

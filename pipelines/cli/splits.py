@@ -19,12 +19,9 @@ from resources import opening
 from resources.opening import Stores
 from resources.settings import provider_of, read_settings
 
-app = typer.Typer(help="Splits that adjust nothing until a person decides.", no_args_is_help=True)
-
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
-@app.command("list")
 def listed(*, json: Json = False) -> None:
     """Show the splits that prices do not bear out, and why."""
     environment.enter(environment.surroundings(), start=False)
@@ -38,7 +35,6 @@ def listed(*, json: Json = False) -> None:
         console.say("every split is borne out by prices, or cannot be refuted")
 
 
-@app.command()
 def confirm(
     ticker: str,
     day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Its ex-date.")],

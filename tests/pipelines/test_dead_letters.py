@@ -33,8 +33,8 @@ from marketdata.recovery.dead_letters import (
     asked_details,
 )
 from pipelines import run_failures, sensors
-from pipelines.cli import dead_letters as commands
 from pipelines.cli import environment, runs
+from pipelines.cli.main import app
 from pipelines.definitions import definitions
 from pipelines.run_failures import CLAIM_TAG
 from resources.storage.dead_letters import DeadLetters, LetterFilter, StoredLetter
@@ -619,7 +619,7 @@ class CommandLine:
 
     def __call__(self, *words: str) -> Result:
         """Run a command; its exit status is the result's return value, errors its exception."""
-        return CliRunner().invoke(commands.app, words, standalone_mode=False)
+        return CliRunner().invoke(app, ["dlq", *words], standalone_mode=False)
 
 
 @pytest.fixture

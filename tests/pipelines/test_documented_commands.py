@@ -8,6 +8,7 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from pipelines.cli.deferred import DeferredCommand
 from pipelines.cli.main import app
 
 PROJECT = Path(__file__).parents[2]
@@ -24,6 +25,8 @@ def unknown(words: list[str]) -> Iterator[str]:
             yield name
             return
         command = command.commands[name]
+    if isinstance(command, DeferredCommand):
+        command = command.command()
     taken = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     yield from (one for one in words if one.startswith("--") and one not in taken)
 
