@@ -36,13 +36,18 @@ def subjects_of(kind: Subjects) -> dg.PartitionsDefinition[str]:
     return TICKERS if kind is Subjects.TICKERS else FIXED[kind]
 
 
+_YEARS_AHEAD = 25
+"""So long a code server may live: where its calendar ended, every weekday would have a key."""
+
 TRADING_DAYS = dg.TimeWindowPartitionsDefinition(
     start=datetime.combine(HISTORY_START, time(), NEW_YORK_ZONE),
     cron_schedule="0 0 * * 1-5",
     fmt="%Y-%m-%d",
     timezone=str(NEW_YORK_ZONE),
     exclusions=[
-        datetime.combine(day, time(), NEW_YORK_ZONE) for day in calendar().closed_weekdays()
+        datetime.combine(day, time(), NEW_YORK_ZONE)
+        for day in calendar(years_ahead=_YEARS_AHEAD).closed_weekdays()
+        if day >= HISTORY_START
     ],
     # A session's own key exists on its own day: the schedule asks for it on the same evening.
     end_offset=1,

@@ -50,10 +50,17 @@ class SessionCalendar:
     Args:
         exchange: ISO 10383 code known to exchange_calendars, such as ``XNYS``.
         overrides: Announced changes; rows of other exchanges are ignored.
+        through: The last day that the calendar knows; the end of next year without it.
     """
 
-    def __init__(self, exchange: str, overrides: Sequence[SessionOverride]) -> None:
-        calendar = exchange_calendars.get_calendar(exchange, start=FIRST_SESSION_ASKED.isoformat())
+    def __init__(
+        self, exchange: str, overrides: Sequence[SessionOverride], *, through: date | None = None
+    ) -> None:
+        calendar = exchange_calendars.get_calendar(
+            exchange,
+            start=FIRST_SESSION_ASKED.isoformat(),
+            end=(through or _end_of_year(1)).isoformat(),
+        )
         zone = ZoneInfo(str(calendar.tz))
         hours: dict[date, tuple[datetime, datetime]] = {
             session.date(): (
@@ -86,7 +93,7 @@ class SessionCalendar:
 
     @property
     def last(self) -> date:
-        """The latest session known; calendars reach about a year ahead."""
+        """The latest session known, at least a year ahead of the day the calendar was made."""
         return self._sessions[-1]
 
     def is_session(self, day: date) -> bool:
@@ -160,10 +167,25 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@functools.cache
-def calendar(exchange: str = NEW_YORK) -> SessionCalendar:
-    """Return the calendar of ``exchange`` with the project's overrides applied."""
-    return SessionCalendar(exchange, read_overrides())
+def calendar(exchange: str = NEW_YORK, *, years_ahead: int = 1) -> SessionCalendar:
+    """Return the calendar of ``exchange`` with the project's overrides applied.
+
+    It is made anew when a year begins, so ask for it where it is used: a process lives for years.
+
+    Args:
+        exchange: ISO 10383 code known to exchange_calendars.
+        years_ahead: After this one, so many years are known to their end.
+    """
+    return _calendar_through(exchange, _end_of_year(years_ahead))
+
+
+@functools.lru_cache(maxsize=4)
+def _calendar_through(exchange: str, through: date) -> SessionCalendar:
+    return SessionCalendar(exchange, read_overrides(), through=through)
+
+
+def _end_of_year(years_ahead: int) -> date:
+    return date(utc_now().year + years_ahead, 12, 31)
 
 
 def read_overrides() -> list[SessionOverride]:

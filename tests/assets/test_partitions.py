@@ -20,6 +20,16 @@ def test_trading_day_keys_are_exactly_the_sessions_of_the_exchange() -> None:
     assert [day.isoformat() for day in sessions] == list(keys)
 
 
+def test_holidays_of_the_years_that_a_code_server_lives_through_have_no_key() -> None:
+    """Definitions are loaded once, and a server may be years old."""
+    later = datetime(2036, 12, 31, 12, tzinfo=NEW_YORK_ZONE)
+    keys = TRADING_DAYS.get_partition_keys(current_time=later)
+
+    sessions = calendar(years_ahead=10).sessions(HISTORY_START, later.date())
+    assert [day.isoformat() for day in sessions] == list(keys)
+    assert "2035-07-04" not in keys
+
+
 @pytest.mark.parametrize(
     ("day", "is_key"),
     [

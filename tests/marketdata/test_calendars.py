@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata import calendars
 from marketdata.calendars import (
     HISTORY_START,
     NEW_YORK,
@@ -120,6 +121,22 @@ def test_before_the_first_close_no_session_has_closed() -> None:
     """The calendar does not answer with its other end."""
     with pytest.raises(ValueError, match="begins at"):
         NYSE.last_closed(NYSE.close_at(NYSE.first) - timedelta(seconds=1))
+
+
+def test_a_process_that_lives_for_years_knows_the_sessions_of_its_own_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which days those are was written down from the exchange's own rules for holidays."""
+    assert calendar() is calendar()
+    years_later = datetime(2029, 3, 5, 23, 30, tzinfo=UTC)
+    monkeypatch.setattr(calendars, "utc_now", lambda: years_later)
+
+    assert calendar() is calendar()
+    assert calendar().is_session(date(2029, 3, 5))
+    assert calendar().last_closed(years_later) == date(2029, 3, 5)
+    assert not calendar().is_session(date(2029, 3, 30))  # Good Friday
+    assert calendar().close_at(date(2029, 11, 23)) == datetime(2029, 11, 23, 18, tzinfo=UTC)
+    assert calendar().next_session(date(2029, 12, 31)) == date(2030, 1, 2)
 
 
 def test_closed_weekdays_and_sessions_share_out_all_weekdays() -> None:

@@ -1,10 +1,12 @@
 """Facts about what each schedule asks for, and when."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import dagster as dg
 import pytest
 
+from assets.partitions import TRADING_DAYS
+from marketdata import calendars
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.recovery.limits import Lane
 from pipelines.definitions import definitions
@@ -49,6 +51,22 @@ def test_the_daily_schedule_skips_closed_weekdays_and_says_so(when: str) -> None
 
     assert isinstance(skipped, dg.SkipReason)
     assert "no session" in (skipped.skip_message or "")
+
+
+def test_a_code_server_that_is_years_old_asks_for_the_session_that_closed_today(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A calendar kept from its start would have ended, and every evening been no session."""
+    evening = datetime(2029, 3, 5, 18, 30, tzinfo=NEW_YORK_ZONE)
+    monkeypatch.setattr(calendars, "utc_now", lambda: evening.astimezone(UTC))
+
+    request = daily_prices_after_close(_tick("2029-03-05T18:30"))
+    skipped = daily_prices_after_close(_tick("2029-03-30T18:30"))
+
+    assert isinstance(request, dg.RunRequest)
+    assert request.partition_key == "2029-03-05"
+    assert request.partition_key in TRADING_DAYS.get_partition_keys(current_time=evening)
+    assert isinstance(skipped, dg.SkipReason)
 
 
 def test_the_archive_follows_the_month_and_is_verified_on_the_next_day() -> None:

@@ -91,14 +91,15 @@ class World:
 
     def __init__(self, root: Path, *, sessions: SessionCalendar | None = None) -> None:
         self._file = root / "world.json"
-        self._calendar = sessions or calendar()
-        self._sessions = np.array(
-            self._calendar.sessions(self._calendar.first, self._calendar.last), "datetime64[D]"
-        )
+        self._given_calendar = sessions
         self._listings = {one.ticker: one for one in _read_constituents()}
         self._corrections: dict[str, dict[date, float]] = {}
         self._splits: dict[str, list[market.Split]] = {}
         self._restore()
+
+    @property
+    def _calendar(self) -> SessionCalendar:
+        return self._given_calendar or calendar()
 
     def constituents(self) -> list[Listing]:
         """Return the present members of the index."""
@@ -133,10 +134,9 @@ class World:
         """Return bars like ``bars``, in the shares of after the last split of market.splits."""
         first = max(start, self.listed_on(ticker))
         last = min(end, self._calendar.last_closed(now))
-        low, high = np.searchsorted(self._sessions, [np.datetime64(first), np.datetime64(last) + 1])
         key = self._listings[ticker].series
         all_days = market.series(SEED, key, self._calendar.last)
-        dates = self._sessions[low:high]
+        dates = np.array(self._calendar.sessions(first, last), "datetime64[D]")
         rows = (dates - np.datetime64(market.FIRST_DAY, "D")).astype(np.int64)
         return self._corrected(
             key,
