@@ -11,6 +11,7 @@ from assets import (
     archive_upkeep,
     bars,
     checks,
+    database_upkeep,
     datasets,
     prices,
     retention,
@@ -22,7 +23,7 @@ from resources.wiring import Archive, Database, Providers
 definitions = dg.Definitions(
     assets=[
         *dg.load_assets_from_modules(
-            [universe, prices, bars, archive, archive_upkeep, retention, adjusted]
+            [universe, prices, bars, archive, archive_upkeep, retention, adjusted, database_upkeep]
         ),
         *archive.ARCHIVES.values(),
         *datasets.BY_SUBJECT,

@@ -16,6 +16,7 @@ from assets.archive import ARCHIVES, closed_periods
 from assets.archive_upkeep import archive_upkeep
 from assets.bars import LOADS_MINUTES, bars_of_days, bars_of_minutes
 from assets.checks import AGGREGATE_CHECKS, ARCHIVE_CHECKS
+from assets.database_upkeep import database_upkeep
 from assets.datasets import REFRESHES, by_subject_key
 from assets.prices import daily_bars, daily_prices, price_backfill, price_history
 from assets.retention import retention
@@ -107,6 +108,12 @@ retention_job = dg.define_asset_job(
     description="What is older than WRDATA_RETENTION says and proven to be archived is dropped.",
 )
 
+database_upkeep_job = dg.define_asset_job(
+    "database_upkeep",
+    dg.AssetSelection.assets(database_upkeep),
+    description="Old events and runs of Dagster removed, all that grows measured.",
+)
+
 ACTIONS = ("splits", "dividends")
 """Datasets from which factors are derived, in the run that loads them."""
 
@@ -175,6 +182,7 @@ ALL = (
     archive_verification_job,
     archive_upkeep_job,
     retention_job,
+    database_upkeep_job,
     *DATASET_JOBS.values(),
     *BY_SUBJECT_JOBS.values(),
     fundamentals_job,
@@ -191,6 +199,7 @@ OF_LOADER: Mapping[dg.AssetKey, str] = {
     closed_periods.key: archive_job.name,
     archive_upkeep.key: archive_upkeep_job.name,
     retention.key: retention_job.name,
+    database_upkeep.key: database_upkeep_job.name,
     **{
         ARCHIVES[name].key: (ARCHIVE_JOBS.get(one.portion) or archive_job).name
         for name, one in ARCHIVED.items()

@@ -27,6 +27,7 @@ from pipelines.jobs import (
     archive_verification_job,
     corporate_actions_job,
     daily_prices_job,
+    database_upkeep_job,
     fundamentals_job,
     price_backfill_job,
     reference_job,
@@ -124,6 +125,15 @@ archive_upkeep_weekly = dg.ScheduleDefinition(
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="What the archive no longer needs, on Sunday after retention.",
+)
+
+database_upkeep_weekly = dg.ScheduleDefinition(
+    name="database_upkeep_weekly",
+    job=database_upkeep_job,
+    cron_schedule="0 8 * * 0",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Dagster's events and runs of 90 days ago, on Sunday; sizes of all that grows.",
 )
 
 aggregates_verified_daily = dg.ScheduleDefinition(
@@ -252,6 +262,7 @@ ALL = (
     archive_verified_monthly,
     retention_weekly,
     archive_upkeep_weekly,
+    database_upkeep_weekly,
     aggregates_verified_daily,
     *REFRESHES,
 )

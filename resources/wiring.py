@@ -20,6 +20,8 @@ from resources.settings import DailyBarsRoute, provider_of, read_settings
 from resources.storage.archive import Archive as StoredArchive
 from resources.storage.archive.retention import Retention
 from resources.storage.archive.upkeep import ArchiveUpkeep
+from resources.storage.object_store import ObjectStore
+from resources.storage.upkeep import DatabaseUpkeep
 
 LANE_TAG = "wrdata/lane"
 """A run's tag that says in which lane it queues for request budgets; backfills without it."""
@@ -32,6 +34,13 @@ class Database(dg.ConfigurableResource[None]):
     def open(self) -> Generator[Stores]:
         with opening.stores(read_settings()) as stores:
             yield stores
+
+    @contextmanager
+    def upkeep(self) -> Generator[tuple[DatabaseUpkeep, ObjectStore]]:
+        """Open what measures and prunes the database, and the bucket of the raw zone."""
+        settings = read_settings()
+        with opening.stores(settings) as stores:
+            yield DatabaseUpkeep(stores.timescale), ObjectStore(opening.s3_settings(settings))
 
 
 class Archive(dg.ConfigurableResource[None]):

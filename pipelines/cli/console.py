@@ -4,6 +4,7 @@ Here: output only. Not here: what is said (the command modules).
 """
 
 import json
+import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,18 +15,23 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
+ONLY_TASK = TaskID(0)
+"""A bar of ours shows one piece of work."""
 WIDTH_IN_FILES = 200
 """Columns of a table that is not printed on a terminal: wide enough to cut nothing."""
 
 _width = None if sys.stdout.isatty() else WIDTH_IN_FILES
 out = Console(highlight=False, soft_wrap=True, width=_width)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+LONGEST_NAME = 2
+"""Words of a cell that is a name, a number or a time; what has more is a sentence."""
 
 Cell = str | int | float | None
 
@@ -46,22 +52,43 @@ def print_json(value: object) -> None:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Cell]]) -> None:
-    """Print ``rows`` with their keys as headings; numbers are aligned to the right."""
+    """Print ``rows`` with their keys as headings; numbers are aligned to the right.
+
+    Nothing is cut: sentences are folded, and where the terminal is narrower than the numbers,
+    names and times of a row, each row is printed as a list of its own.
+    """
+    if not rows:
+        return
     table = Table(title=title or None, title_justify="left", title_style="bold")
-    for name in rows[0] if rows else ():
+    needed = 1  # The left edge; each column has a blank on both sides and an edge on its right.
+    for name in rows[0]:
+        cells = [_cell(row[name]) for row in rows]
         number = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if number else "left")
+        heading = name.replace("_", " ")
+        width = max(map(len, [*heading.split(), *map(_unfoldable, cells)]))
+        needed += width + 3
+        table.add_column(
+            heading,
+            justify="right" if number else "left",
+            # Sentences take what is left, and give way first.
+            width=None if any(_unfoldable(cell) != cell for cell in cells) else width,
+            min_width=width,
+            overflow="fold",
+        )
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
-    if rows:
+        table.add_row(*(_cell(row[name]) for name in rows[0]))
+    if needed <= out.width:
         out.print(table)
+        return
+    for place, row in enumerate(rows):
+        print_pairs("" if place else title, row)
 
 
 def print_pairs(title: str, pairs: Mapping[str, Cell]) -> None:
     """Print names and values, one a line."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+    table = Table(title=title or None, title_justify="left", title_style="bold", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", overflow="fold")
     for name, value in pairs.items():
         table.add_row(name.replace("_", " "), _cell(value))
     out.print(table)
@@ -73,6 +100,12 @@ def print_finding(name: str, state: str, origin: str, address: str, detail: str,
     out.print(f"{'':26}{detail}", markup=False)
     if cure:
         out.print(f"{'':26}-> {cure}", markup=False)
+
+
+def _unfoldable(cell: str) -> str:
+    """Return what of a cell has to stay on one line: all of it, or a sentence's longest word."""
+    words = cell.split(" ")
+    return cell if len(words) <= LONGEST_NAME else max(words, key=len)
 
 
 def _cell(value: Cell) -> str:
@@ -94,39 +127,37 @@ class Meter:
         self._title = title
         self._total = total
         self._told = -1
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=err,
-            transient=True,
-        )
-        self._task = self._bar.add_task(title, total=total or None, note="", rate="")
+        self._bar: Progress | None = None
 
     @contextmanager
     def shown(self) -> Generator["Meter"]:
         """Show the meter while the block runs."""
-        if err.is_terminal:
-            with self._bar:
-                yield self
-        else:
+        if not err.is_terminal:
             yield self
+            return
+        # Dagster puts a pipe in the place of standard error while a step runs, to keep what it
+        # prints: the bar goes on drawing on the terminal as it was before.
+        with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
+            self._bar = _bar(Console(file=terminal, highlight=False))
+            self._bar.add_task(self._title, total=self._total or None, note="", rate="")
+            try:
+                with self._bar:
+                    yield self
+            finally:
+                self._bar = None
 
     def expect(self, total: int) -> None:
         """Tell how much there is to do, where that was not known at first."""
         self._total = total
-        self._bar.update(self._task, total=total)
+        if self._bar:
+            self._bar.update(ONLY_TASK, total=total)
 
     def update(self, done: int, *, note: str, elapsed_s: float) -> None:
         """Tell that ``done`` of the total are done; ``note`` stands beside the figures."""
         self.done = done
-        if err.is_terminal:
-            self._bar.update(self._task, completed=done, note=note, rate=_rate(done, elapsed_s))
+        if self._bar:
+            rate = _rate(done, elapsed_s)
+            self._bar.update(ONLY_TASK, completed=done, note=note, rate=rate)
             return
         tenth = done * 10 // max(self._total, 1)
         if self._total and tenth > self._told and done:
@@ -137,6 +168,23 @@ class Meter:
                 f"{self._title}: {done} of {self._total}, {_rate(done, elapsed_s)}, "
                 f"{timedelta(seconds=round(left))} left{f', {note}' if note else ''}"
             )
+
+
+def _bar(terminal: Console) -> Progress:
+    """Return a bar of one line, as wide as the terminal: the bar itself gives way to the words."""
+    line = Column(no_wrap=True)
+    return Progress(
+        TextColumn("{task.description}", table_column=line),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4)),
+        MofNCompleteColumn(table_column=line),
+        TextColumn("{task.fields[note]}", table_column=line),
+        TextColumn("{task.fields[rate]}", table_column=line),
+        TimeRemainingColumn(table_column=line),
+        TextColumn("left", table_column=line),
+        console=terminal,
+        transient=True,
+        expand=True,
+    )
 
 
 def _rate(done: int, elapsed_s: float) -> str:

@@ -26,6 +26,7 @@ COMMANDS = {
     "backfill": "backfill:backfill",
     "plan": "plan:plan",
     "status": "status:status",
+    "prune": "prune:prune",
     "query": "query:query",
 }
 AGGREGATES = {

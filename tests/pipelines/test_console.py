@@ -1,8 +1,35 @@
-"""What commands print where there is no terminal."""
+"""What commands print, on terminals of any width and where there is none."""
+
+import io
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
 
 from pipelines.cli import console
+
+PROJECT = Path(__file__).parents[2]
+A_STEP_OF_DAGSTER = """
+import os, sys, time
+from pipelines.cli import console
+meter = console.Meter("histories", 503)
+with meter.shown():
+    terminal = os.dup(2)
+    _, pipe = os.pipe()
+    os.dup2(pipe, 2)  # as Dagster does while a step runs
+    for done in (100, 317):
+        meter.update(done, note="12 failed", elapsed_s=50.0)
+        time.sleep(0.3)
+    os.dup2(terminal, 2)
+"""
 
 
 def test_no_time_is_left_when_more_is_done_than_was_foreseen(
@@ -19,3 +46,79 @@ def test_no_time_is_left_when_more_is_done_than_was_foreseen(
         "periods: 3 of 9, 0.5/s, 0:00:12 left",
         "periods: 10 of 9, 0.5/s, 0:00:00 left",
     ]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_a_bar_moves_on_a_terminal_while_dagster_takes_standard_error_away(width: int) -> None:
+    """On one line, which never wraps."""
+    reader, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, width))
+    script = subprocess.Popen(
+        [sys.executable, "-c", A_STEP_OF_DAGSTER],
+        cwd=PROJECT,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": str(width)},
+        stderr=terminal,
+    )
+    os.close(terminal)
+    drawn = _all_of(reader)
+    assert script.wait() == 0
+
+    assert "317/503" in drawn
+    assert "12 failed" in drawn
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn))
+    assert max(map(len, lines)) <= width
+    assert "\n" not in re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn).strip()
+
+
+NAMES = st.text("abcdefghijklmnopqrstuvwxyz_0123456789", min_size=1, max_size=36)
+
+
+@given(
+    rows=st.lists(
+        st.fixed_dictionaries(
+            {
+                "run_id": NAMES,
+                "dataset": NAMES,
+                "rows_inserted": st.integers(0, 10**12),
+                "coverage_percent": st.floats(0, 100),
+                "last_seen_at": st.datetimes().map(lambda at: f"{at:%Y-%m-%d %H:%M}"),
+                "reason": st.lists(NAMES, max_size=12).map(" ".join),
+            }
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    width=st.integers(44, 200),
+)
+def test_a_table_cuts_no_number_name_or_time_on_any_terminal(
+    rows: list[dict[str, console.Cell]], width: int
+) -> None:
+    """Where they do not fit side by side, each row is a list."""
+    shown = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(console, "out", Console(file=shown, width=width, highlight=False))
+        console.print_table("all there is", rows)
+
+    text = shown.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    for row in rows:
+        for name in ("rows_inserted", "coverage_percent", "last_seen_at"):
+            assert console._cell(row[name]) in text
+        # A list of its own has 24 columns for headings and edges.
+        for name in ("run_id", "dataset"):
+            assert str(row[name]) in text or width < len(str(row[name])) + 24
+
+
+def _all_of(terminal: int) -> str:
+    """Return what is written to a terminal until nobody holds its other end."""
+    written = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        written += part
+    os.close(terminal)
+    return written.decode()

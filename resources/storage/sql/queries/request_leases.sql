@@ -111,9 +111,10 @@ left join lateral (
                 count(*) filter (
                     where slot.at between clock_timestamp() - interval '60 seconds'
                     and clock_timestamp()
+                    and slot.place <> all (lease.unused)
                 ) as requests,
                 lease.expires_at > clock_timestamp() and lease.released_at is null as is_live
-            from unnest(lease.slots) as slot (at)
+            from unnest(lease.slots) with ordinality as slot (at, place)
         ) as used
     where
         lease.expires_at > clock_timestamp() - interval '2 minutes'

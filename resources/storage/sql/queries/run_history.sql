@@ -1,0 +1,82 @@
+-- name: note_kept_events
+-- The events that say what is materialized and what checks found last: they stay, however old.
+create temporary table kept_event on commit preserve rows as
+select max(event.id) as id
+from event_logs as event
+where
+    event.asset_key is not null
+    and event.dagster_event_type in ('ASSET_MATERIALIZATION', 'ASSET_OBSERVATION')
+group by event.dagster_event_type, event.asset_key, event.partition
+union
+select max(evaluation.evaluation_event_storage_id) as id
+from asset_check_executions as evaluation
+group by evaluation.asset_key, evaluation.check_name, evaluation.partition;
+
+-- name: index_kept_events
+-- So that each of many slices finds them at once.
+create index on kept_event (id);
+
+-- name: prune_events
+-- One slice of the events of runs that have ended.
+with outdated as (
+    select event.id
+    from event_logs as event
+    where
+        event.timestamp < %(before)s::timestamptz at time zone 'UTC'
+        and not exists (select from kept_event as kept where kept.id = event.id)
+        and not exists (
+            select from runs as run
+            where
+                run.run_id = event.run_id
+                and run.status not in ('SUCCESS', 'FAILURE', 'CANCELED')
+        )
+    order by event.id
+    limit %(slice)s
+)
+
+delete from event_logs as event
+using outdated
+where event.id = outdated.id;
+
+-- name: prune_event_tags
+-- Tags of events that are gone.
+delete from asset_event_tags as tag
+where not exists (select from event_logs as event where event.id = tag.event_id);
+
+-- name: prune_check_executions
+-- Verdicts that a later one of the same check has replaced.
+delete from asset_check_executions as evaluation
+where
+    evaluation.create_timestamp < %(before)s::timestamptz at time zone 'UTC'
+    and evaluation.id not in (
+        select max(latest.id)
+        from asset_check_executions as latest
+        group by latest.asset_key, latest.check_name, latest.partition
+    );
+
+-- name: prune_runs
+-- Runs that ended long ago and of which no event is left; their tags go with them.
+delete from runs as run
+where
+    run.status in ('SUCCESS', 'FAILURE', 'CANCELED')
+    and coalesce(run.end_time, extract(epoch from run.update_timestamp))
+    < extract(epoch from %(before)s::timestamptz)
+    and not exists (select from event_logs as event where event.run_id = run.run_id);
+
+-- name: ended_runs
+-- Runs that ended long ago: what they printed is no longer looked at.
+select run.run_id
+from runs as run
+where
+    run.status in ('SUCCESS', 'FAILURE', 'CANCELED')
+    and coalesce(run.end_time, extract(epoch from run.update_timestamp))
+    < extract(epoch from %(before)s::timestamptz);
+
+-- name: sizes
+-- Rows (about) and bytes, indexes included, of Dagster's two tables that grow with every run.
+select
+    relation.relname as name,
+    greatest(relation.reltuples, 0)::bigint as row_count,
+    pg_total_relation_size(relation.oid) as bytes
+from pg_class as relation
+where relation.oid in (to_regclass('event_logs'), to_regclass('runs'));

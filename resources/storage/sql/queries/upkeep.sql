@@ -1,0 +1,37 @@
+-- name: prune_breaker_transitions
+-- Changes of circuit breakers that nobody looks at any more.
+delete from circuit_breaker_transition where changed_at < %(before)s;
+
+-- name: prune_request_usage
+-- Hours of use which no quota of a month or a year counts any more.
+delete from request_usage where hour < %(before)s;
+
+-- name: keep_store_size
+-- What a listing of the bucket found.
+insert into store_size as known (store, objects, bytes) values (%(store)s, %(objects)s, %(bytes)s)
+on conflict (store) do update
+set objects = excluded.objects, bytes = excluded.bytes, measured_at = clock_timestamp();
+
+-- name: store_sizes
+-- What earlier listings of the bucket found.
+select store, objects, bytes, measured_at from store_size order by store;
+
+-- name: table_sizes
+-- Rows (about) and bytes, indexes included, of these tables; those that are not there are left out.
+select
+    named.name,
+    case
+        when hypertable.hypertable_name is null
+            then greatest(relation.reltuples, 0)::bigint
+        else coalesce(approximate_row_count(relation.oid), 0)
+    end as row_count,
+    case
+        when hypertable.hypertable_name is null then pg_total_relation_size(relation.oid)
+        else coalesce(hypertable_size(relation.oid), 0)
+    end as bytes
+from
+    unnest(%(names)s::text []) as named (name)
+    inner join pg_class as relation on relation.oid = to_regclass(named.name)
+    left join timescaledb_information.hypertables as hypertable
+        on hypertable.hypertable_name = relation.relname
+        and hypertable.hypertable_schema = relation.relnamespace::regnamespace::text;

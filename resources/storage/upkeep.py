@@ -1,0 +1,138 @@
+"""The database's upkeep: what grows with time, how large it is, and what of it may go.
+
+Here: sizes of our own tables and of the raw zone, and pruning of what nothing refers to. Not
+here: Dagster's tables (run_history.py), rows of datasets (archive/retention.py), or the archive's
+objects (archive/upkeep.py). docs/decisions/0067-what-grows-has-a-bound.md says why each stays.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from marketdata.datasets import DATASETS
+from resources.storage import sql
+from resources.storage.object_store import ObjectStore
+from resources.storage.raw_zone import PREFIX
+from resources.storage.timescale import Timescale
+
+TRANSITIONS_STAY_FOR = timedelta(days=90)
+"""How long the changes of circuit breakers are kept."""
+USAGE_STAYS_FOR = timedelta(days=400)
+"""How long the hours of use of each key are kept: longer than any quota's period."""
+
+RAW_ZONE = "raw answers"
+_TABLES: Mapping[str, Sequence[str]] = {
+    "rows of datasets": ["daily_bar", *dict.fromkeys(one.table for one in DATASETS.values())],
+    "replaced versions": [
+        "daily_bar_version",
+        *dict.fromkeys(f"{one.table}_version" for one in DATASETS.values()),
+    ],
+    "ingest log": ["ingest_log"],
+    "coverage ledger": ["coverage"],
+    "dead letters": ["dead_letter", "dead_letter_transition"],
+    "request budgets": [
+        "request_budget",
+        "request_lease",
+        "request_usage",
+        "circuit_breaker",
+        "circuit_breaker_transition",
+    ],
+}
+_BOUNDS = {
+    "rows of datasets": "WRDATA_RETENTION, once archived",
+    "replaced versions": "kept: reads as of a moment need them",
+    "ingest log": "kept: every row's origin",
+    "coverage ledger": "spans, not days",
+    "dead letters": "kept: what failed, and what became of it",
+    "request budgets": "leases 10 minutes, changes of breakers 90 days, usage 400 days",
+    RAW_ZONE: "kept: what was loaded can be read again; a rule of the bucket may move it",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreSize:
+    """How large one of the things is that grow.
+
+    Attributes:
+        entries: Rows (about), or objects.
+        bytes: With indexes.
+        bound: What keeps it from growing for ever, or why it is kept.
+        measured_at: When (aware UTC), where it was not just now.
+    """
+
+    store: str
+    entries: int
+    bytes: int
+    bound: str
+    measured_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunedRows:
+    """What was removed of our own tables."""
+
+    breaker_transitions: int
+    usage_hours: int
+
+
+class DatabaseUpkeep:
+    """Measures and prunes.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+    """
+
+    def __init__(self, timescale: Timescale) -> None:
+        self._timescale = timescale
+
+    def sizes(self) -> list[StoreSize]:
+        """Return what grows, each with its bound; the raw zone as it was last measured."""
+        names = [name for tables in _TABLES.values() for name in tables]
+        with self._timescale.connection() as connection:
+            measured = {
+                name: (row_count, size)
+                for name, row_count, size in connection.execute(
+                    sql.query("upkeep", "table_sizes"), {"names": names}
+                ).fetchall()
+            }
+            listed = connection.execute(sql.query("upkeep", "store_sizes")).fetchall()
+        tables = [
+            StoreSize(
+                store=store,
+                entries=sum(measured.get(name, (0, 0))[0] for name in tables),
+                bytes=sum(measured.get(name, (0, 0))[1] for name in tables),
+                bound=_BOUNDS[store],
+            )
+            for store, tables in _TABLES.items()
+        ]
+        return tables + [
+            StoreSize(
+                store=store, entries=objects, bytes=size, bound=_BOUNDS[store], measured_at=at
+            )
+            for store, objects, size, at in listed
+        ]
+
+    def measure_raw_zone(self, objects: ObjectStore) -> StoreSize:
+        """List the raw zone, and keep its size for ``sizes``: one request a thousand answers."""
+        count = size = 0
+        for stored in objects.list(f"{PREFIX}/"):
+            count += 1
+            size += stored.bytes
+        with self._timescale.connection() as connection:
+            connection.execute(
+                sql.query("upkeep", "keep_store_size"),
+                {"store": RAW_ZONE, "objects": count, "bytes": size},
+            )
+        return StoreSize(store=RAW_ZONE, entries=count, bytes=size, bound=_BOUNDS[RAW_ZONE])
+
+    def prune(self, now: datetime) -> PrunedRows:
+        """Remove what is past its time at ``now`` (aware)."""
+        with self._timescale.connection() as connection:
+            transitions = connection.execute(
+                sql.query("upkeep", "prune_breaker_transitions"),
+                {"before": now - TRANSITIONS_STAY_FOR},
+            ).rowcount
+            usage = connection.execute(
+                sql.query("upkeep", "prune_request_usage"), {"before": now - USAGE_STAYS_FOR}
+            ).rowcount
+        return PrunedRows(breaker_transitions=transitions, usage_hours=usage)
