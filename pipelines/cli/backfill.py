@@ -71,7 +71,10 @@ def _tell_outcome(report: RunReport, outcome: dict[str, Any], *, json: bool) -> 
     if json:
         console.print_json(outcome)
     else:
-        console.print_table("", [{k: v for k, v in outcome.items() if k != "failures"}])
+        figures = {name: value for name, value in outcome.items() if name != "failures"}
+        # Of a run that came to nothing the reason is all there is to say.
+        if report.success or any(figures[name] for name in ("rows_inserted", "requests")):
+            console.print_table("", [figures])
         for key, reason in outcome["failures"].items():
             console.fail(f"{key}: {reason}")
     return 0 if report.success and not outcome["failures"] else 1

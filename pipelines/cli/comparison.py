@@ -78,22 +78,26 @@ class Comparison:
 
 
 def compare(stores: Stores, control: SimulatorControl) -> Comparison:
-    """Compare every stored daily bar, and every session the ledger calls answered."""
+    """Compare every stored daily bar, and every session the ledger calls answered.
+
+    The truth is that of the provider that is configured: each adjusts its prices in its own way.
+    """
+    provider = provider_of(DAILY_BARS_DATASET)
     end = calendar().last_closed(utc_now())
     members = stores.instruments.members(UNIVERSE)
     stored = read_daily_bars(stores.timescale, HISTORY_START, end)
     stored = stored.rename_columns(QUOTED_BARS.names)
     tickers = {*(member.ticker for member in members), *pc.unique(stored["symbol"]).to_pylist()}
-    truth = control.truth(sorted(tickers), start=HISTORY_START, end=end)
+    truth = control.dataset_truth(
+        DAILY_BARS_DATASET, sorted(tickers), start=HISTORY_START, end=end, provider=provider
+    )
     ledger = stores.coverage.ledger(
-        DAILY_BARS_DATASET,
-        provider_of(DAILY_BARS_DATASET),
-        [member.instrument_id for member in members],
+        DAILY_BARS_DATASET, provider, [member.instrument_id for member in members]
     )
     answered = {member.ticker: _answered(ledger[member.instrument_id]) for member in members}
     return compare_rows(
         stored,
-        truth.rename_columns(QUOTED_BARS.names).cast(QUOTED_BARS),
+        truth,
         key=("session_date",),
         answered=answered,
     )

@@ -40,6 +40,9 @@ NAMED = 3
 MESSAGE_SHOWN = 90
 """Characters of a message in a table; `show` and `--json` tell all of it."""
 
+SHORT_ROW = ("id", "state", "dataset", "subject", "tried", "reason")
+"""What of a letter is shown without --wide: it fits a terminal of 80 columns."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 _LARGEST_ID = 2**63 - 1
 _IDS = typer.Argument(help="Ids of letters, from `wrdata dlq list`.", min=1, max=_LARGEST_ID)
@@ -64,6 +67,7 @@ def list_letters(
     error: ErrorClass = None,
     ticker: Ticker = None,
     limit: Annotated[int, typer.Option(min=1, help="Letters at most.")] = 50,
+    wide: Annotated[bool, typer.Option("--wide", help="Show every column.")] = False,
     json: Json = False,
 ) -> None:
     """List letters, the latest seen first: open, retrying and parked ones unless --state."""
@@ -74,7 +78,9 @@ def list_letters(
     if json:
         console.print_json([_as_json(letter) for letter in found])
         return
-    console.print_table("", [_as_row(letter) for letter in found])
+    rows = [_as_row(letter) for letter in found]
+    shown = rows if wide else [{name: row[name] for name in SHORT_ROW} for row in rows]
+    console.print_table("", shown)
     if not found:
         console.say("no such letter")
     elif len(found) == limit:

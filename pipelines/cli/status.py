@@ -4,12 +4,15 @@ Here: the page and its JSON. Not here: the questions to the database (resources/
 whether services are reachable (diagnosis.py).
 """
 
+import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
+from assets.database_upkeep import HISTORY_STAYS_FOR
 from assets.dataset_reports import dataset_coverage
 from assets.price_reports import table_figures
 from marketdata.archiving import ARCHIVED
@@ -20,27 +23,35 @@ from marketdata.datasets import DATASETS, Dataset
 from marketdata.recovery.dead_letters import UNSETTLED, LetterState
 from marketdata.recovery.limits import Lane
 from pipelines.cli import console, environment
+from pipelines.cli.status_summary import summary
 from resources import opening
 from resources.clients import missing_key
 from resources.opening import Stores
 from resources.settings import Settings, provider_of, read_settings
 from resources.storage.archive import Archive
+from resources.storage.run_history import RunHistory
+from resources.storage.upkeep import DatabaseUpkeep, StoreSize
 
+DAGSTER_DATABASE = "WRDATA_DAGSTER_DATABASE_URL"
 FAILURES_OF = timedelta(days=7)
 FAILURES_SHOWN = 10
 """So many of each dataset."""
 
 
 def status(
+    wide: Annotated[bool, typer.Option("--wide", help="Show every table there is.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
-    """Show what is stored and how complete, what failed or waits, and how the providers are."""
+    """Show in ten lines what is stored, what waits and how the providers are; --wide shows all."""
     environment.enter(environment.surroundings(), start=False)
     stored = report(read_settings())
     if json:
         console.print_json(stored)
-    else:
+    elif wide:
         print_report(stored)
+    else:
+        for name, line in summary(stored).items():
+            console.out.print(f"{name:15} {line}", markup=False)
 
 
 def report(settings: Settings) -> dict[str, Any]:
@@ -57,6 +68,7 @@ def report(settings: Settings) -> dict[str, Any]:
             "circuit_breakers": _breakers(stores),
             "dead_letters": _letters(stores),
             "failures": _failures(stores),
+            "sizes": _sizes(stores),
         }
 
 
@@ -70,16 +82,18 @@ def print_report(stored: dict[str, Any]) -> None:
     console.print_table("circuit breakers", stored["circuit_breakers"])
     console.print_table("dead letters (wrdata dlq list)", stored["dead_letters"])
     console.print_table("latest failed requests of the last 7 days", stored["failures"])
+    console.print_table("what grows", stored["sizes"])
 
 
 def _daily_bars(stores: Stores) -> dict[str, Any]:
-    latest = stores.ingest_log.latest_load(DAILY_BARS_DATASET)
+    provider = provider_of(DAILY_BARS_DATASET)
+    latest = stores.ingest_log.latest_load(DAILY_BARS_DATASET, provider)
     return {**table_figures(stores), "latest_load_at": str(latest or "")}
 
 
 def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> Iterator[dict[str, Any]]:
     """Yield a row for the provider that serves a dataset, and for others that it has rows of."""
-    serves, waiting = provider_of(dataset.name), _waiting(stores, dataset)
+    serves = provider_of(dataset.name)
     for provider in dataset.sources:
         totals = stores.datasets.totals(dataset, provider)
         if provider != serves and not totals.rows:
@@ -97,13 +111,13 @@ def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> Iterator[d
             "holes": known.holes,
             "never_asked": known.never_asked,
             "latest_change": f"{totals.latest_at:%Y-%m-%d %H:%M}" if totals.latest_at else "",
-            "latest_load": _minute(stores.ingest_log.latest_load(dataset.name)),
-            "letters": waiting,
+            "latest_load": _minute(stores.ingest_log.latest_load(dataset.name, provider)),
+            "letters": _waiting(stores, dataset, provider),
         }
 
 
-def _waiting(stores: Stores, dataset: Dataset) -> int:
-    counts = stores.dead_letters.counts(dataset.name).get(dataset.name, {})
+def _waiting(stores: Stores, dataset: Dataset, provider: str) -> int:
+    counts = stores.dead_letters.counts(dataset.name, provider).get(dataset.name, {})
     return sum(counts.get(state, 0) for state in UNSETTLED)
 
 
@@ -156,6 +170,24 @@ def _letters(stores: Stores) -> list[dict[str, Any]]:
     return [
         {"dataset": dataset, **{state.value: counts.get(state, 0) for state in LetterState}}
         for dataset, counts in stores.dead_letters.counts().items()
+    ]
+
+
+def _sizes(stores: Stores) -> list[dict[str, Any]]:
+    """Return what grows, with its bound; Dagster's tables where they are known."""
+    history = RunHistory(os.environ[DAGSTER_DATABASE]) if DAGSTER_DATABASE in os.environ else None
+    of_dagster = [
+        StoreSize(
+            store=f"Dagster's {table}",
+            entries=rows,
+            bytes=size,
+            bound=f"{HISTORY_STAYS_FOR.days} days: wrdata prune",
+        )
+        for table, (rows, size) in (history.sizes() if history else {}).items()
+    ]
+    return [
+        {**asdict(size), "measured_at": _minute(size.measured_at)}
+        for size in [*DatabaseUpkeep(stores.timescale).sizes(), *of_dagster]
     ]
 
 

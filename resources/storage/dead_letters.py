@@ -316,11 +316,16 @@ class DeadLetters:
             for row in rows
         ]
 
-    def counts(self, dataset: str | None = None) -> dict[str, dict[LetterState, int]]:
-        """Count letters by dataset and state; what does not occur is left out."""
+    def counts(
+        self, dataset: str | None = None, provider: str | None = None
+    ) -> dict[str, dict[LetterState, int]]:
+        """Count letters by dataset and state, all or of one dataset or provider.
+
+        What does not occur is left out.
+        """
         with self._timescale.connection() as connection:
             rows = connection.execute(
-                sql.query("dead_letters", "counts"), {"dataset": dataset}
+                sql.query("dead_letters", "counts"), {"dataset": dataset, "provider": provider}
             ).fetchall()
         counts: dict[str, dict[LetterState, int]] = {}
         for name, state, letters in rows:

@@ -50,11 +50,11 @@ class IngestLog:
         loaded, failed = row or (0, 0)
         return RunProgress(loaded=loaded, failed=failed)
 
-    def latest_load(self, dataset: str) -> datetime | None:
-        """Return when an answer of ``dataset`` was last stored (aware UTC), or None."""
+    def latest_load(self, dataset: str, provider: str) -> datetime | None:
+        """Return when an answer of a provider was last stored (aware UTC), or None."""
         with self._timescale.connection() as connection:
             row = connection.execute(
-                sql.query("ingest_log", "latest_load"), {"dataset": dataset}
+                sql.query("ingest_log", "latest_load"), {"dataset": dataset, "provider": provider}
             ).fetchone()
         return row[0] if row else None
 

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 
 from marketdata.rows import AMOUNT, INSTANT
-from pipelines.cli.comparison import Comparison, compare_rows
+from pipelines.cli.comparison import Comparison, compare, compare_rows
+from tests.fixtures.pipeline import Pipeline
 
 STATEMENTS = pa.schema(
     [
@@ -147,3 +148,17 @@ def test_nothing_against_nothing_is_perfect() -> None:
     assert _compared(empty, empty) == Comparison(
         equal=0, different=0, foreign=0, absent=0, sample=()
     )
+
+
+def test_daily_bars_are_compared_with_what_their_own_provider_says(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Polygon's prices are as they were traded, FMP's are adjusted: AAPL split in 2020."""
+    monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", "polygon")
+    assert pipeline.run("universe").success
+    assert pipeline.backfill(["AAPL"]).success
+
+    compared = compare(pipeline.stores, pipeline.simulator)
+
+    assert compared.perfect
+    assert compared.equal > 400

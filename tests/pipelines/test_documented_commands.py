@@ -19,7 +19,7 @@ COMMAND = re.compile(r"(?:^|`)wrdata ([^`\n#|;)]+)", re.MULTILINE)
 def unknown(words: list[str]) -> Iterator[str]:
     """Yield the words that are no command, and the options that the command does not take."""
     command = get_command(app)
-    while words and isinstance(command, TyperGroup):
+    while words and isinstance(command, TyperGroup) and not words[0].startswith("--"):
         name = words.pop(0)
         if name not in command.commands:
             yield name

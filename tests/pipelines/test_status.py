@@ -8,6 +8,7 @@ from marketdata.calendars import utc_now
 from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.datasets import DATASETS
 from pipelines.cli import status
+from pipelines.cli.status_summary import summary
 from resources.settings import read_settings
 from resources.storage import coverage
 from tests.fixtures.pipeline import Pipeline
@@ -64,3 +65,39 @@ def test_a_dataset_that_nobody_asked_for_has_no_holes(pipeline: Pipeline) -> Non
     with pipeline.stores.timescale.connection() as connection:
         made = connection.execute("select count(*) from instrument where kind <> 'equity'")
         assert made.fetchone() == (0,)
+
+
+def test_letters_and_loads_are_those_of_their_own_provider(pipeline: Pipeline) -> None:
+    """Polygon has loaded and failed; the row of Tiingo, which has rows too, says nothing of it."""
+    op = REFRESHES["minute_bars"].node_def.name
+    pipeline.run(
+        "minute_bars", config={op: {"config": {"subjects": ["AAPL"], "provider": "tiingo"}}}
+    )
+    pipeline.simulator.add_fault("status", status=400, path="/polygon/", symbol="MSFT")
+    _refresh(pipeline, "minute_bars", "AAPL", "MSFT")
+
+    shown = _rows()
+    assert shown["minute_bars", "polygon"]["letters"] == 1
+    assert shown["minute_bars", "tiingo"]["letters"] == 0
+    with pipeline.stores.timescale.connection() as connection:
+        connection.execute(
+            "update ingest_log set finished_at = finished_at - interval '3 days'"
+            " where provider = 'tiingo'"
+        )
+    loads = {key: row["latest_load"] for key, row in _rows().items()}
+    assert loads["minute_bars", "tiingo"] < loads["minute_bars", "polygon"]
+
+
+def test_the_summary_is_ten_lines_that_fit_eighty_columns(pipeline: Pipeline) -> None:
+    """With letters, failures and rows in the database, and before there is anything."""
+    empty = summary(status.report(read_settings()))
+    pipeline.simulator.add_fault("status", status=400, path="/polygon/", symbol="MSFT")
+    _refresh(pipeline, "minute_bars", "AAPL", "MSFT")
+    filled = summary(status.report(read_settings()))
+
+    for lines in (empty, filled):
+        assert len(lines) == 10
+        assert max(len(f"{name:15} {line}") for name, line in lines.items()) <= 80
+    assert empty["dead letters"] == "none waits"
+    assert filled["dead letters"].endswith("wrdata dlq list")
+    assert filled["failures"].endswith("minute_bars by polygon")

@@ -253,6 +253,19 @@ def test_a_tail_that_someone_queues_behind_is_not_given_twice(leases: RequestLea
     assert status.reserved_s == pytest.approx(1.5, abs=0.1)
 
 
+def test_a_permit_that_was_given_back_is_no_request_of_the_last_minute(
+    leases: RequestLeases,
+) -> None:
+    """Its slot has come, and nothing was sent on it."""
+    slow = limits(interval_s=600.0)
+    lease = granted(leases.take(wish(1, slow)))
+    (status,) = leases.status()
+    assert status.last_minute == 1
+    leases.give_back(lease.lease_id, [0])
+    (status,) = leases.status()
+    assert (status.last_minute, status.this_hour) == (0, 0)
+
+
 def test_a_permit_given_back_from_the_middle_is_only_counted(leases: RequestLeases) -> None:
     """The permits behind it are still used."""
     lease = granted(leases.take(wish(3)))

@@ -432,7 +432,9 @@ select
     state::text,
     count(*)
 from dead_letter
-where %(dataset)s::text is null or dataset = %(dataset)s::text
+where
+    (%(dataset)s::text is null or dataset = %(dataset)s::text)
+    and (%(provider)s::text is null or provider = %(provider)s::text)
 group by dataset, state;
 
 -- name: spans

@@ -38,10 +38,12 @@ insert into ingest_log (
 );
 
 -- name: latest_load
--- When an answer of this dataset was last stored.
-select max(finished_at)
+-- When an answer of this provider was last stored: the latest row is found by the index.
+select finished_at
 from ingest_log
-where dataset = %(dataset)s and outcome = 'loaded';
+where dataset = %(dataset)s and provider = %(provider)s and outcome = 'loaded'
+order by finished_at desc
+limit 1;
 
 -- name: recent_failures
 -- The latest failed requests of a dataset, newest first.

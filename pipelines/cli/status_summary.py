@@ -1,0 +1,113 @@
+"""What `wrdata status` says in ten lines that fit eighty columns.
+
+Here: from the full status to sentences. Not here: the questions to the database, or the tables
+(status.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+
+def summary(stored: Mapping[str, Any]) -> dict[str, str]:
+    """Return a line for each thing that a person looks at first.
+
+    Args:
+        stored: What ``status.report`` returns.
+    """
+    return {
+        "daily bars": _daily_bars(stored["daily_bars"]),
+        "other datasets": _datasets(stored["datasets"]),
+        "aggregates": f"{sum(stored['aggregates'].values()):,} bars",
+        "archive": _archive(stored["archive"]),
+        "runs at work": _runs(stored.get("runs", [])),
+        "requests": _budgets(stored["request_budgets"]),
+        "breakers": _breakers(stored["circuit_breakers"]),
+        "dead letters": _letters(stored["dead_letters"]),
+        "failures": _failures(stored["failures"]),
+        "disk": _sizes(stored["sizes"]),
+    }
+
+
+def _daily_bars(figures: Row) -> str:
+    if not figures["rows"]:
+        return "none yet: wrdata backfill daily_bars --all"
+    return (
+        f"{figures['rows']:,} of {figures['instruments']:,} tickers to {figures['last_session']}, "
+        f"{figures['coverage_percent']:.1f} % of what should be there"
+    )
+
+
+def _datasets(rows: Sequence[Row]) -> str:
+    loaded = {row["dataset"] for row in rows if row["rows"]}
+    every = {row["dataset"] for row in rows}
+    holes = sum(row["holes"] for row in rows)
+    return (
+        f"{len(loaded)} of {len(every)} have rows, {sum(row['rows'] for row in rows):,} in all; "
+        f"{holes:,} holes"
+    )
+
+
+def _archive(figures: Row) -> str:
+    if not figures["periods"]:
+        return "nothing yet: wrdata archive run"
+    return (
+        f"{figures['rows']:,} rows of {figures['datasets']} datasets in {figures['files']:,} files "
+        f"({_bytes(figures['bytes'])})"
+    )
+
+
+def _runs(rows: Sequence[Row]) -> str:
+    gone = sum("gone" in row["state"] for row in rows)
+    return f"{len(rows)}" + (f", {gone} whose worker is gone" if gone else "")
+
+
+def _budgets(rows: Sequence[Row]) -> str:
+    busy = [row for row in rows if row["this_day"]]
+    if not busy:
+        return "none today"
+    return (
+        ", ".join(
+            f"{row['budget'].partition(':')[0]} {row['last_60_s']}/{row['this_day']:,}"
+            for row in busy
+        )
+        + " (last minute/today)"
+    )
+
+
+def _breakers(rows: Sequence[Row]) -> str:
+    open_ones = [f"{row['provider']} {row['state']}" for row in rows if row["state"] != "closed"]
+    return ", ".join(open_ones) or "all closed"
+
+
+def _letters(rows: Sequence[Row]) -> str:
+    waiting = {
+        state: sum(row.get(state, 0) for row in rows) for state in ("open", "retrying", "parked")
+    }
+    if not any(waiting.values()):
+        return "none waits"
+    told = ", ".join(f"{count:,} {state}" for state, count in waiting.items() if count)
+    return f"{told}: wrdata dlq list"
+
+
+def _failures(rows: Sequence[Row]) -> str:
+    if not rows:
+        return "none in the last 7 days"
+    latest = rows[0]
+    return f"latest {latest['failed_at']} {latest['dataset']} by {latest['provider']}"
+
+
+def _sizes(rows: Sequence[Row]) -> str:
+    largest = max(rows, key=lambda row: row["bytes"])
+    everything = sum(row["bytes"] for row in rows)
+    return f"{_bytes(everything)}, the most for {largest['store']} ({_bytes(largest['bytes'])})"
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:  # noqa: PLR2004  # the step between units
+            return f"{size:,.0f} {unit}" if unit == "B" else f"{size:,.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"
