@@ -5,14 +5,15 @@ the rules of planning (marketdata/dataset_planning.py).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
-from assets.universe import member_tickers
+from assets.price_work import letters_without_request
+from assets.universe import member_tickers, why_unknown
 from marketdata import subjects
 from marketdata.calendars import calendar, utc_now
 from marketdata.dataset_planning import plan_requests, waiting_request
-from marketdata.datasets import Dataset, Subjects
+from marketdata.datasets import Dataset, Subjects, past_symbols
 from marketdata.instruments import ListedInstrument
 from marketdata.ports import HistoryRequest
 from resources.opening import Stores
@@ -25,11 +26,13 @@ class DatasetWork:
     Attributes:
         complete: Subjects of which nothing is missing.
         unknown: Why, by subject, for those that cannot be asked for.
+        obsolete: Why, by letter, for those whose work no longer exists.
     """
 
     requests: Sequence[HistoryRequest]
     complete: Sequence[str]
     unknown: Mapping[str, str]
+    obsolete: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def subjects(self) -> list[str]:
@@ -69,10 +72,9 @@ def listed_subjects(
     """
     today = utc_now().date()
     if dataset.subjects is Subjects.TICKERS:
-        listed, missing = stores.instruments.resolve(provider, names, today)
-        return listed, {
-            one: f"no instrument carries {one}: is it spelt as in the universe?" for one in missing
-        }
+        past = past_symbols(dataset.name, provider)
+        listed, missing = stores.instruments.resolve(provider, names, today, past)
+        return listed, why_unknown(stores, missing)
     known, offered = subjects.fixed(dataset.subjects), subjects.offered(dataset, provider)
     wanted = {name: known[name] for name in names if name in offered}
     kind = dataset.subjects.value
@@ -141,16 +143,22 @@ def waiting_work(
                 dataset, one, ledger[one.instrument_id], letter.span, utc_now(), part
             )
             # Two bad rows of one answer are one request.
-            if request not in requests:
+            if request not in requests and request.symbols:
                 requests.append(request)
-    return DatasetWork(requests=requests, complete=[], unknown={})
+    return DatasetWork(
+        requests=requests,
+        complete=[],
+        unknown={},
+        obsolete=letters_without_request(stores, provider, letters, requests),
+    )
 
 
 def listed_by_id(
     stores: Stores, dataset: Dataset, provider: str, instrument_id: int
 ) -> list[ListedInstrument]:
-    """Return the instrument under the provider's spelling, or nothing if it has no name today."""
-    listed = stores.instruments.listed(provider, [instrument_id], utc_now().date())
+    """Return the instrument under the provider's spelling, or nothing if it has none."""
+    past = past_symbols(dataset.name, provider)
+    listed = stores.instruments.listed(provider, [instrument_id], utc_now().date(), past)
     if dataset.subjects is Subjects.TICKERS:
         return listed
     return listed_subjects(stores, dataset, provider, [one.ticker for one in listed])[0]

@@ -211,6 +211,7 @@ async def _refresh(
                     yield dg.AssetMaterialization(key, partition=name, metadata={"rows": rows})
             else:
                 work = _work(stores, dataset, chosen, config, start, end)
+                stores.dead_letters.end_obsolete(work.obsolete, by=f"run {context.run.run_id}")
             left = Counter(one.instrument.ticker for one in work.requests)
             with said_when_stopped(context, lambda: tally.settled, work.subjects):
                 async for outcome in _outcomes(context, stores, dataset, client, work):

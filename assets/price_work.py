@@ -4,13 +4,15 @@ Here: from tickers, or from dead letters, to requests. Not here: making them (pr
 rules of planning (marketdata/planning.py).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar, utc_now
+from marketdata.datasets import past_symbols
 from marketdata.planning import history_request, plan_histories
 from marketdata.ports import HistoryRequest
+from marketdata.recovery.dead_letters import UNSETTLED
 from resources.opening import Stores
 
 
@@ -21,11 +23,13 @@ class Work:
     Attributes:
         complete: Tickers of which nothing is missing.
         unknown: Tickers that no instrument carries.
+        obsolete: Why, by letter, for those whose work no longer exists.
     """
 
     requests: Sequence[HistoryRequest]
     complete: Sequence[str]
     unknown: Sequence[str]
+    obsolete: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def tickers(self) -> list[str]:
@@ -41,8 +45,9 @@ def wished_work(
     only_holes: bool,
     probes: bool = True,
 ) -> Work:
-    """Plan the histories of ``tickers`` (see ``marketdata.planning.plan_histories``)."""
-    listed, unknown = stores.instruments.resolve(provider, tickers, utc_now().date())
+    """Plan the histories of ``tickers``, carried today (see ``planning.plan_histories``)."""
+    past = past_symbols(DAILY_BARS_DATASET, provider)
+    listed, unknown = stores.instruments.resolve(provider, tickers, utc_now().date(), past)
     ids = [one.instrument_id for one in listed]
     ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, ids)
     requests = plan_histories(
@@ -67,13 +72,37 @@ def revealed_work(stores: Stores, provider: str, done: Work) -> Work:
 def waiting_work(stores: Stores, provider: str, letters: Sequence[int]) -> Work:
     """Plan what dead letters wait for, over exactly the sessions that were asked for before."""
     spans = stores.dead_letters.spans(letters)
-    listed = stores.instruments.listed(provider, list(spans), utc_now().date())
+    past = past_symbols(DAILY_BARS_DATASET, provider)
+    listed = stores.instruments.listed(provider, list(spans), utc_now().date(), past)
     ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, list(spans))
+    requests = [
+        history_request(one, ledger[one.instrument_id], *spans[one.instrument_id]) for one in listed
+    ]
     return Work(
-        requests=[
-            history_request(one, ledger[one.instrument_id], *spans[one.instrument_id])
-            for one in listed
-        ],
+        requests=[request for request in requests if request.symbols],
         complete=[],
         unknown=[],
+        obsolete=letters_without_request(stores, provider, letters, requests),
     )
+
+
+def letters_without_request(
+    stores: Stores, provider: str, letters: Sequence[int], requests: Sequence[HistoryRequest]
+) -> dict[int, str]:
+    """Return why, by letter, no request does its work any more.
+
+    Args:
+        stores: The database.
+        provider: Who would be asked.
+        letters: Ids of letters.
+        requests: What is asked for instead of all of them.
+    """
+    asked = {request.instrument.instrument_id for request in requests if request.symbols}
+    return {
+        letter.letter_id: f"{letter.subject} has no symbol under which {provider} could be asked "
+        "for these days: another carries its ticker now, or it is not offered any more"
+        if letter.instrument_id is not None and letter.span is not None
+        else "the letter names no instrument or no days"
+        for letter in stores.dead_letters.by_id(letters)
+        if letter.state in UNSETTLED and letter.instrument_id not in asked
+    }

@@ -27,7 +27,7 @@ from assets.price_reports import (
 )
 from assets.price_work import Work, revealed_work, waiting_work, wished_work
 from assets.schemas import column_schema
-from assets.universe import member_tickers, universe
+from assets.universe import listed_for, member_tickers, universe, why_unknown
 from marketdata.bars import DAILY_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar, utc_now
@@ -228,6 +228,7 @@ async def _price_backfill(
         async with providers.client(stores, context.run, DAILY_BARS_DATASET) as client:
             if config.letters:
                 work = waiting_work(stores, client.name, config.letters)
+                stores.dead_letters.end_obsolete(work.obsolete, by=f"run {context.run.run_id}")
             else:
                 tickers = config.tickers or member_tickers(stores)
                 work = wished_work(stores, client.name, tickers, only_holes=config.only_holes)
@@ -258,10 +259,11 @@ async def _load_day(
     providers: Providers,
     key: str,
 ) -> Metadata:
-    """Load one session for the present members, by the configured route."""
+    """Load one session, by the configured route (see ``listed_for`` for whom)."""
     session = date.fromisoformat(key)
-    members = member_tickers(stores)
-    listed, _ = stores.instruments.resolve(client.name, members, utc_now().date())
+    member_tickers(stores)  # An empty universe is a mistake, not an empty day.
+    today = utc_now().date()
+    listed = listed_for(stores, DAILY_BARS_DATASET, client.name, session, today)
     ingest = _ingest_context(context, stores)
     if providers.daily_bars_route() is DailyBarsRoute.BULK:
         day = await ingest_market_day(ingest, client.api, listed, session)
@@ -275,15 +277,12 @@ async def _histories(
     context: dg.AssetExecutionContext, stores: Stores, client: Client, work: Work
 ) -> AsyncIterator[Outcome]:
     """Load the histories of ``work``; a ticker that nobody carries is a failure like any other."""
-    for ticker in work.unknown:
-        yield NotIngested(
-            ticker=ticker,
-            error_class="UnknownTicker",
-            message=f"no instrument carries {ticker}: is it spelt as in the universe?",
-        )
+    for ticker, reason in why_unknown(stores, work.unknown).items():
+        yield NotIngested(ticker=ticker, error_class="UnknownTicker", message=reason)
     ingest, requests = _ingest_context(context, stores), work.requests
     while requests:
-        context.log.info("%d tickers, %d requests to make", len(work.tickers), len(requests))
+        asked = sum(len(request.symbols) for request in requests)
+        context.log.info("%d tickers, %d requests to make", len(work.tickers), asked)
         async for outcome in ingest_histories(ingest, client.api, requests):
             if isinstance(outcome, NotIngested) and not outcome.deferred:
                 context.log.warning("%s: %s", outcome.ticker, outcome.message)

@@ -113,7 +113,7 @@ def letters_of_rows(
     """
     by_symbol = {one.symbol: one for one in listed}
     symbol = None if asked.whole_sessions else listed[0].symbol
-    details = asked_details(symbol, asked.start, asked.end)
+    details = asked_details(symbol, asked.start, asked.end, asked.carried)
     for row in rejected:
         yield _letter_of_row(
             answer,
@@ -127,7 +127,7 @@ def letters_of_rows(
         )
     for text in answer.left_out:
         # Of a whole market's rows those of strangers are nobody's loss.
-        ours = [one for one in listed if not asked.whole_sessions or _names(text, one.symbol)]
+        ours = [one for one in listed if not asked.whole_sessions or _is_of(text, one)]
         if ours:
             yield _letter_of_row(
                 answer,
@@ -141,9 +141,10 @@ def letters_of_rows(
             )
 
 
-def _names(text: str, symbol: str) -> bool:
-    """Tell whether a row as text holds ``symbol`` as a value of its own."""
-    return f"'{symbol}'" in text or f'"{symbol}"' in text
+def _is_of(text: str, instrument: ListedInstrument) -> bool:
+    """Tell whether a row as text holds a symbol of ``instrument`` as a value of its own."""
+    symbols = {instrument.symbol, *(span.symbol for span in instrument.carried)}
+    return any(f"'{symbol}'" in text or f'"{symbol}"' in text for symbol in symbols)
 
 
 def _letter_of_row(
@@ -154,7 +155,7 @@ def _letter_of_row(
     span: tuple[date, date],
     reason: str,
     received: list[object],
-    asked: Mapping[str, str | None],
+    asked: Mapping[str, object],
     origin: tuple[str, str, str],
 ) -> DeadLetter:
     dataset, provider, run_id = origin

@@ -63,6 +63,7 @@ def plan_requests(
             requests += _state_requests(dataset, one, known, now, only_missing=only_missing)
         else:
             wished = _wished_days(dataset, calendar, known, now, start, end)
+            wished = [day for day in wished if one.has_symbol_on(day)]
             if only_missing:
                 wished = _missing(wished, known, now.astimezone(dataset.zone).date())
             requests += _day_requests(dataset, one, wished)

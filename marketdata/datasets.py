@@ -17,7 +17,9 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from marketdata import actions, companies, macro, minute_bars, statements, trades
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE
+from marketdata.instruments import PastSymbols
 from marketdata.ports import Answer, Changes, HistoryRequest
 from marketdata.rows import Validated
 from marketdata.statements import StatementKind
@@ -68,11 +70,13 @@ class Source:
         endpoint: What is asked, in words.
         requests: HTTP requests that the state of one subject takes.
         days: Days of one subject that one HTTP request holds, where days are asked for.
+        past_symbols: Under which ticker what was before a rename is kept.
     """
 
     endpoint: str
     requests: int = 1
     days: float = 1.0
+    past_symbols: PastSymbols = PastSymbols.OF_TODAY
 
 
 Ask = Callable[[Any, HistoryRequest], Awaitable[Answer]]
@@ -155,6 +159,17 @@ class Dataset:
         """Return how many HTTP requests ``days`` of one subject take, or its state."""
         source = self.sources[provider]
         return source.requests if self.extent is Extent.STATE else math.ceil(days / source.days)
+
+
+def _polygon(endpoint: str, days: float = 1.0) -> Source:
+    """Return a source of Polygon's that keeps each day under the ticker of that day.
+
+    Its bars of META before 2022-06-09 are a fund's, Meta's are under FB: polygon-io/issues #252
+    and massive-com/client-python #846, where Massive confirms it. That its splits and dividends
+    are kept so as well is not confirmed: what stands under a ticker before the instrument had
+    it is left out, since it may be another's.
+    """
+    return Source(endpoint=endpoint, days=days, past_symbols=PastSymbols.OF_THE_DAY)
 
 
 async def _minute_bars(client: Any, request: HistoryRequest) -> Answer:
@@ -240,7 +255,7 @@ DATASETS = _catalogue(
         quoted=minute_bars.QUOTED_MINUTE_BARS,
         key=minute_bars.KEY,
         sources={
-            "polygon": Source(endpoint="aggs by the minute, all US exchanges", days=50.0),
+            "polygon": _polygon("aggs by the minute, all US exchanges", days=50.0),
             "tiingo": Source(endpoint="IEX intraday by the minute, IEX alone", days=4.0),
         },
         about="A minute of a share in which it traded, extended hours included.",
@@ -317,7 +332,7 @@ DATASETS = _catalogue(
         key=actions.SPLIT_KEY,
         sources={
             "fmp": Source(endpoint="splits, splits-calendar"),
-            "polygon": Source(endpoint="stocks/v1/splits"),
+            "polygon": _polygon("stocks/v1/splits"),
         },
         about="A split of a share: so many new ones for so many old ones.",
         cadence="daily",
@@ -337,7 +352,7 @@ DATASETS = _catalogue(
         key=actions.DIVIDEND_KEY,
         sources={
             "fmp": Source(endpoint="dividends, dividends-calendar"),
-            "polygon": Source(endpoint="stocks/v1/dividends"),
+            "polygon": _polygon("stocks/v1/dividends"),
         },
         about="A dividend as paid on a share of its day, not adjusted for later splits.",
         cadence="daily",
@@ -410,9 +425,18 @@ DATASETS = _catalogue(
 )
 """Every dataset beside the daily bars, by name."""
 
-DAILY_BAR_SOURCES: Mapping[str, str] = {
-    "fmp": "historical-price-eod/full, eod-bulk; adjusted for splits",
-    "polygon": "aggs by the day, grouped daily; as traded",
-    "tiingo": "daily prices; as traded",
+DAILY_BAR_SOURCES: Mapping[str, Source] = {
+    "fmp": Source(endpoint="historical-price-eod/full, eod-bulk; adjusted for splits"),
+    "polygon": _polygon("aggs by the day, grouped daily; as traded"),
+    "tiingo": Source(endpoint="daily prices; as traded"),
 }
-"""What serves the daily bars, by the provider's name; the first one by default."""
+"""What serves the daily bars, by the provider's name; the first one by default.
+
+FMP and Tiingo move a history to the new ticker: FMP lists renames (symbol-change) and has nothing
+under the old one, Tiingo keeps delisted data of tickers that have not been recycled (Symbology)."""
+
+
+def past_symbols(dataset: str, provider: str) -> PastSymbols:
+    """Return under which ticker a provider keeps what was before a rename."""
+    serve = DAILY_BAR_SOURCES if dataset == DAILY_BARS_DATASET else DATASETS[dataset].sources
+    return serve[provider].past_symbols

@@ -37,6 +37,7 @@ from marketdata.ports import (
 )
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import Work
+from marketdata.renames import ask_by_symbol, rows_of
 from marketdata.rows import RejectedRow
 
 
@@ -65,14 +66,18 @@ class DatasetFeed:
         return self._client.name
 
     async def fetch(self, request: HistoryRequest) -> Answer:
-        """Ask for one subject.
+        """Ask for one subject, under each symbol that it is kept under.
 
         Raises:
             UnknownSymbolError: All that there ever was of it is empty.
             ProviderUnavailableError: It is empty now and was not before, besides other reasons.
+            MalformedPayloadError: The answer has rows of another symbol, besides other reasons.
             ProviderError: What the provider's client raises.
         """
-        answer = await self._dataset.ask(self._client, request)
+        # A state is asked for as a whole under each ticker; of it the days of the ticker count.
+        is_cut = self._dataset.extent is Extent.STATE and request.instrument.carried
+        day = self._dataset.key[0] if is_cut else None
+        answer = await ask_by_symbol(request, self._ask, provider=self.provider, day=day)
         if answer.rows.num_rows or self._dataset.may_be_empty or not request.from_listing:
             return answer
         if request.holds_bars:
@@ -88,14 +93,14 @@ class DatasetFeed:
             operation=answer.request,
         )
 
-    def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared:
-        """Validate the rows, and say what the answer tells of each day.
+    async def _ask(self, request: HistoryRequest) -> Answer:
+        answer = await self._dataset.ask(self._client, request)
+        _refuse_strangers(answer, request.instrument.symbol, self.provider)
+        return answer
 
-        Raises:
-            MalformedPayloadError: The answer has rows of another symbol.
-        """
+    def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared:
+        """Validate the rows, and say what the answer tells of each day."""
         instrument = request.instrument
-        _refuse_strangers(answer, instrument.symbol, self.provider)
         validated = self._dataset.validate(answer.rows)
         states = self._states(request, answer, validated.accepted, validated.rejected)
         asked = Asked(
@@ -103,6 +108,7 @@ class DatasetFeed:
             start=request.start,
             end=request.end,
             whole_sessions=False,
+            carried=request.carried,
         )
         batch = self._batch(answer, validated.accepted, [instrument], asked, run_id)
         rejected = letters_of_rows(
@@ -188,8 +194,7 @@ class DatasetFeed:
             StorageError: The database failed; nothing was stored.
         """
         began = time.monotonic()
-        symbols = pa.array([one.symbol for one in listed], pa.string())
-        ours = answer.rows.filter(pc.is_in(answer.rows["symbol"], value_set=symbols))
+        ours = rows_of(answer.rows, listed, self._dataset.key[0])
         validated = self._dataset.validate(ours)
         asked = Asked(
             instrument_ids=tuple(one.instrument_id for one in listed),
@@ -339,7 +344,11 @@ class DatasetFeed:
         return answer.fetched_at.astimezone(self._dataset.zone).date()
 
     def _days(self, request: HistoryRequest) -> list[date]:
-        return days_between(self._dataset, self._calendar, request.start, request.end)
+        return [
+            day
+            for span in request.symbols
+            for day in days_between(self._dataset, self._calendar, span.start, span.end)
+        ]
 
     def _ends_at(self, day: date) -> datetime:
         return ends_at(self._dataset, day)

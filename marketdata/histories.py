@@ -5,7 +5,7 @@ or whole sessions (market_days.py).
 """
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from marketdata import bars, coverage
 from marketdata.batches import DAILY_BARS_DATASET, batch_of, marks_of, sessions_of
@@ -14,6 +14,7 @@ from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest
 from marketdata.ports import Answer, Asked, HistoryProvider, HistoryRequest, Prepared
 from marketdata.recovery import errors
+from marketdata.renames import ask_by_symbol
 
 
 def ingest_histories(
@@ -38,14 +39,13 @@ class DailyBarFeed:
         return self._provider.name
 
     async def fetch(self, request: HistoryRequest) -> Answer:
-        """Ask for the bars.
+        """Ask for the bars, under each symbol that they are kept under.
 
         Raises:
             UnknownSymbolError: The whole history is empty.
             ProviderError: What the provider's client raises.
         """
-        symbol = request.instrument.symbol
-        answer = await self._provider.daily_history(symbol, request.start, request.end)
+        answer = await ask_by_symbol(request, self._ask, provider=self.provider)
         if request.from_listing and not request.holds_bars and not answer.rows.num_rows:
             # An empty span may be a halt; an empty history is a symbol that nobody knows.
             raise errors.UnknownSymbolError(
@@ -55,12 +55,16 @@ class DailyBarFeed:
             )
         return answer
 
+    async def _ask(self, request: HistoryRequest) -> Answer:
+        symbol = request.instrument.symbol
+        return await self._provider.daily_history(symbol, request.start, request.end)
+
     def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared:
         """Validate the bars, and say what the answer tells of each session."""
         validated = bars.validate(answer.rows)
         states = coverage.assess(
             self._calendar,
-            self._calendar.sessions(request.start, request.end),
+            self._sessions(request),
             received=sessions_of(validated.accepted),
             rejected={one.session_date for one in validated.rejected},
             now=answer.fetched_at,
@@ -77,6 +81,7 @@ class DailyBarFeed:
                 start=request.start,
                 end=request.end,
                 whole_sessions=False,
+                carried=request.carried,
             ),
             provider=self._provider.name,
             adjustment=self._provider.history_adjustment,
@@ -90,7 +95,15 @@ class DailyBarFeed:
 
     def failed(self, request: HistoryRequest, now: datetime) -> tuple[CoverageMark, ...]:
         """Mark the sessions that had closed by ``now`` as failed."""
-        asked = self._calendar.sessions(request.start, request.end)
+        asked = self._sessions(request)
         closed = [session for session in asked if self._calendar.close_at(session) <= now]
         identifier = request.instrument.instrument_id
         return marks_of(self._calendar, {identifier: {CoverageState.FAILED: closed}})
+
+    def _sessions(self, request: HistoryRequest) -> list[date]:
+        """Return the sessions that are asked for: those on which the instrument had a ticker."""
+        return [
+            session
+            for span in request.symbols
+            for session in self._calendar.sessions(span.start, span.end)
+        ]

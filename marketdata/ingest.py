@@ -27,6 +27,7 @@ import stamina
 from marketdata.bars import RejectedBar
 from marketdata.calendars import SessionCalendar
 from marketdata.coverage import CoverageState
+from marketdata.instruments import SymbolSpan
 from marketdata.ports import BatchStore, Feed, HistoryRequest, IngestFailure, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter, Work, asked_details
@@ -260,6 +261,7 @@ def _letter(
         instrument_id=request.instrument.instrument_id,
         span=(request.start, request.end),
         symbol=request.instrument.symbol,
+        carried=request.carried,
         deferred=deferred,
     )
 
@@ -274,6 +276,7 @@ def letter_of(
     instrument_id: int | None,
     span: tuple[date, date],
     symbol: str | None = None,
+    carried: Sequence[SymbolSpan] = (),
     deferred: bool,
 ) -> DeadLetter:
     """Return the dead letter in which work waits that ``error`` kept from being done.
@@ -287,6 +290,7 @@ def letter_of(
         instrument_id: The instrument's id, where it is the work of one.
         span: First and last day that were asked for.
         symbol: The provider's spelling of it; None where the whole market was asked for.
+        carried: Where its days stand under the symbols of then: these.
         deferred: The request was not made.
     """
     now = context.now()
@@ -310,7 +314,7 @@ def letter_of(
         details={
             "start": span[0].isoformat(),
             "end": span[1].isoformat(),
-            "asked": asked_details(symbol, *span),
+            "asked": asked_details(symbol, *span, carried),
         },
         seen_at=now,
         parked=isinstance(error, errors.PermanentProviderError),

@@ -36,6 +36,7 @@ from marketdata.ports import (
 )
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
+from marketdata.renames import listed_on
 from marketdata.rows import RejectedRow
 
 
@@ -61,8 +62,10 @@ def refuse_open_session(context: IngestContext, session: date) -> None:
     """Refuse a day whose bars cannot be final.
 
     Raises:
-        RecordRejectedError: ``session`` has not closed yet.
+        RecordRejectedError: ``session`` has not closed yet, or is none any more.
     """
+    if not context.calendar.is_session(session):
+        raise errors.RecordRejectedError(f"{session} is no session: the exchange was closed")
     closes_at = context.calendar.close_at(session)
     if closes_at > context.now():
         raise errors.RecordRejectedError(
@@ -79,7 +82,8 @@ async def ingest_market_day(
 ) -> MarketDay:
     """Fetch one session for the whole market and store the bars of ``listed``.
 
-    Rows of instruments that are not listed here are ignored.
+    They go by the symbols of that day, where the provider keeps it so. Rows of instruments that
+    are not listed here are ignored.
 
     Raises:
         RecordRejectedError: The session has not closed yet.
@@ -89,6 +93,7 @@ async def ingest_market_day(
     """
     refuse_open_session(context, session)
     started = time.monotonic()
+    listed = listed_on(listed, session)
     try:
         answer = await provider.daily_market(session)
     except errors.ProviderError as error:
@@ -233,7 +238,7 @@ async def ingest_day_by_ticker(
         HistoryRequest(
             instrument=one, start=session, end=session, from_listing=False, holds_bars=True
         )
-        for one in listed
+        for one in listed_on(listed, session)
     ]
     outcomes = [one async for one in ingest_histories(context, provider, requests)]
     done = [one for one in outcomes if isinstance(one, Ingested)]

@@ -44,9 +44,10 @@ def plan_histories(
     requests: list[HistoryRequest] = []
     for instrument in instruments:
         known = ledger.get(instrument.instrument_id, {})
-        wanted: Sequence[date] = expected
+        # A day on which it had no ticker cannot be asked for.
+        wanted = [session for session in expected if instrument.has_symbol_on(session)]
         if only_holes:
-            wanted = holes(expected, known, today=today)
+            wanted = holes(wanted, known, today=today)
         if probe is not None and probe[0] == instrument:
             # From the beginning to the last of what it lacks.
             wanted = [expected[0], *(wanted or [probe[1]])]

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from marketdata.bars import Adjustment, RejectedBar
 from marketdata.coverage import CoverageMark, CoverageState
-from marketdata.instruments import ListedInstrument
+from marketdata.instruments import ListedInstrument, SymbolSpan
 from marketdata.recovery.dead_letters import DeadLetter
 from marketdata.rows import RejectedRow
 from marketdata.statements import StatementKind
@@ -67,6 +67,16 @@ class HistoryRequest:
     def subject(self) -> str:
         """Name the work in a dead letter."""
         return f"{self.instrument.ticker} {self.part}".rstrip()
+
+    @property
+    def symbols(self) -> tuple[SymbolSpan, ...]:
+        """Under which symbols the days are asked for: a rename between them makes two."""
+        return self.instrument.symbols(self.start, self.end)
+
+    @property
+    def carried(self) -> tuple[SymbolSpan, ...]:
+        """The same where the days stand under the symbols of then; otherwise none."""
+        return self.symbols if self.instrument.carried else ()
 
 
 class HistoryProvider(Protocol):
@@ -185,12 +195,14 @@ class Asked:
     Attributes:
         whole_sessions: The answer is of the whole market, so that it also resolves letters
             about these sessions as such.
+        carried: Where an instrument's days were asked for under the symbols of then: these.
     """
 
     instrument_ids: tuple[int, ...]
     start: date
     end: date
     whole_sessions: bool
+    carried: tuple[SymbolSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,24 +6,25 @@ was kept (resources/storage/raw_zone.py), or runs (retries.py).
 The loader settles the letters, and leaves what is still wrong in them, as for any other answer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from typing import Any
 
-from assets.dataset_work import listed_by_id
-from assets.universe import member_tickers
+from assets.universe import listed_for
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar, utc_now
 from marketdata.datasets import DATASETS
 from marketdata.feeds import DatasetFeed
 from marketdata.histories import DailyBarFeed
 from marketdata.ingest import IngestContext, NotIngested, ingest
-from marketdata.instruments import ListedInstrument
+from marketdata.instruments import ListedInstrument, PastSymbols
 from marketdata.market_days import ingest_market_day
 from marketdata.planning import history_request
 from marketdata.ports import Answer, Feed, HistoryRequest, MarketDayProvider
 from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import carried_then
+from pipelines.obsolete import why_obsolete
 from resources.clients import api_over
 from resources.opening import Stores
 from resources.providers.kept_answers import Kept, KeptGetter
@@ -38,6 +39,8 @@ async def replay(
 ) -> dict[int, str]:
     """Read the kept answers of ``letters`` again, each answer once.
 
+    Letters whose work no longer exists end as such.
+
     Args:
         stores: The database.
         read: Fetches what a pointer points to.
@@ -51,9 +54,12 @@ async def replay(
     Raises:
         StorageError: The database failed, or what was kept cannot be read.
     """
-    failed: dict[int, str] = {}
     by_answer: dict[tuple[str, ...], list[StoredLetter]] = {}
+    failed = {letter.letter_id: reason for letter in letters if (reason := why_obsolete(letter))}
+    stores.dead_letters.end_obsolete(failed, by=run_id)
     for letter in letters:
+        if letter.letter_id in failed:
+            continue
         if letter.raw_answers:
             by_answer.setdefault(letter.raw_answers, []).append(letter)
         else:
@@ -66,7 +72,11 @@ async def replay(
         getter = KeptGetter(letter.provider or "", read, raw_answers)
         try:
             reason = await _load(stores, context, getter, letter)
-        except errors.ProviderError as error:
+        except (
+            errors.ProviderError,
+            errors.ConfigurationError,
+            errors.RecordRejectedError,
+        ) as error:
             reason = str(error)
         if reason:
             failed |= {one.letter_id: reason for one in group}
@@ -83,13 +93,9 @@ async def _load(
     start, end = date.fromisoformat(asked["start"]), date.fromisoformat(asked["end"])
     api = api_over(letter.provider or "", letter.dataset, getter)
     if asked["symbol"] is None:
-        await _load_market(stores, context, api, letter.dataset, (start, end), getter)
+        await _load_market(stores, context, api, letter, (start, end), getter)
         return ""
-    listed = _listed(stores, letter)
-    if not listed:
-        return "the instrument carries no ticker any more"
-    # The answer is of the symbol that was asked for then, whatever it is called now.
-    one = replace(listed[0], symbol=asked["symbol"])
+    one = _asked_then(stores, letter, asked)
     feed, request = _feed(stores, api, letter, HistoryRequest(instrument=one, start=start, end=end))
     reasons = [
         outcome.message
@@ -99,13 +105,26 @@ async def _load(
     return "; ".join(reasons)
 
 
-def _listed(stores: Stores, letter: StoredLetter) -> list[ListedInstrument]:
-    provider, identifier = letter.provider or "", letter.instrument_id
-    if identifier is None:
-        return []
-    if letter.dataset == DAILY_BARS_DATASET:
-        return stores.instruments.listed(provider, [identifier], utc_now().date())
-    return listed_by_id(stores, DATASETS[letter.dataset], provider, identifier)
+def _asked_then(stores: Stores, letter: StoredLetter, asked: Mapping[str, Any]) -> ListedInstrument:
+    """Return the letter's instrument under the symbols of then, whatever it is called now.
+
+    Raises:
+        ConfigurationError: There is no such instrument.
+    """
+    listed = stores.instruments.listed(
+        letter.provider or "",
+        [letter.instrument_id or 0],
+        utc_now().date(),
+        PastSymbols.OF_THE_DAY,
+    )
+    if not listed:
+        message = f"dead letter {letter.letter_id} is about no instrument that there is"
+        raise errors.ConfigurationError(message)
+    carried = carried_then(asked)
+    if carried:
+        # What a state's answer tells of days to come is of the last symbol too.
+        carried = (*carried[:-1], replace(carried[-1], end=date.max))
+    return replace(listed[0], symbol=asked["symbol"], carried=carried)
 
 
 def _feed(
@@ -123,15 +142,18 @@ async def _load_market(
     stores: Stores,
     context: IngestContext,
     api: Any,
-    name: str,
+    letter: StoredLetter,
     span: tuple[date, date],
     getter: KeptGetter,
 ) -> None:
-    listed, _ = stores.instruments.resolve(api.name, member_tickers(stores), span[0])
-    if name == DAILY_BARS_DATASET:
+    # Today's symbols of an answer are those of the day on which it came.
+    came_on = letter.last_seen_at.date()
+    if letter.dataset == DAILY_BARS_DATASET:
+        listed = listed_for(stores, letter.dataset, api.name, span[0], came_on)
         await ingest_market_day(context, _WholeDay(api, getter), listed, span[0])
         return
-    feed = DatasetFeed(DATASETS[name], api, calendar())
+    listed = listed_for(stores, letter.dataset, api.name, came_on, came_on)
+    feed = DatasetFeed(DATASETS[letter.dataset], api, calendar())
     answer = await feed.fetch_market(*span)
     getter.require_all_read(answer.request)
     await feed.store_market(context, listed, *span, answer)

@@ -21,6 +21,7 @@ from marketdata.calendars import utc_now
 from marketdata.datasets import DATASETS, Dataset
 from marketdata.recovery.dead_letters import LETTER_RETRY, Work
 from pipelines import jobs
+from pipelines.obsolete import of_what_is_left, why_obsolete
 from pipelines.run_failures import (
     CLAIM_TAG,
     PARTITION_TAG,
@@ -97,21 +98,16 @@ def claim(letters: DeadLetters, letter_ids: Sequence[int], by: str) -> list[Retr
 
 
 def _retries(letters: DeadLetters, claimed: Sequence[StoredLetter], by: str) -> list[Retry]:
-    """Return a run for each claim; a claim that no job of today fits counts as failed.
+    """Return a run for each claim that has work left; what no longer exists ends as such.
 
     One letter that cannot be run must not keep a thousand others from it.
     """
-    known = {job.name for job in jobs.ALL}
-    made: list[Retry] = []
-    for retry in retries_of(claimed):
-        if retry.job in known:
-            made.append(retry)
-        else:
-            reason = (
-                f"there is no job {retry.job!r} any more; discard the letter: wrdata dlq discard"
-            )
-            letters.fail(retry.claim, retry=LETTER_RETRY, by=by, reason=reason)
-    return made
+    reasons = {letter.letter_id: why_obsolete(letter) for letter in claimed}
+    gone = {letter_id: reason for letter_id, reason in reasons.items() if reason}
+    letters.end_obsolete(gone, by=by)
+    return retries_of(
+        [of_what_is_left(letter) for letter in claimed if letter.letter_id not in gone]
+    )
 
 
 def retries_of(claimed: Sequence[StoredLetter]) -> list[Retry]:

@@ -110,6 +110,19 @@ class SimulatorControl:
         }
         self._ask("POST", "/splits", content=fields)
 
+    def was_called(self, ticker: str, former: str, first: date, last: date) -> None:
+        """Let what trades as ``ticker`` have traded as ``former`` from ``first`` to ``last``.
+
+        Polygon shows it, which keeps each day under the ticker of that day.
+        """
+        fields = {
+            "symbol": ticker,
+            "former": former,
+            "first": first.isoformat(),
+            "last": last.isoformat(),
+        }
+        self._ask("POST", "/former_tickers", content=fields)
+
     def restate(self, ticker: str, fiscal_year: int, period: str, factor: float) -> None:
         """Restate a company's statements of ``period`` (``FY``, ``Q1`` and so on)."""
         fields = {
@@ -127,7 +140,10 @@ class SimulatorControl:
     def add_constituent(
         self, ticker: str, *, cik: str | None = None, former_ticker: str | None = None
     ) -> None:
-        """Add a member to the index; with ``former_ticker`` that one is renamed."""
+        """Add a member to the index; with ``former_ticker`` that one is renamed.
+
+        With a ``cik`` a member there is becomes another registrant's.
+        """
         given = {"symbol": ticker, "cik": cik, "former_symbol": former_ticker}
         fields = {name: value for name, value in given.items() if value is not None}
         self._ask("POST", "/constituents", content=fields)

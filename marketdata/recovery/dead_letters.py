@@ -8,26 +8,44 @@ table and the transitions it allows (resources/storage), or the runs that do the
       ▲         │ │
       └─────────┘ └──▶ parked             waits for a person: permanent error, bad row, 8 tries
     open, parked ──▶ discarded            a person gives the work up, with a reason
+    all of these ──▶ obsolete             the work no longer exists, such as a closed session's
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
+from marketdata.instruments import SymbolSpan
 
-def asked_details(symbol: str | None, start: date, end: date) -> dict[str, str | None]:
+
+def asked_details(
+    symbol: str | None, start: date, end: date, carried: Sequence[SymbolSpan] = ()
+) -> dict[str, Any]:
     """Return what a request was for, as a letter keeps it, so that its answer can be read again.
 
     Args:
         symbol: The provider's spelling; None for the whole market.
         start: First day.
         end: Last day.
+        carried: Where days were asked for under the symbols of then: these, with their days.
     """
-    return {"symbol": symbol, "start": start.isoformat(), "end": end.isoformat()}
+    asked = {"symbol": symbol, "start": start.isoformat(), "end": end.isoformat()}
+    if not carried:
+        return asked
+    spans = [[one.symbol, one.start.isoformat(), one.end.isoformat()] for one in carried]
+    return {**asked, "carried": spans}
+
+
+def carried_then(asked: Mapping[str, Any]) -> tuple[SymbolSpan, ...]:
+    """Return under which symbols was asked for, where ``asked_details`` has kept several."""
+    return tuple(
+        SymbolSpan(symbol=symbol, start=date.fromisoformat(start), end=date.fromisoformat(end))
+        for symbol, start, end in asked.get("carried", ())
+    )
 
 
 class LetterState(StrEnum):
@@ -43,6 +61,8 @@ class LetterState(StrEnum):
     """Waits for a person."""
     DISCARDED = "discarded"
     """A person gave the work up. Final."""
+    OBSOLETE = "obsolete"
+    """The work no longer exists: whoever was to do it says why. Final."""
 
 
 UNSETTLED = (LetterState.OPEN, LetterState.RETRYING, LetterState.PARKED)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, TextIO
 from uuid import UUID
 
+import dagster as dg
 import typer
 
 from marketdata.recovery import errors
@@ -34,6 +35,7 @@ from resources.settings import read_settings
 from resources.storage.dead_letters import DeadLetters, LetterFilter, StoredLetter
 
 RETRIABLE = (LetterState.OPEN, LetterState.PARKED)
+ENDED = (LetterState.RESOLVED, LetterState.OBSOLETE)
 EXTEND_EVERY_S = 30.0
 NAMED = 3
 """How many letters the announcement of a run names."""
@@ -129,7 +131,8 @@ def retry(
 ) -> int:
     """Do the work of letters again, now and in this process, parked ones too.
 
-    Which: IDS, or filters as of `list`, or --all. Exits with 1 if any letter is not resolved.
+    Which: IDS, or filters as of `list`, or --all. One letter never stops others. Exits with 1 if
+    any work is left.
     """
     if bool(ids) + any((state, dataset, error, ticker)) + every != 1:
         message = "say which letters: IDS, or filters such as --dataset and --error, or --all"
@@ -153,9 +156,7 @@ def retry(
             return 0
         _run_all(stores, [letter.letter_id for letter in chosen])
         after = letters.by_id([letter.letter_id for letter in chosen])
-    left = [letter for letter in after if letter.state is not LetterState.RESOLVED]
-    _tell(left or after, f"{len(after) - len(left)} of {len(after)} letters resolved", json=json)
-    return 1 if left else 0
+    return _tell_ended(after, json=json)
 
 
 def discard(
@@ -218,15 +219,14 @@ def replay(ids: Ids, *, json: Json = False) -> int:
             replays.replay(stores, opening.raw_zone(settings).read, chosen, f"replay by {_who()}")
         )
         after = stores.dead_letters.by_id(ids)
-    left = [letter for letter in after if letter.state is not LetterState.RESOLVED]
-    if len(left) < len(after):
+    if any(letter.state is LetterState.RESOLVED for letter in after):
         report = runs.run_job(derived_job.name)
         for why in loads.failures(report).values():
             console.fail(why)
-    _tell(left or after, f"{len(after) - len(left)} of {len(after)} letters resolved", json=json)
+    status = _tell_ended(after, json=json)
     for letter_id, why in failed.items():
         console.fail(f"{letter_id}: {why}")
-    return 1 if left else 0
+    return status
 
 
 def _run_all(stores: Stores, letter_ids: Sequence[int]) -> None:
@@ -240,7 +240,13 @@ def _run_all(stores: Stores, letter_ids: Sequence[int]) -> None:
             left_out = len(one.letters) - NAMED
             more = f" and {left_out} more" if left_out > 0 else ""
             console.say(f"run {number} of {len(waiting)}: {one.job} for {told}{more}")
-            _run(stores, one, held, by)
+            try:
+                _run(stores, one, held, by)
+            except dg.DagsterError as error:
+                # Dagster does not even begin it, such as with a configuration of former times.
+                why = f"{one.job} cannot be run: {type(error).__name__}: {_first_line(error)}"
+                console.fail(why)
+                stores.dead_letters.fail(one.claim, retry=LETTER_RETRY, by=by, reason=why)
             held.remove(one.claim)
     finally:
         # Ctrl-C, or a failure of ours: what was not tried is what it was.
@@ -268,6 +274,10 @@ def _run(stores: Stores, one: Retry, held: Sequence[UUID], by: str) -> None:
     stores.dead_letters.fail(
         one.claim, retry=LETTER_RETRY, by=by, reason=f"run {report.run_id}: {why}"
     )
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
 
 
 def _holding(
@@ -354,6 +364,17 @@ def _cure(letter: StoredLetter) -> str:
     if letter.state is LetterState.PARKED:
         return f"waits for you: mend the cause, then {again}; or {give_up}"
     return ""
+
+
+def _tell_ended(letters: Sequence[StoredLetter], *, json: bool) -> int:
+    """Tell what became of letters, those with work left first of all; return the exit status."""
+    left = [letter for letter in letters if letter.state not in ENDED]
+    gone = [letter for letter in letters if letter.state is LetterState.OBSOLETE]
+    sentence = f"{len(letters) - len(left) - len(gone)} of {len(letters)} letters resolved"
+    if gone:
+        sentence += f", {len(gone)} ended as obsolete: their work no longer exists"
+    _tell([*left, *gone] or letters, sentence, json=json)
+    return 1 if left else 0
 
 
 def _tell(letters: Sequence[StoredLetter], sentence: str, *, json: bool) -> None:

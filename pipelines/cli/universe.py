@@ -8,13 +8,24 @@ from typing import Annotated
 import typer
 
 from pipelines.cli import console, environment, loads
+from resources import opening
+from resources.settings import read_settings
 
 
 def universe(
+    *,
+    events: Annotated[
+        bool,
+        typer.Option(
+            "--events", help="Show renames, new issuers and reused tickers; load nothing."
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> int:
     """Load the constituents: instruments, their tickers, and a partition for each ticker."""
     around = environment.surroundings()
+    if events:
+        return _show_events(around, json=json)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
     report = loads.load_universe()
@@ -26,3 +37,26 @@ def universe(
     for reason in loads.failures(report).values():
         console.fail(reason)
     return 0 if report.success else 1
+
+
+def _show_events(around: environment.Surroundings, *, json: bool) -> int:
+    environment.enter(around, start=False)
+    with opening.stores(read_settings()) as stores:
+        rows = [
+            {
+                "day": event.day.isoformat(),
+                "ticker": event.ticker,
+                "event": event.kind.value,
+                "before": event.before,
+                "after": event.after,
+                "instrument": event.instrument_id,
+            }
+            for event in stores.instruments.events()
+        ]
+    if json:
+        console.print_json(rows)
+    elif rows:
+        console.print_table("", rows)
+    else:
+        console.say("nothing has happened to the identity of an instrument")
+    return 0

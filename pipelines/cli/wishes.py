@@ -20,7 +20,7 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageState, holes
 from marketdata.dataset_planning import days_between
-from marketdata.datasets import DATASETS, Dataset, Subjects
+from marketdata.datasets import DATASETS, Dataset, Subjects, past_symbols
 from marketdata.forecast import Load, count_bars
 from marketdata.planning import plan_histories
 from marketdata.recovery import errors
@@ -272,9 +272,10 @@ def tickers_wish(
     wanted = list(named) if named is not None else members
     provider = provider_of(DAILY_BARS_DATASET)
     clients.note_plan(settings, stores, provider)
-    listed, unknown = stores.instruments.resolve(provider, wanted, utc_now().date())
+    past = past_symbols(DAILY_BARS_DATASET, provider)
+    listed, unknown = stores.instruments.resolve(provider, wanted, utc_now().date(), past)
     if unknown:
-        raise errors.ConfigurationError(_unknown(unknown, members))
+        raise errors.ConfigurationError(_unknown(stores, unknown, members))
     ids = [one.instrument_id for one in listed]
     ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, ids)
     if failed:
@@ -289,7 +290,7 @@ def tickers_wish(
         tickers=tuple(one.instrument.ticker for one in planned),
         wished=tuple(one.ticker for one in listed),
         load=Load(
-            requests=len(planned),
+            requests=sum(len(request.symbols) for request in planned),
             interval_s=interval_s(charged),
             bars=sum(bars for bars, _ in counted),
             rows=sum(rows for _, rows in counted),
@@ -335,12 +336,13 @@ def subjects_wish(
     if work.unknown:
         known = every_subject(stores, dataset, provider)
         if dataset.subjects is Subjects.TICKERS:
-            raise errors.ConfigurationError(_unknown(list(work.unknown), known))
+            raise errors.ConfigurationError(_unknown(stores, list(work.unknown), known))
         reason = next(iter(work.unknown.values()))
         raise errors.ConfigurationError(f"{reason}. Nothing was asked for; correct the list")
     days = [
-        len(days_between(dataset, calendar(), one.start, one.end)) if dataset.by_day else 1
-        for one in work.requests
+        len(days_between(dataset, calendar(), span.start, span.end)) if dataset.by_day else 1
+        for request in work.requests
+        for span in request.symbols
     ]
     return SubjectWish(
         dataset=dataset,
@@ -392,7 +394,6 @@ def days_wish(stores: Stores, settings: Settings, start: date, end: date | None)
         ConfigurationError: There is no such trading day, or one has not closed yet.
     """
     member_tickers(stores)  # An empty universe is a mistake, not a small load.
-    members = stores.instruments.members(UNIVERSE)
     last = end or calendar().last_closed(utc_now())
     if start > last:
         message = (
@@ -413,14 +414,14 @@ def days_wish(stores: Stores, settings: Settings, start: date, end: date | None)
         raise errors.ConfigurationError(message)
     bulk = settings.daily_bars_route is DailyBarsRoute.BULK
     charged = charges(settings, bulk=bulk)
-    identifiers = [one.instrument_id for one in members]
     provider = provider_of(DAILY_BARS_DATASET)
-    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, identifiers)
-    counted = [count_bars(sessions, ledger[one]) for one in identifiers]
+    by_member = _sessions_by_member(stores, provider, sessions)
+    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, list(by_member))
+    counted = [count_bars(days, ledger[member]) for member, days in by_member.items()]
     return DayWish(
         sessions=tuple(sessions),
         load=Load(
-            requests=len(sessions) * (1 if bulk else len(members)),
+            requests=len(sessions) if bulk else sum(map(len, by_member.values())),
             interval_s=interval_s(charged),
             bars=sum(bars for bars, _ in counted),
             rows=sum(rows for _, rows in counted),
@@ -431,10 +432,36 @@ def days_wish(stores: Stores, settings: Settings, start: date, end: date | None)
     )
 
 
-def _unknown(unknown: Sequence[str], members: Sequence[str]) -> str:
+def _sessions_by_member(
+    stores: Stores, provider: str, sessions: Sequence[date]
+) -> dict[int, list[date]]:
+    """Return which of ``sessions`` are loaded for whom, as ``listed_for`` says of each."""
+    memberships = stores.instruments.memberships(UNIVERSE)
+    listed = stores.instruments.listed(
+        provider,
+        sorted({one.instrument_id for one in memberships}),
+        utc_now().date(),
+        past_symbols(DAILY_BARS_DATASET, provider),
+    )
+    by_id = {one.instrument_id: one for one in listed}
+    loaded: dict[int, set[date]] = {}
+    for one in memberships:
+        instrument = by_id.get(one.instrument_id)
+        if instrument is not None:
+            loaded.setdefault(one.instrument_id, set()).update(
+                day for day in sessions if one.counts_on(day) and instrument.has_symbol_on(day)
+            )
+    return {member: sorted(days) for member, days in loaded.items()}
+
+
+def _unknown(stores: Stores, unknown: Sequence[str], members: Sequence[str]) -> str:
     """Say which tickers are unknown, with what was perhaps meant."""
     told: list[str] = []
+    renamed = stores.instruments.renamed_to(unknown)
     for ticker in unknown[:NAMED]:
+        if ticker in renamed:
+            told.append(f"{ticker} (it is called {renamed[ticker]} now)")
+            continue
         near = difflib.get_close_matches(ticker, members, n=3, cutoff=0.5)
         told.append(f"{ticker} (did you mean {', '.join(near)}?)" if near else ticker)
     more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""

@@ -276,6 +276,15 @@ class DeadLetters:
             ).fetchall()
         return sorted(row[0] for row in rows)
 
+    def end_obsolete(self, reasons: Mapping[int, str], *, by: str) -> None:
+        """End letters whose work no longer exists, each with its reason; settled ones stay."""
+        with self._acting(by) as connection:
+            for letter_id, reason in sorted(reasons.items()):
+                connection.execute(
+                    sql.query("dead_letters", "end_obsolete"),
+                    {"letter_id": letter_id, "reason": reason},
+                )
+
     def by_id(self, letter_ids: Sequence[int]) -> list[StoredLetter]:
         """Return those of the letters that exist."""
         return self._letters("by_id", letter_ids=list(letter_ids))

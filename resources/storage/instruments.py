@@ -5,18 +5,47 @@ how a change is found (marketdata/instruments.py), or which provider lists the m
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from typing import Any
 
 from marketdata.instruments import (
     Constituent,
+    EventKind,
+    InstrumentEvent,
+    IssuerChange,
     ListedInstrument,
     Member,
+    PastSymbols,
+    Rename,
+    SymbolSpan,
     UniverseChange,
     provider_spellings,
 )
 from resources.storage import sql
 from resources.storage.timescale import Connection, Timescale
+
+ONE_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """Days on which an instrument belonged to a universe.
+
+    Attributes:
+        ended_on: The first day on which it did not; None for a present member.
+    """
+
+    instrument_id: int
+    start: date
+    ended_on: date | None
+
+    def counts_on(self, day: date) -> bool:
+        """Tell whether ``day`` is loaded for the instrument.
+
+        A present member's whole history is; a former one's days as a member.
+        """
+        return self.ended_on is None or self.start <= day < self.ended_on
 
 
 class InstrumentStore:
@@ -46,48 +75,67 @@ class InstrumentStore:
             rows = connection.execute(sql.query("instruments", "tickers")).fetchall()
         return [row[0] for row in rows]
 
+    def memberships(self, universe: str) -> list[Membership]:
+        """Return every membership there is or was."""
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                sql.query("instruments", "memberships"), {"universe": universe}
+            ).fetchall()
+        return [
+            Membership(instrument_id=instrument_id, start=start, ended_on=ended_on)
+            for instrument_id, start, ended_on in rows
+        ]
+
     def resolve(
-        self, provider: str, tickers: Sequence[str], on: date
+        self,
+        provider: str,
+        tickers: Sequence[str],
+        on: date,
+        past: PastSymbols = PastSymbols.OF_TODAY,
     ) -> tuple[list[ListedInstrument], list[str]]:
         """Look up who carries ``tickers`` on a day, in the order given.
 
+        Args:
+            provider: Whose spelling.
+            tickers: Ours.
+            on: The day; for what is to be asked for this is today, whatever days are asked for.
+            past: Under which ticker the provider keeps what is to be asked for.
+
         Returns:
-            The instruments with ``provider``'s spelling, and the tickers nobody carries then.
+            The instruments, and the tickers nobody carries then.
         """
         with self._timescale.connection() as connection:
-            rows = connection.execute(
-                sql.query("instruments", "carriers"),
-                {"kind": "equity", "tickers": list(tickers), "on": on},
-            ).fetchall()
-        carriers = dict[str, int](rows)
-        spellings = provider_spellings(provider)
-        found = [
-            ListedInstrument(
-                instrument_id=carriers[ticker],
-                ticker=ticker,
-                symbol=spellings.get(ticker, ticker),
-            )
-            for ticker in dict.fromkeys(tickers)
-            if ticker in carriers
-        ]
-        return found, [ticker for ticker in dict.fromkeys(tickers) if ticker not in carriers]
+            carriers = _carriers(connection, "equity", tickers, on)
+            listed = _listed(connection, provider, list(carriers.values()), on, past)
+        by_ticker = {one.ticker: one for one in listed}
+        wanted = list(dict.fromkeys(tickers))
+        return (
+            [by_ticker[ticker] for ticker in wanted if ticker in by_ticker],
+            [ticker for ticker in wanted if ticker not in by_ticker],
+        )
 
     def listed(
-        self, provider: str, instrument_ids: Sequence[int], on: date
+        self,
+        provider: str,
+        instrument_ids: Sequence[int],
+        on: date,
+        past: PastSymbols = PastSymbols.OF_TODAY,
     ) -> list[ListedInstrument]:
-        """Return those of the instruments that carry a ticker on a day, as a provider spells it."""
+        """Return those of the instruments that can be asked for, by ticker (see ``resolve``).
+
+        Whose ticker another carries now has no symbol any more where all of the past is kept
+        under today's; where it is kept under those of the day, its days can be asked for.
+        """
+        with self._timescale.connection() as connection:
+            return _listed(connection, provider, instrument_ids, on, past)
+
+    def renamed_to(self, tickers: Sequence[str]) -> dict[str, str]:
+        """Return under which ticker trades now who had one of ``tickers``, which nobody carries."""
         with self._timescale.connection() as connection:
             rows = connection.execute(
-                sql.query("instruments", "tickers_of"),
-                {"instrument_ids": list(instrument_ids), "on": on},
+                sql.query("instruments", "renamed_to"), {"tickers": list(tickers)}
             ).fetchall()
-        spellings = provider_spellings(provider)
-        return [
-            ListedInstrument(
-                instrument_id=instrument_id, ticker=ticker, symbol=spellings.get(ticker, ticker)
-            )
-            for instrument_id, ticker in rows
-        ]
+        return dict[str, str](rows)
 
     def register(self, kind: str, names: Mapping[str, str], on: date) -> dict[str, int]:
         """Make instruments that are known by one name for ever, such as pairs and series.
@@ -112,18 +160,18 @@ class InstrumentStore:
     def ids(self, kind: str, tickers: Sequence[str], on: date) -> dict[str, int]:
         """Return the ids of the instruments of a kind that carry ``tickers`` on a day."""
         with self._timescale.connection() as connection:
-            rows = connection.execute(
-                sql.query("instruments", "carriers"),
-                {"kind": kind, "tickers": list(tickers), "on": on},
-            ).fetchall()
-        return dict[str, int](rows)
+            return _carriers(connection, kind, tickers, on)
 
-    def apply(self, change: UniverseChange, on: date, universe: str) -> None:
+    def apply(self, change: UniverseChange, on: date, universe: str) -> list[InstrumentEvent]:
         """Make a change true from ``on``, in one transaction; applying it again does nothing.
 
         Who left keeps instrument and ticker: only the membership ends. Who joined is the
         instrument that carried the ticker last, if its CIK allows (a returning constituent), or
-        a new one; a ticker that another company still carries is closed first.
+        a new one; a ticker that another company still carries is closed first. Whose issuer
+        changed keeps all.
+
+        Returns:
+            What happened to identities; it is kept in the table ``instrument_event``.
 
         Raises:
             StorageConflictError: The change contradicts what is stored.
@@ -131,6 +179,7 @@ class InstrumentStore:
         """
         with self._timescale.connection() as connection:
             connection.execute(sql.query("instruments", "lock_universe"))
+            events = [*_of_renames(change.renamed, on), *_of_issuers(change.issuer_changed, on)]
             for member in change.left:
                 _run(
                     connection,
@@ -141,8 +190,11 @@ class InstrumentStore:
                 )
             for rename in change.renamed:
                 _carry(connection, rename.member.instrument_id, rename.constituent, on)
+            for issuer in change.issuer_changed:
+                _describe(connection, issuer.member.instrument_id, issuer.constituent)
             for constituent in change.joined:
-                instrument_id = _instrument_of(connection, constituent)
+                instrument_id, reused = _instrument_of(connection, constituent, on)
+                events += reused
                 _carry(connection, instrument_id, constituent, on)
                 _run(
                     connection,
@@ -151,18 +203,126 @@ class InstrumentStore:
                     instrument_id=instrument_id,
                     on=on,
                 )
+            for event in events:
+                _run(
+                    connection,
+                    "note_event",
+                    instrument_id=event.instrument_id,
+                    ticker=event.ticker,
+                    kind=event.kind.value,
+                    day=event.day,
+                    before=event.before,
+                    after=event.after,
+                )
+        return events
+
+    def events(self) -> list[InstrumentEvent]:
+        """Return what has happened to the identity of instruments, the latest first."""
+        with self._timescale.connection() as connection:
+            rows = connection.execute(sql.query("instruments", "events")).fetchall()
+        return [
+            InstrumentEvent(
+                instrument_id=instrument_id,
+                ticker=ticker,
+                kind=EventKind(kind),
+                day=day,
+                before=before,
+                after=after,
+            )
+            for instrument_id, ticker, kind, day, before, after in rows
+        ]
 
 
-def _instrument_of(connection: Connection, constituent: Constituent) -> int:
+def _carriers(
+    connection: Connection, kind: str, tickers: Sequence[str], on: date
+) -> dict[str, int]:
+    rows = connection.execute(
+        sql.query("instruments", "carriers"),
+        {"kind": kind, "tickers": list(tickers), "on": on},
+    ).fetchall()
+    return dict[str, int](rows)
+
+
+def _listed(
+    connection: Connection,
+    provider: str,
+    instrument_ids: Sequence[int],
+    on: date,
+    past: PastSymbols,
+) -> list[ListedInstrument]:
+    """Return the instruments under the ticker of a day, with those they carried before."""
+    rows = connection.execute(
+        sql.query("instruments", "tickers_of"), {"instrument_ids": list(instrument_ids)}
+    ).fetchall()
+    carried: dict[int, list[SymbolSpan]] = {}
+    for instrument_id, ticker, begins_on, ends_before in rows:
+        span = SymbolSpan(
+            symbol=ticker,
+            start=begins_on or date.min,
+            end=ends_before - ONE_DAY if ends_before else date.max,
+        )
+        carried.setdefault(instrument_id, []).append(span)
+    spellings = provider_spellings(provider)
+    listed: list[ListedInstrument] = []
+    for instrument_id, spans in carried.items():
+        of_the_day = past is PastSymbols.OF_THE_DAY
+        present = [span for span in spans if span.start <= on <= span.end]
+        for last in present or spans[-1:] * of_the_day:
+            always = len(spans) == 1 and (last.start, last.end) == (date.min, date.max)
+            spelt = [replace(one, symbol=spellings.get(one.symbol, one.symbol)) for one in spans]
+            listed.append(
+                ListedInstrument(
+                    instrument_id=instrument_id,
+                    ticker=last.symbol,
+                    symbol=spellings.get(last.symbol, last.symbol),
+                    carried=tuple(spelt) if of_the_day and not always else (),
+                )
+            )
+    return sorted(listed, key=lambda one: one.ticker)
+
+
+def _of_renames(renamed: Sequence[Rename], on: date) -> list[InstrumentEvent]:
+    return [
+        InstrumentEvent(
+            instrument_id=rename.member.instrument_id,
+            ticker=rename.constituent.ticker,
+            kind=EventKind.RENAMED,
+            day=on,
+            before=rename.member.ticker,
+            after=rename.constituent.ticker,
+        )
+        for rename in renamed
+    ]
+
+
+def _of_issuers(changed: Sequence[IssuerChange], on: date) -> list[InstrumentEvent]:
+    return [
+        InstrumentEvent(
+            instrument_id=issuer.member.instrument_id,
+            ticker=issuer.member.ticker,
+            kind=EventKind.ISSUER_CHANGED,
+            day=on,
+            before=issuer.member.cik or "",
+            after=issuer.constituent.cik or "",
+        )
+        for issuer in changed
+    ]
+
+
+def _instrument_of(
+    connection: Connection, constituent: Constituent, on: date
+) -> tuple[int, list[InstrumentEvent]]:
     """Return the instrument that carried the ticker last, if it is the same company; or a new one.
 
-    A CIK that either side lacks does not contradict, as in marketdata.instruments.
+    A CIK that either side lacks does not contradict, as in marketdata.instruments. Another one
+    means another company: the ticker was away from the list meanwhile.
     """
     last = _run(connection, "last_carrier", ticker=constituent.ticker)
     if last is not None:
-        instrument_id, cik, _ = last
-        if cik is None or constituent.cik is None or cik == constituent.cik:
-            return instrument_id
+        instrument_id, cik, is_open = last
+        # Who was renamed trades elsewhere: whoever comes with the former ticker is another.
+        if is_open and (cik is None or constituent.cik is None or cik == constituent.cik):
+            return instrument_id, []
     created = _run(
         connection,
         "create_instrument",
@@ -170,11 +330,21 @@ def _instrument_of(connection: Connection, constituent: Constituent) -> int:
         cik=constituent.cik,
         sector=constituent.sector,
     )
-    return created[0] if created else 0
+    instrument_id = created[0] if created else 0
+    if last is None:
+        return instrument_id, []
+    reused = InstrumentEvent(
+        instrument_id=instrument_id,
+        ticker=constituent.ticker,
+        kind=EventKind.TICKER_REUSED,
+        day=on,
+        before=last[1] or "",
+        after=constituent.cik or "",
+    )
+    return instrument_id, [reused]
 
 
-def _carry(connection: Connection, instrument_id: int, constituent: Constituent, on: date) -> None:
-    """Let an instrument carry the constituent's ticker from ``on``, if it does not already."""
+def _describe(connection: Connection, instrument_id: int, constituent: Constituent) -> None:
     _run(
         connection,
         "describe_instrument",
@@ -183,6 +353,11 @@ def _carry(connection: Connection, instrument_id: int, constituent: Constituent,
         cik=constituent.cik,
         sector=constituent.sector,
     )
+
+
+def _carry(connection: Connection, instrument_id: int, constituent: Constituent, on: date) -> None:
+    """Let an instrument carry the constituent's ticker from ``on``, if it does not already."""
+    _describe(connection, instrument_id, constituent)
     last = _run(connection, "last_carrier", ticker=constituent.ticker)
     if last is not None and last[2]:
         if last[0] == instrument_id:

@@ -157,7 +157,8 @@ def _listing(world: World, fields: dict[str, object]) -> Listing:
     ticker = str(fields["symbol"])
     former = world.listing(str(fields.get("former_symbol", ticker)))
     if former is not None:
-        return replace(former, ticker=ticker, series=former.series, in_index=True)
+        cik = str(fields.get("cik", former.cik)).zfill(10)
+        return replace(former, ticker=ticker, cik=cik, in_index=True)
     if "former_symbol" in fields:
         listed_as(world, str(fields["former_symbol"]))
     return Listing(

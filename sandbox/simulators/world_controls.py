@@ -65,6 +65,13 @@ def _changes(worlds: Worlds, now: Callable[[], datetime]) -> list[Route]:
         )
         return JSONResponse({"split": ticker})
 
+    async def former_ticker(request: Request) -> Response:
+        fields = await fields_of(request)
+        ticker = listed_as(worlds.shares, str(fields["symbol"])).ticker
+        first, last = (date.fromisoformat(str(fields[name])) for name in ("first", "last"))
+        worlds.shares.was_called(ticker, str(fields["former"]), first, last)
+        return JSONResponse({"was_called": ticker})
+
     async def restate(request: Request) -> Response:
         fields = await fields_of(request)
         ticker = listed_as(worlds.shares, str(fields["symbol"])).ticker
@@ -84,6 +91,7 @@ def _changes(worlds: Worlds, now: Callable[[], datetime]) -> list[Route]:
 
     return [
         Route("/_sandbox/splits", explained(split), methods=["POST"]),
+        Route("/_sandbox/former_tickers", explained(former_ticker), methods=["POST"]),
         Route("/_sandbox/restatements", explained(restate), methods=["POST"]),
         Route("/_sandbox/vintages", explained(revise), methods=["POST"]),
     ]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from marketdata.instruments import (
     SMALLEST_SHARE,
     Constituent,
+    IssuerChange,
     Member,
     our_tickers,
     provider_spellings,
@@ -53,7 +54,22 @@ def _change(
         pytest.param({"A": ""}, {"B": ""}, (["B"], ["A"], [], []), id="empty cik, no guess"),
         pytest.param({"A": None}, {"A": "1"}, ([], [], [], ["A"]), id="a cik becomes known"),
         pytest.param({"A": "1"}, {"A": None}, ([], [], [], ["A"]), id="a cik is missing"),
-        pytest.param({"A": "1"}, {"A": "2"}, (["A"], ["A"], [], []), id="a reused ticker"),
+        pytest.param({"A": "1"}, {"A": "2"}, ([], [], [], ["A"]), id="another registrant"),
+        pytest.param(
+            {"GOOG": "1", "GOOGL": "1"},
+            {"GOOG": "2", "GOOGL": "2"},
+            ([], [], [], ["GOOG", "GOOGL"]),
+            id="another registrant of two classes",
+        ),
+        pytest.param(
+            {"ACE": "1", "CB": "2"}, {"CB": "1"}, ([], ["CB"], ["ACE>CB"], []), id="taken over"
+        ),
+        pytest.param(
+            {"A": "1"},
+            {"A": "2", "X": "1", "Y": "1"},
+            (["A", "X", "Y"], ["A"], [], []),
+            id="the former registrant goes on under two new tickers",
+        ),
         pytest.param(
             {"A": "1"}, {"A": "2", "B": "1"}, (["A"], [], ["A>B"], []), id="renamed and reused"
         ),
@@ -103,6 +119,14 @@ def test_a_constituent_that_returns_joins_again() -> None:
 _SIDE = st.dictionaries(
     st.sampled_from("ABCDEF"), st.none() | st.sampled_from(["1", "2", "3"]), max_size=6
 )
+
+
+def test_a_ticker_that_goes_on_with_another_cik_is_an_event_of_the_same_instrument() -> None:
+    """A re-domiciled company: who kept an instrument by CIK lost its history."""
+    known, listed = _member("CCC", "0000000003", 7), _listed("CCC", "0000000099")
+    change = universe_change([known], [listed])
+    assert (change.joined, change.left, change.kept) == ((), (), (known,))
+    assert change.issuer_changed == (IssuerChange(member=known, constituent=listed),)
 
 
 @given(_SIDE, _SIDE)

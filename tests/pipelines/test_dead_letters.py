@@ -40,7 +40,7 @@ from pipelines.run_failures import CLAIM_TAG
 from resources.storage.dead_letters import DeadLetters, LetterFilter, StoredLetter
 from tests.fixtures.pipeline import Pipeline
 
-OPEN, RETRYING, RESOLVED, PARKED, DISCARDED = LetterState
+OPEN, RETRYING, RESOLVED, PARKED, DISCARDED, OBSOLETE = LetterState
 
 
 def letter_about(work: Work, subject: str, instrument_id: int | None = None) -> DeadLetter:
@@ -213,17 +213,97 @@ def test_due_letters_become_few_runs_and_are_not_asked_for_twice(pipeline: Pipel
     assert tick_letters(pipeline) == []
 
 
-def test_a_letter_whose_job_is_gone_does_not_keep_the_others_waiting(pipeline: Pipeline) -> None:
-    """It goes back with the reason; the rest is launched."""
+def gone_work(aapl: int) -> dict[str, DeadLetter]:
+    """Return letters whose work no longer exists, by what their reasons must hold."""
+    history = letter_about(Work.INSTRUMENT, "AAPL", aapl)
+    closed = {"start": "2025-01-09", "end": "2025-01-09"}
+    day_of_mourning = {"dagster/partition": "2025-01-09"}
+    return {
+        "2025-01-09 is no session any more": letter_about(Work.SESSION, "2025-01-09"),
+        "no session from 2025-01-09 to 2025-01-09": replace(
+            history, subject="AAPL of one day", details=closed
+        ),
+        "no dataset tea_leaves": replace(history, dataset="tea_leaves"),
+        "iex does not serve daily_bars": replace(history, provider="iex"),
+        "no job 'a_job_of_last_year'": lost_run("a_job_of_last_year", {}, {}),
+        "daily_prices has no partition 2025-01-09": lost_run("daily_prices", day_of_mourning, {}),
+        "cannot be read any more (KeyError: 'job')": replace(
+            letter_about(Work.RUN, "a run of nothing"), details={}
+        ),
+    }
+
+
+def test_letters_whose_work_no_longer_exists_end_as_such_and_stop_no_others(
+    pipeline: Pipeline,
+) -> None:
+    """A session that an override closes since, and whatever has left the vocabulary."""
+    gone = gone_work(instrument_of(pipeline, "AAPL"))
+    post_due(pipeline, *gone.values(), letter_about(Work.SESSION, "2024-01-02"))
+
+    (asked,) = tick_letters(pipeline)
+
+    assert asked.job_name == "daily_prices"
+    assert asked.tags["dagster/partition"] == "2024-01-02"
+    ended = letters_of(pipeline).find(LetterFilter(states=(OBSOLETE,)))
+    reasons = [letter.reason for letter in ended]
+    assert len(reasons) == len(gone)
+    for words in gone:
+        assert any(words in reason for reason in reasons), words
+    assert all(letter.claim is None and letter.next_attempt_at is None for letter in ended)
+
+
+def test_a_run_over_a_range_is_repeated_without_the_days_that_were_closed_since(
+    pipeline: Pipeline,
+) -> None:
+    """What there still is of its work is done."""
+    first, last = run_failures.RANGE_TAGS
+    post_due(pipeline, lost_run("daily_prices", {first: "2025-01-07", last: "2025-01-09"}, {}))
+    (asked,) = tick_letters(pipeline)
+    assert (asked.tags[first], asked.tags[last]) == ("2025-01-07", "2025-01-08")
+
+
+def test_a_letter_whose_ticker_another_carries_now_ends_in_its_run(pipeline: Pipeline) -> None:
+    """FMP keeps all under today's ticker: what it would answer is the other's."""
+    aapl, msft = (instrument_of(pipeline, ticker) for ticker in ("AAPL", "MSFT"))
+    with pipeline.stores.timescale.connection() as connection:
+        connection.execute(
+            "update instrument_ticker set valid = daterange(null, '2024-01-02')"
+            " where instrument_id = %s",
+            [aapl],
+        )
     post_due(
-        pipeline, letter_about(Work.SESSION, "2024-01-02"), lost_run("a_job_of_last_year", {}, {})
+        pipeline,
+        letter_about(Work.INSTRUMENT, "AAPL", aapl),
+        letter_about(Work.INSTRUMENT, "MSFT", msft),
     )
+    (asked,) = tick_letters(pipeline)
 
-    asked = tick_letters(pipeline)
+    assert launch(pipeline, asked).success
+    by_subject = {one.subject: one for one in letters_of(pipeline).find(LetterFilter())}
+    assert by_subject["AAPL"].state is OBSOLETE
+    assert "another carries its ticker now" in by_subject["AAPL"].reason
+    assert by_subject["MSFT"].state is RESOLVED
 
-    assert [request.job_name for request in asked] == ["daily_prices"]
-    (gone,) = letters_of(pipeline).find(LetterFilter(states=(OPEN,)))
-    assert "no job 'a_job_of_last_year'" in gone.reason
+
+def test_a_letter_of_a_pair_that_is_not_offered_any_more_ends_in_its_run(
+    pipeline: Pipeline,
+) -> None:
+    """A venue has removed it, and so has the list of pairs."""
+    ids = pipeline.stores.instruments.register(
+        "pair", {"LUNA-USDT": "LUNA in USDT"}, utc_now().date()
+    )
+    letter = replace(
+        letter_about(Work.INSTRUMENT, "LUNA-USDT from 2024-01-02", ids["LUNA-USDT"]),
+        dataset="crypto_bars",
+        provider="binance",
+    )
+    post_due(pipeline, letter)
+    (asked,) = tick_letters(pipeline)
+
+    assert launch(pipeline, asked).success
+    (ended,) = letters_of(pipeline).find(LetterFilter())
+    assert ended.state is OBSOLETE
+    assert "LUNA-USDT" in ended.reason
 
 
 def test_failed_work_is_done_by_the_next_due_run_and_its_letter_resolved(
@@ -701,6 +781,38 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert letters_of(pipeline).find(LetterFilter()) == before
 
 
+def test_a_person_retries_all_letters_although_the_work_of_some_no_longer_exists(
+    pipeline: Pipeline, dlq: CommandLine
+) -> None:
+    """No traceback: what can be done is done, the rest is told, and nothing is left to do."""
+    gone = gone_work(instrument_of(pipeline, "AAPL"))
+    parked = replace(letter_about(Work.SESSION, "2024-03-05"), parked=True)
+    post_due(pipeline, *gone.values(), parked)
+
+    result = dlq("retry", "--all", "--json")
+
+    assert result.return_value == 0, result.output
+    states = [letter.state for letter in letters_of(pipeline).find(LetterFilter())]
+    assert sorted(states) == [OBSOLETE] * len(gone) + [RESOLVED]
+    assert f"1 of {len(gone) + 1} letters resolved, {len(gone)} ended as obsolete" in result.output
+
+
+def test_a_run_that_dagster_does_not_even_begin_fails_its_letter_alone(
+    pipeline: Pipeline, dlq: CommandLine
+) -> None:
+    """A configuration of former times: the others are done, and the line says which was not."""
+    strange = lost_run("universe", {}, {"some_op": {"config": {"x": 1}}})
+    post_due(pipeline, strange, letter_about(Work.SESSION, "2024-03-05"))
+
+    result = dlq("retry", "--all", "--json")
+
+    assert result.return_value == 1
+    by_subject = {one.subject: one for one in letters_of(pipeline).find(LetterFilter())}
+    assert by_subject["2024-03-05"].state is RESOLVED
+    assert by_subject["universe"].state is OPEN
+    assert "universe cannot be run" in by_subject["universe"].reason
+
+
 def test_a_person_retries_a_parked_letter_now(pipeline: Pipeline, dlq: CommandLine) -> None:
     """In this process, without daemon; exit status 0 only if all are resolved."""
     aapl, msft = (instrument_of(pipeline, ticker) for ticker in ("AAPL", "MSFT"))
@@ -823,6 +935,36 @@ def test_a_kept_answer_is_read_again_without_a_request(
     assert result.return_value == 0, result.output
     assert letters_of(pipeline).by_id([letter.letter_id])[0].state is RESOLVED
     assert len(pipeline.simulator.requests()) == before
+
+
+def test_a_replay_of_work_that_no_longer_exists_ends_its_letter_and_stops_no_others(
+    pipeline: Pipeline, dlq: CommandLine
+) -> None:
+    """In the order given, the one that is gone first."""
+    pipeline.backfill(["AAPL"])
+    aapl = instrument_of(pipeline, "AAPL")
+    with pipeline.stores.timescale.connection() as connection:
+        row = connection.execute(
+            "select raw_answers from ingest_log where instrument_id = %s", [aapl]
+        ).fetchone()
+    assert row
+    asked = asked_details("AAPL", HISTORY_START, calendar().last_closed(utc_now()))
+    day = {"start": "2024-01-05", "end": "2024-01-05", "asked": asked}
+    good = replace(
+        letter_about(Work.RECORD, "AAPL 2024-01-05", aapl),
+        parked=True,
+        raw_answers=tuple(row[0]),
+        details=day,
+    )
+    gone = replace(good, dataset="tea_leaves", raw_answers=("raw/of/tea",))
+    stored = {one.dataset: one.letter_id for one in post_due(pipeline, gone, good)}
+
+    result = dlq("replay", str(stored["tea_leaves"]), str(stored["daily_bars"]), "--json")
+
+    assert result.return_value == 0, result.output
+    assert "there is no dataset tea_leaves any more" in result.output
+    after = {one.dataset: one.state for one in letters_of(pipeline).find(LetterFilter())}
+    assert after == {"tea_leaves": OBSOLETE, "daily_bars": RESOLVED}
 
 
 def test_a_letter_without_a_kept_answer_cannot_be_replayed(

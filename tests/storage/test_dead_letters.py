@@ -41,14 +41,15 @@ from resources.storage.dead_letters import (
 )
 from resources.storage.timescale import Timescale
 
-OPEN, RETRYING, RESOLVED, PARKED, DISCARDED = LetterState
+OPEN, RETRYING, RESOLVED, PARKED, DISCARDED, OBSOLETE = LetterState
 LEGAL = {
     None: {OPEN, PARKED},
-    OPEN: {RETRYING, RESOLVED, PARKED, DISCARDED},
-    RETRYING: {OPEN, RESOLVED, PARKED},
-    PARKED: {OPEN, RETRYING, RESOLVED, DISCARDED},
+    OPEN: {RETRYING, RESOLVED, PARKED, DISCARDED, OBSOLETE},
+    RETRYING: {OPEN, RESOLVED, PARKED, OBSOLETE},
+    PARKED: {OPEN, RETRYING, RESOLVED, DISCARDED, OBSOLETE},
     RESOLVED: set[LetterState](),
     DISCARDED: set[LetterState](),
+    OBSOLETE: set[LetterState](),
 }
 AT_ONCE = LetterRetry(first_wait_s=0.0, longest_wait_s=0.0)
 """Everything is due at once; the number of attempts is the real one."""
@@ -217,6 +218,17 @@ class Life(RuleBasedStateMachine):
         assert bool(done) == (letter.state is not RETRYING)
         if done:
             self.move(subject, DISCARDED)
+
+    @rule(subject=subjects)
+    def the_work_is_found_to_be_gone(self, subject: str) -> None:
+        """Whoever holds the letter; one that is settled stays what it is."""
+        letter = self.live(subject)
+        every = self.letters.find(LetterFilter(dataset=self.dataset))
+        settled = [one for one in every if one.state not in UNSETTLED]
+        given = [one.letter_id for one in ([letter] if letter else settled)]
+        self.letters.end_obsolete(dict.fromkeys(given, "it was closed"), by="a sensor")
+        if letter is not None:
+            self.move(subject, OBSOLETE)
 
     @rule()
     def an_answer_comes(self) -> None:

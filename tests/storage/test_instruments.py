@@ -1,14 +1,17 @@
 """Instruments, tickers and universes on a real database."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import psycopg
 import pytest
 
 from marketdata.instruments import (
     Constituent,
+    EventKind,
     Member,
+    PastSymbols,
     Rename,
+    SymbolSpan,
     UniverseChange,
     universe_change,
 )
@@ -113,18 +116,91 @@ def test_a_renamed_instrument_is_found_under_the_ticker_of_the_day(
     assert store.resolve("fmp", ["BBX"], date(2023, 4, 30)) == ([], ["BBX"])
 
 
-def test_a_reused_ticker_belongs_to_another_instrument(
+def test_another_registrant_under_the_same_ticker_keeps_the_instrument_and_is_noted(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """Another CIK under a known ticker is another company: the old one's ticker ends."""
+    """A re-domiciled company: ticker, id and membership go on, and what happened can be read."""
     store = InstrumentStore(timescale)
     follow(store, listed(AAA, ("BBB", "0000000099"), CCC), LATER)
 
-    old, _ = store.resolve("fmp", ["BBB"], date(2023, 4, 30))
-    new, _ = store.resolve("fmp", ["BBB"], LATER)
+    assert [one.instrument_id for one in store.members(UNIVERSE)] == instrument_ids
+    assert [one.cik for one in store.members(UNIVERSE)] == [AAA[1], "0000000099", CCC[1]]
+    for day in (date(2023, 4, 30), LATER):
+        found, _ = store.resolve("fmp", ["BBB"], day)
+        assert found[0].instrument_id == instrument_ids[1]
+    assert all(ended_on is None for _, _, ended_on in memberships(timescale))
+    (event,) = store.events()
+    assert str(event) == f"BBB issuer_changed: 0000000002 to 0000000099 on {LATER}"
+    assert event.instrument_id == instrument_ids[1]
+
+
+def test_a_ticker_that_left_and_came_back_with_another_cik_belongs_to_another_instrument(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """That is evidence of a reused ticker: the old one's ticker ends, and it is noted."""
+    store = InstrumentStore(timescale)
+    follow(store, listed(AAA, CCC), LATER)
+    follow(store, listed(AAA, ("BBB", "0000000099"), CCC), LATEST)
+
+    old, _ = store.resolve("fmp", ["BBB"], LATER)
+    new, _ = store.resolve("fmp", ["BBB"], LATEST)
     assert old[0].instrument_id == instrument_ids[1]
     assert new[0].instrument_id not in instrument_ids
     assert len(store.members(UNIVERSE)) == 3
+    (event,) = store.events()
+    assert (event.kind, event.instrument_id) == (EventKind.TICKER_REUSED, new[0].instrument_id)
+
+
+def test_a_provider_that_keeps_each_day_under_its_ticker_is_asked_under_those_of_the_days(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """BBB became BBX, and then another BBB came: its days are its own, and BBX keeps the old."""
+    store = InstrumentStore(timescale)
+    follow(store, listed(AAA, ("BBX", "0000000002"), CCC), LATER)
+    follow(store, listed(AAA, ("BBX", "0000000002"), ("BBB", "0000000004"), CCC), LATEST)
+    of_the_day = PastSymbols.OF_THE_DAY
+    found, _ = store.resolve("fmp", ["AAA", "BBX", "BBB"], LATEST, of_the_day)
+    before, day = LATER - timedelta(days=1), LATEST - timedelta(days=1)
+
+    assert [one.carried for one in found] == [
+        (),
+        (
+            SymbolSpan(symbol="BBB", start=date.min, end=before),
+            SymbolSpan(symbol="BBX", start=LATER, end=date.max),
+        ),
+        (SymbolSpan(symbol="BBB", start=LATEST, end=date.max),),
+    ]
+    assert [span.symbol for span in found[1].symbols(before, day)] == ["BBB", "BBX"]
+    assert found[2].on(day) is None
+    assert found[1].instrument_id == instrument_ids[1]
+    today, _ = store.resolve("fmp", ["BBX"], LATEST)
+    assert today[0].carried == ()
+    assert str(store.events()[-1]) == f"BBX renamed: BBB to BBX on {LATER}"
+
+
+def test_a_former_ticker_comes_back_as_another_instrument_even_of_the_same_company(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """A second class of shares under the ticker that the first one had: two securities."""
+    store = InstrumentStore(timescale)
+    follow(store, listed(AAA, ("BBX", "0000000002"), CCC), LATER)
+    follow(store, listed(AAA, ("BBX", "0000000002"), BBB, CCC), LATEST)
+    by_ticker = {one.ticker: one.instrument_id for one in store.members(UNIVERSE)}
+    assert by_ticker["BBX"] == instrument_ids[1]
+    assert by_ticker["BBB"] not in instrument_ids
+
+
+def test_whose_ticker_another_carries_can_still_be_asked_for_under_the_one_of_then(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Only where days stay under their tickers; under today's it would be the other's data."""
+    store = InstrumentStore(timescale)
+    follow(store, listed(AAA, CCC), LATER)
+    follow(store, listed(AAA, ("BBB", "0000000099"), CCC), LATEST)
+    (old,) = store.listed("fmp", [instrument_ids[1]], LATEST, PastSymbols.OF_THE_DAY)
+    assert old.ticker == "BBB"
+    assert [span.end for span in old.carried] == [LATEST - timedelta(days=1)]
+    assert store.listed("fmp", [instrument_ids[1]], LATEST) == []
 
 
 def test_spellings_are_the_providers(timescale: Timescale) -> None:

@@ -5,7 +5,7 @@ requests as text (simulator.py), or the wire form (wire.py).
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -55,14 +55,27 @@ class Found:
 
 
 def aggregates(world: World, actions: Actions, asked: Asked, now: datetime) -> Found:
-    """Return the bars of ``asked`` that are over by ``now``; none for an unknown ticker."""
-    if world.listing(asked.ticker) is None or asked.begin > asked.end:
+    """Return the bars of ``asked`` that are over by ``now``, of who had the ticker on each day.
+
+    There are none of an unknown ticker.
+    """
+    carriers = world.carriers(asked.ticker, _day(asked.begin), _day(asked.end))
+    if not carriers or asked.begin > asked.end:
         return Found(rows=days(_NO_BARS, np.array([], np.int64)), base_bars=0)
     bars_of = world.bars if asked.adjusted else actions.as_traded
+    parts = [
+        replace(
+            asked,
+            ticker=carried.listed,
+            begin=max(asked.begin, first_moment(carried.first)),
+            end=min(asked.end, first_moment(carried.last + timedelta(days=1)) - 1),
+        )
+        for carried in carriers
+    ]
     if asked.bar_ms is None:
-        base = _days(bars_of, asked, now)
+        base = _one_after_the_other([_days(bars_of, part, now) for part in parts])
     else:
-        base = _minutes(world, bars_of, asked, now)
+        base = _one_after_the_other([_minutes(world, bars_of, part, now) for part in parts])
     starts = base.times if asked.bar_ms is None else base.times // asked.bar_ms * asked.bar_ms
     used, goes_on_at = _within_limit(starts, asked)
     rows = _taken(base, used)
@@ -80,7 +93,10 @@ def whole_market(
     if not world.is_closed_session(session, now):
         return days(_NO_BARS, np.array([], np.int64))
     bars_of = world.bars if adjusted else actions.as_traded
-    found = {one.ticker: bars_of(one.ticker, session, session, now) for one in world.listings()}
+    found = {
+        world.ticker_on(one.ticker, session): bars_of(one.ticker, session, session, now)
+        for one in world.listings()
+    }
     traded = {ticker: bars for ticker, bars in found.items() if len(bars.dates)}
     every = [*traded.values(), _preferred(session)]
     together = Bars(
@@ -97,6 +113,14 @@ def whole_market(
 def first_moment(day: date) -> int:
     """Return midnight in New York, in milliseconds since the epoch."""
     return _ms(datetime.combine(day, time(), NEW_YORK_ZONE))
+
+
+def _one_after_the_other(parts: Sequence[BarRows]) -> BarRows:
+    if len(parts) == 1:
+        return parts[0]
+    columns = [one.name for one in fields(BarRows) if one.name != "tickers"]
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+    return replace(parts[0], **joined)
 
 
 def _days(bars_of: BarsOf, asked: Asked, now: datetime) -> BarRows:

@@ -109,6 +109,12 @@ class References:
             return sorted(one.ticker for one in self._world.listings())
         return [ticker] if self._world.listing(ticker) is not None else []
 
+    def _ever(self, ticker: str | None) -> list[str]:
+        """Return who is to be looked at for the actions of a ticker: who ever carried it."""
+        if ticker is None:
+            return self._known(None)
+        return [one.listed for one in self._world.carriers(ticker, date.min, date.max)]
+
     def _tickers(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         return [
             wire.ticker_row(name, profile(self._world, name, now), now)
@@ -117,20 +123,29 @@ class References:
 
     def _splits(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         rows: list[Row] = []
-        for name in self._known(ticker):
+        for name in self._ever(ticker):
             splits = self._actions.splits(name, now)
-            rows += [wire.split_row(name, one, _factor(splits, one.ex_date)) for one in splits]
-        return rows
+            rows += [
+                wire.split_row(
+                    self._world.ticker_on(name, one.ex_date), one, _factor(splits, one.ex_date)
+                )
+                for one in splits
+            ]
+        return [row for row in rows if ticker in {None, row["ticker"]}]
 
     def _dividends(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         rows: list[Row] = []
-        for name in self._known(ticker):
+        for name in self._ever(ticker):
             splits = self._actions.splits(name, now)
             rows += [
-                wire.dividend_row(name, one, _factor(splits, one.ex_date + timedelta(days=1)))
+                wire.dividend_row(
+                    self._world.ticker_on(name, one.ex_date),
+                    one,
+                    _factor(splits, one.ex_date + timedelta(days=1)),
+                )
                 for one in self._actions.dividends(name, now)
             ]
-        return rows
+        return [row for row in rows if ticker in {None, row["ticker"]}]
 
     def _old(
         self, rows: Callable[[datetime, str | None], Sequence[Row]]

@@ -385,6 +385,15 @@ from held
 where dead_letter.letter_id = held.letter_id
 returning dead_letter.letter_id;
 
+-- name: end_obsolete
+-- The work of a letter no longer exists, whoever holds it at the moment.
+update dead_letter
+set
+    state = 'obsolete',
+    reason = %(reason)s,
+    next_attempt_at = null
+where letter_id = %(letter_id)s and state in ('open', 'retrying', 'parked');
+
 -- name: by_id
 -- Some letters.
 select dead_letter.*

@@ -26,6 +26,23 @@ select
 from instrument_ticker as named
 where named.kind = %(kind)s and named.ticker = any(%(tickers)s::text[]) and named.valid @> %(on)s::date;
 
+-- name: renamed_to
+-- What is traded now under another ticker than those given, which nobody carries now.
+select
+    former.ticker,
+    present.ticker as now_called
+from instrument_ticker as former
+inner join instrument_ticker as present
+    on present.instrument_id = former.instrument_id and upper_inf(present.valid)
+where
+    former.kind = 'equity'
+    and former.ticker = any(%(tickers)s::text[])
+    and not exists (
+        select from instrument_ticker as taken
+        where taken.kind = 'equity' and taken.ticker = former.ticker and upper_inf(taken.valid)
+    )
+order by former.valid;
+
 -- name: lock_universe
 -- One change at a time, so that two of them cannot both create an instrument. Tickers are
 -- shared between universes, hence one lock for all.
@@ -57,6 +74,24 @@ where
     instrument_id = %(instrument_id)s
     and (name, cik, sector)
     is distinct from (%(name)s, coalesce(%(cik)s, cik), coalesce(%(sector)s, sector));
+
+-- name: note_event
+-- What happened to an instrument's identity, once.
+insert into instrument_event (instrument_id, ticker, kind, day, before, after)
+values (%(instrument_id)s, %(ticker)s, %(kind)s, %(day)s, %(before)s, %(after)s)
+on conflict do nothing;
+
+-- name: events
+-- What has happened to the identity of instruments, the latest first.
+select
+    event.instrument_id,
+    event.ticker,
+    event.kind,
+    event.day,
+    event.before,
+    event.after
+from instrument_event as event
+order by event.event_id desc;
 
 -- name: close_ticker
 -- End the open ticker of an instrument; one that began the same day was never carried.
@@ -145,13 +180,25 @@ where
     and lower(valid) < %(on)s;
 
 -- name: tickers_of
--- The tickers that some instruments carry on a day.
+-- All tickers that some instruments carry or carried, in order; null: without beginning, or end.
 select
     named.instrument_id,
-    named.ticker
+    named.ticker,
+    lower(named.valid) as begins_on,
+    upper(named.valid) as ends_before
 from instrument_ticker as named
-where named.instrument_id = any(%(instrument_ids)s::bigint[]) and named.valid @> %(on)s::date
-order by named.ticker;
+where named.instrument_id = any(%(instrument_ids)s::bigint[])
+order by named.instrument_id, named.valid;
+
+-- name: memberships
+-- Every membership of a universe there is or was; null: it goes on.
+select
+    member.instrument_id,
+    lower(member.valid) as begins_on,
+    upper(member.valid) as ended_on
+from universe_member as member
+where member.universe = %(universe)s
+order by member.instrument_id, member.valid;
 
 -- name: register
 -- Instruments of a kind that are known by one name for ever, as pairs and series are; those there

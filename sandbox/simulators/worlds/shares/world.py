@@ -21,6 +21,7 @@ import pyarrow as pa
 from marketdata.calendars import NEW_YORK_ZONE, SessionCalendar, calendar
 from sandbox import private_files
 from sandbox.simulators.worlds.shares import market
+from sandbox.simulators.worlds.shares.former_tickers import Carried, FormerTicker, timeline
 
 SEED = "wrdata"
 
@@ -95,6 +96,7 @@ class World:
         self._listings = {one.ticker: one for one in _read_constituents()}
         self._corrections: dict[str, dict[date, float]] = {}
         self._splits: dict[str, list[market.Split]] = {}
+        self._former: list[FormerTicker] = []
         self._restore()
 
     @property
@@ -112,6 +114,20 @@ class World:
     def listing(self, ticker: str) -> Listing | None:
         """Return the security that trades as ``ticker`` now, in the index or not."""
         return self._listings.get(ticker)
+
+    def carriers(self, ticker: str, first: date, last: date) -> list[Carried]:
+        """Return who traded as ``ticker`` on the days from ``first`` to ``last``, oldest first."""
+        every = [
+            carried
+            for one in self.listings()
+            for carried in timeline(one.ticker, one.series, self._former, first, last)
+            if carried.ticker == ticker
+        ]
+        return sorted(every, key=lambda carried: carried.first)
+
+    def ticker_on(self, ticker: str, day: date) -> str:
+        """Return under which ticker the security that is ``ticker`` now traded on a day."""
+        return timeline(ticker, self._listings[ticker].series, self._former, day, day)[0].ticker
 
     def listed_on(self, ticker: str) -> date:
         """Return the day of the first bar of ``ticker``'s prices."""
@@ -218,6 +234,15 @@ class World:
         self._listings[listing.ticker] = listing
         self._keep()
 
+    def was_called(self, ticker: str, former: str, first: date, last: date) -> None:
+        """Let the security that is ``ticker`` now have traded as ``former`` for some days.
+
+        Only providers that keep each day under the ticker of that day show it.
+        """
+        series = self._listings[ticker].series
+        self._former.append(FormerTicker(series=series, ticker=former, first=first, last=last))
+        self._keep()
+
     def leave_index(self, ticker: str) -> None:
         """Take ``ticker`` out of the index; it goes on trading."""
         self._listings[ticker] = replace(self._listings[ticker], in_index=False)
@@ -253,6 +278,10 @@ class World:
                     key: {day.isoformat(): factor for day, factor in days.items()}
                     for key, days in self._corrections.items()
                 },
+                "former_tickers": [
+                    [one.series, one.ticker, one.first.isoformat(), one.last.isoformat()]
+                    for one in self._former
+                ],
                 "splits": {
                     key: [[one.ex_date.isoformat(), one.new_shares, one.old_shares] for one in kept]
                     for key, kept in self._splits.items()
@@ -272,6 +301,17 @@ class World:
             key: {date.fromisoformat(day): factor for day, factor in days.items()}
             for key, days in corrections.items()
         }
+        self._former = [
+            FormerTicker(
+                series=series,
+                ticker=ticker,
+                first=date.fromisoformat(first),
+                last=date.fromisoformat(last),
+            )
+            for series, ticker, first, last in cast(
+                "list[tuple[str, str, str, str]]", kept.get("former_tickers", [])
+            )
+        ]
         splits = cast("Mapping[str, list[tuple[str, int, int]]]", kept.get("splits", {}))
         self._splits = {
             key: [market.split_of(date.fromisoformat(day), new, old) for day, new, old in entries]

@@ -1,0 +1,105 @@
+"""Stored work that no longer exists in today's words, and why.
+
+Here: what can be told from the catalogue, the calendar and the jobs. Not here: instruments that
+carry no ticker any more (assets/price_work.py, assets/dataset_work.py: the run sees that), or what
+becomes of the letters (retries.py, replays.py).
+
+A letter is kept for months, in the words of its day: a session that an override closes since, a
+dataset or provider that has left the catalogue, a job or partition that was removed.
+"""
+
+from dataclasses import replace
+
+import dagster as dg
+
+from assets.archive import ARCHIVES
+from assets.datasets import BY_SUBJECT
+from assets.partitions import TRADING_DAYS
+from assets.prices import daily_prices
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.calendars import calendar
+from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, Extent
+from marketdata.recovery.dead_letters import Work
+from pipelines import jobs
+from pipelines.run_failures import PARTITION_TAG, RANGE_TAGS
+from resources.storage.dead_letters import StoredLetter
+
+PARTITIONS = {
+    jobs.OF_LOADER[asset.key]: asset.partitions_def
+    for asset in (daily_prices, *ARCHIVES.values(), *BY_SUBJECT)
+    # A ticker's partition is never deleted.
+    if not isinstance(asset.partitions_def, dg.DynamicPartitionsDefinition)
+}
+"""Partitions of the jobs whose keys can go, by the job's name."""
+
+
+def why_obsolete(letter: StoredLetter) -> str:
+    """Return why the work of a letter no longer exists, or nothing if it does."""
+    try:
+        return _of_run(letter) if letter.work is Work.RUN else _of_question(letter)
+    except (KeyError, TypeError, ValueError) as error:
+        return f"the letter cannot be read any more ({type(error).__name__}: {error})"
+
+
+def of_what_is_left(letter: StoredLetter) -> StoredLetter:
+    """Return a letter of a run over a range without the keys that have gone at its ends."""
+    if letter.work is not Work.RUN or RANGE_TAGS[0] not in letter.details["tags"]:
+        return letter
+    keys = _keys_in_range(letter)
+    if not keys:
+        return letter
+    tags = {**letter.details["tags"], **dict(zip(RANGE_TAGS, (keys[0], keys[-1]), strict=True))}
+    return replace(letter, details={**letter.details, "tags": tags})
+
+
+def _of_question(letter: StoredLetter) -> str:
+    """Say why a provider can no longer be asked what a letter waits for."""
+    name = letter.dataset
+    if name != DAILY_BARS_DATASET and name not in DATASETS:
+        return f"there is no dataset {name} any more"
+    serve = DAILY_BAR_SOURCES if name == DAILY_BARS_DATASET else DATASETS[name].sources
+    if letter.provider not in serve:
+        return f"{letter.provider} does not serve {name} any more"
+    if name == DAILY_BARS_DATASET and letter.work is Work.SESSION:
+        return _of_session(letter.subject)
+    by_session = name == DAILY_BARS_DATASET or DATASETS[name].extent is Extent.SESSIONS
+    if by_session and letter.span and not calendar().sessions(*letter.span):
+        first, last = letter.span
+        return f"there is no session from {first} to {last} any more"
+    return ""
+
+
+def _of_session(day: str) -> str:
+    if TRADING_DAYS.has_partition_key(day):
+        return ""
+    return f"{day} is no session any more: the calendar and its overrides say that it was closed"
+
+
+def _of_run(letter: StoredLetter) -> str:
+    job, tags = str(letter.details["job"]), letter.details["tags"]
+    if not isinstance(letter.details["ops"], dict) or job not in {one.name for one in jobs.ALL}:
+        return f"there is no job {job!r} any more"
+    partitions = PARTITIONS.get(job)
+    if partitions is None:
+        return ""
+    key = tags.get(PARTITION_TAG)
+    if key is not None and not partitions.has_partition_key(key):
+        return f"{job} has no partition {key} any more"
+    if RANGE_TAGS[0] in tags and not _keys_in_range(letter):
+        return (
+            f"{job} has no partition from {tags[RANGE_TAGS[0]]} to {tags[RANGE_TAGS[1]]} any more"
+        )
+    return ""
+
+
+def _keys_in_range(letter: StoredLetter) -> list[str]:
+    """Return the keys of a run's range that there still are.
+
+    Of partitions by time those in between; of others all of them or, if an end has gone, none.
+    """
+    first, last = (letter.details["tags"][name] for name in RANGE_TAGS)
+    partitions = PARTITIONS.get(letter.details["job"])
+    if isinstance(partitions, dg.TimeWindowPartitionsDefinition):
+        return [key for key in partitions.get_partition_keys() if first <= key <= last]
+    whole = partitions is None or all(map(partitions.has_partition_key, (first, last)))
+    return [first, last] if whole else []
