@@ -5,13 +5,33 @@ Here: driving an asynchronous generator to its end, or to a clean stop. Not here
 Dagster runs asynchronous assets itself, but when a run is interrupted it leaves their tasks and
 connections where they are. Here they are cancelled and closed, and a batch that is on its way
 into the database is finished, before the interruption goes on.
+
+Dagster interrupts by an exception that its signal handler raises, wherever the program is just
+then. Within a loop that may be any task or callback, which would end with it and tell nobody,
+while those that wait for it would wait for ever. So while the loop runs, signals are the loop's:
+they cancel the step's own task, and the handler of before gets them once that has ended.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from typing import TypeVar
+import signal
+import threading
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+Handler = Callable[[int, FrameType | None], Any]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def in_event_loop(source: AsyncIterator[Item]) -> Iterator[Item]:
@@ -23,7 +43,72 @@ def in_event_loop(source: AsyncIterator[Item]) -> Iterator[Item]:
     with asyncio.Runner() as runner:
         while True:
             try:
-                item = runner.run(following())
+                item = _run(runner, following())
             except StopAsyncIteration:
                 return
             yield item
+
+
+def _run(runner: asyncio.Runner, work: Coroutine[Any, Any, Item]) -> Item:
+    """Run ``work``; a signal that comes meanwhile cancels it and then goes to its own handler."""
+    loop, handlers = runner.get_loop(), _handlers()
+    working: list[asyncio.Task[Any]] = []
+
+    def cancel() -> None:
+        for task in working:
+            task.cancel()
+
+    async def cancellable() -> Item:
+        if task := asyncio.current_task():
+            working.append(task)
+        return await work
+
+    with _received(handlers, lambda: loop.call_soon_threadsafe(cancel)) as received:
+        outcome = _outcome(runner, cancellable())
+    # Whatever came of the work: what was asked meanwhile is not lost.
+    for number in received:
+        handlers[number](number, None)
+    return outcome()
+
+
+def _outcome(runner: asyncio.Runner, work: Coroutine[Any, Any, Item]) -> Callable[[], Item]:
+    """Run ``work``; return what returns its result, or raises its error."""
+    try:
+        item = runner.run(work)
+    except BaseException as error:  # noqa: BLE001  # raised again by whoever asks
+        ended = error
+    else:
+        return lambda: item
+
+    def raise_again() -> Item:
+        raise ended
+
+    return raise_again
+
+
+@contextmanager
+def _received(
+    handlers: Mapping[int, Handler], react: Callable[[], object]
+) -> Generator[Sequence[int]]:
+    """Call ``react`` at each signal within the block, and hold it for its own handler."""
+    received: list[int] = []
+
+    def receive(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        react()
+
+    for number in handlers:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _handlers() -> dict[int, Handler]:
+    """Return what handles signals now; they come to the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    handlers = {int(number): signal.getsignal(number) for number in _SIGNALS}
+    return {number: handler for number, handler in handlers.items() if callable(handler)}

@@ -1,0 +1,113 @@
+"""A step's event loop and the signals that end it, sent for real to this process."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+
+import dagster as dg
+import pytest
+
+from assets.event_loop import in_event_loop
+
+PATIENCE_S = 20.0
+"""Bounds a test that would wait for ever; nothing is measured by it."""
+
+
+def interrupted(source: AsyncIterator[int]) -> list[int]:
+    """Take what ``source`` yields as Dagster does, until the interruption comes through."""
+    taken: list[int] = []
+
+    def take() -> None:
+        with dg.raise_execution_interrupts():
+            for item in in_event_loop(source):
+                taken.append(item)  # noqa: PERF402  # what came before the end counts
+
+    with pytest.raises(dg.DagsterExecutionInterruptedError):
+        take()
+    return taken
+
+
+def terminate() -> None:
+    """Send the signal to this very process."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def _in_a_task() -> None:
+    """Be struck in a step of a task that nobody awaits."""
+    terminate()
+    await asyncio.sleep(0)
+
+
+def in_a_task(waiting: asyncio.Future[None]) -> object:
+    """Be struck while another task has the turn."""
+    del waiting
+    return asyncio.create_task(_in_a_task())
+
+
+def in_a_callback(waiting: asyncio.Future[None]) -> object:
+    """Be struck in what the loop calls by itself."""
+    del waiting
+    return asyncio.get_running_loop().call_soon(terminate)
+
+
+def while_nothing_happens(waiting: asyncio.Future[None]) -> object:
+    """Be struck from a thread, so that the loop waits in its selector."""
+    del waiting
+    return asyncio.get_running_loop().run_in_executor(None, terminate)
+
+
+@pytest.mark.parametrize("strike", [in_a_task, in_a_callback, while_nothing_happens])
+def test_a_signal_ends_those_who_wait_wherever_the_program_is_just_then(
+    strike: Callable[[asyncio.Future[None]], object],
+) -> None:
+    """Raised by a handler within another task it would end that task, and nobody would know."""
+    ended: list[str] = []
+
+    async def source() -> AsyncIterator[int]:
+        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        kept = strike(waiting)
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await waiting
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        yield 1
+        del kept
+
+    assert interrupted(source()) == []
+    assert ended == ["cancelled"]
+
+
+def test_what_came_before_the_signal_has_been_yielded() -> None:
+    """Only what was under way ends."""
+
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+        terminate()
+        await asyncio.sleep(PATIENCE_S)
+
+    assert interrupted(source()) == [1, 2]
+
+
+def test_a_signal_that_comes_with_the_last_item_is_not_lost() -> None:
+    """It is handed on although nothing is left to cancel."""
+
+    async def source() -> AsyncIterator[int]:
+        terminate()
+        yield 1
+
+    interrupted(source())
+
+
+def test_after_the_loop_signals_are_handled_as_before() -> None:
+    """Dagster's own handler is back between the items and at the end."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    async def source() -> AsyncIterator[int]:
+        yield 1
+
+    seen = [signal.getsignal(signal.SIGTERM) for _ in in_event_loop(source())]
+    assert [*seen, signal.getsignal(signal.SIGTERM)] == [before, before]
