@@ -30,8 +30,8 @@ from marketdata.coverage import CoverageState
 from marketdata.instruments import SymbolSpan
 from marketdata.ports import BatchStore, Feed, HistoryRequest, IngestFailure, LoadResult
 from marketdata.recovery import errors
-from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter, Work, asked_details
-from marketdata.recovery.policy import STORAGE_RETRY, StorageRetry
+from marketdata.recovery.dead_letters import DeadLetter, Work, asked_details
+from marketdata.recovery.policy import BUDGET, STORAGE_RETRY, StorageRetry
 from marketdata.rows import RejectedRow
 
 Result = TypeVar("Result")
@@ -294,12 +294,10 @@ def letter_of(
         deferred: The request was not made.
     """
     now = context.now()
-    after_s = None
-    if isinstance(error, errors.NotSentError):
-        after_s = error.retry_after_s
-    elif isinstance(error, errors.RateLimitedError) and error.retry_after_s is not None:
+    after_s = error.retry_after_s if isinstance(error, errors.TransientProviderError) else None
+    if after_s is not None and not isinstance(error, errors.NotSentError):
         # The provider's word, which may be nonsense; ours are bounded by what they stand for.
-        after_s = min(error.retry_after_s, LETTER_RETRY.longest_wait_s)
+        after_s = min(after_s, BUDGET.longest_pause_s)
     return DeadLetter(
         dataset=source[0],
         provider=source[1],

@@ -6,11 +6,12 @@ and how often to retry (policy.py), or Dagster's words for a failure (assets/fai
     MarketDataError
     ├── ConfigurationError               mend the configuration; nothing was tried
     ├── ProviderError                    provider, operation
-    │   ├── TransientProviderError       retry
-    │   │   ├── ProviderUnavailableError     network, time-out, 5xx
-    │   │   ├── RateLimitedError             429, 408, or a limit told inside a 200; retry_after
+    │   ├── TransientProviderError       retry; retry_after_s
+    │   │   ├── ProviderUnavailableError     network, time-out, 5xx, or a firewall before it: a 403
+    │   │   ├── RateLimitedError             429, 418, 408, or a limit told inside a 200
     │   │   └── NotSentError                 we held it back: put the work off by retry_after_s
     │   │       ├── CircuitOpenError             the provider keeps failing, a trial comes first
+    │   │       ├── ProviderPausedError          it asked everyone to hold for a longer time
     │   │       └── BudgetSpentError             an hour's, day's or month's quota is used up
     │   └── PermanentProviderError       do not retry
     │       ├── RequestRejectedError         other 4xx, and redirects
@@ -58,21 +59,21 @@ class ProviderError(MarketDataError):
 
 
 class TransientProviderError(ProviderError):
-    """The same request may succeed later."""
-
-
-class ProviderUnavailableError(TransientProviderError):
-    """The network, a time-out, or an answer of the 5xx family."""
-
-
-class RateLimitedError(TransientProviderError):
-    """The provider asks for less; ``retry_after_s`` is its own figure, if it gave one."""
+    """The same request may succeed later; ``retry_after_s`` says when, if anybody said so."""
 
     def __init__(
         self, message: str, *, provider: str, operation: str, retry_after_s: float | None = None
     ) -> None:
         super().__init__(message, provider=provider, operation=operation)
         self.retry_after_s = retry_after_s
+
+
+class ProviderUnavailableError(TransientProviderError):
+    """The network, a time-out, the 5xx family, or a firewall that refuses us for a while."""
+
+
+class RateLimitedError(TransientProviderError):
+    """The provider asks for less."""
 
 
 class NotSentError(TransientProviderError):
@@ -84,12 +85,20 @@ class NotSentError(TransientProviderError):
     def __init__(
         self, message: str, *, provider: str, operation: str, retry_after_s: float
     ) -> None:
-        super().__init__(f"not sent: {message}", provider=provider, operation=operation)
-        self.retry_after_s = retry_after_s
+        super().__init__(
+            f"not sent: {message}",
+            provider=provider,
+            operation=operation,
+            retry_after_s=retry_after_s,
+        )
 
 
 class CircuitOpenError(NotSentError):
     """The provider failed several times in a row, whichever process asked it."""
+
+
+class ProviderPausedError(NotSentError):
+    """The provider asked everyone to hold (a ban, a long Retry-After); the text says until when."""
 
 
 class BudgetSpentError(NotSentError):

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Protocol, Self
 
 from marketdata.recovery.limits import Lane, RequestLimits
-from marketdata.recovery.policy import BreakerPolicy
+from marketdata.recovery.policy import WAITED_PAUSE_S, BreakerPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,7 @@ class LeaseRequest:
         weights: In the order in which the permits will be used; each at least 1.
         horizon_s: A permit further ahead than this is not granted.
         tolerance_s: How long after its slot a permit may still be used.
+        waited_pause_s: A pause of the provider that lasts longer is a refusal, not a wait.
     """
 
     provider: str
@@ -49,6 +50,7 @@ class LeaseRequest:
     horizon_s: float
     tolerance_s: float
     breaker: BreakerPolicy
+    waited_pause_s: float = WAITED_PAUSE_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ class RefusalReason(StrEnum):
 
     LATER = "later"
     CIRCUIT_OPEN = "circuit_open"
+    PAUSED = "paused"
     QUOTA_SPENT = "quota_spent"
 
 
@@ -145,8 +148,11 @@ class Leases(Protocol):
         """Take back permits by their place in the lease (from 0): they will never be used."""
         ...
 
-    def pause(self, budgets: Sequence[str], seconds: float) -> None:
-        """Let nobody reserve anything in these budgets before ``seconds`` have passed."""
+    def pause(self, budgets: Sequence[str], seconds: float, reason: str) -> None:
+        """Let nobody reserve anything in these budgets before ``seconds`` have passed.
+
+        ``reason`` is what the provider said, fit to be shown.
+        """
         ...
 
     def observe_used(self, limits: RequestLimits, used: float) -> None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from marketdata.recovery import errors
 
+WAITED_PAUSE_S = 120.0
+"""A pause that a provider asks for is waited for up to this; for longer ones work is put off."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRetry:
@@ -22,19 +25,24 @@ class RequestRetry:
     first_wait_s: float = 0.5
     longest_wait_s: float = 20.0
     jitter_s: float = 1.0
+    waited_pause_s: float = WAITED_PAUSE_S
 
     def back_off(self, error: Exception) -> bool | float:
         """Decide what follows ``error``: False to give up, True for the usual pause, or seconds.
 
-        A provider's own Retry-After is honoured up to ``longest_wait_s``: a longer one would
-        outlive the run's patience, and the partition's own retry takes over. What was held back
-        on purpose is not repeated at all: the work is put off to a later run.
+        A provider's own Retry-After is honoured: up to ``longest_wait_s`` here, the rest by the
+        budget, which holds everyone. One that says less than our first pause (0, or a time gone
+        by) says nothing: the usual pauses grow. One beyond ``waited_pause_s`` ends the repetition,
+        and so does what was held back on purpose: the work is put off to a later run.
         """
         if isinstance(error, errors.NotSentError):
             return False
-        if isinstance(error, errors.RateLimitedError) and error.retry_after_s is not None:
-            return min(max(error.retry_after_s, 0.0), self.longest_wait_s)
-        return isinstance(error, errors.TransientProviderError)
+        if not isinstance(error, errors.TransientProviderError):
+            return False
+        named_s = error.retry_after_s
+        if named_s is None or named_s <= self.first_wait_s:
+            return True
+        return min(named_s, self.longest_wait_s) if named_s <= self.waited_pause_s else False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +72,11 @@ class BudgetPolicy:
             most this long behind backfills.
         scheduled_ahead_s: How much further a scheduled run may reserve, so that backfills find the
             horizon taken while it has work.
-        pause_s: How long all processes hold after a 429 that does not say.
-        longest_pause_s: The longest Retry-After that is believed.
+        pause_s: How long all processes hold after a 429 that does not say, or says 0.
+        waited_pause_s: A pause that is longer is not waited for: requests fail at once with
+            ProviderPausedError, and their work is put off until it ends.
+        longest_pause_s: The longest pause that is believed, whatever a provider says. Binance
+            bans an address for up to 3 days, and longer if it goes on asking.
         storage_first_wait_s: First pause while the database cannot be reached; it doubles.
         storage_longest_wait_s: The longest of these pauses.
         storage_total_s: After this the requests that wait fail with StorageUnavailableError.
@@ -74,10 +85,20 @@ class BudgetPolicy:
     horizon_s: float = 1.5
     scheduled_ahead_s: float = 5.0
     pause_s: float = 2.0
-    longest_pause_s: float = 120.0
+    waited_pause_s: float = WAITED_PAUSE_S
+    longest_pause_s: float = 3 * 86_400.0
     storage_first_wait_s: float = 0.25
     storage_longest_wait_s: float = 5.0
     storage_total_s: float = 60.0
+
+    def hold_s(self, error: Exception | None) -> float:
+        """Return how long all processes hold after an answer; 0 where it names no pause."""
+        if not isinstance(error, errors.RateLimitedError | errors.ProviderUnavailableError):
+            return 0.0
+        named_s = error.retry_after_s or 0.0
+        if named_s <= 0:
+            return self.pause_s if isinstance(error, errors.RateLimitedError) else 0.0
+        return min(named_s, self.longest_pause_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,6 +142,7 @@ def _budgets(stores: Stores) -> list[dict[str, Any]]:
         {
             "budget": one.budget,
             "next_slot_in_s": round(one.reserved_s, 1),
+            "paused_until": _minute(one.paused_until if one.reserved_s else None),
             "last_60_s": one.last_minute,
             "this_hour": one.this_hour,
             "this_day": one.this_day,

@@ -5,14 +5,17 @@ all processes share (leased_budget.py), sending and repeating requests (http.py)
 themselves (marketdata/recovery/limits.py).
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Protocol
 
 from aiolimiter import AsyncLimiter
 
 from marketdata.recovery import errors
 from marketdata.recovery.limits import SLACK_S
+from marketdata.recovery.policy import BUDGET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +67,8 @@ class RequestBudget(Protocol):
 class PacedBudget:
     """Lets requests go one by one at even distances, never in bursts, without a database.
 
-    It knows of no other process: for use by hand. See marketdata.recovery.limits.RequestLimits
+    It knows of no other process: for use by hand. It keeps the pauses that the provider asks for.
+    See marketdata.recovery.limits.RequestLimits
     for why distances are even and a little wider than the limit.
 
     A request of weight n waits for n permits and goes with the last one, so that only a
@@ -80,13 +84,36 @@ class PacedBudget:
     def __init__(self, *, requests: float, window_s: float = 60.0) -> None:
         self.interval_s = (window_s + SLACK_S) / requests
         self._limiter = AsyncLimiter(1, self.interval_s)
+        self._paused_until = 0.0
+        self._paused_by: errors.ProviderError | None = None
 
     async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:
-        """Wait for ``weight`` permits (see the class)."""
-        del operation
+        """Wait for ``weight`` permits (see the class).
+
+        Raises:
+            ProviderPausedError: The provider asked to be left alone for longer than one waits.
+        """
+        clock = asyncio.get_running_loop().time
+        while self._paused_by is not None and (left_s := self._paused_until - clock()) > 0:
+            if left_s > BUDGET.waited_pause_s:
+                raise errors.ProviderPausedError(
+                    f"the provider asks to be left alone for {left_s:.0f} s: "
+                    f"{self._paused_by.reason}",
+                    provider=self._paused_by.provider,
+                    operation=operation,
+                    retry_after_s=left_s,
+                )
+            await asyncio.sleep(left_s)
         for _ in range(weight):
             await self._limiter.acquire()
         return Permit()
 
     async def settle(self, permit: Permit, outcome: Outcome | None) -> None:
-        """Do nothing: nobody else is to know."""
+        """Keep the pause that the answer asks for, if it does."""
+        del permit
+        if outcome is None or outcome.status == HTTPStatus.REQUEST_TIMEOUT:
+            return
+        seconds = BUDGET.hold_s(outcome.error)
+        until = asyncio.get_running_loop().time() + seconds
+        if seconds and until > self._paused_until:
+            self._paused_until, self._paused_by = until, outcome.error

@@ -10,6 +10,7 @@ import asyncio
 import email.utils
 import hashlib
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -33,6 +34,14 @@ _ASK_FOR_LESS = {
 }
 ATTEMPT_LIMIT_S = 120.0
 """Bounds one attempt in all: a server that drips a byte now and then never times out by reads."""
+_OF_A_FIREWALL = re.compile(
+    rb"^\s*<|error code: ?1\d{3}\b|access ?denied|for a while|temporar|try again|too many",
+    re.IGNORECASE,
+)
+"""What a 403 says that is not the provider's own word on a plan: a web page or XML of whatever
+stands before it, Cloudflare's codes (1006 to 1020), Akamai's and S3's "Access Denied"."""
+_LOOKED_AT = 2000
+"""Bytes of a 403 that are read for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,7 +259,7 @@ class HttpGetter:
             raise
         finally:
             is_trial = one.permit.answer_within_s is not None
-            if not one.repeated or is_trial or not _is_failure(outcome):
+            if not one.repeated or is_trial or not _is_mere_failure(outcome):
                 await self._budget.settle(one.permit, outcome)
         if error is not None:
             raise error
@@ -282,8 +291,10 @@ class HttpGetter:
         return replace(answer, raw_answer=pointer)
 
 
-def _is_failure(outcome: Outcome | None) -> bool:
-    return outcome is not None and isinstance(outcome.error, errors.ProviderUnavailableError)
+def _is_mere_failure(outcome: Outcome | None) -> bool:
+    """Tell a failure that names no pause, which all processes would have to keep."""
+    error = outcome.error if outcome else None
+    return isinstance(error, errors.ProviderUnavailableError) and error.retry_after_s is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,35 +398,47 @@ class _Keyed(httpx.AsyncBaseTransport):
 
 
 def status_error(
-    answer: HttpAnswer, *, provider: str, operation: str, detail: str
+    answer: HttpAnswer, *, provider: str, operation: str, detail: str, keyless: bool = False
 ) -> errors.ProviderError | None:
     """Return the error that an answer's status calls for, or None for the 2xx family.
+
+    A 403 that is not the provider's own word is a firewall's, which refuses us for a while: the
+    provider cannot be reached. What the plan does not cover is told in the provider's own form.
 
     Args:
         answer: Whose status and Retry-After count.
         provider: For the error.
         operation: For the error.
         detail: What the provider says, fit to be shown.
+        keyless: The provider asks for no key, so that no plan can leave anything out.
     """
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
     message = f"HTTP {status}: {detail}" if detail else f"HTTP {status}"
-    if status in _ASK_FOR_LESS:
-        return errors.RateLimitedError(
+    if (passing := _passing_class(answer, keyless=keyless)) is not None:
+        return passing(
             message,
             provider=provider,
             operation=operation,
-            retry_after_s=retry_after_s(
-                answer.headers.get("retry-after"), now=_answered_at(answer)
-            ),
+            retry_after_s=retry_after_s(answer.headers.get("retry-after"), now=answered_at(answer)),
         )
-    return _status_class(status)(message, provider=provider, operation=operation)
+    return _lasting_class(status)(message, provider=provider, operation=operation)
 
 
-def _status_class(status: int) -> type[errors.ProviderError]:
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return errors.ProviderUnavailableError
+def _passing_class(
+    answer: HttpAnswer, *, keyless: bool
+) -> type[errors.TransientProviderError] | None:
+    if answer.status in _ASK_FOR_LESS:
+        return errors.RateLimitedError
+    if answer.status == HTTPStatus.FORBIDDEN:
+        firewall = keyless or _OF_A_FIREWALL.search(answer.body[:_LOOKED_AT])
+        return errors.ProviderUnavailableError if firewall else None
+    failed = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    return errors.ProviderUnavailableError if failed else None
+
+
+def _lasting_class(status: int) -> type[errors.ProviderError]:
     if status == HTTPStatus.UNAUTHORIZED:
         return errors.KeyRefusedError
     if status in {HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN}:
@@ -423,7 +446,7 @@ def _status_class(status: int) -> type[errors.ProviderError]:
     return errors.RequestRejectedError
 
 
-def _answered_at(answer: HttpAnswer) -> datetime:
+def answered_at(answer: HttpAnswer) -> datetime:
     """Return the time of an answer by the provider's clock, if it tells, since ours may be off."""
     return _http_date(answer.headers.get("date", "")) or answer.fetched_at
 

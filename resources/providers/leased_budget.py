@@ -178,6 +178,7 @@ class LeasedBudget:
 
         Raises:
             CircuitOpenError: The provider fails; nothing is sent until a trial succeeds.
+            ProviderPausedError: It asked everyone to hold for longer than a run waits.
             BudgetSpentError: A quota of the key is used up.
             StorageUnavailableError: The store could not be reached, or answered too slowly, for too
                 long.
@@ -223,9 +224,10 @@ class LeasedBudget:
     async def settle(self, permit: Permit, outcome: Outcome | None) -> None:
         """Report what became of the attempt to all processes, as far as they have to know.
 
-        A failure to be reached, by network, time-out or 5xx, counts towards the breaker; every
-        other answer shows that the provider is alive. A 429 makes everyone hold. A store that
-        cannot be reached is logged: the next lease waits for it anyway.
+        A failure to be reached, by network, time-out, firewall or 5xx, counts towards the breaker;
+        every other answer shows that the provider is alive. A 429, or a pause that the answer
+        names, makes everyone hold. A store that cannot be reached is logged: the next lease waits
+        for it anyway.
         """
         if permit.lease_id is None:
             return
@@ -238,6 +240,8 @@ class LeasedBudget:
                 await self._failed(permit.lease_id, outcome.error)
             else:
                 await self._alive(permit, outcome)
+            if outcome is not None and outcome.status != HTTPStatus.REQUEST_TIMEOUT:
+                await self._hold(outcome.error)
         except errors.StorageError as error:
             _LOG.warning("%s: what became of a request was not reported: %s", self._provider, error)
 
@@ -254,18 +258,14 @@ class LeasedBudget:
         if self._failures_known or permit.answer_within_s is not None:
             self._failures_known = False
             await self._call(lambda: self._leases.report_success(self._provider, lease_id))
-        limited = isinstance(outcome.error, errors.RateLimitedError)
-        if limited and outcome.status != HTTPStatus.REQUEST_TIMEOUT:
-            await self._pause(getattr(outcome.error, "retry_after_s", None))
         for limits in self._limits:
             await self._observe(limits, outcome.headers)
 
-    async def _pause(self, retry_after_s: float | None) -> None:
-        seconds = self._policy.pause_s if retry_after_s is None else retry_after_s
-        seconds = min(max(seconds, 0.0), self._policy.longest_pause_s)
-        if seconds:
-            budgets = [one.budget for one in self._limits]
-            await self._call(lambda: self._leases.pause(budgets, seconds))
+    async def _hold(self, error: errors.ProviderError | None) -> None:
+        seconds = self._policy.hold_s(error)
+        if error is not None and seconds:
+            budgets = [limits.budget for limits in self._limits]
+            await self._call(lambda: self._leases.pause(budgets, seconds, error.reason))
             await self._give_back_all()
 
     async def _observe(self, limits: RequestLimits, headers: Mapping[str, str]) -> None:
@@ -274,15 +274,22 @@ class LeasedBudget:
             await self._call(lambda: self._leases.observe_used(limits, float(told)))
 
     async def _guarded(self, serving: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Let nobody wait for ever should the serving itself fail: that is a bug, and is shown."""
+        """Let nobody wait for ever, however the serving ends: who waits for it ends with it."""
         try:
             await serving()
-        except Exception as error:
-            self._stop.set()
-            self._backlog.slots.clear()
-            message = f"the budget of {self._provider} broke down: {error!r}"
-            self._fail(lambda _: RuntimeError(message))
+        except BaseException as ended_by:
+            end = self._end_of_serving(ended_by)
+            if not self._stop.is_set():  # Whoever closes the budget tells those who wait.
+                self._stop.set()
+                self._backlog.slots.clear()
+                self._fail(lambda _: end)
             raise
+
+    def _end_of_serving(self, error: BaseException) -> BaseException:
+        """Return what those who wait end with: a bug is shown, an interruption is passed on."""
+        if isinstance(error, Exception):
+            return RuntimeError(f"the budget of {self._provider} broke down: {error!r}")
+        return error
 
     async def _lease(self) -> None:
         """Keep a permit in hand for every request that waits."""
@@ -304,6 +311,7 @@ class LeasedBudget:
             horizon_s=self._horizon_s,
             tolerance_s=self._tolerance_s,
             breaker=self._breaker,
+            waited_pause_s=self._policy.waited_pause_s,
         )
         clock = asyncio.get_running_loop().time
 
@@ -321,13 +329,15 @@ class LeasedBudget:
         if isinstance(answer, Lease):
             self._add(answer, weights, asked_at, answered_at)
         elif answer.reason is RefusalReason.LATER:
-            await self._stopped_within(
-                answer.retry_after_s + random.uniform(0.0, _ASK_AGAIN_JITTER_S)  # noqa: S311
-            )
+            # A longer pause may come in between: it is asked for again, and refused.
+            wait_s = min(answer.retry_after_s, self._policy.waited_pause_s)
+            await self._stopped_within(wait_s + random.uniform(0.0, _ASK_AGAIN_JITTER_S))  # noqa: S311
         elif answer.reason is RefusalReason.CIRCUIT_OPEN:
             await self._reject(answer.retry_after_s, answer.detail)
         else:
-            self._fail(lambda one: self._not_sent(errors.BudgetSpentError, one, answer))
+            paused = answer.reason is RefusalReason.PAUSED
+            kind = errors.ProviderPausedError if paused else errors.BudgetSpentError
+            self._fail(lambda waiter: self._not_sent(kind, waiter, answer))
 
     def _add(
         self, lease: Lease, weights: tuple[int, ...], asked_at: float, answered_at: float
@@ -460,7 +470,7 @@ class LeasedBudget:
             retry_after_s=refusal.retry_after_s,
         )
 
-    def _fail(self, error_for: Callable[[_Waiter], Exception]) -> None:
+    def _fail(self, error_for: Callable[[_Waiter], BaseException]) -> None:
         """Fail every request that has no permit in hand; each gets an error of its own."""
         self._backlog.forget_cancelled()
         while len(self._backlog.waiters) > len(self._backlog.slots):

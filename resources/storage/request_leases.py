@@ -119,6 +119,8 @@ class RequestLeases:
             "take",
             {
                 "provider": request.provider,
+                "budgets": [limits.budget for limits in request.charges],
+                "waited_pause_s": request.waited_pause_s,
                 "charges": json.dumps([_charge(limits) for limits in request.charges]),
                 "weights": list(request.weights),
                 "lane": request.lane.value,
@@ -153,9 +155,12 @@ class RequestLeases:
         places = [place + 1 for place in unused]
         self._row("give_back", {"lease_id": lease_id, "unused": places})
 
-    def pause(self, budgets: Sequence[str], seconds: float) -> None:
+    def pause(self, budgets: Sequence[str], seconds: float, reason: str) -> None:
         """Let nobody reserve anything in these budgets before ``seconds`` have passed."""
-        self._execute("pause", {"budgets": list(budgets), "seconds": seconds})
+        self._execute(
+            "pause",
+            {"budgets": list(budgets), "seconds": seconds, "reason": reason[:_LONGEST_ERROR]},
+        )
 
     def observe_used(self, limits: RequestLimits, used: float) -> None:
         """Learn what the provider has counted in its present window."""

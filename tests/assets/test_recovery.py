@@ -130,6 +130,28 @@ def test_an_outage_puts_work_off_instead_of_failing_it_ticker_by_ticker(
     assert (breaker.provider, breaker.state.value, breaker.failures >= 5) == ("fmp", "open", True)
 
 
+def test_a_pause_of_an_hour_is_kept_by_every_later_run_and_work_waits_until_it_ends(
+    pipeline: Pipeline,
+) -> None:
+    """One answer says so; who comes afterwards sends nothing, and its letters say until when."""
+    members = [one.ticker for one in pipeline.stores.instruments.members(UNIVERSE)]
+    pipeline.simulator.add_fault("status", status=429, seconds=3600)
+    pipeline.backfill(members)
+    before = utc_now()
+
+    pipeline.backfill(members)
+
+    assert pipeline.simulator.requests(before) == []
+    letters = _letters(pipeline, LetterState.OPEN)
+    assert len(letters) == len(members)
+    put_off = [letter for letter in letters if letter.deferred]
+    assert len(put_off) > len(members) - 30
+    assert {letter.error_class for letter in put_off} == {"ProviderPausedError"}
+    assert all("left alone until" in letter.message for letter in put_off)
+    due_in_s = [(letter.next_attempt_at or before) - before for letter in letters]
+    assert all(3500 < due.total_seconds() < 3700 for due in due_in_s)
+
+
 def test_an_answer_is_kept_before_anything_of_it_is_loaded(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,8 @@ from marketdata.histories import ingest_histories
 from marketdata.ingest import CONCURRENT_REQUESTS, Ingested, NotIngested
 from marketdata.ports import Answer, Asked, Batch, HistoryRequest, LoadResult
 from marketdata.recovery import errors
-from marketdata.recovery.dead_letters import LETTER_RETRY, Work
+from marketdata.recovery.dead_letters import Work
+from marketdata.recovery.policy import BUDGET
 from tests.marketdata.fakes import NOW, MemoryStore, ScriptedProvider, bars_of, context, listed
 
 FIRST, SECOND, THIRD = date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4)
@@ -182,7 +183,7 @@ def test_a_row_that_cannot_be_placed_waits_in_a_letter() -> None:
 
 @pytest.mark.parametrize("seconds", [1e30, 31_536_000.0])
 def test_a_providers_retry_after_is_believed_within_bounds(seconds: float) -> None:
-    """A date a year ahead must not keep a ticker from being tried for a year."""
+    """A date a year ahead must not keep a ticker from being tried for a year, but a ban may."""
     store, provider = MemoryStore(), ScriptedProvider()
     provider.answers = {
         "A-X": errors.RateLimitedError(
@@ -191,7 +192,7 @@ def test_a_providers_retry_after_is_believed_within_bounds(seconds: float) -> No
     }
     _ingest(store, provider, _request("A"))
     (failure,) = store.failures
-    assert failure.letter.not_before == NOW + timedelta(seconds=LETTER_RETRY.longest_wait_s)
+    assert failure.letter.not_before == NOW + timedelta(seconds=BUDGET.longest_pause_s)
 
 
 def test_a_database_that_restarts_is_waited_for() -> None:

@@ -1,6 +1,7 @@
 """What follows an error, and the tree of errors itself."""
 
 import inspect
+import math
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,12 @@ def _limited(retry_after_s: float | None) -> errors.RateLimitedError:
     return errors.RateLimitedError("x", provider="p", operation="o", retry_after_s=retry_after_s)
 
 
+def _unavailable(retry_after_s: float | None) -> errors.ProviderUnavailableError:
+    return errors.ProviderUnavailableError(
+        "x", provider="p", operation="o", retry_after_s=retry_after_s
+    )
+
+
 def _held_back(kind: type[errors.NotSentError]) -> errors.NotSentError:
     return kind("x", provider="p", operation="o", retry_after_s=3.0)
 
@@ -25,10 +32,18 @@ def _held_back(kind: type[errors.NotSentError]) -> errors.NotSentError:
         (errors.ProviderUnavailableError("x", provider="p", operation="o"), True),
         (_limited(None), True),
         (_limited(3.0), 3.0),
-        (_limited(0.0), 0.0),
-        (_limited(-5.0), 0.0),
-        (_limited(3600.0), 20.0),
+        (_limited(0.0), True),
+        (_limited(-5.0), True),
+        (_limited(REQUEST_RETRY.first_wait_s), True),
+        (_limited(60.0), 20.0),
+        (_limited(120.0), 20.0),
+        (_limited(120.5), False),
+        (_limited(3600.0), False),
+        (_unavailable(None), True),
+        (_unavailable(7.0), 7.0),
+        (_unavailable(3600.0), False),
         (_held_back(errors.CircuitOpenError), False),
+        (_held_back(errors.ProviderPausedError), False),
         (_held_back(errors.BudgetSpentError), False),
         (errors.RequestRejectedError("x", provider="p", operation="o"), False),
         (errors.NotEntitledError("x", provider="p", operation="o"), False),
@@ -49,10 +64,15 @@ def test_only_what_may_pass_is_tried_again(error: Exception, expected: bool | fl
 
 @given(st.floats(allow_nan=False), st.floats(0.0, 100.0))
 def test_no_pause_is_longer_than_the_policy_allows(asked: float, longest: float) -> None:
-    """Nor shorter than none; zero is a pause of zero, not a refusal."""
-    decided = RequestRetry(longest_wait_s=longest).back_off(_limited(asked))
-    assert not isinstance(decided, bool)
-    assert 0.0 <= decided <= longest
+    """One that is as good as none leaves the usual ones, which grow; a long one ends the tries."""
+    retry = RequestRetry(longest_wait_s=longest)
+    decided = retry.back_off(_limited(asked))
+    if asked <= retry.first_wait_s:
+        assert decided is True
+    elif asked > retry.waited_pause_s:
+        assert decided is False
+    else:
+        assert decided == min(asked, longest)
 
 
 def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
@@ -85,6 +105,30 @@ def test_what_was_held_back_says_so_and_when_it_may_go() -> None:
     assert str(error) == "p o: not sent: x"
     assert error.retry_after_s == 3.0
     assert error.raw_answers == ()
+
+
+@pytest.mark.parametrize(
+    ("error", "held_s"),
+    [
+        (_limited(None), 2.0),
+        (_limited(0.0), 2.0),
+        (_limited(-5.0), 2.0),
+        (_limited(7.0), 7.0),
+        (_limited(3600.0), 3600.0),
+        (_limited(2 * 86_400.0), 2 * 86_400.0),
+        (_limited(10 * 365 * 86_400.0), 3 * 86_400.0),
+        (_limited(math.inf), 3 * 86_400.0),
+        (_unavailable(None), 0.0),
+        (_unavailable(600.0), 600.0),
+        (_held_back(errors.BudgetSpentError), 0.0),
+        (None, 0.0),
+    ],
+)
+def test_a_pause_that_is_named_is_kept_up_to_three_days_and_no_absurd_one(
+    error: Exception | None, held_s: float
+) -> None:
+    """A ban of an hour lasts an hour; ten years are a mistake of the provider's."""
+    assert BUDGET.hold_s(error) == held_s
 
 
 def test_a_trial_is_over_before_it_is_given_to_someone_else() -> None:

@@ -362,7 +362,11 @@ def test_a_passing_fault_is_survived_and_a_lasting_one_is_named(
         ({"kind": "unknown"}, errors.UnknownSymbolError, "Invalid symbol"),
         ({"kind": "quirk", "quirk": "banned"}, errors.RateLimitedError, "HTTP 418.*banned until"),
         ({"kind": "quirk", "quirk": "restricted"}, errors.KeyRefusedError, "HTTP 451.*every req"),
-        ({"kind": "quirk", "quirk": "firewall"}, errors.NotEntitledError, "HTTP 403.*firewall"),
+        (
+            {"kind": "quirk", "quirk": "firewall"},
+            errors.ProviderUnavailableError,
+            "HTTP 403.*firewall",
+        ),
         ({"kind": "status", "status": 400}, errors.RequestRejectedError, "HTTP 400: injected"),
     ],
 )

@@ -105,7 +105,7 @@ class InlineLoop(VirtualClockLoop):
         done: asyncio.Future[T] = self.create_future()
         try:
             done.set_result(func(*args))
-        except Exception as error:  # noqa: BLE001  # as a thread would hand it on
+        except BaseException as error:  # noqa: BLE001  # as a thread would hand it on
             done.set_exception(error)
         return done
 
@@ -146,6 +146,7 @@ class MemoryLeases:
         self.calls: list[str] = []
         self.given_back: list[tuple[int, list[int]]] = []
         self.paused: list[float] = []
+        self.pause_reasons: list[str] = []
         self.observed: list[float] = []
 
     def _reach(self, call: str) -> None:
@@ -185,8 +186,9 @@ class MemoryLeases:
         self._reach("give_back")
         self.given_back.append((lease_id, list(unused)))
 
-    def pause(self, budgets: Sequence[str], seconds: float) -> None:
+    def pause(self, budgets: Sequence[str], seconds: float, reason: str) -> None:
         self._reach("pause")
+        self.pause_reasons.append(reason)
         assert list(budgets) == [LIMITS.budget]
         self.paused.append(seconds)
         self.next_at = max(self.next_at, asyncio.get_running_loop().time() + seconds)
@@ -551,6 +553,13 @@ def _limited(retry_after_s: float | None, status: int = 429) -> Outcome:
     return Outcome(error=error, status=status, headers={})
 
 
+def _down(retry_after_s: float) -> Outcome:
+    error = errors.ProviderUnavailableError(
+        "x", provider="fmp", operation="o", retry_after_s=retry_after_s
+    )
+    return Outcome(error=error, status=503, headers={})
+
+
 REJECTED = Outcome(
     error=errors.RequestRejectedError("x", provider="fmp", operation="o"), status=404, headers={}
 )
@@ -565,6 +574,7 @@ REJECTED = Outcome(
         (REJECTED, 2, False, ["report_success"]),
         (FAILED, 0, False, ["report_failure"]),
         (FAILED, 0, True, ["report_failure"]),
+        (_down(600.0), 0, False, ["report_failure", "pause"]),
         (_limited(3.0), 0, False, ["pause"]),
         (_limited(3.0), 2, False, ["report_success", "pause"]),
         (_limited(None, status=408), 0, False, []),
@@ -580,13 +590,67 @@ def test_the_store_is_told_what_others_have_to_know_and_no_more(
 
 
 @pytest.mark.parametrize(
-    ("retry_after_s", "held_s"), [(7.0, 7.0), (None, BUDGET.pause_s), (86400.0, 120.0), (0.0, None)]
+    ("retry_after_s", "held_s"),
+    [
+        (7.0, 7.0),
+        (None, BUDGET.pause_s),
+        (0.0, BUDGET.pause_s),
+        (3600.0, 3600.0),
+        (86400.0, 86400.0),
+        (1e9, 3 * 86400.0),
+    ],
 )
 def test_a_429_holds_everyone_as_long_as_the_provider_asks_within_reason(
-    retry_after_s: float | None, held_s: float | None
+    retry_after_s: float | None, held_s: float
 ) -> None:
-    """Without a figure for the policy's time; a day is not believed."""
-    assert _after(_limited(retry_after_s)).paused == ([] if held_s is None else [held_s])
+    """Without a figure, or with 0, for the policy's time; thirty years are not believed."""
+    leases = _after(_limited(retry_after_s))
+    assert leases.paused == [held_s]
+    assert leases.pause_reasons == ["x"]
+
+
+def test_a_pause_that_no_run_waits_for_fails_those_who_wait_at_once() -> None:
+    """The work is put off until it ends; the text says what the provider said."""
+
+    async def scene() -> tuple[object, float]:
+        leases = MemoryLeases()
+        leases.refusal = Refusal(
+            reason=RefusalReason.PAUSED, retry_after_s=3600.0, detail="left alone until 15:04"
+        )
+        async with leased(leases) as budget:
+            (got,) = await asyncio.gather(budget.acquire(), return_exceptions=True)
+        return got, asyncio.get_running_loop().time()
+
+    got, took_s = play(scene())
+    assert isinstance(got, errors.ProviderPausedError)
+    assert str(got) == "fmp request: not sent: left alone until 15:04"
+    assert got.retry_after_s == 3600.0
+    assert took_s < 0.01
+
+
+@pytest.mark.parametrize(("named_s", "waited_s"), [(0.0, BUDGET.pause_s), (60.0, 60.0)])
+def test_a_budget_without_a_database_keeps_a_short_pause(named_s: float, waited_s: float) -> None:
+    """By hand too nothing is sent before the provider's time."""
+
+    async def scene() -> float:
+        budget = PacedBudget(requests=100, window_s=1.0)
+        await budget.settle(await budget.acquire(), _limited(named_s))
+        await budget.acquire()
+        return asyncio.get_running_loop().time()
+
+    assert run(scene()) == pytest.approx(waited_s, abs=0.1)
+
+
+def test_a_budget_without_a_database_refuses_in_a_long_pause() -> None:
+    """Nobody sits through an hour, and nobody asks into a ban."""
+
+    async def scene() -> None:
+        budget = PacedBudget(requests=100, window_s=1.0)
+        await budget.settle(await budget.acquire(), _limited(3600.0))
+        await budget.acquire()
+
+    with pytest.raises(errors.ProviderPausedError, match="alone for 3600 s: x"):
+        run(scene())
 
 
 def test_a_429_takes_back_the_permits_in_hand() -> None:
@@ -688,3 +752,26 @@ def test_a_weight_beyond_the_limits_is_a_mistake_of_the_program() -> None:
 
     with pytest.raises(RuntimeError, match="weight 2"):
         play(scene())
+
+
+class Struck(BaseException):
+    """Stands for what a signal handler raises in the middle of anything."""
+
+
+def test_whatever_ends_the_serving_ends_those_who_wait_for_permits() -> None:
+    """An interruption that strikes the task of the leases comes out where a permit is awaited."""
+
+    async def scene() -> list[object]:
+        leases = MemoryLeases()
+
+        def struck(request: LeaseRequest) -> Lease | Refusal:
+            del request
+            raise Struck
+
+        leases.take = struck  # type: ignore[method-assign]
+        async with leased(leases) as budget, asyncio.timeout(60.0):
+            return list(
+                await asyncio.gather(budget.acquire(), budget.acquire(), return_exceptions=True)
+            )
+
+    assert [type(one) for one in play(scene())] == [Struck, Struck]

@@ -213,6 +213,7 @@ def test_kept_bodies_give_the_same_answer_without_headers(simulated: Simulated) 
         ({"kind": "half_body"}, errors.ProviderUnavailableError),
         ({"kind": "error_in_200"}, errors.RateLimitedError),
         ({"kind": "html"}, errors.ProviderUnavailableError),
+        ({"kind": "status", "status": 403}, errors.ProviderUnavailableError),
         ({"kind": "timeout", "seconds": 0.05}, errors.ProviderUnavailableError),
     ],
 )
@@ -241,7 +242,6 @@ def test_a_passing_fault_is_survived_and_a_lasting_one_is_named(
         ({"kind": "html", "status": 200}, errors.MalformedPayloadError),
         ({"kind": "unknown"}, errors.UnknownSymbolError),
         ({"kind": "status", "status": 401}, errors.KeyRefusedError),
-        ({"kind": "status", "status": 403}, errors.NotEntitledError),
         ({"kind": "status", "status": 400}, errors.RequestRejectedError),
     ],
 )

@@ -74,7 +74,7 @@ def _trades(*rows: object) -> coinbase_rows.TradePage:
         (200, _told("Slow down"), errors.RequestRejectedError, "Slow down"),
         (200, _told(""), errors.RequestRejectedError, "without a text"),
         (401, _told("CB-ACCESS-KEY header is required"), errors.KeyRefusedError, "HTTP 401"),
-        (403, b"error code: 1020", errors.NotEntitledError, "HTTP 403: error code: 1020"),
+        (403, b"error code: 1020", errors.ProviderUnavailableError, "HTTP 403: error code: 1020"),
         (301, b"", errors.RequestRejectedError, "HTTP 301"),
         (500, _told("Internal server error"), errors.ProviderUnavailableError, "HTTP 500"),
         (502, b"<html><h1>Bad gateway", errors.ProviderUnavailableError, "web page"),

@@ -72,7 +72,7 @@ def _xml(text: str, code: int = 400) -> bytes:
         (200, _told("odd", "many"), errors.RequestRejectedError, "odd"),
         (404, _told("Not Found.", 404), errors.RequestRejectedError, "HTTP 404"),
         (401, _told("Unauthorized.", 401), errors.KeyRefusedError, "401"),
-        (403, b"<html>blocked", errors.NotEntitledError, "web page"),
+        (403, b"<html>blocked", errors.ProviderUnavailableError, "web page"),
         (500, _told("Internal Server Error", 500), errors.ProviderUnavailableError, "HTTP 500"),
         (500, b"<html><h1>Internal Server Error", errors.ProviderUnavailableError, "web page"),
         (503, b"", errors.ProviderUnavailableError, "HTTP 503$"),

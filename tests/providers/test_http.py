@@ -109,6 +109,12 @@ def test_parameters_and_key_arrive_as_they_were_given() -> None:
         (Reply(status=401), errors.KeyRefusedError, 1),
         (Reply(status=402), errors.NotEntitledError, 1),
         (Reply(status=403), errors.NotEntitledError, 1),
+        (Reply(status=403, body=b'{"message":"not in your plan"}'), errors.NotEntitledError, 1),
+        (Reply(status=403, body=b"<html>blocked"), errors.ProviderUnavailableError, 3),
+        (Reply(status=403, body=b"error code: 1020"), errors.ProviderUnavailableError, 3),
+        (Reply(status=403, body=b"Access Denied"), errors.ProviderUnavailableError, 3),
+        (Reply(status=403, body=b'{"m":"no, for a while"}'), errors.ProviderUnavailableError, 3),
+        (Reply(status=403, body=b"temporarily blocked"), errors.ProviderUnavailableError, 3),
     ],
 )
 def test_each_failure_has_its_class_and_its_number_of_attempts(
@@ -137,16 +143,43 @@ def test_an_address_where_nobody_listens_is_unavailable() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "least", "most"), [("7", 7.0, 7.1), ("3600", 20.0, 20.1), ("0", 0.0, 0.1)]
+    ("told", "least", "most"),
+    [
+        ("7", 7.0, 7.1),
+        ("60", 20.0, 20.1),
+        ("0", 0.5, 1.6),
+        ("Fri, 02 Jan 2015 03:05:05 GMT", 0.5, 1.6),
+    ],
 )
 def test_the_next_attempt_comes_when_the_provider_asks_for_it(
     told: str, least: float, most: float
 ) -> None:
-    """Retry-After is slept to the second, a very long one only up to the policy's longest."""
+    """Retry-After is slept to the second, a long one up to the policy's longest, none as usual."""
     refused = Reply(status=429, headers={"retry-after": told})
     outcome = Asked(one_by_one(refused, Reply()), REQUEST_RETRY)
     first, second = (request.at_s for request in outcome.requests)
     assert least <= second - first <= most
+
+
+@pytest.mark.parametrize("told", ["0", "Fri, 02 Jan 2015 03:05:05 GMT"])
+def test_a_retry_after_that_says_nothing_leaves_pauses_that_grow(told: str) -> None:
+    """Five requests take seconds, not half of one, and no two of them the same pause."""
+    refused = Reply(status=429, headers={"retry-after": told})
+    times = [request.at_s for request in Asked(always(refused), REQUEST_RETRY).requests]
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    for pause, floor in zip(pauses, [0.5, 1.0, 2.0, 4.0], strict=True):
+        assert floor <= pause <= floor + 1.1
+    assert len({round(pause % 0.5, 6) for pause in pauses}) > 1
+
+
+@pytest.mark.parametrize("status", [429, 418, 503])
+def test_a_pause_of_an_hour_is_not_asked_into(status: int) -> None:
+    """One request, and the error says when to come back."""
+    refused = Reply(status=status, headers={"retry-after": "3600"})
+    outcome = Asked(always(refused), REQUEST_RETRY)
+    assert len(outcome.requests) == 1
+    assert isinstance(outcome.error, errors.TransientProviderError)
+    assert outcome.error.retry_after_s == 3600.0
 
 
 def test_pauses_grow_and_stay_within_the_policy() -> None:

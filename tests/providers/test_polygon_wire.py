@@ -184,7 +184,7 @@ def test_the_recorded_refusal_is_about_the_plan() -> None:
         (401, '{"status":"ERROR","error":"Unknown API Key"}', errors.KeyRefusedError, "check"),
         (403, '{"status":"NOT_AUTHORIZED","message":"m"}', errors.NotEntitledError, "403: m;"),
         (403, '{"status":"ERROR","error":"e"}', errors.NotEntitledError, "403: e;"),
-        (403, "<html>blocked</html>", errors.NotEntitledError, "a web page"),
+        (403, "<html>blocked</html>", errors.ProviderUnavailableError, "a web page"),
         (402, "", errors.NotEntitledError, "402"),
         (404, '{"status":"NOT_FOUND","message":"Ticker not found."}', errors.UnknownSymbolError,
          "Ticker not found"),

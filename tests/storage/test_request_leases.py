@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -296,8 +297,8 @@ def test_leases_expire_by_time_and_are_cleared_away_by_later_ones(
 def test_a_pause_holds_everyone(leases: RequestLeases, timescale: Timescale) -> None:
     """After a 429 no process reserves before the provider's time; a shorter one adds nothing."""
     leases.take(wish(1))
-    leases.pause(["key"], 20.0)
-    leases.pause(["key"], 5.0)
+    leases.pause(["key"], 20.0, "HTTP 429")
+    leases.pause(["key"], 5.0, "HTTP 429")
     with RequestLeases(timescale) as other:
         refusal = refused(other.take(wish(1)))
     assert 18.0 < refusal.retry_after_s < 19.0
@@ -306,10 +307,29 @@ def test_a_pause_holds_everyone(leases: RequestLeases, timescale: Timescale) -> 
     assert status.reserved_s == pytest.approx(20.0, abs=0.5)
 
 
+def test_a_pause_that_no_run_waits_for_is_refused_with_its_end_and_its_reason(
+    leases: RequestLeases, timescale: Timescale
+) -> None:
+    """A ban of an hour, whoever was told of it; a later, shorter one changes neither."""
+    leases.take(wish(1))
+    leases.pause(["key"], 3600.0, "HTTP 418: banned")
+    leases.pause(["key"], 2.0, "HTTP 429")
+    with RequestLeases(timescale) as other:
+        refusal = refused(other.take(wish(1)), RefusalReason.PAUSED)
+        elsewhere = granted(other.take(wish(1, limits("another"))))
+    assert 3590.0 < refusal.retry_after_s <= 3600.0
+    assert re.fullmatch(
+        r"the provider asks to be left alone until \d{4}-\d\d-\d\d \d\d:\d\d UTC: "
+        "HTTP 418: banned",
+        refusal.detail,
+    )
+    assert elsewhere.slots_s, "each key has its own"
+
+
 def test_giving_back_does_not_end_a_pause(leases: RequestLeases) -> None:
     """Who was refused gives its permits back, and they begin after the pause all the same."""
     lease = granted(leases.take(wish(8, lane=Lane.SCHEDULED)))
-    leases.pause(["key"], 2.0)
+    leases.pause(["key"], 2.0, "HTTP 429")
     leases.give_back(lease.lease_id, range(1, 8))
     again = granted(leases.take(wish(1, lane=Lane.SCHEDULED)))
     assert 1.8 < again.slots_s[0] <= 2.0

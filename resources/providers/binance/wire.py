@@ -20,7 +20,7 @@ import pyarrow as pa
 from marketdata.recovery import errors
 from resources.providers.answer_json import JsonAnswers, Numbers
 from resources.providers.answer_text import plain_text, shortened
-from resources.providers.http import HttpAnswer, retry_after_s, status_error
+from resources.providers.http import HttpAnswer, answered_at, retry_after_s, status_error
 
 PROVIDER = "binance"
 JSON = JsonAnswers(PROVIDER)
@@ -54,9 +54,9 @@ def refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
     """Return the error that an answer of the REST interface is, or None where it may be parsed.
 
     Facts: errors are 400 with ``code`` and ``msg``; 429 and, for an address that went on asking,
-    418 say in Retry-After when to come back, 418 in its text too; 403 is the firewall's, 451 the
-    answer to a restricted country. 451 concerns every request, so it is a KeyRefusedError though
-    there is no key: the work stops.
+    418 say in Retry-After when to come back, 418 in its text too; 403 is the firewall's, for a
+    while; 451 is the answer to a restricted country. 451 concerns every request, so it is a
+    KeyRefusedError though there is no key: the work stops.
     """
     code, told = _error(answer.body)
     detail = shortened(plain_text(answer.body) if told is None else told)
@@ -73,7 +73,9 @@ def refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
         return errors.KeyRefusedError(message, provider=PROVIDER, operation=operation)
     if code == _INVALID_SYMBOL and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return errors.UnknownSymbolError(detail, provider=PROVIDER, operation=operation)
-    error = status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
+    error = status_error(
+        answer, provider=PROVIDER, operation=operation, detail=detail, keyless=True
+    )
     if error is not None or told is None:
         return error
     return errors.RequestRejectedError(
@@ -90,7 +92,7 @@ def files_refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | 
         return None
     text = answer.body[:2000].decode("utf-8", "replace").strip()
     detail = shortened(re.sub(r"<[^>]*>", " ", text)).strip() if text.startswith("<") else ""
-    return status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
+    return status_error(answer, provider=PROVIDER, operation=operation, detail=detail, keyless=True)
 
 
 def _error(body: bytes) -> tuple[int | None, str | None]:
@@ -109,12 +111,13 @@ def _error(body: bytes) -> tuple[int | None, str | None]:
 
 
 def _comes_back_after_s(answer: HttpAnswer, told: str) -> float | None:
-    """Return the pause that a limit asks for: by its header, or else by its text."""
-    seconds = retry_after_s(answer.headers.get("retry-after"), now=answer.fetched_at)
+    """Return the pause that a limit asks for: by its header or its text, whichever is longer."""
+    now = answered_at(answer)
+    seconds = retry_after_s(answer.headers.get("retry-after"), now=now)
     until = _BANNED_UNTIL.search(told)
-    if seconds is not None or until is None:
+    if until is None:
         return seconds
-    return max(int(until[1]) / 1000 - answer.fetched_at.timestamp(), 0.0)
+    return max(int(until[1]) / 1000 - now.timestamp(), seconds or 0.0)
 
 
 def server_time(body: bytes, *, operation: str) -> datetime:

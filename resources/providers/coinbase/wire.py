@@ -42,7 +42,9 @@ def refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
     if not_found and answer.status in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
         message = f"no product of this name ({detail}); check its spelling (BTC-USD)"
         return errors.UnknownSymbolError(message, provider=PROVIDER, operation=operation)
-    error = status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
+    error = status_error(
+        answer, provider=PROVIDER, operation=operation, detail=detail, keyless=True
+    )
     if error is not None or told is None:
         return error
     if "rate limit" in told.lower():

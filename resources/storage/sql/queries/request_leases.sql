@@ -1,11 +1,38 @@
 -- name: take
--- Permits for one process, or why there are none now.
+-- Permits for one process, or why there are none now. Who meets a pause that is longer than a run
+-- waits is refused at once; a pause that comes a moment later holds by next_at all the same.
+with pause as (
+    select budget.paused_until, budget.pause_reason
+    from request_budget as budget
+    where
+        budget.budget = any (%(budgets)s::text[])
+        and budget.paused_until
+        > clock_timestamp() + make_interval(secs => %(waited_pause_s)s::double precision)
+    order by budget.paused_until desc
+    limit 1
+)
+
+select
+    null::bigint as lease_id,
+    null::double precision[] as slots_s,
+    null::double precision as decided_after_s,
+    false as trial,
+    0 as failures,
+    'paused' as refusal,
+    extract(epoch from pause.paused_until - clock_timestamp())::double precision as retry_after_s,
+    format(
+        'the provider asks to be left alone until %%s UTC: %%s',
+        to_char(pause.paused_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), pause.pause_reason
+    ) as detail
+from pause
+union all
 select lease.*
 from take_request_lease(
     %(provider)s::text, %(charges)s::jsonb, %(weights)s::integer[], %(lane)s::request_lane,
     %(horizon_s)s::double precision, %(tolerance_s)s::double precision,
     %(trial_expires_s)s::double precision, %(host)s::text, %(pid)s::integer, %(run_id)s::text
-) as lease;
+) as lease
+where not exists (select from pause);
 
 -- name: give_back
 -- Permits that will not be used.
@@ -16,6 +43,9 @@ select give_back_request_lease(%(lease_id)s::bigint, %(unused)s::integer[]);
 update request_budget as budget
 set
     next_at = greatest(budget.next_at, held.until),
+    pause_reason = case
+        when budget.paused_until > held.until then budget.pause_reason else %(reason)s::text
+    end,
     paused_until = greatest(budget.paused_until, held.until)
 from (
     select clock_timestamp() + make_interval(secs => %(seconds)s::double precision) as until
