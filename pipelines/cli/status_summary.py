@@ -34,8 +34,8 @@ def _daily_bars(figures: Row) -> str:
     if not figures["rows"]:
         return "none yet: wrdata backfill daily_bars --all"
     return (
-        f"{figures['rows']:,} of {figures['instruments']:,} tickers to {figures['last_session']}, "
-        f"{figures['coverage_percent']:.1f} % of what should be there"
+        f"{figures['rows']:,} rows to {figures['last_session']}, tickers: "
+        f"{figures['instruments']:,}, coverage {figures['coverage_percent']:.1f} %"
     )
 
 
@@ -69,7 +69,7 @@ def _budgets(rows: Sequence[Row]) -> str:
         return "none today"
     return (
         ", ".join(
-            f"{row['budget'].partition(':')[0]} {row['last_60_s']}/{row['this_day']:,}"
+            f"{row['budget'].partition(' ')[0]} {row['last_60_s']}/{row['this_day']:,}"
             for row in busy
         )
         + " (last minute/today)"
