@@ -35,6 +35,7 @@ from marketdata.bars import QUOTED_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.datasets import DATASETS
+from marketdata.local_days import local_days
 from pipelines.cli.comparison import compare_rows
 from resources.storage.object_store import S3Settings
 from sandbox.control import SimulatorControl
@@ -284,8 +285,7 @@ def _absent(one: Slice, stored: pa.Table, truth: pa.Table) -> list[tuple[str, da
         return [(subject, None) for subject in left["symbol"].to_pylist()]
     days = left[one.key[0]]
     if pa.types.is_timestamp(days.type):
-        local = pc.cast(days, pa.timestamp("us", tz=str(one.zone)))
-        days = pc.cast(pc.local_timestamp(local), pa.date32(), safe=False)
+        days = local_days(days, one.zone)
     return list(zip(left["symbol"].to_pylist(), days.to_pylist(), strict=True))
 
 

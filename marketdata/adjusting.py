@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from marketdata.bars import PRICES, Adjustment
 from marketdata.calendars import NEW_YORK_ZONE
+from marketdata.local_days import local_days
 
 _Floats = npt.NDArray[np.float64]
 _Days = npt.NDArray[np.int32]
@@ -37,17 +38,6 @@ class FactorSteps:
     dividend_factors: _Floats
 
 
-def new_york_days(instants: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the day in New York (date32) of each instant (timestamp of UTC).
-
-    Midnight there is a whole hour of UTC, so only the hours that occur are converted: thousands
-    instead of millions, and by Python's own time zones, which are there on every machine.
-    """
-    hours = pc.floor_temporal(instants, unit="hour").combine_chunks().dictionary_encode()
-    days = [hour.astimezone(NEW_YORK_ZONE).date() for hour in hours.dictionary.to_pylist()]
-    return pa.chunked_array([pa.array(days, pa.date32()).take(hours.indices)])
-
-
 def shares_days(
     days: pa.ChunkedArray, adjustment: pa.ChunkedArray, known_from: pa.ChunkedArray
 ) -> pa.ChunkedArray:
@@ -55,7 +45,7 @@ def shares_days(
 
     What a provider adjusted for splits is in the shares of the day on which it came.
     """
-    later = pc.max_element_wise(days, new_york_days(known_from))
+    later = pc.max_element_wise(days, local_days(known_from, NEW_YORK_ZONE))
     return pc.if_else(pc.equal(adjustment, Adjustment.AS_TRADED.value), days, later)
 
 

@@ -25,6 +25,7 @@ from marketdata.dataset_planning import ONE_DAY, days_between, ends_at
 from marketdata.datasets import Dataset, Extent
 from marketdata.ingest import IngestContext, letter_of, patiently
 from marketdata.instruments import ListedInstrument
+from marketdata.local_days import local_days
 from marketdata.ports import (
     Answer,
     Asked,
@@ -385,9 +386,7 @@ class MarketLoad:
 
 def _days_of(rows: pa.Table, dataset: Dataset) -> set[date]:
     """Return the days, in the dataset's zone, that ``rows`` are of."""
-    moments = rows[dataset.key[0]]
-    local = pc.local_timestamp(moments.cast(pa.timestamp("us", tz=str(dataset.zone))))
-    return set(pc.unique(local.cast(pa.date32(), safe=False)).to_pylist())
+    return set(pc.unique(local_days(rows[dataset.key[0]], dataset.zone)).to_pylist())
 
 
 def _length(spans: Sequence[Span]) -> int:

@@ -30,6 +30,8 @@ the pair's base currency; ``vwap`` and ``trades`` are null where the provider do
 
 KEY = ("opened_at",)
 
+_MINUTE_US = 60_000_000
+
 
 def validate(quoted: pa.Table, *, zone: tzinfo = UTC) -> Validated:
     """Split ``quoted`` (QUOTED_MINUTE_BARS) into bars that may be stored and bars that may not.
@@ -61,11 +63,12 @@ def _rules(quoted: pa.Table) -> list[Rule]:
     for name in ("open", "close"):
         broken.append((f"low is above {name}", pc.greater(quoted["low"], quoted[name])))
         broken.append((f"high is below {name}", pc.less(quoted["high"], quoted[name])))
-    minute = pc.floor_temporal(quoted["opened_at"], unit="minute")
+    micros = quoted["opened_at"].cast(pa.int64())
+    minute = pc.multiply(pc.divide(micros, _MINUTE_US), _MINUTE_US)
     usable = pc.and_(_finite(quoted["vwap"]), pc.greater(quoted["vwap"], 0.0))
     return [
         *broken,
-        ("opened_at is not a whole minute", pc.not_equal(quoted["opened_at"], minute)),
+        ("opened_at is not a whole minute", pc.not_equal(micros, minute)),
         (
             "vwap is not a finite number above zero",
             pc.and_(pc.is_valid(quoted["vwap"]), pc.invert(pc.fill_null(usable, False))),

@@ -22,7 +22,8 @@ from marketdata.bars import QUOTED_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageState, Span
-from marketdata.datasets import DATASETS, Dataset, Extent
+from marketdata.datasets import DATASETS, UTC_ZONE, Dataset, Extent
+from marketdata.local_days import local_days
 from marketdata.recovery import errors
 from resources.opening import Stores
 from resources.settings import provider_of
@@ -247,8 +248,7 @@ def _days(
     column: pa.ChunkedArray, zone: ZoneInfo | None
 ) -> "np.ndarray[tuple[int], np.dtype[np.datetime64]]":
     if pa.types.is_timestamp(column.type):
-        column = pc.cast(column, pa.timestamp("us", tz=str(zone or "UTC")))
-        column = pc.local_timestamp(column)
+        column = local_days(column, zone or UTC_ZONE)
     return pc.cast(column, pa.date32(), safe=False).to_numpy().astype("datetime64[D]")
 
 

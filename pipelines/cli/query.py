@@ -80,6 +80,16 @@ def query(
         _write(bars, form, sys.stdout.buffer)
 
 
+def _with_moments_as_text(bars: pa.Table) -> pa.Table:
+    """Write moments of UTC out: Arrow would look for UTC in the system's zoneinfo."""
+    for place, field in enumerate(bars.schema):
+        if pa.types.is_timestamp(field.type):
+            clocks = bars[field.name].cast(pa.int64()).cast(pa.timestamp(field.type.unit))
+            text = pc.binary_join_element_wise(clocks.cast(pa.string()), "Z", "")
+            bars = bars.set_column(place, field.name, text)
+    return bars
+
+
 def _without_bars(asked: Sequence[str], bars: pa.Table) -> list[str]:
     """Return the tickers that were asked for and have no bars."""
     names = dict.fromkeys(one.strip().upper() for one in asked)
@@ -129,5 +139,5 @@ def _write(bars: pa.Table, form: Form, file: IO[bytes]) -> None:
         rows = bars.to_pylist()
         file.write((json.dumps(rows, default=lambda when: when.isoformat()) + "\n").encode())
     else:
-        csv.write_csv(bars, file)
+        csv.write_csv(_with_moments_as_text(bars), file)
     file.flush()

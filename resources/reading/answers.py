@@ -17,9 +17,10 @@ from marketdata import adjusting
 from marketdata.adjusting import FactorSteps
 from marketdata.archiving import ArchivedDataset, Portion
 from marketdata.bars import DAY_INTERVALS, PRICES, Adjustment, Interval
-from marketdata.calendars import calendar
+from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.datasets import Subjects
 from marketdata.known_factors import KnownActions, known_factors
+from marketdata.local_days import local_days
 from marketdata.recovery import errors
 from marketdata.roll_ups import roll_up_days, roll_up_minutes
 from marketdata.rows import INSTANT
@@ -222,7 +223,7 @@ def _adjusted(bars: pa.Table, found: Found, adjustment: Adjustment, s3: S3Settin
         days = bars["bucket_start"]
         shares = adjusting.shares_days(days, bars["adjustment"], bars["known_from"])
     else:  # All minutes of a day have its factors.
-        days = shares = adjusting.new_york_days(bars["bucket_start"])
+        days = shares = local_days(bars["bucket_start"], NEW_YORK_ZONE)
     return adjusting.adjusted(bars, factors, adjustment, days=days, shares=shares)
 
 

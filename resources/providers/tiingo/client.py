@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from marketdata.bars import Adjustment
 from marketdata.calendars import NEW_YORK_ZONE, calendar
+from marketdata.local_days import local_days
 from marketdata.ports import Answer
 from marketdata.recovery import errors
 from resources.providers.http import Getter
@@ -141,7 +142,8 @@ class TiingoClient:
             with replies.kept():
                 page = tiingo_bars.minute_page(reply.body, symbol, operation=page_of)
                 _refuse_capped(page, page_of)
-                _refuse_other_days(_new_york_days(page.bars), first, last, page_of)
+                days = local_days(page.bars["opened_at"], NEW_YORK_ZONE)
+                _refuse_other_days(days, first, last, page_of)
             complete.append(tiingo_bars.over_by(page.bars, reply.fetched_at))
             left_out.extend(page.left_out)
         return replies.answer(operation, pa.concat_tables(complete), left_out)
@@ -202,8 +204,3 @@ def _refuse_other_days(days: pa.ChunkedArray, start: date, end: date, operation:
         raise wire.malformed(
             f"rows nobody asked for came, such as of day {outside[0].as_py()}", operation
         )
-
-
-def _new_york_days(bars: pa.Table) -> pa.ChunkedArray:
-    there = bars["opened_at"].cast(pa.timestamp("us", tz=str(NEW_YORK_ZONE)))
-    return pc.local_timestamp(there).cast(pa.date32(), safe=False)
