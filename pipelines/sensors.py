@@ -1,14 +1,16 @@
 """Sensors: runs that an event starts, not the clock.
 
-Here: which assets follow what was loaded, when dead letters are tried again, and when a run
-counts as lost. Not here: the conditions themselves, which stand on the assets, the rules of
-letters (retries.py, run_failures.py), or schedules (schedules.py).
+Here: which assets follow what was loaded, when dead letters are tried again, when a run counts
+as lost, and when aggregates have waited too long. Not here: the conditions themselves, which stand
+on the assets, the rules of letters (retries.py, run_failures.py), or schedules (schedules.py).
 https://docs.dagster.io/guides/automate/sensors
 """
 
 import socket
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from assets.prices import price_backfill
 from marketdata.batches import DAILY_BARS_DATASET
@@ -19,8 +21,15 @@ from pipelines import jobs, retries, run_failures
 from pipelines.jobs import DERIVED, INTRADAY
 from resources import opening
 from resources.settings import provider_of, read_settings
+from resources.storage.aggregates import Source
 
 FAILURES_PER_TICK = 100
+
+AGGREGATES_WAIT = timedelta(minutes=2)
+"""Longer than a run needs from its last load to its refresh."""
+REFRESH_LASTS = timedelta(minutes=30)
+"""A run that was asked for longer ago is taken for lost."""
+TRIED_AGAIN = timedelta(minutes=5)
 
 derived_after_loads = dg.AutomationConditionSensorDefinition(
     "derived_after_loads",
@@ -124,6 +133,39 @@ def rebased_histories(
     )
 
 
+@dg.sensor(
+    job=jobs.derived_job,
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Aggregates that a run which loaded did not live to refresh.",
+)
+def waiting_aggregates(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Bars of every interval follow their source within minutes, whatever is killed.
+
+    A run that loads refreshes them at its end. What waits longer is refreshed here, whoever left
+    it: a run that was killed, or one that loads for hours. The key lets a refresh that fails be
+    tried again every five minutes.
+    """
+    now = utc_now()
+    try:
+        with opening.stores(read_settings()) as stores:
+            since = [stores.aggregates.waiting_since(source) for source in Source]
+    except errors.MarketDataError as error:
+        return dg.SkipReason(f"waiting aggregates cannot be looked up: {error}")
+    oldest = min((moment for moment in since if moment is not None), default=now)
+    if now - oldest < AGGREGATES_WAIT:
+        return dg.SkipReason("no aggregate waits too long")
+    at_work = dg.RunsFilter(
+        job_name=jobs.derived_job.name,
+        statuses=NOT_FINISHED_STATUSES,
+        created_after=now - REFRESH_LASTS,
+    )
+    if context.instance.get_runs_count(at_work):
+        return dg.SkipReason(f"aggregates wait since {oldest:%H:%M:%S}, and a run refreshes them")
+    slot = now - (now - datetime.min.replace(tzinfo=UTC)) % TRIED_AGAIN
+    return dg.RunRequest(run_key=f"{context.sensor_name} {slot:%Y-%m-%dT%H:%M}")
+
+
 def _failures(context: dg.SensorEvaluationContext, *, after: int | None) -> list[dg.EventLogRecord]:
     """Return failures of runs after a record, oldest first; or, with None, the newest one."""
     wanted = dg.RunStatusChangeRecordsFilter(
@@ -136,5 +178,11 @@ def _failures(context: dg.SensorEvaluationContext, *, after: int | None) -> list
     )
 
 
-ALL = (derived_after_loads, dead_letter_retries, lost_runs, rebased_histories)
+ALL = (
+    derived_after_loads,
+    dead_letter_retries,
+    lost_runs,
+    rebased_histories,
+    waiting_aggregates,
+)
 """Every sensor."""

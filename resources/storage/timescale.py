@@ -24,6 +24,14 @@ POOL_TIMEOUT_S = 30.0
 STATEMENT_TIMEOUT_S = 600
 """Longer than the largest merge seen (1 M rows: see bench/loader.py), short of hanging a run."""
 
+_FOUND_DEAD_WITHIN = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+"""A minute, instead of the two hours and more of an operating system's own settings."""
+
 COMMUNITY = "community"
 """The edition that has continuous aggregates and compression."""
 
@@ -189,6 +197,10 @@ def _configure(connection: Connection) -> None:
     connection.execute(
         "select set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false)"
     )
+    # A machine that is lost says nothing. What its sessions had locked, such as the aggregates that
+    # a refresh has claimed, is free again when the server finds nobody at the other end.
+    for setting, value in _FOUND_DEAD_WITHIN.items():
+        connection.execute("select set_config(%s, %s, false)", (setting, value))
     connection.commit()
 
 

@@ -1,7 +1,7 @@
 """Bars of coarser intervals as assets: they come along with the loads they are made of."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import dagster as dg
 import pytest
@@ -12,6 +12,7 @@ from assets.datasets import REFRESHES, by_subject
 from marketdata.bars import MINUTE_INTERVALS, Interval
 from marketdata.calendars import utc_now
 from marketdata.datasets import DATASETS
+from pipelines import sensors
 from pipelines.definitions import definitions
 from resources.storage.aggregates import Source
 from tests.fixtures.pipeline import Pipeline
@@ -84,3 +85,58 @@ def test_each_check_says_what_it_chooses_from() -> None:
         f"bars_{one}_equal_recomputation": ["months" if one in MINUTE_INTERVALS else "years"]
         for one in Interval
     }
+
+
+def _execute(pipeline: Pipeline, statement: LiteralString) -> None:
+    with pipeline.stores.timescale.connection() as connection:
+        connection.execute(statement)
+
+
+def _sensor(pipeline: Pipeline) -> dg.RunRequest | dg.SkipReason:
+    context = dg.build_sensor_context(
+        instance=pipeline.instance, sensor_name=sensors.waiting_aggregates.name
+    )
+    told = sensors.waiting_aggregates(context)
+    assert isinstance(told, dg.RunRequest | dg.SkipReason)
+    return told
+
+
+def test_aggregates_that_a_killed_run_left_behind_are_refreshed_without_another_load(
+    pipeline: Pipeline,
+) -> None:
+    """Bars are loaded, and whoever would have refreshed is gone: a run is asked for."""
+    assert pipeline.backfill(["AAPL"]).success
+    assert isinstance(_sensor(pipeline), dg.SkipReason)
+    _execute(pipeline, "update daily_bar set high = high + 1")
+
+    assert pipeline.stores.aggregates.waiting(Source.DAYS)
+    assert isinstance(_sensor(pipeline), dg.SkipReason)
+    _execute(pipeline, "update daily_bar_invalidation set noted_at = now() - interval '3 min'")
+    request = _sensor(pipeline)
+
+    assert isinstance(request, dg.RunRequest)
+    assert pipeline.run("derived").success
+    assert pipeline.stores.aggregates.waiting(Source.DAYS) == 0
+    assert pipeline.stores.aggregates.differences(Interval.YEAR) == []
+    assert isinstance(_sensor(pipeline), dg.SkipReason)
+
+
+def test_one_run_at_a_time_refreshes_what_waits_and_a_lost_one_is_not_waited_for(
+    pipeline: Pipeline,
+) -> None:
+    """The bound holds although a run stays started for ever."""
+    assert pipeline.backfill(["AAPL"]).success
+    _execute(pipeline, "update daily_bar set high = high + 1")
+    _execute(pipeline, "update daily_bar_invalidation set noted_at = now() - interval '3 min'")
+    job = definitions.resolve_job_def("derived")
+    run = pipeline.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+
+    skipped = _sensor(pipeline)
+    assert isinstance(skipped, dg.SkipReason)
+    assert "a run refreshes them" in (skipped.skip_message or "")
+
+    later = utc_now() + sensors.REFRESH_LASTS + timedelta(minutes=1)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sensors, "utc_now", lambda: later)
+        assert isinstance(_sensor(pipeline), dg.RunRequest)
+    assert run.run_id

@@ -64,6 +64,20 @@ def test_a_database_without_migrations_says_so(database_url: str) -> None:
         connection.execute("select * from daily_bar")
 
 
+def test_the_server_notices_within_a_minute_that_a_machine_is_lost(timescale: Timescale) -> None:
+    """What its sessions had claimed, such as aggregates, would be locked for two hours."""
+    with timescale.connection() as connection:
+        found = [
+            int(row[0])
+            for row in connection.execute(
+                "select setting from pg_settings where starts_with(name, 'tcp_') order by name"
+            )
+        ]
+    count, idle, interval, unanswered_ms = found
+    assert idle + count * interval <= 60
+    assert unanswered_ms <= 60_000
+
+
 def test_a_missing_database_is_refused_at_once(database_url: str) -> None:
     """No waiting for a pool's time-out where the server has already said no."""
     url = database_url.replace("/test_", "/absent_")
