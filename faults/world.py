@@ -319,7 +319,7 @@ def servers(world: LocalWorld, folder: Path) -> Generator[Servers]:
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    with scratch_database(world, "faults_template") as template:
+    with scratch_database(world, "faults_template", to_copy=True) as template:
         opened = Servers(world=world, folder=folder, template=template)
         with _scene(opened, "template", template, 0, 1200, 10.0, short=False) as scene:
             migrations.migrate(template)

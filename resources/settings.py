@@ -66,8 +66,8 @@ class Settings(StoreSettings):
         database_pool_size: Most connections that one process opens.
         retention: How long rows of a dataset stay in the database once their period is archived,
             such as ``minute_bars=400d crypto_trades=90d``; of what is not named nothing is dropped.
-        aggregates: Which engine keeps bars of coarser intervals: ``auto`` is continuous aggregates
-            where the database's edition has them, otherwise ``rollups``.
+        aggregates: Which engine keeps bars of coarser intervals: ``auto`` is ``rollups``, which
+            every edition of the database has; ``continuous_aggregates`` need the Community edition.
     """
 
     fmp_api_key: Annotated[SecretStr, Field(alias="FMP_API_KEY")]

@@ -20,7 +20,7 @@ from sandbox.local_world import LocalWorld
 
 @contextmanager
 def scratch_database(
-    world: LocalWorld, purpose: str, *, copy_of: str | None = None
+    world: LocalWorld, purpose: str, *, copy_of: str | None = None, to_copy: bool = False
 ) -> Generator[str]:
     """Create a database, yield its URL, and drop it.
 
@@ -29,6 +29,8 @@ def scratch_database(
         purpose: What the database's name begins with; the rest is left to chance.
         copy_of: URL of a database of this server that nobody uses at the moment; without it the
             new one is empty but for its extensions.
+        to_copy: Others will be copied from it. TimescaleDB's background workers stay out of a
+            database that is a template; they would be users of it, and it could not be copied.
     """
     elsewhere = os.environ.get("WRDATA_TEST_DATABASE_URL")
     maintenance = elsewhere or world.environment(["timescaledb"])["WRDATA_DATABASE_URL"]
@@ -37,8 +39,8 @@ def scratch_database(
     template = name_of(copy_of) if copy_of else "template1"
     with psycopg.connect(f"{server}/{own}", autocommit=True) as admin:
         admin.execute(
-            sql.SQL("create database {} template {}").format(
-                sql.Identifier(name), sql.Identifier(template)
+            sql.SQL("create database {} template {} is_template {}").format(
+                sql.Identifier(name), sql.Identifier(template), sql.Literal(to_copy)
             )
         )
     try:
@@ -64,4 +66,5 @@ def _drop(admin: psycopg.Connection, name: str) -> None:
         " where datname = %s and usename = current_user",
         [name],
     )
+    admin.execute(sql.SQL("alter database {} is_template false").format(sql.Identifier(name)))
     admin.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))

@@ -16,7 +16,6 @@ from pipelines.cli import console, environment
 from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
-from resources.storage import invalidations
 from resources.storage.aggregates import Difference, Source
 
 Intervals = Annotated[
@@ -29,18 +28,15 @@ SHOWN = 20
 def refresh(
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="All bars, not only those that loads have touched.")
+        bool, typer.Option("--all", help="All bars at every level, whatever loads have touched.")
     ] = False,
     json: Json = False,
 ) -> None:
     """Compute again what loads have touched, as each run that loads does at its end."""
     rows: list[dict[str, Any]] = []
     with _stores() as stores:
-        if everything:
-            with stores.timescale.connection() as connection:
-                invalidations.everything(connection)
         for source in Source:
-            told = stores.aggregates.refresh(source)
+            told = stores.aggregates.refresh(source, everything=everything)
             rows.append(
                 {
                     "source": source.value,

@@ -15,7 +15,8 @@ from pipelines.cli import dagster_processes, environment
 from resources import clients, opening
 from resources.settings import Settings, read_settings
 from resources.storage import aggregate_engines, compression, migrations
-from resources.storage.aggregate_engines import Wish
+from resources.storage.aggregate_engines import Engine, Wish
+from resources.storage.known_faults import known_faults
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 
@@ -176,13 +177,27 @@ def _probe_database(settings: Settings) -> str:
 
 
 def _probe_aggregates(settings: Settings) -> str:
-    """Tell the engine in force; that another one was asked for by name is a fault."""
+    """Tell the engine in force, and what this server's version is known to do wrong with it.
+
+    That another engine was asked for by name, or a fault that no refresh avoids, is not well.
+    """
     wish = Wish(settings.aggregates)
     with Timescale(settings.database_url.get_secret_value(), pool_size=2) as timescale:
         meant = aggregate_engines.chosen(timescale, wish)
         engine = aggregate_engines.opened(timescale, wish).engine
+        version = timescale.server().timescaledb_version
     told = f"{engine.replace('_', ' ')} (WRDATA_AGGREGATES={wish.value})"
-    return told if meant == engine else f"{told}; `wrdata migrate` would change to {meant.value}"
+    if meant != engine:
+        told = f"{told}; `wrdata migrate` would change to {meant.value}"
+    if engine == Engine.ROLLUPS:
+        return told
+    faults = known_faults(version)
+    known = "; ".join([told, *(f"of TimescaleDB {version} is known: {fault}" for fault in faults)])
+    if all(fault.avoided for fault in faults):
+        return known
+    raise errors.ConfigurationError(
+        f"{known}. Upgrade TimescaleDB, or set WRDATA_AGGREGATES=rollups and run wrdata migrate"
+    )
 
 
 def _probe_compression(settings: Settings) -> str:

@@ -16,6 +16,7 @@ from marketdata.recovery import errors
 from resources.storage import continuous_aggregates, invalidations, rollup_sql, rollups, sql
 from resources.storage.aggregates import Aggregates, Source
 from resources.storage.continuous_aggregates import FAMILIES, ContinuousAggregates, aggregate, kept
+from resources.storage.known_faults import numbers
 from resources.storage.rollups import RollUps
 from resources.storage.sessions import keep_sessions
 from resources.storage.timescale import COMMUNITY, Connection, Timescale
@@ -31,6 +32,10 @@ _WIDTHS = {
 }
 
 
+_FORCES_SINCE = (2, 18)
+"""The first version that refreshes by force, on which months, quarters and years rely."""
+
+
 class Engine(StrEnum):
     """What keeps the views bars_5m to bars_1y."""
 
@@ -39,7 +44,7 @@ class Engine(StrEnum):
 
 
 class Wish(StrEnum):
-    """Which engine somebody wants; AUTO is continuous aggregates where the edition has them."""
+    """Which engine somebody wants; AUTO is roll-ups, which every edition has."""
 
     AUTO = "auto"
     ROLLUPS = Engine.ROLLUPS
@@ -57,16 +62,20 @@ def chosen(timescale: Timescale, wish: Wish) -> Engine:
     """Return the engine that ``wish`` means for this server.
 
     Raises:
-        ConfigurationError: The server's edition does not have it.
+        ConfigurationError: The server's edition or version does not have it.
     """
-    edition = timescale.server().edition
-    if wish is Wish.ROLLUPS or (wish is Wish.AUTO and edition != COMMUNITY):
+    if wish is not Wish.CONTINUOUS_AGGREGATES:
         return Engine.ROLLUPS
-    if edition != COMMUNITY:
+    server = timescale.server()
+    lacks = ""
+    if server.edition != COMMUNITY:
+        lacks = f"the {server.edition} edition of {timescale!r} does not have"
+    elif numbers(server.timescaledb_version) < _FORCES_SINCE:
+        lacks = f"TimescaleDB {server.timescaledb_version} of {timescale!r} cannot refresh by force"
+    if lacks:
         message = (
-            f"WRDATA_AGGREGATES asks for continuous aggregates, which the {edition} edition of "
-            f"{timescale!r} does not have: set it to auto or rollups, or use a server of the "
-            "Community edition"
+            f"WRDATA_AGGREGATES asks for continuous aggregates, which {lacks}: set it to auto or "
+            "rollups, or use a server of the Community edition, 2.18 or later"
         )
         raise errors.ConfigurationError(message)
     return Engine.CONTINUOUS_AGGREGATES
@@ -91,13 +100,14 @@ def opened(timescale: Timescale, wish: Wish) -> Aggregates:
 def settle(timescale: Timescale, wish: Wish) -> Engine:
     """Put the engine in force that ``wish`` means, and return the one in force then.
 
-    Readers see right bars at every moment, and wait while roll-ups take over what the server has
-    aggregated. What a change left to do waits for the next refresh.
+    Readers see the bars that they saw before, and wait while roll-ups take them over. None of
+    these is believed: after the change all bars are computed again from their source, but for
+    those of days that are in the archive only.
 
     Raises:
         ConfigurationError: The server's edition does not have the engine.
         StorageConflictError: Continuous aggregates cannot be made of days that are in the archive
-            only, and were asked for by name.
+            only.
     """
     before, after = in_force(timescale), chosen(timescale, wish)
     if before is after:
@@ -117,13 +127,28 @@ def settle(timescale: Timescale, wish: Wish) -> Engine:
         _run(connection, "lock_engine", mode=composed.SQL(mode))
         if after is Engine.ROLLUPS:
             _take_down(connection)
-            return after
-        frozen = connection.execute(_query("frozen_days")).fetchall()
-        if not frozen:
+        else:
+            _require_hot(connection)
             _set_up(connection)
-            return after
-    if wish is Wish.AUTO:
-        return before
+        # In the same transaction, so that a change which is interrupted here is completed by the
+        # next refresh.
+        for source in Source:
+            invalidations.everything(connection, source)
+    aggregates = opened(timescale, wish)
+    for source in Source:
+        aggregates.refresh(source)
+    return after
+
+
+def _require_hot(connection: Connection) -> None:
+    """Make sure that there is a source of all bars.
+
+    Raises:
+        StorageConflictError: Some of it is in the archive only.
+    """
+    frozen = connection.execute(_query("frozen_days")).fetchall()
+    if not frozen:
+        return
     dataset, starts, ends = frozen[0]
     message = (
         f"continuous aggregates cannot be made of days that are in the archive only, such as "
@@ -167,7 +192,6 @@ def _set_up(connection: Connection) -> None:
     for interval in Interval:
         _let_readers_see(connection, interval, kept(interval))
         _run(connection, "empty_roll_up", roll_up=rollup_sql.rollup(interval))
-    invalidations.everything(connection)
 
 
 def _create_minutes(connection: Connection, family: str) -> None:

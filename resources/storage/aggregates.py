@@ -72,12 +72,17 @@ class Aggregates(Protocol):
         """``rollups`` or ``continuous_aggregates``."""
         ...
 
-    def refresh(self, source: Source) -> RefreshResult:
+    def refresh(self, source: Source, *, everything: bool = False) -> RefreshResult:
         """Bring up to date what loads, restatements and deletions have touched since the last time.
 
         A refresh that is interrupted leaves what it has not done waiting. Refreshing again
         without a change of the source writes nothing. What lies in the archive only (a live row
         of archive_tombstone) keeps its aggregates and its invalidations wait.
+
+        Args:
+            source: Whose bars.
+            everything: Compute all bars again, at every level, and believe nothing that is kept:
+                the cure for bars that ``differences`` finds wrong.
 
         Raises:
             StorageUnavailableError: The database cannot be reached now.
@@ -115,4 +120,8 @@ class Aggregates(Protocol):
 
     def waiting(self, source: Source) -> int:
         """Return how many invalidations of a source wait."""
+        ...
+
+    def waiting_since(self, source: Source) -> datetime | None:
+        """Return since when (UTC) something waits that a refresh would do; None if nothing does."""
         ...

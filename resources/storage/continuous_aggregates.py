@@ -7,20 +7,23 @@ the engine that every edition has (rollups.py).
 TimescaleDB refreshes by time alone, of all instruments at once: one revised instrument costs as
 much as all. Its refresh commits on its own, so invalidations are removed when it is done; after a
 crash in between they are there, and the same windows are refreshed again.
+
+Which buckets are out of date is told by our invalidations alone where TimescaleDB's own are known
+to lose some (known_faults.py): months, quarters and years are refreshed by force.
 """
 
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, LiteralString
 
 from psycopg import sql as composed
 
 from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 from marketdata.batches import DAILY_BARS_DATASET
-from marketdata.buckets import Span, joined, weeks, whole_buckets_of_days
+from marketdata.buckets import MONTHS, Span, joined, weeks, whole_buckets_of_days
 from marketdata.calendars import SessionCalendar, calendar
 from resources.storage import invalidations, sql, timescale
 from resources.storage.aggregates import Difference, Progress, RefreshResult, Source
@@ -84,18 +87,21 @@ class ContinuousAggregates:
     ) -> None:
         self._timescale = opened
         self._sessions = sessions
-        self._sessions_kept = False
-        self._kept = RollUps(_WithAggregates(opened), sessions)
+        self._kept_sessions: SessionCalendar | None = None
+        self._with_aggregates = _WithAggregates(opened)
+        self._kept = RollUps(self._with_aggregates, sessions)
 
-    def refresh(self, source: Source) -> RefreshResult:
+    def refresh(self, source: Source, *, everything: bool = False) -> RefreshResult:
         """Refresh the windows that were touched; ``changed`` counts the bars within them.
 
         TimescaleDB does not tell which of the bars that it wrote anew were different before.
         """
-        # A calendar does not change while a process runs.
-        if source is Source.MINUTES and not self._sessions_kept:
-            keep_sessions(self._timescale, self._sessions())
-            self._sessions_kept = True
+        if source is Source.MINUTES and self._kept_sessions is not (sessions := self._sessions()):
+            keep_sessions(self._timescale, sessions)
+            self._kept_sessions = sessions
+        if everything:
+            with self._with_aggregates.connection() as connection:
+                invalidations.everything(connection, source)
         written: Counter[Interval] = Counter()
         with timescale.connect(self._timescale.url) as connection, _alone(connection, source):
             portions = _waiting(connection, source)
@@ -103,8 +109,9 @@ class ContinuousAggregates:
             # Level by level over all portions: what is made of a level reads it from the source as
             # far as it is not materialized, so that 20 days of 500 shares took 570 s otherwise.
             for interval in source.intervals:
+                by_force = everything or interval in MONTHS
                 for portion in portions:
-                    written[interval] += _refresh(connection, interval, portion)
+                    written[interval] += _refresh(connection, interval, portion, by_force=by_force)
             for portion in portions:
                 connection.execute(
                     _query(f"settle_{source.value}"),
@@ -141,6 +148,11 @@ class ContinuousAggregates:
         """Return how many invalidations of a source wait."""
         with self._timescale.connection() as connection:
             return invalidations.waiting(connection, source)
+
+    def waiting_since(self, source: Source) -> datetime | None:
+        """Return since when (UTC) something waits that a refresh would do; None if nothing does."""
+        with self._timescale.connection() as connection:
+            return invalidations.waiting_since(connection, source)
 
 
 class _WithAggregates(Timescale):
@@ -196,12 +208,14 @@ def _tell_phases_again(connection: Connection, portions: Sequence[_Portion]) -> 
         window = {"start": span.start, "end": span.end}
         days = [day for (day,) in connection.execute(_query("changed_sessions"), window)]
         for one in joined(Span(0, "", day, day + timedelta(days=1)) for day in days):
-            _call(connection, aggregate(Interval.FIVE_MINUTES, SHARES), one, force=True)
+            _materialize(connection, aggregate(Interval.FIVE_MINUTES, SHARES), one, by_force=True)
         told += days
     return told
 
 
-def _refresh(connection: Connection, interval: Interval, portion: _Portion) -> int:
+def _refresh(
+    connection: Connection, interval: Interval, portion: _Portion, *, by_force: bool
+) -> int:
     """Materialize one level of what waits; return how many bars there are within it."""
     whole = portion.spans
     if interval is Interval.WEEK:
@@ -212,7 +226,10 @@ def _refresh(connection: Connection, interval: Interval, portion: _Portion) -> i
         whole = whole_buckets_of_days(interval, whole)
     refreshed, bars = aggregate(interval, portion.family), 0
     for span in whole:
-        _call(connection, refreshed, span)
+        # By force it leaves TimescaleDB's log of changes as it is, before 2.26: this settles it.
+        _materialize(connection, refreshed, span)
+        if by_force:
+            _materialize(connection, refreshed, span, by_force=True)
         bars += _count(connection, refreshed, span)
     return bars
 
@@ -221,18 +238,18 @@ def _touches(span: Span[date], others: Sequence[tuple[date, date]]) -> bool:
     return any(span.start < end and start < span.end for start, end in others)
 
 
-def _call(
+def _materialize(
     connection: Connection,
     refreshed: composed.Identifier,
     span: Span[Any],
     *,
-    force: bool = False,
+    by_force: bool = False,
 ) -> None:
     statement = composed.SQL(_query("refresh")).format(
         aggregate=composed.Literal(refreshed.as_string()),
         start=composed.Literal(span.start),
         end=composed.Literal(span.end),
-        force=composed.Literal(force),
+        force=composed.Literal(by_force),
     )
     connection.execute(statement)
 

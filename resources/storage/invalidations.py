@@ -58,9 +58,13 @@ def postpone_frozen_weeks(connection: Connection, weeks: Sequence[Span[date]]) -
     )
 
 
-def everything(connection: Connection) -> None:
-    """Let all bars wait to be computed again, as after a change that no trigger saw."""
-    connection.execute(sql.query("invalidations", "invalidate_everything"))
+def everything(connection: Connection, source: Source) -> None:
+    """Let all bars wait to be computed again, as after a change that no trigger saw.
+
+    Kept bars of which no source is left wait too, so that a refresh removes them; those of days
+    that lie in the archive only stay.
+    """
+    connection.execute(sql.query("invalidations", f"invalidate_all_of_{source.value}"))
 
 
 def lock(connection: Connection, source: Source, instrument_ids: Iterable[int]) -> None:
@@ -75,3 +79,9 @@ def waiting(connection: Connection, source: Source) -> int:
     """Return how many invalidations of a source wait, frozen ones included."""
     row = connection.execute(sql.query("invalidations", f"count_of_{source.value}")).fetchone()
     return row[0] if row else 0
+
+
+def waiting_since(connection: Connection, source: Source) -> datetime | None:
+    """Return since when (UTC) something waits that a refresh would do, or None."""
+    row = connection.execute(sql.query("invalidations", f"oldest_of_{source.value}")).fetchone()
+    return row[0] if row else None

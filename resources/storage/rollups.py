@@ -59,14 +59,16 @@ class RollUps:
     ) -> None:
         self._timescale = timescale
         self._sessions = sessions
-        self._sessions_kept = False
+        self._kept_sessions: SessionCalendar | None = None
 
-    def refresh(self, source: Source) -> RefreshResult:
+    def refresh(self, source: Source, *, everything: bool = False) -> RefreshResult:
         """Recompute the buckets that were touched, in slices of one transaction each."""
-        # A calendar does not change while a process runs.
-        if source is Source.MINUTES and not self._sessions_kept:
-            keep_sessions(self._timescale, self._sessions())
-            self._sessions_kept = True
+        if source is Source.MINUTES and self._kept_sessions is not (sessions := self._sessions()):
+            keep_sessions(self._timescale, sessions)
+            self._kept_sessions = sessions
+        if everything:
+            with self._timescale.connection() as connection:
+                invalidations.everything(connection, source)
         done = list(self._slices(source))
         changed: Counter[Interval] = Counter()
         for one in done:
@@ -118,6 +120,11 @@ class RollUps:
         """Return how many invalidations of a source wait."""
         with self._timescale.connection() as connection:
             return invalidations.waiting(connection, source)
+
+    def waiting_since(self, source: Source) -> datetime | None:
+        """Return since when (UTC) something waits that a refresh would do; None if nothing does."""
+        with self._timescale.connection() as connection:
+            return invalidations.waiting_since(connection, source)
 
     def _slices(self, source: Source) -> Iterator[_Slice]:
         with self._timescale.connection() as connection:

@@ -138,10 +138,10 @@ class Market:
             cursor = connection.execute(cast("Any", query), cast("Any", named))
             return cursor.fetchall() if cursor.description else []
 
-    def refresh(self) -> None:
+    def refresh(self, *, everything: bool = False) -> None:
         """Bring all aggregates up to date."""
         for source in Source:
-            self.aggregates.refresh(source)
+            self.aggregates.refresh(source, everything=everything)
 
     def bars(self, interval: Interval, instrument_id: int | None = None) -> list[dict[str, Any]]:
         """Return what the view of an interval shows, sorted as a recomputation is."""

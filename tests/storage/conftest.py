@@ -21,7 +21,7 @@ JOINED_ON = date(2020, 1, 2)
 @pytest.fixture(scope="session")
 def migrated_template(world: LocalWorld) -> Iterator[str]:
     """A migrated database that the others are copied from: migrating each would take longer."""
-    with scratch_database(world, "template") as url:
+    with scratch_database(world, "template", to_copy=True) as url:
         migrations.migrate(url)
         yield url
 

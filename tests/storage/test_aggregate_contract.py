@@ -1,13 +1,13 @@
 """The contract of aggregates, on each engine that the connected database offers."""
 
 from collections.abc import Callable
-from datetime import date, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marketdata.bars import Adjustment, Interval
+from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Adjustment, Interval
 from marketdata.calendars import NEW_YORK, SessionCalendar, SessionOverride, calendar
 from marketdata.recovery import errors
 from resources.storage.adjusted_bars import AdjustedBars
@@ -247,6 +247,95 @@ def test_late_restated_and_deleted_bars_reach_every_level(market: Market) -> Non
     assert all(market.bars(interval, two) for interval in Interval)
 
 
+@pytest.mark.parametrize(
+    "last", [date(2024, 4, 15), date(2024, 10, 1), date(2024, 10, 16), date(2025, 1, 2)]
+)
+def test_a_history_that_is_restated_whole_reaches_every_bucket_whatever_day_it_ends_on(
+    market: Market, last: date
+) -> None:
+    """TimescaleDB 2.25.1 to 2.29.2 loses a bucket that begins with the last day it was told of.
+
+    The last month of 15 April begins with a quarter, that of 16 October too, and its last quarter.
+    """
+    one = market.shares[0]
+    days = [*calendar().sessions(date(2022, 1, 3), last), last]
+    market.load_days(one, dict.fromkeys(days, 396.4))
+    market.refresh()
+
+    market.load_days(one, dict.fromkeys(days, 198.2))
+    market.refresh()
+
+    market.require_equal()
+    for interval in DAY_INTERVALS:
+        assert {bar["close"] for bar in market.bars(interval)} == {198.2}, interval
+        assert sum(bar["source_bars"] for bar in market.bars(interval)) == len(set(days))
+
+
+def test_computing_everything_again_mends_what_no_refresh_would_look_at(
+    market: Market, engine: Make
+) -> None:
+    """Bars that changed, are missing, or have no source left: as after a fault of the server."""
+    one, two = market.shares[:2]
+    for each in (one, two):
+        market.load_minutes(each, flat([utc("2024-06-03 14:00"), utc("2024-05-31 14:00")], 5.0))
+        market.load_days(each, {date(2024, 6, 3): 5.0, date(2023, 6, 1): 5.0})
+    market.refresh()
+    _damage(market, engine, one)
+    _lose_the_source(market, two)
+    market.refresh()
+    assert all(market.aggregates.differences(interval) for interval in Interval)
+
+    market.refresh(everything=True)
+
+    market.require_equal()
+    market.require_no_difference()
+    assert all(market.bars(interval, one) and not market.bars(interval, two)
+               for interval in Interval)  # fmt: skip
+
+
+def _damage(market: Market, engine: Make, instrument_id: int) -> None:
+    """Change and remove kept bars, as nobody should."""
+    for interval in Interval:
+        if engine is RollUps:
+            kept = f"rollup_{interval}"
+        else:
+            family = f"shares_{interval}" if interval in MINUTE_INTERVALS else f"rollup_{interval}"
+            [(kept,)] = market.execute(
+                """select format('%%I.%%I', materialization_hypertable_schema,
+                          materialization_hypertable_name)
+                   from timescaledb_information.continuous_aggregates where view_name = %s""",
+                family,
+            )
+        newest = f"(select max(bucket_start) from {kept})"  # noqa: S608
+        where = f"instrument_id = {instrument_id} and bucket_start"
+        market.execute(f"update {kept} set high = 99 where {where} = {newest}")  # noqa: S608
+        market.execute(f"delete from {kept} where {where} < {newest}")  # noqa: S608
+
+
+def _lose_the_source(market: Market, instrument_id: int) -> None:
+    """Remove source bars where no trigger sees it."""
+    for table in ("minute_bar", "daily_bar"):
+        market.delete(table, instrument_id, "true")
+        market.execute(f"delete from {table}_invalidation")  # noqa: S608
+
+
+def test_computing_everything_again_leaves_what_lies_in_the_archive_only(market: Market) -> None:
+    """Nobody could compute it, and nothing waits for it afterwards."""
+    one = market.shares[0]
+    market.load_minutes(one, minutes(utc("2024-05-31 13:00"), 300))
+    market.load_minutes(one, minutes(utc("2024-06-03 13:00"), 300, 2))
+    market.refresh()
+    before = {interval: market.bars(interval) for interval in MINUTE_INTERVALS}
+    market.delete("minute_bar", one, "opened_at < '2024-06-01 00:00+00'")
+    market.execute("delete from minute_bar_invalidation")
+    _tombstone(market, "minute_bars", date(2024, 5, 1), date(2024, 6, 1))
+
+    market.refresh(everything=True)
+
+    assert {interval: market.bars(interval) for interval in MINUTE_INTERVALS} == before
+    assert market.aggregates.waiting(Source.MINUTES) == 0
+
+
 def test_a_session_that_is_shortened_takes_its_minutes_out_of_the_day(
     market: Market, engine: Make
 ) -> None:
@@ -363,6 +452,23 @@ def test_aggregates_of_dropped_minutes_stay_and_late_ones_wait(market: Market) -
     market.require_no_difference()
     assert market.aggregates.waiting(Source.MINUTES) == 0
     assert max(bar["high"] for bar in market.bars(Interval.DAY)) == 99.0
+
+
+def test_what_waits_for_a_refresh_is_told_with_its_time_and_frozen_days_are_not(
+    market: Market,
+) -> None:
+    """Nobody could do anything about them."""
+    began, one = datetime.now(UTC), market.shares[0]
+    assert [market.aggregates.waiting_since(source) for source in Source] == [None, None]
+
+    market.load_minutes(one, flat([utc("2024-05-31 14:00")], 10.0))
+    market.load_days(one, {date(2024, 5, 31): 10.0})
+    waiting = [market.aggregates.waiting_since(source) for source in Source]
+    assert all(moment is not None and moment >= began for moment in waiting)
+
+    _tombstone(market, "minute_bars", date(2024, 5, 1), date(2024, 6, 1))
+    _tombstone(market, "daily_bars", date(2024, 1, 1), date(2025, 1, 1))
+    assert [market.aggregates.waiting_since(source) for source in Source] == [None, None]
 
 
 def test_minutes_of_pairs_are_not_frozen_by_those_of_shares(market: Market) -> None:

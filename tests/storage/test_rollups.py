@@ -314,9 +314,7 @@ def test_a_bar_that_no_trigger_saw_is_mended_by_computing_all_anew(market: Marke
     market.refresh()
     assert market.aggregates.differences(Interval.HOUR)
 
-    with market.timescale.connection() as connection:
-        invalidations.everything(connection)
-    market.refresh()
+    market.refresh(everything=True)
 
     market.require_equal()
 

@@ -82,6 +82,19 @@ select count(*) from minute_bar_invalidation;
 -- How many invalidations of daily bars wait.
 select count(*) from daily_bar_invalidation;
 
+-- name: oldest_of_minute_bar
+-- Since when something waits that a refresh would do.
+select min(waiting.noted_at)
+from minute_bar_invalidation as waiting
+left join instrument on instrument.instrument_id = waiting.instrument_id
+where not minutes_are_dropped(instrument.kind, waiting.span);
+
+-- name: oldest_of_daily_bar
+-- Since when something waits that a refresh would do.
+select min(waiting.noted_at)
+from daily_bar_invalidation as waiting
+where not days_are_dropped(waiting.span);
+
 -- name: lock_instruments
 -- Two refreshes of one instrument go one after the other, so that the one which read the newer
 -- bars also writes last. One order for all keeps them from deadlocking.
@@ -92,25 +105,76 @@ from (
     order by bucket
 ) as buckets;
 
--- name: invalidate_everything
--- Whatever is there has to be aggregated: a month, or a year, is one invalidation.
+-- name: invalidate_all_of_minute_bar
+-- Whatever is there has to be aggregated, and whatever is kept compared: a month is one invalidation.
+-- What is kept of dropped days cannot be computed and stays; the first five minutes of a bar name it,
+-- since a refresh looks at whole bars.
 with
-minutes as (
-    insert into minute_bar_invalidation (instrument_id, provider, span)
+kept as (
     select
-        bar.instrument_id,
-        bar.provider,
-        tstzrange(
-            date_bin('5 minutes', min(bar.opened_at), 'epoch'),
-            date_bin('5 minutes', max(bar.opened_at), 'epoch') + interval '5 minutes'
-        )
-    from minute_bar as bar
-    group by bar.instrument_id, bar.provider, date_trunc('month', bar.opened_at, 'UTC')
+        bars.instrument_id,
+        bars.provider,
+        tstzrange(min(bars.starts), max(bars.starts) + interval '5 minutes') as span
+    from (
+        select instrument_id, provider, bucket_start as starts from rollup_5m
+        union all
+        select instrument_id, provider, bucket_start as starts from rollup_15m
+        union all
+        select instrument_id, provider, bucket_start as starts from rollup_1h
+        union all
+        select instrument_id, provider, bucket_start::timestamp at time zone 'UTC' as starts
+        from rollup_1d
+    ) as bars
+    group by bars.instrument_id, bars.provider, date_trunc('month', bars.starts, 'UTC')
+)
+
+insert into minute_bar_invalidation (instrument_id, provider, span)
+select
+    bar.instrument_id,
+    bar.provider,
+    tstzrange(
+        date_bin('5 minutes', min(bar.opened_at), 'epoch'),
+        date_bin('5 minutes', max(bar.opened_at), 'epoch') + interval '5 minutes'
+    ) as span
+from minute_bar as bar
+group by bar.instrument_id, bar.provider, date_trunc('month', bar.opened_at, 'UTC')
+union all
+select
+    kept.instrument_id,
+    kept.provider,
+    kept.span
+from kept
+left join instrument on instrument.instrument_id = kept.instrument_id
+where not minutes_are_dropped(instrument.kind, kept.span);
+
+-- name: invalidate_all_of_daily_bar
+-- The same for days: a year is one invalidation.
+with
+kept as (
+    select
+        bars.instrument_id,
+        daterange(min(bars.starts), max(bars.starts) + 1) as span
+    from (
+        select instrument_id, bucket_start as starts from rollup_1w
+        union all
+        select instrument_id, bucket_start as starts from rollup_1mo
+        union all
+        select instrument_id, bucket_start as starts from rollup_1q
+        union all
+        select instrument_id, bucket_start as starts from rollup_1y
+    ) as bars
+    group by bars.instrument_id, extract(year from bars.starts)
 )
 
 insert into daily_bar_invalidation (instrument_id, span)
 select
     bar.instrument_id,
-    daterange(min(bar.session_date), max(bar.session_date) + 1)
+    daterange(min(bar.session_date), max(bar.session_date) + 1) as span
 from daily_bar as bar
-group by bar.instrument_id, extract(year from bar.session_date);
+group by bar.instrument_id, extract(year from bar.session_date)
+union all
+select
+    kept.instrument_id,
+    kept.span
+from kept
+where not days_are_dropped(kept.span);
