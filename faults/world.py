@@ -29,7 +29,7 @@ from faults.slices import Slice, SliceWitness
 from faults.witness import Claim, Evidence, Witness, output_findings, secret_findings
 from faults.workers import PROJECT, SuiteError, Worker
 from marketdata.batches import DAILY_BARS_DATASET
-from pipelines.cli.environment import in_schema
+from resources.database_url import in_schema
 from resources.storage import migrations
 from resources.storage.object_store import ObjectStore, S3Settings
 from sandbox import processes

@@ -11,13 +11,14 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS
 from marketdata.recovery import errors
 from marketdata.retention import parse_ages
+from resources import database_url
 
 _Kind = TypeVar("_Kind", bound="StoreSettings")
 
@@ -33,18 +34,29 @@ class DailyBarsRoute(StrEnum):
     PER_TICKER = "per_ticker"
 
 
+def _normalised(url: SecretStr) -> SecretStr:
+    """Write the database's URL so that every library which reads it takes it."""
+    try:
+        return SecretStr(database_url.normalised(url.get_secret_value()))
+    except errors.ConfigurationError as error:
+        raise ValueError(str(error)) from None
+
+
 class StoreSettings(BaseSettings):
     """Where the data are: all that somebody who only reads them has to name.
 
     Attributes:
-        database_url: ``postgresql://`` URL of the TimescaleDB that holds the data.
+        database_url: ``postgresql://`` URL of the TimescaleDB that holds the data; what else libpq
+            takes (``postgres://``, ``host=… dbname=…``) is written so.
         s3_endpoint: URL of an S3-compatible service; empty means AWS itself.
         archive_bucket: Bucket for the Parquet archive.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
-    database_url: Annotated[SecretStr, Field(alias="WRDATA_DATABASE_URL")]
+    database_url: Annotated[
+        SecretStr, AfterValidator(_normalised), Field(alias="WRDATA_DATABASE_URL")
+    ]
     s3_endpoint: Annotated[str, Field(alias="WRDATA_S3_ENDPOINT")] = ""
     archive_bucket: Annotated[str, Field(alias="WRDATA_ARCHIVE_BUCKET", min_length=3)]
     s3_region: Annotated[str, Field(alias="AWS_REGION")] = "us-east-1"

@@ -29,20 +29,16 @@ def scratch_database(
         purpose: What the database's name begins with; the rest is left to chance.
         copy_of: URL of a database of this server that nobody uses at the moment; without it the
             new one is empty but for its extensions.
-        to_copy: Others will be copied from it. TimescaleDB's background workers stay out of a
-            database that is a template; they would be users of it, and it could not be copied.
+        to_copy: Others will be copied from it; from the first copy on nobody can connect to it.
+            TimescaleDB's background workers stay out of a template: they would be users of it, and
+            it could not be copied.
     """
     elsewhere = os.environ.get("WRDATA_TEST_DATABASE_URL")
     maintenance = elsewhere or world.environment(["timescaledb"])["WRDATA_DATABASE_URL"]
     server, _, own = maintenance.rpartition("/")
     name = f"{purpose}_{secrets.token_hex(6)}"
-    template = name_of(copy_of) if copy_of else "template1"
     with psycopg.connect(f"{server}/{own}", autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("create database {} template {} is_template {}").format(
-                sql.Identifier(name), sql.Identifier(template), sql.Literal(to_copy)
-            )
-        )
+        _create(admin, name, name_of(copy_of) if copy_of else None, to_copy=to_copy)
     try:
         yield f"{server}/{name}"
     finally:
@@ -53,6 +49,22 @@ def scratch_database(
 def name_of(url: str) -> str:
     """Return the name of the database that a URL of the local world leads to."""
     return url.rpartition("/")[2]
+
+
+def _create(admin: psycopg.Connection, name: str, copy_of: str | None, *, to_copy: bool) -> None:
+    """Create a database without a background worker of TimescaleDB in the one it is made of.
+
+    TimescaleDB starts one in each database that somebody names as a template, unless nobody may
+    connect to it; template1 is the default, and need not be named.
+    """
+    made = sql.SQL("create database {} is_template {}").format(
+        sql.Identifier(name), sql.Literal(to_copy)
+    )
+    if copy_of is not None:
+        original = sql.Identifier(copy_of)
+        admin.execute(sql.SQL("alter database {} allow_connections false").format(original))
+        made = sql.SQL("{} template {}").format(made, original)
+    admin.execute(made)
 
 
 def _drop(admin: psycopg.Connection, name: str) -> None:

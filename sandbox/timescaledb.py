@@ -32,6 +32,7 @@ TEMPLATE = "template1"
 EXTENSIONS = ("timescaledb", "btree_gist")
 _SUPERUSER = "postgres"
 _UNPRIVILEGED = "nobody"
+_ZONEINFO = Path("/usr/share/zoneinfo")
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": processes.LOOPBACK,
@@ -80,8 +81,10 @@ class TimescaleServer:
         """Find or fetch the programs, create the data folder once, clear up after a crash.
 
         Raises:
-            ConfigurationError: Programs cannot be had, or the data folder cannot be created.
+            ConfigurationError: Programs cannot be had, the data folder cannot be created, or this
+                system has no time zones.
         """
+        _require_time_zones()
         programs = timescaledb_programs.find_or_install(report)
         if not (self._data / "PG_VERSION").exists():
             report(f"Creating a database cluster in {self._data}")
@@ -204,6 +207,16 @@ class TimescaleServer:
         for process in processes.working_in(self._data):
             processes.end(process, with_signal=signal.SIGQUIT, within_s=10)
         (self._data / "postmaster.pid").unlink(missing_ok=True)
+
+
+def _require_time_zones() -> None:
+    """Make sure that a server will find time zones: Debian's reads the system's and no others."""
+    if not _ZONEINFO.joinpath("UTC").exists():
+        message = (
+            f"PostgreSQL needs the time zones of {_ZONEINFO}, which are not there: install tzdata, "
+            "or set WRDATA_DATABASE_URL to a TimescaleDB"
+        )
+        raise errors.ConfigurationError(message)
 
 
 def _server_user() -> int | None:

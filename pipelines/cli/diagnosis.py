@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from marketdata.recovery import errors
-from pipelines.cli import dagster_processes, environment
+from pipelines.cli import dagster_processes, database_probes, environment
 from resources import clients, opening
 from resources.settings import Settings, read_settings
 from resources.storage import aggregate_engines, compression, migrations
@@ -167,12 +167,16 @@ def _probe_database(settings: Settings) -> str:
     url = settings.database_url.get_secret_value()
     with Timescale(url, pool_size=2) as timescale:
         server = timescale.server()
+        database_probes.try_time_zones(timescale)
     waiting = [one.name for one in migrations.status(url) if one.applied_at is None]
     if waiting:
         raise errors.ConfigurationError(f"{len(waiting)} migrations wait: run wrdata migrate")
+    database_probes.try_arrow(settings)
+    database_probes.try_catalogue(settings)
     return (
         f"PostgreSQL {server.postgres_version}, TimescaleDB {server.timescaledb_version} "
-        f"({server.edition} edition), schema up to date"
+        f"({server.edition} edition), schema up to date; "
+        "it answers psycopg, ADBC and the archive's catalogue"
     )
 
 
@@ -233,9 +237,8 @@ def _probe_fmp(settings: Settings) -> str:
 
 
 def _probe_dagster_storage(_settings: Settings) -> str:
-    with Timescale(os.environ["WRDATA_DAGSTER_DATABASE_URL"], pool_size=2) as timescale:
-        server = timescale.server()
-    return f"PostgreSQL {server.postgres_version}"
+    version = database_probes.try_dagster(os.environ["WRDATA_DAGSTER_DATABASE_URL"])
+    return f"PostgreSQL {version.partition(' ')[0]}"
 
 
 def _user_interface(around: environment.Surroundings) -> Finding:

@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from marketdata.recovery import errors
 from resources import opening
+from resources.database_url import in_schema, normalised
 from resources.settings import read_settings
 from resources.storage import migrations
 from sandbox.local_world import LocalWorld
@@ -101,8 +101,10 @@ def enter(
         _require_running(around)
         os.environ.update(around.world.environment(around.local))
     if "timescaledb" not in around.local:
+        # Dagster reads its URL by itself, and less than we do: it gets the common spelling.
         url = os.environ["WRDATA_DATABASE_URL"]
-        os.environ.setdefault("WRDATA_DAGSTER_DATABASE_URL", in_schema(url, "dagster"))
+        own = os.environ.get("WRDATA_DAGSTER_DATABASE_URL") or in_schema(url, "dagster")
+        os.environ["WRDATA_DAGSTER_DATABASE_URL"] = normalised(own)
     home = Path(os.environ.get("DAGSTER_HOME") or around.world.root / "dagster")
     os.environ["DAGSTER_HOME"] = str(home)
     try:
@@ -124,11 +126,6 @@ def _start(around: Surroundings, report: Callable[[str], None]) -> None:
             "WRDATA_STATE_DIR to a folder of yours"
         )
         raise errors.ConfigurationError(message) from error
-
-
-def in_schema(url: str, schema: str) -> str:
-    """Return ``url`` with ``schema`` as the only place where names are looked up and made."""
-    return f"{url}{'&' if '?' in url else '?'}options={quote(f'-csearch_path={schema}')}"
 
 
 def require_schema(around: Surroundings) -> None:

@@ -10,6 +10,7 @@ import adbc_driver_manager
 from adbc_driver_postgresql import dbapi
 
 from marketdata.recovery import errors
+from resources.database_url import place
 from resources.storage import timescale
 
 LOCK_NOT_AVAILABLE = "55P03"
@@ -35,7 +36,7 @@ def arrow_cursor(url: str, *, lock_timeout_s: float = 0.0) -> Generator[dbapi.Cu
             lock was not given in time.
         StorageConflictError: The database refuses a query.
     """
-    where = timescale.place(url)
+    where = place(url)
     try:
         with dbapi.connect(url) as connection, connection.cursor() as cursor:
             if lock_timeout_s:

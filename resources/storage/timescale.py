@@ -13,10 +13,10 @@ from typing import Self
 
 import psycopg
 import psycopg_pool
-from psycopg import conninfo
 from psycopg.rows import TupleRow
 
 from marketdata.recovery import errors
+from resources.database_url import place
 from resources.storage import sql
 
 CONNECT_TIMEOUT_S = 10
@@ -202,25 +202,6 @@ def _configure(connection: Connection) -> None:
     for setting, value in _FOUND_DEAD_WITHIN.items():
         connection.execute("select set_config(%s, %s, false)", (setting, value))
     connection.commit()
-
-
-def place(url: str) -> str:
-    """Return ``host:port/database`` of ``url``, fit to be shown.
-
-    Raises:
-        ConfigurationError: The URL cannot be read; the text does not repeat it.
-    """
-    try:
-        parts = conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        message = (
-            "the database URL cannot be read; it has the form "
-            "postgresql://user:password@host:port/database (set WRDATA_DATABASE_URL)"
-        )
-        # libpq repeats the text it could not read, password and all: nothing of it is kept.
-        raise errors.ConfigurationError(message) from None
-    host, port = parts.get("host") or "local socket", parts.get("port") or 5432
-    return f"{host}:{port}/{parts.get('dbname') or parts.get('user') or ''}"
 
 
 @contextmanager

@@ -21,9 +21,10 @@ from marketdata.recovery import errors
 from marketdata.recovery.leases import Holder, Lease, LeaseRequest
 from marketdata.recovery.limits import Lane, Quota, QuotaPeriod, fmp_limits
 from marketdata.recovery.policy import BREAKER
-from pipelines.cli import environment, plan, runs
+from pipelines.cli import plan, runs
 from pipelines.cli.main import app
 from resources import opening
+from resources.database_url import in_schema
 from resources.opening import Stores
 from resources.settings import read_settings
 from resources.storage import coverage, migrations
@@ -115,7 +116,7 @@ def planner(
         "FMP_BULK_INTERVAL_S": "30",
         "WRDATA_DAILY_BARS_ROUTE": "per_ticker",
         # `enter` sets these two; named here, they are taken back at the end.
-        "WRDATA_DAGSTER_DATABASE_URL": environment.in_schema(database_url, "dagster"),
+        "WRDATA_DAGSTER_DATABASE_URL": in_schema(database_url, "dagster"),
         "DAGSTER_HOME": str(tmp_path / "dagster"),
     }.items():
         monkeypatch.setenv(name, value)

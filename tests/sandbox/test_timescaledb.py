@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from marketdata.recovery import errors
 from sandbox import timescaledb
 from sandbox.local_world import LocalWorld
 
@@ -86,3 +87,14 @@ def test_data_move_to_where_the_servers_user_can_reach_them(tmp_path: Path) -> N
     moved = timescaledb._public_home(closed / "timescaledb")
     assert moved.parent == public
     assert moved != timescaledb._public_home(tmp_path / "other")
+
+
+def test_a_system_without_time_zones_is_told_before_a_server_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would end at once, and say why in its log only."""
+    monkeypatch.setattr(timescaledb, "_ZONEINFO", tmp_path)
+    server = timescaledb.TimescaleServer(home=tmp_path / "home", log=tmp_path / "log")
+
+    with pytest.raises(errors.ConfigurationError, match="install tzdata"):
+        server.prepare(lambda _: None)

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
-from urllib.parse import quote
 
 from pyiceberg import exceptions as iceberg_errors
 from pyiceberg.catalog.sql import IcebergTables, SqlCatalog
@@ -18,10 +17,13 @@ from sqlalchemy import NullPool, create_engine, select
 from sqlalchemy import exc as sqlalchemy_errors
 
 from marketdata.recovery import errors
+from resources.database_url import for_sqlalchemy
 from resources.storage.object_store import REFUSED_KEYS, S3Settings
 
 CATALOG = "wrdata"
 NAMESPACE = "archive"
+SCHEMA = "iceberg_catalog"
+"""Of the database, where the catalogue's tables are."""
 
 
 class CommitLostError(Exception):
@@ -35,7 +37,7 @@ def open_catalogue(database_url: str, s3: S3Settings) -> SqlCatalog:
         database_url: ``postgresql://`` URL of the database that holds it.
         s3: Bucket of the files.
     """
-    url = _catalogue_url(database_url)
+    url = for_sqlalchemy(database_url)
     properties = {
         "uri": url,
         "init_catalog_tables": "false",  # The migrations made them.
@@ -53,7 +55,12 @@ def open_catalogue(database_url: str, s3: S3Settings) -> SqlCatalog:
     catalogue = SqlCatalog(CATALOG, **properties)
     # Without a pool: a commit's few statements are worth no connection that stays open, and
     # nobody has to close this object.
-    catalogue.engine = create_engine(url, poolclass=NullPool)
+    # Its schema is named in each statement: PgBouncer refuses or forgets a connection's options.
+    catalogue.engine = create_engine(
+        url,
+        poolclass=NullPool,
+        execution_options={"schema_translate_map": {None: SCHEMA}},
+    )
     return catalogue
 
 
@@ -130,11 +137,3 @@ def _cure_of_refusal(error: OSError) -> str:
         if (f"httpstatus{code}" if code.isdigit() else code.lower()) in told:
             return cure
     return REFUSED_KEYS["AccessDenied"] if isinstance(error, PermissionError) else ""
-
-
-def _catalogue_url(url: str) -> str:
-    """Return the URL for SQLAlchemy: psycopg 3, and the catalogue's own schema."""
-    place, _, query = url.partition("?")
-    options = f"options={quote('-csearch_path=iceberg_catalog')}"
-    rest = place.removeprefix("postgresql://").removeprefix("postgres://")
-    return f"postgresql+psycopg://{rest}?{f'{query}&' if query else ''}{options}"

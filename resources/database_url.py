@@ -1,0 +1,90 @@
+"""The URL of a database in the one spelling that all of its readers take.
+
+Here: libpq's parser, and writing what it understood. Not here: connecting.
+
+Four libraries read the same URL: psycopg's pool and ADBC, both by libpq; SQLAlchemy with psycopg
+under the archive's catalogue, and with psycopg2 under Dagster's storage. libpq takes more than
+SQLAlchemy: ``postgres://``, ``host=… dbname=…``, several hosts.
+https://www.postgresql.org/docs/17/libpq-connect.html
+"""
+
+import re
+from urllib.parse import quote, urlencode
+
+import psycopg
+from psycopg import conninfo
+
+from marketdata.recovery import errors
+
+_DRIVER = re.compile(r"^postgres(ql)?(\+\w+)?://")
+"""SQLAlchemy's way to name a driver: which one is used is not the URL's to say."""
+_SEARCH_PATH = re.compile(r"-c\s*search_path=(\S+)")
+
+
+def normalised(url: str) -> str:
+    """Return ``url`` as ``postgresql://user:password@host:port/database?…``.
+
+    Sockets and several hosts stand behind the question mark, where every reader takes them.
+
+    Raises:
+        ConfigurationError: The URL cannot be read; the text does not repeat it.
+    """
+    return _written(_parsed(url))
+
+
+def in_schema(url: str, schema: str) -> str:
+    """Return ``url`` with ``schema`` as the only place where names are looked up and made."""
+    parts = _parsed(url)
+    given = parts.get("options", "")
+    return _written(parts | {"options": f"{given} -csearch_path={schema}".strip()})
+
+
+def schema_asked_for(url: str) -> str:
+    """Return the schema that ``in_schema`` has put into ``url``; empty if there is none."""
+    asked = _SEARCH_PATH.findall(_parsed(url).get("options", ""))
+    return asked[-1] if asked else ""
+
+
+def for_sqlalchemy(url: str) -> str:
+    """Return ``url`` for SQLAlchemy with psycopg 3."""
+    return normalised(url).replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def place(url: str) -> str:
+    """Return ``host:port/database`` of ``url``, fit to be shown.
+
+    Raises:
+        ConfigurationError: The URL cannot be read; the text does not repeat it.
+    """
+    parts = _parsed(url)
+    host, port = parts.get("host") or "local socket", parts.get("port") or 5432
+    return f"{host}:{port}/{parts.get('dbname') or parts.get('user') or ''}"
+
+
+def _parsed(url: str) -> dict[str, str]:
+    try:
+        parts = conninfo.conninfo_to_dict(_DRIVER.sub("postgresql://", url))
+    except psycopg.ProgrammingError:
+        message = (
+            "the database URL cannot be read; it has the form "
+            "postgresql://user:password@host:port/database (set WRDATA_DATABASE_URL)"
+        )
+        # libpq repeats the text it could not read, password and all: nothing of it is kept.
+        raise errors.ConfigurationError(message) from None
+    return {name: str(value) for name, value in parts.items() if value is not None}
+
+
+def _written(parts: dict[str, str]) -> str:
+    rest = dict(parts)
+    login = ""
+    if "user" in rest:
+        login = quote(rest.pop("user"), safe="")
+        login += f":{quote(rest.pop('password'), safe='')}" if "password" in rest else ""
+    database = quote(rest.pop("dbname", ""), safe="")
+    host = rest.get("host", "")
+    where = ""
+    if host and not re.search(r"[,/]", host):
+        where = f"[{rest.pop('host')}]" if ":" in host else rest.pop("host")
+        where += f":{rest.pop('port')}" if "port" in rest else ""
+    query = urlencode(rest, quote_via=quote, safe="/,:")
+    return f"postgresql://{login and f'{login}@'}{where}/{database}{query and f'?{query}'}"
