@@ -4,7 +4,6 @@ Here: instrument ids in the place of symbols, coverage marks, dead letters for r
 the batch's origin. Not here: fetching (ingest.py, market_days.py), or storing (resources/storage).
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
@@ -18,9 +17,12 @@ from marketdata.instruments import ListedInstrument
 from marketdata.ports import Answer, Asked, Batch
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work, asked_details
-from marketdata.rows import RejectedRow
+from marketdata.rows import Received, RejectedRow
 
 DAILY_BARS_DATASET = "daily_bars"
+
+SAMPLES = 5
+"""Refused rows that a letter shows; all of them are in the answer that it points to."""
 
 States = Mapping[CoverageState, Sequence[date]]
 """Sessions by what an answer says of them (coverage.assess)."""
@@ -73,6 +75,7 @@ def batch_of(
             )
         ),
         coverage=marks_of(calendar, states),
+        notes=answer.notes,
     )
 
 
@@ -99,67 +102,65 @@ def letters_of_rows(
     *,
     by_day: bool = True,
 ) -> Iterator[DeadLetter]:
-    """Yield a letter for each refused row: it is mended by a person or by a later answer.
+    """Yield a letter for all rows of an instrument that were refused for one reason.
+
+    A person mends them, or a later answer does.
 
     Args:
-        answer: Whose rows.
-        rejected: Rows that broke a rule; rows without a readable date are in the answer.
+        answer: Whose rows; those that it left out are refused as well.
+        rejected: Rows that broke a rule.
         listed: The instruments that were asked for.
         asked: What was asked for.
         source: Dataset and provider.
         run_id: The run that asked.
-        by_day: A later answer for the row's day may mend it; otherwise only one for all that was
-            asked for.
+        by_day: A later answer for the rows' days may mend them; otherwise only one for all that
+            was asked for.
     """
-    by_symbol = {one.symbol: one for one in listed}
+    # A present symbol goes before the same one of a day long ago.
+    carried = {span.symbol: one for one in listed for span in one.carried}
+    by_symbol = carried | {one.symbol: one for one in listed}
     symbol = None if asked.whole_sessions else listed[0].symbol
-    details = asked_details(symbol, asked.start, asked.end, asked.carried)
-    for row in rejected:
-        yield _letter_of_row(
+    refused: dict[tuple[int, str], list[RejectedRow]] = {}
+    for row in (*rejected, *answer.left_out):
+        # Of a whole market's rows those of strangers are nobody's loss.
+        instrument = by_symbol.get(row.symbol) if asked.whole_sessions else listed[0]
+        if instrument is not None:
+            refused.setdefault((instrument.instrument_id, row.reason), []).append(row)
+    by_id = {one.instrument_id: one for one in listed}
+    for (identifier, _), rows in refused.items():
+        days = [row.day for row in rows if row.day is not None]
+        is_placed = by_day and len(days) == len(rows)
+        yield _letter_of_rows(
             answer,
-            by_symbol[row.symbol],
-            what=row.what,
-            span=(row.day, row.day) if by_day else (asked.start, asked.end),
-            reason=row.reason,
-            received=[dict(one) for one in row.received],
-            asked=details,
+            by_id[identifier],
+            rows,
+            span=(min(days), max(days)) if is_placed else (asked.start, asked.end),
+            asked=asked_details(symbol, asked.start, asked.end, asked.carried),
             origin=(*source, run_id),
         )
-    for text in answer.left_out:
-        # Of a whole market's rows those of strangers are nobody's loss.
-        ours = [one for one in listed if not asked.whole_sessions or _is_of(text, one)]
-        if ours:
-            yield _letter_of_row(
-                answer,
-                ours[0],
-                what=f"row {hashlib.sha256(text.encode()).hexdigest()[:8]}",
-                span=(asked.start, asked.end),
-                reason="the row cannot be placed",
-                received=[text],
-                asked=details,
-                origin=(*source, run_id),
-            )
 
 
-def _is_of(text: str, instrument: ListedInstrument) -> bool:
-    """Tell whether a row as text holds a symbol of ``instrument`` as a value of its own."""
-    symbols = {instrument.symbol, *(span.symbol for span in instrument.carried)}
-    return any(f"'{symbol}'" in text or f'"{symbol}"' in text for symbol in symbols)
-
-
-def _letter_of_row(
+def _letter_of_rows(
     answer: Answer,
     instrument: ListedInstrument,
+    rows: Sequence[RejectedRow],
     *,
-    what: str,
     span: tuple[date, date],
-    reason: str,
-    received: list[object],
     asked: Mapping[str, object],
     origin: tuple[str, str, str],
 ) -> DeadLetter:
     dataset, provider, run_id = origin
-    subject = f"{instrument.ticker} {what}".rstrip()
+    first, reason = rows[0], rows[0].reason
+    if len(rows) == 1:
+        # A row is the same work whatever is wrong with it today.
+        subject = f"{instrument.ticker} {first.what}".rstrip()
+        message = f"{subject}: {reason}"
+    else:
+        days = sorted({row.day for row in rows if row.day is not None})
+        named = " to ".join(day.isoformat() for day in (days[0], days[-1])) if days else "rows"
+        subject = f"{instrument.ticker} {named}: {reason}"
+        message = f"{instrument.ticker}: {len(rows)} rows, the first {first.what}: {reason}"
+    samples = [_storable(row) for rejected in rows[:SAMPLES] for row in rejected.received]
     return DeadLetter(
         dataset=dataset,
         provider=provider,
@@ -167,7 +168,7 @@ def _letter_of_row(
         subject=subject,
         instrument_id=instrument.instrument_id,
         error_class=errors.RecordRejectedError.__name__,
-        message=f"{subject}: {reason}",
+        message=message,
         request=answer.request,
         run_id=run_id,
         raw_answers=answer.raw_answers,
@@ -175,11 +176,21 @@ def _letter_of_row(
             "start": span[0].isoformat(),
             "end": span[1].isoformat(),
             "asked": dict(asked),
-            "received": received,
+            "rows": len(rows),
+            "received": samples,
         },
         seen_at=answer.fetched_at,
         parked=True,
     )
+
+
+def _storable(row: Received | str) -> object:
+    """Return a row as it came in a form that the database takes: JSON knows texts it does not."""
+    if not isinstance(row, str):
+        return {
+            name: _storable(cell) if isinstance(cell, str) else cell for name, cell in row.items()
+        }
+    return row.encode("utf-8", "backslashreplace").decode().replace("\0", "\\u0000")
 
 
 def identified(

@@ -68,6 +68,7 @@ def assess(
     received: Collection[date],
     rejected: Collection[date],
     now: datetime,
+    is_any_unplaced: bool = False,
 ) -> dict[CoverageState, list[date]]:
     """Sort the sessions that were asked for by what the answer says of them.
 
@@ -81,6 +82,8 @@ def assess(
         rejected: Sessions whose bar was refused by validation.
         now: Aware time of the answer; a session that has not closed is left out unless it
             came with a bar, which is then provisional.
+        is_any_unplaced: A row came whose session cannot be told: a session without a bar may be
+            its own, so that it is not empty.
     """
     states: dict[CoverageState, list[date]] = {}
     for session in asked:
@@ -92,6 +95,8 @@ def assess(
             state = CoverageState.QUARANTINED
         elif closes_at > now:
             continue
+        elif is_any_unplaced:
+            state = CoverageState.QUARANTINED
         else:
             state = CoverageState.PROVIDER_EMPTY
         states.setdefault(state, []).append(session)

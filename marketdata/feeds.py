@@ -10,7 +10,7 @@ state the ledger says through which day the provider has been asked.
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -79,7 +79,8 @@ class DatasetFeed:
         is_cut = self._dataset.extent is Extent.STATE and request.instrument.carried
         day = self._dataset.key[0] if is_cut else None
         answer = await ask_by_symbol(request, self._ask, provider=self.provider, day=day)
-        if answer.rows.num_rows or self._dataset.may_be_empty or not request.from_listing:
+        some = answer.rows.num_rows or answer.left_out
+        if some or self._dataset.may_be_empty or not request.from_listing:
             return answer
         if request.holds_bars:
             # What was there does not vanish: the provider answers with nothing when it is ill.
@@ -103,7 +104,8 @@ class DatasetFeed:
         """Validate the rows, and say what the answer tells of each day."""
         instrument = request.instrument
         validated = self._dataset.validate(answer.rows)
-        states = self._states(request, answer, validated.accepted, validated.rejected)
+        refused = (*validated.rejected, *answer.left_out)
+        states = self._states(request, answer, validated.accepted, refused)
         asked = Asked(
             instrument_ids=(instrument.instrument_id,),
             start=request.start,
@@ -132,9 +134,12 @@ class DatasetFeed:
                 **batch,
                 rejected=tuple(rejected),
                 coverage=marks,
-                is_all=self._dataset.is_all and request.start <= self._dataset.begins,
+                # A row that was refused is not one that the provider has withdrawn.
+                is_all=self._dataset.is_all
+                and request.start <= self._dataset.begins
+                and not refused,
             ),
-            rejected=validated.rejected,
+            rejected=refused,
             days={state: _length(spans) for state, spans in states.items()},
         )
 
@@ -197,6 +202,9 @@ class DatasetFeed:
         began = time.monotonic()
         ours = rows_of(answer.rows, listed, self._dataset.key[0])
         validated = self._dataset.validate(ours)
+        names = {one.symbol for one in listed}
+        names |= {span.symbol for one in listed for span in one.carried}
+        ours_left_out = [row for row in answer.left_out if row.symbol in names]
         asked = Asked(
             instrument_ids=tuple(one.instrument_id for one in listed),
             start=start,
@@ -223,7 +231,7 @@ class DatasetFeed:
         return MarketLoad(
             load=load,
             touched=Counter(batch["rows"]["instrument_id"].to_pylist()),
-            rejected=validated.rejected,
+            rejected=(*validated.rejected, *ours_left_out),
             requests=answer.requests,
             duration_s=time.monotonic() - began,
         )
@@ -308,6 +316,7 @@ class DatasetFeed:
             "fetched_at": answer.fetched_at,
             "run_id": run_id,
             "raw_answers": answer.raw_answers,
+            "notes": answer.notes,
             "asked": asked,
             "rows": identified(accepted, listed, self._dataset.key).cast(self._dataset.stored),
         }
@@ -317,7 +326,7 @@ class DatasetFeed:
         request: HistoryRequest,
         answer: Answer,
         accepted: pa.Table,
-        rejected: Iterable[RejectedRow],
+        refused: Sequence[RejectedRow],
     ) -> dict[CoverageState, tuple[Span, ...]]:
         """Say what an answer tells of the days that were asked for."""
         if self._dataset.extent is Extent.STATE:
@@ -325,16 +334,23 @@ class DatasetFeed:
             through = min(self._through(answer), request.end)
             return {CoverageState.COMPLETE: ((request.start, through + ONE_DAY),)}
         received = _days_of(accepted, self._dataset)
-        refused = {one.day for one in rejected}
+        refused_days = {row.day for row in refused}
+        # A row that tells no day may be of any that seems to be empty.
+        is_any_unplaced = None in refused_days
         days: dict[CoverageState, list[date]] = {}
         for day in self._days(request):
             settled = answer.fetched_at >= self._ends_at(day) + SETTLE_AFTER
             if day in received:
-                state = CoverageState.COMPLETE if settled else CoverageState.PROVISIONAL
-            elif day in refused:
+                whole = settled and day not in answer.untold
+                state = CoverageState.COMPLETE if whole else CoverageState.PROVISIONAL
+            elif day in refused_days:
                 state = CoverageState.QUARANTINED
+            elif day in answer.untold:
+                continue
             elif settled:
-                state = CoverageState.PROVIDER_EMPTY
+                state = (
+                    CoverageState.QUARANTINED if is_any_unplaced else CoverageState.PROVIDER_EMPTY
+                )
             else:
                 continue
             days.setdefault(state, []).append(day)

@@ -46,7 +46,8 @@ class DailyBarFeed:
             ProviderError: What the provider's client raises.
         """
         answer = await ask_by_symbol(request, self._ask, provider=self.provider)
-        if request.from_listing and not request.holds_bars and not answer.rows.num_rows:
+        is_empty = not answer.rows.num_rows and not answer.left_out
+        if request.from_listing and not request.holds_bars and is_empty:
             # An empty span may be a halt; an empty history is a symbol that nobody knows.
             raise errors.UnknownSymbolError(
                 "the provider has no bars under this symbol",
@@ -62,11 +63,14 @@ class DailyBarFeed:
     def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared:
         """Validate the bars, and say what the answer tells of each session."""
         validated = bars.validate(answer.rows)
+        refused = {one.session_date for one in validated.rejected}
+        refused |= {row.day for row in answer.left_out if row.day is not None}
         states = coverage.assess(
             self._calendar,
             self._sessions(request),
             received=sessions_of(validated.accepted),
-            rejected={one.session_date for one in validated.rejected},
+            rejected=refused,
+            is_any_unplaced=any(row.day is None for row in answer.left_out),
             now=answer.fetched_at,
         )
         instrument = request.instrument
@@ -89,7 +93,7 @@ class DailyBarFeed:
         )
         return Prepared(
             batch=batch,
-            rejected=validated.rejected,
+            rejected=(*validated.rejected, *answer.left_out),
             days={state: len(sessions) for state, sessions in states.items()},
         )
 

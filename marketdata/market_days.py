@@ -7,7 +7,7 @@ here: which route is taken (configuration), or histories of one instrument (inge
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -107,10 +107,12 @@ async def ingest_market_day(
         raise error
     validated = bars.validate(quoted)
     received = set(validated.accepted["symbol"].to_pylist())
+    names = {one.symbol for one in listed}
+    ours_left_out = [row for row in answer.left_out if row.symbol in names]
     batch = batch_of(
         answer,
         validated,
-        _states(context.calendar, listed, session, validated, answer.fetched_at),
+        _states(context.calendar, listed, session, validated, answer),
         calendar=context.calendar,
         listed=listed,
         asked=Asked(
@@ -127,7 +129,7 @@ async def ingest_market_day(
     return MarketDay(
         session=session,
         load=load,
-        rejected=validated.rejected,
+        rejected=(*validated.rejected, *ours_left_out),
         missing=tuple(sorted(one.ticker for one in listed if one.symbol not in received)),
         failed={},
         requests=answer.requests,
@@ -201,18 +203,18 @@ def _states(
     listed: Sequence[ListedInstrument],
     session: date,
     validated: bars.ValidatedBars,
-    fetched_at: datetime,
+    answer: Answer,
 ) -> dict[int, States]:
     """Say what the answer tells of ``session`` for each listed instrument, by its id."""
     received = set(validated.accepted["symbol"].to_pylist())
-    refused = {one.symbol for one in validated.rejected}
+    refused = {one.symbol for one in (*validated.rejected, *answer.left_out)}
     return {
         one.instrument_id: coverage.assess(
             calendar,
             [session],
             received=[session] if one.symbol in received else [],
             rejected=[session] if one.symbol in refused else [],
-            now=fetched_at,
+            now=answer.fetched_at,
         )
         for one in listed
     }

@@ -32,8 +32,12 @@ class Answer:
         requests: HTTP requests that this answer took, repeats included.
         raw_answers: Where the raw answers are kept, one pointer for each page in the order in
             which they came; empty where none is kept.
-        left_out: As text, rows that cannot be placed, such as those without a readable date, and
-            what is known to be missing.
+        left_out: Rows that are not among ``rows``, since they could not be read or placed.
+        notes: Facts about the answer that a person may want to know and that nobody has to act
+            on: what the venue itself lacks, which source was used instead of which, what is new
+            on the wire.
+        untold: Days that were asked for and that the answer says nothing about: neither that
+            there are rows nor that there are none.
     """
 
     rows: pa.Table
@@ -42,7 +46,9 @@ class Answer:
     fetched_at: datetime
     requests: int
     raw_answers: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[RejectedRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    untold: frozenset[date] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +218,8 @@ class Batch:
     Attributes:
         adjustment: Of daily bars: what their prices are adjusted for.
         rows: In the schema of the dataset's table (DAILY_BARS and its like), sorted by key.
-        rejected: A dead letter for each row that was refused.
+        rejected: A dead letter for all rows of an instrument that were refused for one reason.
+        notes: See Answer.
     """
 
     dataset: str
@@ -228,6 +235,7 @@ class Batch:
     rejected: tuple[DeadLetter, ...]
     coverage: tuple[CoverageMark, ...]
     is_all: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

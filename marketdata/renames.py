@@ -106,7 +106,9 @@ def _joined(answers: Sequence[Answer], symbol: str) -> Answer:
         fetched_at=min(answer.fetched_at for answer in answers),
         requests=sum(answer.requests for answer in answers),
         raw_answers=tuple(pointer for answer in answers for pointer in answer.raw_answers),
-        left_out=tuple(text for answer in answers for text in answer.left_out),
+        left_out=tuple(row for answer in answers for row in answer.left_out),
+        notes=tuple(note for answer in answers for note in answer.notes),
+        untold=frozenset(day for answer in answers for day in answer.untold),
     )
 
 

@@ -1,10 +1,11 @@
 """Rows of any dataset: which of them may be stored, and why the others may not.
 
 Here: the two halves of an answer, and the one way in which rules and repeated keys are judged.
-Not here: the rules of a dataset (the module of its domain), or what becomes of refused rows
-(batches.py).
+Not here: which cells can be read (resources/providers), the rules of a dataset (the module of its
+domain), or what becomes of refused rows (batches.py).
 """
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,21 +30,43 @@ Rule = tuple[str, pa.ChunkedArray | pa.Array]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedRow:
-    """One row that broke a rule.
+    """One row that a client could not read, or that broke a rule.
 
     Attributes:
-        symbol: The provider's spelling.
+        symbol: The provider's spelling; empty where the row does not tell it.
         what: Which row of the symbol, in words, such as ``2026-06-27 Q3``.
-        day: The day that the row is of.
-        reason: The rule in words.
+        day: The day that the row is of; None where it does not tell one.
+        reason: What is wrong, in words that are the same for all rows of this kind: no values.
         received: The row as it came; more than one if the answer contradicts itself.
     """
 
     symbol: str
     what: str
-    day: date
+    day: date | None
     reason: str
-    received: tuple[Received, ...]
+    received: tuple[Received | str, ...]
+
+
+UNPLACED = "the row cannot be placed"
+
+
+def unread(
+    text: str,
+    *,
+    reason: str = UNPLACED,
+    symbol: str = "",
+    day: date | None = None,
+    what: str | None = None,
+) -> RejectedRow:
+    """Return a row that could not be read, by its ``text``; without ``what`` a digest names it."""
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+    return RejectedRow(
+        symbol=symbol,
+        what=f"row {digest[:8]}" if what is None else what,
+        day=day,
+        reason=reason,
+        received=(text,),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,14 +26,16 @@ class StatementKind(StrEnum):
 
 
 class PeriodType(StrEnum):
-    """What a row sums up: a fiscal year, or a quarter of one."""
+    """What a row sums up: a fiscal year, or a half or a quarter of one."""
 
     ANNUAL = "annual"
+    HALF_YEARLY = "half_yearly"
     QUARTERLY = "quarterly"
 
 
 FISCAL_PERIODS: Mapping[PeriodType, tuple[str, ...]] = {
     PeriodType.ANNUAL: ("FY",),
+    PeriodType.HALF_YEARLY: ("H1", "H2"),
     PeriodType.QUARTERLY: ("Q1", "Q2", "Q3", "Q4"),
 }
 
@@ -174,11 +176,11 @@ QUOTED_STATEMENTS: Mapping[StatementKind, pa.Schema] = {
 }
 """What a provider client returns of each kind: one row a fiscal period of a company.
 
-``fiscal_date`` is the last day of the period. ``fiscal_period`` is FY of an annual row and Q1 to
-Q4 of a quarterly one, in the words of the provider. Amounts are in whole units of
-``reported_currency``, expenses positive and outflows of cash negative; ratios are plain
-fractions. ``accepted_at`` (aware UTC) is when the filing became public as the provider tells it:
-that may be impossible, and statement_public_at in SQL judges it. Ratios have neither
+``fiscal_date`` is the last day of the period. ``fiscal_period`` is FY of an annual row, H1 or H2
+of a half-yearly one and Q1 to Q4 of a quarterly one, in the words of the provider. Amounts are in
+whole units of ``reported_currency``, expenses positive and outflows of cash negative; ratios are
+plain fractions. ``accepted_at`` (aware UTC) is when the filing became public as the provider tells
+it: that may be impossible, and statement_public_at in SQL judges it. Ratios have neither
 ``filing_date`` nor ``accepted_at``. ``answer`` is the provider's whole row as JSON.
 
 A line that a company does not report is whatever the provider says: FMP says 0, which cannot

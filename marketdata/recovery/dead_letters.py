@@ -77,7 +77,7 @@ class Work(StrEnum):
     SESSION = "session"
     """One trading day of the whole market."""
     RECORD = "record"
-    """One bad row: never tried again by a machine."""
+    """Rows of one answer that are bad for one reason: never tried again by a machine."""
     RUN = "run"
     """A run that died."""
 
@@ -98,8 +98,8 @@ class DeadLetter:
         run_id: The run in which it happened.
         raw_answers: Keys of the answers in the raw zone.
         details: What the repetition needs, as JSON takes it: ``start`` and ``end`` of what is
-            missing (ISO dates), what was ``asked`` for, the bad row as it came, or a run's
-            configuration.
+            missing (ISO dates), what was ``asked`` for, how many bad ``rows`` there are and the
+            first of them as they came, or a run's configuration.
         seen_at: When it happened (aware UTC).
         parked: Needs a person at once: the error is permanent, or the row is bad.
         not_before: No attempt before this moment (aware UTC; by the clock of ``seen_at``).
@@ -121,6 +121,11 @@ class DeadLetter:
     parked: bool
     not_before: datetime | None = None
     deferred: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Bad rows that a letter about rows stands for."""
+        return int(self.details.get("rows", 1))
 
     @property
     def fingerprint(self) -> str:

@@ -7,17 +7,21 @@ provider's wire.py and its neighbours), or how an answer is quoted in an error (
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import InvalidOperation
-from typing import Any, TypedDict, Unpack, cast
+from decimal import Decimal, InvalidOperation
+from typing import Any, Self, TypedDict, TypeVar, Unpack, cast
 
 from marketdata.recovery import errors
 from resources.providers.answer_text import shortened
 
 Row = Mapping[str, object]
+Cell = TypeVar("Cell")
 
+NO_DAY = "0000-00-00"
+"""What a database writes where it holds no day."""
+_LARGEST_EXPONENT = 1000
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -75,43 +79,117 @@ class JsonAnswers:
             raise self.malformed(f"an object was promised, a {what} came", operation)
         return cast("Row", parsed)
 
-    def text(self, row: Row, name: str, operation: str) -> str | None:
-        """Read a text; a missing one is null or empty."""
-        value = row.get(name)
-        if value is None or value == "":
-            return None
-        if not isinstance(value, str):
-            raise self.malformed(f"field {name} holds {type(value).__name__}", operation)
-        return value
 
-    def flag(self, row: Row, name: str, operation: str) -> bool | None:
-        """Read a truth value."""
-        value = row.get(name)
-        if value is not None and not isinstance(value, bool):
-            raise self.malformed(f"field {name} holds {type(value).__name__}", operation)
-        return value
+class UnreadableError(ValueError):
+    """A row cannot be read, for the reason in its text: it costs this row, not the answer."""
 
-    def day(self, row: Row, name: str, operation: str) -> date | None:
-        """Read a text that is a day; a missing one is null or empty."""
-        told = self.text(row, name, operation)
-        found = day_of(told)
-        if told is not None and found is None:
-            raise self.malformed(f"field {name} is no day: {shortened(told)}", operation)
-        return found
+    @classmethod
+    def field(cls, name: str) -> Self:
+        """Return the error of a cell that holds something else than its field promises."""
+        return cls(f"field {name} cannot be read")
 
-    def refuse_unstorable(self, row: Row, operation: str) -> None:
-        """Refuse text that is JSON, but that neither UTF-8 nor the database can hold.
 
-        The database would refuse its whole batch.
-        """
+def text_of(row: Row, name: str) -> str | None:
+    """Read a text; a missing one is null or empty.
+
+    Raises:
+        UnreadableError: It is anything else.
+    """
+    value = row.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise UnreadableError.field(name)
+    return value
+
+
+def flag_of(row: Row, name: str) -> bool | None:
+    """Read a truth value; a missing one is null.
+
+    Raises:
+        UnreadableError: It is anything else.
+    """
+    value = row.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise UnreadableError.field(name)
+    return value
+
+
+def optional_day_of(row: Row, name: str) -> date | None:
+    """Read a text that is a day; a missing one is null, empty, or a database's day of zeros.
+
+    Raises:
+        UnreadableError: It is anything else.
+    """
+    told = text_of(row, name)
+    found = day_of(told)
+    if told is not None and found is None and told != NO_DAY:
+        raise UnreadableError.field(name)
+    return found
+
+
+class ReadableCells:
+    """Reads cells that a row can do without: what cannot be read is null, and noted."""
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self._unread: list[str] = []
+
+    def read(self, read: Callable[[Row, str], Cell | None], name: str) -> Cell | None:
+        """Return what ``read`` makes of field ``name``, or None if it cannot be read."""
         try:
-            text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
-            text.encode()
-        except ValueError as error:
-            why = shortened(str(error))
-            raise self.malformed(f"a row cannot be kept: {why}", operation) from error
-        if "\\u0000" in text:
-            raise self.malformed("a row cannot be kept: it holds a zero character", operation)
+            return read(self._row, name)
+        except UnreadableError:
+            self._unread.append(name)
+            return None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One sentence for each field that could not be read."""
+        return tuple(
+            f"field {name} cannot be read and is stored as null: it came as "
+            f"{shortened(repr(self._row.get(name)))}"
+            for name in self._unread
+        )
+
+
+def refuse_unstorable(row: Row) -> None:
+    """Refuse a row that JSON can hold and the database cannot: it would refuse the whole batch.
+
+    Raises:
+        UnreadableError: There is a text that is no UTF-8, a zero character, NaN, or a number that
+            is too long to be written out.
+    """
+    try:
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_written_out)
+        text.encode()
+    except ValueError as error:
+        message = "the row cannot be kept: it holds what is no text or no number"
+        raise UnreadableError(message) from error
+    if "\\u0000" in text:
+        message = "the row cannot be kept: it holds a zero character"
+        raise UnreadableError(message)
+
+
+def _written_out(value: object) -> str:
+    # jsonb writes numbers out, and the database refuses those that are too long.
+    if isinstance(value, Decimal) and abs(value.adjusted()) > _LARGEST_EXPONENT:
+        message = "a number out of range"
+        raise ValueError(message)
+    return str(value)
+
+
+def more_fields(what: str, came: int, known: int) -> tuple[str, ...]:
+    """Note rows that have more fields than are known, where the place of a field is its name."""
+    return (f"{what} have {came} fields, {known} are known",) if came > known else ()
+
+
+def unknown_fields(what: str, rows: Sequence[Row], known: Iterable[str]) -> tuple[str, ...]:
+    """Note fields of the first row and of the last one that nobody knew of."""
+    ends = (rows[0], rows[-1]) if rows else ()
+    strange = sorted({name for row in ends for name in row}.difference(known))
+    shown = shortened(", ".join(map(repr, strange)))
+    return (f"{what} have fields that were not known: {shown}",) if strange else ()
 
 
 def day_of(value: object) -> date | None:

@@ -5,16 +5,20 @@ they make. Not here: asking and keeping (http.py), or reading what was kept (kep
 """
 
 import hashlib
-from collections.abc import Generator, Iterable, Sequence
+import logging
+from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import date, datetime
 
 import pyarrow as pa
 
 from marketdata.ports import Answer
 from marketdata.recovery import errors
+from marketdata.rows import RejectedRow
 from resources.providers.http import HttpAnswer
+
+_LOG = logging.getLogger(__name__)
 
 
 def pointers(replies: Iterable[HttpAnswer | None]) -> tuple[str, ...]:
@@ -88,8 +92,20 @@ class Replies:
         """Hex digest of all bodies, one after the other."""
         return self._digest.hexdigest()
 
-    def answer(self, request: str, rows: pa.Table, left_out: Iterable[str] = ()) -> Answer:
-        """Make one answer of them; there has to be one."""
+    def answer(
+        self,
+        request: str,
+        rows: pa.Table,
+        left_out: Iterable[RejectedRow] = (),
+        *,
+        notes: Iterable[str] = (),
+        untold: Collection[date] = (),
+    ) -> Answer:
+        """Make one answer of them; there has to be one. The log has its notes, each once."""
+        # Pages of one answer note the same.
+        different = tuple(dict.fromkeys(notes))
+        for note in different:
+            _LOG.warning("%s: %s", request, note)
         return Answer(
             rows=rows,
             request=request,
@@ -98,4 +114,6 @@ class Replies:
             requests=self.requests,
             raw_answers=self.raw_answers,
             left_out=tuple(left_out),
+            notes=different,
+            untold=frozenset(untold),
         )

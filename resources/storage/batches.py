@@ -56,7 +56,8 @@ class BatchStore:
         but comes from an older answer than the stored one is left out and counted as unchanged
         here, as stale in the log. Rows that an answer which holds all there is lacks are withdrawn:
         only their version stays. Letters that waited for no more than the batch was asked for
-        are resolved; each row that was refused is a letter. Loading a batch again changes nothing.
+        are resolved; rows that were refused for one reason are a letter. Loading a batch again
+        changes nothing.
 
         Raises:
             StorageConflictError: The batch is not what its dataset promises (schema, one row a
@@ -99,7 +100,7 @@ class BatchStore:
                 "stale": merged.stale,
                 "unchanged": batch.rows.num_rows - merged.inserted - merged.restated - merged.stale,
                 "withdrawn": merged.withdrawn,
-                "rejected": len(batch.rejected),
+                "rejected": sum(letter.rows for letter in batch.rejected),
                 "days_contradicted": contradicted,
             }
             connection.execute(
@@ -111,6 +112,7 @@ class BatchStore:
                     "request": batch.request,
                     "content_sha256": batch.content_sha256,
                     "raw_answers": list(batch.raw_answers),
+                    "notes": list(batch.notes),
                     "run_id": batch.run_id,
                     "instrument_id": ids[0] if len(ids) == 1 else None,
                 },

@@ -10,7 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata.recovery import errors
-from resources.providers.answer_json import JsonAnswers, Numbers, day_of, number_of
+from resources.providers.answer_json import (
+    JsonAnswers,
+    Numbers,
+    UnreadableError,
+    day_of,
+    flag_of,
+    number_of,
+    optional_day_of,
+    refuse_unstorable,
+    text_of,
+)
 from resources.providers.coinbase import wire as coinbase_wire
 from resources.providers.fmp import actions_wire
 from resources.providers.polygon import wire as polygon_wire
@@ -58,28 +68,30 @@ def test_an_object_is_read_and_anything_else_is_malformed() -> None:
     ("row", "named"),
     [
         ({"a": "x\x00"}, "zero character"),
-        ({"a": "\ud800"}, "surrogates not allowed"),
-        ({"a": math.nan}, "Out of range"),
+        ({"a": "\ud800"}, "no text or no number"),
+        ({"a": math.nan}, "no text or no number"),
+        ({"a": Decimal("1e5000")}, "no text or no number"),
     ],
 )
-def test_a_row_that_the_database_cannot_hold_is_malformed(
+def test_a_row_that_the_database_cannot_hold_is_unreadable(
     row: dict[str, object], named: str
 ) -> None:
     """It would take the whole batch with it."""
-    with pytest.raises(errors.MalformedPayloadError, match=named):
-        JSON.refuse_unstorable(row, "op")
+    with pytest.raises(UnreadableError, match=named):
+        refuse_unstorable(row)
 
 
-def test_texts_and_flags_are_those_or_missing() -> None:
-    """Null and the empty text are missing; another type is another wire format."""
-    row = {"text": "a", "empty": "", "null": None, "yes": True, "number": 1}
-    assert JSON.text(row, "text", "op") == "a"
-    assert [JSON.text(row, name, "op") for name in ("empty", "null", "absent")] == [None] * 3
-    assert JSON.flag(row, "yes", "op") is True
-    assert JSON.flag(row, "absent", "op") is None
-    for read in (JSON.text, JSON.flag):
-        with pytest.raises(errors.MalformedPayloadError, match="field number holds int"):
-            read(row, "number", "op")
+def test_texts_flags_and_days_are_those_or_missing() -> None:
+    """Null, the empty text and a day of zeros are missing; all else costs the row."""
+    row = {"text": "a", "empty": "", "null": None, "yes": True, "number": 1, "zeros": "0000-00-00"}
+    assert text_of(row, "text") == "a"
+    assert [text_of(row, name) for name in ("empty", "null", "absent")] == [None] * 3
+    assert flag_of(row, "yes") is True
+    assert flag_of(row, "absent") is None
+    assert optional_day_of(row, "zeros") is None
+    for read in (text_of, flag_of, optional_day_of):
+        with pytest.raises(UnreadableError, match=r"^field number cannot be read$"):
+            read(row, "number")
 
 
 @given(st.dates())

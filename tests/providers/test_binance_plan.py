@@ -5,8 +5,8 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.providers.binance.client import _pieces
 from resources.providers.binance.files import month_published_on
+from resources.providers.binance.klines import pieces
 
 ONE_DAY = timedelta(days=1)
 DAYS = st.dates(date(2019, 1, 1), date(2027, 12, 31))
@@ -19,7 +19,7 @@ def test_pieces_cover_each_day_once_and_ask_for_no_file_that_cannot_be(
     """In their order; today's day has no file, and a month only after its first Monday."""
     end = min(start + days * ONE_DAY, today)
     covered: list[date] = []
-    for piece in _pieces("BTCUSDT", start, end, today):
+    for piece in pieces("BTCUSDT", start, end, today):
         covered += [
             piece.first + one * ONE_DAY for one in range((piece.last - piece.first).days + 1)
         ]
@@ -39,5 +39,5 @@ def test_pieces_cover_each_day_once_and_ask_for_no_file_that_cannot_be(
 
 def test_ten_years_are_a_file_a_month() -> None:
     """And a single day of a month is a day's file."""
-    pieces = list(_pieces("BTCUSDT", date(2017, 1, 31), date(2026, 10, 31), date(2026, 11, 21)))
-    assert [piece.way for piece in pieces] == ["day"] + ["month"] * 117
+    every = list(pieces("BTCUSDT", date(2017, 1, 31), date(2026, 10, 31), date(2026, 11, 21)))
+    assert [piece.way for piece in every] == ["day"] + ["month"] * 117

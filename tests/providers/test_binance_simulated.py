@@ -19,6 +19,7 @@ from marketdata.ports import Answer
 from marketdata.recovery import errors
 from resources.providers.binance import BinanceClient
 from resources.providers.binance.__main__ import main
+from resources.providers.binance.trades import MISSING
 from resources.providers.kept_answers import KeptGetter
 from tests.providers.binance_world import Kept, SimulatedBinance, serve
 
@@ -130,17 +131,20 @@ def test_a_missing_month_is_made_up_for_by_rest(binance: SimulatedBinance) -> No
     answer = _bars(binance, start, end)
     assert _rows(answer.rows) == _rows(_truth(binance, "bars", start, end))
     assert answer.request.endswith("by=rest:2026-10-29..2026-10-31")
-    assert answer.requests == 1 + 1 + 5
+    assert answer.requests == 1 + 2 + 5
 
 
 def test_trades_of_days_come_from_files_and_todays_by_rest(binance: SimulatedBinance) -> None:
-    """Every trade once; weights are charged: one for the time, four for each page."""
+    """Every trade once; weights are charged: one for the time, four for each page.
+
+    The first page tells whether the file has lost the day's first trades.
+    """
     taken = binance.budget.taken
     answer = _trades(binance, YESTERDAY, TODAY)
     truth = _truth(binance, "trades", YESTERDAY, TODAY)
     assert _rows(answer.rows) == _rows(truth)
     assert trades.validate(answer.rows).rejected == ()
-    pages = (truth.num_rows - 8000) // 1000 + 1
+    pages = 1 + (truth.num_rows - 8000) // 1000 + 1
     assert answer.requests == 1 + 2 + pages
     assert binance.budget.taken - taken == 1 + 4 * pages
 
@@ -161,7 +165,7 @@ def test_an_answer_can_be_replayed_from_what_was_kept(binance: SimulatedBinance,
     """Weeks later, when other files exist, and though one file was missing then."""
     ask = _bars if of == "bars" else _trades
     path = DAY_OF_BARS if of == "bars" else DAY_OF_TRADES
-    binance.fault(kind="unknown", path=f"{path}{EARLIER}", count=1)
+    binance.fault(kind="unknown", path=f"{path}{EARLIER}", count=2)
     answer = ask(binance, date(2026, 11, 18), TODAY)
     client = binance.kept.again(answer.raw_answers)
     again = binance.do(
@@ -245,20 +249,23 @@ def test_numbers_that_neither_file_nor_rest_has_are_told() -> None:
         b'{"serverTime":%d}' % round(NOW.timestamp() * 1000),
         f"{hashlib.sha256(zipped).hexdigest()}  {name}.zip".encode(),
         zipped,
+        json.dumps([_trade(4, noon), _trade(5, noon)]).encode(),
+        json.dumps([_trade(4, noon), _trade(5, noon)]).encode(),
         json.dumps([_trade(9, noon), _trade(14, noon)]).encode(),
         json.dumps(
             [_trade(10, noon), {**_trade(11, noon), "T": "soon"}, _trade(13, noon)]
         ).encode(),
         json.dumps([_trade(17, after), _trade(18, after), _trade(20, after)]).encode(),
+        json.dumps([_trade(0, noon)]).encode(),
     ]
     kept = {f"raw/{place}": Body(body) for place, body in enumerate(bodies)}
     answer = asyncio.run(_replay(kept, tuple(kept)).trades("BTCUSDT", YESTERDAY, TODAY))
-    assert sorted(answer.rows["trade_id"].to_pylist()) == [5, 6, 9, 10, 13, 14, 17, 18, 20]
-    assert [one for one in answer.left_out if "soon" not in one] == [
-        "trades 7 to 8 are missing at Binance",
-        "trades 12 to 12 are missing at Binance",
-        "trades 15 to 16 are missing at Binance",
-        "trades 19 to 19 are missing at Binance",
+    assert sorted(answer.rows["trade_id"].to_pylist()) == [4, 5, 6, 9, 10, 13, 14, 17, 18, 20]
+    assert [row.what for row in answer.left_out if row.reason == MISSING] == [
+        "trades 7 to 8",
+        "trades 12 to 12",
+        "trades 15 to 16",
+        "trades 19 to 19",
     ]
     assert len(answer.left_out) == 5
 
@@ -270,11 +277,12 @@ def test_a_run_that_is_missing_between_two_days_is_told_once() -> None:
     page = json.dumps([_trade(5, noons[0]), _trade(8, noons[1])]).encode()
     rest = json.dumps([_trade(8, noons[1])]).encode()
     clock = b'{"serverTime":%d}' % round(NOW.timestamp() * 1000)
-    bodies = [clock, missing, page, missing, rest]
+    bodies = [clock, missing, missing, page, json.dumps([_trade(1, noons[0])]).encode()]
+    bodies += [missing, missing, rest]
     kept = {f"raw/{place}": Body(body) for place, body in enumerate(bodies)}
     answer = asyncio.run(_replay(kept, tuple(kept)).trades("BTCUSDT", EARLIER, YESTERDAY))
     assert answer.rows["trade_id"].to_pylist() == [5, 8]
-    assert answer.left_out == ("trades 6 to 7 are missing at Binance",)
+    assert [(row.what, row.reason) for row in answer.left_out] == [("trades 6 to 7", MISSING)]
 
 
 def test_trades_after_the_answers_own_time_are_for_the_next_answer() -> None:
@@ -392,37 +400,158 @@ def test_a_ban_tells_how_long_it_lasts(binance: SimulatedBinance) -> None:
     assert raised.value.retry_after_s == 120.0
 
 
-@pytest.mark.parametrize(
-    ("rule", "told"),
-    [
-        ({"kind": "quirk", "quirk": "wrong_checksum"}, "SHA-256 is .* its checksum says"),
-        ({"kind": "malformed"}, "holds no SHA-256"),
-        ({"kind": "html", "status": 200}, "holds no SHA-256"),
-        ({"kind": "error_in_200"}, "holds no SHA-256"),
-    ],
-)
 @pytest.mark.parametrize("of", ["bars", "trades"])
-def test_a_file_that_its_checksum_does_not_vouch_for_is_refused(
-    binance: SimulatedBinance, of: str, rule: dict[str, object], told: str
+def test_a_file_whose_checksum_stays_wrong_is_made_up_for_by_rest(
+    binance: SimulatedBinance, of: str
 ) -> None:
-    """The error points to all that is kept of the answer."""
+    """REST has the day whole; the answer says why it was asked."""
     path = DAY_OF_BARS if of == "bars" else DAY_OF_TRADES
-    binance.fault(**rule, path=path)
-    with pytest.raises(errors.MalformedPayloadError, match=told) as raised:
-        (_bars if of == "bars" else _trades)(binance, YESTERDAY, YESTERDAY)
-    assert raised.value.raw_answers == tuple(binance.kept.bodies)
+    binance.fault(kind="quirk", quirk="wrong_checksum", path=path)
+    answer = (_bars if of == "bars" else _trades)(binance, YESTERDAY, YESTERDAY)
+    assert _rows(answer.rows) == _rows(_truth(binance, of, YESTERDAY, YESTERDAY))
+    assert answer.request.endswith("by=rest:2026-11-20..2026-11-20")
+    assert answer.left_out == ()
+    assert "is not used: the file's SHA-256 is" in answer.notes[0]
 
 
-def test_a_cut_file_is_refused(binance: SimulatedBinance) -> None:
-    """Half a zip behind the checksum of the whole one."""
-    whole = binance.do(lambda client: client.minute_bars("BTCUSDT", YESTERDAY, YESTERDAY))
-    checksum = binance.kept.bodies[whole.raw_answers[1]]
-    client = binance.kept.again([whole.raw_answers[0], whole.raw_answers[1], "half"])
-    zipped = binance.kept.bodies[whole.raw_answers[2]]
-    binance.kept.bodies["half"] = zipped[: len(zipped) // 2]
-    with pytest.raises(errors.MalformedPayloadError, match="SHA-256"):
-        binance.do(lambda _: client.minute_bars("BTCUSDT", YESTERDAY, YESTERDAY))
-    assert checksum.split()[1] == b"BTCUSDT-1m-2026-11-20.zip"
+@pytest.mark.parametrize("of", ["bars", "trades"])
+def test_a_file_without_a_checksum_is_read_all_the_same(binance: SimulatedBinance, of: str) -> None:
+    """Every zip has one of its own; missing and illegible ones are noted."""
+    path = DAY_OF_BARS if of == "bars" else DAY_OF_TRADES
+    ask = _bars if of == "bars" else _trades
+    truth = _rows(_truth(binance, of, YESTERDAY, YESTERDAY))
+    for rule in ({"kind": "unknown"}, {"kind": "html", "status": 200}):
+        binance.fault(**rule, path=path, count=1)
+        answer = ask(binance, YESTERDAY, YESTERDAY)
+        assert _rows(answer.rows) == truth
+        assert answer.request.endswith("by=day:2026-11-20..2026-11-20")
+        assert "has no checksum beside it" in answer.notes[0]
+
+
+def test_a_month_whose_file_is_spoilt_comes_from_files_of_its_days(
+    binance: SimulatedBinance,
+) -> None:
+    """REST would take five pages for the same."""
+    binance.fault(kind="quirk", quirk="wrong_checksum", path="/binance-files/data/spot/monthly")
+    start, end = date(2026, 10, 29), date(2026, 10, 31)
+    answer = _bars(binance, start, end)
+    assert _rows(answer.rows) == _rows(_truth(binance, "bars", start, end))
+    assert answer.request.endswith("by=day:2026-10-29..2026-10-31")
+
+
+@pytest.mark.parametrize("of", ["bars", "trades"])
+def test_files_of_a_pair_that_the_venue_has_removed_are_kept(
+    binance: SimulatedBinance, of: str
+) -> None:
+    """REST says -1121; a day without a file is named, and none is called empty."""
+    binance.fault(kind="unknown", path=REST_KLINES if of == "bars" else REST_TRADES)
+    path = DAY_OF_BARS if of == "bars" else DAY_OF_TRADES
+    binance.fault(kind="unknown", path=f"{path}{EARLIER}")
+    answer = (_bars if of == "bars" else _trades)(binance, EARLIER, YESTERDAY)
+    assert _rows(answer.rows) == _rows(_truth(binance, of, YESTERDAY, YESTERDAY))
+    assert [row.day for row in answer.left_out] == [EARLIER]
+    assert "REST does not know the symbol" in answer.left_out[0].reason
+
+
+def test_minutes_that_a_file_has_lost_come_by_rest(binance: SimulatedBinance) -> None:
+    """A good checksum vouches for the file, not for the day: venues write quiet minutes too."""
+    binance.fault(kind="quirk", quirk="lost_rows", path=f"{DAY_OF_BARS}{YESTERDAY}")
+    answer = _bars(binance, YESTERDAY, YESTERDAY)
+    assert _rows(answer.rows) == _rows(_truth(binance, "bars", YESTERDAY, YESTERDAY))
+    assert (answer.left_out, answer.notes) == ((), ())
+
+
+def test_minutes_that_the_venue_has_nowhere_are_noted(binance: SimulatedBinance) -> None:
+    """An outage from six to seven: a fact with its minutes, neither a hole nor silence."""
+    day = date(2025, 11, 30)
+    (by_file,) = _bars(binance, day, day).notes
+    assert by_file == (
+        "no kline of 60 minutes, 2025-11-30 06:00 to 2025-11-30 06:59 (UTC): "
+        "neither its file nor REST has one"
+    )
+    binance.fault(kind="unknown", path="/binance-files")
+    (by_rest,) = _bars(binance, day, day).notes
+    assert by_rest == by_file.replace("neither its file nor REST has one", "REST has none")
+
+
+def _zip(name: str, rows: Sequence[Sequence[object]]) -> bytes:
+    packed = io.BytesIO()
+    csv = "\n".join(",".join(str(cell) for cell in row) for row in rows)
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(f"{name}.csv", csv)
+    return packed.getvalue()
+
+
+def _kline(opens: datetime, lasts_ms: int = 60_000) -> list[object]:
+    at = round(opens.timestamp() * 1000)
+    figures = ["7500.1", "7510.0", "7490.0", "7505.5", "12.5"]
+    return [at, *figures, at + lasts_ms - 1, "93800.0", 40, "6.0", "45000.0", "0"]
+
+
+def test_the_days_around_the_outage_of_february_2018_are_stored() -> None:
+    """One kline of 14.8 seconds and 1,200 that open within a minute cost their own minutes alone.
+
+    REST is asked for these minutes and has the same rows: one letter for all of them.
+    """
+    day = date(2018, 2, 9)
+    begins, name = datetime(2018, 2, 9, tzinfo=UTC), f"BTCUSDT-1m-{day}"
+    minute = timedelta(minutes=1)
+    short = _kline(begins, 14_789)
+    good = [_kline(begins + number * minute) for number in range(1, 240)]
+    later = begins + 240 * minute + timedelta(seconds=14)
+    odd = [_kline(later + number * minute) for number in range(1200)]
+    zipped = _zip(name, [short, *good, *odd])
+    bodies = [
+        b'{"serverTime":%d}' % round(NOW.timestamp() * 1000),
+        f"{hashlib.sha256(zipped).hexdigest()}  {name}.zip".encode(),
+        zipped,
+        json.dumps([[str(cell) for cell in row] for row in odd[:1000]]).encode(),
+        json.dumps([[str(cell) for cell in row] for row in odd[1000:]]).encode(),
+    ]
+    kept = {f"raw/{place}": Body(body) for place, body in enumerate(bodies)}
+    answer = asyncio.run(_replay(kept, tuple(kept)).minute_bars("BTCUSDT", day, day))
+    assert answer.rows.num_rows == 240
+    assert len(answer.left_out) == 1200
+    assert {(row.day, row.reason) for row in answer.left_out} == {
+        (day, "the kline opens within a minute")
+    }
+    assert answer.notes[0].startswith("1 klines end before their minute does")
+
+
+@pytest.mark.parametrize(("first_id", "is_cut"), [(5000, True), (1, False)])
+def test_a_day_before_rests_first_trade_is_neither_empty_nor_lost(
+    first_id: int, *, is_cut: bool
+) -> None:
+    """Without a file nothing is known of it; a pair's own first trade has none before it."""
+    missing = b"<Error><Code>NoSuchKey</Code></Error>"
+    later = json.dumps([_trade(first_id, datetime(2026, 11, 20, 12, tzinfo=UTC))]).encode()
+    bodies = [b'{"serverTime":%d}' % round(NOW.timestamp() * 1000), missing, missing, later]
+    kept = {f"raw/{place}": Body(body) for place, body in enumerate([*bodies, later])}
+    pointers = tuple(kept) if is_cut else tuple(kept)[:-1]
+    answer = asyncio.run(_replay(kept, pointers).trades("BTCUSDT", EARLIER, EARLIER))
+    assert (answer.rows.num_rows, answer.left_out) == (0, ())
+    assert answer.untold == (frozenset({EARLIER}) if is_cut else frozenset())
+    assert [note.startswith("Binance's REST begins with trade 5000") for note in answer.notes] == (
+        [True] if is_cut else []
+    )
+
+
+def test_a_file_from_before_rests_first_trade_lacks_nothing() -> None:
+    """What REST does not reach back to is no run of missing trades."""
+    name = f"BTCUSDT-aggTrades-{EARLIER}"
+    noon, after = datetime(2026, 11, 19, 12, tzinfo=UTC), datetime(2026, 11, 20, 12, tzinfo=UTC)
+    zipped = _zip(name, [list(_trade(number, noon).values()) for number in (7, 8)])
+    later = json.dumps([_trade(5000, after)]).encode()
+    bodies = [
+        b'{"serverTime":%d}' % round(NOW.timestamp() * 1000),
+        f"{hashlib.sha256(zipped).hexdigest()}  {name}.zip".encode(),
+        zipped, later, later, later,
+    ]  # fmt: skip
+    kept = {f"raw/{place}": Body(body) for place, body in enumerate(bodies)}
+    answer = asyncio.run(_replay(kept, tuple(kept)).trades("BTCUSDT", EARLIER, EARLIER))
+    assert answer.rows["trade_id"].to_pylist() == [7, 8]
+    assert (answer.left_out, answer.untold) == ((), frozenset())
+    assert answer.notes[0].startswith("Binance's REST begins with trade 5000")
 
 
 @pytest.mark.parametrize(
@@ -437,11 +566,17 @@ def test_a_cut_file_is_refused(binance: SimulatedBinance) -> None:
 def test_spoilt_rows_are_left_to_validation(
     binance: SimulatedBinance, of: str, path: str, day: date
 ) -> None:
-    """Two of them are refused there, with a reason; a repeated one counts once."""
+    """Two of them are refused there, with a reason; a repeated one counts once.
+
+    Those of a file are made up for by REST.
+    """
     ask, judge = (_bars, minute_bars) if of == "bars" else (_trades, trades)
     whole = ask(binance, day, day).rows.num_rows
     binance.fault(kind="malformed_rows", path=path, count=2 if day == YESTERDAY else 1)
     validated = judge.validate(ask(binance, day, day).rows)
+    if day == YESTERDAY:
+        assert (validated.accepted.num_rows, validated.rejected) == (whole, ())
+        return
     assert (validated.accepted.num_rows, len(validated.rejected)) == (whole - 2, 2)
     reasons = {one.reason.split(" is ")[0] for one in validated.rejected}
     assert reasons == ({"close", "high"} if of == "bars" else {"price", "size"})

@@ -218,7 +218,7 @@ def test_an_answer_is_as_old_as_its_oldest_part(ask: str) -> None:
 def test_rows_that_cannot_be_placed_are_handed_over() -> None:
     """From every window."""
     bodies = Bodies(lambda _, parameters: [*_of_window(parameters), [1, 2]])
-    assert _bars(bodies).left_out == ("[1, 2]",) * 5
+    assert [row.received for row in _bars(bodies).left_out] == [("[1, 2]",)] * 5
 
 
 def test_the_first_failure_ends_the_other_windows() -> None:
@@ -403,27 +403,60 @@ def test_a_product_without_trades_has_none() -> None:
 
 
 @pytest.mark.parametrize("lost", [2_500, 3_000, 3_001, 2_999, 2_001])
-def test_a_number_that_is_missing_is_noticed(lost: int) -> None:
-    """Within a page and at its edges: a gap is never stored as a whole day."""
+def test_a_number_that_never_was_costs_nothing_but_a_note(lost: int) -> None:
+    """Within a page and at its edges: two answers lack it, so that it is not an answer's fault."""
     history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))], frozenset({lost}))
     bodies = Bodies(history.page)
+    answer = _trades(bodies)
+    first, last = history.ids_of(DAY, DAY)
+    came = set(answer.rows["trade_id"].to_pylist())
+    assert came == set(range(first, last + 1)) - {lost}
+    (note,) = answer.notes
+    assert note == f"Coinbase has no trades of 1 ids from {lost} to {lost}"
+    replay = KeptGetter("coinbase", lambda one: bodies.kept[one], answer.raw_answers)
+    again = asyncio.run(CoinbaseClient(replay).trades("BTC-USD", DAY, DAY))
+    assert (again.rows.equals(answer.rows), again.notes) == (True, answer.notes)
+
+
+def test_a_number_that_one_answer_lacks_comes_with_the_next() -> None:
+    """A gap is never stored as a whole day because a cache was behind."""
+    whole = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
+    lacking = History(whole.knots, frozenset({2_500}))
+    bodies = Bodies(
+        lambda path, one: (lacking if one["limit"] == "1000" else whole).page(path, one)
+    )
+    answer = _trades(bodies)
+    assert 2_500 in answer.rows["trade_id"].to_pylist()
+    assert answer.notes == ()
+
+
+def test_answers_that_lack_different_numbers_are_believed_neither() -> None:
+    """The error points to both."""
+    knots = [(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))]
+    first, second = (History(knots, frozenset({lost})) for lost in (2_500, 2_600))
+    bodies = Bodies(lambda path, one: (first if one["limit"] == "1000" else second).page(path, one))
     with pytest.raises(errors.ProviderUnavailableError, match="1 ids are missing") as caught:
         _trades(bodies)
     assert caught.value.raw_answers == EVERY[: len(bodies.asked)]
-    replay = KeptGetter("coinbase", lambda one: bodies.kept[one], caught.value.raw_answers)
-    with pytest.raises(errors.ProviderUnavailableError, match="1 ids are missing"):
-        asyncio.run(CoinbaseClient(replay).trades("BTC-USD", DAY, DAY))
-    replay = KeptGetter("coinbase", lambda one: bodies.kept[one], caught.value.raw_answers[:-1])
-    with pytest.raises(errors.MalformedPayloadError, match="not all of this answer was kept"):
-        asyncio.run(CoinbaseClient(replay).trades("BTC-USD", DAY, DAY))
 
 
-def test_an_empty_page_above_the_first_trade_is_a_gap() -> None:
-    """An empty answer in the middle is no end of the history."""
-    history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
-    bodies = Bodies(lambda path, one: [] if "after" in one else history.page(path, one))
-    with pytest.raises(errors.ProviderUnavailableError, match="3000 ids are missing below 3001"):
-        _trades(bodies)
+@pytest.mark.parametrize("day", ["2026-08-02", "2026-08-03", "2026-08-04"])
+def test_a_history_may_begin_above_the_number_one(day: str) -> None:
+    """The days before, the first day, and one after it; the empty answer is asked for twice."""
+    history = History([(0, _at("2026-07-01")), (40_000, _at("2026-08-05"))])
+    first_day = _at("2026-08-03")
+    begins, _ = history.ids_of(first_day.date(), first_day.date())
+
+    def body(path: str, parameters: Mapping[str, str]) -> object:
+        rows = history.page(path, parameters)
+        return [row for row in rows if int(str(row["trade_id"])) >= begins]
+
+    wanted = date.fromisoformat(day)
+    answer = _trades(Bodies(body), wanted, wanted)
+    first, last = history.ids_of(wanted, wanted)
+    expected = set(range(max(first, begins), last + 1))
+    assert set(answer.rows["trade_id"].to_pylist()) == expected
+    assert all("its history begins there" in note for note in answer.notes)
 
 
 def test_trades_that_were_not_asked_for_are_malformed() -> None:
@@ -445,7 +478,7 @@ def test_a_trade_that_cannot_be_placed_is_told_and_is_no_gap() -> None:
 
     answer = _trades(Bodies(body))
     assert answer.rows.num_rows == 1999
-    assert [json.loads(text)["trade_id"] for text in answer.left_out] == [2_500]
+    assert [json.loads(str(row.received[0]))["trade_id"] for row in answer.left_out] == [2_500]
 
 
 @pytest.mark.parametrize("edge", range(1, 5))

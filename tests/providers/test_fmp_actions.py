@@ -179,7 +179,7 @@ def test_a_row_that_cannot_be_placed_is_left_out_and_told(wrong: dict[str, objec
     page = actions_wire.dividend_page(body(DIVIDEND, {**DIVIDEND, **wrong}), operation=ASKED)
     assert (page.table.num_rows, page.rows) == (1, 2)
     [left_out] = page.left_out
-    assert json.loads(left_out).keys() == DIVIDEND.keys()
+    assert json.loads(str(left_out.received[0])).keys() == DIVIDEND.keys()
     with pytest.raises(errors.MalformedPayloadError, match="no row has a symbol and a date"):
         actions_wire.dividend_page(body({**DIVIDEND, **wrong}), operation=ASKED)
 
@@ -214,7 +214,6 @@ def test_what_only_adorns_a_dividend_does_not_cost_it(
         (b"null", "a list was promised, a NoneType came"),
         (b"[[1]]", "something else than objects"),
         (b"[" * 100_000, "not JSON"),
-        (body({**SPLIT, "numerator": 10**20}), "field numerator: 1.000E+20 does not fit"),
         (
             body(SPLIT, SPLIT).replace(b'"numerator"', b'"toFactor"'),
             "no row has a usable number in field new_shares",
@@ -345,7 +344,7 @@ async def test_a_calendar_hands_over_what_it_left_out() -> None:
 
     answer = await asked_of(script, lambda client: client.dividends_between(first, last))
     assert answer.rows["ex_date"].to_pylist() == [first, last]
-    assert [json.loads(one)["symbol"] for one in answer.left_out] == [None, None]
+    assert [json.loads(str(one.received[0]))["symbol"] for one in answer.left_out] == [None, None]
 
 
 async def test_an_error_over_a_later_day_points_to_the_days_before() -> None:

@@ -258,8 +258,10 @@ def test_spoilt_rows_of_one_window_cost_only_themselves(simulated: Simulated) ->
     answer = simulated.do(lambda client: client.observations("GDP", EARLIEST, LATEST))
     whole = simulated.world.truth(["GDP"], NOW).num_rows
     assert len(answer.left_out) == 2
-    assert '"date": "1990-01-01"' in answer.left_out[0]
-    assert "realtime_start=1993-09-29 realtime_end=1992-09-24" in answer.left_out[1]
+    assert '"date": "1990-01-01"' in str(answer.left_out[0].received[0])
+    assert "realtime_start=1993-09-29 realtime_end=1992-09-24" in str(
+        answer.left_out[1].received[0]
+    )
     assert answer.rows.num_rows == whole - 2
 
 

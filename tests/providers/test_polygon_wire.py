@@ -8,13 +8,12 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from hashlib import sha256
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata import minute_bars
-from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS
+from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS, validate_dividends
 from marketdata.bars import QUOTED_BARS, validate
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.companies import QUOTED_COMPANIES, validate_companies
@@ -332,7 +331,7 @@ def test_a_day_that_cannot_be_placed_is_left_out_and_told(at: object) -> None:
     rows = _days(ROW, odd)
     assert rows.table["session_date"].to_pylist() == [date(2026, 8, 4)]
     assert len(rows.left_out) == 1
-    assert json.loads(rows.left_out[0])["c"] == 102.5
+    assert json.loads(str(rows.left_out[0].received[0]))["c"] == 102.5
     with pytest.raises(errors.MalformedPayloadError, match="no row can be placed"):
         _days(odd)
 
@@ -381,7 +380,7 @@ def test_optional_figures_that_cannot_be_read_are_told() -> None:
     for count in ("89", 8.5, 1e300, 10**30, True, [89]):
         rows = _minutes(MINUTE, MINUTE | {"n": count})
         assert rows.table["trades"].to_pylist() == [89]
-        assert [json.loads(one)["n"] for one in rows.left_out] == [count]
+        assert [json.loads(str(one.received[0]))["n"] for one in rows.left_out] == [count]
     judged = minute_bars.validate(_minutes(MINUTE | {"vw": "102.1"}).table)
     assert judged.rejected[0].reason == "vwap is not a finite number above zero"
 
@@ -407,7 +406,7 @@ def test_a_row_of_a_market_day_that_cannot_be_placed_is_counted_in_the_log(
     good = {**ROW, "T": "KIMpL", "t": DAY_MS + 57_600_000}
     rows = _rows(json.dumps({"results": [good, good | change]}).encode())
     with caplog.at_level(logging.WARNING):
-        table = bars.market_bars(rows, date(2026, 8, 4), operation="op")
+        table = bars.market_bars(rows, date(2026, 8, 4), operation="op").table
     assert table["symbol"].to_pylist() == ["KIMpL"]
     assert "1 of 2 rows left out" in caplog.text
     with pytest.raises(errors.MalformedPayloadError, match="no readable row of 2026-08-04"):
@@ -416,7 +415,7 @@ def test_a_row_of_a_market_day_that_cannot_be_placed_is_counted_in_the_log(
 
 def test_a_market_day_without_rows_is_empty() -> None:
     """A holiday."""
-    assert bars.market_bars([], date(2026, 8, 2), operation="op").num_rows == 0
+    assert bars.market_bars([], date(2026, 8, 2), operation="op").table.num_rows == 0
 
 
 def test_a_split_has_its_kind_and_a_dividend_its_days() -> None:
@@ -489,10 +488,17 @@ def test_an_amount_is_exact_to_eighteen_digits(text: str, amount: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["1e20", "100000000000000000000", "1e999999"])
-def test_an_amount_that_does_not_fit_names_its_field(text: str) -> None:
-    """It is no amount of money that anyone paid."""
-    with pytest.raises(errors.MalformedPayloadError, match="field cash_amount does not fit"):
-        _dividends(json.dumps(DIVIDEND).replace("0.25", text))
+def test_an_amount_that_does_not_fit_costs_its_row(text: str) -> None:
+    """It is no amount of money that anyone paid: null, for validation to refuse."""
+    rows = _dividends(json.dumps(DIVIDEND).replace("0.25", text))
+    assert rows.table["amount"].to_pylist() == [None]
+
+
+def test_a_currency_in_small_letters_is_the_same_currency() -> None:
+    """Polygon writes both."""
+    rows = _dividends(json.dumps(DIVIDEND | {"currency": "usd"}))
+    assert rows.table["currency"].to_pylist() == ["USD"]
+    assert validate_dividends(rows.table).rejected == ()
 
 
 @pytest.mark.parametrize("text", ['"0.25"', "null", "true", "NaN", "Infinity", "[1]"])
@@ -525,7 +531,7 @@ def test_no_amount_loses_a_digit(amount: Decimal) -> None:
     assert _dividends(row).table["amount"].to_pylist() == [amount]
 
 
-def _company(**change: object) -> pa.Table:
+def _company(**change: object) -> bars.Rows:
     body = json.dumps({"status": "OK", "results": COMPANY | change}).encode()
     found = wire.detail(body, operation="op")
     return companies.company(found, "AAA", operation="op")
@@ -533,7 +539,7 @@ def _company(**change: object) -> pa.Table:
 
 def test_a_company_keeps_what_lasts() -> None:
     """Its market capitalisation changes every day and is left out of the kept answer."""
-    table = _company()
+    table = _company().table
     assert table.schema == QUOTED_COMPANIES
     (row,) = table.to_pylist()
     answer = json.loads(row.pop("answer"))
@@ -564,25 +570,46 @@ def test_a_company_keeps_what_lasts() -> None:
     [
         ({"ticker": "BBB"}, "another ticker: 'BBB'"),
         ({"ticker": None}, "another ticker"),
-        ({"name": 5}, "field name holds int"),
-        ({"cik": 999999}, "field cik holds int"),
-        ({"active": "true"}, "field active holds str"),
-        ({"list_date": "12/12/1980"}, "field list_date is no day"),
-        ({"list_date": "1980-02-30"}, "field list_date is no day"),
-        ({"total_employees": "154000"}, "field total_employees is no whole number"),
-        ({"total_employees": 1.5}, "field total_employees is no whole number"),
-        ({"total_employees": 10**30}, "field total_employees is no whole number"),
-        ({"description": "a\x00b"}, "a row cannot be kept: it holds a zero character"),
-        ({"description": "\ud800"}, "a row cannot be kept: .* surrogates not allowed"),
         ({"market_cap": math.nan}, "not JSON: NaN is no number"),
     ],
 )
-def test_a_company_that_cannot_be_read_names_the_field(
+def test_the_answer_about_another_company_is_malformed(
     change: dict[str, object], named: str
 ) -> None:
-    """One row is all there is, so the answer is malformed."""
+    """And so is what is no JSON."""
     with pytest.raises(errors.MalformedPayloadError, match=named):
         _company(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        ({"name": 5}, "name"),
+        ({"cik": 999999}, "cik"),
+        ({"active": "true"}, "is_trading"),
+        ({"list_date": "12/12/1980"}, "listed_on"),
+        ({"list_date": "1980-02-30"}, "listed_on"),
+        ({"total_employees": "154000"}, "employees"),
+        ({"total_employees": 1.5}, "employees"),
+        ({"total_employees": 10**30}, "employees"),
+    ],
+)
+def test_a_cell_of_a_company_that_cannot_be_read_is_null_and_noted(
+    change: dict[str, object], column: str
+) -> None:
+    """What is known of the company besides is kept."""
+    rows = _company(**change)
+    assert rows.table[column].to_pylist() == [None]
+    assert rows.table["currency"].to_pylist() == ["USD"]
+    (note,) = rows.notes
+    assert note.startswith(f"field {next(iter(change))} cannot be read and is stored as null")
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800"])
+def test_a_company_that_cannot_be_kept_is_refused_as_a_row(text: str) -> None:
+    """The letter has it as it came."""
+    rows = _company(description=text)
+    assert (rows.table.num_rows, len(rows.left_out)) == (0, 1)
 
 
 @pytest.mark.parametrize("body", [b'{"results": []}', b'{"status": "OK"}', b'{"results": null}'])

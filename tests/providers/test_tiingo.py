@@ -515,7 +515,7 @@ def test_rows_that_cannot_be_placed_are_handed_on_as_text() -> None:
         lambda client: client.minute_bars("A", date(2026, 7, 20), date(2026, 7, 24)),
     )
     assert answer.rows.num_rows == 2
-    assert answer.left_out == ('{"date": 0}', '{"date": 1}')
+    assert [row.received for row in answer.left_out] == [('{"date": 0}',), ('{"date": 1}',)]
     assert answer.content_sha256 == sha256(b"".join(bodies)).hexdigest()
 
 

@@ -14,21 +14,28 @@ import io
 import re
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
 from http import HTTPStatus
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from resources.providers.answer_json import more_fields
 from resources.providers.answer_text import shortened
-from resources.providers.binance.wire import KLINE_FIELDS, TRADE_FIELDS, malformed
+from resources.providers.binance.wire import KLINE_FIELDS, TRADE_FIELDS, TextRows, malformed
 from resources.providers.http import HttpAnswer
 
 KLINES_LIMIT = 64 * 2**20
 """Bytes of a month of klines, unpacked; real ones have about 6 million."""
 TRADES_LIMIT = 2**30
 """Bytes of a day of aggregate trades, unpacked; the busiest ones have several hundred million."""
+
+_HEAD = 4096
+"""Bytes that are looked at for a header and the number of columns."""
+_FIRST_LINES = 9
 
 _CHECKSUM = re.compile(r"([0-9a-fA-F]{64}) [ *](\S+)\s*")
 _MISSING = b"<Code>NoSuchKey</Code>"
@@ -63,17 +70,14 @@ def month_published_on(month: date) -> date:
     return first + timedelta(days=-first.weekday() % 7)
 
 
-def checksum(body: bytes, path: str, *, operation: str) -> str:
+def checksum(body: bytes, path: str) -> str | None:
     """Parse the file beside a zip: its SHA-256 in hex, two blanks, its name.
 
-    Raises:
-        MalformedPayloadError: It is anything else, or of another file.
+    None if it is anything else, or of another file: then nothing can be compared with it.
     """
     found = _CHECKSUM.fullmatch(body[:1024].decode("utf-8", "replace"))
-    if found is None:
-        raise malformed("the checksum file holds no SHA-256", operation)
-    if found[2] != path.rpartition("/")[2]:
-        raise malformed(f"the checksum is that of {shortened(found[2])}", operation)
+    if found is None or found[2] != path.rpartition("/")[2]:
+        return None
     return found[1].lower()
 
 
@@ -89,26 +93,28 @@ def verify(body: bytes, expected: str, *, operation: str) -> None:
         raise malformed(message, operation)
 
 
-def kline_rows(body: bytes, path: str, *, operation: str, limit: int = KLINES_LIMIT) -> pa.Table:
+def kline_rows(body: bytes, path: str, *, operation: str, limit: int = KLINES_LIMIT) -> TextRows:
     """Unpack a file of klines into one column of text for each of KLINE_FIELDS.
 
+    Further columns are noted and not read.
+
     Raises:
-        MalformedPayloadError: See ``unpacked``; or the CSV has not twelve columns.
+        MalformedPayloadError: See ``unpacked``; or the CSV has fewer than twelve columns.
     """
-    return _csv_rows(
-        unpacked(body, path, operation=operation, limit=limit), KLINE_FIELDS, operation
-    )
+    content = unpacked(body, path, operation=operation, limit=limit)
+    return _csv_rows(content, "klines", KLINE_FIELDS, operation)
 
 
-def trade_rows(body: bytes, path: str, *, operation: str, limit: int = TRADES_LIMIT) -> pa.Table:
+def trade_rows(body: bytes, path: str, *, operation: str, limit: int = TRADES_LIMIT) -> TextRows:
     """Unpack a file of aggregate trades into one column of text for each of TRADE_FIELDS.
 
+    Further columns are noted and not read.
+
     Raises:
-        MalformedPayloadError: See ``unpacked``; or the CSV has not eight columns.
+        MalformedPayloadError: See ``unpacked``; or the CSV has fewer than eight columns.
     """
-    return _csv_rows(
-        unpacked(body, path, operation=operation, limit=limit), TRADE_FIELDS, operation
-    )
+    content = unpacked(body, path, operation=operation, limit=limit)
+    return _csv_rows(content, "aggTrades", TRADE_FIELDS, operation)
 
 
 def unpacked(body: bytes, path: str, *, operation: str, limit: int) -> bytes:
@@ -134,19 +140,34 @@ def unpacked(body: bytes, path: str, *, operation: str, limit: int) -> bytes:
     return content
 
 
-def _csv_rows(content: bytes, fields: Sequence[str], operation: str) -> pa.Table:
+def _csv_rows(content: bytes, what: str, fields: Sequence[str], operation: str) -> TextRows:
     """Read CSV with or without a header: a line of figures begins with a digit."""
     types = dict.fromkeys(fields, pa.string())
     header = content[:1].isalpha()
-    if not content.strip() or (header and b"\n" not in content.strip()):
-        return pa.schema(types.items()).empty_table()
+    lines = content[:_HEAD].strip().splitlines()[int(header) :]
+    if not lines:
+        return TextRows(table=pa.schema(types.items()).empty_table())
+    # As most of the first lines have it: one odd line says nothing of the others.
+    came = Counter(line.count(b",") + 1 for line in lines[:_FIRST_LINES]).most_common(1)[0][0]
+    more = [f"more {place}" for place in range(came - len(fields))]
+    odd: list[str] = []
+
+    def leave_out(row: Any) -> str:
+        odd.append(row.text)
+        return "skip"
+
+    if came < len(fields):
+        raise malformed(f"not the promised CSV: {came} columns came of {len(fields)}", operation)
     try:
-        return pa_csv.read_csv(
+        table = pa_csv.read_csv(
             pa.BufferReader(content),
-            read_options=pa_csv.ReadOptions(column_names=list(fields), skip_rows=int(header)),
+            read_options=pa_csv.ReadOptions(
+                column_names=[*fields, *more], skip_rows=int(header), use_threads=False
+            ),
             # A quotation mark would swallow the lines that follow it.
-            parse_options=pa_csv.ParseOptions(quote_char=False),
-            convert_options=pa_csv.ConvertOptions(column_types=types),
+            parse_options=pa_csv.ParseOptions(quote_char=False, invalid_row_handler=leave_out),
+            convert_options=pa_csv.ConvertOptions(column_types=types, include_columns=list(fields)),
         )
     except pa.ArrowInvalid as error:
         raise malformed(f"not the promised CSV: {shortened(str(error))}", operation) from error
+    return TextRows(table=table, odd=tuple(odd), notes=more_fields(what, came, len(fields)))

@@ -6,6 +6,7 @@ row that cannot be placed is left out and told; rows of another shape are refuse
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
@@ -15,14 +16,15 @@ import pyarrow.compute as pc
 
 from marketdata.bars import PRICES
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
-from marketdata.rows import AMOUNT, INSTANT
+from marketdata.rows import AMOUNT, INSTANT, UNPLACED, RejectedRow, unread
 from marketdata.trades import QUOTED_TRADES
 from resources.providers.answer_text import shortened
-from resources.providers.binance.wire import malformed
+from resources.providers.binance.wire import TextRows, malformed
 
 _MICROSECONDS_FROM = 10**14
 """A time above is in microseconds, one below in milliseconds: from 1973 to 5138 they are apart."""
 _MINUTE_US = 60_000_000
+TOO_FEW = "the row has too few fields"
 _TIME = r"^[0-9]{1,17}$"
 _COUNT = r"^[0-9]{1,18}$"
 _NUMBER = r"^-?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?$"
@@ -34,46 +36,89 @@ _EXACT = Context(prec=200)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
-    """What could be read.
+class Klines:
+    """What could be read of klines of one minute.
 
     Attributes:
-        table: In the dataset's quoted schema.
-        left_out: Rows that cannot be placed, as text.
-        last_at: The latest time of all rows that can be placed, those without a trade included.
+        bars: QUOTED_MINUTE_BARS of the minutes with a trade.
+        quiet: Opening times of the minutes without one.
+        left_out: Rows that are no minute's; ``what`` is the opening time where it can be read.
+        notes: See Answer.
+        rows: Rows that came, all of them counted.
+        last_at: The latest opening time of all rows that can be placed.
     """
 
-    table: pa.Table
-    left_out: tuple[str, ...]
+    bars: pa.Table
+    quiet: pa.ChunkedArray
+    left_out: tuple[RejectedRow, ...]
+    notes: tuple[str, ...]
+    rows: int
     last_at: datetime | None
 
 
-def minute_bars(rows: pa.Table, symbol: str, *, operation: str) -> Rows:
-    """Turn klines of one minute (columns KLINE_FIELDS) into QUOTED_MINUTE_BARS of ``symbol``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What could be read of trades.
+
+    Attributes:
+        table: QUOTED_TRADES.
+        left_out: Rows that cannot be placed.
+        notes: See Answer.
+    """
+
+    table: pa.Table
+    left_out: tuple[RejectedRow, ...]
+    notes: tuple[str, ...]
+
+
+def minute_bars(rows: TextRows, symbol: str, *, operation: str) -> Klines:
+    """Turn klines of one minute (columns KLINE_FIELDS) into bars of ``symbol``.
 
     Times are UTC. ``vwap`` is the quote volume over the volume. A kline without a trade, which a
-    running venue writes for a quiet minute, is no bar and is dropped. A row whose opening time
-    cannot be read or is within a minute is left out, and told.
+    running venue writes for a quiet minute, is no bar. One that ends before its minute does, as at
+    the beginning of an outage (2018-02-08 00:28 UTC lasts 14.8 seconds), is the bar of that minute,
+    since nothing traded in the rest of it; it is noted. One that opens within a minute, as in the
+    hours after that outage, is of two minutes, and one that is longer of several: they are left
+    out.
 
     Raises:
-        MalformedPayloadError: A kline is not one minute long, no row can be placed, or of two rows
+        MalformedPayloadError: No opening time can be read, no row is of one minute, or of two rows
             and more none has a number in some field.
     """
-    opened = _microseconds(rows["open_time"])
-    whole = pc.equal(pc.subtract(opened, _floored(opened, _MINUTE_US)), 0)
-    placed = pc.fill_null(whole, False)
-    _refuse_unplaced(rows["open_time"], placed, operation)
-    _refuse_other_lengths(opened, _microseconds(rows["close_time"]), operation)
-    numbers = {name: _numbers(rows[name]) for name in (*PRICES, "volume", "quote_volume")}
-    numbers["trades"] = _counts(rows["trades"])
+    texts = rows.table
+    opened = _microseconds(texts["open_time"])
+    lasts = pc.subtract(_microseconds(texts["close_time"]), opened)
+    _refuse_unplaced(texts["open_time"], pc.is_valid(opened), operation)
+    # The closing time is the minute's last millisecond, or its last microsecond.
+    long = pc.fill_null(pc.greater_equal(lasts, _MINUTE_US), False)
+    if texts.num_rows and pc.all(long).as_py():
+        raise malformed("no kline came that is one minute long", operation)
+    reasons = pc.case_when(
+        pc.make_struct(
+            pc.is_null(opened),
+            pc.not_equal(pc.subtract(opened, _floored(opened, _MINUTE_US)), 0),
+            long,
+            pc.fill_null(pc.less(lasts, 0), False),
+        ),
+        UNPLACED,
+        "the kline opens within a minute",
+        "the kline is longer than a minute",
+        "the kline ends before it begins",
+        pa.scalar(None, pa.string()),
+    )
+    good = pc.is_null(reasons)
+    short = texts.filter(pc.and_(good, pc.fill_null(pc.less(lasts, _MINUTE_US - 1000), False)))
+    numbers = {name: _numbers(texts[name]) for name in (*PRICES, "volume", "quote_volume")}
+    numbers["trades"] = _counts(texts["trades"])
     for name, column in numbers.items():
         _refuse_empty(name, column, operation)
     volume = numbers["volume"]
     sold = pc.if_else(pc.greater(volume, 0.0), volume, pa.scalar(None, pa.float64()))
-    quiet = pc.and_(pc.equal(volume, 0.0), pc.equal(numbers["trades"], 0))
+    is_quiet = pc.and_(pc.equal(volume, 0.0), pc.equal(numbers["trades"], 0))
+    quiet = pc.fill_null(is_quiet, False)
     table = pa.Table.from_arrays(
         [
-            pa.repeat(pa.scalar(symbol), rows.num_rows),
+            pa.repeat(pa.scalar(symbol), texts.num_rows),
             opened.cast(INSTANT),
             *(numbers[name] for name in (*PRICES, "volume")),
             pc.divide(numbers["quote_volume"], sold),
@@ -81,49 +126,61 @@ def minute_bars(rows: pa.Table, symbol: str, *, operation: str) -> Rows:
         ],
         names=QUOTED_MINUTE_BARS.names,
     )
-    kept = pc.and_(placed, pc.invert(pc.fill_null(quiet, False)))
-    return Rows(
-        table=table.filter(kept).cast(QUOTED_MINUTE_BARS),
-        left_out=_as_texts(rows.filter(pc.invert(placed))),
-        last_at=pc.max(table["opened_at"].filter(placed)).as_py(),
+    bad = texts.append_column("opened_at", table["opened_at"]).append_column("reason", reasons)
+    return Klines(
+        bars=table.filter(pc.and_(good, pc.invert(quiet))).cast(QUOTED_MINUTE_BARS),
+        quiet=table["opened_at"].filter(pc.and_(good, quiet)),
+        left_out=(
+            *_left_out(bad.filter(pc.invert(good)), symbol),
+            *(unread(text, reason=TOO_FEW, symbol=symbol) for text in rows.odd),
+        ),
+        notes=(*rows.notes, *_note_of_short(short)),
+        rows=texts.num_rows + len(rows.odd),
+        last_at=pc.max(table["opened_at"]).as_py(),
     )
 
 
-def trades(rows: pa.Table, symbol: str, *, operation: str) -> Rows:
+def trades(rows: TextRows, symbol: str, *, operation: str) -> Rows:
     """Turn aggregate trades (columns TRADE_FIELDS) into QUOTED_TRADES of ``symbol``.
 
     Times are UTC, cut to whole milliseconds: REST answers and files before 2025 tell no more, and
     the time belongs to a trade's key. Amounts with more than 18 digits behind the point are
-    rounded half-even. A row whose number or time cannot be read is left out, and told.
+    rounded half-even; one that does not fit into a column is null. A row whose number or time
+    cannot be read is left out, and told.
 
     Raises:
-        MalformedPayloadError: No row can be placed, an amount has more than 20 digits before its
-            point, or of two rows and more none has a value in some field.
+        MalformedPayloadError: No row can be placed, or of two rows and more none has a value in
+            some field.
     """
-    at = _floored(_microseconds(rows["T"]), 1000)
-    numbers = _counts(rows["a"])
+    texts = rows.table
+    at = _floored(_microseconds(texts["T"]), 1000)
+    numbers = _counts(texts["a"])
     placed = pc.and_(pc.is_valid(at), pc.is_valid(numbers))
-    _refuse_unplaced(rows["T"], placed, operation)
+    _refuse_unplaced(texts["T"], placed, operation)
     values = {
-        "price": _amounts(rows["p"], "price", operation),
-        "size": _amounts(rows["q"], "size", operation),
-        "taker_side": _taker_sides(rows["m"]),
+        "price": _amounts(texts["p"]),
+        "size": _amounts(texts["q"]),
+        "taker_side": _taker_sides(texts["m"]),
     }
     for name, column in values.items():
         _refuse_empty(name, column, operation)
     table = pa.Table.from_arrays(
         [
-            pa.repeat(pa.scalar(symbol), rows.num_rows),
+            pa.repeat(pa.scalar(symbol), texts.num_rows),
             numbers,
             at.cast(INSTANT),
             *values.values(),
         ],
         names=QUOTED_TRADES.names,
     )
+    unplaced = [_as_text(row) for row in texts.filter(pc.invert(placed)).to_pylist()]
     return Rows(
         table=table.filter(placed).cast(QUOTED_TRADES),
-        left_out=_as_texts(rows.filter(pc.invert(placed))),
-        last_at=pc.max(table["traded_at"].filter(placed)).as_py(),
+        left_out=(
+            *(unread(text, symbol=symbol) for text in unplaced),
+            *(unread(text, reason=TOO_FEW, symbol=symbol) for text in rows.odd),
+        ),
+        notes=rows.notes,
     )
 
 
@@ -172,25 +229,22 @@ def _matching(texts: pa.ChunkedArray, pattern: str) -> pa.ChunkedArray:
     return pc.if_else(fits, texts, pa.scalar(None, pa.string()))
 
 
-def _amounts(texts: pa.ChunkedArray, name: str, operation: str) -> pa.ChunkedArray:
+def _amounts(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     plain = pc.fill_null(pc.match_substring_regex(texts, _PLAIN_AMOUNT), True)
     if pc.all(plain).as_py() is not False:
         return texts.cast(AMOUNT)
-    values = [_amount(text, name, operation) for text in texts.to_pylist()]
-    return pa.chunked_array([pa.array(values, AMOUNT)])
+    return pa.chunked_array([pa.array([_amount(text) for text in texts.to_pylist()], AMOUNT)])
 
 
-def _amount(text: str | None, name: str, operation: str) -> Decimal | None:
+def _amount(text: str | None) -> Decimal | None:
     """Read what is written in an unusual way, such as with an exponent."""
     if text is None or re.fullmatch(_NUMBER.strip("^$"), text) is None:
         return None
     try:
         value = Decimal(text).quantize(_SMALLEST_AMOUNT, ROUND_HALF_EVEN, _EXACT)
     except InvalidOperation:
-        value = None
-    if value is None or abs(value) >= 10**20:
-        raise malformed(f"field {name} holds {shortened(text)}, which does not fit", operation)
-    return value
+        return None
+    return value if abs(value) < 10**20 else None
 
 
 def _taker_sides(texts: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -206,21 +260,32 @@ def _refuse_unplaced(told: pa.ChunkedArray, placed: pa.ChunkedArray, operation: 
         raise malformed(f"no row can be placed in time, the first holds {first}", operation)
 
 
-def _refuse_other_lengths(opened: pa.ChunkedArray, closed: pa.ChunkedArray, operation: str) -> None:
-    # The closing time is the minute's last millisecond, or its last microsecond.
-    lasts = pc.subtract(closed, opened)
-    odd = pc.or_(pc.less(lasts, _MINUTE_US - 1000), pc.greater_equal(lasts, _MINUTE_US))
-    if pc.any(pc.fill_null(odd, False)).as_py():
-        raise malformed("a kline came that is not one minute long", operation)
-
-
 def _refuse_empty(name: str, column: pa.ChunkedArray, operation: str) -> None:
     # One row without a number is a hole; a field that no row has is another wire format.
     if len(column) > 1 and column.null_count == len(column):
         raise malformed(f"no row has a usable value in field {name}", operation)
 
 
-def _as_texts(rows: pa.Table) -> tuple[str, ...]:
-    return tuple(
-        ",".join("" if one is None else one for one in row.values()) for row in rows.to_pylist()
-    )
+def _left_out(rows: pa.Table, symbol: str) -> Iterator[RejectedRow]:
+    """Yield klines that are no minute's, each with its own opening time and reason."""
+    for row in rows.to_pylist():
+        at: datetime | None = row.pop("opened_at")
+        reason: str = row.pop("reason")
+        yield unread(
+            _as_text(row),
+            reason=reason,
+            symbol=symbol,
+            day=None if at is None else at.date(),
+            what=None if at is None else at.isoformat(),
+        )
+
+
+def _note_of_short(rows: pa.Table) -> tuple[str, ...]:
+    if not rows.num_rows:
+        return ()
+    first = shortened(_as_text(rows.slice(0, 1).to_pylist()[0]))
+    return (f"{rows.num_rows} klines end before their minute does, such as {first}",)
+
+
+def _as_text(row: Mapping[str, str | None]) -> str:
+    return ",".join("" if cell is None else cell for cell in row.values())

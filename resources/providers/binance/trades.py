@@ -5,14 +5,16 @@ what replies look like (wire.py, files.py).
 
 Numbers of aggregate trades follow each other. Some files have lost trades that REST still has (all
 pairs of 2021-12-14, binance/binance-public-data #354), others that are lost altogether (#111). So a
-jump in the numbers is asked for by REST, and so is what follows the last number of a file.
+jump in the numbers is asked for by REST, and so is what lies before the first number of a file and
+what follows its last one.
 """
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -20,18 +22,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata.ports import Answer
-from marketdata.trades import QUOTED_TRADES
+from marketdata.recovery import errors
+from marketdata.rows import unread
+from marketdata.trades import QUOTED_TRADES, validate
 from resources.providers.binance import files as binance_files
 from resources.providers.binance import rows as binance_rows
 from resources.providers.binance import wire
-from resources.providers.binance.enquiry import ONE_DAY, Enquiry, midnight, milliseconds
+from resources.providers.binance.enquiry import (
+    EPOCH,
+    ONE_DAY,
+    Enquiry,
+    midnight,
+    milliseconds,
+)
 from resources.providers.http import Getter
 
 PAGE = 1000
 WEIGHT = 4
 _PATH = "api/v3/aggTrades"
+FIRST_ID = 1
+"""Numbers begin with 0 or 1: a first one that is larger had others before it."""
+MISSING = "trades are missing at Binance"
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_EVER = datetime(1970, 1, 1, tzinfo=UTC)
+
+Numbers = npt.NDArray[np.int64]
 
 
 async def trades(rest: Getter, files: Getter, symbol: str, start: date, end: date) -> Answer:
@@ -40,15 +54,18 @@ async def trades(rest: Getter, files: Getter, symbol: str, start: date, end: dat
     Both days are included, as far as they are over by Binance's own time, which is asked for first:
     ``fetched_at`` is the time of that reply. Times are cut to whole
     milliseconds (see ``binance_rows.trades``). The answer's ``request`` says which days came from
-    files; a file that there is not is made up for by REST, as are trades that one lacks. A run of
-    numbers that Binance itself no longer has is told in ``left_out``, in words: a day that lacks
-    trades is not taken for a whole one without a trace.
+    files. A file that there is not, or that cannot be used, is made up for by REST, as are trades
+    that one lacks or has wrong. A run of numbers that Binance itself no longer has is in
+    ``left_out``: a day that lacks trades is not taken for a whole one without a trace. What lies
+    before REST's first trade is no such run: files alone tell of it, and a day of that time
+    without a file is ``untold``.
 
     Raises:
-        UnknownSymbolError: REST was asked, and does not know ``symbol``.
+        UnknownSymbolError: REST does not know ``symbol``, and there is no file of it.
         RequestRejectedError: ``symbol`` cannot be one; nothing was sent.
-        MalformedPayloadError: A reply cannot be read, holds rows nobody asked for, or a file is
-            not what its checksum says. The error points to all replies so far.
+        MalformedPayloadError: A reply of REST cannot be read, or holds rows nobody asked for; or a
+            file cannot be used and REST does not know the symbol. The error points to all replies
+            so far.
         ProviderError: See ``wire.refusal``.
         ValueError: ``start`` is after ``end``.
     """
@@ -58,9 +75,7 @@ async def trades(rest: Getter, files: Getter, symbol: str, start: date, end: dat
     days = _Days(enquiry, await enquiry.server_time())
     day = start
     while day <= min(end, days.today):
-        if day == days.today or not await days.from_file(day):
-            await days.by_rest(day, midnight(day + ONE_DAY))
-            enquiry.took("rest", day, day)
+        await days.add(day)
         day += ONE_DAY
     await days.look_behind_the_last_file()
     return enquiry.answer(QUOTED_TRADES)
@@ -77,8 +92,13 @@ class _Page:
     """
 
     trades: pa.Table
-    numbers: npt.NDArray[np.int64]
+    numbers: Numbers
     full: bool
+
+    @property
+    def first_id(self) -> int | None:
+        """The smallest number, or None on an empty page."""
+        return int(self.numbers.min()) if self.numbers.size else None
 
 
 class _Days:
@@ -90,9 +110,37 @@ class _Days:
         self._last_id: int | None = None
         self._file_ends: datetime | None = None
         self._told: set[str] = set()
+        self._oldest: _Page | None = None
         self.today = now.date()
 
-    async def from_file(self, day: date) -> bool:
+    async def add(self, day: date) -> None:
+        """Add a day: from its file, else by REST."""
+        unusable: errors.MalformedPayloadError | None = None
+        if day < self.today:
+            try:
+                if await self._from_file(day):
+                    return
+            except errors.MalformedPayloadError as error:
+                unusable = error
+                why = self._enquiry.unusable(error)
+                self._enquiry.note(f"the file of {day} is not used: {why}")
+        try:
+            await self._by_rest(day, midnight(day + ONE_DAY))
+        except errors.UnknownSymbolError:
+            if unusable is not None:
+                raise unusable from None
+            self._enquiry.nowhere(day, day)
+        else:
+            self._enquiry.took("rest", day, day)
+
+    async def look_behind_the_last_file(self) -> None:
+        """Add what the last file has lost at its end."""
+        if self._file_ends is None:
+            return
+        with self._optional("what its last file may have lost at its end"):
+            await self._by_rest((self._file_ends - ONE_DAY).date(), self._file_ends)
+
+    async def _from_file(self, day: date) -> bool:
         """Add a day's file and what it lacks; return whether there is one."""
         path = binance_files.day_of_trades(self._enquiry.symbol, day)
         found = await self._enquiry.file(path)
@@ -106,15 +154,30 @@ class _Days:
             )
             read = binance_rows.trades(rows, self._enquiry.symbol, operation=asked)
             binance_rows.refuse_outside(read.table, "traded_at", begins, ends, asked)
-        self._enquiry.add(read.table, read.left_out)
+        self._enquiry.note(*read.notes)
+        usable = _ids(validate(read.table).accepted)
+        runs = _jumps(usable, self._last_id)
+        better: set[int] = set()
+        with self._optional(f"what the file of {day} lacks"):
+            if self._last_id is None and usable.size:
+                runs = [*await self._lost_before(int(usable[0]), begins), *runs]
+            for first, last in runs:
+                better.update(await self._fill(first, last, ends, known=_ids(read.table)))
+        worse = pc.is_in(read.table["trade_id"], value_set=pa.array(sorted(better), pa.int64()))
+        self._enquiry.add(read.table.filter(pc.invert(worse)), read.left_out)
         self._enquiry.took("day", day, day)
-        for first, last in _jumps(read.table["trade_id"].to_numpy(), self._last_id):
-            await self._fill(first, last, ends)
         self._reached(read.table)
         self._file_ends = ends
         return True
 
-    async def by_rest(self, day: date, ends: datetime) -> None:
+    async def _lost_before(self, first_id: int, begins: datetime) -> list[tuple[int, int]]:
+        """Return the trades that REST has of a file's day before the file's first one."""
+        page = await self._page({"startTime": milliseconds(begins)})
+        if page.first_id is None or page.first_id >= first_id:
+            return []
+        return [(page.first_id, first_id - 1)]
+
+    async def _by_rest(self, day: date, ends: datetime) -> None:
         """Add the trades of ``day``, or those that follow the last known one, before ``ends``."""
         begins = midnight(day) if self._file_ends is None else self._file_ends - ONE_DAY
         until = min(ends, self._now)
@@ -122,6 +185,9 @@ class _Days:
             page = await self._page({"startTime": milliseconds(begins)})
         else:
             page = await self._page({"fromId": str(self._last_id + 1)})
+        is_cut = await self._begins_with(page, day)
+        if is_cut and (self._file_ends is None or midnight(day) >= self._file_ends):
+            self._enquiry.leave_open(day, day)
         while True:
             wanted = binance_rows.between(page.trades, "traded_at", begins, until)
             self._enquiry.add(wanted)
@@ -130,40 +196,91 @@ class _Days:
             self._tell_missing(
                 # A run that begins behind the last wanted trade may be of the days after it.
                 run
-                for run in _jumps(page.numbers, before)
+                for run in _jumps(page.numbers, None if is_cut else before)
                 if run[0] <= (self._last_id or 0) + 1
             )
             if not page.full or wanted.num_rows < page.trades.num_rows:
                 break
-            page = await self._page({"fromId": str((self._last_id or 0) + 1)})
+            page, is_cut = await self._page({"fromId": str((self._last_id or 0) + 1)}), False
         self._file_ends = None
 
-    async def look_behind_the_last_file(self) -> None:
-        """Add what the last file has lost at its end."""
-        if self._file_ends is not None:
-            await self.by_rest((self._file_ends - ONE_DAY).date(), self._file_ends)
+    async def _begins_with(self, page: _Page, day: date) -> bool:
+        """Tell whether ``page`` is where REST begins although there were trades before.
 
-    async def _fill(self, first: int, last: int, before: datetime) -> None:
-        """Add the trades numbered from ``first`` to ``last`` as far as Binance still has them."""
-        asked, found = first, [np.array([last + 1], np.int64)]
+        REST need not keep all trades for ever: then what it lacks before its first one is neither
+        lost nor was it never there.
+        """
+        first_id = page.first_id
+        if first_id is None or first_id <= FIRST_ID:
+            return False
+        follows = self._last_id is not None and first_id == self._last_id + 1
+        # A day without a file is none of the usual ones: where REST begins is worth a request.
+        if follows or (self._last_id is None and day >= self.today):
+            return False
+        if self._oldest is None:
+            self._oldest = await self._page({"fromId": "0"})
+        if self._oldest.first_id != first_id:
+            return False
+        self._enquiry.note(
+            f"Binance's REST begins with trade {first_id} of "
+            f"{pc.min(self._oldest.trades['traded_at']).as_py()}: files alone tell of the time "
+            "before"
+        )
+        return True
+
+    async def _fill(self, first: int, last: int, before: datetime, *, known: Numbers) -> list[int]:
+        """Add the trades numbered from ``first`` to ``last`` as far as Binance still has them.
+
+        Args:
+            first: Number of the first one.
+            last: Number of the last one.
+            before: End of the day.
+            known: Numbers in the file, those of trades that cannot be used as well.
+
+        Returns:
+            The numbers that were added.
+        """
+        asked, came = first, [known, np.array([last + 1], np.int64)]
+        better: list[int] = []
         while asked <= last:
             page = await self._page({"fromId": str(asked)})
             wanted = page.trades.filter(pc.less_equal(page.trades["trade_id"], last))
-            self._enquiry.add(binance_rows.between(wanted, "traded_at", _EVER, before))
-            found.append(page.numbers[page.numbers <= last])
+            # Of a trade that both have wrong the file's row is told.
+            usable = validate(binance_rows.between(wanted, "traded_at", EPOCH, before)).accepted
+            self._enquiry.add(usable)
+            better += usable["trade_id"].to_pylist()
+            came.append(page.numbers)
             if not page.full or wanted.num_rows < page.trades.num_rows:
                 break
-            asked = _last_id(wanted) + 1
-        self._tell_missing(_jumps(np.concatenate(found), first - 1))
+            asked = int(_ids(wanted)[-1]) + 1
+        numbers = np.concatenate(came)
+        numbers = numbers[(numbers >= first) & (numbers <= last + 1)]
+        self._tell_missing(_jumps(numbers, first - 1))
+        return better
 
     def _tell_missing(self, runs: Iterable[tuple[int, int]]) -> None:
         """Leave word of numbers that neither a file nor REST has."""
-        texts = [f"trades {first} to {last} are missing at Binance" for first, last in runs]
         # Two days may meet at one run.
+        texts = [f"trades {first} to {last}" for first, last in runs]
         self._enquiry.add(
-            QUOTED_TRADES.empty_table(), [one for one in texts if one not in self._told]
+            QUOTED_TRADES.empty_table(),
+            [
+                unread(text, reason=MISSING, symbol=self._enquiry.symbol, what=text)
+                for text in texts
+                if text not in self._told
+            ],
         )
         self._told.update(texts)
+
+    @contextmanager
+    def _optional(self, what: str) -> Generator[None]:
+        """Let a question to REST come to nothing for good: what files hold is proven."""
+        try:
+            yield
+        except errors.UnknownSymbolError as error:
+            self._enquiry.note(f"REST cannot tell {what}: {error.reason}")
+        except errors.MalformedPayloadError as error:
+            self._enquiry.note(f"REST cannot tell {what}: {self._enquiry.unusable(error)}")
 
     async def _page(self, place: dict[str, str]) -> _Page:
         """Return the page that begins at ``place``."""
@@ -174,13 +291,14 @@ class _Days:
             read = binance_rows.trades(rows, self._enquiry.symbol, operation=asked)
             _refuse_earlier(read.table, place, asked)
         self._enquiry.add(QUOTED_TRADES.empty_table(), read.left_out)
-        told = (int(one) for one in rows["a"].to_pylist() if _NUMBER.fullmatch(one or ""))
+        self._enquiry.note(*read.notes)
+        told = (int(one) for one in rows.table["a"].to_pylist() if _NUMBER.fullmatch(one or ""))
         numbers = np.fromiter(told, np.int64)
-        return _Page(trades=read.table, numbers=numbers, full=rows.num_rows >= PAGE)
+        return _Page(trades=read.table, numbers=numbers, full=rows.table.num_rows >= PAGE)
 
     def _reached(self, table: pa.Table) -> None:
         if table.num_rows:
-            self._last_id = max(_last_id(table), self._last_id or 0)
+            self._last_id = max(int(_ids(table)[-1]), self._last_id or 0)
 
 
 def _refuse_earlier(page: pa.Table, place: dict[str, str], asked: str) -> None:
@@ -197,7 +315,7 @@ def _refuse_earlier(page: pa.Table, place: dict[str, str], asked: str) -> None:
         raise wire.malformed(message, asked)
 
 
-def _jumps(came: npt.NDArray[np.int64], last_id: int | None) -> list[tuple[int, int]]:
+def _jumps(came: Numbers, last_id: int | None) -> list[tuple[int, int]]:
     """Return first and last of each run that is missing between the numbers that came."""
     numbers = np.unique(came)
     if last_id is not None:
@@ -206,5 +324,6 @@ def _jumps(came: npt.NDArray[np.int64], last_id: int | None) -> list[tuple[int, 
     return [(int(numbers[one]) + 1, int(numbers[one + 1]) - 1) for one in before]
 
 
-def _last_id(table: pa.Table) -> int:
-    return int(pc.max(table["trade_id"]).as_py())
+def _ids(trades: pa.Table) -> Numbers:
+    """Return the numbers of trades, sorted, each once."""
+    return np.unique(trades["trade_id"].to_numpy())

@@ -11,6 +11,7 @@ of real answers in tests/recordings, and of reports in its public issues.
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import cast
@@ -18,7 +19,7 @@ from typing import cast
 import pyarrow as pa
 
 from marketdata.recovery import errors
-from resources.providers.answer_json import JsonAnswers, Numbers
+from resources.providers.answer_json import JsonAnswers, Numbers, more_fields, unknown_fields
 from resources.providers.answer_text import plain_text, shortened
 from resources.providers.http import HttpAnswer, answered_at, retry_after_s, status_error
 
@@ -137,23 +138,51 @@ def server_time(body: bytes, *, operation: str) -> datetime:
     return at
 
 
-def kline_rows(body: bytes, *, operation: str) -> pa.Table:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRows:
+    """Rows of one reply, still text.
+
+    Attributes:
+        table: One column for each field.
+        odd: Rows with fewer fields, as text.
+        notes: See Answer.
+    """
+
+    table: pa.Table
+    odd: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def kline_rows(body: bytes, *, operation: str) -> TextRows:
     """Parse ``klines`` into one column of text for each of KLINE_FIELDS.
 
+    Further fields at the end of an array are noted and not read.
+
     Raises:
-        MalformedPayloadError: Not a list of arrays of twelve.
+        MalformedPayloadError: Not a list, or no array in it has as many fields.
     """
     rows = JSON.items(body, operation, **_AS_TEXT)
-    if not all(isinstance(row, list) for row in rows):
+    arrays = [cast("list[object]", row) for row in rows if isinstance(row, list)]
+    whole = [row for row in arrays if len(row) >= len(KLINE_FIELDS)]
+    if rows and not arrays:
         raise malformed("the list holds something else than arrays", operation)
-    arrays = cast("list[list[object]]", rows)
-    odd = next((len(row) for row in arrays if len(row) != len(KLINE_FIELDS)), None)
-    if odd is not None:
-        raise malformed(f"an array of {odd} came, klines have {len(KLINE_FIELDS)}", operation)
-    return _columns(arrays, KLINE_FIELDS, operation)
+    if rows and not whole:
+        came = len(arrays[0])
+        raise malformed(f"an array of {came} came, klines have {len(KLINE_FIELDS)}", operation)
+    odd = [
+        json.dumps(row)
+        for row in rows
+        if not isinstance(row, list) or len(cast("list[object]", row)) < len(KLINE_FIELDS)
+    ]
+    most = max(map(len, whole), default=len(KLINE_FIELDS))
+    return TextRows(
+        table=_columns(whole, KLINE_FIELDS),
+        odd=tuple(odd),
+        notes=more_fields("klines", most, len(KLINE_FIELDS)),
+    )
 
 
-def trade_rows(body: bytes, *, operation: str) -> pa.Table:
+def trade_rows(body: bytes, *, operation: str) -> TextRows:
     """Parse ``aggTrades`` into one column of text for each of TRADE_FIELDS; absent ones are null.
 
     Raises:
@@ -161,21 +190,26 @@ def trade_rows(body: bytes, *, operation: str) -> pa.Table:
     """
     rows = JSON.rows(body, operation, **_AS_TEXT)
     arrays = [[row.get(name) for name in TRADE_FIELDS] for row in rows]
-    return _columns(arrays, TRADE_FIELDS, operation)
+    return TextRows(
+        table=_columns(arrays, TRADE_FIELDS), notes=unknown_fields("aggTrades", rows, TRADE_FIELDS)
+    )
 
 
-def _columns(rows: Sequence[Sequence[object]], fields: Sequence[str], operation: str) -> pa.Table:
-    try:
-        columns = [
-            pa.array([_text(row[place]) for row in rows], pa.string())
-            for place in range(len(fields))
-        ]
-    except UnicodeEncodeError as error:
-        raise malformed(f"a text is no Unicode: {error.reason}", operation) from error
+def _columns(rows: Sequence[Sequence[object]], fields: Sequence[str]) -> pa.Table:
+    columns = [
+        pa.array([_text(row[place]) for row in rows], pa.string()) for place in range(len(fields))
+    ]
     return pa.Table.from_arrays(columns, names=list(fields))
 
 
 def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return str(value)
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    if value is None or isinstance(value, str):
+        # Half a surrogate pair is text to JSON and to nobody else.
+        return None if value is None or not _is_unicode(value) else value
+    return json.dumps(value)
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)

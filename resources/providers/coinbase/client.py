@@ -7,7 +7,7 @@ becomes of the rows.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 import pyarrow as pa
@@ -94,16 +94,14 @@ async def minute_bars(getter: Getter, symbol: str, start: date, end: date) -> An
         so_far[place] = reply
         with kept_as(so_far):
             page = coinbase_rows.candle_page(reply.body, symbol, operation=page_of)
-            return reply, CandlePage(
-                bars=_within(page.bars, window, reply.fetched_at, page_of),
-                left_out=page.left_out,
-            )
+            return reply, replace(page, bars=_within(page.bars, window, reply.fetched_at, page_of))
 
     came = await _all_at_once(of, len(windows))
     return Replies(*(reply for reply, _ in came)).answer(
         operation,
         pa.concat_tables(page.bars for _, page in came),
-        (text for _, page in came for text in page.left_out),
+        (row for _, page in came for row in page.left_out),
+        notes=(note for _, page in came for note in page.notes),
     )
 
 

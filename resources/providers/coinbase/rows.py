@@ -22,18 +22,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
-from marketdata.rows import AMOUNT
+from marketdata.rows import AMOUNT, RejectedRow, unread
 from marketdata.trades import QUOTED_TRADES
+from resources.providers.answer_json import more_fields, unknown_fields
 from resources.providers.answer_text import shortened
 from resources.providers.coinbase.wire import listed, malformed
 
 MINUTE = timedelta(minutes=1)
 _CANDLE = ("time", "low", "high", "open", "close", "volume")
 """Columns of a candle: low and high come before open and close."""
+_TRADE = ("time", "trade_id", "size", "price", "side")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_S = 253_402_300_799
 _LARGEST_ID = 2**63 - 1
-_INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?Z")
+_INSTANT = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?)[0-9]*Z"
+)
+"""Coinbase tells microseconds; further digits are cut."""
 _DECIMAL = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _EXACT = Context(prec=38, rounding=ROUND_HALF_EVEN)
 _STEP = Decimal(1).scaleb(-18)
@@ -47,11 +52,13 @@ class CandlePage:
 
     Attributes:
         bars: QUOTED_MINUTE_BARS, ``vwap`` and ``trades`` null: Coinbase does not tell them.
-        left_out: Rows that cannot be placed, as text.
+        left_out: Rows that cannot be placed.
+        notes: See Answer.
     """
 
     bars: pa.Table
-    left_out: tuple[str, ...]
+    left_out: tuple[RejectedRow, ...]
+    notes: tuple[str, ...]
 
 
 def candle_page(body: bytes, symbol: str, *, operation: str) -> CandlePage:
@@ -59,7 +66,8 @@ def candle_page(body: bytes, symbol: str, *, operation: str) -> CandlePage:
 
     Times are seconds in UTC, the first of the bucket. A figure that is no JSON number which a
     double can hold becomes null, numeric text too, since Coinbase sends numbers. A row of
-    another length or without the time of a minute cannot be placed: it is left out, and told.
+    fewer columns or without the time of a minute cannot be placed: it is left out, and told.
+    Further columns are noted and not read.
 
     Raises:
         MalformedPayloadError: Not a list of lists, no row can be placed, or of two rows and
@@ -84,12 +92,15 @@ def candle_page(body: bytes, symbol: str, *, operation: str) -> CandlePage:
     _refuse_empty_fields(bars, _CANDLE[1:], operation)
     return CandlePage(
         bars=bars.select(QUOTED_MINUTE_BARS.names).cast(QUOTED_MINUTE_BARS),
-        left_out=tuple(_as_text(row) for row in rows if _minute(row) is None),
+        left_out=tuple(
+            unread(_as_text(row), symbol=symbol) for row in rows if _minute(row) is None
+        ),
+        notes=more_fields("candles", max(map(len, rows), default=0), len(_CANDLE)),
     )
 
 
 def _minute(row: Sequence[object]) -> datetime | None:
-    at = row[0] if len(row) == len(_CANDLE) else None
+    at = row[0] if len(row) >= len(_CANDLE) else None
     if isinstance(at, bool) or not isinstance(at, int) or not 0 < at <= _LATEST_S or at % 60:
         return None
     return _EPOCH + timedelta(seconds=at)
@@ -112,25 +123,26 @@ class TradePage:
 
     Attributes:
         trades: QUOTED_TRADES, in the order in which they came.
-        left_out: Rows that cannot be placed, as text.
+        left_out: Rows that cannot be placed.
+        notes: See Answer.
     """
 
     trades: pa.Table
-    left_out: tuple[str, ...]
+    left_out: tuple[RejectedRow, ...]
+    notes: tuple[str, ...]
 
 
 def trade_page(body: bytes, symbol: str, *, operation: str) -> TradePage:
     """Parse ``trades``: a list of objects, price and size as text, the time in UTC.
 
     ``side`` is the maker's; the taker's is the opposite. Price and size are exact, with more
-    than 18 digits behind the point rounded half to even; what is no number becomes null, and so
-    does a side that is none of the two. A row without a readable id or time cannot be placed:
-    it is left out, and told.
+    than 18 digits behind the point rounded half to even; what is no number, or does not fit into a
+    column, becomes null, and so does a side that is none of the two. A row without a readable id or
+    time cannot be placed: it is left out, and told.
 
     Raises:
-        MalformedPayloadError: Not a list of objects, no row can be placed, an amount that has
-            more than 20 digits before the point, or of two rows and more none has a usable
-            value in some field.
+        MalformedPayloadError: Not a list of objects, no row can be placed, or of two rows and
+            more none has a usable value in some field.
     """
     rows = cast("list[Mapping[str, object]]", listed(body, dict, operation=operation))
     placed = [(key, row) for row in rows if (key := _trade_key(row)) is not None]
@@ -141,15 +153,18 @@ def trade_page(body: bytes, symbol: str, *, operation: str) -> TradePage:
             "symbol": pa.repeat(pa.scalar(symbol), len(placed)),
             "trade_id": [trade_id for (trade_id, _), _ in placed],
             "traded_at": [at for (_, at), _ in placed],
-            "price": _amounts([row for _, row in placed], "price", operation),
-            "size": _amounts([row for _, row in placed], "size", operation),
+            "price": pa.array([_amount(row.get("price")) for _, row in placed], AMOUNT),
+            "size": pa.array([_amount(row.get("size")) for _, row in placed], AMOUNT),
             "taker_side": pa.array(sides, pa.string()),
         }
     )
     _refuse_empty_fields(trades, ("price", "size", "taker_side"), operation)
     return TradePage(
         trades=trades.cast(QUOTED_TRADES),
-        left_out=tuple(_as_text(row) for row in rows if _trade_key(row) is None),
+        left_out=tuple(
+            unread(_as_text(row), symbol=symbol) for row in rows if _trade_key(row) is None
+        ),
+        notes=unknown_fields("trades", rows, _TRADE),
     )
 
 
@@ -158,26 +173,22 @@ def _trade_key(row: Mapping[str, object]) -> tuple[int, datetime] | None:
     if isinstance(trade_id, bool) or not isinstance(trade_id, int):
         return None
     # fromisoformat alone also reads dates without a time or a zone, which would be guesses.
-    if not isinstance(at, str) or _INSTANT.fullmatch(at) is None:
+    found = _INSTANT.fullmatch(at) if isinstance(at, str) else None
+    if found is None:
         return None
     try:
-        traded_at = datetime.fromisoformat(at)
+        traded_at = datetime.fromisoformat(f"{found[1]}Z")
     except ValueError:
         return None
     return (trade_id, traded_at) if 0 < trade_id <= _LARGEST_ID else None
 
 
-def _amounts(rows: Sequence[Mapping[str, object]], name: str, operation: str) -> pa.Array:
-    try:
-        return pa.array([_amount(row.get(name)) for row in rows], AMOUNT)
-    except InvalidOperation as error:
-        message = f"field {name} holds a figure of more than 20 digits before the point"
-        raise malformed(message, operation) from error
-
-
 def _amount(value: object) -> Decimal | None:
     figure = _decimal(value)
-    return None if figure is None else figure.quantize(_STEP, context=_EXACT)
+    try:
+        return None if figure is None else figure.quantize(_STEP, context=_EXACT)
+    except InvalidOperation:
+        return None
 
 
 def _decimal(value: object) -> Decimal | None:

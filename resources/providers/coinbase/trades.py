@@ -5,7 +5,9 @@ here: what an answer looks like (rows.py), or how it is sent (../http.py).
 
 Trades are only paged by their ids: ``after=X`` gives up to 1,000 trades below X, newest first
 (``before=X`` gives the newest of all trades instead of those next to X, so it is of no use). Ids
-of a product are contiguous and begin at 1, and so there is a moment for each id to search in.
+of a product are contiguous and begin at 1, and so there is a moment for each id to search in. An
+answer that lacks ids is asked for a second time, under an address that no cache has met: what is
+missing twice was never there, and is noted.
 Everything is decided by what the bodies hold, never by headers, so that kept answers replay.
 """
 
@@ -18,6 +20,7 @@ import pyarrow.compute as pc
 
 from marketdata.ports import Answer
 from marketdata.recovery import errors
+from marketdata.rows import RejectedRow
 from marketdata.trades import QUOTED_TRADES
 from resources.providers.coinbase import rows as coinbase_rows
 from resources.providers.coinbase import wire
@@ -42,11 +45,11 @@ async def trades(getter: Getter, symbol: str, start: date, end: date) -> Answer:
     would take 22); from there one request brings a thousand trades.
 
     A trade whose row cannot be placed is in ``left_out``. Every other id from the newest trade to
-    the oldest has to come, or nothing is returned.
+    the oldest has to come, or to be missing twice, which ``notes`` tell.
 
     Raises:
-        ProviderUnavailableError: Besides the usual reasons, ids are missing in the answers. The
-            error points to the answers up to that in which they should have been.
+        ProviderUnavailableError: Besides the usual reasons, two answers to one question differ in
+            the ids that are missing. The error points to the answers so far.
         UnknownSymbolError: Coinbase has no product of this name.
         MalformedPayloadError: Trades that do not lie below the id that was asked for came; see
             ``coinbase_rows.trade_page`` for the rest. The error points to the answer.
@@ -61,7 +64,7 @@ async def trades(getter: Getter, symbol: str, start: date, end: date) -> Answer:
     pages = _Pages(getter, symbol, operation)
     page = await _page_at(pages, until)
     found: list[pa.Table] = []
-    left_out: list[str] = []
+    left_out: list[RejectedRow] = []
     while page is not None:
         found.append(_between(page.rows, since, until))
         left_out.extend(page.left_out)
@@ -78,7 +81,7 @@ class _Page:
     """The trades of one answer; there is at least one."""
 
     rows: pa.Table
-    left_out: tuple[str, ...]
+    left_out: tuple[RejectedRow, ...]
     oldest_id: int
     oldest_at: datetime
     newest_id: int
@@ -105,47 +108,89 @@ class _Pages:
         self._symbol = symbol
         self._operation = operation
         self._replies = Replies()
+        self._notes: list[str] = []
+        self._begins_above = 1
 
     async def newest(self) -> _Page | None:
         """Return the newest trades, or None if there has never been one."""
-        return await self._asked({"limit": str(LIMIT)}, below=None)
+        return await self._asked(below=None)
 
     async def below(self, trade_id: int) -> _Page | None:
-        """Return the trades next below ``trade_id``, or None if it is the first."""
-        if trade_id <= 1:
+        """Return the trades next below ``trade_id``, or None if there are none."""
+        if trade_id <= self._begins_above:
             return None
-        return await self._asked({"limit": str(LIMIT), "after": str(trade_id)}, below=trade_id)
+        return await self._asked(below=trade_id)
 
-    def answer(self, rows: pa.Table, left_out: tuple[str, ...]) -> Answer:
+    def answer(self, rows: pa.Table, left_out: tuple[RejectedRow, ...]) -> Answer:
         """Return ``rows`` with the origin of all pages."""
-        return self._replies.answer(self._operation, rows, left_out)
+        return self._replies.answer(self._operation, rows, left_out, notes=self._notes)
 
-    async def _asked(self, parameters: dict[str, str], below: int | None) -> _Page | None:
+    async def _asked(self, below: int | None) -> _Page | None:
+        came = await self._once(below, LIMIT)
+        if not came.trades.num_rows and below is None:
+            return None
+        missing = _missing(came, below)
+        if missing:
+            came = await self._once(below, LIMIT - 1)
+            self._believe(missing, came, below)
+        return _Page.of(came) if came.trades.num_rows else None
+
+    async def _once(self, below: int | None, limit: int) -> TradePage:
         page_of = self._operation if below is None else f"{self._operation} after={below}"
+        after = {} if below is None else {"after": str(below)}
         reply = await self._getter.get(
-            f"products/{self._symbol}/trades", parameters, operation=page_of
+            f"products/{self._symbol}/trades", {"limit": str(limit), **after}, operation=page_of
         )
         self._replies.add(reply)
         with self._replies.kept():
             came = coinbase_rows.trade_page(reply.body, self._symbol, operation=page_of)
-            if not came.trades.num_rows and below is None:
-                return None
-            _refuse_gap(came, below, page_of)
-            return _Page.of(came)
+            _refuse_newer(came, below, page_of)
+        self._notes.extend(came.notes)
+        return came
+
+    def _believe(self, missing: set[int], again: TradePage, below: int | None) -> None:
+        """Note ids that two answers lack.
+
+        Raises:
+            ProviderUnavailableError: The second one lacks others.
+        """
+        still = _missing(again, below)
+        if not still:
+            return
+        # The second page is shorter by one trade at its old end.
+        if not still <= missing:
+            message = f"{len(still)} ids are missing below {below}; nothing was stored, ask again"
+            with self._replies.kept():
+                raise errors.ProviderUnavailableError(
+                    message, provider=wire.PROVIDER, operation=self._operation
+                )
+        if not again.trades.num_rows:
+            self._begins_above = max(self._begins_above, below or 1)
+            self._notes.append(f"Coinbase has no trade below {below}: its history begins there")
+        else:
+            self._notes.append(
+                f"Coinbase has no trades of {len(still)} ids from {min(still)} to {max(still)}"
+            )
 
 
-def _refuse_gap(came: TradePage, below: int | None, operation: str) -> None:
-    """Refuse a page that lacks ids between its oldest trade and the id that was asked for."""
-    ids = set(came.trades["trade_id"].to_pylist())
-    newest, oldest = max(ids, default=0), min(ids, default=1)
-    if below is not None and newest >= below:
+def _refuse_newer(came: TradePage, below: int | None, operation: str) -> None:
+    newest = pc.max(came.trades["trade_id"]).as_py()
+    if below is not None and newest is not None and newest >= below:
         message = f"trade {newest} came, which is not below {below}"
         raise wire.malformed(message, operation)
-    next_id = newest + 1 if below is None else below
-    missing = next_id - oldest - len(ids)
-    if not ids or missing > len(came.left_out):
-        message = f"{missing} ids are missing below {next_id}; nothing was stored, ask again"
-        raise errors.ProviderUnavailableError(message, provider=wire.PROVIDER, operation=operation)
+
+
+def _missing(came: TradePage, below: int | None) -> set[int]:
+    """Return the ids that a page lacks between its oldest trade and the id that was asked for.
+
+    Rows that cannot be placed may be some of them; of an empty page it is the next one.
+    """
+    ids = set(came.trades["trade_id"].to_pylist())
+    if not ids:
+        return {(below or 1) - 1}
+    next_id = max(ids) + 1 if below is None else below
+    missing = set(range(min(ids), next_id)) - ids
+    return missing if len(missing) > len(came.left_out) else set()
 
 
 async def _page_at(pages: _Pages, until: datetime) -> _Page | None:
@@ -170,7 +215,13 @@ async def _page_at(pages: _Pages, until: datetime) -> _Page | None:
         guess = low + int(span * min(max(share, 0.0), 1.0)) + LIMIT // 2
         asked = min(max(guess, low + 2), high)
         page = await pages.below(asked)
-        if page is None or page.oldest_at < edge <= page.newest_at:
+        if page is None:
+            if asked == high:
+                return None
+            # The first trade lies further up.
+            low, halve = asked - 1, True
+            continue
+        if page.oldest_at < edge <= page.newest_at:
             return page
         if page.oldest_at >= edge:
             high, high_at = page.oldest_id, page.oldest_at

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS, REGULAR, SPECIAL
 from marketdata.bars import PRICES, QUOTED_BARS
-from marketdata.rows import AMOUNT
+from marketdata.rows import AMOUNT, RejectedRow, unread
 from resources.providers.answer_json import day_of
 from resources.providers.answer_text import shortened
 from resources.providers.fmp.wire import JSON, malformed
@@ -40,12 +40,12 @@ class ActionPage:
     Attributes:
         table: In the quoted schema.
         rows: Rows that FMP sent, those left out of ``table`` included: its cap counts them.
-        left_out: Rows without a readable symbol or ex-date, as text.
+        left_out: Rows without a readable symbol or ex-date.
     """
 
     table: pa.Table
     rows: int
-    left_out: tuple[str, ...]
+    left_out: tuple[RejectedRow, ...]
 
 
 def split_page(body: bytes, *, operation: str) -> ActionPage:
@@ -56,7 +56,7 @@ def split_page(body: bytes, *, operation: str) -> ActionPage:
 
     Raises:
         MalformedPayloadError: Not a list of objects; no row can be placed; of two rows and more
-            none has a number in some field; a number has more than 20 digits before the point.
+            none has a number in some field.
     """
 
     def placed(row: Row) -> Row:
@@ -64,8 +64,8 @@ def split_page(body: bytes, *, operation: str) -> ActionPage:
         return {
             "symbol": _symbol(row),
             "ex_date": _day(row, "date"),
-            "new_shares": _amount(row, "numerator", operation),
-            "old_shares": _amount(row, "denominator", operation),
+            "new_shares": _amount(row, "numerator"),
+            "old_shares": _amount(row, "denominator"),
             "kind": None if kind == _NO_TYPE else kind,
         }
 
@@ -91,7 +91,7 @@ def dividend_page(body: bytes, *, operation: str) -> ActionPage:
             "symbol": _symbol(row),
             "ex_date": _day(row, "date"),
             "kind": SPECIAL if frequency == "Special" else REGULAR,
-            "amount": _amount(row, "dividend", operation),
+            "amount": _amount(row, "dividend"),
             "currency": None,
             "declaration_date": day_of(row.get("declarationDate")),
             "record_date": day_of(row.get("recordDate")),
@@ -140,15 +140,16 @@ def _page(
     # NaN is no JSON, but Python's parser and some of FMP's rows have it.
     came = JSON.rows(body, operation, parse_float=Decimal, parse_constant=lambda _: None)
     rows: list[Row] = []
-    left_out: list[str] = []
+    left_out: list[RejectedRow] = []
     for row in came:
         try:
             rows.append(placed(row))
         except _UnplacedError:
-            left_out.append(json.dumps(row, default=str))
+            text = json.dumps(row, default=str)
+            left_out.append(unread(text, symbol=_text(row, "symbol") or ""))
     if came and not rows:
         raise malformed(
-            f"no row has a symbol and a date; one is {shortened(left_out[0])}", operation
+            f"no row has a symbol and a date; one is {shortened(str(came[0]))}", operation
         )
     # One row without a number is a hole; a field that no row has is another wire format.
     for name in figures:
@@ -178,12 +179,15 @@ def _day(row: Row, name: str) -> date:
     return day
 
 
-def _amount(row: Row, name: str, operation: str) -> Decimal | None:
-    """Return a number exactly; null where none came, numeric text included: FMP sends numbers."""
+def _amount(row: Row, name: str) -> Decimal | None:
+    """Return a number exactly; null where none came, numeric text included: FMP sends numbers.
+
+    A number that does not fit into a column is none either.
+    """
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     number = Decimal(value)
     if number and number.adjusted() >= _WHOLE_DIGITS:
-        raise malformed(f"field {name}: {number:.3E} does not fit", operation)
+        return None
     return _EXACT.quantize(number, _PLACES)

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from marketdata.bars import PRICES, QUOTED_BARS
+from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import day_of, number_of
 from resources.providers.answer_text import shortened
 from resources.providers.fmp.wire import JSON, malformed
@@ -37,12 +38,12 @@ class HistoryPage:
     Attributes:
         bars: QUOTED_BARS.
         rows: Rows that FMP sent, those left out of ``bars`` included: its cap counts them.
-        left_out: Rows that cannot be placed, as text.
+        left_out: Rows that cannot be placed.
     """
 
     bars: pa.Table
     rows: int
-    left_out: tuple[str, ...]
+    left_out: tuple[RejectedRow, ...]
 
 
 def history_page(body: bytes, *, operation: str) -> HistoryPage:
@@ -79,7 +80,9 @@ def history_page(body: bytes, *, operation: str) -> HistoryPage:
         bars=placed.cast(QUOTED_BARS),
         rows=len(rows),
         left_out=tuple(
-            json.dumps(row) for row, day in zip(rows, days.to_pylist(), strict=True) if day is None
+            unread(json.dumps(row), symbol=str(row.get("symbol")))
+            for row, day in zip(rows, days.to_pylist(), strict=True)
+            if day is None
         ),
     )
 
@@ -102,7 +105,7 @@ def _refuse_empty_fields(bars: pa.Table, operation: str) -> None:
             raise malformed(f"no row has a usable number in field {name}", operation)
 
 
-def market_table(body: bytes, session: date, *, operation: str) -> pa.Table:
+def market_page(body: bytes, session: date, *, operation: str) -> HistoryPage:
     """Parse the CSV of ``eod-bulk`` for ``session`` into QUOTED_BARS.
 
     The header is quoted and has low before high; numbers may have exponents and volumes
@@ -118,15 +121,16 @@ def market_table(body: bytes, session: date, *, operation: str) -> pa.Table:
             of ``session``; of two rows and more none has a number in some field.
     """
     if body.strip() == b"[]":
-        return QUOTED_BARS.empty_table()
+        return HistoryPage(bars=QUOTED_BARS.empty_table(), rows=0, left_out=())
     _refuse_cut(body, operation)
-    rows, unread = _csv_rows(body, operation)
+    rows, unread_lines = _csv_rows(body, operation)
     days = pc.utf8_trim_whitespace(rows["date"])
     named = pc.invert(
         pc.or_(pc.equal(rows["symbol"], ""), pc.match_substring(rows["symbol"], _REPLACED))
     )
-    table = rows.filter(pc.and_(pc.equal(days, session.isoformat()), named))
-    left_out = unread + rows.num_rows - table.num_rows
+    of_session = pc.equal(days, session.isoformat())
+    table = rows.filter(pc.and_(of_session, named))
+    left_out = unread_lines + rows.num_rows - table.num_rows
     if left_out and not table.num_rows:
         raise malformed(_nothing_of(session, days), operation)
     bars = pa.Table.from_arrays(
@@ -145,10 +149,23 @@ def market_table(body: bytes, session: date, *, operation: str) -> pa.Table:
             operation,
             left_out,
             left_out + table.num_rows,
-            unread,
-            left_out - unread,
+            unread_lines,
+            left_out - unread_lines,
         )
-    return bars
+    other_days = rows.filter(pc.and_(pc.invert(of_session), named))
+    return HistoryPage(
+        bars=bars,
+        rows=left_out + table.num_rows,
+        left_out=tuple(
+            unread(
+                json.dumps(row),
+                reason="the row is of another day, or of none",
+                symbol=row["symbol"],
+                day=session,
+            )
+            for row in other_days.to_pylist()
+        ),
+    )
 
 
 def _refuse_cut(body: bytes, operation: str) -> None:

@@ -19,6 +19,7 @@ from marketdata.instruments import Constituent
 from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.recovery.policy import REQUEST_RETRY, RequestRetry
+from marketdata.rows import RejectedRow
 from resources.providers.answer_text import shortened
 from resources.providers.budget import RequestBudget
 from resources.providers.fmp import bars as fmp_bars
@@ -161,7 +162,7 @@ async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer
     _check_range(symbol, start, end, operation)
     pages: list[pa.Table] = []
     replies, last = Replies(), end
-    left_out: list[str] = []
+    left_out: list[RejectedRow] = []
     while True:
         page_of = f"{operation} page={len(pages) + 1}" if pages else operation
         reply = await getter.get(
@@ -191,15 +192,15 @@ async def market_day(getter: Getter, session: date) -> Answer:
 
     Raises:
         NotEntitledError: The plan does not include bulk requests.
-        MalformedPayloadError: See ``fmp_bars.market_table``. The error points to the answer.
+        MalformedPayloadError: See ``fmp_bars.market_page``. The error points to the answer.
         ProviderError: See ``wire.refusal``.
     """
     operation = f"{_MARKET_DAY} date={session}"
     reply = await getter.get(_MARKET_DAY, {"date": session.isoformat()}, operation=operation)
     replies = Replies(reply)
     with replies.kept():
-        bars = fmp_bars.market_table(reply.body, session, operation=operation)
-    return replies.answer(operation, bars)
+        page = fmp_bars.market_page(reply.body, session, operation=operation)
+    return replies.answer(operation, page.bars, page.left_out)
 
 
 def _check_range(symbol: str, start: date, end: date, operation: str) -> None:

@@ -79,7 +79,7 @@ class FmpRecords:
         The answer is empty for a symbol that FMP does not know.
 
         Raises:
-            MalformedPayloadError: See ``records_wire.company_table``. The error points to
+            MalformedPayloadError: See ``records_wire.company_page``. The error points to
                 the answer.
             RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
             ProviderError: See ``wire.refusal``.
@@ -89,8 +89,8 @@ class FmpRecords:
         reply = await self._getter.get("profile", {"symbol": symbol}, operation=operation)
         replies = Replies(reply)
         with replies.kept():
-            table = records_wire.company_table(reply.body, symbol=symbol, operation=operation)
-        return replies.answer(operation, table)
+            page = records_wire.company_page(reply.body, symbol=symbol, operation=operation)
+        return replies.answer(operation, page.table, page.left_out, notes=page.notes)
 
     async def index_changes(self, index: str) -> Answer:
         """Return who joined and left ``index`` (QUOTED_INDEX_CHANGES), as far back as FMP knows.

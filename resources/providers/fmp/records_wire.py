@@ -17,7 +17,16 @@ import pyarrow as pa
 
 from marketdata.companies import QUOTED_COMPANIES, QUOTED_INDEX_CHANGES
 from marketdata.instruments import our_tickers
-from resources.providers.answer_json import day_of
+from marketdata.rows import UNPLACED, RejectedRow, unread
+from resources.providers.answer_json import (
+    ReadableCells,
+    UnreadableError,
+    day_of,
+    flag_of,
+    optional_day_of,
+    refuse_unstorable,
+    text_of,
+)
 from resources.providers.answer_text import shortened
 from resources.providers.fmp.wire import JSON, PROVIDER, malformed
 
@@ -56,121 +65,125 @@ _TEXTS: Mapping[str, str] = {
     "website": "website",
     "description": "description",
 }
-_WHOLE = re.compile(r"\d{1,18}")
+_WHOLE = re.compile(r"([0-9]{1,18})(?:\.0+)?")
 
 Fields = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexChangePage:
+class RecordPage:
     """One answer.
 
     Attributes:
-        table: QUOTED_INDEX_CHANGES.
-        left_out: Rows without a readable date or without any company, as JSON.
+        table: In the schema that the function names.
+        left_out: Rows that cannot be placed or read, as JSON.
+        notes: Cells that could not be read and whose row can do without them.
     """
 
     table: pa.Table
-    left_out: tuple[str, ...]
+    left_out: tuple[RejectedRow, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def company_table(body: bytes, *, symbol: str, operation: str) -> pa.Table:
+def company_page(body: bytes, *, symbol: str, operation: str) -> RecordPage:
     """Parse ``profile`` of ``symbol`` into QUOTED_COMPANIES: one row, or none for ``[]``.
 
-    FMP sends the number of employees as text; a text that is empty is null.
+    FMP sends the number of employees as text, at times with a point and zeros; a text that is
+    empty and a day of zeros are null. A cell that cannot be read is null and noted: what is known
+    of a company besides is worth keeping, and ``answer`` has the cell as it came.
 
     Raises:
-        MalformedPayloadError: Not a list of one object at most; a field is of the wrong type;
-            or the row is of another symbol.
+        MalformedPayloadError: Not a list of one object at most; or the row is of another symbol.
     """
     rows = JSON.rows(body, operation)
     if len(rows) > 1:
         raise malformed(f"one company was asked for, {len(rows)} rows came", operation)
-    return pa.Table.from_pylist(
-        [_company(row, symbol, operation) for row in rows], schema=QUOTED_COMPANIES
-    )
-
-
-def _company(row: Fields, symbol: str, operation: str) -> dict[str, object]:
+    if not rows:
+        return RecordPage(table=QUOTED_COMPANIES.empty_table())
+    (row,) = rows
     if row.get("symbol") != symbol:
         came = shortened(repr(row.get("symbol")))
         raise malformed(f"a row nobody asked for came, of symbol {came}", operation)
-    JSON.refuse_unstorable(row, operation)
+    try:
+        refuse_unstorable(row)
+    except UnreadableError as error:
+        refused = unread(json.dumps(row), reason=str(error), symbol=symbol, what="")
+        return RecordPage(table=QUOTED_COMPANIES.empty_table(), left_out=(refused,))
+    cells = ReadableCells(row)
     lasting = {name: value for name, value in row.items() if name not in DAILY_FIELDS}
-    return {
+    company = {
         "symbol": symbol,
-        **{column: JSON.text(row, name, operation) for column, name in _TEXTS.items()},
-        "listed_on": JSON.day(row, "ipoDate", operation),
-        "employees": _employees(row, operation),
-        "is_etf": JSON.flag(row, "isEtf", operation),
-        "is_trading": JSON.flag(row, "isActivelyTrading", operation),
+        **{column: cells.read(text_of, name) for column, name in _TEXTS.items()},
+        "listed_on": cells.read(optional_day_of, "ipoDate"),
+        "employees": cells.read(_employees, "fullTimeEmployees"),
+        "is_etf": cells.read(flag_of, "isEtf"),
+        "is_trading": cells.read(flag_of, "isActivelyTrading"),
         "answer": json.dumps(lasting, ensure_ascii=False, allow_nan=False),
     }
+    table = pa.Table.from_pylist([company], schema=QUOTED_COMPANIES)
+    return RecordPage(table=table, notes=cells.notes)
 
 
-def index_change_page(body: bytes, *, index: str, operation: str) -> IndexChangePage:
+def index_change_page(body: bytes, *, index: str, operation: str) -> RecordPage:
     """Parse the historical constituents of ``index`` (FMP's name, such as ``sp500``).
 
-    A row holds an addition, a removal or both, and becomes one row of each; the other side is
-    an empty text or null. Tickers are in our spelling. ``effective_on`` is ``dateAdded``, a
-    date in English words, and ``date`` where that cannot be read: the two differ by a day in
-    some rows, and of those seen in public ``dateAdded`` is the session from which the change
-    holds (unverified). When a change was announced is not told.
+    They become QUOTED_INDEX_CHANGES. A row holds an addition, a removal or both, and becomes one
+    row of each; the other side is an empty text or null. Tickers are in our spelling.
+    ``effective_on`` is ``dateAdded``, a date in English words, and ``date`` where that cannot be
+    read: the two differ by a day in some rows, and of those seen in public ``dateAdded`` is the
+    session from which the change holds (unverified). When a change was announced is not told.
 
     Raises:
-        MalformedPayloadError: Not a list of objects, a field is of the wrong type, or no row can
-            be read.
+        MalformedPayloadError: Not a list of objects, or no row can be read.
     """
-    spelling = our_tickers(PROVIDER)
     changes: list[dict[str, object]] = []
-    left_out: list[str] = []
+    left_out: list[RejectedRow] = []
     rows = JSON.rows(body, operation)
     for row in rows:
-        JSON.refuse_unstorable(row, operation)
-        effective_on = _english_day(JSON.text(row, "dateAdded", operation))
-        effective_on = effective_on or day_of(JSON.text(row, "date", operation))
-        sides = [
-            (
-                "added",
-                JSON.text(row, "symbol", operation),
-                JSON.text(row, "addedSecurity", operation),
-            ),
-            (
-                "removed",
-                JSON.text(row, "removedTicker", operation),
-                JSON.text(row, "removedSecurity", operation),
-            ),
-        ]
-        found = [side for side in sides if side[1] is not None]
-        if effective_on is None or not found:
-            left_out.append(json.dumps(row))
-        else:
-            reason = JSON.text(row, "reason", operation)
-            for action, ticker, security in found:
-                change: dict[str, object] = {
-                    "symbol": index,
-                    "effective_on": effective_on,
-                    "ticker": spelling.get(ticker or "", ticker),
-                    "action": action,
-                    "security": security,
-                    "reason": reason,
-                    "announced_on": None,
-                }
-                changes.append(change)
+        try:
+            changes += _changes(row, index)
+        except UnreadableError as error:
+            left_out.append(unread(json.dumps(row), reason=str(error), symbol=index))
     if rows and not changes:
         raise malformed("no row has both a readable date and a company", operation)
     table = pa.Table.from_pylist(changes, schema=QUOTED_INDEX_CHANGES)
-    return IndexChangePage(table=table, left_out=tuple(left_out))
+    return RecordPage(table=table, left_out=tuple(left_out))
 
 
-def _employees(row: Fields, operation: str) -> int | None:
-    told = row.get("fullTimeEmployees")
+def _changes(row: Fields, index: str) -> list[dict[str, object]]:
+    """Return the one or two changes that a row tells of."""
+    refuse_unstorable(row)
+    effective_on = _english_day(text_of(row, "dateAdded")) or day_of(row.get("date"))
+    sides = [
+        ("added", text_of(row, "symbol"), text_of(row, "addedSecurity")),
+        ("removed", text_of(row, "removedTicker"), text_of(row, "removedSecurity")),
+    ]
+    named = [(action, ticker, security) for action, ticker, security in sides if ticker]
+    if effective_on is None or not named:
+        raise UnreadableError(UNPLACED)
+    spelling = our_tickers(PROVIDER)
+    return [
+        {
+            "symbol": index,
+            "effective_on": effective_on,
+            "ticker": spelling.get(ticker, ticker),
+            "action": action,
+            "security": security,
+            "reason": text_of(row, "reason"),
+            "announced_on": None,
+        }
+        for action, ticker, security in named
+    ]
+
+
+def _employees(row: Fields, name: str) -> int | None:
+    told = row.get(name)
     if told is None or told == "":
         return None
-    if isinstance(told, bool) or _WHOLE.fullmatch(str(told)) is None:
-        shown = shortened(repr(told))
-        raise malformed(f"field fullTimeEmployees is no whole number: {shown}", operation)
-    return int(str(told))
+    whole = None if isinstance(told, bool) else _WHOLE.fullmatch(str(told))
+    if whole is None:
+        raise UnreadableError.field(name)
+    return int(whole[1])
 
 
 def _english_day(text: str | None) -> date | None:

@@ -9,17 +9,18 @@ fmp_ratios_annual.json; the cash flow's lines by FMP's reference of the stable A
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import cast
 
 import pyarrow as pa
 
 from marketdata.calendars import NEW_YORK_ZONE
-from marketdata.rows import AMOUNT
+from marketdata.rows import AMOUNT, UNPLACED, RejectedRow, unread
 from marketdata.statements import (
     FISCAL_PERIODS,
     LINES,
@@ -27,10 +28,17 @@ from marketdata.statements import (
     PeriodType,
     StatementKind,
 )
-from resources.providers.answer_json import day_of
+from resources.providers.answer_json import (
+    NO_DAY,
+    UnreadableError,
+    day_of,
+    optional_day_of,
+    refuse_unstorable,
+    text_of,
+)
 from resources.providers.answer_text import shortened
 from resources.providers.fmp.statement_fields import FIELDS
-from resources.providers.fmp.wire import JSON, malformed
+from resources.providers.fmp.wire import malformed
 
 ENDPOINTS: Mapping[StatementKind, str] = {
     StatementKind.INCOME: "income-statement",
@@ -48,7 +56,6 @@ _ROUNDING = Context(prec=38, rounding=ROUND_HALF_EVEN)
 """Of an amount: 38 digits, since a column has room for no more."""
 _PLACES = Decimal(1).scaleb(-AMOUNT.scale)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
-_LARGEST_EXPONENT = 1000
 _YEAR = re.compile(r"\d{4}")
 _GAP = re.compile(r"[ \t\r\n]*")
 
@@ -62,11 +69,11 @@ class StatementPage:
 
     Attributes:
         table: In the schema of its kind.
-        left_out: Rows without a readable date, as they came.
+        left_out: Rows with a cell that cannot be read, as they came.
     """
 
     table: pa.Table
-    left_out: tuple[str, ...]
+    left_out: tuple[RejectedRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,52 +92,72 @@ def statement_page(
     Numbers are taken digit by digit, also where they come as text or with an exponent; more
     than 18 digits behind the point are rounded half to even. A missing line is null, a line
     that FMP gives as 0 is 0. ``acceptedDate`` is New York's wall clock. ``answer`` is the row as
-    it came, with all its digits.
+    it came, with all its digits. Half-years come among the quarters.
+
+    A cell that cannot be read costs its row: a statement without it would say that the company
+    had nothing to report there.
 
     Raises:
-        MalformedPayloadError: Not a list of objects; a field is of the wrong type or does not
-            fit; no row has a readable date, or none has some line; or a row is of another
-            symbol or period type, since FMP ignores parameters that it does not know.
+        MalformedPayloadError: Not a list of objects; no row has a readable date, or none has some
+            line; of two rows and more none can be read; or a row is of another symbol or period
+            type, since FMP ignores parameters that it does not know.
     """
     rows = _rows(body, operation)
     _refuse_strangers(rows, symbol, period_type, operation)
-    days = [day_of(row.fields.get("date")) for row in rows]
-    placed = [(row, day) for row, day in zip(rows, days, strict=True) if day is not None]
-    if rows and not placed:
-        first = shortened(repr(rows[0].fields.get("date")))
-        raise malformed(
-            f"field date: no row has a readable one, the first holds {first}", operation
-        )
-    kept = [row for row, _ in placed]
-    columns: dict[str, list[object]] = {
-        "symbol": [symbol] * len(kept),
-        "period_type": [str(period_type)] * len(kept),
-        "fiscal_date": [day for _, day in placed],
-        "fiscal_period": [JSON.text(row.fields, "period", operation) for row in kept],
-        "fiscal_year": [_year(row.fields, operation) for row in kept],
-        "reported_currency": [JSON.text(row.fields, "reportedCurrency", operation) for row in kept],
-        "answer": [row.text for row in kept],
+    _refuse_missing_lines(rows, kind, operation)
+    quoted: list[Fields] = []
+    left_out: list[RejectedRow] = []
+    for row in rows:
+        day = day_of(row.fields.get("date"))
+        if day is None:
+            left_out.append(unread(row.text, symbol=symbol))
+            continue
+        try:
+            quoted.append(_quoted(row, kind, symbol, period_type, day))
+        except UnreadableError as error:
+            what = f"{period_type} {day} {row.fields.get('period')}"
+            refused = unread(row.text, reason=str(error), symbol=symbol, day=day, what=what)
+            left_out.append(refused)
+    _refuse_nothing_readable(rows, quoted, left_out, operation)
+    schema = QUOTED_STATEMENTS[kind]
+    arrays = [pa.array([row[field.name] for row in quoted], field.type) for field in schema]
+    return StatementPage(
+        table=pa.Table.from_arrays(arrays, schema=schema), left_out=tuple(left_out)
+    )
+
+
+def _quoted(
+    row: _Row, kind: StatementKind, symbol: str, period_type: PeriodType, day: date
+) -> Fields:
+    """Return a row by the names of the schema."""
+    fields = row.fields
+    refuse_unstorable(fields)
+    period = text_of(fields, "period")
+    is_half = period in FISCAL_PERIODS[PeriodType.HALF_YEARLY]
+    quoted: dict[str, object] = {
+        "symbol": symbol,
+        "period_type": str(PeriodType.HALF_YEARLY if is_half else period_type),
+        "fiscal_date": day,
+        "fiscal_period": period,
+        "fiscal_year": _year(fields),
+        "reported_currency": text_of(fields, "reportedCurrency"),
+        "answer": row.text,
     }
     if kind is not StatementKind.RATIOS:
-        columns["filing_date"] = [JSON.day(row.fields, "filingDate", operation) for row in kept]
-        columns["accepted_at"] = [_accepted_at(row.fields, operation) for row in kept]
-    for name in LINES[kind]:
-        columns[name] = _line([row.fields for row in kept], FIELDS[kind][name], operation)
-    schema = QUOTED_STATEMENTS[kind]
-    arrays = [pa.array(columns[field.name], field.type) for field in schema]
-    return StatementPage(
-        table=pa.Table.from_arrays(arrays, schema=schema),
-        left_out=tuple(row.text for row, day in zip(rows, days, strict=True) if day is None),
-    )
+        quoted["filing_date"] = optional_day_of(fields, "filingDate")
+        quoted["accepted_at"] = _accepted_at(fields)
+    for line in LINES[kind]:
+        quoted[line] = _amount(fields, FIELDS[kind][line])
+    return quoted
 
 
 def _rows(body: bytes, operation: str) -> list[_Row]:
     """Parse a JSON list of objects, and cut each one's text out of the body."""
-    decoder = json.JSONDecoder(parse_float=_decimal, parse_constant=_refuse_constant)
+    decoder = json.JSONDecoder(parse_float=_decimal, parse_constant=_no_number)
     try:
         text = body.decode("utf-8")
         whole: object = decoder.decode(text)
-    except (ValueError, RecursionError, InvalidOperation) as error:
+    except (ValueError, RecursionError) as error:
         raise malformed(f"not JSON: {error}", operation) from error
     if not isinstance(whole, list):
         raise malformed(f"a list was promised, a {type(whole).__name__} came", operation)
@@ -142,9 +169,7 @@ def _rows(body: bytes, operation: str) -> list[_Row]:
     for row in parsed:
         begin = _end_of_gap(text, place)
         _, end = decoder.raw_decode(text, begin)
-        fields = cast("Fields", row)
-        JSON.refuse_unstorable(fields, operation)
-        rows.append(_Row(fields, text[begin:end]))
+        rows.append(_Row(cast("Fields", row), text[begin:end]))
         place = _end_of_gap(text, end) + 1
     return rows
 
@@ -154,73 +179,86 @@ def _end_of_gap(text: str, place: int) -> int:
     return place if gap is None else gap.end()
 
 
-def _refuse_constant(name: str) -> object:
-    # Python reads NaN and Infinity, which are no JSON and which jsonb refuses.
-    message = f"{name} is no number"
-    raise ValueError(message)
+def _no_number(_: str) -> float:
+    # Python reads NaN and Infinity, which are no JSON and which jsonb refuses: they cost their row.
+    return math.nan
 
 
-def _decimal(text: str) -> Decimal:
-    # jsonb writes numbers out, and the database refuses those that are too long.
-    number = Decimal(text)
-    if abs(number.adjusted()) > _LARGEST_EXPONENT:
-        message = f"{shortened(text)} is out of range"
-        raise ValueError(message)
-    return number
+def _decimal(text: str) -> Decimal | float:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return math.nan
 
 
 def _refuse_strangers(
     rows: Sequence[_Row], symbol: str, period_type: PeriodType, operation: str
 ) -> None:
-    others = {one for kind, named in FISCAL_PERIODS.items() if kind != period_type for one in named}
+    others = {PeriodType.ANNUAL, PeriodType.QUARTERLY} - {period_type}
+    named = {period for other in others for period in FISCAL_PERIODS[other]}
     for row in rows:
         came, period = row.fields.get("symbol"), row.fields.get("period")
-        if came == symbol and period not in others:
+        if came == symbol and not (isinstance(period, str) and period in named):
             continue
         what = f"period {period}" if came == symbol else f"symbol {shortened(repr(came))}"
         raise malformed(f"rows nobody asked for came, such as of {what}", operation)
 
 
-def _line(rows: Sequence[Fields], name: str, operation: str) -> list[object]:
-    """Return a line's amounts; a line that no row has is another wire format."""
-    if rows and not any(name in row for row in rows):
-        raise malformed(f"no row has the field {name}", operation)
-    return [_amount(row.get(name), name, operation) for row in rows]
+def _refuse_missing_lines(rows: Sequence[_Row], kind: StatementKind, operation: str) -> None:
+    """Refuse rows of which none has some line: that is another wire format."""
+    for name in FIELDS[kind].values():
+        if rows and not any(name in row.fields for row in rows):
+            raise malformed(f"no row has the field {name}", operation)
 
 
-def _amount(value: object, name: str, operation: str) -> Decimal | None:
+def _refuse_nothing_readable(
+    rows: Sequence[_Row],
+    quoted: Sequence[Fields],
+    left_out: Sequence[RejectedRow],
+    operation: str,
+) -> None:
+    # One row that cannot be read is a bad row; if no row can be, it is another wire format.
+    if quoted or not rows or (len(rows) == 1 and left_out[0].reason != UNPLACED):
+        return
+    first = shortened(repr(rows[0].fields.get("date")))
+    told = f"field date: no row has a readable one, the first holds {first}"
+    placed = [row.reason for row in left_out if row.reason != UNPLACED]
+    raise malformed(f"no row can be read: {placed[0]}" if placed else told, operation)
+
+
+def _amount(fields: Fields, name: str) -> Decimal | None:
+    value = fields.get(name)
     if value is None:
         return None
     # A bool is an int to Python, and would be taken for an amount of 1.
     is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
     is_text = isinstance(value, str) and _NUMBER.fullmatch(value) is not None
     if not is_number and not is_text:
-        raise malformed(f"field {name} is no number: {shortened(repr(value))}", operation)
+        raise UnreadableError.field(name)
     try:
         return Decimal(cast("int | str | Decimal", value)).quantize(_PLACES, context=_ROUNDING)
     except InvalidOperation as error:
-        shown = shortened(str(value))
-        raise malformed(f"field {name} has too many digits: {shown}", operation) from error
+        raise UnreadableError.field(name) from error
 
 
-def _year(fields: Fields, operation: str) -> int | None:
+def _year(fields: Fields) -> int | None:
     """A text here, but a number on other endpoints of FMP."""
     value = fields.get("fiscalYear")
     if value is None or value == "":
         return None
     text = str(value)
     if isinstance(value, bool) or _YEAR.fullmatch(text) is None:
-        raise malformed(f"field fiscalYear is no year: {shortened(repr(value))}", operation)
+        raise UnreadableError.field("fiscalYear")
     return int(text)
 
 
-def _accepted_at(fields: Fields, operation: str) -> datetime | None:
+def _accepted_at(fields: Fields) -> datetime | None:
     """Read New York's wall clock; of an hour that comes twice in autumn the first is meant."""
-    told = JSON.text(fields, "acceptedDate", operation)
-    if told is None:
+    told = text_of(fields, "acceptedDate")
+    if told is None or told.startswith(NO_DAY):
         return None
     try:
         local = datetime.strptime(told, "%Y-%m-%d %H:%M:%S").replace(tzinfo=NEW_YORK_ZONE)
         return local.astimezone(UTC)
     except (ValueError, OverflowError) as error:
-        raise malformed(f"field acceptedDate is no time: {shortened(told)}", operation) from error
+        raise UnreadableError.field("acceptedDate") from error

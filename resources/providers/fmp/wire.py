@@ -16,7 +16,13 @@ from typing import cast
 
 from marketdata.instruments import Constituent, our_tickers
 from marketdata.recovery import errors
-from resources.providers.answer_json import JsonAnswers, Row
+from resources.providers.answer_json import (
+    JsonAnswers,
+    Row,
+    UnreadableError,
+    day_of,
+    text_of,
+)
 from resources.providers.answer_text import plain_text, shortened
 from resources.providers.http import HttpAnswer, status_error
 
@@ -137,7 +143,7 @@ def constituent_list(body: bytes, *, operation: str) -> ConstituentList:
                 ticker=ticker,
                 name=_text(row, "name", operation),
                 cik=_cik(row, operation),
-                sector=JSON.text(row, "sector", operation),
+                sector=_told(row, "sector", operation),
             )
         )
     if not members:
@@ -161,23 +167,31 @@ def company_profile(body: bytes, *, operation: str) -> Profile:
         symbol=_text(row, "symbol", operation),
         name=_text(row, "companyName", operation),
         cik=_cik(row, operation),
-        exchange=JSON.text(row, "exchange", operation),
-        currency=JSON.text(row, "currency", operation),
-        sector=JSON.text(row, "sector", operation),
-        listed_on=JSON.day(row, "ipoDate", operation),
+        exchange=_told(row, "exchange", operation),
+        currency=_told(row, "currency", operation),
+        sector=_told(row, "sector", operation),
+        listed_on=day_of(row.get("ipoDate")),
         is_trading=row.get("isActivelyTrading") is True,
     )
 
 
+def _told(row: Row, name: str, operation: str) -> str | None:
+    """Read a text that the whole answer depends on: a member that is left out would have left."""
+    try:
+        return text_of(row, name)
+    except UnreadableError as error:
+        raise malformed(str(error), operation) from error
+
+
 def _text(row: Row, name: str, operation: str) -> str:
-    value = JSON.text(row, name, operation)
+    value = _told(row, name, operation)
     if value is None:
         raise malformed(f"field {name} is empty", operation)
     return value
 
 
 def _cik(row: Row, operation: str) -> str | None:
-    cik = JSON.text(row, "cik", operation)
+    cik = _told(row, "cik", operation)
     if cik is not None and re.fullmatch(r"\d{10}", cik) is None:
         raise malformed(f"field cik is not ten digits: {shortened(cik)}", operation)
     return cik

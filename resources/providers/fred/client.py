@@ -17,6 +17,7 @@ from marketdata.calendars import utc_now
 from marketdata.macro import ST_LOUIS
 from marketdata.ports import Answer
 from marketdata.recovery import errors
+from marketdata.rows import RejectedRow
 from resources.providers.fred import vintages as fred_vintages
 from resources.providers.fred import wire
 from resources.providers.fred.pages import read
@@ -95,18 +96,20 @@ class FredClient:
         operation = f"series/observations series_id={series} from={start} to={end}"
         _check_asked(series, start, end, operation)
         replies = Replies()
-        vintages = await self._vintages(series, replies)
+        vintages, left_out = await self._vintages(series, replies)
         windows: list[tuple[Window, pa.Table]] = []
-        left_out: list[str] = []
         spans = fred_vintages.windows(vintages)
         for window in spans:
             pages = await self._window(series, window, replies, is_all=len(spans) == 1)
             windows.append((window, pa.concat_tables([page.rows for page in pages])))
-            left_out += [one for page in pages for one in page.left_out]
-        whole = fred_vintages.joined(windows)
+            left_out += [row for page in pages for row in page.left_out]
+        # Pieces of an unreadable row in other windows would look as if they were the whole.
+        odd = {row.day for row in left_out if row.day is not None} if len(spans) > 1 else set()
+        whole = fred_vintages.without_periods(fred_vintages.joined(windows), odd)
         rows, strange = fred_vintages.of_vintages(whole, vintages)
         if whole.num_rows and not rows.num_rows:
-            message = f"no row begins on a day of the series' vintages, such as {strange[0]}"
+            first = strange[0].received[0]
+            message = f"no row begins on a day of the series' vintages, such as {first}"
             with replies.kept():
                 raise wire.malformed(message, operation)
         # What came on the first day ended a value the day before: its end is news as well.
@@ -156,8 +159,13 @@ class FredClient:
             raw_answers=replies.raw_answers,
         )
 
-    async def _vintages(self, series: str, replies: Replies) -> list[date]:
-        """Return the days on which ``series`` was published or revised, oldest first."""
+    async def _vintages(
+        self, series: str, replies: Replies
+    ) -> tuple[list[date], list[RejectedRow]]:
+        """Return the days on which ``series`` was published or revised, oldest first.
+
+        And what stands for a day among them and is none.
+        """
         pages = await read(
             replies,
             self._getter,
@@ -166,7 +174,8 @@ class FredClient:
             limit=VINTAGES_A_PAGE,
             parse=lambda body, of: wire.vintage_page(body, operation=of),
         )
-        return sorted({day for page in pages for day in page.days})
+        days = sorted({day for page in pages for day in page.days})
+        return days, [row for page in pages for row in page.left_out]
 
     async def _window(
         self, series: str, window: Window, replies: Replies, *, is_all: bool
@@ -176,9 +185,11 @@ class FredClient:
         def parse(body: bytes, operation: str) -> wire.ObservationPage:
             page = wire.observation_page(body, series, operation=operation)
             _check_window(page, window, operation)
-            if page.left_out and not is_all:
-                # Its pieces in other windows would look as if they were the whole.
-                message = f"a row that may be of several windows cannot be read: {page.left_out[0]}"
+            unplaced = [row for row in page.left_out if row.day is None]
+            if unplaced and not is_all:
+                # Nobody knows of which period its pieces in other windows are.
+                first = unplaced[0].received[0]
+                message = f"a row that may be of several windows cannot be read: {first}"
                 raise wire.malformed(message, operation)
             return page
 

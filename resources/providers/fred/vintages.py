@@ -9,7 +9,7 @@ was. Cut where a window ends, it looks as if it had been replaced.
 """
 
 import decimal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata.macro import QUOTED_OBSERVATIONS
+from marketdata.rows import RejectedRow, unread
 
 VINTAGES_A_WINDOW = 2000
 EARLIEST = date(1776, 7, 4)
@@ -96,8 +97,16 @@ def joined(pages: Sequence[tuple[Window, pa.Table]]) -> pa.Table:
     return _table(whole, "".join(symbols))
 
 
-def of_vintages(rows: pa.Table, vintages: Sequence[date]) -> tuple[pa.Table, list[str]]:
-    """Return ``rows`` without those that begin on a day which is no vintage's, and these as text.
+def without_periods(rows: pa.Table, periods: Collection[date]) -> pa.Table:
+    """Return ``rows`` without those of ``periods``."""
+    if not periods:
+        return rows
+    named = pa.array(sorted(periods), pa.date32())
+    return rows.filter(pc.invert(pc.is_in(rows["observed_on"], value_set=named)))
+
+
+def of_vintages(rows: pa.Table, vintages: Sequence[date]) -> tuple[pa.Table, list[RejectedRow]]:
+    """Return ``rows`` without those that begin on a day which is no vintage's, and these.
 
     A day after the newest vintage is one that was published since the list was read.
 
@@ -110,8 +119,16 @@ def of_vintages(rows: pa.Table, vintages: Sequence[date]) -> tuple[pa.Table, lis
     starts = rows["realtime_start"].to_pylist()
     is_known = pa.array([one in known or one > newest for one in starts], pa.bool_())
     strange = rows.filter(pc.invert(is_known)).to_pylist()
-    texts = [" ".join(f"{name}={value}" for name, value in row.items()) for row in strange]
-    return rows.filter(is_known), texts
+    left_out = [
+        unread(
+            " ".join(f"{name}={value}" for name, value in row.items()),
+            reason="the value begins on a day that is no vintage's",
+            symbol=row["symbol"],
+            day=row["observed_on"],
+        )
+        for row in strange
+    ]
+    return rows.filter(is_known), left_out
 
 
 def current_between(rows: pa.Table, start: date, end: date) -> pa.Table:

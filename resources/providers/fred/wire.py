@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from marketdata.macro import QUOTED_OBSERVATIONS
 from marketdata.recovery import errors
+from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import JsonAnswers, day_of
 from resources.providers.answer_text import plain_text, shortened
 from resources.providers.http import HttpAnswer, status_error
@@ -53,9 +54,10 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VintagePage(Page):
-    """A page of ``series/vintagedates``."""
+    """A page of ``series/vintagedates``; ``left_out`` are dates that cannot be read."""
 
     days: tuple[date, ...]
+    left_out: tuple[RejectedRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +67,12 @@ class ObservationPage(Page):
     Attributes:
         realtime: First and last day of the real-time period that the answer says it is of.
         rows: In the schema QUOTED_OBSERVATIONS, spans as they came: clipped to ``realtime``.
-        left_out: Rows that cannot be read, as text.
+        left_out: Rows that cannot be read; ``day`` is the period's, where they tell it.
     """
 
     realtime: tuple[date | None, date | None]
     rows: pa.Table
-    left_out: tuple[str, ...]
+    left_out: tuple[RejectedRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,15 +141,19 @@ def vintage_page(body: bytes, *, operation: str) -> VintagePage:
     """Parse ``series/vintagedates``.
 
     Raises:
-        MalformedPayloadError: It is anything else, or a date cannot be read.
+        MalformedPayloadError: It is anything else, or no date can be read.
     """
     envelope = _envelope(body, operation)
     listed = _list(envelope, "vintage_dates", operation)
     days = [day_of(one) for one in listed]
-    unread = [one for one, day in zip(listed, days, strict=True) if day is None]
-    if unread:
-        raise malformed(f"vintage_dates holds {shortened(repr(unread[0]))}", operation)
+    odd = [one for one, day in zip(listed, days, strict=True) if day is None]
+    if odd and len(odd) == len(listed):
+        raise malformed(f"vintage_dates holds {shortened(repr(odd[0]))}", operation)
     return VintagePage(
+        left_out=tuple(
+            unread(json.dumps(one, default=str), reason="a vintage's date cannot be read")
+            for one in odd
+        ),
         count=_count(envelope, operation),
         received=len(listed),
         days=tuple(day for day in days if day is not None),
@@ -183,23 +189,26 @@ def observation_page(body: bytes, series: str, *, operation: str) -> Observation
     one without readable dates.
 
     Raises:
-        MalformedPayloadError: The structure is not as promised, rows came of which none can
-            be read, or a value has more than 20 digits before the point.
+        MalformedPayloadError: The structure is not as promised, or rows came of which none can
+            be read.
     """
     envelope = _envelope(body, operation)
     if str(envelope.get("output_type", 1)) != "1" or envelope.get("units", "lin") != "lin":
         raise malformed("the answer is of another output type or unit than asked for", operation)
     listed = _list(envelope, "observations", operation)
     columns: list[tuple[date, date, date, decimal.Decimal | None]] = []
-    left_out: list[str] = []
+    left_out: list[RejectedRow] = []
     for row in listed:
-        read = _observation(row, operation)
+        fields = cast("dict[str, object]", row) if isinstance(row, dict) else {}
+        read = _observation(fields)
         if read is None:
-            left_out.append(shortened(json.dumps(row, default=str)))
+            text = shortened(json.dumps(row, default=str))
+            left_out.append(unread(text, symbol=series, day=day_of(fields.get("date"))))
         else:
             columns.append(read)
     if listed and not columns:
-        raise malformed(f"no row can be read, such as {left_out[0]}", operation)
+        first = shortened(json.dumps(listed[0], default=str))
+        raise malformed(f"no row can be read, such as {first}", operation)
     names = ("observed_on", "realtime_start", "realtime_end", "value")
     table = pa.Table.from_pydict(
         {
@@ -218,27 +227,28 @@ def observation_page(body: bytes, series: str, *, operation: str) -> Observation
 
 
 def _observation(
-    row: object, operation: str
+    fields: Mapping[str, object],
 ) -> tuple[date, date, date, decimal.Decimal | None] | None:
-    if not isinstance(row, dict):
-        return None
-    fields = cast("dict[str, object]", row)
     days = [day_of(fields.get(name)) for name in ("date", "realtime_start", "realtime_end")]
     observed_on, start, end = days
     text = str(fields.get("value"))
     is_missing = text == _MISSING
     if observed_on is None or start is None or end is None:
         return None
-    if not is_missing and _NUMBER.fullmatch(text) is None:
+    amount = None if is_missing else _amount(text)
+    if amount is None and not is_missing:
         return None
-    return observed_on, start, end, None if is_missing else _amount(text, operation)
+    return observed_on, start, end, amount
 
 
-def _amount(text: str, operation: str) -> decimal.Decimal:
+def _amount(text: str) -> decimal.Decimal | None:
+    """Return a number, or None for what is none or has more than 20 digits before the point."""
+    if _NUMBER.fullmatch(text) is None:
+        return None
     try:
         return decimal.Decimal(text).quantize(_SCALE, context=_EXACT)
-    except decimal.InvalidOperation as error:
-        raise malformed(f"field value does not fit: {shortened(text)}", operation) from error
+    except decimal.InvalidOperation:
+        return None
 
 
 def _moment(text: object) -> datetime | None:

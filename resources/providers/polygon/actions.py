@@ -17,6 +17,7 @@ from decimal import Decimal
 import pyarrow as pa
 
 from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS
+from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import day_of
 from resources.providers.answer_text import shortened
 from resources.providers.polygon.bars import Row, Rows
@@ -44,11 +45,11 @@ def split_rows(rows: Sequence[Row], *, operation: str) -> Rows:
     """Read splits into QUOTED_SPLITS.
 
     ``kind`` is Polygon's ``forward_split``, ``reverse_split`` or ``stock_dividend``. More than
-    18 digits behind the point are rounded, half to even. A share count that is no number is
-    null, for validation to refuse.
+    18 digits behind the point are rounded, half to even. A share count that is no number, or that
+    does not fit into a column, is null, for validation to refuse.
 
     Raises:
-        MalformedPayloadError: No row has a ticker and a date, or a share count does not fit.
+        MalformedPayloadError: No row has a ticker and a date.
     """
     days = [_placed_on(row, "execution_date") for row in rows]
     _refuse_unplaced(rows, days, operation)
@@ -56,8 +57,8 @@ def split_rows(rows: Sequence[Row], *, operation: str) -> Rows:
         {
             "symbol": row["ticker"],
             "ex_date": day,
-            "new_shares": _amount(row, "split_to", operation),
-            "old_shares": _amount(row, "split_from", operation),
+            "new_shares": _amount(row, "split_to"),
+            "old_shares": _amount(row, "split_from"),
             "kind": _text(row.get("adjustment_type")),
         }
         for row, day in zip(rows, days, strict=True)
@@ -75,7 +76,7 @@ def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
     treated as in ``split_rows``. A date that cannot be read is null, like one that is not told.
 
     Raises:
-        MalformedPayloadError: No row has a ticker and an ex-date, or an amount does not fit.
+        MalformedPayloadError: No row has a ticker and an ex-date.
     """
     days = [_placed_on(row, "ex_dividend_date") for row in rows]
     _refuse_unplaced(rows, days, operation)
@@ -84,8 +85,8 @@ def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
             "symbol": row["ticker"],
             "ex_date": day,
             "kind": _kind(row),
-            "amount": _amount(row, "cash_amount", operation),
-            "currency": _text(row.get("currency")),
+            "amount": _amount(row, "cash_amount"),
+            "currency": _currency(row),
             "declaration_date": day_of(row.get("declaration_date")),
             "record_date": day_of(row.get("record_date")),
             "payment_date": day_of(row.get("pay_date")),
@@ -105,6 +106,12 @@ def _kind(row: Row) -> str:
     return "special" if told != "recurring" and row.get("frequency") == 0 else "regular"
 
 
+def _currency(row: Row) -> str | None:
+    """Return a code in capital letters: Polygon writes both ``USD`` and ``usd``."""
+    told = _text(row.get("currency"))
+    return None if told is None else told.upper()
+
+
 def _frequency(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return None
@@ -116,13 +123,13 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 
-def _amount(row: Row, name: str, operation: str) -> Decimal | None:
+def _amount(row: Row, name: str) -> Decimal | None:
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     exact = Decimal(value)
     if exact and exact.adjusted() >= _WHOLE_DIGITS:
-        raise malformed(f"field {name} does not fit: {shortened(str(value))}", operation)
+        return None
     return exact.quantize(_EIGHTEEN_DIGITS, context=_WIDE)
 
 
@@ -138,8 +145,12 @@ def _refuse_unplaced(rows: Sequence[Row], days: Sequence[object], operation: str
         )
 
 
-def _unplaced(rows: Sequence[Row], days: Sequence[object]) -> tuple[str, ...]:
-    return tuple(_json(row) for row, day in zip(rows, days, strict=True) if day is None)
+def _unplaced(rows: Sequence[Row], days: Sequence[object]) -> tuple[RejectedRow, ...]:
+    return tuple(
+        unread(_json(row), symbol=_text(row.get("ticker")) or "")
+        for row, day in zip(rows, days, strict=True)
+        if day is None
+    )
 
 
 def _json(row: Mapping[str, object]) -> str:

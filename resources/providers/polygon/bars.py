@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from marketdata.bars import QUOTED_BARS
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import number_of
 from resources.providers.answer_text import shortened
 from resources.providers.polygon.wire import malformed
@@ -45,11 +46,13 @@ class Rows:
 
     Attributes:
         table: In the quoted schema.
-        left_out: Rows that cannot be placed, as text.
+        left_out: Rows that cannot be placed.
+        notes: See Answer.
     """
 
     table: pa.Table
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[RejectedRow, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def day_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
@@ -72,10 +75,10 @@ def day_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
         ],
         schema=QUOTED_BARS,
     )
-    return Rows(table=table, left_out=_unplaced(rows, sessions))
+    return Rows(table=table, left_out=_unplaced(rows, sessions, symbol))
 
 
-def market_bars(rows: Sequence[Row], session: date, *, operation: str) -> pa.Table:
+def market_bars(rows: Sequence[Row], session: date, *, operation: str) -> Rows:
     """Read the whole market's bars of ``session`` into QUOTED_BARS.
 
     Left out are rows without a readable symbol and those of another day; the log says how many.
@@ -100,13 +103,26 @@ def market_bars(rows: Sequence[Row], session: date, *, operation: str) -> pa.Tab
             len(rows) - len(places),
             len(rows),
         )
-    return pa.table(
+    table = pa.table(
         [
             pa.array([symbols[place] for place in places], pa.string()),
             pa.array([session] * len(places), pa.date32()),
             *_numbers([rows[place] for place in places], operation),
         ],
         schema=QUOTED_BARS,
+    )
+    unplaced = sorted(set(range(len(rows))) - set(places))
+    return Rows(
+        table=table,
+        left_out=tuple(
+            unread(
+                json.dumps(rows[place]),
+                reason="the row is of another day, or of none",
+                symbol=symbols[place] or "",
+                day=session,
+            )
+            for place in unplaced
+        ),
     )
 
 
@@ -141,7 +157,7 @@ def minute_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
         ],
         schema=QUOTED_MINUTE_BARS,
     )
-    return Rows(table=table, left_out=_unplaced(rows, times))
+    return Rows(table=table, left_out=_unplaced(rows, times, symbol))
 
 
 def _numbers(rows: Sequence[Row], operation: str) -> list[pa.Array]:
@@ -172,8 +188,12 @@ def _refuse_unplaced(rows: Sequence[Row], keys: Sequence[object], operation: str
         raise malformed(f"no row can be placed, the first is {first}", operation)
 
 
-def _unplaced(rows: Sequence[Row], keys: Sequence[object]) -> tuple[str, ...]:
-    return tuple(json.dumps(row) for row, key in zip(rows, keys, strict=True) if key is None)
+def _unplaced(rows: Sequence[Row], keys: Sequence[object], symbol: str) -> tuple[RejectedRow, ...]:
+    return tuple(
+        unread(json.dumps(row), symbol=symbol)
+        for row, key in zip(rows, keys, strict=True)
+        if key is None
+    )
 
 
 def _milliseconds(value: object) -> int | None:

@@ -7,6 +7,7 @@ or what becomes of rows.
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from urllib.parse import quote
 
@@ -88,9 +89,7 @@ class PolygonClient:
 
         def read(page: Page, _: HttpAnswer, page_of: str) -> Rows:
             _check_owner(page, None, page_of)
-            return Rows(
-                table=bars.market_bars(page.rows, session, operation=page_of),
-            )
+            return bars.market_bars(page.rows, session, operation=page_of)
 
         first = NextPage(
             path=f"v2/aggs/grouped/locale/us/market/stocks/{session}",
@@ -126,7 +125,7 @@ class PolygonClient:
                 rows = bars.minute_bars(page.rows, symbol, operation=page_of)
                 _check_within(rows.table["opened_at"], begin, until - _MINUTE, page_of)
                 over = pc.less_equal(rows.table["opened_at"], reply.fetched_at - _MINUTE)
-                return Rows(table=rows.table.filter(over), left_out=rows.left_out)
+                return replace(rows, table=rows.table.filter(over))
 
             await gather(self._getter, _aggregates(symbol, "minute", first, last), read, gathered)
         return gathered.answer()
@@ -146,7 +145,7 @@ class PolygonClient:
         gathered.add(reply)
         with gathered.kept():
             found = wire.detail(reply.body, operation=operation)
-            gathered.tables.append(companies.company(found, symbol, operation=operation))
+            gathered.take(companies.company(found, symbol, operation=operation))
         return gathered.answer()
 
     async def splits(self, symbol: str) -> Answer:

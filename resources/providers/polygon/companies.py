@@ -13,58 +13,64 @@ from collections.abc import Mapping
 import pyarrow as pa
 
 from marketdata.companies import QUOTED_COMPANIES
+from marketdata.rows import unread
+from resources.providers.answer_json import (
+    ReadableCells,
+    UnreadableError,
+    flag_of,
+    optional_day_of,
+    refuse_unstorable,
+    text_of,
+)
 from resources.providers.answer_text import shortened
-from resources.providers.polygon.wire import JSON, malformed
+from resources.providers.polygon.bars import Rows
+from resources.providers.polygon.wire import malformed
 
 _EVERY_DAY = frozenset({"market_cap", "last_updated_utc"})
 """Fields that change without the company changing."""
 _MOST = 10**18
 
 
-def company(found: Mapping[str, object], symbol: str, *, operation: str) -> pa.Table:
+def company(found: Mapping[str, object], symbol: str, *, operation: str) -> Rows:
     """Read the company behind ``symbol``: one row of QUOTED_COMPANIES.
 
-    Polygon tells no ISIN, no CUSIP, no sector and no country: they are null.
+    Polygon tells no ISIN, no CUSIP, no sector and no country: they are null. A cell that cannot be
+    read is null and noted: what is known of a company besides is worth keeping, and ``answer`` has
+    the cell as it came.
 
     Raises:
-        MalformedPayloadError: It is about another ticker, or a field has the wrong type.
+        MalformedPayloadError: It is about another ticker.
     """
     if found.get("ticker") != symbol:
         told = shortened(repr(found.get("ticker")))
         raise malformed(f"the answer is about another ticker: {told}", operation)
-    answer = _answer(found, operation)
-    currency = JSON.text(found, "currency_name", operation)
+    lasting = {name: value for name, value in found.items() if name not in _EVERY_DAY}
+    try:
+        refuse_unstorable(lasting)
+    except UnreadableError as error:
+        refused = unread(json.dumps(lasting), reason=str(error), symbol=symbol, what="")
+        return Rows(table=QUOTED_COMPANIES.empty_table(), left_out=(refused,))
+    cells = ReadableCells(found)
+    currency, kind = cells.read(text_of, "currency_name"), cells.read(text_of, "type")
     row = {
         "symbol": symbol,
-        "name": JSON.text(found, "name", operation),
-        "cik": JSON.text(found, "cik", operation),
-        "exchange": JSON.text(found, "primary_exchange", operation),
+        "name": cells.read(text_of, "name"),
+        "cik": cells.read(text_of, "cik"),
+        "exchange": cells.read(text_of, "primary_exchange"),
         "currency": None if currency is None else currency.upper(),
-        "industry": JSON.text(found, "sic_description", operation),
-        "listed_on": JSON.day(found, "list_date", operation),
-        "employees": _count(found, "total_employees", operation),
-        "website": JSON.text(found, "homepage_url", operation),
-        "description": JSON.text(found, "description", operation),
-        "is_etf": _is_etf(found, operation),
-        "is_trading": JSON.flag(found, "active", operation),
-        "answer": answer,
+        "industry": cells.read(text_of, "sic_description"),
+        "listed_on": cells.read(optional_day_of, "list_date"),
+        "employees": cells.read(_count, "total_employees"),
+        "website": cells.read(text_of, "homepage_url"),
+        "description": cells.read(text_of, "description"),
+        "is_etf": None if kind is None else kind == "ETF",
+        "is_trading": cells.read(flag_of, "active"),
+        "answer": json.dumps(lasting, sort_keys=True, ensure_ascii=False),
     }
-    return pa.Table.from_pylist([row], schema=QUOTED_COMPANIES)
+    return Rows(table=pa.Table.from_pylist([row], schema=QUOTED_COMPANIES), notes=cells.notes)
 
 
-def _answer(found: Mapping[str, object], operation: str) -> str:
-    """Return what lasts as JSON that Postgres takes."""
-    lasting = {name: value for name, value in found.items() if name not in _EVERY_DAY}
-    JSON.refuse_unstorable(lasting, operation)
-    return json.dumps(lasting, sort_keys=True, ensure_ascii=False)
-
-
-def _is_etf(found: Mapping[str, object], operation: str) -> bool | None:
-    kind = JSON.text(found, "type", operation)
-    return None if kind is None else kind == "ETF"
-
-
-def _count(found: Mapping[str, object], name: str, operation: str) -> int | None:
+def _count(found: Mapping[str, object], name: str) -> int | None:
     value = found.get(name)
     if value is None:
         return None
@@ -72,4 +78,4 @@ def _count(found: Mapping[str, object], name: str, operation: str) -> int | None
         number = int(value)
         if number == value:
             return number
-    raise malformed(f"field {name} is no whole number: {shortened(repr(value))}", operation)
+    raise UnreadableError.field(name)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 import pyarrow as pa
 
 from marketdata.ports import Answer
+from marketdata.rows import RejectedRow
 from resources.providers.http import Getter, HttpAnswer
 from resources.providers.origins import Replies
 from resources.providers.polygon import wire
@@ -32,7 +33,8 @@ class Gathered:
 
     def __init__(self, *, operation: str) -> None:
         self.tables: list[pa.Table] = []
-        self.left_out: list[str] = []
+        self.left_out: list[RejectedRow] = []
+        self.notes: list[str] = []
         self._operation = operation
         self._replies = Replies()
 
@@ -45,13 +47,21 @@ class Gathered:
         """Count a reply in."""
         self._replies.add(reply)
 
+    def take(self, rows: Rows) -> None:
+        """Take rows into the answer."""
+        self.tables.append(rows.table)
+        self.left_out.extend(rows.left_out)
+        self.notes.extend(rows.notes)
+
     def kept(self) -> AbstractContextManager[None]:
         """Let an error that is raised within point to all replies so far."""
         return self._replies.kept()
 
     def answer(self) -> Answer:
         """Make one answer of all replies so far; there has to be one."""
-        return self._replies.answer(self._operation, pa.concat_tables(self.tables), self.left_out)
+        return self._replies.answer(
+            self._operation, pa.concat_tables(self.tables), self.left_out, notes=self.notes
+        )
 
 
 async def gather(
@@ -68,8 +78,7 @@ async def gather(
             page = wire.page(reply.body, operation=page_of, exact=exact)
             rows = read(page, reply, page_of)
             asked = _after(page, seen, page_of)
-        gathered.tables.append(rows.table)
-        gathered.left_out.extend(rows.left_out)
+        gathered.take(rows)
 
 
 def _after(page: Page, seen: set[str], operation: str) -> NextPage | None:

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from marketdata.bars import PRICES, QUOTED_BARS
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
-from marketdata.rows import INSTANT
+from marketdata.rows import INSTANT, RejectedRow, unread
 from resources.providers.answer_json import number_of
 from resources.providers.answer_text import shortened
 from resources.providers.tiingo.wire import JSON, malformed
@@ -41,12 +41,12 @@ class Page:
     Attributes:
         bars: In the schema that the function names.
         rows: Rows that Tiingo sent, those left out of ``bars`` included: its cap counts them.
-        left_out: Rows that cannot be placed, as text.
+        left_out: Rows that cannot be placed.
     """
 
     bars: pa.Table
     rows: int
-    left_out: tuple[str, ...]
+    left_out: tuple[RejectedRow, ...]
 
 
 def history_page(body: bytes, symbol: str, *, operation: str) -> Page:
@@ -72,7 +72,7 @@ def history_page(body: bytes, symbol: str, *, operation: str) -> Page:
         ],
         schema=QUOTED_BARS,
     )
-    return Page(bars=bars, rows=len(rows), left_out=_texts(rows, days))
+    return Page(bars=bars, rows=len(rows), left_out=_unplaced(rows, days, symbol))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,10 +82,12 @@ class MarketDay:
     Attributes:
         day: The day that most rows are of.
         bars: QUOTED_BARS of that day alone.
+        left_out: Rows that tell their ticker, but no readable day.
     """
 
     day: date
     bars: pa.Table
+    left_out: tuple[RejectedRow, ...]
 
 
 def market_day(body: bytes, *, operation: str) -> MarketDay:
@@ -132,7 +134,12 @@ def market_day(body: bytes, *, operation: str) -> MarketDay:
         ],
         schema=QUOTED_BARS,
     )
-    return MarketDay(day=latest, bars=bars)
+    left_out = tuple(
+        unread(json.dumps(row), symbol=ticker.upper(), day=latest)
+        for row in rows
+        if (ticker := _ticker(row)) and _day(row.get("date")) is None
+    )
+    return MarketDay(day=latest, bars=bars, left_out=left_out)
 
 
 def minute_page(body: bytes, symbol: str, *, operation: str) -> Page:
@@ -160,7 +167,7 @@ def minute_page(body: bytes, symbol: str, *, operation: str) -> Page:
         ],
         schema=QUOTED_MINUTE_BARS,
     )
-    return Page(bars=bars, rows=len(rows), left_out=_texts(rows, times))
+    return Page(bars=bars, rows=len(rows), left_out=_unplaced(rows, times, symbol))
 
 
 def _refuse_unplaced(
@@ -173,8 +180,14 @@ def _refuse_unplaced(
         )
 
 
-def _texts(rows: Sequence[Mapping[str, object]], places: Sequence[object]) -> tuple[str, ...]:
-    return tuple(json.dumps(row) for row, place in zip(rows, places, strict=True) if place is None)
+def _unplaced(
+    rows: Sequence[Mapping[str, object]], places: Sequence[object], symbol: str
+) -> tuple[RejectedRow, ...]:
+    return tuple(
+        unread(json.dumps(row), symbol=symbol)
+        for row, place in zip(rows, places, strict=True)
+        if place is None
+    )
 
 
 def _ticker(row: Mapping[str, object]) -> str | None:

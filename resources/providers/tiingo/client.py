@@ -18,6 +18,7 @@ from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.local_days import local_days
 from marketdata.ports import Answer
 from marketdata.recovery import errors
+from marketdata.rows import RejectedRow
 from resources.providers.http import Getter
 from resources.providers.origins import Replies
 from resources.providers.tiingo import bars as tiingo_bars
@@ -103,7 +104,7 @@ class TiingoClient:
         with replies.kept():
             market = tiingo_bars.market_day(reply.body, operation=operation)
             _require_session(market.day, session, operation)
-        return replies.answer(operation, market.bars)
+        return replies.answer(operation, market.bars, market.left_out)
 
     async def minute_bars(self, symbol: str, start: date, end: date) -> Answer:
         """Return the minute bars (QUOTED_MINUTE_BARS) of New York days, both included.
@@ -125,7 +126,7 @@ class TiingoClient:
         _check_question(symbol, start, end, operation)
         replies = Replies()
         complete: list[pa.Table] = []
-        left_out: list[str] = []
+        left_out: list[RejectedRow] = []
         for first, last in windows(start, end):
             page_of = f"iex/{symbol}/prices startDate={first} endDate={last} resampleFreq=1min"
             reply = await self._getter.get(

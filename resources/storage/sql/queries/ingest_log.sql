@@ -20,11 +20,12 @@ select
 insert into ingest_log (
     ingest_id, dataset, provider, request, content_sha256, raw_answers, run_id, instrument_id, adjustment,
     fetched_at, outcome, rows_inserted, rows_unchanged, rows_restated, rows_stale,
-    rows_rejected, rows_withdrawn, days_contradicted
+    rows_rejected, rows_withdrawn, days_contradicted, notes
 ) values (
     %(ingest_id)s, %(dataset)s, %(provider)s, %(request)s, %(content_sha256)s,
     %(raw_answers)s, %(run_id)s, %(instrument_id)s, %(adjustment)s, %(fetched_at)s, 'loaded', %(inserted)s, %(unchanged)s,
-    %(restated)s, %(stale)s, %(rejected)s, %(withdrawn)s, %(days_contradicted)s
+    %(restated)s, %(stale)s, %(rejected)s, %(withdrawn)s, %(days_contradicted)s,
+    %(notes)s
 );
 
 -- name: log_failure
