@@ -115,10 +115,10 @@ def binance(scene: Scene) -> Sequence[Slice]:
     quirks = [
         _quirk("wrong_checksum", f"{files}/klines/SOLUSDT", "SOLUSDT", count=2),
         _quirk("lost_rows", f"{files}/aggTrades/BTCUSDT", "BTCUSDT", count=2),
-        # The klines of these days have no file, so that REST is asked for them.
+        # The klines of these two days have neither file nor checksum, so that REST is asked.
         FaultRule(
             kind=FaultKind.STATUS, status=404, path=f"{files}/klines/ETHUSDT", symbol="ETHUSDT",
-            count=2,
+            count=4,
         ),
         FaultRule(
             kind=FaultKind.STATUS, status=418, path="/binance/api/v3/klines", count=1, seconds=2.0

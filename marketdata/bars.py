@@ -11,10 +11,15 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 PRICES = ("open", "high", "low", "close")
+
+FEW_BARS = 4
+LONGEST_WEEKEND_DAYS = 4
+"""From a Thursday or Friday to the next session after a holiday."""
 
 QUOTED_BARS = pa.schema(
     [
@@ -147,6 +152,16 @@ def validate(quoted: pa.Table) -> ValidatedBars:
     )
     accepted, contradictory = _without_duplicates(quoted.filter(ok))
     return ValidatedBars(accepted=accepted, rejected=rejected + contradictory)
+
+
+def are_longer_than_days(quoted: pa.Table) -> bool:
+    """Tell whether the bars of one symbol (QUOTED_BARS) are those of weeks or months.
+
+    No row says how long its bar is. Sessions lie four days from each other at most, but for a
+    halt; some few bars of which no two are nearer than five are not of days.
+    """
+    days = np.unique(quoted["session_date"].cast(pa.int32()).to_numpy())
+    return len(days) >= FEW_BARS and bool(np.all(np.diff(days) > LONGEST_WEEKEND_DAYS))
 
 
 def _reasons(quoted: pa.Table) -> pa.Array:

@@ -61,7 +61,12 @@ class DailyBarFeed:
         return await self._provider.daily_history(symbol, request.start, request.end)
 
     def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared:
-        """Validate the bars, and say what the answer tells of each session."""
+        """Validate the bars, and say what the answer tells of each session.
+
+        Raises:
+            MalformedPayloadError: The bars are those of weeks or months.
+        """
+        self._refuse_longer_bars(answer)
         validated = bars.validate(answer.rows)
         refused = {one.session_date for one in validated.rejected}
         refused |= {row.day for row in answer.left_out if row.day is not None}
@@ -96,6 +101,17 @@ class DailyBarFeed:
             rejected=(*validated.rejected, *answer.left_out),
             days={state: len(sessions) for state, sessions in states.items()},
         )
+
+    def _refuse_longer_bars(self, answer: Answer) -> None:
+        """Refuse bars that lie as far from each other as those of weeks: nobody asked for them."""
+        if bars.are_longer_than_days(answer.rows):
+            error = errors.MalformedPayloadError(
+                "bars of weeks or months came where those of days were asked for",
+                provider=self._provider.name,
+                operation=answer.request,
+            )
+            error.raw_answers = answer.raw_answers
+            raise error
 
     def failed(self, request: HistoryRequest, now: datetime) -> tuple[CoverageMark, ...]:
         """Mark the sessions that had closed by ``now`` as failed."""

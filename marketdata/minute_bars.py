@@ -30,6 +30,8 @@ the pair's base currency; ``vwap`` and ``trades`` are null where the provider do
 
 KEY = ("opened_at",)
 
+MANY_BARS = 20
+"""Of so many minutes one would lie between two fifth ones: by chance 1 in 10^13 has none."""
 _MINUTE_US = 60_000_000
 
 
@@ -38,9 +40,10 @@ def validate(quoted: pa.Table, *, zone: tzinfo = UTC) -> Validated:
 
     Rules: those of daily bars (prices present, finite and above zero, volume present and not
     negative, low and high around open and close); ``opened_at`` is a whole minute; ``vwap`` and
-    ``trades`` may be missing, but not be impossible. A ``vwap`` outside of low and high is
-    accepted: providers weigh trades into it that set neither. Of a minute that comes twice with
-    different values none is kept.
+    ``trades`` may be missing, but not be impossible. Many bars that all open at every fifth minute
+    are of five minutes and more, since no row says how long it is. A ``vwap`` outside of low and
+    high is accepted: providers weigh trades into it that set neither. Of a minute that comes twice
+    with different values none is kept.
 
     Args:
         quoted: As a provider sent it.
@@ -65,9 +68,11 @@ def _rules(quoted: pa.Table) -> list[Rule]:
         broken.append((f"high is below {name}", pc.less(quoted["high"], quoted[name])))
     micros = quoted["opened_at"].cast(pa.int64())
     minute = pc.multiply(pc.divide(micros, _MINUTE_US), _MINUTE_US)
+    longer = pa.repeat(pa.scalar(_are_longer_than_minutes(micros)), quoted.num_rows)
     usable = pc.and_(_finite(quoted["vwap"]), pc.greater(quoted["vwap"], 0.0))
     return [
         *broken,
+        ("the bars are longer than a minute: none opens between those of five", longer),
         ("opened_at is not a whole minute", pc.not_equal(micros, minute)),
         (
             "vwap is not a finite number above zero",
@@ -75,6 +80,12 @@ def _rules(quoted: pa.Table) -> list[Rule]:
         ),
         ("trades is negative", pc.less(quoted["trades"], 0)),
     ]
+
+
+def _are_longer_than_minutes(opened_us: pa.ChunkedArray) -> bool:
+    at = pc.unique(opened_us)
+    fifths = pc.multiply(pc.divide(at, 5 * _MINUTE_US), 5 * _MINUTE_US)
+    return len(at) >= MANY_BARS and bool(pc.all(pc.equal(at, fifths)).as_py())
 
 
 def _finite(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -19,6 +19,7 @@ from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest
 from marketdata.ports import Answer, HistoryRequest
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import Work
+from marketdata.rows import RejectedRow, unread
 from tests.marketdata.fakes import MemoryStore, listed
 
 BARS, CRYPTO, SPLITS, MACRO, COMPANIES = (
@@ -39,6 +40,8 @@ class Client:
         self._dataset, self._rows = dataset, rows
         self.asked: list[tuple[Any, ...]] = []
         self.fetched_at = NOW
+        self.left_out: tuple[RejectedRow, ...] = ()
+        self.untold: frozenset[date] = frozenset()
 
     def _answer(self, *asked: Any) -> Answer:
         self.asked.append(asked)
@@ -51,6 +54,8 @@ class Client:
             fetched_at=self.fetched_at,
             requests=1,
             raw_answers=("raw/1",),
+            left_out=self.left_out,
+            untold=self.untold,
         )
 
     async def minute_bars(self, symbol: str, start: date, end: date) -> Answer:
@@ -153,6 +158,103 @@ def test_a_refused_row_is_a_letter_and_its_day_is_in_quarantine() -> None:
     assert letter.details["asked"] == {"symbol": "AAPL", "start": "2026-03-02", "end": "2026-03-03"}
     assert letter.raw_answers == ("raw/1",)
     assert _marks(store)[CoverageState.QUARANTINED] == ((date(2026, 3, 2), date(2026, 3, 3)),)
+
+
+def test_rows_refused_for_one_reason_are_one_letter_with_a_count_and_samples() -> None:
+    """1,200 bad minutes of two days, by the client or by a rule; another reason is another."""
+    store = MemoryStore()
+    begins = datetime(2026, 3, 2, 15, tzinfo=UTC)
+    bad = [_minute(begins + timedelta(minutes=number), low=10.5) for number in range(3)]
+    client = Client(CRYPTO, [{**row, "symbol": "BTC-USD"} for row in bad])
+    days = [date(2026, 3, 2)] * 600 + [date(2026, 3, 3)] * 600
+    client.left_out = tuple(
+        unread(f"row {number}", reason="the kline opens within a minute", day=day)
+        for number, day in enumerate(days)
+    )
+    request = HistoryRequest(
+        instrument=listed("BTC-USD", 3), start=date(2026, 3, 1), end=date(2026, 3, 4)
+    )
+    (outcome,) = _ingest(client, CRYPTO, request, store)
+    assert isinstance(outcome, Ingested)
+    assert len(outcome.rejected) == 1203
+    by_rule, by_client = store.batches[0].rejected
+    assert (by_rule.rows, by_client.rows) == (3, 1200)
+    assert len(by_rule.details["received"]) == 3
+    assert by_client.details["received"] == [f"row {number}" for number in range(5)]
+    assert by_client.subject == (
+        "BTC-USD 2026-03-02 to 2026-03-03: the kline opens within a minute"
+    )
+    assert by_client.message.startswith("BTC-USD: 1200 rows, the first row ")
+    assert (by_client.details["start"], by_client.details["end"]) == ("2026-03-02", "2026-03-03")
+
+
+def test_a_day_whose_rows_were_all_refused_is_not_empty_at_the_provider() -> None:
+    """Where a row tells no day, it may be of any day that seems to be empty."""
+    request = HistoryRequest(
+        instrument=listed("BTC-USD", 3), start=date(2026, 3, 1), end=date(2026, 3, 2)
+    )
+    first, second = ((date(2026, 3, day), date(2026, 3, day + 1)) for day in (1, 2))
+    for day, marks in (
+        (
+            date(2026, 3, 1),
+            {CoverageState.QUARANTINED: (first,), CoverageState.PROVIDER_EMPTY: (second,)},
+        ),
+        (None, {CoverageState.QUARANTINED: ((first[0], second[1]),)}),
+    ):
+        store = MemoryStore()
+        client = Client(CRYPTO, [])
+        client.left_out = (unread("odd", day=day),)
+        _ingest(client, CRYPTO, request, store)
+        assert _marks(store) == marks
+
+
+def test_a_day_that_an_answer_does_not_tell_of_is_neither_empty_nor_complete() -> None:
+    """It stays what it is in the ledger; what came of it may still change."""
+    store = MemoryStore()
+    client = Client(CRYPTO, [_minute(datetime(2026, 3, 2, 15, tzinfo=UTC), "BTC-USD")])
+    client.untold = frozenset({date(2026, 3, 1), date(2026, 3, 2)})
+    request = HistoryRequest(
+        instrument=listed("BTC-USD", 3), start=date(2026, 3, 1), end=date(2026, 3, 2)
+    )
+    _ingest(client, CRYPTO, request, store)
+    assert _marks(store) == {
+        CoverageState.PROVISIONAL: ((date(2026, 3, 2), date(2026, 3, 3)),),
+    }
+
+
+def test_a_row_that_was_refused_is_not_one_that_the_provider_withdrew() -> None:
+    """The good split that is stored stays, although today's answer has it illegible."""
+    store = MemoryStore()
+    client = Client(SPLITS, [_split("AAPL", date(2026, 3, 2))])
+    client.left_out = (unread("{}", symbol="AAPL"),)
+    request = HistoryRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
+    _ingest(client, SPLITS, request, store)
+    assert not store.batches[0].is_all
+
+
+def test_a_company_whose_row_was_refused_is_not_unknown() -> None:
+    """Its letter says what is wrong with it."""
+    store = MemoryStore()
+    client = Client(COMPANIES, [])
+    client.left_out = (unread("{}", symbol="AAPL", what=""),)
+    request = HistoryRequest(
+        instrument=AAPL, start=COMPANIES.begins, end=NOW.date(), from_listing=True
+    )
+    (outcome,) = _ingest(client, COMPANIES, request, store)
+    assert isinstance(outcome, Ingested)
+    (letter,) = store.batches[0].rejected
+    assert letter.subject == "AAPL"
+
+
+def test_texts_that_the_database_cannot_hold_are_escaped_in_a_letter() -> None:
+    """Zero characters and half surrogate pairs are JSON, and no text to Postgres."""
+    store = MemoryStore()
+    client = Client(SPLITS, [])
+    client.left_out = (unread("a\0b\ud800", symbol="AAPL"),)
+    request = HistoryRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
+    _ingest(client, SPLITS, request, store)
+    (letter,) = store.batches[0].rejected
+    assert letter.details["received"] == ["a\\u0000b\\ud800"]
 
 
 def test_a_failure_marks_the_days_that_had_ended() -> None:

@@ -166,6 +166,20 @@ def test_an_open_breaker_puts_all_that_is_left_off_at_once() -> None:
     assert all(one.deferred and not one.parked for one in letters)
 
 
+def test_weekly_bars_are_not_taken_for_daily_ones() -> None:
+    """No row says how long it is; days that lie a week apart do, and the days fail."""
+    fridays = [date(2024, 1, 5) + timedelta(days=7 * week) for week in range(4)]
+    store = MemoryStore()
+    request = replace(_request("A"), start=FIRST, end=date(2024, 1, 31))
+    (outcome,) = _ingest(store, ScriptedProvider({"A-X": bars_of("A-X", *fridays)}), request)
+    assert isinstance(outcome, NotIngested)
+    assert "bars of weeks or months came" in outcome.message
+    store = MemoryStore()
+    some = bars_of("A-X", *fridays, date(2024, 1, 8))
+    (outcome,) = _ingest(store, ScriptedProvider({"A-X": some}), request)
+    assert isinstance(outcome, Ingested)
+
+
 def test_a_row_that_cannot_be_placed_waits_in_a_letter() -> None:
     """Nobody knows which session it was; the row is kept as it came."""
 

@@ -105,3 +105,24 @@ def test_no_minute_is_lost_and_none_is_invented(rows: list[dict[str, object]]) -
     for row in validated.accepted.to_pylist():
         assert row["low"] <= row["open"] <= row["high"]
         assert row["low"] <= row["close"] <= row["high"]
+
+
+def test_bars_of_five_minutes_are_not_taken_for_those_of_one() -> None:
+    """No row says how long it is; of many the times do."""
+    begins = datetime(2026, 1, 6, 15, tzinfo=UTC)
+    rows = [
+        {
+            "symbol": "A", "opened_at": begins + timedelta(minutes=5 * number), "open": 1.0,
+            "high": 1.0, "low": 1.0, "close": 1.0, "volume": 1.0,
+        }
+        for number in range(30)
+    ]  # fmt: skip
+    coarse = pa.Table.from_pylist(rows, schema=QUOTED_MINUTE_BARS)
+    assert {one.reason for one in validate(coarse).rejected} == {
+        "the bars are longer than a minute: none opens between those of five"
+    }
+    assert len(validate(coarse).rejected) == 30
+    minute = rows[0] | {"opened_at": begins + timedelta(minutes=1)}
+    fine = pa.Table.from_pylist([*rows, minute], schema=QUOTED_MINUTE_BARS)
+    assert validate(fine).rejected == ()
+    assert validate(coarse.slice(0, 12)).rejected == ()

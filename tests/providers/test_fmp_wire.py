@@ -127,10 +127,10 @@ def test_constituents_carry_our_tickers_and_ten_digit_ciks() -> None:
     ("change", "named"),
     [
         ({"cik": "320193"}, "cik is not ten digits"),
-        ({"cik": 320193}, "cik holds int"),
+        ({"cik": 320193}, "field cik cannot be read"),
         ({"symbol": ""}, "symbol is empty"),
         ({"name": None}, "name is empty"),
-        ({"sector": 5}, "sector holds int"),
+        ({"sector": 5}, "field sector cannot be read"),
     ],
 )
 def test_a_constituent_that_is_not_as_promised_is_malformed(

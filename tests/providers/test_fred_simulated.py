@@ -265,13 +265,18 @@ def test_spoilt_rows_of_one_window_cost_only_themselves(simulated: Simulated) ->
     assert answer.rows.num_rows == whole - 2
 
 
-def test_a_row_that_cannot_be_read_in_one_of_several_windows_spoils_the_answer(
+def test_a_row_that_cannot_be_read_in_one_of_several_windows_costs_its_period(
     simulated: Simulated,
 ) -> None:
-    """Its pieces in the other windows would look as if they were the whole."""
+    """Its pieces in the other windows would look as if they were the whole: none is kept."""
+    whole = simulated.do(lambda client: client.observations("DGS10", EARLIEST, LATEST))
     simulated.fault(kind="malformed_rows", path="/fred/series/observations", count=1)
-    with pytest.raises(errors.MalformedPayloadError, match="of several windows"):
-        simulated.do(lambda client: client.observations("DGS10", EARLIEST, LATEST))
+    answer = simulated.do(lambda client: client.observations("DGS10", EARLIEST, LATEST))
+    odd = {row.day for row in answer.left_out}
+    assert odd
+    assert None not in odd
+    assert not odd & set(answer.rows["observed_on"].to_pylist())
+    assert answer.rows.num_rows < whole.rows.num_rows
 
 
 @pytest.mark.parametrize("series", ["GDP", "DGS10"])

@@ -124,7 +124,7 @@ def test_a_recorded_market_day_is_of_the_session_that_ended_then() -> None:
     """Its time is four in the afternoon in New York, the session's end."""
     table = bars.market_bars(
         _rows(recorded("polygon_grouped_daily.json")), date(2020, 10, 14), operation="op"
-    )
+    ).table
     assert table.to_pylist() == [
         {
             "symbol": "GIK",

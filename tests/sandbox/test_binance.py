@@ -86,6 +86,14 @@ def test_errors_have_code_and_text(
     assert answer.json()["msg"].startswith(opening)
 
 
+def test_an_unknown_path_is_an_error_object_too(binance: httpx.Client) -> None:
+    """A client that reads JSON reads it."""
+    answer = binance.get("/api/v3/nosuch")
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.json() == {"code": -5000, "msg": "Path /api/v3/nosuch, Method GET is invalid"}
+
+
 def test_errors_are_those_of_the_recordings(binance: httpx.Client) -> None:
     """Byte for byte for the symbol; word for word for the country, on demand."""
     recorded = (RECORDINGS / "binance_error_invalid_symbol_400.json").read_bytes()

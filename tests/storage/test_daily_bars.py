@@ -1,6 +1,7 @@
 """The loader on a real TimescaleDB."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date, timedelta
 
 import psycopg
@@ -8,15 +9,18 @@ import pyarrow as pa
 import pytest
 
 from marketdata.bars import Adjustment
+from marketdata.batches import letters_of_rows
 from marketdata.calendars import utc_now
 from marketdata.coverage import CoverageMark, CoverageState
-from marketdata.ports import IngestFailure, LoadResult
+from marketdata.instruments import ListedInstrument
+from marketdata.ports import Answer, IngestFailure, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
+from marketdata.rows import unread
 from resources.storage.batches import BatchStore
 from resources.storage.coverage import CoverageLedger
 from resources.storage.timescale import Timescale
-from tests.storage.batches import DATASET, FETCHED_AT, PROVIDER, bars, batch
+from tests.storage.batches import DATASET, FETCHED_AT, NOTHING_ASKED, PROVIDER, bars, batch
 
 MONDAY = date(2024, 6, 3)
 TUESDAY = MONDAY + timedelta(days=1)
@@ -116,6 +120,34 @@ def test_an_older_answer_does_not_replace_a_newer_one(
     assert rows_of(migrated_url, "select rows_stale from ingest_log order by ingest_id") == [
         (0,),
         (1,),
+    ]
+
+
+def test_the_log_keeps_what_an_answer_notes_and_counts_refused_rows_by_the_row(
+    timescale: Timescale, instrument_ids: list[int], migrated_url: str
+) -> None:
+    """A letter stands for as many rows as were refused for its reason."""
+    rows = unread("{}", what="of many")
+    letter = next(
+        letters_of_rows(
+            Answer(
+                rows=bars([]), request="asked", content_sha256="0", fetched_at=FETCHED_AT,
+                requests=1, left_out=(rows,) * 3,
+            ),
+            (),
+            [ListedInstrument(instrument_id=instrument_ids[0], ticker="AAA", symbol="AAA")],
+            NOTHING_ASKED,
+            ("daily_bars", "fmp"),
+            "run-1",
+        )
+    )  # fmt: skip
+    noted = replace(batch([], rejected=[letter]), notes=("klines have 13 fields, 12 are known",))
+    BatchStore(timescale).load(noted)
+    assert rows_of(migrated_url, "select rows_rejected, notes from ingest_log") == [
+        (3, ["klines have 13 fields, 12 are known"])
+    ]
+    assert rows_of(migrated_url, "select subject from dead_letter") == [
+        ("AAA rows: the row cannot be placed",)
     ]
 
 

@@ -409,10 +409,25 @@ def _columns(timescale: Timescale, table: str) -> list[str]:
     return [name for (name,) in rows]
 
 
+def test_half_years_are_kept_beside_quarters(timescale: Timescale) -> None:
+    """In the tables of all kinds: companies outside of the United States report them."""
+    for table in TABLES.values():
+        with timescale.connection() as connection:
+            connection.execute(
+                pg_sql.SQL(
+                    """insert into {} (instrument_id, period_type, fiscal_date, fiscal_period,
+                           fiscal_year, reported_currency, answer, provider, ingest_id, known_from)
+                       values (1, 'half_yearly', %s, 'H1', 2024, 'GBP', '{{}}', 'fmp', 1, now())"""
+                ).format(pg_sql.Identifier(table)),
+                [QUARTER],
+            )
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"fiscal_period": "Q5"},
+        {"fiscal_period": "H1"},
         {"fiscal_period": "FY"},
         {"period_type": "monthly"},
         {"filing_date": QUARTER - DAY},

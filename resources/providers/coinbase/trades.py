@@ -7,7 +7,7 @@ Trades are only paged by their ids: ``after=X`` gives up to 1,000 trades below X
 (``before=X`` gives the newest of all trades instead of those next to X, so it is of no use). Ids
 of a product are contiguous and begin at 1, and so there is a moment for each id to search in. An
 answer that lacks ids is asked for a second time, under an address that no cache has met: what is
-missing twice was never there, and is noted.
+missing twice is told beside the trades of the day, which it does not hold back.
 Everything is decided by what the bodies hold, never by headers, so that kept answers replay.
 """
 
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from marketdata.ports import Answer
 from marketdata.recovery import errors
-from marketdata.rows import RejectedRow
+from marketdata.rows import RejectedRow, unread
 from marketdata.trades import QUOTED_TRADES
 from resources.providers.coinbase import rows as coinbase_rows
 from resources.providers.coinbase import wire
@@ -32,6 +32,7 @@ LIMIT = 1000
 """Trades of one answer; asking for more gives no more."""
 OPENED_AT = datetime(2015, 1, 1, tzinfo=UTC)
 """Before the first trade of any product: only the search begins with it."""
+MISSING = "trades are missing at Coinbase"
 OUT_OF_ORDER = timedelta(seconds=1)
 """So far the time of a trade may lie before that of an older id."""
 
@@ -44,8 +45,8 @@ async def trades(getter: Getter, symbol: str, start: date, end: date) -> Answer:
     searched for, by ids, which takes about eight requests among a billion trades (halving alone
     would take 22); from there one request brings a thousand trades.
 
-    A trade whose row cannot be placed is in ``left_out``. Every other id from the newest trade to
-    the oldest has to come, or to be missing twice, which ``notes`` tell.
+    A trade whose row cannot be placed is in ``left_out``, and so are ids that are missing in two
+    answers. Where a history begins with another id than 1, ``notes`` tell.
 
     Raises:
         ProviderUnavailableError: Besides the usual reasons, two answers to one question differ in
@@ -109,6 +110,7 @@ class _Pages:
         self._operation = operation
         self._replies = Replies()
         self._notes: list[str] = []
+        self._missing: list[RejectedRow] = []
         self._begins_above = 1
 
     async def newest(self) -> _Page | None:
@@ -123,7 +125,10 @@ class _Pages:
 
     def answer(self, rows: pa.Table, left_out: tuple[RejectedRow, ...]) -> Answer:
         """Return ``rows`` with the origin of all pages."""
-        return self._replies.answer(self._operation, rows, left_out, notes=self._notes)
+        notes = list(self._notes)
+        if self._begins_above > 1:
+            notes.append(f"Coinbase has no trade below {self._begins_above}")
+        return self._replies.answer(self._operation, rows, (*left_out, *self._missing), notes=notes)
 
     async def _asked(self, below: int | None) -> _Page | None:
         came = await self._once(below, LIMIT)
@@ -149,7 +154,7 @@ class _Pages:
         return came
 
     def _believe(self, missing: set[int], again: TradePage, below: int | None) -> None:
-        """Note ids that two answers lack.
+        """Tell of ids that two answers lack: they never were, or Coinbase has lost them.
 
         Raises:
             ProviderUnavailableError: The second one lacks others.
@@ -166,11 +171,9 @@ class _Pages:
                 )
         if not again.trades.num_rows:
             self._begins_above = max(self._begins_above, below or 1)
-            self._notes.append(f"Coinbase has no trade below {below}: its history begins there")
         else:
-            self._notes.append(
-                f"Coinbase has no trades of {len(still)} ids from {min(still)} to {max(still)}"
-            )
+            text = f"{len(still)} trades from {min(still)} to {max(still)}"
+            self._missing.append(unread(text, reason=MISSING, symbol=self._symbol, what=text))
 
 
 def _refuse_newer(came: TradePage, below: int | None, operation: str) -> None:

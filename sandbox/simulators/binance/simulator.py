@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import cast
 
 import numpy as np
@@ -111,8 +110,7 @@ class BinanceSimulator:
         """Return what the endpoint says, with the weight used so far in two headers."""
         endpoint = self._endpoints.get(request.path)
         if endpoint is None:
-            page = b"<html><body><h2>404 Not found</h2></body></html>"
-            return Reply(status=HTTPStatus.NOT_FOUND, body=page, content_type="text/html")
+            return self._metered(wire.no_such_path(request.path), request)
         strange = [name for name in request.query if name not in endpoint.reads]
         try:
             if strange:

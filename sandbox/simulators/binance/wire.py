@@ -65,6 +65,14 @@ def unknown_symbol() -> Reply:
     return error_reply(-1121, "Invalid symbol.")
 
 
+def no_such_path(path: str) -> Reply:
+    """Return the answer to a path that does not exist: an error object, as all errors are.
+
+    Code and text are those of the venue's futures interface; of spot's they are unverified.
+    """
+    return error_reply(-5000, f"Path {path}, Method GET is invalid", 404)
+
+
 def too_much_weight(limit: int, *, retry_after_s: int | None) -> Reply:
     """Return the answer beyond the limit."""
     reply = error_reply(
