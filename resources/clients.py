@@ -157,7 +157,7 @@ async def opened(
 
 
 def _fmp(settings: Settings) -> tuple[Line, ...]:
-    key = settings.fmp_api_key.get_secret_value()
+    key = _required(settings.fmp_api_key, "FMP_API_KEY", "FMP")
     single = Line(
         base_url=settings.fmp_base_url,
         key=QueryKey(name="apikey", value=key),

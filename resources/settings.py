@@ -1,15 +1,19 @@
 """Configuration: every setting, its meaning and its default, read from the environment.
 
-Here: the frozen settings objects and the error for a person whose environment is incomplete.
+Here: the frozen settings objects, and the words for a person whose environment is incomplete,
+misspelt or wrong.
 Not here: how settings become clients (wiring.py), or the local world that fills the
 environment in when nothing is configured (sandbox/).
 """
 
+import difflib
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -21,6 +25,14 @@ from marketdata.retention import parse_ages
 from resources import database_url
 
 _Kind = TypeVar("_Kind", bound="StoreSettings")
+
+OURS = "WRDATA_"
+READ_ELSEWHERE = ("WRDATA_DAGSTER_DATABASE_URL", "WRDATA_STATE_DIR", "WRDATA_TEST_DATABASE_URL")
+"""Variables that no setting is made of: dagster.yaml, the local world and the tests read them."""
+ALIKE = 0.8
+"""How alike two names have to be for one to be taken for the other (difflib's ratio)."""
+SHOWN = 40
+"""Characters of a wrong value that a line repeats."""
 
 
 class DailyBarsRoute(StrEnum):
@@ -42,6 +54,28 @@ def _normalised(url: SecretStr) -> SecretStr:
         raise ValueError(str(error)) from None
 
 
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
+    except ValueError:
+        usable = False
+    if url and not usable:
+        message = "it is no address: give it as https://host/path"
+        raise ValueError(message)
+    return url
+
+
+def _bucket(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{3,63}", name):
+        message = "it is no bucket's name: 3 to 63 letters, digits, dots or hyphens"
+        raise ValueError(message)
+    return name
+
+
+_Address = Annotated[str, AfterValidator(_address)]
+
+
 class StoreSettings(BaseSettings):
     """Where the data are: all that somebody who only reads them has to name.
 
@@ -52,13 +86,15 @@ class StoreSettings(BaseSettings):
         archive_bucket: Bucket for the Parquet archive.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
 
     database_url: Annotated[
         SecretStr, AfterValidator(_normalised), Field(alias="WRDATA_DATABASE_URL")
     ]
-    s3_endpoint: Annotated[str, Field(alias="WRDATA_S3_ENDPOINT")] = ""
-    archive_bucket: Annotated[str, Field(alias="WRDATA_ARCHIVE_BUCKET", min_length=3)]
+    s3_endpoint: Annotated[_Address, Field(alias="WRDATA_S3_ENDPOINT")] = ""
+    archive_bucket: Annotated[str, AfterValidator(_bucket), Field(alias="WRDATA_ARCHIVE_BUCKET")]
     s3_region: Annotated[str, Field(alias="AWS_REGION")] = "us-east-1"
     s3_access_key: Annotated[SecretStr, Field(alias="AWS_ACCESS_KEY_ID")]
     s3_secret_key: Annotated[SecretStr, Field(alias="AWS_SECRET_ACCESS_KEY")]
@@ -82,8 +118,8 @@ class Settings(StoreSettings):
             every edition of the database has; ``continuous_aggregates`` need the Community edition.
     """
 
-    fmp_api_key: Annotated[SecretStr, Field(alias="FMP_API_KEY")]
-    fmp_base_url: Annotated[str, Field(alias="FMP_BASE_URL", pattern="^https?://")] = (
+    fmp_api_key: Annotated[SecretStr | None, Field(alias="FMP_API_KEY")] = None
+    fmp_base_url: Annotated[_Address, Field(alias="FMP_BASE_URL")] = (
         "https://financialmodelingprep.com/stable"
     )
     fmp_requests_per_minute: Annotated[
@@ -91,29 +127,27 @@ class Settings(StoreSettings):
     ] = 120
     fmp_bulk_interval_s: Annotated[float, Field(alias="FMP_BULK_INTERVAL_S", ge=0)] = 30
     polygon_api_key: Annotated[SecretStr | None, Field(alias="POLYGON_API_KEY")] = None
-    polygon_base_url: Annotated[str, Field(alias="POLYGON_BASE_URL", pattern="^https?://")] = (
+    polygon_base_url: Annotated[_Address, Field(alias="POLYGON_BASE_URL")] = (
         "https://api.massive.com"
     )
     polygon_requests_per_minute: Annotated[
         float, Field(alias="POLYGON_REQUESTS_PER_MINUTE", gt=0, le=6000)
     ] = 5
     tiingo_api_key: Annotated[SecretStr | None, Field(alias="TIINGO_API_KEY")] = None
-    tiingo_base_url: Annotated[str, Field(alias="TIINGO_BASE_URL", pattern="^https?://")] = (
-        "https://api.tiingo.com"
-    )
+    tiingo_base_url: Annotated[_Address, Field(alias="TIINGO_BASE_URL")] = "https://api.tiingo.com"
     tiingo_requests_per_hour: Annotated[int, Field(alias="TIINGO_REQUESTS_PER_HOUR", ge=1)] = 50
     tiingo_requests_per_day: Annotated[int, Field(alias="TIINGO_REQUESTS_PER_DAY", ge=1)] = 1000
     fred_api_key: Annotated[SecretStr | None, Field(alias="FRED_API_KEY")] = None
-    fred_base_url: Annotated[str, Field(alias="FRED_BASE_URL", pattern="^https?://")] = (
+    fred_base_url: Annotated[_Address, Field(alias="FRED_BASE_URL")] = (
         "https://api.stlouisfed.org/fred"
     )
-    binance_base_url: Annotated[str, Field(alias="BINANCE_BASE_URL", pattern="^https?://")] = (
+    binance_base_url: Annotated[_Address, Field(alias="BINANCE_BASE_URL")] = (
         "https://data-api.binance.vision"
     )
-    binance_files_url: Annotated[str, Field(alias="BINANCE_FILES_URL", pattern="^https?://")] = (
+    binance_files_url: Annotated[_Address, Field(alias="BINANCE_FILES_URL")] = (
         "https://data.binance.vision"
     )
-    coinbase_base_url: Annotated[str, Field(alias="COINBASE_BASE_URL", pattern="^https?://")] = (
+    coinbase_base_url: Annotated[_Address, Field(alias="COINBASE_BASE_URL")] = (
         "https://api.exchange.coinbase.com"
     )
     daily_bars_route: Annotated[DailyBarsRoute, Field(alias="WRDATA_DAILY_BARS_ROUTE")] = (
@@ -144,12 +178,61 @@ def provider_of(dataset: str, environment: Mapping[str, str] | None = None) -> s
     choices = list(
         DAILY_BAR_SOURCES if dataset == DAILY_BARS_DATASET else DATASETS[dataset].sources
     )
-    variable = f"WRDATA_{dataset.upper()}_PROVIDER"
+    variable = provider_variable(dataset)
     chosen = (os.environ if environment is None else environment).get(variable) or choices[0]
     if chosen not in choices:
         message = f"{variable} is {chosen!r}, which does not serve {dataset}: set it to one of "
         raise errors.ConfigurationError(message + ", ".join(choices))
     return chosen
+
+
+def provider_variable(dataset: str) -> str:
+    """Return the variable that says who serves a dataset."""
+    return f"{OURS}{dataset.upper()}_PROVIDER"
+
+
+def known_variables() -> frozenset[str]:
+    """Return every variable that this project reads."""
+    aliases = {field.alias for field in Settings.model_fields.values() if field.alias}
+    providers = {provider_variable(one) for one in (DAILY_BARS_DATASET, *DATASETS)}
+    return frozenset({*aliases, *providers, *READ_ELSEWHERE})
+
+
+def unread_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return a line for each variable that looks like one of ours and that nobody reads.
+
+    All that begin with WRDATA_ are ours; of those that begin like a provider's (FMP_API_KY) the
+    ones that are nearly a name that is read, since other programs have variables there too.
+    """
+    known = known_variables()
+    families = {name.partition("_")[0] for name in known if not name.startswith(("AWS_", OURS))}
+    told: list[str] = []
+    for name in sorted(environment.keys() - known):
+        family = name.partition("_")[0]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=ALIKE)
+        if not name.startswith(OURS) and not (family in families and near):
+            continue
+        meant = f": did you mean {near[0]}?" if near else "; unset it, or see the README's table"
+        told.append(f"{name} is set, and nobody reads it{meant}")
+    return told
+
+
+def wrong_values() -> list[str]:
+    """Return a line for each variable of the environment whose value nobody knows.
+
+    What is not set is not wrong here: the local world may have it.
+    """
+    told: list[str] = []
+    try:
+        Settings()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
+    except ValidationError as error:
+        told += [_said(one) for one in _faults(error) if one["type"] != "missing"]
+    for dataset in (DAILY_BARS_DATASET, *DATASETS):
+        try:
+            provider_of(dataset)
+        except errors.ConfigurationError as error:
+            told.append(str(error))
+    return told
 
 
 def read_settings() -> Settings:
@@ -174,11 +257,32 @@ def _read(kind: type[_Kind]) -> _Kind:
     try:
         return kind()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
     except ValidationError as error:
-        faults = "; ".join(
-            f"{fault['loc'][0]} is not set"
-            if fault["type"] == "missing"
-            else f"{fault['loc'][0]}: {fault['msg']}"
-            for fault in error.errors(include_input=False)
-        )
-        message = f"{faults}. Set it in the environment, or use the local world: wrdata up"
+        faults = list(_faults(error))
+        told = [_said(one) for one in faults]
+        if any(one["type"] == "missing" for one in faults):
+            told += unread_variables(os.environ)
+            cure = "Set what is missing, or use the local world: wrdata up"
+        else:
+            cure = "Correct it, or unset it"
+        message = f"{'; '.join(told)}. {cure}"
         raise errors.ConfigurationError(message) from None
+
+
+def _faults(error: ValidationError) -> Iterator[dict[str, Any]]:
+    for fault in error.errors(include_url=False):
+        yield {**fault}
+
+
+def _said(fault: Mapping[str, Any]) -> str:
+    """Say in a line what is wrong with one variable; what may hold a secret is not repeated."""
+    name = str(fault["loc"][0])
+    if fault["type"] == "missing":
+        return f"{name} is not set"
+    if fault["type"] == "value_error":
+        return f"{name}: {fault['ctx']['error']}"
+    why = re.sub(r"^(Input|String|Value) should", "it should", fault["msg"]).partition(", unable")[
+        0
+    ]
+    if name.endswith(("_URL", "_ENDPOINT", "_KEY", "_KEY_ID")):
+        return f"{name}: {why}"
+    return f"{name} is {str(fault['input'])[:SHOWN]!r}: {why}"

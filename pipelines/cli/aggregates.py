@@ -109,7 +109,7 @@ def _differences(stores: Stores, interval: Interval, sample: float | None) -> li
 
 @contextmanager
 def _stores() -> Generator[Stores]:
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     with opening.stores(read_settings()) as stores:
         yield stores
 

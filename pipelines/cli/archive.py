@@ -43,7 +43,7 @@ def run(
     )
     if not any(wished_periods(one, wish) for one in chosen):
         raise errors.ConfigurationError(_no_closed_month(start, end))
-    around = environment.surroundings()
+    around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
     report = loads.archive(wish)
@@ -61,7 +61,7 @@ def run(
 def list_periods(dataset: Names = None, *, json: Json = False) -> None:
     """List what is archived, with the proof of each period."""
     chosen = _chosen(dataset)
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     rows: list[dict[str, Any]] = []
     with opening.archive(read_settings()) as archive:
         for one in chosen:
@@ -93,7 +93,7 @@ def verify(dataset: Names = None, *, json: Json = False) -> int:
     A period that was dropped from the database is compared with its proof.
     """
     chosen = _chosen(dataset)
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     with opening.archive(read_settings()) as archive:
         verdicts = [
             verdict for one in chosen for verdict in archive.verify(one, archive.proofs(one))

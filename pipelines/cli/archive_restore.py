@@ -61,7 +61,7 @@ def drop(
             "WRDATA_RETENTION, for example to minute_bars=400d"
         )
         raise errors.ConfigurationError(message)
-    around = environment.surroundings()
+    around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
     wish = {"datasets": dataset or [], "dry_run": dry_run}
@@ -99,7 +99,7 @@ def restore(
         message = f"the days are reversed: {start:%Y-%m-%d} is after {end:%Y-%m-%d}"
         raise errors.ConfigurationError(message)
     one = ARCHIVED[dataset]
-    around = environment.surroundings()
+    around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
     settings = read_settings()

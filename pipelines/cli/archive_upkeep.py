@@ -127,7 +127,7 @@ def _upkeep(
 
 
 def _enter() -> None:
-    around = environment.surroundings()
+    around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
 

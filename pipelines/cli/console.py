@@ -41,6 +41,11 @@ def say(sentence: str) -> None:
     err.print(sentence, markup=False)
 
 
+def warn(message: str) -> None:
+    """Tell what is odd and stops nothing, in one line."""
+    err.print(f"warning: {message}", style="yellow", markup=False)
+
+
 def fail(message: str) -> None:
     """Tell what went wrong, in one line."""
     err.print(f"error: {message}", style="bold red", markup=False)

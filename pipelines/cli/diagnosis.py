@@ -3,8 +3,9 @@
 Here: the probes. Not here: printing (world.py), or mending.
 """
 
+import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -12,17 +13,19 @@ import httpx
 
 from marketdata.recovery import errors
 from pipelines.cli import dagster_processes, database_probes, environment
-from resources import clients, opening
-from resources.settings import Settings, read_settings
+from resources import clients, key_checks, opening
+from resources.clients import Line
+from resources.settings import Settings, read_settings, unread_variables, wrong_values
 from resources.storage import aggregate_engines, compression, migrations
 from resources.storage.aggregate_engines import Engine, Wish
 from resources.storage.known_faults import known_faults
 from resources.storage.object_store import ObjectStore
+from resources.storage.request_leases import RequestLeases
 from resources.storage.timescale import Timescale
 
 PROBE_TIMEOUT_S = 5.0
 MEGABYTE = 1_000_000
-OTHER_PROVIDERS = ("polygon", "tiingo", "fred", "binance", "coinbase")
+PROVIDERS = ("fmp", "polygon", "tiingo", "fred", "binance", "coinbase")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +53,34 @@ class Finding:
 
 def findings() -> list[Finding]:
     """Probe everything; nothing is started, and one fault does not hide another."""
+    found = _variables()
     try:
         around = environment.surroundings()
     except errors.ConfigurationError as error:
-        return [_broken("configuration", "environment", "", error)]
-    found = _local_services(around)
-    if all(finding.ok for finding in found):
-        environment.enter(around, start=False)
-        found = _services(around)
-    found.append(_user_interface(around))
-    return found
+        found.append(_broken("configuration", "environment", "", error))
+        around = environment.surroundings(writes=False)
+    local = _local_services(around)
+    if all(finding.ok for finding in local):
+        try:
+            environment.adopt(around)
+            local = _services(around)
+        except errors.ConfigurationError as error:
+            local = [_broken("configuration", "environment", "", error)]
+    return [*found, *local, _user_interface(around)]
+
+
+def _variables() -> list[Finding]:
+    """Judge the environment as the person has set it."""
+    told = {
+        **dict.fromkeys(unread_variables(os.environ), "correct its name, or unset it"),
+        **dict.fromkeys(wrong_values(), "correct it, or unset it"),
+    }
+    return [
+        Finding(
+            name="configuration", ok=False, origin="environment", address="", detail=line, cure=cure
+        )
+        for line, cure in told.items()
+    ]
 
 
 def _local_services(around: environment.Surroundings) -> list[Finding]:
@@ -81,7 +102,8 @@ def _services(around: environment.Surroundings) -> list[Finding]:
     try:
         settings = read_settings()
     except errors.ConfigurationError as error:
-        return [_broken("configuration", "environment", "", error)]
+        # Wrong values have been told one by one.
+        return [] if wrong_values() else [_broken("configuration", "environment", "", error)]
 
     def origin(service: str) -> str:
         return "local world" if service in around.local else "configured"
@@ -94,7 +116,6 @@ def _services(around: environment.Surroundings) -> list[Finding]:
         ("object store", origin("object_store"),
          f"{_shown(settings.s3_endpoint) or 'AWS'} bucket {settings.archive_bucket}",
          _probe_object_store),
-        ("fmp", origin("providers"), _shown(settings.fmp_base_url), _probe_fmp),
         ("dagster storage", origin("timescaledb"),
          _shown(os.environ.get("WRDATA_DAGSTER_DATABASE_URL", "")), _probe_dagster_storage),
     ]  # fmt: skip
@@ -106,46 +127,75 @@ def _services(around: environment.Surroundings) -> list[Finding]:
             found.append(_broken(name, whose, address, error))
         else:
             found.append(Finding(name=name, ok=True, origin=whose, address=address, detail=detail))
-    return found + [_provider(settings, name, origin("providers")) for name in OTHER_PROVIDERS]
+    return found + _providers(settings, origin("providers"))
 
 
-def _provider(settings: Settings, name: str, whose: str) -> Finding:
-    """Probe a provider beside FMP; one without a key is not used, which is nothing wrong."""
+def _providers(settings: Settings, whose: str) -> list[Finding]:
+    """Ask each provider once, on the budget that all processes share where it can be reached."""
+    url = settings.database_url.get_secret_value()
+    try:
+        with Timescale(url, pool_size=2) as timescale, RequestLeases(timescale) as leases:
+            leases.status()
+            return asyncio.run(_asked(settings, whose, leases))
+    except errors.StorageError:
+        # The database has a line of its own; whether a key is good can be told without it.
+        return asyncio.run(_asked(settings, whose, None))
+
+
+async def _asked(settings: Settings, whose: str, leases: RequestLeases | None) -> list[Finding]:
+    asked = (_provider(settings, name, whose, leases) for name in PROVIDERS)
+    return list(await asyncio.gather(*asked))
+
+
+async def _provider(
+    settings: Settings, name: str, whose: str, leases: RequestLeases | None
+) -> Finding:
+    """Ask a provider one question; one without a key is not used, which is nothing wrong."""
     unused = clients.missing_key(settings, name)
     if unused:
         return Finding(name=name, ok=True, origin="not used", address="", detail=unused)
     lines = clients.lines(settings, name)
-    address = ", ".join(_shown(line.base_url) for line in lines)
+    addresses = ", ".join(dict.fromkeys(_shown(line.base_url) for line in lines))
     try:
-        answers = [_answer_of(line.base_url) for line in lines]
-    except errors.MarketDataError as error:
-        if lines[0].key is not None:
-            return _broken(name, whose, address, error)
-        # Nobody has said that it is used here: that is no fault of this installation.
-        return Finding(
-            name=name, ok=True, origin=whose, address=address,
-            detail=f"{error}; only its own datasets need it",
-        )  # fmt: skip
-    paces = ", ".join(f"{line.limits[0].interval_s:.3g} s" for line in lines)
-    return Finding(
-        name=name,
-        ok=True,
-        origin=whose,
-        address=address,
-        detail=f"the host answers ({', '.join(answers)}); a request every {paces}",
-    )
+        plan = [told for told in await key_checks.ask(settings, name, leases) if told]
+    except (errors.ProviderError, errors.ConfigurationError) as error:
+        ok, detail, cure = _not_accepted(error, needs_key=lines[0].key is not None)
+    else:
+        accepted = "key accepted" if lines[0].key else "answers and needs no key"
+        ok, detail, cure = True, ", ".join([accepted, *plan, *_paces(settings, name, lines)]), ""
+    return Finding(name=name, ok=ok, origin=whose, address=addresses, detail=detail, cure=cure)
 
 
-def _answer_of(base_url: str) -> str:
-    """Ask for nothing that a plan would count: any answer of the host is a sign of life."""
-    parts = urlsplit(base_url)
-    try:
-        answer = httpx.get(f"{parts.scheme}://{parts.netloc}", timeout=PROBE_TIMEOUT_S)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise errors.StorageUnavailableError(
-            f"no answer from {_shown(base_url)} ({type(error).__name__}); is the address right?"
-        ) from None
-    return str(answer.status_code)
+def _not_accepted(error: errors.MarketDataError, *, needs_key: bool) -> tuple[bool, str, str]:
+    """Say whether an error is a fault of this installation, what it means, and the cure."""
+    told = str(error)
+    match error:
+        case errors.KeyRefusedError():
+            return False, f"key refused: {told}", "set the key that the provider's site shows"
+        case errors.NotEntitledError():
+            cure = "take a plan that covers it, or another provider (WRDATA_<DATASET>_PROVIDER)"
+            return False, f"key accepted, its plan does not cover the question: {told}", cure
+        case errors.BudgetSpentError() | errors.RateLimitedError():
+            return True, f"not judged now: {told}", ""
+        case _ if not needs_key:
+            # Nobody has said that it is used here: that is no fault of this installation.
+            return True, f"{told}; only its own datasets need it", ""
+        case errors.ProviderUnavailableError():
+            return False, told, "correct its address, or wait until the provider is back"
+        case _:
+            return False, told, "do as the detail says"
+
+
+def _paces(settings: Settings, name: str, lines: Sequence[Line]) -> list[str]:
+    """Tell how fast a provider may be asked, as the plan is configured."""
+    if name == "fmp":
+        return [
+            f"configured for {settings.fmp_requests_per_minute:g} requests a minute",
+            f"bulk every {settings.fmp_bulk_interval_s:g} s",
+            f"daily route {settings.daily_bars_route.value}",
+        ]
+    paces = " and ".join(f"{line.limits[0].interval_s:.3g} s" for line in lines)
+    return [f"a request every {paces}"]
 
 
 def _broken(name: str, origin: str, address: str, error: errors.MarketDataError) -> Finding:
@@ -165,6 +215,7 @@ def _broken(name: str, origin: str, address: str, error: errors.MarketDataError)
 
 def _probe_database(settings: Settings) -> str:
     url = settings.database_url.get_secret_value()
+    migrations.require_extensions(url)
     with Timescale(url, pool_size=2) as timescale:
         server = timescale.server()
         database_probes.try_time_zones(timescale)
@@ -225,15 +276,6 @@ def _probe_object_store(settings: Settings) -> str:
     store = ObjectStore(opening.s3_settings(settings))
     store.require_bucket()
     return "the bucket answers"
-
-
-def _probe_fmp(settings: Settings) -> str:
-    return (
-        f"the host answers ({_answer_of(settings.fmp_base_url)}); "
-        f"{settings.fmp_requests_per_minute:g} requests "
-        f"a minute, bulk every {settings.fmp_bulk_interval_s:g} s, daily route "
-        f"{settings.daily_bars_route.value}"
-    )
 
 
 def _probe_dagster_storage(_settings: Settings) -> str:

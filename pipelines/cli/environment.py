@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marketdata.recovery import errors
+from pipelines.cli import console
 from resources import opening
 from resources.database_url import in_schema, normalised
-from resources.settings import read_settings
+from resources.settings import read_settings, unread_variables, wrong_values
 from resources.storage import migrations
 from sandbox.local_world import LocalWorld
 
@@ -56,7 +57,8 @@ def surroundings(
 
     Args:
         configured: Instead of the environment.
-        writes: Prices may be fetched and stored; a command that only reads needs no provider.
+        writes: Prices may be fetched and stored; a command that reads what is stored, archives
+            it or shapes the database needs no provider.
 
     Raises:
         ConfigurationError: Simulated prices would be written to a real database or bucket.
@@ -69,7 +71,7 @@ def surroundings(
         local = tuple(name for name in local if name != "providers")
     if "providers" in local and real:
         message = (
-            f"{' and '.join(real)} point to services of yours, but FMP_API_KEY is not set: "
+            f"{' and '.join(real)} lead to services of yours, but FMP_API_KEY is not set: "
             "simulated prices would be written there. Set FMP_API_KEY, or unset "
             f"{' and '.join(real)} to work in the local world"
         )
@@ -87,19 +89,44 @@ def enter(
 ) -> None:
     """Make this process, and those it starts, see ``around``.
 
+    Variables that nobody reads are told, one a line.
+
     Args:
         around: Where to work.
         start: Start local services that do not run; otherwise they have to run already.
         report: Told each step in a sentence.
 
     Raises:
-        ConfigurationError: A service cannot be started, or does not run and may not be.
+        ConfigurationError: A variable's value is wrong, or a service cannot be started, or does
+            not run and may not be.
+    """
+    warn_of_variables()
+    wrong = wrong_values()
+    if wrong:
+        raise errors.ConfigurationError(f"{'; '.join(wrong)}. Correct it, or unset it")
+    if around.local and start:
+        _start(around, report)
+    adopt(around)
+
+
+def warn_of_variables() -> None:
+    """Tell which variables look like ours and are read by nobody."""
+    for line in unread_variables(os.environ):
+        console.warn(line)
+
+
+def adopt(around: Surroundings) -> None:
+    """Make this process see ``around`` as it is: nothing is judged or started.
+
+    Raises:
+        ConfigurationError: A local service does not run.
     """
     if around.local:
-        if start:
-            _start(around, report)
         _require_running(around)
-        os.environ.update(around.world.environment(around.local))
+        variables = around.world.environment(around.local)
+        for name in _overruled(variables):
+            console.warn(f"{name} is not used here: the local world has a value of its own")
+        os.environ.update(variables)
     if "timescaledb" not in around.local:
         # Dagster reads its URL by itself, and less than we do: it gets the common spelling.
         url = os.environ["WRDATA_DATABASE_URL"]
@@ -115,6 +142,18 @@ def enter(
     except OSError as error:
         message = f"{home} cannot be made ({error.strerror}): set DAGSTER_HOME to a folder of yours"
         raise errors.ConfigurationError(message) from error
+
+
+def _overruled(variables: Mapping[str, str]) -> list[str]:
+    """Return what a person has set and the local world sets otherwise.
+
+    Keys of a bucket may be there for other programs.
+    """
+    return [
+        name
+        for name, value in sorted(variables.items())
+        if os.environ.get(name, value) not in {"", value} and not name.startswith("AWS_")
+    ]
 
 
 def _start(around: Surroundings, report: Callable[[str], None]) -> None:

@@ -24,7 +24,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 def listed(*, json: Json = False) -> None:
     """Show the splits that prices do not bear out, and why."""
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     with opening.stores(read_settings()) as stores:
         rows = _quarantined(stores)
     if json:
@@ -41,7 +41,7 @@ def confirm(
     reason: Annotated[str, typer.Option(help="Why it is right; kept with it.")],
 ) -> int:
     """Vouch for a split as the provider tells it: prices are adjusted for it from now on."""
-    around = environment.surroundings()
+    around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
     with opening.stores(read_settings()) as stores:

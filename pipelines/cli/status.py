@@ -43,7 +43,7 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
     """Show in ten lines what is stored, what waits and how the providers are; --wide shows all."""
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     stored = report(read_settings())
     if json:
         console.print_json(stored)

@@ -37,6 +37,7 @@ def up(
 
 def down() -> None:
     """Stop what was left running: Dagster's processes and the local world."""
+    environment.warn_of_variables()
     world = environment.local_world(os.environ)
     stopped = dagster_processes.stop_left_over(world.root) + world.stop()
     console.say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
@@ -56,7 +57,7 @@ def doctor(json: Json = False) -> int:
 def env() -> None:
     """Print the local world's variables as shell exports: eval "$(wrdata env)"."""
     before = dict(os.environ)
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     for name, value in sorted(os.environ.items()):
         if before.get(name) != value:
             console.out.print(f"export {name}={shlex.quote(value)}", markup=False)
@@ -64,7 +65,7 @@ def env() -> None:
 
 def migrate() -> None:
     """Bring the database up to this version and configuration: schema, aggregates, compression."""
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     done = opening.prepare_database(read_settings())
     applied = ", ".join(done.migrations)
     console.say(f"applied: {applied}" if applied else "the schema is up to date")

@@ -11,7 +11,8 @@ from datetime import datetime
 from marketdata.recovery import errors
 from resources.storage import sql, timescale
 
-EXTENSIONS = ("timescaledb", "btree_gist")
+TIMESCALEDB = "timescaledb"
+EXTENSIONS = (TIMESCALEDB, "btree_gist")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,20 +110,51 @@ def _apply(connection: timescale.Connection, migration: sql.Migration) -> None:
         raise errors.StorageConflictError(message) from error
 
 
-def _ensure_extensions(connection: timescale.Connection) -> None:
-    rows = connection.execute(
-        sql.query("server", "extension_versions"), {"names": list(EXTENSIONS)}
-    ).fetchall()
-    for name, installed, available in rows:
-        if installed is not None:
-            continue
-        if available is None:
+def require_extensions(url: str) -> None:
+    """Find out whether the schema's extensions are there or can be made; changes nothing.
+
+    Raises:
+        StorageConflictError: The server does not offer one, or does not load TimescaleDB.
+        StorageUnavailableError: The server cannot be reached.
+    """
+    with timescale.connect(url) as connection:
+        _absent_extensions(connection)
+
+
+def _absent_extensions(connection: timescale.Connection) -> list[str]:
+    """Return the extensions that have to be made in this database.
+
+    Raises:
+        StorageConflictError: One cannot be made.
+    """
+    rows = _extensions(connection)
+    absent = [(name, offered, loaded) for name, made, offered, loaded in rows if made is None]
+    for name, offered, loaded in absent:
+        if offered is None:
             message = (
-                f"the server does not offer the extension {name}; use a Postgres that has it "
+                f"the server does not offer the extension {name}; use a PostgreSQL that has it "
                 "(packages postgresql-17-timescaledb and postgresql-contrib, the image "
                 "timescale/timescaledb, or the local world: wrdata up)"
             )
             raise errors.StorageConflictError(message)
+        if name == TIMESCALEDB and not loaded:
+            message = (
+                "the server offers TimescaleDB and does not load it: put timescaledb into "
+                "shared_preload_libraries of its postgresql.conf and restart it"
+            )
+            raise errors.StorageConflictError(message)
+    return [name for name, _, _ in absent]
+
+
+def _extensions(connection: timescale.Connection) -> list[tuple[str, str | None, str | None, bool]]:
+    """Return each extension: its name, the version made here, the one on offer, if it is loaded."""
+    return connection.execute(
+        sql.query("server", "extension_versions"), {"names": list(EXTENSIONS)}
+    ).fetchall()
+
+
+def _ensure_extensions(connection: timescale.Connection) -> None:
+    for name in _absent_extensions(connection):
         try:
             connection.execute(sql.query("migrations", f"create_{name}"))
         except timescale.REFUSED_STATEMENT as error:

@@ -103,8 +103,8 @@ def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> No
         (["plan", "daily_bars", "--all", "--provider", "polygon"], "WRDATA_DAILY_BARS_PROVIDER"),
         (["backfill", "daily_bars"], "--tickers"),
         (["backfill", "daily_bars", "--all", "--tickers", "AAPL"], "one of"),
-        (["backfill", "daily_bars", "--from", "16.11.2026"], "%Y-%m-%d"),
-        (["archive", "run", "--start", "2024-13"], "%Y-%m"),
+        (["backfill", "daily_bars", "--from", "16.11.2026"], "YYYY-MM-DD"),
+        (["archive", "run", "--start", "2024-13"], "YYYY-MM"),
         (["archive", "run", "--dataset", "daily_bar"], "did you mean daily_bars?"),
         (["archive", "drop", "--dataset", "minutebars"], "did you mean minute_bars?"),
         (["archive", "orphans", "--dataset", "daily_bar"], "did you mean daily_bars?"),
@@ -342,7 +342,8 @@ def test_the_doctor_finds_everything_well_in_a_running_world(wrdata: CommandLine
     assert found["object store"]["state"] == "ok"
     assert "120 requests a minute" in found["fmp"]["detail"]
     assert {"polygon", "tiingo", "fred", "binance", "coinbase"} <= found.keys()
-    assert "the host answers" in found["binance"]["detail"]
+    assert "answers and needs no key" in found["binance"]["detail"]
+    assert "key accepted" in found["fmp"]["detail"]
 
 
 def test_a_killed_command_leaves_no_run_that_holds_the_queue(wrdata: CommandLine) -> None:

@@ -8,11 +8,13 @@ select
     pg_database_size(current_database());
 
 -- name: extension_versions
--- Installed and available version of each extension that the schema needs.
+-- Installed and available version of each extension that the schema needs, and whether the
+-- server loads TimescaleDB: its loader brings a setting with it.
 select
     wanted.name,
     installed.extversion,
-    available.default_version
+    available.default_version,
+    current_setting('timescaledb.disable_load', true) is not null
 from unnest(%(names)s::text[]) as wanted (name)
 left join pg_extension as installed on installed.extname = wanted.name
 left join pg_available_extensions as available on available.name = wanted.name
