@@ -6,7 +6,7 @@ anything (loads.py).
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from marketdata.forecast import Load, count_bars
 from marketdata.planning import plan_histories
 from marketdata.recovery import errors
 from marketdata.recovery.limits import RequestLimits
+from pipelines.cli import name_lists
 from resources import clients
 from resources.opening import Stores
 from resources.settings import DailyBarsRoute, Settings, provider_of
@@ -173,10 +174,7 @@ class Words:
             "--all": self.every,
             "--failed": self.failed,
         }
-        chosen = [name for name, value in (doors | {"--from": self.start}).items() if value]
-        if len(chosen) != 1:
-            message = f"{self.dataset}: say which with one of {', '.join(doors)} or --from"
-            raise typer.BadParameter(message)
+        _require_one(self.dataset, doors | {"--from": self.start})
         if (self.end and not self.start) or (self.refetch and self.start):
             message = (
                 "--to goes with --from, and --refetch with tickers: days are always asked again"
@@ -185,8 +183,9 @@ class Words:
 
     def _check_words_of(self, dataset: Dataset) -> None:
         doors = {"--tickers": self.tickers, "--file": self.file, "--all": self.every}
-        if len([name for name, value in doors.items() if value]) != 1 or self.failed:
-            message = f"{dataset.name}: say which with one of {', '.join(doors)}"
+        _require_one(dataset.name, doors)
+        if self.failed:
+            message = f"--failed is for daily bars: `wrdata dlq retry --dataset {dataset.name}`"
             raise typer.BadParameter(message)
         if (self.start or self.end) and not dataset.by_day:
             message = f"{dataset.name} have no days to choose: leave --from and --to out"
@@ -219,22 +218,36 @@ class Words:
         return tickers_wish(stores, settings, named, failed=self.failed, refetch=self.refetch)
 
 
+def _require_one(dataset: str, doors: Mapping[str, object]) -> None:
+    """Refuse a wish that names none of the doors, or several.
+
+    Raises:
+        BadParameter: Says which were given, and what each of them is for.
+    """
+    given = [name for name, value in doors.items() if value]
+    if len(given) == 1:
+        return
+    if not given:
+        message = f"{dataset}: say which, with one of {', '.join(doors)}"
+    else:
+        message = f"{dataset}: {' and '.join(given)} exclude each other, give one of them"
+        if "--from" in given:
+            message += (
+                "; histories of tickers are asked for whole, and --from is for trading days of "
+                "all tickers"
+            )
+    raise typer.BadParameter(message)
+
+
 def _named(tickers: str, file: Path | None) -> list[str]:
     """Return the tickers of the command line or of the file, each once, in their order."""
-    if file is not None:
-        try:
-            words = file.read_text("utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            message = f"{file} cannot be read: {error}; it holds one ticker a line"
-            raise errors.ConfigurationError(message) from error
-    else:
-        words = tickers.replace(",", " ").split()
-    if not words:
+    names = name_lists.names_in(tickers) if file is None else name_lists.names_of_file(file)
+    if not names:
         message = (
             f"{file or '--tickers'} names no ticker; one or more are needed, such as AAPL,MSFT"
         )
         raise errors.ConfigurationError(message)
-    return list(dict.fromkeys(word.upper() for word in words))
+    return names
 
 
 def charges(settings: Settings, *, bulk: bool) -> tuple[RequestLimits, ...]:
@@ -462,8 +475,8 @@ def _unknown(stores: Stores, unknown: Sequence[str], members: Sequence[str]) -> 
         if ticker in renamed:
             told.append(f"{ticker} (it is called {renamed[ticker]} now)")
             continue
-        near = difflib.get_close_matches(ticker, members, n=3, cutoff=0.5)
-        told.append(f"{ticker} (did you mean {', '.join(near)}?)" if near else ticker)
+        near, name = name_lists.near(ticker, members), name_lists.shown(ticker)
+        told.append(f"{name} (did you mean {', '.join(near)}?)" if near else name)
     more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
     return (
         f"not in the universe: {', '.join(told)}{more}. Nothing was asked for; correct the list, "
