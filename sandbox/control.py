@@ -221,6 +221,15 @@ class SimulatorControl:
             message = f"the simulator at {self._origin} does not answer: start the local world"
             raise errors.ConfigurationError(message) from error
         if answer.is_error:
-            message = f"the simulator refuses {method} {path}: {answer.text}"
+            message = f"the simulator refuses: {_reason(answer)}"
             raise errors.ConfigurationError(message)
         return answer
+
+
+def _reason(answer: httpx.Response) -> str:
+    """Return what a refusal says, without the JSON around it."""
+    try:
+        told: object = answer.json()["error"]
+    except (ValueError, KeyError, TypeError):
+        told = answer.text
+    return str(told)

@@ -190,8 +190,13 @@ class TimescaleServer:
                 extra_groups=None if self._user is None else [],
             )  # fmt: skip
         except subprocess.SubprocessError as error:
-            said = getattr(error, "stderr", None) or str(error)
-            message = f"initdb failed in {folder}; give it a writable place. It said:\n{said}"
+            said = str(getattr(error, "stderr", None) or error).splitlines()
+            # What it tells beside its errors is what it does and where, in six lines.
+            why = [line for line in said if "error:" in line or "FATAL" in line] or said[-1:]
+            message = (
+                f"no database cluster can be made in {folder}: {'; '.join(why)}. Set "
+                "WRDATA_STATE_DIR to a folder with room that can be written"
+            )
             raise errors.ConfigurationError(message) from error
 
     def _give_away(self, path: Path) -> None:

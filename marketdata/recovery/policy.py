@@ -17,10 +17,12 @@ class RequestRetry:
     """Bounds for the repetition of one HTTP request; all durations in seconds.
 
     ``total_s`` bounds attempts and pauses together. Waiting for the request budget does not
-    count: it says nothing about the request.
+    count: it says nothing about the request. Where no connection comes about, the address may be
+    wrong: a person waits for ``connect_attempts``, and letters outlast a provider's restart.
     """
 
     attempts: int = 5
+    connect_attempts: int = 3
     total_s: float = 60.0
     first_wait_s: float = 0.5
     longest_wait_s: float = 20.0

@@ -8,6 +8,7 @@ import asyncio
 import csv
 import dataclasses
 import getpass
+import io
 import json as jsonlib
 import socket
 import sys
@@ -25,7 +26,9 @@ import typer
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY, UNSETTLED, LetterState, Work
 from pipelines import replays, retries
-from pipelines.cli import console, environment, loads, runs
+from pipelines.cli import console, environment, loads, result_files, runs
+from pipelines.cli.wishes import known_dataset
+from pipelines.definitions import definitions
 from pipelines.jobs import derived_job
 from pipelines.retries import Retry
 from pipelines.run_failures import CLAIM_TAG
@@ -54,7 +57,18 @@ States = Annotated[
     list[LetterState] | None,
     typer.Option("--state", help="Letters in this state; may be repeated. Default: unsettled."),
 ]
-DatasetName = Annotated[str | None, typer.Option("--dataset", help="Letters of this dataset.")]
+
+
+def _known_dataset(name: str | None) -> str | None:
+    """Accept a dataset, or the job of a run that was lost."""
+    jobs = [job.name for job in definitions.resolve_all_job_defs()]
+    return name if name is None or name in jobs else known_dataset(name)
+
+
+DatasetName = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Letters of this dataset.", callback=_known_dataset),
+]
 ErrorClass = Annotated[
     str | None, typer.Option("--error", help="Letters with this error, such as RateLimitedError.")
 ]
@@ -73,7 +87,7 @@ def list_letters(
     json: Json = False,
 ) -> None:
     """List letters, the latest seen first: open, retrying and parked ones unless --state."""
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     wanted = _filter(state or UNSETTLED, dataset, error, ticker)
     with opening.stores(read_settings()) as stores:
         found = stores.dead_letters.find(wanted, limit=limit)
@@ -91,7 +105,7 @@ def list_letters(
 
 def show(letter_id: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
     """Show all of one letter: what was asked, what went wrong, and every step since."""
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     with opening.stores(read_settings()) as stores:
         letter = _known(stores.dead_letters, [letter_id])[0]
         steps = [
@@ -170,7 +184,7 @@ def discard(
     if not reason.strip():
         message = "--reason says why the work is given up; it is kept with the letter"
         raise typer.BadParameter(message)
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     with opening.stores(read_settings()) as stores:
         chosen = _known(stores.dead_letters, ids)
         _require_free(chosen)
@@ -195,7 +209,7 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
 ) -> None:
     """Write letters with all their fields, as CSV or as JSON lines; all states unless --state."""
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     wanted = _filter(state or (), dataset, error, ticker)
     with opening.stores(read_settings()) as stores, _opened(output) as file:
         exported = _write(file, stores.dead_letters.export(wanted), json=json)
@@ -424,12 +438,11 @@ def _opened(output: Path | None) -> Generator[TextIO]:
     if output is None:
         yield sys.stdout
         return
-    try:
-        with output.open("w", encoding="utf-8", newline="") as file:
-            yield file
-    except OSError as error:
-        message = f"{output} cannot be written: {error.strerror}; name another file"
-        raise errors.ConfigurationError(message) from error
+    with (
+        result_files.written(output) as file,
+        io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True) as text,
+    ):
+        yield text
 
 
 def _write(file: TextIO, letters: Iterator[StoredLetter], *, json: bool) -> int:

@@ -104,6 +104,24 @@ def begin(
     """Take the options that stand before a command."""
 
 
+OF_LIBRARIES = {
+    "Value error, ": "",
+    "Input should be": "it should be",
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
+    "does not match the formats '%Y-%m-%d'": "is not written as YYYY-MM-DD, or no such day",
+    "does not match the formats '%Y-%m'": "is not written as YYYY-MM, or no such month",
+}
+"""What pydantic and Typer say of a word, and how a person would."""
+
+
+def _plain(message: str) -> str:
+    """Return a library's words on a wrong word without its own jargon."""
+    for theirs, ours in OF_LIBRARIES.items():
+        message = message.replace(theirs, ours)
+    return message.removesuffix(".")
+
+
 def run() -> None:
     """Run a command: errors of ours, and of the user's words, are one line and a status."""
     # What was repeated and went well is no news; what did not is told at the end.
@@ -114,9 +132,11 @@ def run() -> None:
         console.fail(str(error))
         sys.exit(1)
     except typer.TyperException as error:
-        told = error.format_message()
+        told = _plain(error.format_message())
         if told:  # a group without a command has shown its help
-            console.fail(f"{told} (see wrdata --help)")
+            context = getattr(error, "ctx", None)
+            command = context.command_path if context else "wrdata"
+            console.fail(f"{told} (see {command} --help)")
         sys.exit(2)
     except RunInterruptedError as error:
         console.fail(str(error))

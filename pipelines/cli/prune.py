@@ -22,7 +22,7 @@ def prune(
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> int:
     """Remove Dagster's old events and runs, and show the size and bound of all that grows."""
-    environment.enter(environment.surroundings(), start=False)
+    environment.enter(environment.surroundings(writes=False), start=False)
     config = {"days": days, "dry_run": dry_run}
     report = runs.run_job(
         "database_upkeep", config={database_upkeep.node_def.name: {"config": config}}

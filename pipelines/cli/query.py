@@ -18,7 +18,7 @@ from pyarrow import parquet as pq
 from typer import Argument, Option
 
 from marketdata.recovery import errors
-from pipelines.cli import console, environment
+from pipelines.cli import console, environment, name_lists, result_files
 from resources.reading.bars import read_bars
 from resources.reading.request import ADJUSTED, INTERVALS
 
@@ -37,6 +37,14 @@ class Form(StrEnum):
 
 
 BINARY = {Form.PARQUET, Form.ARROW}
+SUFFIXES = {
+    ".csv": Form.CSV,
+    ".json": Form.JSON,
+    ".parquet": Form.PARQUET,
+    ".pq": Form.PARQUET,
+    ".arrow": Form.ARROW,
+    ".arrows": Form.ARROW,
+}
 
 
 def query(
@@ -58,20 +66,22 @@ def query(
     provider: Annotated[
         str | None, Option(help="Whose bars; without: whoever serves them.")
     ] = None,
-    form: Annotated[Form, Option("--format", help="How to write the answer.")] = Form.TABLE,
-    output: Annotated[Path | None, Option(help="A file, instead of standard output.")] = None,
+    form: Annotated[
+        Form | None,
+        Option("--format", help="How to write the answer; without: as the file's name ends."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        Option(help="A file, instead of standard output: x.csv, .json, .parquet or .arrow."),
+    ] = None,
 ) -> None:
     """Read bars of shares and pairs, wherever they are stored."""
-    if form in BINARY and output is None and sys.stdout.isatty():
-        message = f"{form} is not for a terminal: give --output, or send it to a file"
-        raise errors.ConfigurationError(message)
-    if form is Form.TABLE and output is not None:
-        raise errors.ConfigurationError("a table is for the screen: give --format csv for a file")
+    form = _form(form, output)
     environment.enter(environment.surroundings(writes=False), start=False)
-    asked = [ticker for each in tickers for ticker in each.split(",")]
+    asked = name_lists.names_in(" ".join(tickers))
     bars = read_bars(asked, start, end, interval, adjusted, as_of, provider)
     for ticker in _without_bars(asked, bars):
-        console.say(f"{ticker} has no bars of {interval} in this time")
+        console.say(f"{name_lists.shown(ticker)} has no bars of {interval} in this time")
     if output is not None:
         _write_file(bars, form, output)
     elif form is Form.TABLE:
@@ -90,11 +100,33 @@ def _with_moments_as_text(bars: pa.Table) -> pa.Table:
     return bars
 
 
+def _form(form: Form | None, output: Path | None) -> Form:
+    """Return how the answer is written: as asked for, or as the file's name says.
+
+    Raises:
+        ConfigurationError: That cannot be, or nothing says how.
+    """
+    if output is None:
+        if form in BINARY and sys.stdout.isatty():
+            message = f"{form} is not for a terminal: give --output, or send it to a file"
+            raise errors.ConfigurationError(message)
+        return form or Form.TABLE
+    if form is Form.TABLE:
+        raise errors.ConfigurationError("a table is for the screen: give --format csv for a file")
+    chosen = form or SUFFIXES.get(output.suffix.lower())
+    if chosen is None:
+        message = (
+            f"{output.name} does not say how it is to be written: give it one of the endings "
+            f"{', '.join(SUFFIXES)}, or give --format"
+        )
+        raise errors.ConfigurationError(message)
+    return chosen
+
+
 def _without_bars(asked: Sequence[str], bars: pa.Table) -> list[str]:
     """Return the tickers that were asked for and have no bars."""
-    names = dict.fromkeys(one.strip().upper() for one in asked)
     found = set(pc.unique(bars["ticker"]).to_pylist())
-    return [one for one in names if one and one not in found]
+    return [one for one in asked if one not in found]
 
 
 def _show(bars: pa.Table) -> None:
@@ -120,12 +152,8 @@ def _cell(value: Any) -> str | int | None:
 
 
 def _write_file(bars: pa.Table, form: Form, output: Path) -> None:
-    try:
-        with output.open("wb") as file:
-            _write(bars, form, file)
-    except OSError as error:
-        message = f"{output} cannot be written: {error.strerror}"
-        raise errors.ConfigurationError(message) from error
+    with result_files.written(output) as file:
+        _write(bars, form, file)
     console.say(f"{_count(bars)} written to {output}")
 
 

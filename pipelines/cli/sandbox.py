@@ -55,7 +55,9 @@ def fail(
     path: Annotated[
         str, typer.Option(help="Only below this path, such as /stable or /polygon.")
     ] = "/",
-    status: Annotated[int | None, typer.Option(help="For status and html.")] = None,
+    status: Annotated[
+        int | None, typer.Option(help="For status and html.", min=200, max=599)
+    ] = None,
     count: Annotated[int | None, typer.Option(help="How often; else until heal.", min=1)] = None,
     probability: Annotated[float, typer.Option(min=0, max=1)] = 1.0,
     seconds: Annotated[float | None, typer.Option(help="Delay or Retry-After.", min=0)] = None,

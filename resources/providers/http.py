@@ -237,6 +237,8 @@ class HttpGetter:
                     )
             except errors.ProviderError as error:
                 failed = error
+                if sent >= self._retry.connect_attempts and _never_connected(error):
+                    patience.ends()
                 raise
 
         async with self._slots:
@@ -266,7 +268,8 @@ class HttpGetter:
         return answer
 
     async def _once(self, request: "_Request", limit_s: float) -> HttpAnswer:
-        async with _translated(self._provider, request.operation), asyncio.timeout(limit_s):
+        translated = _translated(self._provider, request.operation, self._base_url)
+        async with translated, asyncio.timeout(limit_s):
             response = await request.client.get(request.path, params=dict(request.parameters))
         return HttpAnswer(
             status=response.status_code,
@@ -474,12 +477,19 @@ def _http_date(text: str) -> datetime | None:
 
 
 @asynccontextmanager
-async def _translated(provider: str, operation: str) -> AsyncGenerator[None]:
-    """Turn transport errors into ours, most specific first; their texts hold no URL."""
+async def _translated(provider: str, operation: str, base_url: str) -> AsyncGenerator[None]:
+    """Turn transport errors into ours, most specific first; of the URL they hold the host alone."""
     try:
         yield
     except (httpx.TimeoutException, TimeoutError) as error:
         message = f"no answer in time ({type(error).__name__})"
+        raise errors.ProviderUnavailableError(
+            message, provider=provider, operation=operation
+        ) from error
+    except httpx.ConnectError as error:
+        url = httpx.URL(base_url)
+        host = f"{url.host}:{url.port}" if url.port else url.host
+        message = f"no connection to {host} ({type(error).__name__}: {error}); is that its address?"
         raise errors.ProviderUnavailableError(
             message, provider=provider, operation=operation
         ) from error
@@ -488,6 +498,10 @@ async def _translated(provider: str, operation: str) -> AsyncGenerator[None]:
         raise errors.ProviderUnavailableError(
             message, provider=provider, operation=operation
         ) from error
+
+
+def _never_connected(error: errors.ProviderError) -> bool:
+    return isinstance(error.__cause__, httpx.ConnectError)
 
 
 def _check_settings(provider: str, base_url: str, key: Key | None) -> None:

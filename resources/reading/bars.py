@@ -70,7 +70,8 @@ def read_bars(
         provider: Whose minutes; None: whoever the configuration names for the dataset, or of a
             pair that this venue does not offer, the one that does. Daily bars are of whoever
             served them, unless one is named.
-        to: A pyarrow Table, a pandas DataFrame or a Polars DataFrame (if Polars is installed).
+        to: A pyarrow Table, a Polars DataFrame (if Polars is installed), or a pandas DataFrame
+            whose index (a DatetimeIndex) is ``bucket_start``.
         settings: Where the data are; None: where the environment says.
 
     Returns:
@@ -89,6 +90,13 @@ def read_bars(
         StorageConflictError: One of the two refuses, or a share has no factors, or whether a
             split counted at ``as_of`` is not known any more.
         ArchiveMismatchError: The archive lacks files that its proofs name.
+
+    Example:
+        >>> from wrdata import read_bars
+        >>> bars = read_bars(["AAPL", "MSFT"], "2026-01-02", adjusted="splits", to="pandas")
+        >>> closes = bars.pivot(columns="ticker", values="close")  # a column for each ticker
+        >>> closes.pct_change().loc["2026-03"]
+        >>> read_bars("BTC-USD", "2026-11-20T12:00:00Z", interval="1h")  # a pyarrow Table
     """
     _require_frame(to)
     wish = request(tickers, start, end, interval, adjusted, as_of, provider)
@@ -114,7 +122,7 @@ def _require_frame(to: str) -> None:
 
 def _in_frame(bars: pa.Table, to: str) -> Any:
     if to == "pandas":
-        return bars.to_pandas(date_as_object=False)
+        return bars.to_pandas(date_as_object=False).set_index("bucket_start")
     return importlib.import_module("polars").from_arrow(bars) if to == "polars" else bars
 
 

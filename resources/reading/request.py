@@ -4,9 +4,10 @@ Here: the rules for tickers, days, moments and intervals, and the errors that na
 here: which tickers there are (snapshot.py), or the reading (bars.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import cast
 
 from marketdata.bars import DAY_INTERVALS, Adjustment, Interval
 from marketdata.calendars import utc_now
@@ -51,7 +52,7 @@ class BarsRequest:
     @property
     def by_day(self) -> bool:
         """Whether a bar begins with a day, and not at a moment."""
-        return self.interval == Interval.DAY or self.interval in DAY_INTERVALS
+        return is_by_day(self.interval)
 
     def days(self) -> tuple[date, date]:
         """Return first and last day, both included; of moments the days of UTC."""
@@ -67,6 +68,11 @@ class BarsRequest:
             return self.moments(zone)
         first, last = self.days()
         return first, last + timedelta(days=1)
+
+
+def is_by_day(interval: str) -> bool:
+    """Tell whether bars of ``interval`` begin with a day, and not at a moment."""
+    return interval == Interval.DAY or interval in DAY_INTERVALS
 
 
 def request(
@@ -87,10 +93,11 @@ def request(
     if interval not in INTERVALS:
         message = f"{interval!r} is no interval of bars: take one of {', '.join(INTERVALS)}"
         raise errors.ConfigurationError(message)
+    when = _when_in_days if is_by_day(interval) else _when
     wish = BarsRequest(
         tickers=names,
-        start=BEFORE_ALL if start is None else _when("start", start),
-        end=utc_now().date() if end is None else _when("end", end),
+        start=BEFORE_ALL if start is None else when("start", start),
+        end=utc_now().date() if end is None else when("end", end),
         interval=interval,
         adjusted=_adjusted(adjusted),
         as_of=None if as_of is None else _as_of(as_of),
@@ -100,15 +107,23 @@ def request(
     return wish
 
 
-def _names(tickers: str | Sequence[str]) -> tuple[str, ...]:
-    given = [tickers] if isinstance(tickers, str) else list(tickers or ())
-    for one in given:
-        if not isinstance(one, str) or "\0" in one:  # pyright: ignore[reportUnnecessaryIsInstance] callers without types
+def _names(tickers: object) -> tuple[str, ...]:
+    names: set[str] = set()
+    for one in _each(tickers):
+        if not isinstance(one, str) or "\0" in one:
             raise errors.ConfigurationError(f"{one!r} is no ticker: give texts such as AAPL")
-    names = {one.strip().upper() for one in given} - {""}
+        names.add(one.strip().upper())
+    names.discard("")
     if not names:
         raise errors.ConfigurationError("no ticker is given: name at least one, such as AAPL")
     return tuple(sorted(names))
+
+
+def _each(tickers: object) -> Iterable[object]:
+    """Return what callers without types give: a text, anything that holds some, or nonsense."""
+    if isinstance(tickers, str) or not isinstance(tickers, Iterable):
+        return [] if tickers is None else [tickers]
+    return cast("Iterable[object]", tickers)
 
 
 def _require_possible(wish: BarsRequest) -> None:
@@ -130,22 +145,37 @@ def _require_possible(wish: BarsRequest) -> None:
         raise errors.ConfigurationError(message)
 
 
+def _when_in_days(name: str, given: When) -> date | datetime:
+    """Read a day; a moment at which a day begins, as pandas writes one, is that day."""
+    read = _read(name, given)
+    if isinstance(read, datetime) and read.time() == time():
+        read = read.date()
+    return _bounded(name, read)
+
+
 def _when(name: str, given: When) -> date | datetime:
+    return _bounded(name, _read(name, given))
+
+
+def _read(name: str, given: When) -> date | datetime:
     if isinstance(given, str):
         try:
-            return _when(name, _parsed(given))
+            return _parsed(given)
         except ValueError:
             message = (
                 f"{name} {given!r} is neither a day (2024-01-02) nor a moment with its zone "
                 "(2024-01-02T09:30:00-05:00)"
             )
             raise errors.ConfigurationError(message) from None
-    if isinstance(given, datetime):
-        return _aware(name, given)
-    if not isinstance(given, date):  # pyright: ignore[reportUnnecessaryIsInstance] callers without types
+    # pandas' NaT is a datetime without a time.
+    if not isinstance(given, date) or str(given) == "NaT":  # pyright: ignore[reportUnnecessaryIsInstance] callers without types
         message = f"{name} {given!r} is neither a day nor a moment: give a date, or its text"
         raise errors.ConfigurationError(message)
-    return min(given, AFTER_ALL)
+    return given
+
+
+def _bounded(name: str, when: date | datetime) -> date | datetime:
+    return _aware(name, when) if isinstance(when, datetime) else min(when, AFTER_ALL)
 
 
 def _as_of(given: datetime | str) -> datetime:

@@ -214,7 +214,7 @@ def translated(url: str) -> Generator[None]:
 
 
 def _translation(error: Exception, where: str) -> errors.StorageError:
-    text = str(error).strip().replace("\n", "; ") or type(error).__name__
+    text = _told(error)
     refusal = _refusal(error, text)
     if refusal:
         return errors.StorageConflictError(f"{where} refuses: {text}; {refusal}")
@@ -229,6 +229,16 @@ def _translation(error: Exception, where: str) -> errors.StorageError:
             f"{where} cannot be reached or is busy: {text}; is the server up?"
         )
     return errors.StorageConflictError(f"{where} refuses: {text}")
+
+
+def _told(error: Exception) -> str:
+    """Return what the server says in a line, without the statement it could not do."""
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        parts = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
+        text = "; ".join(part for part in parts if part)
+    else:
+        text = str(error).strip()
+    return text.replace("\n", "; ") or type(error).__name__
 
 
 def _refusal(error: Exception, text: str) -> str:

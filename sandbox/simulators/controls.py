@@ -61,7 +61,11 @@ def application(
     async def corrections(request: Request) -> Response:
         fields = await fields_of(request)
         ticker = listed_as(world, str(fields["symbol"])).ticker
-        world.correct(ticker, date.fromisoformat(str(fields["date"])), float(str(fields["factor"])))
+        day = date.fromisoformat(str(fields["date"]))
+        if not len(world.bars(ticker, day, day, now()).dates):
+            message = f"{ticker} has no bar of {day}: name a trading day that has closed"
+            raise ValueError(message)
+        world.correct(ticker, day, float(str(fields["factor"])))
         return JSONResponse({"corrected": ticker})
 
     return Starlette(
@@ -120,8 +124,10 @@ def explained(handler: Handler) -> Handler:
     async def answered(request: Request) -> Response:
         try:
             return await handler(request)
-        except (KeyError, ValueError) as error:
-            return JSONResponse({"error": f"{type(error).__name__}: {error}"}, status_code=400)
+        except KeyError as error:
+            return JSONResponse({"error": f"there is no {error}"}, status_code=400)
+        except ValueError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
 
     return answered
 

@@ -137,3 +137,27 @@ def test_what_is_listed_is_what_the_command_says_of_itself(words: str) -> None:
     assert itself.name == words.rsplit(maxsplit=1)[-1]
     assert command.help
     assert inspect.cleandoc(command.help) == itself.help
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("dlq show abc", "Invalid value for 'ID': it should be a valid integer"),
+        ("archive run --start 1990-13", "'1990-13' is not written as YYYY-MM, or no such month"),
+        ("aggregates verify --interval 2h", "'2h' is not one of '5m', '15m'"),
+        ("backfill splits --tikers A", "No such option: --tikers (Possible options: --tickers)"),
+    ],
+)
+def test_a_wrong_word_is_told_in_plain_words_with_the_help_of_its_own_command(
+    words: str, told: str
+) -> None:
+    """Neither pydantic's "Value error" nor a format of strftime's."""
+    done, _ = started(*words.split())
+    line = next(one for one in done.stderr.splitlines() if one.startswith("error:"))
+    command = " ".join(words.split()[: 1 if words.startswith("backfill") else 2])
+
+    assert done.returncode == 2
+    assert told in line
+    assert line.endswith(f"(see wrdata {command} --help)")
+    assert "Value error" not in line
+    assert "%" not in line

@@ -5,6 +5,7 @@ import itertools
 import logging
 import time
 import traceback
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -140,6 +141,27 @@ def test_an_address_where_nobody_listens_is_unavailable() -> None:
         return budget.taken
 
     assert run(ask()) == 3
+
+
+def test_a_connection_that_never_comes_about_is_tried_three_times_and_names_its_host() -> None:
+    """Whoever mistyped an address waits some seconds, not a quarter of a minute."""
+
+    async def ask() -> tuple[int, str]:
+        async with serve(always(Reply())) as server:
+            url = server.url
+        budget = CountedBudget()
+        patient = replace(AT_ONCE, attempts=5)
+        async with _getter(f"{url}/secret-path", budget, patient) as getter:
+            with pytest.raises(errors.ProviderUnavailableError) as raised:
+                await getter.get("x", {}, operation="x")
+        assert url.partition("//")[2].partition("/")[0] in str(raised.value)
+        return budget.taken, str(raised.value)
+
+    taken, told = run(ask())
+    assert taken == 3
+    assert "no connection to 127.0.0.1:" in told
+    assert "is that its address?" in told
+    assert "secret-path" not in told
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -675,7 +676,9 @@ def test_bars_come_in_the_frame_that_is_asked_for(
     frame = read_bars("AAA", "2024-01-01", "2024-01-31", to="pandas", settings=where)
     other = read_bars("AAA", "2024-01-01", "2024-01-31", to="polars", settings=where)
 
-    assert frame["bucket_start"].dt.date.tolist() == [date(2024, 1, 2)]
+    assert frame.index.name == "bucket_start"
+    assert isinstance(frame.index, pd.DatetimeIndex)
+    assert frame.index.date.tolist() == [date(2024, 1, 2)]
     assert frame["close"].tolist() == [10.0 + instrument_ids[0]]
     assert other["bucket_start"].to_list() == [date(2024, 1, 2)]
     assert other["close"].to_list() == [10.0 + instrument_ids[0]]
