@@ -39,6 +39,7 @@ def batch_of(
     provider: str,
     adjustment: bars.Adjustment,
     run_id: str,
+    joins_history: bool,
 ) -> Batch:
     """Put together what one transaction stores of ``answer``.
 
@@ -52,6 +53,7 @@ def batch_of(
         provider: Short name of the provider.
         adjustment: What the provider's prices are adjusted for.
         run_id: The run that asked.
+        joins_history: The answer is a part of each instrument's history.
     """
     return Batch(
         dataset=DAILY_BARS_DATASET,
@@ -76,6 +78,7 @@ def batch_of(
         ),
         coverage=marks_of(calendar, states),
         notes=answer.notes,
+        joins_history=joins_history,
     )
 
 

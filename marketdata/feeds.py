@@ -154,6 +154,10 @@ class DatasetFeed:
         spans = self._spans(ended)
         return (CoverageMark(instrument_id=identifier, state=CoverageState.FAILED, spans=spans),)
 
+    def whole(self, request: HistoryRequest, now: datetime) -> HistoryRequest | None:
+        """Return None: no provider re-bases rows of these datasets."""
+        del request, now
+
     async def load_market(
         self,
         context: IngestContext,

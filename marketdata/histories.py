@@ -5,11 +5,12 @@ or whole sessions (market_days.py).
 """
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 
 from marketdata import bars, coverage
 from marketdata.batches import DAILY_BARS_DATASET, batch_of, marks_of, sessions_of
-from marketdata.calendars import SessionCalendar
+from marketdata.calendars import HISTORY_START, SessionCalendar
 from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest
 from marketdata.ports import Answer, Asked, HistoryProvider, HistoryRequest, Prepared
@@ -95,6 +96,7 @@ class DailyBarFeed:
             provider=self._provider.name,
             adjustment=self._provider.history_adjustment,
             run_id=run_id,
+            joins_history=not request.from_listing,
         )
         return Prepared(
             batch=batch,
@@ -119,6 +121,13 @@ class DailyBarFeed:
         closed = [session for session in asked if self._calendar.close_at(session) <= now]
         identifier = request.instrument.instrument_id
         return marks_of(self._calendar, {identifier: {CoverageState.FAILED: closed}})
+
+    def whole(self, request: HistoryRequest, now: datetime) -> HistoryRequest | None:
+        """Return the request for all sessions, unless ``request`` is for all of them."""
+        if request.from_listing:
+            return None
+        end = max(request.end, self._calendar.last_closed(now))
+        return replace(request, start=HISTORY_START, end=end, from_listing=True)
 
     def _sessions(self, request: HistoryRequest) -> list[date]:
         """Return the sessions that are asked for: those on which the instrument had a ticker."""

@@ -28,7 +28,7 @@ from marketdata.bars import RejectedBar
 from marketdata.calendars import SessionCalendar
 from marketdata.coverage import CoverageState
 from marketdata.instruments import SymbolSpan
-from marketdata.ports import BatchStore, Feed, HistoryRequest, IngestFailure, LoadResult
+from marketdata.ports import Batch, BatchStore, Feed, HistoryRequest, IngestFailure, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work, asked_details
 from marketdata.recovery.policy import BUDGET, STORAGE_RETRY, StorageRetry
@@ -174,34 +174,65 @@ async def _defer(
 async def _ingest_one(
     context: IngestContext, feed: Feed, request: HistoryRequest
 ) -> Ingested | NotIngested:
-    started = time.monotonic()
-    try:
-        answer = await feed.fetch(request)
-        # Large answers take seconds; the loop holds other requests' permits meanwhile.
-        prepared = await asyncio.to_thread(feed.prepare, request, answer, context.run_id)
-    except (errors.KeyRefusedError, errors.NotSentError):
-        raise
-    except errors.ProviderError as error:
-        return await _come_to_nothing(context, feed, request, error)
-    try:
-        load = await patiently(lambda: context.store.load(prepared.batch))
-    except errors.StorageConflictError as error:
-        # What the database refuses of one answer must not end the work on all others.
-        refused = errors.MalformedPayloadError(
-            f"the database refuses the answer: {error}",
-            provider=feed.provider,
-            operation=answer.request,
+    started, requests, asked = time.monotonic(), 0, request
+    while True:
+        try:
+            answer = await feed.fetch(asked)
+            # Large answers take seconds; the loop holds other requests' permits meanwhile.
+            prepared = await asyncio.to_thread(feed.prepare, asked, answer, context.run_id)
+        except (errors.KeyRefusedError, errors.NotSentError):
+            raise
+        except errors.ProviderError as error:
+            return await _come_to_nothing(context, feed, request, error)
+        requests += answer.requests
+        try:
+            load = await _load(context, feed, prepared.batch)
+        except errors.HistoryRebasedError as error:
+            # Readers must never see old and new shares side by side: all of it or nothing.
+            whole = feed.whole(asked, context.now())
+            if whole is None:
+                refused = _refused(feed, prepared.batch, error)
+                return await _come_to_nothing(context, feed, request, refused)
+            asked = whole
+            continue
+        except errors.ProviderError as error:
+            return await _come_to_nothing(context, feed, request, error)
+        return Ingested(
+            ticker=request.instrument.ticker,
+            load=load,
+            rejected=prepared.rejected,
+            sessions=prepared.days,
+            requests=requests,
+            duration_s=time.monotonic() - started,
         )
-        refused.raw_answers = answer.raw_answers
-        return await _come_to_nothing(context, feed, request, refused)
-    return Ingested(
-        ticker=request.instrument.ticker,
-        load=load,
-        rejected=prepared.rejected,
-        sessions=prepared.days,
-        requests=answer.requests,
-        duration_s=time.monotonic() - started,
+
+
+async def _load(context: IngestContext, feed: Feed, batch: Batch) -> LoadResult:
+    """Store a batch; what the database refuses of one answer must not end the work on others.
+
+    Raises:
+        HistoryRebasedError: The whole history has to be stored at once; nothing was stored.
+        MalformedPayloadError: The database refuses the answer.
+        StorageUnavailableError: The database cannot be reached.
+    """
+    try:
+        return await patiently(lambda: context.store.load(batch))
+    except errors.HistoryRebasedError:
+        raise
+    except errors.StorageConflictError as error:
+        raise _refused(feed, batch, error) from error
+
+
+def _refused(
+    feed: Feed, batch: Batch, error: errors.StorageConflictError
+) -> errors.MalformedPayloadError:
+    refused = errors.MalformedPayloadError(
+        f"the database refuses the answer: {error}",
+        provider=feed.provider,
+        operation=batch.request,
     )
+    refused.raw_answers = batch.raw_answers
+    return refused
 
 
 async def _come_to_nothing(

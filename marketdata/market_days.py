@@ -28,11 +28,12 @@ from marketdata.instruments import ListedInstrument
 from marketdata.ports import (
     Answer,
     Asked,
+    Batch,
+    DailyBarProvider,
     HistoryProvider,
     HistoryRequest,
     IngestFailure,
     LoadResult,
-    MarketDayProvider,
 )
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
@@ -76,14 +77,15 @@ def refuse_open_session(context: IngestContext, session: date) -> None:
 
 async def ingest_market_day(
     context: IngestContext,
-    provider: MarketDayProvider,
+    provider: DailyBarProvider,
     listed: Sequence[ListedInstrument],
     session: date,
 ) -> MarketDay:
     """Fetch one session for the whole market and store the bars of ``listed``.
 
     They go by the symbols of that day, where the provider keeps it so. Rows of instruments that
-    are not listed here are ignored.
+    are not listed here are ignored. Where the provider has re-based a history, its instrument is
+    asked for by name at once: the whole history comes, or nothing.
 
     Raises:
         RecordRejectedError: The session has not closed yet.
@@ -124,17 +126,35 @@ async def ingest_market_day(
         provider=provider.name,
         adjustment=provider.market_day_adjustment,
         run_id=context.run_id,
+        joins_history=True,
     )
-    load = await patiently(lambda: context.store.load(batch))
+    load, rebased = await _load(context, batch)
+    by_name = [_of_session(one, session) for one in listed if one.instrument_id in rebased]
+    outcomes = [one async for one in ingest_histories(context, provider, by_name)]
+    done = [one for one in outcomes if isinstance(one, Ingested)]
     return MarketDay(
         session=session,
-        load=load,
-        rejected=(*validated.rejected, *ours_left_out),
+        load=LoadResult.total([load, *(one.load for one in done)]),
+        rejected=(
+            *validated.rejected,
+            *ours_left_out,
+            *(row for one in done for row in one.rejected),
+        ),
         missing=tuple(sorted(one.ticker for one in listed if one.symbol not in received)),
-        failed={},
-        requests=answer.requests,
+        failed={one.ticker: one.message for one in outcomes if isinstance(one, NotIngested)},
+        requests=answer.requests + sum(one.requests for one in done),
         duration_s=time.monotonic() - started,
     )
+
+
+async def _load(context: IngestContext, batch: Batch) -> tuple[LoadResult, frozenset[int]]:
+    """Store a day without those instruments whose history was re-based; return these as well."""
+    try:
+        return await patiently(lambda: context.store.load(batch)), frozenset()
+    except errors.HistoryRebasedError as error:
+        rebased = frozenset(error.instrument_ids)
+    others = batch.without(rebased)
+    return await patiently(lambda: context.store.load(others)), rebased
 
 
 def _of_another_market(answer: Answer, provider: str, listed: int) -> errors.MalformedPayloadError:
@@ -220,6 +240,12 @@ def _states(
     }
 
 
+def _of_session(instrument: ListedInstrument, session: date) -> HistoryRequest:
+    return HistoryRequest(
+        instrument=instrument, start=session, end=session, from_listing=False, holds_bars=True
+    )
+
+
 async def ingest_day_by_ticker(
     context: IngestContext,
     provider: HistoryProvider,
@@ -236,12 +262,7 @@ async def ingest_day_by_ticker(
     """
     refuse_open_session(context, session)
     started = time.monotonic()
-    requests = [
-        HistoryRequest(
-            instrument=one, start=session, end=session, from_listing=False, holds_bars=True
-        )
-        for one in listed_on(listed, session)
-    ]
+    requests = [_of_session(one, session) for one in listed_on(listed, session)]
     outcomes = [one async for one in ingest_histories(context, provider, requests)]
     done = [one for one in outcomes if isinstance(one, Ingested)]
     failed = {one.ticker: one.message for one in outcomes if isinstance(one, NotIngested)}

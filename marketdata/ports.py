@@ -4,12 +4,13 @@ Here: the shapes that providers and stores fulfil, and the values that pass betw
 here: any implementation (resources/), or the steps themselves (ingest.py).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from marketdata.bars import Adjustment, RejectedBar
 from marketdata.coverage import CoverageMark, CoverageState
@@ -103,6 +104,10 @@ class MarketDayProvider(Protocol):
     @property
     def market_day_adjustment(self) -> Adjustment: ...
     async def daily_market(self, session: date) -> Answer: ...
+
+
+class DailyBarProvider(HistoryProvider, MarketDayProvider, Protocol):
+    """Serves daily bars both ways."""
 
 
 class MinuteBarProvider(Protocol):
@@ -220,6 +225,9 @@ class Batch:
         rows: In the schema of the dataset's table (DAILY_BARS and its like), sorted by key.
         rejected: A dead letter for all rows of an instrument that were refused for one reason.
         notes: See Answer.
+        is_all: The answer holds all there is of its instruments.
+        joins_history: Of daily bars: they stand beside stored ones, and have to be in the same
+            shares.
     """
 
     dataset: str
@@ -236,6 +244,20 @@ class Batch:
     coverage: tuple[CoverageMark, ...]
     is_all: bool = False
     notes: tuple[str, ...] = ()
+    joins_history: bool = False
+
+    def without(self, instrument_ids: Collection[int]) -> "Batch":
+        """Return the batch as if nobody had asked for some of its instruments."""
+        ids = pa.array(sorted(instrument_ids), pa.int64())
+        others = pc.invert(pc.is_in(self.rows["instrument_id"], value_set=ids))
+        left = [one for one in self.asked.instrument_ids if one not in instrument_ids]
+        return replace(
+            self,
+            rows=self.rows.filter(others),
+            asked=replace(self.asked, instrument_ids=tuple(left)),
+            rejected=tuple(one for one in self.rejected if one.instrument_id not in instrument_ids),
+            coverage=tuple(one for one in self.coverage if one.instrument_id not in instrument_ids),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -263,6 +285,13 @@ class Feed(Protocol):
     def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared: ...
     def failed(self, request: HistoryRequest, now: datetime) -> tuple[CoverageMark, ...]:
         """Return what the ledger is told when a request comes to nothing."""
+        ...
+
+    def whole(self, request: HistoryRequest, now: datetime) -> HistoryRequest | None:
+        """Return the request for all of the history that ``request`` is a part of.
+
+        None where it is whole already, or nobody can be asked.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ The loader settles the letters, and leaves what is still wrong in them, as for a
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from assets.universe import listed_for
@@ -21,7 +21,7 @@ from marketdata.ingest import IngestContext, NotIngested, ingest
 from marketdata.instruments import ListedInstrument, PastSymbols
 from marketdata.market_days import ingest_market_day
 from marketdata.planning import history_request
-from marketdata.ports import Answer, Feed, HistoryRequest, MarketDayProvider
+from marketdata.ports import Answer, DailyBarProvider, Feed, HistoryRequest
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import carried_then
 from pipelines.obsolete import why_obsolete
@@ -162,10 +162,11 @@ async def _load_market(
 class _WholeDay:
     """A provider of one market day that refuses what did not need all that was kept of it."""
 
-    def __init__(self, api: MarketDayProvider, getter: KeptGetter) -> None:
+    def __init__(self, api: DailyBarProvider, getter: KeptGetter) -> None:
         self._api = api
         self._getter = getter
         self.name, self.market_day_adjustment = api.name, api.market_day_adjustment
+        self.history_adjustment = api.history_adjustment
 
     async def daily_market(self, session: date) -> Answer:
         """Read the answer again.
@@ -177,6 +178,18 @@ class _WholeDay:
         self._getter.require_all_read(answer.request)
         return answer
 
+    async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
+        """Refuse: a history that was re-based has to be asked for, which its letter will do.
+
+        Raises:
+            ProviderUnavailableError: Always.
+        """
+        raise errors.ProviderUnavailableError(
+            "the history was re-based since this answer came",
+            provider=self.name,
+            operation=f"{symbol} from {start} to {end}",
+        )
+
 
 class _WholeAnswer:
     """A feed that refuses an answer which did not need all that was kept of it."""
@@ -186,6 +199,10 @@ class _WholeAnswer:
         self._getter = getter
         self.dataset, self.provider = feed.dataset, feed.provider
         self.prepare, self.failed = feed.prepare, feed.failed
+
+    def whole(self, request: HistoryRequest, now: datetime) -> HistoryRequest | None:
+        """Return None: what was kept holds no more than was asked for."""
+        del request, now
 
     async def fetch(self, request: HistoryRequest) -> Answer:
         """Read the answer again.

@@ -23,8 +23,11 @@ and how often to retry (policy.py), or Dagster's words for a failure (assets/fai
     └── StorageError
         ├── StorageUnavailableError      retry
         ├── StorageConflictError         do not retry
+        │   └── HistoryRebasedError          ask for the whole history of these instruments
         └── ArchiveMismatchError         what was read back is not what was sent
 """
+
+from collections.abc import Sequence
 
 
 class MarketDataError(Exception):
@@ -143,6 +146,20 @@ class StorageUnavailableError(StorageError):
 
 class StorageConflictError(StorageError):
     """The store refuses: repeating the call changes nothing."""
+
+
+class HistoryRebasedError(StorageConflictError):
+    """Bars are in other shares than the stored ones of their instrument; nothing was stored.
+
+    Args:
+        message: Whose, and how that shows.
+        instrument_ids: The instruments. Their provider has re-based the history, so that all of
+            it has to be asked for and stored at once.
+    """
+
+    def __init__(self, message: str, *, instrument_ids: Sequence[int]) -> None:
+        super().__init__(message)
+        self.instrument_ids = tuple(instrument_ids)
 
 
 class ArchiveMismatchError(StorageError):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pgpq import ArrowToPostgresBinaryEncoder
 
-from marketdata.bars import DAILY_BARS
+from marketdata.bars import DAILY_BARS, Adjustment
 from marketdata.ports import Batch
 from marketdata.recovery import errors
 from resources.storage import sql
@@ -59,18 +59,44 @@ class DailyBarTable:
     def merge(
         self, connection: Connection, batch: Batch, origin: Mapping[str, object]
     ) -> MergeCounts:
-        """Merge the staged rows; triggers note what has to be aggregated again."""
+        """Merge the staged rows; triggers note what has to be aggregated again.
+
+        Raises:
+            HistoryRebasedError: The staged rows are in other shares than stored ones that would
+                stay beside them.
+        """
         days, ids = pc.min_max(batch.rows["session_date"]), batch.rows["instrument_id"]
         bounds = {
             "first": days["min"].as_py(),
             "last": days["max"].as_py(),
             "instrument_ids": pc.unique(ids).to_pylist(),
         }
+        self._refuse_other_shares(connection, batch, {**origin, **bounds})
         row = connection.execute(
             sql.query("daily_bars", "merge_staged_bars"), {**origin, **bounds}
         ).fetchone()
         inserted, restated, stale = row or (0, 0, 0)
         return MergeCounts(inserted=inserted, restated=restated, stale=stale)
+
+    def _refuse_other_shares(
+        self, connection: Connection, batch: Batch, bounds: Mapping[str, object]
+    ) -> None:
+        """Refuse a part of a history that its provider has re-based.
+
+        As-traded bars are in the shares of their own day, and never in others.
+        """
+        if batch.adjustment is Adjustment.AS_TRADED:
+            return
+        asked = {**bounds, "joins_history": batch.joins_history}
+        rows = connection.execute(sql.query("daily_bars", "rebased_histories"), asked).fetchall()
+        if rows:
+            instrument_id, reason = rows[0]
+            message = (
+                f"{len(rows)} histories were re-based by {batch.provider}, and the answer holds "
+                f"only a part of them (instrument {instrument_id}: {reason}): the whole history "
+                "has to be asked for"
+            )
+            raise errors.HistoryRebasedError(message, instrument_ids=[row[0] for row in rows])
 
     def refuse_nothing(self, connection: Connection, batch: Batch) -> None:
         """Do nothing: no answer claims to hold all bars there are."""

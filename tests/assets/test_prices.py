@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 
 import dagster as dg
+import pyarrow.compute as pc
 import pytest
 
 from assets.datasets import REFRESHES
@@ -10,13 +11,15 @@ from assets.partitions import TICKERS
 from assets.prices import daily_prices, price_history
 from assets.universe import UNIVERSE
 from marketdata.batches import DAILY_BARS_DATASET
-from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, calendar, utc_now
 from marketdata.coverage import CoverageState, Span
 from marketdata.ingest import IngestContext
 from marketdata.market_days import refuse_open_session
 from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import UNSETTLED
 from pipelines.cli.comparison import compare
 from resources.storage.bar_reader import read_daily_bars
+from resources.storage.dead_letters import LetterFilter
 from tests.fixtures.pipeline import Pipeline
 
 UNKNOWN = {"UNKN1", "UNKN2", "UNKN3"}
@@ -377,3 +380,52 @@ def test_a_session_that_has_not_closed_is_refused_by_the_day(pipeline: Pipeline)
             ),
             future,
         )
+
+
+@pytest.mark.parametrize("route", ["bulk", "per_ticker"])
+def test_after_a_split_a_backfill_of_one_day_mixes_no_shares(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, route: str
+) -> None:
+    """The last session alone is asked for; all of the history comes, in one transaction."""
+    monkeypatch.setenv("WRDATA_DAILY_BARS_ROUTE", route)
+    assert pipeline.backfill(["AAPL", "MSFT"]).success
+    last = calendar().last_closed(utc_now())
+    today = utc_now().astimezone(NEW_YORK_ZONE).date()
+    pipeline.simulator.split("AAPL", today, new_shares=4, old_shares=1)
+
+    assert pipeline.run("daily_prices", partition=last.isoformat()).success
+
+    assert compare(pipeline.stores, pipeline.simulator).different == 0
+    stored = read_daily_bars(pipeline.stores.timescale, HISTORY_START, last)
+    apple = stored.filter(pc.equal(stored["ticker"], "AAPL")).sort_by("session_date")
+    days = pipeline.simulator.truth(["AAPL"], HISTORY_START, last).sort_by("date")
+    assert apple["close"].to_pylist() == days["close"].to_pylist()
+    with pipeline.stores.timescale.connection() as connection:
+        loads = connection.execute(
+            "select count(distinct ingest_id) from daily_bar as bar"
+            " inner join instrument_ticker using (instrument_id) where ticker = 'AAPL'"
+        ).fetchone()
+    assert loads == (1,)
+
+
+def test_while_the_whole_history_cannot_be_had_the_new_bar_of_a_split_share_waits(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers see the old shares throughout, and a letter says why."""
+    monkeypatch.setenv("WRDATA_DAILY_BARS_ROUTE", "bulk")
+    assert pipeline.backfill(["AAPL"]).success
+    last = calendar().last_closed(utc_now())
+    before = read_daily_bars(pipeline.stores.timescale, HISTORY_START, last)
+    today = utc_now().astimezone(NEW_YORK_ZONE).date()
+    pipeline.simulator.split("AAPL", today, new_shares=4, old_shares=1)
+    pipeline.simulator.add_fault(
+        "status", symbol="AAPL", path="/stable/historical-price-eod/full", status=500
+    )
+
+    pipeline.run("daily_prices", partition=last.isoformat())
+
+    after = read_daily_bars(pipeline.stores.timescale, HISTORY_START, last)
+    apple = pc.equal(after["ticker"], "AAPL")
+    assert after.filter(apple)["close"].to_pylist() == before["close"].to_pylist()
+    waiting = pipeline.stores.dead_letters.find(LetterFilter(states=UNSETTLED))
+    assert "AAPL" in {one.subject for one in waiting}

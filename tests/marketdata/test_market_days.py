@@ -9,8 +9,9 @@ import pytest
 from marketdata.bars import Adjustment
 from marketdata.coverage import CoverageState
 from marketdata.market_days import ingest_day_by_ticker, ingest_market_day
+from marketdata.ports import Answer, Batch, LoadResult
 from marketdata.recovery import errors
-from tests.marketdata.fakes import MemoryStore, ScriptedProvider, bars_of, context, listed
+from tests.marketdata.fakes import NOW, MemoryStore, ScriptedProvider, bars_of, context, listed
 
 DAY = date(2024, 1, 3)
 A, B, C = listed("A", 1), listed("BRK.B", 2, "BRK-B"), listed("C", 3)
@@ -92,3 +93,40 @@ def test_a_day_of_nothing_listed_is_an_empty_day() -> None:
     """No ticker, no outage."""
     day = asyncio.run(ingest_day_by_ticker(context(MemoryStore()), ScriptedProvider(), [], DAY))
     assert (day.load.rows, day.missing, day.failed) == (0, (), {})
+
+
+class RebasedStore(MemoryStore):
+    """Refuses a part of the history of instrument 1."""
+
+    def load(self, batch: Batch) -> LoadResult:
+        if batch.joins_history and 1 in batch.rows["instrument_id"].to_pylist():
+            raise errors.HistoryRebasedError("re-based", instrument_ids=[1])
+        return super().load(batch)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_history_that_was_re_based_is_asked_for_whole_and_the_others_are_stored(
+    answers: bool,
+) -> None:
+    """Or its new bar waits in a letter, when the whole history cannot be had."""
+    store = RebasedStore()
+    whole = bars_of("A", date(2024, 1, 2), DAY)
+    provider = ScriptedProvider(market=pa.concat_tables([bars_of("A", DAY), bars_of("C", DAY)]))
+
+    async def history(symbol: str, start: date, end: date) -> Answer:
+        provider.asked.append(f"{symbol} {start} {end}")
+        if start == DAY or answers:
+            rows = whole if start < DAY else bars_of("A", DAY)
+            return Answer(rows=rows, request="r", content_sha256="ab", fetched_at=NOW, requests=1)
+        raise provider.refuses(errors.ProviderUnavailableError)
+
+    provider.daily_history = history
+    day = asyncio.run(ingest_market_day(context(store), provider, [A, B, C], DAY))
+
+    assert provider.asked == [f"market {DAY}", f"A {DAY} {DAY}", "A 2016-01-04 2024-05-31"]
+    stored = [batch.rows["instrument_id"].to_pylist() for batch in store.batches]
+    assert stored == ([[3], [1, 1]] if answers else [[3]])
+    assert sorted(day.failed) == ([] if answers else ["A"])
+    letters = [one.letter for one in store.failures]
+    assert [(one.subject, one.parked) for one in letters] == ([] if answers else [("A", False)])
+    assert day.requests == (4 if answers else 2)
