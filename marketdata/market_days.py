@@ -95,7 +95,7 @@ async def ingest_market_day(
     """
     refuse_open_session(context, session)
     started = time.monotonic()
-    listed = listed_on(listed, session)
+    members, listed = listed, listed_on(listed, session)
     try:
         answer = await provider.daily_market(session)
     except errors.ProviderError as error:
@@ -129,7 +129,7 @@ async def ingest_market_day(
         joins_history=True,
     )
     load, rebased = await _load(context, batch)
-    by_name = [_of_session(one, session) for one in listed if one.instrument_id in rebased]
+    by_name = [_of_session(one, session) for one in members if one.instrument_id in rebased]
     outcomes = [one async for one in ingest_histories(context, provider, by_name)]
     done = [one for one in outcomes if isinstance(one, Ingested)]
     return MarketDay(

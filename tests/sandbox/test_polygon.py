@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -72,7 +73,7 @@ def _shape(value: object) -> object:
     ("path", "status", "place", "text"),
     [
         (f"{AGGS}/day/2026-01-01/x", 400, "error", "ERROR"),
-        (f"{AGGS}/week/2026-01-01/2026-02-01", 400, "error", "ERROR"),
+        (f"{AGGS}/fortnight/2026-01-01/2026-02-01", 400, "error", "ERROR"),
         (f"{AGGS}/day/2026-01-01/2026-02-01?limit=50001", 400, "error", "ERROR"),
         (f"{AGGS}/day/2026-01-01/2026-02-01?limit=0", 400, "error", "ERROR"),
         (f"{AGGS}/day/2026-01-01/2026-02-01?cursor=%21", 400, "error", "ERROR"),
@@ -361,3 +362,97 @@ def test_no_key_is_written_down(polygon: httpx.Client, root: Path) -> None:
     journal = root / "requests.jsonl"
     assert wait_until(lambda: journal.exists() and journal.read_text() != "", within_s=5)
     assert KEYS[Plan.ADVANCED] not in journal.read_text()
+
+
+@pytest.mark.parametrize(
+    ("span", "starts"),
+    [
+        ("week", ["2026-05-24", "2026-05-31", "2026-06-07"]),
+        ("month", ["2026-05-01", "2026-06-01"]),
+        ("quarter", ["2026-04-01"]),
+        ("year", ["2026-01-01"]),
+    ],
+)
+def test_bars_of_weeks_and_more_are_whole_and_begin_where_polygons_do(
+    polygon: httpx.Client, span: str, starts: list[str]
+) -> None:
+    """A week on Sunday; edges are stretched to whole bars."""
+    path = f"{AGGS}/{span}/2026-05-28/2026-06-10"
+    content = polygon.get(path).json()
+    new_york = ZoneInfo("America/New_York")
+    moments = [datetime.fromtimestamp(one["t"] / 1000, new_york) for one in content["results"]]
+    assert [f"{one:%Y-%m-%d %H:%M}" for one in moments] == [f"{one} 00:00" for one in starts]
+    ends = {"week": "2026-05-31", "month": "2026-06-01", "quarter": "2026-07-01"}
+    days = polygon.get(f"{AGGS}/day/2025-12-01/2026-08-04").json()["results"]
+    inside = [
+        one
+        for one in days
+        if starts[0]
+        <= f"{datetime.fromtimestamp(one['t'] / 1000, new_york):%Y-%m-%d}"
+        < ends.get(span, "2027-01-01")
+    ]
+    bar = content["results"][0]
+    assert (bar["o"], bar["c"]) == (inside[0]["o"], inside[-1]["c"])
+    assert bar["h"] == max(one["h"] for one in inside)
+    assert bar["v"] == sum(one["v"] for one in inside)
+
+
+def test_tickers_are_searched_and_filtered_by_exchange(polygon: httpx.Client) -> None:
+    """By ticker or name in any case, and by the code of the primary exchange."""
+
+    def found(**query: str) -> list[dict[str, str]]:
+        path = "/v3/reference/tickers"
+        return polygon.get(path, params={"limit": "1000", **query}).json().get("results", [])
+
+    every = found()
+    apple = found(search="apple inc")
+    assert [one["ticker"] for one in apple] == ["AAPL"]
+    assert "AAPL" in {one["ticker"] for one in found(search="aap")}
+    assert found(search="nothing is called so") == []
+    by_exchange = {code: found(exchange=code) for code in ("XNAS", "XNYS")}
+    assert all(
+        {one["primary_exchange"] for one in rows} == {code} for code, rows in by_exchange.items()
+    )
+    assert sum(len(rows) for rows in by_exchange.values()) == len(every)
+
+
+def test_splits_are_filtered_by_their_direction(polygon: httpx.Client) -> None:
+    """``reverse_split`` is that there are fewer shares than before."""
+    path = "/v3/reference/splits"
+    rows = {
+        asked: polygon.get(path, params={"limit": "1000", **query}).json()["results"]
+        for asked, query in {
+            "all": {},
+            "reverse": {"reverse_split": "true"},
+            "forward": {"reverse_split": "false"},
+        }.items()
+    }
+    assert all(one["split_from"] > one["split_to"] for one in rows["reverse"])
+    assert all(one["split_from"] < one["split_to"] for one in rows["forward"])
+    assert 0 < len(rows["reverse"]) < len(rows["forward"])
+    assert len(rows["all"]) == len(rows["reverse"]) + len(rows["forward"])
+
+
+def test_dividends_tell_what_they_and_later_ones_leave_of_prices(
+    polygon: httpx.Client, world: World, clock: Clock
+) -> None:
+    """A price before the ex-date times the factor is the one adjusted for dividends."""
+    path = "/stocks/v1/dividends"
+    rows = polygon.get(path, params={"ticker": "AAPL", "limit": "500"}).json()["results"]
+    today = clock.moment.date().isoformat()
+    assert all(
+        ("historical_adjustment_factor" in one) is (one["ex_dividend_date"] <= today)
+        for one in rows
+    )
+    past = [one for one in rows if one["ex_dividend_date"] <= today]
+    assert len(past) > 50
+    start, end = date(2006, 1, 1), date(2026, 8, 4)
+    split = world.bars("AAPL", start, end, clock.moment)
+    total = Actions(world).total_return("AAPL", start, end, clock.moment)
+    days = split.dates.astype("datetime64[D]").astype(str).tolist()
+    for one in past:
+        place = sum(day < one["ex_dividend_date"] for day in days) - 1
+        if place < 0:
+            continue
+        expected = total.closes[place] / split.closes[place]
+        assert one["historical_adjustment_factor"] == pytest.approx(expected, rel=0.003)

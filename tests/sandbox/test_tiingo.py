@@ -439,3 +439,31 @@ def test_a_quirk_that_tiingo_lacks_is_named(world: World) -> None:
     simulator = TiingoSimulator(world, keys={}, now=Clock())
     with pytest.raises(ValueError, match="no quirk 'x'; it has symbol_cap"):
         simulator.quirk("x", None)  # type: ignore[arg-type] - it is not looked at
+
+
+@pytest.mark.parametrize(
+    ("ticker", "day"), [("CMCSA", "2024-01-02"), ("ZBRA", "2022-07-05"), ("ALL", "2016-07-05")]
+)
+def test_where_prices_drop_the_split_factor_says_so(
+    tiingo: httpx.Client, world: World, ticker: str, day: str
+) -> None:
+    """Their splits were announced for holidays."""
+    span = {"startDate": f"{day[:8]}01", "endDate": f"{day[:8]}20"}
+    rows = tiingo.get(f"{DAILY}/{ticker}/prices", params=span).json()
+    factors = {row["date"][:10]: row["splitFactor"] for row in rows}
+    assert [one for one, factor in factors.items() if factor != 1.0] == [day]
+    [split] = [one for one in world.splits(ticker) if one.ex_date.isoformat() == day]
+    assert factors[day] == split.ratio
+
+
+def test_a_split_of_a_weekend_stands_on_the_next_session(
+    tiingo: httpx.Client, world: World
+) -> None:
+    """Whoever made it: the row of the first new price tells it."""
+    world.split("MMM", date(2026, 7, 25), 4, 1)
+    span = {"startDate": "2026-07-20", "endDate": "2026-07-31"}
+    rows = tiingo.get(f"{DAILY}/MMM/prices", params=span).json()
+    told = {row["date"][:10]: row["splitFactor"] for row in rows if row["splitFactor"] != 1.0}
+    assert told == {"2026-07-27": 4.0}
+    closes = {row["date"][:10]: row["close"] for row in rows}
+    assert closes["2026-07-27"] / closes["2026-07-24"] == pytest.approx(0.25, rel=0.1)

@@ -98,3 +98,19 @@ def test_constituents_come_from_the_data_file(tmp_path: Path) -> None:
     members = World(tmp_path).constituents()
     assert len(members) == 503
     assert {len(one.cik) for one in members} == {10}
+
+
+def test_every_split_of_the_past_is_on_a_session(tmp_path: Path) -> None:
+    """CMCSA, ZBRA and ALL split on holidays before: on the next session it is in the prices."""
+    world = World(tmp_path)
+    every = {
+        (one.ticker, split.ex_date)
+        for one in world.constituents()
+        for split in world.splits(one.ticker)
+    }
+    assert all(calendar().is_session(day) for _, day in every)
+    moved = {("CMCSA", date(2024, 1, 2)), ("ZBRA", date(2022, 7, 5)), ("ALL", date(2016, 7, 5))}
+    assert moved < every
+    for ticker, day in moved:
+        before, after = world.scale_on(ticker, date(day.year, 1, 1)), world.scale_on(ticker, day)
+        assert world.scale_on(ticker, date(day.year, day.month, day.day - 1)) == before != after

@@ -32,7 +32,8 @@ class Asked:
     """A request for aggregates, its edges in milliseconds, both included.
 
     Attributes:
-        bar_ms: Length of a bar; None for days.
+        bar_ms: Length of a bar; None for days and what is made of days.
+        span: ``week`` and more; None for days and less.
         limit: Base bars (days or minutes) that one answer may be made of.
     """
 
@@ -43,6 +44,7 @@ class Asked:
     adjusted: bool
     descending: bool
     limit: int
+    span: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ def aggregates(world: World, actions: Actions, asked: Asked, now: datetime) -> F
 
     There are none of an unknown ticker.
     """
+    if asked.span is not None and asked.begin <= asked.end:
+        asked = _stretched(asked, asked.span)
     carriers = world.carriers(asked.ticker, _day(asked.begin), _day(asked.end))
     if not carriers or asked.begin > asked.end:
         return Found(rows=days(_NO_BARS, np.array([], np.int64)), base_bars=0)
@@ -76,10 +80,13 @@ def aggregates(world: World, actions: Actions, asked: Asked, now: datetime) -> F
         base = _one_after_the_other([_days(bars_of, part, now) for part in parts])
     else:
         base = _one_after_the_other([_minutes(world, bars_of, part, now) for part in parts])
-    starts = base.times if asked.bar_ms is None else base.times // asked.bar_ms * asked.bar_ms
+    if asked.span is not None:
+        starts = _starts(base.times, asked.span)
+    else:
+        starts = base.times if asked.bar_ms is None else base.times // asked.bar_ms * asked.bar_ms
     used, goes_on_at = _within_limit(starts, asked)
     rows = _taken(base, used)
-    if asked.bar_ms not in {None, MINUTE_MS}:
+    if asked.span is not None or asked.bar_ms not in {None, MINUTE_MS}:
         rows = _grouped(rows, starts[used])
     if asked.descending:
         rows = _taken(rows, slice(None, None, -1))
@@ -121,6 +128,34 @@ def _one_after_the_other(parts: Sequence[BarRows]) -> BarRows:
     columns = [one.name for one in fields(BarRows) if one.name != "tickers"]
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
     return replace(parts[0], **joined)
+
+
+SPANS = ("week", "month", "quarter", "year")
+"""What bars of days are made into; a week begins on Sunday."""
+_A_DAY = timedelta(days=1)
+
+
+def _first_of(day: date, span: str) -> date:
+    """Return the first day of the span that a day lies in."""
+    if span == "week":
+        return day - timedelta(days=(day.weekday() + 1) % 7)
+    month = {"month": day.month, "quarter": (day.month - 1) // 3 * 3 + 1, "year": 1}[span]
+    return date(day.year, month, 1)
+
+
+def _stretched(asked: Asked, span: str) -> Asked:
+    """Return the request from the beginning of its first span to the end of its last one."""
+    last = _day(asked.end)
+    first = _first_of(last, span)
+    while _first_of(last, span) == first:
+        last += _A_DAY
+    begin = first_moment(_first_of(_day(asked.begin), span))
+    return replace(asked, begin=begin, end=first_moment(last) - 1)
+
+
+def _starts(times: Whole, span: str) -> Whole:
+    """Return the first moment of the span of each day."""
+    return np.array([first_moment(_first_of(_day(at), span)) for at in times.tolist()], np.int64)
 
 
 def _days(bars_of: BarsOf, asked: Asked, now: datetime) -> BarRows:

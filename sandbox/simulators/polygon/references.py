@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from http import HTTPStatus
 
+from marketdata.calendars import NEW_YORK_ZONE
 from sandbox.simulators.faults import Reply
 from sandbox.simulators.front import Request
 from sandbox.simulators.polygon import wire
@@ -25,6 +26,8 @@ _COMPARE: Mapping[str, Callable[[str, str], bool]] = {
     "any_of": lambda value, asked: value in asked.split(","),
 }
 _OFFSET = "page_offset"
+_CALLED = {"exchange": "primary_exchange"}
+"""Filters that are called otherwise than their field."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,7 @@ class References:
     def __init__(self, world: World, actions: Actions) -> None:
         self._world = world
         self._actions = actions
+        self._lefts: dict[str, tuple[date, tuple[Split, ...], Mapping[date, float]]] = {}
         self._lists = {
             "/v3/reference/tickers": _Endpoint(
                 rows=self._tickers, limit=100, largest=1000, sort="ticker.asc", counted=True
@@ -136,16 +140,34 @@ class References:
     def _dividends(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         rows: list[Row] = []
         for name in self._ever(ticker):
-            splits = self._actions.splits(name, now)
+            splits, left = self._actions.splits(name, now), self._left(name, now)
             rows += [
                 wire.dividend_row(
                     self._world.ticker_on(name, one.ex_date),
                     one,
                     _factor(splits, one.ex_date + timedelta(days=1)),
+                    left.get(one.ex_date),
                 )
                 for one in self._actions.dividends(name, now)
             ]
         return [row for row in rows if ticker in {None, row["ticker"]}]
+
+    def _left(self, name: str, now: datetime) -> Mapping[date, float]:
+        """Return what each ex-date's dividends and all later ones leave of the prices before.
+
+        Kept for the day, since each page of all tickers asks for it.
+        """
+        today, splits = now.astimezone(NEW_YORK_ZONE).date(), tuple(self._world.splits(name))
+        kept = self._lefts.get(name)
+        if kept is None or kept[:2] != (today, splits):
+            left: dict[date, float] = {}
+            product = 1.0
+            for ex_date, share in reversed(self._actions.dividend_shares(name, now).items()):
+                product *= share
+                left[ex_date] = product
+            kept = (today, splits, left)
+            self._lefts[name] = kept
+        return kept[2]
 
     def _old(
         self, rows: Callable[[datetime, str | None], Sequence[Row]]
@@ -164,8 +186,15 @@ def _factor(splits: Sequence[Split], since: date) -> float:
 
 def _matches(row: Row, query: Mapping[str, str]) -> bool:
     """Apply the filters; parameters that name no field of the row are ignored."""
+    if not _is_searched(row, query.get("search", "")):
+        return False
+    if "split_to" in row and query.get("reverse_split") in {"true", "false"}:
+        is_reverse = float(str(row["split_from"])) > float(str(row["split_to"]))
+        if is_reverse is not (query["reverse_split"] == "true"):
+            return False
     for name, asked in query.items():
         field, _, comparison = name.partition(".")
+        field = _CALLED.get(field, field)
         compare = _COMPARE.get(comparison)
         if field not in row or compare is None:
             continue
@@ -174,6 +203,12 @@ def _matches(row: Row, query: Mapping[str, str]) -> bool:
         if not compare(text, asked):
             return False
     return True
+
+
+def _is_searched(row: Row, text: str) -> bool:
+    """Tell whether ticker or name holds what is searched for, in any case of letters."""
+    told = f"{row.get('ticker', '')} {row.get('name', '')}".lower()
+    return "name" not in row or text.lower() in told
 
 
 def _sorted(rows: list[Row], query: Mapping[str, str], usual: str) -> list[Row]:

@@ -39,7 +39,7 @@ _PER_MINUTE = {Plan.FREE: 5, Plan.STARTER: 300, Plan.ADVANCED: 300}
 """Paid plans have no hard limit; 300 keeps a client honest all the same."""
 _YEARS = {Plan.FREE: 2, Plan.STARTER: 5, Plan.ADVANCED: 20}
 _LATE = {Plan.FREE: timedelta(minutes=15), Plan.STARTER: timedelta(minutes=15)}
-_BAR_MS = {"day": None, "minute": MINUTE_MS, "hour": 60 * MINUTE_MS}
+_BAR_MS = {"minute": MINUTE_MS, "hour": 60 * MINUTE_MS, "day": None} | dict.fromkeys(market.SPANS)
 _DEFAULT_LIMIT, _LARGEST_LIMIT = 5_000, 50_000
 _AGGREGATES = re.compile(
     r"/v2/aggs/ticker/(?P<ticker>[^/]+)/range/(?P<multiplier>[0-9]{1,4})/(?P<timespan>[a-z]+)"
@@ -219,6 +219,7 @@ def _read(path: Mapping[str, str] | re.Match[str], query: Mapping[str, str]) -> 
         adjusted=query.get("adjusted", "true") != "false",
         descending=query.get("sort") == "desc",
         limit=int(limit),
+        span=path["timespan"] if path["timespan"] in market.SPANS else None,
     )
 
 

@@ -5,6 +5,7 @@ Here: rows, CSV and error bodies from the world's figures. Not here: which reque
 (kenshin579/tiingo-go), tests/recordings/tiingo_*.
 """
 
+import bisect
 import csv
 import hashlib
 import io
@@ -98,12 +99,19 @@ class Dailies:
 def daily_rows(days: Dailies) -> list[Row]:
     """Return the rows of ``/tiingo/daily/<ticker>/prices``, oldest first; ``date`` is a day.
 
-    ``divCash`` is what was paid on that ex-date, ``splitFactor`` the new shares for an old one.
+    ``divCash`` is what was paid on that ex-date, ``splitFactor`` the new shares for an old one. An
+    action of a day without trading stands on the first day that trades without it.
     """
     cash: dict[date, float] = {}
+    ratios: dict[date, float] = {}
+    traded = days.traded.dates.tolist()
+    # Whether an action of before the first row moved that one's price is not ours to tell.
     for one in days.dividends:
-        cash[one.ex_date] = cash.get(one.ex_date, 0.0) + float(one.amount)
-    ratios = {one.ex_date: one.new_shares / one.old_shares for one in days.splits}
+        day = _first_from(one.ex_date, traded)
+        cash[day] = cash.get(day, 0.0) + float(one.amount)
+    for one in days.splits:
+        day = _first_from(one.ex_date, traded)
+        ratios[day] = ratios.get(day, 1.0) * one.new_shares / one.old_shares
     names = ("close", "high", "low", "open", "volume", *_ADJUSTED)
     columns = zip(*_columns(days.traded), *_columns(days.adjusted), strict=True)
     return [
@@ -113,8 +121,14 @@ def daily_rows(days: Dailies) -> list[Row]:
             "divCash": cash.get(day, 0.0),
             "splitFactor": ratios.get(day, 1.0),
         }
-        for day, values in zip(days.traded.dates.tolist(), columns, strict=True)
+        for day, values in zip(traded, columns, strict=True)
     ]
+
+
+def _first_from(day: date, traded: Sequence[date]) -> date:
+    """Return the first of ``traded`` that is not before ``day``; itself before and after all."""
+    place = bisect.bisect_left(traded, day)
+    return traded[place] if 0 < place < len(traded) else day
 
 
 def _columns(bars: Bars) -> list[list[float]]:

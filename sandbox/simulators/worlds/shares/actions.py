@@ -97,12 +97,19 @@ class Actions:
         """
         bars = self._world.bars(ticker, start, end, now)
         factors = np.ones(len(bars.dates))
+        for ex_date, share in self.dividend_shares(ticker, now).items():
+            factors[bars.dates < np.datetime64(ex_date, "D")] *= share
+        return replace(scaled(bars, factors), volumes=bars.volumes)
+
+    def dividend_shares(self, ticker: str, now: datetime) -> dict[date, float]:
+        """Return what each past ex-date's dividends leave of the price before it, oldest first."""
         today = _day_in_new_york(now)
         paid = self.as_traded(ticker, market.FIRST_DAY, today, now)
         amounts: dict[date, float] = {}
         for one in self.dividends(ticker, now):
             if one.ex_date <= today:
                 amounts[one.ex_date] = amounts.get(one.ex_date, 0.0) + float(one.amount)
+        shares: dict[date, float] = {}
         for ex_date, amount in amounts.items():
             place = int(np.searchsorted(paid.dates, np.datetime64(ex_date, "D"))) - 1
             if place < 0:
@@ -112,8 +119,8 @@ class Actions:
             price = float(paid.closes[place]) * (
                 self._world.scale_on(ticker, ex_date) / self._world.scale_on(ticker, last)
             )
-            factors[bars.dates < np.datetime64(ex_date, "D")] *= 1.0 - amount / price
-        return replace(scaled(bars, factors), volumes=bars.volumes)
+            shares[ex_date] = 1.0 - amount / price
+        return shares
 
     def split_truth(self, tickers: Iterable[str], now: datetime) -> pa.Table:
         """Return the announced splits as QUOTED_SPLITS, by ticker and ex-date."""

@@ -110,7 +110,7 @@ def listed_on(seed: str, ticker: str) -> date:
 
 @functools.lru_cache(maxsize=2048)
 def splits(seed: str, ticker: str) -> tuple[Split, ...]:
-    """Return the splits of ``ticker``'s past, oldest first; ex-dates are Mondays."""
+    """Return the splits of ``ticker``'s past, oldest first, on Mondays, holidays included."""
     if ticker in _KNOWN_SPLITS:
         return tuple(split_of(*facts) for facts in _KNOWN_SPLITS[ticker])
     digest = _digest(f"{seed}/{ticker}/splits")

@@ -7,7 +7,7 @@ prices (actions.py), or any wire format.
 
 import csv
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from importlib import resources
@@ -97,6 +97,7 @@ class World:
         self._corrections: dict[str, dict[date, float]] = {}
         self._splits: dict[str, list[market.Split]] = {}
         self._former: list[FormerTicker] = []
+        self._sessions_of_splits: dict[str, tuple[market.Split, ...]] = {}
         self._restore()
 
     @property
@@ -174,15 +175,26 @@ class World:
     def scale_on(self, ticker: str, day: date) -> float:
         """Return what turns prices of ``bars_unscaled`` into prices in the shares of ``day``."""
         key = self._listings[ticker].series
-        past = [one.ratio for one in market.splits(SEED, key) if one.ex_date > day]
+        past = [one.ratio for one in self._past_splits(key) if one.ex_date > day]
         added = [one.ratio for one in self._splits.get(key, []) if one.ex_date <= day]
         return math.prod(past) / math.prod(added)
 
     def splits(self, ticker: str) -> list[market.Split]:
         """Return all splits of ``ticker``, announced or not, oldest first."""
         key = self._listings[ticker].series
-        every = [*market.splits(SEED, key), *self._splits.get(key, [])]
+        every = [*self._past_splits(key), *self._splits.get(key, [])]
         return sorted(every, key=lambda one: one.ex_date)
+
+    def _past_splits(self, key: str) -> Sequence[market.Split]:
+        """Return the splits of a series' past; an ex-date is the first session in new shares."""
+        known = self._sessions_of_splits.get(key)
+        if known is None:
+            known = tuple(
+                replace(one, ex_date=self.session_from(one.ex_date))
+                for one in market.splits(SEED, key)
+            )
+            self._sessions_of_splits[key] = known
+        return known
 
     def session_from(self, day: date) -> date:
         """Return ``day`` if it is a session, otherwise the next one."""
