@@ -38,13 +38,15 @@ AROUND = timedelta(days=10)
         REFRESHES["dividends"],
         by_subject_key(DATASETS["splits"]),
         by_subject_key(DATASETS["dividends"]),
+        REFRESHES["macro_observations"],
+        by_subject_key(DATASETS["macro_observations"]),
     ],
     group_name=Domain.CORPORATE_ACTIONS.value,
     owners=OWNERS,
     kinds={"timescaledb"},
     automation_condition=AFTER_LOADS,
     metadata={
-        "source": "daily bars, splits, dividends",
+        "source": "daily bars, splits, dividends, exchange rates",
         "cadence": "after each of them",
         "grain": "instrument",
         "dagster/table_name": "public.price_factor",
@@ -79,6 +81,7 @@ async def _price_factors(
             for instrument_id, as_traded in evidence.items():
                 changed += _derive(stores, instrument_id, failed, as_traded)
         doubtful = stores.adjusted_bars.quarantined()
+        dividends = [one for one in stores.adjusted_bars.dividends() if one.waits]
     for instrument_id, reason in failed.items():
         context.log.warning("instrument %s: %s", instrument_id, reason)
     yield dg.MaterializeResult(
@@ -89,6 +92,7 @@ async def _price_factors(
             "failed_instruments": failure_table(failed),
             "splits_asked_for_evidence": len(unproven),
             "splits_in_quarantine": len(doubtful),
+            "dividends_waiting": len(dividends),
         }
     )
 
@@ -151,4 +155,44 @@ def no_doubtful_split(database: Database) -> dg.AssetCheckResult:
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{len(doubtful)} splits are not borne out by prices",
         metadata={"splits": failure_table(reasons)},
+    )
+
+
+@dg.asset_check(asset=price_factors, description="No dividend waits for a rate or a person.")
+def no_waiting_dividend(database: Database) -> dg.AssetCheckResult:
+    """Warn of dividends that adjust nothing: in a currency without a rate, or above their price."""
+    with told_to_dagster(), database.open() as stores:
+        waiting = [one for one in stores.adjusted_bars.dividends() if one.waits]
+    reasons = {
+        f"instrument {one.instrument_id} {one.finding.dividend.ex_date}": one.finding.reason
+        for one in waiting
+    }
+    return dg.AssetCheckResult(
+        passed=not waiting,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{len(waiting)} dividends adjust nothing. Cure: wrdata backfill macro_observations "
+            "--all, or wrdata dividends list"
+            if waiting
+            else "every dividend counts"
+        ),
+        metadata={"dividends": failure_table(reasons)},
+    )
+
+
+@dg.asset_check(asset=price_factors, description="No history is in shares of before a split.")
+def no_history_in_old_shares(database: Database) -> dg.AssetCheckResult:
+    """Warn of histories that their provider has re-based and that have not come anew yet."""
+    with told_to_dagster(), database.open() as stores:
+        ids = stores.adjusted_bars.rebased(_today())
+    return dg.AssetCheckResult(
+        passed=not ids,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=(
+            f"{len(ids)} histories wait for being fetched again, such as of instrument {ids[0]}; "
+            "a sensor does that, or wrdata backfill daily_bars --tickers TICKER --refetch"
+            if ids
+            else "every history came after the latest split"
+        ),
+        metadata={"instruments": len(ids)},
     )

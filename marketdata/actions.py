@@ -5,7 +5,7 @@ Here: schemas, and rules that a row alone can break. Not here: whether prices be
 (resources/providers), or SQL.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import cast
 
@@ -44,11 +44,17 @@ QUOTED_DIVIDENDS = pa.schema(
 """One row a dividend: ``amount`` as paid on a share of that day, not adjusted for later splits.
 ``kind`` is ``regular`` or ``special``; a date that the provider does not tell is null."""
 
-DIVIDEND_KEY = ("ex_date", "kind")
+NUMBERED_DIVIDENDS = QUOTED_DIVIDENDS.append(pa.field("ordinal", pa.int32(), nullable=False))
+"""``ordinal`` counts the dividends of one share, ex-date and kind from 1; no provider tells it."""
+
+DIVIDEND_KEY = ("ex_date", "kind", "ordinal")
 
 REGULAR, SPECIAL = "regular", "special"
 _ZERO = pa.scalar(0, AMOUNT)
 _CURRENCY = "^[A-Z]{3}$"
+_SAME_DIVIDEND = ("currency", "record_date", "payment_date", "frequency")
+"""Fields in which a correction agrees with what it corrects, beside ex-date and kind."""
+_FIELDS = ("amount", "declaration_date", *_SAME_DIVIDEND)
 
 
 def validate_splits(quoted: pa.Table) -> Validated:
@@ -73,12 +79,14 @@ def validate_splits(quoted: pa.Table) -> Validated:
 
 
 def validate_dividends(quoted: pa.Table) -> Validated:
-    """Split ``quoted`` (QUOTED_DIVIDENDS) into rows that may be stored and rows that may not.
+    """Split ``quoted`` (QUOTED_DIVIDENDS) into NUMBERED_DIVIDENDS and rows not to be stored.
 
     Rules: amount present and above zero; kind ``regular`` or ``special``; a currency, where it is
-    told, has three capital letters; of an ex-date and kind that come twice with equal values one
-    row is kept, with different values none. How the other dates lie to each other is no rule:
-    they are late, early and missing in real answers, and none of them moves a price.
+    told, has three capital letters. A share may pay several dividends of one kind on one day: they
+    are numbered. Rows that do not contradict each other are one dividend, of which the fuller row
+    is kept, and so are rows that differ in nothing but amount and declaration date: what was
+    declared later corrects the earlier. How the other dates lie to each other is no rule: they are
+    late, early and missing in real answers, and none of them moves a price.
     """
     amount, kinds = quoted["amount"], pa.array([REGULAR, SPECIAL])
     return validate(
@@ -94,7 +102,82 @@ def validate_dividends(quoted: pa.Table) -> Validated:
             ),
         ],
         day=_ex_date,
+        told_apart=numbered,
     )
+
+
+def numbered(dividends: pa.Table) -> pa.Table:
+    """Return the distinct ones of ``dividends`` (QUOTED_DIVIDENDS) as NUMBERED_DIVIDENDS.
+
+    The order of the rows of an answer does not matter.
+    """
+    names = ["symbol", "ex_date", "kind"]
+    placed = dividends.select(names).append_column(
+        "place", pa.array(range(dividends.num_rows), pa.int64())
+    )
+    groups = placed.group_by(names, use_threads=False).aggregate([("place", "list")])
+    ordinals: dict[int, int] = {}
+    for places in groups["place_list"].to_pylist():
+        if len(places) == 1:
+            ordinals[places[0]] = 1
+            continue
+        rows = dividends.take(pa.array(places, pa.int64())).to_pylist()
+        distinct = _declared_last(_fullest(list(zip(places, rows, strict=True))))
+        for ordinal, (place, _) in enumerate(sorted(distinct, key=_order), start=1):
+            ordinals[place] = ordinal
+    kept = sorted(ordinals)
+    column = pa.array([ordinals[place] for place in kept], pa.int32())
+    taken = dividends.take(pa.array(kept, pa.int64()))
+    return taken.append_column("ordinal", column).cast(NUMBERED_DIVIDENDS)
+
+
+_Placed = tuple[int, Mapping[str, object]]
+"""A row, and its place in the answer."""
+
+
+def _fullest(rows: Sequence[_Placed]) -> list[_Placed]:
+    """Return one of those rows that contradict each other in nothing: the one that tells most."""
+    kept: list[_Placed] = []
+    for placed in sorted(rows, key=lambda one: (-_told(one[1]), _order(one))):
+        if not any(_agree(placed[1], other, _FIELDS) for _, other in kept):
+            kept.append(placed)
+    return kept
+
+
+def _declared_last(rows: Sequence[_Placed]) -> list[_Placed]:
+    """Return the rows that no other one corrects, by a later day of declaration."""
+    return [
+        (place, row)
+        for place, row in rows
+        if not any(
+            _agree(row, other, _SAME_DIVIDEND)
+            and _day_of(row, "declaration_date") < _day_of(other, "declaration_date")
+            for _, other in rows
+            if row["declaration_date"] is not None and other["declaration_date"] is not None
+        )
+    ]
+
+
+def _agree(row: Mapping[str, object], other: Mapping[str, object], names: Sequence[str]) -> bool:
+    """Tell whether two rows contradict each other in none of the fields."""
+    return all(row[name] == other[name] or None in (row[name], other[name]) for name in names)
+
+
+def _told(row: Mapping[str, object]) -> int:
+    return sum(value is not None for value in row.values())
+
+
+def _order(placed: _Placed) -> tuple[object, ...]:
+    """Sort by what is told first and corrected last, so that a correction keeps its number."""
+    _, row = placed
+    dates = (_day_of(row, name) for name in ("payment_date", "record_date", "declaration_date"))
+    texts = (str(row[name] or "") for name in ("frequency", "currency"))
+    return (*dates, *texts, row["amount"])
+
+
+def _day_of(row: Mapping[str, object], name: str) -> date:
+    day = row[name]
+    return day if isinstance(day, date) else date.min
 
 
 def _ex_date(row: Mapping[str, object]) -> date:

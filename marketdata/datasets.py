@@ -116,6 +116,7 @@ class Dataset:
         may_be_empty: A subject without a row is nothing odd, such as a share without a split.
         is_all: An answer for one subject holds all there is of it: stored rows that it lacks
             have been withdrawn or moved by the provider.
+        completed: Schema of rows that may be stored, where validation adds to the quoted one.
         market: How the whole market is asked at once, where it can be.
         changes: How it is asked whose data have changed, where it can be.
     """
@@ -141,6 +142,7 @@ class Dataset:
     grows: bool = False
     may_be_empty: bool = False
     is_all: bool = False
+    completed: pa.Schema | None = None
     market: AskMarket | None = None
     changes: AskChanges | None = None
 
@@ -148,7 +150,7 @@ class Dataset:
     def stored(self) -> pa.Schema:
         """Schema of what is loaded: ``instrument_id`` stands in the place of ``symbol``."""
         named = pa.field("instrument_id", pa.int64(), nullable=False)
-        return pa.schema([named, *list(self.quoted)[1:]])
+        return pa.schema([named, *list(self.completed or self.quoted)[1:]])
 
     @property
     def by_day(self) -> bool:
@@ -349,6 +351,7 @@ DATASETS = _catalogue(
         subjects=Subjects.TICKERS,
         table="dividend",
         quoted=actions.QUOTED_DIVIDENDS,
+        completed=actions.NUMBERED_DIVIDENDS,
         key=actions.DIVIDEND_KEY,
         sources={
             "fmp": Source(endpoint="dividends, dividends-calendar"),

@@ -20,7 +20,7 @@ import pyarrow as pa
 from marketdata.adjusting import FactorSteps
 from marketdata.bars import Adjustment
 from marketdata.calendars import NEW_YORK_ZONE
-from marketdata.price_factors import DividendTerms, FactorStep, price_factors
+from marketdata.price_factors import DividendTerms, FactorStep, daily, price_factors
 from marketdata.split_checks import (
     NOISE_SESSIONS,
     USABLE,
@@ -68,12 +68,14 @@ class KnownActions:
 
     Attributes:
         splits: As they were known at the moment, oldest first.
-        dividends: The same.
+        dividends: The same, those that count in the currency of the prices.
+        spin_offs: As a person had told them by the moment.
         checks: By ex-date.
     """
 
     splits: Sequence[KnownSplit] = ()
     dividends: Sequence[DividendTerms] = ()
+    spin_offs: Sequence[DividendTerms] = ()
     checks: Mapping[date, HeldCheck]
 
 
@@ -92,7 +94,8 @@ def known_factors(actions: KnownActions, days: pa.Table, moment: datetime) -> Fa
     """
     prices = _prices(actions, days)
     usable = _usable(actions, prices, moment)
-    return _steps(price_factors(usable, actions.dividends, prices).steps)
+    paid = [*actions.dividends, *actions.spin_offs]
+    return _steps(price_factors(usable, paid, prices).steps)
 
 
 def _prices(actions: KnownActions, days: pa.Table) -> list[PricePoint]:
@@ -105,7 +108,8 @@ def _prices(actions: KnownActions, days: pa.Table) -> list[PricePoint]:
     for split in actions.splits:
         place = _place(sessions, split.terms.ex_date)
         places.update(range(place - NOISE_SESSIONS - 1, place + NOISE_SESSIONS))
-    places.update(_place(sessions, one.ex_date) - 1 for one in actions.dividends)
+    for paid in (*actions.dividends, *actions.spin_offs):
+        places.add(_place(sessions, paid.ex_date) - 1)
     wanted = sorted(place for place in places if 0 <= place < len(sessions))
     columns = ["bucket_start", "open", "close", "adjustment", "known_from"]
     return [
@@ -130,7 +134,8 @@ def _usable(
 ) -> list[SplitTerms]:
     """Return the splits that counted; those after the last price change nothing yet."""
     last = prices[-1].session_date
-    findings = check_splits([one.terms for one in actions.splits], prices)
+    terms = [one.terms for one in actions.splits]
+    findings = check_splits(terms, prices, daily(actions.spin_offs))
     return [
         split.terms
         for split, finding in zip(actions.splits, findings, strict=True)

@@ -49,6 +49,7 @@ class Series:
         series: FRED's id, such as ``GDPC1``, which is ours too.
         frequency: Such as ``Quarterly`` or ``Weekly, Ending Saturday``.
         release: Name of the publication that it is part of.
+        currency: Of an exchange rate: what it quotes against the US dollar (ISO 4217).
     """
 
     series: str
@@ -56,6 +57,12 @@ class Series:
     frequency: str
     units: str
     release: str
+    currency: str = ""
+
+    @property
+    def per_dollar(self) -> bool:
+        """Whether an exchange rate tells how much of its currency is one US dollar."""
+        return self.units.endswith("One U.S. Dollar")
 
 
 @functools.cache

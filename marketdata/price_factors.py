@@ -32,7 +32,7 @@ _DIGITS = Context(prec=28)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DividendTerms:
-    """What a share of ``ex_date`` pays, as paid."""
+    """What a share of ``ex_date`` pays, in the currency of its prices (distributions.py)."""
 
     ex_date: date
     amount: Decimal
@@ -88,7 +88,7 @@ def price_factors(
     happened = [one for one in splits if one.ex_date <= last]
     shares: dict[date, Decimal] = {}
     unusable: list[DividendTerms] = []
-    for ex_date, amount in _daily(dividends).items():
+    for ex_date, amount in daily(dividends).items():
         close = _close_before(ex_date, happened, prices) if ex_date <= last else None
         if close is None:
             continue
@@ -120,7 +120,8 @@ def _steps(
     return steps[::-1]
 
 
-def _daily(dividends: Sequence[DividendTerms]) -> dict[date, Decimal]:
+def daily(dividends: Sequence[DividendTerms]) -> dict[date, Decimal]:
+    """Return the sum of each ex-date."""
     sums: dict[date, Decimal] = {}
     for one in dividends:
         sums[one.ex_date] = sums.get(one.ex_date, Decimal(0)) + one.amount

@@ -71,7 +71,7 @@ def unread(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validated:
-    """The two halves of an answer; ``accepted`` has the answer's own schema."""
+    """The two halves of an answer; ``accepted`` has its schema, and what completes the key."""
 
     accepted: pa.Table
     rejected: tuple[RejectedRow, ...]
@@ -83,6 +83,7 @@ def validate(
     key: Sequence[str],
     rules: Sequence[Rule],
     day: Callable[[Mapping[str, object]], date],
+    told_apart: Callable[[pa.Table], pa.Table] | None = None,
 ) -> Validated:
     """Split ``quoted`` into rows that may be stored and rows that may not.
 
@@ -94,6 +95,7 @@ def validate(
         key: Columns that name a row of a symbol.
         rules: Of those that a row breaks the first is its reason.
         day: The day that a row (by column name) is of.
+        told_apart: Completes the key of those rows that break no rule, where answers lack it.
     """
     reasons = pa.nulls(quoted.num_rows, pa.string())
     for text, broken in reversed(rules):
@@ -104,7 +106,8 @@ def validate(
         _rejected([{name: row[name] for name in quoted.column_names}], key, day, row["reason"])
         for row in bad.to_pylist()
     ]
-    accepted, contradictory = _without_repeats(quoted.filter(good), key)
+    whole = quoted.filter(good)
+    accepted, contradictory = _without_repeats(told_apart(whole) if told_apart else whole, key)
     reason = "the answer holds this row more than once, with different values"
     rejected += [_rejected(rows, key, day, reason) for rows in contradictory]
     return Validated(accepted=accepted, rejected=tuple(rejected))
@@ -146,7 +149,7 @@ def _rejected(
     first = rows[0]
     return RejectedRow(
         symbol=str(first["symbol"]),
-        what=" ".join(str(first[name]) for name in key),
+        what=" ".join(str(first[name]) for name in key if name in first),
         day=day(first),
         reason=reason,
         received=tuple({name: _plain(value) for name, value in row.items()} for row in rows),

@@ -98,42 +98,120 @@ class SplitFinding:
     reason: str
 
 
-def check_splits(splits: Sequence[SplitTerms], prices: Sequence[PricePoint]) -> list[SplitFinding]:
+def check_splits(
+    splits: Sequence[SplitTerms],
+    prices: Sequence[PricePoint],
+    spun_off: Mapping[date, Decimal] | None = None,
+) -> list[SplitFinding]:
     """Return what ``prices`` (one instrument, oldest first) say of each split, in the same order.
 
     The jump is that from the last close before the ex-date to the next open. It has to be
     within a band around what the ratio promises: six times the usual daily move, 10 % at least.
-    Of two splits with the same ratio within ten days the one that prices bear out is kept, or the
-    earlier one if they cannot tell, and the other is a duplicate.
+    Splits with one jump between them, such as those of two days of which the first was none of
+    trading, are judged together where all of their ratios promise it. Of two splits with the
+    same ratio within ten days that are not both borne out by jumps of their own, the one that
+    prices bear out is kept, or the earlier one if they cannot tell; the other is a duplicate.
+
+    Args:
+        splits: Of one instrument.
+        prices: Its daily bars.
+        spun_off: By ex-date what a share of that day lost to spin-offs, in the prices' currency:
+            an action of its own, which moves the price beside the split.
     """
-    findings = [_verdict(split, prices) for split in splits]
-    return [_or_duplicate(finding, findings) for finding in findings]
+    return _without_duplicates(_verdicts(splits, prices, spun_off or {}))
 
 
 def combined(
-    findings: Sequence[SplitFinding], evidence: Sequence[SplitFinding]
+    findings: Sequence[SplitFinding], *evidence: Sequence[SplitFinding]
 ) -> list[SplitFinding]:
     """Return ``findings``, or where ``evidence`` about the same terms can tell, what that says.
 
-    What prices once said is kept in this way when they can tell no longer, since the provider has
-    adjusted them meanwhile.
+    The first that can tell counts. What prices once said is kept in this way when they can tell no
+    longer, since the provider has adjusted them meanwhile. That a split is a duplicate follows from
+    what is known of the other one, and is not believed of evidence.
     """
-    told = {
-        finding.split: finding
-        for finding in evidence
-        if finding.verdict is not SplitVerdict.UNPROVEN
-    }
+    merged = list(findings)
+    for told in evidence:
+        known = {one.split: one for one in told if one.verdict not in _UNTOLD}
+        merged = [known.get(one.split, one) if one.verdict in _UNTOLD else one for one in merged]
+    return _without_duplicates(merged)
+
+
+_UNTOLD = frozenset({SplitVerdict.UNPROVEN, SplitVerdict.DUPLICATE})
+"""Verdicts that say nothing of a split by itself."""
+
+
+def _verdicts(
+    splits: Sequence[SplitTerms], prices: Sequence[PricePoint], spun_off: Mapping[date, Decimal]
+) -> list[SplitFinding]:
+    """Judge each split by the jump over its ex-date, together with those that share the jump."""
+    findings = [_verdict(split, prices, spun_off) for split in splits]
+    sharing: dict[int, list[int]] = {}
+    for at, split in enumerate(splits):
+        place = _place(split, prices)
+        if place is not None:
+            sharing.setdefault(place, []).append(at)
+    for group in sharing.values():
+        if len(group) > 1:
+            judged = _of_one_jump([findings[at] for at in group], prices, spun_off)
+            for at, finding in zip(group, judged, strict=True):
+                findings[at] = finding
+    return findings
+
+
+def _of_one_jump(
+    findings: Sequence[SplitFinding], prices: Sequence[PricePoint], spun_off: Mapping[date, Decimal]
+) -> list[SplitFinding]:
+    """Judge splits between the same two bars: one jump proves all of them together, or one."""
+    together = _verdict(_product([one.split for one in findings]), prices, spun_off)
+    if together.verdict is SplitVerdict.CONFIRMED:
+        reason = f"with others before the same session: {together.reason}"
+        return [replace(one, verdict=together.verdict, reason=reason) for one in findings]
+    # A day without trading is listed beside that of the session, which is the right one.
     return [
-        told.get(finding.split, finding) if finding.verdict is SplitVerdict.UNPROVEN else finding
-        for finding in findings
+        replace(one, verdict=SplitVerdict.DUPLICATE, reason=_same_as(other.split))
+        if one.verdict is SplitVerdict.CONFIRMED
+        and (other := _later_same(one, findings)) is not None
+        else one
+        for one in findings
     ]
 
 
-def _verdict(split: SplitTerms, prices: Sequence[PricePoint]) -> SplitFinding:
+def _later_same(one: SplitFinding, findings: Sequence[SplitFinding]) -> SplitFinding | None:
+    return next(
+        (
+            other
+            for other in findings
+            if _is_same(one.split, other.split) and one.split.ex_date < other.split.ex_date
+        ),
+        None,
+    )
+
+
+def _same_as(split: SplitTerms) -> str:
+    return f"the same split stands under {split.ex_date}"
+
+
+def _place(split: SplitTerms, prices: Sequence[PricePoint]) -> int | None:
+    """Return which of the prices is the first one after a split; None if none is."""
+    return next((at for at, one in enumerate(prices) if one.session_date >= split.ex_date), None)
+
+
+def _product(splits: Sequence[SplitTerms]) -> SplitTerms:
+    return SplitTerms(
+        ex_date=max(one.ex_date for one in splits),
+        new_shares=math.prod((one.new_shares for one in splits), start=Decimal(1)),
+        old_shares=math.prod((one.old_shares for one in splits), start=Decimal(1)),
+    )
+
+
+def _verdict(
+    split: SplitTerms, prices: Sequence[PricePoint], spun_off: Mapping[date, Decimal]
+) -> SplitFinding:
     def found(verdict: SplitVerdict, reason: str) -> SplitFinding:
         return SplitFinding(split=split, verdict=verdict, reason=reason)
 
-    place = next((at for at, one in enumerate(prices) if one.session_date >= split.ex_date), 0)
+    place = _place(split, prices)
     if not place or not _is_near(split, prices[place - 1]) or not _is_near(split, prices[place]):
         return found(SplitVerdict.UNPROVEN, "no bars on both sides of the ex-date")
     before, after = prices[place - 1], prices[place]
@@ -141,17 +219,40 @@ def _verdict(split: SplitTerms, prices: Sequence[PricePoint]) -> SplitFinding:
         return found(SplitVerdict.UNPROVEN, "the bars around it are adjusted differently")
     jump = math.log(after.open / before.close)
     band = max(SMALLEST_BAND, _SIGMAS * _usual_move(prices, place))
-    expected = _expected_jumps(split, is_adjusted=before.shares_of >= split.ex_date)
-    fits = [verdict for verdict, size in expected.items() if abs(jump - size) <= band]
-    moved, wanted = (f"{math.exp(one):.4g}" for one in (jump, -split.log_ratio))
+    is_adjusted = before.shares_of >= split.ex_date
+    lost = _lost(split, before, spun_off, is_adjusted=is_adjusted)
+    expected = _expected_jumps(split, is_adjusted=is_adjusted)
+    fits = [verdict for verdict, size in expected.items() if abs(jump - size - lost) <= band]
+    moved, wanted = (f"{math.exp(one):.4g}" for one in (jump, lost - split.log_ratio))
     told = f"prices moved by a factor of {moved}, the ratio promises {wanted}"
+    if lost:
+        told += " with what was spun off"
     if not fits:
-        return found(SplitVerdict.MISMATCH, told)
+        # Part of the price may have gone elsewhere, which a split alone never explains.
+        return found(SplitVerdict.MISMATCH, f"{told}; was something spun off on that day?")
     if len(fits) > 1:
         return found(SplitVerdict.UNPROVEN, f"{told}: too little to tell from a usual move")
     if fits[0] is SplitVerdict.UNPROVEN:
         return found(fits[0], "the provider has adjusted these prices itself")
     return found(fits[0], told)
+
+
+def _lost(
+    split: SplitTerms,
+    before: PricePoint,
+    spun_off: Mapping[date, Decimal],
+    *,
+    is_adjusted: bool,
+) -> float:
+    """Return what spin-offs of the split's day do to the jump, in logarithms.
+
+    Their value is for a share of that day, so the close before is taken in such shares.
+    """
+    value = spun_off.get(split.ex_date)
+    close = before.close * (1.0 if is_adjusted else math.exp(-split.log_ratio))
+    if value is None or float(value) >= close:
+        return 0.0
+    return math.log(1.0 - float(value) / close)
 
 
 def _expected_jumps(split: SplitTerms, *, is_adjusted: bool) -> Mapping[SplitVerdict, float]:
@@ -190,6 +291,11 @@ def _usual_move(prices: Sequence[PricePoint], place: int) -> float:
     return _MAD_TO_SIGMA * statistics.median(moves) if moves else 0.0
 
 
+def _without_duplicates(findings: Sequence[SplitFinding]) -> list[SplitFinding]:
+    """Return ``findings``, with those that repeat another one as duplicates of it."""
+    return [_or_duplicate(finding, findings) for finding in findings]
+
+
 def _or_duplicate(finding: SplitFinding, findings: Sequence[SplitFinding]) -> SplitFinding:
     """Return ``finding``, or that it repeats another one which prices bear out better."""
     if finding.verdict not in {SplitVerdict.NO_JUMP, SplitVerdict.UNPROVEN}:
@@ -200,8 +306,7 @@ def _or_duplicate(finding: SplitFinding, findings: Sequence[SplitFinding]) -> Sp
         earlier = other.split.ex_date < finding.split.ex_date
         undecided = finding.verdict is other.verdict is SplitVerdict.UNPROVEN
         if other.verdict is SplitVerdict.CONFIRMED or (undecided and earlier):
-            reason = f"the same split stands under {other.split.ex_date}"
-            return replace(finding, verdict=SplitVerdict.DUPLICATE, reason=reason)
+            return replace(finding, verdict=SplitVerdict.DUPLICATE, reason=_same_as(other.split))
     return finding
 
 

@@ -53,7 +53,12 @@ DEAD_LETTERS = {
     "export": "dead_letters:export",
     "replay": "dead_letters:replay",
 }
-SPLITS = {"list": "splits:listed", "confirm": "splits:confirm"}
+SPLITS = {
+    "list": "splits:listed",
+    "confirm": "splits:confirm",
+    "spin-off": "splits:spin_off",
+}
+DIVIDENDS = {"list": "dividends:listed", "confirm": "dividends:confirm"}
 SANDBOX = {
     "requests": "sandbox:requests",
     "fail": "sandbox:fail",
@@ -77,7 +82,8 @@ for _name, _commands, _help in (
     ("aggregates", AGGREGATES, "Bars of five minutes to a year, made of minute and daily bars."),
     ("archive", ARCHIVE, "The Parquet archive on S3 or Spaces."),
     ("dlq", DEAD_LETTERS, "Dead letters: work that came to nothing, kept until done or given up."),
-    ("splits", SPLITS, "Splits that adjust nothing until a person decides."),
+    ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),
+    ("dividends", DIVIDENDS, "Dividends in other currencies, and those that adjust nothing."),
     ("sandbox", SANDBOX, "The simulated providers of the local world."),
 ):
     app.add_typer(

@@ -1,17 +1,21 @@
-"""wrdata splits …: splits that prices do not bear out, and a person's word for one.
+"""wrdata splits …: splits that prices do not bear out, and a person's word for one or a spin-off.
 
 Here: the commands. Not here: how a split is checked (marketdata/split_checks.py), or what follows
 from it (assets/adjusted.py).
 """
 
 import getpass
+from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
 from marketdata.calendars import utc_now
 from marketdata.datasets import DATASETS
+from marketdata.distributions import PRICE_CURRENCY
+from marketdata.instruments import ListedInstrument
 from marketdata.recovery import errors
 from pipelines.cli import console, environment, loads, runs
 from pipelines.jobs import derived_job
@@ -45,32 +49,77 @@ def confirm(
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
     with opening.stores(read_settings()) as stores:
-        name = ticker.upper()
-        found, unknown = stores.instruments.resolve(
-            provider_of(DATASETS["splits"].name), [name], utc_now().date()
-        )
-        if unknown:
-            raise errors.ConfigurationError(f"no instrument carries {name}: wrdata splits list")
+        listed = instrument_of(stores, ticker)
         stores.adjusted_bars.confirm(
-            found[0].instrument_id, day.date(), by=getpass.getuser(), reason=reason
+            listed.instrument_id, day.date(), by=getpass.getuser(), reason=reason
         )
+    return derive(f"{listed.ticker} {day.date()} is confirmed, and its prices are adjusted for it")
+
+
+def spin_off(
+    ticker: str,
+    day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Its ex-date.")],
+    of: Annotated[str, typer.Option(help="What was spun off: its ticker or name.")],
+    value: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help=f"What that was worth for one share of that day, in {PRICE_CURRENCY}; 0 takes it "
+            "back.",
+        ),
+    ],
+    reason: Annotated[str, typer.Option(help="Why it is right; kept with it.")],
+) -> int:
+    """Tell a spin-off: it is taken out of prices like a dividend, and beside a split of its day."""
+    around = environment.surroundings()
+    environment.enter(around, start=True, report=console.say)
+    environment.require_schema(around)
+    with opening.stores(read_settings()) as stores:
+        listed = instrument_of(stores, ticker)
+        stores.adjusted_bars.tell_spin_off(
+            listed.instrument_id,
+            day.date(),
+            of.strip(),
+            Decimal(repr(value)),
+            by=getpass.getuser(),
+            reason=reason,
+        )
+    return derive(f"{listed.ticker} {day.date()}: {of} is worth {value:g} {PRICE_CURRENCY} a share")
+
+
+def instrument_of(stores: Stores, ticker: str) -> ListedInstrument:
+    """Return who carries a ticker.
+
+    Raises:
+        ConfigurationError: Nobody does.
+    """
+    name = ticker.upper()
+    provider = provider_of(DATASETS["splits"].name)
+    found, unknown = stores.instruments.resolve(provider, [name], utc_now().date())
+    if unknown:
+        raise errors.ConfigurationError(f"no instrument carries {name}: is it spelt as in BRK.B?")
+    return found[0]
+
+
+def tickers_of(stores: Stores, instrument_ids: Sequence[int]) -> dict[int, str]:
+    """Return what some instruments are called today."""
+    provider = provider_of(DATASETS["splits"].name)
+    listed = stores.instruments.listed(provider, list(instrument_ids), utc_now().date())
+    return {one.instrument_id: one.ticker for one in listed}
+
+
+def derive(done: str) -> int:
+    """Derive factors anew after a person's word; return the exit status."""
     failed = loads.failures(runs.run_job(derived_job.name))
     for why in failed.values():
         console.fail(why)
-    console.say(f"{name} {day.date()} is confirmed, and its prices are adjusted for it")
+    console.say(done)
     return 1 if failed else 0
 
 
 def _quarantined(stores: Stores) -> list[dict[str, Any]]:
     doubtful = stores.adjusted_bars.quarantined()
-    names = {
-        one.instrument_id: one.ticker
-        for one in stores.instruments.listed(
-            provider_of(DATASETS["splits"].name),
-            [one.instrument_id for one in doubtful],
-            utc_now().date(),
-        )
-    }
+    names = tickers_of(stores, [one.instrument_id for one in doubtful])
     return [
         {
             "ticker": names.get(one.instrument_id, f"instrument {one.instrument_id}"),

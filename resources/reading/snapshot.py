@@ -26,6 +26,7 @@ from psycopg import sql as composed
 from marketdata.adjusting import FactorSteps
 from marketdata.bars import DAY_INTERVALS, Interval, aggregated_bars
 from marketdata.datasets import Subjects
+from marketdata.distributions import Dividend, Rate, judged, series_of, terms_of
 from marketdata.known_factors import HeldCheck, KnownActions, KnownSplit
 from marketdata.price_factors import DividendTerms
 from marketdata.recovery import errors
@@ -102,16 +103,18 @@ class Snapshot:
     def actions(self, instrument_ids: Sequence[int], as_of: datetime) -> dict[int, KnownActions]:
         """Return what was known at a moment of each instrument's splits and dividends."""
         splits = self._by_instrument("splits_as_of", instrument_ids, as_of=as_of)
-        dividends = self._by_instrument("dividends_as_of", instrument_ids, as_of=as_of)
+        dividends = self._dividends(instrument_ids, as_of)
+        spin_offs = self._by_instrument("spin_offs_as_of", instrument_ids, as_of=as_of)
         checks = self._by_instrument("split_checks_as_of", instrument_ids, as_of=as_of)
         return {
             one: KnownActions(
                 splits=[
                     KnownSplit(terms=_terms(row), is_past=row["is_past"]) for row in splits[one]
                 ],
-                dividends=[
-                    DividendTerms(ex_date=row["ex_date"], amount=Decimal(row["amount"]))
-                    for row in dividends[one]
+                dividends=dividends[one],
+                spin_offs=[
+                    DividendTerms(ex_date=row["ex_date"], amount=Decimal(row["value"]))
+                    for row in spin_offs[one]
                 ],
                 checks={
                     row["ex_date"]: HeldCheck(
@@ -125,6 +128,37 @@ class Snapshot:
             )
             for one in instrument_ids
         }
+
+    def _dividends(
+        self, instrument_ids: Sequence[int], as_of: datetime
+    ) -> dict[int, list[DividendTerms]]:
+        """Return what counted of dividends, by the exchange rates and words of the moment."""
+        rows = self._by_instrument("dividends_as_of", instrument_ids, as_of=as_of)
+        told = self._by_instrument("dividend_words_as_of", instrument_ids, as_of=as_of)
+        paid = {one: [_dividend(row) for row in found] for one, found in rows.items()}
+        rates = self._rates([one for found in paid.values() for one in found], as_of)
+        return {
+            one: terms_of(
+                judged(
+                    found,
+                    rates,
+                    {_dividend(row).terms: Decimal(row["counted"]) for row in told[one]},
+                )
+            )
+            for one, found in paid.items()
+        }
+
+    def _rates(self, dividends: Sequence[Dividend], as_of: datetime) -> dict[str, list[Rate]]:
+        series = [series_of(one) for one in {one.currency or "" for one in dividends}]
+        rates: dict[str, list[Rate]] = {one.series: [] for one in series if one is not None}
+        if rates:
+            first = min(one.ex_date for one in dividends)
+            found = self._asked("rates_as_of", series=list(rates), first=first, as_of=as_of)
+            for row in found.to_pylist():
+                rates[row["series"]].append(
+                    Rate(observed_on=row["observed_on"], value=Decimal(row["value"]))
+                )
+        return rates
 
     def dropped(self, dataset: str, first: date, last: date) -> list[DroppedDays]:
         """Return where rows of days (UTC, both included) lie that are in the archive only.
@@ -229,6 +263,16 @@ class Snapshot:
 
 def _asked(instrument_ids: Sequence[int], bounds: Bounds) -> dict[str, object]:
     return {"ids": list(instrument_ids), "start": bounds[0], "end": bounds[1]}
+
+
+def _dividend(row: dict[str, Any]) -> Dividend:
+    return Dividend(
+        ex_date=row["ex_date"],
+        kind=row["kind"],
+        ordinal=row.get("ordinal", 1),
+        amount=Decimal(row["amount"]),
+        currency=row["currency"] or None,
+    )
 
 
 def _terms(row: dict[str, Any]) -> SplitTerms:

@@ -8,12 +8,24 @@ multiplication (the view adjusted_daily_bars of migration 0014).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
 
 from marketdata.bars import Adjustment
-from marketdata.price_factors import DividendTerms, FactorStep, price_factors
+from marketdata.distributions import (
+    Dividend,
+    DividendFinding,
+    DividendVerdict,
+    Rate,
+    Terms,
+    judged,
+    series_of,
+    terms_of,
+    without_unusable,
+)
+from marketdata.price_factors import DividendTerms, FactorStep, daily, price_factors
 from marketdata.recovery import errors
 from marketdata.split_checks import (
     USABLE,
@@ -39,13 +51,15 @@ class Derivation:
         steps: How many spans with factors of their own there are; 0 for one without bars.
         changed: Whether the factors differ from those before.
         quarantined: Splits with a finding, for which nothing was adjusted.
-        unusable: Dividends that are not below the price they were paid out of.
+        unusable: Sums of a day that are not below the price they were paid out of.
+        dividends: Those that do not count as they stand: converted, confirmed, or waiting.
     """
 
     steps: int
     changed: bool
     quarantined: tuple[SplitFinding, ...]
     unusable: tuple[DividendTerms, ...]
+    dividends: tuple[DividendFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +68,19 @@ class DoubtfulSplit:
 
     instrument_id: int
     finding: SplitFinding
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotedDividend:
+    """A dividend that does not count as it stands, and its instrument."""
+
+    instrument_id: int
+    finding: DividendFinding
+
+    @property
+    def waits(self) -> bool:
+        """Whether it adjusts nothing until a rate or a person's word comes."""
+        return self.finding.counted is None
 
 
 class AdjustedBars:
@@ -87,21 +114,31 @@ class AdjustedBars:
             at = {**asked, "derived_at": locked[1] if locked else None}
             prices = _prices(connection, instrument_id)
             evidence = [] if as_traded is None else _evidence(as_traded)
-            findings, confirmed = _findings(connection, instrument_id, prices, evidence)
+            spun_off = _spin_offs(connection, instrument_id)
+            findings, confirmed = _findings(connection, instrument_id, prices, evidence, spun_off)
             for finding in findings:
                 connection.execute(sql.query(_FILE, "write_check"), {**at, **_fields(finding)})
             usable = [
                 one.split for one in findings if one.verdict in USABLE or one.split in confirmed
             ]
             doubtful = tuple(one for one in findings if one.split not in usable)
+            connection.execute(sql.query(_FILE, "forget_dividend_checks"), asked)
             if not prices:
                 connection.execute(sql.query(_FILE, "forget_factors"), asked)
                 return Derivation(steps=0, changed=False, quarantined=doubtful, unusable=())
+            paid = _dividends(connection, instrument_id)
             try:
-                factors = price_factors(usable, _dividends(connection, instrument_id), prices)
+                factors = price_factors(usable, [*terms_of(paid), *spun_off], prices)
             except ValueError as error:
                 message = f"instrument {instrument_id}: {error}"
                 raise errors.StorageConflictError(message) from error
+            noted = tuple(
+                one
+                for one in without_unusable(paid, factors.unusable)
+                if one.verdict is not DividendVerdict.COUNTED
+            )
+            for one in noted:
+                connection.execute(sql.query(_FILE, "write_dividend_check"), {**at, **_noted(one)})
             last = {"last_session": prices[-1].session_date}
             written = connection.execute(
                 sql.query(_FILE, "write_factors"), {**at, **last, **_arrays(factors.steps)}
@@ -111,13 +148,14 @@ class AdjustedBars:
             changed=bool(written and written[0]),
             quarantined=doubtful,
             unusable=factors.unusable,
+            dividends=noted,
         )
 
     def waiting(self) -> list[int]:
         """Return the instruments whose factors no longer follow from what is stored.
 
-        New or changed actions or bars, an ex-date whose bar has come, a split that a person has
-        confirmed; or never derived.
+        New or changed actions or bars, an ex-date whose bar has come, a person's word, an exchange
+        rate that a dividend is converted by; or never derived.
         """
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query(_FILE, "waiting")).fetchall()
@@ -167,6 +205,60 @@ class AdjustedBars:
             if not done.rowcount:
                 message = f"instrument {instrument_id} has no checked split on {ex_date}"
                 raise errors.StorageConflictError(message)
+
+    def dividends(self) -> list[NotedDividend]:
+        """Return the dividends that do not count as they stand: those that wait, then others."""
+        with self._timescale.connection() as connection:
+            rows = connection.execute(sql.query(_FILE, "dividend_checks")).fetchall()
+        return [NotedDividend(instrument_id=row[0], finding=_note(row[1:])) for row in rows]
+
+    def confirm_dividend(
+        self, instrument_id: int, dividend: Dividend, counted: Decimal, *, by: str, reason: str
+    ) -> None:
+        """Let a person say what a dividend is in the currency of the prices; derive it afterwards.
+
+        The word holds as long as the dividend's terms stay.
+
+        Raises:
+            StorageConflictError: The database refuses it.
+        """
+        ex_date, kind, amount, currency = dividend.terms
+        asked = {
+            "instrument_id": instrument_id,
+            "ex_date": ex_date,
+            "kind": kind,
+            "amount": amount,
+            "currency": currency,
+            "counted": counted,
+            "by": by,
+            "reason": reason,
+        }
+        with self._timescale.connection() as connection:
+            connection.execute(sql.query(_FILE, "confirm_dividend"), asked)
+
+    def tell_spin_off(
+        self, instrument_id: int, ex_date: date, of: str, value: Decimal, *, by: str, reason: str
+    ) -> None:
+        """Let a person tell a spin-off, or take it back with a value of 0; derive it afterwards.
+
+        Args:
+            instrument_id: The share that paid.
+            ex_date: The first day on which it trades without.
+            of: What was spun off.
+            value: What that was worth, in the currency of the prices, for one share of ex_date.
+            by: Who says so.
+            reason: And why.
+        """
+        asked = {
+            "instrument_id": instrument_id,
+            "ex_date": ex_date,
+            "spun_off": of,
+            "value": value,
+            "by": by,
+            "reason": reason,
+        }
+        with self._timescale.connection() as connection:
+            connection.execute(sql.query(_FILE, "tell_spin_off"), asked)
 
 
 def read_adjusted_bars(
@@ -218,11 +310,35 @@ def _evidence(as_traded: pa.Table) -> list[PricePoint]:
     ]
 
 
-def _dividends(connection: Connection, instrument_id: int) -> list[DividendTerms]:
+def _dividends(connection: Connection, instrument_id: int) -> list[DividendFinding]:
+    asked = {"instrument_id": instrument_id}
+    rows = connection.execute(sql.query(_FILE, "read_dividends"), asked).fetchall()
+    dividends = [
+        Dividend(ex_date=day, kind=kind, ordinal=ordinal, amount=amount, currency=currency)
+        for day, kind, ordinal, amount, currency in rows
+    ]
+    told = connection.execute(sql.query(_FILE, "read_dividend_words"), asked).fetchall()
+    words: dict[Terms, Decimal] = {(*terms,): counted for *terms, counted in told}
+    return judged(dividends, _rates(connection, dividends), words)
+
+
+def _rates(connection: Connection, dividends: Sequence[Dividend]) -> dict[str, list[Rate]]:
+    """Return the exchange rates of the currencies that dividends are in."""
+    series = [series_of(one) for one in {one.currency or "" for one in dividends}]
+    names = [one.series for one in series if one is not None]
+    rates: dict[str, list[Rate]] = {name: [] for name in names}
+    if names:
+        asked = {"series": names, "first": min(one.ex_date for one in dividends)}
+        for name, day, value in connection.execute(sql.query(_FILE, "read_rates"), asked):
+            rates[name].append(Rate(observed_on=day, value=value))
+    return rates
+
+
+def _spin_offs(connection: Connection, instrument_id: int) -> list[DividendTerms]:
     rows = connection.execute(
-        sql.query(_FILE, "read_dividends"), {"instrument_id": instrument_id}
+        sql.query(_FILE, "read_spin_offs"), {"instrument_id": instrument_id}
     ).fetchall()
-    return [DividendTerms(ex_date=ex_date, amount=amount) for ex_date, amount in rows]
+    return [DividendTerms(ex_date=ex_date, amount=value) for ex_date, value in rows]
 
 
 def _findings(
@@ -230,6 +346,7 @@ def _findings(
     instrument_id: int,
     prices: Sequence[PricePoint],
     evidence: Sequence[PricePoint],
+    spun_off: Sequence[DividendTerms],
 ) -> tuple[list[SplitFinding], set[SplitTerms]]:
     """Return the verdict on each split, and the splits that a person has confirmed."""
     asked = {"instrument_id": instrument_id}
@@ -238,8 +355,11 @@ def _findings(
     held = connection.execute(sql.query(_FILE, "read_checks"), asked).fetchall()
     kept = [_finding(row[:-1]) for row in held]
     confirmed = {one.split for one, row in zip(kept, held, strict=True) if row[-1]}
-    findings = combined(check_splits(splits, prices), check_splits(splits, evidence))
-    return combined(findings, kept), confirmed
+    values = daily(spun_off)
+    findings = combined(
+        check_splits(splits, prices, values), check_splits(splits, evidence, values), kept
+    )
+    return findings, confirmed
 
 
 def _finding(row: Sequence[Any]) -> SplitFinding:
@@ -249,6 +369,37 @@ def _finding(row: Sequence[Any]) -> SplitFinding:
         verdict=SplitVerdict(verdict),
         reason=reason,
     )
+
+
+def _note(row: Sequence[Any]) -> DividendFinding:
+    day, kind, ordinal, amount, currency, verdict, reason, counted, series, on, value = row
+    return DividendFinding(
+        dividend=Dividend(
+            ex_date=day, kind=kind, ordinal=ordinal, amount=amount, currency=currency
+        ),
+        verdict=DividendVerdict(verdict),
+        reason=reason,
+        counted=counted,
+        series=series,
+        rate=None if on is None else Rate(observed_on=on, value=value),
+    )
+
+
+def _noted(finding: DividendFinding) -> dict[str, object]:
+    rate = finding.rate
+    return {
+        "ex_date": finding.dividend.ex_date,
+        "kind": finding.dividend.kind,
+        "ordinal": finding.dividend.ordinal,
+        "amount": finding.dividend.amount,
+        "currency": finding.dividend.currency,
+        "verdict": finding.verdict,
+        "reason": finding.reason,
+        "counted": finding.counted,
+        "series": finding.series,
+        "observed_on": None if rate is None else rate.observed_on,
+        "rate": None if rate is None else rate.value,
+    }
 
 
 def _fields(finding: SplitFinding) -> dict[str, object]:

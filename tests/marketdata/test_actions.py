@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata.actions import (
+    NUMBERED_DIVIDENDS,
     QUOTED_DIVIDENDS,
     QUOTED_SPLITS,
     validate_dividends,
@@ -23,6 +25,7 @@ from marketdata.actions import (
 from marketdata.bars import Adjustment
 from marketdata.price_factors import BEGINNING, END, DividendTerms, FactorStep, price_factors
 from marketdata.split_checks import (
+    USABLE,
     PricePoint,
     SplitFinding,
     SplitTerms,
@@ -102,6 +105,59 @@ def test_one_of_equal_rows_is_kept_and_none_of_contradicting_ones() -> None:
     assert judged.accepted.num_rows == 0
     assert len(judged.rejected[0].received) == 2
     assert validate_dividends(dividends_table({}, {"kind": "special"})).rejected == ()
+
+
+DECLARED = {day: {"declaration_date": date(2024, 5, day)} for day in (1, 3)}
+PAID = {day: {"payment_date": date(2024, 6, day)} for day in (20, 27)}
+IN = {code: {"currency": code} for code in ("USD", "CAD")}
+
+
+@pytest.mark.parametrize(
+    ("rows", "counted"),
+    [
+        # What the issue saw refused: two of one kind on one day, and a special beside another.
+        ([{"amount": "0.5"}, {"amount": "0.83"}], ["0.5", "0.83"]),
+        (
+            [
+                {"kind": "special", "amount": "2", "frequency": "Irregular"},
+                {"kind": "special", "amount": "0.3", "frequency": "Supplemental"},
+            ],
+            ["2", "0.3"],
+        ),
+        ([{"amount": "0.5", **DECLARED[1]}, {"amount": "0.8", **DECLARED[1]}], ["0.5", "0.8"]),
+        ([{"amount": "0.5", **PAID[20]}, {"amount": "0.5", **PAID[27]}], ["0.5", "0.5"]),
+        ([{"amount": "0.5", **IN["USD"]}, {"amount": "0.5", **IN["CAD"]}], ["0.5", "0.5"]),
+        # Duplicates: equal, equal as far as both tell, and corrected by a later declaration.
+        ([{"amount": "0.5"}, {"amount": "0.5"}], ["0.5"]),
+        ([{"amount": "0.5"}, {"amount": "0.5", **PAID[20]}], ["0.5"]),
+        ([{"amount": "0.5", **DECLARED[1]}, {"amount": "0.52", **DECLARED[3]}], ["0.52"]),
+        ([{"amount": "0.5", **DECLARED[1]}, {"amount": "0.5", **DECLARED[3]}], ["0.5"]),
+    ],
+)  # fmt: skip
+def test_dividends_of_one_day_are_told_apart_and_duplicates_count_once(
+    rows: list[dict[str, object]], counted: list[str]
+) -> None:
+    """In any order of the answer, numbered from 1."""
+    given_rows = [{**row, "amount": Decimal(str(row["amount"]))} for row in rows]
+    results = [
+        validate_dividends(dividends_table(*order)) for order in itertools.permutations(given_rows)
+    ]
+    for judged in results:
+        assert judged.rejected == ()
+        assert judged.accepted.schema.equals(NUMBERED_DIVIDENDS)
+        numbers = judged.accepted["ordinal"].to_pylist()
+        assert sorted(numbers) == list(range(1, len(counted) + 1))
+        amounts = [one.normalize() for one in judged.accepted["amount"].to_pylist()]
+        assert sorted(amounts) == sorted(Decimal(one).normalize() for one in counted)
+    tables = [one.accepted.sort_by("ordinal") for one in results]
+    assert all(one.equals(tables[0]) for one in tables)
+
+
+def test_a_bad_row_takes_no_number_and_its_letter_names_day_and_kind() -> None:
+    """The good one beside it is stored."""
+    judged = validate_dividends(dividends_table({"amount": None}, {}))
+    assert judged.accepted["ordinal"].to_pylist() == [1]
+    assert [one.what for one in judged.rejected] == [f"{MONDAY} regular"]
 
 
 def weekdays(count: int) -> list[date]:
@@ -202,6 +258,72 @@ def test_two_splits_of_other_ratios_or_far_apart_are_two() -> None:
     far = terms(4, ex_date=MONDAY + timedelta(days=14))
     found = check_splits([terms(4), far], prices(1 / 4))
     assert [one.verdict for one in found] == [SplitVerdict.CONFIRMED, SplitVerdict.NO_JUMP]
+
+
+def jumping(*jumps: tuple[date, float], adjustment: Adjustment = RAW) -> list[PricePoint]:
+    """Return prices that jump on several days."""
+    points = prices(1.0, adjustment=adjustment)
+    for day, jump in jumps:
+        points = [
+            replace(one, open=one.open * jump, close=one.close * jump)
+            if one.session_date >= day
+            else one
+            for one in points
+        ]
+    return points
+
+
+def test_a_second_split_of_another_ratio_is_none_of_the_first() -> None:
+    """4:3 and 1:2 of one share a week apart, whether the provider has adjusted prices or not."""
+    first, second = terms(4, 3), terms(1, 2, ex_date=MONDAY + timedelta(days=7))
+    paid = jumping((first.ex_date, 3 / 4), (second.ex_date, 2.0))
+    for given_prices in (paid, prices(1, adjustment=SPLITS)):
+        assert {one.verdict for one in check_splits([first, second], given_prices)} <= USABLE
+    equal = terms(1, 2), second
+    found = check_splits(equal, jumping((MONDAY, 2.0), (second.ex_date, 2.0)))
+    assert [one.verdict for one in found] == [SplitVerdict.CONFIRMED] * 2
+
+
+def test_splits_between_the_same_two_sessions_are_judged_together() -> None:
+    """One is listed on a Saturday: Friday's close and Monday's open know both, or one twice."""
+    saturday = MONDAY - timedelta(days=2)
+    both = [terms(4, 3, ex_date=saturday), terms(1, 2)]
+    found = check_splits(both, prices(3 / 2))
+    assert [one.verdict for one in found] == [SplitVerdict.CONFIRMED] * 2
+    twice = [terms(4, ex_date=saturday), terms(4)]
+    found = check_splits(twice, prices(1 / 4))
+    assert [one.verdict for one in found] == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
+
+
+def test_a_duplicate_follows_from_what_is_known_of_the_other_split() -> None:
+    """Evidence that proves both undoes it, and evidence that refutes one leaves the other."""
+    early, late = terms(2), terms(2, ex_date=MONDAY + timedelta(days=7))
+    silent = check_splits([early, late], prices(1, adjustment=SPLITS))
+    assert [one.verdict for one in silent] == [SplitVerdict.UNPROVEN, SplitVerdict.DUPLICATE]
+    two = check_splits([early, late], jumping((MONDAY, 0.5), (late.ex_date, 0.5)))
+    assert [one.verdict for one in combined(silent, [], two)] == [SplitVerdict.CONFIRMED] * 2
+    later = check_splits([early, late], jumping((late.ex_date, 0.5)))
+    told = combined(silent, later)
+    assert [one.verdict for one in told] == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
+    # What was kept of it is judged anew: alone it may be true.
+    kept = SplitFinding(split=late, verdict=SplitVerdict.DUPLICATE, reason="then")
+    alone = check_splits([late], prices(1, adjustment=SPLITS))
+    assert combined(alone, [kept]) == alone
+
+
+@pytest.mark.parametrize("adjustment", [RAW, SPLITS])
+def test_a_spin_off_on_the_day_of_a_split_is_no_mismatch(adjustment: Adjustment) -> None:
+    """A reverse split of 1:3 promises 300 for 100; 120 of them went elsewhere."""
+    split = terms(1, 3)
+    jump = 3.0 * 0.6 if adjustment is RAW else 0.6
+    before = 100.0 if adjustment is RAW else 300.0
+    told = jumping((MONDAY, jump), adjustment=adjustment)
+    told = [
+        replace(one, open=one.open * before / 100, close=one.close * before / 100) for one in told
+    ]
+    assert check_splits([split], told)[0].verdict is SplitVerdict.MISMATCH
+    [finding] = check_splits([split], told, {MONDAY: Decimal(120)})
+    assert finding.verdict in USABLE
 
 
 def test_what_prices_once_said_is_kept_when_they_can_tell_no_longer() -> None:

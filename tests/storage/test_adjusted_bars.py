@@ -13,14 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from marketdata.actions import QUOTED_SPLITS
+from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS, numbered, validate_dividends
 from marketdata.bars import DAILY_BARS, QUOTED_BARS, Adjustment
 from marketdata.datasets import DATASETS
+from marketdata.distributions import DividendVerdict, Rate
 from marketdata.ports import LoadResult
 from marketdata.recovery import errors
 from marketdata.split_checks import SplitVerdict
 from resources.storage.adjusted_bars import AdjustedBars, read_adjusted_bars
 from resources.storage.batches import BatchStore
+from resources.storage.instruments import InstrumentStore
 from resources.storage.timescale import Timescale
 from sandbox.simulators.fmp.actions import endpoints
 from sandbox.simulators.front import Request
@@ -55,6 +57,7 @@ def load_actions(
     timescale: Timescale, dataset: str, instrument_id: int, quoted: pa.Table
 ) -> LoadResult:
     """Store splits or dividends."""
+    quoted = numbered(quoted) if dataset == "dividends" else quoted
     named = pa.array([instrument_id] * quoted.num_rows, pa.int64())
     rows = quoted.set_column(0, pa.field("instrument_id", pa.int64(), nullable=False), named)
     given = replace(
@@ -448,3 +451,177 @@ def test_bars_that_came_adjusted_for_dividends_are_left_out_or_refused(
     load_actions(timescale, "dividends", one, actions.dividend_truth(["AAPL"], NOW))
     with pytest.raises(errors.StorageConflictError, match="adjusted for dividends already"):
         store.derive(one)
+
+
+PAID_ON = date(2024, 6, 20)
+
+
+def paid(*rows: dict[str, object]) -> pa.Table:
+    """Return QUOTED_DIVIDENDS of a dividend of PAID_ON changed by each of ``rows``."""
+    good = {"symbol": "AAA", "ex_date": PAID_ON, "kind": "regular", "amount": Decimal("0.8875")}
+    return pa.Table.from_pylist([{**good, **row} for row in rows], schema=QUOTED_DIVIDENDS)
+
+
+def flat(timescale: Timescale, instrument_id: int, *closes: float) -> None:
+    """Store days up to PAID_ON, as traded; open, high and low lie near each close."""
+    days = [PAID_ON - timedelta(days=len(closes) - 1 - at) for at in range(len(closes))]
+    rows = [(instrument_id, day, close) for day, close in zip(days, closes, strict=True)]
+    given = batch(rows, adjustment=RAW, fetched_at=datetime.now(UTC))
+    BatchStore(timescale).load(given)
+
+
+def rates(timescale: Timescale, series: str, values: Mapping[date, str]) -> None:
+    """Store exchange rates, each published on its day."""
+    ids = InstrumentStore(timescale).register("series", {series: series}, date(2020, 1, 2))
+    rows = [
+        {
+            "instrument_id": ids[series],
+            "observed_on": day,
+            "realtime_start": day,
+            "realtime_end": date(9999, 12, 31),
+            "value": Decimal(value),
+        }
+        for day, value in values.items()
+    ]
+    table = pa.Table.from_pylist(rows, schema=DATASETS["macro_observations"].stored)
+    given = replace(batch([]), dataset="macro_observations", adjustment=None, provider="fred")
+    BatchStore(timescale).load(replace(given, rows=table, fetched_at=datetime.now(UTC)))
+
+
+def first_factor(timescale: Timescale, instrument_id: int) -> float:
+    """Return what prices before PAID_ON are multiplied by."""
+    return adjusted(timescale, instrument_id, BOTH)["dividend_factor"][0].as_py()
+
+
+def test_a_dividend_in_another_currency_is_not_subtracted_as_dollars(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """0.8875 CAD of 34.54 USD: without a rate nothing is adjusted, and it says why."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    flat(timescale, one, 34.54, 34.54, 33.9)
+    load_actions(timescale, "dividends", one, paid({"currency": "CAD"}))
+    [finding] = store.derive(one).dividends
+    assert finding.verdict is DividendVerdict.NO_RATE
+    assert "it is in CAD, the prices in USD: no rate of DEXCAUS" in finding.reason
+    assert first_factor(timescale, one) == 1.0
+    assert [noted.waits for noted in store.dividends()] == [True]
+    assert store.waiting() == []
+
+    before = PAID_ON - timedelta(days=1)
+    rates(timescale, "DEXCAUS", {before: "1.42", PAID_ON: "1.5", before - timedelta(days=1): "2"})
+
+    assert store.waiting() == [one]
+    [finding] = store.derive(one).dividends
+    assert (finding.verdict, finding.series) == (DividendVerdict.CONVERTED, "DEXCAUS")
+    assert finding.rate == Rate(observed_on=before, value=Decimal("1.42"))
+    assert finding.counted == Decimal("0.625")
+    assert first_factor(timescale, one) == pytest.approx(1 - 0.625 / 34.54, rel=1e-12)
+    [noted] = store.dividends()
+    assert (noted.instrument_id, noted.finding.rate) == (one, finding.rate)
+    assert store.waiting() == []
+    rates(timescale, "DEXCAUS", {before: "1.775"})
+    assert store.waiting() == [one]
+    store.derive(one)
+    assert first_factor(timescale, one) == pytest.approx(1 - 0.5 / 34.54, rel=1e-12)
+
+
+def test_a_rate_is_taken_the_way_it_is_quoted_and_not_from_long_ago(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """DEXUSEU is dollars for one euro; a rate of a month before is none."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    flat(timescale, one, 50.0, 50.0, 49.0)
+    load_actions(timescale, "dividends", one, paid({"currency": "EUR", "amount": Decimal(2)}))
+    rates(timescale, "DEXUSEU", {PAID_ON - timedelta(days=30): "1.25"})
+    assert [found.counted for found in store.derive(one).dividends] == [None]
+    rates(timescale, "DEXUSEU", {PAID_ON - timedelta(days=3): "1.25"})
+    assert [found.counted for found in store.derive(one).dividends] == [Decimal("2.5")]
+    assert first_factor(timescale, one) == pytest.approx(0.95, rel=1e-12)
+
+
+def test_a_person_may_say_what_a_dividend_is_worth_until_its_terms_change(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """A currency of which FRED has no series; nothing of its day besides is touched."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    flat(timescale, one, 50.0, 50.0, 49.0)
+    pesos = paid({"currency": "CLP", "amount": Decimal(900)}, {"currency": "USD"})
+    load_actions(timescale, "dividends", one, pesos)
+    [finding] = store.derive(one).dividends
+    assert finding.reason.endswith("no series of exchange rates of CLP is kept")
+    store.confirm_dividend(one, finding.dividend, Decimal(1), by="ada", reason="paying agent")
+    assert store.waiting() == [one]
+    [confirmed] = store.derive(one).dividends
+    assert (confirmed.verdict, confirmed.counted) == (DividendVerdict.CONFIRMED, Decimal(1))
+    assert first_factor(timescale, one) == pytest.approx(1 - 1.8875 / 50, rel=1e-12)
+    load_actions(timescale, "dividends", one, paid({"currency": "CLP", "amount": Decimal(950)}))
+    assert store.derive(one).dividends[0].verdict is DividendVerdict.NO_RATE
+
+
+def test_dividends_that_are_not_below_their_price_are_listed_for_a_person(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """They adjusted nothing before as well, but nobody was told."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    flat(timescale, one, 10.0, 10.0, 9.0)
+    load_actions(timescale, "dividends", one, paid({"amount": Decimal(12)}))
+    assert store.derive(one).unusable
+    [noted] = store.dividends()
+    assert (noted.waits, noted.finding.verdict) == (True, DividendVerdict.ABOVE_PRICE)
+
+
+def test_all_dividends_of_one_kind_and_day_are_taken_out_of_prices(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Two quarterly ones of 0.50 and 0.83: 1.33 together, and total return is right."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    flat(timescale, one, 50.0, 50.0, 49.0)
+    two = [{"amount": Decimal(each), "frequency": "Quarterly"} for each in ("0.5", "0.83")]
+    judged = validate_dividends(paid(*two))
+    assert (judged.accepted.num_rows, judged.rejected) == (2, ())
+    assert load_actions(timescale, "dividends", one, paid(*two)).inserted == 2
+    store.derive(one)
+    assert first_factor(timescale, one) == pytest.approx(1 - 1.33 / 50, rel=1e-12)
+
+
+def test_a_spin_off_is_an_action_of_its_own(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """A reverse split of 1:3 with spin-offs on its day: 30 becomes 50, not 90."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    flat(timescale, one, 30.0, 30.0, 50.0)
+    load_actions(timescale, "splits", one, splits_of((PAID_ON, 1, 3)))
+    [finding] = store.derive(one).quarantined
+    assert finding.verdict is SplitVerdict.MISMATCH
+    assert finding.reason.endswith("was something spun off on that day?")
+    for of, value in (("NEWA", "30"), ("NEWB", "10")):
+        store.tell_spin_off(one, PAID_ON, of, Decimal(value), by="ada", reason="form 8937")
+    assert store.waiting() == [one]
+    assert store.derive(one).quarantined == ()
+    splits = adjusted(timescale, one, SPLITS)["close"].to_pylist()
+    assert splits == pytest.approx([90.0, 90.0, 50.0])
+    total = adjusted(timescale, one, BOTH)["close"].to_pylist()
+    assert total == pytest.approx([50.0, 50.0, 50.0])
+    assert store.waiting() == []
+
+
+def test_a_second_split_that_stored_prices_hide_is_proven_by_those_that_were_paid(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """Two of 2:1 within ten days, adjusted by the provider: the later one is no duplicate."""
+    one, store = instrument_ids[0], AdjustedBars(timescale)
+    days = [PAID_ON + timedelta(days=at) for at in range(-12, 12)]
+    rows = [(one, day, 25.0) for day in days]
+    BatchStore(timescale).load(batch(rows, adjustment=SPLITS, fetched_at=datetime.now(UTC)))
+    first, second = PAID_ON, PAID_ON + timedelta(days=6)
+    load_actions(timescale, "splits", one, splits_of((first, 2, 1), (second, 2, 1)))
+    assert [found.verdict for found in store.derive(one).quarantined] == [SplitVerdict.DUPLICATE]
+    assert store.unproven(LAST) == [(one, first)], "prices around it tell of both"
+    price = {day: 100.0 if day < first else 50.0 if day < second else 25.0 for day in days}
+    table = {"symbol": ["AAA"] * len(days), "session_date": days, "volume": [1.0] * len(days)}
+    for name in ("open", "high", "low", "close"):
+        table[name] = list(price.values())
+    evidence = pa.table({name: table[name] for name in QUOTED_BARS.names}, schema=QUOTED_BARS)
+    for as_traded in (evidence, None):
+        assert store.derive(one, as_traded=as_traded).quarantined == ()
+    assert store.unproven(LAST) == []

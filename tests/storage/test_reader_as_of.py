@@ -18,6 +18,7 @@ from marketdata.recovery import errors
 from resources.settings import StoreSettings
 from resources.storage.adjusted_bars import AdjustedBars
 from resources.storage.batches import BatchStore
+from resources.storage.instruments import InstrumentStore
 from resources.storage.object_store import ObjectStore
 from resources.storage.rollups import RollUps
 from resources.storage.timescale import Timescale
@@ -82,13 +83,38 @@ class Market:
         ]
         self._learn("splits", rows)
 
-    def learn_dividends(self, dividends: Actions) -> None:
+    def learn_dividends(self, dividends: Actions, currency: str | None = None) -> None:
         """Load all dividends there are."""
         rows = [
-            {"ex_date": day, "kind": "regular", "amount": Decimal(amount)}
+            {
+                "ex_date": day,
+                "kind": "regular",
+                "ordinal": 1,
+                "amount": Decimal(amount),
+                "currency": currency,
+            }
             for day, amount in dividends.items()
         ]
         self._learn("dividends", rows)
+
+    def learn_rates(self, series: str, rates: Mapping[date, str], published: date) -> None:
+        """Load exchange rates with their vintage."""
+        timescale = self.moves.timescale
+        ids = InstrumentStore(timescale).register("series", {series: series}, date(2020, 1, 2))
+        rows = [
+            {
+                "instrument_id": ids[series],
+                "observed_on": day,
+                "realtime_start": published,
+                "realtime_end": date(9999, 12, 31),
+                "value": Decimal(value),
+            }
+            for day, value in rates.items()
+        ]
+        stored = DATASETS["macro_observations"].stored
+        given = batch([], fetched_at=datetime.now(UTC), provider="fred")
+        table = pa.Table.from_pylist(rows, schema=stored)
+        self._load(replace(given, dataset="macro_observations", adjustment=None, rows=table))
 
     def confirm(self, ex_date: date) -> None:
         """Let a person vouch for a split."""
@@ -171,6 +197,56 @@ def test_what_is_learnt_later_adjusts_nothing_before(market: Market) -> None:
     assert market.closes(both, now()) == market.closes(both)
     assert market.closes("splits", less) == market.closes("splits", split)
     assert market.closes(both, raw - timedelta(days=1)) == []
+
+
+def test_a_dividend_is_converted_by_the_rate_that_was_known_then(market: Market) -> None:
+    """Not by one that came later, was revised later, or by a word that was given later."""
+    both, one = "splits_and_dividends", market.instrument_id
+    market.learn_bars(dict.fromkeys(SESSIONS, 100.0))
+    market.learn_dividends({PAID_ON: "26"}, "CAD")
+    waiting = now()
+    before = PAID_ON - timedelta(days=1)
+    market.learn_rates("DEXCAUS", {before: "1.3", PAID_ON: "9"}, before)
+    converted = now()
+    market.learn_rates("DEXCAUS", {before: "2.6"}, before)
+    revised = now()
+    [noted] = AdjustedBars(market.moves.timescale).dividends()
+    AdjustedBars(market.moves.timescale).confirm_dividend(
+        one, noted.finding.dividend, Decimal(50), by="ada", reason="the company's letter"
+    )
+    market.derive()
+    told = now()
+
+    last = [100.0] * (len(SESSIONS) - SESSIONS.index(PAID_ON))
+    first = len(SESSIONS) - len(last)
+    assert market.closes(both, waiting) == [100.0] * len(SESSIONS)
+    assert market.closes(both, converted) == [80.0] * first + last
+    assert market.closes(both, revised) == [90.0] * first + last
+    assert market.closes(both, told) == market.closes(both) == [50.0] * first + last
+
+
+def test_a_spin_off_counts_from_when_a_person_told_it(market: Market) -> None:
+    """With the split that it hid: a reverse split of 1:2 whose prices did not double."""
+    both, store = "splits_and_dividends", AdjustedBars(market.moves.timescale)
+    prices = {day: 100.0 if day < SPLIT_ON else 120.0 for day in SESSIONS}
+    market.learn_bars(prices)
+    market.learn_splits({SPLIT_ON: "0.5"})
+    hidden = now()
+    store.tell_spin_off(
+        market.instrument_id, SPLIT_ON, "NEWCO", Decimal(80), by="ada", reason="form 10"
+    )
+    market.derive()
+    told = now()
+    store.tell_spin_off(
+        market.instrument_id, SPLIT_ON, "NEWCO", Decimal(0), by="ada", reason="a slip"
+    )
+    market.derive()
+
+    first = SESSIONS.index(SPLIT_ON)
+    last = [120.0] * (len(SESSIONS) - first)
+    assert market.closes(both, hidden) == market.closes(both) == [100.0] * first + last
+    assert market.closes("splits", told) == [200.0] * first + last
+    assert market.closes(both, told) == [120.0] * first + last
 
 
 def test_a_persons_word_counts_from_when_it_was_given(market: Market) -> None:

@@ -119,13 +119,41 @@ def test_minutes_of_two_providers_stand_side_by_side(
     assert (other.inserted, other.restated) == (1, 0)
 
 
-def _dividend(instrument_id: int, day: int, kind: str = "regular") -> dict[str, Any]:
+def _dividend(
+    instrument_id: int, day: int, *, ordinal: int = 1, amount: str = "0.25"
+) -> dict[str, Any]:
     return {
         "instrument_id": instrument_id,
         "ex_date": date(2026, 2, day),
-        "kind": kind,
-        "amount": Decimal("0.25"),
+        "kind": "regular",
+        "ordinal": ordinal,
+        "amount": Decimal(amount),
     }
+
+
+def test_two_dividends_of_one_kind_and_day_are_two_rows(
+    timescale: Timescale, ids: dict[str, int]
+) -> None:
+    """The second one is withdrawn by itself, and corrected by itself."""
+    store, one = BatchStore(timescale), ids["A-USD"]
+    asked = Asked(
+        instrument_ids=(one,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
+    )
+    answers = [
+        [_dividend(one, 9, amount="0.5"), _dividend(one, 9, ordinal=2, amount="0.83")],
+        [_dividend(one, 9, amount="0.5"), _dividend(one, 9, ordinal=2, amount="0.84")],
+        [_dividend(one, 9, amount="0.5")],
+    ]
+    for number, rows in enumerate(answers):
+        fetched_at = NOON + timedelta(days=number)
+        store.load(_batch(DIVIDENDS, rows, asked=asked, is_all=True, fetched_at=fetched_at))
+    with timescale.connection() as connection:
+        current = connection.execute("select ordinal, amount from dividend").fetchall()
+        before = connection.execute(
+            "select ordinal, amount from dividend_version order by known_from"
+        ).fetchall()
+    assert current == [(1, Decimal("0.5"))]
+    assert before == [(2, Decimal("0.83")), (2, Decimal("0.84"))]
 
 
 def test_what_a_whole_answer_lacks_is_withdrawn_and_kept_as_a_version(

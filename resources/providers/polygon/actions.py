@@ -72,8 +72,9 @@ def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
     """Read dividends into QUOTED_DIVIDENDS.
 
     ``kind`` is ``regular`` for recurring ones and for those that Polygon cannot classify but
-    knows a rhythm of, otherwise ``special`` (special, supplemental, irregular). Amounts are
-    treated as in ``split_rows``. A date that cannot be read is null, like one that is not told.
+    knows a rhythm of, otherwise ``special`` (special, supplemental, irregular); ``frequency`` of a
+    supplemental one says so, since it may stand beside a special one. Amounts are treated as in
+    ``split_rows``. A date that cannot be read is null, like one that is not told.
 
     Raises:
         MalformedPayloadError: No row has a ticker and an ex-date.
@@ -90,7 +91,7 @@ def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
             "declaration_date": day_of(row.get("declaration_date")),
             "record_date": day_of(row.get("record_date")),
             "payment_date": day_of(row.get("pay_date")),
-            "frequency": _frequency(row.get("frequency")),
+            "frequency": _frequency(row),
         }
         for row, day in zip(rows, days, strict=True)
         if day is not None
@@ -112,7 +113,10 @@ def _currency(row: Row) -> str | None:
     return None if told is None else told.upper()
 
 
-def _frequency(value: object) -> str | None:
+def _frequency(row: Row) -> str | None:
+    value = row.get("frequency")
+    if row.get("distribution_type") == "supplemental":
+        return "Supplemental"
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return _FREQUENCIES.get(value, str(value))

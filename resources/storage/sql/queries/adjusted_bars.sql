@@ -18,10 +18,104 @@ order by given.ex_date;
 -- All dividends of an instrument, announced ones included.
 select
     given.ex_date,
-    given.amount
+    given.kind,
+    given.ordinal,
+    given.amount,
+    given.currency
 from dividend as given
 where given.instrument_id = %(instrument_id)s
-order by given.ex_date, given.kind;
+order by given.ex_date, given.kind, given.ordinal;
+
+-- name: read_dividend_words
+-- What a person said that dividends of an instrument are in the currency of the prices.
+select distinct on (told.ex_date, told.kind, told.amount, told.currency)
+    told.ex_date,
+    told.kind,
+    told.amount,
+    told.currency,
+    told.counted
+from dividend_confirmation as told
+where told.instrument_id = %(instrument_id)s
+order by told.ex_date, told.kind, told.amount, told.currency, told.confirmed_at desc;
+
+-- name: read_spin_offs
+-- The spin-offs of an instrument as they were told last.
+select
+    latest.ex_date,
+    latest.value
+from (
+    select distinct on (told.ex_date, told.spun_off)
+        told.ex_date,
+        told.value
+    from spin_off as told
+    where told.instrument_id = %(instrument_id)s
+    order by told.ex_date, told.spun_off, told.told_at desc
+) as latest
+where latest.value > 0
+order by latest.ex_date;
+
+-- name: read_rates
+-- Exchange rates from somewhat before a day on, as they are known now, oldest first.
+select
+    named.ticker as series,
+    held.observed_on,
+    held.value
+from macro_as_of(now()) as held
+inner join instrument_ticker as named
+    on
+        named.instrument_id = held.instrument_id
+        and named.kind = 'series'
+        and named.ticker = any(%(series)s::text[])
+where held.observed_on > %(first)s::date - 15 and held.value > 0
+order by named.ticker, held.observed_on;
+
+-- name: forget_dividend_checks
+-- The notes on an instrument's dividends are written anew.
+delete from dividend_check
+where instrument_id = %(instrument_id)s;
+
+-- name: write_dividend_check
+-- Note a dividend that does not count as it stands.
+insert into dividend_check (
+    instrument_id, ex_date, kind, ordinal, amount, currency, verdict, reason, counted, series,
+    observed_on, rate, checked_at
+) values (
+    %(instrument_id)s, %(ex_date)s, %(kind)s, %(ordinal)s, %(amount)s, %(currency)s, %(verdict)s,
+    %(reason)s, %(counted)s, %(series)s, %(observed_on)s, %(rate)s,
+    coalesce(%(derived_at)s, clock_timestamp())
+);
+
+-- name: dividend_checks
+-- Dividends that do not count as they stand; those that wait come first, the latest first.
+select
+    held.instrument_id,
+    held.ex_date,
+    held.kind,
+    held.ordinal,
+    held.amount,
+    held.currency,
+    held.verdict,
+    held.reason,
+    held.counted,
+    held.series,
+    held.observed_on,
+    held.rate
+from dividend_check as held
+order by held.counted is not null, held.ex_date desc, held.instrument_id, held.kind, held.ordinal;
+
+-- name: confirm_dividend
+-- A person says what a dividend is in the currency of the prices.
+insert into dividend_confirmation (
+    instrument_id, ex_date, kind, amount, currency, counted, confirmed_by, reason
+) values (
+    %(instrument_id)s, %(ex_date)s, %(kind)s, %(amount)s, %(currency)s, %(counted)s, %(by)s,
+    %(reason)s
+);
+
+-- name: tell_spin_off
+-- A person tells a spin-off.
+insert into spin_off (instrument_id, ex_date, spun_off, value, told_by, reason)
+values (%(instrument_id)s, %(ex_date)s, %(spun_off)s, %(value)s, %(by)s, %(reason)s);
 
 -- name: read_prices
 -- What the check and the factors need of an instrument's bars.
@@ -175,6 +269,31 @@ where
     or exists (
         select from split_check as held
         where held.instrument_id = bars.instrument_id and held.confirmed_at > own.derived_at
+    )
+    or exists (
+        select from dividend_confirmation as told
+        where told.instrument_id = bars.instrument_id and told.confirmed_at > own.derived_at
+    )
+    or exists (
+        select from spin_off as told
+        where
+            told.instrument_id = bars.instrument_id
+            and (
+                told.told_at > own.derived_at
+                or (told.ex_date > own.last_session and told.ex_date <= bars.last_session)
+            )
+    )
+    or exists (
+        -- A rate that came or was revised since, of a dividend that is converted or waits for one.
+        select from dividend_check as held
+        inner join instrument_ticker as named
+            on named.kind = 'series' and named.ticker = held.series
+        inner join macro_observation as rate
+            on
+                rate.instrument_id = named.instrument_id
+                and rate.observed_on < held.ex_date
+                and rate.observed_on >= held.ex_date - 10
+        where held.instrument_id = bars.instrument_id and rate.known_from > own.derived_at
     )
     or exists (
         select from daily_bar as restated

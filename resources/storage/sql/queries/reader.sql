@@ -73,7 +73,9 @@ select
     given.instrument_id,
     given.ex_date,
     given.kind,
-    given.amount::text as amount
+    given.ordinal,
+    given.amount::text as amount,
+    given.currency
 from dividend as given
 where
     given.instrument_id = any({ids}::bigint[])
@@ -83,13 +85,99 @@ select
     old.instrument_id,
     old.ex_date,
     old.kind,
-    old.amount::text as amount
+    old.ordinal,
+    old.amount::text as amount,
+    old.currency
 from dividend_version as old
 where
     old.instrument_id = any({ids}::bigint[])
     and old.known_from <= {as_of}::timestamptz
     and old.known_to > {as_of}::timestamptz
-order by instrument_id, ex_date, kind;
+order by instrument_id, ex_date, kind, ordinal;
+
+-- name: dividend_words_as_of
+-- What a person had said by a moment that dividends of some shares are in the prices' currency.
+select distinct on (told.instrument_id, told.ex_date, told.kind, told.amount, told.currency)
+    told.instrument_id,
+    told.ex_date,
+    told.kind,
+    told.amount::text as amount,
+    told.currency,
+    told.counted::text as counted
+from dividend_confirmation as told
+where
+    told.instrument_id = any({ids}::bigint[])
+    and told.confirmed_at <= {as_of}::timestamptz
+order by
+    told.instrument_id, told.ex_date, told.kind, told.amount, told.currency, told.confirmed_at desc;
+
+-- name: spin_offs_as_of
+-- The spin-offs of some shares as a person had told them by a moment.
+select
+    latest.instrument_id,
+    latest.ex_date,
+    latest.value
+from (
+    select distinct on (told.instrument_id, told.ex_date, told.spun_off)
+        told.instrument_id,
+        told.ex_date,
+        told.value::text as value,
+        told.value > 0 as holds
+    from spin_off as told
+    where
+        told.instrument_id = any({ids}::bigint[])
+        and told.told_at <= {as_of}::timestamptz
+    order by told.instrument_id, told.ex_date, told.spun_off, told.told_at desc
+) as latest
+where latest.holds
+order by latest.instrument_id, latest.ex_date;
+
+-- name: rates_as_of
+-- Exchange rates as they were published and stored by a moment, oldest first.
+select distinct on (held.series, held.observed_on)
+    held.series,
+    held.observed_on,
+    held.value::text as value
+from (
+    select
+        named.ticker as series,
+        every.observed_on,
+        every.value,
+        every.realtime_start
+    from (
+        select
+            rate.instrument_id,
+            rate.observed_on,
+            rate.value,
+            rate.realtime_start,
+            rate.realtime_end
+        from macro_observation as rate
+        where rate.known_from <= {as_of}::timestamptz
+        union all
+        select
+            old.instrument_id,
+            old.observed_on,
+            old.value,
+            old.realtime_start,
+            old.realtime_end
+        from macro_observation_version as old
+        where
+            old.known_from <= {as_of}::timestamptz
+            and old.known_to > {as_of}::timestamptz
+    ) as every
+    inner join instrument_ticker as named
+        on
+            named.instrument_id = every.instrument_id
+            and named.kind = 'series'
+            and named.ticker = any({series}::text[])
+    where
+        every.observed_on > {first}::date - 15
+        and every.value > 0
+        -- A vintage that ended later than the moment was the latest one then.
+        and every.realtime_start <= ({as_of}::timestamptz at time zone 'America/Chicago')::date
+        and every.realtime_end >= ({as_of}::timestamptz at time zone 'America/Chicago')::date
+) as held
+order by held.series, held.observed_on, held.realtime_start desc;
 
 -- name: split_checks_as_of
 -- The checks of splits of some shares as they stood at a moment; where none was kept then, the first one that was.

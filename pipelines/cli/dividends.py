@@ -1,0 +1,129 @@
+"""wrdata dividends …: dividends that do not count as they stand, and a person's word for one.
+
+Here: the commands. Not here: what becomes of a dividend (marketdata/distributions.py), or what
+follows from it (assets/adjusted.py).
+"""
+
+import getpass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+import typer
+
+from marketdata.distributions import PRICE_CURRENCY
+from marketdata.recovery import errors
+from pipelines.cli import console, environment
+from pipelines.cli.splits import derive, instrument_of, tickers_of
+from resources import opening
+from resources.opening import Stores
+from resources.settings import read_settings
+from resources.storage.adjusted_bars import NotedDividend
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+Day = Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Its ex-date.")]
+Reason = Annotated[str, typer.Option(help="Why it is right; kept with it.")]
+
+
+def amount(text: str) -> Decimal:
+    """Read an amount of money.
+
+    Raises:
+        BadParameter: It is no number, or below zero.
+    """
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal(-1)
+    if not number.is_finite() or number < 0:
+        raise typer.BadParameter(f"{text!r} is no amount: give a number such as 0.6512")
+    return number
+
+
+Amount = Annotated[
+    Decimal,
+    typer.Option(parser=amount, help=f"What a share pays, in {PRICE_CURRENCY}; 0: nothing."),
+]
+
+
+def listed(*, json: Json = False) -> None:
+    """Show the dividends that adjust nothing, and those that were converted, and by which rate."""
+    environment.enter(environment.surroundings(), start=False)
+    with opening.stores(read_settings()) as stores:
+        rows = _rows(stores)
+    if json:
+        console.print_json(rows)
+    elif rows:
+        console.print_table("dividends that do not count as they stand", rows)
+    else:
+        console.say("every dividend counts as it stands")
+
+
+def confirm(
+    ticker: str,
+    day: Day,
+    counts: Amount,
+    reason: Reason,
+    ordinal: Annotated[
+        int, typer.Option(help="Which of the day, as listed; needed where there are several.")
+    ] = 0,
+) -> int:
+    """Say what a dividend is worth in the currency of the prices, as long as its terms stay."""
+    around = environment.surroundings()
+    environment.enter(around, start=True, report=console.say)
+    environment.require_schema(around)
+    with opening.stores(read_settings()) as stores:
+        listed = instrument_of(stores, ticker)
+        noted = _one(stores, listed.instrument_id, day.date(), ordinal, listed.ticker)
+        stores.adjusted_bars.confirm_dividend(
+            listed.instrument_id,
+            noted.finding.dividend,
+            counts,
+            by=getpass.getuser(),
+            reason=reason,
+        )
+    return derive(f"the dividend of {listed.ticker} {day.date()} is {counts:f} {PRICE_CURRENCY}")
+
+
+def _one(stores: Stores, instrument_id: int, day: date, ordinal: int, ticker: str) -> NotedDividend:
+    """Return the dividend that is meant.
+
+    Raises:
+        ConfigurationError: There is none, or several.
+    """
+    of_day = [
+        one
+        for one in stores.adjusted_bars.dividends()
+        if one.instrument_id == instrument_id and one.finding.dividend.ex_date == day
+    ]
+    chosen = [one for one in of_day if ordinal in {0, one.finding.dividend.ordinal}]
+    if len(chosen) == 1:
+        return chosen[0]
+    what = f"{len(chosen)} dividends of {ticker} on {day} do not count as they stand"
+    cure = "name one with --ordinal" if chosen else "wrdata dividends list shows those there are"
+    raise errors.ConfigurationError(f"{what}: {cure}")
+
+
+def _rows(stores: Stores) -> list[dict[str, Any]]:
+    noted = stores.adjusted_bars.dividends()
+    names = tickers_of(stores, [one.instrument_id for one in noted])
+    return [_row(names, one) for one in noted]
+
+
+def _row(names: dict[int, str], noted: NotedDividend) -> dict[str, Any]:
+    finding, dividend = noted.finding, noted.finding.dividend
+    rate = finding.rate
+    return {
+        "ticker": names.get(noted.instrument_id, f"instrument {noted.instrument_id}"),
+        "ex_date": dividend.ex_date.isoformat(),
+        "kind": dividend.kind,
+        "ordinal": dividend.ordinal,
+        "amount": f"{dividend.amount:f}",
+        "currency": dividend.currency or "",
+        "verdict": finding.verdict.value,
+        "counts": "" if finding.counted is None else f"{finding.counted:.6f}",
+        "series": finding.series or "",
+        "observed_on": "" if rate is None else rate.observed_on.isoformat(),
+        "rate": "" if rate is None else f"{rate.value:f}",
+        "reason": finding.reason,
+    }
