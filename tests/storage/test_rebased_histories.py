@@ -15,7 +15,7 @@ from resources.storage.batches import BatchStore
 from resources.storage.timescale import Timescale
 from tests.storage.batches import batch
 
-LAST = date(2024, 6, 14)
+LAST = date(2024, 6, 17)
 DAYS = [date(2024, 6, 3) + timedelta(days=at) for at in (0, 1, 2, 3, 4, 7, 8, 9, 10, 11)]
 LATER = datetime(2024, 6, 20, 22, tzinfo=UTC)
 
