@@ -67,6 +67,10 @@ def report(settings: Settings) -> dict[str, Any]:
             "request_budgets": _budgets(stores),
             "circuit_breakers": _breakers(stores),
             "dead_letters": _letters(stores),
+            "actions_that_wait": {
+                "splits": len(stores.adjusted_bars.quarantined()),
+                "dividends": sum(one.waits for one in stores.adjusted_bars.dividends()),
+            },
             "failures": _failures(stores),
             "sizes": _sizes(stores),
         }
@@ -81,6 +85,9 @@ def print_report(stored: dict[str, Any]) -> None:
     console.print_table("request budgets", stored["request_budgets"])
     console.print_table("circuit breakers", stored["circuit_breakers"])
     console.print_table("dead letters (wrdata dlq list)", stored["dead_letters"])
+    waiting = stored["actions_that_wait"]
+    if any(waiting.values()):
+        console.print_pairs("adjust nothing (wrdata splits list, wrdata dividends list)", waiting)
     console.print_table("latest failed requests of the last 7 days", stored["failures"])
     console.print_table("what grows", stored["sizes"])
 

@@ -447,6 +447,21 @@ def test_a_split_has_its_kind_and_a_dividend_its_days() -> None:
     assert [untold[name] for name in ("currency", "declaration_date", "frequency")] == [None] * 3
 
 
+def test_a_supplemental_dividend_beside_a_special_one_is_told_apart() -> None:
+    """Declared on other days, they would look like a dividend and its correction."""
+    special = DIVIDEND | {"distribution_type": "special", "frequency": 0, "cash_amount": 2}
+    supplemental = special | {
+        "distribution_type": "supplemental",
+        "cash_amount": 0.3,
+        "declaration_date": "2026-07-25",
+    }
+    table = _dividends(json.dumps(special), json.dumps(supplemental)).table
+    assert table["frequency"].to_pylist() == ["Irregular", "Supplemental"]
+    judged = validate_dividends(table)
+    assert judged.rejected == ()
+    assert sorted(judged.accepted["amount"].to_pylist()) == [Decimal("0.3"), Decimal(2)]
+
+
 @pytest.mark.parametrize(
     ("told", "frequency", "kind"),
     [
