@@ -96,7 +96,7 @@ class DailyBarFeed:
             provider=self._provider.name,
             adjustment=self._provider.history_adjustment,
             run_id=run_id,
-            joins_history=not request.from_listing,
+            joins_history=not self._is_whole(request, answer.fetched_at),
         )
         return Prepared(
             batch=batch,
@@ -124,10 +124,13 @@ class DailyBarFeed:
 
     def whole(self, request: HistoryRequest, now: datetime) -> HistoryRequest | None:
         """Return the request for all sessions, unless ``request`` is for all of them."""
-        if request.from_listing:
+        if self._is_whole(request, now):
             return None
         end = max(request.end, self._calendar.last_closed(now))
         return replace(request, start=HISTORY_START, end=end, from_listing=True)
+
+    def _is_whole(self, request: HistoryRequest, now: datetime) -> bool:
+        return request.start <= HISTORY_START and request.end >= self._calendar.last_closed(now)
 
     def _sessions(self, request: HistoryRequest) -> list[date]:
         """Return the sessions that are asked for: those on which the instrument had a ticker."""

@@ -130,7 +130,7 @@ def combined(
     longer, since the provider has adjusted them meanwhile. That a split is a duplicate follows from
     what is known of the other one, and is not believed of evidence.
     """
-    merged = list(findings)
+    merged: list[SplitFinding] = list(findings)
     for told in evidence:
         known = {one.split: one for one in told if one.verdict not in _UNTOLD}
         merged = [known.get(one.split, one) if one.verdict in _UNTOLD else one for one in merged]

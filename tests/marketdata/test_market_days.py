@@ -1,15 +1,18 @@
 """Whole sessions, by one request or by one for each ticker."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pytest
 
 from marketdata.bars import Adjustment
+from marketdata.calendars import HISTORY_START, calendar
 from marketdata.coverage import CoverageState
+from marketdata.histories import DailyBarFeed
 from marketdata.market_days import ingest_day_by_ticker, ingest_market_day
-from marketdata.ports import Answer, Batch, LoadResult
+from marketdata.ports import Answer, Batch, HistoryRequest, LoadResult
 from marketdata.recovery import errors
 from tests.marketdata.fakes import NOW, MemoryStore, ScriptedProvider, bars_of, context, listed
 
@@ -130,3 +133,19 @@ def test_a_history_that_was_re_based_is_asked_for_whole_and_the_others_are_store
     letters = [one.letter for one in store.failures]
     assert [(one.subject, one.parked) for one in letters] == ([] if answers else [("A", False)])
     assert day.requests == (4 if answers else 2)
+
+
+def test_what_begins_at_the_listing_and_ends_early_is_a_part_of_a_history() -> None:
+    """Such as a question whether the key shows more of the past now."""
+    feed = DailyBarFeed(ScriptedProvider(), calendar())
+    early = HistoryRequest(
+        instrument=A, start=HISTORY_START, end=date(2020, 6, 1), from_listing=True
+    )
+    whole = feed.whole(early, NOW)
+    assert whole == replace(early, end=date(2024, 5, 31))
+    assert feed.whole(whole, NOW) is None
+    answer = Answer(
+        rows=bars_of("A", DAY), request="r", content_sha256="ab", fetched_at=NOW, requests=1
+    )
+    asked = {one: feed.prepare(one, answer, "run").batch for one in (early, whole)}
+    assert [batch.joins_history for batch in asked.values()] == [True, False]
