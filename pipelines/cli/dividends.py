@@ -6,7 +6,7 @@ follows from it (assets/adjusted.py).
 
 import getpass
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -14,7 +14,7 @@ import typer
 from marketdata.distributions import PRICE_CURRENCY
 from marketdata.recovery import errors
 from pipelines.cli import console, environment
-from pipelines.cli.splits import derive, instrument_of, tickers_of
+from pipelines.cli.splits import amount, derive, instrument_of, tickers_of
 from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
@@ -23,21 +23,6 @@ from resources.storage.adjusted_bars import NotedDividend
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 Day = Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Its ex-date.")]
 Reason = Annotated[str, typer.Option(help="Why it is right; kept with it.")]
-
-
-def amount(text: str) -> Decimal:
-    """Read an amount of money.
-
-    Raises:
-        BadParameter: It is no number, or below zero.
-    """
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        number = Decimal(-1)
-    if not number.is_finite() or number < 0:
-        raise typer.BadParameter(f"{text!r} is no amount: give a number such as 0.6512")
-    return number
 
 
 Amount = Annotated[

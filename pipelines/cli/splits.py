@@ -7,7 +7,7 @@ from it (assets/adjusted.py).
 import getpass
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +24,21 @@ from resources.opening import Stores
 from resources.settings import provider_of, read_settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+
+
+def amount(text: str) -> Decimal:
+    """Read an amount of money.
+
+    Raises:
+        BadParameter: It is no number, or below zero.
+    """
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        number = Decimal(-1)
+    if not number.is_finite() or number < 0:
+        raise typer.BadParameter(f"{text!r} is no amount: give a number such as 0.6512")
+    return number
 
 
 def listed(*, json: Json = False) -> None:
@@ -61,9 +76,9 @@ def spin_off(
     day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Its ex-date.")],
     of: Annotated[str, typer.Option(help="What was spun off: its ticker or name.")],
     value: Annotated[
-        float,
+        Decimal,
         typer.Option(
-            min=0.0,
+            parser=amount,
             help=f"What that was worth for one share of that day, in {PRICE_CURRENCY}; 0 takes it "
             "back.",
         ),
@@ -71,6 +86,8 @@ def spin_off(
     reason: Annotated[str, typer.Option(help="Why it is right; kept with it.")],
 ) -> int:
     """Tell a spin-off: it is taken out of prices like a dividend, and beside a split of its day."""
+    if not of.strip():
+        raise typer.BadParameter("--of is empty: name what was spun off")
     around = environment.surroundings()
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
@@ -80,11 +97,11 @@ def spin_off(
             listed.instrument_id,
             day.date(),
             of.strip(),
-            Decimal(repr(value)),
+            value,
             by=getpass.getuser(),
             reason=reason,
         )
-    return derive(f"{listed.ticker} {day.date()}: {of} is worth {value:g} {PRICE_CURRENCY} a share")
+    return derive(f"{listed.ticker} {day.date()}: {of} is worth {value:f} {PRICE_CURRENCY} a share")
 
 
 def instrument_of(stores: Stores, ticker: str) -> ListedInstrument:

@@ -99,9 +99,14 @@ def test_a_word_for_no_dividend_is_one_line_with_its_cure(
 @pytest.mark.parametrize("counts", ["-1", "much", "nan", "inf"])
 def test_an_amount_that_is_none_is_refused(counts: str) -> None:
     """Before anything is opened."""
-    said = run("dividends", "confirm", "AAPL", "2024-06-20", "--counts", counts, "--reason", "x")
-    assert said.exit_code == 2
-    assert "is no amount" in said.output
+    action = ("AAPL", "2024-06-20", "--reason", "x")
+    for words in (
+        ("dividends", "confirm", *action, "--counts", counts),
+        ("splits", "spin-off", *action, "--of", "NEWCO", "--value", counts),
+    ):
+        said = run(*words)
+        assert said.exit_code == 2
+        assert "is no amount" in said.output
 
 
 def test_a_spin_off_is_told_and_taken_back(apple: int, pipeline: Pipeline) -> None:
