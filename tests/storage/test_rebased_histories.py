@@ -93,6 +93,24 @@ def test_every_usual_ratio_is_told_from_rounding(
     assert refused.value.instrument_ids == (one,)
 
 
+def test_prices_that_fall_alike_while_volume_does_too_are_no_other_share(
+    timescale: Timescale, instrument_ids: list[int]
+) -> None:
+    """More shares would have traded; where volumes were left alone, prices decide."""
+    one, store = instrument_ids[0], BatchStore(timescale)
+    store.load(history(one, DAYS))
+    for day, volume, is_rebased in ((DAYS[-1], 900_000.0, False), (DAYS[-2], 1_000_000.0, True)):
+        told = history(one, [day], factor=0.98)
+        place = told.rows.schema.get_field_index("volume")
+        column = DAILY_BARS.field("volume"), pa.array([volume])
+        told = replace(told, rows=told.rows.set_column(place, *column))
+        if is_rebased:
+            with pytest.raises(errors.HistoryRebasedError):
+                store.load(told)
+        else:
+            assert store.load(told).restated == 1
+
+
 def test_a_correction_of_one_price_is_no_other_share(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:

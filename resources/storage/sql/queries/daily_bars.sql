@@ -30,10 +30,12 @@ compared as materialized (
         staged.high as new_high,
         staged.low as new_low,
         staged.close as new_close,
+        staged.volume as new_volume,
         held.open,
         held.high,
         held.low,
         held.close,
+        held.volume,
         held.instrument_id is null as is_new,
         (staged.open + staged.high + staged.low + staged.close)
         / (held.open + held.high + held.low + held.close) as ratio
@@ -76,6 +78,12 @@ restated as (
             abs(compared.new_low - compared.ratio * compared.low),
             abs(compared.new_close - compared.ratio * compared.close)
         ) <= 0.01 * (1 + compared.ratio)
+        -- And volumes that agree: divided by the ratio, or left alone.
+        and (
+            compared.new_volume = compared.volume
+            or abs(compared.new_volume * compared.ratio - compared.volume)
+            <= compared.ratio + 0.01 * compared.volume
+        )
 ),
 
 neighbour as (
