@@ -113,7 +113,7 @@ def test_no_day_has_two_latest_values_among_accepted_rows(
 def test_the_series_that_are_kept_are_described_in_freds_words() -> None:
     """Ids are FRED's; each belongs to a release."""
     listed = macro.series()
-    assert len(listed) == 39
+    assert len(listed) == 31
     assert listed["GDP"] == macro.Series(
         series="GDP",
         title="Gross Domestic Product",
@@ -129,7 +129,7 @@ def test_exchange_rates_tell_which_way_they_are_quoted() -> None:
     """FRED names a series by it: DEXUS.. is dollars for one unit, DEX..US units for one dollar."""
     rates = {name: one for name, one in macro.series().items() if one.currency}
     assert {one.currency for one in rates.values()} >= {"CAD", "EUR", "GBP", "CHF", "JPY"}
-    assert len({one.currency for one in rates.values()}) == len(rates) == 19
+    assert len({one.currency for one in rates.values()}) == len(rates) == 11
     assert all(name.startswith("DEX") for name in rates)
     assert all(one.per_dollar is name.endswith("US") for name, one in rates.items())
     assert {name for name in macro.series() if name.startswith("DEX")} == set(rates)
