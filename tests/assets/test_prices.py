@@ -398,7 +398,7 @@ def test_after_a_split_a_backfill_of_one_day_mixes_no_shares(
     assert compare(pipeline.stores, pipeline.simulator).different == 0
     stored = read_daily_bars(pipeline.stores.timescale, HISTORY_START, last)
     apple = stored.filter(pc.equal(stored["ticker"], "AAPL")).sort_by("session_date")
-    days = pipeline.simulator.truth(["AAPL"], HISTORY_START, last).sort_by("date")
+    days = pipeline.simulator.truth(["AAPL"], start=HISTORY_START, end=last).sort_by("date")
     assert apple["close"].to_pylist() == days["close"].to_pylist()
     with pipeline.stores.timescale.connection() as connection:
         loads = connection.execute(
