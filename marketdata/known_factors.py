@@ -28,7 +28,8 @@ from marketdata.split_checks import (
     SplitFinding,
     SplitTerms,
     SplitVerdict,
-    check_splits,
+    verdicts,
+    without_duplicates,
 )
 
 
@@ -135,19 +136,32 @@ def _usable(
     """Return the splits that counted; those after the last price change nothing yet."""
     last = prices[-1].session_date
     terms = [one.terms for one in actions.splits]
-    findings = check_splits(terms, prices, daily(actions.spin_offs))
+    alone = verdicts(terms, prices, daily(actions.spin_offs))
     return [
         split.terms
-        for split, finding in zip(actions.splits, findings, strict=True)
+        for split, by_itself, finding in zip(
+            actions.splits, alone, without_duplicates(alone), strict=True
+        )
         if split.terms.ex_date <= last
-        and _counted(split, finding, actions.checks.get(split.terms.ex_date), moment)
+        and _counted(split, by_itself, finding, actions.checks.get(split.terms.ex_date), moment)
     ]
 
 
 def _counted(
-    split: KnownSplit, finding: SplitFinding, held: HeldCheck | None, moment: datetime
+    split: KnownSplit,
+    by_itself: SplitFinding,
+    finding: SplitFinding,
+    held: HeldCheck | None,
+    moment: datetime,
 ) -> bool:
     """Tell whether a split counted, by what prices say of it and its check.
+
+    Args:
+        split: As it was known.
+        by_itself: What prices say of it, whatever they say of others.
+        finding: The same, or that it repeats another one.
+        held: Its check.
+        moment: Of the question.
 
     Raises:
         ValueError: The check that would decide was replaced, and not kept.
@@ -156,9 +170,11 @@ def _counted(
     own = held if held is not None and held.terms == split.terms else None
     if own is not None and own.confirmed_at is not None and own.confirmed_at <= moment:
         return True
+    if by_itself.verdict is SplitVerdict.UNPROVEN and own is not None and not is_replaced:
+        return own.verdict in USABLE
     if finding.verdict is SplitVerdict.UNPROVEN:
         if not is_replaced:
-            return own is None or own.verdict in USABLE
+            return True
     elif finding.verdict in USABLE:
         return True
     elif not (is_replaced and split.is_past):  # A confirmation ends only with its terms.

@@ -118,7 +118,7 @@ def check_splits(
         spun_off: By ex-date what a share of that day lost to spin-offs, in the prices' currency:
             an action of its own, which moves the price beside the split.
     """
-    return _without_duplicates(_verdicts(splits, prices, spun_off or {}))
+    return without_duplicates(verdicts(splits, prices, spun_off or {}))
 
 
 def combined(
@@ -128,23 +128,29 @@ def combined(
 
     The first that can tell counts. What prices once said is kept in this way when they can tell no
     longer, since the provider has adjusted them meanwhile. That a split is a duplicate follows from
-    what is known of the other one, and is not believed of evidence.
+    what is known of the other one, and is no evidence: see ``without_duplicates``.
     """
     merged: list[SplitFinding] = list(findings)
     for told in evidence:
         known = {one.split: one for one in told if one.verdict not in _UNTOLD}
-        merged = [known.get(one.split, one) if one.verdict in _UNTOLD else one for one in merged]
-    return _without_duplicates(merged)
+        merged = [
+            known.get(one.split, one) if one.verdict is SplitVerdict.UNPROVEN else one
+            for one in merged
+        ]
+    return merged
 
 
 _UNTOLD = frozenset({SplitVerdict.UNPROVEN, SplitVerdict.DUPLICATE})
 """Verdicts that say nothing of a split by itself."""
 
 
-def _verdicts(
+def verdicts(
     splits: Sequence[SplitTerms], prices: Sequence[PricePoint], spun_off: Mapping[date, Decimal]
 ) -> list[SplitFinding]:
-    """Judge each split by the jump over its ex-date, together with those that share the jump."""
+    """Judge each split by the jump over its ex-date, and by nothing that is said of the others.
+
+    Except for those that share the jump: these are judged together.
+    """
     findings = [_verdict(split, prices, spun_off) for split in splits]
     sharing: dict[int, list[int]] = {}
     for at, split in enumerate(splits):
@@ -291,7 +297,7 @@ def _usual_move(prices: Sequence[PricePoint], place: int) -> float:
     return _MAD_TO_SIGMA * statistics.median(moves) if moves else 0.0
 
 
-def _without_duplicates(findings: Sequence[SplitFinding]) -> list[SplitFinding]:
+def without_duplicates(findings: Sequence[SplitFinding]) -> list[SplitFinding]:
     """Return ``findings``, with those that repeat another one as duplicates of it."""
     return [_or_duplicate(finding, findings) for finding in findings]
 

@@ -27,8 +27,6 @@ and how often to retry (policy.py), or Dagster's words for a failure (assets/fai
         └── ArchiveMismatchError         what was read back is not what was sent
 """
 
-from collections.abc import Sequence
-
 
 class MarketDataError(Exception):
     """Root of every error this project raises on purpose; its text is fit to be shown."""
@@ -157,9 +155,9 @@ class HistoryRebasedError(StorageConflictError):
             it has to be asked for and stored at once.
     """
 
-    def __init__(self, message: str, *, instrument_ids: Sequence[int]) -> None:
+    def __init__(self, message: str, *, instrument_ids: tuple[int, ...]) -> None:
         super().__init__(message)
-        self.instrument_ids = tuple(instrument_ids)
+        self.instrument_ids = instrument_ids
 
 
 class ArchiveMismatchError(StorageError):

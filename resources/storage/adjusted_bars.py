@@ -33,8 +33,9 @@ from marketdata.split_checks import (
     SplitFinding,
     SplitTerms,
     SplitVerdict,
-    check_splits,
     combined,
+    verdicts,
+    without_duplicates,
 )
 from resources.storage import sql
 from resources.storage.arrow_cursor import arrow_cursor
@@ -356,10 +357,8 @@ def _findings(
     kept = [_finding(row[:-1]) for row in held]
     confirmed = {one.split for one, row in zip(kept, held, strict=True) if row[-1]}
     values = daily(spun_off)
-    findings = combined(
-        check_splits(splits, prices, values), check_splits(splits, evidence, values), kept
-    )
-    return findings, confirmed
+    by_prices, by_evidence = (verdicts(splits, one, values) for one in (prices, evidence))
+    return without_duplicates(combined(by_prices, by_evidence, kept)), confirmed
 
 
 def _finding(row: Sequence[Any]) -> SplitFinding:

@@ -96,7 +96,8 @@ class DailyBarTable:
                 f"only a part of them (instrument {instrument_id}: {reason}): the whole history "
                 "has to be asked for"
             )
-            raise errors.HistoryRebasedError(message, instrument_ids=[row[0] for row in rows])
+            ids = tuple(row[0] for row in rows)
+            raise errors.HistoryRebasedError(message, instrument_ids=ids)
 
     def refuse_nothing(self, connection: Connection, batch: Batch) -> None:
         """Do nothing: no answer claims to hold all bars there are."""

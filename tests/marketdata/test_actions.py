@@ -32,6 +32,8 @@ from marketdata.split_checks import (
     SplitVerdict,
     check_splits,
     combined,
+    verdicts,
+    without_duplicates,
 )
 
 MONDAY = date(2024, 6, 3)
@@ -298,17 +300,28 @@ def test_splits_between_the_same_two_sessions_are_judged_together() -> None:
 def test_a_duplicate_follows_from_what_is_known_of_the_other_split() -> None:
     """Evidence that proves both undoes it, and evidence that refutes one leaves the other."""
     early, late = terms(2), terms(2, ex_date=MONDAY + timedelta(days=7))
-    silent = check_splits([early, late], prices(1, adjustment=SPLITS))
-    assert [one.verdict for one in silent] == [SplitVerdict.UNPROVEN, SplitVerdict.DUPLICATE]
-    two = check_splits([early, late], jumping((MONDAY, 0.5), (late.ex_date, 0.5)))
-    assert [one.verdict for one in combined(silent, [], two)] == [SplitVerdict.CONFIRMED] * 2
-    later = check_splits([early, late], jumping((late.ex_date, 0.5)))
-    told = combined(silent, later)
-    assert [one.verdict for one in told] == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
-    # What was kept of it is judged anew: alone it may be true.
+    both, silent = [early, late], prices(1, adjustment=SPLITS)
+    found = check_splits(both, silent)
+    assert [one.verdict for one in found] == [SplitVerdict.UNPROVEN, SplitVerdict.DUPLICATE]
+
+    def told(
+        told_by: list[PricePoint], kept: Sequence[SplitFinding], of: Sequence[SplitTerms] = both
+    ) -> list[SplitVerdict]:
+        alone = [verdicts(of, one, {}) for one in (silent, told_by)]
+        return [one.verdict for one in without_duplicates(combined(*alone, kept))]
+
+    twice = jumping((MONDAY, 0.5), (late.ex_date, 0.5))
+    assert told(twice, []) == [SplitVerdict.CONFIRMED] * 2
+    once = jumping((late.ex_date, 0.5))
+    assert told(once, []) == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
+    # What was kept of it is judged anew: alone it may be true, and not beside one that is proven.
     kept = SplitFinding(split=late, verdict=SplitVerdict.DUPLICATE, reason="then")
-    alone = check_splits([late], prices(1, adjustment=SPLITS))
-    assert combined(alone, [kept]) == alone
+    assert told([], [kept], [late]) == [SplitVerdict.UNPROVEN]
+    proven = SplitFinding(split=late, verdict=SplitVerdict.CONFIRMED, reason="then")
+    assert told([], [proven]) == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
+    # And prices that refute it now are believed before what was kept.
+    refuted = verdicts([early], prices(1), {})
+    assert combined(refuted, [replace(proven, split=early)]) == refuted
 
 
 @pytest.mark.parametrize("adjustment", [RAW, SPLITS])

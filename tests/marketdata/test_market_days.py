@@ -103,7 +103,7 @@ class RebasedStore(MemoryStore):
 
     def load(self, batch: Batch) -> LoadResult:
         if batch.joins_history and 1 in batch.rows["instrument_id"].to_pylist():
-            raise errors.HistoryRebasedError("re-based", instrument_ids=[1])
+            raise errors.HistoryRebasedError("re-based", instrument_ids=(1,))
         return super().load(batch)
 
 
