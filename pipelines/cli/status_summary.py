@@ -11,12 +11,12 @@ Row = Mapping[str, Any]
 
 
 def summary(stored: Mapping[str, Any]) -> dict[str, str]:
-    """Return a line for each thing that a person looks at first.
+    """Return a line for each thing that a person looks at first; one more where actions wait.
 
     Args:
         stored: What ``status.report`` returns.
     """
-    return {
+    lines = {
         "daily bars": _daily_bars(stored["daily_bars"]),
         "other datasets": _datasets(stored["datasets"]),
         "aggregates": f"{sum(stored['aggregates'].values()):,} bars",
@@ -28,6 +28,12 @@ def summary(stored: Mapping[str, Any]) -> dict[str, str]:
         "failures": _failures(stored["failures"]),
         "disk": _sizes(stored["sizes"]),
     }
+    waiting = {name: count for name, count in stored["actions_that_wait"].items() if count}
+    if waiting:
+        told = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
+        lists = ", ".join(f"wrdata {name} list" for name in waiting)
+        lines["adjust nothing"] = f"{told}: {lists}"
+    return lines
 
 
 def _daily_bars(figures: Row) -> str:
