@@ -37,6 +37,7 @@ class _Endpoint:
     Attributes:
         sort: In the newer spelling, such as ``execution_date.desc``.
         counted: Whether its envelope has a ``count``.
+        completed: Adds to the rows of a page what is not filtered by.
     """
 
     rows: Callable[[datetime, str | None], Sequence[Row]]
@@ -44,6 +45,7 @@ class _Endpoint:
     largest: int
     sort: str
     counted: bool = False
+    completed: Callable[[Row, datetime], Row] | None = None
 
 
 class References:
@@ -66,7 +68,11 @@ class References:
                 rows=self._splits, limit=100, largest=5000, sort="execution_date.desc"
             ),
             "/stocks/v1/dividends": _Endpoint(
-                rows=self._dividends, limit=100, largest=5000, sort="ticker.asc"
+                rows=self._dividends,
+                limit=100,
+                largest=5000,
+                sort="ticker.asc",
+                completed=self._with_factor,
             ),
             "/v3/reference/splits": _Endpoint(
                 rows=self._old(self._splits), limit=10, largest=1000, sort="execution_date.desc"
@@ -105,7 +111,10 @@ class References:
         following = None
         if end < len(rows):
             following = wire.next_url(request.path, {**query, _OFFSET: str(end)})
-        return wire.listed(rows[begin:end], request, next_url=following, counted=endpoint.counted)
+        page = rows[begin:end]
+        if endpoint.completed is not None:
+            page = [endpoint.completed(row, now) for row in page]
+        return wire.listed(page, request, next_url=following, counted=endpoint.counted)
 
     def _known(self, ticker: str | None) -> list[str]:
         """Return the tickers to look at: one, or all."""
@@ -140,23 +149,31 @@ class References:
     def _dividends(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         rows: list[Row] = []
         for name in self._ever(ticker):
-            splits, left = self._actions.splits(name, now), self._left(name, now)
+            splits = self._actions.splits(name, now)
             rows += [
                 wire.dividend_row(
                     self._world.ticker_on(name, one.ex_date),
                     one,
                     _factor(splits, one.ex_date + timedelta(days=1)),
-                    left.get(one.ex_date),
                 )
                 for one in self._actions.dividends(name, now)
             ]
         return [row for row in rows if ticker in {None, row["ticker"]}]
 
-    def _left(self, name: str, now: datetime) -> Mapping[date, float]:
-        """Return what each ex-date's dividends and all later ones leave of the prices before.
+    def _with_factor(self, row: Row, now: datetime) -> Row:
+        """Add what a dividend and all later ones leave of the prices before; none before its day.
 
-        Kept for the day, since each page of all tickers asks for it.
+        Only to the rows of a page, since it takes all prices of a ticker.
         """
+        ex_date = date.fromisoformat(str(row["ex_dividend_date"]))
+        for name in self._ever(str(row["ticker"])):
+            left = self._left(name, now).get(ex_date)
+            if left is not None:
+                return {**row, "historical_adjustment_factor": round(left, 10)}
+        return row
+
+    def _left(self, name: str, now: datetime) -> Mapping[date, float]:
+        """Return what each ex-date's dividends and all later ones leave of the prices before."""
         today, splits = now.astimezone(NEW_YORK_ZONE).date(), tuple(self._world.splits(name))
         kept = self._lefts.get(name)
         if kept is None or kept[:2] != (today, splits):

@@ -229,17 +229,8 @@ def split_row(symbol: str, split: Split, factor: float) -> Mapping[str, object]:
     }
 
 
-def dividend_row(
-    symbol: str, dividend: Dividend, factor: float, left: float | None
-) -> Mapping[str, object]:
-    """Return a dividend as ``/stocks/v1/dividends`` has it.
-
-    Args:
-        symbol: Polygon's spelling.
-        dividend: As paid.
-        factor: What later splits do to the prices before it.
-        left: What it and later dividends leave of the prices before it; None before its ex-date.
-    """
+def dividend_row(symbol: str, dividend: Dividend, factor: float) -> dict[str, object]:
+    """Return a dividend as ``/stocks/v1/dividends`` has it; ``factor`` is that of later splits."""
     is_regular = dividend.kind == "regular"
     days = {
         "declaration_date": dividend.declaration_date,
@@ -255,7 +246,6 @@ def dividend_row(
         "frequency": 4 if is_regular else 0,
         "distribution_type": "recurring" if is_regular else "special",
         "split_adjusted_cash_amount": round(float(dividend.amount) * factor, 6),
-        **({} if left is None else {"historical_adjustment_factor": round(left, 10)}),
         **{name: day.isoformat() for name, day in days.items() if day is not None},
     }
 
