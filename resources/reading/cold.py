@@ -5,12 +5,16 @@ dropped (snapshot.py), or how files are made and proven (resources/storage/archi
 
 The proof that is valid names exactly the files of its Iceberg snapshot. It stands in the database,
 so that one and the same moment tells what is hot and what is cold, and no catalogue is asked.
+
+No damaged value is ever returned. A footer is compared with its proof before Parquet's reader
+sees it, since a wrong one may hide rows, or end the process; each page that is read has a checksum.
+Files that were written without these are fetched whole and compared by their SHA-256.
 """
 
 import functools
 import operator
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -22,6 +26,7 @@ from pyarrow import fs
 
 from marketdata.archiving import ArchivedDataset
 from marketdata.recovery import errors
+from resources.storage.archive import files
 from resources.storage.archive.catalogue import translated
 from resources.storage.archive.proofs import FileProof
 from resources.storage.object_store import ObjectStore, S3Settings
@@ -30,11 +35,12 @@ _CONNECT_TIMEOUT_S = 5
 _REQUEST_TIMEOUT_S = 60
 _ATTEMPTS = 3
 
-# The size is known and not asked for, so a missing object, or bucket, is found by reading it.
-_MISSING = re.compile("NO_SUCH_KEY|NO_SUCH_BUCKET|RESOURCE_NOT_FOUND")
+_FOOTERS_AT_ONCE = 16
 
 _FORMAT = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True)
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(
+        pre_buffer=True, page_checksum_verification=True
+    )
 )
 
 
@@ -78,7 +84,7 @@ def read_dropped(
     """Return the archived rows of some instruments, in ``schema`` and in no order.
 
     Only row groups whose statistics allow such rows are fetched, and of them only the columns
-    of ``schema``.
+    of ``schema``; what is fetched is compared with its checksums.
 
     Args:
         s3: The archive's bucket.
@@ -88,30 +94,98 @@ def read_dropped(
         wanted: Which of them.
 
     Raises:
-        ArchiveMismatchError: A file is missing, or no Parquet file of this dataset.
+        ArchiveMismatchError: A file is missing or damaged; the text names it, its dataset, its
+            period and the cure.
         StorageUnavailableError: The bucket cannot be reached.
         StorageConflictError: There is no such bucket, or it refuses the keys.
     """
-    held = dict.fromkeys(one for days in dropped for one in days.files)
+    rows = _of(wanted) & _between(dataset, schema, *wanted.bounds)
+    rows &= are_dropped(dataset, schema, dropped)
+    held = dict.fromkeys(file for days in dropped for file in days.files)
+    in_parts = [file for file in held if file.is_checked_in_parts]
+    whole = [file for file in held if not file.is_checked_in_parts]
+    store = _store(s3)
     with translated(f"the archive of {dataset.name}", s3.bucket):
-        files = ds.FileSystemDataset(
-            [_fragment(s3, one) for one in held], schema, _FORMAT, _bucket(s3)
-        )
-        rows = _of(wanted) & _between(dataset, schema, *wanted.bounds)
-        rows &= are_dropped(dataset, schema, dropped)
+        _require_footers(store, dataset, dropped, in_parts)
         try:
-            return files.to_table(columns=schema.names, filter=rows).cast(schema)
-        except OSError as error:
-            if not _MISSING.search(str(error)):
-                raise
-            ObjectStore(s3).require_bucket()
-            message = (
-                f"the bucket lacks a file of {dataset.name}: {error}; restore it from a backup"
-            )
-            raise errors.ArchiveMismatchError(message) from error
-        except pa.ArrowInvalid as error:
-            message = f"a file of {dataset.name} cannot be read: {error}; see wrdata archive verify"
-            raise errors.ArchiveMismatchError(message) from error
+            found = _read([_fragment(s3, file) for file in in_parts], _bucket(s3), schema, rows)
+        except (OSError, pa.ArrowException) as error:
+            _require_undamaged(store, dataset, dropped, error)
+            raise
+        if not whole:
+            return found
+        return pa.concat_tables([found, *_read_whole(store, dataset, dropped, whole, schema, rows)])
+
+
+def _read_whole(
+    store: ObjectStore,
+    dataset: ArchivedDataset,
+    dropped: Sequence[DroppedDays],
+    held: Sequence[FileProof],
+    schema: pa.Schema,
+    rows: Any,
+) -> Iterator[pa.Table]:
+    """Fetch files without checksums of their parts, compare each one, and yield its rows."""
+    local = fs.LocalFileSystem()
+    with files.work_folder() as work:
+        for file in held:
+            path = work / "whole.parquet"
+            if fault := files.fetch(store, file, path):
+                raise _damage(dataset, dropped, file, fault)
+            yield _read([_FORMAT.make_fragment(str(path), local)], local, schema, rows)
+
+
+def _read(
+    fragments: Sequence[ds.Fragment], of: fs.FileSystem, schema: pa.Schema, rows: Any
+) -> pa.Table:
+    dataset = ds.FileSystemDataset(fragments, schema, _FORMAT, of)
+    return dataset.to_table(columns=schema.names, filter=rows).cast(schema)
+
+
+def _require_footers(
+    store: ObjectStore,
+    dataset: ArchivedDataset,
+    dropped: Sequence[DroppedDays],
+    held: Sequence[FileProof],
+) -> None:
+    """Refuse a file whose footer is not the one that was proven."""
+    try:
+        with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
+            faults = list(pool.map(functools.partial(files.footer_fault, store), held))
+    except errors.StorageUnavailableError as error:
+        message = f"the archive of {dataset.name}: {error}"
+        raise errors.StorageUnavailableError(message) from error
+    for file, fault in zip(held, faults, strict=True):
+        if fault:
+            raise _damage(dataset, dropped, file, fault)
+
+
+def _require_undamaged(
+    store: ObjectStore, dataset: ArchivedDataset, dropped: Iterable[DroppedDays], cause: Exception
+) -> None:
+    """Find the file that could not be read, which Parquet's reader does not name.
+
+    Raises:
+        ArchiveMismatchError: One of the files is not what was proven.
+    """
+    with files.work_folder() as work:
+        for days in dropped:
+            for file in days.files:
+                if fault := files.fetch(store, file, work / "file.parquet"):
+                    raise _damage(dataset, [days], file, fault) from cause
+
+
+def _damage(
+    dataset: ArchivedDataset, dropped: Iterable[DroppedDays], file: FileProof, fault: str
+) -> errors.ArchiveMismatchError:
+    label = next(
+        dataset.period_of(days.first, date.max).label for days in dropped if file in days.files
+    )
+    return errors.ArchiveMismatchError(
+        f"{dataset.name} {label} cannot be read, whose rows are in the archive only: {fault}; "
+        "restore the object from a backup or an older version of it; wrdata archive verify "
+        f"--dataset {dataset.name} says what else is damaged"
+    )
 
 
 def _fragment(s3: S3Settings, file: FileProof) -> Any:
@@ -142,6 +216,12 @@ def _between(
     # A date stands for its midnight in UTC, which is how periods are cut.
     least, limit = (pa.scalar(one).cast(kind) for one in (start, end))
     return (column >= least) & (column < limit)
+
+
+@functools.cache
+def _store(s3: S3Settings) -> ObjectStore:
+    """Return another client of the server, which asks for a part of an object in one request."""
+    return ObjectStore(s3)
 
 
 @functools.cache

@@ -44,6 +44,14 @@ _FULL = {"XMinioStorageFull", "InsufficientStorage", "QuotaExceeded"}
 _BUSY = {"SlowDown", "429", "RequestTimeout", "InternalError"}
 
 
+class ObjectMissingError(errors.StorageConflictError):
+    """There is no such object."""
+
+
+class ObjectFailsError(errors.StorageUnavailableError):
+    """The server fails at one object: it is ill, or has lost what it still lists."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Settings:
     """Where the bucket is and who asks; the keys are never shown.
@@ -182,11 +190,25 @@ class ObjectStore:
             modified_at=answer["LastModified"],
         )
 
+    def read_range(self, key: str, start: int, size: int) -> bytes:
+        """Return ``size`` bytes of an object, from the byte ``start`` on.
+
+        Raises:
+            ObjectMissingError: There is no such object.
+            ObjectFailsError: The server does not hand it out.
+            StorageConflictError: It is shorter than ``start``, or the bucket refuses.
+        """
+        with self._translated(key):
+            answer = self._client.get_object(
+                Bucket=self.settings.bucket, Key=key, Range=f"bytes={start}-{start + size - 1}"
+            )
+            return answer["Body"].read()
+
     def stat(self, key: str) -> StoredObject:
         """Describe an object.
 
         Raises:
-            StorageConflictError: There is no such object.
+            ObjectMissingError: There is no such object.
         """
         with self._translated(key):
             answer = self._client.head_object(Bucket=self.settings.bucket, Key=key)
@@ -266,7 +288,7 @@ def _refusal(cause: botocore_errors.ClientError, what: str, where: str) -> error
             f"{where} does not exist; create it or correct WRDATA_ARCHIVE_BUCKET"
         )
     if code in _MISSING_OBJECT:
-        return errors.StorageConflictError(f"{where} has no object {what}")
+        return ObjectMissingError(f"{where} has no object {what}")
     if code in REFUSED_KEYS:
         return errors.StorageConflictError(
             f"{where} refuses the credentials for {what} ({code}); {REFUSED_KEYS[code]}"
@@ -275,5 +297,9 @@ def _refusal(cause: botocore_errors.ClientError, what: str, where: str) -> error
     if status == HTTPStatus.INSUFFICIENT_STORAGE or code in _FULL:
         return errors.StorageUnavailableError(f"{where} has no space left for {what}: make some")
     if code in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return errors.StorageUnavailableError(f"{where} is busy ({code}) for {what}; try again")
+        # Servers answer so, again and again, for what was deleted behind their cache.
+        is_object = status == HTTPStatus.INTERNAL_SERVER_ERROR and what != _BUCKET
+        kind = ObjectFailsError if is_object else errors.StorageUnavailableError
+        lost = ", or has lost what it still lists" if is_object else ""
+        return kind(f"{where} is busy ({code}) for {what}{lost}; try again")
     return errors.StorageConflictError(f"{where} refuses {what}: {code}")

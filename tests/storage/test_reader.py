@@ -23,12 +23,25 @@ from marketdata.recovery import errors
 from resources.reading import cold
 from resources.reading.snapshot import snapshot
 from resources.settings import StoreSettings
+from resources.storage.archive import files
+from resources.storage.archive.compaction import compact
+from resources.storage.archive.proofs import FileProof
 from resources.storage.instruments import InstrumentStore
 from resources.storage.object_store import ObjectStore
 from resources.storage.rollups import RollUps
 from resources.storage.timescale import Timescale
+from sandbox.local_world import LocalWorld
 from tests.fixtures.world import BucketSettings
-from tests.storage.archive.moves import JANUARY, Moves, Rows, load, minutes, refresh, table_rows
+from tests.storage.archive.moves import (
+    JANUARY,
+    Moves,
+    Rows,
+    load,
+    lose_behind_the_server,
+    minutes,
+    refresh,
+    table_rows,
+)
 from tests.storage.batches import FETCHED_AT
 from tests.storage.conftest import UNIVERSE
 from wrdata import read_bars
@@ -37,6 +50,7 @@ OPEN = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 """When New York opens on the first session of 2024."""
 DAYS = [datetime(2024, 1, day, tzinfo=UTC) for day in (2, 3, 4, 5, 8)]
 Key = tuple[int, datetime]
+PARQUET_WRITER = pq.ParquetWriter
 PERIODS = {"daily_bars": "2024", "minute_bars": "2024-01", "crypto_bars": "2024-01"}
 
 
@@ -528,6 +542,108 @@ def test_a_file_that_is_gone_or_damaged_is_no_gap_in_the_answer(
     elsewhere = where.model_copy(update={"archive_bucket": "nosuch"})
     with pytest.raises(errors.StorageConflictError, match="nosuch"):
         read_bars("AAA", "2024-01-01", "2024-01-31", settings=elsewhere)
+
+
+@pytest.mark.parametrize("place", ["a page", "the footer"])
+def test_one_flipped_byte_of_an_archived_file_is_an_error_and_never_a_price(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int], place: str
+) -> None:
+    """Same size, no gap, no wrong value: the file, its dataset, its period and the cure."""
+    load(moves.timescale, "minute_bars", minutes(instrument_ids, OPEN, 300))
+    drop(moves, "minute_bars")
+    key = next(iter(moves.store.list("iceberg/archive/minute_bars/data/"))).key
+    content = bytearray(moves.store.get(key).content)
+    closes = pq.read_metadata(pa.BufferReader(bytes(content))).row_group(0).column(6)
+    assert closes.path_in_schema == "close"
+    at = closes.data_page_offset + closes.total_compressed_size // 2
+    content[at if place == "a page" else -20] ^= 1
+    moves.store.put_bytes(key, bytes(content), content_type="application/octet-stream")
+
+    with pytest.raises(errors.ArchiveMismatchError) as told:
+        read_bars(["AAA", "BBB"], OPEN, "2024-01-31", "1m", settings=where)
+
+    assert "minute_bars 2024-01 cannot be read" in str(told.value)
+    assert f"{key} is not the file that was proven" in str(told.value)
+    assert "restore the object from a backup" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_no_byte_of_an_archived_file_can_change_without_being_noticed(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int]
+) -> None:
+    """Or it is one that this read has no need of: each answer is an error or the right one."""
+    load(moves.timescale, "minute_bars", minutes(instrument_ids[:1], OPEN, 4))
+    before = read_bars("AAA", OPEN, "2024-01-31", "1m", settings=where)
+    drop(moves, "minute_bars")
+    key = next(iter(moves.store.list("iceberg/archive/minute_bars/data/"))).key
+    content = moves.store.get(key).content
+    noticed = 0
+
+    for at in range(4, len(content), 37):
+        damaged = bytearray(content)
+        damaged[at] ^= 0x80
+        moves.store.put_bytes(key, bytes(damaged), content_type="application/octet-stream")
+        try:
+            assert read_bars("AAA", OPEN, "2024-01-31", "1m", settings=where).equals(before)
+        except errors.ArchiveMismatchError:
+            noticed += 1
+
+    assert noticed > len(content) // 37 // 2
+
+
+def test_files_without_checksums_are_read_whole_until_they_are_rewritten(
+    moves: Moves,
+    where: StoreSettings,
+    instrument_ids: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As they were written before: their SHA-256 is compared, and upkeep gives them checksums."""
+    load(moves.timescale, "minute_bars", minutes(instrument_ids, OPEN, 60))
+    before = read_bars("AAA", OPEN, "2024-01-31", "1m", settings=where)
+    with monkeypatch.context() as patched:
+        patched.setattr(pq, "ParquetWriter", without_checksums)
+        patched.setattr(files, "FileProof", of_the_whole_file)
+        drop(moves, "minute_bars")
+    key = next(iter(moves.store.list("iceberg/archive/minute_bars/data/"))).key
+    assert read_bars("AAA", OPEN, "2024-01-31", "1m", settings=where).equals(before)
+    content = moves.store.get(key).content
+    middle = len(content) // 3
+    damaged = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    moves.store.put_bytes(key, damaged, content_type="application/octet-stream")
+    with pytest.raises(errors.ArchiveMismatchError, match=f"{key} is not the file"):
+        read_bars("AAA", OPEN, "2024-01-31", "1m", settings=where)
+    moves.store.put_bytes(key, content, content_type="application/octet-stream")
+
+    (rewritten,) = compact(moves.timescale, moves.store, ARCHIVED["minute_bars"])
+
+    assert rewritten.reason == "written without checksums of its pages"
+    assert rewritten.after
+    assert all(file.is_checked_in_parts for file in rewritten.after.files)
+    assert read_bars("AAA", OPEN, "2024-01-31", "1m", settings=where).equals(before)
+
+
+def without_checksums(*arguments: Any, **options: Any) -> pq.ParquetWriter:
+    """Write as it was done before pages had checksums."""
+    return PARQUET_WRITER(*arguments, **options | {"write_page_checksum": False})
+
+
+def of_the_whole_file(**fields: Any) -> FileProof:
+    """Prove as it was done before footers were."""
+    return FileProof(**{n: one for n, one in fields.items() if not n.startswith("footer_")})
+
+
+def test_an_object_that_went_behind_the_servers_cache_is_named(
+    moves: Moves, where: StoreSettings, instrument_ids: list[int], world: LocalWorld
+) -> None:
+    """The server still lists it, with its size, and fails to hand it out: that is no traffic."""
+    load(moves.timescale, "minute_bars", minutes(instrument_ids, OPEN, 60))
+    drop(moves, "minute_bars")
+    key = next(iter(moves.store.list("iceberg/archive/minute_bars/data/"))).key
+    lose_behind_the_server(world, moves.store, key)
+
+    with pytest.raises(errors.ArchiveMismatchError, match=f"lists {key} and does not hand it out"):
+        read_bars("AAA", OPEN, "2024-01-31", "1m", settings=where)
+    moves.store.put_bytes(key, b"found", content_type="x")
 
 
 def test_a_name_means_who_carried_it_last(

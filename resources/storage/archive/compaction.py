@@ -5,8 +5,9 @@ here: what no snapshot needs any more (upkeep.py), or rows out of the database (
 
 A period is written at once and replaced as a whole, so it has several files only where it is
 large. What does occur: files that were written before the dataset got a column, of which
-everybody has to know who opens them without Iceberg; and, once the limits of a file were raised,
-several files where one would do. Periods that are in the archive only are rewritten like others.
+everybody has to know who opens them without Iceberg; files without checksums of their pages, which
+readers have to fetch whole; and, once the limits of a file were raised, several files where one
+would do. Periods that are in the archive only are rewritten like others.
 """
 
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ def _reason(dataset: ArchivedDataset, proof: PeriodProof) -> str:
     missing = [name for name in dataset.schema.names if name not in proof.column_sha256]
     if missing:
         return f"written before there was {', '.join(missing)}"
+    if not all(file.is_checked_in_parts for file in proof.files):
+        return "written without checksums of its pages"
     if len(proof.files) > 1 and proof.bytes < SMALL_BYTES:
         return f"{len(proof.files)} files that are small together"
     return ""

@@ -29,7 +29,11 @@ from marketdata.archiving import ArchivedDataset, Period
 from marketdata.content_hash import ContentHasher
 from marketdata.recovery import errors
 from resources.storage.archive.proofs import FileProof, PeriodProof
-from resources.storage.object_store import ObjectStore
+from resources.storage.object_store import (
+    ObjectFailsError,
+    ObjectMissingError,
+    ObjectStore,
+)
 
 ROW_GROUP_ROWS = 32_768
 ROW_GROUP_BYTES = 64 << 20
@@ -44,6 +48,10 @@ _WORK_FOLDER = "wrdata-archive-"
 """How the names of folders on the local disk begin."""
 _UNLOCKED_FOR_S = 60.0
 """No process takes this long from making its folder to locking it."""
+
+_LENGTH_AND_MAGIC = 8
+"""How a Parquet file ends: four bytes with the length of its footer, and "PAR1".
+https://parquet.apache.org/docs/file-format/"""
 
 _MENDING = (
     "wrdata archive run writes it again if its rows are in the database; otherwise restore it "
@@ -106,7 +114,7 @@ def prove(
     on_their_way: list[Future[FileProof]] = []
     bounds = _Bounds(dataset)
     with (
-        _work_folder() as work,
+        work_folder() as work,
         ThreadPoolExecutor(1) as pool,
         # Whatever fails here, nobody fetches rows any more when this returns.
         closing(_written(dataset, _hashed(batches, sent), work)) as parts,
@@ -147,20 +155,59 @@ def read_back(
         StorageUnavailableError: The bucket cannot be reached, or the local disk is full.
         StorageConflictError: The bucket refuses.
     """
-    with _work_folder() as work:
+    with work_folder() as work:
         for file in proof.files:
             back = work / "back.parquet"
-            if not store.exists(file.object_key):
-                message = f"the bucket lacks {file.object_key}: {_MENDING}"
-                raise errors.ArchiveMismatchError(message)
-            store.download_file(file.object_key, back)
-            if _sha256(back) != file.file_sha256:
-                message = (
-                    f"{file.object_key} is not the file that was proven: somebody changed it; "
-                    f"delete it, and then {_MENDING}"
-                )
-                raise errors.ArchiveMismatchError(message)
+            if fault := fetch(store, file, back):
+                raise errors.ArchiveMismatchError(f"{fault}; {_MENDING}")
             yield from _rows(back, dataset, file.object_key)
+
+
+def fetch(store: ObjectStore, file: FileProof, path: Path) -> str:
+    """Download a file; return what is wrong with it, or nothing if it is the one that was proven.
+
+    Raises:
+        StorageUnavailableError: The bucket cannot be reached.
+        StorageConflictError: The bucket refuses.
+    """
+    try:
+        store.download_file(file.object_key, path)
+    except (ObjectMissingError, ObjectFailsError) as error:
+        return _absence(file, error)
+    return "" if _sha256(path) == file.file_sha256 else _changed(file)
+
+
+def footer_fault(store: ObjectStore, file: FileProof) -> str:
+    """Read a file's footer; return what is wrong with it, or nothing if it is what was proven.
+
+    Whether the object can be had at all is told too, whatever the server lists. Of files without
+    a proven footer nothing more is told.
+
+    Raises:
+        StorageUnavailableError: The bucket cannot be reached.
+        StorageConflictError: The bucket refuses.
+    """
+    size = file.footer_bytes or 1
+    try:
+        footer = store.read_range(file.object_key, file.bytes - size, size)
+    except (ObjectMissingError, ObjectFailsError) as error:
+        return _absence(file, error)
+    if file.is_checked_in_parts and hashlib.sha256(footer).hexdigest() != file.footer_sha256:
+        return _changed(file)
+    return ""
+
+
+def _absence(file: FileProof, error: ObjectMissingError | ObjectFailsError) -> str:
+    if isinstance(error, ObjectMissingError):
+        return f"the bucket lacks {file.object_key}"
+    return (
+        f"the bucket lists {file.object_key} and does not hand it out: the object was deleted "
+        "behind the server, or the server is ill (restart it)"
+    )
+
+
+def _changed(file: FileProof) -> str:
+    return f"{file.object_key} is not the file that was proven: it was changed or damaged"
 
 
 def read_ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -222,7 +269,9 @@ def _parquet_writer(sink: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
         for field in schema
         if pa.types.is_string(field.type) or field.name in REPEATING_COLUMNS
     ]
-    return pq.ParquetWriter(sink, schema, compression="zstd", use_dictionary=repeating)
+    return pq.ParquetWriter(
+        sink, schema, compression="zstd", use_dictionary=repeating, write_page_checksum=True
+    )
 
 
 def _proven(
@@ -238,9 +287,25 @@ def _proven(
         raise errors.ArchiveMismatchError(message)
     for batch in read_ahead(_rows(back, dataset, key)):
         arrived.update(batch)
-    size = back.stat().st_size
+    size, footer = back.stat().st_size, _footer(back)
     back.unlink()
-    return FileProof(object_key=key, rows=part.rows, bytes=size, file_sha256=part.sha256)
+    return FileProof(
+        object_key=key,
+        rows=part.rows,
+        bytes=size,
+        file_sha256=part.sha256,
+        footer_bytes=len(footer),
+        footer_sha256=hashlib.sha256(footer).hexdigest(),
+    )
+
+
+def _footer(path: Path) -> bytes:
+    """Return a Parquet file's end, from its footer on."""
+    with path.open("rb") as file:
+        file.seek(-_LENGTH_AND_MAGIC, os.SEEK_END)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(-(length + _LENGTH_AND_MAGIC), os.SEEK_END)
+        return file.read()
 
 
 def _rows(path: Path, dataset: ArchivedDataset, key: str) -> Iterator[pa.RecordBatch]:
@@ -295,7 +360,7 @@ def _sha256(path: Path) -> str:
 
 
 @contextmanager
-def _work_folder() -> Generator[Path]:
+def work_folder() -> Generator[Path]:
     """Yield a folder for the time of the block; those of processes that were killed are removed.
 
     Raises:

@@ -28,12 +28,23 @@ class FileProof:
 
     Attributes:
         file_sha256: Hex digest of the file as it was read back from the bucket.
+        footer_bytes: Size of its end: Parquet's footer, the footer's length, and the magic number.
+            0 of files that were written without checksums of their pages.
+        footer_sha256: Hex digest of that end. The pages have checksums of their own, so that a
+            reader who has compared the footer needs no more of the file than it reads.
     """
 
     object_key: str
     rows: int
     bytes: int
     file_sha256: str
+    footer_bytes: int = 0
+    footer_sha256: str = ""
+
+    @property
+    def is_checked_in_parts(self) -> bool:
+        """Whether a part of the file can be told from a damaged one without reading all of it."""
+        return self.footer_bytes > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from resources.storage.archive.retention import Retention
 from resources.storage.batches import BatchStore
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale
+from sandbox.local_world import LocalWorld
 from tests.storage.batches import FETCHED_AT, batch
 
 JANUARY = datetime(2024, 1, 2, 15, tzinfo=UTC)
@@ -39,10 +40,20 @@ def load(
     fetched_at: datetime = FETCHED_AT,
     states: Sequence[tuple[CoverageState, date, date]] = (),
 ) -> LoadResult:
-    """Load one row for each price; where a state is given, it is marked for all instruments."""
+    """Load one row for each price; where a state is given, it is marked for all instruments.
+
+    Of daily bars, only days that have one are in it: the ledger claims no others.
+    """
     ids = sorted({one for one, _ in rows})
+    days = sorted({moment.date() for _, moment in rows})
     marks = tuple(
-        CoverageMark(instrument_id=one, state=state, spans=((start, end),))
+        CoverageMark(
+            instrument_id=one,
+            state=state,
+            spans=tuple((day, day + timedelta(days=1)) for day in days if start <= day < end)
+            if dataset == "daily_bars"
+            else ((start, end),),
+        )
         for state, start, end in states
         for one in ids
     )
@@ -169,6 +180,13 @@ def refresh(aggregates: Aggregates) -> None:
     """Bring all aggregates up to date."""
     for source in Source:
         aggregates.refresh(source)
+
+
+def lose_behind_the_server(world: LocalWorld, store: ObjectStore, key: str) -> None:
+    """Delete an object's file under the local S3 server, which goes on listing it."""
+    assert list(store.list(key)), "what the server has not listed it does not remember"
+    (world.root / "object_store" / "buckets" / store.settings.bucket / key).unlink()
+    assert list(store.list(key))
 
 
 class Crash(BaseException):

@@ -258,7 +258,7 @@ def test_the_folder_of_a_killed_run_goes_with_the_next_one(
     holding = (
         "import time\n"
         "from resources.storage.archive import files\n"
-        "with files._work_folder() as folder:\n"
+        "with files.work_folder() as folder:\n"
         "    (folder / '0.parquet').write_bytes(b'rows')\n"
         "    print(folder, flush=True)\n"
         "    time.sleep(600)\n"
@@ -273,14 +273,14 @@ def test_the_folder_of_a_killed_run_goes_with_the_next_one(
             assert worker.stdout
             abandoned = Path(worker.stdout.readline().strip())
             os.utime(abandoned, (0, 0))
-            with files._work_folder() as new:
+            with files.work_folder() as new:
                 assert set(tmp_path.iterdir()) == {abandoned, new}
         finally:
             worker.kill()
     left_alone = tmp_path / "wrdata-archive-new"
     left_alone.mkdir()
 
-    with files._work_folder():
+    with files.work_folder():
         pass
 
     assert list(tmp_path.iterdir()) == [left_alone]

@@ -1,9 +1,13 @@
 """What the archive no longer needs, on a real database and a real S3 server."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
+from typing import Any
 
 import pytest
+from pyiceberg.catalog.sql import SqlCatalog
 
 from marketdata.recovery import errors
 from resources.storage.archive import Archive, ArchiveStatus
@@ -334,6 +338,39 @@ def test_a_lost_writers_metadata_is_an_orphan(
     )
 
     assert [one.key for one in upkeep.remove_orphans(BARS, later()).objects] == [key]
+
+
+def test_the_first_metadata_of_two_first_runs_that_lost_is_an_orphan(
+    upkeep: ArchiveUpkeep,
+    timescale: Timescale,
+    object_store: ObjectStore,
+    instrument_ids: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each wrote a table before it asked the catalogue; the loser's never had a row."""
+    store_bars(timescale, instrument_ids)
+    write = SqlCatalog._write_metadata
+    both_have_written = Barrier(2, timeout=60)
+
+    def together(metadata: Any, io: Any, metadata_path: str) -> None:
+        write(metadata, io, metadata_path)
+        if "/00000-" in metadata_path:
+            both_have_written.wait()
+
+    monkeypatch.setattr(SqlCatalog, "_write_metadata", staticmethod(together))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(Archive(timescale, object_store).archive, BARS, YEARS)
+        second = pool.submit(Archive(timescale, object_store).archive, BARS, YEARS)
+        statuses = {one.status for run in (first, second) for one in run.result()}
+    beginnings = [key for key in keys(object_store) if "/metadata/00000-" in key]
+    assert len(beginnings) == 2
+
+    removed = upkeep.remove_orphans(BARS, later()).objects
+
+    assert statuses == {ArchiveStatus.COMMITTED, ArchiveStatus.UNCHANGED}
+    assert len([one for one in removed if one.key in beginnings]) == 1
+    assert upkeep.remove_orphans(BARS, later()).objects == ()
+    assert equal(Archive(timescale, object_store))
 
 
 def test_a_catalogue_that_went_back_removes_and_commits_nothing(
