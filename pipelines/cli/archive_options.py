@@ -4,7 +4,9 @@ Here: their types, and the line for a mistake in them. Not here: the commands (a
 archive_upkeep.py, archive_restore.py), or which datasets there are (marketdata/archiving.py).
 """
 
+import calendar
 from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -25,6 +27,37 @@ Names = Annotated[
 Name = Annotated[
     str, typer.Option("--dataset", help="Name of the dataset.", callback=known_dataset)
 ]
+
+
+def _first_day(text: str) -> date:
+    """Return a day, or the first one of a month.
+
+    Raises:
+        BadParameter: The text is neither.
+    """
+    for form in ("%Y-%m-%d", "%Y-%m"):
+        try:
+            return datetime.strptime(text, form).date()  # noqa: DTZ007 a day has no zone
+        except ValueError:
+            continue
+    message = f"{text!r} is no day and no month: write it like 2024-03-31 or 2024-03"
+    raise typer.BadParameter(message)
+
+
+def _last_day(text: str) -> date:
+    """Return a day, or the last one of a month; raises what ``_first_day`` raises."""
+    first = _first_day(text)
+    is_month = text.count("-") == 1
+    days = calendar.monthrange(first.year, first.month)[1]
+    return first + timedelta(days=days - 1) if is_month else first
+
+
+_START = typer.Option(parser=_first_day, metavar="YYYY-MM[-DD]", help="First day, or month.")
+_END = typer.Option(parser=_last_day, metavar="YYYY-MM[-DD]", help="Last day, or month.")
+Start = Annotated[date, _START]
+MaybeStart = Annotated[date | None, _START]
+End = Annotated[date, _END]
+MaybeEnd = Annotated[date | None, _END]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 

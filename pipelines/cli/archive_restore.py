@@ -7,7 +7,6 @@ Here: the commands. Not here: what is proven before rows leave, or how they come
 import getpass
 import os
 import re
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -16,13 +15,12 @@ from marketdata.archiving import ARCHIVED
 from marketdata.recovery import errors
 from marketdata.retention import parse_ages
 from pipelines.cli import console, environment, runs
-from pipelines.cli.archive_options import Json, Name, Names
+from pipelines.cli.archive_options import End, Json, Name, Names, Start
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.aggregates import Source
 from resources.storage.archive.restore import RestoredPeriod
 
-Day = Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="As YYYY-MM-DD.")]
 SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 """Names that mean the same with and without quotes; PostgreSQL keeps pg_ for itself."""
 
@@ -83,8 +81,8 @@ def drop(
 
 def restore(
     dataset: Name,
-    start: Day,
-    end: Day,
+    start: Start,
+    end: End,
     into: Annotated[
         str,
         typer.Option(
@@ -96,7 +94,7 @@ def restore(
 ) -> None:
     """Put archived periods that hold days from --start to --end back into the database."""
     if start > end:
-        message = f"the days are reversed: {start:%Y-%m-%d} is after {end:%Y-%m-%d}"
+        message = f"the days are reversed: {start} is after {end}"
         raise errors.ConfigurationError(message)
     one = ARCHIVED[dataset]
     around = environment.surroundings(writes=False)
@@ -105,10 +103,10 @@ def restore(
     settings = read_settings()
     with opening.restore(settings) as restoring:
         if into:
-            restored = restoring.into_schema(one, start.date(), end.date(), schema=into)
+            restored = restoring.into_schema(one, start, end, schema=into)
         else:
             by = f"wrdata archive restore ({getpass.getuser()})"
-            restored = restoring.into_hot(one, start.date(), end.date(), by=by)
+            restored = restoring.into_hot(one, start, end, by=by)
     if not into:
         with opening.stores(settings) as stores:
             for source in Source:

@@ -104,7 +104,8 @@ def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> No
         (["backfill", "daily_bars"], "--tickers"),
         (["backfill", "daily_bars", "--all", "--tickers", "AAPL"], "one of"),
         (["backfill", "daily_bars", "--from", "16.11.2026"], "YYYY-MM-DD"),
-        (["archive", "run", "--start", "2024-13"], "YYYY-MM"),
+        (["archive", "run", "--start", "2024-13"], "write it like 2024-03-31 or 2024-03"),
+        (["archive", "restore", "--dataset", "splits", "--start", "March"], "write it like"),
         (["archive", "run", "--dataset", "daily_bar"], "did you mean daily_bars?"),
         (["archive", "drop", "--dataset", "minutebars"], "did you mean minute_bars?"),
         (["archive", "orphans", "--dataset", "daily_bar"], "did you mean daily_bars?"),
@@ -136,6 +137,12 @@ def test_a_slip_is_answered_in_one_line(wrdata: CommandLine, words: list[str], t
             ["restore", "--dataset", "splits", "--start", "2024-03-31", "--end", "2024-03-01"],
             "reversed: 2024-03-31 is after 2024-03-01",
         ),
+        (
+            # Months are taken as archive run takes them, the last one to its end.
+            ["restore", "--dataset", "splits", "--start", "1990-01", "--end", "1989-02"],
+            "reversed: 1990-01-01 is after 1989-02-28",
+        ),
+        (["run", "--start", "2024-05-17", "--end", "2024-05-16"], "2024-05-17 is after end"),
         (["drop"], "WRDATA_RETENTION"),
     ],
 )
