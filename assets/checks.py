@@ -11,6 +11,7 @@ import dagster as dg
 
 from assets.archive import ARCHIVES
 from assets.bars import bars_key
+from assets.datasets import by_subject_key
 from assets.failures import failure_table, told_to_dagster
 from assets.prices import daily_bars
 from assets.universe import UNIVERSE
@@ -18,10 +19,12 @@ from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.bars import DAY_INTERVALS, Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.datasets import DATASETS
 from marketdata.recovery.dead_letters import UNSETTLED
 from resources.settings import provider_of
 from resources.storage.coverage import MissingSession
 from resources.storage.dead_letters import LetterFilter
+from resources.storage.lost_rows import BY_DAY, told
 from resources.storage.quality import Suspect, Suspects
 from resources.wiring import Archive, Database
 
@@ -156,26 +159,62 @@ AGGREGATE_CHECKS = [_equals_recomputation(interval) for interval in Interval]
 """The check of each interval's bars."""
 
 
+def _holds_what_was_loaded(dataset: ArchivedDataset) -> dg.AssetChecksDefinition:
+    asset = by_subject_key(DATASETS[dataset.name]) if dataset.name in DATASETS else daily_bars.key
+
+    @dg.asset_check(
+        asset=asset,
+        name="holds_what_was_loaded",
+        description="Instruments chosen at random have as many rows each day as were loaded. Days "
+        "that lack some are holes again, and wait in dead letters.",
+    )
+    def check(context: dg.AssetCheckExecutionContext, database: Database) -> dg.AssetCheckResult:
+        with told_to_dagster(), database.open() as stores:
+            lost = stores.lost_rows.find(dataset, sample=COMPARED)
+            stores.lost_rows.make_holes(dataset, lost, by=f"run {context.run.run_id}")
+        return dg.AssetCheckResult(
+            passed=not lost,
+            description=(
+                f"{told(dataset, lost)}. Compare all of them: wrdata ledger verify"
+                if lost
+                else f"no row is gone, of {COMPARED:.0%} of the instruments"
+            ),
+            metadata={"days": len(lost), "rows": sum(one.loaded - one.held for one in lost)},
+        )
+
+    return check
+
+
+LOADED_CHECKS = [_holds_what_was_loaded(one) for one in BY_DAY]
+"""The comparison of rows with what was loaded, of each dataset by day."""
+
+
 def _archive_equals_source(dataset: ArchivedDataset) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=ARCHIVES[dataset.name],
         name="archive_equals_source",
         description="Every archived period, read back from the bucket, equals its rows in the "
-        "database, or where those were dropped its proof.",
+        "database, or where those were dropped its proof; rows that came later wait.",
     )
     def check(archive: Archive) -> dg.AssetCheckResult:
         with told_to_dagster(), archive.open() as opened:
             verdicts = opened.verify(dataset, opened.proofs(dataset))
-        different = [one for one in verdicts if not one.equal]
+        different = [one for one in verdicts if one.is_wrong]
+        waiting = sum(bool(one.waiting) for one in verdicts)
         return dg.AssetCheckResult(
             passed=not different,
             description=(
                 f"{len(different)} of {len(verdicts)} periods differ: "
                 + "; ".join(one.told for one in different[:SAMPLE])
                 if different
-                else f"all {len(verdicts)} periods are equal, read back from the bucket"
+                else f"none of {len(verdicts)} periods is wrong, read back from the bucket; of "
+                f"{waiting} there is more to archive"
             ),
-            metadata={"periods": len(verdicts), "rows": sum(one.archive_rows for one in verdicts)},
+            metadata={
+                "periods": len(verdicts),
+                "rows": sum(one.archive_rows for one in verdicts),
+                "waiting": waiting,
+            },
         )
 
     return check

@@ -63,6 +63,16 @@ cross join lateral (
 order by share, minute
 """
 
+COUNT_LOADED = """
+insert into loaded_day
+select
+    'minute_bars', provider, instrument_id,
+    (opened_at at time zone 'America/New_York')::date, count(*)
+from minute_bar
+group by 2, 3, 4
+"""
+"""As a load does it: the archive compares each day with it."""
+
 COPY_OUT = """
 copy (
     select
@@ -102,7 +112,7 @@ def fill(url: str, rows: int) -> int:
     """Store about ``rows`` minute bars of a month and return how many there are."""
     shares = max(1, rows // MINUTES_A_SHARE)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("truncate minute_bar")
+        connection.execute("truncate minute_bar, loaded_day")
         connection.execute(
             "insert into instrument (name) select 'share ' || number"
             " from generate_series((select count(*) from instrument) + 1, %s) as number",
@@ -118,7 +128,8 @@ def fill(url: str, rows: int) -> int:
             # As loads do it: one day after the other, and in it share after share.
             day = datetime(2024, 3, 1 + number, 9, tzinfo=UTC)
             connection.execute(FILL_DAY.encode(), {"shares": shares, "day": day})
-        connection.execute("vacuum analyze minute_bar")
+        connection.execute(COUNT_LOADED)
+        connection.execute("vacuum analyze minute_bar, loaded_day")
     return shares * MINUTES_A_SHARE
 
 

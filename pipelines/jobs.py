@@ -15,7 +15,7 @@ from assets.adjusted import price_factors
 from assets.archive import ARCHIVES, closed_periods
 from assets.archive_upkeep import archive_upkeep
 from assets.bars import LOADS_MINUTES, bars_of_days, bars_of_minutes
-from assets.checks import AGGREGATE_CHECKS, ARCHIVE_CHECKS
+from assets.checks import AGGREGATE_CHECKS, ARCHIVE_CHECKS, LOADED_CHECKS
 from assets.database_upkeep import database_upkeep
 from assets.datasets import REFRESHES, by_subject_key
 from assets.prices import daily_bars, daily_prices, price_backfill, price_history
@@ -68,8 +68,9 @@ derived_job = dg.define_asset_job(
 
 aggregate_verification_job = dg.define_asset_job(
     "aggregate_verification",
-    dg.AssetSelection.checks(*AGGREGATE_CHECKS),
-    description="Some of the aggregates, chosen at random, compared with a recomputation.",
+    dg.AssetSelection.checks(*AGGREGATE_CHECKS, *LOADED_CHECKS),
+    description="Some of the aggregates, chosen at random, compared with a recomputation, and "
+    "their sources with what was loaded.",
 )
 
 archive_job = dg.define_asset_job(

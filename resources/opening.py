@@ -25,6 +25,7 @@ from resources.storage.datasets import DatasetReader
 from resources.storage.dead_letters import DeadLetters
 from resources.storage.ingest_log import IngestLog
 from resources.storage.instruments import InstrumentStore
+from resources.storage.lost_rows import LostRows
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.quality import QualityQueries
 from resources.storage.raw_zone import RawZone
@@ -47,6 +48,7 @@ class Stores:
     ingest_log: IngestLog
     dead_letters: DeadLetters
     leases: RequestLeases
+    lost_rows: LostRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +108,7 @@ def stores(settings: Settings) -> Generator[Stores]:
             ingest_log=IngestLog(timescale),
             dead_letters=DeadLetters(timescale),
             leases=leases,
+            lost_rows=LostRows(timescale),
         )
 
 

@@ -24,7 +24,8 @@ and how often to retry (policy.py), or Dagster's words for a failure (assets/fai
         ├── StorageUnavailableError      retry
         ├── StorageConflictError         do not retry
         │   └── HistoryRebasedError          ask for the whole history of these instruments
-        └── ArchiveMismatchError         what was read back is not what was sent
+        ├── ArchiveMismatchError         what was read back is not what was sent
+        └── RowsLostError                rows that were loaded are gone: ask for them again
 """
 
 
@@ -162,3 +163,7 @@ class HistoryRebasedError(StorageConflictError):
 
 class ArchiveMismatchError(StorageError):
     """An archived object, read back, is not equal to the rows it was made of."""
+
+
+class RowsLostError(StorageError):
+    """The database holds fewer rows of a day than were loaded: the day is a hole again."""

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from marketdata.bars import DAY_INTERVALS, Interval
+from marketdata.recovery import errors
 from pipelines.cli import console, environment
 from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
 from resources.storage.aggregates import Difference, Source
+from resources.storage.lost_rows import BY_DAY, told
 
 Intervals = Annotated[
     list[Interval] | None, typer.Option("--interval", help="Only this one; may be repeated.")
@@ -35,6 +37,8 @@ def refresh(
     """Compute again what loads have touched, as each run that loads does at its end."""
     rows: list[dict[str, Any]] = []
     with _stores() as stores:
+        if everything:
+            _require_all_rows(stores)
         for source in Source:
             told = stores.aggregates.refresh(source, everything=everything)
             rows.append(
@@ -92,6 +96,26 @@ def status(*, json: Json = False) -> None:
             for interval in source.intervals
         ]
     _show(rows, json=json)
+
+
+def _require_all_rows(stores: Stores) -> None:
+    """Refuse to make bars anew of rows of which some are gone: theirs are the last trace of them.
+
+    Raises:
+        RowsLostError: Rows are gone; their days are holes in the ledger from now on.
+    """
+    sources = set(Source)
+    losses: list[str] = []
+    for dataset in BY_DAY:
+        if dataset.table in sources and (lost := stores.lost_rows.find(dataset)):
+            stores.lost_rows.make_holes(dataset, lost, by="wrdata aggregates refresh --all")
+            losses.append(told(dataset, lost))
+    if losses:
+        message = (
+            f"nothing was computed anew, since the bars that were made of lost rows would go too: "
+            f"{'; '.join(losses)}; refresh once they are there"
+        )
+        raise errors.RowsLostError(message)
 
 
 def _differences(stores: Stores, interval: Interval, sample: float | None) -> list[Difference]:

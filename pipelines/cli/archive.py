@@ -3,26 +3,21 @@
 Here: the commands. Not here: how a period is archived (resources/storage/archive).
 """
 
-import calendar
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
-from typing import Annotated, Any
-
-import typer
+from datetime import date, timedelta
+from typing import Any
 
 from assets.archive import ArchiveWish, wished_periods
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.calendars import HISTORY_START, utc_now
 from marketdata.recovery import errors
 from pipelines.cli import console, environment, loads
-from pipelines.cli.archive_options import Json, Names, nothing_archived
+from pipelines.cli.archive_options import Json, MaybeEnd, MaybeStart, Names, nothing_archived
 from pipelines.cli.runs import RunReport
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.archive import ArchiveStatus
-
-Month = Annotated[datetime | None, typer.Option(formats=["%Y-%m"], help="As YYYY-MM.")]
 
 WRITTEN = {
     ArchiveStatus.COMMITTED.value,
@@ -32,14 +27,18 @@ WRITTEN = {
 
 
 def run(
-    dataset: Names = None, start: Month = None, end: Month = None, *, json: Json = False
+    dataset: Names = None,
+    start: MaybeStart = None,
+    end: MaybeEnd = None,
+    *,
+    json: Json = False,
 ) -> int:
     """Archive all that is closed, or months from --start to --end: what did not change is left."""
     chosen = _chosen(dataset)
     wish = ArchiveWish(
         datasets=[one.name for one in chosen],
-        start=f"{start:%Y-%m-%d}" if start else "",
-        end=f"{_last_day(end)}" if end else "",
+        start=start.isoformat() if start else "",
+        end=end.isoformat() if end else "",
     )
     if not any(wished_periods(one, wish) for one in chosen):
         raise errors.ConfigurationError(_no_closed_month(start, end))
@@ -90,7 +89,8 @@ def list_periods(dataset: Names = None, *, json: Json = False) -> None:
 def verify(dataset: Names = None, *, json: Json = False) -> int:
     """Read every archived period back from the bucket and compare it with the database.
 
-    A period that was dropped from the database is compared with its proof.
+    A period that was dropped from the database is compared with its proof. What only waits for
+    the next run is told, and is no error.
     """
     chosen = _chosen(dataset)
     environment.enter(environment.surroundings(writes=False), start=False)
@@ -98,21 +98,29 @@ def verify(dataset: Names = None, *, json: Json = False) -> int:
         verdicts = [
             verdict for one in chosen for verdict in archive.verify(one, archive.proofs(one))
         ]
-    different = [one for one in verdicts if not one.equal]
+    different = [one for one in verdicts if one.is_wrong]
+    waiting = [one for one in verdicts if one.waiting]
     if json:
         console.print_json(
             {
                 "periods": len(verdicts),
                 "rows": sum(one.archive_rows for one in verdicts),
                 "different": [f"{one.dataset} {one.period.label}" for one in different],
+                "waiting": [f"{one.dataset} {one.period.label}" for one in waiting],
             }
         )
     for one in different:
         console.fail(one.told)
+    for one in () if json else waiting:
+        console.say(one.told)
     if not json and not verdicts:
         console.say(nothing_archived(dataset))
     elif not json and not different:
-        console.say(f"{len(verdicts)} periods read back, all equal to the database or their proof")
+        equal = len(verdicts) - len(waiting)
+        console.say(
+            f"{len(verdicts)} periods read back, {equal} equal to the database or their proof"
+            + (f", {len(waiting)} with more to archive: wrdata archive run" if waiting else "")
+        )
     return 1 if different else 0
 
 
@@ -152,7 +160,7 @@ def _chosen(names: Sequence[str] | None) -> list[ArchivedDataset]:
     return [ARCHIVED[name] for name in names or ARCHIVED]
 
 
-def _no_closed_month(start: datetime | None, end: datetime | None) -> str:
+def _no_closed_month(start: date | None, end: date | None) -> str:
     """Say why months from ``start`` to ``end`` are none that can be archived."""
     after = f" from {start:%Y-%m} on" if start else ""
     until = f" up to {end:%Y-%m}" if end else ""
@@ -161,8 +169,3 @@ def _no_closed_month(start: datetime | None, end: datetime | None) -> str:
         f"no closed month lies{after}{until}: those that can be archived are "
         f"{HISTORY_START:%Y-%m} to {last:%Y-%m}"
     )
-
-
-def _last_day(month: datetime) -> date:
-    days = calendar.monthrange(month.year, month.month)[1]
-    return date(month.year, month.month, days)

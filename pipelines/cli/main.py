@@ -53,6 +53,7 @@ DEAD_LETTERS = {
     "export": "dead_letters:export",
     "replay": "dead_letters:replay",
 }
+LEDGER = {"verify": "ledger:verify"}
 SPLITS = {
     "list": "splits:listed",
     "confirm": "splits:confirm",
@@ -82,6 +83,7 @@ for _name, _commands, _help in (
     ("aggregates", AGGREGATES, "Bars of five minutes to a year, made of minute and daily bars."),
     ("archive", ARCHIVE, "The Parquet archive on S3 or Spaces."),
     ("dlq", DEAD_LETTERS, "Dead letters: work that came to nothing, kept until done or given up."),
+    ("ledger", LEDGER, "What was loaded, and whether it is there."),
     ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),
     ("dividends", DIVIDENDS, "Dividends in other currencies, and those that adjust nothing."),
     ("sandbox", SANDBOX, "The simulated providers of the local world."),

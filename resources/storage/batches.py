@@ -20,6 +20,7 @@ from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter
 from resources.storage import coverage, dead_letters, sql
 from resources.storage.daily_bars import DailyBarTable
+from resources.storage.loaded_days import count_loaded, is_counted
 from resources.storage.timescale import Connection, Timescale
 from resources.storage.versioned_table import MergeCounts, VersionedTable
 
@@ -70,7 +71,7 @@ class BatchStore:
         with self._timescale.connection() as connection:
             if batch.rows.num_rows:
                 table.stage(connection, batch.rows)
-            _lock(connection, ids)
+            lock_instruments(connection, ids)
             begun = connection.execute(sql.query("ingest_log", "begin_ingest")).fetchone()
             ingest_id, loaded_at = begun or (None, datetime.now(UTC))
             origin = {
@@ -86,6 +87,8 @@ class BatchStore:
                 merged = table.merge(connection, batch, origin)
             elif batch.is_all:
                 table.refuse_nothing(connection, batch)
+            if is_counted(batch.dataset):
+                count_loaded(connection, batch, inserted=merged.inserted)
             contradicted = coverage.apply_marks(
                 connection,
                 batch.dataset,
@@ -132,27 +135,31 @@ class BatchStore:
             StorageConflictError: A failure names an unknown instrument.
             StorageUnavailableError: The database cannot be reached now; nothing was recorded.
         """
-        if not failures:
-            return
-        marks: dict[tuple[str, str], list[CoverageMark]] = {}
-        for failure in failures:
-            # A run's letter names no provider, and marks nothing.
-            if failure.letter.provider is not None:
-                asked = (failure.letter.dataset, failure.letter.provider)
-                marks.setdefault(asked, []).extend(failure.coverage)
-        letters = [failure.letter for failure in failures]
-        ids = {mark.instrument_id for group in marks.values() for mark in group}
-        named = {one.instrument_id for one in letters if one.instrument_id is not None}
-        with self._timescale.connection() as connection:
-            _lock(connection, sorted(ids | named))
-            for letter in letters:
-                if not letter.deferred:
-                    _log_failure(connection, letter)
-            for (dataset, provider), group in marks.items():
-                coverage.apply_marks(
-                    connection, dataset, provider, group, asked_at=letters[0].seen_at
-                )
-            dead_letters.post(connection, letters, LETTER_RETRY, f"run {letters[0].run_id}")
+        if failures:
+            with self._timescale.connection() as connection:
+                record_failures(connection, failures)
+
+
+def record_failures(connection: Connection, failures: Sequence[IngestFailure]) -> None:
+    """Record failures inside the caller's transaction (see the method of this name)."""
+    if not failures:
+        return
+    marks: dict[tuple[str, str], list[CoverageMark]] = {}
+    for failure in failures:
+        # A run's letter names no provider, and marks nothing.
+        if failure.letter.provider is not None:
+            asked = (failure.letter.dataset, failure.letter.provider)
+            marks.setdefault(asked, []).extend(failure.coverage)
+    letters = [failure.letter for failure in failures]
+    ids = {mark.instrument_id for group in marks.values() for mark in group}
+    named = {one.instrument_id for one in letters if one.instrument_id is not None}
+    lock_instruments(connection, sorted(ids | named))
+    for letter in letters:
+        if not letter.deferred:
+            _log_failure(connection, letter)
+    for (dataset, provider), group in marks.items():
+        coverage.apply_marks(connection, dataset, provider, group, asked_at=letters[0].seen_at)
+    dead_letters.post(connection, letters, LETTER_RETRY, f"run {letters[0].run_id}")
 
 
 def _deliver(connection: Connection, batch: Batch) -> None:
@@ -195,7 +202,12 @@ def _instrument_ids(batch: Batch) -> list[int]:
     return sorted({*in_bars, *(mark.instrument_id for mark in batch.coverage)})
 
 
-def _lock(connection: Connection, instrument_ids: Sequence[int]) -> None:
+def lock_instruments(connection: Connection, instrument_ids: Sequence[int]) -> None:
+    """Let only this transaction change these instruments until it ends.
+
+    Raises:
+        StorageConflictError: One of them is not in the database.
+    """
     ids = {"instrument_ids": list(instrument_ids)}
     unknown = connection.execute(sql.query("datasets", "unknown_instruments"), ids).fetchall()
     if unknown:

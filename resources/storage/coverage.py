@@ -48,7 +48,7 @@ class Holes:
     sample: tuple[MissingSession, ...]
 
 
-def _ledger_of(dataset: str, provider: str) -> str:
+def ledger_of(dataset: str, provider: str) -> str:
     """Return the name of the ledger of what one provider was asked for a dataset.
 
     Who was asked nothing yet has nothing covered, whatever another provider has said.
@@ -94,7 +94,7 @@ def apply_marks(
     row = connection.execute(
         sql.query("coverage", "apply_marks"),
         {
-            "ledger": _ledger_of(dataset, provider),
+            "ledger": ledger_of(dataset, provider),
             "instrument_ids": [mark.instrument_id for mark, _ in spans],
             "states": [mark.state.value for mark, _ in spans],
             "starts_on": [start for _, (start, _) in spans],
@@ -131,7 +131,7 @@ class CoverageLedger:
             rows = connection.execute(
                 sql.query("coverage", "ledger"),
                 {
-                    "ledger": _ledger_of(dataset, provider),
+                    "ledger": ledger_of(dataset, provider),
                     "provider": provider,
                     "instrument_ids": list(instrument_ids),
                     "stands_for": ABSENCE_STANDS_FOR,
@@ -158,7 +158,7 @@ class CoverageLedger:
             rows = connection.execute(
                 sql.query("coverage", "count_sessions"),
                 {
-                    "ledger": _ledger_of(dataset, provider),
+                    "ledger": ledger_of(dataset, provider),
                     "instrument_ids": list(instrument_ids),
                     "sessions": sorted(sessions),
                 },
@@ -186,7 +186,7 @@ class CoverageLedger:
             rows = connection.execute(
                 sql.query("coverage", "holes"),
                 {
-                    "ledger": _ledger_of(dataset, provider),
+                    "ledger": ledger_of(dataset, provider),
                     "instrument_ids": list(instrument_ids),
                     "sessions": list(sessions),
                     "limit": limit,

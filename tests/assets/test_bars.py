@@ -12,10 +12,16 @@ from assets.datasets import REFRESHES, by_subject
 from marketdata.bars import MINUTE_INTERVALS, Interval
 from marketdata.calendars import utc_now
 from marketdata.datasets import DATASETS
+from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import LetterState
 from pipelines import sensors
+from pipelines.cli import aggregates as aggregates_command
 from pipelines.definitions import definitions
 from resources.storage.aggregates import Source
+from resources.storage.dead_letters import LetterFilter
 from tests.fixtures.pipeline import Pipeline
+
+LOADED = "holds_what_was_loaded"
 
 
 def _load(pipeline: Pipeline, dataset: str, subject: str) -> dg.ExecuteInProcessResult:
@@ -67,10 +73,54 @@ def test_the_check_names_a_bar_that_is_wrong(
     assert {name for name, one in verdicts.items() if not one.passed} == {
         "bars_1h_equal_recomputation"
     }
-    assert len(verdicts) == len(Interval)
+    assert set(verdicts) == {*(f"bars_{one}_equal_recomputation" for one in Interval), LOADED}
     described = verdicts["bars_1h_equal_recomputation"].description or ""
     assert "the values differ" in described
     assert "wrdata aggregates verify" in described
+
+
+def test_the_night_finds_rows_that_are_gone_and_asks_for_them_again(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that no trigger noticed: the check names it, its days are holes, letters wait."""
+    monkeypatch.setattr(checks, "COMPARED", 1.0)
+    _load(pipeline, "minute_bars", "AAPL")
+    assert all(one.passed for one in _verified(pipeline))
+    with pipeline.stores.timescale.connection() as connection:
+        connection.execute("select drop_chunks('minute_bar', older_than => now() + '1 year')")
+
+    verdicts = [one for one in _verified(pipeline) if one.check_name == LOADED]
+
+    (failed,) = [one for one in verdicts if not one.passed]
+    assert failed.asset_key == by_subject(DATASETS["minute_bars"]).key
+    assert "rows of minute_bars that were loaded" in (failed.description or "")
+    assert "wrdata ledger verify" in (failed.description or "")
+    letters = pipeline.stores.dead_letters.find(LetterFilter(dataset="minute_bars"))
+    assert {one.error_class for one in letters} == {"RowsLostError"}
+    _load(pipeline, "minute_bars", "AAPL")
+    letters = pipeline.stores.dead_letters.find(LetterFilter(dataset="minute_bars"))
+    assert {one.state for one in letters} == {LetterState.RESOLVED}
+    assert all(one.passed for one in _verified(pipeline))
+
+
+def test_bars_made_of_rows_that_are_gone_are_not_computed_anew(pipeline: Pipeline) -> None:
+    """They are the last trace of them: `aggregates refresh --all` refuses, and asks for rows."""
+    _load(pipeline, "minute_bars", "AAPL")
+    bars = pipeline.stores.aggregates.rows(Interval.HOUR)
+    aggregates_command._require_all_rows(pipeline.stores)
+    with pipeline.stores.timescale.connection() as connection:
+        connection.execute("select drop_chunks('minute_bar', older_than => now() + '1 year')")
+
+    with pytest.raises(errors.RowsLostError, match=r"nothing was computed anew.*minute_bars"):
+        aggregates_command._require_all_rows(pipeline.stores)
+
+    assert pipeline.stores.aggregates.rows(Interval.HOUR) == bars > 0
+    letters = pipeline.stores.dead_letters.find(LetterFilter(error_class="RowsLostError"))
+    assert {one.state for one in letters} == {LetterState.OPEN}
+
+
+def _verified(pipeline: Pipeline) -> list[dg.AssetCheckEvaluation]:
+    return list(pipeline.run("aggregate_verification").get_asset_check_evaluations())
 
 
 def test_each_check_says_what_it_chooses_from() -> None:

@@ -162,23 +162,33 @@ def test_a_refused_period_fails_the_run_and_keeps_no_other_back(pipeline: Pipeli
         assert "2024" in archive.proofs(ARCHIVED["daily_bars"])
 
 
-def test_the_archive_check_finds_a_year_that_the_database_left_behind(
-    pipeline: Pipeline,
-) -> None:
-    """A restated year that was not archived again is named, with the cure."""
+def test_the_archive_check_tells_what_waits_from_what_is_wrong(pipeline: Pipeline) -> None:
+    """A restated year waits for the next run; one that was altered by hand needs a person."""
     pipeline.backfill(["AAPL"])
     assert pipeline.materialize(ARCHIVES["daily_bars"], ("2024", "2024")).success
     pipeline.simulator.correct("AAPL", date(2024, 3, 5), 1.5)
     pipeline.backfill(["AAPL"], only_holes=False)
 
-    result = pipeline.run("archive_verification")
+    waiting = _archive_verdicts(pipeline)
+    with pipeline.stores.timescale.connection() as connection:
+        connection.execute(
+            "update daily_bar set volume = volume + 1 where session_date = '2024-03-06'"
+        )
+    altered = _archive_verdicts(pipeline)
 
-    verdicts = {one.asset_key.path[-1]: one for one in result.get_asset_check_evaluations()}
-    assert set(verdicts) == set(ARCHIVED)
-    assert {name for name, one in verdicts.items() if not one.passed} == {"daily_bars"}
-    told = verdicts["daily_bars"].description or ""
-    assert "daily_bars 2024" in told
-    assert "wrdata archive run" in told
+    assert set(waiting) == set(ARCHIVED)
+    assert all(one.passed for one in waiting.values())
+    assert waiting["daily_bars"].metadata["waiting"].value == 1
+    assert "of 1 there is more to archive" in (waiting["daily_bars"].description or "")
+    assert {name for name, one in altered.items() if not one.passed} == {"daily_bars"}
+    told = altered["daily_bars"].description or ""
+    assert "daily_bars 2024 was altered in the database" in told
+    assert "wrdata archive restore --dataset daily_bars" in told
+
+
+def _archive_verdicts(pipeline: Pipeline) -> dict[str, dg.AssetCheckEvaluation]:
+    result = pipeline.run("archive_verification")
+    return {one.asset_key.path[-1]: one for one in result.get_asset_check_evaluations()}
 
 
 def test_table_and_roll_ups_follow_a_backfill_from_the_dialog(pipeline: Pipeline) -> None:

@@ -12,9 +12,8 @@ snapshot carries.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, date, datetime
-from enum import StrEnum
 
 from marketdata.archiving import ArchivedDataset, Period, Portion
 from marketdata.content_hash import ContentHash, content_hash
@@ -25,9 +24,16 @@ from resources.storage.archive.catalogue import (
     open_catalogue,
     require_same_bucket,
 )
-from resources.storage.archive.containment import containing, cure
+from resources.storage.archive.containment import Containment, cure
 from resources.storage.archive.interlock import committing
 from resources.storage.archive.metadata_files import newest_metadata, require_current
+from resources.storage.archive.outcomes import (
+    DATABASE,
+    PROOF,
+    ArchivedPeriod,
+    ArchiveStatus,
+    VerifiedPeriod,
+)
 from resources.storage.archive.proofs import (
     ArchiveLog,
     CommittedProof,
@@ -37,97 +43,13 @@ from resources.storage.archive.proofs import (
 )
 from resources.storage.archive.rows import first_day, stream, with_rows
 from resources.storage.archive.table import ArchiveTable, TableState
+from resources.storage.lost_rows import LostRows, told
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 
 COMMIT_ATTEMPTS = 5
-DATABASE, PROOF = "database", "proof"
-"""What an archived period is compared with."""
 COMMIT_BYTES = 1 << 30
 """What is proven is committed once it has reached this size: a crash costs no more."""
-
-
-class ArchiveStatus(StrEnum):
-    """What archiving did to a period."""
-
-    COMMITTED = "committed"
-    UNCHANGED = "unchanged"
-    REPAIRED = "repaired"
-    REPLACED = "replaced"
-    EMPTY = "empty"
-    FROZEN = "frozen"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchivedPeriod:
-    """A period after archiving.
-
-    Attributes:
-        dataset: Name of the dataset.
-        status: REPAIRED if the bucket had lost files, which are there again without a commit.
-        reason: Why the period is frozen (its rows were dropped from the database) or refused (the
-            database lacks a row that is archived, a file came back different, or one is lost whose
-            rows were dropped), and the cure; what was archived before stays.
-        logged: What is archived of it now; None if nothing is.
-    """
-
-    dataset: str
-    period: Period
-    status: ArchiveStatus
-    reason: str = ""
-    logged: LoggedPeriod | None = None
-
-    @property
-    def rows(self) -> int:
-        """Return how many rows are archived."""
-        return self.logged.proof.rows if self.logged else 0
-
-    @property
-    def bytes(self) -> int:
-        """Return the size of the files."""
-        return self.logged.proof.bytes if self.logged else 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifiedPeriod:
-    """A period of the archive, read back, beside its rows in the database, or its proof.
-
-    Attributes:
-        dataset: Name of the dataset.
-        against: DATABASE, or PROOF where the rows were dropped from the database.
-        expected_rows: What that holds.
-        differing: Columns whose content is not equal; all of them when the rows' number differs.
-        reason: Why the files could not be read, and the cure; nothing was compared then.
-        cure: What makes both equal.
-    """
-
-    dataset: str
-    period: Period
-    against: str
-    archive_rows: int = 0
-    expected_rows: int = 0
-    differing: tuple[str, ...] = ()
-    reason: str = ""
-    cure: str = ""
-
-    @property
-    def equal(self) -> bool:
-        """Tell whether both hold the same rows."""
-        return not self.differing and not self.reason
-
-    @property
-    def told(self) -> str:
-        """Return the verdict in words, with the cure."""
-        name = f"{self.dataset} {self.period.label}"
-        if self.reason:
-            return f"{name}: {self.reason}"
-        if not self.differing:
-            return f"{name}: equal to its {self.against}"
-        return (
-            f"{name}: {self.archive_rows} rows archived, {self.expected_rows} in its "
-            f"{self.against}, different in {', '.join(self.differing)}; cure: {self.cure}"
-        )
 
 
 class Archive:
@@ -143,6 +65,7 @@ class Archive:
         self._store = store
         self._catalogue = open_catalogue(timescale.url, store.settings)
         self._log = ArchiveLog(timescale)
+        self._lost_rows = LostRows(timescale)
         self._place_is_right = False
 
     def archive(self, dataset: ArchivedDataset, periods: Sequence[Period]) -> list[ArchivedPeriod]:
@@ -204,6 +127,14 @@ class Archive:
             proof = proofs[label].proof
             verdicts.append(self._verdict(dataset, proof, _dropped(proof.period, dropped)))
         return verdicts
+
+    def objection(self, dataset: ArchivedDataset, proof: PeriodProof) -> str:
+        """Return why no run will replace an archived period, and the cure; empty if one will."""
+        try:
+            self._compared(dataset, proof)
+        except errors.ArchiveMismatchError as error:
+            return str(error)
+        return ""
 
     def table(self, dataset: ArchivedDataset) -> ArchiveTable:
         """Return a dataset's Iceberg table."""
@@ -279,7 +210,7 @@ class Archive:
         """
         known = next((one for one in replaced if one.proof.period.label == period.label), None)
         before = [one.proof for one in replaced]
-        lost = _lost_files(before, held)
+        lost = _lost_files(self._store, before, held)
 
         def settled(status: ArchiveStatus, reason: str = "") -> ArchivedPeriod:
             return ArchivedPeriod(
@@ -289,11 +220,13 @@ class Archive:
         if tombstone := _dropped(period, dropped):
             status = ArchiveStatus.REFUSED if lost else ArchiveStatus.FROZEN
             return settled(status, _frozen(dataset, period, tombstone, lost))
+        if reason := self._loss(dataset, period, [] if lost else before):
+            return settled(ArchiveStatus.REFUSED, reason)
         if known and not lost and known.proof.holds(self._stored(dataset, period), dataset.schema):
             return settled(ArchiveStatus.UNCHANGED)
         try:
             # What is lost cannot be compared; its number of rows is all that is known of it.
-            proof = self._proven(dataset, period, [] if lost or dataset.withdraws else before)
+            proof = self._proven(dataset, period, [] if lost else before)
             _require_no_fewer(dataset, period, before, proof.rows)
         except errors.ArchiveMismatchError as error:
             return settled(ArchiveStatus.REFUSED, str(error))
@@ -301,15 +234,43 @@ class Archive:
             return settled(ArchiveStatus.REPAIRED if lost else ArchiveStatus.UNCHANGED)
         return proof if proof.rows else settled(ArchiveStatus.EMPTY)
 
+    def _loss(self, dataset: ArchivedDataset, period: Period, before: Sequence[PeriodProof]) -> str:
+        """Return which rows are gone that were loaded; their days are holes again from now on.
+
+        What the archive has is brought back from there instead.
+        """
+        if not dataset.is_droppable:
+            return ""
+        lost = self._lost_rows.find(dataset, period.start, period.end)
+        if not lost:
+            return ""
+        for proof in before:
+            if objection := self.objection(dataset, proof):
+                return objection
+        self._lost_rows.make_holes(dataset, lost, by="wrdata archive run")
+        return told(dataset, lost)
+
     def _proven(
         self, dataset: ArchivedDataset, period: Period, compared: Sequence[PeriodProof]
     ) -> PeriodProof:
-        """Make new files of the database's rows, which hold every key of ``compared``."""
+        """Make new files of the database's rows, which hold every row of ``compared``."""
+        containment = Containment(self._store, dataset, period, compared)
         with (
             stream(self._timescale.url, dataset, period) as rows,
-            closing(containing(self._store, dataset, period, compared, rows)) as passing,
+            closing(containment.passing(rows)) as passing,
         ):
             return files.prove(self._store, dataset, period, passing)
+
+    def _compared(self, dataset: ArchivedDataset, proof: PeriodProof) -> Containment:
+        """Compare the database's rows with the archived ones, one by one."""
+        containment = Containment(self._store, dataset, proof.period, [proof])
+        with (
+            stream(self._timescale.url, dataset, proof.period) as rows,
+            closing(containment.passing(rows)) as passing,
+        ):
+            for _ in passing:
+                pass
+        return containment
 
     def _stored(self, dataset: ArchivedDataset, period: Period) -> ContentHash:
         """Return the fingerprint of the database's rows."""
@@ -319,34 +280,33 @@ class Archive:
     def _verdict(
         self, dataset: ArchivedDataset, proof: PeriodProof, dropped: Tombstone | None
     ) -> VerifiedPeriod:
-        against = PROOF if dropped else DATABASE
+        verdict = VerifiedPeriod(
+            dataset=dataset.name, period=proof.period, against=PROOF if dropped else DATABASE
+        )
         try:
             back = files.read_back(self._store, dataset, proof)
             found = content_hash(dataset.schema, files.read_ahead(back))
         except errors.ArchiveMismatchError as error:
-            return VerifiedPeriod(
-                dataset=dataset.name, period=proof.period, against=against, reason=str(error)
-            )
-        if dropped:
-            expected = ContentHash(rows=proof.rows, columns=proof.columns_of(dataset.schema))
-            mending = "restore its files from a backup"
-        else:
-            expected = self._stored(dataset, proof.period)
-            gone = expected.rows < found.rows and not dataset.withdraws
-            mending = cure(dataset, proof.period) if gone else "wrdata archive run"
-        return VerifiedPeriod(
-            dataset=dataset.name,
-            period=proof.period,
-            against=against,
-            archive_rows=found.rows,
-            expected_rows=expected.rows,
-            differing=tuple(
-                name
-                for name in dataset.schema.names
-                if found.columns[name] != expected.columns[name]
-            ),
-            cure=mending,
+            return replace(verdict, reason=str(error))
+        expected = (
+            ContentHash(rows=proof.rows, columns=proof.columns_of(dataset.schema))
+            if dropped
+            else self._stored(dataset, proof.period)
         )
+        differing = tuple(
+            name for name in dataset.schema.names if found.columns[name] != expected.columns[name]
+        )
+        verdict = replace(
+            verdict, archive_rows=found.rows, expected_rows=expected.rows, differing=differing
+        )
+        if dropped or not differing:
+            return verdict
+        try:
+            since = self._compared(dataset, proof)
+            _require_no_fewer(dataset, proof.period, [proof], expected.rows)
+            return replace(verdict, waiting=_waiting(since))
+        except errors.ArchiveMismatchError as error:
+            return replace(verdict, reason=str(error))
 
     def _logged(self, table: ArchiveTable, state: TableState) -> dict[str, LoggedPeriod]:
         """Return the proofs of the table's files; write the log rows that a crash left out."""
@@ -389,6 +349,16 @@ class Archive:
             self._place_is_right = True
 
 
+def _waiting(since: Containment) -> str:
+    """Say what has come since a period was archived.
+
+    Only labels can differ where nothing has: a ticker that was corrected.
+    """
+    counts = {"came": since.added, "were restated": since.restated, "withdrawn": since.withdrawn}
+    told = ", ".join(f"{rows} rows {what}" for what, rows in counts.items() if rows)
+    return told or "tickers were corrected"
+
+
 def _require_closed(dataset: ArchivedDataset, period: Period) -> None:
     today = datetime.now(UTC).date()
     if dataset.portion is not Portion.WHOLE and (period.end > today or period.start >= period.end):
@@ -400,13 +370,18 @@ def _dropped(period: Period, tombstones: Sequence[Tombstone]) -> Tombstone | Non
     return next((one for one in tombstones if one.touches(period)), None)
 
 
-def _lost_files(proofs: Iterable[PeriodProof], held: Mapping[str, int]) -> list[str]:
-    """Return the keys of files that the bucket lacks, or holds in another size."""
+def _lost_files(
+    store: ObjectStore, proofs: Iterable[PeriodProof], held: Mapping[str, int]
+) -> list[str]:
+    """Return the keys of files that the bucket lacks, or does not hold as they were proven.
+
+    What a server lists may be gone behind its cache: the footer of each file is read and compared.
+    """
     return [
-        one.object_key
+        file.object_key
         for proof in proofs
-        for one in proof.files
-        if held.get(one.object_key) != one.bytes
+        for file in proof.files
+        if held.get(file.object_key) != file.bytes or files.footer_fault(store, file)
     ]
 
 

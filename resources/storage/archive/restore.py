@@ -8,7 +8,7 @@ the moment since which they are known. Where a row of the same key is there alre
 one is the row and the other its version, as if nothing had ever been dropped.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
@@ -22,6 +22,7 @@ from marketdata.recovery import errors
 from resources.storage import sql
 from resources.storage.archive import files
 from resources.storage.archive.archive import Archive
+from resources.storage.archive.containment import altered
 from resources.storage.archive.hot_rows import (
     HotRows,
     MoveUnderWayError,
@@ -29,6 +30,7 @@ from resources.storage.archive.hot_rows import (
     take_turn,
 )
 from resources.storage.archive.proofs import LoggedPeriod
+from resources.storage.loaded_days import count_restored, is_counted
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale
 
@@ -72,12 +74,14 @@ class Restore:
     ) -> list[RestoredPeriod]:
         """Put the archived periods that hold days from ``start`` to ``end`` back (both included).
 
-        Whole periods come back. Rows that the table holds stay, unless an older answer wrote them.
-        Aggregates of what changed wait for their refresh.
+        Whole periods come back. Rows that the table holds stay, unless an older answer wrote them;
+        one that was altered since it was archived, by no load, is refused. Aggregates of what
+        changed wait for their refresh.
 
         Raises:
             ConfigurationError: The dataset's rows never leave, or nothing is archived of the days.
-            ArchiveMismatchError: A file is not what its proof says; that period is as it was.
+            ArchiveMismatchError: A file is not what its proof says, or the table holds an altered
+                row; that period is as it was.
             StorageUnavailableError: Database or bucket cannot be reached, or another move of rows
                 is under way.
         """
@@ -156,6 +160,7 @@ class Restore:
             target = composed.Identifier(dataset.table)
             held = connection.execute(rows.query("has_rows"), rows.parameters).fetchone()
             if held and held[0]:
+                _require_unaltered(connection, rows, pieces)
                 connection.execute(rows.query("settle_late_rows", **pieces), rows.parameters)
                 inserting = rows.query("insert_missing", target=target, **pieces)
                 inserted = connection.execute(inserting, rows.parameters).rowcount
@@ -164,6 +169,8 @@ class Restore:
                 inserted = connection.execute(inserting).rowcount
             lifting = {**rows.parameters, "by": by}
             lifted = connection.execute(sql.query("retention", "lift_tombstone"), lifting).rowcount
+            if is_counted(dataset.name):
+                count_restored(connection, dataset, rows.parameters)
             if lifted:
                 moving = {**rows.parameters, "before": "archived", "after": "complete"}
                 connection.execute(sql.query("retention", "move_days"), moving)
@@ -235,6 +242,22 @@ def _require_known(
         raise errors.ArchiveMismatchError(message)
 
 
+def _require_unaltered(
+    connection: Connection, rows: HotRows, pieces: Mapping[str, composed.Composable]
+) -> None:
+    """Refuse a held row that differs from the archived one of the same answer.
+
+    Raises:
+        ArchiveMismatchError: There is one.
+    """
+    finding = rows.query("altered_row", **pieces)
+    found = connection.execute(finding, rows.parameters).fetchone()
+    if found:
+        names = (*rows.dataset.order, "ingest_id")
+        key = ", ".join(f"{name} {value}" for name, value in zip(names, found, strict=True))
+        raise altered(rows.dataset, rows.period, key)
+
+
 def _restored(logged: LoggedPeriod, inserted: int, *, was_dropped: bool) -> RestoredPeriod:
     return RestoredPeriod(
         dataset=logged.proof.dataset,
@@ -274,6 +297,7 @@ def _columns(connection: Connection, dataset: ArchivedDataset) -> dict[str, comp
         ),
         "held_row": _listed(composed.Identifier("held", name) for name in values),
         "archived_row": _listed(converted[name] for name in values),
+        "key": _listed(composed.Identifier("held", name) for name in dataset.order),
         "same_key": _same_key(dataset.order, "held"),
         "same_version_key": _same_key(dataset.order, "version"),
         "version": composed.Identifier(f"{dataset.table}_version"),

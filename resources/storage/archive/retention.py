@@ -25,7 +25,7 @@ from marketdata.retention import due_periods
 from resources.storage import sql
 from resources.storage.aggregates import Aggregates, Difference
 from resources.storage.archive import files, hot_rows
-from resources.storage.archive.archive import Archive, ArchiveStatus
+from resources.storage.archive.archive import Archive
 from resources.storage.archive.hot_rows import (
     HotRows,
     MoveUnderWayError,
@@ -37,9 +37,11 @@ from resources.storage.archive.hot_rows import (
     take_turn,
     waiting_for_refresh,
 )
+from resources.storage.archive.outcomes import ArchiveStatus
 from resources.storage.archive.proofs import ArchiveLog, LoggedPeriod
 from resources.storage.archive.restore import Restore
 from resources.storage.archive.rows import first_day, stream
+from resources.storage.lost_rows import LostRows, told
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale
 
@@ -62,7 +64,11 @@ class Missing(StrEnum):
     FINAL_DAYS = "final days"
     REFRESH = "refresh"
     AGGREGATES = "aggregates"
+    LOADED_ROWS = "loaded rows"
+    """All that were loaded are there."""
     EQUAL_ROWS = "equal rows"
+    ARCHIVED_ROWS = "archived rows"
+    """As they were archived, or restated: none is lacking, none was altered."""
     TURN = "turn"
 
 
@@ -130,6 +136,7 @@ class Retention:
         self._aggregates = aggregates
         self.ages = ages
         self._log = ArchiveLog(timescale)
+        self._lost_rows = LostRows(timescale)
         self._restore = Restore(timescale, store, archive)
 
     def plan(self, datasets: Collection[str] = ()) -> list[RetainedPeriod]:
@@ -204,11 +211,9 @@ class Retention:
                 refusals += self._unequal(connection, rows, proof, found_by="valid_proof")
                 counted = connection.execute(rows.query("count_rows"), rows.parameters).fetchone()
             held = counted[0] if counted else 0
+            refusals = self._explained(rows, proof, refusals)
             in_the_way = [one for one in refusals if one.missing not in MENDED_BY_RUN]
-            # The archive does not let fewer rows take the place of more.
-            lacks_rows = proof is not None and held < proof.proof.rows
-            refused = in_the_way or lacks_rows
-            status = RetentionStatus.REFUSED if refused else RetentionStatus.DUE
+            status = RetentionStatus.REFUSED if in_the_way else RetentionStatus.DUE
             yield _outcome(rows, status, refusals=refusals, rows=held)
 
     def _run(self, dataset: ArchivedDataset, by: str) -> Iterator[RetainedPeriod]:
@@ -313,16 +318,32 @@ class Retention:
                 take_turn(connection, rows.dataset.name)
                 lock_writers_out(connection, rows)
                 refusals = self._unequal(connection, rows, proof)
-                if refusals:
-                    return _refused(rows, *refusals)
-                chunks = remove(connection, rows)
-                burial = {"archive_id": proof.archive_id, "rows": proof.proof.rows, "by": by}
-                connection.execute(sql.query("retention", "bury"), rows.parameters | burial)
-                moving = {**rows.parameters, "before": "complete", "after": "archived"}
-                connection.execute(sql.query("retention", "move_days"), moving)
+                chunks = 0 if refusals else self._removed(connection, rows, proof, by)
         except errors.StorageUnavailableError as error:
             return _refused(rows, _turn(rows, error))
+        if refusals:
+            return _refused(rows, *self._explained(rows, proof, refusals))
         return _outcome(rows, RetentionStatus.DROPPED, rows=proof.proof.rows, chunks=chunks)
+
+    def _removed(self, connection: Connection, rows: HotRows, proof: LoggedPeriod, by: str) -> int:
+        """Remove a period, with tombstone and ledger; return how many chunks were dropped."""
+        chunks = remove(connection, rows)
+        burial = {"archive_id": proof.archive_id, "rows": proof.proof.rows, "by": by}
+        connection.execute(sql.query("retention", "bury"), rows.parameters | burial)
+        moving = {**rows.parameters, "before": "complete", "after": "archived"}
+        connection.execute(sql.query("retention", "move_days"), moving)
+        return chunks
+
+    def _explained(
+        self, rows: HotRows, proof: LoggedPeriod | None, refusals: Sequence[Refusal]
+    ) -> list[Refusal]:
+        """Say of rows that differ from their proof why no run will archive them, if that is so."""
+        differ = any(refusal.missing is Missing.EQUAL_ROWS for refusal in refusals)
+        objection = self._archive.objection(rows.dataset, proof.proof) if proof and differ else ""
+        if not objection:
+            return list(refusals)
+        others = [one for one in refusals if one.missing is not Missing.EQUAL_ROWS]
+        return [*others, Refusal(Missing.ARCHIVED_ROWS, objection)]
 
     def _unproven(self, rows: HotRows, proof: LoggedPeriod | None) -> list[Refusal]:
         """Return what is missing outside of the table itself."""
@@ -330,6 +351,9 @@ class Retention:
         if proof is None or proof.proof.period != rows.period:
             return [Refusal(Missing.PROOF, f"{label} is not archived: wrdata archive run")]
         refusals: list[Refusal] = []
+        lost = self._lost_rows.find(rows.dataset, rows.period.start, rows.period.end)
+        if lost:
+            refusals.append(Refusal(Missing.LOADED_ROWS, told(rows.dataset, lost)))
         try:
             back = files.read_back(self._store, rows.dataset, proof.proof)
             found = content_hash(rows.dataset.schema, files.read_ahead(back))
@@ -389,10 +413,9 @@ class Retention:
         with reading as batches:
             found = content_hash(rows.dataset.schema, files.read_ahead(batches))
         if not proof.proof.holds(found, rows.dataset.schema):
-            cure = "restore" if found.rows < proof.proof.rows else "run"
             reason = (
                 f"the {found.rows} rows of {label} are not the {proof.proof.rows} that were "
-                f"archived: wrdata archive {cure}"
+                "archived: wrdata archive run"
             )
             refusals.append(Refusal(Missing.EQUAL_ROWS, reason))
         return refusals

@@ -21,6 +21,8 @@ from resources.storage.archive.table import ArchiveTable
 from resources.storage.batches import BatchStore
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
+from sandbox.local_world import LocalWorld
+from tests.storage.archive.moves import lose_behind_the_server
 from tests.storage.batches import Row, batch
 
 BARS = ARCHIVED["daily_bars"]
@@ -380,6 +382,64 @@ def test_as_many_other_rows_never_replace_an_archived_period(
     assert archive.proofs(BARS)["2023"] == before
 
 
+@pytest.mark.usefixtures("two_years")
+@pytest.mark.parametrize(
+    ("change", "back", "columns"),
+    [
+        ("close = close - 0.5", "close = close + 0.5", "close"),
+        ("low = low - 1, volume = 7", "low = low + 1, volume = 25000", "low, volume"),
+        ("provider = 'x'", "provider = 'fmp'", "provider"),
+        (
+            "known_from = known_from - interval '1 day'",
+            "known_from = known_from + interval '1 day'",
+            "known_from",
+        ),
+    ],
+)
+def test_a_row_that_no_load_restated_never_replaces_the_archived_one(
+    archive: Archive, migrated_url: str, change: str, back: str, columns: str
+) -> None:
+    """It has kept its ingest_id, so nobody kept the version that it had: the archive is all."""
+    before = one(archive, Y2023).logged
+    altering = "update daily_bar set"
+    where = "where instrument_id = 2 and session_date = '2023-12-15'"
+    with psycopg.connect(migrated_url) as connection:
+        connection.execute(f"{altering} {change} {where}".encode())
+
+    refused, other = archive.archive(BARS, [Y2023, Y2024])
+
+    assert (refused.status, refused.logged) == (ArchiveStatus.REFUSED, before)
+    assert other.status is ArchiveStatus.COMMITTED
+    (verdict,) = archive.verify(BARS, ["2023"])
+    assert verdict.is_wrong
+    for told in (refused.reason, verdict.told):
+        assert "altered in the database (instrument_id 2, session_date 2023-12-15; " in told
+        assert f"; {columns})" in told
+        assert "restore --dataset daily_bars --start 2023-01-01 --end 2023-12-31 --into" in told
+    with psycopg.connect(migrated_url) as connection:
+        connection.execute(f"{altering} {back} {where}".encode())
+    assert one(archive, Y2023).status is ArchiveStatus.UNCHANGED
+
+
+def test_what_only_waits_for_the_next_run_is_not_wrong(
+    archive: Archive, timescale: Timescale, two_years: list[Row]
+) -> None:
+    """New and restated rows are told apart from lost and altered ones, and counted."""
+    one(archive, Y2023)
+    instrument_id, day, close = two_years[0]
+    later = datetime(2024, 6, 10, tzinfo=UTC)
+    rows = [(instrument_id, day, close + 1), (instrument_id, date(2023, 3, 1), 10.0)]
+    BatchStore(timescale).load(batch(rows, fetched_at=later))
+
+    (verdict,) = archive.verify(BARS, ["2023"])
+
+    assert (verdict.equal, verdict.is_wrong) == (False, False)
+    assert verdict.waiting == "1 rows came, 1 rows were restated"
+    assert verdict.told.endswith("since it was archived: the next archive run takes them")
+    assert one(archive, Y2023).status is ArchiveStatus.REPLACED
+    assert archive.verify(BARS, ["2023"])[0].equal
+
+
 @pytest.mark.parametrize("deleted", ["2023-11-30", "2023-12-30"])
 def test_a_year_that_lacks_a_row_of_its_months_replaces_none(
     archive: Archive,
@@ -443,6 +503,38 @@ def test_a_lost_file_of_restated_rows_is_replaced(
 
     assert one(archive, Y2023).status is ArchiveStatus.REPLACED
     assert archive.verify(BARS, ["2023"])[0].equal
+
+
+@pytest.mark.usefixtures("two_years")
+@pytest.mark.parametrize("how", ["went behind the server's cache", "has another footer"])
+def test_an_object_that_is_listed_and_cannot_be_had_is_no_archive(
+    archive: Archive, object_store: ObjectStore, migrated_url: str, world: LocalWorld, how: str
+) -> None:
+    """Written again while its rows are hot, refused once they are dropped, never unchanged."""
+    (key,) = keys(one(archive, Y2023))
+    content = object_store.get(key).content
+    damaged = content[:-20] + bytes([content[-20] ^ 1]) + content[-19:]
+
+    def harm() -> None:
+        if how == "has another footer":
+            object_store.put_bytes(key, damaged, content_type="x")
+        else:
+            lose_behind_the_server(world, object_store, key)
+
+    harm()
+    (verdict,) = archive.verify(BARS, ["2023"])
+    assert key in verdict.reason
+    assert "not the file that was proven" in verdict.reason or "does not hand" in verdict.reason
+    assert one(archive, Y2023).status is ArchiveStatus.REPAIRED
+    assert archive.verify(BARS, ["2023"])[0].equal
+
+    harm()
+    drop(migrated_url, Y2023)
+    refused = one(archive, Y2023)
+    assert refused.status is ArchiveStatus.REFUSED
+    assert f"the bucket has lost {key}: restore it from a backup" in refused.reason
+    object_store.put_bytes(key, content, content_type="x")
+    assert one(archive, Y2023).status is ArchiveStatus.FROZEN
 
 
 @pytest.mark.usefixtures("two_years")

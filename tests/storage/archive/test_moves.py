@@ -18,8 +18,7 @@ from psycopg.rows import dict_row
 from marketdata.archiving import ARCHIVED, ArchivedDataset, Period
 from marketdata.bars import Interval
 from resources.storage.aggregates import Source
-from resources.storage.archive import files
-from resources.storage.archive.archive import ArchiveStatus
+from resources.storage.archive import ArchiveStatus, files
 from resources.storage.archive.retention import RetentionStatus
 from tests.storage.archive.moves import JANUARY, Moves, load, refresh, table_rows, tombstones
 from tests.storage.batches import FETCHED_AT
@@ -77,6 +76,7 @@ TABLES = (
     *(f"rollup_{interval}" for interval in Interval),
     "archive_tombstone",
     "coverage",
+    "loaded_day",
     "iceberg_catalog.iceberg_tables",
 )
 

@@ -13,8 +13,8 @@ from marketdata.archiving import ARCHIVED
 from marketdata.coverage import CoverageState
 from marketdata.recovery import errors
 from marketdata.retention import parse_ages
+from resources.storage.archive import ArchiveStatus
 from resources.storage.archive import retention as retention_module
-from resources.storage.archive.archive import ArchiveStatus
 from resources.storage.archive.hot_rows import HotRows, take_turn
 from resources.storage.archive.interlock import committing
 from resources.storage.archive.retention import Missing, RetentionStatus
@@ -103,11 +103,10 @@ def test_a_proven_period_leaves_and_nothing_else(
     [(name, start, end, live)] = tombstones(moves.timescale)
     assert (name, live) == (dataset, True)
     archived = {day for _, day in days_in(moves.timescale, dataset, "archived")}
-    assert archived == {
-        date(2024, 1, 1) + timedelta(days=offset)
-        for offset in range(60)
-        if start <= date(2024, 1, 1) + timedelta(days=offset) < end
-    }
+    claimed = {date(2024, 1, 1) + timedelta(days=offset) for offset in range(60)}
+    if dataset == "daily_bars":
+        claimed = {moment.date() for _, moment in going}
+    assert archived == {day for day in claimed if start <= day < end}
     assert not {day for _, day in days_in(moves.timescale, dataset, "complete")} & archived
     assert moves.archive.verify(one, [label])[0].equal
 
@@ -456,6 +455,35 @@ def test_a_run_that_cannot_archive_one_period_drops_the_others(
     assert planned[0].status is RetentionStatus.REFUSED
     assert [one.status for one in run] == [RetentionStatus.REFUSED, RetentionStatus.DROPPED]
     assert "the archive keeps its own" in run[0].refusals[0].reason
+
+
+def test_a_row_that_no_load_restated_is_refused_by_drop_run_and_restore_alike(
+    january: Moves,
+) -> None:
+    """The archived row is the only one that is left of what was loaded."""
+    with january.timescale.connection() as connection:
+        connection.execute(
+            "update minute_bar set close = close + 0.5 where instrument_id = 2 and opened_at = %s",
+            (JANUARY,),
+        )
+    refresh(january.aggregates)
+    before = table_rows(january.timescale, "minute_bar")
+    proofs = january.archive.proofs(MINUTES)
+
+    (planned,) = january.retention.plan(["minute_bars"])
+    dropped = refused(january)[Missing.ARCHIVED_ROWS]
+    (run,) = january.retention.run(["minute_bars"], by="test")
+    with pytest.raises(errors.ArchiveMismatchError) as restoring:
+        january.restore.into_hot(MINUTES, date(2024, 1, 2), date(2024, 1, 2), by="test")
+
+    assert planned.status is RetentionStatus.REFUSED
+    assert run.status is RetentionStatus.REFUSED
+    for told in (planned.told, dropped, run.told, str(restoring.value)):
+        assert "minute_bars 2024-01 was altered in the database (instrument_id 2, provider" in told
+        assert "--into <schema> puts them beside the table" in told
+    assert table_rows(january.timescale, "minute_bar") == before
+    assert january.archive.proofs(MINUTES) == proofs
+    assert tombstones(january.timescale) == []
 
 
 def test_a_dropped_period_is_frozen_in_the_archive(january: Moves) -> None:

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from marketdata.archiving import ARCHIVED, ArchivedDataset, Period
 from marketdata.bars import Adjustment
-from resources.storage.archive import Archive, ArchiveStatus, files
+from resources.storage.archive import Archive, ArchiveStatus, VerifiedPeriod, files
 from resources.storage.archive.rows import stream
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
@@ -252,3 +252,28 @@ def test_every_dataset_is_archived_read_by_iceberg_and_verified(
     assert as_rows(dataset, scanned.to_batches()) == held
     if dataset.labelled:
         assert scanned["ticker"].to_pylist() == ["ONE", None, None]
+
+
+@pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda one: one.name)
+def test_a_row_that_is_gone_is_wrong_unless_providers_withdraw_such_rows(
+    dataset: ArchivedDataset,
+    timescale: Timescale,
+    object_store: ObjectStore,
+    subjects: dict[str, list[int]],
+) -> None:
+    """What was withdrawn waits for the next run; where all is gone, nobody has withdrawn it."""
+    store_rows(timescale, dataset, subjects[dataset.kind.value], extremes(dataset))
+    archive = Archive(timescale, object_store)
+    archive.archive(dataset, [period(dataset)])
+    table = sql.Identifier(dataset.table)
+    one_of = "delete from {0} where instrument_id = (select min(instrument_id) from {0})"
+    verdicts: list[VerifiedPeriod] = []
+    for statement in (one_of, "delete from {0}"):
+        with timescale.connection() as connection:
+            connection.execute(sql.SQL(statement).format(table))
+        verdicts += archive.verify(dataset, [period(dataset).label])
+
+    some_gone, all_gone = verdicts
+    assert some_gone.is_wrong is not dataset.withdraws
+    assert ("rows withdrawn" in some_gone.waiting) is dataset.withdraws
+    assert all_gone.is_wrong

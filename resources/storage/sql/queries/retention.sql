@@ -265,6 +265,24 @@ where
     and held.{dated_by} < %(end)s
     and (archived.is_newest or (archived.is_equal and archived.later_known_from is null));
 
+-- name: altered_row
+-- A row that differs from the archived one although the same answer wrote both.
+select
+    {key},
+    held.ingest_id
+from {table} as held
+inner join staged_rows as archived on {same_key}
+where
+    held.{dated_by} >= %(start)s
+    and held.{dated_by} < %(end)s
+    and held.ingest_id = archived.ingest_id
+    and (
+        ({held_row}, held.provider) is distinct from ({archived_row}, archived.provider)
+        or held.known_from < archived.known_from
+    )
+order by {key}
+limit 1;
+
 -- name: insert_missing
 -- Archived rows whose key the table does not hold.
 insert into {target} ({columns})
