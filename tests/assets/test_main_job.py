@@ -29,7 +29,7 @@ def test_a_load_brings_table_and_roll_ups_along_with_all_checks_green(pipeline: 
 
     assert result.success
     assert set(_checks(result).values()) == {True}
-    assert len(_checks(result)) == 10
+    assert len(_checks(result)) == 13
     for interval in DAY_INTERVALS:
         assert pipeline.stores.aggregates.rows(interval) >= 3 * 10
         assert not pipeline.stores.aggregates.differences(interval)
