@@ -17,7 +17,7 @@ from assets import (
     retention,
     universe,
 )
-from pipelines import jobs, schedules, sensors
+from pipelines import jobs, schedules, sensors, workers
 from resources.wiring import Archive, Database, Providers
 
 definitions = dg.Definitions(
@@ -35,5 +35,5 @@ definitions = dg.Definitions(
     sensors=list(sensors.ALL),
     resources={"database": Database(), "archive": Archive(), "providers": Providers()},
     # A run is one process: the fan-out is asyncio inside the asset, not processes per step.
-    executor=dg.in_process_executor,
+    executor=workers.known_in_process,
 )

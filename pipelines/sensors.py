@@ -17,7 +17,7 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY
-from pipelines import jobs, retries, run_failures
+from pipelines import jobs, retries, run_failures, workers
 from pipelines.jobs import DERIVED, INTRADAY
 from resources import opening
 from resources.settings import provider_of, read_settings
@@ -67,16 +67,17 @@ def dead_letter_retries(
 
 
 @dg.sensor(
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Failed runs whose work nothing else keeps: a dead letter for each.",
+    description="Runs whose worker is gone end; failed runs whose work nothing keeps: letters.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorResult:
-    """Look at every run that failed since the last tick, wherever it was started.
+    """End runs that nobody works on; look at all that failed since the last tick, whoever started.
 
     Not a run_failure_sensor: that moves on when its function fails, so that a run which died
     with the database would be forgotten. Here the cursor waits for the letter.
     """
+    workers.look(context.instance)
     if context.cursor is None:
         newest = _failures(context, after=None)
         cursor = str(newest[0].storage_id if newest else 0)

@@ -1,8 +1,8 @@
 """Detached processes of the local world: starting, recognising and ending them.
 
-Here: how a process outlives the command that started it, how it is told from a later one with
-the same id, and which ports are free. Not here: what is started (timescaledb.py,
-object_store.py, local_world.py). Linux only: identities are read from /proc.
+Here: how a process outlives the command that started it, how others are found and ended, and
+which ports are free. Not here: what is started (timescaledb.py, object_store.py, local_world.py),
+or how a process is told from a later one with its id (marketdata/recovery/process_identity.py).
 """
 
 import contextlib
@@ -10,46 +10,16 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
 from marketdata.recovery import errors
+from marketdata.recovery.process_identity import Process, identify, is_running
 
 LOOPBACK = "127.0.0.1"
 _POLL_S = 0.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """A process that cannot be mistaken for another one.
-
-    Attributes:
-        born: Boot id and start time, since the kernel gives ids out again.
-    """
-
-    pid: int
-    born: str
-
-
-def identify(pid: int) -> Process | None:
-    """Return the process ``pid`` if it runs; one that ended but was not reaped does not run."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-    # The second field is the program's name in brackets and may hold spaces and brackets.
-    fields = stat.rpartition(")")[2].split()
-    if fields[0] in {"Z", "X"}:
-        return None
-    return Process(pid=pid, born=f"{boot_id}:{fields[19]}")
-
-
-def is_running(process: Process) -> bool:
-    """Tell whether exactly this process, and not a later one with its id, still runs."""
-    return identify(process.pid) == process
 
 
 def spawn(
@@ -97,6 +67,26 @@ def spawn(
     return process
 
 
+@contextlib.contextmanager
+def undisturbed() -> Generator[None]:
+    """Put off Ctrl-C and SIGTERM until the block ends: what it starts has to be remembered."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(signal.Signals(number))
+
+
 def end(process: Process, *, with_signal: signal.Signals, within_s: float) -> bool:
     """End ``process`` with ``with_signal``, and by force after ``within_s`` seconds.
 
@@ -124,16 +114,65 @@ def wait_until(fulfilled: Callable[[], bool], *, within_s: float, every_s: float
     return True
 
 
+def end_all(
+    those: Callable[[], Sequence[Process]], *, with_signal: signal.Signals, within_s: float
+) -> int:
+    """End ``those``, asked for again until there are none, by force after ``within_s`` seconds.
+
+    Returns:
+        How many there were at first.
+    """
+    first = those()
+    for process in first:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, with_signal)
+    if not wait_until(lambda: not those(), within_s=within_s if first else 0.0):
+        for process in those():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGKILL)
+        wait_until(lambda: not those(), within_s=10)
+    return len(first)
+
+
 def working_in(folder: Path) -> list[Process]:
     """Return the processes whose working folder is ``folder``, as far as we may look."""
-    found: list[Process] = []
+    return _those(lambda entry: (entry / "cwd").readlink() == folder)
+
+
+def holding(file: Path) -> list[Process]:
+    """Return the processes that have ``file`` open, as far as we may look."""
+    return _those(
+        lambda entry: any(opened.readlink() == file for opened in (entry / "fd").iterdir())
+    )
+
+
+def marked(name: str, value: str) -> list[Process]:
+    """Return the processes in whose environment ``name`` was ``value`` from the beginning.
+
+    Whatever a process starts inherits it, also where a parent is gone.
+    """
+    variable = f"{name}={value}".encode()
+    return _those(lambda entry: variable in (entry / "environ").read_bytes().split(b"\0"))
+
+
+def runs_program(process: Process, words: str) -> bool:
+    """Tell whether ``words`` stand in the command line of ``process``."""
+    try:
+        line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return words.encode() in line.replace(b"\0", b" ")
+
+
+def _those(is_one: Callable[[Path], bool]) -> list[Process]:
+    those: list[Process] = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            if (entry / "cwd").readlink() == folder and (process := identify(int(entry.name))):
-                found.append(process)
-    return found
+            if is_one(entry) and (process := identify(int(entry.name))):
+                those.append(process)
+    return those
 
 
 def free_port(preferred: int | None) -> int:
@@ -141,13 +180,27 @@ def free_port(preferred: int | None) -> int:
     for port in (preferred, 0):
         if port is None:
             continue
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            # As servers do: a port with connections in TIME_WAIT is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((LOOPBACK, port))
-            return int(probe.getsockname()[1])
+        with contextlib.suppress(OSError):
+            return _bound(port)
     message = f"no free TCP port on {LOOPBACK}: end some local servers and try again"
     raise errors.ConfigurationError(message)
+
+
+def why_not_free(port: int) -> str | None:
+    """Return why no server can be started at ``port``, in the system's words; None if one can."""
+    try:
+        _bound(port)
+    except OSError as error:
+        return error.strerror
+    return None
+
+
+def _bound(port: int) -> int:
+    with socket.socket() as probe:
+        # As servers do: a port with connections in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((LOOPBACK, port))
+        return int(probe.getsockname()[1])
 
 
 def log_tail(log: Path, lines: int = 15) -> str:

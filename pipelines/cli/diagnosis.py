@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import dagster as dg
 import httpx
 
 from marketdata.recovery import errors
+from pipelines import workers
 from pipelines.cli import dagster_processes, database_probes, environment
 from resources import clients, key_checks, opening
 from resources.clients import Line
@@ -118,6 +120,7 @@ def _services(around: environment.Surroundings) -> list[Finding]:
          _probe_object_store),
         ("dagster storage", origin("timescaledb"),
          _shown(os.environ.get("WRDATA_DAGSTER_DATABASE_URL", "")), _probe_dagster_storage),
+        ("runs", origin("timescaledb"), "", _probe_runs),
     ]  # fmt: skip
     found: list[Finding] = []
     for name, whose, address, probe in probes:
@@ -281,6 +284,22 @@ def _probe_object_store(settings: Settings) -> str:
 def _probe_dagster_storage(_settings: Settings) -> str:
     version = database_probes.try_dagster(os.environ["WRDATA_DAGSTER_DATABASE_URL"])
     return f"PostgreSQL {version.partition(' ')[0]}"
+
+
+def _probe_runs(_settings: Settings) -> str:
+    """Name the runs that Dagster takes for running and that nobody works on."""
+    with dg.DagsterInstance.get() as instance:
+        lost = workers.seen(instance)
+    if lost:
+        named = "; ".join(
+            f"run {one.run.run_id} ({one.run.job_name}): {one.reason}" for one in lost
+        )
+        message = (
+            f"{named}. The sensor lost_runs ends it within a minute where the daemon runs, and so "
+            "does the next command that loads, such as `wrdata universe`"
+        )
+        raise errors.StorageConflictError(message)
+    return "each has a worker that lives"
 
 
 def _user_interface(around: environment.Surroundings) -> Finding:

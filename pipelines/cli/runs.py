@@ -7,8 +7,6 @@ A run in this process needs neither daemon nor web server, and starts at once.
 """
 
 import logging
-import os
-import socket
 import threading
 import time
 import uuid
@@ -22,15 +20,13 @@ import sqlalchemy.exc
 from dagster._core.execution.plan.objects import StepFailureData
 
 from marketdata.recovery import errors
+from pipelines import workers
 from pipelines.cli.code_location import record_under_location
 from pipelines.cli.interruption import RunInterruptedError
 from pipelines.definitions import definitions
 from pipelines.run_failures import BY_COMMAND, INTERRUPTED, RANGE_TAGS, STARTED_BY
-from sandbox import processes
 
 PROGRESS_EVERY_S = 0.5
-PROCESS = "wrdata/process"
-"""Tag that names a command's process: host, process id, and when that process was born."""
 MAX_RETRIES = "dagster/max_retries"
 """Dagster's tag: how often its daemon may launch a failed run anew."""
 
@@ -112,16 +108,17 @@ def run_job(
     for chatty in ("dagster", "psycopg.pool"):
         # What they tell in passing, the run's report tells at its end.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
-    process = processes.identify(os.getpid())
     # Nobody but the person at the command line repeats what failed there.
     every_tag = {**(tags or {}), STARTED_BY: BY_COMMAND, MAX_RETRIES: "0"}
-    if process is not None:
-        every_tag[PROCESS] = f"{socket.gethostname()}/{process.pid}/{process.born}"
     if partitions:
         every_tag |= dict(zip(RANGE_TAGS, partitions, strict=True))
     run_id = str(uuid.uuid4())
     started = time.monotonic()
-    with open_instance() as instance, _watched(progress, run_id, started):
+    with (
+        open_instance() as instance,
+        workers.beating(run_id, job),
+        _watched(progress, run_id, started),
+    ):
         record_under_location(instance, job)
         result = definitions.resolve_job_def(job).execute_in_process(
             run_config={
@@ -143,7 +140,7 @@ def run_job(
 
 @contextmanager
 def open_instance() -> Generator[dg.DagsterInstance]:
-    """Open the Dagster instance of DAGSTER_HOME.
+    """Open the Dagster instance of DAGSTER_HOME; runs whose worker is gone end by the way.
 
     Raises:
         ConfigurationError: Its storage cannot be reached.
@@ -157,27 +154,8 @@ def open_instance() -> Generator[dg.DagsterInstance]:
         )
         raise errors.ConfigurationError(message) from error
     with instance:
-        _end_orphans(instance)
+        workers.look(instance)
         yield instance
-
-
-def _end_orphans(instance: dg.DagsterInstance) -> None:
-    """Fail runs of commands whose process is gone: they would hold the queue for hours.
-
-    Dagster watches the processes that it launches itself, and a command is none of them.
-    """
-    # A command killed at the very beginning leaves a run that exists and was never started.
-    unfinished = dg.RunsFilter(
-        statuses=[dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED],
-        tags={STARTED_BY: BY_COMMAND},
-    )
-    for run in instance.get_runs(unfinished):
-        host, _, rest = run.tags.get(PROCESS, "").partition("/")
-        pid, _, born = rest.partition("/")
-        if host != socket.gethostname() or not pid.isdigit():
-            continue
-        if not processes.is_running(processes.Process(pid=int(pid), born=born)):
-            instance.report_run_failed(run, "the command's process is gone; run the command again")
 
 
 @contextmanager
@@ -239,6 +217,10 @@ def _report(job: str, result: dg.ExecuteInProcessResult, duration_s: float) -> R
             told = event.step_failure_data.user_failure_data
             if told is not None:
                 failed_with |= {name: _plain(value) for name, value in told.metadata.items()}
+        elif event.event_type == dg.DagsterEventType.RUN_FAILURE:
+            error = event.job_failure_data.error
+            if error and error.cls_name == INTERRUPTED:  # between two steps
+                failures.append(INTERRUPTED)
     return RunReport(
         run_id=result.run_id,
         job=job,

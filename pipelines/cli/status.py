@@ -22,6 +22,7 @@ from marketdata.calendars import utc_now
 from marketdata.datasets import DATASETS, Dataset
 from marketdata.recovery.dead_letters import UNSETTLED, LetterState
 from marketdata.recovery.limits import Lane
+from pipelines import workers
 from pipelines.cli import console, environment
 from pipelines.cli.status_summary import summary
 from resources import opening
@@ -30,6 +31,7 @@ from resources.opening import Stores
 from resources.settings import Settings, provider_of, read_settings
 from resources.storage.archive import Archive
 from resources.storage.run_history import RunHistory
+from resources.storage.run_workers import RunWorkers
 from resources.storage.upkeep import DatabaseUpkeep, StoreSize
 
 DAGSTER_DATABASE = "WRDATA_DAGSTER_DATABASE_URL"
@@ -64,6 +66,7 @@ def report(settings: Settings) -> dict[str, Any]:
             ],
             "aggregates": {f"bars_{one}": stores.aggregates.rows(one) for one in Interval},
             "archive": _archive(archive),
+            "runs": _runs(stores),
             "request_budgets": _budgets(stores),
             "circuit_breakers": _breakers(stores),
             "dead_letters": _letters(stores),
@@ -82,6 +85,7 @@ def print_report(stored: dict[str, Any]) -> None:
     console.print_table("datasets", stored["datasets"])
     console.print_pairs("aggregates, rows", stored["aggregates"])
     console.print_pairs("archive", stored["archive"])
+    console.print_table("runs at work", stored["runs"])
     console.print_table("request budgets", stored["request_budgets"])
     console.print_table("circuit breakers", stored["circuit_breakers"])
     console.print_table("dead letters (wrdata dlq list)", stored["dead_letters"])
@@ -142,6 +146,20 @@ def _archive(archive: Archive) -> dict[str, Any]:
         "rows": sum(one.rows for one in periods),
         "bytes": sum(one.bytes for one in periods),
     }
+
+
+def _runs(stores: Stores) -> list[dict[str, Any]]:
+    return [
+        {
+            "run": worker.run_id,
+            "job": worker.job,
+            "worker": f"process {worker.process.pid} on {worker.place.partition(' ')[0]}",
+            "since": _minute(worker.started_at),
+            "state": "its worker is gone" if workers.is_gone(worker) else "works",
+        }
+        for worker in RunWorkers(stores.timescale).all()
+        if not worker.has_left
+    ]
 
 
 def _budgets(stores: Stores) -> list[dict[str, Any]]:

@@ -1,0 +1,207 @@
+"""Workers of runs: how each is known while it lives, and how a run ends whose worker is gone.
+
+Here: the heartbeat beside every run, the executor that brings it along, and the look at all runs
+by the sensor `lost_runs` and by each command that opens Dagster. Not here: the table
+(resources/storage/run_workers.py), or what becomes of failed runs (run_failures.py, retries.py).
+
+Dagster's code server watches the workers that it started. Where it dies with them, or where a
+command was the worker, nobody does: the run would stay STARTED and hold the queue's place.
+"""
+
+import logging
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.in_process import InProcessExecutor
+
+from marketdata.calendars import utc_now
+from marketdata.recovery import errors
+from marketdata.recovery.process_identity import here, is_running, this_process
+from pipelines import run_failures
+from resources.settings import read_settings
+from resources.storage.run_workers import RunWorker, RunWorkers
+from resources.storage.timescale import Timescale
+
+_LOG = logging.getLogger(__name__)
+
+BEAT_S = 5.0
+TOLD_WITHIN_S = 2.0
+"""So long a run waits to be known, and no longer: a kill in its first moment is rare."""
+SILENT_AFTER_S = 30.0
+"""A worker elsewhere that was not heard of for so long is gone. Here its process is looked at."""
+UNKNOWN_AFTER = timedelta(seconds=45)
+"""A run that has been STARTED for so long, and whose worker nobody ever heard of, has none."""
+
+_WITH_A_WORKER = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostRun:
+    """A run that Dagster takes for running though nobody works on it."""
+
+    run: dg.DagsterRun
+    reason: str
+
+
+@contextmanager
+def beating(run_id: str, job: str) -> Generator[None]:
+    """Let the database know that this process works on a run, until the block ends.
+
+    A database that is away is no reason to end the work: it is told as soon as it is back.
+    """
+    told, ended = threading.Event(), threading.Event()
+    beats = threading.Thread(
+        target=_beat, args=(run_id, job, told, ended), name="heartbeat", daemon=True
+    )
+    beats.start()
+    told.wait(TOLD_WITHIN_S)
+    try:
+        yield
+    finally:
+        ended.set()
+        beats.join(BEAT_S)
+
+
+def _beat(run_id: str, job: str, told: threading.Event, ended: threading.Event) -> None:
+    place, process = here(), this_process()
+    while not ended.is_set():
+        try:
+            with _opened() as workers:
+                while not ended.is_set():
+                    workers.beat(run_id, job=job, place=place, process=process)
+                    told.set()
+                    ended.wait(BEAT_S)
+                workers.leave(run_id)
+        except errors.MarketDataError as error:
+            _LOG.debug("the worker of run %s cannot be told: %s", run_id, error)
+            ended.wait(BEAT_S)
+
+
+@contextmanager
+def _opened() -> Generator[RunWorkers]:
+    url = read_settings().database_url.get_secret_value()
+    with Timescale(url, pool_size=1) as timescale:
+        yield RunWorkers(timescale)
+
+
+class KnownInProcess(InProcessExecutor):
+    """Executes all steps in the run's own process, which is known as its worker meanwhile."""
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[dg.DagsterEvent]:
+        """Execute the run with a heartbeat beside it."""
+        run = plan_context.dagster_run
+        with beating(run.run_id, run.job_name):
+            yield from super().execute(plan_context, execution_plan)
+
+
+@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema)
+def known_in_process(context: dg.InitExecutorContext) -> KnownInProcess:
+    """Return the executor of our runs (see dagster.yaml and definitions.py)."""
+    return KnownInProcess(retries=RetryMode.from_config(context.executor_config["retries"]))
+
+
+def is_gone(worker: RunWorker) -> bool:
+    """Tell whether a process does not work on its run any more."""
+    if worker.has_left:
+        return worker.silent_s > SILENT_AFTER_S
+    if worker.place == here():
+        return not is_running(worker.process)
+    return worker.silent_s > SILENT_AFTER_S
+
+
+def lost(instance: dg.DagsterInstance, workers: RunWorkers) -> list[LostRun]:
+    """Return the runs that nobody works on though Dagster takes them for running.
+
+    Raises:
+        StorageError: The database cannot say who works.
+    """
+    known = {worker.run_id: worker for worker in workers.all()}
+    records = instance.get_run_records(dg.RunsFilter(statuses=list(_WITH_A_WORKER)))
+    found: list[LostRun] = []
+    for record in records:
+        worker = known.get(record.dagster_run.run_id)
+        reason = _gone(worker) if worker else reason_of_unknown(record, utc_now())
+        if reason:
+            found.append(LostRun(run=record.dagster_run, reason=reason))
+    return found
+
+
+def end_lost(instance: dg.DagsterInstance, workers: RunWorkers) -> list[LostRun]:
+    """Fail the runs that nobody works on, and forget the workers of those that are over.
+
+    Raises:
+        StorageError: The database cannot say who works.
+    """
+    ended: list[LostRun] = []
+    for one in lost(instance, workers):
+        # It may have come to its end while we looked.
+        run = instance.get_run_by_id(one.run.run_id)
+        if run is None or run.is_finished:
+            continue
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, one.reason)
+        else:
+            instance.report_run_failed(run, one.reason)
+        ended.append(one)
+    over = [
+        worker.run_id
+        for worker in workers.all()
+        if worker.silent_s > SILENT_AFTER_S and _is_over(instance, worker.run_id)
+    ]
+    if over:
+        workers.forget(over)
+    return ended
+
+
+def seen(instance: dg.DagsterInstance) -> list[LostRun]:
+    """Return the runs that nobody works on, and leave them as they are.
+
+    Raises:
+        StorageError: The database cannot say who works.
+    """
+    with _opened() as workers:
+        return lost(instance, workers)
+
+
+def look(instance: dg.DagsterInstance) -> list[LostRun]:
+    """End lost runs as far as the database can be asked; what cannot be asked waits."""
+    with suppress(errors.MarketDataError), _opened() as workers:
+        return end_lost(instance, workers)
+    return []
+
+
+def _gone(worker: RunWorker) -> str | None:
+    if not is_gone(worker):
+        return None
+    host = worker.place.partition(" ")[0]
+    who = f"its worker (process {worker.process.pid} on {host})"
+    if worker.place == here() and not worker.has_left:
+        return f"{who} is gone"
+    return f"{who} has not been heard of for {worker.silent_s:.0f} s"
+
+
+def reason_of_unknown(record: dg.RunRecord, now: datetime) -> str | None:
+    """Judge a run whose worker was never heard of: it died in its first moment, or starts yet."""
+    if record.dagster_run.status is not dg.DagsterRunStatus.STARTED or record.start_time is None:
+        return None  # Those that do not start are Dagster's own to watch.
+    age = now - run_failures.utc(record.start_time)
+    return "no worker of it was ever heard of" if age > UNKNOWN_AFTER else None
+
+
+def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is None or run.is_finished
