@@ -108,10 +108,10 @@ class KnownInProcess(InProcessExecutor):
             yield from super().execute(plan_context, execution_plan)
 
 
-@dg.executor(name="in_process", config_schema=dg.in_process_executor.config_schema)
-def known_in_process(context: dg.InitExecutorContext) -> KnownInProcess:
-    """Return the executor of our runs (see dagster.yaml and definitions.py)."""
-    return KnownInProcess(retries=RetryMode.from_config(context.executor_config["retries"]))
+@dg.executor(name="in_process")
+def known_in_process(_context: dg.InitExecutorContext) -> KnownInProcess:
+    """Return the executor of our runs (see definitions.py)."""
+    return KnownInProcess(retries=RetryMode.ENABLED)
 
 
 def is_gone(worker: RunWorker) -> bool:

@@ -9,18 +9,21 @@ By hand: ``python -m sandbox.local_world start|stop|status [--root DIR]``.
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
-from typing import Protocol, cast
+from typing import Protocol, TextIO, cast
 
 from marketdata.recovery import errors
 from sandbox import object_store, private_files, processes, simulated_providers, timescaledb
 
 SERVICES = ("timescaledb", "object_store", "providers")
 
+_joined: dict[str, TextIO] = {}
+"""Files that say that this process works in a world, by their paths."""
 _FORMER = "fmp"
 """What the simulators were called while FMP's was the only one."""
 
@@ -109,6 +112,24 @@ class LocalWorld:
                 self._remember(service.name, _Record(port=record.port, process=None))
         return stopped
 
+    def join(self) -> None:
+        """Be known as a user of this world until this process ends, however it ends.
+
+        The file stays open on purpose: that it is open is the sign (see ``users``).
+        """
+        private_files.make_passable(self.root)
+        file = str(self._users_file())
+        if file not in _joined:
+            _joined[file] = self._users_file().open("a")
+
+    def users(self) -> list[processes.Process]:
+        """Return the other processes that work in this world."""
+        return [
+            process
+            for process in processes.holding(self._users_file())
+            if process.pid != os.getpid()
+        ]
+
     def status(self) -> list[ServiceStatus]:
         """Return how each service is, without starting anything."""
         return [self._status(service) for service in self._services(SERVICES)]
@@ -175,8 +196,9 @@ class LocalWorld:
             processes.end(record.process, with_signal=service.stop_signal, within_s=30)
         service.prepare(report)
         port = processes.free_port(record.port if record else None)
-        process = service.launch(port)
-        self._remember(service.name, _Record(port=port, process=process))
+        with processes.undisturbed():
+            process = service.launch(port)
+            self._remember(service.name, _Record(port=port, process=process))
         self._await(service, port, process)
         service.complete(port)
         report(f"{service.name} runs at {service.address(port)}")
@@ -266,6 +288,9 @@ class LocalWorld:
             values |= {"pid": record.process.pid, "born": record.process.born}
         state = private_files.read_json(self._state_file())
         private_files.write_json(self._state_file(), {**state, name: values})
+
+    def _users_file(self) -> Path:
+        return self.root.resolve() / "users"
 
     def _state_file(self) -> Path:
         return self.root / "state.json"

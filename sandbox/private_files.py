@@ -81,9 +81,13 @@ def make_passable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Generator[None]:
-    """Hold an exclusive lock on the file ``path``; the kernel lifts it if we die."""
+def locked(path: Path, *, wait: bool = True) -> Generator[None]:
+    """Hold an exclusive lock on the file ``path``; the kernel lifts it if we die.
+
+    Raises:
+        BlockingIOError: Somebody holds it, and it is not to be waited for.
+    """
     make_passable(path.parent)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

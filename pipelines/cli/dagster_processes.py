@@ -1,7 +1,10 @@
-"""Dagster's own processes: web server, daemon and code server, run in front or ended.
+"""Dagster's own processes: web server, daemon, code server and workers of runs.
 
-Here: starting `dagster dev` as a child, passing signals on, and ending one that was left. Not
-here: the local world's servers (sandbox/), or runs (runs.py).
+Here: starting `dagster dev` as a child, passing signals on, and ending all of it in order, also
+what an earlier command left. Not here: the local world's servers (sandbox/), or runs (runs.py).
+
+All that `dagster dev` starts, workers among it, inherits a variable that names our state folder:
+by that it is found, whichever of its parents are gone.
 """
 
 import contextlib
@@ -14,41 +17,93 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+import httpx
+
+from marketdata.recovery import errors
 from pipelines.cli import console
 from pipelines.cli.environment import PROJECT
 from sandbox import private_files, processes
 
-STOP_WITHIN_S = 30
+SERVES_WITHIN_S = 600.0
+"""Longer than any start: until then the UI's address is not told."""
+ENDS_WITHIN_S = 150
+"""Dagster gives web server and daemon 60 s each."""
+DRAINED_WITHIN_S = 30
+"""A load stops by itself in this time: the batch in hand is finished or rolled back."""
+SERVERS_END_WITHIN_S = 10
 ASKED_TO_END = {0, -signal.SIGINT, -signal.SIGTERM, 130}
+MARK = "STARTED_BY_WRDATA_UP"
+"""The variable that all processes of one `wrdata up` have."""
+WORKER = "multiprocessing.spawn"
+"""Stands in the command line of a run's worker, which the code server starts."""
+
+
+@contextmanager
+def alone(state: Path) -> Generator[None]:
+    """Be the only `wrdata up` of a state folder while the block runs.
+
+    Raises:
+        ConfigurationError: There is another one; the text says which, and what to do.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(private_files.locked(state / "up.lock", wait=False))
+        except BlockingIOError:
+            left = left_over(state)
+            where = f" at http://{processes.LOOPBACK}:{left[1]}" if left else ""
+            message = (
+                f"wrdata up runs already in {state}{where}: stop it first (Ctrl-C there, or "
+                "`wrdata down`), or set WRDATA_STATE_DIR to another folder"
+            )
+            raise errors.ConfigurationError(message) from None
+        except OSError as error:
+            message = (
+                f"the local world cannot be kept in {state} ({error.strerror}): set "
+                "WRDATA_STATE_DIR to a folder of yours"
+            )
+            raise errors.ConfigurationError(message) from error
+        yield
 
 
 def run_in_front(state: Path, port: int) -> int:
     """Run Dagster's UI and daemon until they end or a signal asks them to; return the status.
 
+    When this returns, whichever way, none of its processes is left.
+
     Args:
         state: Folder where the processes are remembered, for ``stop_left_over``.
-        port: Wanted port of the UI; another is taken, and told, if something listens there.
+        port: Wanted port of the UI; another is taken, and told, if that one cannot be had.
     """
+    reason = processes.why_not_free(port)
     free = processes.free_port(port)
+    instead = f" (port {port}: {reason})" if reason else ""
     child: subprocess.Popen[bytes] | None = None
+    asked = False
 
     def end(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
         if child is not None:
             child.send_signal(signal.SIGINT)
 
     # Before the child starts: a shell's background job ignores Ctrl-C, and would hand that on.
-    with _handled(end):
-        child = _start(free)
+    with handled(end):
+        child = _start(state, free)
         _remember(state, child.pid, free)
-        console.say(f"Dagster's UI: http://{processes.LOOPBACK}:{free}   (Ctrl-C stops everything)")
+        if asked:  # between the two
+            child.send_signal(signal.SIGINT)
+        if _serves(child, free):
+            console.say(
+                f"Dagster's UI: http://{processes.LOOPBACK}:{free}{instead}   "
+                "(Ctrl-C stops everything)"
+            )
         status = child.wait()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGTERM)
-    _record(state).unlink(missing_ok=True)
+        stop_left_over(state)
     return 0 if status in ASKED_TO_END else status
 
 
-def _start(port: int) -> subprocess.Popen[bytes]:
+def _start(state: Path, port: int) -> subprocess.Popen[bytes]:
+    quiet = {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded"}
     return subprocess.Popen(
         [
             sys.executable, "-m", "dagster", "dev",
@@ -57,20 +112,49 @@ def _start(port: int) -> subprocess.Popen[bytes]:
         ],
         # Not the checkout: Dagster warns of a dagster.yaml in the current folder.
         cwd=os.environ["DAGSTER_HOME"],
-        env={**os.environ, "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded"},
+        env={**os.environ, **quiet, MARK: str(state.resolve())},
         # A group of its own: Ctrl-C reaches only us, and we end the child once and in order.
         start_new_session=True,
     )  # fmt: skip
 
 
+def _serves(child: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the UI answers, or will not any more; tell which."""
+
+    def answers() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(
+                f"http://{processes.LOOPBACK}:{port}/server_info", trust_env=False
+            ).is_success
+        return False
+
+    processes.wait_until(
+        lambda: child.poll() is not None or answers(), within_s=SERVES_WITHIN_S, every_s=0.2
+    )
+    return child.poll() is None and answers()
+
+
 def stop_left_over(state: Path) -> list[str]:
-    """End the Dagster processes that ``run_in_front`` remembered, if they still run."""
+    """End what is left of a `wrdata up`: first what starts runs, then workers, then servers.
+
+    Workers are asked first and have time to finish what they hold: their servers run till then.
+    """
     left = left_over(state)
-    if left is None:
-        return []
-    ended = processes.end(left[0], with_signal=signal.SIGINT, within_s=STOP_WITHIN_S)
+    if left is not None:
+        processes.end(left[0], with_signal=signal.SIGINT, within_s=ENDS_WITHIN_S)
+
+    def rest() -> list[processes.Process]:
+        return processes.marked(MARK, str(state.resolve()))
+
+    def workers() -> list[processes.Process]:
+        return [process for process in rest() if processes.runs_program(process, WORKER)]
+
+    if at_work := len(workers()):
+        console.say(f"waiting for {at_work} workers of runs to end")
+    processes.end_all(workers, with_signal=signal.SIGTERM, within_s=DRAINED_WITHIN_S)
+    ended = processes.end_all(rest, with_signal=signal.SIGTERM, within_s=SERVERS_END_WITHIN_S)
     _record(state).unlink(missing_ok=True)
-    return ["dagster"] if ended else []
+    return ["dagster"] if left is not None or at_work or ended else []
 
 
 def left_over(state: Path) -> tuple[processes.Process, int] | None:
@@ -95,9 +179,10 @@ def _record(state: Path) -> Path:
 
 
 @contextmanager
-def _handled(end: Callable[[int, FrameType | None], None]) -> Generator[None]:
-    """Let ``end`` take Ctrl-C and SIGTERM while the block runs."""
-    before = {one: signal.signal(one, end) for one in (signal.SIGINT, signal.SIGTERM)}
+def handled(end: Callable[[int, FrameType | None], None]) -> Generator[None]:
+    """Let ``end`` take Ctrl-C, SIGTERM and a closed terminal while the block runs."""
+    asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {one: signal.signal(one, end) for one in asking}
     try:
         yield
     finally:

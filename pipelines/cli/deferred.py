@@ -17,6 +17,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from pipelines.cli.interruption import nothing_at_stake
+
 PACKAGE = Path(__file__).parent
 
 
@@ -33,7 +35,8 @@ class DeferredCommand(TyperCommand):
 
     def command(self) -> Any:
         """Return the command itself; imports its module."""
-        module = importlib.import_module(f"{__package__}.{self._module}")
+        with nothing_at_stake():
+            module = importlib.import_module(f"{__package__}.{self._module}")
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         alone.command(self.name)(getattr(module, self._function))
         return get_command(alone)

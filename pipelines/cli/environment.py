@@ -122,6 +122,8 @@ def adopt(around: Surroundings) -> None:
         ConfigurationError: A local service does not run.
     """
     if around.local:
+        if around.world.root.exists():
+            around.world.join()
         _require_running(around)
         variables = around.world.environment(around.local)
         for name in _overruled(variables):
@@ -158,6 +160,7 @@ def _overruled(variables: Mapping[str, str]) -> list[str]:
 
 def _start(around: Surroundings, report: Callable[[str], None]) -> None:
     try:
+        around.world.join()
         around.world.start(around.local, report)
     except OSError as error:
         message = (

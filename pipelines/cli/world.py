@@ -6,13 +6,17 @@ themselves (sandbox/), or what runs on them (backfill.py, demo.py).
 
 import os
 import shlex
-from typing import Annotated
+import signal
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
 from pipelines.cli import console, dagster_processes, diagnosis, environment, runs
 from resources import opening
 from resources.settings import read_settings
+from sandbox import processes
+from sandbox.local_world import LocalWorld
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
@@ -22,24 +26,43 @@ def up(
 ) -> int:
     """Start the local world with Dagster's UI and daemon, and stay; Ctrl-C stops all of it."""
     around = environment.surroundings()
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
-    with runs.open_instance():
-        console.say("Dagster's storage is ready")
-    try:
-        status = dagster_processes.run_in_front(around.world.root, port)
-    finally:
-        if around.local:
-            stopped = around.world.stop()
-            console.say(f"stopped: {', '.join(stopped)}")
-    return status
+    with dagster_processes.alone(around.world.root), dagster_processes.handled(_interrupt):
+        try:
+            if dagster_processes.stop_left_over(around.world.root):
+                console.say("ended what an earlier wrdata up had left")
+            environment.enter(around, start=True, report=console.say)
+            environment.require_schema(around)
+            with runs.open_instance():
+                console.say("Dagster's storage is ready")
+            return dagster_processes.run_in_front(around.world.root, port)
+        finally:
+            if around.local:
+                with processes.undisturbed():
+                    _stop_unused(around.world)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _stop_unused(world: LocalWorld) -> None:
+    """Stop the local world, unless other commands still work in it."""
+    if users := world.users():
+        pids = ", ".join(str(user.pid) for user in users)
+        console.say(f"the servers are left to commands at work (process {pids}): wrdata down")
+        return
+    console.say(f"stopped: {', '.join(world.stop())}")
 
 
 def down() -> None:
     """Stop what was left running: Dagster's processes and the local world."""
     environment.warn_of_variables()
     world = environment.local_world(os.environ)
-    stopped = dagster_processes.stop_left_over(world.root) + world.stop()
+    commands = processes.end_all(
+        world.users, with_signal=signal.SIGTERM, within_s=dagster_processes.ENDS_WITHIN_S
+    )
+    stopped = [f"{commands} wrdata at work"] if commands else []
+    stopped += dagster_processes.stop_left_over(world.root) + world.stop()
     console.say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 
 

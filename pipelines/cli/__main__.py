@@ -1,0 +1,101 @@
+"""The first and the last moment of a command: before anything is loaded, and when all is said.
+
+Here: Ctrl-C while modules are loaded, and standard streams that are closed, full or gone. Not
+here: the commands and their errors (main.py), which is loaded here and imports the rest.
+
+Statuses are those that other commands have: 130 after Ctrl-C, and 141 where whoever reads the
+output went away (``| head``), as a shell tells an end by SIGPIPE.
+"""
+
+import errno
+import importlib
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from pipelines.cli.interruption import INTERRUPTED, nothing_at_stake
+
+BROKEN_PIPE = 141
+_STREAMS = {0: os.O_RDONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
+"""How a missing stream is opened on /dev/null: results that nobody gets are an error."""
+
+
+class OutputError(Exception):
+    """Results cannot be written; no OSError, which others would take for one of theirs."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"standard output cannot be written: {error.strerror}")
+        self.reader_is_gone = error.errno == errno.EPIPE
+
+
+class _Results(io.FileIO):
+    """Standard output."""
+
+    def write(self, data: bytes, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Write as a file does, and say so where it is the results that cannot be written."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OutputError(error) from error
+
+
+class _Notes(io.FileIO):
+    """Standard error: that nobody can be told is no reason to stop working."""
+
+    def write(self, data: bytes, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Write as a file does, or lose it."""
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def run() -> NoReturn:
+    """Run the command line and end the process with its status."""
+    with nothing_at_stake():
+        _open_streams()
+        main = importlib.import_module("pipelines.cli.main")
+    try:
+        status = _status_of(main.run)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except OutputError as error:
+        status = BROKEN_PIPE if error.reader_is_gone else 1
+        if not error.reader_is_gone:
+            sys.stderr.write(f"error: {error}\n")
+        # What is still in the buffer would be tried again at the very end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(status)
+
+
+def _status_of(command: Callable[[], object]) -> int:
+    try:
+        command()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0
+
+
+def _open_streams() -> None:
+    """Open what is closed, or a file of ours would take its place; tell apart who cannot write."""
+    for number, mode in _STREAMS.items():
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, mode), True)
+    results, notes = _Results(1, "w", closefd=False), _Notes(2, "w", closefd=False)
+    sys.stdout = _text(results, by_line=results.isatty())
+    sys.stderr = _text(notes, by_line=True)
+
+
+def _text(stream: io.FileIO, *, by_line: bool) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        io.BufferedWriter(stream), errors="backslashreplace", line_buffering=by_line
+    )
+
+
+if __name__ == "__main__":
+    run()
