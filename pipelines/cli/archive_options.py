@@ -40,7 +40,8 @@ def _first_day(text: str) -> date:
             return datetime.strptime(text, form).date()  # noqa: DTZ007 a day has no zone
         except ValueError:
             continue
-    message = f"{text!r} is no day and no month: write it like 2024-03-31 or 2024-03"
+    form, what = ("YYYY-MM-DD", "day") if text.count("-") > 1 else ("YYYY-MM", "month")
+    message = f"{text!r} is not written as {form}, or no such {what}"
     raise typer.BadParameter(message)
 
 

@@ -118,7 +118,6 @@ OF_LIBRARIES = {
     ", unable to parse string as an integer": "",
     ", unable to parse string as a number": "",
     "does not match the formats '%Y-%m-%d'": "is not written as YYYY-MM-DD, or no such day",
-    "does not match the formats '%Y-%m'": "is not written as YYYY-MM, or no such month",
 }
 """What pydantic and Typer say of a word, and how a person would."""
 
