@@ -198,7 +198,8 @@ async def test_pages_are_followed_without_host_and_key_and_make_one_answer() -> 
     assert answer.content_sha256 == sha256(b"".join(bodies)).hexdigest()
     assert answer.fetched_at == AFTER + timedelta(seconds=1), "all of it is at least as new"
     assert (answer.requests, answer.raw_answers) == (4, ("raw/1", "raw/2"))
-    assert [json.loads(one) for one in answer.left_out] == [undated]
+    (refused,) = answer.left_out
+    assert [json.loads(str(row)) for row in refused.received] == [undated]
 
 
 async def test_pages_in_a_circle_end() -> None:
