@@ -105,6 +105,7 @@ def wished_work(
     start: date | None = None,
     end: date | None = None,
     register: bool = True,
+    again: bool = False,
 ) -> DatasetWork:
     """Plan the requests for subjects (see ``marketdata.dataset_planning.plan_requests``)."""
     listed, unknown = listed_subjects(stores, dataset, provider, names, register=register)
@@ -119,6 +120,7 @@ def wished_work(
         only_missing=only_missing,
         start=start,
         end=end,
+        again=again,
     )
     asked = {one.instrument.ticker for one in requests}
     return DatasetWork(

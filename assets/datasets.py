@@ -23,6 +23,7 @@ from assets.price_reports import (
     Outcome,
     Tally,
     provider_figures,
+    restatement_figures,
     said_when_stopped,
     ticker_metadata,
 )
@@ -70,6 +71,10 @@ class DatasetWish(dg.Config):
         default=False,
         description="Ask for all subjects at once, where the dataset can be asked so; by name "
         "only those that have changed, or of which nothing is known.",
+    )
+    again: bool = Field(
+        default=False,
+        description="Ask for the latest days although they are settled, where they are corrected.",
     )
     letters: list[int] = Field(
         default=[],
@@ -223,7 +228,12 @@ async def _refresh(
                         yield dg.AssetMaterialization(
                             key, partition=outcome.ticker, metadata=ticker_metadata(outcome)
                         )
-            figures = {**told, **provider_figures(stores, client.name), "provider": client.name}
+            figures = {
+                **told,
+                **provider_figures(stores, client.name),
+                **restatement_figures(stores, context.run.run_id),
+                "provider": client.name,
+            }
             yield tally.result(client.requests_sent, figures)
 
 
@@ -245,6 +255,7 @@ def _work(
         only_missing=config.only_missing,
         start=start,
         end=end,
+        again=config.again,
     )
 
 

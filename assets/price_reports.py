@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -24,6 +25,9 @@ from marketdata.ports import LoadResult
 from marketdata.recovery.leases import BreakerState
 from resources.opening import Stores
 from resources.settings import provider_of
+
+LONGEST_RUN = timedelta(days=3)
+"""No run lasts longer: what it has restated is looked for no further back."""
 
 
 def ticker_metadata(ingested: Ingested) -> Metadata:
@@ -181,6 +185,12 @@ def provider_figures(stores: Stores, provider: str) -> Metadata:
     """Return how the provider is: the state of its circuit breaker."""
     states = {one.provider: one.state.value for one in stores.leases.breakers()}
     return {"circuit_breaker": states.get(provider, BreakerState.CLOSED.value)}
+
+
+def restatement_figures(stores: Stores, run_id: str) -> Metadata:
+    """Return how many rows a run has restated, by dataset and by the age of their bar."""
+    ages = stores.ingest_log.restatements(utc_now() - LONGEST_RUN, run_id=run_id)
+    return {f"{one.dataset}_restated_after_{one.age.removeprefix('+')}": one.rows for one in ages}
 
 
 def table_figures(stores: Stores) -> dict[str, int | float | str]:

@@ -44,6 +44,7 @@ def wished_work(
     *,
     only_holes: bool,
     probes: bool = True,
+    again: int = 0,
 ) -> Work:
     """Plan the histories of ``tickers``, carried today (see ``planning.plan_histories``)."""
     past = past_symbols(DAILY_BARS_DATASET, provider)
@@ -51,7 +52,13 @@ def wished_work(
     ids = [one.instrument_id for one in listed]
     ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, ids)
     requests = plan_histories(
-        calendar(), listed, ledger, now=utc_now(), only_holes=only_holes, probes=probes
+        calendar(),
+        listed,
+        ledger,
+        now=utc_now(),
+        only_holes=only_holes,
+        probes=probes,
+        again=again,
     )
     asked = {request.instrument.ticker for request in requests}
     return Work(

@@ -21,6 +21,7 @@ from assets.price_reports import (
     Tally,
     day_metadata,
     provider_figures,
+    restatement_figures,
     said_when_stopped,
     table_figures,
     ticker_metadata,
@@ -112,6 +113,10 @@ class PriceBackfill(dg.Config):
     only_holes: bool = Field(
         default=True,
         description="Ask only for sessions that the ledger does not know; otherwise for all.",
+    )
+    again: int = Field(
+        default=0,
+        description="So many of the latest sessions are asked for although they are settled.",
     )
     letters: list[int] = Field(
         default=[],
@@ -231,7 +236,13 @@ async def _price_backfill(
                 stores.dead_letters.end_obsolete(work.obsolete, by=f"run {context.run.run_id}")
             else:
                 tickers = config.tickers or member_tickers(stores)
-                work = wished_work(stores, client.name, tickers, only_holes=config.only_holes)
+                work = wished_work(
+                    stores,
+                    client.name,
+                    tickers,
+                    only_holes=config.only_holes,
+                    again=config.again,
+                )
             with said_when_stopped(context, lambda: tally.settled, work.tickers):
                 async for outcome in _histories(context, stores, client, work):
                     tally.add(outcome)
@@ -239,7 +250,11 @@ async def _price_backfill(
                         yield _of_ticker(outcome.ticker, ticker_metadata(outcome))
                     elif isinstance(outcome, NothingMissing) and outcome.ticker not in reported:
                         yield _of_ticker(outcome.ticker, {"rows": 0, "coverage_percent": 100.0})
-            yield tally.result(client.requests_sent, provider_figures(stores, client.name))
+            figures = {
+                **provider_figures(stores, client.name),
+                **restatement_figures(stores, context.run.run_id),
+            }
+            yield tally.result(client.requests_sent, figures)
 
 
 def _of_ticker(ticker: str, metadata: Metadata) -> dg.AssetMaterialization:

@@ -26,6 +26,24 @@ ASK_AGAIN_FOR = timedelta(days=7)
 ABSENCE_STANDS_FOR = timedelta(days=30)
 """So long nobody asks again for what an answer lacked, unless the key shows more by then."""
 
+SESSIONS_ASKED_AGAIN = 5
+"""The latest sessions, which are asked for again although they are settled.
+
+Providers correct volumes through the evening, until the next morning, and now and then for days."""
+
+RESTATED_AFTER = (
+    timedelta(0),
+    timedelta(hours=1),
+    timedelta(hours=4),
+    timedelta(hours=16),
+    timedelta(days=1),
+    timedelta(days=2),
+    timedelta(days=4),
+    timedelta(days=7),
+    timedelta(days=30),
+)
+"""Ages of a bar, from its end on, by which corrections are counted."""
+
 PLAN_STEP = timedelta(days=31)
 """More days of the past than a provider mends now and then: so many at once are another plan."""
 
@@ -138,3 +156,8 @@ def holes(
 
 def _within(day: date, spans: Iterable[Span]) -> bool:
     return any(start <= day < end for start, end in spans)
+
+
+def age_label(after: timedelta) -> str:
+    """Name an age of RESTATED_AFTER as in ``+4h`` or ``+2d``."""
+    return f"+{after.days}d" if after.days else f"+{after // timedelta(hours=1)}h"

@@ -43,6 +43,7 @@ def plan_requests(
     only_missing: bool,
     start: date | None = None,
     end: date | None = None,
+    again: bool = False,
 ) -> list[HistoryRequest]:
     """Return the requests that a wish takes, in the order of ``listed``.
 
@@ -55,6 +56,8 @@ def plan_requests(
         only_missing: Leave out days that are settled, and states that are fresh.
         start: First day; by default the usual number of days before ``end``.
         end: Last day; by default today, of trading days the last one that is over.
+        again: The latest of these days that are over are asked for although they are settled, as
+            many as the dataset's are corrected.
     """
     requests: list[HistoryRequest] = []
     for one in listed:
@@ -65,7 +68,10 @@ def plan_requests(
             wished = _wished_days(dataset, calendar, known, now, start, end)
             wished = [day for day in wished if one.has_symbol_on(day)]
             if only_missing:
-                wished = _missing(wished, known, now.astimezone(dataset.zone).date())
+                missing = _missing(wished, known, now.astimezone(dataset.zone).date())
+                over = [day for day in wished if ends_at(dataset, day) <= now]
+                latest = over[-dataset.asked_again :] if again and dataset.asked_again else []
+                wished = sorted({*missing, *latest})
             requests += _day_requests(dataset, one, wished)
     return requests
 

@@ -111,6 +111,8 @@ class Dataset:
         begins: The first day that is ever asked for.
         usual_days: So many of the latest days a wish without dates is for.
         most_days: So many days one load holds at most, so that it fits into memory.
+        asked_again: So many of the latest days are asked for once more although they are settled,
+            since they are corrected.
         fresh_for: A state that is younger than this is not asked for again.
         grows: What was answered once need not be asked for again: only what came since.
         may_be_empty: A subject without a row is nothing odd, such as a share without a split.
@@ -138,6 +140,7 @@ class Dataset:
     begins: date = HISTORY_START
     usual_days: int = 5
     most_days: int = 31
+    asked_again: int = 0
     fresh_for: timedelta = timedelta(hours=20)
     grows: bool = False
     may_be_empty: bool = False
@@ -267,6 +270,7 @@ DATASETS = _catalogue(
         ask=_minute_bars,
         extent=Extent.SESSIONS,
         zone=NEW_YORK_ZONE,
+        asked_again=1,
     ),
     _statements(
         StatementKind.INCOME,
@@ -404,6 +408,7 @@ DATASETS = _catalogue(
         ask=_minute_bars,
         extent=Extent.DAYS,
         usual_days=2,
+        asked_again=1,
     ),
     Dataset(
         name="crypto_trades",

@@ -24,6 +24,7 @@ def plan_histories(
     now: datetime,
     only_holes: bool,
     probes: bool = True,
+    again: int = 0,
 ) -> list[HistoryRequest]:
     """Return one request for each instrument that needs one, in the order given.
 
@@ -36,12 +37,16 @@ def plan_histories(
             otherwise ask for the whole history.
         probes: Where the key has shown the beginning of none of the histories, one request more
             finds out whether it does now.
+        again: So many of the latest sessions are asked for although they are settled; those who
+            lack nothing come last.
     """
     end = calendar.last_closed(now)
     expected = calendar.sessions(HISTORY_START, end)
     today = now.astimezone(NEW_YORK_ZONE).date()
     probe = _probe(instruments, ledger, expected) if only_holes and probes else None
     requests: list[HistoryRequest] = []
+    settled: list[HistoryRequest] = []
+    latest = expected[-again:] if again else []
     for instrument in instruments:
         known = ledger.get(instrument.instrument_id, {})
         # A day on which it had no ticker cannot be asked for.
@@ -52,8 +57,12 @@ def plan_histories(
             # From the beginning to the last of what it lacks.
             wanted = [expected[0], *(wanted or [probe[1]])]
         if wanted:
-            requests.append(history_request(instrument, known, wanted[0], wanted[-1]))
-    return requests
+            last = latest[-1] if latest else wanted[-1]
+            first = min([wanted[0], *latest[:1]])
+            requests.append(history_request(instrument, known, first, last))
+        elif latest:
+            settled.append(history_request(instrument, known, latest[0], latest[-1]))
+    return [*requests, *settled]
 
 
 def _probe(

@@ -10,6 +10,7 @@ one that nobody notices missing.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -17,7 +18,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from assets import datasets
+from assets.prices import price_backfill
 from marketdata.calendars import NEW_YORK_ZONE, calendar
+from marketdata.coverage import SESSIONS_ASKED_AGAIN
 from marketdata.recovery.limits import Lane
 from pipelines.jobs import (
     DATASET_JOBS,
@@ -35,7 +38,7 @@ from pipelines.jobs import (
     universe_job,
 )
 from resources.clients import missing_key
-from resources.settings import provider_of, read_settings
+from resources.settings import DailyBarsRoute, provider_of, read_settings
 from resources.wiring import LANE_TAG
 
 NEW_YORK = str(NEW_YORK_ZONE)
@@ -59,6 +62,64 @@ def daily_prices_after_close(
         return dg.SkipReason(f"{today} is no session of the New York exchanges")
     return dg.RunRequest(
         run_key=f"daily-prices-{today}", partition_key=today.isoformat(), tags=AS_SCHEDULED
+    )
+
+
+def _again(context: dg.ScheduleEvaluationContext, route: DailyBarsRoute) -> dg.SkipReason | None:
+    """Return why the latest sessions are not asked again now, in this way."""
+    today = context.scheduled_execution_time.astimezone(NEW_YORK_ZONE).date()
+    if not calendar().is_session(today):
+        return dg.SkipReason(f"{today} is no business day of the New York exchanges")
+    if read_settings().daily_bars_route is not route:
+        return dg.SkipReason(f"WRDATA_DAILY_BARS_ROUTE is not {route}")
+    return None
+
+
+@dg.schedule(
+    job=daily_prices_job,
+    cron_schedule="45 8 * * 1-5",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="The last five sessions again, one request each: corrections of the night.",
+)
+def recent_sessions_by_day(
+    context: dg.ScheduleEvaluationContext,
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for one run over the latest sessions, where the plan has whole days."""
+    skipped = _again(context, DailyBarsRoute.BULK)
+    if skipped:
+        return skipped
+    last = calendar().last_closed(context.scheduled_execution_time)
+    sessions = calendar().sessions(last - timedelta(days=30), last)[-SESSIONS_ASKED_AGAIN:]
+    return dg.RunRequest(
+        run_key=f"recent-sessions-by-day-{last}",
+        tags={
+            **AS_SCHEDULED,
+            "dagster/asset_partition_range_start": sessions[0].isoformat(),
+            "dagster/asset_partition_range_end": sessions[-1].isoformat(),
+        },
+    )
+
+
+@dg.schedule(
+    job=price_backfill_job,
+    cron_schedule="45 8 * * 1-5",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="The last five sessions again, one request a ticker: corrections of the night.",
+)
+def recent_sessions_by_ticker(
+    context: dg.ScheduleEvaluationContext,
+) -> dg.RunRequest | dg.SkipReason:
+    """Ask for one run over all members, where the plan has no whole days."""
+    skipped = _again(context, DailyBarsRoute.PER_TICKER)
+    if skipped:
+        return skipped
+    config = {"again": SESSIONS_ASKED_AGAIN}
+    return dg.RunRequest(
+        run_key=f"recent-sessions-by-ticker-{context.scheduled_execution_time:%Y-%m-%d}",
+        run_config={"ops": {price_backfill.node_def.name: {"config": config}}},
+        tags=AS_SCHEDULED,
     )
 
 
@@ -204,6 +265,14 @@ _REFRESHES = (
         about="The last session's minutes of every member, in the night after it.",
     ),
     Refresh(
+        job=DATASET_JOBS["minute_bars"],
+        datasets=("minute_bars",),
+        cron="45 8 * * 1-5",
+        about="The last session's minutes of every member once more: corrections of the night.",
+        wish={"again": True},
+        again="_again",
+    ),
+    Refresh(
         job=DATASET_JOBS["macro_observations"],
         datasets=("macro_observations",),
         cron="30 10 * * 1-5",
@@ -215,6 +284,14 @@ _REFRESHES = (
         datasets=("crypto_bars",),
         cron="5 * * * *",
         about="The last hour's minutes of every pair.",
+    ),
+    Refresh(
+        job=DATASET_JOBS["crypto_bars"],
+        datasets=("crypto_bars",),
+        cron="45 8 * * *",
+        about="Yesterday's minutes of every pair once more: the venue's file, or its corrections.",
+        wish={"again": True},
+        again="_again",
     ),
 )
 
@@ -256,6 +333,8 @@ REFRESHES = {_refresh_schedule(one): one for one in _REFRESHES}
 
 ALL = (
     daily_prices_after_close,
+    recent_sessions_by_day,
+    recent_sessions_by_ticker,
     universe_weekly,
     price_gaps_weekly,
     archive_monthly,

@@ -31,7 +31,8 @@ def backfill(
 ) -> int:
     """Load DATASET, for tickers, pairs or series, or daily bars by trading day.
 
-    Asks only for what the coverage ledger does not know or knows no longer, unless --refetch.
+    Asks only for what the coverage ledger does not know or knows no longer, unless --refetch; of
+    tickers and pairs that are named for the latest sessions as well, which may have been corrected.
     Exits with 1 if anything could not be loaded; what could is kept.
     """
     words = wishes.Words(
@@ -61,7 +62,11 @@ def backfill(
             report = loads.load_days(stores, wish.sessions)
         else:
             report = loads.load_histories(
-                stores, wish.wished, expected=wish.requests, only_holes=not refetch
+                stores,
+                wish.wished,
+                expected=wish.requests,
+                only_holes=not refetch,
+                again=wish.again,
             )
     return _tell_outcome(report, loads.outcome(report), json=json)
 

@@ -39,10 +39,13 @@ def load_universe() -> RunReport:
 
 
 def load_histories(
-    stores: Stores, tickers: Sequence[str], *, expected: int, only_holes: bool
+    stores: Stores, tickers: Sequence[str], *, expected: int, only_holes: bool, again: int = 0
 ) -> RunReport:
-    """Load histories of ``tickers`` in one run; ``expected`` of them need a request."""
-    config = {"tickers": list(tickers), "only_holes": only_holes}
+    """Load histories of ``tickers`` in one run; ``expected`` of them need a request.
+
+    So many of the latest sessions as ``again`` says are asked for although they are settled.
+    """
+    config = {"tickers": list(tickers), "only_holes": only_holes, "again": again}
     return _with_meter(
         "histories",
         expected,
@@ -77,6 +80,7 @@ def load_subjects(stores: Stores, wish: SubjectWish, *, only_missing: bool) -> R
         "only_missing": only_missing,
         "start": wish.start.isoformat() if wish.start else "",
         "end": wish.end.isoformat() if wish.end else "",
+        "again": wish.again,
     }
     op = REFRESHES[wish.dataset.name].node_def.name
     return _with_meter(

@@ -19,6 +19,7 @@ from assets.universe import UNIVERSE
 from marketdata import forecast, subjects
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, calendar, utc_now
+from marketdata.coverage import SESSIONS_ASKED_AGAIN
 from marketdata.datasets import DATASETS, Dataset, Subjects
 from marketdata.forecast import Forecast, Meeting, QuotaShare, QuotaUse, RunSlots, ScheduledLoad
 from pipelines import schedules
@@ -117,6 +118,14 @@ def _scheduled(
     if provider == provider_of(DAILY_BARS_DATASET):
         bulk = settings.daily_bars_route is DailyBarsRoute.BULK
         daily, gaps = schedules.daily_prices_after_close, schedules.price_gaps_weekly
+        by_day, by_ticker = schedules.recent_sessions_by_day, schedules.recent_sessions_by_ticker
+        again = by_day if bulk else by_ticker
+        yield ScheduledLoad(
+            name=again.name,
+            starts_at=next(at for at in _ticks(again, now) if calendar().is_session(at.date())),
+            requests=SESSIONS_ASKED_AGAIN if bulk else members,
+            interval_s=wishes.interval_s(wishes.charges(settings, bulk=bulk)),
+        )
         yield ScheduledLoad(
             name=daily.name,
             starts_at=next(at for at in _ticks(daily, now) if calendar().is_session(at.date())),

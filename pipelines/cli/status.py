@@ -19,6 +19,7 @@ from marketdata.archiving import ARCHIVED
 from marketdata.bars import Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import utc_now
+from marketdata.coverage import RESTATED_AFTER, age_label
 from marketdata.datasets import DATASETS, Dataset
 from marketdata.recovery.dead_letters import UNSETTLED, LetterState
 from marketdata.recovery.limits import Lane
@@ -36,6 +37,7 @@ from resources.storage.upkeep import DatabaseUpkeep, StoreSize
 
 DAGSTER_DATABASE = "WRDATA_DAGSTER_DATABASE_URL"
 FAILURES_OF = timedelta(days=7)
+RESTATED_IN = timedelta(days=30)
 FAILURES_SHOWN = 10
 """So many of each dataset."""
 
@@ -74,6 +76,7 @@ def report(settings: Settings) -> dict[str, Any]:
                 "splits": len(stores.adjusted_bars.quarantined()),
                 "dividends": sum(one.waits for one in stores.adjusted_bars.dividends()),
             },
+            "restated": _restated(stores),
             "failures": _failures(stores),
             "sizes": _sizes(stores),
         }
@@ -92,6 +95,9 @@ def print_report(stored: dict[str, Any]) -> None:
     waiting = stored["actions_that_wait"]
     if any(waiting.values()):
         console.print_pairs("adjust nothing (wrdata splits list, wrdata dividends list)", waiting)
+    console.print_table(
+        f"bars restated in the last {RESTATED_IN.days} days, by their age", stored["restated"]
+    )
     console.print_table("latest failed requests of the last 7 days", stored["failures"])
     console.print_table("what grows", stored["sizes"])
 
@@ -215,6 +221,15 @@ def _sizes(stores: Stores) -> list[dict[str, Any]]:
         {**asdict(size), "measured_at": _minute(size.measured_at)}
         for size in [*DatabaseUpkeep(stores.timescale).sizes(), *of_dagster]
     ]
+
+
+def _restated(stores: Stores) -> list[dict[str, Any]]:
+    """Return how many bars of each dataset were restated, one column an age of theirs."""
+    counts: dict[str, dict[str, int]] = {}
+    for one in stores.ingest_log.restatements(utc_now() - RESTATED_IN):
+        ages = dict.fromkeys((age_label(after) for after in RESTATED_AFTER), 0)
+        counts.setdefault(one.dataset, ages)[one.age] = one.rows
+    return [{"dataset": dataset, **ages} for dataset, ages in counts.items()]
 
 
 def _failures(stores: Stores) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from assets.dataset_work import every_subject, wished_work
 from assets.universe import UNIVERSE, member_tickers
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
-from marketdata.coverage import CoverageState, holes
+from marketdata.coverage import SESSIONS_ASKED_AGAIN, CoverageState, holes
 from marketdata.dataset_planning import days_between
 from marketdata.datasets import DATASETS, Dataset, Subjects, past_symbols
 from marketdata.forecast import Load, count_bars
@@ -86,10 +86,12 @@ class TickerWish:
     Attributes:
         tickers: Those that need a request.
         wished: All that were wished for: an answer may show that more of them lack something.
+        again: So many of the latest sessions are asked for although they are settled.
     """
 
     tickers: tuple[str, ...]
     wished: tuple[str, ...]
+    again: int
     load: Load
     charges: tuple[RequestLimits, ...]
     provider: str
@@ -120,6 +122,7 @@ class SubjectWish:
     """Subjects of a dataset of the catalogue, and the load that they are.
 
     Attributes:
+        again: The latest days are asked for although they are settled.
         loads: How many parts it is done in; more than subjects where many days are asked for.
     """
 
@@ -128,6 +131,7 @@ class SubjectWish:
     subjects: tuple[str, ...]
     start: date | None
     end: date | None
+    again: bool
     loads: int
     load: Load
     charges: tuple[RequestLimits, ...]
@@ -201,6 +205,8 @@ class Words:
         """Return what is wished for; see the functions below for the errors."""
         if self.dataset != DAILY_BARS_DATASET:
             dataset = DATASETS[self.dataset]
+            # Who names them, and no days, wants them as they are now.
+            again = not (self.every or self.start)
             return subjects_wish(
                 stores,
                 settings,
@@ -210,12 +216,20 @@ class Words:
                 start=self.start.date() if self.start else None,
                 end=self.end.date() if self.end else None,
                 refetch=self.refetch,
+                again=again,
             )
         if self.start:
             end = self.end.date() if self.end else None
             return days_wish(stores, settings, self.start.date(), end)
         named = _named(self.tickers, self.file) if self.tickers or self.file else None
-        return tickers_wish(stores, settings, named, failed=self.failed, refetch=self.refetch)
+        return tickers_wish(
+            stores,
+            settings,
+            named,
+            failed=self.failed,
+            refetch=self.refetch,
+            again=SESSIONS_ASKED_AGAIN if named else 0,
+        )
 
 
 def _require_one(dataset: str, doors: Mapping[str, object]) -> None:
@@ -268,6 +282,7 @@ def tickers_wish(
     *,
     failed: bool = False,
     refetch: bool = False,
+    again: int = 0,
 ) -> TickerWish:
     """Plan the histories of ``named`` tickers, or of every member of the universe.
 
@@ -277,6 +292,7 @@ def tickers_wish(
         named: Our tickers; None means all present members.
         failed: Only those with failed sessions in the ledger.
         refetch: Ask for what is complete as well.
+        again: So many of the latest sessions are asked for although they are settled.
 
     Raises:
         ConfigurationError: The universe is empty, or a ticker is not in it.
@@ -293,7 +309,9 @@ def tickers_wish(
     ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, ids)
     if failed:
         listed = [one for one in listed if ledger[one.instrument_id].get(CoverageState.FAILED)]
-    planned = plan_histories(calendar(), listed, ledger, now=utc_now(), only_holes=not refetch)
+    planned = plan_histories(
+        calendar(), listed, ledger, now=utc_now(), only_holes=not refetch, again=again
+    )
     counted = [
         count_bars(calendar().sessions(one.start, one.end), ledger[one.instrument.instrument_id])
         for one in planned
@@ -302,6 +320,7 @@ def tickers_wish(
     return TickerWish(
         tickers=tuple(one.instrument.ticker for one in planned),
         wished=tuple(one.ticker for one in listed),
+        again=again,
         load=Load(
             requests=sum(len(request.symbols) for request in planned),
             interval_s=interval_s(charged),
@@ -323,6 +342,7 @@ def subjects_wish(
     start: date | None = None,
     end: date | None = None,
     refetch: bool = False,
+    again: bool = False,
 ) -> SubjectWish:
     """Plan a dataset of the catalogue for ``named`` subjects, or for all there are.
 
@@ -345,6 +365,7 @@ def subjects_wish(
         end=end,
         # A plan changes nothing.
         register=False,
+        again=again,
     )
     if work.unknown:
         known = every_subject(stores, dataset, provider)
@@ -363,6 +384,7 @@ def subjects_wish(
         subjects=tuple(dict.fromkeys(one.instrument.ticker for one in work.requests)),
         start=start,
         end=end,
+        again=again,
         loads=len(work.requests),
         load=Load(
             requests=sum(dataset.requests(provider, count) for count in days),

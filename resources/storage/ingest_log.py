@@ -7,6 +7,7 @@ loader does in its own transaction (daily_bars.py).
 from dataclasses import dataclass
 from datetime import datetime
 
+from marketdata.coverage import RESTATED_AFTER, age_label
 from resources.storage import sql
 from resources.storage.timescale import Timescale
 
@@ -31,6 +32,15 @@ class FailedRequest:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restatements:
+    """How many bars of a dataset were restated at an age, such as ``+4h`` after their end."""
+
+    dataset: str
+    age: str
+    rows: int
+
+
 class IngestLog:
     """Answers the questions.
 
@@ -49,6 +59,23 @@ class IngestLog:
             ).fetchone()
         loaded, failed = row or (0, 0)
         return RunProgress(loaded=loaded, failed=failed)
+
+    def restatements(self, since: datetime, *, run_id: str | None = None) -> list[Restatements]:
+        """Count bars that were restated since a moment (aware), by dataset and age of the bar.
+
+        Args:
+            since: Restatements of before are left out.
+            run_id: Only those by this run.
+        """
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                sql.query("ingest_log", "restatements"),
+                {"since": since, "run_id": run_id, "ages": list(RESTATED_AFTER)},
+            ).fetchall()
+        return [
+            Restatements(dataset=dataset, age=age_label(RESTATED_AFTER[place]), rows=rows)
+            for dataset, place, rows in rows
+        ]
 
     def latest_load(self, dataset: str, provider: str) -> datetime | None:
         """Return when an answer of a provider was last stored (aware UTC), or None."""

@@ -12,7 +12,7 @@ from assets.prices import daily_prices, price_history
 from assets.universe import UNIVERSE
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, calendar, utc_now
-from marketdata.coverage import CoverageState, Span
+from marketdata.coverage import RESTATED_AFTER, CoverageState, Span, age_label
 from marketdata.ingest import IngestContext
 from marketdata.market_days import refuse_open_session
 from marketdata.recovery import errors
@@ -157,6 +157,43 @@ def test_a_late_correction_is_restated_and_its_old_version_kept(pipeline: Pipeli
 
     driver = result.asset_materializations_for_node("curated__equities__price_backfill")[-1]
     assert 1 == driver.metadata["rows_restated"].value
+    assert 1 == pipeline.stores.quality.totals().versions
+    assert compare(pipeline.stores, pipeline.simulator).perfect
+
+
+def _label(after: timedelta) -> str:
+    """Say how old a bar is, as the figures of a run do."""
+    return age_label(max(one for one in RESTATED_AFTER if one <= after)).removeprefix("+")
+
+
+def test_a_correction_of_a_settled_session_is_seen_in_the_next_five(pipeline: Pipeline) -> None:
+    """The run says how old the corrected bars were; a sixth session is not looked at again."""
+    sessions = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-6:]
+    pipeline.backfill(["AAPL"])
+    for session in sessions[:2]:
+        pipeline.simulator.correct("AAPL", session, 1.25)
+
+    op = "curated__equities__price_backfill"
+    config = {"tickers": ["AAPL"], "again": 5}
+    result = pipeline.run("price_backfill", config={op: {"config": config}})
+
+    figures = result.asset_materializations_for_node(op)[-1].metadata
+    assert 1 == figures["rows_restated"].value
+    age = utc_now() - calendar().close_at(sessions[1])
+    assert 1 == figures[f"daily_bars_restated_after_{_label(age)}"].value
+
+
+def test_a_correction_is_seen_by_whole_days_too(pipeline: Pipeline) -> None:
+    """What the morning's run asks where the plan has them: five days again, five requests."""
+    days = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-5:]
+    span = (days[0].isoformat(), days[-1].isoformat())
+    pipeline.run("daily_prices", partitions=span)
+    pipeline.simulator.correct("AAPL", days[0], 1.25)
+    before = len(pipeline.simulator.requests())
+
+    assert pipeline.run("daily_prices", partitions=span).success
+
+    assert len(pipeline.simulator.requests()) - before == 5
     assert 1 == pipeline.stores.quality.totals().versions
     assert compare(pipeline.stores, pipeline.simulator).perfect
 

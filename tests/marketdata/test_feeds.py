@@ -484,6 +484,21 @@ def test_days_that_an_outage_left_out_are_asked_for_afterwards() -> None:
     assert _plan(CRYPTO, {}) == [(date(2026, 3, 4), date(2026, 3, 5))]
 
 
+def test_the_latest_day_that_is_over_is_asked_once_more_where_bars_are_corrected() -> None:
+    """Not today, which is asked for anyway; trades are never corrected."""
+    settled = {CoverageState.COMPLETE: [(date(2026, 1, 1), date(2026, 3, 6))]}
+
+    def asked(dataset: Dataset) -> list[tuple[date, date]]:
+        requests = plan_requests(
+            dataset, calendar(), [AAPL], {1: settled}, now=NOW, only_missing=True, again=True
+        )
+        return [(one.start, one.end) for one in requests]
+
+    assert asked(BARS) == [(date(2026, 3, 4), date(2026, 3, 4))]
+    assert asked(CRYPTO) == [(date(2026, 3, 4), date(2026, 3, 4))]
+    assert asked(DATASETS["crypto_trades"]) == []
+
+
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda one: one.name)
 def test_every_entry_of_the_catalogue_fits_its_own_schema(dataset: Dataset) -> None:
     """Key and schema agree, and what a provider serves has a source in words."""

@@ -91,3 +91,14 @@ def test_a_share_whose_listing_is_known_is_no_reason_to_ask() -> None:
     }
 
     assert _plan({1: unlisted, 2: unlisted}, only_holes=True, now=LATER) == []
+
+
+def test_the_latest_sessions_are_asked_again_although_they_are_settled() -> None:
+    """Who lacks something comes first; one request holds both."""
+    settled = {CoverageState.COMPLETE: spans_of(NYSE, SESSIONS)}
+    lacking = {CoverageState.COMPLETE: spans_of(NYSE, [*SESSIONS[:8], *SESSIONS[9:]])}
+    ledger = {1: lacking, 2: settled}
+    requests = plan_histories(NYSE, [B, A], ledger, now=NOW, only_holes=True, again=5)
+
+    asked = [(one.instrument.ticker, one.start, one.end) for one in requests]
+    assert asked == [("A", SESSIONS[8], TODAY), ("B", SESSIONS[-5], TODAY)]

@@ -200,15 +200,29 @@ def test_what_another_provider_has_answered_covers_nothing(
     """After a change of the configured provider all of it is asked for, and after one back none."""
     planner.join("AAA")
     planner.mark("AAA", CoverageState.COMPLETE, date(2016, 1, 4), NOW.date())
-    assert planner("--tickers", "AAA")["requests"] == 0
+    assert planner("--all")["requests"] == 0
 
     monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", "tiingo")
     monkeypatch.setenv("TIINGO_API_KEY", "a key")
-    planned = planner("--tickers", "AAA")
+    planned = planner("--all")
     assert (planned["requests"], planned["rows_at_most"]) == (1, SESSIONS)
 
     monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", "fmp")
-    assert planner("--tickers", "AAA")["requests"] == 0
+    assert planner("--all")["requests"] == 0
+
+
+def test_of_tickers_that_are_named_the_last_five_sessions_are_asked_again(
+    planner: Planner,
+) -> None:
+    """They may have been corrected since they settled; of all members the morning's run does it."""
+    planner.join(*NAMES)
+    for name in NAMES:
+        planner.mark(name, CoverageState.COMPLETE, date(2016, 1, 4), NOW.date())
+
+    named = planner("--tickers", "AAA,BBB")
+
+    assert (named["tickers"], named["requests"], named["rows_at_most"]) == (2, 2, 0)
+    assert planner("--all")["requests"] == 0
 
 
 def test_failed_tickers_alone_can_be_planned(planner: Planner) -> None:
@@ -224,10 +238,10 @@ def test_nothing_to_load_is_said_so(planner: Planner) -> None:
     planner.join("AAA")
     planner.mark("AAA", CoverageState.COMPLETE, date(2016, 1, 4), date(2026, 11, 23))
 
-    told = planner("--tickers", "aaa")
+    told = planner("--all")
 
     assert (told["requests"], told["minutes"], told["rows_at_most"]) == (0, 0.0, 0)
-    assert "nothing to load" in planner.prose("--tickers", "aaa")
+    assert "nothing to load" in planner.prose("--all")
 
 
 @pytest.mark.parametrize(
@@ -251,7 +265,7 @@ def test_trading_days_are_planned_by_the_route_they_will_take(
 
 
 def test_the_next_runs_are_those_of_the_schedules_in_new_york_time(planner: Planner) -> None:
-    """All that ask the same provider: this evening at 18:30, actions in the morning, Saturday."""
+    """All that ask the same provider: this evening at 18:30, the next morning, Saturday."""
     planner.join(*NAMES)
 
     told = planner("--all")["schedules"]
@@ -259,6 +273,7 @@ def test_the_next_runs_are_those_of_the_schedules_in_new_york_time(planner: Plan
     assert [(one["schedule"], one["starts_at"]) for one in told] == [
         ("daily_prices_after_close", "2026-11-23T18:30:00-05:00"),
         ("corporate_actions_refresh", "2026-11-24T06:00:00-05:00"),
+        ("recent_sessions_by_ticker", "2026-11-24T08:45:00-05:00"),
         ("reference_refresh", "2026-11-28T08:30:00-05:00"),
         ("price_gaps_weekly", "2026-11-28T09:00:00-05:00"),
         ("fundamentals_refresh", "2026-11-28T10:00:00-05:00"),

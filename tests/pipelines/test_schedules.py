@@ -15,6 +15,8 @@ from pipelines.schedules import (
     archive_verified_monthly,
     daily_prices_after_close,
     price_gaps_weekly,
+    recent_sessions_by_day,
+    recent_sessions_by_ticker,
     universe_weekly,
 )
 from resources.wiring import LANE_TAG
@@ -82,6 +84,8 @@ def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
 
     assert set(schedules) == {
         "daily_prices_after_close",
+        "recent_sessions_by_day",
+        "recent_sessions_by_ticker",
         "universe_weekly",
         "price_gaps_weekly",
         "archive_monthly",
@@ -95,8 +99,10 @@ def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
         "corporate_actions_refresh",
         "corporate_actions_refresh_by_name",
         "minute_bars_refresh",
+        "minute_bars_refresh_again",
         "macro_observations_refresh",
         "crypto_bars_refresh",
+        "crypto_bars_refresh_again",
     }
     for one in schedules.values():
         assert isinstance(one, dg.ScheduleDefinition)
@@ -114,3 +120,53 @@ def test_scheduled_loads_queue_before_backfills() -> None:
         (request,) = weekly.evaluate_tick(at).run_requests or []
         assert request.tags[LANE_TAG] == Lane.SCHEDULED
     assert definitions.resolve_job_def("price_backfill").tags[LANE_TAG] == Lane.BACKFILL
+
+
+@pytest.fixture
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Settings that can be read, without anything behind them."""
+    for name in ("FMP_API_KEY", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "of-nobody")
+    monkeypatch.setenv("WRDATA_DATABASE_URL", "postgresql://nobody@127.0.0.1/none")
+    monkeypatch.setenv("WRDATA_ARCHIVE_BUCKET", "none")
+    return monkeypatch
+
+
+def test_the_last_five_sessions_are_asked_again_before_the_open_by_the_cheapest_route(
+    surroundings: pytest.MonkeyPatch,
+) -> None:
+    """Five whole days where the plan has them, otherwise one request a ticker; never both."""
+    monday = _tick("2026-11-30T08:45")
+    surroundings.setenv("WRDATA_DAILY_BARS_ROUTE", "bulk")
+    by_day = recent_sessions_by_day(monday)
+    assert isinstance(by_day, dg.RunRequest)
+    assert by_day.tags["dagster/asset_partition_range_start"] == "2026-11-20"
+    assert by_day.tags["dagster/asset_partition_range_end"] == "2026-11-27"
+    assert by_day.tags[LANE_TAG] == Lane.SCHEDULED
+    assert isinstance(recent_sessions_by_ticker(monday), dg.SkipReason)
+
+    surroundings.setenv("WRDATA_DAILY_BARS_ROUTE", "per_ticker")
+    by_ticker = recent_sessions_by_ticker(monday)
+    assert isinstance(by_ticker, dg.RunRequest)
+    (op,) = by_ticker.run_config["ops"].values()
+    assert op == {"config": {"again": 5}}
+    assert isinstance(recent_sessions_by_day(monday), dg.SkipReason)
+
+
+def test_nothing_is_asked_again_on_a_holiday(surroundings: pytest.MonkeyPatch) -> None:
+    """Thanksgiving: the next business day's five sessions hold those of before."""
+    for schedule, route in (
+        (recent_sessions_by_day, "bulk"),
+        (recent_sessions_by_ticker, "per_ticker"),
+    ):
+        surroundings.setenv("WRDATA_DAILY_BARS_ROUTE", route)
+        skipped = schedule(_tick("2026-11-26T08:45"))
+        assert isinstance(skipped, dg.SkipReason)
+        assert "no business day" in (skipped.skip_message or "")
+
+
+def test_minutes_of_shares_and_pairs_are_asked_once_more_in_the_morning() -> None:
+    """Of the last session, and of yesterday."""
+    crons = {one.name: one.cron_schedule for one in definitions.schedules or []}
+    assert crons["minute_bars_refresh_again"] == "45 8 * * 1-5"
+    assert crons["crypto_bars_refresh_again"] == "45 8 * * *"

@@ -61,3 +61,21 @@ select
     count(*) filter (where outcome = 'failed') as failed
 from ingest_log
 where run_id = %(run_id)s;
+
+-- name: restatements
+-- How many bars were restated, by the last of the given ages that theirs had reached.
+select
+    told.dataset,
+    greatest(width_bucket(told.restated_at - told.ended_at, %(ages)s::interval[]) - 1, 0) as place,
+    count(*) as bars
+from restatement as told
+where
+    told.restated_at >= %(since)s
+    and (
+        %(run_id)s::text is null
+        or told.replaced_by_ingest_id in (
+            select ingest_log.ingest_id from ingest_log where ingest_log.run_id = %(run_id)s
+        )
+    )
+group by told.dataset, place
+order by told.dataset, place;
