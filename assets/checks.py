@@ -19,6 +19,7 @@ from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.bars import DAY_INTERVALS, Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.coverage import percent_held
 from marketdata.datasets import DATASETS
 from marketdata.recovery.dead_letters import UNSETTLED
 from resources.settings import provider_of
@@ -77,16 +78,24 @@ def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
             DAILY_BARS_DATASET, provider, members, sessions, limit=SAMPLE
         )
         summary = stores.coverage.summary(DAILY_BARS_DATASET, provider, members, sessions)
+        covered = percent_held(summary.sessions, unknown=summary.unknown)
+    share = (
+        f"{covered} % of what should be there is; {summary.unknown:,} sessions were never asked for"
+    )
     return dg.AssetCheckResult(
         passed=not missing.count,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"{missing.count} sessions are missing: {_named(missing.sample)}. "
+            f"{missing.count} sessions are missing: {_named(missing.sample)}. {share}. "
             "Cure: wrdata backfill daily_bars --all"
             if missing.count
-            else "every session since each member's first one is accounted for"
+            else f"every session since each member's first one is accounted for. {share}"
         ),
-        metadata={"missing": missing.count, "never_asked_for": summary.unknown},
+        metadata={
+            "missing": missing.count,
+            "never_asked_for": summary.unknown,
+            "coverage_percent": covered,
+        },
     )
 
 

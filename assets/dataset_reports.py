@@ -7,10 +7,10 @@ or which requests would mend it (dataset_work.py).
 from dataclasses import dataclass
 
 from assets.dataset_work import listed_subjects
-from assets.price_reports import coverage_percent
 from assets.universe import UNIVERSE
 from marketdata import subjects
 from marketdata.calendars import calendar, utc_now
+from marketdata.coverage import CoverageState, percent_held
 from marketdata.dataset_planning import ONE_DAY, days_between, plan_requests
 from marketdata.datasets import Dataset, Subjects
 from resources.opening import Stores
@@ -22,14 +22,15 @@ class DatasetCoverage:
 
     Attributes:
         never_asked: Subjects that this provider has told nothing of.
-        percent: Share of what was asked for that is settled: of days, or of states that are
-            fresh; None where nothing was asked for.
+        percent: Share of what should be there that is: of the states of all present subjects those
+            that are fresh; of all their days, from the first one that was asked for of any of them
+            until yesterday, those whose rows are kept. What was never asked for is missing.
         holes: Days that are over, since the first one asked for, of which nothing or only a failure
             is known; or states that are due to be asked for again.
     """
 
     never_asked: int
-    percent: float | None
+    percent: float
     holes: int
 
 
@@ -46,17 +47,20 @@ def dataset_coverage(stores: Stores, dataset: Dataset, provider: str) -> Dataset
     asked = [one for one in listed if ledger.get(one.instrument_id)]
     never_asked = len(names) - len(asked)
     if not asked:
-        return DatasetCoverage(never_asked=never_asked, percent=None, holes=0)
+        return DatasetCoverage(never_asked=never_asked, percent=0.0 if names else 100.0, holes=0)
     if not dataset.by_day:
         due = plan_requests(dataset, calendar(), asked, ledger, now=utc_now(), only_missing=True)
-        fresh = 100 * (len(asked) - len(due)) / len(asked)
-        return DatasetCoverage(never_asked=never_asked, percent=round(fresh, 2), holes=len(due))
-    yesterday = utc_now().astimezone(dataset.zone).date() - ONE_DAY
-    days = days_between(dataset, calendar(), dataset.begins, yesterday)
+        states = {CoverageState.COMPLETE: len(asked) - len(due), CoverageState.FAILED: len(due)}
+        percent = percent_held(states, unknown=never_asked)
+        return DatasetCoverage(never_asked=never_asked, percent=percent, holes=len(due))
     ids = [one.instrument_id for one in asked]
+    first = min(span[0] for one in ids for spans in ledger[one].values() for span in spans)
+    yesterday = utc_now().astimezone(dataset.zone).date() - ONE_DAY
+    days = days_between(dataset, calendar(), first, yesterday)
     summary = stores.coverage.summary(dataset.name, provider, ids, days)
+    unknown = summary.unknown + never_asked * len(days)
     return DatasetCoverage(
         never_asked=never_asked,
-        percent=coverage_percent(summary.sessions),
+        percent=percent_held(summary.sessions, unknown=unknown),
         holes=stores.coverage.holes(dataset.name, provider, ids, days).count,
     )

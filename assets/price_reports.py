@@ -6,7 +6,7 @@ Here: from outcomes of the ingest steps to Dagster metadata. Not here: the asset
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +18,7 @@ from assets.failures import Metadata, failure_table, sample
 from assets.universe import UNIVERSE
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
-from marketdata.coverage import SETTLED, CoverageState
+from marketdata.coverage import CoverageState, percent_held
 from marketdata.ingest import Ingested, NotIngested
 from marketdata.market_days import MarketDay
 from marketdata.ports import LoadResult
@@ -31,11 +31,15 @@ LONGEST_RUN = timedelta(days=3)
 
 
 def ticker_metadata(ingested: Ingested) -> Metadata:
-    """Return the figures of one ticker's history."""
+    """Return the figures of one ticker's history.
+
+    ``answered_percent`` is the share of the days asked for of which a bar came, not that of the
+    whole history.
+    """
     return {
         "dagster/partition_row_count": ingested.load.rows,
         **_load_figures(ingested.load, len(ingested.rejected)),
-        "coverage_percent": coverage_percent(ingested.sessions),
+        "answered_percent": percent_held(ingested.sessions),
         "requests": ingested.requests,
         "seconds": round(ingested.duration_s, 3),
     }
@@ -43,11 +47,11 @@ def ticker_metadata(ingested: Ingested) -> Metadata:
 
 def day_metadata(day: MarketDay) -> Metadata:
     """Return the figures of one session of the whole universe."""
-    expected = day.load.rows + len(day.missing) + len(day.failed)
+    held = {CoverageState.COMPLETE: day.load.rows}
     return {
         "dagster/partition_row_count": day.load.rows,
         **_load_figures(day.load, len(day.rejected)),
-        "coverage_percent": round(100 * day.load.rows / max(expected, 1), 2),
+        "coverage_percent": percent_held(held, unknown=len(day.missing) + len(day.failed)),
         "tickers_failed": len(day.failed),
         "failed_tickers": failure_table(day.failed),
         "tickers_without_bar": ", ".join(day.missing) or "none",
@@ -64,13 +68,6 @@ def _load_figures(load: LoadResult, rejected: int) -> dict[str, int]:
         "rows_restated": load.restated,
         "rows_rejected": rejected,
     }
-
-
-def coverage_percent(sessions: Mapping[CoverageState, int]) -> float:
-    """Return the share of settled sessions; where nothing was asked, nothing is missing."""
-    asked = sum(sessions.values())
-    settled = sum(count for state, count in sessions.items() if state in SETTLED)
-    return round(100 * settled / asked, 2) if asked else 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +138,7 @@ class Tally:
                 LoadResult.total(one.load for one in self._done),
                 sum(len(one.rejected) for one in self._done),
             ),
-            "coverage_percent": coverage_percent(self._sessions()),
+            "answered_percent": percent_held(self._sessions()),
             f"{self._noun}_loaded": len({one.ticker for one in self._done}),
             f"{self._noun}_complete_before": self._complete,
             f"{self._noun}_failed": len(self.failed),
@@ -208,7 +205,7 @@ def table_figures(stores: Stores) -> dict[str, int | float | str]:
         "restated_versions": totals.versions,
         "first_session": str(totals.first_session or ""),
         "last_session": str(totals.last_session or ""),
-        "coverage_percent": coverage_percent(summary.sessions),
+        "coverage_percent": percent_held(summary.sessions, unknown=summary.unknown),
         **{f"sessions_{state.value}": count for state, count in summary.sessions.items()},
         "sessions_missing": holes.count,
         "sessions_never_asked_for": summary.unknown,

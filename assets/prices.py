@@ -249,7 +249,7 @@ async def _price_backfill(
                     if isinstance(outcome, Ingested):
                         yield _of_ticker(outcome.ticker, ticker_metadata(outcome))
                     elif isinstance(outcome, NothingMissing) and outcome.ticker not in reported:
-                        yield _of_ticker(outcome.ticker, {"rows": 0, "coverage_percent": 100.0})
+                        yield _of_ticker(outcome.ticker, {"rows": 0})
             figures = {
                 **provider_figures(stores, client.name),
                 **restatement_figures(stores, context.run.run_id),

@@ -154,6 +154,22 @@ def holes(
     ]
 
 
+def percent_held(sessions: Mapping[CoverageState, int], *, unknown: int = 0) -> float:
+    """Return the share of what should be there that is, cut to two places.
+
+    A hundred means all of it. Where nothing should be there, nothing is missing.
+
+    Args:
+        sessions: How many sessions, or other days, are in each state; those before a known
+            listing should not be there.
+        unknown: So many of them were never asked for: they are missing.
+    """
+    unlisted = sessions.get(CoverageState.NOT_LISTED, 0)
+    expected = sum(sessions.values()) + unknown - unlisted
+    held = sum(sessions.get(state, 0) for state in HELD)
+    return held * 10_000 // expected / 100 if expected else 100.0
+
+
 def _within(day: date, spans: Iterable[Span]) -> bool:
     return any(start <= day < end for start, end in spans)
 

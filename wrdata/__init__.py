@@ -4,6 +4,8 @@ Here: names for users, without Dagster behind them. Not here: how anything is re
 (resources/reading), or the command line (pipelines/cli).
 """
 
-from resources.reading.bars import read_bars
+from marketdata.recovery.errors import MissingBarsError
+from resources.reading.bars import coverage, read_bars
+from resources.reading.missing import MissingBarsWarning
 
-__all__ = ["read_bars"]
+__all__ = ["MissingBarsError", "MissingBarsWarning", "coverage", "read_bars"]

@@ -19,6 +19,7 @@ and how often to retry (policy.py), or Dagster's words for a failure (assets/fai
     │       │   └── KeyRefusedError              401: every further request would fail too; stop
     │       ├── UnknownSymbolError           the provider has nothing under this symbol
     │       └── MalformedPayloadError        the answer cannot be parsed
+    ├── MissingBarsError                 load what is missing, or read without it
     ├── RecordRejectedError              one record is wrong; the rest goes on
     └── StorageError
         ├── StorageUnavailableError      retry
@@ -129,6 +130,10 @@ class UnknownSymbolError(PermanentProviderError):
 
 class MalformedPayloadError(PermanentProviderError):
     """The answer arrived but is not what the provider's wire format promises."""
+
+
+class MissingBarsError(MarketDataError):
+    """Some of the bars that a reader wants are not here; the text says which, why and the cure."""
 
 
 class RecordRejectedError(MarketDataError):

@@ -6,6 +6,7 @@ Here: the command, and the forms in which an answer leaves it. Not here: the rea
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -34,6 +35,14 @@ class Form(StrEnum):
     JSON = "json"
     PARQUET = "parquet"
     ARROW = "arrow"
+
+
+class Missing(StrEnum):
+    """What becomes of a read that lacks bars; see ``read_bars``."""
+
+    WARN = "warn"
+    RAISE = "raise"
+    IGNORE = "ignore"
 
 
 BINARY = {Form.PARQUET, Form.ARROW}
@@ -66,6 +75,9 @@ def query(
     provider: Annotated[
         str | None, Option(help="Whose bars; without: whoever serves them.")
     ] = None,
+    missing: Annotated[
+        Missing, Option(help="What to do where bars are missing; a warning goes to standard error.")
+    ] = Missing.WARN,
     form: Annotated[
         Form | None,
         Option("--format", help="How to write the answer; without: as the file's name ends."),
@@ -79,7 +91,13 @@ def query(
     form = _form(form, output)
     environment.enter(environment.surroundings(writes=False), start=False)
     asked = name_lists.names_in(" ".join(tickers))
-    bars = read_bars(asked, start, end, interval, adjusted, as_of, provider)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        bars = read_bars(
+            asked, start, end, interval, adjusted, as_of, provider, missing=missing.value
+        )
+    for warning in told:
+        console.say(str(warning.message))
     for ticker in _without_bars(asked, bars):
         console.say(f"{name_lists.shown(ticker)} has no bars of {interval} in this time")
     if output is not None:

@@ -26,6 +26,7 @@ from marketdata.roll_ups import roll_up_days, roll_up_minutes
 from marketdata.rows import INSTANT
 from resources.reading import cold
 from resources.reading.cold import DroppedDays
+from resources.reading.missing import DaySpan
 from resources.reading.request import MINUTE, BarsRequest
 from resources.reading.snapshot import Bounds, Named
 from resources.storage.object_store import S3Settings
@@ -90,12 +91,14 @@ class Found:
         bars: Rows of a dataset, or bars of a view (aggregated_bars).
         bounds: Of ``bucket_start``.
         factors: By instrument, where prices are to be adjusted; as of a moment what makes them.
+        spans: What is known of the days that are asked for.
     """
 
     named: Sequence[Named]
     bars: Rows | pa.Table
     bounds: Bounds
     factors: Mapping[int, FactorSteps] | History
+    spans: Sequence[DaySpan]
 
 
 def columns(interval: str) -> pa.Schema:

@@ -7,6 +7,7 @@ rows become bars (answers.py).
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.buckets import WIDTHS, bucket_of_day, bucket_of_moment, next_bucket_of_days
-from marketdata.calendars import NEW_YORK_ZONE
+from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE
 from marketdata.crypto_pairs import crypto_pairs
 from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, Subjects
 from marketdata.recovery import errors
@@ -27,11 +28,19 @@ from resources import opening
 from resources.reading import cold
 from resources.reading.answers import Found, History, Rows, answer
 from resources.reading.cold import DroppedDays
+from resources.reading.missing import (
+    DaySpan,
+    MissingBarsWarning,
+    day_spans,
+    sentences,
+    table,
+)
 from resources.reading.request import AFTER_ALL, BEFORE_ALL, MINUTE, BarsRequest, When, request
 from resources.reading.snapshot import Named, Snapshot, snapshot
 from resources.settings import StoreSettings, provider_of, read_store_settings
 
 FRAMES = ("arrow", "pandas", "polars")
+MISSING = ("warn", "raise", "ignore")
 _INSTANT = timedelta(microseconds=1)
 
 _MINUTES_OF = {Subjects.TICKERS: "minute_bars", Subjects.PAIRS: "crypto_bars"}
@@ -51,6 +60,7 @@ def read_bars(
     provider: str | None = None,
     *,
     to: Literal["arrow", "pandas", "polars"] = "arrow",
+    missing: Literal["warn", "raise", "ignore"] = "warn",
     settings: StoreSettings | None = None,
 ) -> Any:
     """Read bars, from the database and the archive alike.
@@ -72,6 +82,8 @@ def read_bars(
             served them, unless one is named.
         to: A pyarrow Table, a Polars DataFrame (if Polars is installed), or a pandas DataFrame
             whose index (a DatetimeIndex) is ``bucket_start``.
+        missing: What to do where bars should be there that are not (see ``coverage``): ``warn`` by
+            a MissingBarsWarning, ``raise`` a MissingBarsError, or ``ignore``.
         settings: Where the data are; None: where the environment says.
 
     Returns:
@@ -90,6 +102,7 @@ def read_bars(
         StorageConflictError: One of the two refuses, or a share has no factors, or whether a
             split counted at ``as_of`` is not known any more.
         ArchiveMismatchError: The archive lacks files that its proofs name.
+        MissingBarsError: Some of the bars are not here, and ``missing`` is ``raise``.
 
     Example:
         >>> from wrdata import read_bars
@@ -99,15 +112,70 @@ def read_bars(
         >>> read_bars("BTC-USD", "2026-11-20T12:00:00Z", interval="1h")  # a pyarrow Table
     """
     _require_frame(to)
+    if missing not in MISSING:
+        message = f"missing={missing!r} is not known: take one of {', '.join(MISSING)}"
+        raise errors.ConfigurationError(message)
     wish = request(tickers, start, end, interval, adjusted, as_of, provider)
     where = settings or read_store_settings()
     found = _asked(where.database_url.get_secret_value(), wish)
+    spans = [span for one in found for span in one.spans]
+    if missing != "ignore" and any(span.is_missing for span in spans):
+        if missing == "raise":
+            raise errors.MissingBarsError(sentences(spans))
+        warnings.warn(MissingBarsWarning(spans), stacklevel=2)
     s3 = opening.s3_settings(where)
     bars = pa.concat_tables([answer(one, wish, s3) for one in found])
     if len(found) > 1:  # Shares and pairs, or pairs of several venues.
         order = ("ticker", "bucket_start", "phase")
         bars = bars.sort_by([(one, "ascending") for one in order if one in bars.column_names])
     return _in_frame(bars, to)
+
+
+def coverage(
+    tickers: str | Sequence[str],
+    start: When | None = None,
+    end: When | None = None,
+    interval: str = "1d",
+    provider: str | None = None,
+    *,
+    to: Literal["arrow", "pandas", "polars"] = "arrow",
+    settings: StoreSettings | None = None,
+) -> Any:
+    """Say which days ``read_bars`` has bars of, which it lacks, and why.
+
+    Args:
+        tickers: As of ``read_bars``, and so are the others that it has too.
+        start: The first day; None: where the history kept here begins.
+        end: The last day; None: the last one that is over.
+        interval: Bars of less than a day, and those of pairs, are made of minutes.
+        provider: What this one was asked; None: for daily bars whoever was, for minutes whoever
+            the configuration names.
+        to: A pyarrow Table, a pandas DataFrame or a Polars DataFrame (if Polars is installed).
+        settings: Where the data are; None: where the environment says.
+
+    Returns:
+        One row for neighbouring days in one state, sorted by ticker and day: ``ticker``,
+        ``dataset``, ``first_day`` and ``last_day`` (both included), ``days`` (sessions of a share,
+        days of UTC of a pair) and ``state``: ``held``; ``not_listed``, which is before a known day
+        of listing; ``provider_empty``, ``quarantined`` (refused), ``failed`` or
+        ``never_asked_for``, which are missing; ``before_history``, which nobody keeps here.
+
+    Raises:
+        ConfigurationError: The wish cannot be served, and what can.
+        StorageUnavailableError: The database cannot be reached.
+    """
+    _require_frame(to)
+    wish = request(tickers, start or HISTORY_START, end, interval, None, None, provider)
+    where = settings or read_store_settings()
+    with snapshot(where.database_url.get_secret_value(), days=False, minutes=False) as at:
+        named = _together(at, wish)
+        spans = [
+            span
+            for (kind, venue), members in named.items()
+            for span in _spans(at, wish, kind, members, venue)
+        ]
+    spans.sort(key=lambda span: (span.ticker, span.first_day))
+    return _in_frame(table(spans), to)
 
 
 def _require_frame(to: str) -> None:
@@ -120,10 +188,12 @@ def _require_frame(to: str) -> None:
         raise errors.ConfigurationError(message)
 
 
-def _in_frame(bars: pa.Table, to: str) -> Any:
+def _in_frame(rows: pa.Table, to: str) -> Any:
     if to == "pandas":
-        return bars.to_pandas(date_as_object=False).set_index("bucket_start")
-    return importlib.import_module("polars").from_arrow(bars) if to == "polars" else bars
+        frame = rows.to_pandas(date_as_object=False)
+        # Bars have a time of their own; spans of days have two.
+        return frame.set_index("bucket_start") if "bucket_start" in frame else frame
+    return importlib.import_module("polars").from_arrow(rows) if to == "polars" else rows
 
 
 def _asked(url: str, wish: BarsRequest) -> list[Found]:
@@ -134,15 +204,44 @@ def _asked(url: str, wish: BarsRequest) -> list[Found]:
         days=wish.interval == Interval.DAY or bool(remade or (wish.as_of and wish.adjusted)),
         minutes=wish.interval == MINUTE or bool(wish.as_of and wish.interval in MINUTE_INTERVALS),
     ) as at:
-        named = at.carriers(wish.tickers, wish.days()[1])
-        _require_possible(wish, [one.ticker for one in named if one.kind is Subjects.PAIRS])
-        together: dict[tuple[Subjects, str | None], list[Named]] = {}
-        for one in named:
-            venue = _venue(wish, one.ticker) if one.kind is Subjects.PAIRS else None
-            together.setdefault((one.kind, venue), []).append(one)
         return [
-            _found(at, wish, kind, members, venue) for (kind, venue), members in together.items()
+            _found(at, wish, kind, members, venue)
+            for (kind, venue), members in _together(at, wish).items()
         ]
+
+
+def _together(
+    at: Snapshot, wish: BarsRequest
+) -> Mapping[tuple[Subjects, str | None], Sequence[Named]]:
+    """Return the instruments of a wish by kind, and pairs by venue: each is asked for at once."""
+    named = at.carriers(wish.tickers, wish.days()[1])
+    _require_possible(wish, [one.ticker for one in named if one.kind is Subjects.PAIRS])
+    together: dict[tuple[Subjects, str | None], list[Named]] = {}
+    for one in named:
+        venue = _venue(wish, one.ticker) if one.kind is Subjects.PAIRS else None
+        together.setdefault((one.kind, venue), []).append(one)
+    return together
+
+
+def _spans(
+    at: Snapshot, wish: BarsRequest, kind: Subjects, named: Sequence[Named], venue: str | None
+) -> list[DaySpan]:
+    """Return what is known of the days of instruments of one kind, and of pairs of one venue."""
+    ids = [one.instrument_id for one in named]
+    if not _of_minutes(wish, kind):
+        _provider(wish, DAILY_BARS_DATASET)
+        known = at.coverage(DAILY_BARS_DATASET, ids, wish.provider)
+        return day_spans(wish, DAILY_BARS_DATASET, named, known)
+    dataset = _MINUTES_OF[kind]
+    known = at.coverage(dataset, ids, venue or _provider(wish, dataset))
+    return day_spans(wish, dataset, named, known)
+
+
+def _of_minutes(wish: BarsRequest, kind: Subjects) -> bool:
+    """Tell whether the bars of a wish are minutes, or made of them."""
+    if wish.interval == Interval.DAY:
+        return kind is not Subjects.TICKERS
+    return wish.interval == MINUTE or wish.interval in MINUTE_INTERVALS
 
 
 def _require_possible(wish: BarsRequest, pairs: Sequence[str]) -> None:
@@ -183,8 +282,7 @@ def _found(
     ids = [one.instrument_id for one in named]
     bounds = wish.bounds(_ZONE_OF[kind])
     factors = _factors(at, wish, ids)
-    of_minutes = wish.interval == MINUTE or wish.interval in MINUTE_INTERVALS
-    if of_minutes and not (wish.interval == Interval.DAY and kind is Subjects.TICKERS):
+    if _of_minutes(wish, kind):
         dataset = _MINUTES_OF[kind]
         provider = venue or _provider(wish, dataset)
         if wish.interval == MINUTE or wish.as_of:
@@ -195,7 +293,8 @@ def _found(
         bars = _days(at, wish, ids, factors)
     else:
         bars = at.aggregates(Interval(wish.interval), ids, bounds, "")
-    return Found(named=named, bars=bars, bounds=bounds, factors=factors)
+    spans = _spans(at, wish, kind, named, venue)
+    return Found(named=named, bars=bars, bounds=bounds, factors=factors, spans=spans)
 
 
 def _factors(

@@ -183,6 +183,18 @@ class Snapshot:
             for row in rows
         ]
 
+    def coverage(
+        self, dataset: str, instrument_ids: Sequence[int], provider: str | None
+    ) -> pa.Table:
+        """Return instrument_id, state, starts_on and ends_before of the ledgers' spans.
+
+        Args:
+            dataset: Whose days.
+            instrument_ids: Of which instruments.
+            provider: What this one was asked; None is whoever was.
+        """
+        return self._asked("coverage", dataset=dataset, ids=list(instrument_ids), provider=provider)
+
     def answers(self, dataset: str, ingest_ids: Sequence[int]) -> pa.Table:
         """Return ingest_id and fetched_at of a dataset's answers, from the oldest of some on."""
         return self._asked("answers", dataset=dataset, ingest_ids=list(ingest_ids))

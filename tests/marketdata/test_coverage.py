@@ -16,6 +16,7 @@ from marketdata.coverage import (
     Span,
     assess,
     holes,
+    percent_held,
     spans_of,
 )
 
@@ -126,6 +127,23 @@ def test_only_settled_states_and_old_empty_answers_need_no_request(state: Covera
     later = holes([session], ledger, today=session + ASK_AGAIN_FOR + timedelta(days=1))
     assert (soon == []) is (state in SETTLED)
     assert (later == []) is (state in SETTLED | {CoverageState.PROVIDER_EMPTY})
+
+
+def test_coverage_is_the_share_of_what_should_be_there() -> None:
+    """What was never asked for is missing; what was not listed should not be there."""
+    sessions = {
+        CoverageState.COMPLETE: 2,
+        CoverageState.PROVISIONAL: 1,
+        CoverageState.ARCHIVED: 1,
+        CoverageState.NOT_LISTED: 90,
+        CoverageState.PROVIDER_EMPTY: 1,
+        CoverageState.FAILED: 1,
+        CoverageState.QUARANTINED: 1,
+    }
+    assert percent_held(sessions, unknown=1) == 50.0
+    assert percent_held({CoverageState.COMPLETE: 999_999}, unknown=1) == 99.99, "not all"
+    assert percent_held({CoverageState.NOT_LISTED: 5}) == 100.0
+    assert percent_held({}, unknown=3) == 0.0
 
 
 @given(_SOME, _SOME, _SOME)

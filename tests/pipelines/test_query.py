@@ -36,8 +36,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Answer every wish with three bars; the wishes come here."""
     wishes: list[tuple[Any, ...]] = []
 
-    def read_bars(*wish: Any) -> pa.Table:
+    def read_bars(*wish: Any, missing: str) -> pa.Table:
         wishes.append(wish)
+        assert missing in {"warn", "raise", "ignore"}
         return told(DAYS)
 
     monkeypatch.setattr(query, "read_bars", read_bars)

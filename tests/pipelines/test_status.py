@@ -25,13 +25,13 @@ def _rows() -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def test_days_that_failed_are_holes_and_their_reason_is_shown(pipeline: Pipeline) -> None:
-    """One ticker of two came; nobody has wished for the rest of the universe."""
+    """One ticker of two came; what nobody has asked for of the others is missing too."""
     pipeline.simulator.add_fault("status", status=400, path="/polygon/", symbol="MSFT")
     _refresh(pipeline, "minute_bars", "AAPL", "MSFT")
 
     shown = _rows()["minute_bars", "polygon"]
     assert shown["holes"] == DATASETS["minute_bars"].usual_days
-    assert shown["coverage_percent"] == 50.0
+    assert shown["coverage_percent"] == 0.19, "one of 503 members"
     assert shown["never_asked"] == 503 - 2
     (failure,) = status.report(read_settings())["failures"]
     assert (failure["dataset"], failure["provider"]) == ("minute_bars", "polygon")
@@ -52,15 +52,26 @@ def test_states_that_are_due_are_holes(pipeline: Pipeline) -> None:
         coverage.apply_marks(connection, "companies", "fmp", [mark], asked_at=utc_now())
 
     shown = _rows()["companies", "fmp"]
-    assert (shown["holes"], shown["coverage_percent"], shown["never_asked"]) == (1, 50.0, 501)
+    assert (shown["holes"], shown["coverage_percent"], shown["never_asked"]) == (1, 0.19, 501)
+
+
+def test_coverage_is_the_share_of_what_should_be_there(pipeline: Pipeline) -> None:
+    """One whole history of 503: no 100 % beside a million sessions never asked for."""
+    pipeline.backfill(["AAPL"])
+
+    shown = status.report(read_settings())["daily_bars"]
+
+    sessions = shown["sessions_complete"]
+    assert shown["sessions_never_asked_for"] == 502 * sessions
+    assert shown["coverage_percent"] == 0.19
 
 
 def test_a_dataset_that_nobody_asked_for_has_no_holes(pipeline: Pipeline) -> None:
-    """Nothing asked is not the same as nothing missing: the share is left out."""
+    """Nothing asked is not the same as nothing missing: of what should be there nothing is."""
     shown = _rows()
 
     assert {one["holes"] for one in shown.values()} == {0}
-    assert {one["coverage_percent"] for one in shown.values()} == {None}
+    assert {one["coverage_percent"] for one in shown.values()} == {0.0}
     assert shown["crypto_bars", "binance"]["never_asked"] > 1
     with pipeline.stores.timescale.connection() as connection:
         made = connection.execute("select count(*) from instrument where kind <> 'equity'")

@@ -46,6 +46,9 @@ from tests.storage.batches import FETCHED_AT
 from tests.storage.conftest import UNIVERSE
 from wrdata import read_bars
 
+# These rows come without a ledger; what is said of that: test_missing_bars.py.
+pytestmark = pytest.mark.filterwarnings("ignore::wrdata.MissingBarsWarning")
+
 OPEN = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
 """When New York opens on the first session of 2024."""
 DAYS = [datetime(2024, 1, day, tzinfo=UTC) for day in (2, 3, 4, 5, 8)]

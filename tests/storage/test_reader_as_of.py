@@ -27,6 +27,9 @@ from tests.storage.archive.moves import Moves, load, refresh
 from tests.storage.batches import NOTHING_ASKED, batch
 from wrdata import read_bars
 
+# These rows come without a ledger; what is said of that: test_missing_bars.py.
+pytestmark = pytest.mark.filterwarnings("ignore::wrdata.MissingBarsWarning")
+
 SPLIT_ON = date(2024, 1, 4)
 PAID_ON = date(2024, 1, 8)
 SESSIONS = [date(2024, 1, day) for day in (2, 3, 4, 5, 8, 9)]

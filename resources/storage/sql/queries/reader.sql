@@ -31,6 +31,23 @@ select distinct named.ticker
 from instrument_ticker as named
 where named.kind in ('equity', 'pair');
 
+-- name: coverage
+-- What the ledgers of a dataset know of the days of some instruments, whoever was asked or one provider.
+select
+    known.instrument_id,
+    known.state::text as state,
+    lower(piece.days) as starts_on,
+    upper(piece.days) as ends_before
+from (
+    select distinct coverage.dataset
+    from coverage
+    where
+        starts_with(coverage.dataset, {dataset} || ' by ')
+        and ({provider}::text is null or coverage.dataset = {dataset} || ' by ' || {provider}::text)
+) as ledger
+cross join lateral coverage_by_evidence(ledger.dataset, {ids}::bigint[]) as known
+cross join unnest(known.sessions) as piece (days);
+
 -- name: factors
 -- What the prices of some shares are multiplied with.
 select

@@ -1,0 +1,193 @@
+"""What is known of the days that a read is about: which are held, which are not, and why.
+
+Here: from the ledger's spans to days by state, and the words for what is missing. Not here: SQL
+(snapshot.py), the rules of a wish (request.py), or the states themselves (marketdata/coverage.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import groupby, pairwise
+
+import numpy as np
+import pyarrow as pa
+
+from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.coverage import HELD, CoverageState
+from marketdata.datasets import Subjects
+from resources.reading.request import BEFORE_ALL, BarsRequest
+from resources.reading.snapshot import Named
+
+BEFORE_HISTORY = "before_history"
+NEVER_ASKED_FOR = "never_asked_for"
+_HELD = "held"
+
+_STRENGTH = (
+    NEVER_ASKED_FOR,
+    BEFORE_HISTORY,
+    CoverageState.FAILED.value,
+    CoverageState.PROVIDER_EMPTY.value,
+    CoverageState.QUARANTINED.value,
+    CoverageState.NOT_LISTED.value,
+    _HELD,
+)
+"""States of a day for a reader; where providers say different things, the later one counts."""
+
+_CODES = {state: code for code, state in enumerate(_STRENGTH)} | {
+    state.value: _STRENGTH.index(_HELD) for state in HELD
+}
+_WORDS = {
+    NEVER_ASKED_FOR: "never asked for",
+    BEFORE_HISTORY: f"before {HISTORY_START}, where the history kept here begins",
+    CoverageState.FAILED.value: "asked for in vain",
+    CoverageState.PROVIDER_EMPTY.value: "the provider had none",
+    CoverageState.QUARANTINED.value: "refused as wrong",
+}
+_COMMAND = "wrdata backfill"
+NAMED = 5
+"""So many tickers a sentence names."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("ticker", pa.string()),
+        pa.field("dataset", pa.string()),
+        pa.field("first_day", pa.date32()),
+        pa.field("last_day", pa.date32()),
+        pa.field("days", pa.int32()),
+        pa.field("state", pa.string()),
+    ]
+)
+"""Columns of ``wrdata.coverage``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaySpan:
+    """Neighbouring days of a ticker in one state.
+
+    Attributes:
+        dataset: Whose days: sessions of a share, days of UTC of a pair.
+        days: How many sessions, or days, from ``first_day`` to ``last_day``, both included.
+        state: ``held``, ``not_listed`` (before a listing that is known), ``provider_empty``,
+            ``quarantined``, ``failed``, ``never_asked_for`` or ``before_history``.
+    """
+
+    ticker: str
+    dataset: str
+    first_day: date
+    last_day: date
+    days: int
+    state: str
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether bars should be there that are not."""
+        return self.state in _WORDS
+
+
+class MissingBarsWarning(UserWarning):
+    """Some of the bars that were asked for are not here; ``spans`` says which days, and why."""
+
+    def __init__(self, spans: Sequence[DaySpan]) -> None:
+        super().__init__(sentences(spans))
+        self.spans = tuple(span for span in spans if span.is_missing)
+
+
+def expected_days(wish: BarsRequest, kind: Subjects) -> list[date]:
+    """Return the days that are over of which a wish wants bars."""
+    start, end = wish.days()
+    start = max(start, calendar().first)
+    if kind is Subjects.TICKERS:
+        return calendar().sessions(start, min(end, calendar().last_closed(utc_now())))
+    last = min(end, utc_now().date() - timedelta(days=1))
+    start = max(start, HISTORY_START)
+    return [start + timedelta(days=offset) for offset in range((last - start).days + 1)]
+
+
+def day_spans(
+    wish: BarsRequest, dataset: str, named: Sequence[Named], known: pa.Table
+) -> list[DaySpan]:
+    """Return what is known of the days of some instruments of one kind.
+
+    A wish without a start is for the oldest bar there is: days before it are left out.
+
+    Args:
+        wish: What is asked for.
+        dataset: That holds the rows from which it is answered.
+        named: The instruments.
+        known: Spans of the ledgers, as ``Snapshot.coverage`` returns them.
+    """
+    days = expected_days(wish, named[0].kind) if named else []
+    if not days:
+        return []
+    ordinals = np.array([day.toordinal() for day in days])
+    codes = np.zeros((len(named), len(days)), np.int8)
+    codes[:, ordinals < HISTORY_START.toordinal()] = _CODES[BEFORE_HISTORY]
+    places = {one.instrument_id: place for place, one in enumerate(named)}
+    for row in known.to_pylist():
+        bounds = [row["starts_on"].toordinal(), row["ends_before"].toordinal()]
+        first, end = np.searchsorted(ordinals, bounds)
+        part = codes[places[row["instrument_id"]], first:end]
+        np.maximum(part, _CODES[row["state"]], out=part)
+    spans: list[DaySpan] = []
+    for one, line in zip(named, codes, strict=True):
+        first = 0
+        if wish.start == BEFORE_ALL:
+            held = np.flatnonzero(line == _CODES[_HELD])
+            since = held[0] if held.size else np.searchsorted(ordinals, HISTORY_START.toordinal())
+            first = int(since)
+        edges = [first, *(np.flatnonzero(np.diff(line[first:])) + first + 1).tolist(), len(days)]
+        spans += [
+            DaySpan(
+                ticker=one.ticker,
+                dataset=dataset,
+                first_day=days[begin],
+                last_day=days[end - 1],
+                days=end - begin,
+                state=_STRENGTH[line[begin]],
+            )
+            for begin, end in pairwise(edges)
+            if begin < end
+        ]
+    return spans
+
+
+def table(spans: Sequence[DaySpan]) -> pa.Table:
+    """Return spans as a table in SCHEMA."""
+    columns = [[getattr(span, name) for span in spans] for name in SCHEMA.names]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def sentences(spans: Sequence[DaySpan]) -> str:
+    """Say which tickers lack what, why, and what loads it; spans that are held are counted."""
+    lacking = {(span.dataset, span.ticker) for span in spans if span.is_missing}
+    own = [
+        (ticker, dataset, list(group))
+        for (ticker, dataset), group in groupby(spans, lambda span: (span.ticker, span.dataset))
+        if (dataset, ticker) in lacking
+    ]
+    told = [_sentence(dataset, ticker, group) for ticker, dataset, group in own[:NAMED]]
+    if len(own) > NAMED:
+        told.append(f"and {len(own) - NAMED} more tickers")
+    return "; ".join([*told, *_cures(lacking)])
+
+
+def _sentence(dataset: str, ticker: str, spans: Sequence[DaySpan]) -> str:
+    missing = [span for span in spans if span.is_missing]
+    reasons = dict.fromkeys(_WORDS[span.state] for span in missing)
+    lacks, wanted = sum(span.days for span in missing), sum(span.days for span in spans)
+    has_some = any(span.state == _HELD for span in spans)
+    how_many = f"lacks {lacks:,} of {wanted:,}" if has_some else f"has none of {lacks:,}"
+    return (
+        f"{ticker} {how_many} days of {dataset} from {missing[0].first_day} to "
+        f"{missing[-1].last_day} ({', '.join(reasons)})"
+    )
+
+
+def _cures(lacking: set[tuple[str, str]]) -> list[str]:
+    """Name the command that loads what is missing, one a dataset."""
+    cures: list[str] = []
+    for dataset, pairs in groupby(sorted(lacking), lambda pair: pair[0]):
+        tickers = [ticker for _, ticker in pairs]
+        named = ",".join(tickers) if len(tickers) <= NAMED else "…"
+        cures.append(f"{_COMMAND} {dataset} --tickers {named} loads what there is")
+    return cures
