@@ -60,7 +60,7 @@ def plan_histories(
             last = latest[-1] if latest else wanted[-1]
             first = min([wanted[0], *latest[:1]])
             requests.append(history_request(instrument, known, first, last))
-        elif latest:
+        elif any(instrument.has_symbol_on(session) for session in latest):
             settled.append(history_request(instrument, known, latest[0], latest[-1]))
     return [*requests, *settled]
 

@@ -111,7 +111,7 @@ def test_a_long_table_shows_its_ends(
 ) -> None:
     """A person reads no thousand lines; the other forms hold them all."""
     days = [date.fromordinal(number) for number in range(738_000, 738_100)]
-    monkeypatch.setattr(query, "read_bars", lambda *_: told(days))
+    monkeypatch.setattr(query, "read_bars", lambda *_, **__: told(days))
     assert not asked
 
     said = run("AAPL")

@@ -1,7 +1,7 @@
 """What a reader is told of bars that are not here: a read is never partial without a word."""
 
 import warnings
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import pyarrow as pa
 import pytest
@@ -87,11 +87,11 @@ def test_a_read_can_insist_on_all_bars_or_do_without_a_word(
     load(timescale, instrument_ids[0], LAST)
 
     with pytest.raises(MissingBarsError, match="AAA lacks 1 of 10 days"):
-        read_bars("AAA", LAST[0] - timedelta(days=1), END, missing="raise", settings=where)
+        read_bars("AAA", date(2024, 11, 15), END, missing="raise", settings=where)
     assert warned(where, "AAA", "2020-01-01", END, missing="ignore")[1] == ""
     assert warned(where, "AAA", FIRST, END, missing="raise")[1] == ""
     with pytest.warns(MissingBarsWarning) as said:
-        read_bars("AAA", LAST[0] - timedelta(days=1), END, settings=where)
+        read_bars("AAA", date(2024, 11, 15), END, settings=where)
     (span,) = said[0].message.spans  # pyright: ignore[reportAttributeAccessIssue]
     assert (span.ticker, span.first_day, span.days) == ("AAA", date(2024, 11, 15), 1)
 
@@ -173,7 +173,7 @@ def test_bars_of_a_pair_are_missing_by_days_of_utc(
         spans=((date(2024, 11, 2), date(2024, 11, 4)),),
     )
     with timescale.connection() as connection:
-        apply_marks(connection, "crypto_bars", "binance", [held], asked_at=utc_now())
+        apply_marks(connection, "crypto_bars", "coinbase", [held], asked_at=utc_now())
 
     said = warned(where, "BTC-USD", "2024-11-01", "2024-11-05", interval)[1]
 
