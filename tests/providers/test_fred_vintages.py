@@ -152,8 +152,8 @@ def test_rows_that_begin_on_no_vintages_day_are_told_and_newer_ones_are_kept() -
     )
     kept, strange = fred_vintages.of_vintages(rows, [date(2001, 1, 1), date(2001, 2, 1)])
     assert [row[3] for row in _rows(kept)] == [Decimal(1), Decimal(3)]
-    assert len(strange) == 1
-    assert "realtime_start=2001-01-02" in strange[0]
+    (refused,) = strange
+    assert "realtime_start=2001-01-02" in str(refused.received[0])
 
 
 @given(start=st.integers(0, 40), length=st.integers(0, 40))

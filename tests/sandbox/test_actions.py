@@ -161,7 +161,9 @@ def fmp(tmp_path: Path, clock: Clock) -> Iterator[httpx.Client]:
     )
     with (
         serving.serve(front) as origin,
-        httpx.Client(base_url=origin, params={"apikey": KEY}, trust_env=False) as client,
+        httpx.Client(
+            timeout=120, base_url=origin, params={"apikey": KEY}, trust_env=False
+        ) as client,
     ):
         yield client
 

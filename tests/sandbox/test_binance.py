@@ -43,7 +43,7 @@ def binance(clock: Clock, tmp_path: Path) -> Iterator[httpx.Client]:
     )
     with (
         serving.serve(front) as origin,
-        httpx.Client(base_url=f"{origin}/binance", trust_env=False) as client,
+        httpx.Client(timeout=120, base_url=f"{origin}/binance", trust_env=False) as client,
     ):
         yield client
 

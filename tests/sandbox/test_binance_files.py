@@ -53,7 +53,7 @@ def origin(clock: Clock, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def files(origin: str) -> Iterator[httpx.Client]:
     """A client of the file host."""
-    with httpx.Client(base_url=f"{origin}/binance-files", trust_env=False) as client:
+    with httpx.Client(timeout=120, base_url=f"{origin}/binance-files", trust_env=False) as client:
         yield client
 
 

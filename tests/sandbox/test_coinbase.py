@@ -41,7 +41,7 @@ def _client(tmp_path: Path, clock: Clock, limits: CoinbaseLimits) -> Iterator[ht
     )
     with (
         serving.serve(front) as origin,
-        httpx.Client(base_url=f"{origin}/coinbase", trust_env=False) as client,
+        httpx.Client(timeout=120, base_url=f"{origin}/coinbase", trust_env=False) as client,
     ):
         yield client
 

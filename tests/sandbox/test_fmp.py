@@ -46,7 +46,7 @@ def fmp(clock: Clock, root: Path) -> Iterator[httpx.Client]:
     with (
         serving.serve(front) as origin,
         httpx.Client(
-            base_url=origin, params={"apikey": KEYS[Plan.ULTIMATE]}, trust_env=False
+            timeout=120, base_url=origin, params={"apikey": KEYS[Plan.ULTIMATE]}, trust_env=False
         ) as client,
     ):
         yield client

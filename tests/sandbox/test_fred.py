@@ -72,7 +72,7 @@ def fred(clock: Clock, world: MacroWorld, tmp_path: Path) -> Iterator[Client]:
     front = Front([simulator], world=World(tmp_path), journal=journal, now=clock)
     with (
         serving.serve(front) as origin,
-        httpx.Client(base_url=origin, trust_env=False) as http,
+        httpx.Client(timeout=120, base_url=origin, trust_env=False) as http,
     ):
         yield Client(http, clock)
 

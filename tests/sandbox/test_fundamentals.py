@@ -390,7 +390,7 @@ def fmp(clock: Clock, tmp_path: Path, fundamentals: Fundamentals) -> Iterator[ht
     with (
         serving.serve(front) as origin,
         httpx.Client(
-            base_url=f"{origin}/stable", params={"apikey": KEY}, trust_env=False
+            timeout=120, base_url=f"{origin}/stable", params={"apikey": KEY}, trust_env=False
         ) as client,
     ):
         yield client

@@ -50,6 +50,7 @@ def polygon(clock: Clock, root: Path, world: World) -> Iterator[httpx.Client]:
     with (
         serving.serve(front) as origin,
         httpx.Client(
+            timeout=120,
             base_url=f"{origin}/polygon",
             headers={"authorization": f"Bearer {KEYS[Plan.ADVANCED]}"},
             trust_env=False,

@@ -62,7 +62,7 @@ def tiingo(clock: Clock, world: World, tmp_path: Path) -> Iterator[httpx.Client]
     with (
         serving.serve(front) as origin,
         httpx.Client(
-            base_url=f"{origin}/tiingo", headers=_headers(Plan.POWER), trust_env=False
+            timeout=120, base_url=f"{origin}/tiingo", headers=_headers(Plan.POWER), trust_env=False
         ) as client,
     ):
         yield client
