@@ -2,7 +2,7 @@
 
 Here: sizes of our own tables and of the raw zone, and pruning of what nothing refers to. Not
 here: Dagster's tables (run_history.py), rows of datasets (archive/retention.py), or the archive's
-objects (archive/upkeep.py). docs/decisions/0067-what-grows-has-a-bound.md says why each stays.
+objects (archive/upkeep.py). docs/decisions/0066-what-grows-has-a-bound.md says why each stays.
 """
 
 from collections.abc import Mapping, Sequence
