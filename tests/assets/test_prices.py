@@ -171,7 +171,8 @@ def test_a_correction_of_a_settled_session_is_seen_in_the_next_five(pipeline: Pi
     sessions = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-6:]
     pipeline.backfill(["AAPL"])
     for session in sessions[:2]:
-        pipeline.simulator.correct("AAPL", session, 1.25)
+        # By less than what looks like another base, for which the whole history is asked.
+        pipeline.simulator.correct("AAPL", session, 1.004)
 
     op = "curated__equities__price_backfill"
     config = {"tickers": ["AAPL"], "again": 5}
@@ -188,7 +189,7 @@ def test_a_correction_is_seen_by_whole_days_too(pipeline: Pipeline) -> None:
     days = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-5:]
     span = (days[0].isoformat(), days[-1].isoformat())
     pipeline.run("daily_prices", partitions=span)
-    pipeline.simulator.correct("AAPL", days[0], 1.25)
+    pipeline.simulator.correct("AAPL", days[0], 1.004)
     before = len(pipeline.simulator.requests())
 
     assert pipeline.run("daily_prices", partitions=span).success
