@@ -8,11 +8,11 @@ missed. Only what was found missing is written off, when its days are holes in t
 """
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from psycopg import sql as composed
 
 from marketdata.archiving import ArchivedDataset
 from marketdata.datasets import DATASETS, Dataset
+from marketdata.local_days import local_days
 from marketdata.ports import Batch
 from resources.storage import sql
 from resources.storage.timescale import Connection
@@ -67,8 +67,7 @@ def count_restored(
 
 def _by_day(dataset: Dataset, rows: pa.Table) -> pa.Table:
     """Return how many rows there are of each instrument and day of the dataset's zone."""
-    moments = rows[dataset.key[0]].cast(pa.timestamp("us", tz=str(dataset.zone)))
-    days = pc.local_timestamp(moments).cast(pa.date32(), safe=False)
+    days = local_days(rows[dataset.key[0]], dataset.zone)
     counted = pa.table({"instrument_id": rows["instrument_id"], "day": days})
     return counted.group_by(["instrument_id", "day"]).aggregate([("day", "count")])
 
