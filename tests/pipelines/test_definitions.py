@@ -123,5 +123,5 @@ def test_a_run_without_configuration_fails_with_the_names_of_what_is_missing(
     assert failure.user_failure_data is not None
     text = failure.user_failure_data.description or ""
     assert "WRDATA_DATABASE_URL is not set" in text
-    assert "FMP_API_KEY is not set" in text
+    assert "WRDATA_ARCHIVE_BUCKET is not set" in text
     assert "wrdata up" in text

@@ -109,7 +109,7 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> pa.Table:
         {"ticker": "AAPL", "bucket_start": date(2024, 1, 2), "close": 10.5, "provider": "fmp"},
     ]
     told = pa.Table.from_pylist(rows, schema=answers.columns("1d"))
-    monkeypatch.setattr(query, "read_bars", lambda *_: told)
+    monkeypatch.setattr(query, "read_bars", lambda *_, **__: told)
     monkeypatch.setattr(environment, "enter", lambda *_, **__: None)
     return told
 

@@ -37,6 +37,7 @@ def outputs(cell: dict[str, Any], kind: str) -> str:
     return "".join("".join(one.get("data", {}).get(kind, "")) for one in cell["outputs"])
 
 
+@pytest.mark.filterwarnings("ignore::resources.reading.missing.MissingBarsWarning")
 def test_the_notebook_runs_from_the_first_cell_to_the_last(
     runner: ModuleType,
     timescale: Timescale,
