@@ -261,7 +261,10 @@ def _read(kind: type[_Kind]) -> _Kind:
         told = [_said(one) for one in faults]
         if any(one["type"] == "missing" for one in faults):
             told += unread_variables(os.environ)
-            cure = "Set what is missing, or use the local world: wrdata up"
+            cure = (
+                "Set what is missing, or use the local world: wrdata up, and "
+                'eval "$(wrdata env)" for programs that are not wrdata'
+            )
         else:
             cure = "Correct it, or unset it"
         message = f"{'; '.join(told)}. {cure}"

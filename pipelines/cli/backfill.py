@@ -80,6 +80,11 @@ def _tell_outcome(report: RunReport, outcome: dict[str, Any], *, json: bool) -> 
         # Of a run that came to nothing the reason is all there is to say.
         if report.success or any(figures[name] for name in ("rows_inserted", "requests")):
             console.print_table("", [figures])
-        for key, reason in outcome["failures"].items():
+        failures = outcome["failures"]
+        # The run's own word repeats what is told of its tickers.
+        by_subject = {key: why for key, why in failures.items() if not key.startswith("run ")}
+        for key, reason in (by_subject or failures).items():
             console.fail(f"{key}: {reason}")
+        if by_subject:
+            console.say("wrdata dlq list shows what waits, wrdata dlq retry --all does it now")
     return 0 if report.success and not outcome["failures"] else 1

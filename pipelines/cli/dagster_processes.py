@@ -109,6 +109,8 @@ def _start(state: Path, port: int) -> subprocess.Popen[bytes]:
             sys.executable, "-m", "dagster", "dev",
             "--workspace", str(PROJECT / "workspace.yaml"),
             "--host", processes.LOOPBACK, "--port", str(port),
+            # Ticks in which nothing happens would push the address out of sight.
+            "--log-level", "warning",
         ],
         # Not the checkout: Dagster warns of a dagster.yaml in the current folder.
         cwd=os.environ["DAGSTER_HOME"],

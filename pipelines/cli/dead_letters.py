@@ -98,7 +98,11 @@ def list_letters(
     shown = rows if wide else [{name: row[name] for name in SHORT_ROW} for row in rows]
     console.print_table("", shown)
     if not found:
-        console.say("no such letter")
+        console.say(
+            "no letter waits"
+            if wanted == _filter(UNSETTLED, None, None, None)
+            else "no such letter"
+        )
     elif len(found) == limit:
         console.say(f"the latest {limit}; --limit shows more")
 

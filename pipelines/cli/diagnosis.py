@@ -186,7 +186,7 @@ def _not_accepted(error: errors.MarketDataError, *, needs_key: bool) -> tuple[bo
         case errors.ProviderUnavailableError():
             return False, told, "correct its address, or wait until the provider is back"
         case _:
-            return False, told, "do as the detail says"
+            return False, told, ""
 
 
 def _paces(settings: Settings, name: str, lines: Sequence[Line]) -> list[str]:
@@ -203,7 +203,6 @@ def _paces(settings: Settings, name: str, lines: Sequence[Line]) -> list[str]:
 
 def _broken(name: str, origin: str, address: str, error: errors.MarketDataError) -> Finding:
     cures: Mapping[type[errors.MarketDataError], str] = {
-        errors.ConfigurationError: "mend the environment as told",
         errors.StorageUnavailableError: "start the server, or correct its address",
     }
     return Finding(
@@ -212,7 +211,8 @@ def _broken(name: str, origin: str, address: str, error: errors.MarketDataError)
         origin=origin,
         address=address,
         detail=str(error),
-        cure=cures.get(type(error), "do as the detail says"),
+        # What has no cure here names its own in the detail.
+        cure=cures.get(type(error), ""),
     )
 
 

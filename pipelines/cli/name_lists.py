@@ -70,7 +70,8 @@ def near(name: str, known: Iterable[str]) -> Sequence[str]:
 
     def likeness(one: str) -> float:
         alike = difflib.SequenceMatcher(None, name, one).ratio()
-        return alike + SAME_LENGTH * (len(one) == len(name))
+        # Whoever types a name wrong seldom does so at its first letter.
+        return alike + SAME_LENGTH * ((len(one) == len(name)) + (one[:1] == name[:1]))
 
     close = difflib.get_close_matches(name, known, n=20, cutoff=0.5)
     return sorted(close, key=likeness, reverse=True)[:3]

@@ -21,6 +21,7 @@ from typer import Argument, Option
 from marketdata.recovery import errors
 from pipelines.cli import console, environment, name_lists, result_files
 from resources.reading.bars import read_bars
+from resources.reading.missing import MissingBarsWarning
 from resources.reading.request import ADJUSTED, INTERVALS
 
 SHOWN = 40
@@ -92,7 +93,9 @@ def query(
     environment.enter(environment.surroundings(writes=False), start=False)
     asked = name_lists.names_in(" ".join(tickers))
     with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
+        # Ours alone: what libraries tell each other is not for the reader of bars.
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", MissingBarsWarning)
         bars = read_bars(
             asked, start, end, interval, adjusted, as_of, provider, missing=missing.value
         )

@@ -4,10 +4,13 @@ Here: from the full status to sentences. Not here: the questions to the database
 (status.py).
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
+_KEY = re.compile(" [0-9a-f]{8,}$")
+"""The digest of a key, at the end of a budget's name."""
 
 
 def summary(stored: Mapping[str, Any]) -> dict[str, str]:
@@ -73,13 +76,8 @@ def _budgets(rows: Sequence[Row]) -> str:
     busy = [row for row in rows if row["this_day"]]
     if not busy:
         return "none today"
-    return (
-        ", ".join(
-            f"{row['budget'].partition(' ')[0]} {row['last_60_s']}/{row['this_day']:,}"
-            for row in busy
-        )
-        + " (last minute/today)"
-    )
+    used = (f"{_KEY.sub('', row['budget'])} {row['last_60_s']}/{row['this_day']:,}" for row in busy)
+    return f"{', '.join(used)} (last minute/today)"
 
 
 def _breakers(rows: Sequence[Row]) -> str:

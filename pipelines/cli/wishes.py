@@ -24,11 +24,13 @@ from marketdata.datasets import DATASETS, Dataset, Subjects, past_symbols
 from marketdata.forecast import Load, count_bars
 from marketdata.planning import plan_histories
 from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import UNSETTLED, Work
 from marketdata.recovery.limits import RequestLimits
 from pipelines.cli import name_lists
 from resources import clients
 from resources.opening import Stores
 from resources.settings import DailyBarsRoute, Settings, provider_of
+from resources.storage.dead_letters import LetterFilter
 
 NAMED = 5
 """How many unknown tickers a message names."""
@@ -290,7 +292,7 @@ def tickers_wish(
         stores: The database.
         settings: For the key's limits.
         named: Our tickers; None means all present members.
-        failed: Only those with failed sessions in the ledger.
+        failed: Only those with failed sessions in the ledger, or with a letter that waits.
         refetch: Ask for what is complete as well.
         again: So many of the latest sessions are asked for although they are settled.
 
@@ -308,7 +310,19 @@ def tickers_wish(
     ids = [one.instrument_id for one in listed]
     ledger = stores.coverage.ledger(DAILY_BARS_DATASET, provider, ids)
     if failed:
-        listed = [one for one in listed if ledger[one.instrument_id].get(CoverageState.FAILED)]
+        unsettled = LetterFilter(states=tuple(UNSETTLED), dataset=DAILY_BARS_DATASET)
+        waiting = {
+            letter.instrument_id
+            for letter in stores.dead_letters.find(unsettled)
+            if letter.work is Work.INSTRUMENT
+        }
+        listed = [
+            one
+            for one in listed
+            if one.instrument_id in waiting or ledger[one.instrument_id].get(CoverageState.FAILED)
+        ]
+        # Settled sessions that failed when they were asked for again are no holes.
+        again = SESSIONS_ASKED_AGAIN
     planned = plan_histories(
         calendar(), listed, ledger, now=utc_now(), only_holes=not refetch, again=again
     )

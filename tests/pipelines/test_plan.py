@@ -18,6 +18,7 @@ from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.forecast import Forecast, Load, QuotaUse, RunSlots, ScheduledLoad
 from marketdata.instruments import Constituent, UniverseChange
 from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter, Work
 from marketdata.recovery.leases import Holder, Lease, LeaseRequest
 from marketdata.recovery.limits import Lane, Quota, QuotaPeriod, fmp_limits
 from marketdata.recovery.policy import BREAKER
@@ -231,6 +232,35 @@ def test_failed_tickers_alone_can_be_planned(planner: Planner) -> None:
     planner.mark("CCC", CoverageState.FAILED, date(2026, 11, 20), date(2026, 11, 23))
 
     assert planner("--failed")["tickers"] == 1
+
+
+def test_a_ticker_whose_letter_waits_has_failed_although_nothing_of_it_is_missing(
+    planner: Planner,
+) -> None:
+    """Its latest sessions were asked for again, for corrections, and that came to nothing."""
+    planner.join(*NAMES)
+    planner.mark("AAA", CoverageState.COMPLETE, date(2016, 1, 4), date(2026, 11, 23))
+    (aaa,), _ = planner.stores.instruments.resolve("fmp", ["AAA"], NOW.date())
+    failed = DeadLetter(
+        dataset="daily_bars",
+        provider="fmp",
+        work=Work.INSTRUMENT,
+        subject="AAA",
+        instrument_id=aaa.instrument_id,
+        error_class="ProviderUnavailableError",
+        message="HTTP 500",
+        request="historical-price-eod/full AAA",
+        run_id="run",
+        raw_answers=(),
+        details={"start": "2026-11-16", "end": "2026-11-20"},
+        seen_at=NOW,
+        parked=False,
+    )
+    planner.stores.dead_letters.post([failed], LETTER_RETRY, "a test")
+
+    planned = planner("--failed")
+
+    assert (planned["tickers"], planned["requests"]) == (1, 1)
 
 
 def test_nothing_to_load_is_said_so(planner: Planner) -> None:

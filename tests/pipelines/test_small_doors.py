@@ -2,6 +2,7 @@
 
 import resource
 import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -21,6 +22,7 @@ from pipelines.cli import environment, query, result_files
 from pipelines.cli.main import app
 from pipelines.cli.wishes import Words
 from resources.reading import answers
+from resources.reading.missing import MissingBarsWarning
 from resources.settings import read_settings
 from resources.storage import timescale
 from sandbox.control import SimulatorControl
@@ -112,6 +114,28 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> pa.Table:
     monkeypatch.setattr(query, "read_bars", lambda *_, **__: told)
     monkeypatch.setattr(environment, "enter", lambda *_, **__: None)
     return told
+
+
+def test_a_query_tells_what_is_missing_and_nothing_that_libraries_tell_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A calendar that is made for the first time warns of what pandas will change."""
+    told = pa.Table.from_pylist([], schema=answers.columns("1d"))
+
+    def read(*_: object, **__: object) -> pa.Table:
+        warnings.warn("Series.values is deprecated", DeprecationWarning, stacklevel=1)
+        warnings.warn("a file was not closed", ResourceWarning, stacklevel=1)
+        warnings.warn(MissingBarsWarning([]), stacklevel=1)
+        return told
+
+    monkeypatch.setattr(query, "read_bars", read)
+    monkeypatch.setattr(environment, "enter", lambda *_, **__: None)
+    said = CliRunner().invoke(app, ["query", "AAPL", "--format", "csv"])
+
+    assert said.exit_code == 0
+    assert "AAPL has no bars of 1d" in said.stderr
+    assert "deprecated" not in said.stderr
+    assert "not closed" not in said.stderr
 
 
 def test_a_file_of_a_query_has_the_format_of_its_name(bars: pa.Table, tmp_path: Path) -> None:

@@ -17,8 +17,10 @@ import pytest
 from marketdata import minute_bars, trades
 from marketdata.ports import Answer
 from marketdata.recovery import errors
-from resources.providers.binance import BinanceClient
+from marketdata.rows import INSTANT
+from resources.providers.binance import BinanceClient, klines
 from resources.providers.binance.__main__ import main
+from resources.providers.binance.rows import Klines
 from resources.providers.binance.trades import MISSING
 from resources.providers.kept_answers import KeptGetter
 from tests.providers.binance_world import Kept, SimulatedBinance, serve
@@ -472,6 +474,27 @@ def test_minutes_that_the_venue_has_nowhere_are_noted(binance: SimulatedBinance)
     binance.fault(kind="unknown", path="/binance-files")
     (by_rest,) = _bars(binance, day, day).notes
     assert by_rest == by_file.replace("neither its file nor REST has one", "REST has none")
+
+
+def test_a_minute_that_ends_while_rest_is_asked_is_not_missing() -> None:
+    """It was not over when the question was put; the next one has opened by the last page."""
+    day = date(2026, 11, 29)
+    asked_at = datetime(2026, 11, 29, 0, 3, 40, tzinfo=UTC)
+    minutes = [datetime(2026, 11, 29, 0, minute, tzinfo=UTC) for minute in range(3)]
+    told = Klines(
+        bars=minute_bars.QUOTED_MINUTE_BARS.empty_table(),
+        quiet=pa.chunked_array([pa.array(minutes, INSTANT)]),
+        left_out=(),
+        notes=(),
+        rows=5,
+        last_at=datetime(2026, 11, 29, 0, 4, tzinfo=UTC),
+    )
+    piece = klines.Piece(way="rest", first=day, last=day, path=None)
+
+    assert klines._lacking_by_rest(told, piece, asked_at).tolist() == []
+    later = asked_at.replace(minute=4, second=30)
+    missing = klines._lacking_by_rest(told, piece, later).tolist()
+    assert [datetime.fromtimestamp(minute * 60, UTC).minute for minute in missing] == [3]
 
 
 def _zip(name: str, rows: Sequence[Sequence[object]]) -> bytes:

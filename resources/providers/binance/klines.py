@@ -251,7 +251,8 @@ def _lacking_by_rest(klines: Klines, piece: Piece, now: datetime) -> Minutes:
     if klines.last_at is None:
         return np.array([], np.int64)
     ends = _ends(piece)
-    until = ends if now >= ends + SETTLE_AFTER else klines.last_at
+    # A minute that ended while REST was asked was not over when the question was put.
+    until = ends if now >= ends + SETTLE_AFTER else min(klines.last_at, now)
     expected = np.arange(_minute(midnight(piece.first)), _minute(until), dtype=np.int64)
     told = np.concatenate([_usable(klines), _minutes_of(klines.bars), _odd(klines)])
     return np.setdiff1d(expected, told)
