@@ -218,6 +218,11 @@ def outage_and_daemon(scene: Scene) -> Sequence[Claim]:
         lambda: not scene.witness.unsettled(), within_s=DAEMON_WITHIN_S, every_s=1.0
     )
     took_s = time.monotonic() - scene.fault_ended_at
+    # Letters are resolved with the rows; the runs go on to the aggregates and checks after them.
+    if not processes.wait_until(
+        lambda: not scene.witness.at_work(), within_s=DAEMON_WITHIN_S, every_s=1.0
+    ):
+        scene.wrong.append(f"the daemon left runs at work for {DAEMON_WITHIN_S:g} s")
     daemon.ask_to_end()
     daemon.ended()
     if settled:

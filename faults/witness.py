@@ -36,10 +36,11 @@ LATE = timedelta(seconds=3)
 SHOWN = 3
 
 
-HELD: Mapping[str, LiteralString] = {
-    "{} runs are not ended: {}": """
+_RUNS_AT_WORK: LiteralString = """
         select run_id || ' ' || status from dagster.runs
-        where status not in ('SUCCESS', 'FAILURE', 'CANCELED')""",
+        where status not in ('SUCCESS', 'FAILURE', 'CANCELED')"""
+HELD: Mapping[str, LiteralString] = {
+    "{} runs are not ended: {}": _RUNS_AT_WORK,
     "{} slots of Dagster's pools are taken: {}": """
         select concurrency_key from dagster.concurrency_slots where run_id is not null""",
     "{} dead letters are claimed: {}": """
@@ -188,6 +189,11 @@ class Witness:
         """Count the dead letters that are open, retrying or parked."""
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
             return len(unsettled_letters(connection))
+
+    def at_work(self) -> int:
+        """Count the runs that have not ended."""
+        with psycopg.connect(self.database_url, connect_timeout=10) as connection:
+            return len(connection.execute(_RUNS_AT_WORK).fetchall())
 
     def held_by(self, pid: int) -> list[str]:
         """Say what a process that has ended still holds of the request budget."""
