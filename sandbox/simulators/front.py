@@ -136,6 +136,7 @@ class Front:
             return
         request = self._request(scope, provider)
         sent = _Sent()
+        send = _dated(send, request.at)
         loop = asyncio.get_running_loop()
         began = loop.time()
         refusal = provider.refusal(request)
@@ -280,6 +281,21 @@ async def _drip(reply: Reply, duration_s: float, receive: Receive, send: Send) -
         if not await _outlasts_the_client(duration_s / _DROPS, receive):
             return
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _dated(send: Send, at: datetime) -> Send:
+    """Add a Date of the same clock reading that a Retry-After is counted from.
+
+    The server's own Date is a second or more behind while the machine is busy.
+    """
+    date = (b"date", email.utils.format_datetime(at, usegmt=True).encode())
+
+    async def dated(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [date, *message["headers"]]
+        await send(message)
+
+    return dated
 
 
 def _counting(send: Send, sent: _Sent) -> Send:

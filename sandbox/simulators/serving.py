@@ -52,6 +52,8 @@ def _settings(application: ASGIApp, port: int) -> uvicorn.Config:
         http="h11",
         lifespan="off",
         access_log=False,
+        # The simulated providers date their answers themselves.
+        date_header=False,
         # A connection dropped on purpose is reported as the application's error.
         log_level="critical",
         timeout_graceful_shutdown=1,
