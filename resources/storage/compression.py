@@ -32,7 +32,7 @@ class _Layout:
     hot_days: int
 
 
-# Providers are asked again for the last 35 days (ARCHITECTURE A34): these are written often.
+# Providers are asked again for the last 35 days (decision 0034): these are written often.
 # Of 2.7 M daily bars compression leaves 66 of 276 MB; one instrument is read as fast as before
 # (25 against 33 ms), one session of the whole market takes 160 ms instead of 1, so that the days
 # which are read by session stay as they are.

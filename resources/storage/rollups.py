@@ -1,6 +1,6 @@
 """The engine of aggregates that every edition of TimescaleDB has: roll-ups in tables of ours.
 
-Here: refreshing exactly the buckets that the invalidations name, level by level (design.md D5),
+Here: refreshing exactly the buckets that the invalidations name, level by level (decision 0037),
 and comparing with a recomputation. Not here: the statements (rollup_sql.py), the invalidations
 (invalidations.py), the native engine (continuous_aggregates.py), or when a refresh runs.
 """

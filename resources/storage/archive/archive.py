@@ -1,7 +1,7 @@
 """The archive: closed periods of every dataset as Parquet on S3, proven before they count.
 
 Here: which periods need new files, their commit, and the comparison of archive and database
-(design.md D8). Not here: making and proving files (files.py), the Iceberg tables themselves
+(decision 0008). Not here: making and proving files (files.py), the Iceberg tables themselves
 (table.py), the log of proofs (proofs.py), or retention.
 
 The order is what makes it safe: read the table's state, stream the rows, write and upload the
