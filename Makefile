@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 WRDATA := $(VENV)/bin/wrdata
 
-.PHONY: demo dev down test lint types contracts check bench faults lock clean
+.PHONY: demo dev down test lint types contracts check bench faults schema lock clean
 
 demo: $(VENV)/ready ## the main job from provider to Parquet, through Dagster, on a local world
 	$(WRDATA) demo
@@ -43,6 +43,9 @@ bench: $(VENV)/ready ## figures beside what a user would pick instead
 
 faults: $(VENV)/ready ## break servers, workers and providers, and see that nothing is lost; SEED=n repeats a run
 	$(VENV)/bin/python -m faults
+
+schema: $(VENV)/ready ## write resources/storage/sql/schema.sql anew from the migrations
+	$(VENV)/bin/python docs/write_schema.py
 
 lock: $(VENV)/ready ## resolve pyproject.toml anew
 	$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \

@@ -4,8 +4,8 @@ Here: which splits counted at a moment, and the few prices that this and the fac
 Not here: how prices judge a split (split_checks.py), the arithmetic (price_factors.py), or where
 rows of a moment come from (resources/reading).
 
-Splits, dividends, bars and checks of splits keep their versions, checks since migration 0020. What
-prices can tell they tell again. Where they cannot, the verdict that was held counts; if it was
+Splits, dividends, bars and checks of splits keep their versions. What prices can tell they tell
+again. Where they cannot, the verdict that was held counts; if it was
 replaced before versions of it were kept, nobody knows whether the split counted, and that is an
 error instead of a guess.
 """

@@ -2,7 +2,7 @@
 
 Here: reading actions and prices, keeping verdicts and factors, and the lists of what has to be
 done. Not here: the arithmetic (marketdata/price_factors.py, marketdata/split_checks.py), or the
-multiplication (the view adjusted_daily_bars of migration 0014).
+multiplication (the view adjusted_daily_bars of migration 0008).
 """
 
 from collections.abc import Sequence

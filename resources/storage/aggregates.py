@@ -2,7 +2,7 @@
 
 Here: the contract in words and types. Not here: the engines (rollups.py,
 continuous_aggregates.py), which one is in use (opening.py), or the views that readers see
-(migration 0018).
+(migration 0015).
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,7 @@
 """The log of what no longer equals its source, which triggers write and a refresh claims.
 
 Here: claiming, counting, and the locks between refreshes. Not here: writing it for what was touched
-(the triggers of migration 0018), or recomputing what is claimed (the engines).
+(the triggers of migration 0014), or recomputing what is claimed (the engines).
 """
 
 from collections.abc import Iterable, Sequence

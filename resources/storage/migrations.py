@@ -36,7 +36,7 @@ def migrate(url: str, migrations: Sequence[sql.Migration] | None = None) -> list
 
     Raises:
         StorageConflictError: A migration failed, an applied file has changed, the database is
-            ahead of this code, or TimescaleDB cannot be had.
+            ahead of this code or of an earlier line of migrations, or TimescaleDB cannot be had.
         StorageUnavailableError: The server cannot be reached.
     """
     wanted = sql.migrations() if migrations is None else migrations
@@ -54,7 +54,8 @@ def status(url: str) -> list[MigrationStatus]:
     """Return every shipped migration with its time of application; changes nothing.
 
     Raises:
-        StorageConflictError: An applied file has changed, or the database is ahead.
+        StorageConflictError: An applied file has changed, or the database is ahead or of an
+            earlier line of migrations.
         StorageUnavailableError: The server cannot be reached.
     """
     with timescale.connect(url) as connection:
@@ -79,13 +80,22 @@ def _pending(
 ) -> list[sql.Migration]:
     """Return the migrations to apply; refuse a history that does not match the files."""
     by_name = {migration.name: migration for migration in wanted}
-    for name, (sha256, _) in applied.items():
-        if name not in by_name:
+    newest = max(by_name, default="")
+    for name in sorted(applied.keys() - by_name.keys()):
+        if name < newest:
+            message = (
+                f"the database was made by a development version of the project (migration {name} "
+                "is no longer one of its files), and nothing leads from there to this version: "
+                "name a new, empty database in WRDATA_DATABASE_URL, or for the local world run "
+                "`wrdata down` and delete its folder (.wrdata, or WRDATA_STATE_DIR)"
+            )
+        else:
             message = (
                 f"the database has migration {name}, which this version of the project does not "
                 "know: the database is ahead; install a version that has it"
             )
-            raise errors.StorageConflictError(message)
+        raise errors.StorageConflictError(message)
+    for name, (sha256, _) in applied.items():
         if by_name[name].sha256 != sha256:
             message = (
                 f"migration {name} was changed after it was applied; restore the file and put "

@@ -1,7 +1,7 @@
 """Request budgets in Postgres: leases of dispatch times, and the circuit breaker beside them.
 
 Here: the calls of marketdata.recovery.leases.Leases, each one statement in one round trip, and
-what the status page and the planner ask. Not here: who is granted what (migration 0009's
+what the status page and the planner ask. Not here: who is granted what (migration 0012's
 ``take_request_lease`` decides), or waiting (resources/providers/leased_budget.py).
 """
 

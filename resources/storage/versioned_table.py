@@ -1,6 +1,6 @@
 """A dataset's table: staging and merging rows of any schema.
 
-Here: what all datasets' tables have in common (the migration 0012 tells the convention). Not
+Here: what all datasets' tables have in common (migration 0003 tells the convention). Not
 here: transactions, coverage and letters (batches.py), reading (datasets.py), or daily
 bars, whose adjustment is their batch's (daily_bars.py).
 """

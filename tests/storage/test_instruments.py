@@ -266,7 +266,8 @@ def test_a_ticker_never_has_two_carriers_on_one_day(
         pytest.raises(psycopg.errors.ExclusionViolation),
     ):
         connection.execute(
-            "insert into instrument_ticker values (%s, 'AAA', '[2023-01-01,)')",
+            "insert into instrument_ticker (instrument_id, ticker, valid)"
+            " values (%s, 'AAA', '[2023-01-01,)')",
             (instrument_ids[1],),
         )
 

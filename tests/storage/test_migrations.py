@@ -11,17 +11,16 @@ from resources.storage import migrations, sql
 
 
 def test_every_file_is_named_for_its_number_verb_and_object() -> None:
-    """Each number stands once, so that two branches which both add one collide visibly."""
-    names = [one.name for one in sql.migrations()]
+    """Numbers have no gaps, so that two branches which both add one collide visibly."""
+    names = [migration.name for migration in sql.migrations()]
 
     assert all(re.match(r"^\d{4}_[a-z]+_[a-z0-9_]+\.sql$", name) for name in names)
-    numbers = [int(name[:4]) for name in names]
-    assert numbers == sorted(set(numbers))
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
 
 
 def test_an_empty_database_gets_everything_once(database_url: str) -> None:
     """The first run applies every file, the second none, and each has its time."""
-    expected = [one.name for one in sql.migrations()]
+    expected = [migration.name for migration in sql.migrations()]
 
     assert migrations.migrate(database_url) == expected
     assert migrations.migrate(database_url) == []
@@ -64,6 +63,25 @@ def test_a_database_ahead_of_the_code_is_refused(database_url: str) -> None:
         migrations.migrate(database_url, [first])
 
 
+def test_a_database_of_a_development_version_is_told_what_to_do(database_url: str) -> None:
+    """Its migrations were squashed before the first release: nothing leads from there to here.
+
+    Their names have numbers that later files have too, and one has a name that still exists.
+    """
+    former = [
+        sql.migration("0001_create_instruments.sql", "create table instrument (a int)"),
+        sql.migration("0003_create_daily_bars.sql", "create table daily_bar (a int)"),
+        sql.migration("0037_bound_what_grows.sql", "create table store_size (a int)"),
+    ]
+    migrations.migrate(database_url, former)
+
+    cure = "development version.*new, empty database in WRDATA_DATABASE_URL.*`wrdata down`"
+    with pytest.raises(errors.StorageConflictError, match=cure):
+        migrations.migrate(database_url)
+    with pytest.raises(errors.StorageConflictError, match=cure):
+        migrations.status(database_url)
+
+
 def test_a_failing_migration_leaves_nothing(database_url: str) -> None:
     """A file that fails half-way is undone with its record; the ones before it stay."""
     good = sql.migration("0001_create_thing.sql", "create table thing (a int)")
@@ -99,58 +117,3 @@ def test_an_unreachable_database_is_named_without_its_password() -> None:
         migrations.migrate(url)
 
     assert "topsecret" not in str(caught.value)
-
-
-def test_the_ledger_of_daily_bars_is_handed_to_those_who_served_the_bars(
-    database_url: str,
-) -> None:
-    """Migration 0016: days go to the provider of their bar, or of the one before it.
-
-    One instrument from one provider, one whose provider was changed on the way, one without bars.
-    Another dataset's ledger, which names its provider already, is left alone.
-    """
-    before, tidying = sql.migrations()[:15], sql.migrations()[:16]
-    migrations.migrate(database_url, before)
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            """
-            insert into instrument (instrument_id, name) overriding system value
-            values (1, 'A'), (2, 'B'), (3, 'C');
-            insert into daily_bar (
-                instrument_id, session_date, open, high, low, close, volume, adjustment, provider,
-                ingest_id, known_from
-            )
-            select one, day::date, 1, 1, 1, 1, 1, 'splits', provider, 1, now()
-            from (
-                values (1, '2024-06-03', 'tiingo'), (1, '2024-06-04', 'tiingo'),
-                (2, '2024-06-03', 'fmp'), (2, '2024-06-05', 'polygon'), (2, '2024-06-06', 'polygon')
-            ) as given (one, day, provider);
-            insert into coverage (dataset, instrument_id, state, sessions) values
-            ('daily_bars', 1, 'not_listed', '{[2016-01-04,2024-06-03)}'),
-            ('daily_bars', 1, 'complete', '{[2024-06-03,2024-06-05)}'),
-            ('daily_bars', 2, 'complete', '{[2024-06-03,2024-06-04), [2024-06-05,2024-06-07)}'),
-            ('daily_bars', 2, 'provider_empty', '{[2024-06-04,2024-06-05)}'),
-            ('daily_bars', 3, 'failed', '{[2024-06-03,2024-06-04)}'),
-            ('splits by fmp', 1, 'complete', '{[2016-01-04,2024-06-05)}');
-            """
-        )
-
-    assert migrations.migrate(database_url, tidying) == [tidying[-1].name]
-
-    with psycopg.connect(database_url) as connection:
-        rows = connection.execute(
-            """
-            select dataset, instrument_id, state::text, sessions::text
-            from coverage
-            order by 1, 2, 3
-            """
-        ).fetchall()
-    assert rows == [
-        ("daily_bars by fmp", 2, "complete", "{[2024-06-03,2024-06-04)}"),
-        ("daily_bars by fmp", 2, "provider_empty", "{[2024-06-04,2024-06-05)}"),
-        ("daily_bars by fmp", 3, "failed", "{[2024-06-03,2024-06-04)}"),
-        ("daily_bars by polygon", 2, "complete", "{[2024-06-05,2024-06-07)}"),
-        ("daily_bars by tiingo", 1, "complete", "{[2024-06-03,2024-06-05)}"),
-        ("daily_bars by tiingo", 1, "not_listed", "{[2016-01-04,2024-06-03)}"),
-        ("splits by fmp", 1, "complete", "{[2016-01-04,2024-06-05)}"),
-    ]

@@ -4,7 +4,7 @@ What every engine has to fulfil is in test_aggregate_contract.py.
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, time, timedelta
 
 import psycopg
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 from marketdata.calendars import SessionCalendar, SessionOverride, calendar
 from marketdata.recovery import errors
-from resources.storage import invalidations, migrations, rollups, sql
+from resources.storage import invalidations, rollups
 from resources.storage.aggregates import Source
 from resources.storage.rollups import RollUps
 from resources.storage.sessions import keep_sessions
@@ -375,30 +375,3 @@ def test_a_refresh_waits_for_another_one_of_the_same_share(market: Market) -> No
         second.result(timeout=30.0)
 
     market.require_equal()
-
-
-def test_bars_of_an_older_installation_are_aggregated_by_the_first_refresh(
-    database_url: str,
-) -> None:
-    """The migration invalidates whatever it finds, once."""
-    before = [one for one in sql.migrations() if one.name < "0018"]
-    migrations.migrate(database_url, before)
-    at = datetime(2024, 6, 3, 14, tzinfo=UTC)
-    with psycopg.connect(database_url) as connection:
-        connection.execute("insert into instrument (name) values ('An old one')")
-        connection.execute(
-            "insert into minute_bar values (1, 'polygon', %s, 1, 1, 1, 1, 5, 1, 1, 1, %s)", (at, at)
-        )
-        connection.execute(
-            """insert into daily_bar
-               values (1, '2024-06-03', 1, 1, 1, 1, 5, 'as_traded', 'fmp', 1, %s)""",
-            (at,),
-        )
-    migrations.migrate(database_url)
-
-    with Timescale(database_url) as timescale:
-        market = Market(timescale, RollUps(timescale), [1], [])
-        market.refresh()
-
-        market.require_equal()
-        assert all(len(market.bars(interval)) == 1 for interval in Interval)

@@ -3,18 +3,15 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
 from marketdata.archiving import ARCHIVED
 from marketdata.coverage import CoverageState, holes
 from marketdata.datasets import DATASETS
-from resources.storage import migrations, sql
 from resources.storage.archive import ArchiveStatus
 from resources.storage.archive.retention import Missing, RetentionStatus
 from resources.storage.coverage import CoverageLedger
 from resources.storage.lost_rows import LostRows, told
-from resources.storage.timescale import Timescale
 from tests.storage.archive.moves import (
     DROPPABLE,
     JANUARY,
@@ -214,29 +211,3 @@ def test_days_that_are_in_the_archive_only_are_not_missed(
     with moves.timescale.connection() as connection:
         counts = connection.execute("select day, rows from loaded_day").fetchall()
     assert counts == [(date(2024, 1, 31), 6)] * len(ids)
-
-
-def test_rows_of_before_are_counted_by_the_migration(database_url: str) -> None:
-    """By the day of the dataset's own zone."""
-    older = [one for one in sql.migrations() if one.name < "0029"]
-    migrations.migrate(database_url, older)
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            "insert into instrument (instrument_id, name, kind) overriding system value"
-            " values (1, 'a', 'equity'), (2, 'b', 'pair')"
-        )
-        for one, provider in ((1, "polygon"), (2, "binance")):
-            connection.execute(
-                "insert into minute_bar values"
-                " (%s, %s, '2024-01-03 00:30Z', 1, 1, 1, 1, 1, 1, 1, 1, now())",
-                (one, provider),
-            )
-
-    migrations.migrate(database_url)
-
-    with Timescale(database_url) as timescale, timescale.connection() as connection:
-        counts = connection.execute("select * from loaded_day order by dataset").fetchall()
-    assert counts == [
-        ("crypto_bars", "binance", 2, date(2024, 1, 3), 1),
-        ("minute_bars", "polygon", 1, date(2024, 1, 2), 1),
-    ]

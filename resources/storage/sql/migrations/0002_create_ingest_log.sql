@@ -17,6 +17,7 @@ create table ingest_log (
     provider text not null,
     request text not null,
     content_sha256 text,
+    raw_answers text[] not null default '{}',
     run_id text not null,
     instrument_id bigint references instrument,
     adjustment bar_adjustment,
@@ -25,18 +26,28 @@ create table ingest_log (
     outcome ingest_outcome not null,
     error_class text,
     message text,
+    notes text[] not null default '{}',
     rows_inserted bigint not null default 0,
     rows_unchanged bigint not null default 0,
     rows_restated bigint not null default 0,
     rows_stale bigint not null default 0,
     rows_rejected bigint not null default 0,
+    rows_withdrawn bigint not null default 0,
     days_contradicted bigint not null default 0,
     constraint ingest_log_failure_has_a_reason
     check ((outcome = 'failed') = (error_class is not null))
 );
 comment on column ingest_log.instrument_id is 'Null where an answer holds many instruments.';
+comment on column ingest_log.raw_answers is
+'Keys of the raw answers in the bucket, in the order in which they came; empty where none came.';
+comment on column ingest_log.notes is
+'One sentence a fact, such as which minutes of a day neither the file nor REST has.';
 comment on column ingest_log.rows_stale is
 'Rows that differ from the table but come from an answer older than the stored one: left out.';
+comment on column ingest_log.rows_rejected is
+'Rows that could not be read or broke a rule; those of one reason are one dead letter.';
+comment on column ingest_log.rows_withdrawn is
+'Stored rows that an answer which holds all there is lacked: kept as versions.';
 comment on column ingest_log.days_contradicted is
 'Days the provider now has nothing for although a bar is held: the ledger keeps the bar''s state.';
 

@@ -241,7 +241,7 @@ compared as materialized (
             and held.session_date = staged.session_date
             -- The batch's own bounds let the planner leave out the other chunks, and the rows of
             -- other instruments: without the second one, 2,000 bars of one ticker took 200 ms
-            -- beside a million others. By name and not by range: see migration 0019.
+            -- beside a million others. By name and not by range: see merge_staged_rows.
             and held.session_date between %(first)s and %(last)s
             and held.instrument_id = any(%(instrument_ids)s::bigint[])
     left join ingest_log as origin

@@ -197,7 +197,7 @@ from (
 order by held.series, held.observed_on, held.realtime_start desc;
 
 -- name: split_checks_as_of
--- The checks of splits of some shares as they stood at a moment; where none was kept then, the first one that was.
+-- The checks of splits of some shares as they stood at a moment.
 select distinct on (held.instrument_id, held.ex_date)
     held.instrument_id,
     held.ex_date,
@@ -218,7 +218,7 @@ from (
 where
     held.instrument_id = any({ids}::bigint[])
     and held.known_to > {as_of}::timestamptz
-    and (held.first_checked_at is null or held.first_checked_at <= {as_of}::timestamptz)
+    and held.first_checked_at <= {as_of}::timestamptz
 order by held.instrument_id, held.ex_date, held.known_to;
 
 -- name: dropped

@@ -5,7 +5,8 @@ create type letter_state as enum (
     'retrying',  -- claimed: a run does the work, or is about to
     'parked',    -- waits for a person
     'resolved',  -- the work has been done
-    'discarded'  -- a person gave the work up
+    'discarded', -- a person gave the work up
+    'obsolete'   -- the work no longer exists: whoever was to do it says why
 );
 
 create type letter_work as enum (
@@ -90,7 +91,7 @@ create table dead_letter_legal_transition (
     constraint dead_letter_legal_transition_once unique nulls not distinct (from_state, to_state)
 );
 comment on table dead_letter_legal_transition is
-'What a letter may become; from null is its creation. Resolved and discarded are final.';
+'What a letter may become; from null is its creation. Resolved, discarded and obsolete are final.';
 
 insert into dead_letter_legal_transition (from_state, to_state) values
 (null, 'open'),
@@ -105,7 +106,10 @@ insert into dead_letter_legal_transition (from_state, to_state) values
 ('parked', 'open'),
 ('parked', 'retrying'),
 ('parked', 'resolved'),
-('parked', 'discarded');
+('parked', 'discarded'),
+('open', 'obsolete'),
+('retrying', 'obsolete'),
+('parked', 'obsolete');
 
 create table dead_letter_transition (
     transition_id bigint generated always as identity primary key,
@@ -163,6 +167,24 @@ for each row when (
     or (old.claim is not null and new.claim is distinct from old.claim)
 )
 execute function check_and_record_letter();
+
+-- A claim lasts as long as the state `retrying`, whichever way a letter leaves that.
+create function end_claim() returns trigger
+language plpgsql as $$
+begin
+    new.claim := null;
+    new.claimed_by := null;
+    new.claimed_at := null;
+    new.claimed_from := null;
+    new.claim_expires_at := null;
+    return new;
+end
+$$;
+
+create trigger dead_letter_claim_ends
+before update on dead_letter
+for each row when (old.state = 'retrying' and new.state <> 'retrying')
+execute function end_claim();
 
 create function refuse_to_forget_letters() returns trigger
 language plpgsql as $$

@@ -1,10 +1,9 @@
--- Statements, ratios, companies and index changes, by the convention of 0012: beside each table
--- stands <table>_version with what was replaced, and names are those of the quoted Arrow schemas
--- (marketdata/statements.py, marketdata/companies.py).
+-- Statements and ratios by the convention of 0003, and reads of them as of a moment. Names are those
+-- of the quoted Arrow schemas (marketdata/statements.py).
 --
 -- Lines are numeric, since amounts are exact. Those without a column of their own are in answer, the
 -- provider's whole row. FMP writes a line that is not reported as 0, so that 0 cannot be told from
--- missing; null is only what came as null.
+-- missing; null is only what came as null. Companies outside of the United States report half-years.
 
 create table income_statement (
     instrument_id bigint not null,
@@ -43,6 +42,7 @@ create table income_statement (
     primary key (instrument_id, period_type, fiscal_date, fiscal_period),
     constraint income_statement_period_is_known check (
         (period_type = 'annual' and fiscal_period = 'FY')
+        or (period_type = 'half_yearly' and fiscal_period in ('H1', 'H2'))
         or (period_type = 'quarterly' and fiscal_period in ('Q1', 'Q2', 'Q3', 'Q4'))
     ),
     constraint income_statement_is_filed_afterwards check (filing_date >= fiscal_date)
@@ -59,16 +59,7 @@ create index income_statement_latest
 on income_statement (instrument_id, period_type, fiscal_date desc);
 -- Serves questions about lines without a column: answer @? '$.goodwill ? (@ > 0)' and the like.
 create index income_statement_answer on income_statement using gin (answer jsonb_path_ops);
-
-create table income_statement_version (
-    like income_statement,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, period_type, fiscal_date, fiscal_period, known_from),
-    constraint income_statement_version_lasted check (known_from < known_to)
-);
-comment on table income_statement_version is
-'Values that were in income_statement from known_from (included) to known_to (excluded).';
+select create_version_table('income_statement');
 
 create table balance_sheet (
     instrument_id bigint not null,
@@ -110,6 +101,7 @@ create table balance_sheet (
     primary key (instrument_id, period_type, fiscal_date, fiscal_period),
     constraint balance_sheet_period_is_known check (
         (period_type = 'annual' and fiscal_period = 'FY')
+        or (period_type = 'half_yearly' and fiscal_period in ('H1', 'H2'))
         or (period_type = 'quarterly' and fiscal_period in ('Q1', 'Q2', 'Q3', 'Q4'))
     ),
     constraint balance_sheet_is_filed_afterwards check (filing_date >= fiscal_date)
@@ -120,16 +112,7 @@ select create_hypertable('balance_sheet', by_range('fiscal_date', interval '10 y
 create index balance_sheet_latest
 on balance_sheet (instrument_id, period_type, fiscal_date desc);
 create index balance_sheet_answer on balance_sheet using gin (answer jsonb_path_ops);
-
-create table balance_sheet_version (
-    like balance_sheet,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, period_type, fiscal_date, fiscal_period, known_from),
-    constraint balance_sheet_version_lasted check (known_from < known_to)
-);
-comment on table balance_sheet_version is
-'Values that were in balance_sheet from known_from (included) to known_to (excluded).';
+select create_version_table('balance_sheet');
 
 create table cash_flow_statement (
     instrument_id bigint not null,
@@ -167,6 +150,7 @@ create table cash_flow_statement (
     primary key (instrument_id, period_type, fiscal_date, fiscal_period),
     constraint cash_flow_statement_period_is_known check (
         (period_type = 'annual' and fiscal_period = 'FY')
+        or (period_type = 'half_yearly' and fiscal_period in ('H1', 'H2'))
         or (period_type = 'quarterly' and fiscal_period in ('Q1', 'Q2', 'Q3', 'Q4'))
     ),
     constraint cash_flow_statement_is_filed_afterwards check (filing_date >= fiscal_date)
@@ -177,16 +161,7 @@ select create_hypertable('cash_flow_statement', by_range('fiscal_date', interval
 create index cash_flow_statement_latest
 on cash_flow_statement (instrument_id, period_type, fiscal_date desc);
 create index cash_flow_statement_answer on cash_flow_statement using gin (answer jsonb_path_ops);
-
-create table cash_flow_statement_version (
-    like cash_flow_statement,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, period_type, fiscal_date, fiscal_period, known_from),
-    constraint cash_flow_statement_version_lasted check (known_from < known_to)
-);
-comment on table cash_flow_statement_version is
-'Values that were in cash_flow_statement from known_from (included) to known_to (excluded).';
+select create_version_table('cash_flow_statement');
 
 create table financial_ratio (
     instrument_id bigint not null,
@@ -229,6 +204,7 @@ create table financial_ratio (
     primary key (instrument_id, period_type, fiscal_date, fiscal_period),
     constraint financial_ratio_period_is_known check (
         (period_type = 'annual' and fiscal_period = 'FY')
+        or (period_type = 'half_yearly' and fiscal_period in ('H1', 'H2'))
         or (period_type = 'quarterly' and fiscal_period in ('Q1', 'Q2', 'Q3', 'Q4'))
     )
 );
@@ -238,95 +214,37 @@ select create_hypertable('financial_ratio', by_range('fiscal_date', interval '10
 create index financial_ratio_latest
 on financial_ratio (instrument_id, period_type, fiscal_date desc);
 create index financial_ratio_answer on financial_ratio using gin (answer jsonb_path_ops);
+select create_version_table('financial_ratio');
 
-create table financial_ratio_version (
-    like financial_ratio,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, period_type, fiscal_date, fiscal_period, known_from),
-    constraint financial_ratio_version_lasted check (known_from < known_to)
-);
-comment on table financial_ratio_version is
-'Values that were in financial_ratio from known_from (included) to known_to (excluded).';
-
-create table company (
-    instrument_id bigint not null,
-    name text not null,
-    cik text,
-    isin text,
-    cusip text,
-    exchange text,
-    currency text,
-    sector text,
-    industry text,
-    country text,
-    listed_on date,
-    employees bigint,
-    website text,
-    description text,
-    is_etf boolean,
-    is_trading boolean,
-    answer jsonb not null,
-    provider text not null,
-    ingest_id bigint not null,
-    known_from timestamptz not null,
-    primary key (instrument_id),
-    constraint company_cik_has_ten_digits check (cik ~ '^[0-9]{10}$'),
-    constraint company_employees_is_not_negative check (employees >= 0)
-);
-comment on table company is
-'What is known of the company behind an instrument; what is not told is null.';
-comment on column company.answer is
-'The provider''s row without the fields that change every day, such as price and volume.';
-
-create table company_version (
-    like company,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, known_from),
-    constraint company_version_lasted check (known_from < known_to)
-);
-comment on table company_version is
-'Values that were in company from known_from (included) to known_to (excluded).';
-
-create table index_change (
-    instrument_id bigint not null,
-    effective_on date not null,
-    ticker text not null,
-    action text not null,
-    security text,
-    reason text,
-    announced_on date,
-    provider text not null,
-    ingest_id bigint not null,
-    known_from timestamptz not null,
-    -- Serves the history of one index in order, and the loader's comparison.
-    primary key (instrument_id, effective_on, ticker, action),
-    constraint index_change_action_is_known check (action in ('added', 'removed'))
-);
-comment on table index_change is
-'Who joined and left an index, which is the instrument; providers lack some additions of members.';
-comment on column index_change.effective_on is
-'The first day on which the index is with (added) or without (removed) the ticker.';
-comment on column index_change.ticker is 'In our spelling, as it was then.';
-
-create table index_change_version (
-    like index_change,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, effective_on, ticker, action, known_from),
-    constraint index_change_version_lasted check (known_from < known_to)
-);
-comment on table index_change_version is
-'Values that were in index_change from known_from (included) to known_to (excluded).';
+-- When the figures of a statement became public, in place of whatever a provider puts into
+-- accepted_at: some put the end of the period there, on which nobody knew the figures.
+create function statement_public_at(
+    fiscal_date date, filing_date date, accepted_at timestamptz, known_from timestamptz
+) returns timestamptz
+language sql stable parallel safe
+return case
+    when (accepted_at at time zone 'America/New_York')::date > fiscal_date
+        -- EDGAR publishes at 06:00 of the filing date what it accepted the evening before.
+        then greatest(
+            accepted_at, (filing_date + time '06:00') at time zone 'America/New_York'
+        )
+    when filing_date > fiscal_date
+        -- Some time of that day: when it is over, or when an answer held it already.
+        then least(
+            (filing_date + 1)::timestamp at time zone 'America/New_York',
+            greatest(known_from, filing_date::timestamp at time zone 'America/New_York')
+        )
+end;
+comment on function statement_public_at is
+'When a filing became public, never before its filing date (New York) nor on the day on which its period ends; null where only impossible times are given, or none.';
 
 -- Reads as of a moment. A version of a row counts from when its figures became public, not from
 -- when this database heard of them, so that history that was loaded later can be used:
---   the first version of a row from accepted_at;
---   a restated one from its own accepted_at where that is later than the previous version's, which
+--   the first version of a row from public_at;
+--   a restated one from its own public_at where that is later than the previous version's, which
 --   is a new filing, and otherwise from known_from: the provider changed what it said of the same
 --   filing, which nobody could know before;
---   any version without accepted_at from known_from.
+--   any version without public_at from known_from, the first answer that held it.
 -- Of the versions that count at a moment the one that came last is right, so that each holds until
 -- the next one begins. FMP keeps only the latest figures: what it restated before the first load
 -- cannot be told from what was filed first.
@@ -356,16 +274,24 @@ begin
                         select
                             told.*,
                             case
-                                when told.accepted_at is null then told.known_from
-                                when row_number() over versions = 1 then told.accepted_at
-                                when told.accepted_at > lag(told.accepted_at) over versions
-                                    then told.accepted_at
+                                when told.public_at is null then told.known_from
+                                when row_number() over versions = 1 then told.public_at
+                                when told.public_at > lag(told.public_at) over versions
+                                    then told.public_at
                                 else told.known_from
                             end as begins_at
                         from (
-                            select %3$s from %2$I
-                            union all
-                            select %3$s from %4$I
+                            select
+                                every.*,
+                                statement_public_at(
+                                    every.fiscal_date, every.filing_date, every.accepted_at,
+                                    every.known_from
+                                ) as public_at
+                            from (
+                                select %3$s from %2$I
+                                union all
+                                select %3$s from %4$I
+                            ) as every
                         ) as told
                         window versions as (
                             partition by instrument_id, period_type, fiscal_date, fiscal_period
@@ -388,8 +314,8 @@ begin
 end
 $$;
 
--- Ratios are not filed: the first version of a row counts from the first acceptance of the income
--- statement of the same period, without one from known_from, and a restated one from known_from.
+-- Ratios are not filed: the first version of a row counts from when the income statement of the
+-- same period became public, without one from known_from, and a restated one from known_from.
 do $$
 declare
     names text;
@@ -400,7 +326,8 @@ begin
     where attrelid = 'financial_ratio'::regclass and attnum > 0 and not attisdropped;
     execute format(
         $function$
-        create function financial_ratios_as_of(at timestamptz) returns setof financial_ratio
+        create function financial_ratios_as_of(at timestamptz)
+        returns setof financial_ratio
         language sql stable
         begin atomic
             select %1$s
@@ -411,16 +338,19 @@ begin
                         told.*,
                         case
                             when row_number() over versions = 1 then coalesce((
-                                select filed.accepted_at
+                                select statement_public_at(
+                                    filed.fiscal_date, filed.filing_date, filed.accepted_at,
+                                    filed.known_from
+                                )
                                 from (
                                     select
                                         instrument_id, period_type, fiscal_date, fiscal_period,
-                                        accepted_at, known_from
+                                        filing_date, accepted_at, known_from
                                     from income_statement
                                     union all
                                     select
                                         instrument_id, period_type, fiscal_date, fiscal_period,
-                                        accepted_at, known_from
+                                        filing_date, accepted_at, known_from
                                     from income_statement_version
                                 ) as filed
                                 where

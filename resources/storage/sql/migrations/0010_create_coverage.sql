@@ -1,28 +1,32 @@
--- An absence is a statement that can expire: who said it, when, and what else is known of the share.
+-- The coverage ledger: what is known about each session of each instrument, and what was loaded.
 
--- Days of which an answer held nothing are stored as just that. Whether they lie before the listing is
--- told by evidence each time the ledger is read, so that nothing which is learnt later comes too late.
-alter table coverage add column asked_at timestamptz not null default now();
+-- In the order of their strength: where one batch claims a day twice, the earlier state wins.
+create type coverage_state as enum (
+    'complete',       -- a bar that will not change any more
+    'provisional',    -- a bar that was fetched so soon that it may still change
+    'archived',       -- the bar is in the archive only
+    'quarantined',    -- the provider's bar was refused by validation
+    'not_listed',     -- before the provider's first bar, or after its last
+    'provider_empty', -- the provider has nothing for this session
+    'failed'          -- the request came to nothing
+);
+
+create table coverage (
+    dataset text not null,
+    instrument_id bigint not null references instrument,
+    state coverage_state not null,
+    sessions datemultirange not null,
+    updated_at timestamptz not null default now(),
+    asked_at timestamptz not null default now(),
+    -- Serves the ledger of some instruments, and its update.
+    primary key (dataset, instrument_id, state),
+    constraint coverage_holds_something check (not isempty(sessions))
+);
+comment on column coverage.dataset is 'Dataset and who was asked, such as "daily_bars by fmp".';
+comment on column coverage.sessions is
+'A session owns the days up to the next one; the states of an instrument never share a day.';
 comment on column coverage.asked_at is
 'When the oldest answer came that says so of these days; kept for provider_empty, which expires.';
-
--- What was called "not listed" was guessed from the first bar of an answer: asked again.
-with
-guessed as (
-    delete from coverage where state = 'not_listed'
-    returning dataset, instrument_id, sessions
-)
-
-insert into coverage as held (dataset, instrument_id, state, sessions, asked_at)
-select
-    guessed.dataset,
-    guessed.instrument_id,
-    'provider_empty',
-    guessed.sessions,
-    '-infinity'
-from guessed
-on conflict (dataset, instrument_id, state) do update
-    set sessions = held.sessions + excluded.sessions, asked_at = excluded.asked_at;
 
 create table provider_plan (
     provider text primary key,
@@ -35,6 +39,9 @@ comment on column provider_plan.plan is 'A digest of the key and the limits decl
 comment on column provider_plan.shows_since is
 'When the key or its limits changed, or an answer first showed days that earlier ones lacked.';
 
+-- An absence is a statement that can expire: who said it, when, and what else is known of the share.
+-- Days of which an answer held nothing are stored as just that. Whether they lie before the listing is
+-- told by evidence each time the ledger is read, so that nothing which is learnt later comes too late.
 create function coverage_by_evidence(of_ledger text, ids bigint[])
 returns table (
     instrument_id bigint,
@@ -116,3 +123,20 @@ where not isempty(proven.sessions)
 $$;
 comment on function coverage_by_evidence is
 'A ledger as it is to be read: absences before a proven listing are not_listed, all others provider_empty.';
+
+-- How many rows of each day were loaded, so that rows which vanish are missed.
+create table loaded_day (
+    dataset text not null,
+    provider text not null,
+    instrument_id bigint not null,
+    day date not null,
+    rows bigint not null,
+    -- Serves the loader, and the comparison of a month of a dataset.
+    primary key (dataset, provider, instrument_id, day),
+    constraint loaded_day_has_rows check (rows > 0)
+);
+comment on table loaded_day is
+'Rows of minutes and trades that were loaded, by day in the dataset''s own zone; written by whoever loads or restores, and by nobody who deletes. Of daily bars the coverage ledger says as much.';
+
+-- Serves the comparison of some days of all instruments.
+create index loaded_day_of on loaded_day (dataset, day);

@@ -1,4 +1,4 @@
--- Splits and dividends, what prices say of each split, and prices adjusted for both.
+-- Splits, dividends and spin-offs, what prices say of them, and prices adjusted for them.
 
 create table split (
     instrument_id bigint not null,
@@ -18,19 +18,13 @@ create table split (
 comment on table split is
 'old_shares became new_shares before the session ex_date; announced ones included. See split_check.';
 comment on column split.kind is 'The provider''s word, such as stock-split; null where it has none.';
-
-create table split_version (
-    like split,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, ex_date, known_from),
-    constraint split_version_lasted check (known_from < known_to)
-);
+select create_version_table('split');
 
 create table dividend (
     instrument_id bigint not null,
     ex_date date not null,
     kind text not null,
+    ordinal integer not null default 1,
     amount numeric not null,
     currency text,
     declaration_date date,
@@ -41,21 +35,17 @@ create table dividend (
     ingest_id bigint not null,
     known_from timestamptz not null,
     -- Serves one instrument's dividends in order, and the loader's comparison.
-    primary key (instrument_id, ex_date, kind),
+    primary key (instrument_id, ex_date, kind, ordinal),
     -- The last line of defence behind marketdata.actions.validate_dividends.
     constraint dividend_is_paid check (amount > 0),
-    constraint dividend_kind_is_known check (kind in ('regular', 'special'))
+    constraint dividend_kind_is_known check (kind in ('regular', 'special')),
+    constraint dividend_is_counted_from_one check (ordinal > 0)
 );
+comment on column dividend.ordinal is
+'Counts the dividends of one share, ex-date and kind from 1 (marketdata.actions.numbered).';
 comment on column dividend.amount is 'As paid on a share of ex_date, not adjusted for later splits.';
 comment on column dividend.currency is 'Null where the provider does not tell it, such as FMP.';
-
-create table dividend_version (
-    like dividend,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, ex_date, kind, known_from),
-    constraint dividend_version_lasted check (known_from < known_to)
-);
+select create_version_table('dividend');
 
 -- Serves the calendars: what is cut in these days, of all instruments.
 create index split_by_day on split (ex_date);
@@ -69,6 +59,7 @@ create table split_check (
     verdict text not null,
     reason text not null,
     checked_at timestamptz not null,
+    first_checked_at timestamptz not null default clock_timestamp(),
     confirmed_by text,
     confirmed_at timestamptz,
     confirmed_reason text,
@@ -84,10 +75,95 @@ comment on table split_check is
 'What prices say of a split (marketdata.split_checks). With another verdict than confirmed or unproven it adjusts nothing until a person confirms it or a later answer mends it.';
 comment on column split_check.new_shares is
 'The terms that were judged: a split whose terms have changed since is judged anew, confirmed or not.';
+comment on column split_check.first_checked_at is 'When the split was checked first.';
 
 -- Serves the list of what waits for a person.
 create index split_check_waiting on split_check (ex_date desc)
 where verdict not in ('confirmed', 'unproven') and confirmed_by is null;
+
+-- What was held of a split's check is kept, so that factors as of any later moment can be told.
+create table split_check_version (
+    like split_check,
+    known_to timestamptz not null,
+    primary key (instrument_id, ex_date, known_to)
+);
+comment on table split_check_version is 'What stood in split_check until known_to (excluded).';
+
+create function keep_split_check() returns trigger
+language plpgsql as $$
+begin
+    insert into split_check_version select old.*, clock_timestamp();
+    return new;
+end
+$$;
+
+create trigger keep_split_check before update on split_check
+for each row when (old.* is distinct from new.*) execute function keep_split_check();
+
+create table dividend_check (
+    instrument_id bigint not null,
+    ex_date date not null,
+    kind text not null,
+    ordinal integer not null,
+    amount numeric not null,
+    currency text,
+    verdict text not null,
+    reason text not null,
+    counted numeric,
+    series text,
+    observed_on date,
+    rate numeric,
+    checked_at timestamptz not null,
+    primary key (instrument_id, ex_date, kind, ordinal),
+    constraint dividend_check_verdict_is_known check (
+        verdict in ('converted', 'confirmed', 'no_rate', 'above_price')
+    ),
+    constraint dividend_check_rate_is_whole check (num_nulls(observed_on, rate) in (0, 2)),
+    constraint dividend_check_counts_or_waits check (
+        (verdict in ('converted', 'confirmed')) = (counted is not null)
+    )
+);
+comment on table dividend_check is
+'Dividends that do not count in prices as they stand: converted, confirmed, or waiting for a person or a rate. Written anew whenever the factors of the instrument are derived.';
+comment on column dividend_check.counted is
+'In the currency of the prices, as it is taken out of them; null: it adjusts nothing.';
+comment on column dividend_check.series is
+'The series of exchange rates (FRED) that the currency is converted by; observed_on is the day of the rate, the last one before the ex-date.';
+
+-- Append only: terms that change are not those that a person vouched for.
+create table dividend_confirmation (
+    instrument_id bigint not null,
+    ex_date date not null,
+    kind text not null,
+    amount numeric not null,
+    currency text not null,
+    counted numeric not null,
+    confirmed_by text not null,
+    confirmed_at timestamptz not null default clock_timestamp(),
+    reason text not null,
+    primary key (instrument_id, ex_date, kind, amount, currency, confirmed_at),
+    constraint dividend_confirmation_is_no_debt check (counted >= 0)
+);
+comment on table dividend_confirmation is
+'What a person says a dividend is in the currency of the prices; the latest word counts.';
+comment on column dividend_confirmation.currency is 'Of the dividend; empty where it is not told.';
+
+-- No provider lists spin-offs: a person tells them.
+create table spin_off (
+    instrument_id bigint not null,
+    ex_date date not null,
+    spun_off text not null,
+    value numeric not null,
+    told_by text not null,
+    told_at timestamptz not null default clock_timestamp(),
+    reason text not null,
+    primary key (instrument_id, ex_date, spun_off, told_at),
+    constraint spin_off_is_no_debt check (value >= 0)
+);
+comment on table spin_off is
+'Shares of another company that a share paid, as a person tells it; the latest word counts, and a value of 0 takes it back.';
+comment on column spin_off.value is
+'What they were worth, in the currency of the prices, for one share as it trades on ex_date.';
 
 create table price_factor (
     instrument_id bigint primary key,
@@ -182,3 +258,16 @@ cross join lateral (
 where bar.adjustment <> 'splits_and_dividends';
 comment on view adjusted_daily_bars is
 'Daily bars adjusted for splits, and for splits and dividends: choose one by adjustment. An instrument whose factors were never derived is not in it, nor are bars that came adjusted for dividends.';
+
+create function price_factor_on(
+    own price_factor, day date, wanted bar_adjustment
+) returns double precision
+language sql immutable parallel safe
+return own.split_factors[width_bucket(day, own.first_days)]
+* case wanted
+    when 'splits_and_dividends'
+        then own.dividend_factors[width_bucket(day, own.first_days)]
+    else 1
+end;
+comment on function price_factor_on is
+'What as-traded prices of a day are multiplied with, by the adjustment that is wanted.';

@@ -1,18 +1,51 @@
--- What every dataset beside the daily bars stands on: tickers by kind, one merge for all tables,
--- and the tables of minute bars and trades.
+-- The convention of the datasets' tables, and what loads them.
+--
+-- A table has a primary key that begins with instrument_id, then values, then provider, ingest_id
+-- and known_from. A twin <table>_version has the values that were replaced, with known_to and
+-- replaced_by_ingest_id. The functions here rely on that and on nothing else.
+--
+-- instrument_id and ingest_id have no foreign keys: checking them row by row makes a fresh load
+-- 60 % slower (bench/loader.py), and the loader checks a batch's few instruments once.
 
--- Crypto pairs, macro series and indices are instruments too, so that coverage, dead letters and
--- the log know them; the series GDP and a share GDP are two things.
-alter table instrument_ticker add column kind text not null default 'equity';
-alter table instrument_ticker drop constraint instrument_ticker_belongs_to_one;
-alter table instrument_ticker add constraint instrument_ticker_belongs_to_one
-exclude using gist (kind with =, ticker with =, valid with &&);
-comment on column instrument_ticker.kind is 'As instrument.kind: a ticker is unique within its kind.';
-comment on column instrument.kind is 'equity, pair, series or index.';
+create function create_version_table(target regclass) returns void
+language plpgsql as $$
+declare
+    key_columns text;
+begin
+    select string_agg(
+        quote_ident(attribute.attname),
+        ', ' order by array_position(key.indkey::smallint[], attribute.attnum)
+    )
+    into key_columns
+    from pg_index as key
+    inner join pg_attribute as attribute
+        on attribute.attrelid = key.indrelid and attribute.attnum = any(key.indkey)
+    where key.indrelid = target and key.indisprimary;
 
--- The tables of datasets follow one convention, which these two functions rely on: a primary key
--- that begins with instrument_id, then values, then provider, ingest_id and known_from; and a twin
--- <table>_version with known_to and replaced_by_ingest_id for the values that were replaced.
+    -- Versions of a key never overlap, since each one's known_to is the known_from of the next.
+    execute format(
+        $create$
+        create table %1$I (
+            like %2$s,
+            known_to timestamptz not null,
+            replaced_by_ingest_id bigint not null,
+            primary key (%3$s, known_from),
+            constraint %4$I check (known_from < known_to)
+        )
+        $create$,
+        target::text || '_version', target, key_columns, target::text || '_version_lasted'
+    );
+    execute format(
+        'comment on table %I is %L',
+        target::text || '_version',
+        format(
+            'Values that were in %s from known_from (included) to known_to (excluded).', target
+        )
+    );
+end
+$$;
+comment on function create_version_table is
+'Make <target>_version, which keeps what is replaced in target or withdrawn from it.';
 
 create function create_staged_rows(target regclass, names text[]) returns void
 language plpgsql as $$
@@ -54,7 +87,7 @@ declare
     version regclass := (target::text || '_version')::regclass;
     converted text;
     same_key text;
-    bounds text := '';
+    bounds text;
     bound text;
     column_name text;
     is_ordered boolean;
@@ -103,10 +136,16 @@ begin
     into same_key
     from unnest(key_columns) as key (name);
 
-    -- The batch's own bounds, as literals, let the planner leave out other chunks and the rows of
-    -- other instruments.
+    -- The batch's own instruments and bounds, as literals, let the planner leave out the rows of
+    -- other instruments and other chunks. Instruments one by one, not as a range from the least to
+    -- the greatest: TimescaleDB 2.19 fails to update compressed rows by a range of the column that
+    -- they are segmented by ("btree index keys must be ordered by attribute").
+    select format(' and held.instrument_id = any(%L::bigint[])', array_agg(distinct instrument_id))
+    into bounds
+    from staged_rows;
+
     foreach column_name in array key_columns loop
-        continue when column_name <> all(staged_columns);
+        continue when column_name = 'instrument_id' or column_name <> all(staged_columns);
         select attribute.atttypid in (
             'date'::regtype, 'timestamptz'::regtype, 'bigint'::regtype
         ) into is_ordered
@@ -250,67 +289,3 @@ end
 $$;
 comment on function withdraw_missing_rows is
 'Move rows of one instrument that staged_rows lacks to <target>_version: the provider has withdrawn or moved them.';
-
-alter table ingest_log add column rows_withdrawn bigint not null default 0;
-comment on column ingest_log.rows_withdrawn is
-'Stored rows that an answer which holds all there is lacked: kept as versions.';
-
-create table minute_bar (
-    instrument_id bigint not null,
-    provider text not null,
-    opened_at timestamptz not null,
-    open double precision not null,
-    high double precision not null,
-    low double precision not null,
-    close double precision not null,
-    volume double precision not null,
-    vwap double precision,
-    trades bigint,
-    ingest_id bigint not null,
-    known_from timestamptz not null,
-    -- Consolidated tape, IEX alone and each crypto venue have minutes of their own: they stand
-    -- side by side. Serves one instrument's minutes in order, and the loader's comparison.
-    primary key (instrument_id, provider, opened_at),
-    constraint minute_bar_prices_are_in_order
-    check (low <= open and low <= close and open <= high and close <= high and low > 0),
-    constraint minute_bar_volume_is_not_negative check (volume >= 0 and volume < 'infinity')
-);
-comment on table minute_bar is
-'Minutes with trades, of shares and crypto pairs; whether a minute without a row had no trade or was never asked for is told by coverage.';
-comment on column minute_bar.volume is 'In shares, or in the pair''s base currency.';
-select create_hypertable('minute_bar', by_range('opened_at', interval '7 days'));
-
-create table minute_bar_version (
-    like minute_bar,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, provider, opened_at, known_from),
-    constraint minute_bar_version_lasted check (known_from < known_to)
-);
-
-create table trade (
-    instrument_id bigint not null,
-    provider text not null,
-    traded_at timestamptz not null,
-    trade_id bigint not null,
-    price numeric not null,
-    size numeric not null,
-    taker_side text not null,
-    ingest_id bigint not null,
-    known_from timestamptz not null,
-    -- Serves one pair's trades in order, and the loader's comparison.
-    primary key (instrument_id, provider, traded_at, trade_id),
-    constraint trade_is_of_something check (price > 0 and size > 0),
-    constraint trade_has_a_side check (taker_side in ('buy', 'sell'))
-);
-comment on table trade is 'Trades by the venue''s own number; Binance''s are aggregate trades.';
-comment on column trade.taker_side is 'What the active party did.';
-select create_hypertable('trade', by_range('traded_at', interval '7 days'));
-
-create table trade_version (
-    like trade,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, provider, traded_at, trade_id, known_from),
-    constraint trade_version_lasted check (known_from < known_to)
-);

@@ -28,24 +28,8 @@ comment on column macro_observation.realtime_end is
 comment on column macro_observation.value is
 'Null: the provider says that there is none, such as on a holiday. A period that was not published has no row.';
 
--- When this database came to hold what it held. A closed span is the normal course of a
--- revision: its row as it was before is kept here too.
-create table macro_observation_version (
-    instrument_id bigint not null,
-    observed_on date not null,
-    realtime_start date not null,
-    realtime_end date not null,
-    value numeric,
-    provider text not null,
-    ingest_id bigint not null,
-    known_from timestamptz not null,
-    known_to timestamptz not null,
-    replaced_by_ingest_id bigint not null,
-    primary key (instrument_id, observed_on, realtime_start, known_from),
-    constraint macro_observation_version_lasted check (known_from < known_to)
-);
-comment on table macro_observation_version is
-'Rows that were in macro_observation from known_from (included) to known_to (excluded).';
+-- A closed span is the normal course of a revision: its row as it was before is kept too.
+select create_version_table('macro_observation');
 
 -- Plain SQL with a parameter that is no column, so that the planner can look into it: a
 -- condition on instrument_id or observed_on reaches the index.
