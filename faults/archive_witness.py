@@ -54,7 +54,8 @@ LOCKS: Mapping[str, LiteralString] = {
 
 LEDGER: Mapping[str, LiteralString] = {
     "{} ledgers call days archived that are in the table: {}": """
-        select coverage.dataset || ' of ' || coverage.instrument_id from coverage
+        select coverage.dataset || ' of ' || coverage.instrument_id || ' by ' || coverage.provider
+        from coverage
         where
             coverage.state = 'archived'
             and not isempty(
@@ -63,7 +64,7 @@ LEDGER: Mapping[str, LiteralString] = {
                         select range_agg(dropped.span) from archive_tombstone as dropped
                         where
                             dropped.restored_at is null
-                            and starts_with(coverage.dataset, dropped.dataset || ' by ')
+                            and dropped.dataset = coverage.dataset
                     ),
                     '{}'::datemultirange
                 )
@@ -71,12 +72,13 @@ LEDGER: Mapping[str, LiteralString] = {
 }
 SETTLED_LEDGER: Mapping[str, LiteralString] = {
     "{} ledgers call days complete that were dropped: {}": """
-        select distinct coverage.dataset || ' of ' || coverage.instrument_id
+        select distinct
+            coverage.dataset || ' of ' || coverage.instrument_id || ' by ' || coverage.provider
         from coverage
         inner join archive_tombstone as dropped
             on
                 dropped.restored_at is null
-                and starts_with(coverage.dataset, dropped.dataset || ' by ')
+                and dropped.dataset = coverage.dataset
         where coverage.state = 'complete' and coverage.sessions && dropped.span""",
     "{} changes wait for the refresh of aggregates: {}": """
         select instrument_id || ' ' || span from minute_bar_invalidation""",

@@ -441,7 +441,7 @@ def _covered(connection: psycopg.Connection) -> pd.DataFrame:
         cross join unnest(coverage.sessions) as span
         join instrument_ticker as named
             on named.instrument_id = coverage.instrument_id and upper_inf(named.valid)
-        where coverage.dataset like 'daily_bars by %'
+        where coverage.dataset = 'daily_bars'
             and coverage.state in ('complete', 'provisional', 'archived')
         """
     ).fetchall()

@@ -48,14 +48,6 @@ class Holes:
     sample: tuple[MissingSession, ...]
 
 
-def ledger_of(dataset: str, provider: str) -> str:
-    """Return the name of the ledger of what one provider was asked for a dataset.
-
-    Who was asked nothing yet has nothing covered, whatever another provider has said.
-    """
-    return f"{dataset} by {provider}"
-
-
 def apply_marks(
     connection: Connection,
     dataset: str,
@@ -94,7 +86,8 @@ def apply_marks(
     row = connection.execute(
         sql.query("coverage", "apply_marks"),
         {
-            "ledger": ledger_of(dataset, provider),
+            "dataset": dataset,
+            "provider": provider,
             "instrument_ids": [mark.instrument_id for mark, _ in spans],
             "states": [mark.state.value for mark, _ in spans],
             "starts_on": [start for _, (start, _) in spans],
@@ -131,7 +124,7 @@ class CoverageLedger:
             rows = connection.execute(
                 sql.query("coverage", "ledger"),
                 {
-                    "ledger": ledger_of(dataset, provider),
+                    "dataset": dataset,
                     "provider": provider,
                     "instrument_ids": list(instrument_ids),
                     "stands_for": ABSENCE_STANDS_FOR,
@@ -158,7 +151,8 @@ class CoverageLedger:
             rows = connection.execute(
                 sql.query("coverage", "count_sessions"),
                 {
-                    "ledger": ledger_of(dataset, provider),
+                    "dataset": dataset,
+                    "provider": provider,
                     "instrument_ids": list(instrument_ids),
                     "sessions": sorted(sessions),
                 },
@@ -186,7 +180,8 @@ class CoverageLedger:
             rows = connection.execute(
                 sql.query("coverage", "holes"),
                 {
-                    "ledger": ledger_of(dataset, provider),
+                    "dataset": dataset,
+                    "provider": provider,
                     "instrument_ids": list(instrument_ids),
                     "sessions": list(sessions),
                     "limit": limit,

@@ -28,7 +28,6 @@ from marketdata.recovery.dead_letters import DeadLetter, Work
 from marketdata.recovery.errors import RowsLostError
 from resources.storage import sql
 from resources.storage.batches import lock_instruments, record_failures
-from resources.storage.coverage import ledger_of
 from resources.storage.loaded_days import is_counted
 from resources.storage.timescale import Connection, Timescale
 
@@ -122,7 +121,8 @@ class LostRows:
                 connection.execute(
                     sql.query("loaded_days", "take_back"),
                     {
-                        "ledger": ledger_of(dataset.name, provider),
+                        "dataset": dataset.name,
+                        "provider": provider,
                         "instrument_id": instrument_id,
                         "days": DateMultirange([DateRange(*span) for span in spans]),
                     },

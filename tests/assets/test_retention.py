@@ -59,8 +59,8 @@ def test_what_has_to_stay_is_a_warning_with_its_reason(aged: Pipeline) -> None:
     """The other period is dropped all the same."""
     with aged.stores.timescale.connection() as connection:
         connection.execute(
-            """insert into coverage (dataset, instrument_id, state, sessions)
-               select 'minute_bars by polygon', min(instrument_id), 'provisional',
+            """insert into coverage (dataset, provider, instrument_id, state, sessions)
+               select 'minute_bars', 'polygon', min(instrument_id), 'provisional',
                       '{[2024-01-03,2024-01-04)}' from instrument"""
         )
 

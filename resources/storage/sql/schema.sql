@@ -312,7 +312,8 @@ create table company_version (
 );
 
 create table coverage (
-    dataset text not null /* Dataset and who was asked, such as "daily_bars by fmp". */,
+    dataset text not null,
+    provider text not null /* Who was asked: who was asked nothing has nothing covered, whatever another provider has said. */,
     instrument_id bigint not null,
     state coverage_state not null,
     sessions datemultirange not null /* A session owns the days up to the next one; the states of an instrument never share a day. */,
@@ -320,7 +321,7 @@ create table coverage (
     asked_at timestamp with time zone not null default now() /* When the oldest answer came that says so of these days; kept for provider_empty, which expires. */,
     constraint coverage_holds_something CHECK (NOT isempty(sessions)),
     constraint coverage_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES instrument(instrument_id),
-    constraint coverage_pkey PRIMARY KEY (dataset, instrument_id, state)
+    constraint coverage_pkey PRIMARY KEY (dataset, provider, instrument_id, state)
 );
 
 -- hypertable by session_date, chunks of 1800 days
@@ -2128,7 +2129,7 @@ end
 $function$;
 
 -- A ledger as it is to be read: absences before a proven listing are not_listed, all others provider_empty.
-CREATE OR REPLACE FUNCTION public.coverage_by_evidence(of_ledger text, ids bigint[])
+CREATE OR REPLACE FUNCTION public.coverage_by_evidence(of_dataset text, of_provider text, ids bigint[])
  RETURNS TABLE(instrument_id bigint, state coverage_state, sessions datemultirange, asked_at timestamp with time zone)
  LANGUAGE sql
  STABLE
@@ -2137,7 +2138,10 @@ with
 own as (
     select coverage.*
     from coverage
-    where coverage.dataset = of_ledger and coverage.instrument_id = any(ids)
+    where
+        coverage.dataset = of_dataset
+        and coverage.provider = of_provider
+        and coverage.instrument_id = any(ids)
 ),
 
 -- The first day on which anybody, under whatever plan, had a bar of the share.
@@ -2149,10 +2153,7 @@ traded as (
     where
         coverage.instrument_id = any(ids)
         and coverage.state in ('complete', 'provisional', 'archived')
-        and (
-            starts_with(coverage.dataset, 'daily_bars by ')
-            or starts_with(coverage.dataset, 'minute_bars by ')
-        )
+        and coverage.dataset in ('daily_bars', 'minute_bars')
     group by coverage.instrument_id
 ),
 

@@ -128,7 +128,7 @@ def days_in(timescale: Timescale, dataset: str, state: str) -> set[tuple[int, da
         rows = connection.execute(
             """select instrument_id, lower(piece), upper(piece)
                from coverage cross join unnest(sessions) as piece
-               where starts_with(dataset, %s || ' by ') and state = %s::coverage_state""",
+               where dataset = %s and state = %s::coverage_state""",
             (dataset, state),
         ).fetchall()
     return {

@@ -1,4 +1,5 @@
--- The coverage ledger: what is known about each session of each instrument, and what was loaded.
+-- The coverage ledger: what each provider was asked and what is known of each session of each
+-- instrument since; and how many rows were loaded.
 
 -- In the order of their strength: where one batch claims a day twice, the earlier state wins.
 create type coverage_state as enum (
@@ -13,16 +14,18 @@ create type coverage_state as enum (
 
 create table coverage (
     dataset text not null,
+    provider text not null,
     instrument_id bigint not null references instrument,
     state coverage_state not null,
     sessions datemultirange not null,
     updated_at timestamptz not null default now(),
     asked_at timestamptz not null default now(),
     -- Serves the ledger of some instruments, and its update.
-    primary key (dataset, instrument_id, state),
+    primary key (dataset, provider, instrument_id, state),
     constraint coverage_holds_something check (not isempty(sessions))
 );
-comment on column coverage.dataset is 'Dataset and who was asked, such as "daily_bars by fmp".';
+comment on column coverage.provider is
+'Who was asked: who was asked nothing has nothing covered, whatever another provider has said.';
 comment on column coverage.sessions is
 'A session owns the days up to the next one; the states of an instrument never share a day.';
 comment on column coverage.asked_at is
@@ -42,7 +45,7 @@ comment on column provider_plan.shows_since is
 -- An absence is a statement that can expire: who said it, when, and what else is known of the share.
 -- Days of which an answer held nothing are stored as just that. Whether they lie before the listing is
 -- told by evidence each time the ledger is read, so that nothing which is learnt later comes too late.
-create function coverage_by_evidence(of_ledger text, ids bigint[])
+create function coverage_by_evidence(of_dataset text, of_provider text, ids bigint[])
 returns table (
     instrument_id bigint,
     state coverage_state,
@@ -54,7 +57,10 @@ with
 own as (
     select coverage.*
     from coverage
-    where coverage.dataset = of_ledger and coverage.instrument_id = any(ids)
+    where
+        coverage.dataset = of_dataset
+        and coverage.provider = of_provider
+        and coverage.instrument_id = any(ids)
 ),
 
 -- The first day on which anybody, under whatever plan, had a bar of the share.
@@ -66,10 +72,7 @@ traded as (
     where
         coverage.instrument_id = any(ids)
         and coverage.state in ('complete', 'provisional', 'archived')
-        and (
-            starts_with(coverage.dataset, 'daily_bars by ')
-            or starts_with(coverage.dataset, 'minute_bars by ')
-        )
+        and coverage.dataset in ('daily_bars', 'minute_bars')
     group by coverage.instrument_id
 ),
 

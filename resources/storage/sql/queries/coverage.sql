@@ -27,7 +27,8 @@ held as (
         ) as final_bars
     from coverage
     where
-        coverage.dataset = %(ledger)s
+        coverage.dataset = %(dataset)s
+        and coverage.provider = %(provider)s
         and coverage.instrument_id in (select mark.instrument_id from mark)
     group by coverage.instrument_id
 ),
@@ -95,7 +96,8 @@ present as (
         coverage.asked_at
     from coverage
     where
-        coverage.dataset = %(ledger)s
+        coverage.dataset = %(dataset)s
+        and coverage.provider = %(provider)s
         and coverage.instrument_id in (select mark.instrument_id from mark)
 ),
 
@@ -116,9 +118,10 @@ following as (
 -- An answer that speaks of all the days of a state renews it; one about some of them leaves the age
 -- of the others, and so of all, as it was.
 written as (
-    insert into coverage (dataset, instrument_id, state, sessions, asked_at)
+    insert into coverage (dataset, provider, instrument_id, state, sessions, asked_at)
     select
-        %(ledger)s,
+        %(dataset)s,
+        %(provider)s,
         following.instrument_id,
         following.state,
         following.after,
@@ -134,7 +137,7 @@ written as (
             following.after is distinct from following.before
             or (following.state = 'provider_empty' and following.after = following.said)
         )
-    on conflict (dataset, instrument_id, state) do update
+    on conflict (dataset, provider, instrument_id, state) do update
         set sessions = excluded.sessions, asked_at = excluded.asked_at, updated_at = now()
 ),
 
@@ -142,7 +145,8 @@ emptied as (
     delete from coverage
     using following
     where
-        coverage.dataset = %(ledger)s
+        coverage.dataset = %(dataset)s
+        and coverage.provider = %(provider)s
         and coverage.instrument_id = following.instrument_id
         and coverage.state = following.state
         and isempty(following.after)
@@ -198,7 +202,9 @@ select
     known.state,
     lower(piece.days) as starts_on,
     upper(piece.days) as ends_before
-from coverage_by_evidence(%(ledger)s, %(instrument_ids)s::bigint[]) as known
+from coverage_by_evidence(
+    %(dataset)s, %(provider)s, %(instrument_ids)s::bigint[]
+) as known
 cross join unnest(known.sessions) as piece (days)
 left join provider_plan on provider_plan.provider = %(provider)s
 where
@@ -214,7 +220,9 @@ span as (
         known.instrument_id,
         known.state,
         piece.days
-    from coverage_by_evidence(%(ledger)s, %(instrument_ids)s::bigint[]) as known
+    from coverage_by_evidence(
+        %(dataset)s, %(provider)s, %(instrument_ids)s::bigint[]
+    ) as known
     cross join unnest(known.sessions) as piece (days)
 ),
 
@@ -259,7 +267,8 @@ known as (
         ) as settled
     from coverage
     where
-        coverage.dataset = %(ledger)s
+        coverage.dataset = %(dataset)s
+        and coverage.provider = %(provider)s
         and coverage.instrument_id = any(%(instrument_ids)s::bigint[])
     group by coverage.instrument_id
 )

@@ -111,7 +111,7 @@ order by known.provider, known.instrument_id, known.day;
 -- name: lost_sessions
 -- Sessions whose daily bar was loaded, by whatever provider, and is not there.
 select
-    substr(ledger.dataset, length(%(dataset)s || ' by ') + 1) as provider,
+    ledger.provider,
     ledger.instrument_id,
     session.day,
     1 as loaded,
@@ -120,7 +120,7 @@ from coverage as ledger
 cross join unnest(ledger.sessions) as piece (days)
 inner join unnest(%(sessions)s::date[]) as session (day) on piece.days @> session.day
 where
-    starts_with(ledger.dataset, %(dataset)s || ' by ')
+    ledger.dataset = %(dataset)s
     and ledger.state in ('complete', 'provisional')
     and ledger.instrument_id = any(
         coalesce(%(instrument_ids)s::bigint[], array[ledger.instrument_id])
@@ -140,7 +140,7 @@ where
             and gone.restored_at is null
             and gone.span @> session.day
     )
-order by provider, ledger.instrument_id, session.day;
+order by ledger.provider, ledger.instrument_id, session.day;
 
 -- name: tickers
 -- Who carries which ticker, or carried it last.
@@ -194,7 +194,8 @@ held as (
         ledger.sessions - %(days)s::datemultirange as rest
     from coverage as ledger
     where
-        ledger.dataset = %(ledger)s
+        ledger.dataset = %(dataset)s
+        and ledger.provider = %(provider)s
         and ledger.instrument_id = %(instrument_id)s
         and ledger.state in ('complete', 'provisional')
         and ledger.sessions && %(days)s::datemultirange
@@ -204,7 +205,8 @@ emptied as (
     delete from coverage
     using held
     where
-        coverage.dataset = %(ledger)s
+        coverage.dataset = %(dataset)s
+        and coverage.provider = %(provider)s
         and coverage.instrument_id = %(instrument_id)s
         and coverage.state = held.state
         and isempty(held.rest)
@@ -214,7 +216,8 @@ update coverage
 set sessions = held.rest, updated_at = now()
 from held
 where
-    coverage.dataset = %(ledger)s
+    coverage.dataset = %(dataset)s
+    and coverage.provider = %(provider)s
     and coverage.instrument_id = %(instrument_id)s
     and coverage.state = held.state
     and not isempty(held.rest);

@@ -39,13 +39,13 @@ select
     lower(piece.days) as starts_on,
     upper(piece.days) as ends_before
 from (
-    select distinct coverage.dataset
+    select distinct coverage.provider
     from coverage
     where
-        starts_with(coverage.dataset, {dataset} || ' by ')
-        and ({provider}::text is null or coverage.dataset = {dataset} || ' by ' || {provider}::text)
-) as ledger
-cross join lateral coverage_by_evidence(ledger.dataset, {ids}::bigint[]) as known
+        coverage.dataset = {dataset}
+        and ({provider}::text is null or coverage.provider = {provider}::text)
+) as asked
+cross join lateral coverage_by_evidence({dataset}, asked.provider, {ids}::bigint[]) as known
 cross join unnest(known.sessions) as piece (days);
 
 -- name: factors

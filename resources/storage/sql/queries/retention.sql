@@ -41,7 +41,7 @@ select count(*)
 from coverage
 cross join unnest(coverage.sessions * datemultirange(%(days)s::daterange)) as piece (days)
 where
-    starts_with(coverage.dataset, %(dataset)s || ' by ')
+    coverage.dataset = %(dataset)s
     and coverage.state = 'provisional';
 
 -- name: waiting_invalidations
@@ -143,14 +143,15 @@ with
 moved as materialized (
     select
         coverage.dataset,
+        coverage.provider,
         coverage.instrument_id,
         coverage.sessions * datemultirange(%(days)s::daterange) as sessions
     from coverage
     where
-        starts_with(coverage.dataset, %(dataset)s || ' by ')
+        coverage.dataset = %(dataset)s
         and coverage.state = %(before)s::coverage_state
         and coverage.sessions && %(days)s::daterange
-    order by coverage.dataset, coverage.instrument_id
+    order by coverage.provider, coverage.instrument_id
     for update
 ),
 
@@ -159,6 +160,7 @@ emptied as (
     using moved
     where
         coverage.dataset = moved.dataset
+        and coverage.provider = moved.provider
         and coverage.instrument_id = moved.instrument_id
         and coverage.state = %(before)s::coverage_state
         and isempty(coverage.sessions - moved.sessions)
@@ -170,19 +172,21 @@ lessened as (
     from moved
     where
         coverage.dataset = moved.dataset
+        and coverage.provider = moved.provider
         and coverage.instrument_id = moved.instrument_id
         and coverage.state = %(before)s::coverage_state
         and not isempty(coverage.sessions - moved.sessions)
 )
 
-insert into coverage (dataset, instrument_id, state, sessions)
+insert into coverage (dataset, provider, instrument_id, state, sessions)
 select
     moved.dataset,
+    moved.provider,
     moved.instrument_id,
     %(after)s::coverage_state,
     moved.sessions
 from moved
-on conflict (dataset, instrument_id, state) do update
+on conflict (dataset, provider, instrument_id, state) do update
     set sessions = coverage.sessions + excluded.sessions, updated_at = now();
 
 -- name: column_types
