@@ -15,7 +15,7 @@ from assets.prices import OWNERS
 from marketdata.archiving import ArchivedDataset
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors
-from resources.storage.archive.upkeep import (
+from resources.storage.archive.maintain.upkeep import (
     ORPHANS_STAY_FOR,
     SNAPSHOTS_STAY_FOR,
     ArchiveUpkeep,

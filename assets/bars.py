@@ -1,7 +1,7 @@
 """Bars of coarser intervals, aggregated from minute bars and from daily bars.
 
 Here: one asset for each view, in two groups that are each refreshed at once. Not here: how they
-are kept equal to their source (resources/storage/aggregates.py), or the sources themselves
+are kept equal to their source (resources/storage/aggregates), or the sources themselves
 (datasets.py, prices.py).
 """
 

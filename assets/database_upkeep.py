@@ -1,6 +1,6 @@
 """The databases' upkeep: Dagster's old events and runs pruned, and all that grows measured.
 
-Here: the asset. Not here: what may go (resources/storage/upkeep.py, run_history.py), or when
+Here: the asset. Not here: what may go (resources/storage/upkeep.py, runs/), or when
 (pipelines/schedules.py).
 """
 
@@ -15,7 +15,7 @@ from pydantic import Field
 from assets.failures import told_to_dagster
 from assets.prices import OWNERS
 from marketdata.calendars import utc_now
-from resources.storage.run_history import PrunedHistory, RunHistory
+from resources.storage.runs.history import PrunedHistory, RunHistory
 from resources.storage.upkeep import StoreSize
 from resources.wiring import Database
 

@@ -1,6 +1,6 @@
 """Rows that leave the database once the archive is proven to hold them.
 
-Here: the asset and its check. Not here: the proofs (resources/storage/archive/retention.py), or
+Here: the asset and its check. Not here: the proofs (resources/storage/archive/retain), or
 how long rows stay (WRDATA_RETENTION).
 """
 
@@ -16,7 +16,7 @@ from assets.archive import closed_periods
 from assets.failures import failure_table, sample, told_to_dagster
 from assets.prices import OWNERS
 from marketdata.archiving import archived_dataset
-from resources.storage.archive.retention import RetainedPeriod, RetentionStatus
+from resources.storage.archive.retain.retention import RetainedPeriod, RetentionStatus
 from resources.wiring import Archive
 
 EVERYTHING_DUE_LEFT = "everything_due_left"

@@ -29,8 +29,8 @@ from bench.archive import world
 from marketdata.archiving import ARCHIVED, ArchivedDataset, Period
 from marketdata.calendars import calendar
 from resources.settings import StoreSettings
-from resources.storage.archive import files
-from resources.storage.archive.proofs import ArchiveLog, CommittedProof, PeriodProof
+from resources.storage.archive.prove.proofs import ArchiveLog, CommittedProof, PeriodProof
+from resources.storage.archive.write import files
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.timescale import Timescale
 from wrdata import read_bars

@@ -20,8 +20,8 @@ from marketdata.content_hash import content_hash
 from marketdata.datasets import DATASETS
 from marketdata.ports import Asked, Batch
 from resources.storage.archive import Archive
-from resources.storage.archive.restore import Restore
-from resources.storage.archive.rows import stream
+from resources.storage.archive.restore.restore import Restore
+from resources.storage.archive.write.rows import stream
 from resources.storage.batches import BatchStore
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale

@@ -18,8 +18,8 @@ from marketdata.bars import MINUTE_INTERVALS
 from marketdata.calendars import calendar
 from marketdata.recovery import errors
 from resources.storage import migrations
-from resources.storage.aggregate_engines import Engine, Wish, opened, settle
 from resources.storage.aggregates import Aggregates, Source
+from resources.storage.aggregates.engines import Engine, Wish, opened, settle
 from resources.storage.timescale import Timescale
 
 _PLAIN = """

@@ -1,7 +1,7 @@
 """How long rows stay in the database: ages by dataset, and which periods are due.
 
 Here: the words of the setting WRDATA_RETENTION, and the calendar of it. Not here: the proofs
-without which nothing is dropped (resources/storage/archive/retention.py), or what a period is
+without which nothing is dropped (resources/storage/archive/retain), or what a period is
 (archiving.py).
 """
 

@@ -2,7 +2,7 @@
 
 Here: the heartbeat beside every run, the executor that brings it along, and the look at all runs
 by the sensor `lost_runs` and by each command that opens Dagster. Not here: the table
-(resources/storage/run_workers.py), or what becomes of failed runs (run_failures.py, retries.py).
+(resources/storage/runs/workers.py), or what becomes of failed runs (run_failures.py, retries.py).
 
 Dagster's code server watches the workers that it started. Where it dies with them, or where a
 command was the worker, nobody does: the run would stay STARTED and hold the queue's place.
@@ -26,7 +26,7 @@ from marketdata.recovery import errors
 from marketdata.recovery.process_identity import here, is_running, this_process
 from pipelines import run_failures
 from resources.settings import read_settings
-from resources.storage.run_workers import RunWorker, RunWorkers
+from resources.storage.runs.workers import RunWorker, RunWorkers
 from resources.storage.timescale import Timescale
 
 _LOG = logging.getLogger(__name__)

@@ -10,22 +10,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from resources.settings import Settings, StoreSettings
-from resources.storage import aggregate_engines, compression, migrations
+from resources.storage import compression, migrations
 from resources.storage.adjusted_bars import AdjustedBars
-from resources.storage.aggregate_engines import Engine, Wish
-from resources.storage.aggregates import Aggregates
+from resources.storage.aggregates import Aggregates, engines
+from resources.storage.aggregates.engines import Engine, Wish
 from resources.storage.archive import Archive
-from resources.storage.archive.rebuild import ArchiveRebuild
-from resources.storage.archive.restore import Restore
-from resources.storage.archive.retention import Retention
-from resources.storage.archive.upkeep import ArchiveUpkeep
+from resources.storage.archive.maintain.rebuild import ArchiveRebuild
+from resources.storage.archive.maintain.upkeep import ArchiveUpkeep
+from resources.storage.archive.restore.restore import Restore
+from resources.storage.archive.retain.retention import Retention
 from resources.storage.batches import BatchStore
-from resources.storage.coverage import CoverageLedger
 from resources.storage.datasets import DatasetReader
 from resources.storage.dead_letters import DeadLetters
-from resources.storage.ingest_log import IngestLog
 from resources.storage.instruments import InstrumentStore
-from resources.storage.lost_rows import LostRows
+from resources.storage.ledger.coverage import CoverageLedger
+from resources.storage.ledger.ingest_log import IngestLog
+from resources.storage.ledger.lost_rows import LostRows
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.quality import QualityQueries
 from resources.storage.raw_zone import RawZone
@@ -78,7 +78,7 @@ def prepare_database(settings: Settings) -> PreparedDatabase:
     with Timescale(url, pool_size=2) as timescale:
         return PreparedDatabase(
             migrations=applied,
-            engine=aggregate_engines.settle(timescale, Wish(settings.aggregates)),
+            engine=engines.settle(timescale, Wish(settings.aggregates)),
             compressed=compression.keep_compressed(timescale),
         )
 
@@ -103,7 +103,7 @@ def stores(settings: Settings) -> Generator[Stores]:
             datasets=DatasetReader(timescale),
             adjusted_bars=AdjustedBars(timescale),
             coverage=CoverageLedger(timescale),
-            aggregates=aggregate_engines.opened(timescale, Wish(settings.aggregates)),
+            aggregates=engines.opened(timescale, Wish(settings.aggregates)),
             quality=QualityQueries(timescale),
             ingest_log=IngestLog(timescale),
             dead_letters=DeadLetters(timescale),

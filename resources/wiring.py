@@ -18,8 +18,8 @@ from resources.clients import Client
 from resources.opening import Stores
 from resources.settings import DailyBarsRoute, provider_of, read_settings
 from resources.storage.archive import Archive as StoredArchive
-from resources.storage.archive.retention import Retention
-from resources.storage.archive.upkeep import ArchiveUpkeep
+from resources.storage.archive.maintain.upkeep import ArchiveUpkeep
+from resources.storage.archive.retain.retention import Retention
 from resources.storage.object_store import ObjectStore
 from resources.storage.upkeep import DatabaseUpkeep
 

@@ -1,6 +1,6 @@
 """wrdata aggregates …: bars of coarser intervals, brought up to date, compared, and counted.
 
-Here: the commands. Not here: how aggregates are kept (resources/storage/aggregates.py), or runs
+Here: the commands. Not here: how aggregates are kept (resources/storage/aggregates), or runs
 that refresh them after a load (pipelines/jobs.py).
 """
 
@@ -18,7 +18,7 @@ from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
 from resources.storage.aggregates import Difference, Source
-from resources.storage.lost_rows import BY_DAY, told
+from resources.storage.ledger.lost_rows import BY_DAY, told
 
 Intervals = Annotated[
     list[Interval] | None, typer.Option("--interval", help="Only this one; may be repeated.")

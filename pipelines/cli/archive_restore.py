@@ -19,7 +19,7 @@ from pipelines.cli.archive_options import End, Json, Name, Names, Start
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.aggregates import Source
-from resources.storage.archive.restore import RestoredPeriod
+from resources.storage.archive.restore.restore import RestoredPeriod
 
 SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 """Names that mean the same with and without quotes; PostgreSQL keeps pg_ for itself."""

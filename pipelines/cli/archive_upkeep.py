@@ -17,9 +17,9 @@ from pipelines.cli import console, environment
 from pipelines.cli.archive_options import Json, Names, nothing_archived
 from resources import opening
 from resources.settings import read_settings
-from resources.storage.archive.compaction import CompactedPeriod
-from resources.storage.archive.rebuild import RebuiltTable
-from resources.storage.archive.upkeep import (
+from resources.storage.archive.maintain.compaction import CompactedPeriod
+from resources.storage.archive.maintain.rebuild import RebuiltTable
+from resources.storage.archive.maintain.upkeep import (
     ORPHANS_STAY_FOR,
     SNAPSHOTS_STAY_FOR,
     ArchiveUpkeep,

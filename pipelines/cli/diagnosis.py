@@ -18,9 +18,10 @@ from pipelines.cli import dagster_processes, database_probes, environment
 from resources import clients, key_checks, opening
 from resources.clients import Line
 from resources.settings import Settings, read_settings, unread_variables, wrong_values
-from resources.storage import aggregate_engines, compression, migrations
-from resources.storage.aggregate_engines import Engine, Wish
-from resources.storage.known_faults import known_faults
+from resources.storage import compression, migrations
+from resources.storage.aggregates import engines
+from resources.storage.aggregates.engines import Engine, Wish
+from resources.storage.aggregates.known_faults import known_faults
 from resources.storage.object_store import ObjectStore
 from resources.storage.request_leases import RequestLeases
 from resources.storage.timescale import Timescale
@@ -241,8 +242,8 @@ def _probe_aggregates(settings: Settings) -> str:
     """
     wish = Wish(settings.aggregates)
     with Timescale(settings.database_url.get_secret_value(), pool_size=2) as timescale:
-        meant = aggregate_engines.chosen(timescale, wish)
-        engine = aggregate_engines.opened(timescale, wish).engine
+        meant = engines.chosen(timescale, wish)
+        engine = engines.opened(timescale, wish).engine
         version = timescale.server().timescaledb_version
     told = f"{engine.replace('_', ' ')} (WRDATA_AGGREGATES={wish.value})"
     if meant != engine:

@@ -1,6 +1,6 @@
 """wrdata ledger …: whether the tables hold what was loaded.
 
-Here: the command. Not here: the comparison (resources/storage/lost_rows.py), or how much of what
+Here: the command. Not here: the comparison (resources/storage/ledger), or how much of what
 should be there was loaded (status.py).
 """
 
@@ -11,7 +11,7 @@ from pipelines.cli import console, environment
 from pipelines.cli.archive_options import Json, Names
 from resources import opening
 from resources.settings import read_settings
-from resources.storage.lost_rows import BY_DAY, told
+from resources.storage.ledger.lost_rows import BY_DAY, told
 
 
 def verify(dataset: Names = None, *, json: Json = False) -> int:

@@ -1,7 +1,7 @@
 """wrdata prune: remove what is past its time, as the weekly upkeep does, and show what grows.
 
 Here: the command. Not here: what may go and what stays (resources/storage/upkeep.py and
-run_history.py), archived rows (`wrdata archive drop`), or the archive's objects.
+runs/history.py), archived rows (`wrdata archive drop`), or the archive's objects.
 """
 
 from typing import Annotated

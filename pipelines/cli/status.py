@@ -31,8 +31,8 @@ from resources.clients import missing_key
 from resources.opening import Stores
 from resources.settings import Settings, provider_of, read_settings
 from resources.storage.archive import Archive
-from resources.storage.run_history import RunHistory
-from resources.storage.run_workers import RunWorkers
+from resources.storage.runs.history import RunHistory
+from resources.storage.runs.workers import RunWorkers
 from resources.storage.upkeep import DatabaseUpkeep, StoreSize
 
 DAGSTER_DATABASE = "WRDATA_DAGSTER_DATABASE_URL"

@@ -26,9 +26,9 @@ from pyarrow import fs
 
 from marketdata.archiving import ArchivedDataset
 from marketdata.recovery import errors
-from resources.storage.archive import files
-from resources.storage.archive.catalogue import translated
-from resources.storage.archive.proofs import FileProof
+from resources.storage.archive.iceberg.catalogue import translated
+from resources.storage.archive.prove.proofs import FileProof
+from resources.storage.archive.write import files
 from resources.storage.object_store import ObjectStore, S3Settings
 
 _CONNECT_TIMEOUT_S = 5

@@ -33,7 +33,7 @@ from marketdata.recovery import errors
 from marketdata.split_checks import SplitTerms, SplitVerdict
 from resources.reading.cold import DroppedDays
 from resources.storage import sql
-from resources.storage.archive.proofs import FileProof
+from resources.storage.archive.prove.proofs import FileProof
 from resources.storage.arrow_cursor import arrow_cursor
 
 _FILE = "reader"

@@ -1,7 +1,7 @@
 """Stores batches of every dataset: rows, coverage, letters and log in one transaction.
 
 Here: the transaction, and the record of requests that failed. Not here: how rows are told apart
-(daily_bars.py, versioned_table.py), reading the coverage ledger (coverage.py), the letters' own
+(daily_bars.py, versioned_table.py), reading the coverage ledger (ledger/), the letters' own
 rules (dead_letters.py), or the decision what a batch covers (marketdata/).
 """
 
@@ -18,9 +18,10 @@ from marketdata.datasets import DATASETS
 from marketdata.ports import Batch, IngestFailure, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter
-from resources.storage import coverage, dead_letters, sql
+from resources.storage import dead_letters, sql
 from resources.storage.daily_bars import DailyBarTable
-from resources.storage.loaded_days import count_loaded, is_counted
+from resources.storage.ledger import coverage
+from resources.storage.ledger.loaded_days import count_loaded, is_counted
 from resources.storage.timescale import Connection, Timescale
 from resources.storage.versioned_table import MergeCounts, VersionedTable
 

@@ -2,7 +2,7 @@
 
 Here: which tables are compressed and when, and what that saves. Not here: when it runs (the
 server's own policy), or what other editions do instead: there old rows leave for the archive's
-Parquet files (archive/retention.py).
+Parquet files (archive/retain/).
 
 A load that restates compressed rows works as any other: TimescaleDB takes the batches concerned
 out of compression, and its policy compresses them again.

@@ -1,7 +1,7 @@
 """The table of daily bars: staging and merging.
 
 Here: what is particular to daily bars; their adjustment is part of their values. Not here: the
-transaction around it (batches.py), what is aggregated from them (aggregates.py), or tables of
+transaction around it (batches.py), what is aggregated from them (aggregates/), or tables of
 other datasets (versioned_table.py).
 """
 

@@ -1,7 +1,7 @@
 """Reads what is stored of the catalogue's datasets.
 
 Here: rows back as Arrow, and how much there is. Not here: storing them (batches.py), or what the
-coverage ledger knows (coverage.py).
+coverage ledger knows (ledger/coverage.py).
 """
 
 from collections.abc import Sequence

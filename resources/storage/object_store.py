@@ -1,7 +1,7 @@
 """An S3 bucket: AWS, DigitalOcean Spaces, or any server that speaks the protocol.
 
 Here: files in and out, what is there, and the translation of errors. Not here: what the
-objects mean (archive.py, the raw zone).
+objects mean (archive/, raw_zone.py).
 """
 
 import functools

@@ -1,7 +1,7 @@
 """Questions about the stored bars that asset checks ask.
 
 Here: counts and samples of bars that should not exist, and totals. Not here: what a check
-makes of an answer (assets/checks.py), or what is missing (coverage.py).
+makes of an answer (assets/checks.py), or what is missing (ledger/coverage.py).
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """The database's upkeep: what grows with time, how large it is, and what of it may go.
 
 Here: sizes of our own tables and of the raw zone, and pruning of what nothing refers to. Not
-here: Dagster's tables (run_history.py), rows of datasets (archive/retention.py), or the archive's
-objects (archive/upkeep.py). docs/decisions/0066-what-grows-has-a-bound.md says why each stays.
+here: Dagster's tables (runs/history.py), rows of datasets (archive/retain/), or the archive's
+objects (archive/maintain/). docs/decisions/0066-what-grows-has-a-bound.md says why each stays.
 """
 
 from collections.abc import Mapping, Sequence

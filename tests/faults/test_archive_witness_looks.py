@@ -13,9 +13,9 @@ from faults.archive_witness import Archived, ArchiveWitness
 from faults.slices import Slice, stored_rows
 from marketdata.coverage import CoverageState
 from resources.storage import migrations
+from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.instruments import InstrumentStore
 from resources.storage.object_store import ObjectStore, S3Settings
-from resources.storage.rollups import RollUps
 from resources.storage.timescale import Timescale
 from sandbox.control import SimulatorControl
 from tests.fixtures.world import BucketSettings

@@ -5,8 +5,9 @@ import pytest
 from marketdata.recovery import errors
 from pipelines.cli import diagnosis
 from resources.settings import read_settings
-from resources.storage import aggregate_engines, known_faults, migrations
-from resources.storage.aggregate_engines import Wish
+from resources.storage import migrations
+from resources.storage.aggregates import engines, known_faults
+from resources.storage.aggregates.engines import Wish
 from resources.storage.timescale import COMMUNITY, Timescale
 from tests.fixtures.world import BucketSettings
 
@@ -41,7 +42,7 @@ def test_faults_of_the_servers_version_are_told_where_continuous_aggregates_are_
         server = timescale.server()
         if server.edition != COMMUNITY:
             pytest.skip("the connected database is not of the Community edition")
-        aggregate_engines.settle(timescale, Wish.CONTINUOUS_AGGREGATES)
+        engines.settle(timescale, Wish.CONTINUOUS_AGGREGATES)
     faults = known_faults.known_faults(server.timescaledb_version)
     if all(fault.avoided for fault in faults):
         told = diagnosis._probe_aggregates(read_settings())

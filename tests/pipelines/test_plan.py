@@ -28,7 +28,8 @@ from resources import opening
 from resources.database_url import in_schema
 from resources.opening import Stores
 from resources.settings import read_settings
-from resources.storage import coverage, migrations
+from resources.storage import migrations
+from resources.storage.ledger import coverage
 from sandbox.control import SimulatorControl
 from tests.fixtures.world import BucketSettings, RunningSimulator
 

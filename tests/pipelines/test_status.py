@@ -10,7 +10,7 @@ from marketdata.datasets import DATASETS
 from pipelines.cli import status
 from pipelines.cli.status_summary import summary
 from resources.settings import read_settings
-from resources.storage import coverage
+from resources.storage.ledger import coverage
 from tests.fixtures.pipeline import Pipeline
 
 

@@ -17,7 +17,7 @@ from pipelines import retries, sensors, workers
 from pipelines.definitions import definitions
 from pipelines.run_failures import CLAIM_TAG
 from resources.storage.dead_letters import LetterFilter
-from resources.storage.run_workers import RunWorkers
+from resources.storage.runs.workers import RunWorkers
 from tests.fixtures.pipeline import Pipeline
 
 WORKING = """

@@ -11,11 +11,11 @@ from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Adjustment, Interva
 from marketdata.calendars import NEW_YORK, SessionCalendar, SessionOverride, calendar
 from marketdata.recovery import errors
 from resources.storage.adjusted_bars import AdjustedBars
-from resources.storage.aggregate_engines import Engine, Wish, settle
 from resources.storage.aggregates import Aggregates, Source
-from resources.storage.continuous_aggregates import ContinuousAggregates
+from resources.storage.aggregates.continuous_engine import ContinuousAggregates
+from resources.storage.aggregates.engines import Engine, Wish, settle
+from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.instruments import InstrumentStore
-from resources.storage.rollups import RollUps
 from resources.storage.timescale import Timescale
 from tests.storage.aggregate_contract import Market, each_minute, flat, minutes, utc
 

@@ -9,12 +9,11 @@ import pytest
 
 from marketdata.bars import Interval
 from marketdata.recovery import errors
-from resources.storage import aggregate_engines
-from resources.storage.aggregate_engines import Engine, Wish
-from resources.storage.aggregates import Source
-from resources.storage.continuous_aggregates import ContinuousAggregates
+from resources.storage.aggregates import Source, engines
+from resources.storage.aggregates.continuous_engine import ContinuousAggregates
+from resources.storage.aggregates.engines import Engine, Wish
+from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.instruments import InstrumentStore
-from resources.storage.rollups import RollUps
 from resources.storage.timescale import COMMUNITY, Timescale
 from tests.storage.aggregate_contract import Market, each_minute, flat, minutes, utc
 
@@ -45,9 +44,9 @@ def native(community: Market) -> Market:
 
 def change(market: Market, wish: Wish) -> Engine:
     """Put an engine in force, and let the market be kept by it."""
-    engine = aggregate_engines.settle(market.timescale, wish)
-    market.aggregates = aggregate_engines.opened(market.timescale, wish)
-    assert aggregate_engines.in_force(market.timescale) is engine
+    engine = engines.settle(market.timescale, wish)
+    market.aggregates = engines.opened(market.timescale, wish)
+    assert engines.in_force(market.timescale) is engine
     return engine
 
 
@@ -74,9 +73,9 @@ def definitions(market: Market) -> list[tuple[object, ...]]:
 
 def test_auto_means_roll_ups_on_every_edition(market: Market) -> None:
     """They are right on all of them; the other engine is there for who asks for it by name."""
-    assert aggregate_engines.in_force(market.timescale) is Engine.ROLLUPS
-    assert aggregate_engines.chosen(market.timescale, Wish.AUTO) is Engine.ROLLUPS
-    assert aggregate_engines.chosen(market.timescale, Wish.ROLLUPS) is Engine.ROLLUPS
+    assert engines.in_force(market.timescale) is Engine.ROLLUPS
+    assert engines.chosen(market.timescale, Wish.AUTO) is Engine.ROLLUPS
+    assert engines.chosen(market.timescale, Wish.ROLLUPS) is Engine.ROLLUPS
     assert change(market, Wish.AUTO) is Engine.ROLLUPS
     assert market.aggregates.engine == Engine.ROLLUPS
 
@@ -85,7 +84,7 @@ def test_auto_takes_a_database_of_continuous_aggregates_back_to_roll_ups(native:
     """Until `wrdata migrate` does that, the engine in force is opened."""
     load_some(native)
     native.refresh()
-    opened = aggregate_engines.opened(native.timescale, Wish.AUTO)
+    opened = engines.opened(native.timescale, Wish.AUTO)
     assert isinstance(opened, ContinuousAggregates)
 
     assert change(native, Wish.AUTO) is Engine.ROLLUPS
@@ -102,22 +101,22 @@ def test_an_engine_that_the_edition_does_not_have_is_refused_with_the_cure(
         pytest.skip("the connected database has every engine")
 
     with pytest.raises(errors.ConfigurationError, match="set it to auto or rollups"):
-        aggregate_engines.settle(timescale, Wish.CONTINUOUS_AGGREGATES)
+        engines.settle(timescale, Wish.CONTINUOUS_AGGREGATES)
 
-    assert aggregate_engines.in_force(timescale) is Engine.ROLLUPS
+    assert engines.in_force(timescale) is Engine.ROLLUPS
 
 
 def test_an_engine_that_is_not_in_force_is_not_opened(community: Market) -> None:
     """Its name was written into the environment, but nobody has changed the database."""
     timescale = community.timescale
     with pytest.raises(errors.ConfigurationError, match="wrdata migrate"):
-        aggregate_engines.opened(timescale, Wish.CONTINUOUS_AGGREGATES)
+        engines.opened(timescale, Wish.CONTINUOUS_AGGREGATES)
 
-    aggregate_engines.settle(timescale, Wish.CONTINUOUS_AGGREGATES)
+    engines.settle(timescale, Wish.CONTINUOUS_AGGREGATES)
 
     with pytest.raises(errors.ConfigurationError, match="wrdata migrate"):
-        aggregate_engines.opened(timescale, Wish.ROLLUPS)
-    assert isinstance(aggregate_engines.opened(timescale, Wish.AUTO), ContinuousAggregates)
+        engines.opened(timescale, Wish.ROLLUPS)
+    assert isinstance(engines.opened(timescale, Wish.AUTO), ContinuousAggregates)
 
 
 def test_readers_see_the_same_bars_through_both_changes(community: Market) -> None:
@@ -171,11 +170,11 @@ def test_a_change_that_was_interrupted_is_completed_by_the_next_refresh(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(aggregate_engines, "opened", killed)
+        patched.setattr(engines, "opened", killed)
         with pytest.raises(KeyboardInterrupt):
-            aggregate_engines.settle(native.timescale, Wish.ROLLUPS)
+            engines.settle(native.timescale, Wish.ROLLUPS)
 
-    native.aggregates = aggregate_engines.opened(native.timescale, Wish.AUTO)
+    native.aggregates = engines.opened(native.timescale, Wish.AUTO)
     assert all(native.aggregates.waiting(source) for source in Source)
     native.execute("update rollup_1q set close = 396.4")
     native.refresh()
@@ -337,7 +336,7 @@ def test_a_database_with_dropped_days_stays_with_its_roll_ups(community: Market)
     bury(community, "minute_bars", MAY, JUNE)
 
     with pytest.raises(errors.StorageConflictError, match="restore them first"):
-        aggregate_engines.settle(community.timescale, Wish.CONTINUOUS_AGGREGATES)
+        engines.settle(community.timescale, Wish.CONTINUOUS_AGGREGATES)
     assert change(community, Wish.AUTO) is Engine.ROLLUPS
 
     assert all_bars(community) == before

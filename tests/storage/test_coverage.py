@@ -6,7 +6,7 @@ import pytest
 
 from marketdata.calendars import utc_now
 from marketdata.coverage import ABSENCE_STANDS_FOR, CoverageMark, CoverageState, Span
-from resources.storage.coverage import CoverageLedger, apply_marks
+from resources.storage.ledger.coverage import CoverageLedger, apply_marks
 from resources.storage.timescale import Timescale
 from tests.storage.batches import DATASET, PROVIDER
 

@@ -18,7 +18,7 @@ from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
 from marketdata.rows import unread
 from resources.storage.batches import BatchStore
-from resources.storage.coverage import CoverageLedger
+from resources.storage.ledger.coverage import CoverageLedger
 from resources.storage.timescale import Timescale
 from tests.storage.batches import DATASET, FETCHED_AT, NOTHING_ASKED, PROVIDER, bars, batch
 

@@ -16,7 +16,7 @@ from resources.database_url import (
     place,
     schema_asked_for,
 )
-from resources.storage.archive.catalogue import open_catalogue, require_same_bucket
+from resources.storage.archive.iceberg.catalogue import open_catalogue, require_same_bucket
 from resources.storage.arrow_cursor import arrow_cursor
 from resources.storage.object_store import ObjectStore
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from resources.storage.known_faults import known_faults, numbers
+from resources.storage.aggregates.known_faults import known_faults, numbers
 
 
 @pytest.mark.parametrize(

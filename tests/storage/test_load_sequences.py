@@ -13,9 +13,9 @@ from marketdata.bars import DAY_INTERVALS
 from marketdata.calendars import utc_now
 from marketdata.coverage import CoverageMark, CoverageState, Span
 from resources.storage.aggregates import Source
+from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.batches import BatchStore
-from resources.storage.coverage import CoverageLedger
-from resources.storage.rollups import RollUps
+from resources.storage.ledger.coverage import CoverageLedger
 from resources.storage.timescale import Timescale
 from tests.storage.batches import DATASET, PROVIDER, batch
 

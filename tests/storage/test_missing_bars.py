@@ -14,8 +14,8 @@ from resources.reading.missing import expected_days
 from resources.reading.request import request
 from resources.settings import StoreSettings
 from resources.storage.batches import BatchStore
-from resources.storage.coverage import apply_marks
 from resources.storage.instruments import InstrumentStore
+from resources.storage.ledger.coverage import apply_marks
 from resources.storage.timescale import Timescale
 from tests.fixtures.world import BucketSettings
 from tests.storage.batches import PROVIDER, batch

@@ -23,12 +23,12 @@ from marketdata.recovery import errors
 from resources.reading import cold
 from resources.reading.snapshot import snapshot
 from resources.settings import StoreSettings
-from resources.storage.archive import files
-from resources.storage.archive.compaction import compact
-from resources.storage.archive.proofs import FileProof
+from resources.storage.aggregates.rollup_engine import RollUps
+from resources.storage.archive.maintain.compaction import compact
+from resources.storage.archive.prove.proofs import FileProof
+from resources.storage.archive.write import files
 from resources.storage.instruments import InstrumentStore
 from resources.storage.object_store import ObjectStore
-from resources.storage.rollups import RollUps
 from resources.storage.timescale import Timescale
 from sandbox.local_world import LocalWorld
 from tests.fixtures.world import BucketSettings

@@ -17,10 +17,10 @@ from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
 from resources.settings import StoreSettings
 from resources.storage.adjusted_bars import AdjustedBars
+from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.batches import BatchStore
 from resources.storage.instruments import InstrumentStore
 from resources.storage.object_store import ObjectStore
-from resources.storage.rollups import RollUps
 from resources.storage.timescale import Timescale
 from tests.fixtures.world import BucketSettings
 from tests.storage.archive.moves import Moves, load, refresh

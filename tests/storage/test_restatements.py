@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg
 
 from marketdata.calendars import calendar, utc_now
+from resources.storage.aggregates.sessions import keep_sessions
 from resources.storage.batches import BatchStore
-from resources.storage.ingest_log import IngestLog, Restatements
-from resources.storage.sessions import keep_sessions
+from resources.storage.ledger.ingest_log import IngestLog, Restatements
 from resources.storage.timescale import Timescale
 from tests.storage.batches import batch
 

@@ -12,10 +12,9 @@ import pytest
 from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 from marketdata.calendars import SessionCalendar, SessionOverride, calendar
 from marketdata.recovery import errors
-from resources.storage import invalidations, rollups
-from resources.storage.aggregates import Source
-from resources.storage.rollups import RollUps
-from resources.storage.sessions import keep_sessions
+from resources.storage.aggregates import Source, invalidations, rollup_engine
+from resources.storage.aggregates.rollup_engine import RollUps
+from resources.storage.aggregates.sessions import keep_sessions
 from resources.storage.timescale import Timescale
 from tests.storage.aggregate_contract import Market, each_minute, flat, minutes, utc
 
@@ -229,7 +228,7 @@ def test_only_months_and_years_that_have_bars_are_compared(
     market.load_days(one, {date(2020, 6, 1): 5.0, date(2024, 6, 3): 5.0})
     market.load_days(two, {date(2022, 6, 1): 5.0})
     market.refresh()
-    monkeypatch.setattr(rollups, "COMPARED_SPANS", dict.fromkeys(Source, 2))
+    monkeypatch.setattr(rollup_engine, "COMPARED_SPANS", dict.fromkeys(Source, 2))
 
     for interval in Interval:
         told: list[tuple[int, int]] = []
@@ -333,7 +332,7 @@ def test_a_session_that_changes_beside_a_refresh_waits_for_what_that_one_makes(
     with ThreadPoolExecutor(1) as pool:
         with market.timescale.connection() as connection:
             up_to = invalidations.last(connection, Source.MINUTES)
-            rollups._refresh_minutes(connection, up_to)
+            rollup_engine._refresh_minutes(connection, up_to)
             keeping = pool.submit(keep_sessions, market.timescale, changed)
             with pytest.raises(TimeoutError):
                 keeping.result(timeout=1.0)
@@ -367,7 +366,7 @@ def test_a_refresh_waits_for_another_one_of_the_same_share(market: Market) -> No
     with ThreadPoolExecutor(1) as pool:
         with market.timescale.connection() as connection:
             up_to = invalidations.last(connection, Source.MINUTES)
-            rollups._refresh_minutes(connection, up_to)
+            rollup_engine._refresh_minutes(connection, up_to)
             market.load_minutes(market.shares[0], flat([later], 11.0))
             second = pool.submit(market.aggregates.refresh, Source.MINUTES)
             with pytest.raises(TimeoutError):

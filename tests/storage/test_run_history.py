@@ -9,7 +9,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from resources.storage.run_history import RunHistory
+from resources.storage.runs.history import RunHistory
 
 PROJECT = Path(__file__).parents[2]
 LETTERS = dg.StaticPartitionsDefinition(["a", "b"])

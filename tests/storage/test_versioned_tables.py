@@ -15,9 +15,9 @@ from marketdata.datasets import DATASETS, Dataset
 from marketdata.ports import Asked, Batch
 from marketdata.recovery import errors
 from resources.storage.batches import BatchStore
-from resources.storage.coverage import CoverageLedger
 from resources.storage.datasets import DatasetReader
 from resources.storage.instruments import InstrumentStore
+from resources.storage.ledger.coverage import CoverageLedger
 from resources.storage.timescale import Timescale
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -7,10 +7,10 @@ import pytest
 
 from marketdata.archiving import ARCHIVED
 from marketdata.datasets import Subjects
-from resources.storage.archive import hot_rows
+from resources.storage.aggregates.rollup_engine import RollUps
+from resources.storage.archive.restore import hot_rows
 from resources.storage.instruments import InstrumentStore
 from resources.storage.object_store import ObjectStore
-from resources.storage.rollups import RollUps
 from resources.storage.timescale import Timescale
 from sandbox.local_world import LocalWorld
 from sandbox.scratch_databases import scratch_database

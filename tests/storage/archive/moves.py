@@ -15,8 +15,8 @@ from marketdata.datasets import DATASETS
 from marketdata.ports import Asked, Batch, LoadResult
 from resources.storage.aggregates import Aggregates, Source
 from resources.storage.archive import Archive
-from resources.storage.archive.restore import Restore
-from resources.storage.archive.retention import Retention
+from resources.storage.archive.restore.restore import Restore
+from resources.storage.archive.retain.retention import Retention
 from resources.storage.batches import BatchStore
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale

@@ -15,9 +15,9 @@ import pytest
 from marketdata.archiving import ARCHIVED, ArchivedDataset, Period
 from marketdata.recovery import errors
 from resources.storage.archive import Archive, ArchivedPeriod, ArchiveStatus
-from resources.storage.archive import archive as archive_module
-from resources.storage.archive.proofs import ArchiveLog
-from resources.storage.archive.table import ArchiveTable
+from resources.storage.archive.iceberg.table import ArchiveTable
+from resources.storage.archive.prove.proofs import ArchiveLog
+from resources.storage.archive.write import archive as archive_module
 from resources.storage.batches import BatchStore
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
@@ -763,7 +763,7 @@ def test_a_file_of_another_program_stops_the_archive(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who wrote it knows what it holds; we do not."""
-    monkeypatch.setattr("resources.storage.archive.files.folder_of", lambda _: "elsewhere")
+    monkeypatch.setattr("resources.storage.archive.write.files.folder_of", lambda _: "elsewhere")
     one(archive, Y2023)
     monkeypatch.undo()
 

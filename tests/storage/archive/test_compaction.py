@@ -7,8 +7,10 @@ import pytest
 
 from marketdata.archiving import ArchivedDataset
 from marketdata.recovery import errors
-from resources.storage.archive import Archive, ArchiveStatus, compaction, files
-from resources.storage.archive.compaction import compact
+from resources.storage.archive import Archive, ArchiveStatus
+from resources.storage.archive.maintain import compaction
+from resources.storage.archive.maintain.compaction import compact
+from resources.storage.archive.write import files
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 from tests.storage.archive.archived_years import BARS, YEARS, keys, store_bars

@@ -14,9 +14,9 @@ from starlette.responses import Response
 
 from marketdata.recovery import errors
 from resources.storage.archive import Archive, ArchiveStatus
-from resources.storage.archive.files import read_back
-from resources.storage.archive.named_objects import data_files
-from resources.storage.archive.rebuild import ArchiveRebuild
+from resources.storage.archive.iceberg.referenced_files import data_files
+from resources.storage.archive.maintain.rebuild import ArchiveRebuild
+from resources.storage.archive.write.files import read_back
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 from sandbox.simulators import serving

@@ -16,8 +16,9 @@ import pytest
 
 from marketdata.archiving import ARCHIVED
 from marketdata.recovery import errors
-from resources.storage.archive import Archive, ArchiveStatus, files
-from resources.storage.archive.rows import stream
+from resources.storage.archive import Archive, ArchiveStatus
+from resources.storage.archive.write import files
+from resources.storage.archive.write.rows import stream
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 
@@ -257,7 +258,7 @@ def test_the_folder_of_a_killed_run_goes_with_the_next_one(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     holding = (
         "import time\n"
-        "from resources.storage.archive import files\n"
+        "from resources.storage.archive.write import files\n"
         "with files.work_folder() as folder:\n"
         "    (folder / '0.parquet').write_bytes(b'rows')\n"
         "    print(folder, flush=True)\n"

@@ -12,7 +12,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import Table
 
 from marketdata.archiving import ARCHIVED
-from resources.storage.archive import rows
+from resources.storage.archive.write import rows
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 from tests.storage.archive.archived_years import (

@@ -8,9 +8,9 @@ import pytest
 from marketdata.archiving import ARCHIVED
 from marketdata.recovery import errors
 from resources.storage.archive import Archive, ArchiveStatus
-from resources.storage.archive.proofs import ArchiveLog
-from resources.storage.archive.rebuild import ArchiveRebuild
-from resources.storage.archive.upkeep import ArchiveUpkeep
+from resources.storage.archive.maintain.rebuild import ArchiveRebuild
+from resources.storage.archive.maintain.upkeep import ArchiveUpkeep
+from resources.storage.archive.prove.proofs import ArchiveLog
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 from tests.storage.archive.archived_years import (

@@ -14,10 +14,10 @@ from marketdata.coverage import CoverageState
 from marketdata.recovery import errors
 from marketdata.retention import parse_ages
 from resources.storage.archive import ArchiveStatus
-from resources.storage.archive import retention as retention_module
-from resources.storage.archive.hot_rows import HotRows, take_turn
-from resources.storage.archive.interlock import committing
-from resources.storage.archive.retention import Missing, RetentionStatus
+from resources.storage.archive.iceberg.commit_lock import committing
+from resources.storage.archive.restore.hot_rows import HotRows, take_turn
+from resources.storage.archive.retain import retention as retention_module
+from resources.storage.archive.retain.retention import Missing, RetentionStatus
 from tests.storage.archive.moves import (
     DROPPABLE,
     FEBRUARY,

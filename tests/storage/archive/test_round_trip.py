@@ -14,8 +14,9 @@ from psycopg.types.json import Jsonb
 
 from marketdata.archiving import ARCHIVED, ArchivedDataset, Period
 from marketdata.bars import Adjustment
-from resources.storage.archive import Archive, ArchiveStatus, VerifiedPeriod, files
-from resources.storage.archive.rows import stream
+from resources.storage.archive import Archive, ArchiveStatus, VerifiedPeriod
+from resources.storage.archive.write import files
+from resources.storage.archive.write.rows import stream
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 

@@ -11,10 +11,10 @@ from pyiceberg.catalog.sql import SqlCatalog
 
 from marketdata.recovery import errors
 from resources.storage.archive import Archive, ArchiveStatus
-from resources.storage.archive.catalogue import CommitLostError
-from resources.storage.archive.interlock import committing
-from resources.storage.archive.proofs import ArchiveLog
-from resources.storage.archive.upkeep import ArchiveUpkeep
+from resources.storage.archive.iceberg.catalogue import CommitLostError
+from resources.storage.archive.iceberg.commit_lock import committing
+from resources.storage.archive.maintain.upkeep import ArchiveUpkeep
+from resources.storage.archive.prove.proofs import ArchiveLog
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 from tests.storage.archive.archived_years import (
@@ -176,7 +176,7 @@ def test_a_lost_race_says_to_expire_again(
     def lose(*_: object) -> None:
         raise CommitLostError
 
-    monkeypatch.setattr("resources.storage.archive.upkeep.ExpireSnapshots", lose)
+    monkeypatch.setattr("resources.storage.archive.maintain.upkeep.ExpireSnapshots", lose)
 
     with pytest.raises(errors.StorageUnavailableError, match="expire again"):
         upkeep.expire(BARS, later())

@@ -1,5 +1,5 @@
 -- What stands beside the continuous aggregates in their schema: none of it exists where roll-ups keep
--- the bars, so it is no migration (resources/storage/aggregate_engines.py runs it).
+-- the bars, so it is no migration (resources/storage/aggregates/engines.py runs it).
 
 create schema continuous;
 comment on schema continuous is

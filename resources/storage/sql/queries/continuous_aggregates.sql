@@ -1,5 +1,5 @@
--- What TimescaleDB's Community edition keeps bars with; resources/storage/continuous_aggregates.py
--- puts the parts together. Nothing of it is a migration, since other editions have none of it.
+-- What TimescaleDB's Community edition keeps bars with; aggregates/continuous_engine.py in
+-- resources/storage puts the parts together. Nothing of it is a migration, since other editions have none of it.
 
 -- name: is_in_force
 -- Whether continuous aggregates keep the bars of this database.

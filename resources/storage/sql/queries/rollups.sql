@@ -1,4 +1,4 @@
--- Parts of statements: resources/storage/rollup_sql.py puts them together, one roll-up a time.
+-- Parts of statements: resources/storage/aggregates/rollup_sql.py puts them together, one roll-up a time.
 -- Spans are looked up one by one (lateral, and offset 0 keeps it so): where the planner knows
 -- little of a young chunk, it would join all spans of a series with all of its rows.
 

@@ -1,0 +1,265 @@
+"""The engine of aggregates that only TimescaleDB's Community edition has: continuous aggregates.
+
+Here: refreshing the windows of time that the invalidations name, level by level, and comparing
+with a recomputation. Not here: what the aggregates are (engines.py sets them up), or the
+engine that every edition has (rollup_engine.py).
+
+TimescaleDB refreshes by time alone, of all instruments at once: one revised instrument costs as
+much as all. Its refresh commits on its own, so invalidations are removed when it is done; after a
+crash in between they are there, and the same windows are refreshed again.
+
+Which buckets are out of date is told by our invalidations alone where TimescaleDB's own are known
+to lose some (known_faults.py): months, quarters and years are refreshed by force.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, LiteralString
+
+from psycopg import sql as composed
+
+from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.buckets import MONTHS, Span, joined, weeks, whole_buckets_of_days
+from marketdata.calendars import SessionCalendar, calendar
+from resources.storage import sql, timescale
+from resources.storage.aggregates import invalidations
+from resources.storage.aggregates.contract import Difference, Progress, RefreshResult, Source
+from resources.storage.aggregates.rollup_engine import RollUps
+from resources.storage.aggregates.sessions import keep_sessions
+from resources.storage.timescale import Connection, Timescale
+
+ENGINE = "continuous_aggregates"
+SCHEMA = "continuous"
+"""Where the aggregates are; also views of them that have the names and columns of the roll-ups."""
+
+SHARES, PAIRS = "shares", "pairs"
+FAMILIES = (SHARES, PAIRS)
+"""Aggregated apart, since days of the one may be dropped while those of the other are not."""
+
+
+def kept(interval: Interval) -> composed.Identifier:
+    """Return what has all bars of an interval, with the columns of the roll-up of that name."""
+    return composed.Identifier(SCHEMA, f"rollup_{interval.value}")
+
+
+def aggregate(interval: Interval, family: str = "") -> composed.Identifier:
+    """Return the continuous aggregate of an interval.
+
+    Args:
+        interval: Which bars.
+        family: ``shares`` or ``pairs``; empty for bars made of daily bars.
+    """
+    if interval in MINUTE_INTERVALS:
+        return composed.Identifier(SCHEMA, f"{family}_{interval.value}")
+    return kept(interval)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Portion:
+    """A month of minutes, or a year of days, of which something waits.
+
+    Attributes:
+        family: One of FAMILIES; empty for daily bars.
+        spans: Whole days of UTC for minutes, days for daily bars, of all instruments together.
+    """
+
+    family: str
+    invalidation_ids: Sequence[int]
+    instrument_ids: Sequence[int]
+    spans: Sequence[Span[Any]]
+
+
+class ContinuousAggregates:
+    """Fulfils resources.storage.aggregates.Aggregates.
+
+    Args:
+        opened: An open Timescale whose bars are kept by continuous aggregates.
+        sessions: Gives the calendar that tells the phases of a day.
+    """
+
+    engine = ENGINE
+
+    def __init__(
+        self, opened: Timescale, sessions: Callable[[], SessionCalendar] = calendar
+    ) -> None:
+        self._timescale = opened
+        self._sessions = sessions
+        self._kept_sessions: SessionCalendar | None = None
+        self._with_aggregates = _WithAggregates(opened)
+        self._kept = RollUps(self._with_aggregates, sessions)
+
+    def refresh(self, source: Source, *, everything: bool = False) -> RefreshResult:
+        """Refresh the windows that were touched; ``changed`` counts the bars within them.
+
+        TimescaleDB does not tell which of the bars that it wrote anew were different before.
+        """
+        if source is Source.MINUTES and self._kept_sessions is not (sessions := self._sessions()):
+            keep_sessions(self._timescale, sessions)
+            self._kept_sessions = sessions
+        if everything:
+            with self._with_aggregates.connection() as connection:
+                invalidations.everything(connection, source)
+        written: Counter[Interval] = Counter()
+        with timescale.connect(self._timescale.url) as connection, _alone(connection, source):
+            portions = _waiting(connection, source)
+            changed_sessions = _tell_phases_again(connection, portions)
+            # Level by level over all portions: what is made of a level reads it from the source as
+            # far as it is not materialized, so that 20 days of 500 shares took 570 s otherwise.
+            for interval in source.intervals:
+                by_force = everything or interval in MONTHS
+                for portion in portions:
+                    written[interval] += _refresh(connection, interval, portion, by_force=by_force)
+            for portion in portions:
+                connection.execute(
+                    _query(f"settle_{source.value}"),
+                    {"invalidation_ids": list(portion.invalidation_ids)},
+                )
+            if changed_sessions:
+                connection.execute(_query("forget_sessions"), {"days": changed_sessions})
+        return RefreshResult(
+            buckets=written.total(),
+            changed={interval: written[interval] for interval in source.intervals},
+            instruments=len({each for portion in portions for each in portion.instrument_ids}),
+            invalidations=sum(len(portion.invalidation_ids) for portion in portions),
+        )
+
+    def differences(
+        self,
+        interval: Interval,
+        *,
+        limit: int = 100,
+        sample: float | None = None,
+        within: tuple[date, date] | None = None,
+        progress: Progress | None = None,
+    ) -> list[Difference]:
+        """Compare with a recomputation from the source, month by month or year by year."""
+        return self._kept.differences(
+            interval, limit=limit, sample=sample, within=within, progress=progress
+        )
+
+    def rows(self, interval: Interval) -> int:
+        """Return how many bars are kept, of all instruments; counts them one by one."""
+        return self._kept.rows(interval)
+
+    def waiting(self, source: Source) -> int:
+        """Return how many invalidations of a source wait."""
+        with self._timescale.connection() as connection:
+            return invalidations.waiting(connection, source)
+
+    def waiting_since(self, source: Source) -> datetime | None:
+        """Return since when (UTC) something waits that a refresh would do; None if nothing does."""
+        with self._timescale.connection() as connection:
+            return invalidations.waiting_since(connection, source)
+
+
+class _WithAggregates(Timescale):
+    """The same pool; where a query names a roll-up, it finds the aggregate of that name."""
+
+    def __init__(self, opened: Timescale) -> None:
+        super().__init__(opened.url)
+        self._opened = opened
+
+    @contextmanager
+    def connection(self) -> Generator[Connection]:
+        with self._opened.connection() as connection:
+            connection.execute(
+                composed.SQL("set local search_path = {}, public").format(
+                    composed.Identifier(SCHEMA)
+                )
+            )
+            yield connection
+
+
+@contextmanager
+def _alone(connection: Connection, source: Source) -> Generator[None]:
+    """Wait until nobody else refreshes aggregates of ``source``, and let nobody begin."""
+    connection.execute(_query("lock_refresh"), {"source": source.value})
+    try:
+        yield
+    finally:
+        connection.execute(_query("unlock_refresh"), {"source": source.value})
+
+
+def _waiting(connection: Connection, source: Source) -> list[_Portion]:
+    """Return what waits, oldest first: what is younger is read from the source until its turn."""
+    rows = connection.execute(_query(f"waiting_for_{source.value}")).fetchall()
+    return [
+        _Portion(
+            family=family,
+            invalidation_ids=ids,
+            instrument_ids=instruments,
+            spans=[Span(0, "", start, end) for start, end in zip(starts, ends, strict=True)],
+        )
+        for family, ids, instruments, starts, ends in rows
+    ]
+
+
+def _tell_phases_again(connection: Connection, portions: Sequence[_Portion]) -> list[date]:
+    """Materialize days whose session has changed, which TimescaleDB does not notice by itself.
+
+    Returns:
+        These days; those of which nothing waits stay to be told.
+    """
+    told: list[date] = []
+    for span in (one for portion in portions if portion.family == SHARES for one in portion.spans):
+        window = {"start": span.start, "end": span.end}
+        days = [day for (day,) in connection.execute(_query("changed_sessions"), window)]
+        for one in joined(Span(0, "", day, day + timedelta(days=1)) for day in days):
+            _materialize(connection, aggregate(Interval.FIVE_MINUTES, SHARES), one, by_force=True)
+        told += days
+    return told
+
+
+def _refresh(
+    connection: Connection, interval: Interval, portion: _Portion, *, by_force: bool
+) -> int:
+    """Materialize one level of what waits; return how many bars there are within it."""
+    whole = portion.spans
+    if interval is Interval.WEEK:
+        frozen = connection.execute(_query("frozen_days")).fetchall()
+        dropped = [(start, end) for dataset, start, end in frozen if dataset == DAILY_BARS_DATASET]
+        whole = joined(week for week in weeks(whole) if not _touches(week, dropped))
+    elif interval in DAY_INTERVALS:
+        whole = whole_buckets_of_days(interval, whole)
+    refreshed, bars = aggregate(interval, portion.family), 0
+    for span in whole:
+        # By force it leaves TimescaleDB's log of changes as it is, before 2.26: this settles it.
+        _materialize(connection, refreshed, span)
+        if by_force:
+            _materialize(connection, refreshed, span, by_force=True)
+        bars += _count(connection, refreshed, span)
+    return bars
+
+
+def _touches(span: Span[date], others: Sequence[tuple[date, date]]) -> bool:
+    return any(span.start < end and start < span.end for start, end in others)
+
+
+def _materialize(
+    connection: Connection,
+    refreshed: composed.Identifier,
+    span: Span[Any],
+    *,
+    by_force: bool = False,
+) -> None:
+    statement = composed.SQL(_query("refresh")).format(
+        aggregate=composed.Literal(refreshed.as_string()),
+        start=composed.Literal(span.start),
+        end=composed.Literal(span.end),
+        force=composed.Literal(by_force),
+    )
+    connection.execute(statement)
+
+
+def _count(connection: Connection, refreshed: composed.Identifier, span: Span[Any]) -> int:
+    statement = composed.SQL(_query("count_within")).format(aggregate=refreshed)
+    row = connection.execute(statement, {"start": span.start, "end": span.end}).fetchone()
+    return row[0] if row else 0
+
+
+def _query(name: str) -> LiteralString:
+    return sql.query("continuous_aggregates", name)

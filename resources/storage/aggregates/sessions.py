@@ -1,0 +1,38 @@
+"""The exchange calendar in the database, where bars of minutes are told apart by it.
+
+Here: keeping the table equal to marketdata.calendars. Not here: which sessions there are
+(calendars.py), or what an aggregate makes of them (rollup_engine.py).
+"""
+
+from marketdata.calendars import SessionCalendar
+from resources.storage import sql
+from resources.storage.timescale import Timescale
+
+
+def keep_sessions(timescale: Timescale, calendar: SessionCalendar) -> int:
+    """Keep the sessions of the calendar's exchange as it has them; return how many differed.
+
+    Minutes of shares around a session that opens or closes at another time than was stored are
+    invalidated in the same transaction.
+
+    Raises:
+        StorageConflictError: A session is not within one day of UTC, or does not begin and end at
+            a quarter of an hour, on which all bars rely.
+        StorageUnavailableError: The database cannot be reached now.
+    """
+    dates = calendar.sessions(calendar.first, calendar.last)
+    with timescale.connection() as connection:
+        connection.execute(sql.query("sessions", "lock_sessions"))
+        row = connection.execute(
+            sql.query("sessions", "keep_sessions"),
+            {
+                "exchange": calendar.exchange,
+                "dates": dates,
+                "opens": [calendar.open_at(day) for day in dates],
+                "closes": [calendar.close_at(day) for day in dates],
+            },
+        ).fetchone()
+        changed = row[0] if row else 0
+        if changed:
+            connection.execute(sql.query("sessions", "analyze_sessions"))
+    return changed

@@ -1,0 +1,42 @@
+"""Which objects of the bucket a table's metadata names.
+
+Here: walking from the metadata to every file. Not here: what is done about files that nothing
+names (../maintain/upkeep.py), or that are named and missing
+(../maintain/rebuild.py).
+"""
+
+from collections.abc import Iterator
+
+from pyiceberg.manifest import DataFile
+from pyiceberg.table import Table
+
+
+def named_by(table: Table) -> set[str]:
+    """Return the locations (``s3://…``) of all that the table's kept snapshots need.
+
+    Also of the metadata files that the newest one remembers, which are its own history.
+    """
+    metadata = table.metadata
+    named = {table.metadata_location, *(one.metadata_file for one in metadata.metadata_log)}
+    named |= {one.statistics_path for one in metadata.statistics}
+    named |= {one.statistics_path for one in metadata.partition_statistics}
+    named |= {one.manifest_list for one in metadata.snapshots}
+    return named | {place for place, _ in _files(table)}
+
+
+def data_files(table: Table) -> dict[str, DataFile]:
+    """Return the data files of all kept snapshots, by location."""
+    return {place: file for place, file in _files(table) if file is not None}
+
+
+def _files(table: Table) -> Iterator[tuple[str, DataFile | None]]:
+    """Yield manifests, and the data files that they hold alive, each manifest once."""
+    seen: set[str] = set()
+    for snapshot in table.metadata.snapshots:
+        for manifest in snapshot.manifests(table.io):
+            if manifest.manifest_path in seen:
+                continue
+            seen.add(manifest.manifest_path)
+            yield manifest.manifest_path, None
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+                yield entry.data_file.file_path, entry.data_file

@@ -1,0 +1,112 @@
+"""Rewrites what the archive holds in too many, or outdated, files; its rows stay what they are.
+
+Here: which periods that concerns, and their replacement, proven against the proof they have. Not
+here: what no snapshot needs any more (upkeep.py), or rows out of the database (../write).
+
+A period is written at once and replaced as a whole, so it has several files only where it is
+large. What does occur: files that were written before the dataset got a column, of which
+everybody has to know who opens them without Iceberg; files without checksums of their pages, which
+readers have to fetch whole; and, once the limits of a file were raised, several files where one
+would do. Periods that are in the archive only are rewritten like others.
+"""
+
+from dataclasses import dataclass
+
+from marketdata.archiving import ArchivedDataset
+from marketdata.content_hash import ContentHash
+from marketdata.recovery import errors
+from resources.storage.archive.iceberg.catalogue import CommitLostError
+from resources.storage.archive.iceberg.commit_lock import committing
+from resources.storage.archive.prove.proofs import ArchiveLog, CommittedProof, PeriodProof
+from resources.storage.archive.write import files
+from resources.storage.archive.write.archive import Archive
+from resources.storage.object_store import ObjectStore
+from resources.storage.timescale import Timescale
+
+SMALL_BYTES = 32 << 20
+"""Several files that are smaller than this together are better one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactedPeriod:
+    """A period that was rewritten, or would be.
+
+    Attributes:
+        reason: What was wrong with its files.
+        before: Its proof until then.
+        after: Its proof now; None if it was not rewritten.
+    """
+
+    reason: str
+    before: PeriodProof
+    after: PeriodProof | None = None
+
+
+def compact(
+    timescale: Timescale, store: ObjectStore, dataset: ArchivedDataset, *, dry_run: bool = False
+) -> list[CompactedPeriod]:
+    """Rewrite the dataset's periods that need it, in one commit.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+        store: The bucket of the files.
+        dataset: Whose periods.
+        dry_run: Say which, and change nothing.
+
+    Raises:
+        ArchiveMismatchError: A file is not the one that was proven, or what was written of it
+            holds other rows; nothing was committed.
+        StorageConflictError: The bucket refuses, or is not the one the catalogue names.
+        StorageUnavailableError: Catalogue or bucket cannot be reached, or another writer
+            committed meanwhile.
+    """
+    archive = Archive(timescale, store)
+    table = archive.table(dataset)
+    with committing(timescale.url, dataset.name):
+        state = table.state()
+        due = [
+            CompactedPeriod(reason=reason, before=one.proof)
+            for one in archive.proofs(dataset).values()
+            if (reason := _reason(dataset, one.proof))
+        ]
+        if dry_run or not due:
+            return due
+        after = [_rewritten(store, dataset, one.before) for one in due]
+        try:
+            snapshot_id = table.commit(state, after)
+        except CommitLostError as error:
+            message = f"another writer committed to {table.name} meanwhile: compact again"
+            raise errors.StorageUnavailableError(message) from error
+        ArchiveLog(timescale).record(
+            [CommittedProof(proof=one, snapshot_id=snapshot_id) for one in after]
+        )
+    return [
+        CompactedPeriod(reason=one.reason, before=one.before, after=proof)
+        for one, proof in zip(due, after, strict=True)
+    ]
+
+
+def _reason(dataset: ArchivedDataset, proof: PeriodProof) -> str:
+    """Return why a period would be better written anew; empty where it would not."""
+    missing = [name for name in dataset.schema.names if name not in proof.column_sha256]
+    if missing:
+        return f"written before there was {', '.join(missing)}"
+    if not all(file.is_checked_in_parts for file in proof.files):
+        return "written without checksums of its pages"
+    if len(proof.files) > 1 and proof.bytes < SMALL_BYTES:
+        return f"{len(proof.files)} files that are small together"
+    return ""
+
+
+def _rewritten(store: ObjectStore, dataset: ArchivedDataset, proof: PeriodProof) -> PeriodProof:
+    """Write a period's archived rows anew; prove that the new files hold exactly those."""
+    rows = files.read_back(store, dataset, proof)
+    after = files.prove(store, dataset, proof.period, rows)
+    expected = ContentHash(rows=proof.rows, columns=proof.columns_of(dataset.schema))
+    if after.content_digest != expected.digest:
+        message = (
+            f"{dataset.name} {proof.period.label} read back is not what was proven: "
+            "it was left as it is; wrdata archive verify says more"
+        )
+        raise errors.ArchiveMismatchError(message)
+    return after

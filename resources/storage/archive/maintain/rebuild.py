@@ -1,0 +1,237 @@
+"""Finds the archive again on the bucket when the catalogue has lost it, or went back in time.
+
+Here: the newest metadata of a table, whether all that it names is there, its registration, and
+the log of proofs. Not here: objects that are too many (upkeep.py), or rows (../restore).
+
+The bucket holds all that is needed: each commit wrote a metadata file with a number of its own,
+and the table's snapshots carry the proofs. Only which file is the newest has to be found out. Two
+files have the same number where two writers raced; the loser's commit never was.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyiceberg.catalog.sql import IcebergTables
+from pyiceberg.table import StaticTable, Table
+from sqlalchemy import update
+
+from marketdata.archiving import ArchivedDataset
+from marketdata.recovery import errors
+from resources.storage import sql
+from resources.storage.archive.iceberg.catalogue import (
+    CATALOG,
+    NAMESPACE,
+    open_catalogue,
+    require_same_bucket,
+    translated,
+)
+from resources.storage.archive.iceberg.metadata_files import (
+    ahead_of,
+    newest_metadata,
+    number_of,
+    require_not_behind,
+)
+from resources.storage.archive.iceberg.referenced_files import data_files, named_by
+from resources.storage.archive.iceberg.table import ArchiveTable
+from resources.storage.archive.prove.proofs import ArchiveLog
+from resources.storage.archive.write.archive import Archive
+from resources.storage.object_store import ObjectStore
+from resources.storage.timescale import Timescale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuiltTable:
+    """A table that is registered again, or would be.
+
+    Attributes:
+        metadata_key: Its newest metadata file within the bucket; empty where there is none.
+        registered: Whether the catalogue lacked it, or was behind it. False where the catalogue
+            names this very file.
+        snapshots: How many the metadata knows.
+        objects: How many objects those name, all of them found.
+        periods: Archived periods, by their proofs; none of them in a dry run.
+    """
+
+    dataset: str
+    metadata_key: str = ""
+    registered: bool = False
+    snapshots: int = 0
+    objects: int = 0
+    periods: tuple[str, ...] = ()
+
+
+class ArchiveRebuild:
+    """Registers tables from their metadata on the bucket, and moves the catalogue forward to it.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+        store: The bucket of the files.
+    """
+
+    def __init__(self, timescale: Timescale, store: ObjectStore) -> None:
+        self._timescale = timescale
+        self._store = store
+        self._bucket = store.settings.bucket
+        self._catalogue = open_catalogue(timescale.url, store.settings)
+
+    def rebuild(
+        self, dataset: ArchivedDataset, *, metadata_key: str = "", dry_run: bool = False
+    ) -> RebuiltTable:
+        """Register ``archive.<dataset>`` from the newest metadata; fill the log of proofs.
+
+        Args:
+            dataset: Which one.
+            metadata_key: The metadata file, where several claim to be the newest, or where the
+                log proves files that the newest does not name: a person has decided.
+            dry_run: Check everything, and change nothing.
+
+        Raises:
+            StorageConflictError: The catalogue names other metadata that is not older, several
+                files claim to be the newest, or the bucket refuses.
+            ArchiveMismatchError: An object that the metadata names is missing or has another
+                size, a file has no proof, the log proves files that the metadata does not name,
+                or the bucket holds later metadata than the one that was chosen.
+            StorageUnavailableError: Catalogue or bucket cannot be reached.
+        """
+        self._store.require_bucket()
+        require_same_bucket(self._catalogue, self._bucket)
+        known = ArchiveTable(self._catalogue, self._bucket, dataset).load()
+        key = metadata_key or self._newest(dataset)
+        if not key:
+            return RebuiltTable(dataset=dataset.name)
+        location = f"s3://{self._bucket}/{key}"
+        lacked = known is None or known.metadata_location != location
+        with translated(f"archive.{dataset.name}", self._bucket):
+            table = StaticTable.from_metadata(location, self._catalogue.properties)
+            if known is not None and lacked:
+                _require_behind(dataset, known, table)
+            self._require_last(dataset, table)
+            objects = self._require_whole(dataset, table)
+            if not metadata_key:
+                self._require_logged(dataset, table)
+        if lacked and not dry_run:
+            self._register(dataset, known, location)
+        proofs = {} if dry_run else Archive(self._timescale, self._store).proofs(dataset)
+        return RebuiltTable(
+            dataset=dataset.name,
+            metadata_key=key,
+            registered=lacked,
+            snapshots=len(table.metadata.snapshots),
+            objects=objects,
+            periods=tuple(proofs),
+        )
+
+    def _register(self, dataset: ArchivedDataset, known: Table | None, location: str) -> None:
+        """Let the catalogue name ``location``, in the place of what is known."""
+        name = f"{NAMESPACE}.{dataset.name}"
+        with translated(name, self._bucket):
+            if known is None:
+                self._catalogue.create_namespace_if_not_exists(NAMESPACE)
+                self._catalogue.register_table(name, location)
+                return
+            moved = (
+                update(IcebergTables)
+                .where(
+                    IcebergTables.catalog_name == CATALOG,
+                    IcebergTables.table_namespace == NAMESPACE,
+                    IcebergTables.table_name == dataset.name,
+                    IcebergTables.metadata_location == known.metadata_location,
+                )
+                .values(
+                    metadata_location=location,
+                    previous_metadata_location=known.metadata_location,
+                )
+            )
+            with self._catalogue.engine.begin() as connection:
+                rows = connection.execute(moved).rowcount
+        if not rows:
+            message = f"another writer committed to {name} at this moment: rebuild again"
+            raise errors.StorageUnavailableError(message)
+
+    def _newest(self, dataset: ArchivedDataset) -> str:
+        """Return the key of the newest metadata file; empty where there is none."""
+        _, newest = newest_metadata(self._store, dataset.name)
+        if len(newest) > 1:
+            newest = self._committed(dataset, newest)
+        return newest[0] if newest else ""
+
+    def _committed(self, dataset: ArchivedDataset, claimants: Sequence[str]) -> list[str]:
+        """Return the one of ``claimants`` whose current snapshot the log of proofs knows."""
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                sql.query("archive_upkeep", "logged_snapshots"), {"dataset": dataset.name}
+            ).fetchall()
+        logged = {row[0] for row in rows}
+        known = [
+            key
+            for key in claimants
+            if json.loads(self._store.get(key).content).get("current-snapshot-id") in logged
+        ]
+        if len(known) != 1:
+            message = (
+                f"{len(claimants)} metadata files of archive.{dataset.name} claim to be the newest "
+                f"and archive_log does not tell: {', '.join(claimants)}; choose one of them with "
+                "--metadata"
+            )
+            raise errors.StorageConflictError(message)
+        return known
+
+    def _require_last(self, dataset: ArchivedDataset, table: Table) -> None:
+        """Refuse metadata that later commits of the same table followed."""
+        listed = self._store.list(f"iceberg/archive/{dataset.name}/metadata/")
+        ahead = ahead_of(table, self._store, (one.key for one in listed))
+        require_not_behind(table, dataset.name, ahead)
+
+    def _require_logged(self, dataset: ArchivedDataset, table: Table) -> None:
+        """Refuse metadata that does not name what the log proves: newer metadata is gone."""
+        named = set(data_files(table))
+        for label, one in ArchiveLog(self._timescale).valid(dataset.name).items():
+            for key in one.proof.object_keys:
+                if f"s3://{self._bucket}/{key}" not in named:
+                    message = (
+                        f"archive_log proves {key} of {label}, which {table.metadata_location} "
+                        "does not name: newer metadata seems to be gone from the bucket. Restore "
+                        "it from a backup or an older version of the object; or, to take this "
+                        "one all the same, name it with --metadata; nothing was registered"
+                    )
+                    raise errors.ArchiveMismatchError(message)
+
+    def _require_whole(self, dataset: ArchivedDataset, table: Table) -> int:
+        """Check that everything the metadata names is there; return how many objects that are."""
+        place = f"s3://{self._bucket}/"
+        there = {
+            place + one.key: one.bytes
+            for one in self._store.list(f"iceberg/archive/{dataset.name}/")
+        }
+        history = {one.metadata_file for one in table.metadata.metadata_log}
+        # Its own history is worth having, and no snapshot needs it.
+        named = named_by(table) - history
+        if missing := sorted(named - set(there)):
+            message = (
+                f"{table.metadata_location} names {missing[0]}, which is not there (and "
+                f"{len(missing) - 1} more): restore it from a backup or an older version of the "
+                "object; nothing was registered"
+            )
+            raise errors.ArchiveMismatchError(message)
+        for location, file in data_files(table).items():
+            if there[location] != file.file_size_in_bytes:
+                message = (
+                    f"{location} has {there[location]} bytes and was archived with "
+                    f"{file.file_size_in_bytes}: restore it from a backup; nothing was registered"
+                )
+                raise errors.ArchiveMismatchError(message)
+        return len(named)
+
+
+def _require_behind(dataset: ArchivedDataset, known: Table, newer: Table) -> None:
+    """Refuse to replace what the catalogue names, unless by a later commit of the same table."""
+    is_same = known.metadata.table_uuid == newer.metadata.table_uuid
+    if is_same and number_of(newer.metadata_location) > number_of(known.metadata_location):
+        return
+    message = (
+        f"the catalogue has archive.{dataset.name}, at {known.metadata_location}, which is not "
+        f"behind {newer.metadata_location}; to register that, delete the table's row from "
+        "iceberg_catalog.iceberg_tables first"
+    )
+    raise errors.StorageConflictError(message)

@@ -1,0 +1,247 @@
+"""What the archive no longer needs: snapshots past their time, and objects that nothing names.
+
+Here: expiring snapshots, and removing orphaned objects. Not here: how files that are still needed
+are rewritten (compaction.py), a lost catalogue (rebuild.py), or when this runs
+(assets/archive_upkeep.py).
+
+Expiring changes only metadata (pyiceberg deletes no file): what an expired snapshot alone named
+is an orphan from then on. Proofs travel in the properties of the snapshot that committed their
+files; before such a snapshot goes, the proofs of files that are still there move to the
+properties of the table.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pyiceberg.table import StaticTable, Table
+from pyiceberg.table.update.snapshot import ExpireSnapshots
+
+from marketdata.archiving import ARCHIVED, ArchivedDataset
+from marketdata.recovery import errors
+from resources.storage.archive.iceberg.catalogue import (
+    CommitLostError,
+    open_catalogue,
+    require_same_bucket,
+    translated,
+)
+from resources.storage.archive.iceberg.commit_lock import removing
+from resources.storage.archive.iceberg.metadata_files import (
+    ahead_of,
+    require_current,
+    require_not_behind,
+)
+from resources.storage.archive.iceberg.referenced_files import named_by
+from resources.storage.archive.iceberg.table import ArchiveTable
+from resources.storage.archive.maintain.compaction import CompactedPeriod, compact
+from resources.storage.archive.prove.expired_proofs import as_table_property, kept_in
+from resources.storage.archive.prove.proofs import ArchiveLog, CommittedProof
+from resources.storage.object_store import ObjectStore, StoredObject
+from resources.storage.timescale import Timescale
+
+SNAPSHOTS_STAY_FOR = timedelta(days=30)
+ORPHANS_STAY_FOR = timedelta(hours=24)
+"""An object that is younger may belong to a writer that has not committed yet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpiredSnapshots:
+    """Snapshots of one dataset that are expired, or would be.
+
+    Attributes:
+        kept: How many stay.
+        moved: Labels of the periods whose proofs move to the properties of the table.
+    """
+
+    dataset: str
+    snapshot_ids: tuple[int, ...]
+    kept: int
+    moved: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphans:
+    """Objects of one dataset that are removed, or would be.
+
+    Attributes:
+        ahead: Keys of metadata one commit ahead of the catalogue: their writer died before the
+            catalogue knew of it, or the catalogue went back by one commit. Nobody can tell, so
+            they stay with all that they name.
+    """
+
+    dataset: str
+    objects: tuple[StoredObject, ...]
+    ahead: tuple[str, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Return their size together."""
+        return sum(one.bytes for one in self.objects)
+
+
+class ArchiveUpkeep:
+    """Removes what the archive no longer needs, one dataset at a time.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+        store: The bucket of the files.
+    """
+
+    def __init__(self, timescale: Timescale, store: ObjectStore) -> None:
+        self._timescale = timescale
+        self._store = store
+        self._bucket = store.settings.bucket
+        self._catalogue = open_catalogue(timescale.url, store.settings)
+        self._log = ArchiveLog(timescale)
+
+    def datasets(self) -> list[ArchivedDataset]:
+        """Return the datasets that the catalogue knows.
+
+        Raises:
+            StorageConflictError: The catalogue names another bucket, or one of the two refuses.
+            StorageUnavailableError: Catalogue or bucket cannot be reached.
+        """
+        self._store.require_bucket()
+        require_same_bucket(self._catalogue, self._bucket)
+        return [one for one in ARCHIVED.values() if self._table(one).load() is not None]
+
+    def expire(
+        self, dataset: ArchivedDataset, before: datetime, *, dry_run: bool = False
+    ) -> ExpiredSnapshots:
+        """Forget the snapshots that are older than ``before`` (aware), except the current one.
+
+        Raises:
+            StorageConflictError: The catalogue does not know the dataset.
+            ArchiveMismatchError: The catalogue went back in time.
+            StorageUnavailableError: Catalogue or bucket cannot be reached, or another writer
+                committed at this moment.
+        """
+        archive_table = self._table(dataset)
+        require_current(self._store, archive_table)
+        state = archive_table.state()
+        table = self._known(dataset, state.table)
+        # The heads of branches and tags stay: the current snapshot is the head of "main".
+        held = {one.snapshot_id for one in table.metadata.refs.values()}
+        expired = [
+            one.snapshot_id
+            for one in table.metadata.snapshots
+            if one.timestamp_ms < before.timestamp() * 1000 and one.snapshot_id not in held
+        ]
+        kept = len(table.metadata.snapshots) - len(expired)
+        live = {
+            frozenset(archive_table.key_of(one) for one in files) for files in state.files.values()
+        }
+        moving = [
+            one
+            for keys, one in archive_table.carried_proofs(state).items()
+            if keys in live and one.snapshot_id in expired
+        ]
+        if expired and not dry_run:
+            outdated = [
+                name
+                for name, one in kept_in(table.properties).items()
+                if frozenset(one.proof.object_keys) not in live
+            ]
+            self._forget(table, expired, moving, outdated)
+        return ExpiredSnapshots(
+            dataset=dataset.name,
+            snapshot_ids=tuple(expired),
+            kept=kept,
+            moved=tuple(sorted(one.proof.period.label for one in moving)),
+        )
+
+    def remove_orphans(
+        self, dataset: ArchivedDataset, before: datetime, *, dry_run: bool = False
+    ) -> Orphans:
+        """Remove the objects that no snapshot names and that are older than ``before`` (aware).
+
+        Raises:
+            StorageConflictError: The catalogue does not know the dataset.
+            ArchiveMismatchError: Nothing was removed, since catalogue and bucket are out of step:
+                the catalogue went back in time, or a proof or the metadata of another table, with
+                rows, stands for what would be removed.
+            StorageUnavailableError: A run is writing to the dataset, or catalogue or bucket
+                cannot be reached.
+        """
+        with removing(self._timescale.url, dataset.name):
+            # Listed first: what another program commits meanwhile is named by what is read then.
+            folder = f"iceberg/archive/{dataset.name}/"
+            listed = list(self._store.list(folder))
+            table = self._known(dataset, self._table(dataset).load())
+            ahead = ahead_of(table, self._store, (one.key for one in listed))
+            require_not_behind(table, dataset.name, ahead)
+            place = f"s3://{self._bucket}/"
+            with translated(f"archive.{dataset.name}", self._bucket):
+                named = named_by(table)
+                for key in ahead:
+                    named |= named_by(
+                        StaticTable.from_metadata(place + key, self._catalogue.properties)
+                    )
+            orphans = [
+                one for one in listed if one.modified_at < before and place + one.key not in named
+            ]
+            self._require_in_step(dataset, table, orphans)
+            for one in () if dry_run else orphans:
+                self._store.delete(one.key)
+        return Orphans(dataset=dataset.name, objects=tuple(orphans), ahead=tuple(ahead))
+
+    def compact(self, dataset: ArchivedDataset, *, dry_run: bool = False) -> list[CompactedPeriod]:
+        """Rewrite files that are too many or outdated (see compaction.py)."""
+        require_current(self._store, self._table(dataset))
+        return compact(self._timescale, self._store, dataset, dry_run=dry_run)
+
+    def _forget(
+        self,
+        table: Table,
+        expired: list[int],
+        moving: Collection[CommittedProof],
+        outdated: Sequence[str],
+    ) -> None:
+        """Write the metadata without the snapshots and with their proofs, in one commit."""
+        name = ".".join(table.name())
+        try:
+            with translated(name, self._bucket), table.transaction() as transaction:
+                transaction.remove_properties(*outdated)
+                transaction.set_properties(dict(as_table_property(one) for one in moving))
+                ExpireSnapshots(transaction).by_ids(expired).commit()
+        except CommitLostError as error:
+            message = f"another writer committed to {name} at this moment: expire again"
+            raise errors.StorageUnavailableError(message) from error
+
+    def _require_in_step(
+        self, dataset: ArchivedDataset, table: Table, orphans: Sequence[StoredObject]
+    ) -> None:
+        """Refuse to remove what somebody else than the catalogue takes for archived."""
+        cure = (
+            "nothing was removed. If the catalogue was lost and begun anew: delete the row of "
+            f"archive.{dataset.name} from iceberg_catalog.iceberg_tables, then wrdata archive "
+            f"rebuild --dataset {dataset.name}"
+        )
+        logged = {
+            key for one in self._log.valid(dataset.name).values() for key in one.proof.object_keys
+        }
+        for one in orphans:
+            if one.key in logged:
+                message = f"archive_log proves {one.key}, which the catalogue does not name; {cure}"
+                raise errors.ArchiveMismatchError(message)
+            if one.key.endswith(".metadata.json"):
+                told = json.loads(self._store.get(one.key).content)
+                is_other = told["table-uuid"] != str(table.metadata.table_uuid)
+                # Two first runs at once each write a table, of which one becomes the table; the
+                # other never had a row.
+                if is_other and told.get("snapshots"):
+                    message = f"{one.key} is of another table than the catalogue names; {cure}"
+                    raise errors.ArchiveMismatchError(message)
+
+    def _known(self, dataset: ArchivedDataset, table: Table | None) -> Table:
+        if table is None:
+            message = (
+                f"the catalogue does not know archive.{dataset.name}; if it is on the bucket: "
+                f"wrdata archive rebuild --dataset {dataset.name}"
+            )
+            raise errors.StorageConflictError(message)
+        return table
+
+    def _table(self, dataset: ArchivedDataset) -> ArchiveTable:
+        return ArchiveTable(self._catalogue, self._bucket, dataset)

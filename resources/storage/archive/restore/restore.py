@@ -1,0 +1,333 @@
+"""Puts archived rows back: beside the hot ones, or into a schema of their own.
+
+Here: reading proven files back into the database, and what becomes of rows that came for days
+which had been dropped. Not here: which rows leave (../retain), or the files (../write/files.py).
+
+Each period is one transaction. Rows come back as they went: with the provider, the ingest and
+the moment since which they are known. Where a row of the same key is there already, the later
+one is the row and the other its version, as if nothing had ever been dropped.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import pyarrow as pa
+from pgpq import ArrowToPostgresBinaryEncoder
+from psycopg import sql as composed
+
+from marketdata.archiving import ArchivedDataset
+from marketdata.content_hash import ContentHasher
+from marketdata.recovery import errors
+from resources.storage import sql
+from resources.storage.archive.prove.proofs import LoggedPeriod
+from resources.storage.archive.restore.hot_rows import (
+    HotRows,
+    MoveUnderWayError,
+    lock_writers_out,
+    take_turn,
+)
+from resources.storage.archive.write import files
+from resources.storage.archive.write.archive import Archive
+from resources.storage.archive.write.key_check import altered
+from resources.storage.ledger.loaded_days import count_restored, is_counted
+from resources.storage.object_store import ObjectStore
+from resources.storage.timescale import Connection, Timescale
+
+_ORIGIN = ("provider", "ingest_id", "known_from")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredPeriod:
+    """A period after it was restored.
+
+    Attributes:
+        label: Name of the period.
+        rows: Rows in the archive.
+        inserted: Of these, rows that the table did not hold.
+        was_dropped: The days were in the archive only.
+    """
+
+    dataset: str
+    label: str
+    rows: int
+    inserted: int
+    was_dropped: bool
+
+
+class Restore:
+    """Restores periods of any dataset.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+        store: The bucket of the files.
+        archive: Knows the proofs.
+    """
+
+    def __init__(self, timescale: Timescale, store: ObjectStore, archive: Archive) -> None:
+        self._timescale = timescale
+        self._store = store
+        self._archive = archive
+
+    def into_hot(
+        self, dataset: ArchivedDataset, start: date, end: date, *, by: str
+    ) -> list[RestoredPeriod]:
+        """Put the archived periods that hold days from ``start`` to ``end`` back (both included).
+
+        Whole periods come back. Rows that the table holds stay, unless an older answer wrote them;
+        one that was altered since it was archived, by no load, is refused. Aggregates of what
+        changed wait for their refresh.
+
+        Raises:
+            ConfigurationError: The dataset's rows never leave, or nothing is archived of the days.
+            ArchiveMismatchError: A file is not what its proof says, or the table holds an altered
+                row; that period is as it was.
+            StorageUnavailableError: Database or bucket cannot be reached, or another move of rows
+                is under way.
+        """
+        if not dataset.is_droppable:
+            message = (
+                f"rows of {dataset.name} never leave the database: restore them into a schema of "
+                "their own (--into)"
+            )
+            raise errors.ConfigurationError(message)
+        return [
+            self._into_hot(dataset, logged, by) for logged in self._archived(dataset, start, end)
+        ]
+
+    def into_schema(
+        self, dataset: ArchivedDataset, start: date, end: date, *, schema: str
+    ) -> list[RestoredPeriod]:
+        """Put the periods of the days into a new table ``schema``.``table``, all or nothing.
+
+        Raises:
+            ConfigurationError: The schema has such a table already, or nothing is archived of the
+                days.
+            ArchiveMismatchError: A file is not what its proof says.
+            StorageUnavailableError: Database or bucket cannot be reached.
+        """
+        target = composed.Identifier(schema, dataset.table)
+        archived = self._archived(dataset, start, end)
+        restored: list[RestoredPeriod] = []
+        with self._timescale.connection() as connection:
+            connection.execute(_composed("make_schema", schema=composed.Identifier(schema)))
+            known = {"target": target.as_string(connection)}
+            taken = connection.execute(sql.query("retention", "has_table"), known).fetchone()
+            if taken and taken[0]:
+                message = (
+                    f"{schema}.{dataset.table} is there already: drop it or name another schema"
+                )
+                raise errors.ConfigurationError(message)
+            table = composed.Identifier("public", dataset.table)
+            connection.execute(_composed("make_room", target=target, table=table))
+            for logged in archived:
+                self._stage(connection, dataset, logged)
+                inserted = connection.execute(
+                    _composed("insert_all", target=target, **_columns(connection, dataset))
+                ).rowcount
+                connection.execute(sql.query("retention", "forget_staged_rows"))
+                restored.append(_restored(logged, inserted, was_dropped=False))
+        return restored
+
+    def _archived(self, dataset: ArchivedDataset, start: date, end: date) -> list[LoggedPeriod]:
+        proofs = self._archive.proofs(dataset)
+        wanted = [
+            logged
+            for logged in proofs.values()
+            if logged.proof.period.start <= end and logged.proof.period.end > start
+        ]
+        if not wanted:
+            labels = list(proofs)
+            there = f"{labels[0]} to {labels[-1]} are" if labels else "nothing of it is at all"
+            message = f"nothing of {dataset.name} from {start} to {end} is archived; {there}"
+            raise errors.ConfigurationError(message)
+        return wanted
+
+    def _into_hot(self, dataset: ArchivedDataset, logged: LoggedPeriod, by: str) -> RestoredPeriod:
+        rows = HotRows(dataset, logged.proof.period)
+        with self._timescale.connection() as connection:
+            take_turn(connection, dataset.name)
+            valid = connection.execute(rows.query("lock_proof"), rows.parameters).fetchone()
+            if valid is None or valid[0] != logged.archive_id:
+                label = f"{dataset.name} {logged.proof.period.label}"
+                message = f"{label} was archived anew meanwhile; nothing was moved: try again"
+                raise MoveUnderWayError(message)
+            named = self._stage(connection, dataset, logged)
+            _require_known(connection, dataset, logged, named)
+            # Only now: the files take longer to come than the rows to be put in their places.
+            lock_writers_out(connection, rows)
+            pieces = _columns(connection, dataset)
+            target = composed.Identifier(dataset.table)
+            held = connection.execute(rows.query("has_rows"), rows.parameters).fetchone()
+            if held and held[0]:
+                _require_unaltered(connection, rows, pieces)
+                connection.execute(rows.query("settle_late_rows", **pieces), rows.parameters)
+                inserting = rows.query("insert_missing", target=target, **pieces)
+                inserted = connection.execute(inserting, rows.parameters).rowcount
+            else:
+                inserting = _composed("insert_all", target=target, **pieces)
+                inserted = connection.execute(inserting).rowcount
+            lifting = {**rows.parameters, "by": by}
+            lifted = connection.execute(sql.query("retention", "lift_tombstone"), lifting).rowcount
+            if is_counted(dataset.name):
+                count_restored(connection, dataset, rows.parameters)
+            if lifted:
+                moving = {**rows.parameters, "before": "archived", "after": "complete"}
+                connection.execute(sql.query("retention", "move_days"), moving)
+        return _restored(logged, inserted, was_dropped=bool(lifted))
+
+    def _stage(
+        self, connection: Connection, dataset: ArchivedDataset, logged: LoggedPeriod
+    ) -> set[tuple[int, str | None]]:
+        """Copy a period's files into the temporary table staged_rows, and hold it to its proof.
+
+        Returns:
+            The instruments of the rows, with the tickers that the archive gives them.
+        """
+        names = _stored(dataset)
+        connection.execute(
+            sql.query("datasets", "create_staged_rows"), {"table": dataset.table, "columns": names}
+        )
+        hasher = ContentHasher(dataset.schema)
+        named: set[tuple[int, str | None]] = set()
+        encoder = ArrowToPostgresBinaryEncoder(pa.schema([dataset.schema.field(n) for n in names]))
+        with connection.cursor().copy(sql.query("datasets", "copy_staged_rows")) as copy:
+            copy.write(encoder.write_header())
+            for batch in files.read_back(self._store, dataset, logged.proof):
+                hasher.update(batch)
+                named |= _named(dataset, batch)
+                copy.write(encoder.write_batch(batch.select(names)))
+            copy.write(encoder.finish())
+        if not logged.proof.holds(hasher.result(), dataset.schema):
+            message = (
+                f"the files of {dataset.name} {logged.proof.period.label} hold other rows than "
+                "their proof says; nothing of it was restored"
+            )
+            raise errors.ArchiveMismatchError(message)
+        connection.execute(sql.query("datasets", "analyze_staged_rows"))
+        return named
+
+
+def _named(dataset: ArchivedDataset, batch: pa.RecordBatch) -> set[tuple[int, str | None]]:
+    """Return instrument and ticker of a batch's rows; the ticker is None without a label."""
+    names = ["instrument_id", *(["ticker"] if dataset.labelled else [])]
+    found = pa.Table.from_batches([batch]).group_by(names).aggregate([])
+    tickers = found["ticker"].to_pylist() if dataset.labelled else [None] * found.num_rows
+    return set(zip(found["instrument_id"].to_pylist(), tickers, strict=True))
+
+
+def _require_known(
+    connection: Connection,
+    dataset: ArchivedDataset,
+    logged: LoggedPeriod,
+    named: set[tuple[int, str | None]],
+) -> None:
+    """Refuse rows whose instruments are others here: the archive names them by number.
+
+    Raises:
+        ArchiveMismatchError: The archive is of a database with other instruments.
+    """
+    asked = {
+        "instrument_ids": [instrument_id for instrument_id, _ in named],
+        "tickers": [ticker for _, ticker in named],
+        "kind": dataset.kind.value,
+    }
+    stranger = connection.execute(sql.query("retention", "strangers"), asked).fetchone()
+    if stranger:
+        message = (
+            f"{dataset.name} {logged.proof.period.label} has rows of instrument {stranger[0]} as "
+            f"{stranger[1] or dataset.kind.value}, which is another one in this database: restore "
+            "the instruments it was archived with first, or use --into"
+        )
+        raise errors.ArchiveMismatchError(message)
+
+
+def _require_unaltered(
+    connection: Connection, rows: HotRows, pieces: Mapping[str, composed.Composable]
+) -> None:
+    """Refuse a held row that differs from the archived one of the same answer.
+
+    Raises:
+        ArchiveMismatchError: There is one.
+    """
+    finding = rows.query("altered_row", **pieces)
+    found = connection.execute(finding, rows.parameters).fetchone()
+    if found:
+        names = (*rows.dataset.order, "ingest_id")
+        key = ", ".join(f"{name} {value}" for name, value in zip(names, found, strict=True))
+        raise altered(rows.dataset, rows.period, key)
+
+
+def _restored(logged: LoggedPeriod, inserted: int, *, was_dropped: bool) -> RestoredPeriod:
+    return RestoredPeriod(
+        dataset=logged.proof.dataset,
+        label=logged.proof.period.label,
+        rows=logged.proof.rows,
+        inserted=inserted,
+        was_dropped=was_dropped,
+    )
+
+
+def _stored(dataset: ArchivedDataset) -> list[str]:
+    """Return the columns that the table has, in the archive's order."""
+    return [name for name in dataset.schema.names if not (dataset.labelled and name == "ticker")]
+
+
+def _composed(name: str, **pieces: composed.Composable) -> composed.Composed:
+    return composed.SQL(sql.query("retention", name)).format(**pieces)
+
+
+def _columns(connection: Connection, dataset: ArchivedDataset) -> dict[str, composed.Composable]:
+    """Return the lists of columns and comparisons of which the queries are made."""
+    types = dict[str, str](
+        connection.execute(
+            sql.query("retention", "column_types"), {"table": dataset.table}
+        ).fetchall()
+    )
+    names = _stored(dataset)
+    converted = {name: _converted(name, types[name]) for name in names}
+    values = [name for name in names if name not in dataset.order and name not in _ORIGIN]
+    changing = [name for name in names if name not in (*dataset.order, "known_from")]
+    return {
+        "columns": _listed(composed.Identifier(name) for name in names),
+        "held_columns": _listed(composed.Identifier("held", name) for name in names),
+        "archived_values": _listed(
+            composed.SQL("{} as {}").format(converted[name], composed.Identifier(name))
+            for name in names
+        ),
+        "held_row": _listed(composed.Identifier("held", name) for name in values),
+        "archived_row": _listed(converted[name] for name in values),
+        "key": _listed(composed.Identifier("held", name) for name in dataset.order),
+        "same_key": _same_key(dataset.order, "held"),
+        "same_version_key": _same_key(dataset.order, "version"),
+        "version": composed.Identifier(f"{dataset.table}_version"),
+        "assignments": _listed(
+            composed.SQL("{} = {}").format(
+                composed.Identifier(name), composed.Identifier("archived", name)
+            )
+            for name in changing
+        ),
+    }
+
+
+def _converted(name: str, kind: str) -> composed.Composable:
+    """Return a staged value in the type of its column."""
+    staged = composed.Identifier("archived", name)
+    if kind == "numeric":
+        # Decimals arrive with 18 places; the zeros at the end say nothing.
+        return composed.SQL("trim_scale({})").format(staged)
+    # A document was staged as its text.
+    return composed.SQL("{}::jsonb").format(staged) if kind == "jsonb" else staged
+
+
+def _same_key(key: Iterable[str], other: str) -> composed.Composed:
+    return composed.SQL(" and ").join(
+        composed.SQL("{} = {}").format(
+            composed.Identifier(other, name), composed.Identifier("archived", name)
+        )
+        for name in key
+    )
+
+
+def _listed(pieces: Iterable[composed.Composable]) -> composed.Composed:
+    return composed.SQL(", ").join(pieces)

@@ -1,0 +1,465 @@
+"""Drops rows from the database that the archive is proven to hold.
+
+Here: which proofs a drop needs, and the one transaction that compares and drops. Not here: how
+long rows stay (marketdata/retention.py), the archive itself (../write), or the way back
+(../restore).
+
+Before the locks: the files of the valid proof are read back from the bucket, and the aggregates
+equal a recomputation. Under them: the proof is still the valid one, no invalidation waits, and
+the rows hash to what the proof says; since no row ever becomes again what it was, the rows were
+the same all the time between. Then chunks that hold nothing else are dropped, other rows are
+deleted, and tombstone and ledger say so, all in the same transaction: it is all or nothing,
+wherever a crash comes.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from enum import StrEnum
+
+from marketdata.archiving import ARCHIVED, ArchivedDataset
+from marketdata.calendars import utc_now
+from marketdata.content_hash import content_hash
+from marketdata.recovery import errors
+from marketdata.retention import due_periods
+from resources.storage import sql
+from resources.storage.aggregates import Aggregates, Difference
+from resources.storage.archive.prove.proofs import ArchiveLog, LoggedPeriod
+from resources.storage.archive.restore import hot_rows
+from resources.storage.archive.restore.hot_rows import (
+    HotRows,
+    MoveUnderWayError,
+    are_held,
+    gave_way,
+    lock_writers_out,
+    remove,
+    source_of,
+    take_turn,
+    waiting_for_refresh,
+)
+from resources.storage.archive.restore.restore import Restore
+from resources.storage.archive.write import files
+from resources.storage.archive.write.archive import Archive
+from resources.storage.archive.write.outcomes import ArchiveStatus
+from resources.storage.archive.write.rows import first_day, stream
+from resources.storage.ledger.lost_rows import LostRows, told
+from resources.storage.object_store import ObjectStore
+from resources.storage.timescale import Connection, Timescale
+
+
+class RetentionStatus(StrEnum):
+    """What became of a period, or would."""
+
+    DROPPED = "dropped"
+    DUE = "due"
+    """A dry run found nothing in the way."""
+    REFUSED = "refused"
+
+
+class Missing(StrEnum):
+    """What a period lacks, so that its rows stay."""
+
+    AGE = "age"
+    PROOF = "proof"
+    FILES = "files"
+    FINAL_DAYS = "final days"
+    REFRESH = "refresh"
+    AGGREGATES = "aggregates"
+    LOADED_ROWS = "loaded rows"
+    """All that were loaded are there."""
+    EQUAL_ROWS = "equal rows"
+    ARCHIVED_ROWS = "archived rows"
+    """As they were archived, or restated: none is lacking, none was altered."""
+    TURN = "turn"
+
+
+MENDED_BY_RUN = frozenset({Missing.PROOF, Missing.EQUAL_ROWS, Missing.REFRESH})
+"""What a run mends before it drops: it refreshes aggregates and archives first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One thing that is missing, in words, with the cure."""
+
+    missing: Missing
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetainedPeriod:
+    """A period that is due, after a run or a dry run.
+
+    Attributes:
+        label: Name of the period.
+        rows: Rows dropped, or that would be; 0 of a period that a run refused.
+        late: Whether rows had come for its days after they were dropped: a run restores it,
+            archives it anew and drops it again.
+        chunks: Chunks dropped whole.
+        refusals: What is missing; in a dry run also what a run would mend first.
+    """
+
+    dataset: str
+    label: str
+    status: RetentionStatus
+    rows: int = 0
+    late: bool = False
+    chunks: int = 0
+    refusals: tuple[Refusal, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """Return what is missing, in one line."""
+        return "; ".join(one.reason for one in self.refusals)
+
+
+class Retention:
+    """Drops periods that are due.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+        store: The bucket of the archive.
+        archive: Archives what is due, and knows the proofs.
+        aggregates: Keeps what is made of the rows.
+        ages: By dataset: how long rows stay. Of other datasets nothing is ever dropped.
+    """
+
+    def __init__(
+        self,
+        timescale: Timescale,
+        store: ObjectStore,
+        archive: Archive,
+        aggregates: Aggregates,
+        ages: Mapping[str, timedelta],
+    ) -> None:
+        self._timescale = timescale
+        self._store = store
+        self._archive = archive
+        self._aggregates = aggregates
+        self.ages = ages
+        self._log = ArchiveLog(timescale)
+        self._lost_rows = LostRows(timescale)
+        self._restore = Restore(timescale, store, archive)
+
+    def plan(self, datasets: Collection[str] = ()) -> list[RetainedPeriod]:
+        """Say what a run over ``datasets`` (all that have an age) would do, and change nothing.
+
+        Files are read back and rows compared as in a run.
+
+        Raises:
+            ConfigurationError: A dataset has no age.
+            StorageError: Database or bucket cannot be reached or refuse.
+        """
+        return [outcome for one in self._chosen(datasets) for outcome in self._planned(one)]
+
+    def run(self, datasets: Collection[str] = (), *, by: str) -> list[RetainedPeriod]:
+        """Drop what is due of ``datasets`` (all that have an age), period by period.
+
+        Periods for which rows came after they were dropped are restored first. Then aggregates are
+        refreshed and the periods archived, so that a proof is missing only where something is
+        wrong. A period that lacks one stays and says which; the others are dropped all the same.
+
+        Args:
+            datasets: Names.
+            by: Who drops, for the tombstones.
+
+        Raises:
+            ConfigurationError: A dataset has no age.
+            StorageError: Database or bucket cannot be reached or refuse; what was dropped before
+                is dropped.
+        """
+        return [outcome for one in self._chosen(datasets) for outcome in self._run(one, by)]
+
+    def drop(self, dataset: ArchivedDataset, label: str, *, by: str) -> RetainedPeriod:
+        """Drop one period if every proof is there; archive and refresh nothing.
+
+        Raises:
+            ConfigurationError: No closed period of the dataset is called so.
+            StorageError: Database or bucket cannot be reached or refuse.
+        """
+        rows = HotRows(dataset, dataset.named(label, _today()))
+        age = self.ages.get(dataset.name)
+        if age is None:
+            return _refused(rows, Refusal(Missing.AGE, f"no age is set for {dataset.name}"))
+        if not due_periods(dataset, age, rows.period.start, _today()):
+            reason = f"{label} is not over and wholly older than {age.days} days"
+            return _refused(rows, Refusal(Missing.AGE, reason))
+        return self._drop(rows, self._archive.proofs(dataset).get(label), by)
+
+    def _chosen(self, datasets: Collection[str]) -> list[ArchivedDataset]:
+        without = sorted(set(datasets) - set(self.ages))
+        if without:
+            message = f"{', '.join(without)}: no age is set, so all rows stay; see WRDATA_RETENTION"
+            raise errors.ConfigurationError(message)
+        return [ARCHIVED[name] for name in self.ages if not datasets or name in datasets]
+
+    def _planned(self, dataset: ArchivedDataset) -> Iterator[RetainedPeriod]:
+        late, due = self._late(dataset), self._due(dataset)
+        if not (late or due):
+            return
+        try:
+            proofs = self._archive.proofs(dataset)
+        except errors.ArchiveMismatchError as error:
+            yield from _all_refused([*late, *due], error)
+            return
+        for rows in late:
+            refusals = self._unproven(rows, proofs.get(rows.period.label))
+            status = RetentionStatus.REFUSED if refusals else RetentionStatus.DUE
+            yield _outcome(rows, status, late=True, refusals=refusals)
+        for rows in due:
+            proof = proofs.get(rows.period.label)
+            refusals = self._unproven(rows, proof)
+            with self._timescale.connection() as connection:
+                refusals += self._unequal(connection, rows, proof, found_by="valid_proof")
+                counted = connection.execute(rows.query("count_rows"), rows.parameters).fetchone()
+            held = counted[0] if counted else 0
+            refusals = self._explained(rows, proof, refusals)
+            in_the_way = [one for one in refusals if one.missing not in MENDED_BY_RUN]
+            status = RetentionStatus.REFUSED if in_the_way else RetentionStatus.DUE
+            yield _outcome(rows, status, refusals=refusals, rows=held)
+
+    def _run(self, dataset: ArchivedDataset, by: str) -> Iterator[RetainedPeriod]:
+        late, refused = self._settle_late(dataset, by)
+        yield from refused
+        due = self._due(dataset)
+        if not due:
+            return
+        try:
+            archived = self._archive.archive(dataset, [rows.period for rows in due])
+            proofs = self._archive.proofs(dataset)
+        except errors.ArchiveMismatchError as error:
+            yield from _all_refused(due, error)
+            return
+        for rows, outcome in zip(due, archived, strict=True):
+            if outcome.status is ArchiveStatus.REFUSED:
+                yield _refused(rows, Refusal(Missing.PROOF, outcome.reason))
+            else:
+                dropped = self._drop(rows, proofs.get(rows.period.label), by)
+                yield replace(dropped, late=rows in late)
+
+    def _settle_late(
+        self, dataset: ArchivedDataset, by: str
+    ) -> tuple[list[HotRows], list[RetainedPeriod]]:
+        """Restore what has changed since it was dropped, until all aggregates follow.
+
+        A week over New Year waits for the days of both years: one may draw in the other.
+
+        Returns:
+            The restored periods, and those that could not be, with the reason.
+        """
+        settled: list[HotRows] = []
+        refused: dict[HotRows, Refusal] = {}
+        self._refresh(dataset)
+        while late := [rows for rows in self._late(dataset) if rows not in refused]:
+            for rows in late:
+                refusal = self._restored(rows, by)
+                if refusal:
+                    refused[rows] = refusal
+                else:
+                    settled.append(rows)
+            self._refresh(dataset)
+        return settled, [replace(_refused(rows, why), late=True) for rows, why in refused.items()]
+
+    def _restored(self, rows: HotRows, by: str) -> Refusal | None:
+        """Restore a period; return why it could not be."""
+        day = rows.period.start
+        try:
+            self._restore.into_hot(rows.dataset, day, day, by=by)
+        except errors.ArchiveMismatchError as error:
+            return Refusal(Missing.FILES, str(error))
+        except errors.StorageUnavailableError as error:
+            return _turn(rows, error)
+        return None
+
+    def _refresh(self, dataset: ArchivedDataset) -> None:
+        source = source_of(dataset)
+        if source is not None:
+            self._aggregates.refresh(source)
+
+    def _late(self, dataset: ArchivedDataset) -> list[HotRows]:
+        """Return the dropped periods whose rows, or what is made of them, have changed since.
+
+        What waits for the refresh may also be a session of the calendar, or a week of which the
+        neighbouring year has changed.
+        """
+        return [
+            rows
+            for tombstone in self._log.tombstones(dataset.name)
+            if self._is_late(rows := HotRows(dataset, dataset.period_of(tombstone.start, date.max)))
+        ]
+
+    def _due(self, dataset: ArchivedDataset) -> list[HotRows]:
+        """Return the periods with rows that are older than their age, and were not dropped."""
+        day = first_day(self._timescale, dataset)
+        if day is None:
+            return []
+        dropped = self._log.tombstones(dataset.name)
+        return [
+            rows
+            for period in due_periods(dataset, self.ages[dataset.name], day, _today())
+            if not any(one.touches(period) for one in dropped)
+            and self._is_held(rows := HotRows(dataset, period))
+        ]
+
+    def _is_held(self, rows: HotRows) -> bool:
+        with self._timescale.connection() as connection:
+            return are_held(connection, rows)
+
+    def _is_late(self, rows: HotRows) -> bool:
+        with self._timescale.connection() as connection:
+            return are_held(connection, rows) or bool(
+                waiting_for_refresh(connection, rows, rows.span)
+            )
+
+    def _drop(self, rows: HotRows, proof: LoggedPeriod | None, by: str) -> RetainedPeriod:
+        refusals = self._unproven(rows, proof)
+        if proof is None or refusals:
+            return _refused(rows, *refusals)
+        try:
+            with self._timescale.connection() as connection:
+                take_turn(connection, rows.dataset.name)
+                lock_writers_out(connection, rows)
+                refusals = self._unequal(connection, rows, proof)
+                chunks = 0 if refusals else self._removed(connection, rows, proof, by)
+        except errors.StorageUnavailableError as error:
+            return _refused(rows, _turn(rows, error))
+        if refusals:
+            return _refused(rows, *self._explained(rows, proof, refusals))
+        return _outcome(rows, RetentionStatus.DROPPED, rows=proof.proof.rows, chunks=chunks)
+
+    def _removed(self, connection: Connection, rows: HotRows, proof: LoggedPeriod, by: str) -> int:
+        """Remove a period, with tombstone and ledger; return how many chunks were dropped."""
+        chunks = remove(connection, rows)
+        burial = {"archive_id": proof.archive_id, "rows": proof.proof.rows, "by": by}
+        connection.execute(sql.query("retention", "bury"), rows.parameters | burial)
+        moving = {**rows.parameters, "before": "complete", "after": "archived"}
+        connection.execute(sql.query("retention", "move_days"), moving)
+        return chunks
+
+    def _explained(
+        self, rows: HotRows, proof: LoggedPeriod | None, refusals: Sequence[Refusal]
+    ) -> list[Refusal]:
+        """Say of rows that differ from their proof why no run will archive them, if that is so."""
+        differ = any(refusal.missing is Missing.EQUAL_ROWS for refusal in refusals)
+        objection = self._archive.objection(rows.dataset, proof.proof) if proof and differ else ""
+        if not objection:
+            return list(refusals)
+        others = [one for one in refusals if one.missing is not Missing.EQUAL_ROWS]
+        return [*others, Refusal(Missing.ARCHIVED_ROWS, objection)]
+
+    def _unproven(self, rows: HotRows, proof: LoggedPeriod | None) -> list[Refusal]:
+        """Return what is missing outside of the table itself."""
+        label = f"{rows.dataset.name} {rows.period.label}"
+        if proof is None or proof.proof.period != rows.period:
+            return [Refusal(Missing.PROOF, f"{label} is not archived: wrdata archive run")]
+        refusals: list[Refusal] = []
+        lost = self._lost_rows.find(rows.dataset, rows.period.start, rows.period.end)
+        if lost:
+            refusals.append(Refusal(Missing.LOADED_ROWS, told(rows.dataset, lost)))
+        try:
+            back = files.read_back(self._store, rows.dataset, proof.proof)
+            found = content_hash(rows.dataset.schema, files.read_ahead(back))
+            if not proof.proof.holds(found, rows.dataset.schema):
+                reason = f"the files of {label} hold other rows than their proof says"
+                refusals.append(Refusal(Missing.FILES, reason))
+        except errors.ArchiveMismatchError as error:
+            refusals.append(Refusal(Missing.FILES, str(error)))
+        wrong = self._wrong_aggregates(rows)
+        if wrong:
+            reason = (
+                f"aggregates of {label} are not what they are made of, such as "
+                f"bars_{wrong[0].interval} of instrument {wrong[0].instrument_id} at "
+                f"{wrong[0].bucket_start}: {wrong[0].difference}"
+            )
+            refusals.append(Refusal(Missing.AGGREGATES, reason))
+        return refusals
+
+    def _wrong_aggregates(self, rows: HotRows) -> list[Difference]:
+        """Compare the aggregates of a period with a recomputation; those that wait are left out."""
+        source = source_of(rows.dataset)
+        within = (rows.period.start, rows.period.end)
+        return [
+            difference
+            for interval in (source.intervals if source else ())
+            for difference in self._aggregates.differences(interval, within=within)
+        ]
+
+    def _unequal(
+        self,
+        connection: Connection,
+        rows: HotRows,
+        proof: LoggedPeriod | None,
+        *,
+        found_by: str = "lock_proof",
+    ) -> list[Refusal]:
+        """Return what the database lacks; under the locks no one can change it any more."""
+        label = f"{rows.dataset.name} {rows.period.label}"
+        refusals: list[Refusal] = []
+        row = connection.execute(rows.query("provisional_days"), rows.parameters).fetchone()
+        if row and row[0]:
+            reason = f"{row[0]} spans of days of {label} are provisional: load them again"
+            refusals.append(Refusal(Missing.FINAL_DAYS, reason))
+        waiting = waiting_for_refresh(connection, rows, rows.buckets)
+        if waiting:
+            reason = f"{waiting} changes of {label} wait for the refresh of aggregates"
+            refusals.append(Refusal(Missing.REFRESH, reason))
+        if proof is None:
+            return refusals
+        valid = connection.execute(rows.query(found_by), rows.parameters).fetchone()
+        if valid is None or valid[0] != proof.archive_id:
+            reason = f"{label} was archived anew meanwhile: try again"
+            return [*refusals, Refusal(Missing.PROOF, reason)]
+        reading = stream(
+            self._timescale.url, rows.dataset, rows.period, lock_timeout_s=hot_rows.LOCK_TIMEOUT_S
+        )
+        with reading as batches:
+            found = content_hash(rows.dataset.schema, files.read_ahead(batches))
+        if not proof.proof.holds(found, rows.dataset.schema):
+            reason = (
+                f"the {found.rows} rows of {label} are not the {proof.proof.rows} that were "
+                "archived: wrdata archive run"
+            )
+            refusals.append(Refusal(Missing.EQUAL_ROWS, reason))
+        return refusals
+
+
+def _today() -> date:
+    return utc_now().date()
+
+
+def _turn(rows: HotRows, error: errors.StorageUnavailableError) -> Refusal:
+    """Return that somebody else held what a move needed; raise what is no such thing."""
+    if not gave_way(error):
+        raise error
+    reason = f"{rows.dataset.table} is busy, and nothing was moved: try again later"
+    return Refusal(Missing.TURN, str(error) if isinstance(error, MoveUnderWayError) else reason)
+
+
+def _all_refused(
+    every: Sequence[HotRows], error: errors.ArchiveMismatchError
+) -> Iterator[RetainedPeriod]:
+    """Say of each period what is wrong with the whole archive of its dataset."""
+    return (_refused(rows, Refusal(Missing.FILES, str(error))) for rows in every)
+
+
+def _refused(rows: HotRows, *refusals: Refusal) -> RetainedPeriod:
+    return _outcome(rows, RetentionStatus.REFUSED, refusals=refusals)
+
+
+def _outcome(
+    of: HotRows,
+    status: RetentionStatus,
+    *,
+    rows: int = 0,
+    late: bool = False,
+    chunks: int = 0,
+    refusals: Sequence[Refusal] = (),
+) -> RetainedPeriod:
+    return RetainedPeriod(
+        dataset=of.dataset.name,
+        label=of.period.label,
+        status=status,
+        rows=rows,
+        late=late,
+        chunks=chunks,
+        refusals=tuple(refusals),
+    )

@@ -1,0 +1,107 @@
+"""What archiving did to a period, and what comparing it has shown.
+
+Here: the outcomes, with what is said of them. Not here: how they come about (archive.py).
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from marketdata.archiving import Period
+from resources.storage.archive.prove.proofs import LoggedPeriod
+
+DATABASE, PROOF = "database", "proof"
+"""What an archived period is compared with."""
+
+
+class ArchiveStatus(StrEnum):
+    """What archiving did to a period."""
+
+    COMMITTED = "committed"
+    UNCHANGED = "unchanged"
+    REPAIRED = "repaired"
+    REPLACED = "replaced"
+    EMPTY = "empty"
+    FROZEN = "frozen"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivedPeriod:
+    """A period after archiving.
+
+    Attributes:
+        dataset: Name of the dataset.
+        status: REPAIRED if the bucket had lost files, which are there again without a commit.
+        reason: Why the period is frozen (its rows were dropped from the database) or refused (the
+            database lacks a row that was loaded or is archived, or holds one that no load wrote, a
+            file came back different, or one is lost whose rows were dropped), and the cure; what
+            was archived before stays.
+        logged: What is archived of it now; None if nothing is.
+    """
+
+    dataset: str
+    period: Period
+    status: ArchiveStatus
+    reason: str = ""
+    logged: LoggedPeriod | None = None
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows are archived."""
+        return self.logged.proof.rows if self.logged else 0
+
+    @property
+    def bytes(self) -> int:
+        """Return the size of the files."""
+        return self.logged.proof.bytes if self.logged else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedPeriod:
+    """A period of the archive, read back, beside its rows in the database, or its proof.
+
+    Attributes:
+        dataset: Name of the dataset.
+        against: DATABASE, or PROOF where the rows were dropped from the database.
+        expected_rows: What that holds.
+        differing: Columns whose content is not equal; all of them when the rows' number differs.
+        reason: Why the files could not be read, or which archived row the database lacks or holds
+            altered, and the cure.
+        waiting: What the next run will archive, where that is all of the difference: rows that
+            came, or were restated or withdrawn, since the period was archived.
+    """
+
+    dataset: str
+    period: Period
+    against: str
+    archive_rows: int = 0
+    expected_rows: int = 0
+    differing: tuple[str, ...] = ()
+    reason: str = ""
+    waiting: str = ""
+
+    @property
+    def equal(self) -> bool:
+        """Tell whether both hold the same rows."""
+        return not self.differing and not self.reason
+
+    @property
+    def is_wrong(self) -> bool:
+        """Tell whether a person has to act: what is only not archived yet is not wrong."""
+        return not self.equal and not self.waiting
+
+    @property
+    def told(self) -> str:
+        """Return the verdict in words, with the cure."""
+        name = f"{self.dataset} {self.period.label}"
+        if self.reason:
+            return f"{name}: {self.reason}"
+        if not self.differing:
+            return f"{name}: equal to its {self.against}"
+        if self.waiting:
+            return f"{name}: {self.waiting} since it was archived: the next archive run takes them"
+        return (
+            f"{name}: {self.archive_rows} rows archived, {self.expected_rows} in its "
+            f"{self.against}, different in {', '.join(self.differing)}; cure: restore its files "
+            "from a backup"
+        )

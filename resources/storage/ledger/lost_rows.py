@@ -1,0 +1,282 @@
+"""Rows that were loaded and are gone, found by count; their days are holes again.
+
+Here: the comparison of tables with what was loaded, and what becomes of a loss. Not here: counting
+(loaded_days.py), when it is asked for (../archive, assets/checks.py), or the loads that fill holes.
+
+A chunk that somebody drops, a truncate or a delete leaves the ledger as it was: nobody would ask
+for those days again. What is found missing loses its state, and waits in a dead letter, so that
+the next backfill, or the sensor, asks for it.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import groupby
+from typing import Any
+
+from psycopg import sql as composed
+from psycopg.types.multirange import DateMultirange
+from psycopg.types.range import DateRange
+
+from marketdata.archiving import ARCHIVED, ArchivedDataset
+from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.coverage import CoverageMark, CoverageState, Span, spans_of
+from marketdata.datasets import DATASETS, Extent
+from marketdata.ports import IngestFailure
+from marketdata.recovery.dead_letters import DeadLetter, Work
+from marketdata.recovery.errors import RowsLostError
+from resources.storage import sql
+from resources.storage.batches import lock_instruments, record_failures
+from resources.storage.ledger.loaded_days import is_counted
+from resources.storage.timescale import Connection, Timescale
+
+ONE_DAY = timedelta(days=1)
+BY_DAY = tuple(one for one in ARCHIVED.values() if one.is_droppable)
+"""The datasets whose rows are of days: daily bars, minutes and trades."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LostDay:
+    """A day of an instrument that holds fewer rows than were loaded.
+
+    Attributes:
+        provider: Whose rows.
+        day: Of the dataset's own zone.
+    """
+
+    dataset: str
+    provider: str
+    instrument_id: int
+    day: date
+    loaded: int
+    held: int
+
+
+class LostRows:
+    """Finds rows that are gone.
+
+    Args:
+        timescale: An open Timescale whose database is migrated.
+    """
+
+    def __init__(self, timescale: Timescale) -> None:
+        self._timescale = timescale
+
+    def find(
+        self,
+        dataset: ArchivedDataset,
+        start: date = HISTORY_START,
+        end: date = date.max,
+        *,
+        sample: float = 1.0,
+    ) -> list[LostDay]:
+        """Return the days from ``start`` to before ``end`` that hold fewer rows than were loaded.
+
+        Days that lie in the archive only are left out.
+
+        Args:
+            dataset: One of BY_DAY.
+            start: First day; by default the first one that this project keeps.
+            end: The day after the last.
+            sample: Compare this part of the instruments, chosen at random.
+        """
+        with self._timescale.connection() as connection:
+            return list(_found(connection, dataset, start, end, sample=sample))
+
+    def make_holes(self, dataset: ArchivedDataset, lost: Sequence[LostDay], *, by: str) -> None:
+        """Let the ledger say of lost days that they have to be asked for, in one transaction.
+
+        They lose their state, are marked as failed, and wait in dead letters; the log of loads
+        says how many rows are gone. Days that were filled meanwhile are left alone.
+
+        Args:
+            dataset: Whose rows they were.
+            lost: What ``find`` returned.
+            by: Who looked, for letters and log.
+        """
+        if not lost:
+            return
+        ids = sorted({one.instrument_id for one in lost})
+        days = {one.day for one in lost}
+        with self._timescale.connection() as connection:
+            lock_instruments(connection, ids)
+            found = _found(connection, dataset, min(days), max(days) + ONE_DAY, instrument_ids=ids)
+            gone = sorted(
+                (one for one in found if one.day in days),
+                key=lambda one: (one.provider, one.instrument_id, one.day),
+            )
+            _lower_counts(connection, gone)
+            tickers = dict[int, str](
+                connection.execute(
+                    sql.query("loaded_days", "tickers"), {"instrument_ids": ids}
+                ).fetchall()
+            )
+            failures: list[IngestFailure] = []
+            for (provider, instrument_id), group in groupby(
+                gone, lambda one: (one.provider, one.instrument_id)
+            ):
+                of_one = list(group)
+                spans = _spans(dataset, [one.day for one in of_one])
+                connection.execute(
+                    sql.query("loaded_days", "take_back"),
+                    {
+                        "dataset": dataset.name,
+                        "provider": provider,
+                        "instrument_id": instrument_id,
+                        "days": DateMultirange([DateRange(*span) for span in spans]),
+                    },
+                )
+                ticker = tickers.get(instrument_id, f"#{instrument_id}")
+                failures += _failures(dataset, of_one, ticker, by)
+            record_failures(connection, failures)
+
+
+def told(dataset: ArchivedDataset, lost: Sequence[LostDay]) -> str:
+    """Say what is gone, and what brings it back."""
+    loaded, held = sum(one.loaded for one in lost), sum(one.held for one in lost)
+    first, last = min(one.day for one in lost), max(one.day for one in lost)
+    more = f" and {len(lost) - 1} more days of instruments" if len(lost) > 1 else ""
+    example = min(lost, key=lambda one: (one.day, one.instrument_id))
+    asking = f"--all --from {first} --to {last}" if is_counted(dataset.name) else "--all"
+    return (
+        f"the database lacks {loaded - held} of {loaded} rows of {dataset.name} that were loaded: "
+        f"instrument {example.instrument_id} by {example.provider} on {example.day}{more}, the "
+        f"last one on {last}. Cure: wrdata backfill {dataset.name} {asking} (their "
+        "letters do as much), or wrdata archive restore if they were archived"
+    )
+
+
+def _found(
+    connection: Connection,
+    dataset: ArchivedDataset,
+    start: date,
+    end: date,
+    *,
+    sample: float = 1.0,
+    instrument_ids: Sequence[int] | None = None,
+) -> Iterator[LostDay]:
+    asked: dict[str, object] = {
+        "dataset": dataset.name,
+        "start": start,
+        "end": end,
+        "instrument_ids": None if instrument_ids is None else list(instrument_ids),
+        "part": sample,
+        "seed": random.getrandbits(31),  # Nothing secret: another sample each time.
+    }
+    if not is_counted(dataset.name):
+        last = min(end - ONE_DAY, calendar().last_closed(utc_now()))
+        sessions = calendar().sessions(start, last) if start <= last else []
+        query = sql.query("loaded_days", "lost_sessions")
+        for row in connection.execute(query, {**asked, "sessions": sessions}):
+            yield _lost_day(dataset, row)
+        return
+    query = composed.SQL(sql.query("loaded_days", "lost_days")).format(
+        table=composed.Identifier(dataset.table), dated_by=composed.Identifier(dataset.dated_by)
+    )
+    months = connection.execute(sql.query("loaded_days", "months_loaded"), asked).fetchall()
+    for (month,) in months:
+        following = (month + timedelta(days=31)).replace(day=1)
+        of_month = {
+            **asked,
+            "seed": random.getrandbits(31),
+            "zone": str(DATASETS[dataset.name].zone),
+            "start": max(start, month),
+            "end": min(end, following),
+            # A day of any zone lies within these.
+            "begins_at": datetime.combine(month - ONE_DAY, time(), UTC),
+            "ends_at": datetime.combine(following + ONE_DAY, time(), UTC),
+        }
+        for row in connection.execute(query, of_month):
+            yield _lost_day(dataset, row)
+
+
+def _lost_day(dataset: ArchivedDataset, row: Sequence[Any]) -> LostDay:
+    provider, instrument_id, day, loaded, held = row
+    return LostDay(
+        dataset=dataset.name,
+        provider=provider,
+        instrument_id=instrument_id,
+        day=day,
+        loaded=loaded,
+        held=held,
+    )
+
+
+def _lower_counts(connection: Connection, lost: Sequence[LostDay]) -> None:
+    if lost and is_counted(lost[0].dataset):
+        connection.execute(
+            sql.query("loaded_days", "lower_counts"),
+            {
+                "dataset": lost[0].dataset,
+                "providers": [one.provider for one in lost],
+                "instrument_ids": [one.instrument_id for one in lost],
+                "days": [one.day for one in lost],
+                "held": [one.held for one in lost],
+            },
+        )
+
+
+def _failures(
+    dataset: ArchivedDataset, lost: Sequence[LostDay], ticker: str, by: str
+) -> list[IngestFailure]:
+    """Return the letters in which an instrument's lost days wait: each is one request."""
+    return [
+        _failure(dataset, [one for one in lost if start <= one.day <= end], ticker, by)
+        for start, end in _requests(dataset, [one.day for one in lost])
+    ]
+
+
+def _failure(
+    dataset: ArchivedDataset, lost: Sequence[LostDay], ticker: str, by: str
+) -> IngestFailure:
+    first, last = lost[0].day, lost[-1].day
+    loaded, held = sum(one.loaded for one in lost), sum(one.held for one in lost)
+    part = f" from {first}" if is_counted(dataset.name) else ""
+    letter = DeadLetter(
+        dataset=dataset.name,
+        provider=lost[0].provider,
+        work=Work.INSTRUMENT,
+        subject=f"{ticker}{part}",
+        instrument_id=lost[0].instrument_id,
+        error_class=RowsLostError.__name__,
+        message=(
+            f"{loaded - held} of {loaded} rows that were loaded of {first} to {last} are gone from "
+            "the database"
+        ),
+        request=f"rows of {ticker} from {first} to {last} compared with what was loaded",
+        run_id=by,
+        raw_answers=(),
+        details={"start": first.isoformat(), "end": last.isoformat()},
+        seen_at=utc_now(),
+        parked=False,
+    )
+    mark = CoverageMark(
+        instrument_id=lost[0].instrument_id,
+        state=CoverageState.FAILED,
+        spans=_spans(dataset, [one.day for one in lost]),
+    )
+    return IngestFailure(letter=letter, coverage=(mark,))
+
+
+def _requests(dataset: ArchivedDataset, days: Sequence[date]) -> list[Span]:
+    """Cut days into first and last ones of requests whose answers each fit into memory."""
+    if not is_counted(dataset.name):
+        return [(days[0], days[-1])]
+    most = timedelta(days=DATASETS[dataset.name].most_days - 1)
+    spans: list[Span] = []
+    for day in days:
+        if spans and day - spans[-1][0] <= most:
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return spans
+
+
+def _spans(dataset: ArchivedDataset, days: Sequence[date]) -> tuple[Span, ...]:
+    """Return the days as the ledger has them: a session owns the days up to the next one."""
+    by_session = not is_counted(dataset.name) or (DATASETS[dataset.name].extent is Extent.SESSIONS)
+    sessions = set(calendar().sessions(min(days), max(days))) if by_session else set[date]()
+    # Minutes may stand on a day that is no session; the ledger says nothing of it by itself.
+    others = tuple((day, day + ONE_DAY) for day in days if day not in sessions)
+    return (*spans_of(calendar(), sessions & set(days)), *others)
