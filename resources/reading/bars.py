@@ -104,7 +104,7 @@ def read_bars(
         ArchiveMismatchError: The archive lacks files that its proofs name.
         MissingBarsError: Some of the bars are not here, and ``missing`` is ``raise``.
 
-    Example:
+    Examples:
         >>> from wrdata import read_bars
         >>> bars = read_bars(["AAPL", "MSFT"], "2026-01-02", adjusted="splits", to="pandas")
         >>> closes = bars.pivot(columns="ticker", values="close")  # a column for each ticker
