@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,14 @@ from pipelines.cli.deferred import DeferredCommand
 from pipelines.cli.main import app
 
 PROJECT = Path(__file__).parents[2]
+FOLDERS = [
+    folder
+    for folder in sorted(PROJECT.iterdir())
+    if folder.is_dir() and (not folder.name.startswith(".") or folder.name == ".github")
+]
 PAGES = [
-    PROJECT / name
-    for name in subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
+    *sorted(PROJECT.glob("*.md")),
+    *(page for folder in FOLDERS for page in sorted(folder.rglob("*.md"))),
 ]
 DECISIONS = sorted((PROJECT / "docs" / "decisions").glob("[0-9]*.md"))
 LONGEST_LINE = 100
