@@ -41,7 +41,7 @@ _SHARED: Mapping[str, Column] = {
     "phase": Column(
         "`regular` within the exchange's session, `extended` around it; pairs are always regular"
     ),
-    "open": Column("First price, adjusted as `adjustment` says", _PRICE),
+    "open": Column("First price", _PRICE),
     "high": Column("Highest price", _PRICE),
     "low": Column("Lowest price", _PRICE),
     "close": Column("Last price", _PRICE),

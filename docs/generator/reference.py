@@ -17,8 +17,7 @@ from pydantic_core import PydanticUndefined
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from marketdata.archiving import ARCHIVED
-from marketdata.bars import DAILY_BARS
+from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.columns import column
 from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, Source
@@ -27,52 +26,52 @@ from pipelines.cli.main import app
 from pipelines.schedules import ALL
 from resources.settings import Settings, StoreSettings, provider_variable
 
+ORIGIN = {"provider", "ingest_id", "known_from"}
+"""Columns of every table; the page says once what they mean."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """A dataset as the reference shows it.
 
     Attributes:
-        asked_by: By what it is asked for: equity, pair, series or index.
-        schema: Columns as they are stored, without those of a row's origin.
-        key: Columns that name a row.
+        archived: Its table, columns and key, which the archive names for every dataset.
         scope: What one request covers.
     """
 
-    name: str
+    archived: ArchivedDataset
     about: str
     cadence: str
-    table: str
-    asked_by: str
     scope: str
-    schema: pa.Schema
-    key: Sequence[str]
     sources: Mapping[str, Source]
+
+    @property
+    def name(self) -> str:
+        """The dataset's name."""
+        return self.archived.name
+
+    @property
+    def columns(self) -> list[pa.Field]:
+        """Its own columns: neither a row's origin nor the archive's label."""
+        others = {*ORIGIN, "ticker"} if self.archived.labelled else ORIGIN
+        return [field for field in self.archived.schema if field.name not in others]
 
 
 def entries() -> list[Entry]:
     """Return every dataset: the one place of the reference that knows how the catalogue is made."""
     daily = Entry(
-        name=DAILY_BARS_DATASET,
+        archived=ARCHIVED[DAILY_BARS_DATASET],
         about="A session of a share: its prices, and how they are adjusted.",
         cadence="after the close, and the last sessions again next morning",
-        table="daily_bar",
-        asked_by="equity",
         scope="sessions",
-        schema=DAILY_BARS.append(pa.field("adjustment", pa.string(), nullable=False)),
-        key=("instrument_id", "session_date"),
         sources=DAILY_BAR_SOURCES,
     )
     others = (
         Entry(
-            name=dataset.name,
+            archived=ARCHIVED[dataset.name],
             about=dataset.about,
             cadence=dataset.cadence,
-            table=dataset.table,
-            asked_by=dataset.subjects.value,
             scope=dataset.extent.value,
-            schema=dataset.stored,
-            key=("instrument_id", *dataset.key),
             sources=dataset.sources,
         )
         for dataset in DATASETS.values()
@@ -108,12 +107,12 @@ def datasets_page() -> str:
 
 
 def _dataset(entry: Entry) -> str:
-    archived = ARCHIVED[entry.name]
+    archived = entry.archived
     facts = [
-        ("table", f"`{entry.table}`, replaced values in `{entry.table}_version`"),
-        ("asked for by", entry.asked_by),
+        ("table", f"`{archived.table}`, replaced values in `{archived.table}_version`"),
+        ("instruments", archived.kind.value),
         ("a request covers", entry.scope),
-        ("key", ", ".join(f"`{name}`" for name in entry.key)),
+        ("key", ", ".join(f"`{name}`" for name in archived.order)),
         ("refreshed", entry.cadence),
         ("archived by", archived.portion.value),
         ("who serves", f"`{provider_variable(entry.name)}`"),
@@ -127,7 +126,7 @@ def _dataset(entry: Entry) -> str:
             known.unit,
             "" if field.nullable else "always",
         )
-        for field in entry.schema
+        for field in entry.columns
     ]
     return "\n".join(
         [

@@ -25,9 +25,12 @@ PAGES = [
     *(page for folder in FOLDERS for page in sorted(folder.rglob("*.md"))),
 ]
 DECISIONS = sorted((PROJECT / "docs" / "decisions").glob("[0-9]*.md"))
+GUIDES = [PROJECT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")]
 LONGEST_LINE = 100
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+PLACE = re.compile(r"`((?:\w+/)+[^`]*)`")
+"""A folder or a file of the repository, from its root."""
 IN_PROSE = re.compile(r"`wrdata ([^`\n|;)]+)")
 IN_A_FENCE = re.compile(r"^wrdata ([^#\n|;]+)", re.MULTILINE)
 
@@ -114,6 +117,19 @@ def test_commands_in_blocks_are_whole(page: Path) -> None:
     assert {line: why for line in lines if (why := misfit(line))} == {}
 
 
+@pytest.mark.parametrize("page", GUIDES, ids=named)
+def test_guides_name_places_that_there_are(page: Path) -> None:
+    """Who looks for a file that was moved long ago loses trust in the rest of the page."""
+    prose = FENCE.sub("", page.read_text("utf-8"))
+    places = [
+        place.rstrip("/")
+        for place in PLACE.findall(prose)
+        if not set(place) & set("<*{ ") and "NNNN" not in place
+    ]
+
+    assert [place for place in places if not (PROJECT / place).exists()] == []
+
+
 def test_all_decisions_are_listed_in_order() -> None:
     """The list is how a reader finds a decision."""
     listed = re.findall(
@@ -132,7 +148,7 @@ def test_a_decision_says_when_what_and_why(page: Path) -> None:
     text = page.read_text("utf-8")
 
     assert text.startswith(f"# {page.name[:4]}. ")
-    assert re.match(r"# .*\n\n\d{4}-\d{2}-\d{2}\b[^#]*Status: \w+", text)
+    assert re.match(r"# .*\n\n(Date: )?\d{4}-\d{2}-\d{2}\b[^#]*Status: \w+", text)
     headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert headings in (
         ["Context", "Decision", "Consequences"],
