@@ -1,36 +1,41 @@
-# What a person types. Each target brings what it needs: nothing has to be installed by hand.
+# What a person types. Each target installs what it needs, and no more: nothing has to be there
+# beforehand but Python with pip.
 
 PYTHON ?= python3
 VENV := .venv
+UV := .uv/bin/uv
 WRDATA := $(VENV)/bin/wrdata
+RUNS := $(VENV)/has-pipeline
+TESTS := $(VENV)/has-test
+LINTS := $(VENV)/has-lint
 
 .PHONY: demo dev down test lint types contracts check bench faults schema lock clean
 
-demo: $(VENV)/ready ## the main job from provider to Parquet, through Dagster, on a local world
+demo: $(RUNS) ## the main job from provider to Parquet, through Dagster, on a local world
 	$(WRDATA) demo
 
-dev: $(VENV)/ready ## the local world with Dagster's UI and daemon; Ctrl-C stops all of it
+dev: $(RUNS) ## the local world with Dagster's UI and daemon; Ctrl-C stops all of it
 	$(WRDATA) up
 
-down: $(VENV)/ready ## stop what was left running
+down: $(RUNS) ## stop what was left running
 	$(WRDATA) down
 
-test: $(VENV)/ready ## the whole test suite, on real servers of its own
+test: $(TESTS) ## the whole test suite, on real servers of its own
 	$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile
 
-lint: $(VENV)/ready
+lint: $(LINTS)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-types: $(VENV)/ready
+types: $(LINTS)
 	$(VENV)/bin/basedpyright
 
-contracts: $(VENV)/ready ## imports go down only
+contracts: $(LINTS) ## imports go down only
 	$(VENV)/bin/lint-imports
 
 check: lint types contracts test
 
-bench: $(VENV)/ready ## figures beside what a user would pick instead
+bench: $(RUNS) ## figures beside what a user would pick instead
 	$(VENV)/bin/python -m bench.loader
 	$(VENV)/bin/python -m bench.chunks
 	$(VENV)/bin/python -m bench.rollups
@@ -41,27 +46,46 @@ bench: $(VENV)/ready ## figures beside what a user would pick instead
 	$(VENV)/bin/python -m bench.dead_letters
 	$(VENV)/bin/python -m bench.requests
 
-faults: $(VENV)/ready ## break servers, workers and providers, and see that nothing is lost; SEED=n repeats a run
+faults: $(RUNS) ## break servers, workers and providers, and see that nothing is lost; SEED=n repeats a run
 	$(VENV)/bin/python -m faults
 
-schema: $(VENV)/ready ## write resources/storage/sql/schema.sql anew from the migrations
+schema: $(RUNS) ## write resources/storage/sql/schema.sql anew from the migrations
 	$(VENV)/bin/python docs/write_schema.py
 
-lock: $(VENV)/ready ## resolve pyproject.toml anew
-	$(VENV)/bin/uv pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
-	  --universal --all-extras --python-version 3.11 pyproject.toml --output-file requirements.lock
+lock: $(UV) ## resolve pyproject.toml anew
+	$(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
+	  --universal --all-extras --group every --python-version 3.11 \
+	  pyproject.toml --output-file requirements.lock
 
 clean: ## forget the virtual environment and all local data
 	-test -x $(WRDATA) && $(WRDATA) down
-	rm -rf $(VENV) .wrdata
+	rm -rf $(VENV) .uv .wrdata
 
-# Debian's python3 comes without ensurepip unless python3-venv is installed, which takes root;
-# virtualenv from PyPI, kept in a folder of its own, needs neither.
-$(VENV)/ready: requirements.lock pyproject.toml
-	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); \
-	  $(PYTHON) -m pip install --quiet --disable-pip-version-check --target $(VENV).bootstrap 'virtualenv==20.35.4' && \
-	  PYTHONPATH=$(VENV).bootstrap $(PYTHON) -m virtualenv --quiet $(VENV) && rm -rf $(VENV).bootstrap; }
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+# A set is one of pyproject.toml's extras and groups. Its versions and hashes are the lock's.
+# What an earlier target has installed stays.
+INSTALL = $(UV) pip install --quiet --python $(VENV)/bin/python --require-hashes \
+  --constraint requirements.lock --requirement pyproject.toml --extra pipeline --group
+ITSELF = $(UV) pip install --quiet --python $(VENV)/bin/python --no-deps \
+  --build-constraint requirements.lock --editable .
+
+$(VENV)/has-pipeline: $(VENV)/made pyproject.toml
+	$(INSTALL) sandbox
+	$(ITSELF)
+	touch $@
+
+$(VENV)/has-test $(VENV)/has-lint $(VENV)/has-docs: $(VENV)/has-%: $(RUNS)
+	$(INSTALL) $*
+	touch $@
+
+$(VENV)/made: $(UV) requirements.lock
+	$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+	touch $@
+
+# pip installs what needs no virtual environment, so Debian's python3, which comes without
+# ensurepip, will do.
+$(UV): requirements.lock
+	rm -rf .uv && mkdir .uv
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .uv/requirements.lock
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv --no-deps \
+	  --require-hashes --requirement .uv/requirements.lock
 	touch $@

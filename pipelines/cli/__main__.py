@@ -13,6 +13,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import NoReturn
 
 from pipelines.cli.interruption import INTERRUPTED, nothing_at_stake
@@ -56,7 +57,7 @@ def run() -> NoReturn:
     """Run the command line and end the process with its status."""
     with nothing_at_stake():
         _open_streams()
-        main = importlib.import_module("pipelines.cli.main")
+        main = _main()
     try:
         status = _status_of(main.run)
         sys.stdout.flush()
@@ -69,6 +70,20 @@ def run() -> NoReturn:
         # What is still in the buffer would be tried again at the very end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(status)
+
+
+def _main() -> ModuleType:
+    """Import the command line, or end the process if this is a reader's installation."""
+    try:
+        return importlib.import_module("pipelines.cli.main")
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library in {"marketdata", "pipelines"}:
+            raise
+        sys.exit(
+            f"error: the command line needs {library}, which is not installed: "
+            "install wrdata[pipeline]"
+        )
 
 
 def _status_of(command: Callable[[], object]) -> int:
