@@ -27,6 +27,7 @@ from pathlib import Path
 import psycopg
 
 from bench.scratch import scratch_database
+from machine.processes import end, free_port, wait_until
 from marketdata.recovery.leases import Holder, Lease, LeaseRequest
 from marketdata.recovery.limits import Lane, Pace, RequestLimits, fmp_bulk_limits, fmp_limits
 from marketdata.recovery.policy import BREAKER
@@ -36,7 +37,6 @@ from resources.storage import migrations
 from resources.storage.request_leases import RequestLeases
 from resources.storage.timescale import Timescale
 from sandbox.control import SimulatorControl
-from sandbox.processes import end, free_port, wait_until
 from sandbox.simulated_providers import SimulatedProviders
 from sandbox.simulators.journal import JournalEntry
 

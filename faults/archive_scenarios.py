@@ -20,8 +20,8 @@ from faults.moments import Hold, Moment, Spoil
 from faults.slices import Slice
 from faults.workers import Worker
 from faults.world import STORES, Scene
+from machine import processes
 from marketdata.calendars import calendar, utc_now
-from sandbox import processes
 from sandbox.simulators.object_store_front import INTERNAL_ERROR, SLOW_DOWN, S3Fault
 
 DATABASE = STORES[:1]

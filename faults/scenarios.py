@@ -21,9 +21,9 @@ from faults.slices import Slice
 from faults.witness import Claim
 from faults.workers import Worker
 from faults.world import STORES, Scene
+from machine import processes
 from marketdata.calendars import calendar, utc_now
 from marketdata.instruments import provider_spellings
-from sandbox import processes
 from sandbox.simulators.faults import FaultKind, FaultRule, mixed
 from sandbox.simulators.object_store_front import (
     DISK_FULL,

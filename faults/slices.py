@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql
 
+from demo.comparison import compare_rows
 from faults.witness import (
     HELD,
     UNFINISHED,
@@ -36,7 +37,6 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.datasets import DATASETS
 from marketdata.local_days import local_days
-from pipelines.cli.comparison import compare_rows
 from resources.storage.object_store import S3Settings
 from sandbox.control import SimulatorControl
 from sandbox.simulators.journal import JournalEntry

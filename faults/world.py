@@ -28,11 +28,11 @@ from faults.moments import Hold, Moment, WatchedFront, held
 from faults.slices import Slice, SliceWitness
 from faults.witness import Claim, Evidence, Witness, output_findings, secret_findings
 from faults.workers import PROJECT, SuiteError, Worker
+from machine import processes
 from marketdata.batches import DAILY_BARS_DATASET
 from resources.database_url import in_schema
 from resources.storage import migrations
 from resources.storage.object_store import ObjectStore, S3Settings
-from sandbox import processes
 from sandbox.control import SimulatorControl
 from sandbox.local_world import LocalWorld
 from sandbox.scratch_databases import name_of, scratch_database

@@ -17,8 +17,9 @@ from pathlib import Path
 from signal import Signals
 from typing import Protocol, TextIO, cast
 
+from machine import private_files, processes
 from marketdata.recovery import errors
-from sandbox import object_store, private_files, processes, simulated_providers, timescaledb
+from sandbox import object_store, simulated_providers, timescaledb
 
 SERVICES = ("timescaledb", "object_store", "providers")
 

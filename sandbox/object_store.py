@@ -16,8 +16,8 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from machine import private_files, processes
 from marketdata.recovery import errors
-from sandbox import private_files, processes
 
 BUCKETS = {False: "market-data", True: "market-data-simulated"}
 """The archive, by whether its prices are simulated."""

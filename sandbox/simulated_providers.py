@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from sandbox import private_files, processes
+from machine import private_files, processes
 
 PER_MINUTE = 120
 """FMP's limit for this project's key."""

@@ -21,8 +21,9 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
+from machine import private_files, processes
 from marketdata.recovery import errors
-from sandbox import private_files, processes, timescaledb_programs
+from sandbox import timescaledb_programs
 
 ROLE = "wrdata"
 DATABASES = {False: ("wrdata", "dagster"), True: ("wrdata_simulated", "dagster_simulated")}

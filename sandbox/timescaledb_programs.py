@@ -22,8 +22,9 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from machine import private_files
 from marketdata.recovery import errors
-from sandbox import apt_sources, private_files
+from sandbox import apt_sources
 
 SUITE = "trixie"
 PACKAGE = "postgresql-17-timescaledb"

@@ -1,7 +1,7 @@
 """Which process is meant: one that cannot be mistaken for a later one with the same id.
 
 Here: identities, and whether a process still runs, read from /proc (Linux only). Not here:
-starting and ending processes (sandbox/processes.py), or what a run's worker is
+starting and ending processes (machine/processes.py), or what a run's worker is
 (pipelines/workers.py).
 """
 

@@ -19,10 +19,10 @@ from types import FrameType
 
 import httpx
 
+from machine import private_files, processes
 from marketdata.recovery import errors
 from pipelines.cli import console
 from pipelines.cli.environment import PROJECT
-from sandbox import private_files, processes
 
 SERVES_WITHIN_S = 600.0
 """Longer than any start: until then the UI's address is not told."""

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from marketdata.recovery import errors
-from pipelines.cli import console
+from pipelines.cli import console, local_world
+from pipelines.cli.local_world import LocalWorld
 from resources import opening
 from resources.database_url import in_schema, normalised
 from resources.settings import read_settings, unread_variables, wrong_values
 from resources.storage import migrations
-from sandbox.local_world import LocalWorld
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The checkout: the folder that holds dagster.yaml and workspace.yaml."""
@@ -37,7 +37,8 @@ class Surroundings:
     """What a command runs on.
 
     Attributes:
-        world: The local world of this checkout, whether or not anything of it is used.
+        world: The local world of this checkout, whether or not anything of it is used; an empty
+            one where none is installed.
         local: Names of the services that the local world serves.
     """
 
@@ -61,7 +62,8 @@ def surroundings(
             it or shapes the database needs no provider.
 
     Raises:
-        ConfigurationError: Simulated prices would be written to a real database or bucket.
+        ConfigurationError: Simulated prices would be written to a real database or bucket, or a
+            service is not configured and no local world is installed.
     """
     variables = os.environ if configured is None else configured
     local = tuple(name for name, variable in CONFIGURED_BY.items() if not variables.get(variable))
@@ -76,12 +78,16 @@ def surroundings(
             f"{' and '.join(real)} to work in the local world"
         )
         raise errors.ConfigurationError(message)
-    return Surroundings(world=local_world(variables), local=local)
+    if local and not local_world.is_installed():
+        missing = " and ".join(CONFIGURED_BY[name] for name in local)
+        message = f"set {missing}: {local_world.NOT_INSTALLED}"
+        raise errors.ConfigurationError(message)
+    return Surroundings(world=world_of(variables), local=local)
 
 
-def local_world(variables: Mapping[str, str]) -> LocalWorld:
+def world_of(variables: Mapping[str, str]) -> LocalWorld:
     """Return the local world of this checkout, whatever else is configured."""
-    return LocalWorld(Path(variables.get("WRDATA_STATE_DIR") or PROJECT / ".wrdata"))
+    return local_world.at(Path(variables.get("WRDATA_STATE_DIR") or PROJECT / ".wrdata"))
 
 
 def enter(

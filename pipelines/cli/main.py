@@ -21,7 +21,7 @@ COMMANDS = {
     "doctor": "world:doctor",
     "env": "world:env",
     "migrate": "world:migrate",
-    "demo": "demo:demo",
+    "demo": "demo.main_job:demo",
     "universe": "universe:universe",
     "backfill": "backfill:backfill",
     "plan": "plan:plan",
@@ -61,14 +61,14 @@ SPLITS = {
 }
 DIVIDENDS = {"list": "dividends:listed", "confirm": "dividends:confirm"}
 SANDBOX = {
-    "requests": "sandbox:requests",
-    "fail": "sandbox:fail",
-    "heal": "sandbox:heal",
-    "correct": "sandbox:correct",
-    "split": "sandbox:split",
-    "restate": "sandbox:restate",
-    "revise": "sandbox:revise",
-    "verify": "sandbox:verify",
+    "requests": "demo.simulators:requests",
+    "fail": "demo.simulators:fail",
+    "heal": "demo.simulators:heal",
+    "correct": "demo.simulators:correct",
+    "split": "demo.simulators:split",
+    "restate": "demo.simulators:restate",
+    "revise": "demo.simulators:revise",
+    "verify": "demo.simulators:verify",
 }
 
 app = typer.Typer(

@@ -12,11 +12,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from machine import processes
 from pipelines.cli import console, dagster_processes, diagnosis, environment, runs
+from pipelines.cli.local_world import LocalWorld
 from resources import opening
 from resources.settings import read_settings
-from sandbox import processes
-from sandbox.local_world import LocalWorld
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
@@ -57,7 +57,7 @@ def _stop_unused(world: LocalWorld) -> None:
 def down() -> None:
     """Stop what was left running: Dagster's processes and the local world."""
     environment.warn_of_variables()
-    world = environment.local_world(os.environ)
+    world = environment.world_of(os.environ)
     commands = processes.end_all(
         world.users, with_signal=signal.SIGTERM, within_s=dagster_processes.ENDS_WITHIN_S
     )

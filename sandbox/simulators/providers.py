@@ -17,8 +17,8 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from machine import private_files
 from marketdata.calendars import utc_now
-from sandbox import private_files
 from sandbox.simulators import fmp, polygon, serving, tiingo, world_controls
 from sandbox.simulators.binance import BinanceFilesSimulator, BinanceSimulator
 from sandbox.simulators.coinbase import CoinbaseSimulator

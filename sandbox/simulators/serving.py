@@ -11,8 +11,8 @@ from collections.abc import Generator
 import uvicorn
 from starlette.types import ASGIApp
 
+from machine.processes import LOOPBACK, wait_until
 from marketdata.recovery import errors
-from sandbox.processes import LOOPBACK, wait_until
 
 _START_WITHIN_S = 20.0
 

@@ -1,7 +1,7 @@
 """What a correct database equals: the truth of each dataset, in its quoted schema.
 
 Here: which world answers for which dataset, and as which provider. Not here: the worlds, HTTP
-(world_controls.py), or the comparison with a database (pipelines/cli/comparison.py).
+(world_controls.py), or the comparison with a database (demo/comparison.py).
 
 ``symbol`` is spelt our way: ticker, pair, series, or the index's name.
 """

@@ -10,11 +10,11 @@ import pytest
 
 import assets.dataset_work
 from assets.datasets import REFRESHES, by_subject, by_subject_key
+from demo import comparison
 from marketdata.calendars import calendar, utc_now
 from marketdata.datasets import DATASETS
 from marketdata.recovery.dead_letters import LetterState, Work
 from pipelines import replays, retries, schedules, sensors
-from pipelines.cli import comparison
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.dead_letters import LetterFilter, StoredLetter

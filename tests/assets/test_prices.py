@@ -10,6 +10,7 @@ from assets.datasets import REFRESHES
 from assets.partitions import TICKERS
 from assets.prices import daily_prices, price_history
 from assets.universe import UNIVERSE
+from demo.comparison import compare
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, calendar, utc_now
 from marketdata.coverage import RESTATED_AFTER, CoverageState, Span, age_label
@@ -17,7 +18,6 @@ from marketdata.ingest import IngestContext
 from marketdata.market_days import refuse_open_session
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import UNSETTLED
-from pipelines.cli.comparison import compare
 from resources.storage.bar_reader import read_daily_bars
 from resources.storage.dead_letters import LetterFilter
 from tests.fixtures.pipeline import Pipeline

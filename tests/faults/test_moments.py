@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from faults.moments import Moment, Spoil, WatchedFront, held
+from machine.processes import wait_until
 from marketdata.recovery import errors
 from resources.storage.object_store import ObjectStore, S3Settings
-from sandbox.processes import wait_until
 from sandbox.simulators import serving
 from tests.fixtures.world import BucketSettings
 

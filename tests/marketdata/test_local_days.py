@@ -34,7 +34,7 @@ from marketdata.datasets import DATASETS
 from marketdata.feeds import _days_of
 from marketdata.local_days import local_days
 from marketdata.rows import INSTANT
-from pipelines.cli.comparison import _days
+from demo.comparison import _days
 from pipelines.cli.query import Form, _write
 
 assert not list(Path("/usr/share/zoneinfo").iterdir())

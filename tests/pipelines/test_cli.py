@@ -14,8 +14,8 @@ import httpx
 import psycopg
 import pytest
 
+from machine.processes import wait_until
 from pipelines.definitions import definitions
-from sandbox.processes import wait_until
 from tests.fixtures.world import BucketSettings, RunningSimulator
 
 WRDATA = Path(sys.executable).with_name("wrdata")

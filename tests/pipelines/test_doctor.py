@@ -10,11 +10,12 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from machine import processes
 from marketdata.recovery import errors
 from pipelines.cli import diagnosis
 from pipelines.cli.main import app
 from resources.storage import migrations
-from sandbox import processes, timescaledb
+from sandbox import timescaledb
 from tests.fixtures.world import BucketSettings, RunningSimulators
 
 FAMILIES = ("WRDATA_", "FMP_", "POLYGON_", "TIINGO_", "FRED_", "BINANCE_", "COINBASE_", "AWS_")

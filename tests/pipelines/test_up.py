@@ -13,10 +13,10 @@ import httpx
 import psycopg
 import pytest
 
+from machine import processes
+from machine.processes import wait_until
 from pipelines.cli.dagster_processes import MARK
-from sandbox import processes
 from sandbox.local_world import LocalWorld
-from sandbox.processes import wait_until
 
 COMMAND = (sys.executable, "-m", "pipelines.cli")
 PATIENCE_S = 180.0

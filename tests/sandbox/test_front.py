@@ -7,9 +7,9 @@ from email.utils import parsedate_to_datetime
 import httpx
 import pytest
 
+from machine.processes import wait_until
 from marketdata.recovery import errors
 from sandbox.control import SimulatorControl
-from sandbox.processes import wait_until
 from sandbox.simulators.faults import FaultKind
 from tests.fixtures.world import RunningSimulator
 

@@ -13,8 +13,8 @@ import httpx
 import psycopg
 import pytest
 
+from machine import private_files, processes
 from marketdata.recovery import errors
-from sandbox import private_files, processes
 from sandbox.control import SimulatorControl
 from sandbox.local_world import SERVICES, LocalWorld, main
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from sandbox.processes import wait_until
+from machine.processes import wait_until
 from sandbox.simulators import serving
 from sandbox.simulators.front import Front, Request
 from sandbox.simulators.journal import Journal

@@ -14,10 +14,10 @@ from typing import cast
 
 import numpy as np
 
+from machine import private_files
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.instruments import provider_spellings
 from marketdata.statements import StatementKind
-from sandbox import private_files
 from sandbox.simulators.worlds.fundamentals import ledger as books
 from sandbox.simulators.worlds.fundamentals.ledger import (
     FIRST_YEAR,

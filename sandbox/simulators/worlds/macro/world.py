@@ -13,9 +13,9 @@ from typing import cast
 
 import pyarrow as pa
 
+from machine import private_files
 from marketdata import macro
 from marketdata.macro import ST_LOUIS
-from sandbox import private_files
 from sandbox.simulators.worlds.macro import figures
 from sandbox.simulators.worlds.macro.figures import MISSING
 from sandbox.simulators.worlds.shares.world import SEED

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from machine import private_files
 from marketdata.calendars import NEW_YORK_ZONE, SessionCalendar, calendar
-from sandbox import private_files
 from sandbox.simulators.worlds.shares import market
 from sandbox.simulators.worlds.shares.former_tickers import Carried, FormerTicker, timeline
 

@@ -1,7 +1,7 @@
 """wrdata demo: the main job on the local world, from provider to Parquet, through Dagster.
 
-Here: the steps and their report. Not here: what a step does (loads.py and the assets), or how
-database and simulator are compared (comparison.py).
+Here: the steps and their report. Not here: what a step does (pipelines/cli/loads.py, the assets),
+or how database and simulator are compared (comparison.py).
 """
 
 import time
@@ -15,15 +15,16 @@ import typer
 
 from assets.archive import ArchiveWish
 from assets.universe import UNIVERSE
+from demo import comparison
+from demo.comparison import Comparison
+from demo.simulators import busiest_minute
 from marketdata.archiving import ARCHIVED
 from marketdata.calendars import calendar, utc_now
 from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
 from marketdata.statements import StatementKind
-from pipelines.cli import archive, comparison, console, environment, loads, status, wishes
-from pipelines.cli.comparison import Comparison
+from pipelines.cli import archive, console, environment, loads, status, wishes
 from pipelines.cli.runs import RunReport
-from pipelines.cli.sandbox import busiest_minute
 from resources import opening
 from resources.opening import Stores
 from resources.settings import Settings, read_settings

@@ -1,7 +1,7 @@
 """wrdata sandbox …: looking into the simulated providers, and making them misbehave.
 
 Here: the commands. Not here: what simulators do (sandbox/simulators), or starting them
-(world.py).
+(pipelines/cli/world.py).
 """
 
 from collections import Counter
@@ -13,10 +13,11 @@ from typing import Annotated
 
 import typer
 
+from demo import comparison
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
-from pipelines.cli import comparison, console, environment
+from pipelines.cli import console, environment
 from resources import opening
 from resources.settings import read_settings
 from sandbox.control import SimulatorControl

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 
+from demo.comparison import Comparison, compare, compare_rows
 from marketdata.rows import AMOUNT, INSTANT
-from pipelines.cli.comparison import Comparison, compare, compare_rows
 from tests.fixtures.pipeline import Pipeline
 
 STATEMENTS = pa.schema(

@@ -1,4 +1,4 @@
-"""Small JSON files of the local world which only their owner may read.
+"""Small JSON files which only their owner may read, and locks between processes.
 
 Here: writing them at once or not at all, secrets that are made up once and kept, locks, and
 the folders around them. Not here: what the secrets are for.

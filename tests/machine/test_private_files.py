@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from machine import private_files
 from marketdata.recovery import errors
-from sandbox import private_files
 
 
 def test_a_file_is_replaced_whole_and_private(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from machine import processes
 from marketdata.recovery import errors
-from sandbox import processes
 
 _SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 _STUBBORN = [

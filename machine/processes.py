@@ -1,8 +1,8 @@
-"""Detached processes of the local world: starting, recognising and ending them.
+"""Processes of this machine that outlive a command: starting, recognising and ending them.
 
 Here: how a process outlives the command that started it, how others are found and ended, and
-which ports are free. Not here: what is started (timescaledb.py, object_store.py, local_world.py),
-or how a process is told from a later one with its id (marketdata/recovery/process_identity.py).
+which ports are free. Not here: what is started (sandbox/, pipelines/cli/dagster_processes.py), or
+how a process is told from a later one with its id (marketdata/recovery/process_identity.py).
 """
 
 import contextlib
