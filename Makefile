@@ -63,7 +63,7 @@ clean: ## forget the virtual environment and all local data
 
 # A set is one of pyproject.toml's extras and groups. Its versions and hashes are the lock's.
 # What an earlier target has installed stays.
-INSTALL = $(UV) pip install --quiet --python $(VENV)/bin/python --require-hashes \
+INSTALL = $(UV) pip install --quiet --compile-bytecode --python $(VENV)/bin/python --require-hashes \
   --constraint requirements.lock --requirement pyproject.toml --extra pipeline --group
 ITSELF = $(UV) pip install --quiet --python $(VENV)/bin/python --no-deps \
   --build-constraint requirements.lock --editable .
