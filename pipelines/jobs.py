@@ -7,9 +7,6 @@ Here: named selections, for schedules, the command line and the UI. Not here: wh
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import (
-    UnresolvedAssetJobDefinition,
-)
 
 from assets.adjusted import price_factors
 from assets.archive import ARCHIVES, closed_periods
@@ -24,6 +21,7 @@ from assets.universe import universe
 from marketdata.archiving import ARCHIVED, Portion
 from marketdata.datasets import DATASETS, Dataset, Domain
 from marketdata.recovery.limits import Lane
+from pipelines.dagster_internals import UnresolvedAssetJobDefinition
 from resources.wiring import LANE_TAG
 
 DERIVED = dg.AssetSelection.assets(daily_bars, bars_of_days, price_factors)

@@ -16,8 +16,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from dagster._core.events import JobFailureData
-from dagster._core.execution.plan.objects import StepFailureData
 from pydantic import SecretStr
 
 from marketdata.batches import DAILY_BARS_DATASET
@@ -108,7 +106,7 @@ def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
         if record.event_log_entry.dagster_event
     ]
     steps = [
-        _of_step(event.step_failure_data, run)
+        _of_step(event, run)
         for event in events
         if event.event_type is dg.DagsterEventType.STEP_FAILURE
     ]
@@ -117,7 +115,7 @@ def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
     ended = events[-1] if events else None
     # A run that is declared dead from outside carries a message and nothing else.
     data = ended.event_specific_data if ended else None
-    reason = data.failure_reason if isinstance(data, JobFailureData) else None
+    reason = getattr(data, "failure_reason", None)
     return RunFailure(
         error_class=reason.value if reason else "RunFailure",
         message=_line((ended.message if ended else "") or "the run ended without a word"),
@@ -163,7 +161,8 @@ def lost_work(instance: dg.DagsterInstance, run: dg.DagsterRun, at: datetime) ->
     )
 
 
-def _of_step(data: StepFailureData, run: dg.DagsterRun) -> RunFailure:
+def _of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
+    data = event.step_failure_data
     told = data.user_failure_data
     if told is not None:
         return _of_told_failure(told.description or told.label, told.metadata)

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import (
-    UnresolvedAssetJobDefinition,
-)
 
 from assets import datasets
 from assets.prices import price_backfill
 from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.coverage import SESSIONS_ASKED_AGAIN
 from marketdata.recovery.limits import Lane
+from pipelines.dagster_internals import UnresolvedAssetJobDefinition
 from pipelines.jobs import (
     DATASET_JOBS,
     aggregate_verification_job,

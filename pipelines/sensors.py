@@ -10,7 +10,6 @@ import socket
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
 from assets.prices import price_backfill
 from marketdata.batches import DAILY_BARS_DATASET
@@ -25,6 +24,14 @@ from resources.storage.aggregates import Source
 
 FAILURES_PER_TICK = 100
 
+NOT_FINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+"""Statuses of runs that wait or work."""
 AGGREGATES_WAIT = timedelta(minutes=2)
 """Longer than a run needs from its last load to its refresh."""
 REFRESH_LASTS = timedelta(minutes=30)
@@ -158,7 +165,7 @@ def waiting_aggregates(context: dg.SensorEvaluationContext) -> dg.RunRequest | d
         return dg.SkipReason("no aggregate waits too long")
     at_work = dg.RunsFilter(
         job_name=jobs.derived_job.name,
-        statuses=NOT_FINISHED_STATUSES,
+        statuses=NOT_FINISHED,
         created_after=now - REFRESH_LASTS,
     )
     if context.instance.get_runs_count(at_work):

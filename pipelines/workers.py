@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dagster as dg
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
-from dagster._core.executor.in_process import InProcessExecutor
 
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.process_identity import here, is_running, this_process
 from pipelines import run_failures
+from pipelines.dagster_internals import (
+    ExecutionPlan,
+    InProcessExecutor,
+    PlanOrchestrationContext,
+    RetryMode,
+)
 from resources.settings import read_settings
 from resources.storage.runs.workers import RunWorker, RunWorkers
 from resources.storage.timescale import Timescale

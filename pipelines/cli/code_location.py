@@ -9,9 +9,8 @@ import functools
 
 import dagster as dg
 
-# Dagster offers no public way to say where a run in this process belongs to.
-from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.remote_origin import (
+from pipelines.dagster_internals import (
+    SINGLETON_REPOSITORY_NAME,
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import dagster as dg
 import typer
-from dagster._utils.schedules import schedule_execution_time_iterator
 
 from assets.datasets import NOUNS
 from assets.universe import UNIVERSE
@@ -25,6 +24,7 @@ from marketdata.forecast import Forecast, Meeting, QuotaShare, QuotaUse, RunSlot
 from pipelines import schedules
 from pipelines.cli import console, environment, runs, wishes
 from pipelines.cli.wishes import DayWish, SubjectWish, Wish
+from pipelines.dagster_internals import schedule_execution_time_iterator
 from resources import clients, opening
 from resources.opening import Stores
 from resources.settings import DailyBarsRoute, Settings, provider_of, read_settings

@@ -17,7 +17,6 @@ from typing import Any
 
 import dagster as dg
 import sqlalchemy.exc
-from dagster._core.execution.plan.objects import StepFailureData
 
 from marketdata.recovery import errors
 from pipelines import workers
@@ -213,7 +212,7 @@ def _report(job: str, result: dg.ExecuteInProcessResult, duration_s: float) -> R
                 )
             )
         elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
-            failures.append(_failure(event.step_failure_data))
+            failures.append(_failure(event))
             told = event.step_failure_data.user_failure_data
             if told is not None:
                 failed_with |= {name: _plain(value) for name, value in told.metadata.items()}
@@ -239,8 +238,9 @@ def _plain(value: dg.MetadataValue) -> Any:
     return value.value
 
 
-def _failure(data: StepFailureData) -> str:
+def _failure(event: dg.DagsterEvent) -> str:
     """Return what a person has to read of a failed step: our own words where there are any."""
+    data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description
     error = data.error

@@ -11,14 +11,6 @@ from typing import Any, cast
 import dagster as dg
 import pytest
 from click.testing import Result
-from dagster._core.code_pointer import ModuleCodePointer
-from dagster._core.definitions.sensor_definition import SensorExecutionData
-from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
-from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
 from typer.testing import CliRunner
 
 from assets.failures import partition_results, told_to_dagster
@@ -35,9 +27,20 @@ from marketdata.recovery.dead_letters import (
 from pipelines import run_failures, sensors
 from pipelines.cli import environment, runs
 from pipelines.cli.main import app
+from pipelines.dagster_internals import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from pipelines.definitions import definitions
 from pipelines.run_failures import CLAIM_TAG
 from resources.storage.dead_letters import DeadLetters, LetterFilter, StoredLetter
+from tests.fixtures.dagster_internals import (
+    JobPythonOrigin,
+    ModuleCodePointer,
+    RepositoryPythonOrigin,
+    SensorExecutionData,
+)
 from tests.fixtures.pipeline import Pipeline
 
 OPEN, RETRYING, RESOLVED, PARKED, DISCARDED, OBSOLETE = LetterState

@@ -7,12 +7,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from dagster._config.snap import snap_from_config_type
-from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 
 from assets.archive import ARCHIVES
 from pipelines.definitions import definitions
 from pipelines.sensors import ALL
+from tests.fixtures.dagster_internals import (
+    default_values_yaml_from_type_snap,
+    snap_from_config_type,
+)
 
 PROJECT = Path(__file__).parents[2]
 
