@@ -29,7 +29,7 @@ from wrdata import read_bars
 
 warnings.simplefilter("ignore")
 bars = read_bars(["AAA"], "2024-01-02", "2024-01-03", interval="1m")
-print(json.dumps({"closes": bars["close"].to_list(), "modules": sorted(sys.modules)}))
+print(json.dumps({"closes": bars["close"].to_pylist(), "modules": sorted(sys.modules)}))
 """
 """A reader's program in which nothing can be imported that a reader has not installed."""
 
