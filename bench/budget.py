@@ -243,7 +243,7 @@ def table(figures: dict[str, list[dict[str, float]]]) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seconds", type=float, default=150.0)
     parser.add_argument("--workers", default="1,4,16")
     parser.add_argument("--json", action="store_true")

@@ -9,8 +9,9 @@ several chunk intervals. Not here: the loader against its rivals (loader.py).
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
+from typing import LiteralString
 
 import numpy as np
 import psycopg
@@ -22,7 +23,7 @@ from marketdata.bars import DAILY_BARS
 from marketdata.calendars import calendar
 
 INTERVALS = ("1 month", "1 year", "5 years", "10 years", "40 years")
-QUERIES = {
+QUERIES: Mapping[str, LiteralString] = {
     "history": "select * from b where instrument_id = 250 order by session_date",
     "last": "select * from b where instrument_id = 250 order by session_date desc limit 1",
     "session": "select * from b where session_date = '2015-06-01'",
@@ -73,7 +74,7 @@ def fill(connection: psycopg.Connection, bars: pa.Table, interval: str) -> None:
 
 def main() -> None:
     """Print one line for each interval."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--instruments", type=int, default=500)
     arguments = parser.parse_args()
     bars = market(arguments.instruments)

@@ -154,7 +154,7 @@ def ours(timescale: Timescale, bars: pa.Table) -> dict[str, float]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     arguments = parser.parse_args()
     with scratch_database() as url:

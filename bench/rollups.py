@@ -97,7 +97,7 @@ def measured(url: str, aggregates: Aggregates) -> dict[str, float]:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--tickers", type=int, default=500)
     parser.add_argument("--sessions", type=int, default=20)
     arguments = parser.parse_args()
