@@ -6,8 +6,9 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
-from resources.storage.object_store import ObjectStore
 from resources.storage.rollups import RollUps
+
+from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 from tests.fixtures.world import BucketSettings
 from tests.packaging.installations import base, distributions, modules
