@@ -6,8 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 
-from resources.storage.rollups import RollUps
-
+from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 from tests.fixtures.world import BucketSettings
