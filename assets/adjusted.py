@@ -11,10 +11,10 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from assets.datasets import OWNERS, REFRESHES, by_subject_key
+from assets.daily_bars import daily_bars_table
+from assets.datasets import AFTER_LOADS, OWNERS, REFRESHES, by_symbol_key
 from assets.event_loop import in_event_loop
 from assets.failures import failure_table, told_to_dagster
-from assets.prices import AFTER_LOADS, daily_bars
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.datasets import DATASETS, Domain
@@ -33,13 +33,13 @@ AROUND = timedelta(days=10)
 @dg.asset(
     key=["curated", "corporate_actions", "price_factors"],
     deps=[
-        daily_bars,
+        daily_bars_table,
         REFRESHES["splits"],
         REFRESHES["dividends"],
-        by_subject_key(DATASETS["splits"]),
-        by_subject_key(DATASETS["dividends"]),
+        by_symbol_key(DATASETS["splits"]),
+        by_symbol_key(DATASETS["dividends"]),
         REFRESHES["macro_observations"],
-        by_subject_key(DATASETS["macro_observations"]),
+        by_symbol_key(DATASETS["macro_observations"]),
     ],
     group_name=Domain.CORPORATE_ACTIONS.value,
     owners=OWNERS,

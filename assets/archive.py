@@ -12,12 +12,11 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from assets.datasets import by_subject_key
+from assets.daily_bars import daily_bars_table
+from assets.datasets import OWNERS, by_symbol_key
 from assets.failures import Metadata, failure_table, partition_results, sample, told_to_dagster
 from assets.partitions import PORTIONS
-from assets.prices import OWNERS, daily_bars
 from assets.schemas import column_schema
-from assets.wished_days import wished_days
 from marketdata.archiving import (
     ARCHIVED,
     WHOLE,
@@ -32,6 +31,7 @@ from marketdata.recovery import errors
 from resources.storage.archive import Archive as OpenedArchive
 from resources.storage.archive import ArchivedPeriod, ArchiveStatus
 from resources.wiring import Archive
+from usecases.requested_days import requested_days
 
 GRAINS = {Portion.MONTH: "month", Portion.YEAR: "year", Portion.WHOLE: "all of it"}
 ARCHIVED_ARE = {
@@ -46,7 +46,7 @@ PERIODS_A_COMMIT = 24
 """So that daily bars are one commit, and ten years of months a few."""
 
 
-class ArchiveWish(dg.Config):
+class ArchiveRunConfig(dg.Config):
     """What a run over the archive is for; the launchpad shows each field with its words."""
 
     datasets: list[str] = Field(default=[], description="Names; empty means all there are.")
@@ -65,18 +65,12 @@ def archive_key(dataset: ArchivedDataset) -> dg.AssetKey:
     return dg.AssetKey(["archive", dataset.domain.value, dataset.name])
 
 
-def _source(dataset: ArchivedDataset) -> dg.AssetKey:
-    if dataset.name in DATASETS:
-        return by_subject_key(DATASETS[dataset.name])
-    return daily_bars.key
-
-
 def _archive(dataset: ArchivedDataset) -> dg.AssetsDefinition:
     partitions = PORTIONS[dataset.portion]
 
     @dg.asset(
         key=archive_key(dataset),
-        deps=[_source(dataset)],
+        deps=[by_symbol_key(DATASETS[dataset.name])],
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run() if partitions else None,
         output_required=False,
@@ -125,14 +119,14 @@ ARCHIVES = {name: _archive(one) for name, one in ARCHIVED.items()}
 
 @dg.asset(
     key=["archive", "closed_periods"],
-    deps=[daily_bars],
+    deps=[daily_bars_table],
     group_name="archive",
     owners=OWNERS,
     kinds={"parquet", "iceberg", "s3"},
     metadata={"source": "every dataset", "cadence": "monthly", "grain": "run"},
 )
 def closed_periods(
-    config: ArchiveWish, archive: Archive
+    config: ArchiveRunConfig, archive: Archive
 ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
     """One run over closed periods of any datasets; each is reported on its own archive.
 
@@ -167,15 +161,15 @@ def closed_periods(
     )
 
 
-def wished_periods(dataset: ArchivedDataset, wish: ArchiveWish) -> list[Period]:
-    """Return the closed periods of a dataset that a wish is for.
+def requested_periods(dataset: ArchivedDataset, config: ArchiveRunConfig) -> list[Period]:
+    """Return the closed periods of a dataset that a run is for.
 
     Empty where no closed month lies between its ends, whatever the dataset's portions.
 
     Raises:
         ConfigurationError: Its ends are no days, or reversed.
     """
-    first, last = wished_days(wish.start, wish.end)
+    first, last = requested_days(config.start, config.end)
     start, end = first or HISTORY_START, last or date.max
     today = utc_now().date()
     if start > end or start >= today.replace(day=1):
@@ -184,16 +178,16 @@ def wished_periods(dataset: ArchivedDataset, wish: ArchiveWish) -> list[Period]:
 
 
 def periods_with_rows(
-    opened: OpenedArchive, dataset: ArchivedDataset, wish: ArchiveWish
+    opened: OpenedArchive, dataset: ArchivedDataset, config: ArchiveRunConfig
 ) -> list[Period]:
-    """Return the wished periods; without a first day, those from the first row on.
+    """Return the requested periods; without a first day, those from the first row on.
 
     Nobody wants to hear of each month in which there was nothing yet.
     """
-    if wish.start or dataset.portion is Portion.WHOLE:
-        return wished_periods(dataset, wish)
+    if config.start or dataset.portion is Portion.WHOLE:
+        return requested_periods(dataset, config)
     first = opened.first_day(dataset)
-    return [one for one in wished_periods(dataset, wish) if first and one.end > first]
+    return [one for one in requested_periods(dataset, config) if first and one.end > first]
 
 
 def _bundles(periods: Sequence[Period]) -> Iterator[Sequence[Period]]:

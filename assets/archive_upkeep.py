@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 
 from assets.archive import closed_periods
+from assets.datasets import OWNERS
 from assets.failures import failure_table, sample, told_to_dagster
-from assets.prices import OWNERS
 from marketdata.archiving import ArchivedDataset
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors

@@ -2,7 +2,7 @@
 
 Here: one asset for each view, in two groups that are each refreshed at once. Not here: how they
 are kept equal to their source (resources/storage/aggregates), or the sources themselves
-(datasets.py, prices.py).
+(datasets.py).
 """
 
 import time
@@ -11,9 +11,9 @@ from typing import Any
 
 import dagster as dg
 
-from assets.datasets import REFRESHES, by_subject_key
+from assets.daily_bars import daily_bars_table
+from assets.datasets import AFTER_LOADS, OWNERS, REFRESHES, by_symbol_key
 from assets.failures import told_to_dagster
-from assets.prices import AFTER_LOADS, OWNERS, daily_bars
 from assets.schemas import column_schema
 from marketdata.bars import MINUTE_INTERVALS, Interval, aggregated_bars
 from marketdata.datasets import DATASETS
@@ -23,7 +23,7 @@ from resources.wiring import Database
 LOADS_MINUTES = tuple(name for name, one in DATASETS.items() if one.table == Source.MINUTES)
 """The datasets whose rows are minute bars."""
 
-_FOLDERS = {Source.MINUTES: "intraday", Source.DAYS: "equities"}
+_FOLDERS = {Source.MINUTES: "intraday", Source.DAYS: "equity_prices"}
 
 _ABOUT = {
     Interval.FIVE_MINUTES: "Five minutes, by provider",
@@ -73,7 +73,7 @@ def _specs(source: Source, deps: Sequence[dg.AssetsDefinition | dg.AssetKey]) ->
         Source.MINUTES,
         [
             *(REFRESHES[name] for name in LOADS_MINUTES),
-            *(by_subject_key(DATASETS[name]) for name in LOADS_MINUTES),
+            *(by_symbol_key(DATASETS[name]) for name in LOADS_MINUTES),
         ],
     ),
     group_name="intraday_bars",
@@ -83,7 +83,7 @@ def bars_of_minutes(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
     yield from _refreshed(database, Source.MINUTES)
 
 
-@dg.multi_asset(specs=_specs(Source.DAYS, [daily_bars]), group_name="equity_bars")
+@dg.multi_asset(specs=_specs(Source.DAYS, [daily_bars_table]), group_name="equity_bars")
 def bars_of_days(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
     """Bars of a week to a year, brought up to date for exactly what loads have touched."""
     yield from _refreshed(database, Source.DAYS)

@@ -5,20 +5,17 @@ neighbours), or repairs.
 """
 
 from collections.abc import Sequence
-from datetime import date
 
 import dagster as dg
 
 from assets.archive import ARCHIVES
 from assets.bars import bars_key
-from assets.datasets import by_subject_key
+from assets.daily_bars import daily_bars_table
+from assets.datasets import by_symbol_key
 from assets.failures import failure_table, told_to_dagster
-from assets.prices import daily_bars
-from assets.universe import UNIVERSE
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.bars import DAY_INTERVALS, Interval
 from marketdata.batches import DAILY_BARS_DATASET
-from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import percent_held
 from marketdata.datasets import DATASETS
 from marketdata.recovery.dead_letters import UNSETTLED
@@ -28,13 +25,15 @@ from resources.storage.ledger.coverage import MissingSession
 from resources.storage.ledger.lost_rows import BY_DAY, told
 from resources.storage.quality import Suspect, Suspects
 from resources.wiring import Archive, Database
+from usecases.dataset_coverage import expected_days
+from usecases.instruments import UNIVERSE
 
 SAMPLE = 20
 COMPARED = 0.05
 """The part of the aggregates that a check computes again."""
 
 
-@dg.asset_check(asset=daily_bars, blocking=True)
+@dg.asset_check(asset=daily_bars_table, blocking=True)
 def ohlc_sanity(database: Database) -> dg.AssetCheckResult:
     """Every bar's low is its lowest price and its high the highest; volume is not negative."""
     with told_to_dagster(), database.open() as stores:
@@ -42,7 +41,7 @@ def ohlc_sanity(database: Database) -> dg.AssetCheckResult:
     return _none_expected(found, "bars contradict themselves; fetch them again with --refetch")
 
 
-@dg.asset_check(asset=daily_bars, blocking=True)
+@dg.asset_check(asset=daily_bars_table, blocking=True)
 def no_duplicate_keys(database: Database) -> dg.AssetCheckResult:
     """No ticker has two bars for one session, under whatever instrument."""
     with told_to_dagster(), database.open() as stores:
@@ -52,11 +51,13 @@ def no_duplicate_keys(database: Database) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=daily_bars)
+@dg.asset_check(asset=daily_bars_table)
 def only_trading_days(database: Database) -> dg.AssetCheckResult:
     """No bar stands on a day that was no session."""
     with told_to_dagster(), database.open() as stores:
-        found = stores.quality.strangers(_expected_sessions(), limit=SAMPLE)
+        found = stores.quality.strangers(
+            expected_days(DATASETS[DAILY_BARS_DATASET], {}), limit=SAMPLE
+        )
     return _none_expected(
         found,
         "bars stand on days without a session; if the exchange did open, add the day to "
@@ -64,7 +65,7 @@ def only_trading_days(database: Database) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=daily_bars)
+@dg.asset_check(asset=daily_bars_table)
 def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
     """No member misses a session between its first one in the ledger and the last close.
 
@@ -72,7 +73,10 @@ def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
     joined yesterday, is counted but is no hole: the weekly run fetches it.
     """
     with told_to_dagster(), database.open() as stores:
-        sessions, provider = _expected_sessions(), provider_of(DAILY_BARS_DATASET)
+        sessions, provider = (
+            expected_days(DATASETS[DAILY_BARS_DATASET], {}),
+            provider_of(DAILY_BARS_DATASET),
+        )
         members = [one.instrument_id for one in stores.instruments.members(UNIVERSE)]
         missing = stores.coverage.holes(
             DAILY_BARS_DATASET, provider, members, sessions, limit=SAMPLE
@@ -131,7 +135,7 @@ def _no_dead_letters(dataset: str, asset: dg.AssetsDefinition) -> dg.AssetChecks
     return check
 
 
-daily_bars_letters_check = _no_dead_letters(DAILY_BARS_DATASET, daily_bars)
+daily_bars_letters_check = _no_dead_letters(DAILY_BARS_DATASET, daily_bars_table)
 
 
 def _equals_recomputation(interval: Interval) -> dg.AssetChecksDefinition:
@@ -169,7 +173,9 @@ AGGREGATE_CHECKS = [_equals_recomputation(interval) for interval in Interval]
 
 
 def _holds_what_was_loaded(dataset: ArchivedDataset) -> dg.AssetChecksDefinition:
-    asset = by_subject_key(DATASETS[dataset.name]) if dataset.name in DATASETS else daily_bars.key
+    # Daily bars have an asset that stands for the table, in the run of every load.
+    of_table = dataset.name == DAILY_BARS_DATASET
+    asset = daily_bars_table.key if of_table else by_symbol_key(DATASETS[dataset.name])
 
     @dg.asset_check(
         asset=asset,
@@ -231,10 +237,6 @@ def _archive_equals_source(dataset: ArchivedDataset) -> dg.AssetChecksDefinition
 
 ARCHIVE_CHECKS = [_archive_equals_source(one) for one in ARCHIVED.values()]
 """The check of each dataset's archive."""
-
-
-def _expected_sessions() -> list[date]:
-    return calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
 
 
 def _none_expected(found: Suspects, what_and_cure: str) -> dg.AssetCheckResult:

@@ -12,8 +12,8 @@ import dagster as dg
 from dagster_postgres import PostgresEventLogStorage
 from pydantic import Field
 
+from assets.datasets import OWNERS
 from assets.failures import told_to_dagster
-from assets.prices import OWNERS
 from marketdata.calendars import utc_now
 from resources.storage.runs.history import PrunedHistory, RunHistory
 from resources.storage.upkeep import StoreSize

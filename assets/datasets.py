@@ -1,8 +1,8 @@
-"""The catalogue's datasets as assets: by subject for the UI, and as one run over any list.
+"""The catalogue's datasets as assets: by symbol, by session, and as one run over any list.
 
-Here: two assets for each dataset, made from its entry in marketdata/datasets.py. Not here: which
-requests a run makes (dataset_work.py), what happens to an answer (marketdata/feeds.py), or daily
-bars (prices.py).
+Here: the assets of each dataset, made from its entry in marketdata/datasets.py. Not here: which
+requests a load makes (usecases/load_plan.py), what happens to an answer (marketdata/), or what a
+load reports (load_reports.py).
 """
 
 from collections import Counter
@@ -13,47 +13,63 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from assets.at_once import ask_at_once
-from assets.dataset_work import DatasetWork, every_subject, waiting_work, wished_work
 from assets.event_loop import in_event_loop
 from assets.failures import Metadata, not_reached, partition_results, told_to_dagster
-from assets.partitions import subjects_of
-from assets.price_reports import (
-    NothingMissing,
-    Outcome,
+from assets.load_reports import (
     Tally,
     provider_figures,
     restatement_figures,
     said_when_stopped,
-    ticker_metadata,
+    session_metadata,
+    symbol_metadata,
 )
+from assets.partitions import TRADING_DAYS, partitions_of
 from assets.schemas import column_schema
 from assets.universe import universe
-from assets.wished_days import wished_days
-from marketdata.calendars import calendar, utc_now
-from marketdata.datasets import DATASETS, Dataset, Subjects
-from marketdata.feeds import DatasetFeed
-from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest
+from marketdata.datasets import DATASETS, Dataset, InstrumentKind
+from marketdata.ingest import Ingested, NotIngested
+from marketdata.planning import Wanted
 from marketdata.recovery import errors
+from marketdata.session_ingest import defer_session
 from resources.clients import Client
 from resources.opening import Stores
 from resources.settings import provider_of
 from resources.wiring import Database, Providers
+from usecases.bulk_refresh import bulk_refresh
+from usecases.load_plan import LoadPlan, LoadRequest, plan_load
+from usecases.loading import (
+    NothingMissing,
+    Outcome,
+    feed_of,
+    ingest_context,
+    load_session,
+    load_symbols,
+)
+from usecases.requested_days import requested_days
 
 OWNERS = ["team:market-data"]
 NOUNS = {
-    Subjects.TICKERS: "tickers",
-    Subjects.PAIRS: "pairs",
-    Subjects.SERIES: "series",
-    Subjects.INDICES: "indices",
+    InstrumentKind.EQUITY: "tickers",
+    InstrumentKind.PAIR: "pairs",
+    InstrumentKind.SERIES: "series",
+    InstrumentKind.INDEX: "indices",
 }
 Report = dg.AssetMaterialization | dg.MaterializeResult[Any]
+"""What an asset of this module yields."""
+
+AFTER_LOADS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
+"""When a table or roll-up follows a load that it was not part of, such as a backfill from the UI.
+
+Eager alone would wait until every ticker's history is there, which may be never."""
+
+SESSIONS_PER_RUN = 20
+"""Not all days of years in one run: by ticker, 20 days take 84 minutes of the key's time."""
 
 
-class DatasetWish(dg.Config):
-    """What a run over a dataset is for; the launchpad shows each field with its words."""
+class LoadRunConfig(dg.Config):
+    """What a run over a dataset loads; the launchpad shows each field with its words."""
 
-    subjects: list[str] = Field(
+    symbols: list[str] = Field(
         default=[], description="Tickers, pairs or series; empty means all there are."
     )
     provider: str = Field(default="", description="Instead of the one that is configured.")
@@ -66,10 +82,10 @@ class DatasetWish(dg.Config):
         default="",
         description="First day (ISO date) where days are asked for; empty means the usual ones.",
     )
-    end: str = Field(default="", description="Last day; empty means today.")
-    at_once: bool = Field(
+    end: str = Field(default="", description="Last day; empty means the latest.")
+    bulk_refresh: bool = Field(
         default=False,
-        description="Ask for all subjects at once, where the dataset can be asked so; by name "
+        description="Ask for all symbols at once, where the dataset can be asked so; by name "
         "only those that have changed, or of which nothing is known.",
     )
     again: bool = Field(
@@ -79,60 +95,108 @@ class DatasetWish(dg.Config):
     letters: list[int] = Field(
         default=[],
         description="Ids of dead letters; with them exactly what they wait for is asked again, "
-        "and subjects and days do not count.",
+        "and symbols and days do not count.",
     )
 
+    def request(self, dataset: Dataset) -> LoadRequest:
+        """Return what is wanted, in plain Python.
 
-def by_subject_key(dataset: Dataset) -> dg.AssetKey:
-    """Return the key of the asset whose partitions are a dataset's subjects."""
+        Raises:
+            ConfigurationError: A day cannot be read, or the provider does not serve the dataset.
+        """
+        start, end = requested_days(self.start, self.end)
+        provider = self.provider or provider_of(dataset.name)
+        if provider not in dataset.sources:
+            message = f"{provider} does not serve {dataset.name}; there are "
+            raise errors.ConfigurationError(message + ", ".join(dataset.sources))
+        return LoadRequest(
+            dataset=dataset,
+            provider=provider,
+            symbols=tuple(self.symbols),
+            wanted=Wanted(only_missing=self.only_missing, start=start, end=end, again=self.again),
+            letters=tuple(self.letters),
+        )
+
+
+def by_symbol_key(dataset: Dataset) -> dg.AssetKey:
+    """Return the key of the asset whose partitions are a dataset's symbols."""
     return dg.AssetKey(["curated", dataset.domain.value, dataset.name])
 
 
-def refresh_key(dataset: Dataset) -> dg.AssetKey:
-    """Return the key of the asset that loads any list of a dataset's subjects."""
-    return dg.AssetKey(["curated", dataset.domain.value, f"{dataset.name}_refresh"])
-
-
-def by_subject(dataset: Dataset) -> dg.AssetsDefinition:
-    """Return the asset whose partitions are a dataset's subjects, for the UI's backfills."""
+def by_symbol(dataset: Dataset) -> dg.AssetsDefinition:
+    """Return the asset whose partitions are a dataset's symbols, for the UI's backfills."""
 
     @dg.asset(
-        key=by_subject_key(dataset),
+        key=by_symbol_key(dataset),
         deps=_deps(dataset),
-        partitions_def=subjects_of(dataset.subjects),
+        partitions_def=partitions_of(dataset.instrument_kind),
         backfill_policy=dg.BackfillPolicy.single_run(),
         output_required=False,
         group_name=dataset.domain.value,
         owners=OWNERS,
         kinds={"python", "timescaledb"},
         description=_description(
-            dataset, f"one partition for each of its {NOUNS[dataset.subjects]}", "on demand"
+            dataset, f"one partition for each of its {NOUNS[dataset.instrument_kind]}", "on demand"
         ),
-        metadata=_metadata(dataset, cadence="on demand"),
+        metadata=dataset_metadata(dataset, cadence="on demand"),
     )
     def asset(
         context: dg.AssetExecutionContext, database: Database, providers: Providers
     ) -> Iterator[Report]:
-        yield from in_event_loop(_by_subject(dataset, context, database, providers))
+        yield from in_event_loop(_load_partitions(dataset, context, database, providers))
+
+    return asset
+
+
+def by_session(dataset: Dataset) -> dg.AssetsDefinition:
+    """Return the asset whose partitions are trading days, each of the whole universe."""
+
+    @dg.asset(
+        key=["curated", dataset.domain.value, f"{dataset.name}_by_session"],
+        deps=_deps(dataset),
+        partitions_def=TRADING_DAYS,
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=SESSIONS_PER_RUN),
+        output_required=False,
+        group_name=dataset.domain.value,
+        owners=OWNERS,
+        kinds={"python", "timescaledb"},
+        description=_description(
+            dataset,
+            "one partition for each trading day of the universe: one request for all tickers, or "
+            f"one for each (WRDATA_{dataset.name.upper()}_ROUTE)",
+            "after the New York close",
+        ),
+        metadata=dataset_metadata(dataset, cadence="daily"),
+    )
+    def asset(
+        context: dg.AssetExecutionContext, database: Database, providers: Providers
+    ) -> Iterator[Report]:
+        yield from in_event_loop(_load_sessions(dataset, context, database, providers))
 
     return asset
 
 
 def refresh(dataset: Dataset) -> dg.AssetsDefinition:
-    """Return the asset that loads any list of subjects, for schedules, commands and letters."""
+    """Return the asset that loads any list of symbols, for schedules, commands and letters."""
 
     @dg.asset(
-        key=refresh_key(dataset),
+        key=["curated", dataset.domain.value, f"{dataset.name}_refresh"],
         deps=_deps(dataset),
         group_name=dataset.domain.value,
         owners=OWNERS,
         kinds={"python", "timescaledb"},
-        description=_description(dataset, "one run over any list", dataset.cadence),
-        metadata=_metadata(dataset, cadence=dataset.cadence),
+        description=_description(
+            dataset,
+            f"one run over any list of {NOUNS[dataset.instrument_kind]}, which reports on "
+            f"`{dataset.name}` one by one. What fails is named in the metadata and keeps its old "
+            "state; the run fails only if all of them did",
+            dataset.cadence,
+        ),
+        metadata=dataset_metadata(dataset, cadence=dataset.cadence),
     )
     def asset(
         context: dg.AssetExecutionContext,
-        config: DatasetWish,
+        config: LoadRunConfig,
         database: Database,
         providers: Providers,
     ) -> Iterator[Report]:
@@ -141,20 +205,8 @@ def refresh(dataset: Dataset) -> dg.AssetsDefinition:
     return asset
 
 
-def _deps(dataset: Dataset) -> list[dg.AssetsDefinition]:
-    return [universe] if dataset.subjects is Subjects.TICKERS else []
-
-
-def _description(dataset: Dataset, shape: str, cadence: str) -> str:
-    sources = "; ".join(f"{name}: {one.endpoint}" for name, one in dataset.sources.items())
-    return (
-        f"{dataset.about} Source: {sources} (WRDATA_{dataset.name.upper()}_PROVIDER chooses). "
-        f"Cadence: {cadence}. Grain: {', '.join(('instrument', *dataset.key))}; {shape}. "
-        f"Destination: table `{dataset.table}`, versions in `{dataset.table}_version`."
-    )
-
-
-def _metadata(dataset: Dataset, cadence: str) -> dict[str, Any]:
+def dataset_metadata(dataset: Dataset, cadence: str) -> dict[str, Any]:
+    """Return what the UI shows of a dataset's table."""
     return {
         "source": ", ".join(dataset.sources),
         "cadence": cadence,
@@ -164,17 +216,36 @@ def _metadata(dataset: Dataset, cadence: str) -> dict[str, Any]:
     }
 
 
-BY_SUBJECT = [by_subject(one) for one in DATASETS.values()]
-REFRESHES = {name: refresh(one) for name, one in DATASETS.items()}
+def _deps(dataset: Dataset) -> list[dg.AssetsDefinition]:
+    return [universe] if dataset.instrument_kind is InstrumentKind.EQUITY else []
 
 
-async def _by_subject(
+def _description(dataset: Dataset, shape: str, cadence: str) -> str:
+    sources = "; ".join(f"{name}: {source.endpoint}" for name, source in dataset.sources.items())
+    return (
+        f"{dataset.about} Source: {sources} (WRDATA_{dataset.name.upper()}_PROVIDER chooses). "
+        f"Cadence: {cadence}. Grain: {', '.join(('instrument', *dataset.key))}; {shape}. "
+        f"Destination: table `{dataset.table}`, versions in `{dataset.table}_version`."
+    )
+
+
+BY_SYMBOL = {name: by_symbol(dataset) for name, dataset in DATASETS.items()}
+REFRESHES = {name: refresh(dataset) for name, dataset in DATASETS.items()}
+BY_SESSION = {
+    name: by_session(dataset)
+    for name, dataset in DATASETS.items()
+    if any(source.session for source in dataset.sources.values())
+}
+"""Only where a provider can be asked for every symbol's rows of one session."""
+
+
+async def _load_partitions(
     dataset: Dataset,
     context: dg.AssetExecutionContext,
     database: Database,
     providers: Providers,
 ) -> AsyncIterator[Report]:
-    tally, names = Tally(NOUNS[dataset.subjects]), list(context.partition_keys)
+    tally, names = Tally(NOUNS[dataset.instrument_kind]), list(context.partition_keys)
     ended_by: errors.MarketDataError | None = None
     with (
         told_to_dagster(),
@@ -182,104 +253,118 @@ async def _by_subject(
         said_when_stopped(context, lambda: tally.settled, names),
     ):
         async with providers.client(stores, context.run, dataset.name) as client:
+            load = LoadRequest(
+                dataset=dataset,
+                provider=client.name,
+                symbols=tuple(names),
+                wanted=Wanted(only_missing=False),
+            )
             try:
-                work = wished_work(stores, dataset, client.name, names, only_missing=False)
-                async for outcome in _outcomes(context, stores, dataset, client, work):
+                async for outcome in _outcomes(context, stores, client, plan_load(stores, load)):
                     tally.add(outcome)
             except (errors.KeyRefusedError, errors.StorageError) as error:
                 tally.failed |= not_reached(names, {**tally.succeeded, **tally.lost}, error)
                 ended_by = error
-    succeeded = {name: one for name, one in tally.succeeded.items() if name not in tally.lost}
+    succeeded = {
+        name: metadata for name, metadata in tally.succeeded.items() if name not in tally.lost
+    }
     for result in partition_results(context, succeeded, tally.lost, ended_by):
+        yield result
+
+
+async def _load_sessions(
+    dataset: Dataset,
+    context: dg.AssetExecutionContext,
+    database: Database,
+    providers: Providers,
+) -> AsyncIterator[Report]:
+    keys = list(context.partition_keys)
+    done: dict[str, Metadata] = {}
+    failed: dict[str, str] = {}
+    ended_by: errors.MarketDataError | None = None
+    run_id, route = context.run.run_id, providers.daily_bars_route()
+    with told_to_dagster(), database.open() as stores:
+        async with providers.client(stores, context.run, dataset.name) as client:
+            for key in keys:
+                session = date.fromisoformat(key)
+                try:
+                    with said_when_stopped(context, lambda: len(done) + len(failed), keys):
+                        loaded = await load_session(
+                            stores, client, dataset, session, run_id, route=route
+                        )
+                except (errors.KeyRefusedError, errors.StorageError) as error:
+                    failed[key], ended_by = str(error), error
+                    break
+                except (errors.ProviderError, errors.RecordRejectedError) as error:
+                    failed[key] = str(error)
+                else:
+                    rows, requests = loaded.load.rows, loaded.requests
+                    context.log.info("%s: %d rows, %d requests", key, rows, requests)
+                    done[key] = session_metadata(loaded)
+            left_over = not_reached(keys, {**done, **failed}, ended_by)
+            if isinstance(ended_by, errors.ProviderError):
+                ingest, feed = ingest_context(stores, run_id), feed_of(dataset, client)
+                for key in left_over:
+                    await defer_session(ingest, feed, date.fromisoformat(key), ended_by)
+            failed |= left_over
+    for result in partition_results(context, done, failed, ended_by):
         yield result
 
 
 async def _refresh(
     dataset: Dataset,
     context: dg.AssetExecutionContext,
-    config: DatasetWish,
+    config: LoadRunConfig,
     database: Database,
     providers: Providers,
 ) -> AsyncIterator[Report]:
-    tally = Tally(NOUNS[dataset.subjects])
-    key = by_subject_key(dataset)
+    tally, key, run_id = (
+        Tally(NOUNS[dataset.instrument_kind]),
+        by_symbol_key(dataset),
+        context.run.run_id,
+    )
+    # A run that was killed between the database and Dagster left symbols stored but unreported.
+    reported = context.instance.get_materialized_partitions(key)
     with told_to_dagster(), database.open() as stores:
-        start, end = wished_days(config.start, config.end)
-        chosen = config.provider or provider_of(dataset.name)
-        opened = providers.client(stores, context.run, dataset.name, chosen)
+        load = config.request(dataset)
+        opened = providers.client(stores, context.run, dataset.name, load.provider)
         async with opened as client:
-            told: Metadata = {}
-            if config.at_once and (dataset.market or dataset.changes):
-                asked = await ask_at_once(_ingest(context, stores), stores, dataset, client, start)
-                told, work = asked.figures, asked.work
-                for name, rows in asked.stored.items():
+            figures: dict[str, Any] = {}
+            if config.bulk_refresh and (dataset.market or dataset.changes):
+                refreshed = await bulk_refresh(ingest_context(stores, run_id), stores, load, client)
+                figures |= refreshed.figures
+                plan = refreshed.plan
+                for name, rows in refreshed.stored.items():
                     yield dg.AssetMaterialization(key, partition=name, metadata={"rows": rows})
             else:
-                work = _work(stores, dataset, chosen, config, start, end)
-                stores.dead_letters.end_obsolete(work.obsolete, by=f"run {context.run.run_id}")
-            left = Counter(one.instrument.ticker for one in work.requests)
-            with said_when_stopped(context, lambda: tally.settled, work.subjects):
-                async for outcome in _outcomes(context, stores, dataset, client, work):
+                plan = plan_load(stores, load)
+                stores.dead_letters.end_obsolete(plan.obsolete, by=f"run {run_id}")
+            left = Counter(request.instrument.ticker for request in plan.requests)
+            with said_when_stopped(context, lambda: tally.settled, plan.symbols):
+                async for outcome in _outcomes(context, stores, client, plan):
                     tally.add(outcome)
-                    left[outcome.ticker] -= 1
-                    # A subject in several loads is reported once, with the figures of the last.
-                    done = not left[outcome.ticker] and outcome.ticker not in tally.lost
-                    if isinstance(outcome, Ingested) and done:
-                        yield dg.AssetMaterialization(
-                            key, partition=outcome.ticker, metadata=ticker_metadata(outcome)
-                        )
-            figures = {
-                **told,
-                **provider_figures(stores, client.name),
-                **restatement_figures(stores, context.run.run_id),
-                "provider": client.name,
-            }
+                    name = outcome.ticker
+                    left[name] -= 1
+                    # A symbol in several loads is reported once, with the figures of the last.
+                    if isinstance(outcome, Ingested):
+                        if left[name] <= 0 and name not in tally.lost:
+                            yield dg.AssetMaterialization(
+                                key, partition=name, metadata=symbol_metadata(outcome)
+                            )
+                    elif isinstance(outcome, NothingMissing) and name not in reported:
+                        yield dg.AssetMaterialization(key, partition=name, metadata={"rows": 0})
+            figures |= provider_figures(stores, client.name)
+            figures |= restatement_figures(stores, run_id)
+            figures["provider"] = client.name
             yield tally.result(client.requests_sent, figures)
 
 
-def _work(
-    stores: Stores,
-    dataset: Dataset,
-    provider: str,
-    config: DatasetWish,
-    start: date | None,
-    end: date | None,
-) -> DatasetWork:
-    if config.letters:
-        return waiting_work(stores, dataset, provider, config.letters)
-    return wished_work(
-        stores,
-        dataset,
-        provider,
-        config.subjects or every_subject(stores, dataset, provider),
-        only_missing=config.only_missing,
-        start=start,
-        end=end,
-        again=config.again,
-    )
-
-
-def _ingest(context: dg.AssetExecutionContext, stores: Stores) -> IngestContext:
-    return IngestContext(
-        store=stores.batches, calendar=calendar(), run_id=context.run.run_id, now=utc_now
-    )
-
-
 async def _outcomes(
-    context: dg.AssetExecutionContext,
-    stores: Stores,
-    dataset: Dataset,
-    client: Client,
-    work: DatasetWork,
+    context: dg.AssetExecutionContext, stores: Stores, client: Client, plan: LoadPlan
 ) -> AsyncIterator[Outcome]:
-    """Load ``work``; a subject that cannot be asked for is a failure like any other."""
-    for name, reason in work.unknown.items():
-        yield NotIngested(ticker=name, error_class="UnknownSubject", message=reason)
-    for name in work.complete:
-        yield NothingMissing(ticker=name)
-    context.log.info("%d subjects, %d loads to make", len(work.subjects), len(work.requests))
-    feed = DatasetFeed(dataset, client.api, calendar())
-    async for outcome in ingest(_ingest(context, stores), feed, work.requests):
+    """Carry out ``plan``; what fails is told in the run's log as well."""
+    run_id, say = context.run.run_id, context.log.info
+    async for outcome in load_symbols(stores, client, plan, run_id, say):
         if isinstance(outcome, NotIngested) and not outcome.deferred:
             context.log.warning("%s: %s", outcome.ticker, outcome.message)
         yield outcome

@@ -12,10 +12,10 @@ from datetime import datetime, time
 
 import dagster as dg
 
-from marketdata import subjects
+from marketdata import symbols
 from marketdata.archiving import Portion
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, calendar
-from marketdata.datasets import Subjects
+from marketdata.datasets import InstrumentKind
 
 # Backfill policies have been in beta since 2023; every process would tell so at every start.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
@@ -23,17 +23,17 @@ warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.Bet
 TICKERS = dg.DynamicPartitionsDefinition(name="tickers")
 """One key per ticker that ever was in the universe; the universe asset adds, nothing deletes."""
 
-FIXED = {
-    kind: dg.StaticPartitionsDefinition(list(subjects.fixed(kind)))
-    for kind in Subjects
-    if kind is not Subjects.TICKERS
+STATIC = {
+    kind: dg.StaticPartitionsDefinition(list(symbols.static_symbols(kind)))
+    for kind in InstrumentKind
+    if kind is not InstrumentKind.EQUITY
 }
 """One key per pair, series or index, as the data files name them."""
 
 
-def subjects_of(kind: Subjects) -> dg.PartitionsDefinition[str]:
-    """Return the partitions of a dataset that is asked for by subjects of ``kind``."""
-    return TICKERS if kind is Subjects.TICKERS else FIXED[kind]
+def partitions_of(kind: InstrumentKind) -> dg.PartitionsDefinition[str]:
+    """Return the partitions of a dataset that is of instruments of ``kind``."""
+    return TICKERS if kind is InstrumentKind.EQUITY else STATIC[kind]
 
 
 _YEARS_AHEAD = 25

@@ -13,8 +13,8 @@ import dagster as dg
 from pydantic import Field
 
 from assets.archive import closed_periods
+from assets.datasets import OWNERS
 from assets.failures import failure_table, sample, told_to_dagster
-from assets.prices import OWNERS
 from marketdata.archiving import archived_dataset
 from resources.storage.archive.retain.retention import RetainedPeriod, RetentionStatus
 from resources.wiring import Archive

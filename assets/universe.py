@@ -1,12 +1,10 @@
 """The universe: which instruments the pipeline follows, and the ticker partitions.
 
 Here: the asset that keeps instruments, their dated tickers and the dynamic partitions in step
-with the provider's constituents. Not here: prices, or how a change is found
-(marketdata/instruments.py).
+with the provider's constituents. Not here: prices, how a change is found
+(marketdata/instruments.py), or whom a name means (usecases/instruments.py).
 """
 
-from collections.abc import Sequence
-from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -16,13 +14,8 @@ from assets.partitions import TICKERS
 from marketdata import instruments
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
-from marketdata.datasets import past_symbols
-from marketdata.instruments import ListedInstrument
-from marketdata.recovery import errors
-from resources.opening import Stores
 from resources.wiring import Database, Providers
-
-UNIVERSE = "sp500"
+from usecases.instruments import UNIVERSE
 
 
 @dg.asset(
@@ -67,47 +60,3 @@ async def universe(
             "ticker_partitions": len(tickers),
         }
     )
-
-
-def listed_for(
-    stores: Stores, dataset: str, provider: str, day: date, on: date
-) -> list[ListedInstrument]:
-    """Return whose rows of one day are kept: the present members', and those of members then.
-
-    Args:
-        stores: The database.
-        dataset: What is to be loaded.
-        provider: Whose symbols.
-        day: The day that is to be loaded.
-        on: The day of the question, of which today's symbols are.
-    """
-    past = past_symbols(dataset, provider)
-    ids = {
-        one.instrument_id for one in stores.instruments.memberships(UNIVERSE) if one.counts_on(day)
-    }
-    return stores.instruments.listed(provider, sorted(ids), on, past)
-
-
-def why_unknown(stores: Stores, tickers: Sequence[str]) -> dict[str, str]:
-    """Return why each of ``tickers``, which nobody carries today, cannot be asked for."""
-    renamed = stores.instruments.renamed_to(tickers) if tickers else {}
-    return {
-        ticker: f"{ticker} is called {renamed[ticker]} now: ask for that, its days under both "
-        "tickers belong to it"
-        if ticker in renamed
-        else f"no instrument carries {ticker}: is it spelt as in the universe?"
-        for ticker in tickers
-    }
-
-
-def member_tickers(stores: Stores) -> list[str]:
-    """Return the tickers of the present members.
-
-    Raises:
-        ConfigurationError: There are none: nothing to load is not the same as nothing missing.
-    """
-    members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
-    if not members:
-        message = "the universe is empty: run wrdata universe, or materialize the asset universe"
-        raise errors.ConfigurationError(message)
-    return members

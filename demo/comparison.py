@@ -16,8 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from assets.dataset_work import every_subject, listed_subjects
-from assets.universe import UNIVERSE
 from marketdata.bars import QUOTED_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
@@ -29,6 +27,7 @@ from resources.opening import Stores
 from resources.settings import provider_of
 from resources.storage.bar_reader import read_daily_bars
 from sandbox.control import SimulatorControl
+from usecases.instruments import UNIVERSE, every_symbol, listed_symbols
 
 ANSWERED = (
     CoverageState.COMPLETE,
@@ -115,8 +114,8 @@ def verify(
     if name == DAILY_BARS_DATASET:
         return compare(stores, control)
     if name not in DATASETS:
-        message = f"there is no dataset {name!r}: name {DAILY_BARS_DATASET} or "
-        raise errors.ConfigurationError(message + ", ".join(DATASETS))
+        message = f"there is no dataset {name!r}: name one of {', '.join(DATASETS)}"
+        raise errors.ConfigurationError(message)
     return compare_dataset(stores, control, DATASETS[name], provider or provider_of(name))
 
 
@@ -128,7 +127,7 @@ def compare_dataset(
     Of a dataset that is asked for as a state, a subject that was asked for, or that has a row, is
     claimed to have all.
     """
-    subjects = every_subject(stores, dataset, provider)
+    subjects = every_symbol(stores, dataset, provider)
     stored = stores.datasets.read(dataset, subjects, provider)
     if dataset.extent is Extent.STATE:
         asked = _days_in(ANSWERED, stores, dataset, provider, subjects)
@@ -263,7 +262,7 @@ def _days_in(
     subjects: Sequence[str],
 ) -> Answered:
     """Return the days that the ledger has in one of ``states``, of subjects that have any."""
-    listed, _ = listed_subjects(stores, dataset, provider, subjects)
+    listed, _ = listed_symbols(stores, dataset, provider, subjects)
     ids = [one.instrument_id for one in listed]
     ledger = stores.coverage.ledger(dataset.name, provider, ids)
     spans = {one.ticker: _answered(ledger[one.instrument_id], states) for one in listed}

@@ -6,33 +6,37 @@ or how database and simulator are compared (comparison.py).
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
 from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from assets.archive import ArchiveWish
-from assets.universe import UNIVERSE
+from assets.archive import ArchiveRunConfig
 from demo import comparison
 from demo.comparison import Comparison
 from demo.simulators import busiest_minute
 from marketdata.archiving import ARCHIVED
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar, utc_now
-from marketdata.datasets import DATASETS
+from marketdata.datasets import DATASETS, Dataset
+from marketdata.planning import Wanted
 from marketdata.recovery import errors
 from marketdata.statements import StatementKind
-from pipelines.cli import archive, console, environment, loads, status, wishes
+from pipelines.cli import archive, console, environment, loads, status
 from pipelines.cli.runs import RunReport
 from resources import opening
 from resources.opening import Stores
-from resources.settings import Settings, read_settings
+from resources.settings import Settings, provider_of, read_settings
 from sandbox.control import SimulatorControl
 from sandbox.simulators.journal import JournalEntry
+from usecases.instruments import UNIVERSE
+from usecases.load_plan import LoadPlan, LoadRequest, plan_load, plan_sessions, sessions_with_holes
 
 TICKERS = 100
 TRADING_DAYS = 5
+_DAILY_BARS = DATASETS[DAILY_BARS_DATASET]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,20 +44,20 @@ class Slice:
     """A part of a dataset that is small enough to be shown.
 
     Attributes:
-        subjects: Pairs or series; empty means the first ``tickers`` members.
+        symbols: Pairs or series; empty means the first ``tickers`` members.
         days: So many of the latest days, where days are asked for.
     """
 
     dataset: str
     provider: str
-    subjects: tuple[str, ...] = ()
+    symbols: tuple[str, ...] = ()
     tickers: int = 0
     days: int = 0
 
 
 SLICES = (
     *(Slice(dataset=kind.value, provider="fmp", tickers=6) for kind in StatementKind),
-    Slice(dataset="index_changes", provider="fmp", subjects=("SP500",)),
+    Slice(dataset="index_changes", provider="fmp", symbols=("SP500",)),
     Slice(dataset="companies", provider="polygon", tickers=20),
     Slice(dataset="splits", provider="fmp", tickers=10),
     Slice(dataset="dividends", provider="fmp", tickers=10),
@@ -62,12 +66,12 @@ SLICES = (
     Slice(
         dataset="macro_observations",
         provider="fred",
-        subjects=("GDP", "CPIAUCSL", "UNRATE", "DGS10"),
+        symbols=("GDP", "CPIAUCSL", "UNRATE", "DGS10"),
     ),
-    Slice(dataset="crypto_bars", provider="binance", subjects=("BTC-USDT", "ETH-USDT"), days=4),
-    Slice(dataset="crypto_bars", provider="coinbase", subjects=("BTC-USD",), days=2),
-    Slice(dataset="crypto_trades", provider="binance", subjects=("BTC-USDT",), days=2),
-    Slice(dataset="crypto_trades", provider="coinbase", subjects=("BTC-USD",), days=1),
+    Slice(dataset="crypto_bars", provider="binance", symbols=("BTC-USDT", "ETH-USDT"), days=4),
+    Slice(dataset="crypto_bars", provider="coinbase", symbols=("BTC-USD",), days=2),
+    Slice(dataset="crypto_trades", provider="binance", symbols=("BTC-USDT",), days=2),
+    Slice(dataset="crypto_trades", provider="coinbase", symbols=("BTC-USD",), days=1),
 )
 """A bit of every dataset and of every provider."""
 
@@ -113,7 +117,7 @@ def demo(
     settings, since = read_settings(), utc_now()
     steps = [Step(step="local world", seconds=_since(began), requests=0, result="runs")]
     with opening.stores(settings) as stores:
-        slices = [partial(_slice, settings=settings, part=part) for part in SLICES]
+        slices = [partial(_slice, part=part) for part in SLICES]
         work: list[Callable[[Stores], Step]] = [_universe, _histories, _days, *slices, _archive]
         for run in work:
             steps.append(run(stores))
@@ -163,30 +167,23 @@ def _universe(_stores: Stores) -> Step:
 
 def _histories(stores: Stores) -> Step:
     members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
-    wish = wishes.tickers_wish(stores, read_settings(), members[:TICKERS])
-    report = _good(
-        loads.load_histories(stores, members[:TICKERS], expected=wish.requests, only_holes=True)
-    )
-    return _loaded(f"history of {TICKERS} tickers", report)
+    return _load(stores, f"history of {TICKERS} tickers", _DAILY_BARS, members[:TICKERS])
 
 
 def _days(stores: Stores) -> Step:
     last = calendar().last_closed(utc_now())
     sessions = calendar().sessions(date(last.year - 1, 1, 1), last)[-TRADING_DAYS:]
-    wanted = wishes.days_with_holes(stores, sessions)
-    if not wanted:
-        return Step(
-            step=f"last {TRADING_DAYS} trading days",
-            seconds=0.0,
-            requests=0,
-            result="complete already",
-        )
-    report = _good(loads.load_days(stores, calendar().sessions(wanted[0], wanted[-1])))
-    return _loaded(f"last {TRADING_DAYS} trading days, all tickers", report)
+    step = f"last {TRADING_DAYS} trading days, all tickers"
+    load = LoadRequest(dataset=_DAILY_BARS, provider=provider_of(_DAILY_BARS.name))
+    missing = sessions_with_holes(stores, load, sessions)
+    if not missing:
+        return Step(step=step, seconds=0.0, requests=0, result="complete already")
+    wanted = Wanted(start=missing[0], end=missing[-1])
+    return _run(stores, step, plan_sessions(replace(load, wanted=wanted)))
 
 
 def _archive(_stores: Stores) -> Step:
-    report = _good(loads.archive(ArchiveWish(datasets=list(ARCHIVED))))
+    report = _good(loads.archive(ArchiveRunConfig(datasets=list(ARCHIVED))))
     figures = archive.archived(report)
     return Step(
         step="archive of closed periods",
@@ -197,35 +194,49 @@ def _archive(_stores: Stores) -> Step:
     )
 
 
-def _slice(stores: Stores, *, settings: Settings, part: Slice) -> Step:
+def _slice(stores: Stores, *, part: Slice) -> Step:
     """Load a slice."""
-    dataset = DATASETS[part.dataset]
     members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
-    names = list(part.subjects) or members[: part.tickers]
     start = utc_now().date() - timedelta(days=part.days) if part.days else None
-    wish = wishes.subjects_wish(stores, settings, dataset, part.provider, names, start=start)
-    step = f"{part.dataset.replace('_', ' ')} by {part.provider}"
-    if not wish.loads:
+    return _load(
+        stores,
+        f"{part.dataset.replace('_', ' ')} by {part.provider}",
+        DATASETS[part.dataset],
+        list(part.symbols) or members[: part.tickers],
+        provider=part.provider,
+        start=start,
+    )
+
+
+def _load(
+    stores: Stores,
+    step: str,
+    dataset: Dataset,
+    names: Sequence[str],
+    *,
+    provider: str = "",
+    start: date | None = None,
+) -> Step:
+    load = LoadRequest(
+        dataset=dataset,
+        provider=provider or provider_of(dataset.name),
+        symbols=tuple(names),
+        wanted=Wanted(start=start),
+    )
+    return _run(stores, step, plan_load(stores, load, register=False))
+
+
+def _run(stores: Stores, step: str, plan: LoadPlan) -> Step:
+    if not plan.requests and not plan.sessions:
         return Step(step=step, seconds=0.0, requests=0, result="complete already")
-    report = _good(loads.load_subjects(stores, wish, only_missing=True))
-    figures = loads.subjects_outcome(dataset, report)
+    report = _good(loads.load(stores, plan))
+    figures = loads.outcome(plan, report)
     return Step(
         step=step,
         seconds=report.duration_s,
         requests=figures["requests"],
         result=f"{figures['rows_inserted']:,} rows new, {figures['rows_unchanged']:,} unchanged, "
         f"{figures['rows_restated']} restated, {figures['rows_rejected']} refused",
-    )
-
-
-def _loaded(step: str, report: RunReport) -> Step:
-    figures = loads.outcome(report)
-    return Step(
-        step=step,
-        seconds=report.duration_s,
-        requests=figures["requests"],
-        result=f"{figures['rows_inserted']:,} bars new, {figures['rows_unchanged']:,} unchanged, "
-        f"{figures['rows_restated']} restated",
     )
 
 

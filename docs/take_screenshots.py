@@ -13,9 +13,9 @@ from playwright.sync_api import sync_playwright
 PAGES = {
     "lineage.png": "/asset-groups/",
     "no_dead_letters.png": (
-        "/assets/curated/equities/daily_bars?view=checks&checkDetail=no_dead_letters"
+        "/assets/curated/equity_prices/daily_bars_table?view=checks&checkDetail=no_dead_letters"
     ),
-    "price_history.png": "/assets/curated/equities/price_history/A?view=partitions",
+    "price_history.png": "/assets/curated/equity_prices/daily_bars/A?view=partitions",
     "income_statements.png": "/assets/curated/fundamentals/income_statements?view=overview",
 }
 FLAGS = [

@@ -32,9 +32,6 @@ from faults.witness import (
     stored_texts,
     window_findings,
 )
-from marketdata.bars import QUOTED_BARS
-from marketdata.batches import DAILY_BARS_DATASET
-from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.datasets import DATASETS
 from marketdata.local_days import local_days
 from resources.storage.object_store import S3Settings
@@ -84,23 +81,18 @@ class Slice:
     @property
     def schema(self) -> pa.Schema:
         """The quoted schema, with what validation adds to it."""
-        if self.dataset == DAILY_BARS_DATASET:
-            return QUOTED_BARS
         dataset = DATASETS[self.dataset]
         return dataset.completed or dataset.quoted
 
     @property
     def key(self) -> tuple[str, ...]:
         """Columns that name a row of a subject."""
-        return (
-            ("session_date",) if self.dataset == DAILY_BARS_DATASET else DATASETS[self.dataset].key
-        )
+        return DATASETS[self.dataset].key
 
     @property
     def zone(self) -> ZoneInfo:
         """Whose midnight ends a day."""
-        daily = self.dataset == DAILY_BARS_DATASET
-        return NEW_YORK_ZONE if daily else DATASETS[self.dataset].zone
+        return DATASETS[self.dataset].zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,9 +252,8 @@ def stored_rows(connection: psycopg.Connection, one: Slice, table: str = "") -> 
         table: Another one of the same columns, such as that of the versions.
     """
     schema = one.schema
-    daily = one.dataset == DAILY_BARS_DATASET
     columns = schema.names[1:]
-    kind = "equity" if daily else DATASETS[one.dataset].subjects.value
+    kind = DATASETS[one.dataset].instrument_kind.value
     query = sql.SQL(
         "select coalesce(named.ticker, '?'), {columns} from {table} as held"
         " join instrument on instrument.instrument_id = held.instrument_id"
@@ -275,7 +266,7 @@ def stored_rows(connection: psycopg.Connection, one: Slice, table: str = "") -> 
             sql.SQL("held.{}" + ("::text" if name == "answer" else "")).format(sql.Identifier(name))
             for name in columns
         ),
-        table=sql.Identifier(table or ("daily_bar" if daily else DATASETS[one.dataset].table)),
+        table=sql.Identifier(table or DATASETS[one.dataset].table),
     )
     rows = connection.execute(query, [one.provider, kind]).fetchall()
     by_column = list(zip(*rows, strict=True)) or [()] * len(schema)

@@ -418,7 +418,8 @@ def unsettled_letters(connection: psycopg.Connection) -> tuple[Letter, ...]:
                 upper(sessions) - 1, (details #>> '{tags,dagster/asset_partition_range_end}')::date
             ),
             coalesce(
-                details #> '{ops,curated__equities__price_backfill,config,tickers}', '[]'::jsonb
+                details #> '{ops,curated__equity_prices__daily_bars_refresh,config,symbols}',
+                '[]'::jsonb
             )
         from dead_letter
         where state in ('open', 'retrying', 'parked')

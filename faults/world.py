@@ -123,9 +123,8 @@ class Scene:
 
     def start_load(self, one: Slice, *, refetch: bool = False) -> Worker:
         """Start a backfill of a slice."""
-        words = ["backfill", one.dataset, "--subjects", ",".join(one.subjects)]
-        if one.dataset != DAILY_BARS_DATASET:
-            words += ["--provider", one.provider]
+        words = ["backfill", one.dataset, "--symbols", ",".join(one.subjects)]
+        words += ["--provider", one.provider]
         if one.start and one.end and one.dataset != DAILY_BARS_DATASET:
             words += ["--from", one.start.isoformat(), "--to", one.end.isoformat()]
         return self.start(*words, *(["--refetch"] if refetch else []))

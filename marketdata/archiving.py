@@ -14,7 +14,7 @@ import pyarrow as pa
 from marketdata.bars import DAILY_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START
-from marketdata.datasets import DATASETS, Dataset, Domain, Extent, Subjects
+from marketdata.datasets import DATASETS, Dataset, Domain, Extent, InstrumentKind
 from marketdata.recovery import errors
 from marketdata.rows import INSTANT
 
@@ -74,7 +74,7 @@ class ArchivedDataset:
     name: str
     domain: Domain
     table: str
-    kind: Subjects
+    kind: InstrumentKind
     schema: pa.Schema
     order: tuple[str, ...]
     dated_by: str
@@ -152,7 +152,7 @@ def _archived_bars() -> ArchivedDataset:
         name=DAILY_BARS_DATASET,
         domain=Domain.EQUITY_PRICES,
         table="daily_bar",
-        kind=Subjects.TICKERS,
+        kind=InstrumentKind.EQUITY,
         schema=pa.schema(
             [
                 own[0],
@@ -186,7 +186,7 @@ def _archived(dataset: Dataset) -> ArchivedDataset:
         name=dataset.name,
         domain=dataset.domain,
         table=dataset.table,
-        kind=dataset.subjects,
+        kind=dataset.instrument_kind,
         schema=pa.schema([own[0], *label, *own[1:], *_ORIGIN]),
         order=("instrument_id", *key),
         dated_by=_DATED_BY[dataset.table] if by_day else "",
@@ -196,7 +196,8 @@ def _archived(dataset: Dataset) -> ArchivedDataset:
 
 
 ARCHIVED: Mapping[str, ArchivedDataset] = {
-    one.name: one for one in (_archived_bars(), *(_archived(each) for each in DATASETS.values()))
+    dataset.name: _archived_bars() if dataset.name == DAILY_BARS_DATASET else _archived(dataset)
+    for dataset in DATASETS.values()
 }
 """Every dataset as it is archived, by name."""
 

@@ -1,7 +1,7 @@
-"""From a provider's answer to the batch that one transaction stores.
+"""Parts of the batch that one transaction stores.
 
-Here: instrument ids in the place of symbols, coverage marks, dead letters for refused bars, and
-the batch's origin. Not here: fetching (ingest.py, market_days.py), or storing (resources/storage).
+Here: instrument ids in the place of symbols, coverage marks, and dead letters for refused rows.
+Not here: what an answer tells (dataset_ingest.py), or storing it (resources/storage).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,11 +10,11 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata import bars, coverage
-from marketdata.calendars import SessionCalendar
+from marketdata import coverage
 from marketdata.coverage import CoverageMark, CoverageState
+from marketdata.day_calendars import DayCalendar
 from marketdata.instruments import ListedInstrument
-from marketdata.ports import Answer, Asked, Batch
+from marketdata.ports import Answer, Asked
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work, asked_details
 from marketdata.rows import Received, RejectedRow
@@ -25,74 +25,7 @@ SAMPLES = 5
 """Refused rows that a letter shows; all of them are in the answer that it points to."""
 
 States = Mapping[CoverageState, Sequence[date]]
-"""Sessions by what an answer says of them (coverage.assess)."""
-
-
-def batch_of(
-    answer: Answer,
-    validated: bars.ValidatedBars,
-    states: Mapping[int, States],
-    *,
-    calendar: SessionCalendar,
-    listed: Sequence[ListedInstrument],
-    asked: Asked,
-    provider: str,
-    adjustment: bars.Adjustment,
-    run_id: str,
-    joins_history: bool,
-) -> Batch:
-    """Put together what one transaction stores of ``answer``.
-
-    Args:
-        answer: For the batch's origin; its bars are taken from ``validated``.
-        validated: The answer's bars, every symbol one of ``listed``.
-        states: What the answer says of each instrument's sessions, by instrument id.
-        calendar: The exchange's sessions.
-        listed: The instruments that were asked for.
-        asked: What was asked for.
-        provider: Short name of the provider.
-        adjustment: What the provider's prices are adjusted for.
-        run_id: The run that asked.
-        joins_history: The answer is a part of each instrument's history.
-    """
-    return Batch(
-        dataset=DAILY_BARS_DATASET,
-        provider=provider,
-        adjustment=adjustment,
-        request=answer.request,
-        content_sha256=answer.content_sha256,
-        fetched_at=answer.fetched_at,
-        run_id=run_id,
-        raw_answers=answer.raw_answers,
-        asked=asked,
-        rows=identified(validated.accepted, listed, ["session_date"]).cast(bars.DAILY_BARS),
-        rejected=tuple(
-            letters_of_rows(
-                answer,
-                _rejected_rows(validated),
-                listed,
-                asked,
-                (DAILY_BARS_DATASET, provider),
-                run_id,
-            )
-        ),
-        coverage=marks_of(calendar, states),
-        notes=answer.notes,
-        joins_history=joins_history,
-    )
-
-
-def _rejected_rows(validated: bars.ValidatedBars) -> list[RejectedRow]:
-    return [
-        RejectedRow(
-            symbol=bar.symbol,
-            what=str(bar.session_date),
-            day=bar.session_date,
-            reason=bar.reason,
-            received=bar.received,
-        )
-        for bar in validated.rejected
-    ]
+"""Days by what an answer says of them (coverage.assess)."""
 
 
 def letters_of_rows(
@@ -207,18 +140,13 @@ def identified(
     return table.sort_by([(name, "ascending") for name in ("instrument_id", *key)])
 
 
-def sessions_of(quoted: pa.Table) -> set[date]:
-    """Return the sessions that ``quoted`` (QUOTED_BARS) holds bars of."""
-    return set(quoted["session_date"].to_pylist())
-
-
-def marks_of(calendar: SessionCalendar, states: Mapping[int, States]) -> tuple[CoverageMark, ...]:
-    """Turn sessions by state into the ledger's instructions."""
+def marks_of(days: DayCalendar, states: Mapping[int, States]) -> tuple[CoverageMark, ...]:
+    """Turn days by state, by instrument id, into the ledger's instructions."""
     return tuple(
         CoverageMark(
-            instrument_id=identifier, state=state, spans=coverage.spans_of(calendar, sessions)
+            instrument_id=instrument_id, state=state, spans=coverage.spans_of(days, chosen)
         )
-        for identifier, by_state in states.items()
-        for state, sessions in by_state.items()
-        if sessions
+        for instrument_id, by_state in states.items()
+        for state, chosen in by_state.items()
+        if chosen
     )

@@ -1,10 +1,7 @@
-"""The coverage ledger's vocabulary: what is known about each session of each instrument.
+"""The coverage ledger's vocabulary: what is known about each day of each instrument.
 
-Here: the states, how an answer of a provider turns into states, and which sessions are still
-holes. Not here: how the ledger is stored (resources/storage), or the calendar itself.
-
-A session owns the days up to the next session, so that the spans of neighbouring sessions
-touch and the ledger keeps one range instead of one entry per week.
+Here: the states, how an answer of a provider turns into states, and which days are still holes.
+Not here: how the ledger is stored (resources/storage), or which days there are (day_calendars.py).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
-from marketdata.calendars import SessionCalendar
+from marketdata.day_calendars import DayCalendar
 
 Span = tuple[date, date]
 """Days from the first (included) to the second (excluded)."""
@@ -80,56 +77,58 @@ class CoverageMark:
 
 
 def assess(
-    calendar: SessionCalendar,
+    days: DayCalendar,
     asked: Sequence[date],
     *,
     received: Collection[date],
     rejected: Collection[date],
     now: datetime,
+    untold: Collection[date] = frozenset(),
     is_any_unplaced: bool = False,
 ) -> dict[CoverageState, list[date]]:
-    """Sort the sessions that were asked for by what the answer says of them.
+    """Sort the days that were asked for by what the answer says of them.
 
     What it lacks is empty at the provider, and no more than that: why it is (a listing that came
     later, a plan that shows five years, a hole) takes evidence that no single answer has.
 
     Args:
-        calendar: The exchange's sessions and closing times.
-        asked: Sessions that the request covered.
-        received: Sessions with an acceptable bar in the answer.
-        rejected: Sessions whose bar was refused by validation.
-        now: Aware time of the answer; a session that has not closed is left out unless it
-            came with a bar, which is then provisional.
-        is_any_unplaced: A row came whose session cannot be told: a session without a bar may be
-            its own, so that it is not empty.
+        days: Says when a day is over.
+        asked: Days that the request covered.
+        received: Days with an acceptable row in the answer.
+        rejected: Days whose rows were refused by validation.
+        now: Aware time of the answer; a day that is not over is left out unless it came with a
+            row, which is then provisional.
+        untold: Days that the answer says nothing about; what came of them may be a part.
+        is_any_unplaced: A row came whose day cannot be told: a day without a row may be its own,
+            so that it is not empty.
     """
     states: dict[CoverageState, list[date]] = {}
-    for session in asked:
-        closes_at = calendar.close_at(session)
-        if session in received:
-            settled = now >= closes_at + SETTLE_AFTER
-            state = CoverageState.COMPLETE if settled else CoverageState.PROVISIONAL
-        elif session in rejected:
+    for day in asked:
+        ends_at = days.ends_at(day)
+        if day in received:
+            is_settled = now >= ends_at + SETTLE_AFTER and day not in untold
+            state = CoverageState.COMPLETE if is_settled else CoverageState.PROVISIONAL
+        elif day in rejected:
             state = CoverageState.QUARANTINED
-        elif closes_at > now:
+        elif ends_at > now or day in untold:
             continue
         elif is_any_unplaced:
             state = CoverageState.QUARANTINED
         else:
             state = CoverageState.PROVIDER_EMPTY
-        states.setdefault(state, []).append(session)
+        states.setdefault(state, []).append(day)
     return states
 
 
-def spans_of(calendar: SessionCalendar, sessions: Iterable[date]) -> tuple[Span, ...]:
-    """Join ``sessions`` into spans; sessions that follow each other give one span."""
+def spans_of(days: DayCalendar, chosen: Iterable[date]) -> tuple[Span, ...]:
+    """Join ``chosen`` days into spans; days that follow each other give one span."""
     spans: list[Span] = []
-    for session in sorted(set(sessions)):
-        after = calendar.next_session(session)
-        if spans and spans[-1][1] == session:
+    for day in sorted(set(chosen)):
+        after = days.after(day)
+        if spans and spans[-1][1] == day:
             spans[-1] = (spans[-1][0], after)
         else:
-            spans.append((session, after))
+            spans.append((day, after))
     return tuple(spans)
 
 
@@ -139,9 +138,9 @@ def holes(
     *,
     today: date,
 ) -> list[date]:
-    """Return the sessions of ``expected`` that are worth another request.
+    """Return the days of ``expected`` that are worth another request.
 
-    Those are sessions nothing is known of, and provisional, failed and quarantined ones; an
+    Those are days nothing is known of, and provisional, failed and quarantined ones; an
     empty answer is asked again for ``ASK_AGAIN_FOR``, and when the ledger has forgotten it.
     """
     settled = [span for state in SETTLED for span in ledger.get(state, ())]

@@ -1,8 +1,7 @@
 """The catalogue of datasets: what each one is, who serves it, and how it is asked for.
 
 Here: one entry a dataset, from which assets, jobs, schedules, the command line and the status
-page are made. Not here: schemas and rules (the module of its domain), providers (resources/), or
-the daily bars, which have three doors of their own (histories.py, market_days.py).
+page are made. Not here: schemas and rules (the module of its domain), or providers (resources/).
 """
 
 import math
@@ -11,16 +10,34 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import Any
+from typing import Generic, TypeVar
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from marketdata import actions, companies, macro, minute_bars, statements, trades
+from marketdata import actions, bars, companies, macro, minute_bars, statements, trades
+from marketdata.bars import Adjustment
 from marketdata.batches import DAILY_BARS_DATASET
-from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE
+from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, SessionCalendar
+from marketdata.coverage import SESSIONS_ASKED_AGAIN
+from marketdata.day_calendars import ClockDays, DayCalendar, TradingDays
 from marketdata.instruments import PastSymbols
-from marketdata.ports import Answer, Changes, HistoryRequest
+from marketdata.ports import (
+    ActionProvider,
+    Answer,
+    Changes,
+    ChangesProvider,
+    DailyBarProvider,
+    DailyMarketProvider,
+    FetchRequest,
+    IndexProvider,
+    MacroProvider,
+    MinuteBarProvider,
+    Provider,
+    ReferenceProvider,
+    StatementProvider,
+    TradeProvider,
+)
 from marketdata.rows import Validated
 from marketdata.statements import StatementKind
 
@@ -42,13 +59,13 @@ class Domain(StrEnum):
     CRYPTO = "crypto"
 
 
-class Subjects(StrEnum):
-    """What a dataset is asked for by; the values are kinds of instruments."""
+class InstrumentKind(StrEnum):
+    """Whose rows a dataset holds: what its symbols name."""
 
-    TICKERS = "equity"
-    PAIRS = "pair"
+    EQUITY = "equity"
+    PAIR = "pair"
     SERIES = "series"
-    INDICES = "index"
+    INDEX = "index"
 
 
 class Extent(StrEnum):
@@ -62,6 +79,42 @@ class Extent(StrEnum):
     """All that the provider has by the day of the answer."""
 
 
+_Served = TypeVar("_Served")
+_Asked = TypeVar("_Asked")
+_Told_co = TypeVar("_Told_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[_Asked, _Told_co]):
+    """How a provider's client is asked for something: by the protocol that it has to fulfil.
+
+    Attributes:
+        ask: Takes a client and what is asked for.
+    """
+
+    ask: Callable[[Provider, _Asked], Awaitable[_Told_co]]
+
+    async def __call__(self, client: Provider, asked: _Asked) -> _Told_co:
+        """Ask ``client``.
+
+        Raises:
+            TypeError: It does not fulfil the protocol.
+        """
+        return await self.ask(client, asked)
+
+
+def _question(
+    protocol: type[_Served], ask: Callable[[_Served, _Asked], Awaitable[_Told_co]]
+) -> Question[_Asked, _Told_co]:
+    async def asked_of(client: Provider, asked: _Asked) -> _Told_co:
+        if not isinstance(client, protocol):
+            message = f"{client.name} does not serve what {protocol.__name__} has"
+            raise TypeError(message)
+        return await ask(client, asked)
+
+    return Question(asked_of)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """How one provider serves a dataset.
@@ -69,25 +122,27 @@ class Source:
     Attributes:
         endpoint: What is asked, in words.
         requests: HTTP requests that the state of one subject takes.
-        days: Days of one subject that one HTTP request holds, where days are asked for.
+        days: Days of one subject that one HTTP request holds, where days are asked for; None
+            means all there are.
         past_symbols: Under which ticker what was before a rename is kept.
+        adjustment: What its prices are adjusted for; None of what is no price, or never is.
+        session: How every symbol's rows of one session are asked for at once, where they can be.
     """
 
     endpoint: str
     requests: int = 1
-    days: float = 1.0
+    days: float | None = 1.0
     past_symbols: PastSymbols = PastSymbols.OF_TODAY
+    adjustment: Adjustment | None = None
+    session: Question[date, Answer] | None = None
 
 
-Ask = Callable[[Any, HistoryRequest], Awaitable[Answer]]
-"""How a provider's client (one of marketdata.ports) is asked for one subject."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Days:
+    """From one day to another, both included."""
 
-AskMarket = Callable[[Any, date, date], Awaitable[Answer]]
-"""How it is asked for the whole market from one day to another, both included."""
-
-
-AskChanges = Callable[[Any, datetime], Awaitable[Changes]]
-"""How it is asked whose data have changed since a moment (aware)."""
+    start: date
+    end: date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,9 +163,12 @@ class Dataset:
         ask: How one subject is asked for.
         extent: What a request covers.
         zone: Whose midnight ends a day; of a state, the day on which it was asked for.
+        ends_at_close: A session ends with its close, and not at midnight.
         begins: The first day that is ever asked for.
-        usual_days: So many of the latest days a wish without dates is for.
-        most_days: So many days one load holds at most, so that it fits into memory.
+        usual_days: How many of the latest days are loaded when no dates are given; None means
+            all since ``begins``.
+        most_days: So many days one load holds at most, so that it fits into memory; None means
+            any number, in one request from the first one missing to the last.
         asked_again: So many of the latest days are asked for once more although they are settled,
             since they are corrected.
         fresh_for: A state that is younger than this is not asked for again.
@@ -119,13 +177,16 @@ class Dataset:
         is_all: An answer for one subject holds all there is of it: stored rows that it lacks
             have been withdrawn or moved by the provider.
         completed: Schema of rows that may be stored, where validation adds to the quoted one.
+        rebases: A provider may restate a whole history in other shares: a part of one never
+            stands beside bars of the other base.
+        refuse_answer: Says why an answer for one subject is not what was asked for, or nothing.
         market: How the whole market is asked at once, where it can be.
         changes: How it is asked whose data have changed, where it can be.
     """
 
     name: str
     domain: Domain
-    subjects: Subjects
+    instrument_kind: InstrumentKind
     table: str
     quoted: pa.Schema
     key: tuple[str, ...]
@@ -134,20 +195,23 @@ class Dataset:
     cadence: str
     rows: int
     validate: Callable[[pa.Table], Validated]
-    ask: Ask
+    ask: Question[FetchRequest, Answer]
     extent: Extent = Extent.STATE
     zone: ZoneInfo = UTC_ZONE
+    ends_at_close: bool = False
     begins: date = HISTORY_START
-    usual_days: int = 5
-    most_days: int = 31
+    usual_days: int | None = 5
+    most_days: int | None = 31
     asked_again: int = 0
     fresh_for: timedelta = timedelta(hours=20)
     grows: bool = False
     may_be_empty: bool = False
     is_all: bool = False
     completed: pa.Schema | None = None
-    market: AskMarket | None = None
-    changes: AskChanges | None = None
+    rebases: bool = False
+    refuse_answer: Callable[[pa.Table], str] | None = None
+    market: Question[Days, Answer] | None = None
+    changes: Question[datetime, Changes] | None = None
 
     @property
     def stored(self) -> pa.Schema:
@@ -163,10 +227,23 @@ class Dataset:
     def requests(self, provider: str, days: int) -> int:
         """Return how many HTTP requests ``days`` of one subject take, or its state."""
         source = self.sources[provider]
-        return source.requests if self.extent is Extent.STATE else math.ceil(days / source.days)
+        if self.extent is Extent.STATE or source.days is None:
+            return source.requests
+        return math.ceil(days / source.days)
+
+    def days(self, calendar: SessionCalendar) -> DayCalendar:
+        """Return the days that rows are of; ``calendar`` knows the exchange's sessions."""
+        if self.extent is not Extent.SESSIONS:
+            return ClockDays(self.zone)
+        return TradingDays(calendar, None if self.ends_at_close else self.zone)
 
 
-def _polygon(endpoint: str, days: float = 1.0) -> Source:
+def _polygon(
+    endpoint: str,
+    days: float | None = 1.0,
+    adjustment: Adjustment | None = None,
+    session: Question[date, Answer] | None = None,
+) -> Source:
     """Return a source of Polygon's that keeps each day under the ticker of that day.
 
     Its bars of META before 2022-06-09 are a fund's, Meta's are under FB: polygon-io/issues #252
@@ -174,65 +251,65 @@ def _polygon(endpoint: str, days: float = 1.0) -> Source:
     are kept so as well is not confirmed: what stands under a ticker before the instrument had
     it is left out, since it may be another's.
     """
-    return Source(endpoint=endpoint, days=days, past_symbols=PastSymbols.OF_THE_DAY)
-
-
-async def _minute_bars(client: Any, request: HistoryRequest) -> Answer:
-    return await client.minute_bars(request.instrument.symbol, request.start, request.end)
-
-
-async def _trades(client: Any, request: HistoryRequest) -> Answer:
-    return await client.trades(request.instrument.symbol, request.start, request.end)
-
-
-async def _company(client: Any, request: HistoryRequest) -> Answer:
-    return await client.company(request.instrument.symbol)
-
-
-async def _index_changes(client: Any, request: HistoryRequest) -> Answer:
-    return await client.index_changes(request.instrument.symbol)
-
-
-async def _splits(client: Any, request: HistoryRequest) -> Answer:
-    return await client.splits(request.instrument.symbol)
-
-
-async def _dividends(client: Any, request: HistoryRequest) -> Answer:
-    return await client.dividends(request.instrument.symbol)
-
-
-async def _splits_between(client: Any, start: date, end: date) -> Answer:
-    return await client.splits_between(start, end)
-
-
-async def _dividends_between(client: Any, start: date, end: date) -> Answer:
-    return await client.dividends_between(start, end)
-
-
-async def _updated_series(client: Any, since: datetime) -> Changes:
-    updates = await client.updated_series(since)
-    return Changes(
-        symbols=updates.series,
-        request=updates.request,
-        content_sha256=updates.content_sha256,
-        fetched_at=updates.fetched_at,
-        requests=updates.requests,
-        raw_answers=updates.raw_answers,
+    return Source(
+        endpoint=endpoint,
+        days=days,
+        past_symbols=PastSymbols.OF_THE_DAY,
+        adjustment=adjustment,
+        session=session,
     )
 
 
-async def _observations(client: Any, request: HistoryRequest) -> Answer:
-    return await client.observations(request.instrument.symbol, request.start, request.end)
+def _symbol(request: FetchRequest) -> str:
+    return request.instrument.symbol
+
+
+_daily_bars: Question[FetchRequest, Answer] = _question(
+    DailyBarProvider,
+    lambda client, asked: client.daily_history(_symbol(asked), asked.start, asked.end),
+)
+_daily_market: Question[date, Answer] = _question(
+    DailyMarketProvider, lambda client, day: client.daily_market(day)
+)
+_minute_bars: Question[FetchRequest, Answer] = _question(
+    MinuteBarProvider,
+    lambda client, asked: client.minute_bars(_symbol(asked), asked.start, asked.end),
+)
+_trades: Question[FetchRequest, Answer] = _question(
+    TradeProvider, lambda client, asked: client.trades(_symbol(asked), asked.start, asked.end)
+)
+_company: Question[FetchRequest, Answer] = _question(
+    ReferenceProvider, lambda client, asked: client.company(_symbol(asked))
+)
+_index_changes: Question[FetchRequest, Answer] = _question(
+    IndexProvider, lambda client, asked: client.index_changes(_symbol(asked))
+)
+_splits: Question[FetchRequest, Answer] = _question(
+    ActionProvider, lambda client, asked: client.splits(_symbol(asked))
+)
+_dividends: Question[FetchRequest, Answer] = _question(
+    ActionProvider, lambda client, asked: client.dividends(_symbol(asked))
+)
+_splits_between: Question[Days, Answer] = _question(
+    ActionProvider, lambda client, days: client.splits_between(days.start, days.end)
+)
+_dividends_between: Question[Days, Answer] = _question(
+    ActionProvider, lambda client, days: client.dividends_between(days.start, days.end)
+)
+_observations: Question[FetchRequest, Answer] = _question(
+    MacroProvider,
+    lambda client, asked: client.observations(_symbol(asked), asked.start, asked.end),
+)
+_changed_series: Question[datetime, Changes] = _question(
+    ChangesProvider, lambda client, since: client.changed_since(since)
+)
 
 
 def _statements(kind: StatementKind, table: str, endpoint: str, about: str) -> Dataset:
-    async def ask(client: Any, request: HistoryRequest) -> Answer:
-        return await client.statements(kind, request.instrument.symbol)
-
     return Dataset(
         name=kind.value,
         domain=Domain.FUNDAMENTALS,
-        subjects=Subjects.TICKERS,
+        instrument_kind=InstrumentKind.EQUITY,
         table=table,
         quoted=statements.QUOTED_STATEMENTS[kind],
         key=statements.KEY,
@@ -242,7 +319,9 @@ def _statements(kind: StatementKind, table: str, endpoint: str, about: str) -> D
         cadence="weekly",
         rows=100,
         validate=partial(statements.validate, kind),
-        ask=ask,
+        ask=_question(
+            StatementProvider, lambda client, asked: client.statements(kind, _symbol(asked))
+        ),
         fresh_for=_WEEK,
     )
 
@@ -253,9 +332,54 @@ def _catalogue(*every: Dataset) -> Mapping[str, Dataset]:
 
 DATASETS = _catalogue(
     Dataset(
+        name=DAILY_BARS_DATASET,
+        domain=Domain.EQUITY_PRICES,
+        instrument_kind=InstrumentKind.EQUITY,
+        table="daily_bar",
+        quoted=bars.QUOTED_BARS,
+        completed=bars.ACCEPTED_BARS,
+        key=bars.KEY,
+        # FMP and Tiingo move a history to the new ticker: FMP lists renames (symbol-change) and
+        # has nothing under the old one, Tiingo keeps delisted data of tickers that have not been
+        # recycled (Symbology).
+        sources={
+            "fmp": Source(
+                endpoint="historical-price-eod/full, eod-bulk; adjusted for splits",
+                days=None,
+                adjustment=Adjustment.SPLITS,
+                session=_daily_market,
+            ),
+            "polygon": _polygon(
+                "aggs by the day, grouped daily; as traded",
+                days=None,
+                adjustment=Adjustment.AS_TRADED,
+                session=_daily_market,
+            ),
+            "tiingo": Source(
+                endpoint="daily prices; as traded",
+                days=None,
+                adjustment=Adjustment.AS_TRADED,
+                session=_daily_market,
+            ),
+        },
+        about="A session of a share: its prices, and its volume.",
+        cadence="after the close, and the last sessions again next morning",
+        rows=1,
+        validate=bars.validate,
+        ask=_daily_bars,
+        extent=Extent.SESSIONS,
+        zone=NEW_YORK_ZONE,
+        ends_at_close=True,
+        usual_days=None,
+        most_days=None,
+        asked_again=SESSIONS_ASKED_AGAIN,
+        rebases=True,
+        refuse_answer=bars.refuse_longer,
+    ),
+    Dataset(
         name="minute_bars",
         domain=Domain.EQUITY_PRICES,
-        subjects=Subjects.TICKERS,
+        instrument_kind=InstrumentKind.EQUITY,
         table="minute_bar",
         quoted=minute_bars.QUOTED_MINUTE_BARS,
         key=minute_bars.KEY,
@@ -299,7 +423,7 @@ DATASETS = _catalogue(
     Dataset(
         name="companies",
         domain=Domain.REFERENCE,
-        subjects=Subjects.TICKERS,
+        instrument_kind=InstrumentKind.EQUITY,
         table="company",
         quoted=companies.QUOTED_COMPANIES,
         key=companies.COMPANY_KEY,
@@ -317,7 +441,7 @@ DATASETS = _catalogue(
     Dataset(
         name="index_changes",
         domain=Domain.REFERENCE,
-        subjects=Subjects.INDICES,
+        instrument_kind=InstrumentKind.INDEX,
         table="index_change",
         quoted=companies.QUOTED_INDEX_CHANGES,
         key=companies.INDEX_CHANGE_KEY,
@@ -332,7 +456,7 @@ DATASETS = _catalogue(
     Dataset(
         name="splits",
         domain=Domain.CORPORATE_ACTIONS,
-        subjects=Subjects.TICKERS,
+        instrument_kind=InstrumentKind.EQUITY,
         table="split",
         quoted=actions.QUOTED_SPLITS,
         key=actions.SPLIT_KEY,
@@ -352,7 +476,7 @@ DATASETS = _catalogue(
     Dataset(
         name="dividends",
         domain=Domain.CORPORATE_ACTIONS,
-        subjects=Subjects.TICKERS,
+        instrument_kind=InstrumentKind.EQUITY,
         table="dividend",
         quoted=actions.QUOTED_DIVIDENDS,
         completed=actions.NUMBERED_DIVIDENDS,
@@ -373,7 +497,7 @@ DATASETS = _catalogue(
     Dataset(
         name="macro_observations",
         domain=Domain.MACRO,
-        subjects=Subjects.SERIES,
+        instrument_kind=InstrumentKind.SERIES,
         table="macro_observation",
         quoted=macro.QUOTED_OBSERVATIONS,
         key=macro.KEY,
@@ -388,12 +512,12 @@ DATASETS = _catalogue(
         zone=macro.ST_LOUIS,
         begins=FIRST_VINTAGE,
         grows=True,
-        changes=_updated_series,
+        changes=_changed_series,
     ),
     Dataset(
         name="crypto_bars",
         domain=Domain.CRYPTO,
-        subjects=Subjects.PAIRS,
+        instrument_kind=InstrumentKind.PAIR,
         table="minute_bar",
         quoted=minute_bars.QUOTED_MINUTE_BARS,
         key=minute_bars.KEY,
@@ -413,7 +537,7 @@ DATASETS = _catalogue(
     Dataset(
         name="crypto_trades",
         domain=Domain.CRYPTO,
-        subjects=Subjects.PAIRS,
+        instrument_kind=InstrumentKind.PAIR,
         table="trade",
         quoted=trades.QUOTED_TRADES,
         key=trades.KEY,
@@ -431,20 +555,9 @@ DATASETS = _catalogue(
         most_days=1,
     ),
 )
-"""Every dataset beside the daily bars, by name."""
-
-DAILY_BAR_SOURCES: Mapping[str, Source] = {
-    "fmp": Source(endpoint="historical-price-eod/full, eod-bulk; adjusted for splits"),
-    "polygon": _polygon("aggs by the day, grouped daily; as traded"),
-    "tiingo": Source(endpoint="daily prices; as traded"),
-}
-"""What serves the daily bars, by the provider's name; the first one by default.
-
-FMP and Tiingo move a history to the new ticker: FMP lists renames (symbol-change) and has nothing
-under the old one, Tiingo keeps delisted data of tickers that have not been recycled (Symbology)."""
+"""Every dataset, by name."""
 
 
 def past_symbols(dataset: str, provider: str) -> PastSymbols:
     """Return under which ticker a provider keeps what was before a rename."""
-    serve = DAILY_BAR_SOURCES if dataset == DAILY_BARS_DATASET else DATASETS[dataset].sources
-    return serve[provider].past_symbols
+    return DATASETS[dataset].sources[provider].past_symbols

@@ -1,7 +1,7 @@
 """What a load would take, before anything of it runs: time, quota, rows, bytes, and whom it meets.
 
 Here: arithmetic on figures that are known beforehand, and the measured sizes it rests on. Not
-here: which requests a wish takes (planning.py), asking anybody for the figures, or the words of
+here: which requests a load takes (planning.py), asking anybody for the figures, or the words of
 the command line (pipelines/cli/plan.py).
 """
 
@@ -27,7 +27,7 @@ RAW_BYTES_PER_MARKET_DAY = 95_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is wished for.
+    """What is to be loaded.
 
     Attributes:
         requests: How many it takes if none is repeated.
@@ -228,23 +228,22 @@ def _short(shares: Sequence[QuotaShare], schedule: ScheduledLoad) -> Quota | Non
     )
 
 
-def count_bars(
-    sessions: Sequence[date], known: Mapping[CoverageState, Sequence[Span]]
+def count_days(
+    days: Sequence[date], known: Mapping[CoverageState, Sequence[Span]]
 ) -> tuple[int, int]:
-    """Count the bars that an answer over ``sessions`` can hold, and those not held yet.
+    """Count the days of which an answer can hold rows, and those of which none are held yet.
 
     Args:
-        sessions: Asked for, in order.
-        known: What the ledger knows of the instrument; sessions before its listing have no bar.
+        days: Asked for, in order.
+        known: What the ledger knows of the instrument; before its listing there are no rows.
     """
-    unlisted = _covered(sessions, known.get(CoverageState.NOT_LISTED, ()))
-    held = sum(_covered(sessions, known.get(state, ())) for state in HELD)
-    return len(sessions) - unlisted, len(sessions) - unlisted - held
+    unlisted = _covered(days, known.get(CoverageState.NOT_LISTED, ()))
+    held = sum(_covered(days, known.get(state, ())) for state in HELD)
+    return len(days) - unlisted, len(days) - unlisted - held
 
 
-def _covered(sessions: Sequence[date], spans: Sequence[Span]) -> int:
-    """Count sessions within ``spans``, which share no day."""
+def _covered(days: Sequence[date], spans: Sequence[Span]) -> int:
+    """Count days within ``spans``, which share no day."""
     return sum(
-        bisect.bisect_left(sessions, end) - bisect.bisect_left(sessions, start)
-        for start, end in spans
+        bisect.bisect_left(days, end) - bisect.bisect_left(days, start) for start, end in spans
     )

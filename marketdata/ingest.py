@@ -1,8 +1,9 @@
 """The steps of every load: ask, prepare, store; and what becomes of work that comes to nothing.
 
 Here: the steps for one instrument, the fan-out over many, and the dead letters in which work
-waits that cannot be done now. Not here: what a dataset's answers mean (histories.py, feeds.py),
-whole sessions (market_days.py), HTTP, SQL, or Dagster; they come in through the ports.
+waits that cannot be done now. Not here: what a dataset's answers mean (dataset_ingest.py), whole
+sessions or markets (session_ingest.py, market_ingest.py), HTTP, SQL, or Dagster; they come in
+through the ports.
 """
 
 import asyncio
@@ -24,11 +25,10 @@ from typing import TypeVar
 
 import stamina
 
-from marketdata.bars import RejectedBar
 from marketdata.calendars import SessionCalendar
 from marketdata.coverage import CoverageState
 from marketdata.instruments import SymbolSpan
-from marketdata.ports import Batch, BatchStore, Feed, HistoryRequest, IngestFailure, LoadResult
+from marketdata.ports import Batch, BatchStore, Feed, FetchRequest, IngestFailure, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work, asked_details
 from marketdata.recovery.policy import BUDGET, STORAGE_RETRY, StorageRetry
@@ -61,7 +61,7 @@ class Ingested:
 
     ticker: str
     load: LoadResult
-    rejected: tuple[RejectedBar | RejectedRow, ...]
+    rejected: tuple[RejectedRow, ...]
     sessions: Mapping[CoverageState, int]
     requests: int
     duration_s: float
@@ -82,7 +82,7 @@ class NotIngested:
 
 
 async def ingest(
-    context: IngestContext, feed: Feed, requests: Sequence[HistoryRequest]
+    context: IngestContext, feed: Feed, requests: Sequence[FetchRequest]
 ) -> AsyncIterator[Ingested | NotIngested]:
     """Fetch and store many instruments, yielding what became of each as it is done.
 
@@ -110,8 +110,8 @@ async def ingest(
 class _LeftOver:
     """What a fan-out that ends early has not done, and why."""
 
-    waiting: Iterator[HistoryRequest]
-    refused: list[HistoryRequest] = field(default_factory=list)
+    waiting: Iterator[FetchRequest]
+    refused: list[FetchRequest] = field(default_factory=list)
     because_of: Exception | None = None
 
 
@@ -119,7 +119,7 @@ async def _each(
     context: IngestContext, feed: Feed, left: _LeftOver
 ) -> AsyncGenerator[Ingested | NotIngested]:
     """Yield outcomes as they come; what ends all of it goes into ``left``."""
-    running: dict[asyncio.Task[Ingested | NotIngested], HistoryRequest] = {}
+    running: dict[asyncio.Task[Ingested | NotIngested], FetchRequest] = {}
     try:
         while True:
             if left.because_of is None:
@@ -159,7 +159,7 @@ async def _abandon(running: Iterable[asyncio.Task[Ingested | NotIngested]]) -> N
 async def _defer(
     context: IngestContext,
     feed: Feed,
-    requests: Sequence[HistoryRequest],
+    requests: Sequence[FetchRequest],
     error: errors.ProviderError,
 ) -> list[NotIngested]:
     """Leave ``requests``, which were not made because of ``error``, in dead letters."""
@@ -172,7 +172,7 @@ async def _defer(
 
 
 async def _ingest_one(
-    context: IngestContext, feed: Feed, request: HistoryRequest
+    context: IngestContext, feed: Feed, request: FetchRequest
 ) -> Ingested | NotIngested:
     started, requests, asked = time.monotonic(), 0, request
     while True:
@@ -236,7 +236,7 @@ def _refused(
 
 
 async def _come_to_nothing(
-    context: IngestContext, feed: Feed, request: HistoryRequest, error: errors.ProviderError
+    context: IngestContext, feed: Feed, request: FetchRequest, error: errors.ProviderError
 ) -> NotIngested:
     failure = IngestFailure(
         letter=_letter(context, feed, request, error, deferred=False),
@@ -247,7 +247,7 @@ async def _come_to_nothing(
 
 
 def _not_ingested(
-    request: HistoryRequest, error: errors.ProviderError, *, deferred: bool
+    request: FetchRequest, error: errors.ProviderError, *, deferred: bool
 ) -> NotIngested:
     # What kept the first request from being sent is told of all, without the first one's name.
     message = f"{error.provider}: {error.reason}" if deferred else str(error)
@@ -278,7 +278,7 @@ async def patiently(work: Callable[[], Result], retry: StorageRetry = STORAGE_RE
 def _letter(
     context: IngestContext,
     feed: Feed,
-    request: HistoryRequest,
+    request: FetchRequest,
     error: errors.ProviderError,
     *,
     deferred: bool,

@@ -23,9 +23,11 @@ def local_days(instants: pa.ChunkedArray, zone: ZoneInfo) -> pa.ChunkedArray:
     Only the quarters of an hour that occur are converted: thousands instead of millions.
 
     Args:
-        instants: Timestamps of UTC since 1970, of any unit; none is missing.
+        instants: Timestamps of UTC since 1970, of any unit; none is missing. Days stay as they are.
         zone: Where the day is asked for.
     """
+    if pa.types.is_date(instants.type):
+        return instants
     micros = instants.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
     quarters, places = np.unique(micros // (_QUARTER_HOUR_S * 1_000_000), return_inverse=True)
     days = [

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata import rows
-from marketdata.bars import PRICES
+from marketdata.bars import PRICES, is_finite, price_rules
 from marketdata.rows import INSTANT, Rule, Validated
 
 QUOTED_MINUTE_BARS = pa.schema(
@@ -57,21 +57,12 @@ def validate(quoted: pa.Table, *, zone: tzinfo = UTC) -> Validated:
 
 
 def _rules(quoted: pa.Table) -> list[Rule]:
-    broken: list[Rule] = [
-        (f"{name} is missing or not a finite number", pc.invert(_finite(quoted[name])))
-        for name in (*PRICES, "volume")
-    ]
-    broken += [(f"{name} is not above zero", pc.less_equal(quoted[name], 0.0)) for name in PRICES]
-    broken.append(("volume is negative", pc.less(quoted["volume"], 0.0)))
-    for name in ("open", "close"):
-        broken.append((f"low is above {name}", pc.greater(quoted["low"], quoted[name])))
-        broken.append((f"high is below {name}", pc.less(quoted["high"], quoted[name])))
     micros = quoted["opened_at"].cast(pa.int64())
     minute = pc.multiply(pc.divide(micros, _MINUTE_US), _MINUTE_US)
     longer = pa.repeat(pa.scalar(_are_longer_than_minutes(micros)), quoted.num_rows)
-    usable = pc.and_(_finite(quoted["vwap"]), pc.greater(quoted["vwap"], 0.0))
+    usable = pc.and_(is_finite(quoted["vwap"]), pc.greater(quoted["vwap"], 0.0))
     return [
-        *broken,
+        *price_rules(quoted),
         ("the bars are longer than a minute: none opens between those of five", longer),
         ("opened_at is not a whole minute", pc.not_equal(micros, minute)),
         (
@@ -86,7 +77,3 @@ def _are_longer_than_minutes(opened_us: pa.ChunkedArray) -> bool:
     at = pc.unique(opened_us)
     fifths = pc.multiply(pc.divide(at, 5 * _MINUTE_US), 5 * _MINUTE_US)
     return len(at) >= MANY_BARS and bool(pc.all(pc.equal(at, fifths)).as_py())
-
-
-def _finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(pc.is_finite(column), False)

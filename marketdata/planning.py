@@ -1,80 +1,254 @@
-"""Which requests a wish takes: from instruments and the ledger to the histories to ask for.
+"""When a dataset is asked again: from names, days, the ledger and letters to requests.
 
-Here: pure decisions, so that a dry run and a real run cannot differ. Not here: the requests
-themselves (ingest.py), or budgets in time.
+Here: pure decisions, so that a dry run and a real run cannot differ. Not here: what an answer
+means (dataset_ingest.py), the requests themselves (ingest.py), or budgets in time.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
 
-from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, SessionCalendar
+from marketdata.calendars import SessionCalendar
 from marketdata.coverage import HELD, PLAN_STEP, CoverageState, Span, holes
+from marketdata.datasets import Dataset, Extent
+from marketdata.day_calendars import ONE_DAY, DayCalendar
 from marketdata.instruments import ListedInstrument
-from marketdata.ports import HistoryRequest
+from marketdata.ports import FetchRequest
 
-Ledger = Mapping[int, Mapping[CoverageState, Sequence[Span]]]
-"""What is known, by instrument id: spans of days in each state."""
+Known = Mapping[CoverageState, Sequence[Span]]
+"""What the ledger knows of one instrument: spans of days in each state."""
+
+Ledger = Mapping[int, Known]
+"""What is known, by instrument id."""
+
+HEALS_BACK = timedelta(days=35)
+"""So far back a load without dates looks for days that an outage has left out."""
 
 
-def plan_histories(
-    calendar: SessionCalendar,
-    instruments: Sequence[ListedInstrument],
-    ledger: Ledger,
-    *,
-    now: datetime,
-    only_holes: bool,
-    probes: bool = True,
-    again: int = 0,
-) -> list[HistoryRequest]:
-    """Return one request for each instrument that needs one, in the order given.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is wanted of a dataset, whoever the instruments are.
 
-    Args:
-        calendar: The exchange's sessions.
-        instruments: Whose histories are wished for.
-        ledger: Their entries in the coverage ledger; an instrument without any has only holes.
-        now: Aware time; sessions up to the last one that has closed are wished for.
-        only_holes: Ask from the first hole to the last one, and nothing where there is none;
-            otherwise ask for the whole history.
+    Attributes:
+        only_missing: Leave out days that are settled, and states that are fresh.
+        start: First day; by default the usual number of days before ``end``.
+        end: Last day; by default today, of trading days the last one that is over.
+        again: The latest of these days that are over are asked for although they are settled, as
+            many as the dataset's are corrected; who lacks nothing else comes last.
         probes: Where the key has shown the beginning of none of the histories, one request more
             finds out whether it does now.
-        again: So many of the latest sessions are asked for although they are settled; those who
-            lack nothing come last.
     """
-    end = calendar.last_closed(now)
-    expected = calendar.sessions(HISTORY_START, end)
-    today = now.astimezone(NEW_YORK_ZONE).date()
-    probe = _probe(instruments, ledger, expected) if only_holes and probes else None
-    requests: list[HistoryRequest] = []
-    settled: list[HistoryRequest] = []
-    latest = expected[-again:] if again else []
-    for instrument in instruments:
+
+    only_missing: bool = True
+    start: date | None = None
+    end: date | None = None
+    again: bool = False
+    probes: bool = True
+
+
+def plan_requests(
+    dataset: Dataset,
+    calendar: SessionCalendar,
+    listed: Sequence[ListedInstrument],
+    ledger: Ledger,
+    wanted: Wanted,
+    *,
+    now: datetime,
+) -> list[FetchRequest]:
+    """Return the requests that a load takes, in the order of ``listed``.
+
+    Args:
+        dataset: What is loaded.
+        calendar: The exchange's sessions.
+        listed: Whose rows are wanted.
+        ledger: What is known of them; of an instrument without any entry all is missing.
+        wanted: Which days, and what of them.
+        now: Aware time.
+    """
+    if dataset.extent is Extent.STATE:
+        return [
+            request
+            for instrument in listed
+            for request in _state_requests(
+                dataset, instrument, ledger.get(instrument.instrument_id, {}), wanted, now
+            )
+        ]
+    days, today = dataset.days(calendar), now.astimezone(dataset.zone).date()
+    probe = _probe(dataset, days, listed, ledger, wanted, now)
+    missing_first: list[FetchRequest] = []
+    settled_last: list[FetchRequest] = []
+    for instrument in listed:
         known = ledger.get(instrument.instrument_id, {})
-        # A day on which it had no ticker cannot be asked for.
-        wanted = [session for session in expected if instrument.has_symbol_on(session)]
-        if only_holes:
-            wanted = holes(wanted, known, today=today)
+        # A day on which it had no symbol cannot be asked for.
+        requested = [
+            day
+            for day in requested_days(dataset, days, known, wanted, now)
+            if instrument.has_symbol_on(day)
+        ]
+        chosen = holes(requested, known, today=today) if wanted.only_missing else requested
         if probe is not None and probe[0] == instrument:
             # From the beginning to the last of what it lacks.
-            wanted = [expected[0], *(wanted or [probe[1]])]
-        if wanted:
-            last = latest[-1] if latest else wanted[-1]
-            first = min([wanted[0], *latest[:1]])
-            requests.append(history_request(instrument, known, first, last))
-        elif any(instrument.has_symbol_on(session) for session in latest):
-            settled.append(history_request(instrument, known, latest[0], latest[-1]))
-    return [*requests, *settled]
+            chosen = [dataset.begins, *(chosen or [probe[1]])]
+        requests = missing_first if chosen else settled_last
+        if wanted.again:
+            over = [day for day in requested if days.ends_at(day) <= now]
+            latest = over[-dataset.asked_again :] if dataset.asked_again else []
+            chosen = sorted({*chosen, *latest})
+        requests += _day_requests(dataset, instrument, known, chosen)
+    return [*missing_first, *settled_last]
+
+
+def letter_request(
+    dataset: Dataset,
+    instrument: ListedInstrument,
+    known: Known,
+    span: Span,
+    now: datetime,
+    part: str,
+) -> FetchRequest:
+    """Return the request that does the work of a dead letter again.
+
+    Args:
+        dataset: Of the letter.
+        instrument: Whose work it is.
+        known: What the ledger knows of it.
+        span: First and last day that the letter waits for.
+        now: Aware time.
+        part: Which of the instrument's requests it was.
+    """
+    if dataset.by_day:
+        return _days_request(dataset, instrument, known, span, part)
+    # What came since the letter was written is asked for as well, and nothing is left between.
+    request = state_request(dataset, instrument, asked_through(dataset, known), now)
+    start = min(request.start, span[0])
+    return replace(request, start=start, from_inception=start <= dataset.begins)
+
+
+def state_request(
+    dataset: Dataset,
+    instrument: ListedInstrument,
+    asked_before: date | None,
+    now: datetime,
+    *,
+    whole: bool = False,
+) -> FetchRequest:
+    """Return the request for an instrument's state.
+
+    Args:
+        dataset: What is asked for.
+        instrument: Whose.
+        asked_before: The last day through which all of it was asked for, or None.
+        now: Aware time.
+        whole: Ask for all of it although a part would do.
+    """
+    start = dataset.begins
+    if dataset.grows and not whole and asked_before is not None:
+        # That day may have gone on after the answer.
+        start = max(asked_before, dataset.begins)
+    return FetchRequest(
+        instrument=instrument,
+        start=start,
+        end=max(now.astimezone(dataset.zone).date(), start),
+        from_inception=start == dataset.begins,
+        has_data=asked_before is not None,
+    )
+
+
+def asked_through(dataset: Dataset, known: Known) -> date | None:
+    """Return the last day through which all of a state has been asked for, or None.
+
+    An answer about the whole market says nothing of the time before it.
+    """
+    whole = [end for start, end in known.get(CoverageState.COMPLETE, ()) if start <= dataset.begins]
+    return max(whole) - ONE_DAY if whole else None
+
+
+def requested_days(
+    dataset: Dataset, days: DayCalendar, known: Known, wanted: Wanted, now: datetime
+) -> list[date]:
+    """Return the days of one instrument that a load is about, whatever is known of them."""
+    last = days.last_over(now)
+    if wanted.end is not None or dataset.extent is not Extent.SESSIONS:
+        # Of days of the clock the present one counts; a plan without today's prices refuses a
+        # request that holds a trading day of today, unless a person names it.
+        today = last if dataset.ends_at_close else now.astimezone(dataset.zone).date()
+        last = min(wanted.end or today, today)
+    if wanted.start is not None:
+        return days.between(wanted.start, last)
+    if dataset.usual_days is None:
+        return days.between(dataset.begins, last)
+    recent = days.between(last - HEALS_BACK, last)
+    usual = recent[-dataset.usual_days :]
+    # An outage may have been longer than the usual days: begin where anything is known.
+    covered = [span[0] for spans in known.values() for span in spans if span[1] > recent[0]]
+    first = min([*covered, *usual[:1]])
+    return [day for day in recent if day >= first]
+
+
+def _state_requests(
+    dataset: Dataset, instrument: ListedInstrument, known: Known, wanted: Wanted, now: datetime
+) -> list[FetchRequest]:
+    asked_before = asked_through(dataset, known)
+    age = (now.astimezone(dataset.zone).date() - (asked_before or date.min)).days
+    if wanted.only_missing and age < max(dataset.fresh_for.days, 1):
+        return []
+    return [state_request(dataset, instrument, asked_before, now, whole=not wanted.only_missing)]
+
+
+def _day_requests(
+    dataset: Dataset, instrument: ListedInstrument, known: Known, chosen: Sequence[date]
+) -> list[FetchRequest]:
+    """Cut the days into requests whose answers each fit into memory."""
+    if not chosen:
+        return []
+    if dataset.most_days is None:
+        return [_days_request(dataset, instrument, known, (chosen[0], chosen[-1]), "")]
+    requests: list[FetchRequest] = []
+    first = 0
+    while first < len(chosen):
+        last = first
+        while (
+            last + 1 < len(chosen) and (chosen[last + 1] - chosen[first]).days < dataset.most_days
+        ):
+            last += 1
+        span = (chosen[first], chosen[last])
+        requests.append(_days_request(dataset, instrument, known, span, f"from {span[0]}"))
+        first = last + 1
+    return requests
+
+
+def _days_request(
+    dataset: Dataset, instrument: ListedInstrument, known: Known, span: Span, part: str
+) -> FetchRequest:
+    return FetchRequest(
+        instrument=instrument,
+        start=span[0],
+        end=span[1],
+        part=part,
+        # Only of a history that is asked for whole an empty answer speaks of the symbol.
+        from_inception=dataset.usual_days is None and span[0] <= dataset.begins,
+        has_data=dataset.usual_days is not None or any(known.get(state) for state in HELD),
+    )
 
 
 def _probe(
-    instruments: Sequence[ListedInstrument], ledger: Ledger, expected: Sequence[date]
+    dataset: Dataset,
+    days: DayCalendar,
+    listed: Sequence[ListedInstrument],
+    ledger: Ledger,
+    wanted: Wanted,
+    now: datetime,
 ) -> tuple[ListedInstrument, date] | None:
     """Return whose absence tells whether the key shows more of the past now, and its last day.
 
-    That is the one whose bars begin first, unless some history begins where it is to: then the key
+    That is the one whose rows begin first, unless some history begins where it is to: then the key
     shows all that is ever asked for, and what is absent has another reason.
     """
+    if not wanted.only_missing or not wanted.probes or wanted.start or dataset.usual_days:
+        return None
+    expected = days.between(dataset.begins, days.last_over(now))
     absences: list[tuple[date, ListedInstrument]] = []
-    for instrument in instruments:
+    for instrument in listed:
         known = ledger.get(instrument.instrument_id, {})
         if any(
             start < expected[0] + PLAN_STEP for state in HELD for start, _ in known.get(state, ())
@@ -88,27 +262,4 @@ def _probe(
     if not absences:
         return None
     end, instrument = min(absences, key=lambda absence: absence[0])
-    return instrument, max(session for session in expected if session < end)
-
-
-def history_request(
-    instrument: ListedInstrument,
-    known: Mapping[CoverageState, Sequence[Span]],
-    start: date,
-    end: date,
-) -> HistoryRequest:
-    """Return the request for an instrument's sessions from ``start`` to ``end``.
-
-    Args:
-        instrument: Whose history is asked for.
-        known: Its entries in the coverage ledger.
-        start: First session.
-        end: Last session.
-    """
-    return HistoryRequest(
-        instrument=instrument,
-        start=start,
-        end=end,
-        from_listing=start <= HISTORY_START,
-        holds_bars=any(known.get(state) for state in HELD),
-    )
+    return instrument, max(day for day in expected if day < end)

@@ -7,12 +7,12 @@ here: any implementation (resources/), or the steps themselves (ingest.py).
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.bars import Adjustment, RejectedBar
+from marketdata.bars import Adjustment
 from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.instruments import ListedInstrument, SymbolSpan
 from marketdata.recovery.dead_letters import DeadLetter
@@ -53,21 +53,21 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryRequest:
+class FetchRequest:
     """Ask for one instrument's days from ``start`` to ``end``, both included.
 
     Attributes:
         part: Which of an instrument's requests it is, where it has several at once.
-        from_listing: ``start`` is the beginning of the history kept here.
-        holds_bars: Some bar of the instrument is kept already. If none is, an empty answer from
+        from_inception: ``start`` is the beginning of the history kept here.
+        has_data: Some bar of the instrument is kept already. If none is, an empty answer from
             the listing on means that the provider does not know the symbol.
     """
 
     instrument: ListedInstrument
     start: date
     end: date
-    from_listing: bool = False
-    holds_bars: bool = True
+    from_inception: bool = False
+    has_data: bool = True
     part: str = ""
 
     @property
@@ -86,67 +86,60 @@ class HistoryRequest:
         return self.symbols if self.instrument.carried else ()
 
 
-class HistoryProvider(Protocol):
-    """Serves one instrument's daily bars over a span of days, and no other symbol's."""
+class Provider(Protocol):
+    """A provider's client; what it serves is said by the protocols below."""
 
     @property
     def name(self) -> str: ...
-    @property
-    def history_adjustment(self) -> Adjustment: ...
+
+
+@runtime_checkable
+class DailyBarProvider(Provider, Protocol):
+    """Serves one symbol's daily bars (QUOTED_BARS) over a span of days, and no other symbol's."""
+
     async def daily_history(self, symbol: str, start: date, end: date) -> Answer: ...
 
 
-class MarketDayProvider(Protocol):
-    """Serves every instrument's daily bar of one session, and of no other, in one request."""
+@runtime_checkable
+class DailyMarketProvider(Provider, Protocol):
+    """Serves every symbol's daily bar of one session, and of no other, in one request."""
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def market_day_adjustment(self) -> Adjustment: ...
     async def daily_market(self, session: date) -> Answer: ...
 
 
-class DailyBarProvider(HistoryProvider, MarketDayProvider, Protocol):
-    """Serves daily bars both ways."""
-
-
-class MinuteBarProvider(Protocol):
+@runtime_checkable
+class MinuteBarProvider(Provider, Protocol):
     """Serves one symbol's minute bars (QUOTED_MINUTE_BARS) of whole days, and nothing else.
 
     Days are those of the exchange for shares (New York) and of UTC for crypto pairs. A minute
     that is not over yet is never in an answer.
     """
 
-    @property
-    def name(self) -> str: ...
     async def minute_bars(self, symbol: str, start: date, end: date) -> Answer: ...
 
 
-class TradeProvider(Protocol):
+@runtime_checkable
+class TradeProvider(Provider, Protocol):
     """Serves one pair's trades (QUOTED_TRADES) of whole UTC days, as far as they are over."""
 
-    @property
-    def name(self) -> str: ...
     async def trades(self, symbol: str, start: date, end: date) -> Answer: ...
 
 
-class StatementProvider(Protocol):
+@runtime_checkable
+class StatementProvider(Provider, Protocol):
     """Serves all annual and quarterly statements of one kind of one company."""
 
-    @property
-    def name(self) -> str: ...
     async def statements(self, kind: StatementKind, symbol: str) -> Answer: ...
 
 
-class ActionProvider(Protocol):
+@runtime_checkable
+class ActionProvider(Provider, Protocol):
     """Serves corporate actions (QUOTED_SPLITS, QUOTED_DIVIDENDS).
 
     All of one symbol, or the whole market's with an ex-date from ``start`` to ``end``, both
     included.
     """
 
-    @property
-    def name(self) -> str: ...
     async def splits(self, symbol: str) -> Answer: ...
     async def dividends(self, symbol: str) -> Answer: ...
     async def splits_between(self, start: date, end: date) -> Answer: ...
@@ -155,7 +148,7 @@ class ActionProvider(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """Which subjects' data have changed since a moment, with the origin of that knowledge.
+    """Which symbols' data have changed since a moment, with the origin of that knowledge.
 
     Attributes:
         symbols: Of all that the provider has, in its spelling.
@@ -169,31 +162,35 @@ class Changes:
     raw_answers: tuple[str, ...] = ()
 
 
-class MacroProvider(Protocol):
+@runtime_checkable
+class MacroProvider(Provider, Protocol):
     """Serves one series' observations (QUOTED_OBSERVATIONS) with their vintages.
 
     Every value that was current on some day from ``start`` to ``end``, both included, and those
     replaced on ``start`` itself; realtime_start is always a real vintage's day.
     """
 
-    @property
-    def name(self) -> str: ...
     async def observations(self, series: str, start: date, end: date) -> Answer: ...
 
 
-class ReferenceProvider(Protocol):
+@runtime_checkable
+class ChangesProvider(Provider, Protocol):
+    """Serves which symbols' data have changed since a moment (aware)."""
+
+    async def changed_since(self, since: datetime) -> Changes: ...
+
+
+@runtime_checkable
+class ReferenceProvider(Provider, Protocol):
     """Serves what is known of one company (QUOTED_COMPANIES, one row)."""
 
-    @property
-    def name(self) -> str: ...
     async def company(self, symbol: str) -> Answer: ...
 
 
-class IndexProvider(Protocol):
+@runtime_checkable
+class IndexProvider(Provider, Protocol):
     """Serves who joined and left an index, and when (QUOTED_INDEX_CHANGES)."""
 
-    @property
-    def name(self) -> str: ...
     async def index_changes(self, index: str) -> Answer: ...
 
 
@@ -270,7 +267,7 @@ class Prepared:
     """
 
     batch: Batch
-    rejected: tuple[RejectedBar | RejectedRow, ...]
+    rejected: tuple[RejectedRow, ...]
     days: Mapping[CoverageState, int]
 
 
@@ -281,13 +278,13 @@ class Feed(Protocol):
     def dataset(self) -> str: ...
     @property
     def provider(self) -> str: ...
-    async def fetch(self, request: HistoryRequest) -> Answer: ...
-    def prepare(self, request: HistoryRequest, answer: Answer, run_id: str) -> Prepared: ...
-    def failed(self, request: HistoryRequest, now: datetime) -> tuple[CoverageMark, ...]:
+    async def fetch(self, request: FetchRequest) -> Answer: ...
+    def prepare(self, request: FetchRequest, answer: Answer, run_id: str) -> Prepared: ...
+    def failed(self, request: FetchRequest, now: datetime) -> tuple[CoverageMark, ...]:
         """Return what the ledger is told when a request comes to nothing."""
         ...
 
-    def whole(self, request: HistoryRequest, now: datetime) -> HistoryRequest | None:
+    def whole(self, request: FetchRequest, now: datetime) -> FetchRequest | None:
         """Return the request for all of the history that ``request`` is a part of.
 
         None where it is whole already, or nobody can be asked.

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata.instruments import ListedInstrument
-from marketdata.ports import Answer, HistoryRequest
+from marketdata.ports import Answer, FetchRequest
 from marketdata.recovery import errors
 
 
 async def ask_by_symbol(
-    request: HistoryRequest,
-    ask: Callable[[HistoryRequest], Awaitable[Answer]],
+    request: FetchRequest,
+    ask: Callable[[FetchRequest], Awaitable[Answer]],
     *,
     provider: str,
     day: str | None = None,

@@ -11,9 +11,9 @@ from assets import (
     archive_upkeep,
     bars,
     checks,
+    daily_bars,
     database_upkeep,
     datasets,
-    prices,
     retention,
     universe,
 )
@@ -23,10 +23,20 @@ from resources.wiring import Archive, Database, Providers
 definitions = dg.Definitions(
     assets=[
         *dg.load_assets_from_modules(
-            [universe, prices, bars, archive, archive_upkeep, retention, adjusted, database_upkeep]
+            [
+                universe,
+                daily_bars,
+                bars,
+                archive,
+                archive_upkeep,
+                retention,
+                adjusted,
+                database_upkeep,
+            ]
         ),
         *archive.ARCHIVES.values(),
-        *datasets.BY_SUBJECT,
+        *datasets.BY_SYMBOL.values(),
+        *datasets.BY_SESSION.values(),
         *datasets.REFRESHES.values(),
     ],
     asset_checks=dg.load_asset_checks_from_modules([checks, adjusted]),

@@ -13,18 +13,19 @@ from assets.archive import ARCHIVES, closed_periods
 from assets.archive_upkeep import archive_upkeep
 from assets.bars import LOADS_MINUTES, bars_of_days, bars_of_minutes
 from assets.checks import AGGREGATE_CHECKS, ARCHIVE_CHECKS, LOADED_CHECKS
+from assets.daily_bars import daily_bars_table
 from assets.database_upkeep import database_upkeep
-from assets.datasets import REFRESHES, by_subject_key
-from assets.prices import daily_bars, daily_prices, price_backfill, price_history
+from assets.datasets import BY_SESSION, REFRESHES, by_symbol_key
 from assets.retention import retention
 from assets.universe import universe
 from marketdata.archiving import ARCHIVED, Portion
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.datasets import DATASETS, Dataset, Domain
 from marketdata.recovery.limits import Lane
 from pipelines.dagster_internals import UnresolvedAssetJobDefinition
 from resources.wiring import LANE_TAG
 
-DERIVED = dg.AssetSelection.assets(daily_bars, bars_of_days, price_factors)
+DERIVED = dg.AssetSelection.assets(daily_bars_table, bars_of_days, price_factors)
 """What is brought up to date after every load of daily bars, in the same run."""
 
 # Without their checks, which recompute some of all there is: too much for every hour.
@@ -36,26 +37,6 @@ AS_BACKFILL = {LANE_TAG: Lane.BACKFILL.value}
 
 universe_job = dg.define_asset_job(
     "universe", dg.AssetSelection.assets(universe), description="Constituents and tickers."
-)
-
-daily_prices_job = dg.define_asset_job(
-    "daily_prices",
-    dg.AssetSelection.assets(daily_prices) | DERIVED,
-    description="One session for the whole universe, then bars of a week to a year.",
-)
-
-price_backfill_job = dg.define_asset_job(
-    "price_backfill",
-    dg.AssetSelection.assets(price_backfill) | DERIVED,
-    tags=AS_BACKFILL,
-    description="Histories of any list of tickers, then bars of a week to a year.",
-)
-
-price_history_job = dg.define_asset_job(
-    "price_history",
-    dg.AssetSelection.assets(price_history) | DERIVED,
-    tags=AS_BACKFILL,
-    description="Histories by ticker partition: what the UI's backfill dialog starts, again.",
 )
 
 derived_job = dg.define_asset_job(
@@ -119,6 +100,8 @@ ACTIONS = ("splits", "dividends")
 
 def _with_derived(dataset: Dataset, selection: dg.AssetSelection) -> dg.AssetSelection:
     """Bring along what is derived from a dataset's rows."""
+    if dataset.name == DAILY_BARS_DATASET:
+        return selection | DERIVED
     if dataset.name in LOADS_MINUTES:
         return selection | INTRADAY
     return (
@@ -133,7 +116,7 @@ def _dataset_job(dataset: Dataset) -> UnresolvedAssetJobDefinition:
         dataset.name,
         _with_derived(dataset, dg.AssetSelection.assets(REFRESHES[dataset.name])),
         tags=AS_BACKFILL,
-        description=f"{dataset.about} Any list of subjects.",
+        description=f"{dataset.about} Any list of symbols.",
     )
 
 
@@ -145,15 +128,25 @@ def _domain_job(name: str, datasets: Sequence[str], about: str) -> UnresolvedAss
 DATASET_JOBS = {name: _dataset_job(one) for name, one in DATASETS.items()}
 """One job a dataset, for the command line and for dead letters, by the dataset's name."""
 
-BY_SUBJECT_JOBS = {
+BY_SYMBOL_JOBS = {
     name: dg.define_asset_job(
-        f"{name}_by_subject",
-        _with_derived(one, dg.AssetSelection.assets(by_subject_key(one))),
+        f"{name}_by_symbol",
+        _with_derived(dataset, dg.AssetSelection.assets(by_symbol_key(dataset))),
         tags=AS_BACKFILL,
-        description=f"{one.about} By partition: what the UI's backfill dialog starts, again.",
+        description=f"{dataset.about} By partition: what the UI's backfill dialog starts, again.",
     )
-    for name, one in DATASETS.items()
+    for name, dataset in DATASETS.items()
 }
+
+BY_SESSION_JOBS = {
+    name: dg.define_asset_job(
+        f"{name}_by_session",
+        _with_derived(DATASETS[name], dg.AssetSelection.assets(asset)),
+        description=f"{DATASETS[name].about} Whole sessions of the universe.",
+    )
+    for name, asset in BY_SESSION.items()
+}
+"""One job for each dataset that can be asked for whole sessions, by the dataset's name."""
 
 fundamentals_job = _domain_job(
     "fundamentals",
@@ -171,9 +164,6 @@ corporate_actions_job = dg.define_asset_job(
 
 ALL = (
     universe_job,
-    daily_prices_job,
-    price_history_job,
-    price_backfill_job,
     derived_job,
     aggregate_verification_job,
     archive_job,
@@ -183,7 +173,8 @@ ALL = (
     retention_job,
     database_upkeep_job,
     *DATASET_JOBS.values(),
-    *BY_SUBJECT_JOBS.values(),
+    *BY_SYMBOL_JOBS.values(),
+    *BY_SESSION_JOBS.values(),
     fundamentals_job,
     reference_job,
     corporate_actions_job,
@@ -192,9 +183,6 @@ ALL = (
 
 OF_LOADER: Mapping[dg.AssetKey, str] = {
     universe.key: universe_job.name,
-    daily_prices.key: daily_prices_job.name,
-    price_history.key: price_history_job.name,
-    price_backfill.key: price_backfill_job.name,
     closed_periods.key: archive_job.name,
     archive_upkeep.key: archive_upkeep_job.name,
     retention.key: retention_job.name,
@@ -204,6 +192,7 @@ OF_LOADER: Mapping[dg.AssetKey, str] = {
         for name, one in ARCHIVED.items()
     },
     **{REFRESHES[name].key: name for name in DATASETS},
-    **{by_subject_key(one): BY_SUBJECT_JOBS[name].name for name, one in DATASETS.items()},
+    **{by_symbol_key(dataset): BY_SYMBOL_JOBS[name].name for name, dataset in DATASETS.items()},
+    **{BY_SESSION[name].key: job.name for name, job in BY_SESSION_JOBS.items()},
 }
 """The job that does again what an asset does, by the asset's key."""

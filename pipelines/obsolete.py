@@ -1,7 +1,7 @@
 """Stored work that no longer exists in today's words, and why.
 
 Here: what can be told from the catalogue, the calendar and the jobs. Not here: instruments that
-carry no ticker any more (assets/price_work.py, assets/dataset_work.py: the run sees that), or what
+carry no ticker any more (usecases/load_plan.py: the run sees that), or what
 becomes of the letters (retries.py, replays.py).
 
 A letter is kept for months, in the words of its day: a session that an override closes since, a
@@ -13,12 +13,10 @@ from dataclasses import replace
 import dagster as dg
 
 from assets.archive import ARCHIVES
-from assets.datasets import BY_SUBJECT
+from assets.datasets import BY_SESSION, BY_SYMBOL
 from assets.partitions import TRADING_DAYS
-from assets.prices import daily_prices
-from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar
-from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, Extent
+from marketdata.datasets import DATASETS, Extent
 from marketdata.recovery.dead_letters import Work
 from pipelines import jobs
 from pipelines.run_failures import PARTITION_TAG, RANGE_TAGS
@@ -26,7 +24,7 @@ from resources.storage.dead_letters import StoredLetter
 
 PARTITIONS = {
     jobs.OF_LOADER[asset.key]: asset.partitions_def
-    for asset in (daily_prices, *ARCHIVES.values(), *BY_SUBJECT)
+    for asset in (*BY_SESSION.values(), *ARCHIVES.values(), *BY_SYMBOL.values())
     # A ticker's partition is never deleted.
     if not isinstance(asset.partitions_def, dg.DynamicPartitionsDefinition)
 }
@@ -55,15 +53,17 @@ def of_what_is_left(letter: StoredLetter) -> StoredLetter:
 def _of_question(letter: StoredLetter) -> str:
     """Say why a provider can no longer be asked what a letter waits for."""
     name = letter.dataset
-    if name != DAILY_BARS_DATASET and name not in DATASETS:
+    if name not in DATASETS:
         return f"there is no dataset {name} any more"
-    serve = DAILY_BAR_SOURCES if name == DAILY_BARS_DATASET else DATASETS[name].sources
-    if letter.provider not in serve:
+    if letter.provider not in DATASETS[name].sources:
         return f"{letter.provider} does not serve {name} any more"
-    if name == DAILY_BARS_DATASET and letter.work is Work.SESSION:
+    if name in BY_SESSION and letter.work is Work.SESSION:
         return _of_session(letter.subject)
-    by_session = name == DAILY_BARS_DATASET or DATASETS[name].extent is Extent.SESSIONS
-    if by_session and letter.span and not calendar().sessions(*letter.span):
+    if (
+        DATASETS[name].extent is Extent.SESSIONS
+        and letter.span
+        and not calendar().sessions(*letter.span)
+    ):
         first, last = letter.span
         return f"there is no session from {first} to {last} any more"
     return ""

@@ -11,24 +11,23 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
-from assets.universe import listed_for
-from marketdata.batches import DAILY_BARS_DATASET
-from marketdata.calendars import calendar, utc_now
-from marketdata.datasets import DATASETS
-from marketdata.feeds import DatasetFeed
-from marketdata.histories import DailyBarFeed
+from marketdata.calendars import SessionCalendar, calendar, utc_now
+from marketdata.dataset_ingest import DatasetFeed
+from marketdata.datasets import DATASETS, Dataset, Days
 from marketdata.ingest import IngestContext, NotIngested, ingest
 from marketdata.instruments import ListedInstrument, PastSymbols
-from marketdata.market_days import ingest_market_day
-from marketdata.planning import history_request
-from marketdata.ports import Answer, DailyBarProvider, Feed, HistoryRequest
+from marketdata.market_ingest import fetch_market, store_market
+from marketdata.planning import letter_request
+from marketdata.ports import Answer, FetchRequest, Provider
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import carried_then
+from marketdata.session_ingest import ingest_session_in_bulk
 from pipelines.obsolete import why_obsolete
 from resources.clients import api_over
 from resources.opening import Stores
 from resources.providers.kept_answers import Kept, KeptGetter
 from resources.storage.dead_letters import StoredLetter
+from usecases.instruments import members_on
 
 
 async def replay(
@@ -95,11 +94,18 @@ async def _load(
     if asked["symbol"] is None:
         await _load_market(stores, context, api, letter, (start, end), getter)
         return ""
-    one = _asked_then(stores, letter, asked)
-    feed, request = _feed(stores, api, letter, HistoryRequest(instrument=one, start=start, end=end))
+    instrument = _asked_then(stores, letter, asked)
+    feed = _WholeAnswer(DATASETS[letter.dataset], api, calendar(), getter)
+    ledger = stores.coverage.ledger(feed.dataset, feed.provider, [instrument.instrument_id])
+    known = ledger[instrument.instrument_id]
+    request = (
+        letter_request(feed.entry, instrument, known, (start, end), utc_now(), "")
+        if feed.entry.by_day
+        else FetchRequest(instrument=instrument, start=start, end=end)
+    )
     reasons = [
         outcome.message
-        async for outcome in ingest(context, _WholeAnswer(feed, getter), [request])
+        async for outcome in ingest(context, feed, [request])
         if isinstance(outcome, NotIngested)
     ]
     return "; ".join(reasons)
@@ -127,89 +133,67 @@ def _asked_then(stores: Stores, letter: StoredLetter, asked: Mapping[str, Any]) 
     return replace(listed[0], symbol=asked["symbol"], carried=carried)
 
 
-def _feed(
-    stores: Stores, api: Any, letter: StoredLetter, request: HistoryRequest
-) -> tuple[Feed, HistoryRequest]:
-    if letter.dataset != DAILY_BARS_DATASET:
-        return DatasetFeed(DATASETS[letter.dataset], api, calendar()), request
-    feed, identifier = DailyBarFeed(api, calendar()), request.instrument.instrument_id
-    ledger = stores.coverage.ledger(DAILY_BARS_DATASET, feed.provider, [identifier])[identifier]
-    asked = history_request(request.instrument, ledger, request.start, request.end)
-    return feed, asked
-
-
 async def _load_market(
     stores: Stores,
     context: IngestContext,
-    api: Any,
+    api: Provider,
     letter: StoredLetter,
     span: tuple[date, date],
     getter: KeptGetter,
 ) -> None:
     # Today's symbols of an answer are those of the day on which it came.
     came_on = letter.last_seen_at.date()
-    if letter.dataset == DAILY_BARS_DATASET:
-        listed = listed_for(stores, letter.dataset, api.name, span[0], came_on)
-        await ingest_market_day(context, _WholeDay(api, getter), listed, span[0])
+    feed = _WholeAnswer(DATASETS[letter.dataset], api, calendar(), getter)
+    if feed.entry.by_day:
+        listed = members_on(stores, feed.entry, feed.provider, span[0], came_on)
+        await ingest_session_in_bulk(context, feed, listed, span[0])
         return
-    listed = listed_for(stores, letter.dataset, api.name, came_on, came_on)
-    feed = DatasetFeed(DATASETS[letter.dataset], api, calendar())
-    answer = await feed.fetch_market(*span)
+    listed = members_on(stores, feed.entry, feed.provider, came_on, came_on)
+    days = Days(start=span[0], end=span[1])
+    answer = await fetch_market(feed, days)
     getter.require_all_read(answer.request)
-    await feed.store_market(context, listed, *span, answer)
+    await store_market(context, feed, listed, days, answer)
 
 
-class _WholeDay:
-    """A provider of one market day that refuses what did not need all that was kept of it."""
-
-    def __init__(self, api: DailyBarProvider, getter: KeptGetter) -> None:
-        self._api = api
-        self._getter = getter
-        self.name, self.market_day_adjustment = api.name, api.market_day_adjustment
-        self.history_adjustment = api.history_adjustment
-
-    async def daily_market(self, session: date) -> Answer:
-        """Read the answer again.
-
-        Raises:
-            MalformedPayloadError: Kept pages are left over, or the client refuses them.
-        """
-        answer = await self._api.daily_market(session)
-        self._getter.require_all_read(answer.request)
-        return answer
-
-    async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
-        """Refuse: a history that was re-based has to be asked for, which its letter will do.
-
-        Raises:
-            ProviderUnavailableError: Always.
-        """
-        raise errors.ProviderUnavailableError(
-            "the history was re-based since this answer came",
-            provider=self.name,
-            operation=f"{symbol} from {start} to {end}",
-        )
-
-
-class _WholeAnswer:
+class _WholeAnswer(DatasetFeed):
     """A feed that refuses an answer which did not need all that was kept of it."""
 
-    def __init__(self, feed: Feed, getter: KeptGetter) -> None:
-        self._feed = feed
+    def __init__(
+        self, dataset: Dataset, api: Provider, calendar: SessionCalendar, getter: KeptGetter
+    ) -> None:
+        super().__init__(dataset, api, calendar)
         self._getter = getter
-        self.dataset, self.provider = feed.dataset, feed.provider
-        self.prepare, self.failed = feed.prepare, feed.failed
+        self._is_session = False
 
-    def whole(self, request: HistoryRequest, now: datetime) -> HistoryRequest | None:
-        """Return None: what was kept holds no more than was asked for."""
-        del request, now
-
-    async def fetch(self, request: HistoryRequest) -> Answer:
+    async def fetch(self, request: FetchRequest) -> Answer:
         """Read the answer again.
+
+        Raises:
+            ProviderUnavailableError: What was kept is of a whole session: a history that was
+                re-based since has to be asked for, which its letter will do.
+            MalformedPayloadError: Kept pages are left over, or the client refuses them.
+        """
+        if self._is_session:
+            raise errors.ProviderUnavailableError(
+                "the history was re-based since this answer came",
+                provider=self.provider,
+                operation=f"{request.subject} from {request.start} to {request.end}",
+            )
+        answer = await super().fetch(request)
+        self._getter.require_all_read(answer.request)
+        return answer
+
+    async def fetch_session(self, session: date) -> Answer:
+        """Read the answer about a whole session again.
 
         Raises:
             MalformedPayloadError: Kept pages are left over, or the client refuses them.
         """
-        answer = await self._feed.fetch(request)
+        self._is_session = True
+        answer = await super().fetch_session(session)
         self._getter.require_all_read(answer.request)
         return answer
+
+    def whole(self, request: FetchRequest, now: datetime) -> FetchRequest | None:
+        """Return None: what was kept holds no more than was asked for."""
+        del request, now

@@ -128,16 +128,12 @@ def _retry(claim: UUID, letters: tuple[StoredLetter, ...]) -> Retry:
     if first.work is Work.RUN:
         job = str(first.details["job"])
         ops, tags = first.details["ops"], first.details["tags"]
-    elif first.dataset in DATASETS:
-        job, tags = first.dataset, {}
-        ops = _of_dataset(DATASETS[first.dataset], letters)
-    elif first.work is Work.SESSION:
-        job, ops = jobs.daily_prices_job.name, {}
+    elif first.work is Work.SESSION and first.dataset in jobs.BY_SESSION_JOBS:
+        job, ops = jobs.BY_SESSION_JOBS[first.dataset].name, {}
         tags = {PARTITION_TAG: first.subject}
     else:
-        job, tags = jobs.price_backfill_job.name, {}
-        config = {"letters": [letter.letter_id for letter in letters]}
-        ops = {"curated__equities__price_backfill": {"config": config}}
+        job, tags = first.dataset, {}
+        ops = _of_dataset(DATASETS[first.dataset], letters)
     return Retry(claim=claim, job=job, ops=ops, tags=tags, letters=letters)
 
 
@@ -147,7 +143,7 @@ def _of_dataset(dataset: Dataset, letters: Sequence[StoredLetter]) -> dict[str, 
     config: dict[str, Any] = {"provider": first.provider or ""}
     if first.work is Work.SESSION:
         start = first.span[0].isoformat() if first.span else ""
-        config |= {"at_once": True, "start": start}
+        config |= {"bulk_refresh": True, "start": start}
     else:
         config["letters"] = [letter.letter_id for letter in letters]
     name = REFRESHES[dataset.name].node_def.name

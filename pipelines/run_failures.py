@@ -42,17 +42,10 @@ SHOWN = 500
 """Characters of a message that are kept."""
 
 _DATASETS = {
-    **dict.fromkeys(
-        (
-            jobs.daily_prices_job.name,
-            jobs.price_history_job.name,
-            jobs.price_backfill_job.name,
-            jobs.derived_job.name,
-        ),
-        DAILY_BARS_DATASET,
-    ),
+    jobs.derived_job.name: DAILY_BARS_DATASET,
     **{name: name for name in jobs.DATASET_JOBS},
-    **{job.name: name for name, job in jobs.BY_SUBJECT_JOBS.items()},
+    **{job.name: name for name, job in jobs.BY_SYMBOL_JOBS.items()},
+    **{job.name: name for name, job in jobs.BY_SESSION_JOBS.items()},
 }
 
 

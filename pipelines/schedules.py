@@ -15,22 +15,21 @@ from datetime import timedelta
 import dagster as dg
 
 from assets import datasets
-from assets.prices import price_backfill
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.coverage import SESSIONS_ASKED_AGAIN
 from marketdata.recovery.limits import Lane
 from pipelines.dagster_internals import UnresolvedAssetJobDefinition
 from pipelines.jobs import (
+    BY_SESSION_JOBS,
     DATASET_JOBS,
     aggregate_verification_job,
     archive_job,
     archive_upkeep_job,
     archive_verification_job,
     corporate_actions_job,
-    daily_prices_job,
     database_upkeep_job,
     fundamentals_job,
-    price_backfill_job,
     reference_job,
     retention_job,
     universe_job,
@@ -45,13 +44,13 @@ AS_SCHEDULED = {LANE_TAG: Lane.SCHEDULED.value}
 
 
 @dg.schedule(
-    job=daily_prices_job,
+    job=BY_SESSION_JOBS[DAILY_BARS_DATASET],
     cron_schedule="30 18 * * 1-5",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Each session's bars, two and a half hours after the regular close.",
 )
-def daily_prices_after_close(
+def daily_bars_after_close(
     context: dg.ScheduleEvaluationContext,
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for today's session, on half days too; on closed days say why there is nothing."""
@@ -59,7 +58,7 @@ def daily_prices_after_close(
     if not calendar().is_session(today):
         return dg.SkipReason(f"{today} is no session of the New York exchanges")
     return dg.RunRequest(
-        run_key=f"daily-prices-{today}", partition_key=today.isoformat(), tags=AS_SCHEDULED
+        run_key=f"daily-bars-{today}", partition_key=today.isoformat(), tags=AS_SCHEDULED
     )
 
 
@@ -74,13 +73,13 @@ def _again(context: dg.ScheduleEvaluationContext, route: DailyBarsRoute) -> dg.S
 
 
 @dg.schedule(
-    job=daily_prices_job,
+    job=BY_SESSION_JOBS[DAILY_BARS_DATASET],
     cron_schedule="45 8 * * 1-5",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="The last five sessions again, one request each: corrections of the night.",
 )
-def recent_sessions_by_day(
+def daily_bars_again_by_session(
     context: dg.ScheduleEvaluationContext,
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for one run over the latest sessions, where the plan has whole days."""
@@ -90,7 +89,7 @@ def recent_sessions_by_day(
     last = calendar().last_closed(context.scheduled_execution_time)
     sessions = calendar().sessions(last - timedelta(days=30), last)[-SESSIONS_ASKED_AGAIN:]
     return dg.RunRequest(
-        run_key=f"recent-sessions-by-day-{last}",
+        run_key=f"daily-bars-again-by-session-{last}",
         tags={
             **AS_SCHEDULED,
             "dagster/asset_partition_range_start": sessions[0].isoformat(),
@@ -100,23 +99,25 @@ def recent_sessions_by_day(
 
 
 @dg.schedule(
-    job=price_backfill_job,
+    job=DATASET_JOBS[DAILY_BARS_DATASET],
     cron_schedule="45 8 * * 1-5",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="The last five sessions again, one request a ticker: corrections of the night.",
 )
-def recent_sessions_by_ticker(
+def daily_bars_again_by_ticker(
     context: dg.ScheduleEvaluationContext,
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for one run over all members, where the plan has no whole days."""
     skipped = _again(context, DailyBarsRoute.PER_TICKER)
     if skipped:
         return skipped
-    config = {"again": SESSIONS_ASKED_AGAIN}
+    config = {"again": True}
     return dg.RunRequest(
-        run_key=f"recent-sessions-by-ticker-{context.scheduled_execution_time:%Y-%m-%d}",
-        run_config={"ops": {price_backfill.node_def.name: {"config": config}}},
+        run_key=f"daily-bars-again-by-ticker-{context.scheduled_execution_time:%Y-%m-%d}",
+        run_config={
+            "ops": {datasets.REFRESHES[DAILY_BARS_DATASET].node_def.name: {"config": config}}
+        },
         tags=AS_SCHEDULED,
     )
 
@@ -131,9 +132,9 @@ universe_weekly = dg.ScheduleDefinition(
     description="Constituents, on Saturday morning.",
 )
 
-price_gaps_weekly = dg.ScheduleDefinition(
-    name="price_gaps_weekly",
-    job=price_backfill_job,
+daily_bars_gaps_weekly = dg.ScheduleDefinition(
+    name="daily_bars_gaps_weekly",
+    job=DATASET_JOBS[DAILY_BARS_DATASET],
     tags=AS_SCHEDULED,
     cron_schedule="0 9 * * 6",
     execution_timezone=NEW_YORK,
@@ -210,7 +211,7 @@ class Refresh:
     """When datasets are brought up to date, in New York time.
 
     Attributes:
-        wish: Configuration of each dataset's run, where it is not the usual one.
+        config: Configuration of each dataset's run, where it is not the usual one.
         again: Tells a further schedule of the same job from the first.
     """
 
@@ -218,7 +219,7 @@ class Refresh:
     datasets: tuple[str, ...]
     cron: str
     about: str
-    wish: Mapping[str, object] = field(default_factory=dict[str, object])
+    config: Mapping[str, object] = field(default_factory=dict[str, object])
     again: str = ""
 
     @property
@@ -245,14 +246,14 @@ _REFRESHES = (
         datasets=("splits", "dividends"),
         cron="0 6 * * 1-5",
         about="Splits and dividends announced since the last time, before the open.",
-        wish={"at_once": True},
+        config={"bulk_refresh": True},
     ),
     Refresh(
         job=corporate_actions_job,
         datasets=("splits", "dividends"),
         cron="0 11 * * 6",
         about="Splits and dividends by name: what the provider moved or withdrew meanwhile.",
-        wish={"only_missing": False},
+        config={"only_missing": False},
         again="_by_name",
     ),
     Refresh(
@@ -267,7 +268,7 @@ _REFRESHES = (
         datasets=("minute_bars",),
         cron="45 8 * * 1-5",
         about="The last session's minutes of every member once more: corrections of the night.",
-        wish={"again": True},
+        config={"again": True},
         again="_again",
     ),
     Refresh(
@@ -275,7 +276,7 @@ _REFRESHES = (
         datasets=("macro_observations",),
         cron="30 10 * * 1-5",
         about="New vintages of the series that have changed, after the morning's releases.",
-        wish={"at_once": True},
+        config={"bulk_refresh": True},
     ),
     Refresh(
         job=DATASET_JOBS["crypto_bars"],
@@ -288,7 +289,7 @@ _REFRESHES = (
         datasets=("crypto_bars",),
         cron="45 8 * * *",
         about="Yesterday's minutes of every pair once more: the venue's file, or its corrections.",
-        wish={"again": True},
+        config={"again": True},
         again="_again",
     ),
 )
@@ -313,13 +314,13 @@ def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
             if reason:
                 return dg.SkipReason(reason)
         ops = {
-            datasets.REFRESHES[dataset].node_def.name: {"config": dict(refresh.wish)}
+            datasets.REFRESHES[dataset].node_def.name: {"config": dict(refresh.config)}
             for dataset in refresh.datasets
         }
         at = context.scheduled_execution_time
         return dg.RunRequest(
             run_key=f"{name}-{at:%Y-%m-%dT%H:%M}",
-            run_config={"ops": ops} if refresh.wish else None,
+            run_config={"ops": ops} if refresh.config else None,
             tags=AS_SCHEDULED,
         )
 
@@ -330,11 +331,11 @@ REFRESHES = {_refresh_schedule(one): one for one in _REFRESHES}
 """The schedules of the catalogue's datasets."""
 
 ALL = (
-    daily_prices_after_close,
-    recent_sessions_by_day,
-    recent_sessions_by_ticker,
+    daily_bars_after_close,
+    daily_bars_again_by_session,
+    daily_bars_again_by_ticker,
     universe_weekly,
-    price_gaps_weekly,
+    daily_bars_gaps_weekly,
     archive_monthly,
     archive_verified_monthly,
     retention_weekly,

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.prices import price_backfill
+from assets.datasets import REFRESHES
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
@@ -110,7 +110,7 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorR
 
 
 @dg.sensor(
-    job=jobs.price_backfill_job,
+    job=jobs.DATASET_JOBS[DAILY_BARS_DATASET],
     minimum_interval_seconds=600,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Histories that a provider re-based after a split: they are fetched again.",
@@ -133,11 +133,11 @@ def rebased_histories(
         return dg.SkipReason(f"re-based histories cannot be looked up: {error}")
     if not listed:
         return dg.SkipReason("no history was re-based since it was fetched")
-    tickers = [one.ticker for one in listed]
-    config = {"tickers": tickers, "only_holes": False}
+    tickers = [instrument.ticker for instrument in listed]
+    config = {"symbols": tickers, "only_missing": False}
     return dg.RunRequest(
         run_key=f"rebased {today} {' '.join(tickers)}",
-        run_config={"ops": {price_backfill.node_def.name: {"config": config}}},
+        run_config={"ops": {REFRESHES[DAILY_BARS_DATASET].node_def.name: {"config": config}}},
     )
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.datasets import DATASETS, Domain
 from marketdata.recovery import errors
 from marketdata.recovery.leases import Holder
@@ -87,9 +86,8 @@ def api_over(provider: str, dataset: str, *getters: Getter) -> Any:
     """
     if len(getters) == 1:
         getters = getters * _LINES_OF.get(provider, 1)
-    if provider == "fmp" and dataset != DAILY_BARS_DATASET:
-        actions = DATASETS[dataset].domain is Domain.CORPORATE_ACTIONS
-        return fmp.FmpActions(getters[0]) if actions else fmp.FmpRecords(getters[0])
+    if provider == "fmp":
+        return _FMP_APIS[DATASETS[dataset].domain](*getters)
     return _APIS[provider](*getters)
 
 
@@ -255,8 +253,14 @@ _LINES: Mapping[str, Callable[[Settings], tuple[Line, ...]]] = {
 _LINES_OF = {"fmp": 2, "binance": 2}
 """How many lines a provider has, where it is more than one."""
 
+_FMP_APIS: Mapping[Domain, Callable[..., Any]] = {
+    Domain.EQUITY_PRICES: fmp.FmpClient,
+    Domain.CORPORATE_ACTIONS: lambda single, *_: fmp.FmpActions(single),
+    Domain.FUNDAMENTALS: lambda single, *_: fmp.FmpRecords(single),
+    Domain.REFERENCE: lambda single, *_: fmp.FmpRecords(single),
+}
+
 _APIS: Mapping[str, Callable[..., Any]] = {
-    "fmp": fmp.FmpClient,
     "polygon": polygon.PolygonClient,
     "tiingo": tiingo.TiingoClient,
     "fred": fred.FredClient,

@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from marketdata.batches import DAILY_BARS_DATASET
-from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS
+from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
 from marketdata.retention import parse_ages
 from resources import database_url
@@ -175,9 +174,7 @@ def provider_of(dataset: str, environment: Mapping[str, str] | None = None) -> s
     Raises:
         ConfigurationError: The provider that is named does not serve the dataset.
     """
-    choices = list(
-        DAILY_BAR_SOURCES if dataset == DAILY_BARS_DATASET else DATASETS[dataset].sources
-    )
+    choices = list(DATASETS[dataset].sources)
     variable = provider_variable(dataset)
     chosen = (os.environ if environment is None else environment).get(variable) or choices[0]
     if chosen not in choices:
@@ -194,7 +191,7 @@ def provider_variable(dataset: str) -> str:
 def known_variables() -> frozenset[str]:
     """Return every variable that this project reads."""
     aliases = {field.alias for field in Settings.model_fields.values() if field.alias}
-    providers = {provider_variable(one) for one in (DAILY_BARS_DATASET, *DATASETS)}
+    providers = {provider_variable(dataset) for dataset in DATASETS}
     return frozenset({*aliases, *providers, *READ_ELSEWHERE})
 
 
@@ -227,7 +224,7 @@ def wrong_values() -> list[str]:
         Settings()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
     except ValidationError as error:
         told += [_said(one) for one in _faults(error) if one["type"] != "missing"]
-    for dataset in (DAILY_BARS_DATASET, *DATASETS):
+    for dataset in DATASETS:
         try:
             provider_of(dataset)
         except errors.ConfigurationError as error:

@@ -18,9 +18,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from marketdata.archiving import ARCHIVED, ArchivedDataset
-from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.columns import column
-from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, Source
+from marketdata.datasets import DATASETS, Source
 from pipelines.cli.deferred import DeferredCommand
 from pipelines.cli.main import app
 from pipelines.schedules import ALL
@@ -59,14 +58,7 @@ class Entry:
 
 def entries() -> list[Entry]:
     """Return every dataset: the one place of the reference that knows how the catalogue is made."""
-    daily = Entry(
-        archived=ARCHIVED[DAILY_BARS_DATASET],
-        about="A session of a share: its prices, and how they are adjusted.",
-        cadence="after the close, and the last sessions again next morning",
-        scope="sessions",
-        sources=DAILY_BAR_SOURCES,
-    )
-    others = (
+    return [
         Entry(
             archived=ARCHIVED[dataset.name],
             about=dataset.about,
@@ -75,8 +67,7 @@ def entries() -> list[Entry]:
             sources=dataset.sources,
         )
         for dataset in DATASETS.values()
-    )
-    return [daily, *others]
+    ]
 
 
 def datasets_page() -> str:

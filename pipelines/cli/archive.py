@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from assets.archive import ArchiveWish, wished_periods
+from assets.archive import ArchiveRunConfig, requested_periods
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.calendars import HISTORY_START, utc_now
 from marketdata.recovery import errors
@@ -35,17 +35,17 @@ def run(
 ) -> int:
     """Archive all that is closed, or months from --start to --end: what did not change is left."""
     chosen = _chosen(dataset)
-    wish = ArchiveWish(
+    config = ArchiveRunConfig(
         datasets=[one.name for one in chosen],
         start=start.isoformat() if start else "",
         end=end.isoformat() if end else "",
     )
-    if not any(wished_periods(one, wish) for one in chosen):
+    if not any(requested_periods(one, config) for one in chosen):
         raise errors.ConfigurationError(_no_closed_month(start, end))
     around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
-    report = loads.archive(wish)
+    report = loads.archive(config)
     summary = archived(report)
     failures = loads.failures(report)
     if json:

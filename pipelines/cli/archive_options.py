@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.wishes import known_dataset
+from pipelines.cli.load_options import known_dataset
 
 
 def _known_datasets(names: list[str] | None) -> list[str] | None:

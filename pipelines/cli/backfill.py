@@ -1,29 +1,31 @@
-"""wrdata backfill: load a dataset for a list of subjects, or for a span of trading days.
+"""wrdata backfill: load a dataset for a list of symbols, or for a span of trading days.
 
-Here: from a wish to one Dagster run, and a verdict after it. Not here: the words of a wish
-(wishes.py), what it would take (plan.py), how a run is executed (runs.py), or what an asset does.
+Here: from options to one Dagster run, and a verdict after it. Not here: the options
+(load_options.py), what a load would take (plan.py), how a run is executed (runs.py), or what an
+asset does.
 """
 
 from typing import Annotated, Any
 
 import typer
 
-from pipelines.cli import console, environment, loads, plan, wishes
+from pipelines.cli import console, environment, load_options, loads, plan
 from pipelines.cli.runs import RunReport
 from resources import opening
 from resources.settings import read_settings
+from usecases.load_cost import cost_of
 
 
 def backfill(
-    dataset: wishes.DatasetName,
-    tickers: wishes.Tickers = "",
-    file: wishes.File = None,
-    every: wishes.Every = False,
-    failed: wishes.Failed = False,
-    start: wishes.Start = None,
-    end: wishes.End = None,
-    refetch: wishes.Refetch = False,
-    provider: wishes.Provider = "",
+    dataset: load_options.DatasetName,
+    tickers: load_options.Symbols = "",
+    file: load_options.File = None,
+    every: load_options.Every = False,
+    failed: load_options.Failed = False,
+    start: load_options.Start = None,
+    end: load_options.End = None,
+    refetch: load_options.Refetch = False,
+    provider: load_options.Provider = "",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what it would take, as wrdata plan, and stop.")
     ] = False,
@@ -35,9 +37,9 @@ def backfill(
     tickers and pairs that are named for the latest sessions as well, which may have been corrected.
     Exits with 1 if anything could not be loaded; what could is kept.
     """
-    words = wishes.Words(
+    options = load_options.LoadOptions(
         dataset=dataset,
-        tickers=tickers,
+        symbols=tickers,
         file=file,
         every=every,
         failed=failed,
@@ -51,24 +53,13 @@ def backfill(
     environment.require_schema(around)
     settings = read_settings()
     with opening.stores(settings) as stores:
-        wish = words.wish(stores, settings)
-        if dry_run or not wish.requests:
-            plan.tell(plan.made(stores, settings, wish), json=json)
+        planned = options.plan(stores, settings)
+        cost = cost_of(stores, settings, planned)
+        if dry_run or not cost.load.requests:
+            plan.tell(plan.forecast_of(stores, settings, planned, cost), json=json)
             return 0
-        if isinstance(wish, wishes.SubjectWish):
-            report = loads.load_subjects(stores, wish, only_missing=not refetch)
-            return _tell_outcome(report, loads.subjects_outcome(wish.dataset, report), json=json)
-        if isinstance(wish, wishes.DayWish):
-            report = loads.load_days(stores, wish.sessions)
-        else:
-            report = loads.load_histories(
-                stores,
-                wish.wished,
-                expected=wish.requests,
-                only_holes=not refetch,
-                again=wish.again,
-            )
-    return _tell_outcome(report, loads.outcome(report), json=json)
+        report = loads.load(stores, planned)
+    return _tell_outcome(report, loads.outcome(planned, report), json=json)
 
 
 def _tell_outcome(report: RunReport, outcome: dict[str, Any], *, json: bool) -> int:
@@ -81,10 +72,10 @@ def _tell_outcome(report: RunReport, outcome: dict[str, Any], *, json: bool) -> 
         if report.success or any(figures[name] for name in ("rows_inserted", "requests")):
             console.print_table("", [figures])
         failures = outcome["failures"]
-        # The run's own word repeats what is told of its tickers.
-        by_subject = {key: why for key, why in failures.items() if not key.startswith("run ")}
-        for key, reason in (by_subject or failures).items():
+        # The run's own word repeats what is said of its symbols.
+        by_symbol = {key: why for key, why in failures.items() if not key.startswith("run ")}
+        for key, reason in (by_symbol or failures).items():
             console.fail(f"{key}: {reason}")
-        if by_subject:
+        if by_symbol:
             console.say("wrdata dlq list shows what waits, wrdata dlq retry --all does it now")
     return 0 if report.success and not outcome["failures"] else 1

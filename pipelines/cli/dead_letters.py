@@ -27,7 +27,7 @@ from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY, UNSETTLED, LetterState, Work
 from pipelines import replays, retries
 from pipelines.cli import console, environment, loads, result_files, runs
-from pipelines.cli.wishes import known_dataset
+from pipelines.cli.load_options import known_dataset
 from pipelines.definitions import definitions
 from pipelines.jobs import derived_job
 from pipelines.retries import Retry

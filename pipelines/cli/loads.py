@@ -4,33 +4,25 @@ Here: which job with which config and partitions. Not here: what is told to the 
 after (backfill.py, archive.py, demo.py), or how a run is executed (runs.py).
 """
 
-from collections.abc import Callable, Sequence
-from datetime import date
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
 
-from assets.archive import ArchiveWish, closed_periods, periods_with_rows
+from assets.archive import ArchiveRunConfig, closed_periods, periods_with_rows
 from assets.datasets import NOUNS, REFRESHES
 from marketdata.archiving import archived_dataset
-from marketdata.datasets import Dataset
 from pipelines.cli import console, runs
 from pipelines.cli.interruption import RunInterruptedError
 from pipelines.cli.runs import RunReport
-from pipelines.cli.wishes import SubjectWish
+from pipelines.jobs import BY_SESSION_JOBS
 from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
+from usecases.load_plan import LoadPlan
 
-FIGURES = (
-    "rows_inserted",
-    "rows_unchanged",
-    "rows_restated",
-    "rows_rejected",
-    "tickers_failed",
-    "requests",
-)
-"""What the price assets report, and what is added up here."""
+FIGURES = ("rows_inserted", "rows_unchanged", "rows_restated", "rows_rejected")
+"""What every load reports."""
 
 
 def load_universe() -> RunReport:
@@ -38,66 +30,47 @@ def load_universe() -> RunReport:
     return runs.run_job("universe")
 
 
-def load_histories(
-    stores: Stores, tickers: Sequence[str], *, expected: int, only_holes: bool, again: int = 0
-) -> RunReport:
-    """Load histories of ``tickers`` in one run; ``expected`` of them need a request.
-
-    So many of the latest sessions as ``again`` says are asked for although they are settled.
-    """
-    config = {"tickers": list(tickers), "only_holes": only_holes, "again": again}
+def load(stores: Stores, plan: LoadPlan) -> RunReport:
+    """Carry out a plan in one run, with a meter of its requests or trading days."""
+    dataset = plan.load.dataset
+    if plan.sessions:
+        first, last = plan.sessions[0].isoformat(), plan.sessions[-1].isoformat()
+        job = BY_SESSION_JOBS[dataset.name].name
+        return _with_meter(
+            "trading days",
+            len(plan.sessions),
+            stores,
+            lambda progress: runs.run_job(job, partitions=(first, last), progress=progress),
+        )
+    op = REFRESHES[dataset.name].node_def.name
     return _with_meter(
-        "histories",
-        expected,
+        dataset.name.replace("_", " "),
+        len(plan.requests),
         stores,
         lambda progress: runs.run_job(
-            "price_backfill",
-            config={"curated__equities__price_backfill": {"config": config}},
-            progress=progress,
+            dataset.name, config={op: {"config": _config(plan)}}, progress=progress
         ),
     )
 
 
-def load_days(stores: Stores, sessions: Sequence[date]) -> RunReport:
-    """Load neighbouring ``sessions`` for the whole universe in one run."""
-    return _with_meter(
-        "trading days",
-        len(sessions),
-        stores,
-        lambda progress: runs.run_job(
-            "daily_prices",
-            partitions=(sessions[0].isoformat(), sessions[-1].isoformat()),
-            progress=progress,
-        ),
-    )
-
-
-def load_subjects(stores: Stores, wish: SubjectWish, *, only_missing: bool) -> RunReport:
-    """Load subjects of a dataset in one run."""
-    config = {
-        "subjects": list(wish.subjects),
-        "provider": wish.provider,
-        "only_missing": only_missing,
-        "start": wish.start.isoformat() if wish.start else "",
-        "end": wish.end.isoformat() if wish.end else "",
-        "again": wish.again,
+def _config(plan: LoadPlan) -> dict[str, Any]:
+    """Return the run configuration that asks for what is planned, in the words of the UI."""
+    wanted = plan.load.wanted
+    return {
+        "symbols": plan.symbols,
+        "provider": plan.load.provider,
+        "only_missing": wanted.only_missing,
+        "start": wanted.start.isoformat() if wanted.start else "",
+        "end": wanted.end.isoformat() if wanted.end else "",
+        "again": wanted.again,
     }
-    op = REFRESHES[wish.dataset.name].node_def.name
-    return _with_meter(
-        wish.dataset.name.replace("_", " "),
-        wish.loads,
-        stores,
-        lambda progress: runs.run_job(
-            wish.dataset.name, config={op: {"config": config}}, progress=progress
-        ),
-    )
 
 
-def archive(wish: ArchiveWish) -> RunReport:
+def archive(config: ArchiveRunConfig) -> RunReport:
     """Archive closed periods of some datasets in one run."""
     with opening.archive(read_settings()) as opened:
         periods = sum(
-            len(periods_with_rows(opened, archived_dataset(one), wish)) for one in wish.datasets
+            len(periods_with_rows(opened, archived_dataset(one), config)) for one in config.datasets
         )
     meter = console.Meter("periods", periods)
     with meter.shown(), runs.open_instance() as instance:
@@ -112,40 +85,27 @@ def archive(wish: ArchiveWish) -> RunReport:
 
         return runs.run_job(
             "archive",
-            config={closed_periods.node_def.name: {"config": wish.model_dump()}},
+            config={closed_periods.node_def.name: {"config": config.model_dump()}},
             progress=tell,
         )
 
 
-def outcome(report: RunReport) -> dict[str, Any]:
-    """Return the figures of a run that loaded bars, and its failures by ticker or day."""
-    driver = report.last("price_backfill")
-    days = [one.metadata for one in report.of("daily_prices")]
-    parts = [driver] if driver else days or [report.failed_with]
-    failed = {row["key"]: row["reason"] for part in parts for row in part.get("failed_tickers", [])}
-    failed |= failures(report)
+def outcome(plan: LoadPlan, report: RunReport) -> dict[str, Any]:
+    """Return the figures of a run that carried out a plan, and its failures by symbol or day."""
+    dataset = plan.load.dataset
+    noun = NOUNS[dataset.instrument_kind]
+    if plan.sessions:
+        parts = [day.metadata for day in report.of(f"{dataset.name}_by_session")]
+    else:
+        parts = [part] if (part := report.last(f"{dataset.name}_refresh")) else []
+    parts = parts or [report.failed_with]
+    failed = {row["key"]: row["reason"] for part in parts for row in part.get(f"failed_{noun}", [])}
+    figures = (*FIGURES, f"{noun}_failed", f"{noun}_deferred", "requests")
     return {
         "run_id": report.run_id,
-        **{name: sum(part.get(name, 0) for part in parts) for name in FIGURES},
+        **{name: sum(part.get(name, 0) for part in parts) for name in figures},
         "duration_s": round(report.duration_s, 1),
-        "failures": failed,
-    }
-
-
-def subjects_outcome(dataset: Dataset, report: RunReport) -> dict[str, Any]:
-    """Return the figures of a run that loaded subjects of a dataset, and its failures."""
-    noun = NOUNS[dataset.subjects]
-    part = report.last(f"{dataset.name}_refresh") or report.failed_with
-    failed = {row["key"]: row["reason"] for row in part.get(f"failed_{noun}", [])} | failures(
-        report
-    )
-    figures = [*(one for one in FIGURES if one.startswith("rows")), f"{noun}_failed", "requests"]
-    return {
-        "run_id": report.run_id,
-        **{name: part.get(name, 0) for name in figures},
-        f"{noun}_deferred": part.get(f"{noun}_deferred", 0),
-        "duration_s": round(report.duration_s, 1),
-        "failures": failed,
+        "failures": failed | failures(report),
     }
 
 

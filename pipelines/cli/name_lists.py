@@ -1,7 +1,7 @@
 """Lists of names that a person gives: tickers, pairs or series, typed or out of a file.
 
 Here: what editors, terminals and spreadsheets make of such a list. Not here: which names there are
-(wishes.py), or anything with a database.
+(load_options.py), or anything with a database.
 """
 
 import codecs

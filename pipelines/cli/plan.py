@@ -2,7 +2,7 @@
 
 Here: gathering the figures (budget, schedules, run slots), and the words of the forecast, for
 `wrdata plan` and `wrdata backfill --dry-run`. Not here: the arithmetic
-(marketdata/forecast.py), or what a wish asks for (wishes.py).
+(marketdata/forecast.py), or what is asked for (load_options.py).
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,20 +14,21 @@ import dagster as dg
 import typer
 
 from assets.datasets import NOUNS
-from assets.universe import UNIVERSE
-from marketdata import forecast, subjects
+from marketdata import forecast, symbols
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, calendar, utc_now
 from marketdata.coverage import SESSIONS_ASKED_AGAIN
-from marketdata.datasets import DATASETS, Dataset, Subjects
+from marketdata.datasets import DATASETS, Dataset, InstrumentKind
 from marketdata.forecast import Forecast, Meeting, QuotaShare, QuotaUse, RunSlots, ScheduledLoad
 from pipelines import schedules
-from pipelines.cli import console, environment, runs, wishes
-from pipelines.cli.wishes import DayWish, SubjectWish, Wish
+from pipelines.cli import console, environment, load_options, runs
 from pipelines.dagster_internals import schedule_execution_time_iterator
-from resources import clients, opening
+from resources import opening
 from resources.opening import Stores
 from resources.settings import DailyBarsRoute, Settings, provider_of, read_settings
+from usecases.instruments import UNIVERSE
+from usecases.load_cost import LoadCost, cost_of, interval_s, limits_of
+from usecases.load_plan import LoadPlan
 
 IN_PROGRESS = [
     dg.DagsterRunStatus.STARTING,
@@ -41,37 +42,37 @@ MARKET_DAYS = 61
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """A wish with what it would take.
+class Forecasted:
+    """A plan with what it would take.
 
     Attributes:
         sent_last_minute: Requests that others sent on this key: a load beside them takes longer.
     """
 
-    wish: Wish
+    plan: LoadPlan
     forecast: Forecast
     sent_last_minute: int
 
 
 def plan(
-    dataset: wishes.DatasetName,
-    tickers: wishes.Tickers = "",
-    file: wishes.File = None,
-    every: wishes.Every = False,
-    failed: wishes.Failed = False,
-    start: wishes.Start = None,
-    end: wishes.End = None,
-    refetch: wishes.Refetch = False,
-    provider: wishes.Provider = "",
+    dataset: load_options.DatasetName,
+    tickers: load_options.Symbols = "",
+    file: load_options.File = None,
+    every: load_options.Every = False,
+    failed: load_options.Failed = False,
+    start: load_options.Start = None,
+    end: load_options.End = None,
+    refetch: load_options.Refetch = False,
+    provider: load_options.Provider = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
     """Say what a load of DATASET would take: requests, minutes, quota, rows, bytes, schedules.
 
     Takes the words of `wrdata backfill`, starts nothing and asks nobody.
     """
-    words = wishes.Words(
+    options = load_options.LoadOptions(
         dataset=dataset,
-        tickers=tickers,
+        symbols=tickers,
         file=file,
         every=every,
         failed=failed,
@@ -83,30 +84,34 @@ def plan(
     environment.enter(environment.surroundings(), start=False)
     settings = read_settings()
     with opening.stores(settings) as stores:
-        tell(made(stores, settings, words.wish(stores, settings)), json=json)
+        planned = options.plan(stores, settings)
+        cost = cost_of(stores, settings, planned)
+        tell(forecast_of(stores, settings, planned, cost), json=json)
 
 
-def made(stores: Stores, settings: Settings, wish: Wish) -> Plan:
-    """Work out what ``wish`` takes if it starts now."""
-    names = {limits.budget for limits in wish.charges}
-    budgets = [one for one in stores.leases.status() if one.budget in names]
+def forecast_of(
+    stores: Stores, settings: Settings, planned: LoadPlan, cost: LoadCost
+) -> Forecasted:
+    """Work out what a plan takes if it starts now."""
+    names = {limits.budget for limits in cost.limits}
+    budgets = [budget for budget in stores.leases.status() if budget.budget in names]
     quotas = [
-        QuotaUse(quota=one.quota, used=one.used, resets_at=one.resets_at)
-        for limits in wish.charges
-        for one in stores.leases.quota_use(limits)
+        QuotaUse(quota=quota.quota, used=quota.used, resets_at=quota.resets_at)
+        for limits in cost.limits
+        for quota in stores.leases.quota_use(limits)
     ]
     now = utc_now()
-    return Plan(
-        wish=wish,
+    return Forecasted(
+        plan=planned,
         forecast=forecast.forecast(
-            wish.load,
+            cost.load,
             now=now,
-            reserved_s=max((one.reserved_s for one in budgets), default=0.0),
+            reserved_s=max((budget.reserved_s for budget in budgets), default=0.0),
             quotas=quotas,
-            schedules=list(_scheduled(stores, settings, wish.provider, now)),
+            schedules=list(_scheduled(stores, settings, planned.load.provider, now)),
             slots=_run_slots(),
         ),
-        sent_last_minute=max((one.last_minute for one in budgets), default=0),
+        sent_last_minute=max((budget.last_minute for budget in budgets), default=0),
     )
 
 
@@ -117,28 +122,28 @@ def _scheduled(
     members = len(stores.instruments.members(UNIVERSE))
     if provider == provider_of(DAILY_BARS_DATASET):
         bulk = settings.daily_bars_route is DailyBarsRoute.BULK
-        daily, gaps = schedules.daily_prices_after_close, schedules.price_gaps_weekly
-        by_day, by_ticker = schedules.recent_sessions_by_day, schedules.recent_sessions_by_ticker
-        again = by_day if bulk else by_ticker
+        daily, gaps = schedules.daily_bars_after_close, schedules.daily_bars_gaps_weekly
+        by_session = schedules.daily_bars_again_by_session
+        again = by_session if bulk else schedules.daily_bars_again_by_ticker
         yield ScheduledLoad(
             name=again.name,
             starts_at=next(at for at in _ticks(again, now) if calendar().is_session(at.date())),
             requests=SESSIONS_ASKED_AGAIN if bulk else members,
-            interval_s=wishes.interval_s(wishes.charges(settings, bulk=bulk)),
+            interval_s=interval_s(limits_of(settings, provider, bulk=bulk)),
         )
         yield ScheduledLoad(
             name=daily.name,
             starts_at=next(at for at in _ticks(daily, now) if calendar().is_session(at.date())),
             requests=1 if bulk else members,
-            interval_s=wishes.interval_s(wishes.charges(settings, bulk=bulk)),
+            interval_s=interval_s(limits_of(settings, provider, bulk=bulk)),
         )
         yield ScheduledLoad(
             name=gaps.name,
             starts_at=next(_ticks(gaps, now)),
             requests=members,
-            interval_s=wishes.interval_s(wishes.charges(settings, bulk=False)),
+            interval_s=interval_s(limits_of(settings, provider)),
         )
-    interval_s = wishes.interval_s(clients.lines(settings, provider)[0].limits)
+    pace_s = interval_s(limits_of(settings, provider))
     for schedule, refresh in schedules.REFRESHES.items():
         datasets = [DATASETS[name] for name in refresh.datasets if provider_of(name) == provider]
         if datasets:
@@ -146,21 +151,22 @@ def _scheduled(
                 name=schedule.name,
                 starts_at=next(_ticks(schedule, now)),
                 requests=sum(
-                    _most_requests(one, provider, members, refresh.wish) for one in datasets
+                    _most_requests(dataset, provider, members, refresh.config)
+                    for dataset in datasets
                 ),
-                interval_s=interval_s,
+                interval_s=pace_s,
             )
 
 
 def _most_requests(
-    dataset: Dataset, provider: str, members: int, wish: Mapping[str, object]
+    dataset: Dataset, provider: str, members: int, config: Mapping[str, object]
 ) -> int:
     """Return how many requests a scheduled refresh takes at most."""
-    if dataset.market is not None and wish.get("at_once"):
+    if dataset.market is not None and config.get("bulk_refresh"):
         return MARKET_DAYS
-    offered = len(subjects.offered(dataset, provider))
-    count = members if dataset.subjects is Subjects.TICKERS else offered
-    return count * dataset.requests(provider, dataset.usual_days)
+    offered = len(symbols.provider_symbols(dataset, provider))
+    count = members if dataset.instrument_kind is InstrumentKind.EQUITY else offered
+    return count * dataset.requests(provider, dataset.usual_days or 1)
 
 
 def _ticks(schedule: dg.ScheduleDefinition, now: datetime) -> Iterator[datetime]:
@@ -180,39 +186,33 @@ def _run_slots() -> RunSlots:
         )
 
 
-def tell(planned: Plan, *, json: bool) -> None:
+def tell(made: Forecasted, *, json: bool) -> None:
     """Print a plan, for a person or for a script."""
     if json:
-        console.print_json(_figures(planned))
+        console.print_json(_figures(made))
         return
-    if not planned.forecast.load.requests:
+    if not made.forecast.load.requests:
         console.say("nothing to load: all that was asked for is complete in the ledger")
         return
-    console.print_pairs(_title(planned.wish), _page(planned))
-    console.say(verdict(planned.forecast))
+    console.print_pairs(_title(made.plan), _page(made))
+    console.say(verdict(made.forecast))
 
 
-def _units(wish: Wish) -> tuple[str, int]:
-    if isinstance(wish, DayWish):
-        return "trading_days", len(wish.sessions)
-    if isinstance(wish, SubjectWish):
-        return NOUNS[wish.dataset.subjects], len(wish.subjects)
-    return "tickers", len(wish.tickers)
+def _units(planned: LoadPlan) -> tuple[str, int]:
+    if planned.sessions:
+        return "trading_days", len(planned.sessions)
+    return NOUNS[planned.load.dataset.instrument_kind], len(planned.asked)
 
 
-def _title(wish: Wish) -> str:
-    unit, count = _units(wish)
+def _title(planned: LoadPlan) -> str:
+    unit, count = _units(planned)
     words = unit.replace("_", " ")
     if count == 1:
         words = {"indices": "index", "series": "series"}.get(words, words.removesuffix("s"))
-    return f"{_dataset(wish)}: {count:,} {words}"
+    return f"{planned.load.dataset.name}: {count:,} {words}"
 
 
-def _dataset(wish: Wish) -> str:
-    return wish.dataset.name if isinstance(wish, SubjectWish) else DAILY_BARS_DATASET
-
-
-def _page(planned: Plan) -> dict[str, console.Cell]:
+def _page(planned: Forecasted) -> dict[str, console.Cell]:
     made, load = planned.forecast, planned.forecast.load
     page: dict[str, console.Cell] = {
         "requests": load.requests,
@@ -229,7 +229,7 @@ def _page(planned: Plan) -> dict[str, console.Cell]:
         )
     if not made.quotas:
         page["hourly, daily or monthly quota"] = "the key has none"
-    if isinstance(planned.wish, SubjectWish):
+    if planned.plan.load.dataset.name != DAILY_BARS_DATASET:
         return page | {"rows, about": load.rows}
     return page | {
         "new rows, at most": load.rows,
@@ -279,12 +279,12 @@ def _moment(at: datetime) -> str:
     return f"{at.astimezone(NEW_YORK_ZONE):%Y-%m-%d %H:%M}"
 
 
-def _figures(planned: Plan) -> dict[str, Any]:
+def _figures(planned: Forecasted) -> dict[str, Any]:
     made, load = planned.forecast, planned.forecast.load
-    unit, count = _units(planned.wish)
+    unit, count = _units(planned.plan)
     return {
-        "dataset": _dataset(planned.wish),
-        "provider": planned.wish.provider,
+        "dataset": planned.plan.load.dataset.name,
+        "provider": planned.plan.load.provider,
         unit: count,
         "requests": load.requests,
         "minutes": made.minutes,

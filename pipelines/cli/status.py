@@ -12,9 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from assets.daily_bars import table_figures
 from assets.database_upkeep import HISTORY_STAYS_FOR
-from assets.dataset_reports import dataset_coverage
-from assets.price_reports import table_figures
 from marketdata.archiving import ARCHIVED
 from marketdata.bars import Interval
 from marketdata.batches import DAILY_BARS_DATASET
@@ -34,6 +33,7 @@ from resources.storage.archive import Archive
 from resources.storage.runs.history import RunHistory
 from resources.storage.runs.workers import RunWorkers
 from resources.storage.upkeep import DatabaseUpkeep, StoreSize
+from usecases.dataset_coverage import dataset_coverage
 
 DAGSTER_DATABASE = "WRDATA_DAGSTER_DATABASE_URL"
 FAILURES_OF = timedelta(days=7)
@@ -237,7 +237,7 @@ def _failures(stores: Stores) -> list[dict[str, Any]]:
     since = utc_now() - FAILURES_OF
     failed = [
         (one.failed_at, dataset, one)
-        for dataset in (DAILY_BARS_DATASET, *DATASETS)
+        for dataset in DATASETS
         for one in stores.ingest_log.recent_failures(dataset, since, limit=FAILURES_SHOWN)
     ]
     return [

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from marketdata.batches import DAILY_BARS_DATASET
+
 Row = Mapping[str, Any]
 _KEY = re.compile(" [0-9a-f]{8,}$")
 """The digest of a key, at the end of a budget's name."""
@@ -49,6 +51,7 @@ def _daily_bars(figures: Row) -> str:
 
 
 def _datasets(rows: Sequence[Row]) -> str:
+    rows = [row for row in rows if row["dataset"] != DAILY_BARS_DATASET]
     loaded = {row["dataset"] for row in rows if row["rows"]}
     every = {row["dataset"] for row in rows}
     holes = sum(row["holes"] for row in rows)

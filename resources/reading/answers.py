@@ -18,7 +18,7 @@ from marketdata.adjusting import FactorSteps
 from marketdata.archiving import ArchivedDataset, Portion
 from marketdata.bars import DAY_INTERVALS, PRICES, Adjustment, Interval
 from marketdata.calendars import NEW_YORK_ZONE, calendar
-from marketdata.datasets import Subjects
+from marketdata.datasets import InstrumentKind
 from marketdata.known_factors import KnownActions, known_factors
 from marketdata.local_days import local_days
 from marketdata.recovery import errors
@@ -267,7 +267,7 @@ def _rolled_up(bars: pa.Table, interval: Interval, found: Found) -> pa.Table:
         rolled = roll_up_days(days, interval)
     else:
         minutes = bars.rename_columns({"bucket_start": "opened_at"})
-        shares = found.named[0].kind is Subjects.TICKERS
+        shares = found.named[0].kind is InstrumentKind.EQUITY
         rolled = roll_up_minutes(minutes, interval, calendar() if shares else None)
     start, end = found.bounds
     within = (pc.field("bucket_start") >= start) & (pc.field("bucket_start") < end)

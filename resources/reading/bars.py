@@ -22,7 +22,7 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.buckets import WIDTHS, bucket_of_day, bucket_of_moment, next_bucket_of_days
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE
 from marketdata.crypto_pairs import crypto_pairs
-from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, Subjects
+from marketdata.datasets import DATASETS, InstrumentKind
 from marketdata.recovery import errors
 from resources import opening
 from resources.reading import cold
@@ -43,10 +43,10 @@ FRAMES = ("arrow", "pandas", "polars")
 MISSING = ("warn", "raise", "ignore")
 _INSTANT = timedelta(microseconds=1)
 
-_MINUTES_OF = {Subjects.TICKERS: "minute_bars", Subjects.PAIRS: "crypto_bars"}
+_MINUTES_OF = {InstrumentKind.EQUITY: "minute_bars", InstrumentKind.PAIR: "crypto_bars"}
 """The dataset that holds the minutes of a kind of instruments."""
 
-_ZONE_OF = {Subjects.TICKERS: NEW_YORK_ZONE, Subjects.PAIRS: UTC}
+_ZONE_OF = {InstrumentKind.EQUITY: NEW_YORK_ZONE, InstrumentKind.PAIR: UTC}
 """Whose days a wish in days means."""
 
 
@@ -212,19 +212,19 @@ def _asked(url: str, wish: BarsRequest) -> list[Found]:
 
 def _together(
     at: Snapshot, wish: BarsRequest
-) -> Mapping[tuple[Subjects, str | None], Sequence[Named]]:
+) -> Mapping[tuple[InstrumentKind, str | None], Sequence[Named]]:
     """Return the instruments of a wish by kind, and pairs by venue: each is asked for at once."""
     named = at.carriers(wish.tickers, wish.days()[1])
-    _require_possible(wish, [one.ticker for one in named if one.kind is Subjects.PAIRS])
-    together: dict[tuple[Subjects, str | None], list[Named]] = {}
+    _require_possible(wish, [one.ticker for one in named if one.kind is InstrumentKind.PAIR])
+    together: dict[tuple[InstrumentKind, str | None], list[Named]] = {}
     for one in named:
-        venue = _venue(wish, one.ticker) if one.kind is Subjects.PAIRS else None
+        venue = _venue(wish, one.ticker) if one.kind is InstrumentKind.PAIR else None
         together.setdefault((one.kind, venue), []).append(one)
     return together
 
 
 def _spans(
-    at: Snapshot, wish: BarsRequest, kind: Subjects, named: Sequence[Named], venue: str | None
+    at: Snapshot, wish: BarsRequest, kind: InstrumentKind, named: Sequence[Named], venue: str | None
 ) -> list[DaySpan]:
     """Return what is known of the days of instruments of one kind, and of pairs of one venue."""
     ids = [one.instrument_id for one in named]
@@ -237,10 +237,10 @@ def _spans(
     return day_spans(wish, dataset, named, known)
 
 
-def _of_minutes(wish: BarsRequest, kind: Subjects) -> bool:
+def _of_minutes(wish: BarsRequest, kind: InstrumentKind) -> bool:
     """Tell whether the bars of a wish are minutes, or made of them."""
     if wish.interval == Interval.DAY:
-        return kind is not Subjects.TICKERS
+        return kind is not InstrumentKind.EQUITY
     return wish.interval == MINUTE or wish.interval in MINUTE_INTERVALS
 
 
@@ -260,7 +260,7 @@ def _venue(wish: BarsRequest, pair: str) -> str:
     Raises:
         ConfigurationError: The venue that is named does not.
     """
-    venue = _provider(wish, _MINUTES_OF[Subjects.PAIRS])
+    venue = _provider(wish, _MINUTES_OF[InstrumentKind.PAIR])
     offering = next((list(one.spellings) for one in crypto_pairs() if one.pair == pair), [venue])
     if venue in offering:
         return venue
@@ -271,7 +271,7 @@ def _venue(wish: BarsRequest, pair: str) -> str:
 
 
 def _found(
-    at: Snapshot, wish: BarsRequest, kind: Subjects, named: Sequence[Named], venue: str | None
+    at: Snapshot, wish: BarsRequest, kind: InstrumentKind, named: Sequence[Named], venue: str | None
 ) -> Found:
     """Ask for the bars of instruments of one kind, and of pairs those of one venue.
 
@@ -382,7 +382,7 @@ def _provider(wish: BarsRequest, dataset: str) -> str:
     Raises:
         ConfigurationError: The provider that is named does not serve the dataset.
     """
-    serve = DAILY_BAR_SOURCES if dataset == DAILY_BARS_DATASET else DATASETS[dataset].sources
+    serve = DATASETS[dataset].sources
     if wish.provider is not None and wish.provider not in serve:
         message = f"{wish.provider} serves no {dataset}: {', '.join(serve)} do"
         raise errors.ConfigurationError(message)

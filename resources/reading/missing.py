@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import HELD, CoverageState
-from marketdata.datasets import Subjects
+from marketdata.datasets import InstrumentKind
 from resources.reading.request import BEFORE_ALL, BarsRequest
 from resources.reading.snapshot import Named
 
@@ -92,11 +92,11 @@ class MissingBarsWarning(UserWarning):
         self.spans = tuple(span for span in spans if span.is_missing)
 
 
-def expected_days(wish: BarsRequest, kind: Subjects) -> list[date]:
+def expected_days(wish: BarsRequest, kind: InstrumentKind) -> list[date]:
     """Return the days that are over of which a wish wants bars."""
     start, end = wish.days()
     start = max(start, calendar().first)
-    if kind is Subjects.TICKERS:
+    if kind is InstrumentKind.EQUITY:
         return calendar().sessions(start, min(end, calendar().last_closed(utc_now())))
     last = min(end, utc_now().date() - timedelta(days=1))
     start = max(start, HISTORY_START)

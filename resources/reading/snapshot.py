@@ -25,7 +25,7 @@ from psycopg import sql as composed
 
 from marketdata.adjusting import FactorSteps
 from marketdata.bars import DAY_INTERVALS, Interval, aggregated_bars
-from marketdata.datasets import Subjects
+from marketdata.datasets import InstrumentKind
 from marketdata.distributions import Dividend, Rate, judged, series_of, terms_of
 from marketdata.known_factors import HeldCheck, KnownActions, KnownSplit
 from marketdata.price_factors import DividendTerms
@@ -48,7 +48,7 @@ class Named:
 
     ticker: str
     instrument_id: int
-    kind: Subjects
+    kind: InstrumentKind
 
 
 class Snapshot:
@@ -76,7 +76,7 @@ class Snapshot:
             Named(
                 ticker=one,
                 instrument_id=found[one]["instrument_id"],
-                kind=Subjects(found[one]["kind"]),
+                kind=InstrumentKind(found[one]["kind"]),
             )
             for one in tickers
         ]

@@ -46,8 +46,9 @@ class BatchStore:
 
     def __init__(self, timescale: Timescale) -> None:
         self._timescale = timescale
-        self._tables: Mapping[str, BatchTable] = {DAILY_BARS_DATASET: DailyBarTable()} | {
-            one.name: VersionedTable(one) for one in DATASETS.values()
+        self._tables: Mapping[str, BatchTable] = {
+            **{dataset.name: VersionedTable(dataset) for dataset in DATASETS.values()},
+            DAILY_BARS_DATASET: DailyBarTable(),
         }
 
     def load(self, batch: Batch) -> LoadResult:

@@ -73,7 +73,7 @@ class DatasetReader:
             rows = connection.execute(
                 query,
                 {
-                    "kind": dataset.subjects.value,
+                    "kind": dataset.instrument_kind.value,
                     "tickers": list(tickers),
                     "provider": provider,
                 },
@@ -99,7 +99,7 @@ class DatasetReader:
         )
         with self._timescale.connection() as connection:
             row = connection.execute(
-                query, {"provider": provider, "kind": dataset.subjects.value}
+                query, {"provider": provider, "kind": dataset.instrument_kind.value}
             ).fetchone()
         rows, subjects, latest_at, versions = row or (0, 0, None, 0)
         return DatasetTotals(rows=rows, subjects=subjects, versions=versions, latest_at=latest_at)

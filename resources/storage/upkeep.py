@@ -22,10 +22,9 @@ USAGE_STAYS_FOR = timedelta(days=400)
 
 RAW_ZONE = "raw answers"
 _TABLES: Mapping[str, Sequence[str]] = {
-    "rows of datasets": ["daily_bar", *dict.fromkeys(one.table for one in DATASETS.values())],
+    "rows of datasets": [*dict.fromkeys(dataset.table for dataset in DATASETS.values())],
     "replaced versions": [
-        "daily_bar_version",
-        *dict.fromkeys(f"{one.table}_version" for one in DATASETS.values()),
+        *dict.fromkeys(f"{dataset.table}_version" for dataset in DATASETS.values()),
     ],
     "ingest log": ["ingest_log"],
     "coverage ledger": ["coverage"],

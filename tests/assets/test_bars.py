@@ -8,10 +8,9 @@ import pytest
 
 from assets import checks
 from assets.bars import bars_key
-from assets.datasets import REFRESHES, by_subject
+from assets.datasets import BY_SYMBOL, REFRESHES
 from marketdata.bars import MINUTE_INTERVALS, Interval
 from marketdata.calendars import utc_now
-from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LetterState
 from pipelines import sensors
@@ -26,7 +25,7 @@ LOADED = "holds_what_was_loaded"
 
 def _load(pipeline: Pipeline, dataset: str, subject: str) -> dg.ExecuteInProcessResult:
     start = (utc_now().date() - timedelta(days=6)).isoformat()
-    wish: dict[str, Any] = {"subjects": [subject], "start": start}
+    wish: dict[str, Any] = {"symbols": [subject], "start": start}
     op = REFRESHES[dataset].node_def.name
     result = pipeline.run(dataset, config={op: {"config": wish}})
     assert result.success
@@ -51,7 +50,7 @@ def test_minute_bars_bring_their_aggregates_along_in_the_same_run(pipeline: Pipe
 def test_aggregates_follow_a_backfill_from_the_dialog(pipeline: Pipeline) -> None:
     """The partitioned door of minute bars is enough."""
     before = dg.evaluate_automation_conditions(definitions, pipeline.instance)
-    pipeline.materialize(by_subject(DATASETS["minute_bars"]), ("AAPL", "AAPL"))
+    pipeline.materialize(BY_SYMBOL["minute_bars"], ("AAPL", "AAPL"))
 
     ticked = dg.evaluate_automation_conditions(definitions, pipeline.instance, cursor=before.cursor)
 
@@ -92,7 +91,7 @@ def test_the_night_finds_rows_that_are_gone_and_asks_for_them_again(
     verdicts = [one for one in _verified(pipeline) if one.check_name == LOADED]
 
     (failed,) = [one for one in verdicts if not one.passed]
-    assert failed.asset_key == by_subject(DATASETS["minute_bars"]).key
+    assert failed.asset_key == BY_SYMBOL["minute_bars"].key
     assert "rows of minute_bars that were loaded" in (failed.description or "")
     assert "wrdata ledger verify" in (failed.description or "")
     letters = pipeline.stores.dead_letters.find(LetterFilter(dataset="minute_bars"))

@@ -5,11 +5,11 @@ from datetime import date
 import dagster as dg
 import pytest
 
-from assets.archive import ARCHIVES, ArchiveWish, wished_periods
+from assets.archive import ARCHIVES, ArchiveRunConfig, requested_periods
 from assets.bars import bars_key
+from assets.daily_bars import daily_bars_table
+from assets.datasets import BY_SYMBOL
 from assets.partitions import TICKERS
-from assets.prices import daily_bars, price_history
-from assets.universe import UNIVERSE
 from marketdata.archiving import ARCHIVED
 from marketdata.bars import DAY_INTERVALS
 from marketdata.calendars import utc_now
@@ -17,6 +17,7 @@ from pipelines.definitions import definitions
 from resources import opening
 from resources.settings import read_settings
 from tests.fixtures.pipeline import Pipeline
+from usecases.instruments import UNIVERSE
 
 
 def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
@@ -85,7 +86,7 @@ def test_closed_years_are_archived_once_and_replaced_when_restated(pipeline: Pip
     assert statuses() == ["committed"] * 3
     assert statuses() == ["unchanged"] * 3
     pipeline.simulator.correct("AAPL", date(2023, 3, 6), 1.5)
-    pipeline.backfill(["AAPL"], only_holes=False)
+    pipeline.backfill(["AAPL"], only_missing=False)
     assert statuses() == ["unchanged", "replaced", "unchanged"]
     bars = ARCHIVED["daily_bars"]
     with opening.archive(read_settings()) as archive:
@@ -140,8 +141,10 @@ def test_months_that_never_closed_are_a_wish_for_no_dataset(
     dataset: str, start: str, end: str
 ) -> None:
     """Also of those that are archived by the year, or in one piece."""
-    assert wished_periods(ARCHIVED[dataset], ArchiveWish(start=start, end=end)) == []
-    assert wished_periods(ARCHIVED[dataset], ArchiveWish(start="2024-01-01", end="2024-01-31"))
+    assert requested_periods(ARCHIVED[dataset], ArchiveRunConfig(start=start, end=end)) == []
+    assert requested_periods(
+        ARCHIVED[dataset], ArchiveRunConfig(start="2024-01-01", end="2024-01-31")
+    )
 
 
 def test_a_refused_period_fails_the_run_and_keeps_no_other_back(pipeline: Pipeline) -> None:
@@ -167,7 +170,7 @@ def test_the_archive_check_tells_what_waits_from_what_is_wrong(pipeline: Pipelin
     pipeline.backfill(["AAPL"])
     assert pipeline.materialize(ARCHIVES["daily_bars"], ("2024", "2024")).success
     pipeline.simulator.correct("AAPL", date(2024, 3, 5), 1.5)
-    pipeline.backfill(["AAPL"], only_holes=False)
+    pipeline.backfill(["AAPL"], only_missing=False)
 
     waiting = _archive_verdicts(pipeline)
     with pipeline.stores.timescale.connection() as connection:
@@ -194,11 +197,11 @@ def _archive_verdicts(pipeline: Pipeline) -> dict[str, dg.AssetCheckEvaluation]:
 def test_table_and_roll_ups_follow_a_backfill_from_the_dialog(pipeline: Pipeline) -> None:
     """One ticker loaded through the partitioned door is enough, though the others are missing."""
     before = dg.evaluate_automation_conditions(definitions, pipeline.instance)
-    pipeline.materialize(price_history, ("AAPL", "AAPL"))
+    pipeline.materialize(BY_SYMBOL["daily_bars"], ("AAPL", "AAPL"))
 
     ticked = dg.evaluate_automation_conditions(definitions, pipeline.instance, cursor=before.cursor)
 
-    followers = {daily_bars.key, *(bars_key(interval) for interval in DAY_INTERVALS)}
+    followers = {daily_bars_table.key, *(bars_key(interval) for interval in DAY_INTERVALS)}
     assert {key for key in followers if ticked.get_num_requested(key)} == followers
 
 

@@ -6,21 +6,21 @@ import dagster as dg
 import pyarrow.compute as pc
 import pytest
 
-from assets.datasets import REFRESHES
+from assets.datasets import BY_SESSION, BY_SYMBOL, REFRESHES
 from assets.partitions import TICKERS
-from assets.prices import daily_prices, price_history
-from assets.universe import UNIVERSE
 from demo.comparison import compare
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, calendar, utc_now
 from marketdata.coverage import RESTATED_AFTER, CoverageState, Span, age_label
+from marketdata.day_calendars import TradingDays
 from marketdata.ingest import IngestContext
-from marketdata.market_days import refuse_open_session
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import UNSETTLED
+from marketdata.session_ingest import refuse_open_session
 from resources.storage.bar_reader import read_daily_bars
 from resources.storage.dead_letters import LetterFilter
 from tests.fixtures.pipeline import Pipeline
+from usecases.instruments import UNIVERSE
 
 UNKNOWN = {"UNKN1", "UNKN2", "UNKN3"}
 
@@ -58,16 +58,18 @@ def test_the_driver_materializes_95_of_100_tickers_and_says_why_5_are_not(
     assert result.success
     good = set(chosen) - unknown - broken
     assert 95 == len(good)
-    assert dict.fromkeys(good, "MATERIALIZED") == _states(pipeline, price_history)
-    driver = result.asset_materializations_for_node("curated__equities__price_backfill")[-1]
+    assert dict.fromkeys(good, "MATERIALIZED") == _states(pipeline, BY_SYMBOL["daily_bars"])
+    driver = result.asset_materializations_for_node("curated__equity_prices__daily_bars_refresh")[
+        -1
+    ]
     reasons = {
         row.data["key"]: row.data["reason"] for row in driver.metadata["failed_tickers"].records
     }
     assert unknown | broken == set(reasons)
-    assert all("no bars under this symbol" in reasons[ticker] for ticker in unknown)
+    assert all("no daily bars under this symbol" in reasons[ticker] for ticker in unknown)
     assert all("HTTP 500" in reasons[ticker] for ticker in broken)
     event = pipeline.instance.get_latest_materialization_event(
-        dg.AssetKey(["curated", "equities", "price_history"])
+        dg.AssetKey(["curated", "equity_prices", "daily_bars"])
     )
     assert event is not None
     assert event.asset_materialization is not None
@@ -86,10 +88,10 @@ def test_the_partitioned_door_keeps_the_good_ones_and_fails_only_the_bad_ones(
     for ticker in broken:
         pipeline.simulator.add_fault("status", symbol=ticker, status=500)
 
-    result = pipeline.materialize(price_history, (chosen[0], chosen[-1]))
+    result = pipeline.materialize(BY_SYMBOL["daily_bars"], (chosen[0], chosen[-1]))
 
     assert not result.success
-    states = _states(pipeline, price_history)
+    states = _states(pipeline, BY_SYMBOL["daily_bars"])
     assert unknown | broken == {key for key, state in states.items() if state == "FAILED"}
     assert 95 == sum(state == "MATERIALIZED" for state in states.values())
     assert not untouched & set(states)
@@ -100,10 +102,12 @@ def test_a_failed_ticker_keeps_the_state_that_it_had(pipeline: Pipeline) -> None
     pipeline.backfill(["AAPL", "MSFT"])
     pipeline.simulator.add_fault("status", symbol="AAPL", status=500)
 
-    result = pipeline.backfill(["AAPL", "MSFT"], only_holes=False)
+    result = pipeline.backfill(["AAPL", "MSFT"], only_missing=False)
 
     assert result.success
-    assert {"AAPL": "MATERIALIZED", "MSFT": "MATERIALIZED"} == _states(pipeline, price_history)
+    assert {"AAPL": "MATERIALIZED", "MSFT": "MATERIALIZED"} == _states(
+        pipeline, BY_SYMBOL["daily_bars"]
+    )
 
 
 def test_a_run_in_which_every_ticker_failed_is_red(pipeline: Pipeline) -> None:
@@ -113,7 +117,7 @@ def test_a_run_in_which_every_ticker_failed_is_red(pipeline: Pipeline) -> None:
     result = pipeline.backfill(["AAPL", "MSFT", "NVDA"])
 
     assert not result.success
-    failure = result.failure_data_for_node("curated__equities__price_backfill")
+    failure = result.failure_data_for_node("curated__equity_prices__daily_bars_refresh")
     assert failure is not None
     assert failure.user_failure_data is not None
     assert "none of 3 tickers came through" in (failure.user_failure_data.description or "")
@@ -129,7 +133,7 @@ def test_a_refused_key_ends_the_run_with_one_clear_reason(
     result = pipeline.backfill([m.ticker for m in pipeline.stores.instruments.members(UNIVERSE)])
 
     assert not result.success
-    failure = result.failure_data_for_node("curated__equities__price_backfill")
+    failure = result.failure_data_for_node("curated__equity_prices__daily_bars_refresh")
     assert failure is not None
     assert failure.user_failure_data is not None
     assert "401" in (failure.user_failure_data.description or "")
@@ -153,9 +157,11 @@ def test_a_late_correction_is_restated_and_its_old_version_kept(pipeline: Pipeli
     pipeline.backfill(["AAPL"])
     pipeline.simulator.correct("AAPL", day, 1.25)
 
-    result = pipeline.backfill(["AAPL"], only_holes=False)
+    result = pipeline.backfill(["AAPL"], only_missing=False)
 
-    driver = result.asset_materializations_for_node("curated__equities__price_backfill")[-1]
+    driver = result.asset_materializations_for_node("curated__equity_prices__daily_bars_refresh")[
+        -1
+    ]
     assert 1 == driver.metadata["rows_restated"].value
     assert 1 == pipeline.stores.quality.totals().versions
     assert compare(pipeline.stores, pipeline.simulator).perfect
@@ -174,9 +180,9 @@ def test_a_correction_of_a_settled_session_is_seen_in_the_next_five(pipeline: Pi
         # By less than what looks like another base, for which the whole history is asked.
         pipeline.simulator.correct("AAPL", session, 1.004)
 
-    op = "curated__equities__price_backfill"
-    config = {"tickers": ["AAPL"], "again": 5}
-    result = pipeline.run("price_backfill", config={op: {"config": config}})
+    op = "curated__equity_prices__daily_bars_refresh"
+    config = {"symbols": ["AAPL"], "again": True}
+    result = pipeline.run("daily_bars", config={op: {"config": config}})
 
     figures = result.asset_materializations_for_node(op)[-1].metadata
     assert 1 == figures["rows_restated"].value
@@ -188,11 +194,11 @@ def test_a_correction_is_seen_by_whole_days_too(pipeline: Pipeline) -> None:
     """What the morning's run asks where the plan has them: five days again, five requests."""
     days = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-5:]
     span = (days[0].isoformat(), days[-1].isoformat())
-    pipeline.run("daily_prices", partitions=span)
+    pipeline.run("daily_bars_by_session", partitions=span)
     pipeline.simulator.correct("AAPL", days[0], 1.004)
     before = len(pipeline.simulator.requests())
 
-    assert pipeline.run("daily_prices", partitions=span).success
+    assert pipeline.run("daily_bars_by_session", partitions=span).success
 
     assert len(pipeline.simulator.requests()) - before == 5
     assert 1 == pipeline.stores.quality.totals().versions
@@ -206,7 +212,9 @@ def test_whole_trading_days_are_one_request_each_and_equal_the_simulator(
     days = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-5:]
     before = len(pipeline.simulator.requests())
 
-    result = pipeline.run("daily_prices", partitions=(days[0].isoformat(), days[-1].isoformat()))
+    result = pipeline.run(
+        "daily_bars_by_session", partitions=(days[0].isoformat(), days[-1].isoformat())
+    )
 
     assert result.success
     assert 5 == len(pipeline.simulator.requests()) - before
@@ -214,7 +222,7 @@ def test_whole_trading_days_are_one_request_each_and_equal_the_simulator(
     assert compared.perfect
     assert read_daily_bars(pipeline.stores.timescale, days[0], days[-1]).num_rows == compared.equal
     assert compared.equal > 2450
-    made = pipeline.instance.get_materialized_partitions(daily_prices.key)
+    made = pipeline.instance.get_materialized_partitions(BY_SESSION["daily_bars"].key)
     assert {day.isoformat() for day in days} == made
 
 
@@ -223,10 +231,12 @@ def test_a_day_of_which_the_bulk_answer_is_broken_fails_alone(pipeline: Pipeline
     days = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-3:]
     pipeline.simulator.add_fault("malformed", path="/stable/eod-bulk", count=1)
 
-    result = pipeline.run("daily_prices", partitions=(days[0].isoformat(), days[-1].isoformat()))
+    result = pipeline.run(
+        "daily_bars_by_session", partitions=(days[0].isoformat(), days[-1].isoformat())
+    )
 
     assert not result.success
-    made = pipeline.instance.get_materialized_partitions(daily_prices.key)
+    made = pipeline.instance.get_materialized_partitions(BY_SESSION["daily_bars"].key)
     assert {days[1].isoformat(), days[2].isoformat()} == made
 
 
@@ -238,12 +248,12 @@ def test_without_the_bulk_plan_a_day_is_asked_for_ticker_by_ticker(
     day = calendar().last_closed(utc_now())
     pipeline.simulator.add_fault("status", symbol="MSFT", status=500)
 
-    result = pipeline.run("daily_prices", partition=day.isoformat())
+    result = pipeline.run("daily_bars_by_session", partition=day.isoformat())
 
     assert result.success
-    metadata = result.asset_materializations_for_node("curated__equities__daily_prices")[
-        -1
-    ].metadata
+    metadata = result.asset_materializations_for_node(
+        "curated__equity_prices__daily_bars_by_session"
+    )[-1].metadata
     assert 502 == metadata["rows_inserted"].value
     assert 1 == metadata["tickers_failed"].value
     assert compare(pipeline.stores, pipeline.simulator).perfect
@@ -258,7 +268,9 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_is_kept(
     result = pipeline.backfill(["AAPL"])
 
     assert result.success
-    driver = result.asset_materializations_for_node("curated__equities__price_backfill")[-1]
+    driver = result.asset_materializations_for_node("curated__equity_prices__daily_bars_refresh")[
+        -1
+    ]
     assert 2 == driver.metadata["rows_rejected"].value
     sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
     members = [one.instrument_id for one in pipeline.stores.instruments.members(UNIVERSE)]
@@ -279,10 +291,10 @@ def test_a_key_that_is_refused_half_way_keeps_what_was_loaded(pipeline: Pipeline
     keys = list(TICKERS.get_partition_keys(dynamic_partitions_store=pipeline.instance))[:30]
     pipeline.simulator.add_fault("status", symbol=keys[20], status=401)
 
-    result = pipeline.materialize(price_history, (keys[0], keys[-1]))
+    result = pipeline.materialize(BY_SYMBOL["daily_bars"], (keys[0], keys[-1]))
 
     assert not result.success
-    states = _states(pipeline, price_history)
+    states = _states(pipeline, BY_SYMBOL["daily_bars"])
     good = {key for key, state in states.items() if state == "MATERIALIZED"}
     assert set(keys[:12]) <= good
     assert keys[20] not in good
@@ -299,12 +311,12 @@ def test_tickers_that_were_stored_but_not_reported_are_reported_by_the_next_run(
 ) -> None:
     """A run killed between database and Dagster leaves no partition empty for ever."""
     pipeline.backfill(["AAPL"])
-    pipeline.instance.wipe_assets([price_history.key])
-    assert _states(pipeline, price_history) == {}
+    pipeline.instance.wipe_assets([BY_SYMBOL["daily_bars"].key])
+    assert _states(pipeline, BY_SYMBOL["daily_bars"]) == {}
 
     assert pipeline.backfill(["AAPL", "MSFT"]).success
 
-    assert set(_states(pipeline, price_history)) == {"AAPL", "MSFT"}
+    assert set(_states(pipeline, BY_SYMBOL["daily_bars"])) == {"AAPL", "MSFT"}
 
 
 def _ledger(pipeline: Pipeline, ticker: str) -> dict[CoverageState, list[Span]]:
@@ -365,7 +377,7 @@ def test_days_before_the_listing_are_told_from_holes_whatever_came_first(
     That it was listed then is not told by the bars: it takes the company's day of listing.
     """
     last = calendar().last_closed(utc_now())
-    pipeline.run("daily_prices", partition=last.isoformat())
+    pipeline.run("daily_bars_by_session", partition=last.isoformat())
     truth = pipeline.simulator.truth(["ED"])
     first = min(truth["date"].to_pylist())
     assert first > HISTORY_START
@@ -374,7 +386,7 @@ def test_days_before_the_listing_are_told_from_holes_whatever_came_first(
 
     assert set(_ledger(pipeline, "ED")) == {CoverageState.COMPLETE, CoverageState.PROVIDER_EMPTY}
     op = REFRESHES["companies"].node_def.name
-    assert pipeline.run("companies", config={op: {"config": {"subjects": ["ED"]}}}).success
+    assert pipeline.run("companies", config={op: {"config": {"symbols": ["ED"]}}}).success
     assert set(_ledger(pipeline, "ED")) == {CoverageState.COMPLETE, CoverageState.NOT_LISTED}
 
 
@@ -383,7 +395,7 @@ def test_a_day_that_could_not_be_had_is_logged_and_marked_failed(pipeline: Pipel
     day = calendar().last_closed(utc_now())
     pipeline.simulator.add_fault("status", path="/stable/eod-bulk", status=400)
 
-    assert not pipeline.run("daily_prices", partition=day.isoformat()).success
+    assert not pipeline.run("daily_bars_by_session", partition=day.isoformat()).success
 
     failures = pipeline.stores.ingest_log.recent_failures(
         DAILY_BARS_DATASET, utc_now() - timedelta(minutes=5)
@@ -401,7 +413,7 @@ def test_an_empty_universe_is_an_error_and_not_nothing_to_do(pipeline: Pipeline)
 
     assert not pipeline.backfill([]).success
     assert not pipeline.run(
-        "daily_prices", partition=calendar().last_closed(utc_now()).isoformat()
+        "daily_bars_by_session", partition=calendar().last_closed(utc_now()).isoformat()
     ).success
 
 
@@ -410,12 +422,13 @@ def test_a_session_that_has_not_closed_is_refused_by_the_day(pipeline: Pipeline)
     future = calendar().next_session(calendar().last_closed(utc_now()))
 
     with pytest.raises(dg.DagsterUnknownPartitionError):
-        pipeline.run("daily_prices", partition=calendar().next_session(future).isoformat())
+        pipeline.run("daily_bars_by_session", partition=calendar().next_session(future).isoformat())
     with pytest.raises(errors.RecordRejectedError, match="can be asked for after that"):
         refuse_open_session(
             IngestContext(
                 store=pipeline.stores.batches, calendar=calendar(), run_id="r", now=utc_now
             ),
+            TradingDays(calendar()),
             future,
         )
 
@@ -431,7 +444,7 @@ def test_after_a_split_a_backfill_of_one_day_mixes_no_shares(
     today = utc_now().astimezone(NEW_YORK_ZONE).date()
     pipeline.simulator.split("AAPL", today, new_shares=4, old_shares=1)
 
-    assert pipeline.run("daily_prices", partition=last.isoformat()).success
+    assert pipeline.run("daily_bars_by_session", partition=last.isoformat()).success
 
     assert compare(pipeline.stores, pipeline.simulator).different == 0
     stored = read_daily_bars(pipeline.stores.timescale, HISTORY_START, last)
@@ -460,7 +473,7 @@ def test_while_the_whole_history_cannot_be_had_the_new_bar_of_a_split_share_wait
         "status", symbol="AAPL", path="/stable/historical-price-eod/full", status=500
     )
 
-    pipeline.run("daily_prices", partition=last.isoformat())
+    pipeline.run("daily_bars_by_session", partition=last.isoformat())
 
     after = read_daily_bars(pipeline.stores.timescale, HISTORY_START, last)
     apple = pc.equal(after["ticker"], "AAPL")

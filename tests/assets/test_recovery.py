@@ -4,12 +4,12 @@ from datetime import date
 
 import pytest
 
-from assets.prices import price_history
-from assets.universe import UNIVERSE
+from assets.datasets import BY_SYMBOL
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.recovery.dead_letters import LetterState, Work
 from resources.storage.dead_letters import LetterFilter, StoredLetter
 from tests.fixtures.pipeline import Pipeline
+from usecases.instruments import UNIVERSE
 
 
 def _letters(pipeline: Pipeline, *states: LetterState) -> list[StoredLetter]:
@@ -19,7 +19,7 @@ def _letters(pipeline: Pipeline, *states: LetterState) -> list[StoredLetter]:
 def _retry(pipeline: Pipeline, letters: list[StoredLetter]) -> bool:
     config = {"letters": [one.letter_id for one in letters]}
     return pipeline.run(
-        "price_backfill", config={"curated__equities__price_backfill": {"config": config}}
+        "daily_bars", config={"curated__equity_prices__daily_bars_refresh": {"config": config}}
     ).success
 
 
@@ -57,7 +57,7 @@ def test_a_load_of_less_does_not_settle_a_letter(pipeline: Pipeline) -> None:
     pipeline.simulator.clear_faults()
 
     assert pipeline.run(
-        "daily_prices", partition=calendar().last_closed(utc_now()).isoformat()
+        "daily_bars_by_session", partition=calendar().last_closed(utc_now()).isoformat()
     ).success
 
     (letter,) = _letters(pipeline)
@@ -68,7 +68,7 @@ def test_a_retry_asks_for_exactly_what_the_letter_waits_for(pipeline: Pipeline) 
     """Also where the ledger knows all of it already, such as after a failed refetch."""
     assert pipeline.backfill(["MSFT"]).success
     pipeline.simulator.add_fault("status", status=503, symbol="MSFT")
-    assert not pipeline.backfill(["MSFT"], only_holes=False).success
+    assert not pipeline.backfill(["MSFT"], only_missing=False).success
     pipeline.simulator.clear_faults()
     corrected = date(2024, 1, 3)
     pipeline.simulator.correct("MSFT", corrected, 1.5)
@@ -170,7 +170,7 @@ def test_the_partitioned_door_tells_what_was_put_off_as_failed(pipeline: Pipelin
     pipeline.simulator.add_fault("status", status=500)
     keys = pipeline.instance.get_dynamic_partitions("tickers")
 
-    assert not pipeline.materialize(price_history, (keys[0], keys[40])).success
+    assert not pipeline.materialize(BY_SYMBOL["daily_bars"], (keys[0], keys[40])).success
 
     assert len(_letters(pipeline, LetterState.OPEN)) == 41
 
@@ -185,7 +185,7 @@ def test_days_that_a_refused_key_left_untried_wait_for_a_person(
     before = utc_now()
 
     assert not pipeline.run(
-        "daily_prices", partitions=(days[0].isoformat(), days[-1].isoformat())
+        "daily_bars_by_session", partitions=(days[0].isoformat(), days[-1].isoformat())
     ).success
 
     assert len(pipeline.simulator.requests(before)) == 1

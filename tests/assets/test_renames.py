@@ -11,16 +11,20 @@ import pytest
 from typer.testing import CliRunner
 
 from assets.datasets import REFRESHES
-from assets.universe import UNIVERSE
 from marketdata.calendars import HISTORY_START, calendar, utc_now
+from marketdata.datasets import DATASETS
+from marketdata.planning import Wanted
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LetterState
 from pipelines.cli import environment
+from pipelines.cli.load_options import LoadOptions
 from pipelines.cli.main import app
-from pipelines.cli.wishes import days_wish, tickers_wish
 from resources.settings import read_settings
 from resources.storage.dead_letters import LetterFilter
 from tests.fixtures.pipeline import Pipeline
+from usecases.instruments import UNIVERSE
+from usecases.load_cost import cost_of
+from usecases.load_plan import LoadRequest, plan_load, plan_sessions
 from wrdata import read_bars
 
 RENAMED_ON = date(2022, 6, 9)
@@ -69,6 +73,18 @@ def _truth(pipeline: Pipeline, ticker: str = "META") -> dict[date, float]:
     return dict(zip(table["date"].to_pylist(), table["close"].to_pylist(), strict=True))
 
 
+def _requests(pipeline: Pipeline, *tickers: str, day: date | None = None) -> int:
+    """Return how many requests a load of tickers, or of one session, is planned to take."""
+    load = LoadRequest(
+        dataset=DATASETS["daily_bars"],
+        provider="polygon",
+        symbols=tickers,
+        wanted=Wanted(start=day, end=day),
+    )
+    plan = plan_sessions(load) if day else plan_load(pipeline.stores, load)
+    return cost_of(pipeline.stores, read_settings(), plan).load.requests
+
+
 def _asked(pipeline: Pipeline, since: Any) -> list[str]:
     """Return the tickers and days of the requests for bars, in order."""
     paths = [one.path for one in pipeline.simulator.requests(since) if "/aggs/ticker/" in one.path]
@@ -79,7 +95,7 @@ def test_a_history_across_a_rename_is_the_shares_own_and_is_planned_as_it_is_ask
     renamed: Pipeline,
 ) -> None:
     """Two requests, told beforehand; the fund's closes are nobody's, and nothing is left to ask."""
-    wish = tickers_wish(renamed.stores, read_settings(), ["META"])
+    planned = _requests(renamed, "META")
     since = utc_now()
     result = renamed.backfill(["META"])
 
@@ -89,9 +105,9 @@ def test_a_history_across_a_rename_is_the_shares_own_and_is_planned_as_it_is_ask
         f"FB {HISTORY_START}/{LAST_OF_FB}",
         f"META {RENAMED_ON}/{last}",
     ]
-    assert wish.requests == 2
+    assert planned == 2
     assert _closes(renamed) == _truth(renamed)
-    assert tickers_wish(renamed.stores, read_settings(), ["META"]).requests == 0
+    assert _requests(renamed, "META") == 0
     (made,) = (
         event.step_materialization_data.materialization
         for event in result.get_asset_materialization_events()
@@ -116,9 +132,8 @@ def test_a_day_is_loaded_under_the_tickers_of_that_day(
                 )
                 """
             )
-    wish = days_wish(renamed.stores, read_settings(), OF_THE_FUND, OF_THE_FUND)
-    assert wish.requests == (1 if route == "bulk" else 2)
-    assert renamed.run("daily_prices", partition=OF_THE_FUND.isoformat()).success
+    assert _requests(renamed, day=OF_THE_FUND) == (1 if route == "bulk" else 2)
+    assert renamed.run("daily_bars_by_session", partition=OF_THE_FUND.isoformat()).success
     assert _closes(renamed) == {OF_THE_FUND: _truth(renamed)[OF_THE_FUND]}
 
 
@@ -137,7 +152,7 @@ def test_who_was_a_member_on_the_day_is_loaded_with_it(renamed: Pipeline) -> Non
     assert "AAPL" not in [one.ticker for one in renamed.stores.instruments.members(UNIVERSE)]
     day, before = date(2022, 1, 3), date(2021, 12, 31)
     for session in (before, day):
-        assert renamed.run("daily_prices", partition=session.isoformat()).success
+        assert renamed.run("daily_bars_by_session", partition=session.isoformat()).success
     assert list(_closes(renamed, "AAPL")) == [day]
 
 
@@ -146,7 +161,7 @@ def test_minutes_around_a_rename_are_the_shares_own(renamed: Pipeline) -> None:
     since = utc_now()
     op = REFRESHES["minute_bars"].node_def.name
     wish = {
-        "subjects": ["META"],
+        "symbols": ["META"],
         "start": LAST_OF_FB.isoformat(),
         "end": RENAMED_ON.isoformat(),
         "provider": "polygon",
@@ -167,7 +182,7 @@ def test_splits_and_dividends_of_the_fund_are_not_the_shares(renamed: Pipeline) 
     """What the ticker paid before the share had it is another's."""
     for dataset in ("splits", "dividends"):
         op = REFRESHES[dataset].node_def.name
-        wish = {"subjects": ["META"], "provider": "polygon"}
+        wish = {"symbols": ["META"], "provider": "polygon"}
         assert renamed.run(dataset, config={op: {"config": wish}}).success
         truth = renamed.simulator.dataset_truth(dataset, ["META"], provider="polygon")
         table = dataset.removesuffix("s")
@@ -186,8 +201,8 @@ def test_a_letter_across_a_rename_is_retried_and_settled_as_one(renamed: Pipelin
 
     renamed.simulator.clear_faults()
     config = {"letters": [letter.letter_id]}
-    op = "curated__equities__price_backfill"
-    assert renamed.run("price_backfill", config={op: {"config": config}}).success
+    op = "curated__equity_prices__daily_bars_refresh"
+    assert renamed.run("daily_bars", config={op: {"config": config}}).success
     assert _closes(renamed) == _truth(renamed)
     (letter,) = renamed.stores.dead_letters.by_id([letter.letter_id])
     assert letter.state is LetterState.RESOLVED
@@ -196,7 +211,7 @@ def test_a_letter_across_a_rename_is_retried_and_settled_as_one(renamed: Pipelin
 def test_a_former_ticker_is_answered_with_the_present_one(renamed: Pipeline) -> None:
     """On the command line, and in a run that was started with it."""
     with pytest.raises(errors.ConfigurationError, match=r"FB \(it is called META now\)"):
-        tickers_wish(renamed.stores, read_settings(), ["FB"])
+        LoadOptions(dataset="daily_bars", symbols="FB").plan(renamed.stores, read_settings())
     result = renamed.backfill(["FB"])
     (failure,) = (
         event.step_failure_data.user_failure_data

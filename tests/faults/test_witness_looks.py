@@ -106,7 +106,7 @@ def ask(pipeline: Pipeline) -> Callable[[], None]:
     """One more request to the provider."""
 
     def once() -> None:
-        assert pipeline.backfill(["AAPL"], only_holes=False).success
+        assert pipeline.backfill(["AAPL"], only_missing=False).success
 
     return once
 

@@ -1,19 +1,25 @@
 """The ports of the ingest steps, in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 
 import pyarrow as pa
 
-from marketdata.bars import QUOTED_BARS, Adjustment
+from marketdata.bars import QUOTED_BARS
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar
+from marketdata.dataset_ingest import DatasetFeed
+from marketdata.datasets import DATASETS
 from marketdata.ingest import IngestContext
 from marketdata.instruments import ListedInstrument
 from marketdata.ports import Answer, Batch, IngestFailure, LoadResult
 from marketdata.recovery import errors
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
+_DAILY_BARS = DATASETS[DAILY_BARS_DATASET]
+SCRIPTED_BARS = replace(_DAILY_BARS, sources={"scripted": _DAILY_BARS.sources["fmp"]})
+"""Daily bars as the scripted provider serves them: adjusted for splits."""
 
 
 def listed(ticker: str, instrument_id: int, symbol: str | None = None) -> ListedInstrument:
@@ -64,8 +70,6 @@ class ScriptedProvider:
     market: pa.Table | Exception | None = None
     asked: list[str] = field(default_factory=list)
     name: str = "scripted"
-    history_adjustment: Adjustment = Adjustment.SPLITS
-    market_day_adjustment: Adjustment = Adjustment.AS_TRADED
 
     async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
         self.asked.append(f"{symbol} {start} {end}")
@@ -84,6 +88,11 @@ class ScriptedProvider:
     def refuses(self, kind: type[errors.ProviderError], said: str = "no") -> errors.ProviderError:
         """Return an error of this provider."""
         return kind(said, provider=self.name, operation="history X")
+
+
+def feed_of(provider: ScriptedProvider) -> DatasetFeed:
+    """Return daily bars as ``provider`` serves them."""
+    return DatasetFeed(SCRIPTED_BARS, provider, calendar())
 
 
 def context(store: MemoryStore, now: datetime = NOW) -> IngestContext:

@@ -44,7 +44,7 @@ def test_a_bar_that_breaks_a_rule_is_rejected_with_the_rules_name(
     """The first broken rule is named, and the good bar beside it is kept."""
     validated = validate(_table(change, {"symbol": "B"}))
     (rejected,) = validated.rejected
-    assert (rejected.symbol, rejected.session_date, rejected.reason) == ("A", DAY, reason)
+    assert (rejected.symbol, rejected.day, rejected.reason) == ("A", DAY, reason)
     (received,) = rejected.received
     for name, value in change.items():
         assert str(received[name]) == str(value), "what came is kept as it came"
@@ -79,7 +79,7 @@ def test_of_contradictory_repeats_none_is_kept() -> None:
     """Nobody knows which is right; the other sessions go on."""
     validated = validate(_table({}, {"symbol": "B"}, {"volume": 1.0}, {}))
     assert validated.accepted["symbol"].to_pylist() == ["B"]
-    assert [(one.symbol, one.session_date) for one in validated.rejected] == [("A", DAY)]
+    assert [(row.symbol, row.day) for row in validated.rejected] == [("A", DAY)]
     assert "more than once, with different values" in validated.rejected[0].reason
     assert sorted(str(row["volume"]) for row in validated.rejected[0].received) == ["1.0", "100.0"]
 
@@ -121,7 +121,7 @@ def test_every_key_is_judged_and_every_accepted_bar_obeys_the_rules(
     validated = validate(table)
     accepted = validated.accepted.to_pylist()
     keys = [(row["symbol"], row["session_date"]) for row in accepted]
-    refused = [(one.symbol, one.session_date) for one in validated.rejected]
+    refused = [(row.symbol, row.day) for row in validated.rejected]
     assert len(keys) == len(set(keys))
     assert {*keys, *refused} == {(row["symbol"], row["session_date"]) for row in rows}
     assert validated.accepted.schema == QUOTED_BARS

@@ -19,8 +19,10 @@ from marketdata.coverage import (
     percent_held,
     spans_of,
 )
+from marketdata.day_calendars import TradingDays
 
 NYSE = calendar()
+DAYS = TradingDays(NYSE)
 SESSIONS = NYSE.sessions(date(2024, 1, 1), date(2024, 3, 31))
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 _SOME = st.sets(st.sampled_from(SESSIONS))
@@ -33,7 +35,7 @@ def _assess(
     now: datetime = NOW,
 ) -> dict[CoverageState, list[date]]:
     return assess(
-        NYSE,
+        DAYS,
         asked,
         received=received or set(),
         rejected=rejected or set(),
@@ -104,7 +106,7 @@ def test_a_day_without_session_cannot_be_assessed() -> None:
 @given(_SOME)
 def test_spans_cover_exactly_the_sessions(sessions: set[date]) -> None:
     """In order, never touching each other, and no other session within them."""
-    spans = spans_of(NYSE, sessions)
+    spans = spans_of(DAYS, sessions)
     covered = {one for one in SESSIONS if any(start <= one < end for start, end in spans)}
     assert covered == sessions
     for (_, end), (start, _) in itertools.pairwise(spans):
@@ -114,15 +116,15 @@ def test_spans_cover_exactly_the_sessions(sessions: set[date]) -> None:
 def test_sessions_that_follow_each_other_give_one_span() -> None:
     """Over a weekend and a holiday too, whatever their order."""
     days = [date(2024, 1, 16), date(2024, 1, 12), date(2024, 1, 11), date(2024, 1, 12)]
-    assert spans_of(NYSE, days) == ((date(2024, 1, 11), date(2024, 1, 17)),)
-    assert spans_of(NYSE, []) == ()
+    assert spans_of(DAYS, days) == ((date(2024, 1, 11), date(2024, 1, 17)),)
+    assert spans_of(DAYS, []) == ()
 
 
 @pytest.mark.parametrize("state", list(CoverageState))
 def test_only_settled_states_and_old_empty_answers_need_no_request(state: CoverageState) -> None:
     """An empty answer is asked again for a week."""
     session = SESSIONS[0]
-    ledger: dict[CoverageState, tuple[Span, ...]] = {state: spans_of(NYSE, [session])}
+    ledger: dict[CoverageState, tuple[Span, ...]] = {state: spans_of(DAYS, [session])}
     soon = holes([session], ledger, today=session + ASK_AGAIN_FOR)
     later = holes([session], ledger, today=session + ASK_AGAIN_FOR + timedelta(days=1))
     assert (soon == []) is (state in SETTLED)
@@ -152,8 +154,8 @@ def test_holes_are_the_expected_sessions_that_nothing_settles(
 ) -> None:
     """In the order asked for; what a failure says of a session leaves it a hole."""
     ledger = {
-        CoverageState.COMPLETE: spans_of(NYSE, complete),
-        CoverageState.FAILED: spans_of(NYSE, failed - complete),
+        CoverageState.COMPLETE: spans_of(DAYS, complete),
+        CoverageState.FAILED: spans_of(DAYS, failed - complete),
     }
     found = holes(sorted(expected), ledger, today=NOW.date())
     assert found == sorted(expected - complete)
@@ -165,7 +167,7 @@ def test_an_assessed_answer_leaves_no_settled_session_a_hole(
 ) -> None:
     """From answer to ledger to plan: what is complete or not listed is not asked for again."""
     states = _assess(SESSIONS, received, rejected - received)
-    ledger = {state: spans_of(NYSE, sessions) for state, sessions in states.items()}
+    ledger = {state: spans_of(DAYS, sessions) for state, sessions in states.items()}
     found = holes(SESSIONS, ledger, today=SESSIONS[-1])
     again = {CoverageState.QUARANTINED, CoverageState.PROVIDER_EMPTY}
     assert found == sorted(

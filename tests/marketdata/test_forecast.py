@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from marketdata import forecast
 from marketdata.calendars import HISTORY_START, calendar
 from marketdata.coverage import HELD, CoverageState, spans_of
+from marketdata.day_calendars import TradingDays
 from marketdata.forecast import Forecast, Load, QuotaUse, RunSlots, ScheduledLoad
 from marketdata.recovery.limits import Quota, QuotaPeriod
 
@@ -202,10 +203,10 @@ def test_bars_are_counted_as_the_ledger_has_their_sessions(
     for session, state in zip(SESSIONS, states, strict=True):
         if state is not None:
             by_state.setdefault(state, []).append(session)
-    known = {state: spans_of(calendar(), days) for state, days in by_state.items()}
+    known = {state: spans_of(TradingDays(calendar()), days) for state, days in by_state.items()}
     low, high = min(asked), max(asked)
 
-    bars, missing = forecast.count_bars(SESSIONS[low:high], known)
+    bars, missing = forecast.count_days(SESSIONS[low:high], known)
 
     wanted = states[low:high]
     assert bars == sum(state is not CoverageState.NOT_LISTED for state in wanted)

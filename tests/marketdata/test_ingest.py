@@ -10,36 +10,43 @@ import stamina
 
 from marketdata.bars import DAILY_BARS, Adjustment
 from marketdata.coverage import CoverageState
-from marketdata.histories import ingest_histories
-from marketdata.ingest import CONCURRENT_REQUESTS, Ingested, NotIngested
-from marketdata.ports import Answer, Asked, Batch, HistoryRequest, LoadResult
+from marketdata.ingest import CONCURRENT_REQUESTS, Ingested, NotIngested, ingest
+from marketdata.ports import Answer, Asked, Batch, FetchRequest, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import Work
 from marketdata.recovery.policy import BUDGET
 from marketdata.rows import unread
-from tests.marketdata.fakes import NOW, MemoryStore, ScriptedProvider, bars_of, context, listed
+from tests.marketdata.fakes import (
+    NOW,
+    MemoryStore,
+    ScriptedProvider,
+    bars_of,
+    context,
+    feed_of,
+    listed,
+)
 
 FIRST, SECOND, THIRD = date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4)
 AFTER = date(2024, 1, 5)
 
 
 def _request(
-    ticker: str, number: int = 1, *, from_listing: bool = False, holds_bars: bool = False
-) -> HistoryRequest:
-    return HistoryRequest(
+    ticker: str, number: int = 1, *, from_inception: bool = False, has_data: bool = False
+) -> FetchRequest:
+    return FetchRequest(
         instrument=listed(ticker, number, symbol=f"{ticker}-X"),
         start=FIRST,
         end=THIRD,
-        from_listing=from_listing,
-        holds_bars=holds_bars,
+        from_inception=from_inception,
+        has_data=has_data,
     )
 
 
 def _ingest(
-    store: MemoryStore, provider: ScriptedProvider, *requests: HistoryRequest
+    store: MemoryStore, provider: ScriptedProvider, *requests: FetchRequest
 ) -> list[Ingested | NotIngested]:
     async def every() -> list[Ingested | NotIngested]:
-        return [one async for one in ingest_histories(context(store), provider, requests)]
+        return [one async for one in ingest(context(store), feed_of(provider), requests)]
 
     return asyncio.run(every())
 
@@ -49,7 +56,7 @@ def test_an_answer_is_stored_with_its_origin_and_its_coverage() -> None:
     store = MemoryStore()
     quoted = bars_of("A-X", THIRD, SECOND)
     provider = ScriptedProvider({"A-X": quoted})
-    (outcome,) = _ingest(store, provider, _request("A", 7, from_listing=True))
+    (outcome,) = _ingest(store, provider, _request("A", 7, from_inception=True))
     assert isinstance(outcome, Ingested)
     assert (outcome.ticker, outcome.load.inserted, outcome.requests) == ("A", 2, 2)
     assert outcome.sessions == {CoverageState.COMPLETE: 2, CoverageState.PROVIDER_EMPTY: 1}
@@ -75,7 +82,7 @@ def test_bad_bars_are_quarantined_and_the_rest_goes_on() -> None:
     quoted = pa.concat_tables([bars_of("A-X", FIRST), bars_of("A-X", SECOND, close=None)])
     (outcome,) = _ingest(store, ScriptedProvider({"A-X": quoted}), _request("A"))
     assert isinstance(outcome, Ingested)
-    assert [one.session_date for one in outcome.rejected] == [SECOND]
+    assert [row.day for row in outcome.rejected] == [SECOND]
     assert outcome.sessions == {
         CoverageState.COMPLETE: 1,
         CoverageState.QUARANTINED: 1,
@@ -86,22 +93,23 @@ def test_bad_bars_are_quarantined_and_the_rest_goes_on() -> None:
     assert letter.parked, "no machine repeats a bad row"
     assert letter.message == f"A {SECOND}: close is missing or not a finite number"
     assert letter.details["received"] == [
-        {"open": 10.0, "high": 11.0, "low": 9.0, "close": None, "volume": 5.0}
-    ]
+        {"symbol": "A-X", "session_date": SECOND.isoformat(), "open": 10.0, "high": 11.0,
+         "low": 9.0, "close": None, "volume": 5.0}
+    ]  # fmt: skip
 
 
 def test_an_empty_history_is_an_unknown_symbol() -> None:
     """An empty span is only empty, and so are days before a held bar."""
     store = MemoryStore()
     provider = ScriptedProvider({"A-X": bars_of("A-X")})
-    (whole,) = _ingest(store, provider, _request("A", from_listing=True))
+    (whole,) = _ingest(store, provider, _request("A", from_inception=True))
     assert isinstance(whole, NotIngested)
     assert whole.error_class == "UnknownSymbolError"
     assert store.batches == []
     (span,) = _ingest(store, provider, _request("A"))
     assert isinstance(span, Ingested)
     assert span.sessions == {CoverageState.PROVIDER_EMPTY: 3}
-    (before,) = _ingest(store, provider, _request("A", from_listing=True, holds_bars=True))
+    (before,) = _ingest(store, provider, _request("A", from_inception=True, has_data=True))
     assert isinstance(before, Ingested)
     assert before.sessions == {CoverageState.PROVIDER_EMPTY: 3}
 
@@ -247,7 +255,7 @@ def test_what_was_stored_beside_a_refused_key_is_reported_first() -> None:
 
     async def main() -> None:
         last = RefusedInTheEnd(provider.answers)
-        async for one in ingest_histories(context(store), last, [*good, _request("KEY", 9)]):
+        async for one in ingest(context(store), feed_of(last), [*good, _request("KEY", 9)]):
             reported.append(one.ticker)
             while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  # nor do tasks that end
                 await asyncio.sleep(0)
@@ -305,7 +313,7 @@ def test_a_consumer_that_stops_leaves_no_work_behind() -> None:
 
     async def main() -> tuple[int, int]:
         provider = Slow({"T0-X": bars_of("T0-X", FIRST)})
-        outcomes = ingest_histories(context(MemoryStore()), provider, requests)
+        outcomes = ingest(context(MemoryStore()), feed_of(provider), requests)
         await anext(outcomes)
         under_way = len(asyncio.all_tasks()) - 1
         await outcomes.aclose()  # type: ignore[attr-defined]  # it is a generator

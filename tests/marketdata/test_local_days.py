@@ -31,7 +31,8 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 from marketdata import minute_bars
 from marketdata.datasets import DATASETS
-from marketdata.feeds import _days_of
+from marketdata.calendars import calendar
+from marketdata.dataset_ingest import DatasetFeed
 from marketdata.local_days import local_days
 from marketdata.rows import INSTANT
 from demo.comparison import _days
@@ -47,8 +48,11 @@ prices = dict.fromkeys(("open", "high", "low", "close", "vwap", "volume"), 5.0)
 minute = {"symbol": "AAPL", "opened_at": evening, **prices, "trades": 1}
 bars = pa.Table.from_pylist([minute], schema=minute_bars.QUOTED_MINUTE_BARS)
 assert minute_bars.validate(bars).accepted.num_rows == 1
-assert _days_of(bars, DATASETS["minute_bars"]) == {date(2024, 6, 3)}
-assert _days_of(bars, DATASETS["crypto_bars"]) == {date(2024, 6, 4)}
+def days_of(dataset):
+    return DatasetFeed(DATASETS[dataset], None, calendar())._days_of(bars)
+
+assert days_of("minute_bars") == {date(2024, 6, 3)}
+assert days_of("crypto_bars") == {date(2024, 6, 4)}
 assert str(_days(opened_at, None)[0]) == "2024-06-04"
 _write(bars, Form.CSV, sys.stdout.buffer)
 """
@@ -94,7 +98,16 @@ def test_loads_and_answers_work_where_the_system_has_no_time_zones() -> None:
 
 def test_nothing_asks_arrow_for_a_time_zone() -> None:
     """Two databases of time zones may differ, and one of them may be missing."""
-    rooms = ["marketdata", "resources", "assets", "pipelines", "wrdata", "sandbox", "faults"]
+    rooms = [
+        "marketdata",
+        "resources",
+        "usecases",
+        "assets",
+        "pipelines",
+        "wrdata",
+        "sandbox",
+        "faults",
+    ]
     files = [path for room in rooms for path in (PROJECT / room).rglob("*.py")]
     found = [
         f"{path.relative_to(PROJECT)}: {match[0]}"

@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 
 from marketdata.calendars import HISTORY_START, calendar
 from marketdata.coverage import CoverageState, Span, spans_of
-from marketdata.planning import Ledger, plan_histories
+from marketdata.datasets import DATASETS
+from marketdata.day_calendars import TradingDays
+from marketdata.planning import Ledger, Wanted, plan_requests
 from tests.marketdata.fakes import listed
 
 NYSE = calendar()
+DAYS, BARS = TradingDays(NYSE), DATASETS["daily_bars"]
 NOW = datetime(2016, 2, 1, 22, tzinfo=UTC)
 TODAY = date(2016, 2, 1)
 SESSIONS = NYSE.sessions(HISTORY_START, TODAY)
@@ -18,16 +21,17 @@ A, B = listed("A", 1), listed("B", 2)
 
 
 def _plan(
-    ledger: Ledger, *, only_holes: bool, now: datetime = NOW, probes: bool = True
+    ledger: Ledger, *, only_missing: bool, now: datetime = NOW, probes: bool = True
 ) -> list[tuple[str, date, date, bool]]:
-    requests = plan_histories(NYSE, [B, A], ledger, now=now, only_holes=only_holes, probes=probes)
-    return [(one.instrument.ticker, one.start, one.end, one.from_listing) for one in requests]
+    wanted = Wanted(only_missing=only_missing, probes=probes)
+    requests = plan_requests(BARS, NYSE, [B, A], ledger, wanted, now=now)
+    return [(one.instrument.ticker, one.start, one.end, one.from_inception) for one in requests]
 
 
 def test_a_whole_history_reaches_from_the_start_to_the_last_closed_session() -> None:
     """Whatever the ledger knows, in the order given."""
-    ledger = {1: {CoverageState.COMPLETE: spans_of(NYSE, SESSIONS)}}
-    assert _plan(ledger, only_holes=False) == [
+    ledger = {1: {CoverageState.COMPLETE: spans_of(DAYS, SESSIONS)}}
+    assert _plan(ledger, only_missing=False) == [
         ("B", HISTORY_START, TODAY, True),
         ("A", HISTORY_START, TODAY, True),
     ]
@@ -35,17 +39,17 @@ def test_a_whole_history_reaches_from_the_start_to_the_last_closed_session() -> 
 
 def test_an_instrument_without_holes_needs_no_request() -> None:
     """One that the ledger does not know has nothing but holes."""
-    ledger = {1: {CoverageState.COMPLETE: spans_of(NYSE, SESSIONS)}}
-    assert _plan(ledger, only_holes=True) == [("B", HISTORY_START, TODAY, True)]
+    ledger = {1: {CoverageState.COMPLETE: spans_of(DAYS, SESSIONS)}}
+    assert _plan(ledger, only_missing=True) == [("B", HISTORY_START, TODAY, True)]
 
 
 @given(st.sets(st.sampled_from(SESSIONS)))
 def test_one_request_spans_all_holes_and_no_more(complete: set[date]) -> None:
     """From the first to the last; only from the very start does it speak of the listing."""
-    known = {CoverageState.COMPLETE: spans_of(NYSE, complete)}
+    known = {CoverageState.COMPLETE: spans_of(DAYS, complete)}
     missing = [session for session in SESSIONS if session not in complete]
     expected = [(missing[0], missing[-1], missing[0] == HISTORY_START)] if missing else []
-    plan = _plan({1: known, 2: known}, only_holes=True)
+    plan = _plan({1: known, 2: known}, only_missing=True)
     assert [one[1:] for one in plan if one[0] == "A"] == expected
 
 
@@ -67,20 +71,20 @@ def test_where_no_history_begins_at_the_beginning_one_request_finds_out_whether_
     """That of the history which begins first; the request is for what it lacks and no more."""
     ledger = {1: _absent_until(date(2017, 2, 1)), 2: _absent_until(date(2017, 6, 1))}
 
-    assert _plan(ledger, only_holes=True, now=LATER) == [
+    assert _plan(ledger, only_missing=True, now=LATER) == [
         ("A", HISTORY_START, date(2017, 1, 31), True)
     ]
-    assert _plan(ledger, only_holes=True, now=LATER, probes=False) == []
+    assert _plan(ledger, only_missing=True, now=LATER, probes=False) == []
 
 
 def test_where_a_history_begins_at_the_beginning_the_others_are_believed() -> None:
     """The key shows all that is ever asked for: what is absent has another reason."""
     ledger = {
         1: _absent_until(date(2017, 2, 1)),
-        2: {CoverageState.COMPLETE: spans_of(NYSE, NOW_SESSIONS)},
+        2: {CoverageState.COMPLETE: spans_of(DAYS, NOW_SESSIONS)},
     }
 
-    assert _plan(ledger, only_holes=True, now=LATER) == []
+    assert _plan(ledger, only_missing=True, now=LATER) == []
 
 
 def test_a_share_whose_listing_is_known_is_no_reason_to_ask() -> None:
@@ -90,15 +94,15 @@ def test_a_share_whose_listing_is_known_is_no_reason_to_ask() -> None:
         CoverageState.COMPLETE: ((date(2017, 2, 1), NYSE.next_session(NOW_SESSIONS[-1])),),
     }
 
-    assert _plan({1: unlisted, 2: unlisted}, only_holes=True, now=LATER) == []
+    assert _plan({1: unlisted, 2: unlisted}, only_missing=True, now=LATER) == []
 
 
 def test_the_latest_sessions_are_asked_again_although_they_are_settled() -> None:
     """Who lacks something comes first; one request holds both."""
-    settled = {CoverageState.COMPLETE: spans_of(NYSE, SESSIONS)}
-    lacking = {CoverageState.COMPLETE: spans_of(NYSE, [*SESSIONS[:8], *SESSIONS[9:]])}
+    settled = {CoverageState.COMPLETE: spans_of(DAYS, SESSIONS)}
+    lacking = {CoverageState.COMPLETE: spans_of(DAYS, [*SESSIONS[:8], *SESSIONS[9:]])}
     ledger = {1: lacking, 2: settled}
-    requests = plan_histories(NYSE, [B, A], ledger, now=NOW, only_holes=True, again=5)
+    requests = plan_requests(BARS, NYSE, [B, A], ledger, Wanted(again=True), now=NOW)
 
     asked = [(one.instrument.ticker, one.start, one.end) for one in requests]
     assert asked == [("A", SESSIONS[8], TODAY), ("B", SESSIONS[-5], TODAY)]

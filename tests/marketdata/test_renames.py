@@ -12,17 +12,25 @@ from marketdata.actions import QUOTED_DIVIDENDS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar
 from marketdata.coverage import CoverageState
-from marketdata.dataset_planning import plan_requests
-from marketdata.datasets import DAILY_BAR_SOURCES, DATASETS, past_symbols
-from marketdata.feeds import DatasetFeed
-from marketdata.histories import DailyBarFeed, ingest_histories
+from marketdata.dataset_ingest import DatasetFeed
+from marketdata.datasets import DATASETS, Days, past_symbols
+from marketdata.ingest import ingest
 from marketdata.instruments import ListedInstrument, PastSymbols, SymbolSpan
-from marketdata.market_days import ingest_day_by_ticker, ingest_market_day
-from marketdata.planning import plan_histories
-from marketdata.ports import Answer, HistoryRequest
+from marketdata.market_ingest import load_market
+from marketdata.planning import Wanted, plan_requests
+from marketdata.ports import Answer, FetchRequest
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import asked_details, carried_then
-from tests.marketdata.fakes import NOW, MemoryStore, ScriptedProvider, bars_of, context, listed
+from marketdata.session_ingest import ingest_session_by_symbol, ingest_session_in_bulk
+from tests.marketdata.fakes import (
+    NOW,
+    MemoryStore,
+    ScriptedProvider,
+    bars_of,
+    context,
+    feed_of,
+    listed,
+)
 
 RENAMED_ON = date(2022, 6, 9)
 LAST_OF_FB = date(2022, 6, 8)
@@ -30,17 +38,18 @@ FB = SymbolSpan(symbol="FB", start=date.min, end=LAST_OF_FB)
 META = SymbolSpan(symbol="META", start=RENAMED_ON, end=date.max)
 SHARE = ListedInstrument(instrument_id=1, ticker="META", symbol="META", carried=(FB, META))
 FUND_CLOSE = 12.0
+BARS = DATASETS[DAILY_BARS_DATASET]
 
 
-def _history(start: date, end: date) -> HistoryRequest:
-    return HistoryRequest(instrument=SHARE, start=start, end=end)
+def _history(start: date, end: date) -> FetchRequest:
+    return FetchRequest(instrument=SHARE, start=start, end=end)
 
 
-def _ingest(provider: ScriptedProvider, request: HistoryRequest) -> tuple[MemoryStore, list[Any]]:
+def _ingest(provider: ScriptedProvider, request: FetchRequest) -> tuple[MemoryStore, list[Any]]:
     store = MemoryStore()
 
     async def run() -> list[Any]:
-        return [one async for one in ingest_histories(context(store), provider, [request])]
+        return [one async for one in ingest(context(store), feed_of(provider), [request])]
 
     return store, asyncio.run(run())
 
@@ -121,8 +130,8 @@ def test_what_is_empty_is_told_of_all_tickers_together() -> None:
     provider = ScriptedProvider(
         answers={"FB": bars_of("FB", first), "META": bars_of("META", RENAMED_ON)}
     )
-    request = HistoryRequest(
-        instrument=SHARE, start=HISTORY_START, end=RENAMED_ON, from_listing=True, holds_bars=False
+    request = FetchRequest(
+        instrument=SHARE, start=HISTORY_START, end=RENAMED_ON, from_inception=True, has_data=False
     )
     store, _ = _ingest(provider, request)
     (batch,) = store.batches
@@ -137,17 +146,17 @@ def test_days_without_a_ticker_are_neither_asked_for_nor_explained() -> None:
     """Who carried the ticker before is unknown here: not a listing day of this instrument."""
     late = ListedInstrument(instrument_id=1, ticker="META", symbol="META", carried=(META,))
     now = datetime(2022, 6, 10, 22, tzinfo=UTC)
-    (request,) = plan_histories(calendar(), [late], {}, now=now, only_holes=True)
+    (request,) = plan_requests(BARS, calendar(), [late], {}, Wanted(), now=now)
     assert (request.start, request.end) == (RENAMED_ON, date(2022, 6, 10))
-    assert not request.from_listing
+    assert not request.from_inception
 
-    wide = HistoryRequest(instrument=late, start=LAST_OF_FB, end=RENAMED_ON)
+    wide = FetchRequest(instrument=late, start=LAST_OF_FB, end=RENAMED_ON)
     provider = ScriptedProvider(answers={"META": bars_of("META", RENAMED_ON)})
     store, _ = _ingest(provider, wide)
     (mark,) = store.batches[0].coverage
     assert mark.spans == ((RENAMED_ON, date(2022, 6, 10)),)
 
-    before = HistoryRequest(instrument=late, start=LAST_OF_FB, end=LAST_OF_FB)
+    before = FetchRequest(instrument=late, start=LAST_OF_FB, end=LAST_OF_FB)
     _, (refused,) = _ingest(provider, before)
     assert refused.error_class == "UnknownSymbolError"
 
@@ -160,10 +169,8 @@ def test_minutes_are_planned_without_days_on_which_there_was_no_ticker() -> None
         calendar(),
         [late],
         {},
+        Wanted(start=date(2022, 6, 6), end=date(2022, 6, 10)),
         now=NOW,
-        only_missing=True,
-        start=date(2022, 6, 6),
-        end=date(2022, 6, 10),
     )
     assert [(one.start, one.end) for one in requests] == [(RENAMED_ON, date(2022, 6, 10))]
 
@@ -174,7 +181,7 @@ def test_a_market_day_goes_by_the_symbols_of_that_day() -> None:
     fund = bars_of("META", LAST_OF_FB, close=FUND_CLOSE)
     market = pa.concat_tables([fund, bars_of("FB", LAST_OF_FB, close=10.5)])
     provider = ScriptedProvider(market=market)
-    asyncio.run(ingest_market_day(context(store), provider, [SHARE], LAST_OF_FB))
+    asyncio.run(ingest_session_in_bulk(context(store), feed_of(provider), [SHARE], LAST_OF_FB))
     (batch,) = store.batches
     assert batch.rows["close"].to_pylist() == [10.5]
 
@@ -184,7 +191,9 @@ def test_a_day_by_ticker_goes_by_the_symbols_of_that_day() -> None:
     provider = ScriptedProvider(answers={"FB": bars_of("FB", LAST_OF_FB)})
     late = ListedInstrument(instrument_id=2, ticker="NEW", symbol="NEW", carried=(META,))
     day = asyncio.run(
-        ingest_day_by_ticker(context(MemoryStore()), provider, [SHARE, late], LAST_OF_FB)
+        ingest_session_by_symbol(
+            context(MemoryStore()), feed_of(provider), [SHARE, late], LAST_OF_FB
+        )
     )
     assert provider.asked == ["FB 2022-06-08 2022-06-08"]
     assert (day.load.rows, day.failed) == (1, {})
@@ -202,6 +211,12 @@ class _Actions:
     async def dividends(self, symbol: str) -> Answer:
         self.asked.append(symbol)
         return self._answer([(symbol, *one) for one in self.rows.get(symbol, [])], symbol)
+
+    async def splits(self, symbol: str) -> Answer:
+        raise NotImplementedError
+
+    async def splits_between(self, start: date, end: date) -> Answer:
+        raise NotImplementedError
 
     async def dividends_between(self, start: date, end: date) -> Answer:
         rows = [(symbol, *one) for symbol, every in self.rows.items() for one in every]
@@ -234,8 +249,8 @@ def test_actions_are_asked_for_under_each_ticker_and_the_funds_are_left_out() ->
     """All there is of the share is one answer, so that nothing of the other ticker is withdrawn."""
     client = _Actions(_DIVIDENDS)
     feed = DatasetFeed(DATASETS["dividends"], client, calendar())
-    request = HistoryRequest(
-        instrument=SHARE, start=HISTORY_START, end=NOW.date(), from_listing=True
+    request = FetchRequest(
+        instrument=SHARE, start=HISTORY_START, end=NOW.date(), from_inception=True
     )
     answer = asyncio.run(feed.fetch(request))
     batch = feed.prepare(request, answer, "run").batch
@@ -252,7 +267,12 @@ def test_actions_of_the_market_go_by_the_ticker_of_their_day() -> None:
     store = MemoryStore()
     other = listed("AAPL", 2)
     asyncio.run(
-        feed.load_market(context(store), [SHARE, other], date(2021, 1, 1), date(2024, 12, 31))
+        load_market(
+            context(store),
+            feed,
+            [SHARE, other],
+            Days(start=date(2021, 1, 1), end=date(2024, 12, 31)),
+        )
     )
     (batch,) = store.batches
     assert batch.rows["ex_date"].to_pylist() == [date(2021, 3, 1), _SHARE_PAID, _PAYS_SOON]
@@ -272,7 +292,7 @@ def test_an_error_in_the_second_ticker_points_to_the_first_ones_answer_too() -> 
 
     client.dividends = dividends  # pyright: ignore[reportAttributeAccessIssue]
     feed = DatasetFeed(DATASETS["dividends"], client, calendar())
-    request = HistoryRequest(instrument=SHARE, start=HISTORY_START, end=NOW.date())
+    request = FetchRequest(instrument=SHARE, start=HISTORY_START, end=NOW.date())
     with pytest.raises(errors.MalformedPayloadError) as caught:
         asyncio.run(feed.fetch(request))
     assert caught.value.raw_answers == ("raw/FB", "raw/META")
@@ -282,10 +302,8 @@ def test_who_keeps_the_past_under_which_ticker_is_declared_once_for_each_source(
     """Polygon keeps each day under its ticker; the others move all to the new one."""
     of_the_day = {
         (name, provider)
-        for name in (DAILY_BARS_DATASET, *DATASETS)
-        for provider in (
-            DAILY_BAR_SOURCES if name == DAILY_BARS_DATASET else DATASETS[name].sources
-        )
+        for name, dataset in DATASETS.items()
+        for provider in dataset.sources
         if past_symbols(name, provider) is PastSymbols.OF_THE_DAY
     }
     assert of_the_day == {
@@ -297,7 +315,7 @@ def test_an_instrument_with_one_ticker_is_asked_for_as_ever() -> None:
     """One symbol for all days, in one request."""
     provider = ScriptedProvider(answers={"BRK-B": bars_of("BRK-B", RENAMED_ON)})
     one = listed("BRK.B", 3, "BRK-B")
-    feed = DailyBarFeed(provider, calendar())
-    request = HistoryRequest(instrument=one, start=LAST_OF_FB, end=RENAMED_ON)
+    feed = feed_of(provider)
+    request = FetchRequest(instrument=one, start=LAST_OF_FB, end=RENAMED_ON)
     asyncio.run(feed.fetch(request))
     assert provider.asked == ["BRK-B 2022-06-08 2022-06-09"]

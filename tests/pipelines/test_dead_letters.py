@@ -14,7 +14,6 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from assets.failures import partition_results, told_to_dagster
-from assets.universe import UNIVERSE
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import (
@@ -42,6 +41,7 @@ from tests.fixtures.dagster_internals import (
     SensorExecutionData,
 )
 from tests.fixtures.pipeline import Pipeline
+from usecases.instruments import UNIVERSE
 
 OPEN, RETRYING, RESOLVED, PARKED, DISCARDED, OBSOLETE = LetterState
 
@@ -138,13 +138,13 @@ def recorded_run(
     pipeline: Pipeline, tags: Mapping[str, str], status: dg.DagsterRunStatus
 ) -> dg.DagsterRun:
     """Put a run into the instance that a daemon launched and that never executed here."""
-    job = definitions.resolve_job_def("price_backfill")
+    job = definitions.resolve_job_def("daily_bars")
     repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("wrdata"), "__repository__")
     return pipeline.instance.create_run_for_job(
         job,
         tags=dict(tags),
         status=status,
-        remote_job_origin=RemoteJobOrigin(repository, "price_backfill"),
+        remote_job_origin=RemoteJobOrigin(repository, "daily_bars"),
         job_code_origin=job_code_origin(),
     )
 
@@ -153,7 +153,7 @@ def job_code_origin() -> JobPythonOrigin:
     """Say where the job's code is: a run that a daemon launched knows it."""
     pointer = ModuleCodePointer("pipelines.definitions", "definitions")
     repository = RepositoryPythonOrigin(executable_path=sys.executable, code_pointer=pointer)
-    return JobPythonOrigin(job_name="price_backfill", repository_origin=repository)
+    return JobPythonOrigin(job_name="daily_bars", repository_origin=repository)
 
 
 def fail_from_outside(pipeline: Pipeline, run: dg.DagsterRun) -> dg.DagsterRun:
@@ -205,10 +205,10 @@ def test_due_letters_become_few_runs_and_are_not_asked_for_twice(pipeline: Pipel
 
     asked = {request.job_name: request for request in tick_letters(pipeline)}
 
-    assert set(asked) == {"price_backfill", "daily_prices", "archive_by_month", "universe"}
-    config = asked["price_backfill"].run_config["ops"]["curated__equities__price_backfill"]
+    assert set(asked) == {"daily_bars", "daily_bars_by_session", "archive_by_month", "universe"}
+    config = asked["daily_bars"].run_config["ops"]["curated__equity_prices__daily_bars_refresh"]
     assert set(config["config"]["letters"]) == histories
-    assert asked["daily_prices"].tags["dagster/partition"] == "2024-01-02"
+    assert asked["daily_bars_by_session"].tags["dagster/partition"] == "2024-01-02"
     assert asked["archive_by_month"].tags["dagster/partition"] == "2024-01"
     assert asked["universe"].run_config == {"ops": {"some_op": {"config": {"x": 1}}}}
     for request in asked.values():
@@ -229,7 +229,9 @@ def gone_work(aapl: int) -> dict[str, DeadLetter]:
         "no dataset tea_leaves": replace(history, dataset="tea_leaves"),
         "iex does not serve daily_bars": replace(history, provider="iex"),
         "no job 'a_job_of_last_year'": lost_run("a_job_of_last_year", {}, {}),
-        "daily_prices has no partition 2025-01-09": lost_run("daily_prices", day_of_mourning, {}),
+        "daily_bars_by_session has no partition 2025-01-09": lost_run(
+            "daily_bars_by_session", day_of_mourning, {}
+        ),
         "cannot be read any more (KeyError: 'job')": replace(
             letter_about(Work.RUN, "a run of nothing"), details={}
         ),
@@ -245,7 +247,7 @@ def test_letters_whose_work_no_longer_exists_end_as_such_and_stop_no_others(
 
     (asked,) = tick_letters(pipeline)
 
-    assert asked.job_name == "daily_prices"
+    assert asked.job_name == "daily_bars_by_session"
     assert asked.tags["dagster/partition"] == "2024-01-02"
     ended = letters_of(pipeline).find(LetterFilter(states=(OBSOLETE,)))
     reasons = [letter.reason for letter in ended]
@@ -260,7 +262,9 @@ def test_a_run_over_a_range_is_repeated_without_the_days_that_were_closed_since(
 ) -> None:
     """What there still is of its work is done."""
     first, last = run_failures.RANGE_TAGS
-    post_due(pipeline, lost_run("daily_prices", {first: "2025-01-07", last: "2025-01-09"}, {}))
+    post_due(
+        pipeline, lost_run("daily_bars_by_session", {first: "2025-01-07", last: "2025-01-09"}, {})
+    )
     (asked,) = tick_letters(pipeline)
     assert (asked.tags[first], asked.tags[last]) == ("2025-01-07", "2025-01-08")
 
@@ -336,7 +340,7 @@ def test_a_session_that_failed_is_resolved_by_the_run_over_its_partition(
     """By the whole-market route."""
     day = "2024-03-05"
     pipeline.simulator.add_fault("status", path="/stable/eod-bulk", status=500, count=2)
-    pipeline.run("daily_prices", partition=day)
+    pipeline.run("daily_bars_by_session", partition=day)
     (waiting,) = letters_of(pipeline).find(LetterFilter())
     assert (waiting.work, waiting.subject) == (Work.SESSION, day)
     make_due(pipeline)
@@ -594,9 +598,9 @@ def test_the_same_lost_work_is_one_letter_and_other_work_another(pipeline: Pipel
 def test_a_killed_run_reaches_the_dead_letters_and_is_run_again(pipeline: Pipeline) -> None:
     """Killed worker, letter of the sensor, due, run again with the same configuration, resolved."""
     start = tick(pipeline, sensors.lost_runs)
-    config = {"curated__equities__price_backfill": {"config": {"tickers": ["AAPL"]}}}
+    config = {"curated__equity_prices__daily_bars_refresh": {"config": {"symbols": ["AAPL"]}}}
     run = pipeline.instance.create_run_for_job(
-        definitions.resolve_job_def("price_backfill"),
+        definitions.resolve_job_def("daily_bars"),
         run_config={"ops": config},
         status=dg.DagsterRunStatus.STARTED,
     )
@@ -641,9 +645,12 @@ def test_a_failure_that_dagster_has_not_judged_yet_is_looked_at_in_the_next_tick
 def test_runs_of_the_ui_are_repeated_by_the_job_that_loads_their_assets(pipeline: Pipeline) -> None:
     """A history by ticker partition, roll-ups alone, and a mixture that a person has to start."""
     chosen = {
-        "price_history": ["curated/equities/price_history"],
-        "derived": ["published/equities/bars_1w"],
-        "__ASSET_JOB": ["curated/equities/price_history", "curated/equities/price_backfill"],
+        "daily_bars_by_symbol": ["curated/equity_prices/daily_bars"],
+        "derived": ["published/equity_prices/bars_1w"],
+        "__ASSET_JOB": [
+            "curated/equity_prices/daily_bars",
+            "curated/equity_prices/daily_bars_refresh",
+        ],
     }
     found: dict[str, tuple[str, bool]] = {}
     for expected, keys in chosen.items():
@@ -659,7 +666,7 @@ def test_runs_of_the_ui_are_repeated_by_the_job_that_loads_their_assets(pipeline
         found[expected] = (letter.details["job"], letter.parked)
 
     assert found == {
-        "price_history": ("price_history", False),
+        "daily_bars_by_symbol": ("daily_bars_by_symbol", False),
         "derived": ("derived", False),
         "__ASSET_JOB": ("__ASSET_JOB", True),
     }
@@ -843,7 +850,7 @@ def test_a_person_retries_a_lost_run_with_its_configuration(
     pipeline: Pipeline, dlq: CommandLine
 ) -> None:
     """The same job with the same partition."""
-    post_due(pipeline, lost_run("daily_prices", {"dagster/partition": "2024-03-05"}, {}))
+    post_due(pipeline, lost_run("daily_bars_by_session", {"dagster/partition": "2024-03-05"}, {}))
 
     result = dlq("retry", "--all", "--json")
 

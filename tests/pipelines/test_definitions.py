@@ -58,8 +58,8 @@ def test_every_asset_with_a_condition_is_watched_by_a_sensor_that_runs() -> None
 @pytest.mark.parametrize(
     ("job", "field"),
     [
-        ("price_backfill", "tickers"),
-        ("minute_bars", "subjects"),
+        ("daily_bars", "symbols"),
+        ("minute_bars", "symbols"),
         ("archive", "datasets"),
         ("retention", "datasets"),
     ],
@@ -92,7 +92,13 @@ def test_tables_tell_their_columns() -> None:
         if "dagster/column_schema" in spec.metadata
     }
 
-    assert {"daily_prices", "price_history", "bars_1h", "bars_1mo", "daily_bars"} <= with_schema
+    assert {
+        "daily_bars_by_session",
+        "daily_bars_table",
+        "bars_1h",
+        "bars_1mo",
+        "daily_bars",
+    } <= with_schema
 
 
 def test_the_definitions_load_without_any_configuration() -> None:

@@ -11,7 +11,6 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
-from assets.universe import UNIVERSE
 from marketdata import forecast
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.coverage import CoverageMark, CoverageState
@@ -32,6 +31,7 @@ from resources.storage import migrations
 from resources.storage.ledger import coverage
 from sandbox.control import SimulatorControl
 from tests.fixtures.world import BucketSettings, RunningSimulator
+from usecases.instruments import UNIVERSE
 
 KEY_LIMIT = "120"
 # A Monday before the close: the evening's schedule starts 8.5 hours later.
@@ -123,7 +123,8 @@ def planner(
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("pipelines.cli.plan.utc_now", lambda: NOW)
-    monkeypatch.setattr("pipelines.cli.wishes.utc_now", lambda: NOW)
+    for module in ("pipelines.cli.load_options", "usecases.load_plan", "usecases.instruments"):
+        monkeypatch.setattr(f"{module}.utc_now", lambda: NOW)
     queue = {
         "run_coordinator": {
             "module": "dagster.core.run_coordinator",
@@ -302,11 +303,11 @@ def test_the_next_runs_are_those_of_the_schedules_in_new_york_time(planner: Plan
     told = planner("--all")["schedules"]
 
     assert [(one["schedule"], one["starts_at"]) for one in told] == [
-        ("daily_prices_after_close", "2026-11-23T18:30:00-05:00"),
+        ("daily_bars_after_close", "2026-11-23T18:30:00-05:00"),
         ("corporate_actions_refresh", "2026-11-24T06:00:00-05:00"),
-        ("recent_sessions_by_ticker", "2026-11-24T08:45:00-05:00"),
+        ("daily_bars_again_by_ticker", "2026-11-24T08:45:00-05:00"),
         ("reference_refresh", "2026-11-28T08:30:00-05:00"),
-        ("price_gaps_weekly", "2026-11-28T09:00:00-05:00"),
+        ("daily_bars_gaps_weekly", "2026-11-28T09:00:00-05:00"),
         ("fundamentals_refresh", "2026-11-28T10:00:00-05:00"),
         ("corporate_actions_refresh_by_name", "2026-11-28T11:00:00-05:00"),
     ]
@@ -332,7 +333,7 @@ def test_the_daily_schedule_skips_days_without_a_session(
 
     starts = {one["schedule"]: one["starts_at"] for one in planner("--all")["schedules"]}
 
-    assert starts["daily_prices_after_close"] == evening
+    assert starts["daily_bars_after_close"] == evening
 
 
 def _before_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +369,17 @@ def test_a_schedule_without_a_run_slot_is_endangered(
 
     assert told["endangered"] is True
     assert told["schedules"][0]["without_run_slot"] is True
-    assert told["verdict"].startswith("ENDANGERED: daily_prices_after_close (2026-11-23 18:30")
+    assert told["verdict"].startswith("ENDANGERED: daily_bars_after_close (2026-11-23 18:30")
+
+
+def test_days_of_named_tickers_are_asked_for_alone(planner: Planner) -> None:
+    """One request each over those days, and of them what is missing; the others stay away."""
+    planner.join(*NAMES)
+    planner.mark("AAA", CoverageState.COMPLETE, date(2026, 11, 16), date(2026, 11, 18))
+
+    planned = planner("--tickers", "AAA,BBB", "--from", "2026-11-16", "--to", "2026-11-20")
+
+    assert (planned["tickers"], planned["requests"], planned["rows_at_most"]) == (2, 2, 3 + 5)
 
 
 def test_what_others_reserved_and_sent_counts(planner: Planner) -> None:

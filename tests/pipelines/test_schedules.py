@@ -13,10 +13,10 @@ from pipelines.definitions import definitions
 from pipelines.schedules import (
     archive_monthly,
     archive_verified_monthly,
-    daily_prices_after_close,
-    price_gaps_weekly,
-    recent_sessions_by_day,
-    recent_sessions_by_ticker,
+    daily_bars_after_close,
+    daily_bars_again_by_session,
+    daily_bars_again_by_ticker,
+    daily_bars_gaps_weekly,
     universe_weekly,
 )
 from resources.wiring import LANE_TAG
@@ -40,7 +40,7 @@ def test_the_daily_schedule_asks_for_the_session_that_closed_today(
     when: str, partition: str
 ) -> None:
     """The evening's run loads the day's own partition, not the previous one."""
-    request = daily_prices_after_close(_tick(when))
+    request = daily_bars_after_close(_tick(when))
 
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == partition
@@ -49,7 +49,7 @@ def test_the_daily_schedule_asks_for_the_session_that_closed_today(
 @pytest.mark.parametrize("when", ["2026-11-26T18:30", "2025-01-09T18:30"])
 def test_the_daily_schedule_skips_closed_weekdays_and_says_so(when: str) -> None:
     """Thanksgiving and an ad-hoc closure are no sessions."""
-    skipped = daily_prices_after_close(_tick(when))
+    skipped = daily_bars_after_close(_tick(when))
 
     assert isinstance(skipped, dg.SkipReason)
     assert "no session" in (skipped.skip_message or "")
@@ -62,8 +62,8 @@ def test_a_code_server_that_is_years_old_asks_for_the_session_that_closed_today(
     evening = datetime(2029, 3, 5, 18, 30, tzinfo=NEW_YORK_ZONE)
     monkeypatch.setattr(calendars, "utc_now", lambda: evening.astimezone(UTC))
 
-    request = daily_prices_after_close(_tick("2029-03-05T18:30"))
-    skipped = daily_prices_after_close(_tick("2029-03-30T18:30"))
+    request = daily_bars_after_close(_tick("2029-03-05T18:30"))
+    skipped = daily_bars_after_close(_tick("2029-03-30T18:30"))
 
     assert isinstance(request, dg.RunRequest)
     assert request.partition_key == "2029-03-05"
@@ -83,11 +83,11 @@ def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
     schedules = {one.name: one for one in definitions.schedules or []}
 
     assert set(schedules) == {
-        "daily_prices_after_close",
-        "recent_sessions_by_day",
-        "recent_sessions_by_ticker",
+        "daily_bars_after_close",
+        "daily_bars_again_by_session",
+        "daily_bars_again_by_ticker",
         "universe_weekly",
-        "price_gaps_weekly",
+        "daily_bars_gaps_weekly",
         "archive_monthly",
         "archive_verified_monthly",
         "aggregates_verified_daily",
@@ -113,13 +113,13 @@ def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
 def test_scheduled_loads_queue_before_backfills() -> None:
     """The lane is a tag of the run: schedules set theirs over the job's."""
     at = _tick("2026-11-20T18:30")
-    daily = daily_prices_after_close(at)
+    daily = daily_bars_after_close(at)
     assert isinstance(daily, dg.RunRequest)
     assert daily.tags[LANE_TAG] == Lane.SCHEDULED
-    for weekly in (universe_weekly, price_gaps_weekly):
+    for weekly in (universe_weekly, daily_bars_gaps_weekly):
         (request,) = weekly.evaluate_tick(at).run_requests or []
         assert request.tags[LANE_TAG] == Lane.SCHEDULED
-    assert definitions.resolve_job_def("price_backfill").tags[LANE_TAG] == Lane.BACKFILL
+    assert definitions.resolve_job_def("daily_bars").tags[LANE_TAG] == Lane.BACKFILL
 
 
 @pytest.fixture
@@ -138,26 +138,26 @@ def test_the_last_five_sessions_are_asked_again_before_the_open_by_the_cheapest_
     """Five whole days where the plan has them, otherwise one request a ticker; never both."""
     monday = _tick("2026-11-30T08:45")
     surroundings.setenv("WRDATA_DAILY_BARS_ROUTE", "bulk")
-    by_day = recent_sessions_by_day(monday)
+    by_day = daily_bars_again_by_session(monday)
     assert isinstance(by_day, dg.RunRequest)
     assert by_day.tags["dagster/asset_partition_range_start"] == "2026-11-20"
     assert by_day.tags["dagster/asset_partition_range_end"] == "2026-11-27"
     assert by_day.tags[LANE_TAG] == Lane.SCHEDULED
-    assert isinstance(recent_sessions_by_ticker(monday), dg.SkipReason)
+    assert isinstance(daily_bars_again_by_ticker(monday), dg.SkipReason)
 
     surroundings.setenv("WRDATA_DAILY_BARS_ROUTE", "per_ticker")
-    by_ticker = recent_sessions_by_ticker(monday)
+    by_ticker = daily_bars_again_by_ticker(monday)
     assert isinstance(by_ticker, dg.RunRequest)
     (op,) = by_ticker.run_config["ops"].values()
-    assert op == {"config": {"again": 5}}
-    assert isinstance(recent_sessions_by_day(monday), dg.SkipReason)
+    assert op == {"config": {"again": True}}
+    assert isinstance(daily_bars_again_by_session(monday), dg.SkipReason)
 
 
 def test_nothing_is_asked_again_on_a_holiday(surroundings: pytest.MonkeyPatch) -> None:
     """Thanksgiving: the next business day's five sessions hold those of before."""
     for schedule, route in (
-        (recent_sessions_by_day, "bulk"),
-        (recent_sessions_by_ticker, "per_ticker"),
+        (daily_bars_again_by_session, "bulk"),
+        (daily_bars_again_by_ticker, "per_ticker"),
     ):
         surroundings.setenv("WRDATA_DAILY_BARS_ROUTE", route)
         skipped = schedule(_tick("2026-11-26T08:45"))

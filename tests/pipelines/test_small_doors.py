@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 from marketdata.recovery import errors
 from pipelines.cli import environment, query, result_files
 from pipelines.cli.main import app
-from pipelines.cli.wishes import Words
 from resources.reading import answers
 from resources.reading.missing import MissingBarsWarning
 from resources.settings import read_settings
@@ -56,10 +55,16 @@ def room_for(count: int) -> Iterator[None]:
 
 def test_two_ways_to_say_what_to_load_are_both_named() -> None:
     """It said "say which with one of --tickers … --from", and both were given."""
-    told = refused("backfill", "daily_bars", "--tickers", "AAPL", "--from", "2026-11-02")
+    told = refused("backfill", "daily_bars", "--tickers", "AAPL", "--all")
 
-    assert "--tickers and --from exclude each other, give one of them" in told
-    assert "--from is for trading days of all tickers" in told
+    assert "--tickers and --all exclude each other, give one of them" in told
+
+
+def test_whole_trading_days_are_always_asked_again_of_the_configured_provider() -> None:
+    """What cannot be had so says with what it can."""
+    for option in (["--refetch"], ["--provider", "tiingo"]):
+        told = refused("backfill", "daily_bars", "--from", "2026-11-02", *option)
+        assert "name tickers, or --all" in told
 
 
 def test_no_way_to_say_what_to_load_names_all_of_them() -> None:
@@ -67,16 +72,10 @@ def test_no_way_to_say_what_to_load_names_all_of_them() -> None:
     days = refused("plan", "daily_bars")
     states = refused("plan", "splits")
 
-    assert "say which, with one of --tickers, --file, --all, --failed, --from" in days
-    assert "say which, with one of --tickers, --file, --all" in states
+    assert "say which, with one of --tickers, --file, --all, --failed" in days
+    assert "or whole trading days with --from" in days
+    assert "say which, with one of --tickers, --file, --all, --failed" in states
     assert "--from" not in states
-
-
-def test_what_is_for_daily_bars_alone_names_its_like() -> None:
-    """Failed work of other datasets waits in letters."""
-    told = refused("backfill", "splits", "--all", "--failed")
-
-    assert "wrdata dlq retry --dataset splits" in told
 
 
 def test_a_dataset_that_there_is_not_is_refused_by_letters_too() -> None:
@@ -88,16 +87,11 @@ def test_a_dataset_that_there_is_not_is_refused_by_letters_too() -> None:
 
 def test_a_file_of_tickers_out_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
     """Through the command's own words."""
-    from pipelines.cli.wishes import _named
+    from pipelines.cli.load_options import LoadOptions, _named
 
     file = tmp_path / "list.csv"
     file.write_bytes("\ufeffTicker;Name\r\nAAPL;Apple\r\nMSFT;Microsoft\r\n".encode())
-    words = Words(
-        dataset="daily_bars", tickers="", file=file, every=False, failed=False, start=None,
-        end=None, refetch=False,
-    )  # fmt: skip
-
-    assert words.file == file
+    assert LoadOptions(dataset="daily_bars", file=file).file == file
     assert _named("", file) == ["AAPL", "MSFT"]
 
 

@@ -16,7 +16,7 @@ from tests.fixtures.pipeline import Pipeline
 
 def _refresh(pipeline: Pipeline, dataset: str, *subjects: str) -> None:
     op = REFRESHES[dataset].node_def.name
-    pipeline.run(dataset, config={op: {"config": {"subjects": list(subjects)}}})
+    pipeline.run(dataset, config={op: {"config": {"symbols": list(subjects)}}})
 
 
 def _rows() -> dict[tuple[str, str], dict[str, Any]]:
@@ -82,7 +82,7 @@ def test_letters_and_loads_are_those_of_their_own_provider(pipeline: Pipeline) -
     """Polygon has loaded and failed; the row of Tiingo, which has rows too, says nothing of it."""
     op = REFRESHES["minute_bars"].node_def.name
     pipeline.run(
-        "minute_bars", config={op: {"config": {"subjects": ["AAPL"], "provider": "tiingo"}}}
+        "minute_bars", config={op: {"config": {"symbols": ["AAPL"], "provider": "tiingo"}}}
     )
     pipeline.simulator.add_fault("status", status=400, path="/polygon/", symbol="MSFT")
     _refresh(pipeline, "minute_bars", "AAPL", "MSFT")

@@ -86,7 +86,7 @@ class World:
         selector = {
             "repositoryLocationName": "wrdata",
             "repositoryName": "__repository__",
-            "jobName": "price_backfill",
+            "jobName": "daily_bars",
         }
         run = {"selector": selector, "mode": "default", "runConfigData": {}}
         answer = httpx.post(

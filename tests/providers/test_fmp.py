@@ -9,8 +9,7 @@ from typing import TypeVar
 
 import pytest
 
-from marketdata.bars import Adjustment
-from marketdata.ports import HistoryProvider, MarketDayProvider
+from marketdata.ports import DailyBarProvider, DailyMarketProvider
 from marketdata.recovery import errors
 from resources.providers.fmp import FmpClient, connect
 from resources.providers.fmp.__main__ import main
@@ -281,10 +280,9 @@ def test_the_client_fulfils_the_ports() -> None:
     """Structurally: the checker proves the signatures, this the values."""
     unused = KeptGetter("fmp", lambda _: pytest.fail("nothing is read"), [])
     client = FmpClient(unused, unused)
-    history: HistoryProvider = client
-    market: MarketDayProvider = client
-    assert (history.name, history.history_adjustment) == ("fmp", Adjustment.SPLITS)
-    assert market.market_day_adjustment is Adjustment.SPLITS
+    history: DailyBarProvider = client
+    market: DailyMarketProvider = client
+    assert (history.name, market.name) == ("fmp", "fmp")
 
 
 @pytest.mark.parametrize(

@@ -202,9 +202,8 @@ def test_updates_are_paged_and_the_next_look_begins_where_the_first_page_ends(
     )
     since = datetime(2026, 8, 4, 12, tzinfo=UTC)
     client = FredClient(told, now=lambda: NOW)
-    updates = asyncio.run(client.updated_series(since))
-    assert updates.series == {"GDP", "DFF"}
-    assert updates.complete_to == datetime(2026, 8, 5, 11, 30, tzinfo=UTC)
+    updates = asyncio.run(client.changed_since(since))
+    assert updates.symbols == {"GDP", "DFF"}
     assert updates.raw_answers == ("raw/1", "raw/2")
     _, asked, _ = told.asked[0]
     assert asked["start_time"] == "202608040700", "St. Louis's wall time is five hours behind"

@@ -140,13 +140,12 @@ def test_a_revision_between_two_runs_is_told_and_fetched(simulated: Simulated) -
     """One request finds the series; the new vintage closes the old value."""
     before = simulated.do(lambda client: client.observations("GDP", EARLIEST, LATEST))
     since = NOW + timedelta(minutes=5)
-    quiet = simulated.do(lambda client: client.updated_series(since))
-    assert (quiet.series, quiet.requests, quiet.complete_to) == (frozenset(), 1, since)
+    quiet = simulated.do(lambda client: client.changed_since(since))
+    assert (quiet.symbols, quiet.requests) == (frozenset(), 1)
     simulated.clock.advance(600)
     vintage = simulated.world.publish_revision("GDP", simulated.clock())
-    told = simulated.do(lambda client: client.updated_series(since))
-    assert told.series == {"GDP"}
-    assert told.complete_to == simulated.clock().replace(microsecond=0)
+    told = simulated.do(lambda client: client.changed_since(since))
+    assert told.symbols == {"GDP"}
     after = simulated.do(lambda client: client.observations("GDP", EARLIEST, LATEST))
     truth = simulated.world.truth(["GDP"], simulated.clock())
     assert _sorted(after.rows).equals(_sorted(truth))
@@ -174,13 +173,13 @@ def test_updates_of_the_last_days_name_what_was_published_and_nothing_else(
 ) -> None:
     """Whichever of the two clocks FRED reads the minutes by."""
     since = NOW - timedelta(days=7)
-    told = simulated.do(lambda client: client.updated_series(since))
+    told = simulated.do(lambda client: client.changed_since(since))
     expected = {name for name in macro.series() if simulated.world.last_updated(name, NOW) >= since}
-    assert told.series == expected
-    assert {"DGS10", "FEDFUNDS"} <= told.series
-    assert not {"CPIAUCSL", "UNRATE"} & told.series
+    assert told.symbols == expected
+    assert {"DGS10", "FEDFUNDS"} <= told.symbols
+    assert not {"CPIAUCSL", "UNRATE"} & told.symbols
     with pytest.raises(errors.RequestRejectedError, match="ask for each series"):
-        simulated.do(lambda client: client.updated_series(NOW - timedelta(days=15)))
+        simulated.do(lambda client: client.changed_since(NOW - timedelta(days=15)))
 
 
 def test_a_series_that_nobody_knows_is_named_as_such(simulated: Simulated) -> None:

@@ -19,13 +19,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata import minute_bars
-from marketdata.bars import Adjustment, validate
+from marketdata.bars import validate
 from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.ports import (
     ActionProvider,
     Answer,
-    HistoryProvider,
-    MarketDayProvider,
+    DailyBarProvider,
+    DailyMarketProvider,
     MinuteBarProvider,
     ReferenceProvider,
 )
@@ -157,13 +157,12 @@ EMPTY = b'{"status":"OK","resultsCount":0,"count":0,"adjusted":false}'
 def test_it_is_every_provider_that_it_says_it_is() -> None:
     """The type checker looks at the same assignments."""
     client = PolygonClient(Kept([]))
-    history: HistoryProvider = client
-    market: MarketDayProvider = client
+    history: DailyBarProvider = client
+    market: DailyMarketProvider = client
     minutes: MinuteBarProvider = client
     actions: ActionProvider = client
     reference: ReferenceProvider = client
     assert {one.name for one in (history, market, minutes, actions, reference)} == {"polygon"}
-    assert client.history_adjustment is client.market_day_adjustment is Adjustment.AS_TRADED
 
 
 async def test_a_history_is_one_request_for_all_days() -> None:

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata.bars import QUOTED_BARS, Adjustment, validate
+from marketdata.bars import QUOTED_BARS, validate
 from marketdata.calendars import calendar
 from marketdata.instruments import provider_spellings
 from marketdata.minute_bars import QUOTED_MINUTE_BARS
-from marketdata.ports import HistoryProvider, MarketDayProvider, MinuteBarProvider
+from marketdata.ports import DailyBarProvider, DailyMarketProvider, MinuteBarProvider
 from marketdata.recovery import errors
 from resources.providers.http import HeaderKey, HttpAnswer, HttpGetter
 from resources.providers.kept_answers import KeptGetter
@@ -120,15 +120,13 @@ def simulated(served: Simulated) -> Simulated:
 
 
 def test_the_client_fulfils_its_protocols(simulated: Simulated) -> None:
-    """And says that nothing is adjusted."""
+    """Structurally: the checker proves the signatures, this the values."""
 
     async def protocols(client: TiingoClient) -> None:
-        history: HistoryProvider = client
-        market: MarketDayProvider = client
+        history: DailyBarProvider = client
+        market: DailyMarketProvider = client
         minutes: MinuteBarProvider = client
         assert {history.name, market.name, minutes.name} == {"tiingo"}
-        assert history.history_adjustment is Adjustment.AS_TRADED
-        assert market.market_day_adjustment is Adjustment.AS_TRADED
 
     simulated.do(protocols)
 

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageMark, CoverageState, Span
-from marketdata.datasets import Subjects
+from marketdata.datasets import InstrumentKind
 from resources.reading.missing import expected_days
 from resources.reading.request import request
 from resources.settings import StoreSettings
@@ -186,4 +186,4 @@ def test_a_day_that_is_not_over_is_not_missing() -> None:
     today = datetime.now(UTC).date()
     wish = request("BTC-USD", today, today, "1m", None, None, None)
 
-    assert expected_days(wish, Subjects.PAIRS) == []
+    assert expected_days(wish, InstrumentKind.PAIR) == []

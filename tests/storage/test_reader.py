@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from marketdata.archiving import ARCHIVED
 from marketdata.bars import Interval
-from marketdata.datasets import Subjects
+from marketdata.datasets import InstrumentKind
 from marketdata.instruments import Constituent, Rename, UniverseChange
 from marketdata.recovery import errors
 from resources.reading import cold
@@ -197,7 +197,7 @@ def test_dropping_rows_changes_no_answer(
     interval: str,
 ) -> None:
     """Nor does restoring them: the caller need not know the border."""
-    ids = pairs if ARCHIVED[dataset].kind is Subjects.PAIRS else instrument_ids
+    ids = pairs if ARCHIVED[dataset].kind is InstrumentKind.PAIR else instrument_ids
     names = ["A-USD", "B-USD"] if ids is pairs else ["AAA", "BBB", "CCC"]
     load(moves.timescale, dataset, minutes(ids, JANUARY, 1 if interval == "1d" else 90))
     before = read_bars(names, "2023-12-01", "2024-12-31", interval, settings=where)

@@ -14,7 +14,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.bars import QUOTED_BARS, Adjustment
+from marketdata.bars import QUOTED_BARS
 from marketdata.instruments import Constituent
 from marketdata.ports import Answer
 from marketdata.recovery import errors
@@ -43,7 +43,7 @@ _MARKET_DAY = "eod-bulk"
 class FmpClient:
     """Asks FMP's stable API for daily bars, constituents and profiles.
 
-    Fulfils marketdata.ports.HistoryProvider and MarketDayProvider.
+    Fulfils marketdata.ports.DailyBarProvider and DailyMarketProvider.
 
     Args:
         single: Sends requests about one symbol.
@@ -51,8 +51,6 @@ class FmpClient:
     """
 
     name = wire.PROVIDER
-    history_adjustment = Adjustment.SPLITS
-    market_day_adjustment = Adjustment.SPLITS
 
     def __init__(self, single: Getter, bulk: Getter) -> None:
         self._single = single

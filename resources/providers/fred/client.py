@@ -7,7 +7,6 @@ sent (../http.py).
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 
 from marketdata.calendars import utc_now
 from marketdata.macro import ST_LOUIS
-from marketdata.ports import Answer
+from marketdata.ports import Answer, Changes
 from marketdata.recovery import errors
 from marketdata.rows import RejectedRow
 from resources.providers.fred import vintages as fred_vintages
@@ -40,32 +39,12 @@ _SECOND_DAY = date.min + _ONE_DAY
 _SERIES = re.compile(r"[A-Za-z0-9_.\-]{1,64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Updates:
-    """Which series changed, with the replies of that knowledge.
-
-    Attributes:
-        series: Ids; of all FRED's macroeconomic series, not only of those that are kept.
-        complete_to: The next ``since``, by FRED's clock: whatever changed while the list was
-            read is told again then.
-        request: As in Answer, like the rest.
-    """
-
-    series: frozenset[str]
-    complete_to: datetime
-    request: str
-    content_sha256: str
-    fetched_at: datetime
-    requests: int
-    raw_answers: tuple[str, ...] = ()
-
-
 class FredClient:
     """Asks FRED; fulfils marketdata.ports.MacroProvider.
 
     Args:
         getter: Open, with ``judge`` and the key as the query's ``api_key``.
-        now: Clock that returns aware UTC times, for ``updated_series`` alone.
+        now: Clock that returns aware UTC times, for ``changed_since`` alone.
     """
 
     name = wire.PROVIDER
@@ -116,7 +95,7 @@ class FredClient:
         wanted = fred_vintages.current_between(rows, max(start, _SECOND_DAY) - _ONE_DAY, end)
         return replies.answer(operation, wanted, (*left_out, *strange))
 
-    async def updated_series(self, since: datetime) -> Updates:
+    async def changed_since(self, since: datetime) -> Changes:
         """Return which macroeconomic series changed at or after ``since`` (aware).
 
         One request for each thousand of them.
@@ -148,10 +127,8 @@ class FredClient:
             parse=lambda body, of: wire.update_page(body, operation=of),
         )
         updated_at = {name: at for page in pages for name, at in page.updated_at.items()}
-        return Updates(
-            series=frozenset(name for name, at in updated_at.items() if at >= since),
-            # The first page alone: what changes while others are read may slip past them.
-            complete_to=max([since, *pages[0].updated_at.values()]),
+        return Changes(
+            symbols=frozenset(name for name, at in updated_at.items() if at >= since),
             request=operation,
             content_sha256=replies.content_sha256,
             fetched_at=replies.fetched_at,

@@ -14,7 +14,6 @@ from urllib.parse import quote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.bars import Adjustment
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.ports import Answer
 from marketdata.recovery import errors
@@ -55,8 +54,6 @@ class PolygonClient:
     """
 
     name = PROVIDER
-    history_adjustment = Adjustment.AS_TRADED
-    market_day_adjustment = Adjustment.AS_TRADED
 
     def __init__(self, getter: Getter) -> None:
         self._getter = getter

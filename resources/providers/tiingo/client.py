@@ -13,7 +13,6 @@ from datetime import date, time, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.bars import Adjustment
 from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.local_days import local_days
 from marketdata.ports import Answer
@@ -55,8 +54,6 @@ class TiingoClient:
     """
 
     name = wire.PROVIDER
-    history_adjustment = Adjustment.AS_TRADED
-    market_day_adjustment = Adjustment.AS_TRADED
 
     def __init__(self, getter: Getter) -> None:
         self._getter = getter

@@ -19,8 +19,11 @@ from resources.storage.timescale import Connection
 
 
 def is_counted(dataset: str) -> bool:
-    """Tell whether the rows of a dataset's days are counted: those of minutes and trades are."""
-    return dataset in DATASETS and DATASETS[dataset].by_day
+    """Tell whether the rows of a dataset's days are counted: those of minutes and trades are.
+
+    Of a dataset with one row a day the ledger itself says how many there are.
+    """
+    return DATASETS[dataset].by_day and DATASETS[dataset].rows > 1
 
 
 def count_loaded(connection: Connection, batch: Batch, *, inserted: int) -> None:

@@ -23,6 +23,7 @@ from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageMark, CoverageState, Span, spans_of
 from marketdata.datasets import DATASETS, Extent
+from marketdata.day_calendars import TradingDays
 from marketdata.ports import IngestFailure
 from marketdata.recovery.dead_letters import DeadLetter, Work
 from marketdata.recovery.errors import RowsLostError
@@ -232,7 +233,7 @@ def _failure(
 ) -> IngestFailure:
     first, last = lost[0].day, lost[-1].day
     loaded, held = sum(one.loaded for one in lost), sum(one.held for one in lost)
-    part = f" from {first}" if is_counted(dataset.name) else ""
+    part = "" if DATASETS[dataset.name].most_days is None else f" from {first}"
     letter = DeadLetter(
         dataset=dataset.name,
         provider=lost[0].provider,
@@ -261,9 +262,10 @@ def _failure(
 
 def _requests(dataset: ArchivedDataset, days: Sequence[date]) -> list[Span]:
     """Cut days into first and last ones of requests whose answers each fit into memory."""
-    if not is_counted(dataset.name):
+    most_days = DATASETS[dataset.name].most_days
+    if most_days is None:
         return [(days[0], days[-1])]
-    most = timedelta(days=DATASETS[dataset.name].most_days - 1)
+    most = timedelta(days=most_days - 1)
     spans: list[Span] = []
     for day in days:
         if spans and day - spans[-1][0] <= most:
@@ -275,8 +277,8 @@ def _requests(dataset: ArchivedDataset, days: Sequence[date]) -> list[Span]:
 
 def _spans(dataset: ArchivedDataset, days: Sequence[date]) -> tuple[Span, ...]:
     """Return the days as the ledger has them: a session owns the days up to the next one."""
-    by_session = not is_counted(dataset.name) or (DATASETS[dataset.name].extent is Extent.SESSIONS)
+    by_session = DATASETS[dataset.name].extent is Extent.SESSIONS
     sessions = set(calendar().sessions(min(days), max(days))) if by_session else set[date]()
     # Minutes may stand on a day that is no session; the ledger says nothing of it by itself.
     others = tuple((day, day + ONE_DAY) for day in days if day not in sessions)
-    return (*spans_of(calendar(), sessions & set(days)), *others)
+    return (*spans_of(TradingDays(calendar()), sessions & set(days)), *others)

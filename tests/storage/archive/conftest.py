@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from marketdata.archiving import ARCHIVED
-from marketdata.datasets import Subjects
+from marketdata.datasets import InstrumentKind
 from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.archive.restore import hot_rows
 from resources.storage.instruments import InstrumentStore
@@ -30,7 +30,7 @@ def subjects(timescale: Timescale, instrument_ids: list[int]) -> dict[str, list[
         "pair", {"A-USD": "a", "B-USD": "b"}, date(2023, 1, 1)
     )
     return {
-        name: instrument_ids if one.kind is Subjects.TICKERS else list(pairs.values())
+        name: instrument_ids if one.kind is InstrumentKind.EQUITY else list(pairs.values())
         for name, one in ARCHIVED.items()
     }
 

@@ -12,11 +12,12 @@ import pytest
 
 from marketdata.calendars import calendar
 from marketdata.coverage import CoverageState, Span
-from marketdata.dataset_planning import asked_through, plan_requests, waiting_request
-from marketdata.datasets import DATASETS, Dataset
-from marketdata.feeds import DatasetFeed
+from marketdata.dataset_ingest import DatasetFeed
+from marketdata.datasets import DATASETS, Dataset, Days
 from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest
-from marketdata.ports import Answer, HistoryRequest
+from marketdata.market_ingest import load_market
+from marketdata.planning import Wanted, asked_through, letter_request, plan_requests
+from marketdata.ports import Answer, FetchRequest
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import Work
 from marketdata.rows import RejectedRow, unread
@@ -28,16 +29,16 @@ BARS, CRYPTO, SPLITS, MACRO, COMPANIES = (
 )
 # A Thursday; the day before was a session.
 NOW = datetime(2026, 3, 5, 12, tzinfo=UTC)
+DAYS = Days(start=date(2026, 3, 3), end=date(2026, 4, 4))
 AAPL, BRK = listed("AAPL", 1), listed("BRK.B", 2, "BRK-B")
 
 
 class Client:
     """Answers with what it was given; an exception is raised."""
 
-    name = "scripted"
-
     def __init__(self, dataset: Dataset, rows: list[dict[str, Any]] | Exception) -> None:
         self._dataset, self._rows = dataset, rows
+        self.name = next(iter(dataset.sources))
         self.asked: list[tuple[Any, ...]] = []
         self.fetched_at = NOW
         self.left_out: tuple[RejectedRow, ...] = ()
@@ -67,6 +68,12 @@ class Client:
     async def company(self, symbol: str) -> Answer:
         return self._answer(symbol)
 
+    async def dividends(self, symbol: str) -> Answer:
+        raise NotImplementedError
+
+    async def dividends_between(self, start: date, end: date) -> Answer:
+        raise NotImplementedError
+
     async def splits_between(self, start: date, end: date) -> Answer:
         return self._answer(start, end)
 
@@ -88,7 +95,7 @@ def _context(store: MemoryStore) -> IngestContext:
 
 
 def _ingest(
-    client: Client, dataset: Dataset, request: HistoryRequest, store: MemoryStore
+    client: Client, dataset: Dataset, request: FetchRequest, store: MemoryStore
 ) -> list[Ingested | NotIngested]:
     async def main() -> list[Ingested | NotIngested]:
         feed = DatasetFeed(dataset, client, calendar())
@@ -109,7 +116,7 @@ def test_days_are_complete_provisional_or_empty_by_the_exchanges_own_midnight() 
         _minute(datetime(2026, 3, 5, 0, 30, tzinfo=UTC)),
         _minute(datetime(2026, 3, 5, 11, tzinfo=UTC)),
     ]
-    request = HistoryRequest(instrument=AAPL, start=date(2026, 3, 2), end=date(2026, 3, 5))
+    request = FetchRequest(instrument=AAPL, start=date(2026, 3, 2), end=date(2026, 3, 5))
     (outcome,) = _ingest(Client(BARS, rows), BARS, request, store)
 
     assert isinstance(outcome, Ingested)
@@ -119,7 +126,7 @@ def test_days_are_complete_provisional_or_empty_by_the_exchanges_own_midnight() 
         CoverageState.PROVISIONAL: ((date(2026, 3, 5), date(2026, 3, 6)),),
     }
     batch = store.batches[0]
-    assert (batch.dataset, batch.provider) == ("minute_bars", "scripted")
+    assert (batch.dataset, batch.provider) == ("minute_bars", "polygon")
     assert batch.rows.schema == BARS.stored
 
 
@@ -128,7 +135,7 @@ def test_a_crypto_day_ends_at_midnight_utc_and_weekends_count() -> None:
     store = MemoryStore()
     rows = [_minute(datetime(2026, 2, 28, 23, 59, tzinfo=UTC), "BTC-USD")]
     pair = listed("BTC-USD", 3)
-    request = HistoryRequest(instrument=pair, start=date(2026, 2, 28), end=date(2026, 3, 1))
+    request = FetchRequest(instrument=pair, start=date(2026, 2, 28), end=date(2026, 3, 1))
     _ingest(Client(CRYPTO, rows), CRYPTO, request, store)
 
     assert _marks(store) == {
@@ -144,7 +151,7 @@ def test_a_refused_row_is_a_letter_and_its_day_is_in_quarantine() -> None:
         _minute(datetime(2026, 3, 2, 15, tzinfo=UTC), low=10.5),
         _minute(datetime(2026, 3, 3, 15, tzinfo=UTC)),
     ]
-    request = HistoryRequest(instrument=AAPL, start=date(2026, 3, 2), end=date(2026, 3, 3))
+    request = FetchRequest(instrument=AAPL, start=date(2026, 3, 2), end=date(2026, 3, 3))
     (outcome,) = _ingest(Client(BARS, rows), BARS, request, store)
 
     assert isinstance(outcome, Ingested)
@@ -152,7 +159,7 @@ def test_a_refused_row_is_a_letter_and_its_day_is_in_quarantine() -> None:
     (letter,) = store.batches[0].rejected
     assert (letter.dataset, letter.provider, letter.work) == (
         "minute_bars",
-        "scripted",
+        "polygon",
         Work.RECORD,
     )
     assert letter.details["asked"] == {"symbol": "AAPL", "start": "2026-03-02", "end": "2026-03-03"}
@@ -171,7 +178,7 @@ def test_rows_refused_for_one_reason_are_one_letter_with_a_count_and_samples() -
         unread(f"row {number}", reason="the kline opens within a minute", day=day)
         for number, day in enumerate(days)
     )
-    request = HistoryRequest(
+    request = FetchRequest(
         instrument=listed("BTC-USD", 3), start=date(2026, 3, 1), end=date(2026, 3, 4)
     )
     (outcome,) = _ingest(client, CRYPTO, request, store)
@@ -190,7 +197,7 @@ def test_rows_refused_for_one_reason_are_one_letter_with_a_count_and_samples() -
 
 def test_a_day_whose_rows_were_all_refused_is_not_empty_at_the_provider() -> None:
     """Where a row tells no day, it may be of any day that seems to be empty."""
-    request = HistoryRequest(
+    request = FetchRequest(
         instrument=listed("BTC-USD", 3), start=date(2026, 3, 1), end=date(2026, 3, 2)
     )
     first, second = ((date(2026, 3, day), date(2026, 3, day + 1)) for day in (1, 2))
@@ -213,7 +220,7 @@ def test_a_day_that_an_answer_does_not_tell_of_is_neither_empty_nor_complete() -
     store = MemoryStore()
     client = Client(CRYPTO, [_minute(datetime(2026, 3, 2, 15, tzinfo=UTC), "BTC-USD")])
     client.untold = frozenset({date(2026, 3, 1), date(2026, 3, 2)})
-    request = HistoryRequest(
+    request = FetchRequest(
         instrument=listed("BTC-USD", 3), start=date(2026, 3, 1), end=date(2026, 3, 2)
     )
     _ingest(client, CRYPTO, request, store)
@@ -227,7 +234,7 @@ def test_a_row_that_was_refused_is_not_one_that_the_provider_withdrew() -> None:
     store = MemoryStore()
     client = Client(SPLITS, [_split("AAPL", date(2026, 3, 2))])
     client.left_out = (unread("{}", symbol="AAPL"),)
-    request = HistoryRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
+    request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
     _ingest(client, SPLITS, request, store)
     assert not store.batches[0].is_all
 
@@ -237,8 +244,8 @@ def test_a_company_whose_row_was_refused_is_not_unknown() -> None:
     store = MemoryStore()
     client = Client(COMPANIES, [])
     client.left_out = (unread("{}", symbol="AAPL", what=""),)
-    request = HistoryRequest(
-        instrument=AAPL, start=COMPANIES.begins, end=NOW.date(), from_listing=True
+    request = FetchRequest(
+        instrument=AAPL, start=COMPANIES.begins, end=NOW.date(), from_inception=True
     )
     (outcome,) = _ingest(client, COMPANIES, request, store)
     assert isinstance(outcome, Ingested)
@@ -251,7 +258,7 @@ def test_texts_that_the_database_cannot_hold_are_escaped_in_a_letter() -> None:
     store = MemoryStore()
     client = Client(SPLITS, [])
     client.left_out = (unread("a\0b\ud800", symbol="AAPL"),)
-    request = HistoryRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
+    request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
     _ingest(client, SPLITS, request, store)
     (letter,) = store.batches[0].rejected
     assert letter.details["received"] == ["a\\u0000b\\ud800"]
@@ -260,15 +267,15 @@ def test_texts_that_the_database_cannot_hold_are_escaped_in_a_letter() -> None:
 def test_a_failure_marks_the_days_that_had_ended() -> None:
     """Today is not over, so nobody knows that it is missing."""
     store = MemoryStore()
-    error = errors.ProviderUnavailableError("down", provider="scripted", operation="aggs")
-    request = HistoryRequest(
+    error = errors.ProviderUnavailableError("down", provider="polygon", operation="aggs")
+    request = FetchRequest(
         instrument=AAPL, start=date(2026, 3, 4), end=date(2026, 3, 5), part="from 2026-03-04"
     )
     (outcome,) = _ingest(Client(BARS, error), BARS, request, store)
 
     assert isinstance(outcome, NotIngested)
     (failure,) = store.failures
-    assert (failure.letter.dataset, failure.letter.provider) == ("minute_bars", "scripted")
+    assert (failure.letter.dataset, failure.letter.provider) == ("minute_bars", "polygon")
     assert [(mark.state, mark.spans) for mark in failure.coverage] == [
         (CoverageState.FAILED, ((date(2026, 3, 4), date(2026, 3, 5)),))
     ]
@@ -279,7 +286,7 @@ def test_rows_of_another_symbol_are_refused_as_a_whole() -> None:
     """Providers ignore parameters that they do not know, so a slip gives a plausible answer."""
     store = MemoryStore()
     rows = [_split("MSFT", date(2026, 3, 2))]
-    request = HistoryRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
+    request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
     (outcome,) = _ingest(Client(SPLITS, rows), SPLITS, request, store)
 
     assert isinstance(outcome, NotIngested)
@@ -300,8 +307,8 @@ def test_nothing_at_all_is_an_error_where_there_has_to_be_something(
 ) -> None:
     """A share without splits is nothing odd; a company that was there does not vanish."""
     store = MemoryStore()
-    request = HistoryRequest(
-        instrument=AAPL, start=dataset.begins, end=NOW.date(), from_listing=True, holds_bars=holds
+    request = FetchRequest(
+        instrument=AAPL, start=dataset.begins, end=NOW.date(), from_inception=True, has_data=holds
     )
     (outcome,) = _ingest(Client(dataset, []), dataset, request, store)
     assert getattr(outcome, "error_class", None) == error_class
@@ -310,7 +317,7 @@ def test_nothing_at_all_is_an_error_where_there_has_to_be_something(
 def test_a_late_answer_to_an_old_request_covers_no_day_that_was_not_asked_for() -> None:
     """What was published between the request's last day and today is still to be asked for."""
     store = MemoryStore()
-    request = HistoryRequest(instrument=AAPL, start=SPLITS.begins, end=date(2026, 3, 1))
+    request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=date(2026, 3, 1))
     _ingest(Client(SPLITS, []), SPLITS, request, store)
     assert _marks(store) == {
         CoverageState.COMPLETE: ((SPLITS.begins, date(2026, 3, 2)),),
@@ -322,14 +329,14 @@ def test_work_of_a_letter_is_asked_for_through_today() -> None:
     known = {CoverageState.COMPLETE: [(MACRO.begins, date(2026, 3, 1))]}
 
     def asked(span: Span) -> tuple[date, date]:
-        request = waiting_request(MACRO, AAPL, known, span, NOW, "")
+        request = letter_request(MACRO, AAPL, known, span, NOW, "")
         return request.start, request.end
 
     assert asked((date(2026, 2, 28), date(2026, 3, 2))) == (date(2026, 2, 28), NOW.date())
     assert asked((date(2026, 2, 1), date(2026, 2, 10))) == (date(2026, 2, 1), NOW.date())
-    whole = waiting_request(COMPANIES, AAPL, {}, (COMPANIES.begins, date(2026, 3, 1)), NOW, "")
-    assert (whole.from_listing, whole.holds_bars) == (True, False)
-    days = waiting_request(BARS, AAPL, {}, (date(2026, 3, 2), date(2026, 3, 3)), NOW, "from x")
+    whole = letter_request(COMPANIES, AAPL, {}, (COMPANIES.begins, date(2026, 3, 1)), NOW, "")
+    assert (whole.from_inception, whole.has_data) == (True, False)
+    days = letter_request(BARS, AAPL, {}, (date(2026, 3, 2), date(2026, 3, 3)), NOW, "from x")
     assert (days.start, days.end, days.part) == (date(2026, 3, 2), date(2026, 3, 3), "from x")
 
 
@@ -337,7 +344,7 @@ def test_a_bad_row_of_a_state_waits_for_all_that_was_asked_for() -> None:
     """Its day lies on another axis than the request, so a day's answer cannot mend it."""
     store = MemoryStore()
     rows = [_split("AAPL", date(2026, 3, 2), new=0)]
-    request = HistoryRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
+    request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
     _ingest(Client(SPLITS, rows), SPLITS, request, store)
     (letter,) = store.batches[0].rejected
     assert (letter.details["start"], letter.details["end"]) == (
@@ -349,7 +356,7 @@ def test_an_answer_for_all_of_a_share_withdraws_what_it_lacks_and_one_of_days_do
     """Only an answer from the beginning on holds all there is."""
     for start, is_all in ((SPLITS.begins, True), (date(2026, 1, 1), False)):
         store = MemoryStore()
-        request = HistoryRequest(instrument=AAPL, start=start, end=NOW.date())
+        request = FetchRequest(instrument=AAPL, start=start, end=NOW.date())
         _ingest(Client(SPLITS, [_split("AAPL", date(2026, 3, 2))]), SPLITS, request, store)
         assert store.batches[0].is_all is is_all
 
@@ -357,7 +364,7 @@ def test_an_answer_for_all_of_a_share_withdraws_what_it_lacks_and_one_of_days_do
 def test_what_the_database_refuses_concerns_its_subject_alone() -> None:
     """One odd answer must not end the work on five hundred others."""
     store = MemoryStore(broken=errors.StorageConflictError("a zero byte"))
-    request = HistoryRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
+    request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
     (outcome,) = _ingest(Client(SPLITS, []), SPLITS, request, store)
     assert isinstance(outcome, NotIngested)
     (failure,) = store.failures
@@ -371,12 +378,10 @@ def test_the_whole_market_is_stored_for_those_listed_and_marks_all_of_them() -> 
     store = MemoryStore()
     client = Client(SPLITS, [_split("BRK-B", date(2026, 3, 4)), _split("OTHER", date(2026, 3, 4))])
     feed = DatasetFeed(SPLITS, client, calendar())
-    load = asyncio.run(
-        feed.load_market(_context(store), [AAPL, BRK], date(2026, 3, 3), date(2026, 4, 4))
-    )
+    load = asyncio.run(load_market(_context(store), feed, [AAPL, BRK], DAYS))
 
     assert client.asked == [(date(2026, 3, 3), date(2026, 4, 4))]
-    assert load.touched == {2: 1}
+    assert load.stored == {2: 1}
     (batch,) = store.batches
     assert batch.asked.whole_sessions
     assert {mark.instrument_id: mark.spans for mark in batch.coverage} == {
@@ -387,21 +392,19 @@ def test_the_whole_market_is_stored_for_those_listed_and_marks_all_of_them() -> 
 def test_a_market_that_cannot_be_had_waits_in_a_letter_of_its_days() -> None:
     """So that the sensor asks for the same days again."""
     store = MemoryStore()
-    error = errors.RateLimitedError("too much", provider="scripted", operation="calendar")
+    error = errors.RateLimitedError("too much", provider="polygon", operation="calendar")
     feed = DatasetFeed(SPLITS, Client(SPLITS, error), calendar())
     with pytest.raises(errors.RateLimitedError):
-        asyncio.run(feed.load_market(_context(store), [AAPL], date(2026, 3, 3), date(2026, 4, 4)))
+        asyncio.run(load_market(_context(store), feed, [AAPL], DAYS))
     (failure,) = store.failures
     assert (failure.letter.work, failure.letter.subject) == (Work.SESSION, "all at once")
     assert failure.letter.details["start"] == "2026-03-03"
 
 
 def _plan(
-    dataset: Dataset, known: Mapping[CoverageState, list[Span]], **wish: Any
+    dataset: Dataset, known: Mapping[CoverageState, list[Span]], **wanted: Any
 ) -> list[tuple[date, date]]:
-    planned = plan_requests(
-        dataset, calendar(), [AAPL], {1: known}, now=NOW, **{"only_missing": True, **wish}
-    )
+    planned = plan_requests(dataset, calendar(), [AAPL], {1: known}, Wanted(**wanted), now=NOW)
     return [(one.start, one.end) for one in planned]
 
 
@@ -432,7 +435,7 @@ def test_a_state_is_asked_through_a_day_of_the_publisher() -> None:
     """After midnight in UTC St. Louis still publishes on the day before: that day goes on."""
     evening = datetime(2026, 3, 6, 0, 30, tzinfo=UTC)
     answer_day = date(2026, 3, 5)
-    request = HistoryRequest(instrument=AAPL, start=MACRO.begins, end=date(2026, 3, 6))
+    request = FetchRequest(instrument=AAPL, start=MACRO.begins, end=date(2026, 3, 6))
     client = Client(MACRO, [])
     client.fetched_at = evening
     prepared = DatasetFeed(MACRO, client, calendar()).prepare(request, client._answer(), "run")
@@ -440,7 +443,7 @@ def test_a_state_is_asked_through_a_day_of_the_publisher() -> None:
     assert mark.spans == ((MACRO.begins, date(2026, 3, 6)),)
     known = {CoverageState.COMPLETE: list(mark.spans)}
     (again,) = plan_requests(
-        MACRO, calendar(), [AAPL], {1: known}, now=evening + timedelta(days=1), only_missing=True
+        MACRO, calendar(), [AAPL], {1: known}, Wanted(), now=evening + timedelta(days=1)
     )
     assert (again.start, again.end) == (answer_day, date(2026, 3, 6))
 
@@ -490,7 +493,7 @@ def test_the_latest_day_that_is_over_is_asked_once_more_where_bars_are_corrected
 
     def asked(dataset: Dataset) -> list[tuple[date, date]]:
         requests = plan_requests(
-            dataset, calendar(), [AAPL], {1: settled}, now=NOW, only_missing=True, again=True
+            dataset, calendar(), [AAPL], {1: settled}, Wanted(again=True), now=NOW
         )
         return [(one.start, one.end) for one in requests]
 

@@ -1,4 +1,4 @@
-"""The days of a wish that comes as text: from a launchpad, a schedule or the command line.
+"""The days of a request that comes as text: from a launchpad, a schedule or the command line.
 
 Here: text to dates, and the line for a mistake in it. Not here: which days follow from them.
 """
@@ -8,8 +8,8 @@ from datetime import date
 from marketdata.recovery import errors
 
 
-def wished_days(start: str, end: str) -> tuple[date | None, date | None]:
-    """Return the first and the last day of a wish; None where the text is empty.
+def requested_days(start: str, end: str) -> tuple[date | None, date | None]:
+    """Return the first and the last day of a request; None where the text is empty.
 
     Raises:
         ConfigurationError: A text is no ISO date, or the days are reversed.

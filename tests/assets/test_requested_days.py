@@ -4,16 +4,16 @@ from datetime import date
 
 import pytest
 
-from assets.wished_days import wished_days
 from marketdata.recovery import errors
 from tests.fixtures.pipeline import Pipeline
+from usecases.requested_days import requested_days
 
 
 def test_days_are_iso_dates_or_left_out() -> None:
     """The same day twice is one day."""
-    assert wished_days("", "") == (None, None)
-    assert wished_days("2024-03-31", "") == (date(2024, 3, 31), None)
-    assert wished_days("2024-03-31", "2024-03-31") == (date(2024, 3, 31), date(2024, 3, 31))
+    assert requested_days("", "") == (None, None)
+    assert requested_days("2024-03-31", "") == (date(2024, 3, 31), None)
+    assert requested_days("2024-03-31", "2024-03-31") == (date(2024, 3, 31), date(2024, 3, 31))
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_days_are_iso_dates_or_left_out() -> None:
 def test_a_slip_is_told_in_one_line(start: str, end: str, told: str) -> None:
     """Which field, what it holds, and how a day is written."""
     with pytest.raises(errors.ConfigurationError, match=told):
-        wished_days(start, end)
+        requested_days(start, end)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,20 @@ import pyarrow as pa
 import pytest
 
 from marketdata.bars import Adjustment
-from marketdata.calendars import HISTORY_START, calendar
+from marketdata.calendars import HISTORY_START
 from marketdata.coverage import CoverageState
-from marketdata.histories import DailyBarFeed
-from marketdata.market_days import ingest_day_by_ticker, ingest_market_day
-from marketdata.ports import Answer, Batch, HistoryRequest, LoadResult
+from marketdata.ports import Answer, Batch, FetchRequest, LoadResult
 from marketdata.recovery import errors
-from tests.marketdata.fakes import NOW, MemoryStore, ScriptedProvider, bars_of, context, listed
+from marketdata.session_ingest import ingest_session_by_symbol, ingest_session_in_bulk
+from tests.marketdata.fakes import (
+    NOW,
+    MemoryStore,
+    ScriptedProvider,
+    bars_of,
+    context,
+    feed_of,
+    listed,
+)
 
 DAY = date(2024, 1, 3)
 A, B, C = listed("A", 1), listed("BRK.B", 2, "BRK-B"), listed("C", 3)
@@ -32,14 +39,16 @@ def test_a_market_day_stores_the_listed_instruments_alone() -> None:
         ]
     )
     day = asyncio.run(
-        ingest_market_day(context(store), ScriptedProvider(market=market), [A, B, C], DAY)
+        ingest_session_in_bulk(
+            context(store), feed_of(ScriptedProvider(market=market)), [A, B, C], DAY
+        )
     )
     assert (day.session, day.load.inserted, day.requests) == (DAY, 1, 2)
     assert [one.symbol for one in day.rejected] == ["A"]
     assert day.missing == ("A", "C")
     assert day.failed == {}
     (batch,) = store.batches
-    assert batch.adjustment is Adjustment.AS_TRADED
+    assert batch.adjustment is Adjustment.SPLITS
     assert batch.rows["instrument_id"].to_pylist() == [2]
     assert {(mark.instrument_id, mark.state) for mark in batch.coverage} == {
         (1, CoverageState.QUARANTINED),
@@ -53,17 +62,17 @@ def test_a_market_without_any_listed_instrument_is_no_answer() -> None:
     store = MemoryStore()
     provider = ScriptedProvider(market=bars_of("BTCUSD", DAY))
     with pytest.raises(errors.MalformedPayloadError, match="none of the 2"):
-        asyncio.run(ingest_market_day(context(store), provider, [A, B], DAY))
+        asyncio.run(ingest_session_in_bulk(context(store), feed_of(provider), [A, B], DAY))
     assert store.batches == []
 
 
-@pytest.mark.parametrize("route", [ingest_market_day, ingest_day_by_ticker])
+@pytest.mark.parametrize("route", [ingest_session_in_bulk, ingest_session_by_symbol])
 def test_a_session_that_is_open_is_refused_before_any_request(route: object) -> None:
     """Its bars could not be final."""
     provider = ScriptedProvider()
     before_close = datetime(2024, 1, 3, 20, 59, tzinfo=UTC)
     with pytest.raises(errors.RecordRejectedError, match="closes at 2024-01-03 21:00 UTC"):
-        asyncio.run(route(context(MemoryStore(), before_close), provider, [A], DAY))  # type: ignore[operator]
+        asyncio.run(route(context(MemoryStore(), before_close), feed_of(provider), [A], DAY))  # type: ignore[operator]
     assert provider.asked == []
 
 
@@ -75,7 +84,7 @@ def test_a_day_by_ticker_tells_stored_missing_and_failed_apart() -> None:
         "BRK-B": bars_of("BRK-B"),
         "C": provider.refuses(errors.NotEntitledError, "not in the plan"),
     }
-    day = asyncio.run(ingest_day_by_ticker(context(store), provider, [A, B, C], DAY))
+    day = asyncio.run(ingest_session_by_symbol(context(store), feed_of(provider), [A, B, C], DAY))
     assert sorted(provider.asked) == [f"{one} {DAY} {DAY}" for one in ("A", "BRK-B", "C")]
     assert (day.load.inserted, day.load.rows, day.requests) == (1, 1, 4)
     assert day.missing == ("BRK.B",)
@@ -88,13 +97,15 @@ def test_a_day_on_which_every_ticker_fails_is_an_outage() -> None:
     refusal = provider.refuses(errors.ProviderUnavailableError, "is down")
     provider.answers = dict.fromkeys(("A", "BRK-B"), refusal)
     with pytest.raises(errors.ProviderUnavailableError, match=r"all 2 tickers failed.*is down"):
-        asyncio.run(ingest_day_by_ticker(context(store), provider, [A, B], DAY))
+        asyncio.run(ingest_session_by_symbol(context(store), feed_of(provider), [A, B], DAY))
     assert len(store.failures) == 2
 
 
 def test_a_day_of_nothing_listed_is_an_empty_day() -> None:
     """No ticker, no outage."""
-    day = asyncio.run(ingest_day_by_ticker(context(MemoryStore()), ScriptedProvider(), [], DAY))
+    day = asyncio.run(
+        ingest_session_by_symbol(context(MemoryStore()), feed_of(ScriptedProvider()), [], DAY)
+    )
     assert (day.load.rows, day.missing, day.failed) == (0, (), {})
 
 
@@ -124,7 +135,7 @@ def test_a_history_that_was_re_based_is_asked_for_whole_and_the_others_are_store
         raise provider.refuses(errors.ProviderUnavailableError)
 
     provider.daily_history = history
-    day = asyncio.run(ingest_market_day(context(store), provider, [A, B, C], DAY))
+    day = asyncio.run(ingest_session_in_bulk(context(store), feed_of(provider), [A, B, C], DAY))
 
     assert provider.asked == [f"market {DAY}", f"A {DAY} {DAY}", "A 2016-01-04 2024-05-31"]
     stored = [batch.rows["instrument_id"].to_pylist() for batch in store.batches]
@@ -137,9 +148,9 @@ def test_a_history_that_was_re_based_is_asked_for_whole_and_the_others_are_store
 
 def test_what_begins_at_the_listing_and_ends_early_is_a_part_of_a_history() -> None:
     """Such as a question whether the key shows more of the past now."""
-    feed = DailyBarFeed(ScriptedProvider(), calendar())
-    early = HistoryRequest(
-        instrument=A, start=HISTORY_START, end=date(2020, 6, 1), from_listing=True
+    feed = feed_of(ScriptedProvider())
+    early = FetchRequest(
+        instrument=A, start=HISTORY_START, end=date(2020, 6, 1), from_inception=True
     )
     whole = feed.whole(early, NOW)
     assert whole == replace(early, end=date(2024, 5, 31))

@@ -1,0 +1,345 @@
+"""What an answer about one symbol, or about a whole market, means for a dataset.
+
+Here: from a provider's answer to the batch that one transaction stores. Not here: the catalogue
+(datasets.py), which requests are made (planning.py), the steps that all loads share (ingest.py),
+or whole sessions and markets (session_ingest.py, market_ingest.py).
+
+A day counts as settled an hour after it has ended; what is asked sooner is provisional. For a
+state the ledger says through which day the provider has been asked.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from marketdata.batches import States, identified, letters_of_rows, marks_of
+from marketdata.calendars import SessionCalendar
+from marketdata.coverage import CoverageMark, CoverageState, assess
+from marketdata.datasets import Dataset, Extent
+from marketdata.day_calendars import ONE_DAY
+from marketdata.instruments import ListedInstrument
+from marketdata.local_days import local_days
+from marketdata.ports import Answer, Asked, Batch, FetchRequest, Prepared, Provider
+from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import DeadLetter
+from marketdata.renames import ask_by_symbol, rows_of
+from marketdata.rows import RejectedRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedMarket:
+    """An answer about a whole market that is ready to be stored.
+
+    Attributes:
+        rejected: Rows of listed instruments that were refused.
+        rows: How many rows there are, by the id of their instrument.
+    """
+
+    batch: Batch
+    rejected: tuple[RejectedRow, ...]
+    rows: Mapping[int, int]
+
+
+class DatasetFeed:
+    """Fulfils marketdata.ports.Feed for any dataset of the catalogue.
+
+    Args:
+        dataset: What is asked for.
+        client: The provider's, with the methods of the dataset's protocol in marketdata.ports.
+        calendar: The exchange's sessions.
+    """
+
+    def __init__(self, dataset: Dataset, client: Provider, calendar: SessionCalendar) -> None:
+        self.entry = dataset
+        self.client = client
+        self.days = dataset.days(calendar)
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name."""
+        return self.entry.name
+
+    @property
+    def provider(self) -> str:
+        """The provider's name."""
+        return self.client.name
+
+    @property
+    def _words(self) -> str:
+        return self.dataset.replace("_", " ")
+
+    async def fetch(self, request: FetchRequest) -> Answer:
+        """Ask for one symbol, under each spelling that it is kept under.
+
+        Raises:
+            UnknownSymbolError: All that there ever was of it is empty.
+            ProviderUnavailableError: It is empty now and was not before, besides other reasons.
+            MalformedPayloadError: The answer has rows of another symbol, besides other reasons.
+            ProviderError: What the provider's client raises.
+        """
+        # A state is asked for as a whole under each ticker; of it the days of the ticker count.
+        is_cut = self.entry.extent is Extent.STATE and request.instrument.carried
+        day = self.entry.key[0] if is_cut else None
+        answer = await ask_by_symbol(request, self._ask, provider=self.provider, day=day)
+        is_empty = not answer.rows.num_rows and not answer.left_out
+        if not is_empty or self.entry.may_be_empty or not request.from_inception:
+            # An empty span may be a halt.
+            return answer
+        if request.has_data:
+            if self.entry.by_day:
+                return answer
+            # What was there does not vanish: the provider answers with nothing when it is ill.
+            raise errors.ProviderUnavailableError(
+                f"the provider has no {self._words} any more where it had some",
+                provider=self.provider,
+                operation=answer.request,
+            )
+        raise errors.UnknownSymbolError(
+            f"the provider has no {self._words} under this symbol",
+            provider=self.provider,
+            operation=answer.request,
+        )
+
+    async def fetch_session(self, session: date) -> Answer:
+        """Ask for every symbol's rows of one session.
+
+        Raises:
+            ProviderError: What the provider's client raises.
+            ValueError: The provider cannot be asked so.
+        """
+        question = self.entry.sources[self.provider].session
+        if question is None:
+            message = f"{self.provider} cannot be asked for a whole session of {self.dataset}"
+            raise ValueError(message)
+        return await question(self.client, session)
+
+    async def _ask(self, request: FetchRequest) -> Answer:
+        answer = await self.entry.ask(self.client, request)
+        symbols: list[str] = pc.unique(answer.rows["symbol"]).to_pylist()
+        # Providers ignore what they do not understand.
+        strange = [symbol for symbol in symbols if symbol != request.instrument.symbol]
+        if strange:
+            raise self.malformed(answer, f"rows of {strange[0]} came; the answer was not stored")
+        return answer
+
+    def prepare(self, request: FetchRequest, answer: Answer, run_id: str) -> Prepared:
+        """Validate the rows, and say what the answer tells of each day.
+
+        Raises:
+            MalformedPayloadError: The rows are not what was asked for, such as bars of weeks.
+        """
+        reason = self.entry.refuse_answer(answer.rows) if self.entry.refuse_answer else ""
+        if reason:
+            raise self.malformed(answer, reason)
+        instrument = request.instrument
+        validated = self.entry.validate(answer.rows)
+        refused = (*validated.rejected, *answer.left_out)
+        asked = Asked(
+            instrument_ids=(instrument.instrument_id,),
+            start=request.start,
+            end=request.end,
+            whole_sessions=False,
+            carried=request.carried,
+        )
+        if self.entry.by_day:
+            states = assess(
+                self.days,
+                self._requested_days(request),
+                received=self._days_of(validated.accepted),
+                rejected={row.day for row in refused if row.day is not None},
+                # A row that tells no day may be of any that seems to be empty.
+                is_any_unplaced=any(row.day is None for row in refused),
+                untold=answer.untold,
+                now=answer.fetched_at,
+            )
+            marks = marks_of(self.days, {instrument.instrument_id: states})
+            counts = {state: len(days) for state, days in states.items()}
+        else:
+            # Not beyond what was asked for: a letter's work may be days old.
+            through = min(self.day_of(answer.fetched_at), request.end)
+            marks = (_complete(instrument, request.start, through),)
+            counts = {CoverageState.COMPLETE: (through - request.start).days + 1}
+        letters = letters_of_rows(
+            answer,
+            validated.rejected,
+            [instrument],
+            asked,
+            (self.dataset, self.provider),
+            run_id,
+            # A row of a state is not mended by asking for its day.
+            by_day=self.entry.by_day,
+        )
+        batch = self._batch(answer, validated.accepted, [instrument], asked, run_id)
+        return Prepared(
+            batch=replace(
+                batch,
+                rejected=tuple(letters),
+                coverage=marks,
+                # A row that was refused is not one that the provider has withdrawn.
+                is_all=self.entry.is_all and request.start <= self.entry.begins and not refused,
+                joins_history=self.entry.rebases and not self._is_whole(request, answer.fetched_at),
+            ),
+            rejected=refused,
+            days=counts,
+        )
+
+    def prepare_market(
+        self,
+        listed: Sequence[ListedInstrument],
+        start: date,
+        end: date,
+        answer: Answer,
+        run_id: str,
+    ) -> PreparedMarket:
+        """Say what an answer about the whole market tells of ``listed`` instruments.
+
+        Args:
+            listed: Whose rows are kept; rows of others are nobody's loss.
+            start: First day that was asked for.
+            end: Last day that was asked for.
+            answer: Under the provider's symbols of each row's day.
+            run_id: The run that asked.
+        """
+        validated = self.entry.validate(rows_of(answer.rows, listed, self.entry.key[0]))
+        names = {instrument.symbol for instrument in listed}
+        names |= {span.symbol for instrument in listed for span in instrument.carried}
+        refused = (
+            *validated.rejected,
+            *(row for row in answer.left_out if row.symbol in names),
+        )
+        asked = Asked(
+            instrument_ids=tuple(instrument.instrument_id for instrument in listed),
+            start=start,
+            end=end,
+            whole_sessions=True,
+        )
+        letters: Iterable[DeadLetter] = letters_of_rows(
+            answer, validated.rejected, listed, asked, (self.dataset, self.provider), run_id
+        )
+        if self.entry.by_day:
+            states = self._market_states(listed, start, end, answer, validated.accepted, refused)
+            marks = marks_of(self.days, states)
+        else:
+            through = min(end, self.day_of(answer.fetched_at))
+            marks = tuple(
+                _complete(instrument, start, through) for instrument in listed if start <= through
+            )
+        batch = self._batch(answer, validated.accepted, listed, asked, run_id)
+        return PreparedMarket(
+            batch=replace(
+                batch,
+                rejected=tuple(letters),
+                coverage=marks,
+                joins_history=self.entry.rebases,
+            ),
+            rejected=refused,
+            rows=Counter(batch.rows["instrument_id"].to_pylist()),
+        )
+
+    def failed(self, request: FetchRequest, now: datetime) -> tuple[CoverageMark, ...]:
+        """Mark the days that had ended by ``now`` as failed; of a state nothing is marked."""
+        if not self.entry.by_day:
+            return ()
+        ended = [day for day in self._requested_days(request) if self.days.ends_at(day) <= now]
+        failed: States = {CoverageState.FAILED: ended}
+        return marks_of(self.days, {request.instrument.instrument_id: failed})
+
+    def whole(self, request: FetchRequest, now: datetime) -> FetchRequest | None:
+        """Return the request for all of a history that was re-based, or None if it is that."""
+        if not self.entry.rebases or self._is_whole(request, now):
+            return None
+        end = max(request.end, self.days.last_over(now))
+        return replace(request, start=self.entry.begins, end=end, from_inception=True)
+
+    def day_of(self, moment: datetime) -> date:
+        """Return the day, in the dataset's zone, through which an answer tells all there was."""
+        return moment.astimezone(self.entry.zone).date()
+
+    def malformed(self, answer: Answer, reason: str) -> errors.MalformedPayloadError:
+        """Return the error of an answer that cannot be used; it points to what was kept."""
+        error = errors.MalformedPayloadError(
+            reason, provider=self.provider, operation=answer.request
+        )
+        error.raw_answers = answer.raw_answers
+        return error
+
+    def _is_whole(self, request: FetchRequest, now: datetime) -> bool:
+        return request.start <= self.entry.begins and request.end >= self.days.last_over(now)
+
+    def _batch(
+        self,
+        answer: Answer,
+        accepted: pa.Table,
+        listed: Sequence[ListedInstrument],
+        asked: Asked,
+        run_id: str,
+    ) -> Batch:
+        return Batch(
+            dataset=self.dataset,
+            provider=self.provider,
+            adjustment=self.entry.sources[self.provider].adjustment,
+            request=answer.request,
+            content_sha256=answer.content_sha256,
+            fetched_at=answer.fetched_at,
+            run_id=run_id,
+            raw_answers=answer.raw_answers,
+            notes=answer.notes,
+            asked=asked,
+            rows=identified(accepted, listed, self.entry.key).cast(self.entry.stored),
+            rejected=(),
+            coverage=(),
+        )
+
+    def _market_states(
+        self,
+        listed: Sequence[ListedInstrument],
+        start: date,
+        end: date,
+        answer: Answer,
+        accepted: pa.Table,
+        refused: Sequence[RejectedRow],
+    ) -> dict[int, States]:
+        received: dict[str, set[date]] = {}
+        days: list[date] = local_days(accepted[self.entry.key[0]], self.entry.zone).to_pylist()
+        for symbol, day in zip(accepted["symbol"].to_pylist(), days, strict=True):
+            received.setdefault(symbol, set()).add(day)
+        requested = self.days.between(start, end)
+        rejected = {
+            # A row that tells no day is of a day that was asked for.
+            (row.symbol, day)
+            for row in refused
+            for day in ([row.day] if row.day is not None else requested)
+        }
+        return {
+            instrument.instrument_id: assess(
+                self.days,
+                requested,
+                received=received.get(instrument.symbol, set()),
+                rejected={day for symbol, day in rejected if symbol == instrument.symbol},
+                now=answer.fetched_at,
+            )
+            for instrument in listed
+        }
+
+    def _days_of(self, rows: pa.Table) -> set[date]:
+        """Return the days, in the dataset's zone, that ``rows`` are of."""
+        days: list[date] = pc.unique(
+            local_days(rows[self.entry.key[0]], self.entry.zone)
+        ).to_pylist()
+        return set(days)
+
+    def _requested_days(self, request: FetchRequest) -> list[date]:
+        """Return the days on which the instrument had a symbol that was asked for."""
+        return [day for span in request.symbols for day in self.days.between(span.start, span.end)]
+
+
+def _complete(instrument: ListedInstrument, start: date, through: date) -> CoverageMark:
+    return CoverageMark(
+        instrument_id=instrument.instrument_id,
+        state=CoverageState.COMPLETE,
+        spans=((start, through + ONE_DAY),),
+    )

@@ -1,0 +1,152 @@
+"""All symbols of a state at once: what has come or changed since it was last asked for.
+
+Here: one answer about the whole market, stored for the instruments that are listed, and the
+letter in which such a question waits. Not here: from which day on it is asked
+(usecases/bulk_refresh.py), or sessions (session_ingest.py).
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from marketdata.coverage import CoverageMark, CoverageState
+from marketdata.dataset_ingest import DatasetFeed
+from marketdata.datasets import Days
+from marketdata.day_calendars import ONE_DAY
+from marketdata.ingest import IngestContext, letter_of, patiently
+from marketdata.instruments import ListedInstrument
+from marketdata.ports import Answer, Asked, Batch, Changes, IngestFailure, LoadResult
+from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import Work
+from marketdata.rows import RejectedRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketLoad:
+    """The whole market's answer has been stored.
+
+    Attributes:
+        stored: How many rows there were, by the id of their instrument.
+    """
+
+    load: LoadResult
+    stored: Mapping[int, int]
+    rejected: tuple[RejectedRow, ...]
+    requests: int
+    duration_s: float
+
+
+async def load_market(
+    context: IngestContext, feed: DatasetFeed, listed: Sequence[ListedInstrument], days: Days
+) -> MarketLoad:
+    """Ask for the whole market's rows of ``days`` and store those of ``listed``.
+
+    Raises:
+        ProviderError: The answer could not be had or used; it waits in a dead letter.
+        StorageError: The database failed; nothing was stored.
+        ValueError: The dataset cannot be asked so.
+    """
+    try:
+        answer = await fetch_market(feed, days)
+    except errors.ProviderError as error:
+        await post_market(context, feed, days, error)
+        raise
+    return await store_market(context, feed, listed, days, answer)
+
+
+async def fetch_market(feed: DatasetFeed, days: Days) -> Answer:
+    """Ask for the whole market.
+
+    Raises:
+        ProviderError: What the provider's client raises.
+        ValueError: The dataset cannot be asked so.
+    """
+    if feed.entry.market is None:
+        message = f"{feed.dataset} cannot be asked for the whole market"
+        raise ValueError(message)
+    return await feed.entry.market(feed.client, days)
+
+
+async def store_market(
+    context: IngestContext,
+    feed: DatasetFeed,
+    listed: Sequence[ListedInstrument],
+    days: Days,
+    answer: Answer,
+) -> MarketLoad:
+    """Store the rows of ``listed`` of an answer about the whole market.
+
+    Raises:
+        StorageError: The database failed; nothing was stored.
+    """
+    began = time.monotonic()
+    prepared = feed.prepare_market(listed, days.start, days.end, answer, context.run_id)
+    load = await patiently(lambda: context.store.load(prepared.batch))
+    return MarketLoad(
+        load=load,
+        stored=prepared.rows,
+        rejected=prepared.rejected,
+        requests=answer.requests,
+        duration_s=time.monotonic() - began,
+    )
+
+
+async def confirm_unchanged(
+    context: IngestContext,
+    feed: DatasetFeed,
+    listed: Sequence[ListedInstrument],
+    since: date,
+    changes: Changes,
+) -> None:
+    """Note that nothing of ``listed`` has changed since a day that was asked for.
+
+    Raises:
+        StorageError: The database failed; nothing was noted.
+    """
+    through = feed.day_of(changes.fetched_at)
+    batch = Batch(
+        dataset=feed.dataset,
+        provider=feed.provider,
+        adjustment=None,
+        request=changes.request,
+        content_sha256=changes.content_sha256,
+        fetched_at=changes.fetched_at,
+        run_id=context.run_id,
+        raw_answers=changes.raw_answers,
+        # Letters about single symbols wait for rows, and this answer has none.
+        asked=Asked(instrument_ids=(), start=since, end=through, whole_sessions=True),
+        rows=feed.entry.stored.empty_table(),
+        rejected=(),
+        coverage=tuple(
+            CoverageMark(
+                instrument_id=instrument.instrument_id,
+                state=CoverageState.COMPLETE,
+                spans=((since, through + ONE_DAY),),
+            )
+            for instrument in listed
+        ),
+    )
+    await patiently(lambda: context.store.load(batch))
+
+
+async def post_market(
+    context: IngestContext, feed: DatasetFeed, days: Days, error: errors.ProviderError
+) -> None:
+    """Leave a question about all symbols, which came to nothing, in a dead letter.
+
+    Raises:
+        StorageError: The database failed; nothing was recorded.
+    """
+    letter = letter_of(
+        context,
+        error,
+        source=(feed.dataset, feed.provider),
+        work=Work.SESSION,
+        # The same work on every day on which it fails: one letter.
+        subject="all at once",
+        instrument_id=None,
+        span=(days.start, days.end),
+        deferred=isinstance(error, errors.NotSentError),
+    )
+    await patiently(lambda: context.store.record_failures([IngestFailure(letter=letter)]))

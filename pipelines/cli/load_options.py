@@ -1,0 +1,243 @@
+"""What `wrdata plan` and `wrdata backfill` are told to load, and the plan of it.
+
+Here: the words of the command line, and what is wrong with them. Not here: what a plan is
+(usecases/load_plan.py), what it would take (plan.py), or running it (loads.py).
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marketdata.calendars import calendar, utc_now
+from marketdata.datasets import DATASETS, Dataset, InstrumentKind
+from marketdata.planning import Wanted
+from marketdata.recovery import errors
+from pipelines.cli import name_lists
+from resources import clients
+from resources.opening import Stores
+from resources.settings import Settings, provider_of
+from usecases.instruments import every_symbol, member_tickers
+from usecases.load_cost import limits_of
+from usecases.load_plan import LoadPlan, LoadRequest, plan_load, plan_sessions
+
+NAMED = 5
+"""How many unknown tickers a message names."""
+
+
+def known_dataset(name: str) -> str:
+    """Return ``name`` if there is such a dataset.
+
+    Raises:
+        BadParameter: There is none; the text names those there are.
+    """
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        message = f"there is no dataset {name!r}{meant}; there are {', '.join(DATASETS)}"
+        raise typer.BadParameter(message)
+    return name
+
+
+DatasetName = Annotated[
+    str, typer.Argument(help="What to load.", metavar="DATASET", callback=known_dataset)
+]
+Symbols = Annotated[
+    str,
+    typer.Option(
+        "--tickers",
+        "--symbols",
+        help="Tickers, pairs or series separated by commas; gaps in the list cost nothing.",
+    ),
+]
+File = Annotated[Path | None, typer.Option(help="A file with one of them a line.", dir_okay=False)]
+Every = Annotated[
+    bool, typer.Option("--all", help="Every member of the universe, every pair or series.")
+]
+Failed = Annotated[
+    bool, typer.Option("--failed", help="Those with days that failed, or with a letter that waits.")
+]
+Start = Annotated[
+    datetime | None,
+    typer.Option(
+        "--from",
+        formats=["%Y-%m-%d"],
+        help="The first day, where days are asked for; of daily bars without names whole trading "
+        "days of all tickers.",
+    ),
+]
+End = Annotated[
+    datetime | None,
+    typer.Option("--to", formats=["%Y-%m-%d"], help="The last day; default the latest."),
+]
+Refetch = Annotated[
+    bool, typer.Option("--refetch", help="Ask for what is complete or fresh as well.")
+]
+Provider = Annotated[str, typer.Option(help="Instead of the configured one.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadOptions:
+    """What was said on the command line.
+
+    Raises:
+        BadParameter: Not exactly one choice of symbols, or options that exclude each other.
+    """
+
+    dataset: str
+    symbols: str = ""
+    file: Path | None = None
+    every: bool = False
+    failed: bool = False
+    start: datetime | None = None
+    end: datetime | None = None
+    refetch: bool = False
+    provider: str = ""
+
+    def __post_init__(self) -> None:
+        dataset = DATASETS[self.dataset]
+        choices = {
+            "--tickers": self.symbols,
+            "--file": self.file,
+            "--all": self.every,
+            "--failed": self.failed,
+        }
+        if (self.start or self.end) and not dataset.by_day:
+            message = f"{dataset.name} have no days to choose: leave --from and --to out"
+            raise typer.BadParameter(message)
+        if self.end and not self.start:
+            message = "--to goes with --from"
+            raise typer.BadParameter(message)
+        if self.provider and self.provider not in dataset.sources:
+            message = f"{self.provider} does not serve {dataset.name}; there are "
+            raise typer.BadParameter(message + ", ".join(dataset.sources))
+        if not self.is_by_session:
+            _require_one(dataset, choices)
+            return
+        if self.refetch or self.provider:
+            message = (
+                "whole trading days are always asked again, of the configured provider: name "
+                "tickers, or --all, with --refetch and --provider"
+            )
+            raise typer.BadParameter(message)
+
+    @property
+    def is_by_session(self) -> bool:
+        """Whether whole trading days of all members are asked for."""
+        dataset, named = DATASETS[self.dataset], self.symbols or self.file
+        return bool(
+            self.start and _has_sessions(dataset) and not (named or self.every or self.failed)
+        )
+
+    def plan(self, stores: Stores, settings: Settings) -> LoadPlan:
+        """Return the requests of what was said; nothing is asked, and nothing changes.
+
+        Raises:
+            ConfigurationError: There is no such symbol, the days are reversed or not there, the
+                universe is empty, or the provider's key is not set.
+        """
+        dataset = DATASETS[self.dataset]
+        provider = self.provider or provider_of(dataset.name)
+        start = self.start.date() if self.start else None
+        end = self.end.date() if self.end else None
+        wanted = Wanted(only_missing=not self.refetch, start=start, end=end)
+        load = LoadRequest(dataset=dataset, provider=provider, failed=self.failed, wanted=wanted)
+        limits_of(settings, provider)
+        clients.note_plan(settings, stores, provider)
+        if self.is_by_session:
+            member_tickers(stores)  # An empty universe is a mistake, not a small load.
+            return plan_sessions(load)
+        if start is not None:
+            _refuse_odd_days(dataset, start, end)
+        if self.symbols or self.file:
+            # Who names them, and no days, wants them as they are now.
+            wanted = replace(wanted, again=start is None)
+            load = replace(load, symbols=tuple(_named(self.symbols, self.file)), wanted=wanted)
+        plan = plan_load(stores, load, register=False)
+        if plan.unknown:
+            raise errors.ConfigurationError(_unknown(stores, plan))
+        return plan
+
+
+def _has_sessions(dataset: Dataset) -> bool:
+    return any(source.session for source in dataset.sources.values())
+
+
+def _require_one(dataset: Dataset, choices: Mapping[str, object]) -> None:
+    """Refuse options that name no symbols, or name them in several ways.
+
+    Raises:
+        BadParameter: Says which were given, and what each of them is for.
+    """
+    given = [name for name, value in choices.items() if value]
+    if len(given) == 1:
+        return
+    if given:
+        message = f"{dataset.name}: {' and '.join(given)} exclude each other, give one of them"
+    else:
+        whole_days = ", or whole trading days with --from" if _has_sessions(dataset) else ""
+        message = f"{dataset.name}: say which, with one of {', '.join(choices)}{whole_days}"
+    raise typer.BadParameter(message)
+
+
+def _named(symbols: str, file: Path | None) -> list[str]:
+    """Return the names of the command line or of the file, each once, in their order."""
+    names = name_lists.names_in(symbols) if file is None else name_lists.names_of_file(file)
+    if not names:
+        message = (
+            f"{file or '--tickers'} names no ticker; one or more are needed, such as AAPL,MSFT"
+        )
+        raise errors.ConfigurationError(message)
+    return names
+
+
+def _refuse_odd_days(dataset: Dataset, start: date, end: date | None) -> None:
+    """Refuse days that never were: nothing missing of them is not the same as nothing there.
+
+    Raises:
+        ConfigurationError: They are reversed, not yet there, or older than what is kept.
+    """
+    days, now = dataset.days(calendar()), utc_now()
+    last = days.last_over(now) if dataset.ends_at_close else now.astimezone(dataset.zone).date()
+    if end is not None and start > end:
+        raise errors.ConfigurationError(f"the days are reversed: {start} is after {end}")
+    if start > last or (end or last) > last or start < dataset.begins:
+        message = f"days of {dataset.name} can be asked for from {dataset.begins} to {last}"
+        raise errors.ConfigurationError(message)
+    if not days.between(start, end or last):
+        message = f"there is no trading day from {start} to {end or last}"
+        raise errors.ConfigurationError(message)
+
+
+def _unknown(stores: Stores, plan: LoadPlan) -> str:
+    """Say which symbols are unknown, with what was perhaps meant."""
+    dataset, provider = plan.load.dataset, plan.load.provider
+    known = every_symbol(stores, dataset, provider)
+    described = _described(stores, list(plan.unknown), known)
+    if dataset.instrument_kind is InstrumentKind.EQUITY:
+        return (
+            f"not in the universe: {described}. Nothing was asked for; correct the list, "
+            "or run `wrdata universe` if the ticker is new"
+        )
+    return (
+        f"{provider} does not offer {described}; it offers {', '.join(known)}. Nothing was asked "
+        "for; correct the list"
+    )
+
+
+def _described(stores: Stores, unknown: Sequence[str], known: Sequence[str]) -> str:
+    descriptions: list[str] = []
+    renamed = stores.instruments.renamed_to(unknown)
+    for name in unknown[:NAMED]:
+        if name in renamed:
+            descriptions.append(f"{name} (it is called {renamed[name]} now)")
+            continue
+        near, shown = name_lists.near(name, known), name_lists.shown(name)
+        meant = f"{shown} (did you mean {', '.join(near)}?)" if near else shown
+        descriptions.append(meant)
+    more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+    return f"{', '.join(descriptions)}{more}"

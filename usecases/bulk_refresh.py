@@ -1,0 +1,121 @@
+"""A dataset asked for all its symbols at once: what has come since it was last asked.
+
+Here: from which day on, and who has to be asked by name instead. Not here: the requests
+themselves (marketdata/market_ingest.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from marketdata.calendars import utc_now
+from marketdata.datasets import Days
+from marketdata.ingest import IngestContext
+from marketdata.market_ingest import MarketLoad, confirm_unchanged, load_market, post_market
+from marketdata.planning import asked_through, state_request
+from marketdata.recovery import errors
+from resources.clients import Client
+from resources.opening import Stores
+from usecases.instruments import every_symbol, listed_symbols
+from usecases.load_plan import LoadPlan, LoadRequest
+from usecases.loading import feed_of
+
+AHEAD = timedelta(days=30)
+"""Actions are announced before their day: so far ahead the calendar is read."""
+LOOKS_BACK = timedelta(days=30)
+"""So far back it is read again: a provider lists and corrects actions after their day too."""
+LONGEST_GAP = timedelta(days=13)
+"""After a longer pause each symbol is asked by name: a calendar takes one request a day, and FRED
+tells changes of two weeks only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BulkRefresh:
+    """What one answer about all symbols has brought, and what it leaves to do.
+
+    Attributes:
+        figures: Of the answer.
+        stored: Rows of it, by symbol; who had none is not named.
+        plan: Symbols that have changed, or of which nothing is known yet: they are asked by name.
+    """
+
+    figures: Mapping[str, int | str]
+    stored: Mapping[str, int]
+    plan: LoadPlan
+
+
+async def bulk_refresh(
+    context: IngestContext, stores: Stores, load: LoadRequest, client: Client
+) -> BulkRefresh:
+    """Ask for all symbols at once what has come since the last time.
+
+    Args:
+        context: What the run shares.
+        stores: The database.
+        load: Of a dataset that can be asked so; its first day stands for that of the last answer.
+        client: The provider.
+
+    Raises:
+        ProviderError: The answer could not be had.
+        StorageError: The database failed.
+    """
+    dataset = load.dataset
+    names = every_symbol(stores, dataset, client.name)
+    listed, unknown = listed_symbols(stores, dataset, client.name, names)
+    ids = [instrument.instrument_id for instrument in listed]
+    ledger = stores.coverage.ledger(dataset.name, client.name, ids)
+    asked = {
+        instrument_id: asked_through(dataset, ledger.get(instrument_id, {}))
+        for instrument_id in ids
+    }
+    now = utc_now()
+    today = now.astimezone(dataset.zone).date()
+    oldest = load.wanted.start or today - LONGEST_GAP
+    recent = [day for day in asked.values() if day is not None and day >= oldest]
+    figures: dict[str, int | str] = {}
+    stored: dict[str, int] = {}
+    left = listed
+    if recent:
+        feed, start = feed_of(dataset, client), min(recent)
+        known = [
+            instrument
+            for instrument in listed
+            if (asked[instrument.instrument_id] or date.min) >= oldest
+        ]
+        if dataset.market is not None:
+            days = Days(start=start - LOOKS_BACK, end=today + AHEAD)
+            loaded = await load_market(context, feed, known, days)
+            figures |= _market_figures(loaded, days.start)
+            stored |= {
+                instrument.ticker: loaded.stored[instrument.instrument_id]
+                for instrument in known
+                if instrument.instrument_id in loaded.stored
+            }
+            left = [instrument for instrument in listed if instrument not in known]
+        elif dataset.changes is not None:
+            since_midnight = datetime.combine(start, time(), dataset.zone)
+            try:
+                changes = await dataset.changes(client.api, since_midnight)
+            except errors.ProviderError as error:
+                await post_market(context, feed, Days(start=start, end=today), error)
+                raise
+            same = [instrument for instrument in known if instrument.symbol not in changes.symbols]
+            await confirm_unchanged(context, feed, same, start, changes)
+            figures |= {"changed": len(known) - len(same), "unchanged": len(same)}
+            left = [instrument for instrument in listed if instrument not in same]
+    requests = [
+        state_request(dataset, instrument, asked[instrument.instrument_id], now)
+        for instrument in left
+    ]
+    plan = LoadPlan(load=load, requests=requests, unknown=unknown)
+    return BulkRefresh(figures=figures, stored=stored, plan=plan)
+
+
+def _market_figures(loaded: MarketLoad, start: date) -> dict[str, int | str]:
+    return {
+        "market_from": start.isoformat(),
+        "market_rows": loaded.load.rows,
+        "market_rows_inserted": loaded.load.inserted,
+        "market_rows_restated": loaded.load.restated,
+        "market_requests": loaded.requests,
+    }

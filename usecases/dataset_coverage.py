@@ -1,0 +1,76 @@
+"""How complete a dataset is: the figures of the status page and of the checks.
+
+Here: from the ledger of one provider to shares and holes. Not here: which requests would mend it
+(load_plan.py).
+"""
+
+from dataclasses import dataclass
+from datetime import date
+
+from marketdata.calendars import calendar, utc_now
+from marketdata.coverage import CoverageState, percent_held
+from marketdata.datasets import Dataset, InstrumentKind
+from marketdata.planning import Ledger, Wanted, plan_requests
+from marketdata.symbols import provider_symbols
+from resources.opening import Stores
+from usecases.instruments import UNIVERSE, listed_symbols
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetCoverage:
+    """What the ledger of one provider knows of a dataset's present symbols.
+
+    Attributes:
+        never_asked: Symbols that this provider has told nothing of.
+        percent: Share of what should be there that is: of the states of all present symbols those
+            that are fresh; of all their days those whose rows are kept. Days count until the last
+            one that is over, from the first one that is ever asked for or, where only the latest
+            days are loaded, that was asked for of any symbol. What was never asked for is missing.
+        holes: Days that are over of which nothing or only a failure is known; or states that are
+            due to be asked for again.
+    """
+
+    never_asked: int
+    percent: float
+    holes: int
+
+
+def dataset_coverage(stores: Stores, dataset: Dataset, provider: str) -> DatasetCoverage:
+    """Look into the ledger of ``provider``; nobody is asked, and no instrument is made."""
+    if dataset.instrument_kind is InstrumentKind.EQUITY:
+        names = [member.ticker for member in stores.instruments.members(UNIVERSE)]
+    else:
+        names = list(provider_symbols(dataset, provider))
+    listed, _ = listed_symbols(stores, dataset, provider, names, register=False)
+    ids = [instrument.instrument_id for instrument in listed if instrument.instrument_id]
+    ledger = stores.coverage.ledger(dataset.name, provider, ids)
+    asked = [instrument for instrument in listed if ledger.get(instrument.instrument_id)]
+    never_asked = len(names) - len(asked)
+    if not asked:
+        return DatasetCoverage(never_asked=never_asked, percent=0.0 if names else 100.0, holes=0)
+    if not dataset.by_day:
+        due = plan_requests(dataset, calendar(), asked, ledger, Wanted(), now=utc_now())
+        states = {CoverageState.COMPLETE: len(asked) - len(due), CoverageState.FAILED: len(due)}
+        percent = percent_held(states, unknown=never_asked)
+        return DatasetCoverage(never_asked=never_asked, percent=percent, holes=len(due))
+    asked_ids = [instrument.instrument_id for instrument in asked]
+    days = expected_days(dataset, {key: ledger[key] for key in asked_ids})
+    summary = stores.coverage.summary(dataset.name, provider, asked_ids, days)
+    unknown = summary.unknown + never_asked * len(days)
+    return DatasetCoverage(
+        never_asked=never_asked,
+        percent=percent_held(summary.sessions, unknown=unknown),
+        holes=stores.coverage.holes(dataset.name, provider, asked_ids, days).count,
+    )
+
+
+def expected_days(dataset: Dataset, ledger: Ledger) -> list[date]:
+    """Return the days that are over of which rows should be there."""
+    days = dataset.days(calendar())
+    first = dataset.begins
+    if dataset.usual_days is not None:
+        first = min(
+            (span[0] for known in ledger.values() for spans in known.values() for span in spans),
+            default=first,
+        )
+    return days.between(first, days.last_over(utc_now()))

@@ -1,0 +1,258 @@
+"""What a load asks for: one plan for `wrdata plan`, `wrdata backfill` and the assets.
+
+Here: from names, days or dead letters, and the ledger, to requests. Not here: the rules
+(marketdata/planning.py), making the requests (loading.py), or what they cost (load_cost.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+
+from marketdata.calendars import calendar, utc_now
+from marketdata.coverage import CoverageState, holes
+from marketdata.datasets import Dataset
+from marketdata.planning import Wanted, letter_request, plan_requests
+from marketdata.ports import FetchRequest
+from marketdata.recovery import errors
+from marketdata.recovery.dead_letters import UNSETTLED, Work
+from resources.opening import Stores
+from resources.storage.dead_letters import LetterFilter
+from usecases.instruments import UNIVERSE, every_symbol, listed_by_id, listed_symbols
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadRequest:
+    """What a person, a schedule or a sensor wants to be loaded.
+
+    Attributes:
+        symbols: Our names; empty means all there are.
+        failed: Of these only the ones with days that failed, or with a letter that waits.
+        wanted: Which days, and what of them.
+        letters: Ids of dead letters; with them exactly what they wait for is asked again, and the
+            rest does not count.
+    """
+
+    dataset: Dataset
+    provider: str
+    symbols: tuple[str, ...] = ()
+    failed: bool = False
+    wanted: Wanted = field(default_factory=Wanted)
+    letters: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadPlan:
+    """The requests of a load.
+
+    Attributes:
+        sessions: Whole trading days that are asked for; then there are no ``requests``.
+        complete: Names of which nothing is missing.
+        unknown: Why, by name, for those that cannot be asked for.
+        obsolete: Why, by letter, for those whose work no longer exists.
+    """
+
+    load: LoadRequest
+    requests: Sequence[FetchRequest] = ()
+    sessions: Sequence[date] = ()
+    complete: Sequence[str] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict[str, str])
+    obsolete: Mapping[int, str] = field(default_factory=dict[int, str])
+
+    @property
+    def asked(self) -> list[str]:
+        """Names that need a request, each once."""
+        return list(dict.fromkeys(request.instrument.ticker for request in self.requests))
+
+    @property
+    def symbols(self) -> list[str]:
+        """All names of the load, each once."""
+        return [*self.unknown, *self.complete, *self.asked]
+
+
+def plan_load(stores: Stores, load: LoadRequest, *, register: bool = True) -> LoadPlan:
+    """Plan the requests of a load.
+
+    Args:
+        stores: The database.
+        load: What is wanted.
+        register: Make instruments of pairs, series and indices that are new here; a plan that
+            nobody carries out changes nothing.
+
+    Raises:
+        ConfigurationError: All members are wanted, and the universe is empty.
+    """
+    if load.letters:
+        return _plan_letters(stores, load)
+    dataset, provider = load.dataset, load.provider
+    names = load.symbols or every_symbol(stores, dataset, provider)
+    listed, unknown = listed_symbols(stores, dataset, provider, names, register=register)
+    ids = [instrument.instrument_id for instrument in listed]
+    ledger = stores.coverage.ledger(dataset.name, provider, ids)
+    wanted = load.wanted
+    if load.failed:
+        waiting = _waiting(stores, load)
+        listed = [
+            instrument
+            for instrument in listed
+            if instrument.instrument_id in waiting
+            or ledger[instrument.instrument_id].get(CoverageState.FAILED)
+        ]
+        # Settled days that failed when they were asked for again are no holes.
+        wanted = replace(wanted, again=True)
+    requests = plan_requests(dataset, calendar(), listed, ledger, wanted, now=utc_now())
+    asked = {request.instrument.ticker for request in requests}
+    return LoadPlan(
+        load=replace(load, wanted=wanted),
+        requests=requests,
+        complete=[instrument.ticker for instrument in listed if instrument.ticker not in asked],
+        unknown=unknown,
+    )
+
+
+def plan_revealed(stores: Stores, done: LoadPlan) -> LoadPlan:
+    """Plan what the answers to ``done`` have shown to be missing where nothing seemed to be.
+
+    An answer that reaches further back than earlier ones says that the key shows more now.
+    """
+    if not done.complete:
+        return LoadPlan(load=done.load)
+    wanted = Wanted(only_missing=True, probes=False)
+    names = tuple(done.complete)
+    return plan_load(stores, replace(done.load, symbols=names, failed=False, wanted=wanted))
+
+
+def plan_sessions(load: LoadRequest) -> LoadPlan:
+    """Plan whole trading days for the universe, from ``wanted.start`` on.
+
+    Raises:
+        ConfigurationError: There is no such trading day, or one is not over yet.
+    """
+    days = load.dataset.days(calendar())
+    last_over = days.last_over(utc_now())
+    start, end = load.wanted.start or last_over, load.wanted.end or last_over
+    if start > end:
+        message = (
+            f"the days are reversed: {start} is after {end}"
+            if load.wanted.end
+            else f"{start} is after {end}, the last trading day that has closed"
+        )
+        raise errors.ConfigurationError(message)
+    sessions = days.between(start, end)
+    if not sessions:
+        message = f"there is no trading day from {start} to {end}; days are given as YYYY-MM-DD"
+        raise errors.ConfigurationError(message)
+    if sessions[0] < load.dataset.begins or sessions[-1] > last_over:
+        message = (
+            f"trading days can be loaded from {load.dataset.begins} to {last_over}, the last "
+            "session that has closed"
+        )
+        raise errors.ConfigurationError(message)
+    return LoadPlan(load=load, sessions=sessions)
+
+
+def sessions_with_holes(stores: Stores, load: LoadRequest, sessions: Sequence[date]) -> list[date]:
+    """Return those of ``sessions`` that some present member lacks."""
+    members = [member.instrument_id for member in stores.instruments.members(UNIVERSE)]
+    ledger = stores.coverage.ledger(load.dataset.name, load.provider, members)
+    today = utc_now().date()
+    missing = {day for member in members for day in holes(sessions, ledger[member], today=today)}
+    return sorted(missing)
+
+
+def sessions_by_member(
+    stores: Stores, dataset: Dataset, provider: str, sessions: Sequence[date]
+) -> dict[int, list[date]]:
+    """Return which of ``sessions`` are loaded for whom, as ``members_on`` says of each."""
+    memberships = stores.instruments.memberships(UNIVERSE)
+    ids = sorted({membership.instrument_id for membership in memberships})
+    by_id = {
+        instrument.instrument_id: instrument
+        for instrument in listed_by_id(stores, dataset, provider, ids)
+    }
+    loaded: dict[int, set[date]] = {}
+    for membership in memberships:
+        instrument = by_id.get(membership.instrument_id)
+        if instrument is not None:
+            loaded.setdefault(membership.instrument_id, set()).update(
+                day
+                for day in sessions
+                if membership.counts_on(day) and instrument.has_symbol_on(day)
+            )
+    return {member: sorted(days) for member, days in loaded.items()}
+
+
+def _waiting(stores: Stores, load: LoadRequest) -> set[int | None]:
+    """Return the instruments that a letter of the dataset waits for."""
+    unsettled = LetterFilter(states=tuple(UNSETTLED), dataset=load.dataset.name)
+    return {
+        letter.instrument_id
+        for letter in stores.dead_letters.find(unsettled)
+        if letter.work is Work.INSTRUMENT and letter.provider == load.provider
+    }
+
+
+def _plan_letters(stores: Stores, load: LoadRequest) -> LoadPlan:
+    """Plan what dead letters wait for, over exactly the days that were asked for before."""
+    dataset, provider = load.dataset, load.provider
+    letters = [
+        letter
+        for letter in stores.dead_letters.by_id(load.letters)
+        # One that was settled in the meantime waits for nothing.
+        if letter.instrument_id is not None
+        and letter.span is not None
+        and letter.state in UNSETTLED
+    ]
+    ids = sorted({letter.instrument_id for letter in letters if letter.instrument_id is not None})
+    listed = {
+        instrument.instrument_id: instrument
+        for instrument in listed_by_id(stores, dataset, provider, ids)
+    }
+    ledger = stores.coverage.ledger(dataset.name, provider, ids)
+    requests: list[FetchRequest] = []
+    for letter in letters:
+        instrument = listed.get(letter.instrument_id or 0)
+        if instrument is None or letter.span is None:
+            continue
+        part = letter.subject.partition(" ")[2]
+        known = ledger[instrument.instrument_id]
+        request = letter_request(dataset, instrument, known, letter.span, utc_now(), part)
+        # Two bad rows of one answer are one request.
+        if request not in requests and request.symbols:
+            requests.append(request)
+    if dataset.most_days is None:
+        requests = _one_for_each(requests)
+    return LoadPlan(
+        load=load,
+        requests=requests,
+        obsolete=_letters_without_request(stores, load, requests),
+    )
+
+
+def _one_for_each(requests: Sequence[FetchRequest]) -> list[FetchRequest]:
+    """Join the requests of an instrument: any number of its days fits into one."""
+    by_instrument: dict[int, FetchRequest] = {}
+    for request in requests:
+        earlier = by_instrument.get(request.instrument.instrument_id, request)
+        by_instrument[request.instrument.instrument_id] = replace(
+            earlier,
+            start=min(earlier.start, request.start),
+            end=max(earlier.end, request.end),
+            from_inception=earlier.from_inception or request.from_inception,
+            part="",
+        )
+    return list(by_instrument.values())
+
+
+def _letters_without_request(
+    stores: Stores, load: LoadRequest, requests: Sequence[FetchRequest]
+) -> dict[int, str]:
+    """Return why, by letter, no request does its work any more."""
+    asked = {request.instrument.instrument_id for request in requests}
+    return {
+        letter.letter_id: f"{letter.subject} has no symbol under which {load.provider} could be "
+        "asked for these days: another carries its ticker now, or it is not offered any more"
+        if letter.instrument_id is not None and letter.span is not None
+        else "the letter names no instrument or no days"
+        for letter in stores.dead_letters.by_id(load.letters)
+        if letter.state in UNSETTLED and letter.instrument_id not in asked
+    }
