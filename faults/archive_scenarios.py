@@ -88,7 +88,9 @@ def killed_retention(scene: Scene) -> Sequence[Archived]:
     """Kill retention while it archives, while it drops, and between two months."""
     claim = _loaded(scene, 2)
     months = _months(claim)
-    between = Moment(name="between two months", request=rf"^GET \S+/data/{months[-1]}/\S+\.parquet")
+    # The whole file: the footers of all months are looked at before the first of them is dropped.
+    whole = rf"^GET \S+/data/{months[-1]}/\S+\.parquet\S*$"
+    between = Moment(name="between two months", request=whole)
     archives, drops = scene.random.choice(BEFORE_COMMIT), scene.random.choice(IN_TRANSACTION)
     _kill_at(scene, archives, *DROP)
     _look(scene, claim, f"after kill -9 {archives.name}")

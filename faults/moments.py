@@ -32,7 +32,8 @@ class Moment:
 
     Attributes:
         name: In words, for the table of the faults.
-        request: A pattern of ``METHOD key?query``; the first request that holds it.
+        request: A pattern of ``METHOD key?query``, and behind a blank the range of bytes where one
+            is asked for; the first request that holds it.
         done: The server has done what was asked, and its answer waits; otherwise the request does.
         table: Instead of a request: the first time that it wants to write this table.
     """
@@ -111,7 +112,8 @@ class WatchedFront(ObjectStoreFront):
             return
         request = Request(scope)
         _, _, key = request.url.path.lstrip("/").partition("/")
-        text = f"{request.method} {key}?{request.url.query}"
+        part = f" {asked}" if (asked := request.headers.get("range")) else ""
+        text = f"{request.method} {key}?{request.url.query}{part}"
         hold, spoil = self._taken_hold(text), self._taken_spoil(text)
         if hold and not hold.moment.done:
             await run_in_threadpool(hold.reach)

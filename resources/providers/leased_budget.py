@@ -72,20 +72,43 @@ class _Waiter:
 
 @dataclass(slots=True, kw_only=True)
 class _Backlog:
-    """Requests and permits that wait for each other, both in their order."""
+    """Requests and permits that wait for each other, both in their order.
+
+    A permit goes to the first request that it is heavy enough for. Who it was leased for may have
+    gone on, or lost its own: by place alone, light permits would be leased for a heavy request
+    again and again, and nobody would go.
+    """
 
     waiters: deque[_Waiter] = field(default_factory=deque[_Waiter])
     slots: deque[_Slot] = field(default_factory=deque[_Slot])
 
-    def uncovered(self) -> tuple[int, ...]:
-        """Return the weights of the requests for which no permit is in hand."""
+    def uncovered(self) -> list[_Waiter]:
+        """Return the requests for which no permit is in hand."""
         self.forget_cancelled()
-        return tuple(one.weight for one in list(self.waiters)[len(self.slots) :])
+        left = list(self.waiters)
+        for slot in self.slots:
+            if (place := _place_for(slot, left)) is not None:
+                del left[place]
+        return left
+
+    def taken_for(self, slot: _Slot) -> _Waiter | None:
+        """Take out the request that a permit is for; None if it is too light for all."""
+        place = _place_for(slot, self.waiters)
+        if place is None:
+            return None
+        waiter = self.waiters[place]
+        del self.waiters[place]
+        return waiter
 
     def forget_cancelled(self) -> None:
         """Drop requests that nobody waits for any more."""
         if any(one.slot.done() for one in self.waiters):
             self.waiters = deque(one for one in self.waiters if not one.slot.done())
+
+
+def _place_for(slot: _Slot, waiters: Sequence[_Waiter]) -> int | None:
+    """Return where among ``waiters`` the first one stands that a permit is heavy enough for."""
+    return next((at for at, one in enumerate(waiters) if one.weight <= slot.weight), None)
 
 
 class LeasedBudget:
@@ -296,8 +319,8 @@ class LeasedBudget:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            while not self._stop.is_set() and (weights := self._backlog.uncovered()):
-                await self._lease_for(weights)
+            while not self._stop.is_set() and (uncovered := self._backlog.uncovered()):
+                await self._lease_for(tuple(waiter.weight for waiter in uncovered))
             if self._stop.is_set():
                 return
 
@@ -392,13 +415,12 @@ class LeasedBudget:
         self._changed.clear()
 
     async def _hand_over(self, slot: _Slot) -> None:
-        waiter = self._backlog.waiters[0]
-        if waiter.weight > slot.weight:  # Whom the permit was for has been cancelled.
+        waiter = self._backlog.taken_for(slot)
+        if waiter is None:
             self._wanted.set()
             await self._give_back([slot])
             return
         self._too_late_since = None
-        self._backlog.waiters.popleft()
         waiter.slot.set_result(slot)
 
     async def _drop_void(self) -> None:
@@ -416,7 +438,8 @@ class LeasedBudget:
         """End the waiting for a store whose permits have come too late for too long."""
         if self._too_late_since is None:
             self._too_late_since = now
-            _LOG.warning("%s: permits come too late to be used", self._provider)
+            # Told to a person if it lasts: by the error below.
+            _LOG.info("%s: permits come too late to be used", self._provider)
         elif now - self._too_late_since > self._policy.storage_total_s:
             self._too_late_since = None
             message = (
@@ -472,9 +495,8 @@ class LeasedBudget:
 
     def _fail(self, error_for: Callable[[_Waiter], BaseException]) -> None:
         """Fail every request that has no permit in hand; each gets an error of its own."""
-        self._backlog.forget_cancelled()
-        while len(self._backlog.waiters) > len(self._backlog.slots):
-            waiter = self._backlog.waiters.pop()
+        for waiter in self._backlog.uncovered():
+            self._backlog.waiters.remove(waiter)
             waiter.slot.set_exception(error_for(waiter))
 
     async def _patiently(self, work: Callable[[], _T]) -> _T:

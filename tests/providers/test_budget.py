@@ -382,6 +382,35 @@ def test_void_permits_are_counted_back_and_asked_for_anew() -> None:
     assert leases.granted == 5
 
 
+@pytest.mark.parametrize("weights", [(2, 1), (2, 1, 1), (1, 2, 1), (3, 1, 2)])
+def test_requests_of_several_weights_go_on_after_a_stall(weights: tuple[int, ...]) -> None:
+    """Who had lost its permit took the lighter ones of those behind it, and none was enough.
+
+    Light permits were leased and given back for ever: Binance's requests alone differ in weight.
+    """
+    several = RequestLimits(budget="b", paces=(Pace(limit=122, window_s=60.0),), heaviest=3)
+
+    async def scene(stalled_s: float) -> list[int]:
+        leases, loop, went = MemoryLeases(), asyncio.get_running_loop(), list[int]()
+        assert isinstance(loop, InlineLoop)
+
+        async def one(weight: int) -> None:
+            await budget.acquire(weight)
+            went.append(weight)
+
+        async with leased(leases, limits=several) as budget, asyncio.timeout(60):
+            await budget.acquire(3)
+            waiting = asyncio.gather(*(one(weight) for weight in weights))
+            await asyncio.sleep(0.1)
+            loop._jumping.now += stalled_s
+            await waiting
+        assert leases.granted < 20
+        return went
+
+    for tenths in range(60):
+        assert sorted(play(scene(tenths / 10))) == sorted(weights)
+
+
 def test_permits_do_not_bunch_after_a_stall() -> None:
     """What is late by less than the tolerance goes at a distance all the same."""
     quick = RequestLimits(budget=LIMITS.budget, paces=(Pace(limit=100, window_s=9.4),))

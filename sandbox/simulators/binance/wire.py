@@ -12,6 +12,7 @@ from datetime import datetime
 
 import numpy as np
 
+from marketdata.calendars import utc_now
 from marketdata.crypto_pairs import CryptoPair
 from sandbox.simulators.faults import FaultKind, FaultRule, Reply
 from sandbox.simulators.worlds.crypto.trades import (
@@ -52,7 +53,8 @@ def status_reply(status: int, text: str) -> Reply:
     if status == _TOO_MANY:
         return too_much_weight(6000, retry_after_s=None)
     if status == _BANNED:
-        return banned(1_893_456_000_000, retry_after_s=None)
+        # How long the ban lasts is told by the fault's Retry-After; the text contradicts it not.
+        return banned(int(utc_now().timestamp() * 1000), retry_after_s=None)
     if status == _RESTRICTED:
         return restricted()
     if status == _FIREWALL:
