@@ -9,7 +9,10 @@ RUNS := $(VENV)/has-pipeline
 TESTS := $(VENV)/has-test
 LINTS := $(VENV)/has-lint
 
-.PHONY: demo dev down test lint types contracts check bench faults schema lock clean
+.PHONY: help demo dev down test lint types contracts check bench faults docs schema lock clean
+
+help: ## these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(RUNS) ## the main job from provider to Parquet, through Dagster, on a local world
 	$(WRDATA) demo
@@ -23,17 +26,17 @@ down: $(RUNS) ## stop what was left running
 test: $(TESTS) ## the whole test suite, on real servers of its own
 	$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile
 
-lint: $(LINTS)
+lint: $(LINTS) ## rules of style and form (ruff)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-types: $(LINTS)
+types: $(LINTS) ## types, strictly (basedpyright)
 	$(VENV)/bin/basedpyright
 
 contracts: $(LINTS) ## imports go down only
 	$(VENV)/bin/lint-imports
 
-check: lint types contracts test
+check: lint types contracts test ## what every change has to pass
 
 bench: $(RUNS) ## figures beside what a user would pick instead
 	$(VENV)/bin/python -m bench.loader
@@ -48,6 +51,9 @@ bench: $(RUNS) ## figures beside what a user would pick instead
 
 faults: $(RUNS) ## break servers, workers and providers, and see that nothing is lost; SEED=n repeats a run
 	$(VENV)/bin/python -m faults
+
+docs: $(VENV)/has-docs ## the documentation site, into .wrdata/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict
 
 schema: $(RUNS) ## write resources/storage/sql/schema.sql anew from the migrations
 	$(VENV)/bin/python docs/write_schema.py
