@@ -90,14 +90,15 @@ def bar_findings(name: str, expected: pd.DataFrame, stored: pd.DataFrame) -> lis
             for column, within in {**dict.fromkeys(EXACT, 0.0), "vwap": VWAP_WITHIN}.items()
         ]
     )  # fmt: skip
+    wrong: dict[str, pd.DataFrame] = {
+        "are missing": merged[merged["found"] == "left_only"],
+        "are made of nothing": merged[merged["found"] == "right_only"],
+        "are there twice": stored[stored.duplicated(KEY)],
+        "are not what their minutes come to": both[~equal],
+    }
     return [
         f"{name}: {len(rows)} bars {what}, such as {_sample(rows)}"
-        for rows, what in (
-            (merged[merged["found"] == "left_only"], "are missing"),
-            (merged[merged["found"] == "right_only"], "are made of nothing"),
-            (stored[stored.duplicated(KEY)], "are there twice"),
-            (both[~equal], "are not what their minutes come to"),
-        )
+        for what, rows in wrong.items()
         if len(rows)
     ]
 

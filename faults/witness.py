@@ -270,13 +270,14 @@ def bar_findings(truth: pd.DataFrame, stored: pd.DataFrame) -> list[str]:
     equal = (known[VALUES].to_numpy() == known[[f"{name}_true" for name in VALUES]].to_numpy()).all(
         axis=1
     )
+    wrong: dict[str, pd.DataFrame] = {
+        "are stored twice": twice,
+        "differ from the truth": known[~equal],
+        "are stored that nobody serves or asked for": foreign,
+    }
     return [
         f"{len(rows)} bars {what}, such as {_sample(rows)}"
-        for what, rows in (
-            ("are stored twice", twice),
-            ("differ from the truth", known[~equal]),
-            ("are stored that nobody serves or asked for", foreign),
-        )
+        for what, rows in wrong.items()
         if len(rows)
     ]
 

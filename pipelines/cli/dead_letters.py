@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any, TextIO, cast
 from uuid import UUID
 
 import dagster as dg
@@ -427,9 +427,9 @@ def _as_json(letter: StoredLetter) -> dict[str, Any]:
 
 def _plain(value: object) -> object:
     if isinstance(value, tuple):
-        return [_plain(one) for one in value]
+        return [_plain(part) for part in cast("tuple[object, ...]", value)]
     if isinstance(value, dict | int) or value is None:
-        return value
+        return cast("object", value)
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

@@ -12,7 +12,6 @@ Files that were written without these are fetched whole and compared by their SH
 """
 
 import functools
-import operator
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -205,7 +204,7 @@ def _of(wanted: Wanted) -> Any:
 def are_dropped(dataset: ArchivedDataset, schema: pa.Schema, dropped: Sequence[DroppedDays]) -> Any:
     """Return the filter for rows (``schema``) of the days, at least one, that were dropped."""
     each = (_between(dataset, schema, days.first, days.end) for days in dropped)
-    return functools.reduce(operator.or_, each)
+    return functools.reduce(lambda filters, days: filters | days, each)
 
 
 def _between(

@@ -143,7 +143,7 @@ def day_spans(
                 first_day=days[begin],
                 last_day=days[end - 1],
                 days=end - begin,
-                state=_STRENGTH[line[begin]],
+                state=_STRENGTH[int(line[begin])],
             )
             for begin, end in pairwise(edges)
             if begin < end

@@ -252,7 +252,7 @@ class Snapshot:
 
     def _unknown(self, tickers: Sequence[str]) -> str:
         """Say which names nobody carries, and which ones come near."""
-        known = self._asked("names")["ticker"].to_pylist()
+        known: list[str] = self._asked("names")["ticker"].to_pylist()
         told: list[str] = []
         for ticker in tickers:
             near = difflib.get_close_matches(ticker, known, n=3)

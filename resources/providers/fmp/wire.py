@@ -97,7 +97,8 @@ def _error_message(body: bytes) -> str | None:
         parsed: object = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    first = cast("list[object]", parsed)[0] if isinstance(parsed, list) and parsed else parsed
+    rows = cast("list[object]", parsed) if isinstance(parsed, list) else [parsed]
+    first = rows[0] if rows else None
     if not isinstance(first, dict):
         return None
     told = cast("dict[str, object]", first).get("Error Message")

@@ -83,7 +83,7 @@ class FredClient:
             windows.append((window, pa.concat_tables([page.rows for page in pages])))
             left_out += [row for page in pages for row in page.left_out]
         # Pieces of an unreadable row in other windows would look as if they were the whole.
-        odd = {row.day for row in left_out if row.day is not None} if len(spans) > 1 else set()
+        odd = {row.day for row in left_out if row.day is not None and len(spans) > 1}
         whole = fred_vintages.without_periods(fred_vintages.joined(windows), odd)
         rows, strange = fred_vintages.of_vintages(whole, vintages)
         if whole.num_rows and not rows.num_rows:

@@ -174,7 +174,7 @@ def update_page(body: bytes, *, operation: str) -> UpdatePage:
         fields = cast("dict[str, object]", row) if isinstance(row, dict) else {}
         name, at = fields.get("id"), _moment(fields.get("last_updated"))
         if not isinstance(name, str) or not name or at is None:
-            raise malformed(f"seriess holds {shortened(repr(row))}", operation)
+            raise malformed(f"seriess holds {shortened(repr(cast('object', row)))}", operation)
         updated_at[name] = at
     return UpdatePage(
         count=_count(envelope, operation), received=len(listed), updated_at=updated_at

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any, cast
 
 import numpy as np
 
@@ -263,9 +264,10 @@ def _epoch_us(times: Times) -> Integers:
 
 def spoilt(rule: FaultRule, reply: Reply) -> Reply:
     """Return ``reply`` (klines or aggregate trades) with its first rows damaged."""
-    rows = json.loads(reply.body)
-    if not isinstance(rows, list) or not rows:
+    parsed: object = json.loads(reply.body)
+    if not isinstance(parsed, list) or not parsed:
         return reply
+    rows = cast("list[Any]", parsed)
     if rule.kind is FaultKind.DUPLICATE_ROWS:
         rows.insert(0, rows[0])
     elif isinstance(rows[0], list):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from fractions import Fraction
+from typing import cast
 
 import numpy as np
 
@@ -75,9 +76,10 @@ def quirks(world: World, now: Callable[[], datetime]) -> Mapping[str, Endpoint]:
     def spoilt(spoil: Callable[[list[Row]], list[Row]], request: Request) -> Reply:
         reply = served.splits(request)
         rows: object = json.loads(reply.body) if reply.status == wire.nothing().status else []
-        return wire.json_reply(spoil(rows)) if isinstance(rows, list) and rows else reply
+        spoilt_rows = spoil(cast("list[Row]", rows)) if isinstance(rows, list) and rows else None
+        return reply if spoilt_rows is None else wire.json_reply(spoilt_rows)
 
-    spoilers = {
+    spoilers: dict[str, Callable[[list[Row]], list[Row]]] = {
         "split_twice": lambda rows: [dict(rows[0]), *rows],
         "split_two_days": lambda rows: [rows[0], _moved(rows[0], -3 * _DAY), *rows[1:]],
         "split_inverse": lambda rows: [_inverse(rows[0]), *rows[1:]],

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from http import HTTPStatus
+from typing import cast
 
 from sandbox.simulators.faults import FaultKind, FaultRule, Reply
 from sandbox.simulators.fred import wire
@@ -66,8 +67,9 @@ def _halved(reply: Reply) -> Reply:
     """Return a list without the second half of its rows, which it still counts."""
     if reply.status != HTTPStatus.OK or not reply.body.startswith(b"{"):
         return reply
-    content = json.loads(reply.body)
+    content: dict[str, object] = json.loads(reply.body)
     for name, rows in content.items():
         if isinstance(rows, list):
-            content[name] = rows[: len(rows) // 2]
+            listed = cast("list[object]", rows)
+            content[name] = listed[: len(listed) // 2]
     return wire.json_reply(content)
