@@ -20,6 +20,7 @@ from marketdata.recovery import errors
 from marketdata.rows import INSTANT
 from resources.providers.binance import BinanceClient, klines
 from resources.providers.binance.__main__ import main
+from resources.providers.binance.enquiry import UNTOLD
 from resources.providers.binance.rows import Klines
 from resources.providers.binance.trades import MISSING
 from resources.providers.kept_answers import KeptGetter
@@ -461,6 +462,28 @@ def test_minutes_that_a_file_has_lost_come_by_rest(binance: SimulatedBinance) ->
     answer = _bars(binance, YESTERDAY, YESTERDAY)
     assert _rows(answer.rows) == _rows(_truth(binance, "bars", YESTERDAY, YESTERDAY))
     assert (answer.left_out, answer.notes) == ((), ())
+
+
+@pytest.mark.parametrize("of", ["bars", "trades"])
+def test_a_day_whose_file_lost_rows_while_rest_cannot_be_read_stays_open(
+    binance: SimulatedBinance, of: str
+) -> None:
+    """What the file holds is kept; the day waits in a letter, since REST may tell more tomorrow."""
+    path = DAY_OF_BARS if of == "bars" else DAY_OF_TRADES
+    ask = _bars if of == "bars" else _trades
+    binance.fault(kind="quirk", quirk="lost_rows", path=f"{path}{YESTERDAY}")
+    binance.fault(kind="malformed", path=REST_KLINES if of == "bars" else REST_TRADES)
+    answer = ask(binance, EARLIER, YESTERDAY)
+    truth = _rows(_truth(binance, of, EARLIER, YESTERDAY))
+    assert 0 < len(_rows(answer.rows)) < len(truth)
+    assert set(_rows(answer.rows)) < set(truth)
+    assert YESTERDAY in answer.untold
+    assert {row.day for row in answer.left_out} >= {YESTERDAY}
+    assert {row.reason for row in answer.left_out} == {UNTOLD}
+
+    binance.heal()
+    healed = ask(binance, EARLIER, YESTERDAY)
+    assert (_rows(healed.rows), healed.left_out) == (truth, ())
 
 
 def test_minutes_that_the_venue_has_nowhere_are_noted(binance: SimulatedBinance) -> None:

@@ -24,6 +24,7 @@ from resources.providers.origins import Replies
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_.\-]{0,49}")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ONE_DAY = timedelta(days=1)
+UNTOLD = "REST's answer about what the file may lack cannot be read"
 _NOWHERE = "Binance's REST does not know the symbol, and there is no file of the day"
 
 
@@ -163,6 +164,19 @@ class Enquiry:
     def leave_open(self, first: date, last: date) -> None:
         """Say nothing about some days, neither that they have rows nor that they have none."""
         self._untold.update(first + ONE_DAY * place for place in range((last - first).days + 1))
+
+    def untellable(self, days: Iterable[date], why: str) -> list[RejectedRow]:
+        """Leave open days whose file may lack rows that REST could not be understood about.
+
+        Returns:
+            What stands for the rows, so that the days wait in a letter.
+        """
+        open_days = sorted(set(days))
+        self._untold.update(open_days)
+        return [
+            unread(why, reason=UNTOLD, symbol=self.symbol, day=day, what=str(day))
+            for day in open_days
+        ]
 
     def nowhere(self, first: date, last: date) -> None:
         """Note days of which there is no file, and that REST does not know the symbol of."""

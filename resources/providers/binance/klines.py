@@ -170,14 +170,18 @@ async def _add_completed(enquiry: Enquiry, piece: Piece, klines: Klines) -> None
     wanted = np.setdiff1d(expected, _usable(klines))
     rest = _joined([])
     why = "neither its file nor REST has one"
+    unknown: list[RejectedRow] = []
     try:
         rest = await _of_minutes(enquiry, wanted)
     except errors.UnknownSymbolError:
         why = "its file has none, and REST does not know the symbol any more"
     except errors.MalformedPayloadError as error:
-        # What the file holds is proven, whatever becomes of the rest.
+        # What the file holds is proven; of the rest REST may tell more tomorrow.
         why = f"its file has none, and REST's answer cannot be used: {enquiry.unusable(error)}"
-    enquiry.add(*_united(klines, rest, wanted))
+        days = {_moment(minute).date() for minute in wanted}
+        unknown = enquiry.untellable(days, f"REST cannot tell what the file lacks: {why}")
+    table, left_out = _united(klines, rest, wanted)
+    enquiry.add(table, [*left_out, *unknown])
     told = (_usable(klines), _usable(rest), _minutes_of(klines.bars), _odd(klines), _odd(rest))
     _note_absent(enquiry, np.setdiff1d(wanted, np.concatenate(told)), why)
 

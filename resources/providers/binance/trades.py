@@ -137,8 +137,9 @@ class _Days:
         """Add what the last file has lost at its end."""
         if self._file_ends is None:
             return
-        with self._optional("what its last file may have lost at its end"):
-            await self._by_rest((self._file_ends - ONE_DAY).date(), self._file_ends)
+        day = (self._file_ends - ONE_DAY).date()
+        with self._optional(f"what the file of {day} may have lost at its end", day):
+            await self._by_rest(day, self._file_ends)
 
     async def _from_file(self, day: date) -> bool:
         """Add a day's file and what it lacks; return whether there is one."""
@@ -158,7 +159,7 @@ class _Days:
         usable = _ids(validate(read.table).accepted)
         runs = _jumps(usable, self._last_id)
         better: set[int] = set()
-        with self._optional(f"what the file of {day} lacks"):
+        with self._optional(f"what the file of {day} lacks", day):
             if self._last_id is None and usable.size:
                 runs = [*await self._lost_before(int(usable[0]), begins), *runs]
             for first, last in runs:
@@ -273,14 +274,19 @@ class _Days:
         self._told.update(texts)
 
     @contextmanager
-    def _optional(self, what: str) -> Generator[None]:
-        """Let a question to REST come to nothing for good: what files hold is proven."""
+    def _optional(self, what: str, day: date) -> Generator[None]:
+        """Let a question to REST come to nothing: what files hold is proven.
+
+        REST that does not know the pair never will. REST whose reply cannot be read may know more
+        tomorrow: the day stays open, and waits in a letter.
+        """
         try:
             yield
         except errors.UnknownSymbolError as error:
             self._enquiry.note(f"REST cannot tell {what}: {error.reason}")
         except errors.MalformedPayloadError as error:
-            self._enquiry.note(f"REST cannot tell {what}: {self._enquiry.unusable(error)}")
+            why = f"REST cannot tell {what}: {self._enquiry.unusable(error)}"
+            self._enquiry.add(QUOTED_TRADES.empty_table(), self._enquiry.untellable([day], why))
 
     async def _page(self, place: dict[str, str]) -> _Page:
         """Return the page that begins at ``place``."""
