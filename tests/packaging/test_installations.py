@@ -109,7 +109,7 @@ def test_every_requirement_is_in_the_lock_with_its_hashes() -> None:
     """One lock serves every set, so a set that it does not cover cannot be installed."""
     locked = (PROJECT / "requirements.lock").read_text("utf-8")
     pinned = {line.partition("==")[0] for line in locked.splitlines() if "==" in line}
-    wanted = distributions([*base(), *extra("pipeline"), *extra("polars"), *group("lint")])
+    wanted = distributions([*base(), *extra("pipeline"), *extra("polars"), *group("test")])
 
     assert wanted <= pinned
     assert locked.count("--hash=sha256:") > len(pinned)
