@@ -88,8 +88,9 @@ def killed_retention(scene: Scene) -> Sequence[Archived]:
     """Kill retention while it archives, while it drops, and between two months."""
     claim = _loaded(scene, 2)
     months = _months(claim)
-    # The whole file: the footers of all months are looked at before the first of them is dropped.
-    whole = rf"^GET \S+/data/{months[-1]}/\S+\.parquet\S*$"
+    # A file is fetched from its first byte on, in parts of megabytes; the footers of all months,
+    # which are smaller, are looked at before the first of them is dropped.
+    whole = rf"^GET \S+/data/{months[-1]}/\S+\.parquet\? bytes=0-\d{{7,}}$"
     between = Moment(name="between two months", request=whole)
     archives, drops = scene.random.choice(BEFORE_COMMIT), scene.random.choice(IN_TRANSACTION)
     _kill_at(scene, archives, *DROP)
