@@ -20,9 +20,9 @@ from marketdata.coverage import percent_held
 from marketdata.datasets import DATASETS
 from marketdata.recovery.dead_letters import UNSETTLED
 from resources.settings import provider_of
-from resources.storage.dead_letters import LetterFilter
 from resources.storage.ledger.coverage import MissingSession
 from resources.storage.ledger.lost_rows import BY_DAY, told
+from resources.storage.letters import LetterFilter
 from resources.storage.quality import Suspect, Suspects
 from resources.wiring import Archive, Database
 from usecases.dataset_coverage import expected_days

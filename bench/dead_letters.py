@@ -18,8 +18,9 @@ from marketdata.instruments import Constituent, UniverseChange
 from marketdata.ports import Asked
 from marketdata.recovery.dead_letters import DeadLetter, LetterRetry, Work
 from resources.storage import migrations
-from resources.storage.dead_letters import DeadLetters, LetterFilter, settle
 from resources.storage.instruments import InstrumentStore
+from resources.storage.letters import DeadLetters, LetterFilter
+from resources.storage.letters.posting import resolve
 from resources.storage.timescale import Timescale
 
 LETTERS = 10_000
@@ -75,8 +76,8 @@ def measure(timescale: Timescale) -> dict[str, float]:
     figures["post of 1 repeated letter, median ms"] = median_ms(
         lambda: letters.post(some(ids, 7, 1), DUE_NOW, "a run")
     )
-    figures["settle by an answer that no letter waits for, median ms"] = median_ms(
-        lambda: settle_nothing(timescale, ids)
+    figures["resolve by an answer that no letter waits for, median ms"] = median_ms(
+        lambda: resolve_nothing(timescale, ids)
     )
     figures["list of 50, median ms"] = median_ms(lambda: letters.find(LetterFilter(), limit=50))
     figures["counts for status and check, median ms"] = median_ms(letters.counts)
@@ -97,7 +98,7 @@ def measure(timescale: Timescale) -> dict[str, float]:
                 record(instance, definitions, request, dg.DagsterRunStatus.STARTED)
             for request in asked[:1]:
                 record(instance, definitions, request, dg.DagsterRunStatus.SUCCESS)
-        figures["sensor tick: settle, claim 1,000, run requests, first ms"] = ticks[0] * 1e3
+        figures["sensor tick: resolve, claim 1,000, run requests, first ms"] = ticks[0] * 1e3
         figures["sensor tick, slowest of 6, ms"] = max(ticks) * 1e3
         figures["runs that 6,000 letters became"] = runs
     assert max(ticks) < BAR_S, f"a tick took {max(ticks):.2f} s; the bar is {BAR_S} s"
@@ -143,7 +144,7 @@ def one(number: int, instrument_id: int) -> DeadLetter:
     )
 
 
-def settle_nothing(timescale: Timescale, ids: list[int]) -> None:
+def resolve_nothing(timescale: Timescale, ids: list[int]) -> None:
     """Do what every load does, for an instrument that has a letter about other days."""
     asked = Asked(
         instrument_ids=(ids[5],),
@@ -152,7 +153,7 @@ def settle_nothing(timescale: Timescale, ids: list[int]) -> None:
         whole_sessions=False,
     )
     with timescale.connection() as connection:
-        assert settle(connection, "daily_bars", "fmp", asked, by="a run", reason="answered") == 0
+        assert resolve(connection, "daily_bars", "fmp", asked, by="a run", reason="answered") == 0
 
 
 def record(

@@ -20,7 +20,7 @@ from marketdata.datasets import DATASETS, Extent
 from marketdata.recovery.dead_letters import Work
 from pipelines import jobs
 from pipelines.run_failures import PARTITION_TAG, RANGE_TAGS
-from resources.storage.dead_letters import StoredLetter
+from resources.storage.letters import StoredLetter
 
 PARTITIONS = {
     jobs.OF_LOADER[asset.key]: asset.partitions_def

@@ -26,7 +26,7 @@ from pipelines.obsolete import why_obsolete
 from resources.clients import api_over
 from resources.opening import Stores
 from resources.providers.kept_answers import Kept, KeptGetter
-from resources.storage.dead_letters import StoredLetter
+from resources.storage.letters import StoredLetter
 from usecases.instruments import members_on
 
 

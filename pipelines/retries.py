@@ -1,7 +1,7 @@
 """From dead letters to the runs that do their work again, and what becomes of them afterwards.
 
 Here: which job with which configuration a claim stands for, and how claims end; used by the
-sensor and by `wrdata dlq`. Not here: the letters themselves (resources/storage/dead_letters.py),
+sensor and by `wrdata dlq`. Not here: the letters themselves (resources/storage/letters),
 or which run failures make one (run_failures.py).
 
 The loader settles the letters of instruments, bad rows and sessions in the transaction of the
@@ -31,7 +31,7 @@ from pipelines.run_failures import (
     utc,
     will_be_retried,
 )
-from resources.storage.dead_letters import Claim, DeadLetters, StoredLetter
+from resources.storage.letters import Claim, DeadLetters, StoredLetter
 
 TICKERS_PER_RUN = 500
 DUE_PER_TICK = 1_000

@@ -21,11 +21,11 @@ from resources.storage.archive.restore.restore import Restore
 from resources.storage.archive.retain.retention import Retention
 from resources.storage.batches import BatchStore
 from resources.storage.datasets import DatasetReader
-from resources.storage.dead_letters import DeadLetters
 from resources.storage.instruments import InstrumentStore
 from resources.storage.ledger.coverage import CoverageLedger
 from resources.storage.ledger.ingest_log import IngestLog
 from resources.storage.ledger.lost_rows import LostRows
+from resources.storage.letters import DeadLetters
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.quality import QualityQueries
 from resources.storage.raw_zone import RawZone

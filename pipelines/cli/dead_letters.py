@@ -35,7 +35,7 @@ from pipelines.run_failures import CLAIM_TAG
 from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
-from resources.storage.dead_letters import DeadLetters, LetterFilter, StoredLetter
+from resources.storage.letters import DeadLetters, LetterFilter, StoredLetter
 
 RETRIABLE = (LetterState.OPEN, LetterState.PARKED)
 ENDED = (LetterState.RESOLVED, LetterState.OBSOLETE)

@@ -2,7 +2,7 @@
 
 Here: the transaction, and the record of requests that failed. Not here: how rows are told apart
 (daily_bars.py, versioned_table.py), reading the coverage ledger (ledger/), the letters' own
-rules (dead_letters.py), or the decision what a batch covers (marketdata/).
+rules (letters/), or the decision what a batch covers (marketdata/).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,11 @@ from marketdata.datasets import DATASETS
 from marketdata.ports import Batch, IngestFailure, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter
-from resources.storage import dead_letters, sql
+from resources.storage import sql
 from resources.storage.daily_bars import DailyBarTable
 from resources.storage.ledger import coverage
 from resources.storage.ledger.loaded_days import count_loaded, is_counted
+from resources.storage.letters import posting
 from resources.storage.timescale import Connection, Timescale
 from resources.storage.versioned_table import MergeCounts, VersionedTable
 
@@ -161,13 +162,13 @@ def record_failures(connection: Connection, failures: Sequence[IngestFailure]) -
             _log_failure(connection, letter)
     for (dataset, provider), group in marks.items():
         coverage.apply_marks(connection, dataset, provider, group, asked_at=letters[0].seen_at)
-    dead_letters.post(connection, letters, LETTER_RETRY, f"run {letters[0].run_id}")
+    posting.post(connection, letters, LETTER_RETRY, f"run {letters[0].run_id}")
 
 
 def _deliver(connection: Connection, batch: Batch) -> None:
     """Resolve the letters that the batch answers, and leave its refused bars in new ones."""
     by = f"run {batch.run_id}"
-    dead_letters.settle(
+    posting.resolve(
         connection,
         batch.dataset,
         batch.provider,
@@ -178,7 +179,7 @@ def _deliver(connection: Connection, batch: Batch) -> None:
         by=by,
         reason=f"answered by {batch.request}",
     )
-    dead_letters.post(connection, batch.rejected, LETTER_RETRY, by)
+    posting.post(connection, batch.rejected, LETTER_RETRY, by)
 
 
 def _log_failure(connection: Connection, letter: DeadLetter) -> None:

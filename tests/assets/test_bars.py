@@ -17,7 +17,7 @@ from pipelines import sensors
 from pipelines.cli import aggregates as aggregates_command
 from pipelines.definitions import definitions
 from resources.storage.aggregates import Source
-from resources.storage.dead_letters import LetterFilter
+from resources.storage.letters import LetterFilter
 from tests.fixtures.pipeline import Pipeline
 
 LOADED = "holds_what_was_loaded"

@@ -17,7 +17,7 @@ from marketdata.recovery.dead_letters import LetterState, Work
 from pipelines import replays, retries, schedules, sensors
 from resources import opening
 from resources.settings import read_settings
-from resources.storage.dead_letters import LetterFilter, StoredLetter
+from resources.storage.letters import LetterFilter, StoredLetter
 from tests.fixtures.pipeline import Pipeline
 from usecases import instruments
 

@@ -18,7 +18,7 @@ from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import UNSETTLED
 from marketdata.session_ingest import refuse_open_session
 from resources.storage.bar_reader import read_daily_bars
-from resources.storage.dead_letters import LetterFilter
+from resources.storage.letters import LetterFilter
 from tests.fixtures.pipeline import Pipeline
 from usecases.instruments import UNIVERSE
 

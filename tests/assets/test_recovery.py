@@ -7,7 +7,7 @@ import pytest
 from assets.datasets import BY_SYMBOL
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.recovery.dead_letters import LetterState, Work
-from resources.storage.dead_letters import LetterFilter, StoredLetter
+from resources.storage.letters import LetterFilter, StoredLetter
 from tests.fixtures.pipeline import Pipeline
 from usecases.instruments import UNIVERSE
 

@@ -20,7 +20,7 @@ from pipelines.cli import environment
 from pipelines.cli.load_options import LoadOptions
 from pipelines.cli.main import app
 from resources.settings import read_settings
-from resources.storage.dead_letters import LetterFilter
+from resources.storage.letters import LetterFilter
 from tests.fixtures.pipeline import Pipeline
 from usecases.instruments import UNIVERSE
 from usecases.load_cost import cost_of

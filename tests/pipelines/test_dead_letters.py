@@ -33,7 +33,7 @@ from pipelines.dagster_internals import (
 )
 from pipelines.definitions import definitions
 from pipelines.run_failures import CLAIM_TAG
-from resources.storage.dead_letters import DeadLetters, LetterFilter, StoredLetter
+from resources.storage.letters import DeadLetters, LetterFilter, StoredLetter
 from tests.fixtures.dagster_internals import (
     JobPythonOrigin,
     ModuleCodePointer,

@@ -16,7 +16,7 @@ from marketdata.recovery.process_identity import Process
 from pipelines import retries, sensors, workers
 from pipelines.definitions import definitions
 from pipelines.run_failures import CLAIM_TAG
-from resources.storage.dead_letters import LetterFilter
+from resources.storage.letters import LetterFilter
 from resources.storage.runs.workers import RunWorkers
 from tests.fixtures.pipeline import Pipeline
 

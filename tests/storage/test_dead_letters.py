@@ -32,13 +32,12 @@ from marketdata.recovery.dead_letters import (
     LetterState,
     Work,
 )
-from resources.storage.dead_letters import (
+from resources.storage.letters import (
     DeadLetters,
     LetterFilter,
     StoredLetter,
-    post,
-    settle,
 )
+from resources.storage.letters.posting import post, resolve
 from resources.storage.timescale import Timescale
 
 OPEN, RETRYING, RESOLVED, PARKED, DISCARDED, OBSOLETE = LetterState
@@ -237,7 +236,7 @@ class Life(RuleBasedStateMachine):
             instrument_ids=(), start=date(2024, 1, 1), end=date(2024, 2, 1), whole_sessions=True
         )
         with self.timescale.connection() as connection:
-            settle(connection, self.dataset, "fmp", asked, by="a run", reason="answered")
+            resolve(connection, self.dataset, "fmp", asked, by="a run", reason="answered")
         for subject, state in list(self.states.items()):
             if state in UNSETTLED:
                 self.move(subject, RESOLVED)
@@ -491,12 +490,12 @@ def test_an_answer_resolves_the_letters_that_waited_for_no_more_than_it(
     )
 
     with timescale.connection() as connection:
-        settled = settle(
+        resolved = resolve(
             connection, "daily_bars", "fmp", asked, still_wrong=[bad], by="run 2", reason="answered"
         )
 
     resolved = letters.find(LetterFilter(states=(RESOLVED,)))
-    assert settled == 2
+    assert resolved == 2
     assert {letter.subject for letter in resolved} == {"AAA", "AAA 2024-01-05"}
     assert letters.transitions(resolved[0].letter_id)[-1].by == "run 2"
 
@@ -523,7 +522,7 @@ def test_an_answer_from_before_the_letter_does_not_resolve_it(
     )
 
     with timescale.connection() as connection:
-        settled = settle(
+        resolved = resolve(
             connection,
             "daily_bars",
             "fmp",
@@ -534,7 +533,7 @@ def test_an_answer_from_before_the_letter_does_not_resolve_it(
             reason="answered",
         )
 
-    assert settled == 1
+    assert resolved == 1
     (left,) = letters.find(LetterFilter(states=UNSETTLED))
     assert left.subject == "AAA"
 
@@ -573,7 +572,7 @@ def test_a_whole_market_day_resolves_the_letter_of_its_session(
     )
 
     with timescale.connection() as connection:
-        settle(connection, "daily_bars", "fmp", asked, by="run 2", reason="answered")
+        resolve(connection, "daily_bars", "fmp", asked, by="run 2", reason="answered")
 
     left = letters.find(LetterFilter(states=UNSETTLED))
     assert {letter.subject for letter in left} == {"2024-01-11", "BBB"}
@@ -750,7 +749,7 @@ def test_days_to_ask_for_are_those_of_all_unsettled_letters_of_an_instrument(
     assert spans == {one: (date(2023, 5, 5), date(2024, 1, 31))}
 
 
-def test_two_runs_that_post_and_settle_the_same_letters_do_not_deadlock(
+def test_two_runs_that_post_and_resolve_the_same_letters_do_not_deadlock(
     letters: DeadLetters, timescale: Timescale
 ) -> None:
     """All statements lock in one order."""
@@ -760,9 +759,9 @@ def test_two_runs_that_post_and_settle_the_same_letters_do_not_deadlock(
     )
     failed: list[Exception] = []
 
-    def settle_all() -> None:
+    def resolve_all() -> None:
         with timescale.connection() as connection:
-            settle(connection, "daily_bars", "fmp", asked, by="b", reason="answered")
+            resolve(connection, "daily_bars", "fmp", asked, by="b", reason="answered")
 
     def repeat(step: Callable[[], object]) -> None:
         try:
@@ -774,7 +773,7 @@ def test_two_runs_that_post_and_settle_the_same_letters_do_not_deadlock(
     steps: list[Callable[[], object]] = [
         lambda: letters.post(many, AT_ONCE, "a"),
         lambda: letters.post(many[::-1], AT_ONCE, "c"),
-        settle_all,
+        resolve_all,
         lambda: claim_all(letters),
     ]
     threads = [threading.Thread(target=repeat, args=[step]) for step in steps]
@@ -786,7 +785,7 @@ def test_two_runs_that_post_and_settle_the_same_letters_do_not_deadlock(
     assert failed == []
 
 
-def test_a_letter_that_grows_while_it_is_being_settled_waits_on(
+def test_a_letter_that_grows_while_it_is_being_resolved_waits_on(
     letters: DeadLetters, timescale: Timescale
 ) -> None:
     """What it waits for is looked at under the lock: the days that came to it were not answered."""
@@ -797,16 +796,16 @@ def test_a_letter_that_grows_while_it_is_being_settled_waits_on(
     )
     letters.post([short], LETTER_RETRY, "r")
 
-    def settle_january() -> int:
+    def resolve_january() -> int:
         with timescale.connection() as connection:
-            return settle(connection, "daily_bars", "fmp", asked, by="b", reason="answered")
+            return resolve(connection, "daily_bars", "fmp", asked, by="b", reason="answered")
 
     with ThreadPoolExecutor(1) as thread:
         with timescale.connection() as connection:
             post(connection, [longer], LETTER_RETRY, "r")
-            settled = thread.submit(settle_january)
+            resolved = thread.submit(resolve_january)
             with pytest.raises(TimeoutError):
-                settled.result(timeout=0.3)
-        assert settled.result(timeout=10) == 0
+                resolved.result(timeout=0.3)
+        assert resolved.result(timeout=10) == 0
 
     assert only(letters).state is OPEN

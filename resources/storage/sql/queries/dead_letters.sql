@@ -127,7 +127,7 @@ on conflict (fingerprint) where state in ('open', 'retrying', 'parked') do updat
             ) as step
         );
 
--- name: settle
+-- name: resolve_answered
 -- Resolve unsettled letters that waited for no more than what has been answered now. All is looked
 -- at again under the lock: what a letter waits for may have grown meanwhile.
 with held as (

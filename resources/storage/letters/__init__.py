@@ -1,0 +1,6 @@
+"""Dead letters in the database: what others use of them."""
+
+from resources.storage.letters.records import Claim, LetterFilter, StoredLetter, Transition
+from resources.storage.letters.store import DeadLetters
+
+__all__ = ["Claim", "DeadLetters", "LetterFilter", "StoredLetter", "Transition"]

@@ -1,0 +1,136 @@
+"""Letters inside a loader's transaction: posted with what came to nothing, resolved with what came.
+
+Here: the two steps, and who is named as their author. Not here: the steps of the sensor and of
+people (store.py), or which transitions are legal (the migration: the database refuses all others).
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from psycopg.types.json import Jsonb
+
+from marketdata.ports import Asked
+from marketdata.recovery.dead_letters import DeadLetter, LetterRetry
+from resources.storage import sql
+from resources.storage.timescale import Connection
+
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""By how much the clocks of two workers may differ without an answer passing for an old one."""
+
+
+def post(
+    connection: Connection, letters: Sequence[DeadLetter], retry: LetterRetry, by: str
+) -> None:
+    """Post letters inside the caller's transaction, in one statement.
+
+    Work that has an unsettled letter is counted on it. A letter that was being retried is open
+    again, or parked when its attempts are used up or the error is permanent; a deferral gives the
+    attempt back. A parked letter stays parked.
+
+    Args:
+        connection: In a transaction.
+        letters: Any number; several about the same work count as so many occurrences.
+        retry: When work is tried again.
+        by: Who says so, such as ``run <id>``; kept with every transition.
+    """
+    if not letters:
+        return
+    latest: dict[str, DeadLetter] = {}
+    occurrences: dict[str, int] = {}
+    for letter in letters:
+        latest[letter.fingerprint] = letter
+        occurrences[letter.fingerprint] = occurrences.get(letter.fingerprint, 0) + 1
+    rows = [
+        _posted(letter, fingerprint, occurrences[fingerprint])
+        for fingerprint, letter in latest.items()
+    ]
+    act_as(connection, by)
+    connection.execute(
+        sql.query("dead_letters", "post"), {"letters": Jsonb(rows), **retry_parameters(retry)}
+    )
+
+
+def resolve(
+    connection: Connection,
+    dataset: str,
+    provider: str,
+    asked: Asked,
+    *,
+    answered_at: datetime | None = None,
+    raw_answers: Sequence[str] = (),
+    still_wrong: Sequence[DeadLetter] = (),
+    by: str,
+    reason: str,
+) -> int:
+    """Resolve letters that waited for no more than ``asked``, inside the caller's transaction.
+
+    An answer that is older than a letter does not resolve it, unless the letter is about this
+    very answer.
+
+    Args:
+        connection: In a transaction.
+        dataset: Whose letters.
+        provider: Who answered: a letter is about what one provider has.
+        asked: What has now been answered.
+        answered_at: When the answer came (aware); None means now.
+        raw_answers: Where it is kept.
+        still_wrong: What the answer itself leaves behind, such as rows it has wrong again.
+        by: Who says so, such as ``run <id>``.
+        reason: What resolved them.
+
+    Returns:
+        How many were resolved.
+    """
+    act_as(connection, by)
+    return connection.execute(
+        sql.query("dead_letters", "resolve_answered"),
+        {
+            "dataset": dataset,
+            "provider": provider,
+            "instrument_ids": list(asked.instrument_ids),
+            "start": asked.start,
+            "end": asked.end,
+            "whole_sessions": asked.whole_sessions,
+            "not_later_than": answered_at + CLOCKS_DIFFER if answered_at else None,
+            "raw_answers": list(raw_answers),
+            "except": [letter.fingerprint for letter in still_wrong],
+            "reason": reason,
+        },
+    ).rowcount
+
+
+def act_as(connection: Connection, by: str) -> None:
+    """Name who changes letters in this transaction: it is kept with every step of theirs."""
+    connection.execute(sql.query("dead_letters", "act_as"), {"by": by})
+
+
+def retry_parameters(retry: LetterRetry) -> dict[str, object]:
+    """Return what the queries need to know of when work is tried again."""
+    return {
+        "attempts": retry.attempts,
+        "waits_s": list(retry.longest_waits_s()),
+        "jitter": retry.jitter,
+    }
+
+
+def _posted(letter: DeadLetter, fingerprint: str, occurrences: int) -> dict[str, object]:
+    later = letter.not_before - letter.seen_at if letter.not_before is not None else None
+    return {
+        "fingerprint": fingerprint,
+        "dataset": letter.dataset,
+        "provider": letter.provider,
+        "work": letter.work.value,
+        "subject": letter.subject,
+        "instrument_id": letter.instrument_id,
+        "error_class": letter.error_class,
+        "message": letter.message,
+        "request": letter.request,
+        "run_id": letter.run_id,
+        "raw_answers": list(letter.raw_answers),
+        "details": dict(letter.details),
+        "deferred": letter.deferred,
+        "parked": letter.parked,
+        "occurrences": occurrences,
+        "seen_at": letter.seen_at.isoformat(),
+        "not_before_s": later.total_seconds() if later is not None else None,
+    }
