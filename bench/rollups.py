@@ -19,7 +19,7 @@ from marketdata.calendars import calendar
 from marketdata.recovery import errors
 from resources.storage import migrations
 from resources.storage.aggregates import Aggregates, Source
-from resources.storage.aggregates.engines import Engine, Wish, opened, settle
+from resources.storage.aggregates.engines import Engine, EngineSetting, opened, put_in_force
 from resources.storage.timescale import Timescale
 
 _PLAIN = """
@@ -109,13 +109,13 @@ def main() -> None:
             migrations.migrate(url)
             with Timescale(url) as timescale:
                 try:
-                    settle(timescale, Wish(engine))
+                    put_in_force(timescale, EngineSetting(engine))
                 except errors.ConfigurationError as error:
                     print(f"{engine.value:24}not here: {error}")
                     continue
                 minutes = loaded(url, arguments.tickers, arguments.sessions)
                 again = without_an_engine(url)
-                figures = measured(url, opened(timescale, Wish(engine)))
+                figures = measured(url, opened(timescale, EngineSetting(engine)))
         print(f"{engine.value:24}{minutes:12,}{figures['full']:9.2f}{figures['nothing']:11.3f}"
               f"{figures['one ticker']:14.3f}{again / figures['one ticker']:17.0f}")  # fmt: skip
         print(f"{'without an engine':24}{minutes:12,}{again:9.2f}")

@@ -13,7 +13,7 @@ from resources.settings import Settings, StoreSettings
 from resources.storage import compression, migrations
 from resources.storage.adjusted_bars import AdjustedBars
 from resources.storage.aggregates import Aggregates, engines
-from resources.storage.aggregates.engines import Engine, Wish
+from resources.storage.aggregates.engines import Engine, EngineSetting
 from resources.storage.archive import Archive
 from resources.storage.archive.maintain.rebuild import ArchiveRebuild
 from resources.storage.archive.maintain.upkeep import ArchiveUpkeep
@@ -78,7 +78,7 @@ def prepare_database(settings: Settings) -> PreparedDatabase:
     with Timescale(url, pool_size=2) as timescale:
         return PreparedDatabase(
             migrations=applied,
-            engine=engines.settle(timescale, Wish(settings.aggregates)),
+            engine=engines.put_in_force(timescale, EngineSetting(settings.aggregates)),
             compressed=compression.keep_compressed(timescale),
         )
 
@@ -103,7 +103,7 @@ def stores(settings: Settings) -> Generator[Stores]:
             datasets=DatasetReader(timescale),
             adjusted_bars=AdjustedBars(timescale),
             coverage=CoverageLedger(timescale),
-            aggregates=engines.opened(timescale, Wish(settings.aggregates)),
+            aggregates=engines.opened(timescale, EngineSetting(settings.aggregates)),
             quality=QualityQueries(timescale),
             ingest_log=IngestLog(timescale),
             dead_letters=DeadLetters(timescale),

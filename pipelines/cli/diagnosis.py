@@ -20,7 +20,7 @@ from resources.clients import Line
 from resources.settings import Settings, read_settings, unread_variables, wrong_values
 from resources.storage import compression, migrations
 from resources.storage.aggregates import engines
-from resources.storage.aggregates.engines import Engine, Wish
+from resources.storage.aggregates.engines import Engine, EngineSetting
 from resources.storage.aggregates.known_faults import known_faults
 from resources.storage.object_store import ObjectStore
 from resources.storage.request_leases import RequestLeases
@@ -240,12 +240,12 @@ def _probe_aggregates(settings: Settings) -> str:
 
     That another engine was asked for by name, or a fault that no refresh avoids, is not well.
     """
-    wish = Wish(settings.aggregates)
+    setting = EngineSetting(settings.aggregates)
     with Timescale(settings.database_url.get_secret_value(), pool_size=2) as timescale:
-        meant = engines.chosen(timescale, wish)
-        engine = engines.opened(timescale, wish).engine
+        meant = engines.chosen(timescale, setting)
+        engine = engines.opened(timescale, setting).engine
         version = timescale.server().timescaledb_version
-    told = f"{engine.replace('_', ' ')} (WRDATA_AGGREGATES={wish.value})"
+    told = f"{engine.replace('_', ' ')} (WRDATA_AGGREGATES={setting.value})"
     if meant != engine:
         told = f"{told}; `wrdata migrate` would change to {meant.value}"
     if engine == Engine.ROLLUPS:

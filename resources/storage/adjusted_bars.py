@@ -109,10 +109,10 @@ class AdjustedBars:
             StorageConflictError: A bar that a dividend needs came adjusted for dividends.
             StorageUnavailableError: The database cannot be reached now; nothing was changed.
         """
-        asked = {"instrument_id": instrument_id}
+        parameters = {"instrument_id": instrument_id}
         with self._timescale.connection() as connection:
-            locked = connection.execute(sql.query(_FILE, "lock_actions"), asked).fetchone()
-            at = {**asked, "derived_at": locked[1] if locked else None}
+            locked = connection.execute(sql.query(_FILE, "lock_actions"), parameters).fetchone()
+            at = {**parameters, "derived_at": locked[1] if locked else None}
             prices = _prices(connection, instrument_id)
             evidence = [] if as_traded is None else _evidence(as_traded)
             spun_off = _spin_offs(connection, instrument_id)
@@ -120,12 +120,14 @@ class AdjustedBars:
             for finding in findings:
                 connection.execute(sql.query(_FILE, "write_check"), {**at, **_fields(finding)})
             usable = [
-                one.split for one in findings if one.verdict in USABLE or one.split in confirmed
+                finding.split
+                for finding in findings
+                if finding.verdict in USABLE or finding.split in confirmed
             ]
-            doubtful = tuple(one for one in findings if one.split not in usable)
-            connection.execute(sql.query(_FILE, "forget_dividend_checks"), asked)
+            doubtful = tuple(finding for finding in findings if finding.split not in usable)
+            connection.execute(sql.query(_FILE, "forget_dividend_checks"), parameters)
             if not prices:
-                connection.execute(sql.query(_FILE, "forget_factors"), asked)
+                connection.execute(sql.query(_FILE, "forget_factors"), parameters)
                 return Derivation(steps=0, changed=False, quarantined=doubtful, unusable=())
             paid = _dividends(connection, instrument_id)
             try:
@@ -134,12 +136,14 @@ class AdjustedBars:
                 message = f"instrument {instrument_id}: {error}"
                 raise errors.StorageConflictError(message) from error
             noted = tuple(
-                one
-                for one in without_unusable(paid, factors.unusable)
-                if one.verdict is not DividendVerdict.COUNTED
+                payment
+                for payment in without_unusable(paid, factors.unusable)
+                if payment.verdict is not DividendVerdict.COUNTED
             )
-            for one in noted:
-                connection.execute(sql.query(_FILE, "write_dividend_check"), {**at, **_noted(one)})
+            for payment in noted:
+                connection.execute(
+                    sql.query(_FILE, "write_dividend_check"), {**at, **_noted(payment)}
+                )
             last = {"last_session": prices[-1].session_date}
             written = connection.execute(
                 sql.query(_FILE, "write_factors"), {**at, **last, **_arrays(factors.steps)}
@@ -200,9 +204,14 @@ class AdjustedBars:
         Raises:
             StorageConflictError: No such split has been checked.
         """
-        asked = {"instrument_id": instrument_id, "ex_date": ex_date, "by": by, "reason": reason}
+        parameters = {
+            "instrument_id": instrument_id,
+            "ex_date": ex_date,
+            "by": by,
+            "reason": reason,
+        }
         with self._timescale.connection() as connection:
-            done = connection.execute(sql.query(_FILE, "confirm"), asked)
+            done = connection.execute(sql.query(_FILE, "confirm"), parameters)
             if not done.rowcount:
                 message = f"instrument {instrument_id} has no checked split on {ex_date}"
                 raise errors.StorageConflictError(message)
@@ -224,7 +233,7 @@ class AdjustedBars:
             StorageConflictError: The database refuses it.
         """
         ex_date, kind, amount, currency = dividend.terms
-        asked = {
+        parameters = {
             "instrument_id": instrument_id,
             "ex_date": ex_date,
             "kind": kind,
@@ -235,7 +244,7 @@ class AdjustedBars:
             "reason": reason,
         }
         with self._timescale.connection() as connection:
-            connection.execute(sql.query(_FILE, "confirm_dividend"), asked)
+            connection.execute(sql.query(_FILE, "confirm_dividend"), parameters)
 
     def tell_spin_off(
         self, instrument_id: int, ex_date: date, of: str, value: Decimal, *, by: str, reason: str
@@ -250,7 +259,7 @@ class AdjustedBars:
             by: Who says so.
             reason: And why.
         """
-        asked = {
+        parameters = {
             "instrument_id": instrument_id,
             "ex_date": ex_date,
             "spun_off": of,
@@ -259,7 +268,7 @@ class AdjustedBars:
             "reason": reason,
         }
         with self._timescale.connection() as connection:
-            connection.execute(sql.query(_FILE, "tell_spin_off"), asked)
+            connection.execute(sql.query(_FILE, "tell_spin_off"), parameters)
 
 
 def read_adjusted_bars(
@@ -312,25 +321,27 @@ def _evidence(as_traded: pa.Table) -> list[PricePoint]:
 
 
 def _dividends(connection: Connection, instrument_id: int) -> list[DividendFinding]:
-    asked = {"instrument_id": instrument_id}
-    rows = connection.execute(sql.query(_FILE, "read_dividends"), asked).fetchall()
+    parameters = {"instrument_id": instrument_id}
+    rows = connection.execute(sql.query(_FILE, "read_dividends"), parameters).fetchall()
     dividends = [
         Dividend(ex_date=day, kind=kind, ordinal=ordinal, amount=amount, currency=currency)
         for day, kind, ordinal, amount, currency in rows
     ]
-    told = connection.execute(sql.query(_FILE, "read_dividend_words"), asked).fetchall()
-    words: dict[Terms, Decimal] = {(*terms,): counted for *terms, counted in told}
+    confirmed = connection.execute(sql.query(_FILE, "read_dividend_words"), parameters).fetchall()
+    words: dict[Terms, Decimal] = {(*terms,): counted for *terms, counted in confirmed}
     return judged(dividends, _rates(connection, dividends), words)
 
 
 def _rates(connection: Connection, dividends: Sequence[Dividend]) -> dict[str, list[Rate]]:
     """Return the exchange rates of the currencies that dividends are in."""
-    series = [series_of(one) for one in {one.currency or "" for one in dividends}]
-    names = [one.series for one in series if one is not None]
+    series = [
+        series_of(currency) for currency in {dividend.currency or "" for dividend in dividends}
+    ]
+    names = [rate_series.series for rate_series in series if rate_series is not None]
     rates: dict[str, list[Rate]] = {name: [] for name in names}
     if names:
-        asked = {"series": names, "first": min(one.ex_date for one in dividends)}
-        for name, day, value in connection.execute(sql.query(_FILE, "read_rates"), asked):
+        parameters = {"series": names, "first": min(dividend.ex_date for dividend in dividends)}
+        for name, day, value in connection.execute(sql.query(_FILE, "read_rates"), parameters):
             rates[name].append(Rate(observed_on=day, value=value))
     return rates
 
@@ -350,14 +361,14 @@ def _findings(
     spun_off: Sequence[DividendTerms],
 ) -> tuple[list[SplitFinding], set[SplitTerms]]:
     """Return the verdict on each split, and the splits that a person has confirmed."""
-    asked = {"instrument_id": instrument_id}
-    rows = connection.execute(sql.query(_FILE, "read_splits"), asked).fetchall()
+    parameters = {"instrument_id": instrument_id}
+    rows = connection.execute(sql.query(_FILE, "read_splits"), parameters).fetchall()
     splits = [SplitTerms(ex_date=day, new_shares=new, old_shares=old) for day, new, old in rows]
-    held = connection.execute(sql.query(_FILE, "read_checks"), asked).fetchall()
-    kept = [_finding(row[:-1]) for row in held]
-    confirmed = {one.split for one, row in zip(kept, held, strict=True) if row[-1]}
+    checked = connection.execute(sql.query(_FILE, "read_checks"), parameters).fetchall()
+    kept = [_finding(row[:-1]) for row in checked]
+    confirmed = {check.split for check, row in zip(kept, checked, strict=True) if row[-1]}
     values = daily(spun_off)
-    by_prices, by_evidence = (verdicts(splits, one, values) for one in (prices, evidence))
+    by_prices, by_evidence = (verdicts(splits, points, values) for points in (prices, evidence))
     return without_duplicates(combined(by_prices, by_evidence, kept)), confirmed
 
 

@@ -71,25 +71,27 @@ def keep_compressed(timescale: Timescale) -> Sequence[str]:
     if not is_offered(timescale):
         return []
     with timescale.connection() as connection:
-        held = {name for (name,) in connection.execute(_query("compressed_tables")).fetchall()}
-        missing = [one for one in _LAYOUTS if one.table not in held]
+        compressed = {
+            name for (name,) in connection.execute(_query("compressed_tables")).fetchall()
+        }
+        missing = [layout for layout in _LAYOUTS if layout.table not in compressed]
         if missing:
             connection.execute(sql.engine("compression"))
-        for one in missing:
+        for layout in missing:
             _run(
                 connection,
                 "compress",
-                table=composed.Identifier(one.table),
-                segments=composed.Literal(one.segments),
-                order=composed.Literal(one.order),
+                table=composed.Identifier(layout.table),
+                segments=composed.Literal(layout.segments),
+                order=composed.Literal(layout.order),
             )
             _run(
                 connection,
                 "compress_what_is_old",
-                compressed=composed.Literal(one.table),
-                hot_days=composed.Literal(one.hot_days),
+                compressed=composed.Literal(layout.table),
+                hot_days=composed.Literal(layout.hot_days),
             )
-    return [one.table for one in missing]
+    return [layout.table for layout in missing]
 
 
 def compressed_tables(timescale: Timescale) -> list[CompressedTable]:

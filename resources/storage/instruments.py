@@ -107,11 +107,11 @@ class InstrumentStore:
         with self._timescale.connection() as connection:
             carriers = _carriers(connection, "equity", tickers, on)
             listed = _listed(connection, provider, list(carriers.values()), on, past)
-        by_ticker = {one.ticker: one for one in listed}
-        wanted = list(dict.fromkeys(tickers))
+        by_ticker = {constituent.ticker: constituent for constituent in listed}
+        distinct = list(dict.fromkeys(tickers))
         return (
-            [by_ticker[ticker] for ticker in wanted if ticker in by_ticker],
-            [ticker for ticker in wanted if ticker not in by_ticker],
+            [by_ticker[ticker] for ticker in distinct if ticker in by_ticker],
+            [ticker for ticker in distinct if ticker not in by_ticker],
         )
 
     def listed(
@@ -269,7 +269,9 @@ def _listed(
         present = [span for span in spans if span.start <= on <= span.end]
         for last in present or spans[-1:] * of_the_day:
             always = len(spans) == 1 and (last.start, last.end) == (date.min, date.max)
-            spelt = [replace(one, symbol=spellings.get(one.symbol, one.symbol)) for one in spans]
+            spelt = [
+                replace(span, symbol=spellings.get(span.symbol, span.symbol)) for span in spans
+            ]
             listed.append(
                 ListedInstrument(
                     instrument_id=instrument_id,
@@ -278,7 +280,7 @@ def _listed(
                     carried=tuple(spelt) if of_the_day and not always else (),
                 )
             )
-    return sorted(listed, key=lambda one: one.ticker)
+    return sorted(listed, key=lambda instrument: instrument.ticker)
 
 
 def _of_renames(renamed: Sequence[Rename], on: date) -> list[InstrumentEvent]:

@@ -39,12 +39,12 @@ def migrate(url: str, migrations: Sequence[sql.Migration] | None = None) -> list
             ahead of this code or of an earlier line of migrations, or TimescaleDB cannot be had.
         StorageUnavailableError: The server cannot be reached.
     """
-    wanted = sql.migrations() if migrations is None else migrations
+    shipped = sql.migrations() if migrations is None else migrations
     with timescale.connect(url) as connection:
         connection.execute(sql.query("migrations", "lock_migrations"))
         _ensure_extensions(connection)
         connection.execute(sql.query("migrations", "create_schema_migration"))
-        pending = _pending(wanted, _applied(connection))
+        pending = _pending(shipped, _applied(connection))
         for migration in pending:
             _apply(connection, migration)
     return [migration.name for migration in pending]
@@ -64,9 +64,10 @@ def status(url: str) -> list[MigrationStatus]:
     _pending(sql.migrations(), applied)
     return [
         MigrationStatus(
-            name=one.name, applied_at=applied[one.name][1] if one.name in applied else None
+            name=migration.name,
+            applied_at=applied[migration.name][1] if migration.name in applied else None,
         )
-        for one in sql.migrations()
+        for migration in sql.migrations()
     ]
 
 
@@ -76,10 +77,10 @@ def _applied(connection: timescale.Connection) -> dict[str, tuple[str, datetime]
 
 
 def _pending(
-    wanted: Sequence[sql.Migration], applied: dict[str, tuple[str, datetime]]
+    shipped: Sequence[sql.Migration], applied: dict[str, tuple[str, datetime]]
 ) -> list[sql.Migration]:
     """Return the migrations to apply; refuse a history that does not match the files."""
-    by_name = {migration.name: migration for migration in wanted}
+    by_name = {migration.name: migration for migration in shipped}
     newest = max(by_name, default="")
     for name in sorted(applied.keys() - by_name.keys()):
         if name < newest:
@@ -102,7 +103,7 @@ def _pending(
                 "the change into a new migration"
             )
             raise errors.StorageConflictError(message)
-    return [migration for migration in wanted if migration.name not in applied]
+    return [migration for migration in shipped if migration.name not in applied]
 
 
 def _apply(connection: timescale.Connection, migration: sql.Migration) -> None:
@@ -138,7 +139,9 @@ def _absent_extensions(connection: timescale.Connection) -> list[str]:
         StorageConflictError: One cannot be made.
     """
     rows = _extensions(connection)
-    absent = [(name, offered, loaded) for name, made, offered, loaded in rows if made is None]
+    absent = [
+        (name, offered, loaded) for name, installed, offered, loaded in rows if installed is None
+    ]
     for name, offered, loaded in absent:
         if offered is None:
             message = (

@@ -237,13 +237,13 @@ class ObjectStore:
                 Bucket=self.settings.bucket, Prefix=prefix
             )
             for page in pages:
-                for one in page.get("Contents", []):
+                for entry in page.get("Contents", []):
                     # The stubs take these four for optional; every server sends them.
                     yield StoredObject(
-                        key=one.get("Key", ""),
-                        bytes=one.get("Size", 0),
-                        etag=one.get("ETag", "").strip('"'),
-                        modified_at=one.get("LastModified", datetime.min.replace(tzinfo=UTC)),
+                        key=entry.get("Key", ""),
+                        bytes=entry.get("Size", 0),
+                        etag=entry.get("ETag", "").strip('"'),
+                        modified_at=entry.get("LastModified", datetime.min.replace(tzinfo=UTC)),
                     )
 
     def delete(self, key: str) -> None:

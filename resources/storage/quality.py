@@ -102,7 +102,7 @@ class QualityQueries:
                 else []
             )
         sample = tuple(
-            Suspect(ticker=ticker, instrument_id=one, session_date=day, detail=detail)
-            for ticker, one, day, detail in rows
+            Suspect(ticker=ticker, instrument_id=instrument_id, session_date=day, detail=detail)
+            for ticker, instrument_id, day, detail in rows
         )
         return Suspects(count=count, sample=sample)

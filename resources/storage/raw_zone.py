@@ -125,10 +125,10 @@ class RawZone:
 def _fetched_at(described: Mapping[str, str], modified_at: datetime) -> datetime:
     """Return when the answer was kept; `rclone serve s3` forgets metadata when it restarts."""
     try:
-        told = datetime.fromisoformat(described.get(_FETCHED_AT, ""))
+        moment = datetime.fromisoformat(described.get(_FETCHED_AT, ""))
     except ValueError:
         return modified_at.astimezone(UTC)
-    return told.astimezone(UTC)
+    return moment.astimezone(UTC)
 
 
 def _unpacked(key: str, packed: bytes, sha256: str) -> bytes:
@@ -137,9 +137,9 @@ def _unpacked(key: str, packed: bytes, sha256: str) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         message = f"the raw zone's {key} cannot be unpacked ({error}); ask the provider again"
         raise errors.StorageConflictError(message) from error
-    found = hashlib.sha256(body).hexdigest()
-    if found != sha256:
-        message = f"the raw zone's {key} holds {found} instead of its name; ask the provider again"
+    digest = hashlib.sha256(body).hexdigest()
+    if digest != sha256:
+        message = f"the raw zone's {key} holds {digest} instead of its name; ask the provider again"
         raise errors.StorageConflictError(message)
     return body
 

@@ -7,7 +7,7 @@ from pipelines.cli import diagnosis
 from resources.settings import read_settings
 from resources.storage import migrations
 from resources.storage.aggregates import engines, known_faults
-from resources.storage.aggregates.engines import Wish
+from resources.storage.aggregates.engines import EngineSetting
 from resources.storage.timescale import COMMUNITY, Timescale
 from tests.fixtures.world import BucketSettings
 
@@ -42,7 +42,7 @@ def test_faults_of_the_servers_version_are_told_where_continuous_aggregates_are_
         server = timescale.server()
         if server.edition != COMMUNITY:
             pytest.skip("the connected database is not of the Community edition")
-        engines.settle(timescale, Wish.CONTINUOUS_AGGREGATES)
+        engines.put_in_force(timescale, EngineSetting.CONTINUOUS_AGGREGATES)
     faults = known_faults.known_faults(server.timescaledb_version)
     if all(fault.avoided for fault in faults):
         told = diagnosis._probe_aggregates(read_settings())

@@ -13,7 +13,7 @@ from marketdata.recovery import errors
 from resources.storage.adjusted_bars import AdjustedBars
 from resources.storage.aggregates import Aggregates, Source
 from resources.storage.aggregates.continuous_engine import ContinuousAggregates
-from resources.storage.aggregates.engines import Engine, Wish, settle
+from resources.storage.aggregates.engines import Engine, EngineSetting, put_in_force
 from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.instruments import InstrumentStore
 from resources.storage.timescale import Timescale
@@ -32,7 +32,7 @@ HALF_DAY = date(2024, 7, 3)
 def engine(timescale: Timescale, request: pytest.FixtureRequest) -> Make:
     """Each engine that this database's edition has."""
     try:
-        settle(timescale, Wish(request.param))
+        put_in_force(timescale, EngineSetting(request.param))
     except errors.ConfigurationError as error:
         pytest.skip(str(error))
     return ENGINES[request.param]

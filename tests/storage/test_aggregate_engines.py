@@ -11,7 +11,7 @@ from marketdata.bars import Interval
 from marketdata.recovery import errors
 from resources.storage.aggregates import Source, engines
 from resources.storage.aggregates.continuous_engine import ContinuousAggregates
-from resources.storage.aggregates.engines import Engine, Wish
+from resources.storage.aggregates.engines import Engine, EngineSetting
 from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.instruments import InstrumentStore
 from resources.storage.timescale import COMMUNITY, Timescale
@@ -38,14 +38,14 @@ def community(market: Market) -> Market:
 @pytest.fixture
 def native(community: Market) -> Market:
     """The same market, kept by continuous aggregates."""
-    assert change(community, Wish.CONTINUOUS_AGGREGATES) is Engine.CONTINUOUS_AGGREGATES
+    assert change(community, EngineSetting.CONTINUOUS_AGGREGATES) is Engine.CONTINUOUS_AGGREGATES
     return community
 
 
-def change(market: Market, wish: Wish) -> Engine:
+def change(market: Market, setting: EngineSetting) -> Engine:
     """Put an engine in force, and let the market be kept by it."""
-    engine = engines.settle(market.timescale, wish)
-    market.aggregates = engines.opened(market.timescale, wish)
+    engine = engines.put_in_force(market.timescale, setting)
+    market.aggregates = engines.opened(market.timescale, setting)
     assert engines.in_force(market.timescale) is engine
     return engine
 
@@ -74,9 +74,9 @@ def definitions(market: Market) -> list[tuple[object, ...]]:
 def test_auto_means_roll_ups_on_every_edition(market: Market) -> None:
     """They are right on all of them; the other engine is there for who asks for it by name."""
     assert engines.in_force(market.timescale) is Engine.ROLLUPS
-    assert engines.chosen(market.timescale, Wish.AUTO) is Engine.ROLLUPS
-    assert engines.chosen(market.timescale, Wish.ROLLUPS) is Engine.ROLLUPS
-    assert change(market, Wish.AUTO) is Engine.ROLLUPS
+    assert engines.chosen(market.timescale, EngineSetting.AUTO) is Engine.ROLLUPS
+    assert engines.chosen(market.timescale, EngineSetting.ROLLUPS) is Engine.ROLLUPS
+    assert change(market, EngineSetting.AUTO) is Engine.ROLLUPS
     assert market.aggregates.engine == Engine.ROLLUPS
 
 
@@ -84,10 +84,10 @@ def test_auto_takes_a_database_of_continuous_aggregates_back_to_roll_ups(native:
     """Until `wrdata migrate` does that, the engine in force is opened."""
     load_some(native)
     native.refresh()
-    opened = engines.opened(native.timescale, Wish.AUTO)
+    opened = engines.opened(native.timescale, EngineSetting.AUTO)
     assert isinstance(opened, ContinuousAggregates)
 
-    assert change(native, Wish.AUTO) is Engine.ROLLUPS
+    assert change(native, EngineSetting.AUTO) is Engine.ROLLUPS
 
     native.require_equal()
     native.require_no_difference()
@@ -101,7 +101,7 @@ def test_an_engine_that_the_edition_does_not_have_is_refused_with_the_cure(
         pytest.skip("the connected database has every engine")
 
     with pytest.raises(errors.ConfigurationError, match="set it to auto or rollups"):
-        engines.settle(timescale, Wish.CONTINUOUS_AGGREGATES)
+        engines.put_in_force(timescale, EngineSetting.CONTINUOUS_AGGREGATES)
 
     assert engines.in_force(timescale) is Engine.ROLLUPS
 
@@ -110,13 +110,13 @@ def test_an_engine_that_is_not_in_force_is_not_opened(community: Market) -> None
     """Its name was written into the environment, but nobody has changed the database."""
     timescale = community.timescale
     with pytest.raises(errors.ConfigurationError, match="wrdata migrate"):
-        engines.opened(timescale, Wish.CONTINUOUS_AGGREGATES)
+        engines.opened(timescale, EngineSetting.CONTINUOUS_AGGREGATES)
 
-    engines.settle(timescale, Wish.CONTINUOUS_AGGREGATES)
+    engines.put_in_force(timescale, EngineSetting.CONTINUOUS_AGGREGATES)
 
     with pytest.raises(errors.ConfigurationError, match="wrdata migrate"):
-        engines.opened(timescale, Wish.ROLLUPS)
-    assert isinstance(engines.opened(timescale, Wish.AUTO), ContinuousAggregates)
+        engines.opened(timescale, EngineSetting.ROLLUPS)
+    assert isinstance(engines.opened(timescale, EngineSetting.AUTO), ContinuousAggregates)
 
 
 def test_readers_see_the_same_bars_through_both_changes(community: Market) -> None:
@@ -125,14 +125,14 @@ def test_readers_see_the_same_bars_through_both_changes(community: Market) -> No
     community.refresh()
     views, bars = definitions(community), all_bars(community)
 
-    change(community, Wish.CONTINUOUS_AGGREGATES)
+    change(community, EngineSetting.CONTINUOUS_AGGREGATES)
     assert all_bars(community) == bars
     community.refresh()
     community.require_equal()
     assert all_bars(community) == bars
 
     community.load_minutes(community.shares[0], flat([utc("2024-05-31 15:00")], 99.0))
-    change(community, Wish.ROLLUPS)
+    change(community, EngineSetting.ROLLUPS)
     assert [community.aggregates.waiting(source) for source in Source] == [0, 0]
     assert definitions(community) == views
     community.require_equal()
@@ -153,7 +153,7 @@ def test_bars_that_the_server_has_lost_are_not_taken_over(native: Market) -> Non
         native.execute(f"update {kept} {change_of}")
     assert native.aggregates.differences(Interval.QUARTER)
 
-    change(native, Wish.ROLLUPS)
+    change(native, EngineSetting.ROLLUPS)
 
     native.require_equal()
     native.require_no_difference()
@@ -166,15 +166,15 @@ def test_a_change_that_was_interrupted_is_completed_by_the_next_refresh(
     load_some(native)
     native.refresh()
 
-    def killed(_: object, __: Wish) -> RollUps:
+    def killed(_: object, __: EngineSetting) -> RollUps:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
         patched.setattr(engines, "opened", killed)
         with pytest.raises(KeyboardInterrupt):
-            engines.settle(native.timescale, Wish.ROLLUPS)
+            engines.put_in_force(native.timescale, EngineSetting.ROLLUPS)
 
-    native.aggregates = engines.opened(native.timescale, Wish.AUTO)
+    native.aggregates = engines.opened(native.timescale, EngineSetting.AUTO)
     assert all(native.aggregates.waiting(source) for source in Source)
     native.execute("update rollup_1q set close = 396.4")
     native.refresh()
@@ -186,7 +186,7 @@ def test_settling_again_changes_nothing(native: Market) -> None:
     load_some(native)
     native.refresh()
 
-    assert change(native, Wish.CONTINUOUS_AGGREGATES) is Engine.CONTINUOUS_AGGREGATES
+    assert change(native, EngineSetting.CONTINUOUS_AGGREGATES) is Engine.CONTINUOUS_AGGREGATES
 
     assert [native.aggregates.waiting(source) for source in Source] == [0, 0]
 
@@ -194,7 +194,7 @@ def test_settling_again_changes_nothing(native: Market) -> None:
 def test_who_still_holds_the_other_engine_settles_nothing(community: Market) -> None:
     """A worker that was started before a change ends, and what waits goes on waiting."""
     old = RollUps(community.timescale)
-    change(community, Wish.CONTINUOUS_AGGREGATES)
+    change(community, EngineSetting.CONTINUOUS_AGGREGATES)
     load_some(community)
     waiting = [community.aggregates.waiting(source) for source in Source]
 
@@ -207,7 +207,7 @@ def test_who_still_holds_the_other_engine_settles_nothing(community: Market) -> 
     community.require_equal()
 
     older = community.aggregates
-    change(community, Wish.ROLLUPS)
+    change(community, EngineSetting.ROLLUPS)
     community.load_minutes(community.shares[0], flat([utc("2024-05-31 15:00")], 99.0))
     with pytest.raises(errors.StorageConflictError):
         older.refresh(Source.MINUTES)
@@ -295,7 +295,7 @@ def test_an_engine_is_changed_beside_loads_and_refreshes(native: Market) -> None
         psycopg.connect(native.timescale.url, autocommit=True) as watcher,
     ):
         loader.execute("select from minute_bar limit 1")
-        changed = pool.submit(change, native, Wish.ROLLUPS)
+        changed = pool.submit(change, native, EngineSetting.ROLLUPS)
         until = monotonic() + 60
         while watcher.execute(waits).fetchone() != (True,) and monotonic() < until:
             sleep(0.05)
@@ -308,12 +308,12 @@ def test_an_engine_is_changed_beside_loads_and_refreshes(native: Market) -> None
 
 
 def test_policies_that_an_interrupted_change_removed_are_put_back(native: Market) -> None:
-    """The next `wrdata migrate` finds the engine in force that was wished, and completes it."""
+    """The next `wrdata migrate` finds the engine in force that is set, and completes it."""
     count = "select count(*) from timescaledb_information.jobs where starts_with(proc_name, %s)"
     assert native.execute(count, "policy_refresh") == [(8,)]
     native.execute("select remove_continuous_aggregate_policy('continuous.shares_5m')")
 
-    change(native, Wish.CONTINUOUS_AGGREGATES)
+    change(native, EngineSetting.CONTINUOUS_AGGREGATES)
 
     assert native.execute(count, "policy_refresh") == [(8,)]
 
@@ -336,8 +336,8 @@ def test_a_database_with_dropped_days_stays_with_its_roll_ups(community: Market)
     bury(community, "minute_bars", MAY, JUNE)
 
     with pytest.raises(errors.StorageConflictError, match="restore them first"):
-        engines.settle(community.timescale, Wish.CONTINUOUS_AGGREGATES)
-    assert change(community, Wish.AUTO) is Engine.ROLLUPS
+        engines.put_in_force(community.timescale, EngineSetting.CONTINUOUS_AGGREGATES)
+    assert change(community, EngineSetting.AUTO) is Engine.ROLLUPS
 
     assert all_bars(community) == before
 
@@ -351,7 +351,7 @@ def test_bars_of_dropped_days_are_handed_over_to_the_roll_ups(native: Market) ->
     bury(native, "minute_bars", MAY, JUNE)
     before = all_bars(native)
 
-    change(native, Wish.ROLLUPS)
+    change(native, EngineSetting.ROLLUPS)
     native.refresh()
 
     assert all_bars(native) == before

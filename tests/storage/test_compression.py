@@ -11,7 +11,7 @@ from marketdata.datasets import DATASETS
 from marketdata.ports import Asked, Batch
 from resources.storage import compression
 from resources.storage.aggregates import Source, engines
-from resources.storage.aggregates.engines import Wish
+from resources.storage.aggregates.engines import EngineSetting
 from resources.storage.batches import BatchStore
 from resources.storage.instruments import InstrumentStore
 from resources.storage.timescale import COMMUNITY, Timescale
@@ -28,7 +28,7 @@ def market(timescale: Timescale, instrument_ids: list[int]) -> Market:
         pytest.skip("the connected database is not of the Community edition")
     compression.keep_compressed(timescale)
     pairs = InstrumentStore(timescale).register("pair", {"BTC-USD": "Bitcoin"}, date(2020, 1, 1))
-    engine = engines.opened(timescale, Wish.AUTO)
+    engine = engines.opened(timescale, EngineSetting.AUTO)
     return Market(timescale, engine, instrument_ids, list(pairs.values()))
 
 

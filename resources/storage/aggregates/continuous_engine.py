@@ -123,7 +123,9 @@ class ContinuousAggregates:
         return RefreshResult(
             buckets=written.total(),
             changed={interval: written[interval] for interval in source.intervals},
-            instruments=len({each for portion in portions for each in portion.instrument_ids}),
+            instruments=len(
+                {instrument_id for portion in portions for instrument_id in portion.instrument_ids}
+            ),
             invalidations=sum(len(portion.invalidation_ids) for portion in portions),
         )
 
@@ -204,14 +206,15 @@ def _tell_phases_again(connection: Connection, portions: Sequence[_Portion]) -> 
     Returns:
         These days; those of which nothing waits stay to be told.
     """
-    told: list[date] = []
-    for span in (one for portion in portions if portion.family == SHARES for one in portion.spans):
-        window = {"start": span.start, "end": span.end}
+    retold: list[date] = []
+    of_shares = [portion for portion in portions if portion.family == SHARES]
+    for waiting in (span for portion in of_shares for span in portion.spans):
+        window = {"start": waiting.start, "end": waiting.end}
         days = [day for (day,) in connection.execute(_query("changed_sessions"), window)]
-        for one in joined(Span(0, "", day, day + timedelta(days=1)) for day in days):
-            _materialize(connection, aggregate(Interval.FIVE_MINUTES, SHARES), one, by_force=True)
-        told += days
-    return told
+        for span in joined(Span(0, "", day, day + timedelta(days=1)) for day in days):
+            _materialize(connection, aggregate(Interval.FIVE_MINUTES, SHARES), span, by_force=True)
+        retold += days
+    return retold
 
 
 def _refresh(

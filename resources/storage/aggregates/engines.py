@@ -49,7 +49,7 @@ class Engine(StrEnum):
     CONTINUOUS_AGGREGATES = continuous_engine.ENGINE
 
 
-class Wish(StrEnum):
+class EngineSetting(StrEnum):
     """Which engine somebody wants; AUTO is roll-ups, which every edition has."""
 
     AUTO = "auto"
@@ -64,13 +64,13 @@ def in_force(timescale: Timescale) -> Engine:
     return Engine.CONTINUOUS_AGGREGATES if row == (True,) else Engine.ROLLUPS
 
 
-def chosen(timescale: Timescale, wish: Wish) -> Engine:
-    """Return the engine that ``wish`` means for this server.
+def chosen(timescale: Timescale, setting: EngineSetting) -> Engine:
+    """Return the engine that ``setting`` means for this server.
 
     Raises:
         ConfigurationError: The server's edition or version does not have it.
     """
-    if wish is not Wish.CONTINUOUS_AGGREGATES:
+    if setting is not EngineSetting.CONTINUOUS_AGGREGATES:
         return Engine.ROLLUPS
     server = timescale.server()
     lacks = ""
@@ -87,24 +87,24 @@ def chosen(timescale: Timescale, wish: Wish) -> Engine:
     return Engine.CONTINUOUS_AGGREGATES
 
 
-def opened(timescale: Timescale, wish: Wish) -> Aggregates:
+def opened(timescale: Timescale, setting: EngineSetting) -> Aggregates:
     """Return the engine in force, which is as wished.
 
     Raises:
         ConfigurationError: Another engine was asked for by name than the one in force.
     """
     engine = in_force(timescale)
-    if wish not in (Wish.AUTO, engine):
+    if setting not in (EngineSetting.AUTO, engine):
         message = (
-            f"WRDATA_AGGREGATES asks for {wish.value}, but {engine.value} keep the bars of "
+            f"WRDATA_AGGREGATES asks for {setting.value}, but {engine.value} keep the bars of "
             f"{timescale!r}: run `wrdata migrate`, which changes the engine, or set it to auto"
         )
         raise errors.ConfigurationError(message)
     return RollUps(timescale) if engine is Engine.ROLLUPS else ContinuousAggregates(timescale)
 
 
-def settle(timescale: Timescale, wish: Wish) -> Engine:
-    """Put the engine in force that ``wish`` means, and return the one in force then.
+def put_in_force(timescale: Timescale, setting: EngineSetting) -> Engine:
+    """Put the engine in force that ``setting`` means, and return the one in force then.
 
     Readers see the bars that they saw before, and wait while roll-ups take them over. None of
     these is believed: after the change all bars are computed again from their source, but for
@@ -115,7 +115,7 @@ def settle(timescale: Timescale, wish: Wish) -> Engine:
         StorageConflictError: Continuous aggregates cannot be made of days that are in the archive
             only.
     """
-    before, after = in_force(timescale), chosen(timescale, wish)
+    before, after = in_force(timescale), chosen(timescale, setting)
     if before is after:
         if after is Engine.CONTINUOUS_AGGREGATES:
             _keep_up(timescale)
@@ -140,7 +140,7 @@ def settle(timescale: Timescale, wish: Wish) -> Engine:
         # next refresh.
         for source in Source:
             invalidations.everything(connection, source)
-    aggregates = opened(timescale, wish)
+    aggregates = opened(timescale, setting)
     for source in Source:
         aggregates.refresh(source)
     return after
@@ -169,8 +169,8 @@ def _keep_up(timescale: Timescale) -> None:
     with timescale.connection() as connection:
         for family in FAMILIES:
             for interval in MINUTE_INTERVALS:
-                made = composed.Literal(aggregate(interval, family).as_string())
-                _run(connection, "keep_up", aggregate=made)
+                name = composed.Literal(aggregate(interval, family).as_string())
+                _run(connection, "keep_up", aggregate=name)
 
 
 def _stop_keeping_up(timescale: Timescale) -> None:
@@ -182,8 +182,8 @@ def _stop_keeping_up(timescale: Timescale) -> None:
     for family in FAMILIES:
         for interval in MINUTE_INTERVALS:
             with timescale.connection() as connection:
-                made = composed.Literal(aggregate(interval, family).as_string())
-                _run(connection, "stop_keeping_up", aggregate=made)
+                name = composed.Literal(aggregate(interval, family).as_string())
+                _run(connection, "stop_keeping_up", aggregate=name)
 
 
 def _set_up(connection: Connection) -> None:
@@ -215,10 +215,10 @@ def _create_minutes(connection: Connection, family: str) -> None:
             values=composed.SQL(_query("values_of_finer_bars")),
         )
     for interval in MINUTE_INTERVALS:
-        made = aggregate(interval, family)
+        created = aggregate(interval, family)
         key = composed.SQL("instrument_id, provider, bucket_start")
-        _run(connection, "index_aggregate", aggregate=made, key=key)
-        _run(connection, "keep_up", aggregate=composed.Literal(made.as_string()))
+        _run(connection, "index_aggregate", aggregate=created, key=key)
+        _run(connection, "keep_up", aggregate=composed.Literal(created.as_string()))
 
 
 def _create_days(connection: Connection) -> None:

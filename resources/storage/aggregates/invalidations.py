@@ -51,9 +51,9 @@ def postpone_frozen_weeks(connection: Connection, weeks: Sequence[Span[date]]) -
     connection.execute(
         sql.query("invalidations", "postpone_frozen_weeks"),
         {
-            "instrument_ids": [one.instrument_id for one in weeks],
-            "starts": [one.start for one in weeks],
-            "ends": [one.end for one in weeks],
+            "instrument_ids": [week.instrument_id for week in weeks],
+            "starts": [week.start for week in weeks],
+            "ends": [week.end for week in weeks],
         },
     )
 

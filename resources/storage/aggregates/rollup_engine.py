@@ -72,13 +72,13 @@ class RollUps:
                 invalidations.everything(connection, source)
         done = list(self._slices(source))
         changed: Counter[Interval] = Counter()
-        for one in done:
-            changed.update(one.changed)
+        for part in done:
+            changed.update(part.changed)
         return RefreshResult(
-            buckets=sum(one.buckets for one in done),
+            buckets=sum(part.buckets for part in done),
             changed={interval: changed[interval] for interval in source.intervals},
-            instruments=len(frozenset[int]().union(*(one.instruments for one in done))),
-            invalidations=sum(one.claims for one in done),
+            instruments=len(frozenset[int]().union(*(part.instruments for part in done))),
+            invalidations=sum(part.claims for part in done),
         )
 
     def differences(
@@ -94,22 +94,26 @@ class RollUps:
         source = Source.DAYS if interval in DAY_INTERVALS else Source.MINUTES
         periods = self._periods(interval, source)
         if within is not None:
-            periods = [one for one in periods if one[0] < within[1] and one[1] > within[0]]
+            periods = [
+                period for period in periods if period[0] < within[1] and period[1] > within[0]
+            ]
         spans = [
-            (period, each) for period in periods for each in self._instruments(interval, period)
+            (period, instrument_id)
+            for period in periods
+            for instrument_id in self._instruments(interval, period)
         ]
         if sample is not None:
             spans = sorted(random.sample(spans, math.ceil(len(spans) * sample)))
-        found: list[Difference] = []
+        differing: list[Difference] = []
         for begin in range(0, len(spans), COMPARED_SPANS[source]):
-            found += self._compared(
-                interval, spans[begin : begin + COMPARED_SPANS[source]], limit - len(found)
+            differing += self._compared(
+                interval, spans[begin : begin + COMPARED_SPANS[source]], limit - len(differing)
             )
-            if len(found) >= limit:
+            if len(differing) >= limit:
                 break
             if progress is not None:
                 progress(min(begin + COMPARED_SPANS[source], len(spans)), len(spans))
-        return found
+        return differing
 
     def rows(self, interval: Interval) -> int:
         """Return how many bars are kept, of all instruments; counts them one by one."""
@@ -180,7 +184,7 @@ class RollUps:
             rows = connection.execute(
                 rollup_sql.differences(interval),
                 {
-                    "instrument_ids": [each for _, each in spans],
+                    "instrument_ids": [instrument_id for _, instrument_id in spans],
                     "providers": [""] * len(spans),
                     "starts": starts,
                     "ends": ends,
@@ -210,7 +214,7 @@ def _edge(interval: Interval, day: date) -> date | datetime:
 def _refresh_minutes(connection: Connection, up_to: int) -> _Slice:
     connection.execute(sql.query("sessions", "hold_sessions"))
     claims = invalidations.claim_minutes(connection, up_to)
-    instruments = frozenset(one.instrument_id for one in claims)
+    instruments = frozenset(claim.instrument_id for claim in claims)
     invalidations.lock(connection, Source.MINUTES, instruments)
     written = {
         interval: _recompute(connection, interval, whole_buckets_of_minutes(interval, claims))
@@ -221,7 +225,7 @@ def _refresh_minutes(connection: Connection, up_to: int) -> _Slice:
 
 def _refresh_days(connection: Connection, up_to: int) -> _Slice:
     claims = invalidations.claim_days(connection, up_to)
-    instruments = frozenset(one.instrument_id for one in claims)
+    instruments = frozenset(claim.instrument_id for claim in claims)
     invalidations.lock(connection, Source.DAYS, instruments)
     touched = weeks(claims)
     written = {Interval.WEEK: _recompute(connection, Interval.WEEK, touched)}
@@ -252,12 +256,12 @@ def _recompute(
     row = connection.execute(
         rollup_sql.refresh(interval),
         {
-            "instrument_ids": [one.instrument_id for one in spans],
-            "providers": [one.provider for one in spans],
-            "starts": [one.start for one in spans],
-            "ends": [one.end for one in spans],
-            "first": min(one.start for one in spans),
-            "last": max(one.end for one in spans),
+            "instrument_ids": [span.instrument_id for span in spans],
+            "providers": [span.provider for span in spans],
+            "starts": [span.start for span in spans],
+            "ends": [span.end for span in spans],
+            "first": min(span.start for span in spans),
+            "last": max(span.end for span in spans),
         },
     ).fetchone()
     return row or (0, 0)

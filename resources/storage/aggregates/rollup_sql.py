@@ -194,10 +194,10 @@ def _listed(names: _Names, table: str = "") -> composed.Composed:
     )
 
 
-def _equal(names: _Names, one: str, other: str) -> composed.Composed:
+def _equal(names: _Names, left: str, right: str) -> composed.Composed:
     return composed.SQL(" and ").join(
         composed.SQL("{} = {}").format(
-            composed.Identifier(one, name), composed.Identifier(other, name)
+            composed.Identifier(left, name), composed.Identifier(right, name)
         )
         for name in names
     )

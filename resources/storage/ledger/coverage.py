@@ -130,7 +130,9 @@ class CoverageLedger:
                     "stands_for": ABSENCE_STANDS_FOR,
                 },
             ).fetchall()
-        ledger: dict[int, dict[CoverageState, list[Span]]] = {one: {} for one in instrument_ids}
+        ledger: dict[int, dict[CoverageState, list[Span]]] = {
+            instrument_id: {} for instrument_id in instrument_ids
+        }
         for instrument_id, state, starts_on, ends_before in rows:
             spans = ledger[instrument_id].setdefault(CoverageState(state), [])
             spans.append((starts_on, ends_before))

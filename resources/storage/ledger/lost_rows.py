@@ -33,7 +33,7 @@ from resources.storage.ledger.loaded_days import is_counted
 from resources.storage.timescale import Connection, Timescale
 
 ONE_DAY = timedelta(days=1)
-BY_DAY = tuple(one for one in ARCHIVED.values() if one.is_droppable)
+BY_DAY = tuple(dataset for dataset in ARCHIVED.values() if dataset.is_droppable)
 """The datasets whose rows are of days: daily bars, minutes and trades."""
 
 
@@ -98,16 +98,16 @@ class LostRows:
         """
         if not lost:
             return
-        ids = sorted({one.instrument_id for one in lost})
-        days = {one.day for one in lost}
+        ids = sorted({loss.instrument_id for loss in lost})
+        days = {loss.day for loss in lost}
         with self._timescale.connection() as connection:
             lock_instruments(connection, ids)
             found = _found(connection, dataset, min(days), max(days) + ONE_DAY, instrument_ids=ids)
-            gone = sorted(
-                (one for one in found if one.day in days),
-                key=lambda one: (one.provider, one.instrument_id, one.day),
+            losses = sorted(
+                (loss for loss in found if loss.day in days),
+                key=lambda loss: (loss.provider, loss.instrument_id, loss.day),
             )
-            _lower_counts(connection, gone)
+            _lower_counts(connection, losses)
             tickers = dict[int, str](
                 connection.execute(
                     sql.query("loaded_days", "tickers"), {"instrument_ids": ids}
@@ -115,10 +115,10 @@ class LostRows:
             )
             failures: list[IngestFailure] = []
             for (provider, instrument_id), group in groupby(
-                gone, lambda one: (one.provider, one.instrument_id)
+                losses, lambda loss: (loss.provider, loss.instrument_id)
             ):
                 of_one = list(group)
-                spans = _spans(dataset, [one.day for one in of_one])
+                spans = _spans(dataset, [loss.day for loss in of_one])
                 connection.execute(
                     sql.query("loaded_days", "take_back"),
                     {
@@ -135,10 +135,10 @@ class LostRows:
 
 def told(dataset: ArchivedDataset, lost: Sequence[LostDay]) -> str:
     """Say what is gone, and what brings it back."""
-    loaded, held = sum(one.loaded for one in lost), sum(one.held for one in lost)
-    first, last = min(one.day for one in lost), max(one.day for one in lost)
+    loaded, held = sum(loss.loaded for loss in lost), sum(loss.held for loss in lost)
+    first, last = min(loss.day for loss in lost), max(loss.day for loss in lost)
     more = f" and {len(lost) - 1} more days of instruments" if len(lost) > 1 else ""
-    example = min(lost, key=lambda one: (one.day, one.instrument_id))
+    example = min(lost, key=lambda loss: (loss.day, loss.instrument_id))
     asking = f"--all --from {first} --to {last}" if is_counted(dataset.name) else "--all"
     return (
         f"the database lacks {loaded - held} of {loaded} rows of {dataset.name} that were loaded: "
@@ -157,7 +157,7 @@ def _found(
     sample: float = 1.0,
     instrument_ids: Sequence[int] | None = None,
 ) -> Iterator[LostDay]:
-    asked: dict[str, object] = {
+    parameters: dict[str, object] = {
         "dataset": dataset.name,
         "start": start,
         "end": end,
@@ -169,17 +169,17 @@ def _found(
         last = min(end - ONE_DAY, calendar().last_closed(utc_now()))
         sessions = calendar().sessions(start, last) if start <= last else []
         query = sql.query("loaded_days", "lost_sessions")
-        for row in connection.execute(query, {**asked, "sessions": sessions}):
+        for row in connection.execute(query, {**parameters, "sessions": sessions}):
             yield _lost_day(dataset, row)
         return
     query = composed.SQL(sql.query("loaded_days", "lost_days")).format(
         table=composed.Identifier(dataset.table), dated_by=composed.Identifier(dataset.dated_by)
     )
-    months = connection.execute(sql.query("loaded_days", "months_loaded"), asked).fetchall()
+    months = connection.execute(sql.query("loaded_days", "months_loaded"), parameters).fetchall()
     for (month,) in months:
         following = (month + timedelta(days=31)).replace(day=1)
         of_month = {
-            **asked,
+            **parameters,
             "seed": random.getrandbits(31),
             "zone": str(DATASETS[dataset.name].zone),
             "start": max(start, month),
@@ -210,10 +210,10 @@ def _lower_counts(connection: Connection, lost: Sequence[LostDay]) -> None:
             sql.query("loaded_days", "lower_counts"),
             {
                 "dataset": lost[0].dataset,
-                "providers": [one.provider for one in lost],
-                "instrument_ids": [one.instrument_id for one in lost],
-                "days": [one.day for one in lost],
-                "held": [one.held for one in lost],
+                "providers": [loss.provider for loss in lost],
+                "instrument_ids": [loss.instrument_id for loss in lost],
+                "days": [loss.day for loss in lost],
+                "held": [loss.held for loss in lost],
             },
         )
 
@@ -223,8 +223,8 @@ def _failures(
 ) -> list[IngestFailure]:
     """Return the letters in which an instrument's lost days wait: each is one request."""
     return [
-        _failure(dataset, [one for one in lost if start <= one.day <= end], ticker, by)
-        for start, end in _requests(dataset, [one.day for one in lost])
+        _failure(dataset, [loss for loss in lost if start <= loss.day <= end], ticker, by)
+        for start, end in _requests(dataset, [loss.day for loss in lost])
     ]
 
 
@@ -232,7 +232,7 @@ def _failure(
     dataset: ArchivedDataset, lost: Sequence[LostDay], ticker: str, by: str
 ) -> IngestFailure:
     first, last = lost[0].day, lost[-1].day
-    loaded, held = sum(one.loaded for one in lost), sum(one.held for one in lost)
+    loaded, held = sum(loss.loaded for loss in lost), sum(loss.held for loss in lost)
     part = "" if DATASETS[dataset.name].most_days is None else f" from {first}"
     letter = DeadLetter(
         dataset=dataset.name,
@@ -255,7 +255,7 @@ def _failure(
     mark = CoverageMark(
         instrument_id=lost[0].instrument_id,
         state=CoverageState.FAILED,
-        spans=_spans(dataset, [one.day for one in lost]),
+        spans=_spans(dataset, [loss.day for loss in lost]),
     )
     return IngestFailure(letter=letter, coverage=(mark,))
 

@@ -131,18 +131,18 @@ class DeadLetters:
         """Return those of the letters that exist."""
         return self._letters("by_id", letter_ids=list(letter_ids))
 
-    def find(self, wanted: LetterFilter, *, limit: int | None = None) -> list[StoredLetter]:
-        """Return the letters that ``wanted`` describes, the latest seen first."""
-        return self._letters("find", **_filters(wanted), limit=limit)
+    def find(self, chosen: LetterFilter, *, limit: int | None = None) -> list[StoredLetter]:
+        """Return the letters that ``chosen`` describes, the latest seen first."""
+        return self._letters("find", **_filters(chosen), limit=limit)
 
-    def export(self, wanted: LetterFilter) -> Iterator[StoredLetter]:
+    def export(self, chosen: LetterFilter) -> Iterator[StoredLetter]:
         """Yield what ``find`` would return, without holding all of it in memory."""
         with (
             self._timescale.connection() as connection,
             connection.cursor("export_letters", row_factory=dict_row) as cursor,
         ):
             cursor.itersize = EXPORT_ROWS
-            cursor.execute(sql.query("dead_letters", "find"), {**_filters(wanted), "limit": None})
+            cursor.execute(sql.query("dead_letters", "find"), {**_filters(chosen), "limit": None})
             for row in cursor:
                 yield stored_letter(row)
 
@@ -223,10 +223,10 @@ class DeadLetters:
         return [stored_letter(row) for row in rows]
 
 
-def _filters(wanted: LetterFilter) -> dict[str, object]:
+def _filters(chosen: LetterFilter) -> dict[str, object]:
     return {
-        "states": [state.value for state in wanted.states] or None,
-        "dataset": wanted.dataset,
-        "error_class": wanted.error_class,
-        "ticker": wanted.ticker,
+        "states": [state.value for state in chosen.states] or None,
+        "dataset": chosen.dataset,
+        "error_class": chosen.error_class,
+        "ticker": chosen.ticker,
     }

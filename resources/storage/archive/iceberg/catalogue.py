@@ -71,11 +71,11 @@ def require_same_bucket(catalogue: SqlCatalog, bucket: str) -> None:
         StorageConflictError: One lies in another, where all of its files and metadata are.
         StorageUnavailableError: The catalogue cannot be reached.
     """
-    known = select(IcebergTables.table_name, IcebergTables.metadata_location).where(
+    tables = select(IcebergTables.table_name, IcebergTables.metadata_location).where(
         IcebergTables.catalog_name == CATALOG, IcebergTables.table_namespace == NAMESPACE
     )
     with translated("the archive", bucket), catalogue.engine.connect() as connection:
-        rows = connection.execute(known).all()
+        rows = connection.execute(tables).all()
     for table, location in rows:
         named = (location or "").removeprefix("s3://").partition("/")[0]
         if named != bucket:
@@ -132,8 +132,8 @@ def _cure_of_refusal(error: OSError) -> str:
 
     Codes that pyarrow's S3 client has a name for are in its spelling, others in the server's.
     """
-    told = re.sub("[_ ]", "", str(error)).lower()
+    answer = re.sub("[_ ]", "", str(error)).lower()
     for code, cure in REFUSED_KEYS.items():
-        if (f"httpstatus{code}" if code.isdigit() else code.lower()) in told:
+        if (f"httpstatus{code}" if code.isdigit() else code.lower()) in answer:
             return cure
     return REFUSED_KEYS["AccessDenied"] if isinstance(error, PermissionError) else ""

@@ -55,7 +55,7 @@ def ahead_of(table: Table, store: ObjectStore, keys: Iterable[str]) -> list[str]
     """
     current = number_of(table.metadata_location)
     uuid = str(table.metadata.table_uuid)
-    later = sorted((one for one in keys if number_of(one) > current), key=number_of)
+    later = sorted((key for key in keys if number_of(key) > current), key=number_of)
     return [key for key in later if json.loads(store.get(key).content)["table-uuid"] == uuid]
 
 
@@ -96,4 +96,4 @@ def require_current(store: ObjectStore, archive_table: ArchiveTable) -> None:
 
 
 def _listed(store: ObjectStore, dataset: str) -> list[str]:
-    return [one.key for one in store.list(f"iceberg/archive/{dataset}/metadata/")]
+    return [stored.key for stored in store.list(f"iceberg/archive/{dataset}/metadata/")]

@@ -11,16 +11,16 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.table import Table
 
 
-def named_by(table: Table) -> set[str]:
+def referenced_by(table: Table) -> set[str]:
     """Return the locations (``s3://…``) of all that the table's kept snapshots need.
 
     Also of the metadata files that the newest one remembers, which are its own history.
     """
     metadata = table.metadata
-    named = {table.metadata_location, *(one.metadata_file for one in metadata.metadata_log)}
-    named |= {one.statistics_path for one in metadata.statistics}
-    named |= {one.statistics_path for one in metadata.partition_statistics}
-    named |= {one.manifest_list for one in metadata.snapshots}
+    named = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
+    named |= {statistics.statistics_path for statistics in metadata.statistics}
+    named |= {statistics.statistics_path for statistics in metadata.partition_statistics}
+    named |= {snapshot.manifest_list for snapshot in metadata.snapshots}
     return named | {place for place, _ in _files(table)}
 
 

@@ -36,7 +36,7 @@ from marketdata.archiving import ArchivedDataset, Portion, is_within
 from marketdata.recovery import errors
 from marketdata.rows import AMOUNT, INSTANT
 from resources.storage.archive.iceberg.catalogue import NAMESPACE, CommitLostError, translated
-from resources.storage.archive.prove.expired_proofs import kept_in
+from resources.storage.archive.prove.expired_proofs import expired_proofs_in
 from resources.storage.archive.prove.proofs import CommittedProof, PeriodProof, proofs_in
 
 _TYPES: Mapping[pa.DataType, IcebergType] = {
@@ -107,15 +107,15 @@ class ArchiveTable:
             ArchiveMismatchError: The table holds a file that this project did not write.
         """
         table = self.load()
-        found: dict[str, list[DataFile]] = {}
+        files: dict[str, list[DataFile]] = {}
         with translated(self.name, self._bucket):
             snapshot = table.current_snapshot() if table else None
             if table and snapshot:
                 for manifest in snapshot.manifests(table.io):
                     for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
                         label = self._label(entry.data_file)
-                        found.setdefault(label, []).append(entry.data_file)
-        return TableState(table=table, files=found)
+                        files.setdefault(label, []).append(entry.data_file)
+        return TableState(table=table, files=files)
 
     def key_of(self, file: DataFile) -> str:
         """Return a data file's key within the bucket."""
@@ -132,15 +132,15 @@ class ArchiveTable:
         Raises:
             CommitLostError: The table is no longer in ``state``.
         """
-        labels = [one.period.label for one in proofs]
+        labels = [proof.period.label for proof in proofs]
         replaced = [
             file
             for label, files in state.files.items()
             if any(is_within(label, new) or is_within(new, label) for new in labels)
             for file in files
         ]
-        paths = (f"s3://{self._bucket}/{key}" for one in proofs for key in one.object_keys)
-        carried = dict(one.as_property() for one in proofs)
+        paths = (f"s3://{self._bucket}/{key}" for proof in proofs for key in proof.object_keys)
+        carried = dict(proof.as_property() for proof in proofs)
         with translated(self.name, self._bucket):
             table = state.table or self._created()
             with table.transaction() as transaction:
@@ -160,15 +160,15 @@ class ArchiveTable:
 
         Its snapshots carry them, and its properties those of snapshots that have expired.
         """
-        kept = kept_in(state.table.properties).values() if state.table else ()
-        found = {frozenset(one.proof.object_keys): one for one in kept}
+        expired = expired_proofs_in(state.table.properties).values() if state.table else ()
+        carried = {frozenset(committed.proof.object_keys): committed for committed in expired}
         for snapshot in state.table.snapshots() if state.table else []:
             summary = snapshot.summary.additional_properties if snapshot.summary else {}
             for proof in proofs_in(summary):
-                found[frozenset(proof.object_keys)] = CommittedProof(
+                carried[frozenset(proof.object_keys)] = CommittedProof(
                     proof=proof, snapshot_id=snapshot.snapshot_id
                 )
-        return found
+        return carried
 
     def _created(self) -> Table:
         # Two programs that open the archive for the first time at once: the other was faster.
@@ -198,8 +198,8 @@ class ArchiveTable:
         return table
 
     def _add_columns(self, transaction: Transaction) -> None:
-        held = {field.name for field in transaction.table_metadata.schema().fields}
-        missing = [field for field in self.dataset.schema if field.name not in held]
+        present = {field.name for field in transaction.table_metadata.schema().fields}
+        missing = [field for field in self.dataset.schema if field.name not in present]
         if missing:
             with transaction.update_schema() as update:
                 for field in missing:

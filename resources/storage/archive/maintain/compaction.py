@@ -65,24 +65,24 @@ def compact(
     with committing(timescale.url, dataset.name):
         state = table.state()
         due = [
-            CompactedPeriod(reason=reason, before=one.proof)
-            for one in archive.proofs(dataset).values()
-            if (reason := _reason(dataset, one.proof))
+            CompactedPeriod(reason=reason, before=logged.proof)
+            for logged in archive.proofs(dataset).values()
+            if (reason := _reason(dataset, logged.proof))
         ]
         if dry_run or not due:
             return due
-        after = [_rewritten(store, dataset, one.before) for one in due]
+        after = [_rewritten(store, dataset, period.before) for period in due]
         try:
             snapshot_id = table.commit(state, after)
         except CommitLostError as error:
             message = f"another writer committed to {table.name} meanwhile: compact again"
             raise errors.StorageUnavailableError(message) from error
         ArchiveLog(timescale).record(
-            [CommittedProof(proof=one, snapshot_id=snapshot_id) for one in after]
+            [CommittedProof(proof=proof, snapshot_id=snapshot_id) for proof in after]
         )
     return [
-        CompactedPeriod(reason=one.reason, before=one.before, after=proof)
-        for one, proof in zip(due, after, strict=True)
+        CompactedPeriod(reason=period.reason, before=period.before, after=proof)
+        for period, proof in zip(due, after, strict=True)
     ]
 
 

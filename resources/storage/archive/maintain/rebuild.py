@@ -32,7 +32,7 @@ from resources.storage.archive.iceberg.metadata_files import (
     number_of,
     require_not_behind,
 )
-from resources.storage.archive.iceberg.referenced_files import data_files, named_by
+from resources.storage.archive.iceberg.referenced_files import data_files, referenced_by
 from resources.storage.archive.iceberg.table import ArchiveTable
 from resources.storage.archive.prove.proofs import ArchiveLog
 from resources.storage.archive.write.archive import Archive
@@ -96,22 +96,22 @@ class ArchiveRebuild:
         """
         self._store.require_bucket()
         require_same_bucket(self._catalogue, self._bucket)
-        known = ArchiveTable(self._catalogue, self._bucket, dataset).load()
+        catalogued = ArchiveTable(self._catalogue, self._bucket, dataset).load()
         key = metadata_key or self._newest(dataset)
         if not key:
             return RebuiltTable(dataset=dataset.name)
         location = f"s3://{self._bucket}/{key}"
-        lacked = known is None or known.metadata_location != location
+        lacked = catalogued is None or catalogued.metadata_location != location
         with translated(f"archive.{dataset.name}", self._bucket):
             table = StaticTable.from_metadata(location, self._catalogue.properties)
-            if known is not None and lacked:
-                _require_behind(dataset, known, table)
+            if catalogued is not None and lacked:
+                _require_behind(dataset, catalogued, table)
             self._require_last(dataset, table)
             objects = self._require_whole(dataset, table)
             if not metadata_key:
                 self._require_logged(dataset, table)
         if lacked and not dry_run:
-            self._register(dataset, known, location)
+            self._register(dataset, catalogued, location)
         proofs = {} if dry_run else Archive(self._timescale, self._store).proofs(dataset)
         return RebuiltTable(
             dataset=dataset.name,
@@ -122,11 +122,11 @@ class ArchiveRebuild:
             periods=tuple(proofs),
         )
 
-    def _register(self, dataset: ArchivedDataset, known: Table | None, location: str) -> None:
+    def _register(self, dataset: ArchivedDataset, catalogued: Table | None, location: str) -> None:
         """Let the catalogue name ``location``, in the place of what is known."""
         name = f"{NAMESPACE}.{dataset.name}"
         with translated(name, self._bucket):
-            if known is None:
+            if catalogued is None:
                 self._catalogue.create_namespace_if_not_exists(NAMESPACE)
                 self._catalogue.register_table(name, location)
                 return
@@ -136,11 +136,11 @@ class ArchiveRebuild:
                     IcebergTables.catalog_name == CATALOG,
                     IcebergTables.table_namespace == NAMESPACE,
                     IcebergTables.table_name == dataset.name,
-                    IcebergTables.metadata_location == known.metadata_location,
+                    IcebergTables.metadata_location == catalogued.metadata_location,
                 )
                 .values(
                     metadata_location=location,
-                    previous_metadata_location=known.metadata_location,
+                    previous_metadata_location=catalogued.metadata_location,
                 )
             )
             with self._catalogue.engine.begin() as connection:
@@ -163,31 +163,31 @@ class ArchiveRebuild:
                 sql.query("archive_upkeep", "logged_snapshots"), {"dataset": dataset.name}
             ).fetchall()
         logged = {row[0] for row in rows}
-        known = [
+        committed = [
             key
             for key in claimants
             if json.loads(self._store.get(key).content).get("current-snapshot-id") in logged
         ]
-        if len(known) != 1:
+        if len(committed) != 1:
             message = (
                 f"{len(claimants)} metadata files of archive.{dataset.name} claim to be the newest "
                 f"and archive_log does not tell: {', '.join(claimants)}; choose one of them with "
                 "--metadata"
             )
             raise errors.StorageConflictError(message)
-        return known
+        return committed
 
     def _require_last(self, dataset: ArchivedDataset, table: Table) -> None:
         """Refuse metadata that later commits of the same table followed."""
         listed = self._store.list(f"iceberg/archive/{dataset.name}/metadata/")
-        ahead = ahead_of(table, self._store, (one.key for one in listed))
+        ahead = ahead_of(table, self._store, (stored.key for stored in listed))
         require_not_behind(table, dataset.name, ahead)
 
     def _require_logged(self, dataset: ArchivedDataset, table: Table) -> None:
         """Refuse metadata that does not name what the log proves: newer metadata is gone."""
         named = set(data_files(table))
-        for label, one in ArchiveLog(self._timescale).valid(dataset.name).items():
-            for key in one.proof.object_keys:
+        for label, logged in ArchiveLog(self._timescale).valid(dataset.name).items():
+            for key in logged.proof.object_keys:
                 if f"s3://{self._bucket}/{key}" not in named:
                     message = (
                         f"archive_log proves {key} of {label}, which {table.metadata_location} "
@@ -201,12 +201,12 @@ class ArchiveRebuild:
         """Check that everything the metadata names is there; return how many objects that are."""
         place = f"s3://{self._bucket}/"
         there = {
-            place + one.key: one.bytes
-            for one in self._store.list(f"iceberg/archive/{dataset.name}/")
+            place + stored.key: stored.bytes
+            for stored in self._store.list(f"iceberg/archive/{dataset.name}/")
         }
-        history = {one.metadata_file for one in table.metadata.metadata_log}
+        history = {entry.metadata_file for entry in table.metadata.metadata_log}
         # Its own history is worth having, and no snapshot needs it.
-        named = named_by(table) - history
+        named = referenced_by(table) - history
         if missing := sorted(named - set(there)):
             message = (
                 f"{table.metadata_location} names {missing[0]}, which is not there (and "
@@ -224,14 +224,14 @@ class ArchiveRebuild:
         return len(named)
 
 
-def _require_behind(dataset: ArchivedDataset, known: Table, newer: Table) -> None:
+def _require_behind(dataset: ArchivedDataset, catalogued: Table, newer: Table) -> None:
     """Refuse to replace what the catalogue names, unless by a later commit of the same table."""
-    is_same = known.metadata.table_uuid == newer.metadata.table_uuid
-    if is_same and number_of(newer.metadata_location) > number_of(known.metadata_location):
+    is_same = catalogued.metadata.table_uuid == newer.metadata.table_uuid
+    if is_same and number_of(newer.metadata_location) > number_of(catalogued.metadata_location):
         return
     message = (
-        f"the catalogue has archive.{dataset.name}, at {known.metadata_location}, which is not "
-        f"behind {newer.metadata_location}; to register that, delete the table's row from "
+        f"the catalogue has archive.{dataset.name}, at {catalogued.metadata_location}, which is "
+        f"not behind {newer.metadata_location}; to register that, delete the table's row from "
         "iceberg_catalog.iceberg_tables first"
     )
     raise errors.StorageConflictError(message)

@@ -32,10 +32,10 @@ from resources.storage.archive.iceberg.metadata_files import (
     require_current,
     require_not_behind,
 )
-from resources.storage.archive.iceberg.referenced_files import named_by
+from resources.storage.archive.iceberg.referenced_files import referenced_by
 from resources.storage.archive.iceberg.table import ArchiveTable
 from resources.storage.archive.maintain.compaction import CompactedPeriod, compact
-from resources.storage.archive.prove.expired_proofs import as_table_property, kept_in
+from resources.storage.archive.prove.expired_proofs import as_table_property, expired_proofs_in
 from resources.storage.archive.prove.proofs import ArchiveLog, CommittedProof
 from resources.storage.object_store import ObjectStore, StoredObject
 from resources.storage.timescale import Timescale
@@ -77,7 +77,7 @@ class Orphans:
     @property
     def bytes(self) -> int:
         """Return their size together."""
-        return sum(one.bytes for one in self.objects)
+        return sum(stored.bytes for stored in self.objects)
 
 
 class ArchiveUpkeep:
@@ -104,7 +104,7 @@ class ArchiveUpkeep:
         """
         self._store.require_bucket()
         require_same_bucket(self._catalogue, self._bucket)
-        return [one for one in ARCHIVED.values() if self._table(one).load() is not None]
+        return [dataset for dataset in ARCHIVED.values() if self._table(dataset).load() is not None]
 
     def expire(
         self, dataset: ArchivedDataset, before: datetime, *, dry_run: bool = False
@@ -122,33 +122,35 @@ class ArchiveUpkeep:
         state = archive_table.state()
         table = self._known(dataset, state.table)
         # The heads of branches and tags stay: the current snapshot is the head of "main".
-        held = {one.snapshot_id for one in table.metadata.refs.values()}
+        referenced = {reference.snapshot_id for reference in table.metadata.refs.values()}
         expired = [
-            one.snapshot_id
-            for one in table.metadata.snapshots
-            if one.timestamp_ms < before.timestamp() * 1000 and one.snapshot_id not in held
+            snapshot.snapshot_id
+            for snapshot in table.metadata.snapshots
+            if snapshot.timestamp_ms < before.timestamp() * 1000
+            and snapshot.snapshot_id not in referenced
         ]
         kept = len(table.metadata.snapshots) - len(expired)
         live = {
-            frozenset(archive_table.key_of(one) for one in files) for files in state.files.values()
+            frozenset(archive_table.key_of(file) for file in files)
+            for files in state.files.values()
         }
         moving = [
-            one
-            for keys, one in archive_table.carried_proofs(state).items()
-            if keys in live and one.snapshot_id in expired
+            committed
+            for keys, committed in archive_table.carried_proofs(state).items()
+            if keys in live and committed.snapshot_id in expired
         ]
         if expired and not dry_run:
             outdated = [
                 name
-                for name, one in kept_in(table.properties).items()
-                if frozenset(one.proof.object_keys) not in live
+                for name, committed in expired_proofs_in(table.properties).items()
+                if frozenset(committed.proof.object_keys) not in live
             ]
             self._forget(table, expired, moving, outdated)
         return ExpiredSnapshots(
             dataset=dataset.name,
             snapshot_ids=tuple(expired),
             kept=kept,
-            moved=tuple(sorted(one.proof.period.label for one in moving)),
+            moved=tuple(sorted(committed.proof.period.label for committed in moving)),
         )
 
     def remove_orphans(
@@ -169,21 +171,23 @@ class ArchiveUpkeep:
             folder = f"iceberg/archive/{dataset.name}/"
             listed = list(self._store.list(folder))
             table = self._known(dataset, self._table(dataset).load())
-            ahead = ahead_of(table, self._store, (one.key for one in listed))
+            ahead = ahead_of(table, self._store, (stored.key for stored in listed))
             require_not_behind(table, dataset.name, ahead)
             place = f"s3://{self._bucket}/"
             with translated(f"archive.{dataset.name}", self._bucket):
-                named = named_by(table)
+                named = referenced_by(table)
                 for key in ahead:
-                    named |= named_by(
+                    named |= referenced_by(
                         StaticTable.from_metadata(place + key, self._catalogue.properties)
                     )
             orphans = [
-                one for one in listed if one.modified_at < before and place + one.key not in named
+                stored
+                for stored in listed
+                if stored.modified_at < before and place + stored.key not in named
             ]
             self._require_in_step(dataset, table, orphans)
-            for one in () if dry_run else orphans:
-                self._store.delete(one.key)
+            for orphan in () if dry_run else orphans:
+                self._store.delete(orphan.key)
         return Orphans(dataset=dataset.name, objects=tuple(orphans), ahead=tuple(ahead))
 
     def compact(self, dataset: ArchivedDataset, *, dry_run: bool = False) -> list[CompactedPeriod]:
@@ -203,7 +207,9 @@ class ArchiveUpkeep:
         try:
             with translated(name, self._bucket), table.transaction() as transaction:
                 transaction.remove_properties(*outdated)
-                transaction.set_properties(dict(as_table_property(one) for one in moving))
+                transaction.set_properties(
+                    dict(as_table_property(committed) for committed in moving)
+                )
                 ExpireSnapshots(transaction).by_ids(expired).commit()
         except CommitLostError as error:
             message = f"another writer committed to {name} at this moment: expire again"
@@ -218,20 +224,24 @@ class ArchiveUpkeep:
             f"archive.{dataset.name} from iceberg_catalog.iceberg_tables, then wrdata archive "
             f"rebuild --dataset {dataset.name}"
         )
-        logged = {
-            key for one in self._log.valid(dataset.name).values() for key in one.proof.object_keys
+        proven = {
+            key
+            for logged in self._log.valid(dataset.name).values()
+            for key in logged.proof.object_keys
         }
-        for one in orphans:
-            if one.key in logged:
-                message = f"archive_log proves {one.key}, which the catalogue does not name; {cure}"
+        for orphan in orphans:
+            if orphan.key in proven:
+                message = (
+                    f"archive_log proves {orphan.key}, which the catalogue does not name; {cure}"
+                )
                 raise errors.ArchiveMismatchError(message)
-            if one.key.endswith(".metadata.json"):
-                told = json.loads(self._store.get(one.key).content)
-                is_other = told["table-uuid"] != str(table.metadata.table_uuid)
+            if orphan.key.endswith(".metadata.json"):
+                metadata = json.loads(self._store.get(orphan.key).content)
+                is_other = metadata["table-uuid"] != str(table.metadata.table_uuid)
                 # Two first runs at once each write a table, of which one becomes the table; the
                 # other never had a row.
-                if is_other and told.get("snapshots"):
-                    message = f"{one.key} is of another table than the catalogue names; {cure}"
+                if is_other and metadata.get("snapshots"):
+                    message = f"{orphan.key} is of another table than the catalogue names; {cure}"
                     raise errors.ArchiveMismatchError(message)
 
     def _known(self, dataset: ArchivedDataset, table: Table | None) -> Table:

@@ -16,12 +16,12 @@ def as_table_property(committed: CommittedProof) -> tuple[str, str]:
     return f"{_PREFIX}{committed.snapshot_id}.{name}", value
 
 
-def kept_in(properties: Mapping[str, str]) -> dict[str, CommittedProof]:
+def expired_proofs_in(properties: Mapping[str, str]) -> dict[str, CommittedProof]:
     """Return the proofs that a table's properties carry, by the property's name."""
-    found: dict[str, CommittedProof] = {}
+    proofs: dict[str, CommittedProof] = {}
     for name, value in properties.items():
         if name.startswith(_PREFIX):
             snapshot_id, _, carried = name.removeprefix(_PREFIX).partition(".")
             (proof,) = proofs_in({carried: value})
-            found[name] = CommittedProof(proof=proof, snapshot_id=int(snapshot_id))
-    return found
+            proofs[name] = CommittedProof(proof=proof, snapshot_id=int(snapshot_id))
+    return proofs

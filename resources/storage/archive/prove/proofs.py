@@ -71,17 +71,17 @@ class PeriodProof:
     @property
     def rows(self) -> int:
         """Return how many rows the files hold together."""
-        return sum(one.rows for one in self.files)
+        return sum(file.rows for file in self.files)
 
     @property
     def bytes(self) -> int:
         """Return the files' size together."""
-        return sum(one.bytes for one in self.files)
+        return sum(file.bytes for file in self.files)
 
     @property
     def object_keys(self) -> tuple[str, ...]:
         """Return where the files lie, in the order of their rows."""
-        return tuple(one.object_key for one in self.files)
+        return tuple(file.object_key for file in self.files)
 
     def columns_of(self, schema: pa.Schema) -> dict[str, str]:
         """Return the digest of each column of ``schema``; of nulls where it came later."""
@@ -162,7 +162,7 @@ def _parsed(
 ) -> dict[str, Any]:
     """Return what JSON holds as lists and objects in the types of a proof."""
     return {
-        "files": tuple(FileProof(**one) for one in files),
+        "files": tuple(FileProof(**file) for file in files),
         "bounds": {name: (least, greatest) for name, (least, greatest) in bounds.items()},
     }
 
@@ -194,14 +194,14 @@ class ArchiveLog:
         logged: dict[str, LoggedPeriod] = {}
         with self._timescale.connection() as connection:
             connection.execute(sql.query("archive", "lock_log"))
-            for one in committed:
-                row = _row(one)
+            for entry in committed:
+                row = _row(entry)
                 connection.execute(sql.query("archive", "supersede"), row)
                 inserted = connection.execute(sql.query("archive", "insert_row"), row).fetchone()
-                logged[one.proof.period.label] = LoggedPeriod(
+                logged[entry.proof.period.label] = LoggedPeriod(
                     archive_id=inserted[0] if inserted else 0,
-                    proof=one.proof,
-                    snapshot_id=one.snapshot_id,
+                    proof=entry.proof,
+                    snapshot_id=entry.snapshot_id,
                 )
         return logged
 
@@ -223,7 +223,7 @@ def _row(committed: CommittedProof) -> dict[str, object]:
         "dataset": proof.dataset,
         "period": proof.period.label,
         "span": DateRange(proof.period.start, proof.period.end),
-        "files": Jsonb([asdict(one) for one in proof.files]),
+        "files": Jsonb([asdict(file) for file in proof.files]),
         "rows": proof.rows,
         "bytes": proof.bytes,
         "bounds": Jsonb(proof.bounds),

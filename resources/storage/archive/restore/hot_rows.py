@@ -173,8 +173,8 @@ def remove(connection: Connection, rows: HotRows) -> int:
         }
         chunk = composed.Identifier(schema, name)
         others = connection.execute(rows.query("chunk_holds_others", chunk=chunk), bounds)
-        held = others.fetchone()
-        if held and held[0]:
+        remaining = others.fetchone()
+        if remaining and remaining[0]:
             connection.execute(rows.query("delete_rows"), bounds)
         else:
             going.append((chunk, bounds))
@@ -204,8 +204,8 @@ def waiting_for_refresh(
     """Count the changes within a span that the aggregates do not follow yet."""
     if source_of(rows.dataset) is None:
         return 0
-    asked = {**rows.parameters, "span": span}
-    row = connection.execute(rows.query("waiting_invalidations"), asked).fetchone()
+    parameters = {**rows.parameters, "span": span}
+    row = connection.execute(rows.query("waiting_invalidations"), parameters).fetchone()
     return row[0] if row else 0
 
 

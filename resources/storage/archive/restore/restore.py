@@ -111,8 +111,8 @@ class Restore:
         restored: list[RestoredPeriod] = []
         with self._timescale.connection() as connection:
             connection.execute(_composed("make_schema", schema=composed.Identifier(schema)))
-            known = {"target": target.as_string(connection)}
-            taken = connection.execute(sql.query("retention", "has_table"), known).fetchone()
+            names = {"target": target.as_string(connection)}
+            taken = connection.execute(sql.query("retention", "has_table"), names).fetchone()
             if taken and taken[0]:
                 message = (
                     f"{schema}.{dataset.table} is there already: drop it or name another schema"
@@ -227,12 +227,12 @@ def _require_known(
     Raises:
         ArchiveMismatchError: The archive is of a database with other instruments.
     """
-    asked = {
+    parameters = {
         "instrument_ids": [instrument_id for instrument_id, _ in named],
         "tickers": [ticker for _, ticker in named],
         "kind": dataset.kind.value,
     }
-    stranger = connection.execute(sql.query("retention", "strangers"), asked).fetchone()
+    stranger = connection.execute(sql.query("retention", "strangers"), parameters).fetchone()
     if stranger:
         message = (
             f"{dataset.name} {logged.proof.period.label} has rows of instrument {stranger[0]} as "
@@ -251,10 +251,10 @@ def _require_unaltered(
         ArchiveMismatchError: There is one.
     """
     finding = rows.query("altered_row", **pieces)
-    found = connection.execute(finding, rows.parameters).fetchone()
-    if found:
+    altered_row = connection.execute(finding, rows.parameters).fetchone()
+    if altered_row:
         names = (*rows.dataset.order, "ingest_id")
-        key = ", ".join(f"{name} {value}" for name, value in zip(names, found, strict=True))
+        key = ", ".join(f"{name} {value}" for name, value in zip(names, altered_row, strict=True))
         raise altered(rows.dataset, rows.period, key)
 
 

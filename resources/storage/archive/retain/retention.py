@@ -109,7 +109,7 @@ class RetainedPeriod:
     @property
     def told(self) -> str:
         """Return what is missing, in one line."""
-        return "; ".join(one.reason for one in self.refusals)
+        return "; ".join(refusal.reason for refusal in self.refusals)
 
 
 class Retention:
@@ -149,7 +149,7 @@ class Retention:
             ConfigurationError: A dataset has no age.
             StorageError: Database or bucket cannot be reached or refuse.
         """
-        return [outcome for one in self._chosen(datasets) for outcome in self._planned(one)]
+        return [outcome for dataset in self._chosen(datasets) for outcome in self._planned(dataset)]
 
     def run(self, datasets: Collection[str] = (), *, by: str) -> list[RetainedPeriod]:
         """Drop what is due of ``datasets`` (all that have an age), period by period.
@@ -167,7 +167,7 @@ class Retention:
             StorageError: Database or bucket cannot be reached or refuse; what was dropped before
                 is dropped.
         """
-        return [outcome for one in self._chosen(datasets) for outcome in self._run(one, by)]
+        return [outcome for dataset in self._chosen(datasets) for outcome in self._run(dataset, by)]
 
     def drop(self, dataset: ArchivedDataset, label: str, *, by: str) -> RetainedPeriod:
         """Drop one period if every proof is there; archive and refresh nothing.
@@ -211,11 +211,11 @@ class Retention:
             with self._timescale.connection() as connection:
                 refusals += self._unequal(connection, rows, proof, found_by="valid_proof")
                 counted = connection.execute(rows.query("count_rows"), rows.parameters).fetchone()
-            held = counted[0] if counted else 0
+            rows_held = counted[0] if counted else 0
             refusals = self._explained(rows, proof, refusals)
-            in_the_way = [one for one in refusals if one.missing not in MENDED_BY_RUN]
+            in_the_way = [refusal for refusal in refusals if refusal.missing not in MENDED_BY_RUN]
             status = RetentionStatus.REFUSED if in_the_way else RetentionStatus.DUE
-            yield _outcome(rows, status, refusals=refusals, rows=held)
+            yield _outcome(rows, status, refusals=refusals, rows=rows_held)
 
     def _run(self, dataset: ArchivedDataset, by: str) -> Iterator[RetainedPeriod]:
         late, refused = self._settle_late(dataset, by)
@@ -296,7 +296,7 @@ class Retention:
         return [
             rows
             for period in due_periods(dataset, self.ages[dataset.name], day, _today())
-            if not any(one.touches(period) for one in dropped)
+            if not any(tombstone.touches(period) for tombstone in dropped)
             and self._is_held(rows := HotRows(dataset, period))
         ]
 
@@ -343,7 +343,7 @@ class Retention:
         objection = self._archive.objection(rows.dataset, proof.proof) if proof and differ else ""
         if not objection:
             return list(refusals)
-        others = [one for one in refusals if one.missing is not Missing.EQUAL_ROWS]
+        others = [refusal for refusal in refusals if refusal.missing is not Missing.EQUAL_ROWS]
         return [*others, Refusal(Missing.ARCHIVED_ROWS, objection)]
 
     def _unproven(self, rows: HotRows, proof: LoggedPeriod | None) -> list[Refusal]:
@@ -357,8 +357,8 @@ class Retention:
             refusals.append(Refusal(Missing.LOADED_ROWS, told(rows.dataset, lost)))
         try:
             back = files.read_back(self._store, rows.dataset, proof.proof)
-            found = content_hash(rows.dataset.schema, files.read_ahead(back))
-            if not proof.proof.holds(found, rows.dataset.schema):
+            digest = content_hash(rows.dataset.schema, files.read_ahead(back))
+            if not proof.proof.holds(digest, rows.dataset.schema):
                 reason = f"the files of {label} hold other rows than their proof says"
                 refusals.append(Refusal(Missing.FILES, reason))
         except errors.ArchiveMismatchError as error:
@@ -412,10 +412,10 @@ class Retention:
             self._timescale.url, rows.dataset, rows.period, lock_timeout_s=hot_rows.LOCK_TIMEOUT_S
         )
         with reading as batches:
-            found = content_hash(rows.dataset.schema, files.read_ahead(batches))
-        if not proof.proof.holds(found, rows.dataset.schema):
+            digest = content_hash(rows.dataset.schema, files.read_ahead(batches))
+        if not proof.proof.holds(digest, rows.dataset.schema):
             reason = (
-                f"the {found.rows} rows of {label} are not the {proof.proof.rows} that were "
+                f"the {digest.rows} rows of {label} are not the {proof.proof.rows} that were "
                 "archived: wrdata archive run"
             )
             refusals.append(Refusal(Missing.EQUAL_ROWS, reason))

@@ -89,7 +89,7 @@ class Archive:
         self._require_place()
         results: dict[Period, ArchivedPeriod] = {}
         with committing(self._timescale.url, dataset.name):
-            while waiting := [one for one in periods if one not in results]:
+            while waiting := [period for period in periods if period not in results]:
                 results |= self._archive_first(dataset, list(dict.fromkeys(waiting)))
         return [results[period] for period in periods]
 
@@ -98,9 +98,9 @@ class Archive:
 
         Not for a dataset that is archived whole.
         """
-        archived = [one.proof.period.start for one in self._log.valid(dataset.name).values()]
-        held = first_day(self._timescale, dataset)
-        return min([*archived, held] if held else archived, default=None)
+        archived = [logged.proof.period.start for logged in self._log.valid(dataset.name).values()]
+        oldest = first_day(self._timescale, dataset)
+        return min([*archived, oldest] if oldest else archived, default=None)
 
     def proofs(self, dataset: ArchivedDataset) -> dict[str, LoggedPeriod]:
         """Return what is archived: the Iceberg table's periods with their proofs, by label."""
@@ -161,32 +161,36 @@ class Archive:
             self._require_not_lost(table)
         else:
             require_current(self._store, table)
-        known = self._logged(table, state)
+        logged_periods = self._logged(table, state)
         dropped = self._log.tombstones(dataset.name)
-        some = with_rows(self._timescale, dataset, periods)
-        held = files.sizes(self._store, dataset)
+        not_empty = with_rows(self._timescale, dataset, periods)
+        sizes = files.sizes(self._store, dataset)
         results: dict[Period, ArchivedPeriod] = {}
         proofs: dict[Period, PeriodProof] = {}
         for period in periods:
-            replaced = [one for one in known.values() if period.overlaps(one.proof.period)]
-            settled = (
-                self._consider(dataset, period, replaced, dropped, held)
-                if replaced or period in some
+            replaced = [
+                logged for logged in logged_periods.values() if period.overlaps(logged.proof.period)
+            ]
+            result = (
+                self._consider(dataset, period, replaced, dropped, sizes)
+                if replaced or period in not_empty
                 else ArchivedPeriod(dataset=dataset.name, period=period, status=ArchiveStatus.EMPTY)
             )
-            if isinstance(settled, PeriodProof):
-                proofs[period] = settled
+            if isinstance(result, PeriodProof):
+                proofs[period] = result
             else:
-                results[period] = settled
-            if sum(one.bytes for one in proofs.values()) >= COMMIT_BYTES:
+                results[period] = result
+            if sum(proof.bytes for proof in proofs.values()) >= COMMIT_BYTES:
                 break
         if proofs:
             snapshot_id = table.commit(state, list(proofs.values()))
             logged = self._log.record(
-                [CommittedProof(proof=one, snapshot_id=snapshot_id) for one in proofs.values()]
+                [CommittedProof(proof=proof, snapshot_id=snapshot_id) for proof in proofs.values()]
             )
             for period in proofs:
-                replaced = any(period.overlaps(one.proof.period) for one in known.values())
+                replaced = any(
+                    period.overlaps(logged.proof.period) for logged in logged_periods.values()
+                )
                 results[period] = ArchivedPeriod(
                     dataset=dataset.name,
                     period=period,
@@ -201,16 +205,18 @@ class Archive:
         period: Period,
         replaced: Sequence[LoggedPeriod],
         dropped: Sequence[Tombstone],
-        held: Mapping[str, int],
+        sizes: Mapping[str, int],
     ) -> ArchivedPeriod | PeriodProof:
         """Settle a period that needs no commit; otherwise return the proof of its new files.
 
-        ``replaced`` is what is archived of its days, under this label or others; ``held`` the
+        ``replaced`` is what is archived of its days, under this label or others; ``sizes`` the
         size of each of the bucket's objects, by its key.
         """
-        known = next((one for one in replaced if one.proof.period.label == period.label), None)
-        before = [one.proof for one in replaced]
-        lost = _lost_files(self._store, before, held)
+        known = next(
+            (logged for logged in replaced if logged.proof.period.label == period.label), None
+        )
+        before = [logged.proof for logged in replaced]
+        lost = _lost_files(self._store, before, sizes)
 
         def settled(status: ArchiveStatus, reason: str = "") -> ArchivedPeriod:
             return ArchivedPeriod(
@@ -285,7 +291,7 @@ class Archive:
         )
         try:
             back = files.read_back(self._store, dataset, proof)
-            found = content_hash(dataset.schema, files.read_ahead(back))
+            digest = content_hash(dataset.schema, files.read_ahead(back))
         except errors.ArchiveMismatchError as error:
             return replace(verdict, reason=str(error))
         expected = (
@@ -294,10 +300,10 @@ class Archive:
             else self._stored(dataset, proof.period)
         )
         differing = tuple(
-            name for name in dataset.schema.names if found.columns[name] != expected.columns[name]
+            name for name in dataset.schema.names if digest.columns[name] != expected.columns[name]
         )
         verdict = replace(
-            verdict, archive_rows=found.rows, expected_rows=expected.rows, differing=differing
+            verdict, archive_rows=digest.rows, expected_rows=expected.rows, differing=differing
         )
         if dropped or not differing:
             return verdict
@@ -312,13 +318,13 @@ class Archive:
         """Return the proofs of the table's files; write the log rows that a crash left out."""
         logged = self._log.valid(table.dataset.name)
         keys = {
-            label: frozenset(table.key_of(file) for file in found)
-            for label, found in state.files.items()
+            label: frozenset(table.key_of(file) for file in files)
+            for label, files in state.files.items()
         }
         unlogged = [
             label
-            for label, found in keys.items()
-            if label not in logged or frozenset(logged[label].proof.object_keys) != found
+            for label, files in keys.items()
+            if label not in logged or frozenset(logged[label].proof.object_keys) != files
         ]
         if unlogged:
             require_current(self._store, table)
@@ -355,8 +361,8 @@ def _waiting(since: KeyCheck) -> str:
     Only labels can differ where nothing has: a ticker that was corrected.
     """
     counts = {"came": since.added, "were restated": since.restated, "withdrawn": since.withdrawn}
-    told = ", ".join(f"{rows} rows {what}" for what, rows in counts.items() if rows)
-    return told or "tickers were corrected"
+    since_archived = ", ".join(f"{rows} rows {what}" for what, rows in counts.items() if rows)
+    return since_archived or "tickers were corrected"
 
 
 def _require_closed(dataset: ArchivedDataset, period: Period) -> None:
@@ -367,11 +373,11 @@ def _require_closed(dataset: ArchivedDataset, period: Period) -> None:
 
 
 def _dropped(period: Period, tombstones: Sequence[Tombstone]) -> Tombstone | None:
-    return next((one for one in tombstones if one.touches(period)), None)
+    return next((tombstone for tombstone in tombstones if tombstone.touches(period)), None)
 
 
 def _lost_files(
-    store: ObjectStore, proofs: Iterable[PeriodProof], held: Mapping[str, int]
+    store: ObjectStore, proofs: Iterable[PeriodProof], sizes: Mapping[str, int]
 ) -> list[str]:
     """Return the keys of files that the bucket lacks, or does not hold as they were proven.
 
@@ -381,7 +387,7 @@ def _lost_files(
         file.object_key
         for proof in proofs
         for file in proof.files
-        if held.get(file.object_key) != file.bytes or files.footer_fault(store, file)
+        if sizes.get(file.object_key) != file.bytes or files.footer_fault(store, file)
     ]
 
 
@@ -401,7 +407,7 @@ def _require_no_fewer(
     dataset: ArchivedDataset, period: Period, before: Sequence[PeriodProof], rows: int
 ) -> None:
     """Refuse rows that cannot take the place of the archived ones: rows are never removed."""
-    archived = sum(one.rows for one in before)
+    archived = sum(proof.rows for proof in before)
     if rows < archived and not (dataset.withdraws and rows):
         message = (
             f"the database holds {rows} rows of {dataset.name} {period.label} and the archive "

@@ -72,7 +72,7 @@ class _Part:
 
 def sizes(store: ObjectStore, dataset: ArchivedDataset) -> dict[str, int]:
     """Return the size in bytes of every file of a dataset that the bucket holds, by its key."""
-    return {one.key: one.bytes for one in store.list(f"{folder_of(dataset.name)}/")}
+    return {stored.key: stored.bytes for stored in store.list(f"{folder_of(dataset.name)}/")}
 
 
 def schema_fingerprint(schema: pa.Schema) -> str:
@@ -122,7 +122,7 @@ def prove(
             bounds.include(pq.read_metadata(part.path))
             key = f"{folder}/{part.sha256}-{number:05d}.parquet"
             on_their_way.append(pool.submit(_proven, store, dataset, part, key, arrived))
-        files = tuple(one.result() for one in on_their_way)
+        files = tuple(sending.result() for sending in on_their_way)
     if arrived.result() != sent.result():
         message = f"the files of {folder} hold other rows than were written; archive again"
         raise errors.ArchiveMismatchError(message)
@@ -246,11 +246,11 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch)
-        if sum(one.nbytes for one in waiting) >= ROW_GROUP_BYTES:
+        if sum(batch.nbytes for batch in waiting) >= ROW_GROUP_BYTES:
             yield pa.Table.from_batches(waiting)
             waiting = []
             continue
-        while sum(one.num_rows for one in waiting) >= ROW_GROUP_ROWS:
+        while sum(batch.num_rows for batch in waiting) >= ROW_GROUP_ROWS:
             rows = pa.Table.from_batches(waiting)
             yield rows.slice(0, ROW_GROUP_ROWS)
             waiting = rows.slice(ROW_GROUP_ROWS).to_batches()
@@ -342,12 +342,14 @@ class _Bounds:
         for group in range(file.num_row_groups):
             for place in range(file.num_columns):
                 column = file.row_group(group).column(place)
-                told = column.statistics
-                if column.path_in_schema in self._names and told and told.has_min_max:
-                    self._found.setdefault(column.path_in_schema, []).extend((told.min, told.max))
+                statistics = column.statistics
+                if column.path_in_schema in self._names and statistics and statistics.has_min_max:
+                    self._found.setdefault(column.path_in_schema, []).extend(
+                        (statistics.min, statistics.max)
+                    )
 
     def as_text(self) -> dict[str, tuple[str, str]]:
-        return {name: (str(min(told)), str(max(told))) for name, told in self._found.items()}
+        return {name: (str(min(values)), str(max(values))) for name, values in self._found.items()}
 
 
 def _sha256(path: Path) -> str:

@@ -100,12 +100,12 @@ class KeyCheck:
             ArchiveMismatchError: An archived row lies before the batch's last one, and is not in
                 it, or was altered.
         """
-        held = pa.Table.from_batches([batch])
-        last = self._key(held, held.num_rows - 1)
-        self.added += held.num_rows
+        rows = pa.Table.from_batches([batch])
+        last = self._key(rows, rows.num_rows - 1)
+        self.added += rows.num_rows
         following = waiting
         while following is not None:
-            missing = self._compared(following, held)
+            missing = self._compared(following, rows)
             if missing.num_rows:
                 lacked = sum(self._key(missing, at) <= last for at in range(missing.num_rows))
                 self._require_withdrawn(missing.slice(0, lacked))
@@ -114,15 +114,15 @@ class KeyCheck:
             following = next(archived, None)
         return None
 
-    def _compared(self, archived: pa.Table, held: pa.Table) -> pa.Table:
+    def _compared(self, archived: pa.Table, rows: pa.Table) -> pa.Table:
         """Count what was restated; return the archived rows whose keys are not held."""
         order = list(self._dataset.order)
         pairs = _placed(archived.select(order), _ARCHIVED_AT).join(
-            _placed(held.select(order), _AT), order, join_type="inner"
+            _placed(rows.select(order), _AT), order, join_type="inner"
         )
         there, here = pairs[_ARCHIVED_AT].to_numpy(), pairs[_AT].to_numpy()
         self.added -= len(here)
-        before, now = archived.take(there), held.take(here)
+        before, now = archived.take(there), rows.take(here)
         is_same_answer = np.equal(before["ingest_id"].to_numpy(), now["ingest_id"].to_numpy())
         # A restore may let a row be known from later on, since another stood in its place.
         altered = {"known_from": _instants(before) > _instants(now)} | {
@@ -221,10 +221,10 @@ def _instants(rows: pa.Table) -> npt.NDArray[np.int64]:
     return rows["known_from"].cast(pa.int64()).to_numpy()
 
 
-def _differ(one: pa.ChunkedArray, other: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
+def _differ(left: pa.ChunkedArray, right: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
     """Tell where two columns differ: null equals null, and a fraction equals its own bits."""
-    if pa.types.is_floating(one.type):
-        one, other = (column.combine_chunks().view(pa.int64()) for column in (one, other))
-    equal = pc.fill_null(pc.equal(one, other), False)
-    are_null = pc.and_(pc.is_null(one), pc.is_null(other))
+    if pa.types.is_floating(left.type):
+        left, right = (column.combine_chunks().view(pa.int64()) for column in (left, right))
+    equal = pc.fill_null(pc.equal(left, right), False)
+    are_null = pc.and_(pc.is_null(left), pc.is_null(right))
     return pc.invert(pc.or_(equal, are_null)).to_numpy(zero_copy_only=False)

@@ -79,12 +79,12 @@ def with_rows(
         " where held.{column} >= asked.starts and held.{column} < asked.ends)"
     ).format(table=composed.Identifier(dataset.table), column=composed.Identifier(dataset.dated_by))
     bounds = {
-        "starts": [_bound(dataset, one.start) for one in periods],
-        "ends": [_bound(dataset, one.end) for one in periods],
+        "starts": [_bound(dataset, period.start) for period in periods],
+        "ends": [_bound(dataset, period.end) for period in periods],
     }
     with timescale.connection() as connection:
-        found = connection.execute(query, bounds).fetchall()
-    return {periods[place - 1] for (place,) in found}
+        rows = connection.execute(query, bounds).fetchall()
+    return {periods[place - 1] for (place,) in rows}
 
 
 def _batches(
@@ -106,7 +106,7 @@ def _batches(
 
 def _own(cursor: dbapi.Cursor, dataset: ArchivedDataset) -> list[int] | None:
     """Return the dataset's instruments if another dataset's rows stand in its table too."""
-    if sum(one.table == dataset.table for one in ARCHIVED.values()) == 1:
+    if sum(archived.table == dataset.table for archived in ARCHIVED.values()) == 1:
         return None
     query = composed.SQL("select instrument_id from instrument where kind = {}")
     cursor.execute(query.format(composed.Literal(dataset.kind.value)).as_string(None))

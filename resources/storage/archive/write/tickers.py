@@ -31,11 +31,11 @@ class Tickers:
     def __init__(self, cursor: dbapi.Cursor, dataset: ArchivedDataset) -> None:
         self._dated_by = dataset.dated_by
         cursor.execute(sql.query("archive", "tickers"))
-        known = cursor.fetch_arrow_table().combine_chunks()
-        self._names = known["ticker"].combine_chunks()
-        self._instruments = known["instrument_id"].to_numpy()
-        self._ends = known["ends_before"].to_numpy()
-        self._starts = _places(self._instruments, known["starts_on"].to_numpy())
+        carriers = cursor.fetch_arrow_table().combine_chunks()
+        self._names = carriers["ticker"].combine_chunks()
+        self._instruments = carriers["instrument_id"].to_numpy()
+        self._ends = carriers["ends_before"].to_numpy()
+        self._starts = _places(self._instruments, carriers["starts_on"].to_numpy())
 
     def of(self, batch: pa.RecordBatch) -> pa.Array:
         """Return the ticker of each row of a batch as it came from the database; null if none."""
