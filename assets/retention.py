@@ -16,7 +16,7 @@ from assets.archive import closed_periods
 from assets.datasets import OWNERS
 from assets.failures import failure_table, sample, told_to_dagster
 from marketdata.archiving import archived_dataset
-from resources.storage.archive.retain.retention import RetainedPeriod, RetentionStatus
+from resources.storage.archive.retain.outcomes import RetainedPeriod, RetentionStatus
 from resources.wiring import Archive
 
 EVERYTHING_DUE_LEFT = "everything_due_left"

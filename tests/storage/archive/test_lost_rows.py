@@ -9,7 +9,7 @@ from marketdata.archiving import ARCHIVED
 from marketdata.coverage import CoverageState, holes
 from marketdata.datasets import DATASETS
 from resources.storage.archive import ArchiveStatus
-from resources.storage.archive.retain.retention import Missing, RetentionStatus
+from resources.storage.archive.retain.outcomes import Missing, RetentionStatus
 from resources.storage.ledger.coverage import CoverageLedger
 from resources.storage.ledger.lost_rows import LostRows, told
 from tests.storage.archive.moves import (

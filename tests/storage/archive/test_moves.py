@@ -19,7 +19,7 @@ from marketdata.archiving import ARCHIVED, ArchivedDataset, Period
 from marketdata.bars import Interval
 from resources.storage.aggregates import Source
 from resources.storage.archive import ArchiveStatus
-from resources.storage.archive.retain.retention import RetentionStatus
+from resources.storage.archive.retain.outcomes import RetentionStatus
 from resources.storage.archive.write import files
 from tests.storage.archive.moves import JANUARY, Moves, load, refresh, table_rows, tombstones
 from tests.storage.batches import FETCHED_AT

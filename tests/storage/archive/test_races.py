@@ -16,7 +16,7 @@ from resources.storage.archive.maintain.rebuild import ArchiveRebuild
 from resources.storage.archive.restore.hot_rows import HotRows
 from resources.storage.archive.restore.restore import Restore
 from resources.storage.archive.retain import retention as retention_module
-from resources.storage.archive.retain.retention import Missing, RetentionStatus
+from resources.storage.archive.retain.outcomes import Missing, RetentionStatus
 from resources.storage.instruments import InstrumentStore
 from resources.storage.timescale import Timescale
 from sandbox.local_world import LocalWorld

@@ -10,7 +10,7 @@ from marketdata.archiving import ARCHIVED
 from marketdata.coverage import CoverageState
 from marketdata.recovery import errors
 from resources.storage.aggregates import Source
-from resources.storage.archive.retain.retention import RetentionStatus
+from resources.storage.archive.retain.outcomes import RetentionStatus
 from tests.storage.archive.moves import (
     DROPPABLE,
     FEBRUARY,

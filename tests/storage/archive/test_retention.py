@@ -17,7 +17,7 @@ from resources.storage.archive import ArchiveStatus
 from resources.storage.archive.iceberg.commit_lock import committing
 from resources.storage.archive.restore.hot_rows import HotRows, take_turn
 from resources.storage.archive.retain import retention as retention_module
-from resources.storage.archive.retain.retention import Missing, RetentionStatus
+from resources.storage.archive.retain.outcomes import Missing, RetentionStatus
 from tests.storage.archive.moves import (
     DROPPABLE,
     FEBRUARY,

@@ -13,9 +13,8 @@ wherever a crash comes.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
-from enum import StrEnum
 
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.calendars import utc_now
@@ -38,6 +37,15 @@ from resources.storage.archive.restore.hot_rows import (
     waiting_for_refresh,
 )
 from resources.storage.archive.restore.restore import Restore
+from resources.storage.archive.retain.outcomes import (
+    MENDED_BY_RUN,
+    Missing,
+    Refusal,
+    RetainedPeriod,
+    RetentionStatus,
+    kept_back,
+    result_of,
+)
 from resources.storage.archive.write import files
 from resources.storage.archive.write.archive import Archive
 from resources.storage.archive.write.outcomes import ArchiveStatus
@@ -45,71 +53,6 @@ from resources.storage.archive.write.rows import first_day, stream
 from resources.storage.ledger.lost_rows import LostRows, told
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale
-
-
-class RetentionStatus(StrEnum):
-    """What became of a period, or would."""
-
-    DROPPED = "dropped"
-    DUE = "due"
-    """A dry run found nothing in the way."""
-    REFUSED = "refused"
-
-
-class Missing(StrEnum):
-    """What a period lacks, so that its rows stay."""
-
-    AGE = "age"
-    PROOF = "proof"
-    FILES = "files"
-    FINAL_DAYS = "final days"
-    REFRESH = "refresh"
-    AGGREGATES = "aggregates"
-    LOADED_ROWS = "loaded rows"
-    """All that were loaded are there."""
-    EQUAL_ROWS = "equal rows"
-    ARCHIVED_ROWS = "archived rows"
-    """As they were archived, or restated: none is lacking, none was altered."""
-    TURN = "turn"
-
-
-MENDED_BY_RUN = frozenset({Missing.PROOF, Missing.EQUAL_ROWS, Missing.REFRESH})
-"""What a run mends before it drops: it refreshes aggregates and archives first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One thing that is missing, in words, with the cure."""
-
-    missing: Missing
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetainedPeriod:
-    """A period that is due, after a run or a dry run.
-
-    Attributes:
-        label: Name of the period.
-        rows: Rows dropped, or that would be; 0 of a period that a run refused.
-        late: Whether rows had come for its days after they were dropped: a run restores it,
-            archives it anew and drops it again.
-        chunks: Chunks dropped whole.
-        refusals: What is missing; in a dry run also what a run would mend first.
-    """
-
-    dataset: str
-    label: str
-    status: RetentionStatus
-    rows: int = 0
-    late: bool = False
-    chunks: int = 0
-    refusals: tuple[Refusal, ...] = ()
-
-    @property
-    def told(self) -> str:
-        """Return what is missing, in one line."""
-        return "; ".join(refusal.reason for refusal in self.refusals)
 
 
 class Retention:
@@ -149,7 +92,7 @@ class Retention:
             ConfigurationError: A dataset has no age.
             StorageError: Database or bucket cannot be reached or refuse.
         """
-        return [outcome for dataset in self._chosen(datasets) for outcome in self._planned(dataset)]
+        return [period for dataset in self._chosen(datasets) for period in self._planned(dataset)]
 
     def run(self, datasets: Collection[str] = (), *, by: str) -> list[RetainedPeriod]:
         """Drop what is due of ``datasets`` (all that have an age), period by period.
@@ -167,7 +110,7 @@ class Retention:
             StorageError: Database or bucket cannot be reached or refuse; what was dropped before
                 is dropped.
         """
-        return [outcome for dataset in self._chosen(datasets) for outcome in self._run(dataset, by)]
+        return [period for dataset in self._chosen(datasets) for period in self._run(dataset, by)]
 
     def drop(self, dataset: ArchivedDataset, label: str, *, by: str) -> RetainedPeriod:
         """Drop one period if every proof is there; archive and refresh nothing.
@@ -179,10 +122,10 @@ class Retention:
         rows = HotRows(dataset, dataset.named(label, _today()))
         age = self.ages.get(dataset.name)
         if age is None:
-            return _refused(rows, Refusal(Missing.AGE, f"no age is set for {dataset.name}"))
+            return kept_back(rows, Refusal(Missing.AGE, f"no age is set for {dataset.name}"))
         if not due_periods(dataset, age, rows.period.start, _today()):
             reason = f"{label} is not over and wholly older than {age.days} days"
-            return _refused(rows, Refusal(Missing.AGE, reason))
+            return kept_back(rows, Refusal(Missing.AGE, reason))
         return self._drop(rows, self._archive.proofs(dataset).get(label), by)
 
     def _chosen(self, datasets: Collection[str]) -> list[ArchivedDataset]:
@@ -204,7 +147,7 @@ class Retention:
         for rows in late:
             refusals = self._unproven(rows, proofs.get(rows.period.label))
             status = RetentionStatus.REFUSED if refusals else RetentionStatus.DUE
-            yield _outcome(rows, status, late=True, refusals=refusals)
+            yield result_of(rows, status, late=True, refusals=refusals)
         for rows in due:
             proof = proofs.get(rows.period.label)
             refusals = self._unproven(rows, proof)
@@ -215,10 +158,10 @@ class Retention:
             refusals = self._explained(rows, proof, refusals)
             in_the_way = [refusal for refusal in refusals if refusal.missing not in MENDED_BY_RUN]
             status = RetentionStatus.REFUSED if in_the_way else RetentionStatus.DUE
-            yield _outcome(rows, status, refusals=refusals, rows=rows_held)
+            yield result_of(rows, status, refusals=refusals, rows=rows_held)
 
     def _run(self, dataset: ArchivedDataset, by: str) -> Iterator[RetainedPeriod]:
-        late, refused = self._settle_late(dataset, by)
+        late, refused = self._restore_late(dataset, by)
         yield from refused
         due = self._due(dataset)
         if not due:
@@ -231,12 +174,12 @@ class Retention:
             return
         for rows, outcome in zip(due, archived, strict=True):
             if outcome.status is ArchiveStatus.REFUSED:
-                yield _refused(rows, Refusal(Missing.PROOF, outcome.reason))
+                yield kept_back(rows, Refusal(Missing.PROOF, outcome.reason))
             else:
                 dropped = self._drop(rows, proofs.get(rows.period.label), by)
                 yield replace(dropped, late=rows in late)
 
-    def _settle_late(
+    def _restore_late(
         self, dataset: ArchivedDataset, by: str
     ) -> tuple[list[HotRows], list[RetainedPeriod]]:
         """Restore what has changed since it was dropped, until all aggregates follow.
@@ -246,7 +189,7 @@ class Retention:
         Returns:
             The restored periods, and those that could not be, with the reason.
         """
-        settled: list[HotRows] = []
+        restored: list[HotRows] = []
         refused: dict[HotRows, Refusal] = {}
         self._refresh(dataset)
         while late := [rows for rows in self._late(dataset) if rows not in refused]:
@@ -255,9 +198,9 @@ class Retention:
                 if refusal:
                     refused[rows] = refusal
                 else:
-                    settled.append(rows)
+                    restored.append(rows)
             self._refresh(dataset)
-        return settled, [replace(_refused(rows, why), late=True) for rows, why in refused.items()]
+        return restored, [replace(kept_back(rows, why), late=True) for rows, why in refused.items()]
 
     def _restored(self, rows: HotRows, by: str) -> Refusal | None:
         """Restore a period; return why it could not be."""
@@ -313,7 +256,7 @@ class Retention:
     def _drop(self, rows: HotRows, proof: LoggedPeriod | None, by: str) -> RetainedPeriod:
         refusals = self._unproven(rows, proof)
         if proof is None or refusals:
-            return _refused(rows, *refusals)
+            return kept_back(rows, *refusals)
         try:
             with self._timescale.connection() as connection:
                 take_turn(connection, rows.dataset.name)
@@ -321,10 +264,10 @@ class Retention:
                 refusals = self._unequal(connection, rows, proof)
                 chunks = 0 if refusals else self._removed(connection, rows, proof, by)
         except errors.StorageUnavailableError as error:
-            return _refused(rows, _turn(rows, error))
+            return kept_back(rows, _turn(rows, error))
         if refusals:
-            return _refused(rows, *self._explained(rows, proof, refusals))
-        return _outcome(rows, RetentionStatus.DROPPED, rows=proof.proof.rows, chunks=chunks)
+            return kept_back(rows, *self._explained(rows, proof, refusals))
+        return result_of(rows, RetentionStatus.DROPPED, rows=proof.proof.rows, chunks=chunks)
 
     def _removed(self, connection: Connection, rows: HotRows, proof: LoggedPeriod, by: str) -> int:
         """Remove a period, with tombstone and ledger; return how many chunks were dropped."""
@@ -438,28 +381,4 @@ def _all_refused(
     every: Sequence[HotRows], error: errors.ArchiveMismatchError
 ) -> Iterator[RetainedPeriod]:
     """Say of each period what is wrong with the whole archive of its dataset."""
-    return (_refused(rows, Refusal(Missing.FILES, str(error))) for rows in every)
-
-
-def _refused(rows: HotRows, *refusals: Refusal) -> RetainedPeriod:
-    return _outcome(rows, RetentionStatus.REFUSED, refusals=refusals)
-
-
-def _outcome(
-    of: HotRows,
-    status: RetentionStatus,
-    *,
-    rows: int = 0,
-    late: bool = False,
-    chunks: int = 0,
-    refusals: Sequence[Refusal] = (),
-) -> RetainedPeriod:
-    return RetainedPeriod(
-        dataset=of.dataset.name,
-        label=of.period.label,
-        status=status,
-        rows=rows,
-        late=late,
-        chunks=chunks,
-        refusals=tuple(refusals),
-    )
+    return (kept_back(rows, Refusal(Missing.FILES, str(error))) for rows in every)
