@@ -148,7 +148,7 @@ class Market:
         schema = aggregated_bars(interval)
         rows = self.execute(f"select {', '.join(schema.names)} from bars_{interval}")  # noqa: S608
         listed = [dict(zip(schema.names, row, strict=True)) for row in rows]
-        own = (one for one in listed if instrument_id in (None, one["instrument_id"]))
+        own = (bar for bar in listed if instrument_id in (None, bar["instrument_id"]))
         return sorted(own, key=_place)
 
     def recomputed(self, interval: Interval) -> list[dict[str, Any]]:
@@ -203,7 +203,7 @@ class Market:
         rows = self.execute(query, *values)
         columns = zip(*rows, strict=True) if rows else [()] * len(schema)
         return pa.table(
-            [pa.array(one, field.type) for one, field in zip(columns, schema, strict=True)],
+            [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)],
             schema=schema,
         )
 

@@ -46,7 +46,7 @@ def load_bars(
         [
             pa.array([instrument_id] * len(bars.dates), pa.int64()),
             pa.array(bars.dates, pa.date32()),
-            *(pa.array(one) for one in columns),
+            *(pa.array(column) for column in columns),
         ],
         schema=DAILY_BARS,
     )
@@ -130,10 +130,10 @@ def told(market: World, path: str, ticker: str) -> list[Mapping[str, float]]:
 def payers_with_splits(actions: Actions, market: World) -> Mapping[tuple[int, int], str]:
     """Return a ticker that pays dividends for each ratio of a split."""
     return {
-        (split.new_shares, split.old_shares): one.ticker
-        for one in market.constituents()
-        if actions.dividends(one.ticker, NOW)
-        for split in actions.splits(one.ticker, NOW)
+        (split.new_shares, split.old_shares): constituent.ticker
+        for constituent in market.constituents()
+        if actions.dividends(constituent.ticker, NOW)
+        for split in actions.splits(constituent.ticker, NOW)
     }
 
 
@@ -190,7 +190,9 @@ def test_bars_of_both_kinds_side_by_side_are_adjusted_once(
     store.derive(one)
     store.derive(other)
     for adjustment in (SPLITS, BOTH):
-        alone, mixed = (adjusted(timescale, each, adjustment) for each in (one, other))
+        alone, mixed = (
+            adjusted(timescale, instrument_id, adjustment) for instrument_id in (one, other)
+        )
         for name in ("open", "close"):
             np.testing.assert_allclose(alone[name], mixed[name], rtol=2e-5)
         # A volume as traded is known to half a share, each of which became 28.
@@ -220,10 +222,10 @@ def test_a_new_dividend_touches_one_instrument_only(
 ) -> None:
     """The others' factors, checks and bars are the very rows they were; nor are its own bars."""
     store = AdjustedBars(timescale)
-    for one, ticker in zip(instrument_ids, ["AAPL", "MSFT", "GOOGL"], strict=True):
+    for instrument_id, ticker in zip(instrument_ids, ["AAPL", "MSFT", "GOOGL"], strict=True):
         bars = actions.as_traded(ticker, date(2014, 1, 2), LAST, NOW)
-        load_all(timescale, one, actions, ticker, bars, RAW)
-        store.derive(one)
+        load_all(timescale, instrument_id, actions, ticker, bars, RAW)
+        store.derive(instrument_id)
     assert store.waiting() == []
     before = marks(migrated_url)
     paid = actions.dividend_truth(["MSFT"], NOW).slice(0, 1)
@@ -232,7 +234,11 @@ def test_a_new_dividend_touches_one_instrument_only(
     assert store.waiting() == [instrument_ids[1]]
     assert store.derive(instrument_ids[1]).changed
     after = marks(migrated_url)
-    assert [one for one in instrument_ids if before[one] != after[one]] == [instrument_ids[1]]
+    assert [
+        instrument_id
+        for instrument_id in instrument_ids
+        if before[instrument_id] != after[instrument_id]
+    ] == [instrument_ids[1]]
     assert store.waiting() == []
 
 
@@ -333,7 +339,7 @@ def test_a_split_that_never_happened_or_comes_twice_is_not_used(
     load_bars(timescale, one, bars, RAW)
     every = splits_of((SPLIT_ON, 4, 1), (date(2020, 8, 28), 4, 1), (date(2021, 1, 18), 4, 1))
     load_actions(timescale, "splits", one, every)
-    found = {one.split.ex_date: one.verdict for one in store.derive(one).quarantined}
+    found = {finding.split.ex_date: finding.verdict for finding in store.derive(one).quarantined}
     assert found == {
         date(2020, 8, 28): SplitVerdict.DUPLICATE,
         date(2021, 1, 18): SplitVerdict.NO_JUMP,
@@ -533,9 +539,9 @@ def test_a_rate_is_taken_the_way_it_is_quoted_and_not_from_long_ago(
     flat(timescale, one, 50.0, 50.0, 49.0)
     load_actions(timescale, "dividends", one, paid({"currency": "EUR", "amount": Decimal(2)}))
     rates(timescale, "DEXUSEU", {PAID_ON - timedelta(days=30): "1.25"})
-    assert [found.counted for found in store.derive(one).dividends] == [None]
+    assert [dividend.counted for dividend in store.derive(one).dividends] == [None]
     rates(timescale, "DEXUSEU", {PAID_ON - timedelta(days=3): "1.25"})
-    assert [found.counted for found in store.derive(one).dividends] == [Decimal("2.5")]
+    assert [dividend.counted for dividend in store.derive(one).dividends] == [Decimal("2.5")]
     assert first_factor(timescale, one) == pytest.approx(0.95, rel=1e-12)
 
 
@@ -576,7 +582,7 @@ def test_all_dividends_of_one_kind_and_day_are_taken_out_of_prices(
     """Two quarterly ones of 0.50 and 0.83: 1.33 together, and total return is right."""
     one, store = instrument_ids[0], AdjustedBars(timescale)
     flat(timescale, one, 50.0, 50.0, 49.0)
-    two = [{"amount": Decimal(each), "frequency": "Quarterly"} for each in ("0.5", "0.83")]
+    two = [{"amount": Decimal(amount), "frequency": "Quarterly"} for amount in ("0.5", "0.83")]
     judged = validate_dividends(paid(*two))
     assert (judged.accepted.num_rows, judged.rejected) == (2, ())
     assert load_actions(timescale, "dividends", one, paid(*two)).inserted == 2
@@ -615,7 +621,9 @@ def test_a_second_split_that_stored_prices_hide_is_proven_by_those_that_were_pai
     BatchStore(timescale).load(batch(rows, adjustment=SPLITS, fetched_at=datetime.now(UTC)))
     first, second = PAID_ON, PAID_ON + timedelta(days=6)
     load_actions(timescale, "splits", one, splits_of((first, 2, 1), (second, 2, 1)))
-    assert [found.verdict for found in store.derive(one).quarantined] == [SplitVerdict.DUPLICATE]
+    assert [finding.verdict for finding in store.derive(one).quarantined] == [
+        SplitVerdict.DUPLICATE
+    ]
     assert store.unproven(LAST) == [(one, first)], "prices around it tell of both"
     price = {day: 100.0 if day < first else 50.0 if day < second else 25.0 for day in days}
     table = {"symbol": ["AAA"] * len(days), "session_date": days, "volume": [1.0] * len(days)}

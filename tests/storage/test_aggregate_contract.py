@@ -125,8 +125,8 @@ def test_sessions_follow_the_clocks_of_new_york(
 
     [bar] = market.bars(Interval.DAY)
     assert (bar["bucket_start"], bar["source_bars"]) == (day, 390)
-    regular = [one["bucket_start"] for one in market.bars(Interval.FIVE_MINUTES)
-               if one["phase"] == "regular"]  # fmt: skip
+    regular = [bar["bucket_start"] for bar in market.bars(Interval.FIVE_MINUTES)
+               if bar["phase"] == "regular"]  # fmt: skip
     assert (regular[0], regular[-1]) == (first, last - timedelta(minutes=5))
 
 
@@ -205,7 +205,8 @@ def test_refreshing_twice_changes_nothing(market: Market) -> None:
 
     again = [market.aggregates.refresh(source) for source in Source]
 
-    assert [(one.invalidations, one.buckets, sum(one.changed.values())) for one in again] == [
+    figures = [(done.invalidations, done.buckets, sum(done.changed.values())) for done in again]
+    assert figures == [
         (0, 0, 0), (0, 0, 0),
     ]  # fmt: skip
     assert [market.bars(interval) for interval in Interval] == before
@@ -218,9 +219,9 @@ def test_late_restated_and_deleted_bars_reach_every_level(market: Market) -> Non
     start = utc("2024-06-03 13:00")
     bars = minutes(start, 400)
     days = dict.fromkeys(calendar().sessions(date(2024, 5, 1), date(2024, 6, 28)), 10.0)
-    for each in (one, two):
-        market.load_minutes(each, bars)
-        market.load_days(each, days)
+    for instrument_id in (one, two):
+        market.load_minutes(instrument_id, bars)
+        market.load_days(instrument_id, days)
     market.refresh()
 
     late = flat([start - timedelta(minutes=3)], 40.0)
@@ -276,9 +277,11 @@ def test_computing_everything_again_mends_what_no_refresh_would_look_at(
 ) -> None:
     """Bars that changed, are missing, or have no source left: as after a fault of the server."""
     one, two = market.shares[:2]
-    for each in (one, two):
-        market.load_minutes(each, flat([utc("2024-06-03 14:00"), utc("2024-05-31 14:00")], 5.0))
-        market.load_days(each, {date(2024, 6, 3): 5.0, date(2023, 6, 1): 5.0})
+    for instrument_id in (one, two):
+        market.load_minutes(
+            instrument_id, flat([utc("2024-06-03 14:00"), utc("2024-05-31 14:00")], 5.0)
+        )
+        market.load_days(instrument_id, {date(2024, 6, 3): 5.0, date(2023, 6, 1): 5.0})
     market.refresh()
     _damage(market, engine, one)
     _lose_the_source(market, two)
@@ -550,11 +553,11 @@ def test_any_sequence_of_changes_and_refreshes_equals_a_recomputation(
         match step:
             case ("load", int(place), list(offsets), float(close)):
                 each = instruments[place]
-                at = [NOON_BEFORE_OPEN + timedelta(minutes=3 * one) for one in offsets]
+                at = [NOON_BEFORE_OPEN + timedelta(minutes=3 * offset) for offset in offsets]
                 vwap = None if close > 4 else close
                 market.load_minutes(each, flat(at, close, vwap=vwap, volume=close * 7))
-                market.load_days(each, {CHRISTMAS + timedelta(days=one): close + 2
-                                        for one in offsets})  # fmt: skip
+                market.load_days(each, {CHRISTMAS + timedelta(days=offset): close + 2
+                                        for offset in offsets})  # fmt: skip
             case ("delete", int(place), int(offset), int(length)):
                 start = NOON_BEFORE_OPEN + timedelta(minutes=3 * offset)
                 day = CHRISTMAS + timedelta(days=offset)

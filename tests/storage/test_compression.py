@@ -72,7 +72,7 @@ def test_old_chunks_are_compressed_and_new_ones_are_not(market: Market) -> None:
 
     assert compressed_chunks(market, "minute_bar") == [True, False]
     assert compressed_chunks(market, "daily_bar") == [True, False]
-    saved = {one.table: one for one in compression.compressed_tables(market.timescale)}
+    saved = {table.table: table for table in compression.compressed_tables(market.timescale)}
     assert saved.keys() == {"minute_bar", "trade", "daily_bar"}
     assert 0 < saved["minute_bar"].bytes_after < saved["minute_bar"].bytes_before
     assert saved["trade"].bytes_before == 0
@@ -108,8 +108,8 @@ def test_a_load_changes_compressed_minutes_as_any_others(market: Market) -> None
 def test_minutes_deleted_from_compressed_chunks_are_noted(market: Market) -> None:
     """Whole buckets of each series, whether a few rows go or all rows of a share."""
     one, two, _ = market.shares
-    for each in (one, two):
-        market.load_minutes(each, flat(each_minute(OLD, OLD + HOUR), 5.0))
+    for instrument_id in (one, two):
+        market.load_minutes(instrument_id, flat(each_minute(OLD, OLD + HOUR), 5.0))
     market.load_days(one, {date(2012, 3, 1): 5.0, date(2012, 3, 2): 5.0})
     run_policies(market)
     market.refresh()

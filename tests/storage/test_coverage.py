@@ -204,9 +204,9 @@ def test_an_answer_that_reaches_further_back_forgets_the_absences_of_others(
 ) -> None:
     """So many days at once are another plan; a few are a correction."""
     one, two, _ = instrument_ids
-    for each in (one, two):
-        apply(timescale, mark(each, CoverageState.PROVIDER_EMPTY, span(0, 90)))
-        apply(timescale, mark(each, CoverageState.COMPLETE, span(90, 100)))
+    for instrument_id in (one, two):
+        apply(timescale, mark(instrument_id, CoverageState.PROVIDER_EMPTY, span(0, 90)))
+        apply(timescale, mark(instrument_id, CoverageState.COMPLETE, span(90, 100)))
 
     apply(timescale, mark(one, CoverageState.COMPLETE, span(90 - days, 90)))
 
@@ -314,7 +314,7 @@ def test_holes_are_what_nothing_or_only_a_failure_is_known_of(
     holes = coverage.holes(DATASET, PROVIDER, instrument_ids, sessions)
 
     assert holes.count == 2
-    assert [(one.ticker, one.session_date) for one in holes.sample] == [
+    assert [(missing.ticker, missing.session_date) for missing in holes.sample] == [
         ("BBB", sessions[2]),
         ("CCC", sessions[2]),
     ]

@@ -141,7 +141,7 @@ class Life(RuleBasedStateMachine):
     def live(self, subject: str) -> StoredLetter | None:
         """Return the unsettled letter of a subject; the database holds one at most."""
         wanted = LetterFilter(states=UNSETTLED, dataset=self.dataset)
-        found = [one for one in self.letters.find(wanted) if one.subject == subject]
+        found = [letter for letter in self.letters.find(wanted) if letter.subject == subject]
         assert len(found) <= 1
         return found[0] if found else None
 
@@ -169,7 +169,9 @@ class Life(RuleBasedStateMachine):
     @rule()
     def the_sensor_claims(self) -> None:
         """What is open is due here, and is taken; nothing else is."""
-        taken = {one.subject for one in claim_all(self.letters) if one.dataset == self.dataset}
+        taken = {
+            letter.subject for letter in claim_all(self.letters) if letter.dataset == self.dataset
+        }
         assert taken == {name for name, state in self.states.items() if state is OPEN}
         for subject in taken:
             self.attempts[subject] += 1
@@ -223,8 +225,8 @@ class Life(RuleBasedStateMachine):
         """Whoever holds the letter; one that is settled stays what it is."""
         letter = self.live(subject)
         every = self.letters.find(LetterFilter(dataset=self.dataset))
-        settled = [one for one in every if one.state not in UNSETTLED]
-        given = [one.letter_id for one in ([letter] if letter else settled)]
+        settled = [letter for letter in every if letter.state not in UNSETTLED]
+        given = [letter.letter_id for letter in ([letter] if letter else settled)]
         self.letters.end_obsolete(dict.fromkeys(given, "it was closed"), by="a sensor")
         if letter is not None:
             self.move(subject, OBSOLETE)
@@ -318,10 +320,10 @@ def test_many_claimers_at_once_never_share_a_letter(letters: DeadLetters) -> Non
     for thread in threads:
         thread.join()
 
-    everything = [one for each in taken for one in each]
+    everything = [letter for claimed in taken for letter in claimed]
     assert len(everything) == 600
     assert len(set(everything)) == 600
-    assert sum(1 for each in taken if each) > 1, "one thread did it all: nothing was tried"
+    assert sum(1 for claimed in taken if claimed) > 1, "one thread did it all: nothing was tried"
 
 
 def test_a_person_and_the_sensor_at_once_share_no_letter(letters: DeadLetters) -> None:
@@ -329,7 +331,7 @@ def test_a_person_and_the_sensor_at_once_share_no_letter(letters: DeadLetters) -
     many = [letter_about(f"2024-01-{day:02}") for day in range(1, 29)]
     for _ in range(10):
         letters.post(many, AT_ONCE, "a run")
-        ids = [one.letter_id for one in letters.find(LetterFilter(states=(OPEN,)))]
+        ids = [letter.letter_id for letter in letters.find(LetterFilter(states=(OPEN,)))]
         got: list[list[StoredLetter]] = []
         ready = threading.Barrier(2)
 
@@ -341,16 +343,16 @@ def test_a_person_and_the_sensor_at_once_share_no_letter(letters: DeadLetters) -
             ready.wait()
             got.append(claim_all(letters))  # noqa: B023
 
-        threads = [threading.Thread(target=one) for one in (person, sensor)]
+        threads = [threading.Thread(target=target) for target in (person, sensor)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        everything = [one.letter_id for each in got for one in each]
+        everything = [letter.letter_id for claimed in got for letter in claimed]
 
         assert sorted(everything) == sorted(ids)
-        for one in letters.claims():
-            letters.resolve(one.claim, works=list(Work), by="me", reason="done")
+        for claim in letters.claims():
+            letters.resolve(claim.claim, works=list(Work), by="me", reason="done")
 
 
 def test_after_eight_attempts_a_letter_waits_for_a_person(letters: DeadLetters) -> None:
@@ -435,7 +437,7 @@ def test_pauses_grow_and_differ_by_chance_within_their_bounds(
     letters.post(many, LETTER_RETRY, "a run")
 
     now = datetime.now(UTC)
-    due = [one.next_attempt_at for one in letters.find(LetterFilter(states=(OPEN,)))]
+    due = [letter.next_attempt_at for letter in letters.find(LetterFilter(states=(OPEN,)))]
     waits = [(at - now).total_seconds() for at in due if at]
     longest = LETTER_RETRY.longest_waits_s()[attempts]
     assert len(waits) == 40
@@ -597,12 +599,14 @@ def test_an_expired_claim_is_told_and_given_back_without_an_attempt(letters: Dea
     claim_all(letters, hold_s=0)
     letters.claim([parked], batch=500, by="me", hold_s=60)
 
-    due, held = sorted(letters.claims(), key=lambda one: one.expired, reverse=True)
+    due, held = sorted(letters.claims(), key=lambda claim: claim.expired, reverse=True)
     assert (due.expired, held.expired, held.claimed_by) == (True, False, "me")
-    for one in (due, held):
-        letters.give_back(one.claim, by="a sensor", reason="no run came of it")
+    for claim in (due, held):
+        letters.give_back(claim.claim, by="a sensor", reason="no run came of it")
 
-    states = {one.subject: (one.state, one.attempts) for one in letters.find(LetterFilter())}
+    states = {
+        letter.subject: (letter.state, letter.attempts) for letter in letters.find(LetterFilter())
+    }
     assert states == {"2024-01-02": (OPEN, 0), "2024-01-03": (PARKED, 0)}
 
 
@@ -636,8 +640,8 @@ def test_histories_share_a_claim_and_other_work_does_not(
     letters: DeadLetters, instrument_ids: list[int]
 ) -> None:
     """Few runs: up to so many instruments of one dataset and provider in each."""
-    tickers = [letter_about(f"T{one}", one) for one in instrument_ids]
-    elsewhere = [replace(one, provider="polygon") for one in tickers]
+    tickers = [letter_about(f"T{instrument_id}", instrument_id) for instrument_id in instrument_ids]
+    elsewhere = [replace(letter, provider="polygon") for letter in tickers]
     days = [letter_about("2024-01-02"), letter_about("2024-01-03")]
     letters.post([*tickers, *elsewhere, *days], AT_ONCE, "a run")
 
@@ -646,7 +650,7 @@ def test_histories_share_a_claim_and_other_work_does_not(
     sizes = Counter(claim_of(letter) for letter in claimed)
     assert sorted(sizes.values()) == [1, 1, 1, 1, 2, 2]
     for letter in claimed:
-        together = {one.provider for one in claimed if one.claim == letter.claim}
+        together = {other.provider for other in claimed if other.claim == letter.claim}
         assert together == {letter.provider}
 
 
@@ -724,7 +728,7 @@ def test_letters_are_found_by_each_of_their_properties(
         "a run",
     )
 
-    assert {one.subject for one in letters.find(wanted)} == found
+    assert {letter.subject for letter in letters.find(wanted)} == found
     assert list(letters.export(wanted)) == letters.find(wanted)
 
 
@@ -742,9 +746,11 @@ def test_days_to_ask_for_are_those_of_all_unsettled_letters_of_an_instrument(
     )
     letters.post([letter_about("AAA", one), row, letter_about("BBB", other)], LETTER_RETRY, "r")
     found = letters.find(LetterFilter())
-    letters.discard([one.letter_id for one in found if one.subject == "BBB"], by="me", reason="no")
+    letters.discard(
+        [letter.letter_id for letter in found if letter.subject == "BBB"], by="me", reason="no"
+    )
 
-    spans = letters.spans([one.letter_id for one in found])
+    spans = letters.spans([letter.letter_id for letter in found])
 
     assert spans == {one: (date(2023, 5, 5), date(2024, 1, 31))}
 

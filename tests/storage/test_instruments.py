@@ -63,7 +63,9 @@ def test_a_new_instrument_carries_its_ticker_since_ever(
     """Its history is fetched too, and nobody else is known to have had the ticker."""
     found, unknown = InstrumentStore(timescale).resolve("fmp", ["CCC", "ZZZ"], date(2006, 1, 3))
 
-    assert [(one.instrument_id, one.ticker) for one in found] == [(instrument_ids[2], "CCC")]
+    assert [(instrument.instrument_id, instrument.ticker) for instrument in found] == [
+        (instrument_ids[2], "CCC")
+    ]
     assert unknown == ["ZZZ"]
 
 
@@ -94,7 +96,9 @@ def test_who_returns_is_the_instrument_of_before(
     follow(store, listed(AAA, BBB, CCC), LATEST)
 
     assert [member.instrument_id for member in store.members(UNIVERSE)] == instrument_ids
-    of_bbb = [one for one in memberships(timescale) if one[0] == instrument_ids[1]]
+    of_bbb = [
+        membership for membership in memberships(timescale) if membership[0] == instrument_ids[1]
+    ]
     assert of_bbb == [
         (instrument_ids[1], JOINED_ON, LATER),
         (instrument_ids[1], LATEST, None),
@@ -123,8 +127,8 @@ def test_another_registrant_under_the_same_ticker_keeps_the_instrument_and_is_no
     store = InstrumentStore(timescale)
     follow(store, listed(AAA, ("BBB", "0000000099"), CCC), LATER)
 
-    assert [one.instrument_id for one in store.members(UNIVERSE)] == instrument_ids
-    assert [one.cik for one in store.members(UNIVERSE)] == [AAA[1], "0000000099", CCC[1]]
+    assert [member.instrument_id for member in store.members(UNIVERSE)] == instrument_ids
+    assert [member.cik for member in store.members(UNIVERSE)] == [AAA[1], "0000000099", CCC[1]]
     for day in (date(2023, 4, 30), LATER):
         found, _ = store.resolve("fmp", ["BBB"], day)
         assert found[0].instrument_id == instrument_ids[1]
@@ -162,7 +166,7 @@ def test_a_provider_that_keeps_each_day_under_its_ticker_is_asked_under_those_of
     found, _ = store.resolve("fmp", ["AAA", "BBX", "BBB"], LATEST, of_the_day)
     before, day = LATER - timedelta(days=1), LATEST - timedelta(days=1)
 
-    assert [one.carried for one in found] == [
+    assert [carrier.carried for carrier in found] == [
         (),
         (
             SymbolSpan(symbol="BBB", start=date.min, end=before),
@@ -185,7 +189,7 @@ def test_a_former_ticker_comes_back_as_another_instrument_even_of_the_same_compa
     store = InstrumentStore(timescale)
     follow(store, listed(AAA, ("BBX", "0000000002"), CCC), LATER)
     follow(store, listed(AAA, ("BBX", "0000000002"), BBB, CCC), LATEST)
-    by_ticker = {one.ticker: one.instrument_id for one in store.members(UNIVERSE)}
+    by_ticker = {member.ticker: member.instrument_id for member in store.members(UNIVERSE)}
     assert by_ticker["BBX"] == instrument_ids[1]
     assert by_ticker["BBB"] not in instrument_ids
 
@@ -210,7 +214,10 @@ def test_spellings_are_the_providers(timescale: Timescale) -> None:
 
     found, unknown = store.resolve("fmp", ["BRK.B", "AAA", "BRK.B"], LATER)
 
-    assert [(one.ticker, one.symbol) for one in found] == [("BRK.B", "BRK-B"), ("AAA", "AAA")]
+    assert [(instrument.ticker, instrument.symbol) for instrument in found] == [
+        ("BRK.B", "BRK-B"),
+        ("AAA", "AAA"),
+    ]
     assert unknown == []
 
 
@@ -232,7 +239,7 @@ def test_applying_a_change_again_does_nothing(
     store.apply(change, LATER, UNIVERSE)
 
     assert (store.members(UNIVERSE), memberships(timescale), store.tickers()) == once
-    assert instrument_ids[1] in {one.instrument_id for one in once[0]}
+    assert instrument_ids[1] in {instrument.instrument_id for instrument in once[0]}
 
 
 def test_joining_and_leaving_on_one_day_leaves_no_membership(timescale: Timescale) -> None:

@@ -72,8 +72,8 @@ def test_a_moment_sees_the_latest_vintage_by_then(
     """A published gap is a null, an unpublished period has no row."""
     _insert(database, REVISED)
     assert _as_of(database, at) == [
-        (one, day, None if value is None else Decimal(value), start)
-        for one, day, value, start in expected
+        (instrument_id, day, None if value is None else Decimal(value), start)
+        for instrument_id, day, value, start in expected
     ]
 
 
@@ -120,8 +120,8 @@ def test_of_values_that_overlap_the_newest_counts(database: psycopg.Connection) 
 def test_a_condition_on_a_series_reaches_the_index(database: psycopg.Connection) -> None:
     """The function is looked into: nobody pays for the other series."""
     rows = [
-        (one, QUARTER + timedelta(days=day), date(2026, 4, 30), FOREVER, "1")
-        for one in range(20)
+        (instrument_id, QUARTER + timedelta(days=day), date(2026, 4, 30), FOREVER, "1")
+        for instrument_id in range(20)
         for day in range(200)
     ]
     _insert(database, rows)

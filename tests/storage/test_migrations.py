@@ -24,12 +24,12 @@ def test_an_empty_database_gets_everything_once(database_url: str) -> None:
 
     assert migrations.migrate(database_url) == expected
     assert migrations.migrate(database_url) == []
-    assert all(one.applied_at is not None for one in migrations.status(database_url))
+    assert all(migration.applied_at is not None for migration in migrations.status(database_url))
 
 
 def test_the_status_of_an_empty_database_is_all_pending(database_url: str) -> None:
     """Asking changes nothing: not even the table of records is made."""
-    assert all(one.applied_at is None for one in migrations.status(database_url))
+    assert all(migration.applied_at is None for migration in migrations.status(database_url))
     with psycopg.connect(database_url) as connection:
         found = connection.execute("select to_regclass('schema_migration')").fetchone()
     assert found == (None,)

@@ -59,8 +59,8 @@ def warned(where: StoreSettings, *wish: object, **named: object) -> tuple[pa.Tab
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         bars = read_bars(*wish, settings=where, **named)  # pyright: ignore[reportArgumentType]
-    assert all(issubclass(one.category, MissingBarsWarning) for one in said)
-    return bars, " ".join(str(one.message) for one in said)
+    assert all(issubclass(warning.category, MissingBarsWarning) for warning in said)
+    return bars, " ".join(str(warning.message) for warning in said)
 
 
 def test_nine_bars_of_last_month_are_not_told_as_five_years(

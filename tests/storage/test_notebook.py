@@ -34,7 +34,7 @@ def runner() -> ModuleType:
 
 def outputs(cell: dict[str, Any], kind: str) -> str:
     """Return what a cell shows in one form, or nothing."""
-    return "".join("".join(one.get("data", {}).get(kind, "")) for one in cell["outputs"])
+    return "".join("".join(output.get("data", {}).get(kind, "")) for output in cell["outputs"])
 
 
 @pytest.mark.filterwarnings("ignore::resources.reading.missing.MissingBarsWarning")
@@ -48,7 +48,9 @@ def test_the_notebook_runs_from_the_first_cell_to_the_last(
     notebook = json.loads(NOTEBOOK.read_text("utf-8"))
     names = ["AAPL", "AMZN", "BRK.B", "GOOGL", "JPM", "META"]
     names += ["MSFT", "NVDA", "T", "V", "WMT", "XOM"]
-    joined = tuple(Constituent(ticker=one, name=one, cik=None, sector=None) for one in names)
+    joined = tuple(
+        Constituent(ticker=ticker, name=ticker, cik=None, sector=None) for ticker in names
+    )
     store = InstrumentStore(timescale)
     store.apply(UniverseChange(joined=joined, left=(), renamed=(), kept=()), JOINED_ON, UNIVERSE)
     apple = store.ids("equity", ["AAPL"], JOINED_ON)["AAPL"]
@@ -70,10 +72,10 @@ def test_the_notebook_runs_from_the_first_cell_to_the_last(
 
     runner.run(notebook)
 
-    cells = [one for one in notebook["cells"] if one["cell_type"] == "code"]
-    pictures = [outputs(one, "image/svg+xml") for one in cells]
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    pictures = [outputs(cell, "image/svg+xml") for cell in cells]
     within = [day for day in days if day.isoformat() >= "2026-07-23"]
-    assert [one.count("<rect") for one in pictures] == [0, len(within), 11, 12 * 131, 0]
+    assert [picture.count("<rect") for picture in pictures] == [0, len(within), 11, 12 * 131, 0]
     assert "XOM" in outputs(cells[-1], "text/html")
 
 
@@ -81,6 +83,6 @@ def test_the_notebook_is_saved_with_its_pictures() -> None:
     """Whoever reads it on the web sees them."""
     notebook = json.loads(NOTEBOOK.read_text("utf-8"))
 
-    shown = [outputs(one, "image/svg+xml") for one in notebook["cells"] if "outputs" in one]
+    shown = [outputs(cell, "image/svg+xml") for cell in notebook["cells"] if "outputs" in cell]
 
-    assert len([one for one in shown if one.startswith("<svg")]) == 3
+    assert len([picture for picture in shown if picture.startswith("<svg")]) == 3

@@ -29,7 +29,7 @@ def test_what_is_there_is_listed_by_prefix(object_store: ObjectStore) -> None:
     for key in ("a/2", "a/1", "b/1"):
         object_store.put_bytes(key, key.encode(), content_type="text/plain")
 
-    assert [one.key for one in object_store.list("a/")] == ["a/1", "a/2"]
+    assert [stored.key for stored in object_store.list("a/")] == ["a/1", "a/2"]
     assert object_store.get("b/1").content == b"b/1"
     assert next(object_store.list("b/")).modified_at.tzinfo is not None
     object_store.delete("a/1")

@@ -18,7 +18,15 @@ def test_clean_bars_raise_no_suspicion(timescale: Timescale, instrument_ids: lis
     assert quality.totals() == BarTotals(
         rows=0, instruments=0, first_session=None, last_session=None, versions=0
     )
-    store.load(batch([(one, day, 10.0) for one in instrument_ids for day in (FRIDAY, MONDAY)]))
+    store.load(
+        batch(
+            [
+                (instrument_id, day, 10.0)
+                for instrument_id in instrument_ids
+                for day in (FRIDAY, MONDAY)
+            ]
+        )
+    )
     store.load(batch([(instrument_ids[0], FRIDAY, 11.0)]))
 
     assert quality.ohlc_violations().count == 0

@@ -44,7 +44,7 @@ def test_an_answer_is_named_for_its_content_and_packed_alike_each_time(
     second = _keep(zone)
 
     assert first == second == f"raw/fmp/{digest[:2]}/{digest}.json.gz"
-    assert [one.key for one in object_store.list("raw/")] == [first]
+    assert [stored.key for stored in object_store.list("raw/")] == [first]
     assert object_store.get(first).content == packed
     assert gzip.decompress(packed) == BODY
 
@@ -181,13 +181,13 @@ def test_threads_may_keep_at_once(zone: RawZone, object_store: ObjectStore) -> N
     threads = [
         threading.Thread(target=lambda body=body: keys.append(_keep(zone, body))) for body in bodies
     ]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
     assert len(keys) == 40
-    assert {one.key for one in object_store.list("raw/")} == set(keys)
+    assert {stored.key for stored in object_store.list("raw/")} == set(keys)
     assert {zone.get(key) for key in keys} == set(bodies)
 
 

@@ -144,7 +144,7 @@ class Market:
 
     def closes(self, adjusted: str = "splits", at: datetime | None = None) -> list[float]:
         """Return the closes, rounded."""
-        return [round(one, 4) for one in self.read("1d", adjusted, at)["close"].to_pylist()]
+        return [round(price, 4) for price in self.read("1d", adjusted, at)["close"].to_pylist()]
 
     def _learn(self, dataset: str, rows: list[dict[str, Any]]) -> None:
         stored = DATASETS[dataset].stored
@@ -267,7 +267,7 @@ def test_a_persons_word_counts_from_when_it_was_given(market: Market) -> None:
 
 def test_a_check_that_was_written_over_is_missed_in_one_line(market: Market) -> None:
     """Bars on one side of a split tell nothing of it, and what was held of it then is gone."""
-    market.learn_bars({one: close for one, close in as_paid().items() if one >= SPLIT_ON})
+    market.learn_bars({day: close for day, close in as_paid().items() if day >= SPLIT_ON})
     market.learn_splits({SPLIT_ON: "2"})
     unproven = now()
     market.learn_bars(as_paid())
@@ -302,14 +302,14 @@ def test_every_interval_is_that_of_then_to_the_last_bit(market: Market) -> None:
     moment = now()
     market.learn_dividends({PAID_ON: "1", date(2024, 1, 5): "2"})
     market.learn_splits({SPLIT_ON: "4"})
-    market.learn_bars({one: close + 1 for one, close in prices.items()})
+    market.learn_bars({day: close + 1 for day, close in prices.items()})
     restated = {key: price + 1 for key, price in minutes.items()}
     load(market.moves.timescale, "minute_bars", restated, fetched_at=now())
     refresh(market.moves.aggregates)
     market.drop()
 
     assert {wish: market.read(*wish, moment) for wish in wishes} == then
-    assert all(one.num_rows for one in then.values())
+    assert all(bars.num_rows for bars in then.values())
 
 
 def test_minutes_of_a_share_without_a_day_have_no_factors(market: Market) -> None:
@@ -351,8 +351,8 @@ steps = st.one_of(
 
 def forget(moves: Moves) -> None:
     """Forget everything that examples of a property leave behind."""
-    for one in list(moves.store.list("iceberg/")):
-        moves.store.delete(one.key)
+    for stored in list(moves.store.list("iceberg/")):
+        moves.store.delete(stored.key)
     with moves.timescale.connection() as connection:
         connection.execute("truncate archive_tombstone, archive_log")
         connection.execute("delete from iceberg_catalog.iceberg_tables")
@@ -373,8 +373,8 @@ def take(market: Market, step: tuple[Any, ...]) -> None:
         case ("dividends", dividends):
             market.learn_dividends(dividends)
         case _:
-            for one in AdjustedBars(market.moves.timescale).quarantined()[:1]:
-                market.confirm(one.finding.split.ex_date)
+            for finding in AdjustedBars(market.moves.timescale).quarantined()[:1]:
+                market.confirm(finding.finding.split.ex_date)
 
 
 @settings(
@@ -394,13 +394,17 @@ def test_adjusted_prices_as_of_a_moment_are_those_that_were_read_then(
             if "the answer has" not in str(error):  # It lacks most of the rows that are stored.
                 raise
             event("an answer that lacks too much")
-        read = {one: market.read(one, "splits_and_dividends") for one in ("1d", "1w")}
+        read = {
+            interval: market.read(interval, "splits_and_dividends") for interval in ("1d", "1w")
+        }
         states.append((now(), read))
     if dropped and min(states[-1][1]["1d"]["bucket_start"].to_pylist()) < LATELY[0]:
         market.drop()
         event("dropped")
 
     for moment, read in states:
-        then = {one: market.read(one, "splits_and_dividends", moment) for one in read}
+        then = {
+            interval: market.read(interval, "splits_and_dividends", moment) for interval in read
+        }
         assert then == read
         event("as it was")

@@ -44,7 +44,7 @@ def test_no_ticker_at_all_is_told(nothing: Any) -> None:
         pd.Series(["MSFT", "AAPL"]),
         np.array(["AAPL", "MSFT"]),
         {"AAPL": 1, "MSFT": 2}.keys(),
-        (one for one in ["AAPL", "MSFT"]),
+        (ticker for ticker in ["AAPL", "MSFT"]),
     ],
     ids=lambda several: type(several).__name__,
 )

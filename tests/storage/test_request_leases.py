@@ -210,7 +210,7 @@ def test_what_is_charged_twice_advances_both_budgets(leases: RequestLeases) -> N
     key, bulk = limits("key"), limits("bulk", interval_s=30.0)
     lease = granted(leases.take(wish(5, bulk, key)))
     assert len(lease.slots_s) == 1
-    reserved = {one.budget: one.reserved_s for one in leases.status()}
+    reserved = {budget.budget: budget.reserved_s for budget in leases.status()}
     assert reserved["key"] == pytest.approx(0.5, abs=0.1)
     assert reserved["bulk"] == pytest.approx(30.0, abs=0.1)
 
@@ -447,7 +447,7 @@ def test_after_the_pause_exactly_one_request_is_the_trial_and_its_success_closes
 
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(ask, range(8)))
-    (trial,) = [one for one in answers if isinstance(one, Lease)]
+    (trial,) = [answer for answer in answers if isinstance(answer, Lease)]
     assert trial.trial
     assert len(trial.slots_s) == 1
     for answer in answers:

@@ -38,7 +38,7 @@ def test_corrections_are_counted_by_the_age_of_their_bar(
             )
     log = IngestLog(timescale)
     # Until the calendar has been written, a session ends at 16:00 in New York.
-    assert [(found.age, found.rows) for found in log.restatements(LONG_AGO)] == [
+    assert [(restated.age, restated.rows) for restated in log.restatements(LONG_AGO)] == [
         ("+0h", 1),
         ("+4h", 1),
     ]

@@ -92,8 +92,8 @@ def test_a_revised_minute_costs_one_bar_of_each_interval(market: Market) -> None
     """Whatever lies around it, of other instruments too."""
     one, two, _ = market.shares
     bars = flat(each_minute(OPEN, OPEN + timedelta(minutes=390)), 5.0)
-    for each in (one, two):
-        market.load_minutes(each, bars)
+    for instrument_id in (one, two):
+        market.load_minutes(instrument_id, bars)
     market.refresh()
 
     market.load_minutes(one, flat([OPEN + timedelta(minutes=200)], 6.0))
@@ -108,8 +108,8 @@ def test_a_revised_day_costs_one_bar_of_each_interval(market: Market) -> None:
     """Of twenty weeks of two shares, one week, month, quarter and year."""
     one, two, _ = market.shares
     days = [MONDAY + timedelta(weeks=week) for week in range(20)]
-    for each in (one, two):
-        market.load_days(each, dict.fromkeys(days, 10.0))
+    for instrument_id in (one, two):
+        market.load_days(instrument_id, dict.fromkeys(days, 10.0))
     market.refresh()
 
     market.load_days(one, {days[7]: 11.0})
@@ -128,8 +128,8 @@ def test_bars_that_come_out_equal_are_not_written(market: Market) -> None:
 
     def written() -> list[list[tuple[object, ...]]]:
         return [
-            market.execute(f"select xmin::text, ctid::text from rollup_{each} order by 1, 2")  # noqa: S608
-            for each in Interval
+            market.execute(f"select xmin::text, ctid::text from rollup_{interval} order by 1, 2")  # noqa: S608
+            for interval in Interval
         ]
 
     before = written()
@@ -145,8 +145,8 @@ def test_bars_that_come_out_equal_are_not_written(market: Market) -> None:
     )  # fmt: skip
     told = [market.aggregates.refresh(source) for source in Source]
 
-    assert all(one.buckets > 0 for one in told)
-    assert [sum(one.changed.values()) for one in told] == [0, 0]
+    assert all(result.buckets > 0 for result in told)
+    assert [sum(result.changed.values()) for result in told] == [0, 0]
     assert written() == before
 
 
@@ -195,9 +195,9 @@ def test_wrong_missing_and_stray_bars_are_found_and_waiting_ones_not_judged(
 ) -> None:
     """The comparison tells what is wrong from what has not been refreshed yet."""
     one, two, three = market.shares
-    for each in (one, two):
-        market.load_minutes(each, flat([OPEN], 5.0))
-        market.load_days(each, {MONDAY: 10.0})
+    for instrument_id in (one, two):
+        market.load_minutes(instrument_id, flat([OPEN], 5.0))
+        market.load_days(instrument_id, {MONDAY: 10.0})
     market.refresh()
     market.load_minutes(three, flat([OPEN], 5.0))
     market.load_days(three, {MONDAY: 10.0})
@@ -207,7 +207,7 @@ def test_wrong_missing_and_stray_bars_are_found_and_waiting_ones_not_judged(
         market.execute(wrong, one)
         market.execute(f"delete from rollup_{interval} where instrument_id = %s", two)  # noqa: S608
         found = market.aggregates.differences(interval)
-        assert [(each.instrument_id, each.difference) for each in found] == [
+        assert [(difference.instrument_id, difference.difference) for difference in found] == [
             (one, "the values differ"),
             (two, "this bar is missing"),
         ]
@@ -215,7 +215,7 @@ def test_wrong_missing_and_stray_bars_are_found_and_waiting_ones_not_judged(
     market.execute("delete from minute_bar where instrument_id = %s", one)
     market.execute("delete from minute_bar_invalidation where instrument_id = %s", one)
     strays = market.aggregates.differences(Interval.DAY)
-    assert next(each.difference for each in strays) == "nothing belongs to this bar"
+    assert next(difference.difference for difference in strays) == "nothing belongs to this bar"
 
 
 def test_only_months_and_years_that_have_bars_are_compared(
@@ -246,7 +246,7 @@ def test_what_only_the_source_or_only_the_roll_up_has_is_compared(market: Market
 
     def found(interval: Interval) -> set[tuple[int, str]]:
         differences = market.aggregates.differences(interval)
-        return {(each.instrument_id, each.difference) for each in differences}
+        return {(difference.instrument_id, difference.difference) for difference in differences}
 
     for interval in Interval:
         before = market.execute(f"select * from rollup_{interval}")  # noqa: S608
@@ -260,7 +260,9 @@ def test_what_only_the_source_or_only_the_roll_up_has_is_compared(market: Market
     market.execute("truncate daily_bar")
     for interval in Interval:
         shares = (one, two) if interval in DAY_INTERVALS else (one,)
-        assert found(interval) == {(each, "nothing belongs to this bar") for each in shares}
+        assert found(interval) == {
+            (instrument_id, "nothing belongs to this bar") for instrument_id in shares
+        }
 
 
 def test_a_comparison_can_be_of_some_days_or_of_a_sample(market: Market) -> None:
@@ -288,10 +290,10 @@ def test_refreshes_beside_loads_end_equal_to_the_bars(market: Market) -> None:
     """Loaders and refreshers in parallel neither deadlock nor leave an older sum behind."""
 
     def load(number: int) -> None:
-        for each in market.shares:
+        for instrument_id in market.shares:
             at = each_minute(OPEN, OPEN + timedelta(minutes=30))
-            market.load_minutes(each, flat(at, 5.0 + number))
-            market.load_days(each, {MONDAY: 10.0 + number})
+            market.load_minutes(instrument_id, flat(at, 5.0 + number))
+            market.load_days(instrument_id, {MONDAY: 10.0 + number})
 
     with ThreadPoolExecutor(6) as pool:
         work = [pool.submit(load, number) for number in range(8)]

@@ -253,8 +253,8 @@ def test_a_statement_is_never_known_on_the_day_on_which_its_period_ends(
         version = Version(
             accepted_at=PERIOD_END, known_from=answered, year=1, filing_date=filing_date
         )
-        for one in {kind, StatementKind.INCOME}:
-            _store(timescale, one, [version], fiscal_date=HALF_YEAR, period="Q2")
+        for read in {kind, StatementKind.INCOME}:
+            _store(timescale, read, [version], fiscal_date=HALF_YEAR, period="Q2")
 
         moments = [datetime(2025, 7, 15, tzinfo=UTC), answered - DAY, answered]
         assert _since(timescale, kind, moments) == [[], [], [1]]
@@ -272,8 +272,8 @@ def test_where_only_the_filing_date_is_possible_the_statement_counts_from_the_en
         version = Version(
             accepted_at=accepted_at, known_from=LOADED, year=1, filing_date=date(2025, 8, 5)
         )
-        for one in {kind, StatementKind.INCOME}:
-            _store(timescale, one, [version], fiscal_date=HALF_YEAR, period="Q2")
+        for read in {kind, StatementKind.INCOME}:
+            _store(timescale, read, [version], fiscal_date=HALF_YEAR, period="Q2")
 
         over = datetime(2025, 8, 6, 4, tzinfo=UTC)
         moments = [PERIOD_END + 15 * DAY, over - timedelta(microseconds=1), over]
@@ -341,8 +341,8 @@ def test_the_rule_holds_for_any_course_of_versions(
     with timescale.connection() as connection:
         connection.execute("truncate income_statement, income_statement_version")
     versions = [
-        Version(accepted_at=one, known_from=ACCEPTED + (9 + place) * DAY, year=place)
-        for place, one in enumerate(accepted)
+        Version(accepted_at=moment, known_from=ACCEPTED + (9 + place) * DAY, year=place)
+        for place, moment in enumerate(accepted)
     ]
     _store(timescale, StatementKind.INCOME, versions)
 

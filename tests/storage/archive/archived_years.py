@@ -18,8 +18,8 @@ FOLDER = "iceberg/archive/daily_bars/"
 def store_bars(timescale: Timescale, instrument_ids: list[int], close: float = 10.0) -> list[Row]:
     """Store ten sessions of each year, of each instrument."""
     rows = [
-        (one, date(year, month, 3), close + month)
-        for one in instrument_ids
+        (instrument_id, date(year, month, 3), close + month)
+        for instrument_id in instrument_ids
         for year in (2022, 2023)
         for month in range(1, 11)
     ]
@@ -74,9 +74,9 @@ def restore_backup(timescale: Timescale, taken: tuple[str, int]) -> None:
 
 def data_keys(store: ObjectStore) -> set[str]:
     """Return the keys of the data files on the bucket."""
-    return {one.key for one in store.list(f"{FOLDER}data/")}
+    return {stored.key for stored in store.list(f"{FOLDER}data/")}
 
 
 def keys(store: ObjectStore) -> set[str]:
     """Return all keys below the dataset's folder."""
-    return {one.key for one in store.list(FOLDER)}
+    return {stored.key for stored in store.list(FOLDER)}

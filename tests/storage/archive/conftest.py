@@ -30,8 +30,8 @@ def subjects(timescale: Timescale, instrument_ids: list[int]) -> dict[str, list[
         "pair", {"A-USD": "a", "B-USD": "b"}, date(2023, 1, 1)
     )
     return {
-        name: instrument_ids if one.kind is InstrumentKind.EQUITY else list(pairs.values())
-        for name, one in ARCHIVED.items()
+        name: instrument_ids if dataset.kind is InstrumentKind.EQUITY else list(pairs.values())
+        for name, dataset in ARCHIVED.items()
     }
 
 

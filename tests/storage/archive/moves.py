@@ -25,7 +25,7 @@ from tests.storage.batches import FETCHED_AT, batch
 
 JANUARY = datetime(2024, 1, 2, 15, tzinfo=UTC)
 FEBRUARY = datetime(2024, 2, 1, 15, tzinfo=UTC)
-DROPPABLE = [name for name, one in ARCHIVED.items() if one.is_droppable]
+DROPPABLE = [name for name, dataset in ARCHIVED.items() if dataset.is_droppable]
 AGES = dict.fromkeys(DROPPABLE, timedelta(days=30))
 
 Rows = dict[tuple[int, datetime], float]
@@ -44,21 +44,23 @@ def load(
 
     Of daily bars, only days that have one are in it: the ledger claims no others.
     """
-    ids = sorted({one for one, _ in rows})
+    ids = sorted({instrument_id for instrument_id, _ in rows})
     days = sorted({moment.date() for _, moment in rows})
     marks = tuple(
         CoverageMark(
-            instrument_id=one,
+            instrument_id=instrument_id,
             state=state,
             spans=tuple((day, day + timedelta(days=1)) for day in days if start <= day < end)
             if dataset == "daily_bars"
             else ((start, end),),
         )
         for state, start, end in states
-        for one in ids
+        for instrument_id in ids
     )
     if dataset == "daily_bars":
-        bars = [(one, moment.date(), price) for (one, moment), price in rows.items()]
+        bars = [
+            (instrument_id, moment.date(), price) for (instrument_id, moment), price in rows.items()
+        ]
         given = batch(bars, coverage=marks, fetched_at=fetched_at)
     else:
         given = _batch(dataset, rows, marks, fetched_at)
@@ -132,8 +134,8 @@ def days_in(timescale: Timescale, dataset: str, state: str) -> set[tuple[int, da
             (dataset, state),
         ).fetchall()
     return {
-        (one, start + timedelta(days=offset))
-        for one, start, end in rows
+        (instrument_id, start + timedelta(days=offset))
+        for instrument_id, start, end in rows
         for offset in range((end - start).days)
     }
 
@@ -235,7 +237,7 @@ def moments(dataset: str, ids: Iterable[int], start: datetime, count: int) -> Ro
 
 def _rows(ids: Iterable[int], start: datetime, count: int, price: float, apart: timedelta) -> Rows:
     return {
-        (one, start + offset * apart): price + one + offset / 4
-        for one in ids
+        (instrument_id, start + offset * apart): price + instrument_id + offset / 4
+        for instrument_id in ids
         for offset in range(count)
     }

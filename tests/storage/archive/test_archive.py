@@ -40,7 +40,9 @@ def archive(timescale: Timescale, object_store: ObjectStore) -> Archive:
 def two_years(timescale: Timescale, instrument_ids: list[int]) -> list[Row]:
     """Bars in December 2023 and January 2024, stored: 31 days each of three instruments."""
     days = [date(2023, 12, 1) + timedelta(days=offset) for offset in range(62)]
-    rows = [(one, day, 10.0 + day.day) for one in instrument_ids for day in days]
+    rows = [
+        (instrument_id, day, 10.0 + day.day) for instrument_id in instrument_ids for day in days
+    ]
     BatchStore(timescale).load(batch(rows))
     return rows
 
@@ -58,7 +60,7 @@ def keys(archived: ArchivedPeriod) -> tuple[str, ...]:
 
 def files(store: ObjectStore) -> list[str]:
     """Return the keys of the data files."""
-    return [one.key for one in store.list("iceberg/") if one.key.endswith(".parquet")]
+    return [stored.key for stored in store.list("iceberg/") if stored.key.endswith(".parquet")]
 
 
 def drop(url: str, period: Period) -> None:
@@ -169,7 +171,7 @@ def test_a_year_takes_the_place_of_its_months(
         Period(start=date(2023, 11, 1), end=date(2023, 12, 1), label="2023-11"),
         Period(start=date(2023, 12, 1), end=date(2024, 1, 1), label="2023-12"),
     ]
-    assert [found.status for found in archive.archive(BARS, months)] == [
+    assert [outcome.status for outcome in archive.archive(BARS, months)] == [
         ArchiveStatus.EMPTY,
         ArchiveStatus.COMMITTED,
     ]
@@ -190,13 +192,13 @@ def test_many_periods_are_one_commit_in_the_order_asked_for(archive: Archive) ->
     """A period without bars is empty and has no file."""
     results = archive.archive(BARS, [Y2024, Y2022, Y2023])
 
-    assert [found.period for found in results] == [Y2024, Y2022, Y2023]
-    assert [found.status for found in results] == [
+    assert [outcome.period for outcome in results] == [Y2024, Y2022, Y2023]
+    assert [outcome.status for outcome in results] == [
         ArchiveStatus.COMMITTED,
         ArchiveStatus.EMPTY,
         ArchiveStatus.COMMITTED,
     ]
-    assert len({found.logged.snapshot_id for found in results if found.logged}) == 1
+    assert len({outcome.logged.snapshot_id for outcome in results if outcome.logged}) == 1
     assert list(archive.proofs(BARS)) == ["2023", "2024"]
 
 
@@ -209,7 +211,7 @@ def test_very_large_periods_are_committed_one_by_one(
 
     results = archive.archive(BARS, [Y2023, Y2024])
 
-    assert len({found.logged.snapshot_id for found in results if found.logged}) == 2
+    assert len({outcome.logged.snapshot_id for outcome in results if outcome.logged}) == 2
     assert list(archive.proofs(BARS)) == ["2023", "2024"]
 
 
@@ -304,7 +306,7 @@ def test_a_file_that_somebody_changes_later_is_found_out(
 ) -> None:
     """Each period has its own verdict; a missing object is named too."""
     results = archive.archive(BARS, [Y2023, Y2024])
-    (changed,), (gone,) = (keys(found) for found in results)
+    (changed,), (gone,) = (keys(outcome) for outcome in results)
     object_store.download_file(changed, tmp_path / "file")
     damaged(object_store, tmp_path)(tmp_path / "file", changed)
     object_store.delete(gone)
@@ -412,10 +414,10 @@ def test_a_row_that_no_load_restated_never_replaces_the_archived_one(
     assert other.status is ArchiveStatus.COMMITTED
     (verdict,) = archive.verify(BARS, ["2023"])
     assert verdict.is_wrong
-    for told in (refused.reason, verdict.told):
-        assert "altered in the database (instrument_id 2, session_date 2023-12-15; " in told
-        assert f"; {columns})" in told
-        assert "restore --dataset daily_bars --start 2023-01-01 --end 2023-12-31 --into" in told
+    for sentence in (refused.reason, verdict.told):
+        assert "altered in the database (instrument_id 2, session_date 2023-12-15; " in sentence
+        assert f"; {columns})" in sentence
+        assert "restore --dataset daily_bars --start 2023-01-01 --end 2023-12-31 --into" in sentence
     with psycopg.connect(migrated_url) as connection:
         connection.execute(f"{altering} {back} {where}".encode())
     assert one(archive, Y2023).status is ArchiveStatus.UNCHANGED
@@ -450,7 +452,9 @@ def test_a_year_that_lacks_a_row_of_its_months_replaces_none(
 ) -> None:
     """Whatever the labels: rows of the same days are compared, month after month."""
     days = [date(2023, 11, 28) + timedelta(days=offset) for offset in range(33)]
-    BatchStore(timescale).load(batch([(one, day, 10.0) for one in instrument_ids for day in days]))
+    BatchStore(timescale).load(
+        batch([(instrument_id, day, 10.0) for instrument_id in instrument_ids for day in days])
+    )
     months = [
         Period(start=date(2023, 11, 1), end=date(2023, 12, 1), label="2023-11"),
         Period(start=date(2023, 12, 1), end=date(2024, 1, 1), label="2023-12"),
@@ -459,7 +463,9 @@ def test_a_year_that_lacks_a_row_of_its_months_replaces_none(
     with psycopg.connect(migrated_url) as connection:
         connection.execute("delete from daily_bar where session_date = %s", [deleted])
     # As many rows as before, of other days.
-    BatchStore(timescale).load(batch([(one, date(2023, 10, 2), 10.0) for one in instrument_ids]))
+    BatchStore(timescale).load(
+        batch([(instrument_id, date(2023, 10, 2), 10.0) for instrument_id in instrument_ids])
+    )
 
     refused = one(archive, Y2023)
 
@@ -753,8 +759,8 @@ def test_another_bucket_than_the_catalogue_names_is_refused(
         assert other.verify(BARS, ["2023"])[0].equal
         assert len(files(moved)) == 1
     finally:
-        for found in list(moved.list()):
-            moved.delete(found.key)
+        for stored in list(moved.list()):
+            moved.delete(stored.key)
         moved._client.delete_bucket(Bucket=moved.settings.bucket)
 
 
@@ -783,4 +789,4 @@ def test_every_snapshot_carries_the_proofs_it_was_committed_with(archive: Archiv
     assert snapshot.summary
     carried = json.loads(snapshot.summary.additional_properties["wrdata.period.2023"])
     assert carried["content_digest"] == logged.proof.content_digest
-    assert [found["object_key"] for found in carried["files"]] == list(logged.proof.object_keys)
+    assert [file["object_key"] for file in carried["files"]] == list(logged.proof.object_keys)

@@ -34,7 +34,7 @@ def drop_rows(timescale: Timescale) -> None:
 
 def current_files(archive: Archive, dataset: ArchivedDataset) -> list[str]:
     """Return the keys of the files of the current snapshot."""
-    return [key for one in archive.proofs(dataset).values() for key in one.proof.object_keys]
+    return [key for logged in archive.proofs(dataset).values() for key in logged.proof.object_keys]
 
 
 def test_many_small_files_become_one(
@@ -49,16 +49,16 @@ def test_many_small_files_become_one(
         small.setattr(files, "PART_ROWS", 8)
         archive.archive(BARS, YEARS)
     before = archive.proofs(BARS)
-    assert [len(one.proof.files) for one in before.values()] == [4, 4]
+    assert [len(logged.proof.files) for logged in before.values()] == [4, 4]
     drop_rows(timescale)
 
     compacted = compact(timescale, object_store, BARS)
 
     after = archive.proofs(BARS)
-    assert [len(one.proof.files) for one in after.values()] == [1, 1]
-    assert [one.after for one in compacted] == [one.proof for one in after.values()]
-    assert {label: one.proof.content_digest for label, one in after.items()} == {
-        label: one.proof.content_digest for label, one in before.items()
+    assert [len(logged.proof.files) for logged in after.values()] == [1, 1]
+    assert [period.after for period in compacted] == [logged.proof for logged in after.values()]
+    assert {label: logged.proof.content_digest for label, logged in after.items()} == {
+        label: logged.proof.content_digest for label, logged in before.items()
     }
     table = archive.table(BARS).load()
     assert table
@@ -99,7 +99,10 @@ def test_a_dry_run_of_compaction_writes_nothing(
 
     due = compact(timescale, object_store, BARS, dry_run=True)
 
-    assert [(one.before.period.label, one.after) for one in due] == [("2022", None), ("2023", None)]
+    assert [(period.before.period.label, period.after) for period in due] == [
+        ("2022", None),
+        ("2023", None),
+    ]
     assert keys(object_store) == there
 
 
@@ -164,12 +167,12 @@ def test_a_period_that_is_archived_meanwhile_wins(
         monkeypatch.setattr(compaction.files, "prove", prove)
         store_bars(timescale, instrument_ids, close=70.0)
         results = archive.archive(BARS, YEARS)
-        assert {one.status for one in results} == {ArchiveStatus.REPLACED}
+        assert {outcome.status for outcome in results} == {ArchiveStatus.REPLACED}
         return prove(*arguments)
 
     monkeypatch.setattr(compaction.files, "prove", late)
 
     with pytest.raises(errors.StorageUnavailableError, match="compact again"):
         compact(timescale, object_store, BARS)
-    assert all(one.equal for one in archive.verify(BARS, archive.proofs(BARS)))
+    assert all(verdict.equal for verdict in archive.verify(BARS, archive.proofs(BARS)))
     assert compact(timescale, object_store, BARS) == []

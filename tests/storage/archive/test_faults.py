@@ -164,7 +164,7 @@ def test_an_upload_or_a_commit_that_fails_leaves_nothing_archived(
     assert direct.proofs(BARS) == {}
     assert require_proven(direct, object_store) == 0
     front.fault = None
-    assert {one.status for one in archive.archive(BARS, YEARS)} == {ArchiveStatus.COMMITTED}
+    assert {outcome.status for outcome in archive.archive(BARS, YEARS)} == {ArchiveStatus.COMMITTED}
     assert require_proven(direct, object_store) == 2
 
 
@@ -246,7 +246,7 @@ def test_what_changes_after_the_commit_is_found_by_reading(
         object_store.delete(key)
     first, second = direct.archive(BARS, YEARS)
     assert (first.status, second.status) == (ArchiveStatus.REPAIRED, ArchiveStatus.UNCHANGED)
-    assert all(one.equal for one in direct.verify(BARS, ["2022", "2023"]))
+    assert all(verdict.equal for verdict in direct.verify(BARS, ["2022", "2023"]))
 
 
 def test_a_wrong_bucket_is_named(archive: Archive, timescale: Timescale) -> None:
@@ -268,7 +268,7 @@ def test_a_catalogue_without_its_metadata_is_told(
     assert table
     object_store.delete(table.metadata_location.split("/", 3)[3])
 
-    for attempt in (archive.proofs, lambda one: archive.archive(one, YEARS)):
+    for attempt in (archive.proofs, lambda dataset: archive.archive(dataset, YEARS)):
         with pytest.raises(errors.ArchiveMismatchError, match="lacks a file that it refers to"):
             attempt(BARS)
 
@@ -285,5 +285,5 @@ def test_a_bucket_without_its_catalogue_is_told(
         archive.archive(BARS, YEARS)
 
     ArchiveRebuild(timescale, object_store).rebuild(BARS)
-    assert {one.status for one in archive.archive(BARS, YEARS)} == {ArchiveStatus.UNCHANGED}
+    assert {outcome.status for outcome in archive.archive(BARS, YEARS)} == {ArchiveStatus.UNCHANGED}
     assert require_proven(direct, object_store) == 2

@@ -85,7 +85,7 @@ def test_a_large_period_is_cut_into_files_of_one_order(
 
     assert len(uncut.files) == 1
     assert (len(proof.files), proof.rows) == ({10: 10, 1 << 30: 9}[rows_a_group], march)
-    assert all(one.rows <= 35 for one in proof.files)
+    assert all(file.rows <= 35 for file in proof.files)
     assert proof.content_digest == uncut.content_digest
     assert proof.bounds == uncut.bounds
     assert rows(files.read_back(object_store, MINUTES, proof)).equals(whole)
@@ -104,7 +104,7 @@ def test_parts_of_a_period_are_one_commit_and_one_scan(
 
     assert made.logged
     assert len(made.logged.proof.files) == 3
-    assert all(one.equal for one in archive.verify(MINUTES, ["2024-03"]))
+    assert all(verdict.equal for verdict in archive.verify(MINUTES, ["2024-03"]))
     table = archive.table(MINUTES).load()
     assert table
     assert table.scan().to_arrow().cast(MINUTES.schema).equals(stored(timescale))
@@ -188,7 +188,7 @@ def test_a_new_column_rewrites_nothing(
 
     assert unchanged == replace(before, status=ArchiveStatus.UNCHANGED)
     assert list(object_store.list()) == uploaded
-    assert all(one.equal for one in archive.verify(MINUTES, ["2024-03"]))
+    assert all(verdict.equal for verdict in archive.verify(MINUTES, ["2024-03"]))
 
     store_minutes(timescale, instrument_ids, OPENED_AT + timedelta(days=40))
     (later,) = archive.archive(MINUTES, [APRIL])
@@ -196,7 +196,7 @@ def test_a_new_column_rewrites_nothing(
     assert table
     assert later.status is ArchiveStatus.COMMITTED
     assert table.scan().to_arrow()["trades"].null_count == 2 * march
-    assert all(one.equal for one in archive.verify(MINUTES, ["2024-03", "2024-04"]))
+    assert all(verdict.equal for verdict in archive.verify(MINUTES, ["2024-03", "2024-04"]))
 
     with timescale.connection() as connection:
         connection.execute("update minute_bar set trades = 7 where opened_at < '2024-04-01'")

@@ -39,7 +39,7 @@ def stored(timescale: Timescale, object_store: ObjectStore, instrument_ids: list
 
 
 def _batches(timescale: Timescale, label: str) -> list[pa.RecordBatch]:
-    period = next(one for one in YEARS if one.label == label)
+    period = next(period for period in YEARS if period.label == label)
     with rows.stream(timescale.url, BARS, period) as found:
         return list(found)
 
@@ -146,7 +146,7 @@ def test_every_type_of_the_archive_has_its_parquet_type(
 
     schema = pq.read_schema(tmp_path / "file")
 
-    assert {str(one.type) for one in ARCHIVED["daily_bars"].schema} == {
-        str(one.type) for one in schema
+    assert {str(field.type) for field in ARCHIVED["daily_bars"].schema} == {
+        str(field.type) for field in schema
     }
     assert schema.field("known_from").type == pa.timestamp("us", tz="UTC")

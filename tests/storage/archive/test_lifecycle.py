@@ -32,13 +32,17 @@ def test_rules_are_what_the_service_takes(name: str) -> None:
 
 def test_data_files_that_are_never_replaced_become_cold() -> None:
     """A dataset that is replaced whole each month would pay for months of storage it left."""
-    cold = [one for one in _rules("aws.json") if "Transitions" in one]
+    cold = [rule for rule in _rules("aws.json") if "Transitions" in rule]
 
-    assert {one["Filter"]["Prefix"] for one in cold} == {
-        f"iceberg/archive/{one.name}/data/" for one in ARCHIVED.values() if one.is_droppable
+    assert {rule["Filter"]["Prefix"] for rule in cold} == {
+        f"iceberg/archive/{dataset.name}/data/"
+        for dataset in ARCHIVED.values()
+        if dataset.is_droppable
     }
     # Only this class of the cold ones answers at once: Iceberg's readers cannot wait for a thaw.
-    assert {one["StorageClass"] for rule in cold for one in rule["Transitions"]} == {"GLACIER_IR"}
+    assert {transition["StorageClass"] for rule in cold for transition in rule["Transitions"]} == {
+        "GLACIER_IR"
+    }
 
 
 @pytest.mark.parametrize("name", ["aws.json", "spaces.json"])
@@ -52,10 +56,10 @@ def test_no_rule_deletes_an_object(name: str) -> None:
             "Transitions",
             "AbortIncompleteMultipartUpload",
         }
-    aborted = [one for one in _rules(name) if "AbortIncompleteMultipartUpload" in one]
-    assert [one["Filter"] for one in aborted] == [{"Prefix": ""}]
+    aborted = [rule for rule in _rules(name) if "AbortIncompleteMultipartUpload" in rule]
+    assert [rule["Filter"] for rule in aborted] == [{"Prefix": ""}]
 
 
 def test_spaces_has_one_storage_class() -> None:
     """Its lifecycle rules expire and abort, and move nothing."""
-    assert not [one for one in _rules("spaces.json") if "Transitions" in one]
+    assert not [rule for rule in _rules("spaces.json") if "Transitions" in rule]

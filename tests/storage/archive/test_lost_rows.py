@@ -89,18 +89,26 @@ def test_what_is_gone_before_the_first_proof_is_a_hole_again(
     days = "" if dataset == "daily_bars" else " --from 2024-01-16 --to 2024-01-16"
     assert f"wrdata backfill {dataset} --all{days} (" in refused.reason
     assert moves.archive.proofs(one) == {}
-    lost = {(each, SECOND.date()) for each in ids}
-    assert days_in(moves.timescale, dataset, "complete") == {(each, JANUARY.date()) for each in ids}
+    lost = {(instrument_id, SECOND.date()) for instrument_id in ids}
+    assert days_in(moves.timescale, dataset, "complete") == {
+        (instrument_id, JANUARY.date()) for instrument_id in ids
+    }
     assert days_in(moves.timescale, dataset, "failed") == lost
     provider = "fmp" if dataset == "daily_bars" else next(iter(DATASETS[dataset].sources))
     ledger = CoverageLedger(moves.timescale).ledger(dataset, provider, ids)
     expected = [JANUARY.date(), SECOND.date()]
     assert all(
-        holes(expected, ledger[each], today=date(2026, 1, 1)) == [SECOND.date()] for each in ids
+        holes(expected, ledger[instrument_id], today=date(2026, 1, 1)) == [SECOND.date()]
+        for instrument_id in ids
     )
     told_of = [
-        ("RowsLostError", each, "open", f"{rows} of {rows} rows that were loaded of 2024-01-16")
-        for each in ids
+        (
+            "RowsLostError",
+            instrument_id,
+            "open",
+            f"{rows} of {rows} rows that were loaded of 2024-01-16",
+        )
+        for instrument_id in ids
     ]
     assert [(*row[:3], row[3][: len(told_of[0][3])]) for row in letters(moves, dataset)] == told_of
 
@@ -122,7 +130,7 @@ def test_one_row_of_a_day_is_missed(
 
     lost = LostRows(moves.timescale).find(one)
 
-    assert [(each.instrument_id, each.day, each.loaded, each.held) for each in lost] == [
+    assert [(loss.instrument_id, loss.day, loss.loaded, loss.held) for loss in lost] == [
         (ids[1], JANUARY.date(), 8, 7)
     ]
     assert f"1 of 8 rows of {dataset}" in told(one, lost)
@@ -142,7 +150,7 @@ def test_rows_that_were_loaded_again_are_not_missed(
     assert LostRows(moves.timescale).find(one) == []
     with moves.timescale.connection() as connection:
         counts = connection.execute("select instrument_id, day, rows from loaded_day").fetchall()
-    assert sorted(counts) == [(each, JANUARY.date(), 12) for each in ids]
+    assert sorted(counts) == [(instrument_id, JANUARY.date(), 12) for instrument_id in ids]
 
 
 def test_what_the_archive_has_is_brought_back_from_there(
@@ -188,7 +196,7 @@ def test_a_proof_of_what_was_left_drops_nothing(
     assert run.status is RetentionStatus.REFUSED
     assert "24 of 24 rows of minute_bars that were loaded" in run.told
     assert days_in(moves.timescale, "minute_bars", "failed") == {
-        (each, SECOND.date()) for each in ids
+        (instrument_id, SECOND.date()) for instrument_id in ids
     }
     assert days_in(moves.timescale, "minute_bars", "archived") == set()
 

@@ -199,7 +199,7 @@ def everything(world: Moves, dataset: ArchivedDataset) -> dict[tuple[Any, ...], 
         if name != dataset.name or not live:
             continue
         proofs = world.archive.proofs(dataset).values()
-        [proof] = [one.proof for one in proofs if one.proof.period.start == start]
+        [proof] = [logged.proof for logged in proofs if logged.proof.period.start == start]
         assert proof.period.end == end
         for batch in files.read_back(world.store, dataset, proof):
             found |= _by_key(batch.select(names).to_pylist(), dataset)
@@ -229,5 +229,5 @@ def forget(world: Moves) -> None:
     with world.timescale.connection() as connection:
         connection.execute(f"truncate {', '.join(TABLES)}".encode())
         connection.execute("delete from archive_log")
-    for one in list(world.store.list()):
-        world.store.delete(one.key)
+    for stored in list(world.store.list()):
+        world.store.delete(stored.key)

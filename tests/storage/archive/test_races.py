@@ -129,7 +129,7 @@ def test_a_drop_behind_somebody_who_changes_the_table_gives_way(
         monkeypatch.setattr(retention_module, "lock_writers_out", lock_writers_out)
         outcome = proven.retention.drop(MINUTES, "2024-01", by="test")
 
-    assert [one.missing for one in outcome.refusals] == [Missing.TURN]
+    assert [refusal.missing for refusal in outcome.refusals] == [Missing.TURN]
     assert tombstones(proven.timescale) == []
 
 
@@ -143,11 +143,11 @@ def test_a_late_period_that_cannot_be_restored_holds_up_no_other(
     [key] = dropped.archive.proofs(MINUTES)["2024-01"].proof.object_keys
     dropped.store.delete(key)
 
-    planned = {one.dataset: one for one in dropped.retention.plan()}
-    done = {one.dataset: one for one in dropped.retention.run(by="test")}
+    planned = {period.dataset: period for period in dropped.retention.plan()}
+    done = {period.dataset: period for period in dropped.retention.run(by="test")}
 
     assert planned["minute_bars"].status is RetentionStatus.REFUSED
-    assert [one.missing for one in done["minute_bars"].refusals] == [Missing.FILES]
+    assert [refusal.missing for refusal in done["minute_bars"].refusals] == [Missing.FILES]
     assert done["minute_bars"].late
     assert done["crypto_bars"].status is RetentionStatus.DROPPED
 
@@ -161,7 +161,7 @@ def test_a_late_period_waits_for_a_writer_without_ending_the_run(
     with psycopg.connect(dropped.timescale.url) as other:
         other.execute("lock table minute_bar in row exclusive mode")
         [outcome] = dropped.retention.run(["minute_bars"], by="test")
-        assert [one.missing for one in outcome.refusals] == [Missing.TURN]
+        assert [refusal.missing for refusal in outcome.refusals] == [Missing.TURN]
 
     [outcome] = dropped.retention.run(["minute_bars"], by="test")
     assert (outcome.status, outcome.late) == (RetentionStatus.DROPPED, True)

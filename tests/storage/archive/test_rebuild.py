@@ -78,12 +78,12 @@ def test_a_lost_catalogue_and_log_come_back_as_they_were(
     assert found.snapshots == 2
     assert newest_key(archive) == key
     after = archive.proofs(BARS)
-    assert {label: (one.proof, one.snapshot_id) for label, one in after.items()} == {
-        label: (one.proof, one.snapshot_id) for label, one in before.items()
+    assert {label: (logged.proof, logged.snapshot_id) for label, logged in after.items()} == {
+        label: (logged.proof, logged.snapshot_id) for label, logged in before.items()
     }
-    assert all(one.equal for one in archive.verify(BARS, after))
+    assert all(verdict.equal for verdict in archive.verify(BARS, after))
     assert keys(object_store) == there
-    assert {one.status for one in archive.archive(BARS, YEARS)} == {ArchiveStatus.UNCHANGED}
+    assert {outcome.status for outcome in archive.archive(BARS, YEARS)} == {ArchiveStatus.UNCHANGED}
 
 
 def test_proofs_of_expired_snapshots_come_back_too(
@@ -100,8 +100,8 @@ def test_proofs_of_expired_snapshots_come_back_too(
 
     assert rebuild.rebuild(BARS).periods == ("2022", "2023")
 
-    assert {label: one.proof for label, one in archive.proofs(BARS).items()} == {
-        label: one.proof for label, one in before.items()
+    assert {label: logged.proof for label, logged in archive.proofs(BARS).items()} == {
+        label: logged.proof for label, logged in before.items()
     }
 
 
@@ -144,7 +144,7 @@ def test_a_catalogue_that_went_back_is_moved_forward(
         store_bars(timescale, instrument_ids, close=60.0 + number)
         archive.archive(BARS, YEARS)
     key = newest_key(archive)
-    proofs = {label: one.proof for label, one in archive.proofs(BARS).items()}
+    proofs = {label: logged.proof for label, logged in archive.proofs(BARS).items()}
     restore_backup(timescale, taken)
 
     planned = rebuild.rebuild(BARS, dry_run=True)
@@ -154,8 +154,8 @@ def test_a_catalogue_that_went_back_is_moved_forward(
     assert (planned.registered, planned.metadata_key) == (True, key)
     assert (found.registered, found.metadata_key) == (True, key)
     assert newest_key(archive) == key
-    assert {label: one.proof for label, one in archive.proofs(BARS).items()} == proofs
-    assert {one.status for one in archive.archive(BARS, YEARS)} == {ArchiveStatus.UNCHANGED}
+    assert {label: logged.proof for label, logged in archive.proofs(BARS).items()} == proofs
+    assert {outcome.status for outcome in archive.archive(BARS, YEARS)} == {ArchiveStatus.UNCHANGED}
     assert rebuild.rebuild(BARS).registered is False
 
 
@@ -182,7 +182,7 @@ def test_a_writer_in_between_is_not_overwritten(
     with pytest.raises(errors.StorageUnavailableError, match="rebuild again"):
         rebuild.rebuild(BARS)
     assert backup(timescale)[0] != taken[0]
-    assert all(one.equal for one in archive.verify(BARS, archive.proofs(BARS)))
+    assert all(verdict.equal for verdict in archive.verify(BARS, archive.proofs(BARS)))
 
 
 @pytest.mark.usefixtures("archive")
@@ -191,7 +191,7 @@ def test_a_catalogue_that_is_not_behind_is_never_overwritten(
 ) -> None:
     """Older metadata and that of another table: a person decides."""
     key = newest_key(archive)
-    first = next(one for one in keys(object_store) if "/metadata/00000-" in one)
+    first = next(key for key in keys(object_store) if "/metadata/00000-" in key)
     other = f"{FOLDER}metadata/00009-00000000-1111-2222-3333-444455556666.metadata.json"
     told = json.loads(object_store.get(key).content)
     told["table-uuid"] = "0a0a0a0a-1111-2222-3333-444455556666"
@@ -210,7 +210,7 @@ def test_metadata_that_later_commits_followed_is_not_registered(
 ) -> None:
     """Not even where a person names it: what came later would count as garbage."""
     lose_catalogue(timescale)
-    first = next(one for one in keys(object_store) if "/metadata/00000-" in one)
+    first = next(key for key in keys(object_store) if "/metadata/00000-" in key)
 
     with pytest.raises(errors.ArchiveMismatchError, match="went back in time"):
         rebuild.rebuild(BARS, metadata_key=first)
@@ -236,7 +236,7 @@ def test_metadata_without_what_the_log_proves_is_not_registered(
     assert archive.table(BARS).load() is None
     assert ArchiveLog(timescale).valid(BARS.name)["2023"] == proven
     assert keys(object_store) == there
-    older = next(one for one in there if "/metadata/00001-" in one)
+    older = next(key for key in there if "/metadata/00001-" in key)
     assert rebuild.rebuild(BARS, metadata_key=older).periods == ("2022", "2023")
 
 
@@ -284,7 +284,7 @@ def test_of_two_that_claim_to_be_newest_the_log_knows_the_one(
 ) -> None:
     """A writer that lost leaves a metadata file with the winner's number."""
     key = newest_key(archive)
-    first = next(one for one in keys(object_store) if "/metadata/00000-" in one)
+    first = next(key for key in keys(object_store) if "/metadata/00000-" in key)
     rival = claim(object_store, key, first)
     lose_catalogue(timescale)
 
@@ -318,4 +318,4 @@ def test_a_lost_catalogue_is_not_begun_anew(
 
     assert keys(object_store) == there
     rebuild.rebuild(BARS)
-    assert {one.status for one in archive.archive(BARS, YEARS)} == {ArchiveStatus.UNCHANGED}
+    assert {outcome.status for outcome in archive.archive(BARS, YEARS)} == {ArchiveStatus.UNCHANGED}

@@ -66,7 +66,7 @@ def refused(moves: Moves, label: str = "2024-01") -> dict[Missing, str]:
     assert table_rows(moves.timescale, "minute_bar_invalidation") == invalidations
     assert tombstones(moves.timescale) == []
     assert days_in(moves.timescale, "minute_bars", "archived") == set()
-    return {one.missing: one.reason for one in outcome.refusals}
+    return {refusal.missing: refusal.reason for refusal in outcome.refusals}
 
 
 @pytest.mark.parametrize("dataset", DROPPABLE)
@@ -281,7 +281,7 @@ def test_a_load_between_proof_and_lock_is_noticed(
     with between_proof_and_lock(monkeypatch, happens):
         outcome = january.retention.drop(MINUTES, "2024-01", by="test")
 
-    assert [one.missing for one in outcome.refusals] == [Missing.EQUAL_ROWS]
+    assert [refusal.missing for refusal in outcome.refusals] == [Missing.EQUAL_ROWS]
     assert len(table_rows(january.timescale, "minute_bar")) == 121
 
 
@@ -297,7 +297,7 @@ def test_an_archive_run_between_proof_and_lock_is_noticed(
     with between_proof_and_lock(monkeypatch, happens):
         outcome = january.retention.drop(MINUTES, "2024-01", by="test")
 
-    assert [one.missing for one in outcome.refusals] == [Missing.PROOF]
+    assert [refusal.missing for refusal in outcome.refusals] == [Missing.PROOF]
     assert january.retention.drop(MINUTES, "2024-01", by="test").status == "dropped"
 
 
@@ -345,7 +345,7 @@ def test_whoever_reads_or_writes_for_long_is_not_disturbed(january: Moves, state
 def refused_while_busy(moves: Moves) -> str:
     """Try to drop while another transaction is open; return why not."""
     outcome = moves.retention.drop(MINUTES, "2024-01", by="test")
-    assert [one.missing for one in outcome.refusals] == [Missing.TURN]
+    assert [refusal.missing for refusal in outcome.refusals] == [Missing.TURN]
     assert tombstones(moves.timescale) == []
     return outcome.refusals[0].reason
 
@@ -425,16 +425,16 @@ def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(
 
     planned = moves.retention.plan(["minute_bars"])
 
-    assert [(one.label, one.status) for one in planned] == [
+    assert [(period.label, period.status) for period in planned] == [
         ("2024-01", RetentionStatus.DUE),
         ("2024-02", RetentionStatus.DUE),
     ]
     assert planned[0].refusals == ()
-    assert {one.missing for one in planned[1].refusals} == {Missing.PROOF, Missing.REFRESH}
+    assert {refusal.missing for refusal in planned[1].refusals} == {Missing.PROOF, Missing.REFRESH}
     assert table_rows(moves.timescale, "minute_bar") == before
     assert tombstones(moves.timescale) == []
     run = moves.retention.run(["minute_bars"], by="test")
-    assert [(one.label, one.status) for one in run] == [
+    assert [(period.label, period.status) for period in run] == [
         ("2024-01", RetentionStatus.DROPPED),
         ("2024-02", RetentionStatus.DROPPED),
     ]
@@ -453,7 +453,7 @@ def test_a_run_that_cannot_archive_one_period_drops_the_others(
     run = january.retention.run(["minute_bars"], by="test")
 
     assert planned[0].status is RetentionStatus.REFUSED
-    assert [one.status for one in run] == [RetentionStatus.REFUSED, RetentionStatus.DROPPED]
+    assert [period.status for period in run] == [RetentionStatus.REFUSED, RetentionStatus.DROPPED]
     assert "the archive keeps its own" in run[0].refusals[0].reason
 
 
@@ -478,9 +478,11 @@ def test_a_row_that_no_load_restated_is_refused_by_drop_run_and_restore_alike(
 
     assert planned.status is RetentionStatus.REFUSED
     assert run.status is RetentionStatus.REFUSED
-    for told in (planned.told, dropped, run.told, str(restoring.value)):
-        assert "minute_bars 2024-01 was altered in the database (instrument_id 2, provider" in told
-        assert "--into <schema> puts them beside the table" in told
+    for sentence in (planned.told, dropped, run.told, str(restoring.value)):
+        assert (
+            "minute_bars 2024-01 was altered in the database (instrument_id 2, provider" in sentence
+        )
+        assert "--into <schema> puts them beside the table" in sentence
     assert table_rows(january.timescale, "minute_bar") == before
     assert january.archive.proofs(MINUTES) == proofs
     assert tombstones(january.timescale) == []

@@ -92,7 +92,7 @@ def rows_of(dataset: ArchivedDataset) -> st.SearchStrategy[list[Row]]:
     if "answer" in by_name:
         by_name["answer"] = DOCUMENT.map(Jsonb)
     if "adjustment" in by_name:
-        by_name["adjustment"] = st.sampled_from([one.value for one in Adjustment])
+        by_name["adjustment"] = st.sampled_from([adjustment.value for adjustment in Adjustment])
     if dataset.dated_by == "session_date":
         by_name["session_date"] = st.dates(**march)
     elif dataset.dated_by:
@@ -208,7 +208,7 @@ def as_rows(dataset: ArchivedDataset, batches: list[pa.RecordBatch]) -> list[tup
     return [tuple(row.values()) for row in table.to_pylist()]
 
 
-@pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda dataset: dataset.name)
 def test_rows_come_back_from_parquet_as_they_stand_in_the_database(
     dataset: ArchivedDataset,
     timescale: Timescale,
@@ -229,7 +229,7 @@ def test_rows_come_back_from_parquet_as_they_stand_in_the_database(
     check()
 
 
-@pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda dataset: dataset.name)
 def test_every_dataset_is_archived_read_by_iceberg_and_verified(
     dataset: ArchivedDataset,
     timescale: Timescale,
@@ -244,7 +244,7 @@ def test_every_dataset_is_archived_read_by_iceberg_and_verified(
     (found,) = archive.archive(dataset, [period(dataset)])
 
     assert (found.status, found.rows) == (ArchiveStatus.COMMITTED, len(rows))
-    assert all(one.equal for one in archive.verify(dataset, [found.period.label]))
+    assert all(verdict.equal for verdict in archive.verify(dataset, [found.period.label]))
     (again,) = archive.archive(dataset, [period(dataset)])
     assert again.status is ArchiveStatus.UNCHANGED
     table = archive.table(dataset).load()
@@ -255,7 +255,7 @@ def test_every_dataset_is_archived_read_by_iceberg_and_verified(
         assert scanned["ticker"].to_pylist() == ["ONE", None, None]
 
 
-@pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda dataset: dataset.name)
 def test_a_row_that_is_gone_is_wrong_unless_providers_withdraw_such_rows(
     dataset: ArchivedDataset,
     timescale: Timescale,

@@ -59,12 +59,12 @@ def later() -> datetime:
 def snapshots(archive: Archive) -> list[int]:
     """Return the ids of the snapshots, oldest first."""
     table = archive.table(BARS).load()
-    return [one.snapshot_id for one in table.snapshots()] if table else []
+    return [snapshot.snapshot_id for snapshot in table.snapshots()] if table else []
 
 
 def equal(archive: Archive) -> bool:
     """Tell whether all that is archived can be read back and is what the database holds."""
-    return all(one.equal for one in archive.verify(BARS, archive.proofs(BARS)))
+    return all(verdict.equal for verdict in archive.verify(BARS, archive.proofs(BARS)))
 
 
 def test_old_snapshots_go_and_the_current_one_stays(
@@ -89,7 +89,7 @@ def test_younger_snapshots_stay(archive: Archive, upkeep: ArchiveUpkeep) -> None
 
     upkeep.expire(BARS, middle)
 
-    assert snapshots(archive) == [one.snapshot_id for one in table.snapshots()[2:]]
+    assert snapshots(archive) == [snapshot.snapshot_id for snapshot in table.snapshots()[2:]]
 
 
 def test_a_dry_run_of_expiry_changes_nothing(
@@ -119,8 +119,8 @@ def test_the_proof_of_a_living_file_outlives_its_snapshot(
     with timescale.connection() as connection:
         connection.execute("delete from archive_log")
     healed = archive.proofs(BARS)
-    assert {label: one.proof for label, one in healed.items()} == {
-        label: one.proof for label, one in before.items()
+    assert {label: logged.proof for label, logged in healed.items()} == {
+        label: logged.proof for label, logged in before.items()
     }
     assert healed["2022"].snapshot_id == first
 
@@ -187,7 +187,7 @@ def test_orphans_are_what_no_kept_snapshot_names(
     archive: Archive, upkeep: ArchiveUpkeep, object_store: ObjectStore
 ) -> None:
     """After expiry: the replaced files and their metadata. Every snapshot that is kept reads."""
-    current = {key for one in archive.proofs(BARS).values() for key in one.proof.object_keys}
+    current = {key for logged in archive.proofs(BARS).values() for key in logged.proof.object_keys}
     assert len(data_keys(object_store)) == 5
     assert upkeep.remove_orphans(BARS, later()).objects == ()
     upkeep.expire(BARS, later())
@@ -195,10 +195,10 @@ def test_orphans_are_what_no_kept_snapshot_names(
     removed = upkeep.remove_orphans(BARS, later())
 
     assert data_keys(object_store) == current
-    assert {one.key for one in removed.objects} & current == set()
-    assert len([one for one in removed.objects if "/data/" in one.key]) == 3
-    assert removed.bytes == sum(one.bytes for one in removed.objects) > 0
-    assert not {one.key for one in removed.objects} & keys(object_store)
+    assert {stored.key for stored in removed.objects} & current == set()
+    assert len([stored for stored in removed.objects if "/data/" in stored.key]) == 3
+    assert removed.bytes == sum(stored.bytes for stored in removed.objects) > 0
+    assert not {stored.key for stored in removed.objects} & keys(object_store)
     assert equal(archive)
     table = archive.table(BARS).load()
     assert table
@@ -213,7 +213,7 @@ def test_every_kept_snapshot_reads_after_the_removal(
     table = archive.table(BARS).load()
     assert table
     kept = table.snapshots()[2:]
-    expected = [table.scan(snapshot_id=one.snapshot_id).to_arrow() for one in kept]
+    expected = [table.scan(snapshot_id=snapshot.snapshot_id).to_arrow() for snapshot in kept]
     upkeep.expire(BARS, datetime.fromtimestamp(kept[0].timestamp_ms / 1000, UTC))
 
     assert upkeep.remove_orphans(BARS, later()).objects
@@ -230,9 +230,9 @@ def test_a_young_object_is_left_alone(upkeep: ArchiveUpkeep, object_store: Objec
     object_store.put_bytes(f"{FOLDER}data/2023/upload.parquet", b"x", content_type="x")
 
     assert upkeep.remove_orphans(BARS, datetime.now(UTC) - SOON).objects == ()
-    assert [one.key for one in upkeep.remove_orphans(BARS, later(), dry_run=True).objects] == [
-        f"{FOLDER}data/2023/upload.parquet"
-    ]
+    assert [
+        stored.key for stored in upkeep.remove_orphans(BARS, later(), dry_run=True).objects
+    ] == [f"{FOLDER}data/2023/upload.parquet"]
     assert object_store.exists(f"{FOLDER}data/2023/upload.parquet")
     upkeep.remove_orphans(BARS, later())
     assert not object_store.exists(f"{FOLDER}data/2023/upload.parquet")
@@ -337,7 +337,7 @@ def test_a_lost_writers_metadata_is_an_orphan(
         key, json.dumps({"table-uuid": str(table.metadata.table_uuid)}).encode(), content_type="x"
     )
 
-    assert [one.key for one in upkeep.remove_orphans(BARS, later()).objects] == [key]
+    assert [stored.key for stored in upkeep.remove_orphans(BARS, later()).objects] == [key]
 
 
 def test_the_first_metadata_of_two_first_runs_that_lost_is_an_orphan(
@@ -361,14 +361,14 @@ def test_the_first_metadata_of_two_first_runs_that_lost_is_an_orphan(
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(Archive(timescale, object_store).archive, BARS, YEARS)
         second = pool.submit(Archive(timescale, object_store).archive, BARS, YEARS)
-        statuses = {one.status for run in (first, second) for one in run.result()}
+        statuses = {outcome.status for run in (first, second) for outcome in run.result()}
     beginnings = [key for key in keys(object_store) if "/metadata/00000-" in key]
     assert len(beginnings) == 2
 
     removed = upkeep.remove_orphans(BARS, later()).objects
 
     assert statuses == {ArchiveStatus.COMMITTED, ArchiveStatus.UNCHANGED}
-    assert len([one for one in removed if one.key in beginnings]) == 1
+    assert len([stored for stored in removed if stored.key in beginnings]) == 1
     assert upkeep.remove_orphans(BARS, later()).objects == ()
     assert equal(Archive(timescale, object_store))
 
@@ -449,7 +449,7 @@ def test_one_commit_ahead_stays_with_all_that_it_names(
     removed = upkeep.remove_orphans(BARS, later())
 
     assert removed.ahead == (ahead,)
-    assert [one.key for one in removed.objects] == [stray]
+    assert [stored.key for stored in removed.objects] == [stray]
     assert keys(object_store) == there
     # A writer that died is no reason to stop: the next commit takes its place.
-    assert {one.status for one in archive.archive(BARS, YEARS)} == {ArchiveStatus.REPLACED}
+    assert {outcome.status for outcome in archive.archive(BARS, YEARS)} == {ArchiveStatus.REPLACED}

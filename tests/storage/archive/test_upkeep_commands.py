@@ -93,7 +93,7 @@ def test_the_asset_says_what_it_removed(
     assert metadata["objects_removed"].value == len(before - keys(object_store)) > 0
     (record,) = metadata["datasets"].records
     assert record.data["dataset"] == "daily_bars"
-    assert all(one.equal for one in archive.verify(BARS, archive.proofs(BARS)))
+    assert all(verdict.equal for verdict in archive.verify(BARS, archive.proofs(BARS)))
 
 
 @pytest.mark.usefixtures("archive")
@@ -142,7 +142,7 @@ def test_commands_say_what_they_would_do_and_do_it(
     assert wrdata(capsys, "orphans", "--hours", "0") == planned
 
     assert set(planned[0]["objects"]) == before - keys(object_store)
-    assert all(one.equal for one in archive.verify(BARS, archive.proofs(BARS)))
+    assert all(verdict.equal for verdict in archive.verify(BARS, archive.proofs(BARS)))
 
 
 def test_rebuild_registers_what_the_catalogue_lost(
@@ -154,14 +154,14 @@ def test_rebuild_registers_what_the_catalogue_lost(
         connection.execute("delete from iceberg_catalog.iceberg_tables")
         connection.execute("delete from archive_log")
 
-    rebuilt = {one["dataset"]: one for one in wrdata(capsys, "rebuild")}
+    rebuilt = {row["dataset"]: row for row in wrdata(capsys, "rebuild")}
 
     assert rebuilt["daily_bars"]["registered"] is True
     assert rebuilt["daily_bars"]["metadata"].startswith(f"{FOLDER}metadata/")
     assert rebuilt["daily_bars"]["periods"] == ["2022", "2023"]
     assert rebuilt["splits"]["metadata"] == ""
-    assert {label: one.proof for label, one in archive.proofs(BARS).items()} == {
-        label: one.proof for label, one in proofs.items()
+    assert {label: logged.proof for label, logged in archive.proofs(BARS).items()} == {
+        label: logged.proof for label, logged in proofs.items()
     }
 
 
