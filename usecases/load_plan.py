@@ -16,7 +16,7 @@ from marketdata.ports import FetchRequest
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import UNSETTLED, Work
 from resources.opening import Stores
-from resources.storage.dead_letters import LetterFilter
+from resources.storage.letters import LetterFilter
 from usecases.instruments import UNIVERSE, every_symbol, listed_by_id, listed_symbols
 
 
