@@ -25,5 +25,5 @@ def read_daily_bars(opened: Timescale, start: date, end: date) -> pa.Table:
         StorageConflictError: It refuses the query.
     """
     with arrow_cursor(opened.url) as cursor:
-        cursor.execute(sql.query("daily_bars", "read_bars"), (start, end))
+        cursor.execute(sql.query("datasets", "read_daily_bars"), (start, end))
         return cursor.fetch_arrow_table()

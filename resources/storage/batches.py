@@ -1,41 +1,25 @@
 """Stores batches of every dataset: rows, coverage, letters and log in one transaction.
 
 Here: the transaction, and the record of requests that failed. Not here: how rows are told apart
-(daily_bars.py, versioned_table.py), reading the coverage ledger (ledger/), the letters' own
+(versioned_table.py), reading the coverage ledger (ledger/), the letters' own
 rules (letters/), or the decision what a batch covers (marketdata/).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Protocol
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.coverage import CoverageMark
-from marketdata.datasets import DATASETS
 from marketdata.ports import Batch, IngestFailure, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY, DeadLetter
 from resources.storage import sql
-from resources.storage.daily_bars import DailyBarTable
 from resources.storage.ledger import coverage
 from resources.storage.ledger.loaded_days import count_loaded, is_counted
 from resources.storage.letters import posting
 from resources.storage.timescale import Connection, Timescale
-from resources.storage.versioned_table import MergeCounts, VersionedTable
-
-
-class BatchTable(Protocol):
-    """Where the rows of a dataset go; ``stage`` comes before any lock, ``merge`` under them."""
-
-    def check(self, rows: pa.Table) -> None: ...
-    def stage(self, connection: Connection, rows: pa.Table) -> None: ...
-    def merge(
-        self, connection: Connection, batch: Batch, origin: Mapping[str, object]
-    ) -> MergeCounts: ...
-    def refuse_nothing(self, connection: Connection, batch: Batch) -> None: ...
+from resources.storage.versioned_table import TABLES, MergeCounts
 
 
 class BatchStore:
@@ -47,10 +31,6 @@ class BatchStore:
 
     def __init__(self, timescale: Timescale) -> None:
         self._timescale = timescale
-        self._tables: Mapping[str, BatchTable] = {
-            **{dataset.name: VersionedTable(dataset) for dataset in DATASETS.values()},
-            DAILY_BARS_DATASET: DailyBarTable(),
-        }
 
     def load(self, batch: Batch) -> LoadResult:
         """Store a batch with its coverage, dead letters and log row in one transaction.
@@ -68,25 +48,29 @@ class BatchStore:
                 key), names an unknown instrument, or breaks a constraint.
             StorageUnavailableError: The database cannot be reached now; nothing was stored.
         """
-        table = self._tables[batch.dataset]
+        table = TABLES[batch.dataset]
         table.check(batch.rows)
         ids = _instrument_ids(batch)
+        has_rows = batch.rows.num_rows > 0
         with self._timescale.connection() as connection:
-            if batch.rows.num_rows:
-                table.stage(connection, batch.rows)
+            staged = has_rows and not table.is_new(connection, batch)
+            if staged:
+                table.stage(connection, batch)
             lock_instruments(connection, ids)
             begun = connection.execute(sql.query("ingest_log", "begin_ingest")).fetchone()
             ingest_id, loaded_at = begun or (None, datetime.now(UTC))
             origin = {
                 "ingest_id": ingest_id,
                 "loaded_at": loaded_at,
-                "provider": batch.provider,
-                "adjustment": batch.adjustment,
                 # A worker's clock that runs ahead would make its answer the latest for ever.
                 "fetched_at": min(batch.fetched_at, loaded_at),
             }
             merged = MergeCounts()
-            if batch.rows.num_rows:
+            if has_rows and not staged and table.is_new(connection, batch):
+                merged = table.insert(connection, batch, origin)
+            elif has_rows:
+                if not staged:  # Somebody else has loaded the same since the first look.
+                    table.stage(connection, batch)
                 merged = table.merge(connection, batch, origin)
             elif batch.is_all:
                 table.refuse_nothing(connection, batch)
@@ -115,6 +99,8 @@ class BatchStore:
                     **origin,
                     **counts,
                     "dataset": batch.dataset,
+                    "provider": batch.provider,
+                    "adjustment": batch.adjustment,
                     "request": batch.request,
                     "content_sha256": batch.content_sha256,
                     "raw_answers": list(batch.raw_answers),

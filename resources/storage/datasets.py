@@ -13,9 +13,7 @@ from psycopg import sql as composed
 
 from marketdata.datasets import Dataset
 from resources.storage.timescale import Timescale
-
-_JSON_LIKE = "answer"
-"""The column that keeps a provider's row as it came: jsonb, handed out as text."""
+from resources.storage.wire_values import DOCUMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +105,6 @@ class DatasetReader:
 
 def _column(name: str) -> composed.Composed:
     column = composed.Identifier("held", name)
-    if name == _JSON_LIKE:
+    if name == DOCUMENT:
         return composed.SQL("{}::text").format(column)
     return composed.SQL("{}").format(column)

@@ -1,30 +1,42 @@
-"""A dataset's table: staging and merging rows of any schema.
+"""A dataset's table: how rows of any schema come to be in it.
 
-Here: what all datasets' tables have in common (migration 0003 tells the convention). Not
-here: transactions, coverage and letters (batches.py), reading (datasets.py), or daily
-bars, whose adjustment is their batch's (daily_bars.py).
+Here: what all datasets' tables have in common (the migration 0003 tells the convention), and the
+two lanes of a load. Not here: transactions, locks, coverage and letters (batches.py), reading
+(datasets.py), or what is asked of daily bars alone (rebased_histories.py).
+
+Where nothing is stored of a batch's instruments and days, nothing has to be compared: its rows are
+copied into the table. Otherwise they are staged and merged. Which lane a batch takes is decided
+under the lock of its instruments; a look before it tells whether to stage, which takes longest,
+while others may still load. Both lanes leave the same rows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date, datetime
 
+import numpy as np
 import pyarrow as pa
-from pgpq import ArrowToPostgresBinaryEncoder
+import pyarrow.compute as pc
 from psycopg import sql as composed
 
-from marketdata.datasets import Dataset
+from marketdata.bars import DAILY_BARS
+from marketdata.batches import DAILY_BARS_DATASET
+from marketdata.datasets import DATASETS, Dataset
 from marketdata.ports import Batch
 from marketdata.recovery import errors
+from marketdata.rows import INSTANT
 from resources.storage import sql
+from resources.storage.copying import COPY_ROWS, copy_rows, stage_rows
+from resources.storage.rebased_histories import refuse_rebased_histories
 from resources.storage.timescale import Connection
 
-COPY_ROWS = 65_536
-"""Rows encoded at a time: a few MB of binary COPY."""
+Origin = Mapping[str, object]
+"""What all rows of a load are marked with: ``ingest_id``, ``loaded_at``, ``fetched_at``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MergeCounts:
-    """What a merge did to a table; what it left alone is not counted."""
+    """What a load did to a table; what it left alone is not counted."""
 
     inserted: int = 0
     restated: int = 0
@@ -32,15 +44,29 @@ class MergeCounts:
     withdrawn: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VersionedTable:
     """The table of one dataset.
 
-    Args:
-        dataset: Names the table, its schema and its key.
+    Attributes:
+        dataset: Its name.
+        table: Where rows are.
+        schema: Of the rows of a batch, ``instrument_id`` first.
+        key: Columns that name a row of an instrument.
+        is_adjusted: The adjustment of a batch is a column, and part of what its rows say.
+        names_provider: Who said it is part of what is said: an equal row of another provider is
+            a restatement.
+        refuse: What a batch that does not go with the stored rows is refused by, under the lock
+            and before the merge.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    dataset: str
+    table: str
+    schema: pa.Schema
+    key: tuple[str, ...]
+    is_adjusted: bool = False
+    names_provider: bool = True
+    refuse: Callable[[Connection, Batch, Origin], None] | None = None
 
     def check(self, rows: pa.Table) -> None:
         """Refuse rows that are not what the dataset promises: its columns, one row a key.
@@ -48,37 +74,57 @@ class VersionedTable:
         Raises:
             StorageConflictError: They are not.
         """
-        wanted = self._dataset.stored
-        if not rows.schema.equals(wanted):
+        if not rows.schema.equals(self.schema):
             message = (
-                f"a batch of {self._dataset.name} has the columns {wanted.names}, in this order"
+                f"a batch of {self.dataset} has the columns {self.schema.names}, in this order"
             )
             raise errors.StorageConflictError(f"{message}; {rows.schema.names} came")
-        names = ["instrument_id", *self._dataset.key]
+        names = ["instrument_id", *self.key]
+        if _rises(rows, names):
+            return
         if rows.group_by(names, use_threads=False).aggregate([]).num_rows < rows.num_rows:
-            message = f"a batch of {self._dataset.name} repeats a key ({', '.join(names)})"
+            message = f"a batch of {self.dataset} repeats a key ({', '.join(names)})"
             raise errors.StorageConflictError(message)
 
-    def stage(self, connection: Connection, rows: pa.Table) -> None:
-        """Send the rows into a temporary table; before any lock, since it takes the longest."""
-        connection.execute(
-            sql.query("datasets", "create_staged_rows"),
-            {"table": self._dataset.table, "columns": rows.column_names},
-        )
-        encoder = ArrowToPostgresBinaryEncoder(rows.schema)
-        with connection.cursor().copy(sql.query("datasets", "copy_staged_rows")) as copy:
-            copy.write(encoder.write_header())
-            for batch in rows.to_batches(max_chunksize=COPY_ROWS):
-                copy.write(encoder.write_batch(batch))
-            copy.write(encoder.finish())
-        connection.execute(sql.query("datasets", "analyze_staged_rows"))
+    def is_new(self, connection: Connection, batch: Batch) -> bool:
+        """Tell whether no stored row has to be compared with those of a batch."""
+        row = connection.execute(sql.query("datasets", "holds_rows"), self._span(batch)).fetchone()
+        return row is not None and not row[0]
 
-    def merge(
-        self, connection: Connection, batch: Batch, origin: Mapping[str, object]
-    ) -> MergeCounts:
-        """Merge the staged rows, and withdraw what an answer that holds all of them lacks."""
-        table = {**origin, "table": self._dataset.table}
-        row = connection.execute(sql.query("datasets", "merge_staged_rows"), table).fetchone()
+    def insert(self, connection: Connection, batch: Batch, origin: Origin) -> MergeCounts:
+        """Copy a batch that is new into the table; triggers note what has to be aggregated."""
+        rows = self._stamped(batch)
+        count = rows.num_rows
+        for name, kind, value in (
+            ("provider", pa.string(), batch.provider),
+            ("ingest_id", pa.int64(), origin["ingest_id"]),
+            ("known_from", INSTANT, origin["loaded_at"]),
+        ):
+            field = pa.field(name, kind, nullable=False)
+            rows = rows.append_column(field, pa.repeat(pa.scalar(value, kind), count))
+        copy_rows(connection, self.table, rows.schema, rows.to_batches(COPY_ROWS))
+        return MergeCounts(inserted=count)
+
+    def stage(self, connection: Connection, batch: Batch) -> None:
+        """Send the rows of a batch into the temporary table ``staged_rows``."""
+        rows = self._stamped(batch)
+        stage_rows(connection, self.table, rows.schema, rows.to_batches(COPY_ROWS))
+
+    def merge(self, connection: Connection, batch: Batch, origin: Origin) -> MergeCounts:
+        """Merge the staged rows, and withdraw what an answer that holds all of them lacks.
+
+        Raises:
+            StorageConflictError: The batch does not go with what is stored.
+        """
+        if self.refuse is not None:
+            self.refuse(connection, batch, origin)
+        asked = {
+            **origin,
+            "table": self.table,
+            "provider": batch.provider,
+            "names_provider": self.names_provider,
+        }
+        row = connection.execute(sql.query("datasets", "merge_staged_rows"), asked).fetchone()
         inserted, restated, stale = row or (0, 0, 0)
         withdrawn = 0
         # An older answer lacks what came since: it says nothing of what is gone.
@@ -86,7 +132,7 @@ class VersionedTable:
             for instrument_id in batch.asked.instrument_ids:
                 gone = connection.execute(
                     sql.query("datasets", "withdraw_missing_rows"),
-                    {**table, "instrument_id": instrument_id},
+                    {**asked, "instrument_id": instrument_id},
                 ).fetchone()
                 withdrawn += gone[0] if gone else 0
         return MergeCounts(inserted=inserted, restated=restated, stale=stale, withdrawn=withdrawn)
@@ -99,9 +145,70 @@ class VersionedTable:
         """
         query = composed.SQL(
             "select count(*) from {table} where instrument_id = any(%(ids)s::bigint[])"
-        ).format(table=composed.Identifier(self._dataset.table))
+        ).format(table=composed.Identifier(self.table))
         ids = list(batch.asked.instrument_ids)
         held = connection.execute(query, {"ids": ids}).fetchone()
         if held and held[0]:
-            message = f"the answer is empty where {held[0]} rows of {self._dataset.name} are stored"
+            message = f"the answer is empty where {held[0]} rows of {self.dataset} are stored"
             raise errors.StorageConflictError(message)
+
+    def _stamped(self, batch: Batch) -> pa.Table:
+        """Return the rows of a batch with what its adjustment says of each."""
+        if not self.is_adjusted or batch.adjustment is None:
+            return batch.rows
+        adjustment = pa.field("adjustment", pa.string(), nullable=False)
+        values = pa.repeat(pa.scalar(batch.adjustment.value), batch.rows.num_rows)
+        return batch.rows.append_column(adjustment, values)
+
+    def _span(self, batch: Batch) -> dict[str, object]:
+        """Return where stored rows would have to be compared with those of a batch.
+
+        All of an instrument's, where an answer holds all of them or stands beside them.
+        """
+        first: date | datetime | None = None
+        last: date | datetime | None = None
+        dated = [name for name in self.key if pa.types.is_temporal(self.schema.field(name).type)]
+        if dated and not (batch.is_all or batch.joins_history):
+            span = pc.min_max(batch.rows[dated[0]])
+            first, last = span["min"].as_py(), span["max"].as_py()
+        return {
+            "table": self.table,
+            "instrument_ids": sorted(pc.unique(batch.rows["instrument_id"]).to_pylist()),
+            "provider": batch.provider,
+            "dated_by": dated[0] if dated else None,
+            "first_moment": None if first is None else str(first),
+            "last_moment": None if last is None else str(last),
+        }
+
+
+def _rises(rows: pa.Table, names: list[str]) -> bool:
+    """Tell whether rows are sorted by columns of numbers and times, and no two have one key."""
+    rising = np.zeros(max(rows.num_rows - 1, 0), np.bool_)
+    for name in reversed(names):
+        kind = rows.schema.field(name).type
+        if not (pa.types.is_integer(kind) or pa.types.is_temporal(kind)) or rows[name].null_count:
+            return False
+        values = rows[name].to_numpy()
+        rising = (values[1:] > values[:-1]) | ((values[1:] == values[:-1]) & rising)
+    return bool(rising.all())
+
+
+def _table_of(dataset: Dataset) -> VersionedTable:
+    return VersionedTable(
+        dataset=dataset.name, table=dataset.table, schema=dataset.stored, key=dataset.key
+    )
+
+
+TABLES: Mapping[str, VersionedTable] = {
+    DAILY_BARS_DATASET: VersionedTable(
+        dataset=DAILY_BARS_DATASET,
+        table="daily_bar",
+        schema=DAILY_BARS,
+        key=("session_date",),
+        is_adjusted=True,
+        names_provider=False,
+        refuse=refuse_rebased_histories,
+    ),
+    **{dataset.name: _table_of(dataset) for dataset in DATASETS.values()},
+}
+"""Every dataset's table, by the name of the dataset."""

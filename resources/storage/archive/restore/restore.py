@@ -8,12 +8,11 @@ the moment since which they are known. Where a row of the same key is there alre
 one is the row and the other its version, as if nothing had ever been dropped.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 
 import pyarrow as pa
-from pgpq import ArrowToPostgresBinaryEncoder
 from psycopg import sql as composed
 
 from marketdata.archiving import ArchivedDataset
@@ -30,6 +29,7 @@ from resources.storage.archive.restore.hot_rows import (
 from resources.storage.archive.write import files
 from resources.storage.archive.write.archive import Archive
 from resources.storage.archive.write.key_check import altered
+from resources.storage.copying import stage_rows
 from resources.storage.ledger.loaded_days import count_restored, is_counted
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale
@@ -123,7 +123,7 @@ class Restore:
             for logged in archived:
                 self._stage(connection, dataset, logged)
                 inserted = connection.execute(
-                    _composed("insert_all", target=target, **_columns(connection, dataset))
+                    _composed("insert_all", target=target, **_columns(dataset))
                 ).rowcount
                 connection.execute(sql.query("retention", "forget_staged_rows"))
                 restored.append(_restored(logged, inserted, was_dropped=False))
@@ -156,7 +156,7 @@ class Restore:
             _require_known(connection, dataset, logged, named)
             # Only now: the files take longer to come than the rows to be put in their places.
             lock_writers_out(connection, rows)
-            pieces = _columns(connection, dataset)
+            pieces = _columns(dataset)
             target = composed.Identifier(dataset.table)
             held = connection.execute(rows.query("has_rows"), rows.parameters).fetchone()
             if held and held[0]:
@@ -185,26 +185,23 @@ class Restore:
             The instruments of the rows, with the tickers that the archive gives them.
         """
         names = _stored(dataset)
-        connection.execute(
-            sql.query("datasets", "create_staged_rows"), {"table": dataset.table, "columns": names}
-        )
+        schema = pa.schema([dataset.schema.field(name) for name in names])
         hasher = ContentHasher(dataset.schema)
         named: set[tuple[int, str | None]] = set()
-        encoder = ArrowToPostgresBinaryEncoder(pa.schema([dataset.schema.field(n) for n in names]))
-        with connection.cursor().copy(sql.query("datasets", "copy_staged_rows")) as copy:
-            copy.write(encoder.write_header())
+
+        def proven() -> Iterator[pa.RecordBatch]:
             for batch in files.read_back(self._store, dataset, logged.proof):
                 hasher.update(batch)
-                named |= _named(dataset, batch)
-                copy.write(encoder.write_batch(batch.select(names)))
-            copy.write(encoder.finish())
+                named.update(_named(dataset, batch))
+                yield batch.select(names)
+
+        stage_rows(connection, dataset.table, schema, proven())
         if not logged.proof.holds(hasher.result(), dataset.schema):
             message = (
                 f"the files of {dataset.name} {logged.proof.period.label} hold other rows than "
                 "their proof says; nothing of it was restored"
             )
             raise errors.ArchiveMismatchError(message)
-        connection.execute(sql.query("datasets", "analyze_staged_rows"))
         return named
 
 
@@ -277,26 +274,17 @@ def _composed(name: str, **pieces: composed.Composable) -> composed.Composed:
     return composed.SQL(sql.query("retention", name)).format(**pieces)
 
 
-def _columns(connection: Connection, dataset: ArchivedDataset) -> dict[str, composed.Composable]:
+def _columns(dataset: ArchivedDataset) -> dict[str, composed.Composable]:
     """Return the lists of columns and comparisons of which the queries are made."""
-    types = dict[str, str](
-        connection.execute(
-            sql.query("retention", "column_types"), {"table": dataset.table}
-        ).fetchall()
-    )
     names = _stored(dataset)
-    converted = {name: _converted(name, types[name]) for name in names}
     values = [name for name in names if name not in dataset.order and name not in _ORIGIN]
     changing = [name for name in names if name not in (*dataset.order, "known_from")]
     return {
         "columns": _listed(composed.Identifier(name) for name in names),
         "held_columns": _listed(composed.Identifier("held", name) for name in names),
-        "archived_values": _listed(
-            composed.SQL("{} as {}").format(converted[name], composed.Identifier(name))
-            for name in names
-        ),
+        "archived_values": _listed(composed.Identifier("archived", name) for name in names),
         "held_row": _listed(composed.Identifier("held", name) for name in values),
-        "archived_row": _listed(converted[name] for name in values),
+        "archived_row": _listed(composed.Identifier("archived", name) for name in values),
         "key": _listed(composed.Identifier("held", name) for name in dataset.order),
         "same_key": _same_key(dataset.order, "held"),
         "same_version_key": _same_key(dataset.order, "version"),
@@ -308,16 +296,6 @@ def _columns(connection: Connection, dataset: ArchivedDataset) -> dict[str, comp
             for name in changing
         ),
     }
-
-
-def _converted(name: str, kind: str) -> composed.Composable:
-    """Return a staged value in the type of its column."""
-    staged = composed.Identifier("archived", name)
-    if kind == "numeric":
-        # Decimals arrive with 18 places; the zeros at the end say nothing.
-        return composed.SQL("trim_scale({})").format(staged)
-    # A document was staged as its text.
-    return composed.SQL("{}::jsonb").format(staged) if kind == "jsonb" else staged
 
 
 def _same_key(key: Iterable[str], other: str) -> composed.Composed:

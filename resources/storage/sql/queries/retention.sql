@@ -189,17 +189,6 @@ from moved
 on conflict (dataset, provider, instrument_id, state) do update
     set sessions = coverage.sessions + excluded.sessions, updated_at = now();
 
--- name: column_types
--- Types of a table's columns, for the conversion of staged values.
-select
-    attribute.attname,
-    format_type(attribute.atttypid, attribute.atttypmod)
-from pg_attribute as attribute
-where
-    attribute.attrelid = %(table)s::regclass
-    and attribute.attnum > 0
-    and not attribute.attisdropped;
-
 -- name: settle_late_rows
 -- Rows that came after the drop meet the archived row of their key, which is the row if they are
 -- equal or their answer is older, and otherwise a version, valid until the first later one.
