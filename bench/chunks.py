@@ -16,9 +16,8 @@ from typing import LiteralString
 import numpy as np
 import psycopg
 import pyarrow as pa
-from pgpq import ArrowToPostgresBinaryEncoder
 
-from bench.scratch import scratch_database
+from bench.scratch import binary_copy, scratch_database
 from marketdata.bars import DAILY_BARS
 from marketdata.calendars import calendar
 
@@ -63,12 +62,7 @@ def fill(connection: psycopg.Connection, bars: pa.Table, interval: str) -> None:
         "select create_hypertable('b', by_range('session_date', %(every)s::interval))",
         {"every": interval},
     )
-    encoder = ArrowToPostgresBinaryEncoder(bars.schema)
-    with connection.cursor().copy("copy b from stdin (format binary)") as copy:
-        copy.write(encoder.write_header())
-        for batch in bars.to_batches(max_chunksize=65_536):
-            copy.write(encoder.write_batch(batch))
-        copy.write(encoder.finish())
+    binary_copy(connection, "b", bars)
     connection.execute("analyze b")
 
 

@@ -1,32 +1,40 @@
 """The loader beside what one would pick instead, in one run on one machine.
 
-Here: rows a second of the merge (fresh, unchanged, one percent restated) and of raw binary
-COPY, CSV COPY and pandas.to_sql into tables of the same shape. Not here: chunk intervals
-(chunks.py).
+Here: rows a second of the merge (fresh, unchanged, one percent restated, a history a load) and of
+its rivals: binary COPY into the same table with its triggers, binary and CSV COPY of the bars alone
+into a table without, pandas.to_sql, and dlt's merge where dlt is installed. Not here: chunk
+intervals (chunks.py).
 
     python -m bench.loader [--rows 1000000]
 
-The rivals do less: they neither compare, nor keep versions, nor keep coverage and log.
+dlt is no dependency of this project: pip install 'dlt[postgres]' into its environment puts it
+beside the others. But for dlt the rivals do less: they neither compare, nor keep versions, nor keep
+coverage and log.
 """
 
 import argparse
+import importlib
+import importlib.util
+import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import psycopg
 import pyarrow as pa
 import pyarrow.csv
-from pgpq import ArrowToPostgresBinaryEncoder
 from sqlalchemy import create_engine
 
-from bench.scratch import scratch_database
+from bench.scratch import binary_copy, scratch_database
 from marketdata.bars import DAILY_BARS, Adjustment
 from marketdata.calendars import calendar
 from marketdata.instruments import Constituent, UniverseChange
 from marketdata.ports import Asked, Batch
+from marketdata.rows import INSTANT
 from resources.storage import migrations
 from resources.storage.batches import BatchStore
 from resources.storage.instruments import InstrumentStore
@@ -35,6 +43,11 @@ from resources.storage.timescale import Timescale
 INSTRUMENTS = 500
 SLOW_ROWS = 20_000
 """Rows for pandas.to_sql, which would take minutes for all of them."""
+COPY = "binary COPY, same table"
+COPIES = "binary COPY, by history"
+
+Rates = dict[str, float]
+"""Rows a second, by what loads them."""
 
 
 def market(instrument_ids: list[int], rows: int) -> pa.Table:
@@ -83,6 +96,26 @@ def restated(bars: pa.Table) -> pa.Table:
     return bars.set_column(6, DAILY_BARS.field("volume"), pa.array(volume))
 
 
+def stored_rows(bars: pa.Table) -> pa.Table:
+    """Return the bars with all the columns of their table."""
+    origin: dict[str, pa.Scalar] = {
+        "adjustment": pa.scalar(Adjustment.SPLITS.value),
+        "provider": pa.scalar("bench"),
+        "ingest_id": pa.scalar(1, pa.int64()),
+        "known_from": pa.scalar(datetime.now(UTC), INSTANT),
+    }
+    for name, value in origin.items():
+        bars = bars.append_column(name, pa.repeat(value, bars.num_rows))
+    return bars
+
+
+def histories(bars: pa.Table) -> Iterator[pa.Table]:
+    """Yield the bars of each instrument."""
+    each = bars.num_rows // INSTRUMENTS
+    for start in range(0, bars.num_rows, each):
+        yield bars.slice(start, each)
+
+
 def create_rival(connection: psycopg.Connection) -> None:
     """Create the rivals' hypertable: the bars' columns, the same key, the same chunks."""
     connection.execute("drop table if exists rival")
@@ -93,16 +126,6 @@ def create_rival(connection: psycopg.Connection) -> None:
     connection.execute(
         "select create_hypertable('rival', by_range('session_date', interval '5 years'))"
     )
-
-
-def binary_copy(connection: psycopg.Connection, bars: pa.Table) -> None:
-    """Copy in binary, straight into the hypertable."""
-    encoder = ArrowToPostgresBinaryEncoder(bars.schema)
-    with connection.cursor().copy("copy rival from stdin (format binary)") as copy:
-        copy.write(encoder.write_header())
-        for part in bars.to_batches(max_chunksize=65_536):
-            copy.write(encoder.write_batch(part))
-        copy.write(encoder.finish())
 
 
 def csv_copy(connection: psycopg.Connection, bars: pa.Table) -> None:
@@ -120,13 +143,21 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def rivals(url: str, bars: pa.Table) -> dict[str, float]:
-    """Return rows a second of each rival."""
-    rates: dict[str, float] = {}
+def forget(connection: psycopg.Connection) -> None:
+    """Empty our tables."""
+    connection.execute("truncate daily_bar, daily_bar_version, daily_bar_invalidation, ingest_log")
+
+
+def bare_rivals(url: str, bars: pa.Table) -> Rates:
+    """Return the rates of those that load the bars alone into a table without triggers."""
+    rates: Rates = {}
     with psycopg.connect(url, autocommit=True) as connection:
-        for name, copy in (("binary COPY", binary_copy), ("CSV COPY", csv_copy)):
+        for name, copy in (
+            ("binary COPY, bars alone", lambda: binary_copy(connection, "rival", bars)),
+            ("CSV COPY, bars alone", lambda: csv_copy(connection, bars)),
+        ):
             create_rival(connection)
-            rates[name] = bars.num_rows / timed(lambda copy=copy: copy(connection, bars))
+            rates[name] = bars.num_rows / timed(copy)
         create_rival(connection)
         engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
         frame = bars.slice(0, SLOW_ROWS).to_pandas()
@@ -138,43 +169,106 @@ def rivals(url: str, bars: pa.Table) -> dict[str, float]:
     return rates
 
 
-def ours(timescale: Timescale, bars: pa.Table) -> dict[str, float]:
-    """Return rows a second of the merge in its three cases."""
-    store = BatchStore(timescale)
-    cases = {
-        "merge, fresh": bars,
-        "merge, unchanged": bars,
-        "merge, 1 % restated": restated(bars),
-    }
-    return {
-        name: bars.num_rows / timed(lambda rows=rows: store.load(batch(rows)))
-        for name, rows in cases.items()
-    }
+def dlt_merge(url: str, bars: pa.Table) -> Rates:
+    """Return the rates of dlt's merge of the same table, by its fastest settings seen; or none."""
+    if importlib.util.find_spec("dlt") is None:
+        return {}
+    os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+    dlt: Any = importlib.import_module("dlt")
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = dlt.pipeline(
+            pipeline_name="bench",
+            destination=dlt.destinations.postgres(url),
+            dataset_name="peer",
+            pipelines_dir=folder,
+        )
+
+        def run(rows: pa.Table) -> None:
+            pipeline.run(
+                rows,
+                table_name="daily_bar",
+                write_disposition={"disposition": "merge", "strategy": "upsert"},
+                primary_key=["instrument_id", "session_date"],
+                loader_file_format="parquet",
+            )
+
+        run(bars.slice(0, 1))  # Makes its tables.
+        return {
+            f"dlt {dlt.__version__}, {case}": bars.num_rows / timed(lambda: run(bars))
+            for case in ("fresh", "unchanged")
+        }
+
+
+def copies(url: str, rows: pa.Table) -> Rates:
+    """Return the rates of a binary COPY into our own table, triggers and all."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        forget(connection)
+        at_once = timed(lambda: binary_copy(connection, "daily_bar", rows))
+        forget(connection)
+        each = list(histories(rows))
+        by_history = timed(
+            lambda: [binary_copy(connection, "daily_bar", history) for history in each]
+        )
+        forget(connection)
+    return {COPY: rows.num_rows / at_once, COPIES: rows.num_rows / by_history}
+
+
+def ours(url: str, bars: pa.Table) -> Rates:
+    """Return the rates of the merge in its cases."""
+    with Timescale(url) as timescale, psycopg.connect(url, autocommit=True) as connection:
+        store = BatchStore(timescale)
+        forget(connection)
+        each = [batch(history) for history in histories(bars)]
+        by_history = timed(lambda: [store.load(history) for history in each])
+        forget(connection)
+        seconds = {
+            "merge, fresh": timed(lambda: store.load(batch(bars))),
+            "merge, fresh, by history": by_history,
+            "merge, unchanged": timed(lambda: store.load(batch(bars))),
+            "merge, 1 % restated": timed(lambda: store.load(batch(restated(bars)))),
+        }
+    return {name: bars.num_rows / duration for name, duration in seconds.items()}
+
+
+def instrument_ids(url: str) -> list[int]:
+    """Make the instruments that the bars are of."""
+    with Timescale(url) as timescale:
+        instruments = InstrumentStore(timescale)
+        joined = tuple(
+            Constituent(ticker=f"B{number}", name="bench", cik=f"{number:010d}", sector=None)
+            for number in range(INSTRUMENTS)
+        )
+        change = UniverseChange(joined=joined, left=(), renamed=(), kept=())
+        instruments.apply(change, date(2020, 1, 2), "bench")
+        return sorted(member.instrument_id for member in instruments.members("bench"))
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table; each way is run twice in turn, and its faster run counts."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--times", type=int, default=2)
     arguments = parser.parse_args()
+    rates: Rates = {}
     with scratch_database() as url:
         migrations.migrate(url)
-        with Timescale(url) as timescale:
-            instruments = InstrumentStore(timescale)
-            joined = tuple(
-                Constituent(ticker=f"B{number}", name="bench", cik=f"{number:010d}", sector=None)
-                for number in range(INSTRUMENTS)
-            )
-            change = UniverseChange(joined=joined, left=(), renamed=(), kept=())
-            instruments.apply(change, date(2020, 1, 2), "bench")
-            ids = [member.instrument_id for member in instruments.members("bench")]
-            bars = market(sorted(ids), arguments.rows)
-            rates = {**rivals(url, bars), **ours(timescale, bars)}
+        bars = market(instrument_ids(url), arguments.rows)
+        for _ in range(arguments.times):
+            run = {
+                **copies(url, stored_rows(bars)),
+                **ours(url, bars),
+                **bare_rivals(url, bars),
+            }
+            rates = {name: max(rate, rates.get(name, 0)) for name, rate in run.items()}
+    with scratch_database() as url:
+        rates |= dlt_merge(url, bars)
     print(f"{bars.num_rows:,} bars of {INSTRUMENTS} instruments (pandas.to_sql: {SLOW_ROWS:,})")
-    print(f"{'way':22}{'rows/s':>10}{'x pandas':>10}{'x binary COPY':>15}")
+    print(f"{'way':26}{'rows/s':>10}{'x pandas':>10}{'x COPY into the same table':>28}")
     for name, rate in rates.items():
-        beside = rate / rates["pandas.to_sql"], rate / rates["binary COPY"]
-        print(f"{name:22}{rate:10,.0f}{beside[0]:10.1f}{beside[1]:15.2f}")
+        peer = rates[COPIES if name.endswith("by history") else COPY]
+        print(f"{name:26}{rate:10,.0f}{rate / rates['pandas.to_sql']:10.1f}{rate / peer:28.2f}")
+    if not any(name.startswith("dlt") for name in rates):
+        print("dlt is not installed: pip install 'dlt[postgres]' puts it beside the others")
 
 
 if __name__ == "__main__":

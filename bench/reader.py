@@ -21,11 +21,11 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pgpq import ArrowToPostgresBinaryEncoder
 from pyarrow import fs
 from pydantic import SecretStr
 
 from bench.archive import world
+from bench.scratch import binary_copy
 from marketdata.archiving import ARCHIVED, ArchivedDataset, Period
 from marketdata.calendars import calendar
 from resources.settings import StoreSettings
@@ -127,26 +127,9 @@ def bury(timescale: Timescale, proof: PeriodProof) -> None:
 
 def copy_in(url: str, rows: pa.RecordBatch) -> None:
     """Put daily bars where the loader would."""
-    names = [name for name in rows.schema.names if name != "ticker"]
-    own = rows.select(names)
-    encoder = ArrowToPostgresBinaryEncoder(own.schema)
+    own = pa.Table.from_batches([rows]).drop_columns("ticker")
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(
-            f"create temp table staged as select {', '.join(names)} from daily_bar limit 0"
-        )
-        connection.execute("alter table staged alter adjustment type text")
-        with connection.cursor().copy(
-            f"copy staged ({', '.join(names)}) from stdin (format binary)"
-        ) as copy:
-            copy.write(encoder.write_header())
-            copy.write(encoder.write_batch(own))
-            copy.write(encoder.finish())
-        values = ", ".join(
-            "adjustment::bar_adjustment" if one == "adjustment" else one for one in names
-        )
-        connection.execute(
-            f"insert into daily_bar ({', '.join(names)}) select {values} from staged"
-        )
+        binary_copy(connection, "daily_bar", own)
         connection.execute("analyze daily_bar")
 
 

@@ -194,7 +194,7 @@ def test_a_repeated_key_is_refused(timescale: Timescale, instrument_ids: list[in
     """Two rows of one key have no order, so neither may win."""
     one = instrument_ids[0]
 
-    with pytest.raises(errors.StorageConflictError, match="repeats a key or is out of order"):
+    with pytest.raises(errors.StorageConflictError, match="batch of daily_bars repeats a key"):
         BatchStore(timescale).load(batch([(one, MONDAY, 10.0), (one, MONDAY, 11.0)]))
 
 
@@ -204,7 +204,7 @@ def test_other_columns_are_refused(timescale: Timescale, instrument_ids: list[in
     narrow = bars([(instrument_ids[0], MONDAY, 10.0)]).drop_columns(["volume"])
     object.__setattr__(wrong, "rows", narrow)
 
-    with pytest.raises(errors.StorageConflictError, match="DAILY_BARS"):
+    with pytest.raises(errors.StorageConflictError, match="a batch of daily_bars has the columns"):
         BatchStore(timescale).load(wrong)
 
 
