@@ -149,9 +149,9 @@ def _joined(
 ) -> pa.Table:
     """Return hot and cold rows together, one a key, sorted."""
     dataset, dated_by = rows.dataset, rows.dataset.dated_by
-    unread = {"ticker", "ingest_id"} if rows.answers is None else {"ticker"}
-    schema = pa.schema([one for one in dataset.schema if one.name not in unread])
-    bars = rows.hot.select(schema.names).cast(schema)
+    unread = {"ingest_id"} if rows.answers is None else set[str]()
+    schema = pa.schema([field for field in rows.hot.schema if field.name not in unread])
+    bars = rows.hot.select(schema.names)
     if rows.dropped:
         which = cold.Wanted(
             instrument_ids=instrument_ids, bounds=rows.bounds, provider=rows.provider
@@ -175,10 +175,19 @@ def _sorted(bars: pa.Table, instrument_ids: Sequence[int]) -> pa.Table:
     ``extended`` comes before ``regular``: of the hour in which a session begins that is earlier.
     """
     place = pc.index_in(bars["instrument_id"], value_set=pa.array(instrument_ids, pa.int64()))
+    if _are_sorted(place, bars["bucket_start"]):
+        return bars
     keyed = bars.append_column("place", place)
     keys = ["place", "bucket_start", "phase", "fetched_at", "known_from"]
     order = [(name, "ascending") for name in keys if name in keyed.column_names]
     return keyed.sort_by(order).drop_columns("place")
+
+
+def _are_sorted(places: pa.ChunkedArray, starts: pa.ChunkedArray) -> bool:
+    """Tell whether bars are sorted by place and time, and no two are of one of both."""
+    place, start = places.to_numpy(), starts.to_numpy()
+    later = (place[1:] == place[:-1]) & (start[1:] > start[:-1])
+    return bool((later | (place[1:] > place[:-1])).all())
 
 
 def _with_fetched_at(bars: pa.Table, answers: pa.Table) -> pa.Table:

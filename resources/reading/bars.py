@@ -8,7 +8,7 @@ rows become bars (answers.py).
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
@@ -306,7 +306,7 @@ def _factors(
     if wish.as_of is None:
         return at.factors(ids)
     return History(
-        days=_rows_of_days(at, ids, (BEFORE_ALL, AFTER_ALL), wish.as_of),
+        days=_rows_of_days(at, ids, (BEFORE_ALL, AFTER_ALL), wish),
         actions=at.actions(ids, wish.as_of),
         moment=wish.as_of,
     )
@@ -327,16 +327,18 @@ def _days(
     _provider(wish, DAILY_BARS_DATASET)
     if isinstance(factors, History):
         return factors.days.between(first, end)
-    return _rows_of_days(at, ids, (first, end), wish.as_of)
+    return _rows_of_days(at, ids, (first, end), wish)
 
 
 def _rows_of_days(
-    at: Snapshot, ids: Sequence[int], bounds: tuple[date, date], as_of: datetime | None
+    at: Snapshot, ids: Sequence[int], bounds: tuple[date, date], wish: BarsRequest
 ) -> Rows:
     first, end = bounds
     dataset = ARCHIVED[DAILY_BARS_DATASET]
-    hot = at.days(ids, bounds, as_of)
     dropped = at.dropped(dataset.name, first, end - timedelta(days=1))
+    # Factors count from the day on which a bar came.
+    origin = {"known_from"} if wish.adjusted else set[str]()
+    hot = at.days(ids, bounds, wish.as_of, _hot_schema(dataset, dropped, origin))
     answers = _answers(at, dataset, hot, dropped)
     return Rows(
         dataset=dataset, hot=hot, dropped=dropped, answers=answers, bounds=bounds, provider=None
@@ -352,8 +354,9 @@ def _minutes(
     if wish.interval != MINUTE:
         interval = Interval(wish.interval)
         end = bucket_of_moment(interval, end - _INSTANT) + WIDTHS[interval]
-    hot = at.minutes(ids, (start, end), provider, wish.as_of)
     dropped = at.dropped(dataset, start.date(), (end - _INSTANT).date())
+    schema = _hot_schema(archived, dropped, set())
+    hot = at.minutes(ids, (start, end), provider, wish.as_of, schema)
     return Rows(
         dataset=archived,
         hot=hot,
@@ -362,6 +365,17 @@ def _minutes(
         bounds=(start, end),
         provider=provider,
     )
+
+
+def _hot_schema(
+    dataset: ArchivedDataset, dropped: Sequence[DroppedDays], origin: Collection[str]
+) -> pa.Schema:
+    """Return the columns that are read of hot rows: what they came by only where it is needed.
+
+    Where some days are in the archive only, hot rows may be late ones of these.
+    """
+    unread = {"ticker"} if dropped else {"ticker", "ingest_id", "known_from"} - set(origin)
+    return pa.schema([field for field in dataset.schema if field.name not in unread])
 
 
 def _answers(

@@ -4,10 +4,11 @@ Here: from the ledger's spans to days by state, and the words for what is missin
 (snapshot.py), the rules of a wish (request.py), or the states themselves (marketdata/coverage.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby, pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -104,7 +105,7 @@ def expected_days(wish: BarsRequest, kind: InstrumentKind) -> list[date]:
 
 
 def day_spans(
-    wish: BarsRequest, dataset: str, named: Sequence[Named], known: pa.Table
+    wish: BarsRequest, dataset: str, named: Sequence[Named], known: Sequence[Mapping[str, Any]]
 ) -> list[DaySpan]:
     """Return what is known of the days of some instruments of one kind.
 
@@ -123,7 +124,7 @@ def day_spans(
     codes = np.zeros((len(named), len(days)), np.int8)
     codes[:, ordinals < HISTORY_START.toordinal()] = _CODES[BEFORE_HISTORY]
     places = {one.instrument_id: place for place, one in enumerate(named)}
-    for row in known.to_pylist():
+    for row in known:
         bounds = [row["starts_on"].toordinal(), row["ends_before"].toordinal()]
         first, end = np.searchsorted(ordinals, bounds)
         part = codes[places[row["instrument_id"]], first:end]

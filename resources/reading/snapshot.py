@@ -11,7 +11,7 @@ and what was dropped before has its tombstone.
 
 import difflib
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from adbc_driver_postgresql import dbapi
 from psycopg import sql as composed
+from psycopg.rows import dict_row
 
 from marketdata.adjusting import FactorSteps
 from marketdata.bars import DAY_INTERVALS, Interval, aggregated_bars
@@ -30,13 +30,23 @@ from marketdata.distributions import Dividend, Rate, judged, series_of, terms_of
 from marketdata.known_factors import HeldCheck, KnownActions, KnownSplit
 from marketdata.price_factors import DividendTerms
 from marketdata.recovery import errors
+from marketdata.rows import INSTANT
 from marketdata.split_checks import SplitTerms, SplitVerdict
 from resources.reading.cold import DroppedDays
+from resources.reading.hot import HotQuery, read_hot
 from resources.storage import sql
 from resources.storage.archive.prove.proofs import FileProof
-from resources.storage.arrow_cursor import arrow_cursor
+from resources.storage.timescale import Connection, connect
 
 _FILE = "reader"
+_DATED_BY = {
+    "daily_bars": "session_date",
+    "minute_bars": "opened_at",
+    "bars_of_days": "bucket_start",
+    "bars_of_minutes": "bucket_start",
+}
+"""By which column the rows of a query are sorted."""
+_ANSWERS = pa.schema([pa.field("ingest_id", pa.int64()), pa.field("fetched_at", INSTANT)])
 
 Bounds = tuple[date, date] | tuple[datetime, datetime]
 """Of the column that dates the rows: the first one included, the second one excluded."""
@@ -55,11 +65,15 @@ class Snapshot:
     """Asks one transaction.
 
     Args:
-        cursor: Of a transaction that nothing has been asked of yet.
+        connection: In a transaction that nothing has been asked of yet.
+        url: Of its database.
+        holds: Statements that have locked what will be read against drops.
     """
 
-    def __init__(self, cursor: dbapi.Cursor) -> None:
-        self._cursor = cursor
+    def __init__(self, connection: Connection, url: str, holds: Sequence[composed.SQL]) -> None:
+        self._connection = connection
+        self._url = url
+        self._holds = holds
 
     def carriers(self, tickers: Sequence[str], on: date) -> list[Named]:
         """Return who carried each of the tickers last by a day.
@@ -67,7 +81,7 @@ class Snapshot:
         Raises:
             ConfigurationError: Nobody has ever carried one of them, or two are the same instrument.
         """
-        rows = self._asked("carriers", tickers=list(tickers), on_day=on).to_pylist()
+        rows = self._asked("carriers", tickers=list(tickers), on_day=on)
         found = {row["ticker"]: row for row in rows}
         unknown = [ticker for ticker in tickers if ticker not in found]
         if unknown:
@@ -90,7 +104,7 @@ class Snapshot:
 
     def factors(self, instrument_ids: Sequence[int]) -> dict[int, FactorSteps]:
         """Return the factors of those of the instruments that have any."""
-        rows = self._asked("factors", ids=list(instrument_ids)).to_pylist()
+        rows = self._asked("factors", ids=list(instrument_ids))
         return {
             row["instrument_id"]: FactorSteps(
                 first_days=pa.array(row["first_days"], pa.date32()).cast(pa.int32()).to_numpy(),
@@ -154,7 +168,7 @@ class Snapshot:
         if rates:
             first = min(one.ex_date for one in dividends)
             found = self._asked("rates_as_of", series=list(rates), first=first, as_of=as_of)
-            for row in found.to_pylist():
+            for row in found:
                 rates[row["series"]].append(
                     Rate(observed_on=row["observed_on"], value=Decimal(row["value"]))
                 )
@@ -166,7 +180,7 @@ class Snapshot:
         Raises:
             ArchiveMismatchError: No valid proof says where some of them are.
         """
-        rows = self._asked("dropped", dataset=dataset, first=first, last=last).to_pylist()
+        rows = self._asked("dropped", dataset=dataset, first=first, last=last)
         lost = [row for row in rows if row["files"] is None]
         if lost:
             message = (
@@ -185,7 +199,7 @@ class Snapshot:
 
     def coverage(
         self, dataset: str, instrument_ids: Sequence[int], provider: str | None
-    ) -> pa.Table:
+    ) -> Sequence[dict[str, Any]]:
         """Return instrument_id, state, starts_on and ends_before of the ledgers' spans.
 
         Args:
@@ -197,25 +211,36 @@ class Snapshot:
 
     def answers(self, dataset: str, ingest_ids: Sequence[int]) -> pa.Table:
         """Return ingest_id and fetched_at of a dataset's answers, from the oldest of some on."""
-        return self._asked("answers", dataset=dataset, ingest_ids=list(ingest_ids))
+        rows = self._asked("answers", dataset=dataset, ingest_ids=list(ingest_ids))
+        return pa.Table.from_pylist(list(rows), _ANSWERS)
 
     def days(
-        self, instrument_ids: Sequence[int], bounds: Bounds, as_of: datetime | None
+        self,
+        instrument_ids: Sequence[int],
+        bounds: Bounds,
+        as_of: datetime | None,
+        schema: pa.Schema,
     ) -> pa.Table:
-        """Return the daily bars that the database holds, in no order."""
-        asked = _asked(instrument_ids, bounds)
-        if as_of is None:
-            return self._asked("daily_bars", **asked)
-        return self._asked("daily_bars_as_of", **asked, as_of=as_of)
+        """Return columns of the daily bars that the database holds, by instrument.
+
+        Args:
+            instrument_ids: Whose bars.
+            bounds: Of ``session_date``.
+            as_of: What was known then; None is now.
+            schema: Columns of the archive's schema, ``instrument_id`` first.
+        """
+        return self._rows("daily_bars", instrument_ids, schema, bounds, as_of)
 
     def minutes(
-        self, instrument_ids: Sequence[int], bounds: Bounds, provider: str, as_of: datetime | None
+        self,
+        instrument_ids: Sequence[int],
+        bounds: Bounds,
+        provider: str,
+        as_of: datetime | None,
+        schema: pa.Schema,
     ) -> pa.Table:
-        """Return the minute bars of a provider that the database holds, in no order."""
-        asked = {**_asked(instrument_ids, bounds), "provider": provider}
-        if as_of is None:
-            return self._asked("minute_bars", **asked)
-        return self._asked("minute_bars_as_of", **asked, as_of=as_of)
+        """Return columns of a provider's minute bars, as ``days`` does."""
+        return self._rows("minute_bars", instrument_ids, schema, bounds, as_of, provider=provider)
 
     def aggregates(
         self,
@@ -224,7 +249,7 @@ class Snapshot:
         bounds: Bounds,
         provider: str,
     ) -> pa.Table:
-        """Return what the view of an interval holds, in no order.
+        """Return what the view of an interval holds, by instrument.
 
         Args:
             interval: Names the view.
@@ -232,49 +257,58 @@ class Snapshot:
             bounds: Of ``bucket_start``.
             provider: Whose minutes they are made of; of no meaning for bars made of days.
         """
-        view = composed.Identifier(f"bars_{interval}")
-        asked = {**_asked(instrument_ids, bounds), "view": view}
+        view, schema = composed.Identifier(f"bars_{interval}"), aggregated_bars(interval)
         if interval in DAY_INTERVALS:
-            found = self._asked("bars_of_days", **asked)
-        else:
-            found = self._asked("bars_of_minutes", **asked, provider=provider)
-        schema = aggregated_bars(interval)
-        return found.select(schema.names).cast(schema)
+            return self._rows("bars_of_days", instrument_ids, schema, bounds, view=view)
+        return self._rows(
+            "bars_of_minutes", instrument_ids, schema, bounds, view=view, provider=provider
+        )
+
+    def _rows(
+        self,
+        query: str,
+        instrument_ids: Sequence[int],
+        schema: pa.Schema,
+        bounds: Bounds,
+        as_of: datetime | None = None,
+        **given: object,
+    ) -> pa.Table:
+        name = query if as_of is None else f"{query}_as_of"
+        start, end = bounds
+        rows = _composed(name, {**given, "start": start, "end": end, "as_of": as_of})
+        asked = HotQuery(rows=rows, schema=schema, dated_by=_DATED_BY[query], holds=self._holds)
+        return read_hot(self._connection, self._url, asked, instrument_ids)
 
     def _by_instrument(
         self, query: str, instrument_ids: Sequence[int], **given: object
     ) -> dict[int, list[dict[str, Any]]]:
         """Return the rows of each instrument, in the order of the query."""
         found: dict[int, list[dict[str, Any]]] = {one: [] for one in instrument_ids}
-        for row in self._asked(query, ids=list(instrument_ids), **given).to_pylist():
+        for row in self._asked(query, ids=list(instrument_ids), **given):
             found[row["instrument_id"]].append(row)
         return found
 
     def _unknown(self, tickers: Sequence[str]) -> str:
         """Say which names nobody carries, and which ones come near."""
-        known: list[str] = self._asked("names")["ticker"].to_pylist()
+        known = [row["ticker"] for row in self._asked("names")]
         told: list[str] = []
         for ticker in tickers:
             near = difflib.get_close_matches(ticker, known, n=3)
             told.append(f"{ticker} (nearest: {', '.join(near)})" if near else ticker)
         return f"nobody here carries {', '.join(told)}; names are spelt as in BRK.B and BTC-USD"
 
-    def _asked(self, query: str, /, **given: object) -> pa.Table:
-        """Run a query; what is given stands quoted in its text.
-
-        With parameters ADBC fetches row by row, and takes twice as long over a million rows.
-        """
-        quoted = {
-            name: one if isinstance(one, composed.Composable) else composed.Literal(one)
-            for name, one in given.items()
-        }
-        text = composed.SQL(sql.query(_FILE, query)).format(**quoted)
-        self._cursor.execute(text.as_string(None))
-        return self._cursor.fetch_arrow_table()
+    def _asked(self, query: str, /, **given: object) -> Sequence[dict[str, Any]]:
+        """Run a query; what is given stands quoted in its text."""
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(_composed(query, given)).fetchall()
 
 
-def _asked(instrument_ids: Sequence[int], bounds: Bounds) -> dict[str, object]:
-    return {"ids": list(instrument_ids), "start": bounds[0], "end": bounds[1]}
+def _composed(query: str, given: Mapping[str, object]) -> composed.Composed:
+    quoted = {
+        name: value if isinstance(value, composed.Composable) else composed.Literal(value)
+        for name, value in given.items()
+    }
+    return composed.SQL(sql.query(_FILE, query)).format(**quoted)
 
 
 def _dividend(row: dict[str, Any]) -> Dividend:
@@ -308,10 +342,13 @@ def snapshot(url: str, *, days: bool, minutes: bool) -> Generator[Snapshot]:
         StorageUnavailableError: The database cannot be reached, here or within the block.
         StorageConflictError: The database refuses a query.
     """
-    with arrow_cursor(url) as cursor:
-        cursor.execute(sql.query(_FILE, "begin"))
-        if days:
-            cursor.execute(sql.query(_FILE, "hold_daily_bars"))
-        if minutes:
-            cursor.execute(sql.query(_FILE, "hold_minute_bars"))
-        yield Snapshot(cursor)
+    holds = [
+        composed.SQL(sql.query(_FILE, hold))
+        for hold, is_wanted in (("hold_daily_bars", days), ("hold_minute_bars", minutes))
+        if is_wanted
+    ]
+    with connect(url) as connection, connection.transaction():
+        connection.execute(sql.query(_FILE, "begin"))
+        for hold in holds:
+            connection.execute(hold)
+        yield Snapshot(connection, url, holds)

@@ -425,6 +425,8 @@ def test_rows_that_are_being_read_are_not_dropped_under_the_reader(
     one, label = moves.prove(dataset, PERIODS[dataset]), PERIODS[dataset]
     day, minute = dataset == "daily_bars", dataset == "minute_bars"
     url = where.database_url.get_secret_value()
+    schema = ARCHIVED[dataset].schema
+    schema = schema.remove(schema.get_field_index("ticker"))
     with snapshot(url, days=day, minutes=minute) as at:
         assert at.dropped(dataset, date(2024, 1, 1), date(2024, 12, 31)) == []
         dropping = threading.Thread(target=lambda: moves.retention.drop(one, label, by="test"))
@@ -432,9 +434,11 @@ def test_rows_that_are_being_read_are_not_dropped_under_the_reader(
         dropping.join(1.0)
         waited = dropping.is_alive()
         if day:
-            rows = at.days(instrument_ids, (date(2024, 1, 1), date(2025, 1, 1)), None)
+            bounds = (date(2024, 1, 1), date(2025, 1, 1))
+            rows = at.days(instrument_ids, bounds, None, schema)
         else:
-            rows = at.minutes(instrument_ids, (OPEN, OPEN + timedelta(days=9)), "polygon", None)
+            bounds = (OPEN, OPEN + timedelta(days=9))
+            rows = at.minutes(instrument_ids, bounds, "polygon", None, schema)
     dropping.join(30)
 
     assert waited

@@ -11,6 +11,30 @@ lock table only daily_bar in access share mode;
 -- The same for minutes.
 lock table only minute_bar in access share mode;
 
+-- name: export_moment
+-- A name for the moment of this transaction, under which others join it.
+select pg_export_snapshot();
+
+-- name: join_moment
+-- Everything this transaction asks is answered as of another's moment.
+set transaction snapshot {moment};
+
+-- name: in_arrays
+-- Rows of some instruments, a column in an array, grouped by what is the same for many.
+select
+    wanted.instrument_id,
+    held.*
+from unnest({ids}::bigint[]) as wanted (instrument_id)
+cross join lateral (
+    select
+        count(*) as rows,
+        {columns}
+    from (
+        {rows}
+    ) as bar
+    group by {keys}
+) as held;
+
 -- name: carriers
 -- Whom each name means: who carried it last by the end of what is asked for; a share before a pair.
 select distinct on (named.ticker)
@@ -259,9 +283,8 @@ where
     );
 
 -- name: daily_bars
--- The days of some shares as they are stored.
+-- The days of a share as they are stored.
 select
-    bar.instrument_id,
     bar.session_date,
     bar.open,
     bar.high,
@@ -274,14 +297,13 @@ select
     bar.known_from
 from daily_bar as bar
 where
-    bar.instrument_id = any({ids}::bigint[])
+    bar.instrument_id = wanted.instrument_id
     and bar.session_date >= {start}::date
     and bar.session_date < {end}::date;
 
 -- name: daily_bars_as_of
--- The days of some shares as they were known at a moment, where the database still holds them.
+-- The days of a share as they were known at a moment, where the database still holds them.
 select
-    bar.instrument_id,
     bar.session_date,
     bar.open,
     bar.high,
@@ -294,13 +316,12 @@ select
     bar.known_from
 from daily_bar as bar
 where
-    bar.instrument_id = any({ids}::bigint[])
+    bar.instrument_id = wanted.instrument_id
     and bar.session_date >= {start}::date
     and bar.session_date < {end}::date
     and bar.known_from <= {as_of}::timestamptz
 union all
 select
-    old.instrument_id,
     old.session_date,
     old.open,
     old.high,
@@ -313,16 +334,15 @@ select
     old.known_from
 from daily_bar_version as old
 where
-    old.instrument_id = any({ids}::bigint[])
+    old.instrument_id = wanted.instrument_id
     and old.session_date >= {start}::date
     and old.session_date < {end}::date
     and old.known_from <= {as_of}::timestamptz
     and old.known_to > {as_of}::timestamptz;
 
 -- name: minute_bars
--- The minutes of some shares or pairs at one provider.
+-- The minutes of a share or pair at one provider.
 select
-    bar.instrument_id,
     bar.opened_at,
     bar.open,
     bar.high,
@@ -336,15 +356,14 @@ select
     bar.known_from
 from minute_bar as bar
 where
-    bar.instrument_id = any({ids}::bigint[])
+    bar.instrument_id = wanted.instrument_id
     and bar.opened_at >= {start}::timestamptz
     and bar.opened_at < {end}::timestamptz
     and bar.provider = {provider};
 
 -- name: minute_bars_as_of
--- The minutes of some shares or pairs at one provider as they were known at a moment.
+-- The minutes of a share or pair at one provider as they were known at a moment.
 select
-    bar.instrument_id,
     bar.opened_at,
     bar.open,
     bar.high,
@@ -358,14 +377,13 @@ select
     bar.known_from
 from minute_bar as bar
 where
-    bar.instrument_id = any({ids}::bigint[])
+    bar.instrument_id = wanted.instrument_id
     and bar.opened_at >= {start}::timestamptz
     and bar.opened_at < {end}::timestamptz
     and bar.provider = {provider}
     and bar.known_from <= {as_of}::timestamptz
 union all
 select
-    old.instrument_id,
     old.opened_at,
     old.open,
     old.high,
@@ -379,7 +397,7 @@ select
     old.known_from
 from minute_bar_version as old
 where
-    old.instrument_id = any({ids}::bigint[])
+    old.instrument_id = wanted.instrument_id
     and old.opened_at >= {start}::timestamptz
     and old.opened_at < {end}::timestamptz
     and old.provider = {provider}
@@ -387,19 +405,18 @@ where
     and old.known_to > {as_of}::timestamptz;
 
 -- name: bars_of_minutes
--- Bars of a view that is made of minutes, of some shares or pairs at one provider.
+-- Bars of a view that is made of minutes, of a share or pair at one provider.
 select bar.*
 from {view} as bar
 where
-    bar.instrument_id = any({ids}::bigint[])
+    bar.instrument_id = wanted.instrument_id
     and bar.bucket_start >= {start}
     and bar.bucket_start < {end}
     and bar.provider = {provider};
 
 -- name: bars_of_days
--- Bars of a view that is made of daily bars.
+-- Bars of a share of a view that is made of daily bars.
 select
-    bar.instrument_id,
     bar.bucket_start,
     bar.open,
     bar.high,
@@ -411,6 +428,6 @@ select
     bar.source_bars
 from {view} as bar
 where
-    bar.instrument_id = any({ids}::bigint[])
+    bar.instrument_id = wanted.instrument_id
     and bar.bucket_start >= {start}
     and bar.bucket_start < {end};
