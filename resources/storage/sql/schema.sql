@@ -2214,13 +2214,9 @@ AS $function$
 declare
     columns text;
 begin
-    -- COPY sends the text of a document, not the document.
     select string_agg(
         format(
-            '%I %s',
-            wanted.name,
-            case when attribute.atttypid = 'jsonb'::regtype then 'text'
-            else format_type(attribute.atttypid, attribute.atttypmod) end
+            '%I %s', wanted.name, format_type(attribute.atttypid, attribute.atttypmod)
         ),
         ', ' order by wanted.place
     )
@@ -2566,6 +2562,45 @@ begin
     where breaker.provider = v_lease.provider and breaker.trial_lease_id = p_lease_id;
 end $function$;
 
+-- Whether target has a row of these instruments (and of this provider, where several stand side by side) with dated_by from first_moment to last_moment, or whenever.
+CREATE OR REPLACE FUNCTION public.holds_rows(target regclass, given_instrument_ids bigint[], given_provider text, dated_by text, first_moment text, last_moment text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+AS $function$
+declare
+    wanted text := '';
+    found boolean;
+begin
+    if exists (
+        select from pg_index as key
+        inner join pg_attribute as attribute
+            on attribute.attrelid = key.indrelid and attribute.attnum = any(key.indkey)
+        where key.indrelid = target and key.indisprimary and attribute.attname = 'provider'
+    ) then
+        wanted := format(' and held.provider = %L', given_provider);
+    end if;
+    if first_moment is not null then
+        wanted := wanted
+            || format(' and held.%I between %L and %L', dated_by, first_moment, last_moment);
+    end if;
+    execute format(
+        $probe$
+        select exists (
+            select from unnest($1) as wanted (instrument_id)
+            cross join lateral (
+                select from %s as held
+                where held.instrument_id = wanted.instrument_id %s
+                limit 1
+            ) as any_row
+        )
+        $probe$,
+        target, wanted
+    ) into found using given_instrument_ids;
+    return found;
+end
+$function$;
+
 -- The rows of income_statement that were public at a moment, as they were told then.
 CREATE OR REPLACE FUNCTION public.income_statements_as_of(at timestamp with time zone)
  RETURNS SETOF income_statement
@@ -2866,8 +2901,8 @@ AS $function$
     order by held.instrument_id, held.observed_on, held.realtime_start desc
 $function$;
 
--- Tell new, equal and restated rows of staged_rows apart and keep what is replaced in <target>_version.
-CREATE OR REPLACE FUNCTION public.merge_staged_rows(target regclass, given_ingest_id bigint, given_loaded_at timestamp with time zone, given_fetched_at timestamp with time zone, given_provider text)
+-- Tell new, equal and restated rows of staged_rows apart and keep what is replaced in <target>_version. Where names_provider, who said it is part of what is said: another provider's equal row is restated by it.
+CREATE OR REPLACE FUNCTION public.merge_staged_rows(target regclass, given_ingest_id bigint, given_loaded_at timestamp with time zone, given_fetched_at timestamp with time zone, given_provider text, names_provider boolean)
  RETURNS TABLE(inserted bigint, restated bigint, stale bigint)
  LANGUAGE plpgsql
 AS $function$
@@ -2876,7 +2911,6 @@ declare
     key_columns text[];
     value_columns text[];
     version regclass := (target::text || '_version')::regclass;
-    converted text;
     same_key text;
     bounds text;
     bound text;
@@ -2902,21 +2936,6 @@ begin
     select array_agg(name) into value_columns
     from unnest(staged_columns) as staged (name)
     where name <> all(key_columns);
-
-    -- Decimals arrive with 18 places; the zeros at the end say nothing.
-    select string_agg(
-        format(
-            case when attribute.atttypid = 'numeric'::regtype
-                then 'trim_scale(%1$I) as %1$I'
-            else '%1$I::%2$s as %1$I' end,
-            attribute.attname,
-            format_type(attribute.atttypid, attribute.atttypmod)
-        ),
-        ', '
-    )
-    into converted
-    from pg_attribute as attribute
-    where attribute.attrelid = target and attribute.attname::text = any(staged_columns);
 
     -- A provider is part of the key where several providers' rows stand side by side.
     select string_agg(
@@ -2965,10 +2984,6 @@ begin
     return query execute format(
         $merge$
         with
-        given as materialized (
-            select %1$s from staged_rows
-        ),
-
         compared as materialized (
             -- Equal rows end here: they are neither locked nor written, so they cost no WAL.
             select
@@ -2976,7 +2991,7 @@ begin
                 held.instrument_id is null as is_new,
                 coalesce(origin.fetched_at > %2$L::timestamptz, false) as is_stale,
                 greatest(%3$L::timestamptz, held.known_from + interval '1 microsecond') as replaced_at
-            from given
+            from staged_rows as given
             left join %4$s as held on %5$s %6$s
             left join ingest_log as origin on origin.ingest_id = held.ingest_id
             where
@@ -2986,7 +3001,7 @@ begin
 
         kept as (
             insert into %9$s (%10$s, provider, ingest_id, known_from, known_to, replaced_by_ingest_id)
-            select %11$s, held.provider, held.ingest_id, held.known_from, given.replaced_at, %12$s
+            select %11$s, held.provider, held.ingest_id, held.known_from, given.replaced_at, %1$s
             from compared as given
             inner join %4$s as held on %5$s %6$s
             where not given.is_new and not given.is_stale
@@ -2994,14 +3009,14 @@ begin
 
         restated as (
             update %4$s as held
-            set %13$s, provider = %14$L, ingest_id = %12$s, known_from = given.replaced_at
+            set %12$s, provider = %13$L, ingest_id = %1$s, known_from = given.replaced_at
             from compared as given
             where %5$s %6$s and not given.is_new and not given.is_stale
         ),
 
         inserted as (
             insert into %4$s (%10$s, provider, ingest_id, known_from)
-            select %15$s, %14$L, %12$s, %3$L::timestamptz
+            select %14$s, %13$L, %1$s, %3$L::timestamptz
             from compared
             where compared.is_new
         )
@@ -3012,13 +3027,12 @@ begin
             count(*) filter (where not compared.is_new and compared.is_stale)
         from compared
         $merge$,
-        converted, given_fetched_at, given_loaded_at, target, same_key, bounds,
-        -- Who said it is part of what is said: another provider's equal row is restated by it.
+        given_ingest_id, given_fetched_at, given_loaded_at, target, same_key, bounds,
         (select string_agg(format('held.%I', name), ', ') from unnest(value_columns) as value (name))
-        || ', held.provider',
+        || case when names_provider then ', held.provider' else '' end,
         (select string_agg(format('given.%I', name), ', ') from unnest(value_columns) as value (name))
-        || format(', %L', given_provider),
-        version, names, held_names, given_ingest_id,
+        || case when names_provider then format(', %L', given_provider) else '' end,
+        version, names, held_names,
         replace(assignments, 'compared.', 'given.'), given_provider, new_names
     );
 end
