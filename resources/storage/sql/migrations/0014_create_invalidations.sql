@@ -93,17 +93,30 @@ create function invalidate_daily_bars() returns trigger
 language plpgsql as $$
 begin
     -- Days at most a week apart are one span: whatever lies between them belongs to the buckets
-    -- of one of the two, so that a year of sessions is one row and no bucket too many.
+    -- of one of the two, so that a year of sessions is one row and no bucket too many. Those of a
+    -- calendar week are one anyway, and there are fewer weeks to aggregate.
     insert into daily_bar_invalidation (instrument_id, span)
     select
         joined.instrument_id,
         daterange(lower(joined.span), upper(joined.span) - 6)
     from (
         select
-            changed.instrument_id,
-            unnest(range_agg(daterange(changed.session_date, changed.session_date + 7))) as span
-        from changed
-        group by changed.instrument_id, extract(year from changed.session_date)
+            week.instrument_id,
+            unnest(range_agg(daterange(week.first_day, week.last_day + 7))) as span
+        from (
+            select
+                changed.instrument_id,
+                date_part('year', changed.session_date) as year,
+                (changed.session_date - date '0001-01-01') / 7 as number,
+                min(changed.session_date) as first_day,
+                max(changed.session_date) as last_day
+            from changed
+            group by
+                changed.instrument_id,
+                date_part('year', changed.session_date),
+                (changed.session_date - date '0001-01-01') / 7
+        ) as week
+        group by week.instrument_id, week.year
     ) as joined;
     return null;
 end
