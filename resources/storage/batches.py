@@ -51,11 +51,7 @@ class BatchStore:
         table = TABLES[batch.dataset]
         table.check(batch.rows)
         ids = _instrument_ids(batch)
-        has_rows = batch.rows.num_rows > 0
         with self._timescale.connection() as connection:
-            staged = has_rows and not table.is_new(connection, batch)
-            if staged:
-                table.stage(connection, batch)
             lock_instruments(connection, ids)
             begun = connection.execute(sql.query("ingest_log", "begin_ingest")).fetchone()
             ingest_id, loaded_at = begun or (None, datetime.now(UTC))
@@ -66,12 +62,8 @@ class BatchStore:
                 "fetched_at": min(batch.fetched_at, loaded_at),
             }
             merged = MergeCounts()
-            if has_rows and not staged and table.is_new(connection, batch):
-                merged = table.insert(connection, batch, origin)
-            elif has_rows:
-                if not staged:  # Somebody else has loaded the same since the first look.
-                    table.stage(connection, batch)
-                merged = table.merge(connection, batch, origin)
+            if batch.rows.num_rows:
+                merged = table.load(connection, batch, origin)
             elif batch.is_all:
                 table.refuse_nothing(connection, batch)
             if is_counted(batch.dataset):

@@ -4,7 +4,7 @@ Here: the binary stream. Not here: the form of single values (wire_values.py), o
 which lock, and what is done with the rows afterwards (versioned_table.py, archive/restore.py).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
@@ -29,8 +29,7 @@ def stage_rows(
         schema: The columns.
         batches: Of this schema.
     """
-    columns = {"table": table, "columns": schema.names}
-    connection.execute(sql.query("datasets", "create_staged_rows"), columns)
+    connection.execute(_about("create_staged_rows", table, schema))
     copy_rows(connection, "staged_rows", schema, batches)
     connection.execute(sql.query("datasets", "analyze_staged_rows"))
 
@@ -46,16 +45,16 @@ def copy_rows(
         schema: The columns.
         batches: Of this schema.
     """
-    statement = composed.SQL(sql.query("datasets", "copy_rows")).format(
-        table=composed.Identifier(table), columns=_listed(schema.names)
-    )
     encoder = ArrowToPostgresBinaryEncoder(wire_schema(schema))
-    with connection.cursor().copy(statement) as copy:
+    with connection.cursor().copy(_about("copy_rows", table, schema)) as copy:
         copy.write(encoder.write_header())
         for batch in batches:
             copy.write(encoder.write_batch(in_wire_form(batch)))
         copy.write(encoder.finish())
 
 
-def _listed(names: Sequence[str]) -> composed.Composed:
-    return composed.SQL(", ").join(composed.Identifier(name) for name in names)
+def _about(query: str, table: str, schema: pa.Schema) -> composed.Composed:
+    return composed.SQL(sql.query("datasets", query)).format(
+        table=composed.Identifier(table),
+        columns=composed.SQL(", ").join(composed.Identifier(name) for name in schema.names),
+    )

@@ -5,9 +5,9 @@ two lanes of a load. Not here: transactions, locks, coverage and letters (batche
 (datasets.py), or what is asked of daily bars alone (rebased_histories.py).
 
 Where nothing is stored of a batch's instruments and days, nothing has to be compared: its rows are
-copied into the table. Otherwise they are staged and merged. Which lane a batch takes is decided
-under the lock of its instruments; a look before it tells whether to stage, which takes longest,
-while others may still load. Both lanes leave the same rows.
+copied into the table. All others are staged and merged. Which lane a batch takes is decided under
+the lock of its instruments, so that nobody else can load the same meanwhile. Both leave the same
+rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql as composed
 
-from marketdata.bars import DAILY_BARS
+from marketdata.bars import DAILY_BARS, Adjustment
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.datasets import DATASETS, Dataset
 from marketdata.ports import Batch
@@ -86,14 +86,25 @@ class VersionedTable:
             message = f"a batch of {self.dataset} repeats a key ({', '.join(names)})"
             raise errors.StorageConflictError(message)
 
+    def load(self, connection: Connection, batch: Batch, origin: Origin) -> MergeCounts:
+        """Store the rows of a batch, of which there are some, under the lock of its instruments.
+
+        Triggers note what has to be aggregated again.
+
+        Raises:
+            StorageConflictError: The batch does not go with what is stored.
+        """
+        lane = self.insert if self.is_new(connection, batch) else self.merge
+        return lane(connection, batch, origin)
+
     def is_new(self, connection: Connection, batch: Batch) -> bool:
         """Tell whether no stored row has to be compared with those of a batch."""
         row = connection.execute(sql.query("datasets", "holds_rows"), self._span(batch)).fetchone()
         return row is not None and not row[0]
 
     def insert(self, connection: Connection, batch: Batch, origin: Origin) -> MergeCounts:
-        """Copy a batch that is new into the table; triggers note what has to be aggregated."""
-        rows = self._stamped(batch)
+        """Copy the rows of a batch that is new into the table."""
+        rows = self._adjusted(batch)
         count = rows.num_rows
         for name, kind, value in (
             ("provider", pa.string(), batch.provider),
@@ -105,17 +116,13 @@ class VersionedTable:
         copy_rows(connection, self.table, rows.schema, rows.to_batches(COPY_ROWS))
         return MergeCounts(inserted=count)
 
-    def stage(self, connection: Connection, batch: Batch) -> None:
-        """Send the rows of a batch into the temporary table ``staged_rows``."""
-        rows = self._stamped(batch)
-        stage_rows(connection, self.table, rows.schema, rows.to_batches(COPY_ROWS))
-
     def merge(self, connection: Connection, batch: Batch, origin: Origin) -> MergeCounts:
-        """Merge the staged rows, and withdraw what an answer that holds all of them lacks.
+        """Compare the rows of a batch with the stored ones: new, equal, restated and stale.
 
-        Raises:
-            StorageConflictError: The batch does not go with what is stored.
+        Rows that an answer which holds all there is lacks are withdrawn.
         """
+        rows = self._adjusted(batch)
+        stage_rows(connection, self.table, rows.schema, rows.to_batches(COPY_ROWS))
         if self.refuse is not None:
             self.refuse(connection, batch, origin)
         asked = {
@@ -152,8 +159,8 @@ class VersionedTable:
             message = f"the answer is empty where {held[0]} rows of {self.dataset} are stored"
             raise errors.StorageConflictError(message)
 
-    def _stamped(self, batch: Batch) -> pa.Table:
-        """Return the rows of a batch with what its adjustment says of each."""
+    def _adjusted(self, batch: Batch) -> pa.Table:
+        """Return the rows of a batch, with its adjustment where the table has such a column."""
         if not self.is_adjusted or batch.adjustment is None:
             return batch.rows
         adjustment = pa.field("adjustment", pa.string(), nullable=False)
@@ -163,17 +170,22 @@ class VersionedTable:
     def _span(self, batch: Batch) -> dict[str, object]:
         """Return where stored rows would have to be compared with those of a batch.
 
-        All of an instrument's, where an answer holds all of them or stands beside them.
+        Where an answer holds all there is of what was asked for, or its bars stand beside others
+        whose shares they have to be in, that is all time.
         """
+        instrument_ids = set(pc.unique(batch.rows["instrument_id"]).to_pylist())
+        if batch.is_all:
+            instrument_ids |= set(batch.asked.instrument_ids)
+        joins = batch.joins_history and batch.adjustment is not Adjustment.AS_TRADED
         first: date | datetime | None = None
         last: date | datetime | None = None
         dated = [name for name in self.key if pa.types.is_temporal(self.schema.field(name).type)]
-        if dated and not (batch.is_all or batch.joins_history):
+        if dated and not (batch.is_all or joins):
             span = pc.min_max(batch.rows[dated[0]])
             first, last = span["min"].as_py(), span["max"].as_py()
         return {
             "table": self.table,
-            "instrument_ids": sorted(pc.unique(batch.rows["instrument_id"]).to_pylist()),
+            "instrument_ids": sorted(instrument_ids),
             "provider": batch.provider,
             "dated_by": dated[0] if dated else None,
             "first_moment": None if first is None else str(first),

@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql as composed
 
+from marketdata.bars import Adjustment
 from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.datasets import DATASETS
 from marketdata.ports import Batch, LoadResult
 from resources.storage.batches import BatchStore
 from resources.storage.timescale import Timescale
 from resources.storage.versioned_table import TABLES, VersionedTable
-from tests.storage.batches import FETCHED_AT, batch
+from tests.storage.batches import FETCHED_AT, NOTHING_ASKED, batch
 
 MONDAY = date(2024, 6, 3)
 LANES = ("copied", "merged")
@@ -215,6 +216,56 @@ def test_bars_that_join_a_history_are_compared_with_it(
     assert lanes == ["copied", "merged"]
 
 
+def test_bars_as_traded_join_a_history_without_being_compared(
+    timescale: Timescale, instrument_ids: list[int], lanes: list[str]
+) -> None:
+    """They are in the shares of their own day."""
+    store = BatchStore(timescale)
+    for day in (MONDAY, MONDAY + timedelta(days=1)):
+        given = batch([(instrument_ids[0], day, 10.0)], adjustment=Adjustment.AS_TRADED)
+        store.load(replace(given, joins_history=True))
+
+    assert lanes == ["copied", "copied"]
+
+
+def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
+    timescale: Timescale, instrument_ids: list[int], lanes: list[str]
+) -> None:
+    """That it has rows of one share, of which nothing is stored, says nothing of the other's."""
+    one, two, _ = instrument_ids
+    store = BatchStore(timescale)
+
+    def dividends(*instruments: int) -> Batch:
+        schema = DATASETS["dividends"].stored
+        row = {
+            "ex_date": MONDAY,
+            "kind": "cash",
+            "amount": Decimal("0.24"),
+            "currency": "USD",
+            "ordinal": 1,
+        }
+        rows = [
+            {**dict.fromkeys(schema.names), **row, "instrument_id": each} for each in instruments
+        ]
+        asked = replace(NOTHING_ASKED, instrument_ids=(one, two))
+        return replace(
+            batch([], asked=asked),
+            dataset="dividends",
+            adjustment=None,
+            rows=pa.Table.from_pylist(rows, schema),
+            is_all=True,
+        )
+
+    store.load(dividends(one))
+    store.load(dividends(two))
+
+    assert lanes == ["copied", "merged"]
+    with timescale.connection() as connection:
+        held = connection.execute("select instrument_id from dividend").fetchall()
+        gone = connection.execute("select instrument_id from dividend_version").fetchall()
+    assert (held, gone) == ([(two,)], [(one,)])
+
+
 def _wait_for(reason: str, is_so: Callable[[], bool]) -> None:
     until = time.monotonic() + 30
     while not is_so():
@@ -230,9 +281,10 @@ def test_two_first_loads_at_once_end_as_one_after_the_other(
     lanes: list[str],
     dataset: str,
 ) -> None:
-    """All of them have seen an empty table before one of them may write.
+    """One copies, and the others find its rows.
 
-    The lock of their instruments is held until all wait for it, each on a connection of its own.
+    The lock of their instruments is held until all wait for it, each on a connection of its own, so
+    that all of them began at an empty table.
     """
     store = BatchStore(timescale)
     values = [10.0, 10.25, 1234.0625, 99.5]

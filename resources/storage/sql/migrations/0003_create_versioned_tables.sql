@@ -47,27 +47,6 @@ $$;
 comment on function create_version_table is
 'Make <target>_version, which keeps what is replaced in target or withdrawn from it.';
 
-create function create_staged_rows(target regclass, names text[]) returns void
-language plpgsql as $$
-declare
-    columns text;
-begin
-    select string_agg(
-        format(
-            '%I %s', wanted.name, format_type(attribute.atttypid, attribute.atttypmod)
-        ),
-        ', ' order by wanted.place
-    )
-    into columns
-    from unnest(names) with ordinality as wanted (name, place)
-    inner join pg_attribute as attribute
-        on attribute.attrelid = target and attribute.attname = wanted.name;
-    execute format('create temporary table staged_rows (%s) on commit drop', columns);
-end
-$$;
-comment on function create_staged_rows is
-'Make the temporary table staged_rows with these columns of target, for a binary COPY in their order.';
-
 create function holds_rows(
     target regclass,
     given_instrument_ids bigint[],

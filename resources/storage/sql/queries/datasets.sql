@@ -1,6 +1,9 @@
 -- name: create_staged_rows
--- Where a batch waits for the merge; dropped when its transaction ends.
-select create_staged_rows(%(table)s::regclass, %(columns)s::text[]);
+-- Where a batch waits for the merge, in the types of its table; dropped when its transaction ends.
+create temporary table staged_rows on commit drop as
+select {columns}
+from {table}
+with no data;
 
 -- name: copy_rows
 -- Takes the binary stream of the columns.
