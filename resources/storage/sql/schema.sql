@@ -2206,28 +2206,6 @@ cross join lateral (
 where not isempty(proven.sessions)
 $function$;
 
--- Make the temporary table staged_rows with these columns of target, for a binary COPY in their order.
-CREATE OR REPLACE FUNCTION public.create_staged_rows(target regclass, names text[])
- RETURNS void
- LANGUAGE plpgsql
-AS $function$
-declare
-    columns text;
-begin
-    select string_agg(
-        format(
-            '%I %s', wanted.name, format_type(attribute.atttypid, attribute.atttypmod)
-        ),
-        ', ' order by wanted.place
-    )
-    into columns
-    from unnest(names) with ordinality as wanted (name, place)
-    inner join pg_attribute as attribute
-        on attribute.attrelid = target and attribute.attname = wanted.name;
-    execute format('create temporary table staged_rows (%s) on commit drop', columns);
-end
-$function$;
-
 -- Make <target>_version, which keeps what is replaced in target or withdrawn from it.
 CREATE OR REPLACE FUNCTION public.create_version_table(target regclass)
  RETURNS void
