@@ -207,7 +207,7 @@ def main() -> None:
             len(rows),
             timed(frame),
             timed(lambda: copy_out(url)),
-            3.0,
+            0.8,
         )
         with timescale.connection() as connection:
             connection.execute("truncate daily_bar, daily_bar_invalidation")
