@@ -201,7 +201,9 @@ def _in_arrays(query: HotQuery, block: Sequence[int]) -> composed.Composed:
 def _batch(query: HotQuery, count: int, values: Sequence[object]) -> pa.RecordBatch:
     """Return the rows of an instrument that share their texts and absences, sorted."""
     arrays = [
-        value if isinstance(value, pa.Array) else pa.repeat(pa.scalar(value, field.type), count)
+        value.cast(field.type)
+        if isinstance(value, pa.Array)
+        else pa.repeat(pa.scalar(value, field.type), count)
         for field, value in zip(query.schema, values, strict=True)
     ]
     batch = pa.record_batch(arrays, schema=query.schema)
