@@ -11,7 +11,7 @@ rows.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 import numpy as np
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from psycopg import sql as composed
 
-from marketdata.bars import DAILY_BARS, Adjustment
+from marketdata.bars import Adjustment
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.datasets import DATASETS, Dataset
 from marketdata.ports import Batch
@@ -212,15 +212,12 @@ def _table_of(dataset: Dataset) -> VersionedTable:
 
 
 TABLES: Mapping[str, VersionedTable] = {
-    DAILY_BARS_DATASET: VersionedTable(
-        dataset=DAILY_BARS_DATASET,
-        table="daily_bar",
-        schema=DAILY_BARS,
-        key=("session_date",),
+    **{dataset.name: _table_of(dataset) for dataset in DATASETS.values()},
+    DAILY_BARS_DATASET: replace(
+        _table_of(DATASETS[DAILY_BARS_DATASET]),
         is_adjusted=True,
         names_provider=False,
         refuse=refuse_rebased_histories,
     ),
-    **{dataset.name: _table_of(dataset) for dataset in DATASETS.values()},
 }
 """Every dataset's table, by the name of the dataset."""
