@@ -239,7 +239,7 @@ def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
         schema = DATASETS["dividends"].stored
         row = {
             "ex_date": MONDAY,
-            "kind": "cash",
+            "kind": "regular",
             "amount": Decimal("0.24"),
             "currency": "USD",
             "ordinal": 1,

@@ -845,7 +845,7 @@ def test_no_ticker_has_to_be_known_to_say_that_the_database_is_away(where: Store
 def test_a_database_that_is_none_of_ours_says_what_to_do(where: StoreSettings) -> None:
     """One that is not there, and one without tables."""
     server = where.database_url.get_secret_value().rpartition("/")[0]
-    told = {"nosuch": "create the database or correct its name", "postgres": "run wrdata migrate"}
+    told = {"nosuch": "create the database or correct its name", "postgres": "run `wrdata migrate`"}
     for name, cure in told.items():
         other = where.model_copy(update={"database_url": SecretStr(f"{server}/{name}")})
         with pytest.raises(errors.StorageConflictError, match=cure) as refused:
