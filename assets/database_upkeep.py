@@ -90,7 +90,7 @@ def _table(sizes: list[StoreSize]) -> dg.TableMetadataValue:
         schema=dg.TableSchema(
             columns=[
                 dg.TableColumn("store", "string"),
-                dg.TableColumn("entries", "int"),
+                dg.TableColumn("estimated_entries", "int"),
                 dg.TableColumn("bytes", "int"),
                 dg.TableColumn("bound", "string"),
                 dg.TableColumn("measured_at", "string"),

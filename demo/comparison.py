@@ -109,13 +109,13 @@ def verify(
     """Compare what is stored of a dataset with what its provider (or another) is simulated to say.
 
     Raises:
-        ConfigurationError: There is no such dataset, or the provider does not serve it.
+        ArgumentError: There is no such dataset, or the provider does not serve it.
     """
     if name == DAILY_BARS_DATASET:
         return compare(stores, control)
     if name not in DATASETS:
         message = f"there is no dataset {name!r}: name one of {', '.join(DATASETS)}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return compare_dataset(stores, control, DATASETS[name], provider or provider_of(name))
 
 

@@ -170,11 +170,16 @@ def opened() -> Generator[SimulatorControl]:
     """Open the controls of the running simulators.
 
     Raises:
-        ConfigurationError: No provider is simulated here, or the local world does not run.
+        ConfigurationError: No provider is simulated here, or the simulators do not run.
     """
     around = environment.surroundings()
     if not around.simulated:
         message = "FMP_API_KEY is set, so no provider is simulated: unset it to use the local world"
+        raise errors.ConfigurationError(message)
+    if not any(one.running for one in around.world.status() if one.name == "providers"):
+        message = (
+            "no simulator runs here: start the local world with `wrdata up`, then say it again"
+        )
         raise errors.ConfigurationError(message)
     environment.enter(around, start=False)
     with SimulatorControl(around.world.simulators_origin()) as control:

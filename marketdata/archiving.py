@@ -124,7 +124,7 @@ class ArchivedDataset:
         """Return the period of a label.
 
         Raises:
-            ConfigurationError: No closed period of this dataset is called so.
+            ArgumentError: No closed period of this dataset is called so.
         """
         known = {one.label: one for one in self.closed_periods(HISTORY_START, today)}
         if label not in known:
@@ -132,7 +132,7 @@ class ArchivedDataset:
                 f"{label!r} is no closed period of {self.name}: they are called "
                 f"{next(iter(known), 'nothing yet')} to {next(reversed(known), 'nothing yet')}"
             )
-            raise errors.ConfigurationError(message)
+            raise errors.ArgumentError(message)
         return known[label]
 
 
@@ -206,9 +206,9 @@ def archived_dataset(name: str) -> ArchivedDataset:
     """Return a dataset by its name.
 
     Raises:
-        ConfigurationError: No dataset is called so.
+        ArgumentError: No dataset is called so.
     """
     if name not in ARCHIVED:
         message = f"{name!r} is no dataset; there are {', '.join(ARCHIVED)}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return ARCHIVED[name]

@@ -23,8 +23,8 @@ class SimulatorControl:
     """Controls of the simulators at ``origin`` (``http://host:port``); a context manager.
 
     A simulator that is served alone, as in tests, has no splits, restatements, vintages and
-    truths of datasets. Every method raises ConfigurationError if the simulator does not answer
-    or refuses.
+    truths of datasets. Every method raises ConfigurationError if the simulator does not answer,
+    and ArgumentError if it refuses.
     """
 
     def __init__(self, origin: str) -> None:
@@ -222,7 +222,7 @@ class SimulatorControl:
             raise errors.ConfigurationError(message) from error
         if answer.is_error:
             message = f"the simulator refuses: {_reason(answer)}"
-            raise errors.ConfigurationError(message)
+            raise errors.ArgumentError(message)
         return answer
 
 

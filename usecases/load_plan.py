@@ -125,7 +125,7 @@ def plan_sessions(load: LoadRequest) -> LoadPlan:
     """Plan whole trading days for the universe, from ``wanted.start`` on.
 
     Raises:
-        ConfigurationError: There is no such trading day, or one is not over yet.
+        ArgumentError: There is no such trading day, or one is not over yet.
     """
     days = load.dataset.days(calendar())
     last_over = days.last_over(utc_now())
@@ -136,17 +136,17 @@ def plan_sessions(load: LoadRequest) -> LoadPlan:
             if load.wanted.end
             else f"{start} is after {end}, the last trading day that has closed"
         )
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     sessions = days.between(start, end)
     if not sessions:
         message = f"there is no trading day from {start} to {end}; days are given as YYYY-MM-DD"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     if sessions[0] < load.dataset.begins or sessions[-1] > last_over:
         message = (
             f"trading days can be loaded from {load.dataset.begins} to {last_over}, the last "
             "session that has closed"
         )
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return LoadPlan(load=load, sessions=sessions)
 
 

@@ -12,12 +12,12 @@ def requested_days(start: str, end: str) -> tuple[date | None, date | None]:
     """Return the first and the last day of a request; None where the text is empty.
 
     Raises:
-        ConfigurationError: A text is no ISO date, or the days are reversed.
+        ArgumentError: A text is no ISO date, or the days are reversed.
     """
     first, last = _day("start", start), _day("end", end)
     if first and last and first > last:
         message = f"the days are reversed: start {first} is after end {last}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return first, last
 
 
@@ -26,4 +26,4 @@ def _day(name: str, text: str) -> date | None:
         return date.fromisoformat(text) if text else None
     except ValueError:
         message = f"{name} is {text!r}, which is no day: write it like 2024-03-31"
-        raise errors.ConfigurationError(message) from None
+        raise errors.ArgumentError(message) from None

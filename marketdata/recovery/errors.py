@@ -5,6 +5,7 @@ and how often to retry (policy.py), or Dagster's words for a failure (assets/fai
 
     MarketDataError
     ├── ConfigurationError               mend the configuration; nothing was tried
+    │   └── ArgumentError                    mend the call: its words, days or names cannot be
     ├── ProviderError                    provider, operation
     │   ├── TransientProviderError       retry; retry_after_s
     │   │   ├── ProviderUnavailableError     network, time-out, 5xx, or a firewall before it: a 403
@@ -36,6 +37,10 @@ class MarketDataError(Exception):
 
 class ConfigurationError(MarketDataError):
     """A setting is missing or wrong; the text names the setting and the cure."""
+
+
+class ArgumentError(ConfigurationError):
+    """What was asked for cannot be; the text says why, and what can. On the command line: 2."""
 
 
 class ProviderError(MarketDataError):

@@ -41,7 +41,7 @@ def run(
         end=end.isoformat() if end else "",
     )
     if not any(requested_periods(one, config) for one in chosen):
-        raise errors.ConfigurationError(_no_closed_month(start, end))
+        raise errors.ArgumentError(_no_closed_month(start, end))
     around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
@@ -81,7 +81,7 @@ def list_periods(dataset: Names = None, *, json: Json = False) -> None:
     if json:
         console.print_json(rows)
     elif rows:
-        console.print_table("", rows)
+        console.print_table("", rows, by=("dataset", "period"))
     else:
         console.say(nothing_archived(dataset))
 

@@ -95,7 +95,7 @@ def restore(
     """Put archived periods that hold days from --start to --end back into the database."""
     if start > end:
         message = f"the days are reversed: {start} is after {end}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     one = ARCHIVED[dataset]
     around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)

@@ -96,7 +96,7 @@ def rebuild(
     chosen = [ARCHIVED[name] for name in dataset or ARCHIVED]
     if metadata and len(chosen) != 1:
         message = "--metadata is about one table: name it with --dataset"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     _enter()
     refused: list[str] = []
     rows: list[dict[str, Any]] = []

@@ -56,37 +56,71 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, default=str, indent=2) + "\n")
 
 
-def print_table(title: str, rows: Sequence[Mapping[str, Cell]]) -> None:
+def print_table(title: str, rows: Sequence[Mapping[str, Cell]], *, by: Sequence[str] = ()) -> None:
     """Print ``rows`` with their keys as headings; numbers are aligned to the right.
 
-    Nothing is cut: sentences are folded, and where the terminal is narrower than the numbers,
-    names and times of a row, each row is printed as a list of its own.
+    Nothing is cut: sentences are folded. Where the terminal is narrower than the numbers, names
+    and times of a row, the columns are shared out among several tables, each of which begins with
+    the columns ``by``; without ``by``, or on a still narrower terminal, each row is a list.
     """
     if not rows:
         return
+    tables = _shared_out(list(rows[0]), by, {name: _needed(name, rows) for name in rows[0]})
+    if tables is None:
+        for place, row in enumerate(rows):
+            print_pairs("" if place else title, row)
+        return
+    for place, names in enumerate(tables):
+        _print_columns("" if place else title, names, rows)
+
+
+def _shared_out(
+    names: Sequence[str], by: Sequence[str], widths: Mapping[str, int]
+) -> list[list[str]] | None:
+    """Return the columns of each table that fits the terminal; None if there is no way."""
+
+    def fits(columns: Sequence[str]) -> bool:
+        # The left edge; each column has a blank on both sides and an edge on its right.
+        return 1 + sum(widths[name] + 3 for name in columns) <= out.width
+
+    if fits(names):
+        return [list(names)]
+    tables: list[list[str]] = []
+    for name in names:
+        if not by or not fits([*by, name]):
+            return None
+        if name in by:
+            continue
+        if tables and fits([*tables[-1], name]):
+            tables[-1].append(name)
+        else:
+            tables.append([*by, name])
+    return tables
+
+
+def _print_columns(title: str, names: Sequence[str], rows: Sequence[Mapping[str, Cell]]) -> None:
     table = Table(title=title or None, title_justify="left", title_style="bold")
-    needed = 1  # The left edge; each column has a blank on both sides and an edge on its right.
-    for name in rows[0]:
-        cells = [_cell(row[name]) for row in rows]
+    for name in names:
         number = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
-        heading = name.replace("_", " ")
-        width = max(map(len, [*heading.split(), *map(_unfoldable, cells)]))
-        needed += width + 3
+        sentence = any(_unfoldable(cell) != cell for cell in (_cell(row[name]) for row in rows))
+        width = _needed(name, rows)
         table.add_column(
-            heading,
+            name.replace("_", " "),
             justify="right" if number else "left",
             # Sentences take what is left, and give way first.
-            width=None if any(_unfoldable(cell) != cell for cell in cells) else width,
+            width=None if sentence else width,
             min_width=width,
             overflow="fold",
         )
     for row in rows:
-        table.add_row(*(_cell(row[name]) for name in rows[0]))
-    if needed <= out.width:
-        out.print(table)
-        return
-    for place, row in enumerate(rows):
-        print_pairs("" if place else title, row)
+        table.add_row(*(_cell(row[name]) for name in names))
+    out.print(table)
+
+
+def _needed(name: str, rows: Sequence[Mapping[str, Cell]]) -> int:
+    """Return how wide a column has to be to cut no number, name or time."""
+    cells = [_unfoldable(_cell(row[name])) for row in rows]
+    return max(map(len, [*name.split("_"), *cells]))
 
 
 def print_pairs(title: str, pairs: Mapping[str, Cell]) -> None:

@@ -23,6 +23,7 @@ from machine import private_files, processes
 from marketdata.recovery import errors
 from pipelines.cli import console
 from pipelines.cli.environment import PROJECT
+from pipelines.workers import STARTED_BY_UP
 
 SERVES_WITHIN_S = 600.0
 """Longer than any start: until then the UI's address is not told."""
@@ -32,8 +33,6 @@ DRAINED_WITHIN_S = 30
 """A load stops by itself in this time: the batch in hand is finished or rolled back."""
 SERVERS_END_WITHIN_S = 10
 ASKED_TO_END = {0, -signal.SIGINT, -signal.SIGTERM, 130}
-MARK = "STARTED_BY_WRDATA_UP"
-"""The variable that all processes of one `wrdata up` have."""
 WORKER = "multiprocessing.spawn"
 """Stands in the command line of a run's worker, which the code server starts."""
 
@@ -114,7 +113,7 @@ def _start(state: Path, port: int) -> subprocess.Popen[bytes]:
         ],
         # Not the checkout: Dagster warns of a dagster.yaml in the current folder.
         cwd=os.environ["DAGSTER_HOME"],
-        env={**os.environ, **quiet, MARK: str(state.resolve())},
+        env={**os.environ, **quiet, STARTED_BY_UP: str(state.resolve())},
         # A group of its own: Ctrl-C reaches only us, and we end the child once and in order.
         start_new_session=True,
     )  # fmt: skip
@@ -146,7 +145,7 @@ def stop_left_over(state: Path) -> list[str]:
         processes.end(left[0], with_signal=signal.SIGINT, within_s=ENDS_WITHIN_S)
 
     def rest() -> list[processes.Process]:
-        return processes.marked(MARK, str(state.resolve()))
+        return processes.marked(STARTED_BY_UP, str(state.resolve()))
 
     def workers() -> list[processes.Process]:
         return [process for process in rest() if processes.runs_program(process, WORKER)]

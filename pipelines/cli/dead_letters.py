@@ -96,7 +96,7 @@ def list_letters(
         return
     rows = [_as_row(letter) for letter in found]
     shown = rows if wide else [{name: row[name] for name in SHORT_ROW} for row in rows]
-    console.print_table("", shown)
+    console.print_table("", shown, by=("id",))
     if not found:
         console.say(
             "no letter waits"
@@ -337,14 +337,14 @@ def _known(letters: DeadLetters, ids: Sequence[int]) -> list[StoredLetter]:
     """Return the letters.
 
     Raises:
-        ConfigurationError: There is no letter of one of these ids.
+        ArgumentError: There is no letter of one of these ids.
     """
     found = letters.by_id(ids)
     unknown = sorted(set(ids) - {letter.letter_id for letter in found})
     if unknown:
         listed = ", ".join(str(one) for one in unknown)
         message = f"there is no dead letter {listed}: `wrdata dlq list` shows those there are"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return found
 
 
@@ -399,7 +399,7 @@ def _tell(letters: Sequence[StoredLetter], sentence: str, *, json: bool) -> None
     if json:
         console.print_json([_as_json(letter) for letter in letters])
     else:
-        console.print_table("", [_as_row(letter) for letter in letters])
+        console.print_table("", [_as_row(letter) for letter in letters], by=("id",))
     console.say(sentence)
 
 

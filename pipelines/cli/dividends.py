@@ -74,7 +74,7 @@ def _one(stores: Stores, instrument_id: int, day: date, ordinal: int, ticker: st
     """Return the dividend that is meant.
 
     Raises:
-        ConfigurationError: There is none, or several.
+        ArgumentError: There is none, or several.
     """
     of_day = [
         one
@@ -86,7 +86,7 @@ def _one(stores: Stores, instrument_id: int, day: date, ordinal: int, ticker: st
         return chosen[0]
     what = f"{len(chosen)} dividends of {ticker} on {day} do not count as they stand"
     cure = "name one with --ordinal" if chosen else "wrdata dividends list shows those there are"
-    raise errors.ConfigurationError(f"{what}: {cure}")
+    raise errors.ArgumentError(f"{what}: {cure}")
 
 
 def _rows(stores: Stores) -> list[dict[str, Any]]:

@@ -137,8 +137,8 @@ class LoadOptions:
         """Return the requests of what was said; nothing is asked, and nothing changes.
 
         Raises:
-            ConfigurationError: There is no such symbol, the days are reversed or not there, the
-                universe is empty, or the provider's key is not set.
+            ArgumentError: There is no such symbol, or the days are reversed or not there.
+            ConfigurationError: The universe is empty, or the provider's key is not set.
         """
         dataset = DATASETS[self.dataset]
         provider = self.provider or provider_of(dataset.name)
@@ -159,7 +159,7 @@ class LoadOptions:
             load = replace(load, symbols=tuple(_named(self.symbols, self.file)), wanted=wanted)
         plan = plan_load(stores, load, register=False)
         if plan.unknown:
-            raise errors.ConfigurationError(_unknown(stores, plan))
+            raise errors.ArgumentError(_unknown(stores, plan))
         return plan
 
 
@@ -191,7 +191,7 @@ def _named(symbols: str, file: Path | None) -> list[str]:
         message = (
             f"{file or '--tickers'} names no ticker; one or more are needed, such as AAPL,MSFT"
         )
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return names
 
 
@@ -199,18 +199,18 @@ def _refuse_odd_days(dataset: Dataset, start: date, end: date | None) -> None:
     """Refuse days that never were: nothing missing of them is not the same as nothing there.
 
     Raises:
-        ConfigurationError: They are reversed, not yet there, or older than what is kept.
+        ArgumentError: They are reversed, not yet there, or older than what is kept.
     """
     days, now = dataset.days(calendar()), utc_now()
     last = days.last_over(now) if dataset.ends_at_close else now.astimezone(dataset.zone).date()
     if end is not None and start > end:
-        raise errors.ConfigurationError(f"the days are reversed: {start} is after {end}")
+        raise errors.ArgumentError(f"the days are reversed: {start} is after {end}")
     if start > last or (end or last) > last or start < dataset.begins:
         message = f"days of {dataset.name} can be asked for from {dataset.begins} to {last}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     if not days.between(start, end or last):
         message = f"there is no trading day from {start} to {end or last}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
 
 
 def _unknown(stores: Stores, plan: LoadPlan) -> str:
@@ -236,8 +236,6 @@ def _described(stores: Stores, unknown: Sequence[str], known: Sequence[str]) -> 
         if name in renamed:
             descriptions.append(f"{name} (it is called {renamed[name]} now)")
             continue
-        near, shown = name_lists.near(name, known), name_lists.shown(name)
-        meant = f"{shown} (did you mean {', '.join(near)}?)" if near else shown
-        descriptions.append(meant)
+        descriptions.append(name_lists.suggested(name, known))
     more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
     return f"{', '.join(descriptions)}{more}"

@@ -71,6 +71,9 @@ SANDBOX = {
     "verify": "demo.simulators:verify",
 }
 
+WRONG_WORDS = 2
+"""The status of a command that cannot be done as it is worded; 1 is for all else that fails."""
+
 app = typer.Typer(
     cls=deferred.group(COMMANDS),
     name="wrdata",
@@ -135,6 +138,9 @@ def run() -> None:
     stamina.instrumentation.set_on_retry_hooks([])
     try:
         status_code = app(standalone_mode=False)
+    except errors.ArgumentError as error:
+        console.fail(str(error))
+        sys.exit(WRONG_WORDS)
     except errors.MarketDataError as error:
         console.fail(str(error))
         sys.exit(1)
@@ -144,7 +150,7 @@ def run() -> None:
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "wrdata"
             console.fail(f"{told} (see {command} --help)")
-        sys.exit(2)
+        sys.exit(WRONG_WORDS)
     except RunInterruptedError as error:
         console.fail(str(error))
         sys.exit(130)

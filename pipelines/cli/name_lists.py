@@ -51,13 +51,13 @@ def names_of_file(file: Path) -> list[str]:
     headings the column of tickers (or symbols, pairs, series) is taken.
 
     Raises:
-        ConfigurationError: The file cannot be read, or is no text.
+        ArgumentError: The file cannot be read, or is no text.
     """
     try:
         content = file.read_bytes()
     except OSError as error:
         message = f"{file} cannot be read: {error.strerror}; it holds one ticker a line"
-        raise errors.ConfigurationError(message) from error
+        raise errors.ArgumentError(message) from error
     lines = [line for line in _decoded(content, file).splitlines() if line.strip()]
     if lines and lines[0].strip().lower().startswith("sep="):
         lines = lines[1:]  # Excel's own word for which delimiter follows
@@ -77,6 +77,12 @@ def near(name: str, known: Iterable[str]) -> Sequence[str]:
     return sorted(close, key=likeness, reverse=True)[:3]
 
 
+def suggested(name: str, known: Iterable[str]) -> str:
+    """Return ``name`` with those of ``known`` that it may have meant."""
+    close = near(name, known)
+    return f"{shown(name)} (did you mean {', '.join(close)}?)" if close else shown(name)
+
+
 def shown(name: str) -> str:
     """Return ``name`` at a length that a line has room for."""
     return (
@@ -87,13 +93,13 @@ def shown(name: str) -> str:
 def _decoded(content: bytes, file: Path) -> str:
     if content.startswith(_WORKBOOKS):
         message = f"{file} is a spreadsheet's own file: save it as CSV"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     marked = (name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark))
     try:
         return content.decode(next(marked, _unmarked(content))).translate(_INVISIBLE)
     except UnicodeDecodeError:
         message = f"{file} is not a text in UTF-8 or UTF-16: save it as CSV UTF-8"
-        raise errors.ConfigurationError(message) from None
+        raise errors.ArgumentError(message) from None
 
 
 def _unmarked(content: bytes) -> str:

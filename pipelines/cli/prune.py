@@ -10,6 +10,7 @@ import typer
 
 from assets.database_upkeep import HISTORY_STAYS_FOR, database_upkeep
 from pipelines.cli import console, environment, loads, runs
+from pipelines.cli.status import GROWS
 
 
 def prune(
@@ -36,7 +37,7 @@ def prune(
         console.say(
             f"Dagster: {done['events_removed']:,} events and {done['runs_removed']:,} runs {would}"
         )
-        console.print_table("what grows", sizes)
+        console.print_table(GROWS, sizes)
     for reason in failed.values():
         console.fail(reason)
     return 1 if failed else 0

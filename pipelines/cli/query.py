@@ -125,22 +125,22 @@ def _form(form: Form | None, output: Path | None) -> Form:
     """Return how the answer is written: as asked for, or as the file's name says.
 
     Raises:
-        ConfigurationError: That cannot be, or nothing says how.
+        ArgumentError: That cannot be, or nothing says how.
     """
     if output is None:
         if form in BINARY and sys.stdout.isatty():
             message = f"{form} is not for a terminal: give --output, or send it to a file"
-            raise errors.ConfigurationError(message)
+            raise errors.ArgumentError(message)
         return form or Form.TABLE
     if form is Form.TABLE:
-        raise errors.ConfigurationError("a table is for the screen: give --format csv for a file")
+        raise errors.ArgumentError("a table is for the screen: give --format csv for a file")
     chosen = form or SUFFIXES.get(output.suffix.lower())
     if chosen is None:
         message = (
             f"{output.name} does not say how it is to be written: give it one of the endings "
             f"{', '.join(SUFFIXES)}, or give --format"
         )
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return chosen
 
 
@@ -157,7 +157,8 @@ def _show(bars: pa.Table) -> None:
     if len(rows) > SHOWN:
         between = dict.fromkeys(told.column_names, "…")
         rows = [*rows[: SHOWN // 2], between, *rows[-SHOWN // 2 :]]
-    console.print_table("", [{name: _cell(value) for name, value in row.items()} for row in rows])
+    shown = [{name: _cell(value) for name, value in row.items()} for row in rows]
+    console.print_table("", shown, by=("ticker", "bucket_start"))
     console.say(_count(bars))
 
 

@@ -108,13 +108,13 @@ def instrument_of(stores: Stores, ticker: str) -> ListedInstrument:
     """Return who carries a ticker.
 
     Raises:
-        ConfigurationError: Nobody does.
+        ArgumentError: Nobody does.
     """
     name = ticker.upper()
     provider = provider_of(DATASETS["splits"].name)
     found, unknown = stores.instruments.resolve(provider, [name], utc_now().date())
     if unknown:
-        raise errors.ConfigurationError(f"no instrument carries {name}: is it spelt as in BRK.B?")
+        raise errors.ArgumentError(f"no instrument carries {name}: is it spelt as in BRK.B?")
     return found[0]
 
 

@@ -38,6 +38,7 @@ from usecases.dataset_coverage import dataset_coverage
 DAGSTER_DATABASE = "WRDATA_DAGSTER_DATABASE_URL"
 FAILURES_OF = timedelta(days=7)
 RESTATED_IN = timedelta(days=30)
+GROWS = "what grows (entries: the planner's estimates, none where it has not looked yet)"
 FAILURES_SHOWN = 10
 """So many of each dataset."""
 
@@ -85,7 +86,7 @@ def report(settings: Settings) -> dict[str, Any]:
 def print_report(stored: dict[str, Any]) -> None:
     """Print ``stored`` for a person."""
     console.print_pairs("daily_bars", stored["daily_bars"])
-    console.print_table("datasets", stored["datasets"])
+    console.print_table("datasets", stored["datasets"], by=("dataset", "provider"))
     console.print_pairs("aggregates, rows", stored["aggregates"])
     console.print_pairs("archive", stored["archive"])
     console.print_table("runs at work", stored["runs"])
@@ -99,7 +100,7 @@ def print_report(stored: dict[str, Any]) -> None:
         f"bars restated in the last {RESTATED_IN.days} days, by their age", stored["restated"]
     )
     console.print_table("latest failed requests of the last 7 days", stored["failures"])
-    console.print_table("what grows", stored["sizes"])
+    console.print_table(GROWS, stored["sizes"])
 
 
 def _daily_bars(stores: Stores) -> dict[str, Any]:
@@ -211,7 +212,7 @@ def _sizes(stores: Stores) -> list[dict[str, Any]]:
     of_dagster = [
         StoreSize(
             store=f"Dagster's {table}",
-            entries=rows,
+            estimated_entries=rows,
             bytes=size,
             bound=f"{HISTORY_STAYS_FOR.days} days: wrdata prune",
         )

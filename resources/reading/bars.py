@@ -96,8 +96,8 @@ def read_bars(
         ``phase`` behind ``bucket_start``: the hour in which a session begins is two rows.
 
     Raises:
-        ConfigurationError: The wish cannot be served, and what can; or without ``settings`` the
-            environment lacks a variable.
+        ArgumentError: The wish cannot be served, and what can.
+        ConfigurationError: Without ``settings``: the environment lacks a variable.
         StorageUnavailableError: The database, or the bucket where it is needed, cannot be reached.
         StorageConflictError: One of the two refuses, or a share has no factors, or whether a
             split counted at ``as_of`` is not known any more.
@@ -114,7 +114,7 @@ def read_bars(
     _require_frame(to)
     if missing not in MISSING:
         message = f"missing={missing!r} is not known: take one of {', '.join(MISSING)}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     wish = request(tickers, start, end, interval, adjusted, as_of, provider)
     where = settings or read_store_settings()
     found = _asked(where.database_url.get_secret_value(), wish)
@@ -161,7 +161,7 @@ def coverage(
         ``never_asked_for``, which are missing; ``before_history``, which nobody keeps here.
 
     Raises:
-        ConfigurationError: The wish cannot be served, and what can.
+        ArgumentError: The wish cannot be served, and what can.
         StorageUnavailableError: The database cannot be reached.
     """
     _require_frame(to)
@@ -182,7 +182,7 @@ def _require_frame(to: str) -> None:
     """Refuse before a long read what could not be handed out after it."""
     if to not in FRAMES:
         message = f"to={to!r} is not known: take one of {', '.join(FRAMES)}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     if to == "polars" and importlib.util.find_spec("polars") is None:
         message = "Polars is not installed: pip install polars, or take to='arrow'"
         raise errors.ConfigurationError(message)
@@ -248,17 +248,17 @@ def _require_possible(wish: BarsRequest, pairs: Sequence[str]) -> None:
     """Refuse what shares have and pairs have not."""
     if pairs and wish.interval in DAY_INTERVALS:
         message = f"{pairs[0]} is a pair, and has bars of 1m to 1d: not of {wish.interval}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     if pairs and wish.adjusted:
         message = f"{pairs[0]} is a pair, whose prices nothing adjusts: leave out adjusted"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
 
 
 def _venue(wish: BarsRequest, pair: str) -> str:
     """Return whose bars of a pair are wanted: the configured venue's, if it offers the pair.
 
     Raises:
-        ConfigurationError: The venue that is named does not.
+        ArgumentError: The venue that is named does not.
     """
     venue = _provider(wish, _MINUTES_OF[InstrumentKind.PAIR])
     offering = next((list(one.spellings) for one in crypto_pairs() if one.pair == pair), [venue])
@@ -266,7 +266,7 @@ def _venue(wish: BarsRequest, pair: str) -> str:
         return venue
     if wish.provider is not None:
         message = f"{venue} does not offer {pair}: leave out provider, or take {offering[0]}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return offering[0]
 
 
@@ -394,10 +394,10 @@ def _provider(wish: BarsRequest, dataset: str) -> str:
     """Return whose bars of a dataset are wanted.
 
     Raises:
-        ConfigurationError: The provider that is named does not serve the dataset.
+        ArgumentError: The provider that is named does not serve the dataset.
     """
     serve = DATASETS[dataset].sources
     if wish.provider is not None and wish.provider not in serve:
         message = f"{wish.provider} serves no {dataset}: {', '.join(serve)} do"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return wish.provider or provider_of(dataset)

@@ -87,12 +87,12 @@ def request(
     """Put a wish in order.
 
     Raises:
-        ConfigurationError: Says which part cannot be served, and what can.
+        ArgumentError: Says which part cannot be served, and what can.
     """
     names = _names(tickers)
     if interval not in INTERVALS:
         message = f"{interval!r} is no interval of bars: take one of {', '.join(INTERVALS)}"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     when = _when_in_days if is_by_day(interval) else _when
     wish = BarsRequest(
         tickers=names,
@@ -103,7 +103,7 @@ def request(
         as_of=None if as_of is None else _as_of(as_of),
         provider=provider,
     )
-    _require_possible(wish)
+    _require_possible(wish, until_today=end is None)
     return wish
 
 
@@ -111,11 +111,11 @@ def _names(tickers: object) -> tuple[str, ...]:
     names: set[str] = set()
     for one in _each(tickers):
         if not isinstance(one, str) or "\0" in one:
-            raise errors.ConfigurationError(f"{one!r} is no ticker: give texts such as AAPL")
+            raise errors.ArgumentError(f"{one!r} is no ticker: give texts such as AAPL")
         names.add(one.strip().upper())
     names.discard("")
     if not names:
-        raise errors.ConfigurationError("no ticker is given: name at least one, such as AAPL")
+        raise errors.ArgumentError("no ticker is given: name at least one, such as AAPL")
     return tuple(sorted(names))
 
 
@@ -126,23 +126,29 @@ def _each(tickers: object) -> Iterable[object]:
     return cast("Iterable[object]", tickers)
 
 
-def _require_possible(wish: BarsRequest) -> None:
-    """Refuse what no bar can answer."""
+def _require_possible(wish: BarsRequest, *, until_today: bool) -> None:
+    """Refuse what no bar can answer; ``until_today`` tells that no end was given."""
     if wish.by_day and any(isinstance(one, datetime) for one in (wish.start, wish.end)):
         message = f"bars of {wish.interval} begin with days: give start and end as dates"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     first, end = wish.moments(UTC)
     if first >= end:
-        message = (
-            f"nothing lies between start ({wish.start}) and end ({wish.end}): start comes first"
-        )
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(_why_empty(wish, until_today=until_today))
     if wish.provider and wish.interval in DAY_INTERVALS:
         message = (
             f"bars of {wish.interval} are made of daily bars, whoever served them: leave out "
             "provider"
         )
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
+
+
+def _why_empty(wish: BarsRequest, *, until_today: bool) -> str:
+    """Say why nothing lies between start and end, and what to give instead."""
+    if until_today:
+        return f"start ({wish.start}) is after today: give an earlier one"
+    if wish.start == wish.end:
+        return f"start and end are both {wish.end}, which is excluded: give a later end"
+    return f"the days are reversed: start ({wish.start}) is after end ({wish.end}), exchange them"
 
 
 def _when_in_days(name: str, given: When) -> date | datetime:
@@ -166,11 +172,11 @@ def _read(name: str, given: When) -> date | datetime:
                 f"{name} {given!r} is neither a day (2024-01-02) nor a moment with its zone "
                 "(2024-01-02T09:30:00-05:00)"
             )
-            raise errors.ConfigurationError(message) from None
+            raise errors.ArgumentError(message) from None
     # pandas' NaT is a datetime without a time.
     if not isinstance(given, date) or str(given) == "NaT":  # pyright: ignore[reportUnnecessaryIsInstance] callers without types
         message = f"{name} {given!r} is neither a day nor a moment: give a date, or its text"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return given
 
 
@@ -183,7 +189,7 @@ def _as_of(given: datetime | str) -> datetime:
     if isinstance(when, datetime):
         return when
     message = f"as_of {when} is a day: give the moment, such as {when}T00:00:00Z"
-    raise errors.ConfigurationError(message)
+    raise errors.ArgumentError(message)
 
 
 def _parsed(text: str) -> date | datetime:
@@ -199,7 +205,7 @@ def _aware(name: str, moment: datetime) -> datetime:
             f"{name} {moment.isoformat()} has no time zone: give it one, such as "
             f"{moment.isoformat()}Z, or a date"
         )
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     # At the ends of time another zone's clock shows years that there are not.
     if not BEFORE_ALL.year <= moment.year < AFTER_ALL.year:
         edge = BEFORE_ALL if moment.year < BEFORE_ALL.year else AFTER_ALL
@@ -212,7 +218,7 @@ def _adjusted(given: str | None) -> Adjustment | None:
         return None
     if given not in ADJUSTED:
         message = f"adjusted {given!r} is not known: take {' or '.join(ADJUSTED)}, or leave it out"
-        raise errors.ConfigurationError(message)
+        raise errors.ArgumentError(message)
     return Adjustment(given)
 
 

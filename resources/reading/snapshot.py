@@ -79,13 +79,13 @@ class Snapshot:
         """Return who carried each of the tickers last by a day.
 
         Raises:
-            ConfigurationError: Nobody has ever carried one of them, or two are the same instrument.
+            ArgumentError: Nobody has ever carried one of them, or two are the same instrument.
         """
         rows = self._asked("carriers", tickers=list(tickers), on_day=on)
         found = {row["ticker"]: row for row in rows}
         unknown = [ticker for ticker in tickers if ticker not in found]
         if unknown:
-            raise errors.ConfigurationError(self._unknown(unknown))
+            raise errors.ArgumentError(self._unknown(unknown))
         named = [
             Named(
                 ticker=one,
@@ -99,7 +99,7 @@ class Snapshot:
             other = owners.setdefault(one.instrument_id, one.ticker)
             if other != one.ticker:
                 message = f"{other} and {one.ticker} are one instrument: ask for one of them"
-                raise errors.ConfigurationError(message)
+                raise errors.ArgumentError(message)
         return named
 
     def factors(self, instrument_ids: Sequence[int]) -> dict[int, FactorSteps]:
@@ -291,11 +291,16 @@ class Snapshot:
     def _unknown(self, tickers: Sequence[str]) -> str:
         """Say which names nobody carries, and which ones come near."""
         known = [row["ticker"] for row in self._asked("names")]
+        if not known:
+            return "this database knows no names yet: `wrdata universe` loads them"
         told: list[str] = []
         for ticker in tickers:
             near = difflib.get_close_matches(ticker, known, n=3)
             told.append(f"{ticker} (nearest: {', '.join(near)})" if near else ticker)
-        return f"nobody here carries {', '.join(told)}; names are spelt as in BRK.B and BTC-USD"
+        return (
+            f"nobody here carries {', '.join(told)}: correct the name (they are spelt as in BRK.B "
+            "and BTC-USD), or run `wrdata universe` if it is new"
+        )
 
     def _asked(self, query: str, /, **given: object) -> Sequence[dict[str, Any]]:
         """Run a query; what is given stands quoted in its text."""

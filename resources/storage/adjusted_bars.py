@@ -202,7 +202,7 @@ class AdjustedBars:
         """Let a person vouch for a split, as long as its terms stay; derive it afterwards.
 
         Raises:
-            StorageConflictError: No such split has been checked.
+            ArgumentError: No such split has been checked.
         """
         parameters = {
             "instrument_id": instrument_id,
@@ -213,8 +213,11 @@ class AdjustedBars:
         with self._timescale.connection() as connection:
             done = connection.execute(sql.query(_FILE, "confirm"), parameters)
             if not done.rowcount:
-                message = f"instrument {instrument_id} has no checked split on {ex_date}"
-                raise errors.StorageConflictError(message)
+                message = (
+                    f"instrument {instrument_id} has no checked split on {ex_date}: "
+                    "`wrdata splits list` shows those that wait for a person"
+                )
+                raise errors.ArgumentError(message)
 
     def dividends(self) -> list[NotedDividend]:
         """Return the dividends that do not count as they stand: those that wait, then others."""

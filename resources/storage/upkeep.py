@@ -5,7 +5,7 @@ here: Dagster's tables (runs/history.py), rows of datasets (archive/retain/), or
 objects (archive/maintain/). docs/decisions/0066-what-grows-has-a-bound.md says why each stays.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,14 +53,15 @@ class StoreSize:
     """How large one of the things is that grow.
 
     Attributes:
-        entries: Rows (about), or objects.
+        estimated_entries: Rows as the planner estimates them, without tables that it has not
+            looked at yet; None if it has looked at none. Objects as they were counted.
         bytes: With indexes.
         bound: What keeps it from growing for ever, or why it is kept.
         measured_at: When (aware UTC), where it was not just now.
     """
 
     store: str
-    entries: int
+    estimated_entries: int | None
     bytes: int
     bound: str
     measured_at: datetime | None = None
@@ -98,7 +99,7 @@ class DatabaseUpkeep:
         tables = [
             StoreSize(
                 store=store,
-                entries=sum(measured.get(name, (0, 0))[0] for name in tables),
+                estimated_entries=_sum(measured.get(name, (0, 0))[0] for name in tables),
                 bytes=sum(measured.get(name, (0, 0))[1] for name in tables),
                 bound=_BOUNDS[store],
             )
@@ -106,7 +107,11 @@ class DatabaseUpkeep:
         ]
         return tables + [
             StoreSize(
-                store=store, entries=objects, bytes=size, bound=_BOUNDS[store], measured_at=at
+                store=store,
+                estimated_entries=objects,
+                bytes=size,
+                bound=_BOUNDS[store],
+                measured_at=at,
             )
             for store, objects, size, at in listed
         ]
@@ -122,7 +127,9 @@ class DatabaseUpkeep:
                 sql.query("upkeep", "keep_store_size"),
                 {"store": RAW_ZONE, "objects": count, "bytes": size},
             )
-        return StoreSize(store=RAW_ZONE, entries=count, bytes=size, bound=_BOUNDS[RAW_ZONE])
+        return StoreSize(
+            store=RAW_ZONE, estimated_entries=count, bytes=size, bound=_BOUNDS[RAW_ZONE]
+        )
 
     def prune(self, now: datetime) -> PrunedRows:
         """Remove what is past its time at ``now`` (aware)."""
@@ -135,3 +142,9 @@ class DatabaseUpkeep:
                 sql.query("upkeep", "prune_request_usage"), {"before": now - USAGE_STAYS_FOR}
             ).rowcount
         return PrunedRows(breaker_transitions=transitions, usage_hours=usage)
+
+
+def _sum(estimates: Iterable[int | None]) -> int | None:
+    """Add up what is known; None if nothing is."""
+    known = [rows for rows in estimates if rows is not None]
+    return sum(known) if known else None

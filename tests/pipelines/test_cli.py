@@ -19,6 +19,7 @@ from pipelines.definitions import definitions
 from tests.fixtures.world import BucketSettings, RunningSimulator
 
 WRDATA = Path(sys.executable).with_name("wrdata")
+FRIDAY = ("--from", "2026-11-20")
 MARCH = ("--start", "2024-03-01", "--end", "2024-03-31")
 OURS = ("WRDATA_", "FMP_", "AWS_", "DAGSTER_")
 
@@ -100,7 +101,7 @@ def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> No
         (["backfill", "splits", "--all", "--from", "2026-01-01"], "have no days"),
         (["backfill", "splits", "--all", "--provider", "tiingo"], "fmp, polygon"),
         (["backfill", "minute_bars"], "--tickers"),
-        (["plan", "daily_bars", "--all", "--provider", "polygon"], "WRDATA_DAILY_BARS_PROVIDER"),
+        (["plan", "daily_bars", *FRIDAY, "--provider", "polygon"], "of the configured provider"),
         (["backfill", "daily_bars"], "--tickers"),
         (["backfill", "daily_bars", "--all", "--tickers", "AAPL"], "one of"),
         (["backfill", "daily_bars", "--from", "16.11.2026"], "YYYY-MM-DD"),
@@ -143,7 +144,7 @@ def test_a_slip_is_answered_in_one_line(wrdata: CommandLine, words: list[str], t
             "reversed: 1990-01-01 is after 1989-02-28",
         ),
         (["run", "--start", "2024-05-17", "--end", "2024-05-16"], "2024-05-17 is after end"),
-        (["drop"], "WRDATA_RETENTION"),
+        (["rebuild", "--metadata", "x"], "name it with --dataset"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_a_world_is_made(
@@ -152,10 +153,33 @@ def test_what_cannot_be_meant_is_refused_before_a_world_is_made(
     """Nothing is started, and nothing is archived, dropped or restored."""
     said = CommandLine(state=tmp_path / "world")("archive", *words)
 
-    assert said.status == 1
+    assert said.status == 2
     assert told in said.err
     assert said.err.count("\n") == 1
     assert not (tmp_path / "world").exists()
+
+
+def test_dropping_without_an_age_is_refused_before_a_world_is_made(tmp_path: Path) -> None:
+    """That is no wrong word: the setting stands outside of the command."""
+    said = CommandLine(state=tmp_path / "world")("archive", "drop")
+
+    assert said.status == 1
+    assert "WRDATA_RETENTION" in said.err
+    assert said.err.count("\n") == 1
+    assert not (tmp_path / "world").exists()
+
+
+@pytest.mark.parametrize("words", [["correct", "AAPL", "2026-11-20"], ["requests"], ["heal"]])
+def test_a_simulator_that_does_not_run_is_told_with_the_command_that_starts_it(
+    tmp_path: Path, words: list[str]
+) -> None:
+    """Nobody can configure simulators of his own, which the line used to advise."""
+    said = CommandLine(state=tmp_path / "world")("sandbox", *words)
+
+    assert said.status == 1
+    assert said.err == (
+        "error: no simulator runs here: start the local world with `wrdata up`, then say it again\n"
+    )
 
 
 def test_an_age_that_cannot_be_read_is_refused_before_a_world_is_made(tmp_path: Path) -> None:
@@ -288,8 +312,32 @@ def test_an_unknown_ticker_is_refused_with_near_matches(wrdata: CommandLine) -> 
     """Nothing is asked for before the whole list is known to be right."""
     said = wrdata("backfill", "daily_bars", "--tickers", "AAPL,AAPLL")
 
-    assert said.status == 1
+    assert said.status == 2
     assert "AAPLL (did you mean AAPL" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["query", "NOPE"], "correct the name (they are spelt as in BRK.B and BTC-USD), or run"),
+        (["query", "AAPL", "--start", "2026-11-20", "--end", "2026-11-01"], ", exchange them"),
+        (["plan", "macro_observations", "--subjects", "GPD"], "offer GPD (did you mean GDP"),
+        (["plan", "crypto_bars", "--subjects", "BTCUSDT"], "BTCUSDT (did you mean BTC-USDT"),
+        (["backfill", "daily_bars", "--from", "2026-11-20", "--to", "2026-11-01"], "reversed"),
+        (["sandbox", "correct", "AAPL", "2026-11-21"], "has no bar of 2026-11-21"),
+        (["splits", "confirm", "AAPL", "2026-11-20", "--reason", "x"], "wrdata splits list"),
+        (["dlq", "show", "999999"], "`wrdata dlq list` shows those there are"),
+    ],
+)
+def test_words_that_only_the_data_show_to_be_wrong_have_the_status_of_wrong_words(
+    wrdata: CommandLine, words: list[str], told: str
+) -> None:
+    """As the shell's own slips have: 2, and one line that says what would be right."""
+    said = wrdata(*words)
+
+    assert said.status == 2
+    assert told in said.err
+    assert "Traceback" not in said.err
 
 
 @pytest.mark.parametrize("words", [["--tickers", ","], ["--file", "/dev/null"]])
@@ -297,7 +345,7 @@ def test_a_list_without_tickers_is_not_nothing_to_do(wrdata: CommandLine, words:
     """An empty list is a mistake of somebody's, not a success."""
     said = wrdata("backfill", "daily_bars", *words)
 
-    assert said.status == 1
+    assert said.status == 2
     assert "names no ticker" in said.err
 
 

@@ -109,6 +109,36 @@ def test_a_table_cuts_no_number_name_or_time_on_any_terminal(
             assert str(row[name]) in text or width < len(str(row[name])) + 24
 
 
+def test_a_table_that_is_too_wide_becomes_several_that_begin_with_the_same_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`status --wide` at 100 columns was a list of twelve lines for each dataset."""
+    rows: list[dict[str, console.Cell]] = [
+        {
+            "dataset": name,
+            "provider": "fmp",
+            "rows": 123_456_789,
+            "latest_change": "2026-11-29 16:38",
+            "latest_load": "2026-11-29 16:40",
+            "letters": letters,
+        }
+        for letters, name in enumerate(("income_statements", "macro_observations"))
+    ]
+    shown = io.StringIO()
+    monkeypatch.setattr(console, "out", Console(file=shown, width=72, highlight=False))
+
+    console.print_table("datasets", rows, by=("dataset", "provider"))
+
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= 72
+    assert [line for line in lines if "letters" in line] == [
+        "┃ dataset            ┃ provider ┃ latest load      ┃ letters ┃"
+    ]
+    assert sum("macro_observations" in line for line in lines) == 2
+    assert sum("123,456,789" in line for line in lines) == 2
+    assert lines[0].rstrip() == "datasets"
+
+
 def _all_of(terminal: int) -> str:
     """Return what is written to a terminal until nobody holds its other end."""
     written = b""

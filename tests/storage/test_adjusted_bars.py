@@ -317,7 +317,7 @@ def test_a_person_may_confirm_a_split_as_it_stands(
         timescale, one, actions.as_traded("AAPL", date(2020, 1, 2), date(2021, 2, 1), NOW), RAW
     )
     load_actions(timescale, "splits", one, splits_of((SPLIT_ON, 2, 1)))
-    with pytest.raises(errors.StorageConflictError, match="no checked split on 2020-08-31"):
+    with pytest.raises(errors.ArgumentError, match="no checked split on 2020-08-31"):
         store.confirm(one, SPLIT_ON, by="ada", reason="letter of the company")
     store.derive(one)
     store.confirm(one, SPLIT_ON, by="ada", reason="letter of the company")

@@ -680,12 +680,14 @@ def test_a_name_means_who_carried_it_last(
 @pytest.mark.parametrize(
     ("wish", "told"),
     [
-        ({"tickers": "AAB"}, r"nobody here carries AAB \(nearest: AAA"),
+        ({"tickers": "AAB"}, r"nobody here carries AAB \(nearest: AAA.*run `wrdata universe` if"),
         ({"tickers": []}, "no ticker is given"),
         ({"interval": "2h"}, "'2h' is no interval of bars: take one of 1m, 5m"),
         ({"start": datetime(2024, 1, 2), "interval": "1m"}, "start .* has no time zone"),  # noqa: DTZ001
         ({"start": "yesterday"}, "start 'yesterday' is neither a day"),
-        ({"start": "2024-02-01", "end": "2024-01-01"}, "start comes first"),
+        ({"start": "2024-02-01", "end": "2024-01-01"}, "the days are reversed: .*, exchange them"),
+        ({"start": "2199-01-01"}, "is after today: give an earlier one"),
+        ({"start": OPEN, "end": OPEN, "interval": "1m"}, "which is excluded: give a later end"),
         ({"start": 20240102}, "start 20240102 is neither a day nor a moment"),
         ({"start": OPEN}, "bars of 1d begin with days"),
         ({"adjusted": "dividends"}, "adjusted 'dividends' is not known: take splits or"),
@@ -706,7 +708,7 @@ def test_a_wish_that_cannot_be_served_is_refused_in_one_line(
     where: StoreSettings, wish: dict[str, Any], told: str
 ) -> None:
     """With what can be."""
-    with pytest.raises(errors.ConfigurationError, match=told) as refused:
+    with pytest.raises(errors.ArgumentError, match=told) as refused:
         read_bars(**{"tickers": "AAA", "start": "2024-01-01", **wish}, settings=where)
 
     assert "\n" not in str(refused.value)

@@ -38,8 +38,8 @@ class RunHistory:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def sizes(self) -> dict[str, tuple[int, int]]:
-        """Return rows (about) and bytes by table; empty before Dagster has made its tables."""
+    def sizes(self) -> dict[str, tuple[int | None, int]]:
+        """Return estimated rows (None: unknown yet) and bytes by table, if they are there."""
         with timescale.connect(self._url) as connection:
             rows = connection.execute(sql.query("run_history", "sizes")).fetchall()
         return {name: (row_count, size) for name, row_count, size in rows}

@@ -79,7 +79,7 @@ class Restore:
         changed wait for their refresh.
 
         Raises:
-            ConfigurationError: The dataset's rows never leave, or nothing is archived of the days.
+            ArgumentError: The dataset's rows never leave, or nothing is archived of the days.
             ArchiveMismatchError: A file is not what its proof says, or the table holds an altered
                 row; that period is as it was.
             StorageUnavailableError: Database or bucket cannot be reached, or another move of rows
@@ -90,7 +90,7 @@ class Restore:
                 f"rows of {dataset.name} never leave the database: restore them into a schema of "
                 "their own (--into)"
             )
-            raise errors.ConfigurationError(message)
+            raise errors.ArgumentError(message)
         return [
             self._into_hot(dataset, logged, by) for logged in self._archived(dataset, start, end)
         ]
@@ -101,7 +101,7 @@ class Restore:
         """Put the periods of the days into a new table ``schema``.``table``, all or nothing.
 
         Raises:
-            ConfigurationError: The schema has such a table already, or nothing is archived of the
+            ArgumentError: The schema has such a table already, or nothing is archived of the
                 days.
             ArchiveMismatchError: A file is not what its proof says.
             StorageUnavailableError: Database or bucket cannot be reached.
@@ -117,7 +117,7 @@ class Restore:
                 message = (
                     f"{schema}.{dataset.table} is there already: drop it or name another schema"
                 )
-                raise errors.ConfigurationError(message)
+                raise errors.ArgumentError(message)
             table = composed.Identifier("public", dataset.table)
             connection.execute(_composed("make_room", target=target, table=table))
             for logged in archived:
@@ -140,7 +140,7 @@ class Restore:
             labels = list(proofs)
             there = f"{labels[0]} to {labels[-1]} are" if labels else "nothing of it is at all"
             message = f"nothing of {dataset.name} from {start} to {end} is archived; {there}"
-            raise errors.ConfigurationError(message)
+            raise errors.ArgumentError(message)
         return wanted
 
     def _into_hot(self, dataset: ArchivedDataset, logged: LoggedPeriod, by: str) -> RestoredPeriod:

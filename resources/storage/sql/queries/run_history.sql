@@ -73,10 +73,11 @@ where
     < extract(epoch from %(before)s::timestamptz);
 
 -- name: sizes
--- Rows (about) and bytes, indexes included, of Dagster's two tables that grow with every run.
+-- Rows and bytes, indexes included, of Dagster's two tables that grow with every run. Rows are the
+-- planner's estimate, null where it has not looked at the table yet.
 select
     relation.relname as name,
-    greatest(relation.reltuples, 0)::bigint as row_count,
+    nullif(relation.reltuples, -1)::bigint as row_count,
     pg_total_relation_size(relation.oid) as bytes
 from pg_class as relation
 where relation.oid in (to_regclass('event_logs'), to_regclass('runs'));

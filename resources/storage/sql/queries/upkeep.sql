@@ -17,13 +17,15 @@ set objects = excluded.objects, bytes = excluded.bytes, measured_at = clock_time
 select store, objects, bytes, measured_at from store_size order by store;
 
 -- name: table_sizes
--- Rows (about) and bytes, indexes included, of these tables; those that are not there are left out.
+-- Rows and bytes, indexes included, of these tables; those that are not there are left out. Rows are
+-- the planner's estimate, null where it has not looked at the table yet.
 select
     named.name,
     case
         when hypertable.hypertable_name is null
-            then greatest(relation.reltuples, 0)::bigint
-        else coalesce(approximate_row_count(relation.oid), 0)
+            then nullif(relation.reltuples, -1)::bigint
+        when hypertable.num_chunks = 0 then 0
+        else nullif(approximate_row_count(relation.oid), 0)
     end as row_count,
     case
         when hypertable.hypertable_name is null then pg_total_relation_size(relation.oid)

@@ -1,0 +1,122 @@
+"""Processes that are ended while they work: what a signal says, and what kill -9 leaves behind.
+
+All of it with commands, Dagster's daemon and its workers as they are deployed.
+"""
+
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+
+import httpx
+import pytest
+
+from machine import processes
+from machine.processes import runs_program, wait_until
+from pipelines.cli.dagster_processes import WORKER
+from tests.fixtures.state_folder import PATIENCE_S, StateFolder, state_folder
+
+ENDS_WITHIN_S = 30.0
+"""How long a load may take after the first signal."""
+PACE = "20"
+"""Requests a minute: an answer takes milliseconds, so all that works waits for its permit."""
+WAITING = "select count(*) from daily_bar_invalidation where noted_at < %s"
+NEWEST = "select max(noted_at) from daily_bar_invalidation"
+REFRESHED = """
+select run.status
+from runs as run
+inner join run_tags as tag on tag.run_id = run.run_id
+where tag.key = 'dagster/sensor_name' and tag.value = 'waiting_aggregates'
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateFolder]:
+    """A world with the universe in its database."""
+    with state_folder(tmp_path_factory, "ended") as made:
+        assert made("universe").returncode == 0
+        yield made
+
+
+@pytest.fixture(scope="module")
+def address(world: StateFolder) -> str:
+    """The address of the UI of a `wrdata up`; a test may end that."""
+    return world.start(processes.free_port(None))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_load_that_waits_for_permits_ends_with_the_first_signal_and_one_line(
+    world: StateFolder, number: signal.Signals
+) -> None:
+    """One SIGTERM of three left all who waited for permits waiting for ever."""
+    words = ("backfill", "daily_bars", "--all")
+    before = _loads(world)
+    with world.running(*words, FMP_REQUESTS_PER_MINUTE=PACE) as load:
+        assert wait_until(lambda: _loads(world) > before, within_s=PATIENCE_S)
+
+        load.send_signal(number)
+
+        _, said = load.communicate(timeout=ENDS_WITHIN_S)
+    lines = [line for line in said.splitlines() if not line.startswith("daily bars: ")]
+    assert len(lines) == 1, said
+    assert lines[0].startswith("error: run ")
+    assert "was interrupted: what was stored is kept, the same command goes on" in lines[0]
+    assert load.returncode == 130
+    assert world.status_of(lines[0].split()[2]) == "FAILURE"
+
+
+def test_the_daemon_refreshes_what_a_killed_load_left_waiting(
+    world: StateFolder, address: str
+) -> None:
+    """Without another load: 148 spans waited beside a daemon for eight minutes."""
+    assert httpx.get(f"{address}/server_info").is_success
+    before = _loads(world)
+    words = ("backfill", "daily_bars", "--tickers", "AAPL,MSFT,NVDA")
+    with world.running(*words, FMP_REQUESTS_PER_MINUTE=PACE) as load:
+        assert wait_until(lambda: _loads(world) > before, within_s=PATIENCE_S)
+        load.kill()
+        load.wait()
+    # It has waited for longer than a run takes from its load to its refresh.
+    world.run_sql("update daily_bar_invalidation set noted_at = noted_at - interval '2 minutes'")
+    ((newest,),) = world.rows(NEWEST)
+    after = newest + timedelta(microseconds=1)
+    assert _count(world, WAITING, after) > 0
+
+    # What others load meanwhile may wait for its own refresh.
+    assert wait_until(lambda: _count(world, WAITING, after) == 0, within_s=PATIENCE_S, every_s=0.5)
+
+    assert world.rows(REFRESHED, of="WRDATA_DAGSTER_DATABASE_URL")
+    verified = world("aggregates", "verify", "--interval", "1w")
+    assert verified.returncode == 0, verified.stderr
+
+
+def test_a_run_ends_with_the_next_start_after_all_of_dagster_and_its_worker_were_killed(
+    world: StateFolder, address: str
+) -> None:
+    """Until then `status` and `doctor` name it; it stayed STARTED for hours, and held its lane."""
+    # What a test before has left is not tried again meanwhile.
+    world.run_sql("update dead_letter set next_attempt_at = next_attempt_at + interval '1 hour'")
+    run_id = world.launch_long_run(address)
+    assert any(runs_program(process, WORKER) for process in world.left())
+
+    world.kill_up()
+
+    assert world.status_of(run_id) == "STARTED"
+    doctor, short, wide = world("doctor"), world("status"), world("status", "--wide")
+    assert doctor.returncode == 1
+    assert f"run {run_id} (daily_bars): its worker (process" in doctor.stdout
+    assert " whose worker is gone" in short.stdout
+    assert run_id in wide.stdout
+    assert "its worker is gone" in wide.stdout
+    world.launch(processes.free_port(None))
+    assert wait_until(lambda: "Dagster's storage is ready" in world.said(), within_s=PATIENCE_S)
+    assert world.status_of(run_id) == "FAILURE", "before the UI is there: seconds, not minutes"
+    assert "each has a worker that lives" in world("doctor").stdout
+
+
+def _loads(world: StateFolder) -> int:
+    return _count(world, "select count(*) from ingest_log where dataset = 'daily_bars'")
+
+
+def _count(world: StateFolder, query: str, *parameters: object) -> int:
+    ((count,),) = world.rows(query, *parameters)
+    return int(count)
