@@ -323,7 +323,7 @@ def test_equal_repeats_are_one_bar_and_contradictory_ones_none() -> None:
     page = tiingo_bars.history_page(json.dumps(rows[::-1]).encode(), "A", operation="op")
     validated = bars.validate(page.bars)
     assert validated.accepted["session_date"].to_pylist() == [date(2026, 8, 4)]
-    assert [one.session_date for one in validated.rejected] == [date(2026, 8, 3)]
+    assert [row.day for row in validated.rejected] == [date(2026, 8, 3)]
 
 
 @pytest.mark.parametrize(

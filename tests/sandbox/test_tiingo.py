@@ -83,7 +83,7 @@ def _recorded(name: str) -> str:
         (f"{DAILY}/AAPL/prices", {"resampleFreq": "weekly"}, 400, '{"detail":"Error: this'),
         (f"{DAILY}/AAPL/prices", {"startDate": "2026-02-01", "endDate": "2026-01-01"}, 200, "[]"),
         (f"{IEX}/NOSUCH", {}, 200, "[]"),
-        (f"{IEX}/", {"symbols": "nosuch,nobody"}, 200, "[]"),
+        (f"{IEX}/", {"tickers": "nosuch,nobody"}, 200, "[]"),
         (f"{IEX}/NOSUCH/prices", {}, 404, '{"detail":"Not found."}'),
         (f"{IEX}/aapl,msft/prices", {}, 404, '{"detail":"Not found."}'),
         (f"{IEX}/AAPL/prices", {"resampleFreq": "daily"}, 400, '{"detail":"Error: resampleFreq'),
@@ -116,7 +116,7 @@ def test_keys_come_in_the_header_or_the_query(tiingo: httpx.Client) -> None:
 
 def test_quotes_without_the_slash_are_redirected(tiingo: httpx.Client) -> None:
     """301 without a body, to the same question with the slash and without the key."""
-    answer = tiingo.get(IEX, params={"symbols": "aapl", "token": KEYS[Plan.POWER]})
+    answer = tiingo.get(IEX, params={"tickers": "aapl", "token": KEYS[Plan.POWER]})
     assert (answer.status_code, answer.content) == (301, b"")
     assert answer.headers["location"] == "/tiingo/iex/?tickers=aapl"
 
@@ -227,7 +227,7 @@ def test_quotes_out_of_hours_have_nine_nulls_and_the_whole_days_volume(
     tiingo: httpx.Client, world: World
 ) -> None:
     """Seventeen fields as measured, in another order than asked, unknown tickers left out."""
-    rows = tiingo.get(f"{IEX}/", params={"symbols": "aapl,nosuch,msft"}).json()
+    rows = tiingo.get(f"{IEX}/", params={"tickers": "aapl,nosuch,msft"}).json()
     assert [row["ticker"] for row in rows] == ["MSFT", "AAPL"]
     row = rows[1]
     assert len(row) == 17
