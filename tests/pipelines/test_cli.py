@@ -321,8 +321,8 @@ def test_an_unknown_ticker_is_refused_with_near_matches(wrdata: CommandLine) -> 
     [
         (["query", "NOPE"], "correct the name (they are spelt as in BRK.B and BTC-USD), or run"),
         (["query", "AAPL", "--start", "2026-11-20", "--end", "2026-11-01"], ", exchange them"),
-        (["plan", "macro_observations", "--subjects", "GPD"], "offer GPD (did you mean GDP"),
-        (["plan", "crypto_bars", "--subjects", "BTCUSDT"], "BTCUSDT (did you mean BTC-USDT"),
+        (["plan", "macro_observations", "--symbols", "GPD"], "offer GPD (did you mean GDP"),
+        (["plan", "crypto_bars", "--symbols", "BTCUSDT"], "BTCUSDT (did you mean BTC-USDT"),
         (["backfill", "daily_bars", "--from", "2026-11-20", "--to", "2026-11-01"], "reversed"),
         (["sandbox", "correct", "AAPL", "2026-11-21"], "has no bar of 2026-11-21"),
         (["splits", "confirm", "AAPL", "2026-11-20", "--reason", "x"], "wrdata splits list"),
