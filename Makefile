@@ -24,7 +24,7 @@ down: $(RUNS) ## stop what was left running
 	$(WRDATA) down
 
 test: $(TESTS) ## the whole test suite, on real servers of its own
-	$(VENV)/bin/python -m pytest --numprocesses 3 --dist loadfile
+	$(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile
 
 lint: $(LINTS) ## rules of style and form (ruff)
 	$(VENV)/bin/ruff check .
