@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from machine.processes import wait_until
 from marketdata.recovery import process_identity
 from marketdata.recovery.dead_letters import LetterState, Work
 from marketdata.recovery.process_identity import Process
@@ -116,7 +117,7 @@ def test_a_worker_on_another_host_is_gone_once_it_was_silent(
     run = started(pipeline)
     known.beat(run.run_id, job="universe", place="elsewhere", process=Process(pid=1, born="x"))
     assert workers.look(pipeline.instance) == []
-    _age(pipeline, timedelta(seconds=workers.SILENT_AFTER_S + 1))
+    _be_silent(pipeline)
 
     (lost,) = workers.look(pipeline.instance)
 
@@ -210,11 +211,30 @@ def test_workers_of_runs_that_are_over_are_forgotten(pipeline: Pipeline, known: 
     run = started(pipeline)
     known.beat(run.run_id, job="universe", place="elsewhere", process=Process(pid=1, born="x"))
     pipeline.instance.report_run_failed(run)
-    _age(pipeline, timedelta(seconds=workers.SILENT_AFTER_S + 1))
+    _be_silent(pipeline)
 
     workers.look(pipeline.instance)
 
     assert known.all() == []
+
+
+def _be_silent(pipeline: Pipeline) -> None:
+    """Let all workers have been silent for long enough to be gone.
+
+    Silence counts from the start of the server, which may be younger than that: it is waited for.
+    """
+    silence_s = workers.SILENT_AFTER_S + 1
+
+    def has_been_up() -> bool:
+        with pipeline.stores.timescale.connection() as connection:
+            row = connection.execute(
+                "select clock_timestamp() - pg_postmaster_start_time() > %s",
+                [timedelta(seconds=silence_s)],
+            ).fetchone()
+        return row is not None and bool(row[0])
+
+    assert wait_until(has_been_up, within_s=silence_s + 5, every_s=0.5)
+    _age(pipeline, timedelta(seconds=silence_s))
 
 
 def _age(pipeline: Pipeline, by: timedelta) -> None:
