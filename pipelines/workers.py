@@ -1,16 +1,15 @@
 """Workers of runs: how each is known while it lives, and how a run ends whose worker is gone.
 
-Here: the heartbeat beside every run, the executor that brings it along and decides what a worker
-tells its terminal, and the look at all runs by the sensor `lost_runs` and by each command that
-opens Dagster. Not here: the table
-(resources/storage/runs/workers.py), or what becomes of failed runs (run_failures.py, retries.py).
+Here: the heartbeat beside every run, the executor that brings it along, and the look at all runs
+by the sensor `lost_runs`, by `wrdata up` and by each command that opens Dagster. Not here: the
+table (resources/storage/runs/workers.py), or what becomes of failed runs (run_failures.py,
+retries.py).
 
 Dagster's code server watches the workers that it started. Where it dies with them, or where a
 command was the worker, nobody does: the run would stay STARTED and hold the queue's place.
 """
 
 import logging
-import os
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -24,16 +23,10 @@ from marketdata.recovery import errors
 from marketdata.recovery.process_identity import here, is_running, this_process
 from pipelines import run_failures
 from pipelines.dagster_internals import (
-    DagsterLogManager,
-    EngineEventData,
-    ExecuteRunWithPlanIterable,
     ExecutionPlan,
     InProcessExecutor,
-    PlanExecutionContext,
-    PlanExecutionContextManager,
     PlanOrchestrationContext,
     RetryMode,
-    inprocess_execution_iterator,
 )
 from resources.settings import read_settings
 from resources.storage.runs.workers import RunWorker, RunWorkers
@@ -41,8 +34,6 @@ from resources.storage.timescale import Timescale
 
 _LOG = logging.getLogger(__name__)
 
-STARTED_BY_UP = "STARTED_BY_WRDATA_UP"
-"""The variable that all of Dagster's processes below one `wrdata up` have."""
 BEAT_S = 5.0
 TOLD_WITHIN_S = 2.0
 """So long a run waits to be known, and no longer: a kill in its first moment is rare."""
@@ -116,52 +107,8 @@ class KnownInProcess(InProcessExecutor):
     ) -> Iterator[dg.DagsterEvent]:
         """Execute the run with a heartbeat beside it."""
         run = plan_context.dagster_run
-        _silence(plan_context.log)
         with beating(run.run_id, run.job_name):
-            # As the executor in process does, which lets nobody come between it and its steps.
-            yield _told("Executing steps in process", plan_context, execution_plan)
-            yield from ExecuteRunWithPlanIterable(
-                execution_plan=execution_plan,
-                iterator=_silently,
-                execution_context_manager=PlanExecutionContextManager(
-                    job=plan_context.job,
-                    retry_mode=plan_context.retry_mode,
-                    execution_plan=execution_plan,
-                    run_config=plan_context.run_config,
-                    dagster_run=run,
-                    instance=plan_context.instance,
-                    raise_on_error=plan_context.raise_on_error,
-                    output_capture=plan_context.output_capture,
-                    step_dependency_config=self.step_dependency_config,
-                ),
-            )
-            yield _told("Finished steps in process", plan_context, execution_plan)
-
-
-def _told(what: str, context: PlanOrchestrationContext, plan: ExecutionPlan) -> dg.DagsterEvent:
-    process = os.getpid()
-    steps = EngineEventData.in_process(process, plan.step_keys_to_execute)
-    return dg.DagsterEvent.engine_event(
-        context, f"{what} (pid: {process})", event_specific_data=steps
-    )
-
-
-def _silently(
-    job_context: PlanExecutionContext, execution_plan: ExecutionPlan
-) -> Iterator[dg.DagsterEvent]:
-    _silence(job_context.log)
-    yield from inprocess_execution_iterator(job_context, execution_plan)
-
-
-def _silence(log: DagsterLogManager) -> None:
-    """Let a run below `wrdata up` tell its events to Dagster alone, not to the terminal as well.
-
-    Each event would be a line there, and an interruption two tracebacks. The UI has all of them.
-    """
-    if STARTED_BY_UP in os.environ:
-        for console in log._dagster_handler._loggers:  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-            # Not by its level: a logger that stands by itself remembers what it let through.
-            console.disabled = True
+            yield from super().execute(plan_context, execution_plan)
 
 
 @dg.executor(name="in_process")

@@ -1,7 +1,8 @@
 """Dagster's own processes: web server, daemon, code server and workers of runs.
 
-Here: starting `dagster dev` as a child, passing signals on, and ending all of it in order, also
-what an earlier command left. Not here: the local world's servers (sandbox/), or runs (runs.py).
+Here: starting `dagster dev` as a child, passing signals on, a new code server where one is gone,
+and ending all of it in order, also what an earlier command left. Not here: the local world's
+servers (sandbox/), or runs (runs.py).
 
 All that `dagster dev` starts, workers among it, inherits a variable that names our state folder:
 by that it is found, whichever of its parents are gone.
@@ -22,8 +23,8 @@ import httpx
 from machine import private_files, processes
 from marketdata.recovery import errors
 from pipelines.cli import console
+from pipelines.cli.code_location import LOCATION_NAME
 from pipelines.cli.environment import PROJECT
-from pipelines.workers import STARTED_BY_UP
 
 SERVES_WITHIN_S = 600.0
 """Longer than any start: until then the UI's address is not told."""
@@ -32,7 +33,20 @@ ENDS_WITHIN_S = 150
 DRAINED_WITHIN_S = 30
 """A load stops by itself in this time: the batch in hand is finished or rolled back."""
 SERVERS_END_WITHIN_S = 10
+STARTED_BY_UP = "STARTED_BY_WRDATA_UP"
+"""The variable that all of Dagster's processes below one `wrdata up` have."""
 ASKED_TO_END = {0, -signal.SIGINT, -signal.SIGTERM, 130}
+CODE_SERVER = "dagster api grpc"
+PARENT = "dagster code-server start"
+"""`dagster dev` starts it once. It starts the code server, and a new one for each reload."""
+LOOKS_EVERY_S = 10.0
+LOADS_WITHIN_S = 180.0
+RELOAD = """
+mutation ($name: String!) {
+  reloadRepositoryLocation(repositoryLocationName: $name) { __typename }
+}
+"""
+"""What the button "Reload" in the UI asks for."""
 WORKER = "multiprocessing.spawn"
 """Stands in the command line of a run's worker, which the code server starts."""
 
@@ -64,7 +78,7 @@ def alone(state: Path) -> Generator[None]:
         yield
 
 
-def run_in_front(state: Path, port: int) -> int:
+def run_in_front(state: Path, port: int, look: Callable[[], None]) -> int:
     """Run Dagster's UI and daemon until they end or a signal asks them to; return the status.
 
     When this returns, whichever way, none of its processes is left.
@@ -72,6 +86,8 @@ def run_in_front(state: Path, port: int) -> int:
     Args:
         state: Folder where the processes are remembered, for ``stop_left_over``.
         port: Wanted port of the UI; another is taken, and told, if that one cannot be had.
+        look: Called every ten seconds while the UI serves. The sensors look as well, but only
+            where there is a code server.
     """
     reason = processes.why_not_free(port)
     free = processes.free_port(port)
@@ -87,36 +103,51 @@ def run_in_front(state: Path, port: int) -> int:
 
     # Before the child starts: a shell's background job ignores Ctrl-C, and would hand that on.
     with handled(end):
+        console.say(f"What Dagster and its runs say: {_log(state)}")
         child = _start(state, free)
         _remember(state, child.pid, free)
         if asked:  # between the two
             child.send_signal(signal.SIGINT)
+        broken = None
         if _serves(child, free):
             console.say(
                 f"Dagster's UI: http://{processes.LOOPBACK}:{free}{instead}   "
                 "(Ctrl-C stops everything)"
             )
+            broken = _watch(child, state, free, look, lambda: asked)
+        elif not asked:
+            console.fail(f"Dagster does not serve:\n{processes.log_tail(_log(state))}")
+        if broken is not None:
+            console.fail(broken)
+            child.send_signal(signal.SIGINT)
         status = child.wait()
         stop_left_over(state)
-    return 0 if status in ASKED_TO_END else status
+    return 1 if broken is not None else 0 if status in ASKED_TO_END else status
 
 
 def _start(state: Path, port: int) -> subprocess.Popen[bytes]:
     quiet = {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded"}
-    return subprocess.Popen(
-        [
-            sys.executable, "-m", "dagster", "dev",
-            "--workspace", str(PROJECT / "workspace.yaml"),
-            "--host", processes.LOOPBACK, "--port", str(port),
-            # Ticks in which nothing happens would push the address out of sight.
-            "--log-level", "warning",
-        ],
-        # Not the checkout: Dagster warns of a dagster.yaml in the current folder.
-        cwd=os.environ["DAGSTER_HOME"],
-        env={**os.environ, **quiet, STARTED_BY_UP: str(state.resolve())},
-        # A group of its own: Ctrl-C reaches only us, and we end the child once and in order.
-        start_new_session=True,
-    )  # fmt: skip
+    # On the terminal each event of a run would be a line, and an interruption two tracebacks.
+    with _log(state).open("wb") as log:
+        return subprocess.Popen(
+            [
+                sys.executable, "-m", "dagster", "dev",
+                "--workspace", str(PROJECT / "workspace.yaml"),
+                "--host", processes.LOOPBACK, "--port", str(port),
+                "--log-level", "warning",
+            ],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # Not the checkout: Dagster warns of a dagster.yaml in the current folder.
+            cwd=os.environ["DAGSTER_HOME"],
+            env={**os.environ, **quiet, STARTED_BY_UP: str(state.resolve())},
+            # A group of its own: Ctrl-C reaches only us, and we end the child once and in order.
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def _log(state: Path) -> Path:
+    return state / "dagster.log"
 
 
 def _serves(child: subprocess.Popen[bytes], port: int) -> bool:
@@ -133,6 +164,64 @@ def _serves(child: subprocess.Popen[bytes], port: int) -> bool:
         lambda: child.poll() is not None or answers(), within_s=SERVES_WITHIN_S, every_s=0.2
     )
     return child.poll() is None and answers()
+
+
+def _watch(
+    dagster: subprocess.Popen[bytes],
+    state: Path,
+    port: int,
+    look: Callable[[], None],
+    is_asked_to_end: Callable[[], bool],
+) -> str | None:
+    """Wait for the end of ``dagster``, and see meanwhile that runs end and a code server is there.
+
+    The code server watches its workers, and the sensors that end lost runs need it. Where it is
+    killed, `dagster dev` starts no new one: no sensor runs, no schedule, a run stays STARTED.
+
+    Args:
+        dagster: The process of `dagster dev`, whose UI serves.
+        state: Folder that it was started for.
+        port: Port of its UI.
+        look: Ends the runs whose worker is gone; called every ten seconds.
+        is_asked_to_end: Tells whether a signal came: what ends then is not started again.
+
+    Returns:
+        None once it has ended or is asked to; or why it cannot go on.
+    """
+    while not _has_ended(dagster) and not is_asked_to_end():
+        look()
+        if _lives(state, CODE_SERVER) or is_asked_to_end():
+            continue
+        if not _lives(state, PARENT):
+            return (
+                f"`{PARENT}`, which loads the code, is gone, and Dagster starts no new one: all "
+                "of it ends. Run `wrdata up` again"
+            )
+        _start_anew(port)
+    return None
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(LOOKS_EVERY_S)
+    return process.poll() is not None
+
+
+def _lives(state: Path, words: str) -> bool:
+    those = processes.marked(STARTED_BY_UP, str(state.resolve()))
+    return any(processes.runs_program(process, words) for process in those)
+
+
+def _start_anew(port: int) -> None:
+    console.say("the code server is gone: a new one is started")
+    # Where this fails, the next look finds none, and tries again.
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.post(
+            f"http://{processes.LOOPBACK}:{port}/graphql",
+            json={"query": RELOAD, "variables": {"name": LOCATION_NAME}},
+            timeout=LOADS_WITHIN_S,
+            trust_env=False,
+        )
 
 
 def stop_left_over(state: Path) -> list[str]:

@@ -20,6 +20,7 @@ import sqlalchemy.exc
 
 from marketdata.recovery import errors
 from pipelines import workers
+from pipelines.cli import console
 from pipelines.cli.code_location import record_under_location
 from pipelines.cli.interruption import RunInterruptedError
 from pipelines.definitions import definitions
@@ -155,6 +156,13 @@ def open_instance() -> Generator[dg.DagsterInstance]:
     with instance:
         workers.look(instance)
         yield instance
+
+
+def end_lost(instance: dg.DagsterInstance) -> None:
+    """End the runs whose worker is gone, and say so; with no storage to ask, a later look does."""
+    with suppress(sqlalchemy.exc.SQLAlchemyError, dg.DagsterError):
+        for lost in workers.look(instance):
+            console.say(f"run {lost.run.run_id} ({lost.run.job_name}) is ended: {lost.reason}")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Here: starting, stopping and judging what the pipelines run on. Not here: the se
 themselves (sandbox/), or what runs on them (backfill.py, demo.py).
 """
 
+import functools
 import os
 import shlex
 import signal
@@ -32,9 +33,10 @@ def up(
                 console.say("ended what an earlier wrdata up had left")
             environment.enter(around, start=True, report=console.say)
             environment.require_schema(around)
-            with runs.open_instance():
+            with runs.open_instance() as instance:
                 console.say("Dagster's storage is ready")
-            return dagster_processes.run_in_front(around.world.root, port)
+                look = functools.partial(runs.end_lost, instance)
+                return dagster_processes.run_in_front(around.world.root, port, look)
         finally:
             if around.local:
                 with processes.undisturbed():

@@ -12,14 +12,17 @@ import pytest
 
 from machine import processes
 from machine.processes import runs_program, wait_until
-from pipelines.cli.dagster_processes import WORKER
-from tests.fixtures.state_folder import PATIENCE_S, StateFolder, state_folder
+from pipelines.cli.dagster_processes import CODE_SERVER, WORKER
+from tests.fixtures.state_folder import PATIENCE_S, StateFolder, killed, state_folder
 
 ENDS_WITHIN_S = 30.0
 """How long a load may take after the first signal."""
 PACE = "20"
 """Requests a minute: an answer takes milliseconds, so all that works waits for its permit."""
 WAITING = "select count(*) from daily_bar_invalidation where noted_at < %s"
+ENDS_ALONE_WITHIN_S = 60.0
+DAGSTER = "WRDATA_DAGSTER_DATABASE_URL"
+TICKED = "select 1 from job_ticks where timestamp > %s and status in ('SKIPPED', 'SUCCESS') limit 1"
 NEWEST = "select max(noted_at) from daily_bar_invalidation"
 REFRESHED = """
 select run.status
@@ -84,9 +87,39 @@ def test_the_daemon_refreshes_what_a_killed_load_left_waiting(
     # What others load meanwhile may wait for its own refresh.
     assert wait_until(lambda: _count(world, WAITING, after) == 0, within_s=PATIENCE_S, every_s=0.5)
 
-    assert world.rows(REFRESHED, of="WRDATA_DAGSTER_DATABASE_URL")
+    assert world.rows(REFRESHED, of=DAGSTER)
     verified = world("aggregates", "verify", "--interval", "1w")
     assert verified.returncode == 0, verified.stderr
+
+
+def test_a_run_ends_within_a_minute_after_its_worker_and_the_code_server_were_killed(
+    world: StateFolder, address: str
+) -> None:
+    """Dagster starts no new code server: no sensor ran, and the run stayed STARTED for hours."""
+    # What a test before has left is not tried again meanwhile.
+    world.run_sql("update dead_letter set next_attempt_at = next_attempt_at + interval '1 hour'")
+    run_id = world.launch_long_run(address)
+    assert world.up is not None
+    world.up.send_signal(signal.SIGSTOP)  # so that nobody ends it before we have asked
+    gone = [
+        process
+        for process in world.left()
+        if runs_program(process, WORKER) or runs_program(process, CODE_SERVER)
+    ]
+    assert len(gone) >= 2
+
+    killed(gone)
+
+    short, wide = world("status"), world("status", "--wide")
+    assert " whose worker is gone" in short.stdout
+    assert run_id in wide.stdout
+    assert world.status_of(run_id) == "STARTED"
+    world.up.send_signal(signal.SIGCONT)
+    assert wait_until(lambda: world.status_of(run_id) == "FAILURE", within_s=ENDS_ALONE_WITHIN_S)
+    ((now,),) = world.rows("select now() at time zone 'utc'")
+    assert wait_until(lambda: bool(world.rows(TICKED, now, of=DAGSTER)), within_s=PATIENCE_S)
+    assert "the code server is gone: a new one is started" in world.said()
+    assert f"run {run_id} (daily_bars) is ended: its worker (process" in world.said()
 
 
 def test_a_run_ends_with_the_next_start_after_all_of_dagster_and_its_worker_were_killed(
