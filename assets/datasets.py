@@ -232,9 +232,7 @@ def _description(dataset: Dataset, shape: str, cadence: str) -> str:
 BY_SYMBOL = {name: by_symbol(dataset) for name, dataset in DATASETS.items()}
 REFRESHES = {name: refresh(dataset) for name, dataset in DATASETS.items()}
 BY_SESSION = {
-    name: by_session(dataset)
-    for name, dataset in DATASETS.items()
-    if any(source.session for source in dataset.sources.values())
+    name: by_session(dataset) for name, dataset in DATASETS.items() if dataset.has_sessions
 }
 """Only where a provider can be asked for every symbol's rows of one session."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -81,38 +81,24 @@ class Extent(StrEnum):
 
 _Served = TypeVar("_Served")
 _Asked = TypeVar("_Asked")
-_Told_co = TypeVar("_Told_co", covariant=True)
+_Told = TypeVar("_Told")
 
-
-@dataclass(frozen=True, slots=True)
-class Question(Generic[_Asked, _Told_co]):
-    """How a provider's client is asked for something: by the protocol that it has to fulfil.
-
-    Attributes:
-        ask: Takes a client and what is asked for.
-    """
-
-    ask: Callable[[Provider, _Asked], Awaitable[_Told_co]]
-
-    async def __call__(self, client: Provider, asked: _Asked) -> _Told_co:
-        """Ask ``client``.
-
-        Raises:
-            TypeError: It does not fulfil the protocol.
-        """
-        return await self.ask(client, asked)
+Question = Callable[[Provider, _Asked], Awaitable[_Told]]
+"""How a provider's client is asked for something; TypeError if it does not serve that."""
 
 
 def _question(
-    protocol: type[_Served], ask: Callable[[_Served, _Asked], Awaitable[_Told_co]]
-) -> Question[_Asked, _Told_co]:
-    async def asked_of(client: Provider, asked: _Asked) -> _Told_co:
+    protocol: type[_Served], ask: Callable[[_Served, _Asked], Awaitable[_Told]]
+) -> Question[_Asked, _Told]:
+    """Return how a client that has to fulfil ``protocol`` is asked."""
+
+    async def asked_of(client: Provider, asked: _Asked) -> _Told:
         if not isinstance(client, protocol):
             message = f"{client.name} does not serve what {protocol.__name__} has"
             raise TypeError(message)
         return await ask(client, asked)
 
-    return Question(asked_of)
+    return asked_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +204,11 @@ class Dataset:
         """Schema of what is loaded: ``instrument_id`` stands in the place of ``symbol``."""
         named = pa.field("instrument_id", pa.int64(), nullable=False)
         return pa.schema([named, *list(self.completed or self.quoted)[1:]])
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether a source can be asked for every symbol's rows of one session."""
+        return any(source.session for source in self.sources.values())
 
     @property
     def by_day(self) -> bool:

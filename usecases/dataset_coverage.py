@@ -7,12 +7,14 @@ Here: from the ledger of one provider to shares and holes. Not here: which reque
 from dataclasses import dataclass
 from datetime import date
 
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar, utc_now
 from marketdata.coverage import CoverageState, percent_held
-from marketdata.datasets import Dataset, InstrumentKind
+from marketdata.datasets import DATASETS, Dataset, InstrumentKind
 from marketdata.planning import Ledger, Wanted, plan_requests
 from marketdata.symbols import provider_symbols
 from resources.opening import Stores
+from resources.settings import provider_of
 from usecases.instruments import UNIVERSE, listed_symbols
 
 
@@ -74,3 +76,25 @@ def expected_days(dataset: Dataset, ledger: Ledger) -> list[date]:
             default=first,
         )
     return days.between(first, days.last_over(utc_now()))
+
+
+def daily_bar_figures(stores: Stores) -> dict[str, int | float | str]:
+    """Return the figures of the table of daily bars, and what the ledger knows of who serves it."""
+    totals = stores.quality.totals()
+    sessions = expected_days(DATASETS[DAILY_BARS_DATASET], {})
+    provider = provider_of(DAILY_BARS_DATASET)
+    members = [member.instrument_id for member in stores.instruments.members(UNIVERSE)]
+    summary = stores.coverage.summary(DAILY_BARS_DATASET, provider, members, sessions)
+    holes = stores.coverage.holes(DAILY_BARS_DATASET, provider, members, sessions)
+    return {
+        "universe_members": len(members),
+        "rows": totals.rows,
+        "instruments": totals.instruments,
+        "restated_versions": totals.versions,
+        "first_session": str(totals.first_session or ""),
+        "last_session": str(totals.last_session or ""),
+        "coverage_percent": percent_held(summary.sessions, unknown=summary.unknown),
+        **{f"sessions_{state.value}": count for state, count in summary.sessions.items()},
+        "sessions_missing": holes.count,
+        "sessions_never_asked_for": summary.unknown,
+    }

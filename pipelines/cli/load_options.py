@@ -130,7 +130,7 @@ class LoadOptions:
         """Whether whole trading days of all members are asked for."""
         dataset, named = DATASETS[self.dataset], self.symbols or self.file
         return bool(
-            self.start and _has_sessions(dataset) and not (named or self.every or self.failed)
+            self.start and dataset.has_sessions and not (named or self.every or self.failed)
         )
 
     def plan(self, stores: Stores, settings: Settings) -> LoadPlan:
@@ -163,10 +163,6 @@ class LoadOptions:
         return plan
 
 
-def _has_sessions(dataset: Dataset) -> bool:
-    return any(source.session for source in dataset.sources.values())
-
-
 def _require_one(dataset: Dataset, choices: Mapping[str, object]) -> None:
     """Refuse options that name no symbols, or name them in several ways.
 
@@ -179,7 +175,7 @@ def _require_one(dataset: Dataset, choices: Mapping[str, object]) -> None:
     if given:
         message = f"{dataset.name}: {' and '.join(given)} exclude each other, give one of them"
     else:
-        whole_days = ", or whole trading days with --from" if _has_sessions(dataset) else ""
+        whole_days = ", or whole trading days with --from" if dataset.has_sessions else ""
         message = f"{dataset.name}: say which, with one of {', '.join(choices)}{whole_days}"
     raise typer.BadParameter(message)
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from assets.daily_bars import table_figures
 from assets.database_upkeep import HISTORY_STAYS_FOR
 from marketdata.archiving import ARCHIVED
 from marketdata.bars import Interval
@@ -33,7 +32,7 @@ from resources.storage.archive import Archive
 from resources.storage.runs.history import RunHistory
 from resources.storage.runs.workers import RunWorkers
 from resources.storage.upkeep import DatabaseUpkeep, StoreSize
-from usecases.dataset_coverage import dataset_coverage
+from usecases.dataset_coverage import daily_bar_figures, dataset_coverage
 
 DAGSTER_DATABASE = "WRDATA_DAGSTER_DATABASE_URL"
 FAILURES_OF = timedelta(days=7)
@@ -106,7 +105,7 @@ def print_report(stored: dict[str, Any]) -> None:
 def _daily_bars(stores: Stores) -> dict[str, Any]:
     provider = provider_of(DAILY_BARS_DATASET)
     latest = stores.ingest_log.latest_load(DAILY_BARS_DATASET, provider)
-    return {**table_figures(stores), "latest_load_at": str(latest or "")}
+    return {**daily_bar_figures(stores), "latest_load_at": str(latest or "")}
 
 
 def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> Iterator[dict[str, Any]]:
