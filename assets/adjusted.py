@@ -14,7 +14,7 @@ import pyarrow as pa
 from assets.daily_bars import daily_bars_table
 from assets.datasets import AFTER_LOADS, OWNERS, REFRESHES, by_symbol_key
 from assets.event_loop import in_event_loop
-from assets.failures import failure_table, told_to_dagster
+from assets.failures import as_dagster_failure, failure_table
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.datasets import DATASETS, Domain
@@ -69,7 +69,7 @@ def price_factors(
 async def _price_factors(
     context: dg.AssetExecutionContext, database: Database, providers: Providers
 ) -> AsyncIterator[dg.MaterializeResult[Any]]:
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         changed, failed = 0, dict[str, str]()
         waiting = stores.adjusted_bars.waiting()
         for instrument_id in waiting:
@@ -142,7 +142,7 @@ def _today() -> date:
 @dg.asset_check(asset=price_factors, description="No split waits for a person.")
 def no_doubtful_split(database: Database) -> dg.AssetCheckResult:
     """Warn of splits that prices do not bear out: they adjust nothing until somebody decides."""
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         doubtful = stores.adjusted_bars.quarantined()
     reasons = {
         f"instrument {one.instrument_id} {one.finding.split.ex_date}": (
@@ -161,7 +161,7 @@ def no_doubtful_split(database: Database) -> dg.AssetCheckResult:
 @dg.asset_check(asset=price_factors, description="No dividend waits for a rate or a person.")
 def no_waiting_dividend(database: Database) -> dg.AssetCheckResult:
     """Warn of dividends that adjust nothing: in a currency without a rate, or above their price."""
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         waiting = [one for one in stores.adjusted_bars.dividends() if one.waits]
     reasons = {
         f"instrument {one.instrument_id} {one.finding.dividend.ex_date}": one.finding.reason
@@ -183,7 +183,7 @@ def no_waiting_dividend(database: Database) -> dg.AssetCheckResult:
 @dg.asset_check(asset=price_factors, description="No history is in shares of before a split.")
 def no_history_in_old_shares(database: Database) -> dg.AssetCheckResult:
     """Warn of histories that their provider has re-based and that have not come anew yet."""
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         ids = stores.adjusted_bars.rebased(_today())
     return dg.AssetCheckResult(
         passed=not ids,

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from assets.daily_bars import daily_bars_table
 from assets.datasets import OWNERS, by_symbol_key
-from assets.failures import Metadata, failure_table, partition_results, sample, told_to_dagster
+from assets.failures import Metadata, as_dagster_failure, failure_table, partition_results, sample
 from assets.partitions import PORTIONS
 from assets.schemas import column_schema
 from marketdata.archiving import (
@@ -96,7 +96,7 @@ def _archive(dataset: ArchivedDataset) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, archive: Archive
     ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
         today = utc_now().date()
-        with told_to_dagster(), archive.open() as opened:
+        with as_dagster_failure(), archive.open() as opened:
             if not partitions:
                 (one,) = opened.archive(dataset, dataset.closed_periods(HISTORY_START, today))
                 _raise_if_any_refused({dataset.name: one.reason} if _is_refused(one) else {}, 1)
@@ -136,7 +136,7 @@ def closed_periods(
     """
     refused: dict[str, str] = {}
     done: list[ArchivedPeriod] = []
-    with told_to_dagster(), archive.open() as opened:
+    with as_dagster_failure(), archive.open() as opened:
         for name in config.datasets or ARCHIVED:
             dataset = archived_dataset(name)
             try:

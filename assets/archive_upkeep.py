@@ -11,7 +11,7 @@ import dagster as dg
 
 from assets.archive import closed_periods
 from assets.datasets import OWNERS
-from assets.failures import failure_table, sample, told_to_dagster
+from assets.failures import as_dagster_failure, failure_table, sample
 from marketdata.archiving import ArchivedDataset
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors
@@ -56,7 +56,7 @@ def archive_upkeep(archive: Archive) -> Iterator[dg.MaterializeResult[Any]]:
     """
     done: list[_Upkept] = []
     failed: dict[str, str] = {}
-    with told_to_dagster(), archive.upkeep() as upkeep:
+    with as_dagster_failure(), archive.upkeep() as upkeep:
         for dataset in upkeep.datasets():
             try:
                 done.append(_upkept(upkeep, dataset))

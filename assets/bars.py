@@ -13,7 +13,7 @@ import dagster as dg
 
 from assets.daily_bars import daily_bars_table
 from assets.datasets import AFTER_LOADS, OWNERS, REFRESHES, by_symbol_key
-from assets.failures import told_to_dagster
+from assets.failures import as_dagster_failure
 from assets.schemas import column_schema
 from marketdata.bars import MINUTE_INTERVALS, Interval, aggregated_bars
 from marketdata.datasets import DATASETS
@@ -91,7 +91,7 @@ def bars_of_days(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
 
 def _refreshed(database: Database, source: Source) -> Iterator[dg.MaterializeResult[Any]]:
     began = time.monotonic()
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         refreshed = stores.aggregates.refresh(source)
         seconds = round(time.monotonic() - began, 3)
         for interval in source.intervals:

@@ -12,7 +12,7 @@ from assets.archive import ARCHIVES
 from assets.bars import bars_key
 from assets.daily_bars import daily_bars_table
 from assets.datasets import by_symbol_key
-from assets.failures import failure_table, told_to_dagster
+from assets.failures import as_dagster_failure, failure_table
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.bars import DAY_INTERVALS, Interval
 from marketdata.batches import DAILY_BARS_DATASET
@@ -36,7 +36,7 @@ COMPARED = 0.05
 @dg.asset_check(asset=daily_bars_table, blocking=True)
 def ohlc_sanity(database: Database) -> dg.AssetCheckResult:
     """Every bar's low is its lowest price and its high the highest; volume is not negative."""
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         found = stores.quality.ohlc_violations(limit=SAMPLE)
     return _none_expected(found, "bars contradict themselves; fetch them again with --refetch")
 
@@ -44,7 +44,7 @@ def ohlc_sanity(database: Database) -> dg.AssetCheckResult:
 @dg.asset_check(asset=daily_bars_table, blocking=True)
 def no_duplicate_keys(database: Database) -> dg.AssetCheckResult:
     """No ticker has two bars for one session, under whatever instrument."""
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         found = stores.quality.duplicates(limit=SAMPLE)
     return _none_expected(
         found, "sessions have two bars under one ticker; look at instrument_ticker"
@@ -54,7 +54,7 @@ def no_duplicate_keys(database: Database) -> dg.AssetCheckResult:
 @dg.asset_check(asset=daily_bars_table)
 def only_trading_days(database: Database) -> dg.AssetCheckResult:
     """No bar stands on a day that was no session."""
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         found = stores.quality.strangers(
             expected_days(DATASETS[DAILY_BARS_DATASET], {}), limit=SAMPLE
         )
@@ -72,7 +72,7 @@ def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
     What the provider that serves was never asked for at all, such as the history of a member that
     joined yesterday, is counted but is no hole: the weekly run fetches it.
     """
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         sessions, provider = (
             expected_days(DATASETS[DAILY_BARS_DATASET], {}),
             provider_of(DAILY_BARS_DATASET),
@@ -108,7 +108,7 @@ def _no_dead_letters(dataset: str, asset: dg.AssetsDefinition) -> dg.AssetChecks
     def check(database: Database) -> dg.AssetCheckResult:
         """No work of the dataset waits for another attempt, or for a person."""
         wanted = LetterFilter(states=UNSETTLED, dataset=dataset)
-        with told_to_dagster(), database.open() as stores:
+        with as_dagster_failure(), database.open() as stores:
             counts = stores.dead_letters.counts(dataset).get(dataset, {})
             found = stores.dead_letters.find(wanted, limit=SAMPLE)
         waiting = {state.value: counts.get(state, 0) for state in UNSETTLED}
@@ -148,7 +148,7 @@ def _equals_recomputation(interval: Interval) -> dg.AssetChecksDefinition:
         "says.",
     )
     def check(database: Database) -> dg.AssetCheckResult:
-        with told_to_dagster(), database.open() as stores:
+        with as_dagster_failure(), database.open() as stores:
             differences = stores.aggregates.differences(interval, limit=SAMPLE, sample=COMPARED)
         named = ", ".join(
             f"instrument {one.instrument_id} {one.provider} {one.bucket_start} ({one.difference})"
@@ -184,7 +184,7 @@ def _holds_what_was_loaded(dataset: ArchivedDataset) -> dg.AssetChecksDefinition
         "that lack some are holes again, and wait in dead letters.",
     )
     def check(context: dg.AssetCheckExecutionContext, database: Database) -> dg.AssetCheckResult:
-        with told_to_dagster(), database.open() as stores:
+        with as_dagster_failure(), database.open() as stores:
             lost = stores.lost_rows.find(dataset, sample=COMPARED)
             stores.lost_rows.make_holes(dataset, lost, by=f"run {context.run.run_id}")
         return dg.AssetCheckResult(
@@ -212,7 +212,7 @@ def _archive_equals_source(dataset: ArchivedDataset) -> dg.AssetChecksDefinition
         "database, or where those were dropped its proof; rows that came later wait.",
     )
     def check(archive: Archive) -> dg.AssetCheckResult:
-        with told_to_dagster(), archive.open() as opened:
+        with as_dagster_failure(), archive.open() as opened:
             verdicts = opened.verify(dataset, opened.proofs(dataset))
         different = [one for one in verdicts if one.is_wrong]
         waiting = sum(bool(one.waiting) for one in verdicts)

@@ -16,7 +16,7 @@ from assets.datasets import (
     by_symbol_key,
     dataset_metadata,
 )
-from assets.failures import told_to_dagster
+from assets.failures import as_dagster_failure
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.datasets import DATASETS
 from resources.wiring import Database
@@ -44,6 +44,6 @@ def daily_bars_table(database: Database) -> dg.MaterializeResult[Any]:
     Source: what the loads of daily bars have stored. Cadence: after each of them. Destination:
     none; this asset measures rows, restatements and coverage.
     """
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         figures = daily_bar_figures(stores)
         return dg.MaterializeResult(metadata={"dagster/row_count": figures["rows"], **figures})

@@ -13,7 +13,7 @@ from dagster_postgres import PostgresEventLogStorage
 from pydantic import Field
 
 from assets.datasets import OWNERS
-from assets.failures import told_to_dagster
+from assets.failures import as_dagster_failure
 from marketdata.calendars import utc_now
 from resources.storage.runs.history import PrunedHistory, RunHistory
 from resources.storage.upkeep import StoreSize
@@ -50,7 +50,7 @@ def database_upkeep(
     What says that a partition is materialized, or what a check found last, stays however old.
     """
     now = utc_now()
-    with told_to_dagster(), database.upkeep() as (upkeep, objects):
+    with as_dagster_failure(), database.upkeep() as (upkeep, objects):
         history = _prune_history(context.instance, now - timedelta(days=config.days), config)
         if not config.dry_run:
             rows = upkeep.prune(now)

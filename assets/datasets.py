@@ -14,7 +14,7 @@ import dagster as dg
 from pydantic import Field
 
 from assets.event_loop import in_event_loop
-from assets.failures import Metadata, not_reached, partition_results, told_to_dagster
+from assets.failures import Metadata, as_dagster_failure, not_reached, partition_results
 from assets.load_reports import (
     Tally,
     provider_figures,
@@ -212,7 +212,7 @@ def dataset_metadata(dataset: Dataset, cadence: str) -> dict[str, Any]:
         "cadence": cadence,
         "grain": ", ".join(("instrument", *dataset.key)),
         "dagster/table_name": f"public.{dataset.table}",
-        "dagster/column_schema": column_schema(dataset.stored),
+        "dagster/column_schema": column_schema(dataset.table_schema),
     }
 
 
@@ -246,7 +246,7 @@ async def _load_partitions(
     tally, names = Tally(NOUNS[dataset.instrument_kind]), list(context.partition_keys)
     ended_by: errors.MarketDataError | None = None
     with (
-        told_to_dagster(),
+        as_dagster_failure(),
         database.open() as stores,
         said_when_stopped(context, lambda: tally.settled, names),
     ):
@@ -281,7 +281,7 @@ async def _load_sessions(
     failed: dict[str, str] = {}
     ended_by: errors.MarketDataError | None = None
     run_id, route = context.run.run_id, providers.daily_bars_route()
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         async with providers.client(stores, context.run, dataset.name) as client:
             for key in keys:
                 session = date.fromisoformat(key)
@@ -323,7 +323,7 @@ async def _refresh(
     )
     # A run that was killed between the database and Dagster left symbols stored but unreported.
     reported = context.instance.get_materialized_partitions(key)
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         load = config.request(dataset)
         opened = providers.client(stores, context.run, dataset.name, load.provider)
         async with opened as client:

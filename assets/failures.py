@@ -23,7 +23,7 @@ Metadata = Mapping[str, dg.MetadataValue | float | str]
 
 
 @contextmanager
-def told_to_dagster() -> Generator[None]:
+def as_dagster_failure() -> Generator[None]:
     """Turn an error of ours that leaves the block into a dg.Failure with the same text."""
     try:
         yield

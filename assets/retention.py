@@ -14,7 +14,7 @@ from pydantic import Field
 
 from assets.archive import closed_periods
 from assets.datasets import OWNERS
-from assets.failures import failure_table, sample, told_to_dagster
+from assets.failures import as_dagster_failure, failure_table, sample
 from marketdata.archiving import archived_dataset
 from resources.storage.archive.retain.outcomes import RetainedPeriod, RetentionStatus
 from resources.wiring import Archive
@@ -60,7 +60,7 @@ def retention(
     that the locked table holds, and its aggregates equal a recomputation; otherwise it stays, and
     the check says what is missing.
     """
-    with told_to_dagster(), archive.retention() as opened:
+    with as_dagster_failure(), archive.retention() as opened:
         ages = opened.ages
         for name in config.datasets:
             archived_dataset(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.failures import told_to_dagster
+from assets.failures import as_dagster_failure
 from assets.partitions import TICKERS
 from marketdata import instruments
 from marketdata.batches import DAILY_BARS_DATASET
@@ -35,7 +35,7 @@ async def universe(
     ticker that leaves keeps its instrument, its data and its partition; an answer that lost a
     fifth of the members is refused.
     """
-    with told_to_dagster(), database.open() as stores:
+    with as_dagster_failure(), database.open() as stores:
         async with providers.client(stores, context.run, DAILY_BARS_DATASET, "fmp") as client:
             listed = await client.api.sp500_constituents()
             requests = client.requests_sent

@@ -183,7 +183,7 @@ async def sent(settings: Settings, case: Case) -> list[int]:
                     key=line.key,
                     budget=PacedBudget(requests=8, window_s=1.0),
                     retry=clients.REQUEST_RETRY,
-                    judge=line.judge,
+                    classify=line.classify,
                     in_flight=line.in_flight,
                 )
             )

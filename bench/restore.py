@@ -71,7 +71,7 @@ def main() -> None:
         archive = Archive(timescale, store)
         with stream(url, DATASET, MONTH) as batches:
             table = pa.Table.from_batches(batches, DATASET.schema)
-        own = table.select(DATASETS[DATASET.name].stored.names)
+        own = table.select(DATASETS[DATASET.name].table_schema.names)
         took: dict[str, list[float]] = {"the loader, fresh": [], "restore": []}
         restoring = Restore(timescale, store, archive)
         for _ in range(2):

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.bars import QUOTED_BARS
+from marketdata.bars import WIRE_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageState, Span
-from marketdata.datasets import DATASETS, UTC_ZONE, Dataset, Extent
+from marketdata.datasets import DATASETS, UTC_ZONE, Dataset, RequestScope
 from marketdata.local_days import local_days
 from marketdata.recovery import errors
 from resources.opening import Stores
@@ -86,7 +86,7 @@ def compare(stores: Stores, control: SimulatorControl) -> Comparison:
     end = calendar().last_closed(utc_now())
     members = stores.instruments.members(UNIVERSE)
     stored = read_daily_bars(stores.timescale, HISTORY_START, end)
-    stored = stored.rename_columns(QUOTED_BARS.names)
+    stored = stored.rename_columns(WIRE_BARS.names)
     tickers = {*(member.ticker for member in members), *pc.unique(stored["symbol"]).to_pylist()}
     truth = control.dataset_truth(
         DAILY_BARS_DATASET, sorted(tickers), start=HISTORY_START, end=end, provider=provider
@@ -129,7 +129,7 @@ def compare_dataset(
     """
     subjects = every_symbol(stores, dataset, provider)
     stored = stores.datasets.read(dataset, subjects, provider)
-    if dataset.extent is Extent.STATE:
+    if dataset.request_scope is RequestScope.SNAPSHOT:
         asked = _days_in(ANSWERED, stores, dataset, provider, subjects)
         # Who was asked for all of it has to have all of it, a row or none.
         whole = {name for name, spans in asked.items() if min(spans)[0] <= dataset.begins}

@@ -64,7 +64,7 @@ def fail(
     seconds: Annotated[float | None, typer.Option(help="Delay or Retry-After.", min=0)] = None,
     quirk: Annotated[str | None, typer.Option(help="Which of the provider's oddities.")] = None,
 ) -> None:
-    """Spoil requests from now on, until `wrdata sandbox heal`."""
+    """Corrupt answers from now on, until `wrdata sandbox heal`."""
     if (kind is FaultKind.QUIRK) != (quirk is not None):
         message = "quirk and --quirk NAME belong together"
         raise typer.BadParameter(message)

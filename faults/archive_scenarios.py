@@ -1,12 +1,12 @@
 """Scenarios of the archive: it is killed, refused and raced while it copies, drops and restores.
 
 Here: months of minute bars, what is done to `wrdata archive run | drop | restore` over them, and
-where. Not here: how a worker is held where it is struck (moments.py), faults of loads
-(scenarios.py), or the verdict (archive_witness.py).
+where. Not here: how a worker is held where it is struck (pause_points.py), faults of loads
+(scenarios.py), or the verdict (archive_oracle.py).
 
 A worker is struck where it is held: at a request to the bucket, or where it wants to write a
-table. The seed draws which of these moments; so it fixes how far the worker is. After each strike
-the witness looks, before anybody mends anything.
+table. The seed draws which of these points; so it fixes how far the worker is. After each strike
+the oracle looks, before anybody mends anything.
 """
 
 import signal
@@ -15,9 +15,9 @@ from datetime import date, timedelta
 
 import psycopg
 
-from faults.archive_witness import Archived
-from faults.moments import Hold, Moment, Spoil
-from faults.slices import Slice
+from faults.archive_oracle import Archived
+from faults.dataset_oracle import Slice
+from faults.pause_points import Corruption, Hold, PausePoint
 from faults.workers import Worker
 from faults.world import STORES, Scene
 from machine import processes
@@ -31,7 +31,7 @@ AGE = timedelta(days=1)
 NAMED = ("--dataset", DATASET)
 DROP = ("archive", "drop", *NAMED)
 HELD_WITHIN_S = 60.0
-"""So long a command may take to come to its moment."""
+"""So long a command may take to come to its point."""
 SILENT_WITHIN_S = 15.0
 """So long PostgreSQL may take to see that a killed client is gone."""
 TOLD = 400
@@ -54,20 +54,20 @@ def _written(name: str) -> str:
 
 DATA, METADATA = r"/data/\S+\.parquet", r"/0*[1-9]\d*-[^/]+\.metadata\.json"
 BEFORE_COMMIT = (
-    Moment(name="before a file is sent", request=rf"^(PUT|POST) \S+{DATA}"),
-    Moment(name="after a file was sent", request=rf"^PUT \S+{DATA}", done=True),
-    Moment(name="while a file is read back", request=rf"^GET \S+{DATA}"),
-    Moment(name="after the manifest", request=_written(r"-m0\.avro"), done=True),
-    Moment(name="after the manifest list", request=_written(r"/snap-[^/]+\.avro"), done=True),
-    Moment(name="before the metadata", request=rf"^(PUT|POST) \S+{METADATA}"),
-    Moment(name="after the metadata", request=_written(METADATA), done=True),
+    PausePoint(name="before a file is sent", request=rf"^(PUT|POST) \S+{DATA}"),
+    PausePoint(name="after a file was sent", request=rf"^PUT \S+{DATA}", done=True),
+    PausePoint(name="while a file is read back", request=rf"^GET \S+{DATA}"),
+    PausePoint(name="after the manifest", request=_written(r"-m0\.avro"), done=True),
+    PausePoint(name="after the manifest list", request=_written(r"/snap-[^/]+\.avro"), done=True),
+    PausePoint(name="before the metadata", request=rf"^(PUT|POST) \S+{METADATA}"),
+    PausePoint(name="after the metadata", request=_written(METADATA), done=True),
 )
 """Where an archive run has not committed yet, and does all again."""
-AT_COMMIT = Moment(name="before the metadata", request=rf"^(PUT|POST) \S+{METADATA}")
-BEFORE_LOG = Moment(name="before the log of proofs", table="archive_log")
+AT_COMMIT = PausePoint(name="before the metadata", request=rf"^(PUT|POST) \S+{METADATA}")
+BEFORE_LOG = PausePoint(name="before the log of proofs", table="archive_log")
 IN_TRANSACTION = (
-    Moment(name="before the tombstone", table="archive_tombstone"),
-    Moment(name="before the ledger", table="coverage"),
+    PausePoint(name="before the tombstone", table="archive_tombstone"),
+    PausePoint(name="before the ledger", table="coverage"),
 )
 """Where rows have left, or are back, and nothing is committed."""
 
@@ -75,10 +75,10 @@ IN_TRANSACTION = (
 def killed_archive(scene: Scene) -> Sequence[Archived]:
     """Kill archive runs before their commit, and one between commit and log; it alone if short."""
     claim = _loaded(scene, 2)
-    moments = [] if scene.short else scene.random.sample(BEFORE_COMMIT, 2)
-    for moment in (*moments, BEFORE_LOG):
-        _kill_at(scene, moment, *_archive(claim))
-        _look(scene, claim, f"after kill -9 {moment.name}")
+    points = [] if scene.short else scene.random.sample(BEFORE_COMMIT, 2)
+    for point in (*points, BEFORE_LOG):
+        _kill_at(scene, point, *_archive(claim))
+        _look(scene, claim, f"after kill -9 {point.name}")
     scene.fault_ends()
     _has_to_work(scene, *_archive(claim))
     return [claim]
@@ -91,7 +91,7 @@ def killed_retention(scene: Scene) -> Sequence[Archived]:
     # A file is fetched from its first byte on, in parts of megabytes; the footers of all months,
     # which are smaller, are looked at before the first of them is dropped.
     whole = rf"^GET \S+/data/{months[-1]}/\S+\.parquet\? bytes=0-\d{{7,}}$"
-    between = Moment(name="between two months", request=whole)
+    between = PausePoint(name="between two months", request=whole)
     archives, drops = scene.random.choice(BEFORE_COMMIT), scene.random.choice(IN_TRANSACTION)
     _kill_at(scene, archives, *DROP)
     _look(scene, claim, f"after kill -9 {archives.name}")
@@ -110,17 +110,17 @@ def killed_retention(scene: Scene) -> Sequence[Archived]:
 def archive_without_bucket(scene: Scene) -> Sequence[Archived]:
     """Keep half of an object, cut answers, and refuse a part of the requests."""
     claim = _loaded(scene, 2)
-    scene.front.spoil(Spoil.HALF_KEPT, rf"^PUT \S+{DATA}", 1)
+    scene.front.corrupt(Corruption.HALF_KEPT, rf"^PUT \S+{DATA}", 1)
     if scene.run(*_archive(claim)) == 0:
         scene.wrong.append("an archive run whose file came back in half calls itself a success")
     _look(scene, claim, "after half of an object was kept")
-    how = scene.random.choice((Spoil.HALF_ANSWER, Spoil.DONE_BUT_500))
-    method = "GET" if how is Spoil.HALF_ANSWER else "PUT"
-    scene.front.spoil(how, rf"^{method} iceberg/", scene.random.randint(2, 6))
+    how = scene.random.choice((Corruption.HALF_ANSWER, Corruption.DONE_BUT_500))
+    method = "GET" if how is Corruption.HALF_ANSWER else "PUT"
+    scene.front.corrupt(how, rf"^{method} iceberg/", scene.random.randint(2, 6))
     scene.front.fault = S3Fault(troubles=(INTERNAL_ERROR, SLOW_DOWN), share=0.35, prefix="iceberg/")
     scene.run(*DROP)
     scene.heal_object_store()
-    scene.inject("request spoilt", scene.front.spoilt)
+    scene.inject("request corrupted", scene.front.corrupted)
     _look(scene, claim, "after S3 failed")
     _has_to_work(scene, *DROP)
     _has_dropped(scene, len(_months(claim)))
@@ -145,7 +145,7 @@ def two_archives(scene: Scene) -> Sequence[Archived]:
     """Let an archive run lose its race to another one, while a load restates what both copy."""
     claim = _loaded(scene, 2)
     _has_to_work(scene, *_archive(claim))
-    former = scene.archive_witness.truth(claim.slice)
+    former = scene.archive_oracle.truth(claim.slice)
     days = _middle(claim)
     ticker = claim.slice.subjects[0]
     scene.control.correct(ticker, days[0], 1.25)
@@ -153,7 +153,7 @@ def two_archives(scene: Scene) -> Sequence[Archived]:
     with scene.held(AT_COMMIT) as hold:
         slower = scene.start(*_archive(claim))
         _await(scene, hold, slower)
-        before = scene.archive_witness.snapshots(DATASET)
+        before = scene.archive_oracle.snapshots(DATASET)
         scene.control.correct(ticker, days[1], 0.75)
         others = [
             scene.start_load(claim.slice, refetch=True),
@@ -161,7 +161,7 @@ def two_archives(scene: Scene) -> Sequence[Archived]:
             scene.start("aggregates", "refresh"),
         ]
         _have_to_work(scene, others)
-        if scene.archive_witness.snapshots(DATASET) == before:
+        if scene.archive_oracle.snapshots(DATASET) == before:
             scene.wrong.append("nobody committed while the slower run was held: it showed nothing")
     scene.inject("commit that lost its race")
     scene.fault_ends()
@@ -177,7 +177,7 @@ def late_rows(scene: Scene) -> Sequence[Archived]:
     restated, kept = first.slice.subjects
     added = next(one for one in scene.members() if one not in first.slice.subjects)
     whole = Archived(
-        slice=_slice((restated, kept, added)), former=scene.archive_witness.truth(first.slice)
+        slice=_slice((restated, kept, added)), former=scene.archive_oracle.truth(first.slice)
     )
     _has_to_work(scene, *DROP)
     scene.control.correct(restated, _middle(first)[0], 1.25)
@@ -245,27 +245,27 @@ def _sessions(claim: Archived) -> list[date]:
     return calendar().sessions(start, end) if start and end else []
 
 
-def _kill_at(scene: Scene, moment: Moment, *command: str) -> None:
-    """Start a command, and kill it when it has come to the moment."""
-    with scene.held(moment) as hold:
+def _kill_at(scene: Scene, point: PausePoint, *command: str) -> None:
+    """Start a command, and kill it when it has come to the point."""
+    with scene.held(point) as hold:
         worker = scene.start(*command)
         _await(scene, hold, worker)
         if worker.kill():
-            scene.inject(f"kill -9 {moment.name}")
+            scene.inject(f"kill -9 {point.name}")
         hold.abandoned = True
     _await_silence(scene)
 
 
 def _restart_at(
-    scene: Scene, moment: Moment, how: signal.Signals, name: str, *command: str
+    scene: Scene, point: PausePoint, how: signal.Signals, name: str, *command: str
 ) -> None:
-    """Start a command, restart PostgreSQL when it has come to the moment, and let it end."""
-    with scene.held(moment) as hold:
+    """Start a command, restart PostgreSQL when it has come to the point, and let it end."""
+    with scene.held(point) as hold:
         worker = scene.start(*command)
         _await(scene, hold, worker)
         scene.servers.world.stop(DATABASE, with_signal=how)
         scene.servers.world.start(DATABASE)
-        scene.inject(f"restart, {name}, {moment.name}")
+        scene.inject(f"restart, {name}, {point.name}")
     worker.ended()
     _await_silence(scene)
 
@@ -276,7 +276,7 @@ def _await(scene: Scene, hold: Hold, worker: Worker) -> None:
         lambda: hold.is_reached() or not worker.runs, within_s=HELD_WITHIN_S, every_s=0.05
     )
     if not hold.is_reached():
-        scene.wrong.append(f"`{worker.name}` never came to {hold.moment.name}: it showed nothing")
+        scene.wrong.append(f"`{worker.name}` never came to {hold.point.name}: it showed nothing")
 
 
 def _await_silence(scene: Scene) -> None:
@@ -288,8 +288,8 @@ def _await_silence(scene: Scene) -> None:
 
 
 def _look(scene: Scene, claim: Archived, when: str) -> None:
-    """Let the witness look at what nobody has mended yet."""
-    found = scene.archive_witness.look([claim], settled=False).wrong
+    """Let the oracle look at what nobody has mended yet."""
+    found = scene.archive_oracle.look([claim], settled=False).wrong
     scene.wrong += [f"{when}: {finding}" for finding in found]
 
 
@@ -306,6 +306,6 @@ def _have_to_work(scene: Scene, workers: Sequence[Worker]) -> None:
 
 def _has_dropped(scene: Scene, months: int) -> None:
     """See that retention did something, which rows that are in the archive alone do not tell."""
-    found = len(scene.archive_witness.dropped(DATASET))
+    found = len(scene.archive_oracle.dropped(DATASET))
     if found != months:
         scene.wrong.append(f"{found} months are dropped, not {months}")

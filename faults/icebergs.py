@@ -2,7 +2,7 @@
 
 Here: the snapshots, their files and proofs, read by pyiceberg and pyarrow from the metadata that
 the catalogue names, and what is wrong between them. Not here: the rows beside the truth
-(archive_witness.py).
+(archive_oracle.py).
 """
 
 import hashlib

@@ -1,11 +1,11 @@
 """One scenario from its fault to its verdict, with the recovery between.
 
 Here: the order of things and the measured time. Not here: the faults (scenarios.py), the evidence
-(witness.py), or the table (__main__.py).
+(oracle.py), or the table (__main__.py).
 
 Recovery is what a person on call does: the same command again where a scenario says so, and
 `wrdata dlq retry --all` until no letter is left. Its time runs from the end of the fault to the
-witness's look that finds everything equal, the start of each command (about four seconds on two
+oracle's look that finds everything equal, the start of each command (about four seconds on two
 cores) and the look itself included.
 """
 
@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 import psycopg
 
 from faults import world
-from faults.archive_witness import Archived
+from faults.archive_oracle import Archived
+from faults.dataset_oracle import Slice
+from faults.oracle import Claim, Evidence
 from faults.scenarios import Scenario
-from faults.slices import Slice
-from faults.witness import Claim, Evidence
 from faults.workers import SuiteError
 from faults.world import Scene, Servers
 from marketdata.recovery import errors

@@ -1,8 +1,8 @@
 """Scenarios of the providers: a slice of each dataset while its provider misbehaves.
 
 Here: which slices are loaded, and what is wrong with a provider meanwhile: a share of its answers
-spoilt as any provider's may be, and each of its own oddities at least once. Not here: FMP's daily
-bars and faults of servers (scenarios.py), or the verdict (slices.py).
+corrupted as any provider's may be, and each of its own oddities at least once. Not here: FMP's
+daily bars and faults of servers (scenarios.py), or the verdict (dataset_oracle.py).
 
 Some oddities no single answer gives away: a figure that is wrong but possible, a row that may
 never have been. The scenario asks for these slices again after the provider has mended itself, as
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, timedelta
 
-from faults.slices import Slice
+from faults.dataset_oracle import Slice
 from faults.world import Scene
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
@@ -60,7 +60,7 @@ def polygon(scene: Scene) -> Sequence[Slice]:
         _quirk("lost_results", days.format(names[4]), names[4]),
         _quirk("empty_429", "/polygon/stocks/v1/splits", names[5]),
     ]
-    _spoil(scene, quirks, "/polygon/")
+    _corrupt(scene, quirks, "/polygon/")
     scene.load(*slices)
     _heal(scene, quirks)
     return slices
@@ -77,7 +77,7 @@ def tiingo(scene: Scene) -> Sequence[Slice]:
         _quirk("symbol_cap", "/tiingo/iex/", names[5]),
         _quirk("symbol_cap_json", "/tiingo/tiingo/daily/", names[6]),
     ]
-    _spoil(scene, quirks, "/tiingo/")
+    _corrupt(scene, quirks, "/tiingo/")
     scene.load(*slices)
     _heal(scene, quirks)
     return slices
@@ -94,7 +94,7 @@ def fred(scene: Scene) -> Sequence[Slice]:
         _quirk("truncated", observations, series[2]),
         _quirk("xml", observations, series[3]),
     ]
-    _spoil(scene, quirks, "/fred/")
+    _corrupt(scene, quirks, "/fred/")
     scene.load(*slices)
     _heal(scene, quirks)
     return slices
@@ -126,7 +126,7 @@ def binance(scene: Scene) -> Sequence[Slice]:
         _quirk("reversed", "/binance/api/v3/klines", "ETHUSDT"),
     ]  # fmt: skip
     replaced = _quirk("replaced", f"{files}/klines/BTCUSDT", "BTCUSDT", count=4)
-    _spoil(scene, [replaced, *quirks], "/binance/", "/binance-files/")
+    _corrupt(scene, [replaced, *quirks], "/binance/", "/binance-files/")
     scene.load(bars, trades)
     _heal(scene, [replaced, *quirks])
     return [_asked_again(scene, replace(bars, subjects=pairs[:1]), bars, most=2), trades]
@@ -144,7 +144,7 @@ def coinbase(scene: Scene) -> Sequence[Slice]:
         _quirk("rows_before_start", candles.format("ETH-USD"), "ETH-USD"),
     ]
     if scene.short:
-        _spoil(scene, quirks, "/coinbase/")
+        _corrupt(scene, quirks, "/coinbase/")
         scene.load(bars)
         _heal(scene, quirks)
         return [bars]
@@ -153,7 +153,7 @@ def coinbase(scene: Scene) -> Sequence[Slice]:
         _quirk("missing_row", "/coinbase/products/BTC-USD/trades", "BTC-USD"),
         _quirk("missing_row", candles.format("SOL-USD"), "SOL-USD"),
     ]
-    _spoil(scene, quirks, "/coinbase/")
+    _corrupt(scene, quirks, "/coinbase/")
     scene.load(bars, trades)
     _heal(scene, quirks)
     return [_asked_again(scene, replace(bars, subjects=pairs[2:]), bars, most=1), trades]
@@ -176,7 +176,7 @@ def fmp_records(scene: Scene) -> Sequence[Slice]:
         _quirk("split_twice", "/stable/splits", names[3]),
     ]
     inverse = _quirk("split_inverse", "/stable/splits", names[4])
-    _spoil(scene, [inverse, *quirks], "/stable/")
+    _corrupt(scene, [inverse, *quirks], "/stable/")
     scene.load(*slices, splits)
     _heal(scene, [inverse, *quirks])
     return [*slices, _asked_again(scene, replace(splits, subjects=tickers[4:5]), splits, most=1)]
@@ -190,7 +190,7 @@ def _quirk(name: str, path: str, symbol: str, count: int = 1) -> FaultRule:
     return FaultRule(kind=FaultKind.QUIRK, quirk=name, path=path, symbol=symbol, count=count)
 
 
-def _spoil(scene: Scene, quirks: Sequence[FaultRule], *paths: str) -> None:
+def _corrupt(scene: Scene, quirks: Sequence[FaultRule], *paths: str) -> None:
     """Put the oddities in force, and for what they leave alone the faults of any provider."""
     shares = [
         rule
@@ -219,7 +219,7 @@ def _asked_again(scene: Scene, part: Slice, whole: Slice, *, most: int) -> Slice
 
     Returns ``whole`` with the number of rows that this restated.
     """
-    lost, different = scene.slice_witness.unseen(part)
+    lost, different = scene.dataset_oracle.unseen(part)
     scene.notes.append(
         f"until {', '.join(part.subjects)} was asked for again, {lost} rows of {part.name} were "
         f"missing and {different} differed, and nothing told of it"
@@ -251,7 +251,7 @@ def _days(scene: Scene, provider: str, tickers: tuple[str, ...]) -> Slice:
 
 
 def _draw(scene: Scene, provider: str, count: int) -> tuple[str, ...]:
-    """Draw tickers that were split and paid dividends, so that there are rows to spoil."""
+    """Draw tickers that were split and paid dividends, so that there are rows to corrupt."""
     members = scene.members()
     has = [
         set(scene.control.dataset_truth(name, members, provider=provider)["symbol"].to_pylist())

@@ -1,8 +1,8 @@
-"""Aggregates of minutes beside a recomputation of the witness's own, from the truth.
+"""Aggregates of minutes beside a recomputation of the oracle's own, from the truth.
 
 Here: buckets, phases and sums by pandas, and where a view tells something else. Not here: rows of
-minutes themselves (archive_witness.py), or the project's own recomputation
-(marketdata/roll_ups.py).
+minutes themselves (archive_oracle.py), or the project's own recomputation
+(marketdata/bar_aggregation.py).
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 
-from faults.slices import Slice
+from faults.dataset_oracle import Slice
 from marketdata.calendars import calendar
 
 WIDTHS: Mapping[str, str] = {"5m": "5min", "15m": "15min", "1h": "60min"}
@@ -38,7 +38,7 @@ def aggregate_findings(
 
 
 def recomputed(minutes: pd.DataFrame, interval: str) -> pd.DataFrame:
-    """Compute the bars of an interval from minutes of shares (QUOTED_MINUTE_BARS), in pandas."""
+    """Compute the bars of an interval from minutes of shares (WIRE_MINUTE_BARS), in pandas."""
     bars = minutes.sort_values(["symbol", "opened_at"])
     bars = bars.assign(
         phase=np.where(_is_regular(bars["opened_at"]), "regular", "extended"),

@@ -1,7 +1,7 @@
 """The scenarios: what is done to the pipeline, one function each.
 
 Here: faults, and what the pipeline was asked to load meanwhile. Not here: the servers and workers
-(world.py), the verdict (witness.py), or the order and the recovery (play.py).
+(world.py), the verdict (oracle.py), or the order and the recovery (play.py).
 
 A scenario returns what it asked for, with its fault over and its workers ended. Its random draws
 come from the suite's seed. Where a fault strikes is drawn too, in answered requests instead of
@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from faults import archive_scenarios, provider_scenarios
-from faults.archive_witness import Archived
-from faults.slices import Slice
-from faults.witness import Claim
+from faults.archive_oracle import Archived
+from faults.dataset_oracle import Slice
+from faults.oracle import Claim
 from faults.workers import Worker
 from faults.world import STORES, Scene
 from machine import processes
@@ -159,7 +159,7 @@ def object_store_errors(scene: Scene) -> Sequence[Claim]:
 
 
 def provider_faults(scene: Scene) -> Sequence[Claim]:
-    """Spoil answers in every way there is: each way once for sure, and a fifth of the others."""
+    """Corrupt answers in every way there is: each way once for sure, and a fifth of the others."""
     tickers = scene.draw_tickers(60)
     unlucky = scene.random.sample(tickers, len(PROVIDER_FAULTS))
     once = [
@@ -210,17 +210,17 @@ def outage_and_daemon(scene: Scene) -> Sequence[Claim]:
     worker.ended()
     scene.heal_provider()
     claims = [Claim(tickers=tuple(tickers))]
-    waiting = len(scene.witness.look(claims).letters)
+    waiting = len(scene.oracle.look(claims).letters)
     if not waiting:
         scene.wrong.append("an outage left no dead letter")
     daemon = scene.daemon()
     settled = processes.wait_until(
-        lambda: not scene.witness.unsettled(), within_s=DAEMON_WITHIN_S, every_s=1.0
+        lambda: not scene.oracle.unsettled(), within_s=DAEMON_WITHIN_S, every_s=1.0
     )
     took_s = time.monotonic() - scene.fault_ended_at
     # Letters are resolved with the rows; the runs go on to the aggregates and checks after them.
     if not processes.wait_until(
-        lambda: not scene.witness.at_work(), within_s=DAEMON_WITHIN_S, every_s=1.0
+        lambda: not scene.oracle.at_work(), within_s=DAEMON_WITHIN_S, every_s=1.0
     ):
         scene.wrong.append(f"the daemon left runs at work for {DAEMON_WITHIN_S:g} s")
     daemon.ask_to_end()
@@ -304,7 +304,7 @@ def asked_to_end(scene: Scene) -> Sequence[Claim]:
         scene.wrong.append("a load that was cut off calls itself a success")
     if not DONE_SO_FAR.search(worker.stderr):
         scene.wrong.append("a load that was cut off does not say where it stopped")
-    scene.wrong += scene.witness.held_by(worker.pid)
+    scene.wrong += scene.oracle.held_by(worker.pid)
     return [Claim(tickers=tuple(tickers))]
 
 

@@ -1,7 +1,7 @@
 """What a scenario runs on: real servers, a simulator and a bucket of its own, and real workers.
 
 Here: starting, breaking and ending them. Not here: what is broken when (scenarios.py), or what
-has to be true afterwards (witness.py).
+has to be true afterwards (oracle.py).
 
 A worker is the command line in a process of its own, with its environment and nothing else: what
 a person or a scheduler starts. The database and S3 servers are one pair for all scenarios of a
@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from faults.archive_witness import Archived, ArchiveWitness
-from faults.moments import Hold, Moment, WatchedFront, held
-from faults.slices import Slice, SliceWitness
-from faults.witness import Claim, Evidence, Witness, output_findings, secret_findings
+from faults.archive_oracle import Archived, ArchiveOracle
+from faults.dataset_oracle import DatasetOracle, Slice
+from faults.oracle import Claim, Evidence, Oracle, output_findings, secret_findings
+from faults.pause_points import Hold, PausePoint, WatchedFront, held
 from faults.workers import PROJECT, SuiteError, Worker
 from machine import processes
 from marketdata.batches import DAILY_BARS_DATASET
@@ -197,9 +197,9 @@ class Scene:
             raise SuiteError(message) from error
         return {"LD_PRELOAD": str(library), "FAULTS_CLOCK_SHIFT_S": str(seconds)}
 
-    def held(self, moment: Moment) -> AbstractContextManager[Hold]:
-        """Hold whoever comes to ``moment`` until the block ends."""
-        return held(self.front, self.environment["WRDATA_DATABASE_URL"], moment)
+    def held(self, point: PausePoint) -> AbstractContextManager[Hold]:
+        """Hold whoever comes to ``point`` until the block ends."""
+        return held(self.front, self.environment["WRDATA_DATABASE_URL"], point)
 
     def inject(self, name: str, count: int = 1) -> None:
         """Count faults."""
@@ -243,10 +243,10 @@ class Scene:
         return worker.runs
 
     @property
-    def witness(self) -> Witness:
-        """The witness of this scenario."""
+    def oracle(self) -> Oracle:
+        """The oracle of this scenario."""
         url = self.environment["WRDATA_DATABASE_URL"]
-        return Witness(
+        return Oracle(
             database_url=url,
             control=self.control,
             bucket=self.bucket,
@@ -260,37 +260,37 @@ class Scene:
         )
 
     @property
-    def slice_witness(self) -> SliceWitness:
-        """The witness of datasets in this scenario."""
-        return SliceWitness(
+    def dataset_oracle(self) -> DatasetOracle:
+        """The oracle of datasets in this scenario."""
+        return DatasetOracle(
             database_url=self.environment["WRDATA_DATABASE_URL"],
             control=self.control,
             bucket=self.bucket,
             per_minute=self.per_minute,
-            secrets=self.witness.secrets,
+            secrets=self.oracle.secrets,
             logs=self.folder,
         )
 
     @property
-    def archive_witness(self) -> ArchiveWitness:
-        """The witness of the archive in this scenario."""
-        return ArchiveWitness(
+    def archive_oracle(self) -> ArchiveOracle:
+        """The oracle of the archive in this scenario."""
+        return ArchiveOracle(
             database_url=self.environment["WRDATA_DATABASE_URL"],
             control=self.control,
             bucket=self.bucket,
-            secrets=self.witness.secrets,
+            secrets=self.oracle.secrets,
         )
 
     def look(self, claims: Sequence[Claim | Slice | Archived], *, listed: bool = True) -> Evidence:
-        """Ask the witness of what was claimed; ``listed`` as with ``Witness.look``."""
+        """Ask the oracle of what was claimed; ``listed`` as with ``Oracle.look``."""
         archived = [one for one in claims if isinstance(one, Archived)]
         if archived:
-            return self.archive_witness.look(archived)
+            return self.archive_oracle.look(archived)
         slices = [one for one in claims if isinstance(one, Slice)]
         if slices:
-            return self.slice_witness.look(slices)
+            return self.dataset_oracle.look(slices)
         bars = [one for one in claims if isinstance(one, Claim)]
-        return self.witness.look(bars, listed=listed)
+        return self.oracle.look(bars, listed=listed)
 
     def outputs(self) -> list[str]:
         """Return what is wrong with the workers' outputs."""
@@ -299,7 +299,7 @@ class Scene:
             for worker in self.workers
             for finding in (
                 *output_findings(worker.name, worker.stderr),
-                *secret_findings(self.witness.secrets, [worker.stderr, worker.stdout]),
+                *secret_findings(self.oracle.secrets, [worker.stderr, worker.stdout]),
             )
         ]
 

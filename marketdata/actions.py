@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from marketdata.rows import AMOUNT, Validated, validate
 
-QUOTED_SPLITS = pa.schema(
+WIRE_SPLITS = pa.schema(
     [
         pa.field("symbol", pa.string(), nullable=False),
         pa.field("ex_date", pa.date32(), nullable=False),
@@ -28,7 +28,7 @@ QUOTED_SPLITS = pa.schema(
 
 SPLIT_KEY = ("ex_date",)
 
-QUOTED_DIVIDENDS = pa.schema(
+WIRE_DIVIDENDS = pa.schema(
     [
         pa.field("symbol", pa.string(), nullable=False),
         pa.field("ex_date", pa.date32(), nullable=False),
@@ -44,7 +44,7 @@ QUOTED_DIVIDENDS = pa.schema(
 """One row a dividend: ``amount`` as paid on a share of that day, not adjusted for later splits.
 ``kind`` is ``regular`` or ``special``; a date that the provider does not tell is null."""
 
-NUMBERED_DIVIDENDS = QUOTED_DIVIDENDS.append(pa.field("ordinal", pa.int32(), nullable=False))
+NUMBERED_DIVIDENDS = WIRE_DIVIDENDS.append(pa.field("ordinal", pa.int32(), nullable=False))
 """``ordinal`` counts the dividends of one share, ex-date and kind from 1; no provider tells it."""
 
 DIVIDEND_KEY = ("ex_date", "kind", "ordinal")
@@ -57,15 +57,15 @@ _SAME_DIVIDEND = ("currency", "record_date", "payment_date", "frequency")
 _FIELDS = ("amount", "declaration_date", *_SAME_DIVIDEND)
 
 
-def validate_splits(quoted: pa.Table) -> Validated:
-    """Split ``quoted`` (QUOTED_SPLITS) into rows that may be stored and rows that may not.
+def validate_splits(wire_rows: pa.Table) -> Validated:
+    """Split rows of WIRE_SPLITS into those to store and those to refuse.
 
     Rules: both numbers of shares present and above zero, and not equal; of an ex-date that comes
     twice with equal values one row is kept, with different values none.
     """
-    new, old = quoted["new_shares"], quoted["old_shares"]
+    new, old = wire_rows["new_shares"], wire_rows["old_shares"]
     return validate(
-        quoted,
+        wire_rows,
         key=SPLIT_KEY,
         rules=[
             ("new_shares is missing or no number", pc.is_null(new)),
@@ -78,8 +78,8 @@ def validate_splits(quoted: pa.Table) -> Validated:
     )
 
 
-def validate_dividends(quoted: pa.Table) -> Validated:
-    """Split ``quoted`` (QUOTED_DIVIDENDS) into NUMBERED_DIVIDENDS and rows not to be stored.
+def validate_dividends(wire_rows: pa.Table) -> Validated:
+    """Split rows of WIRE_DIVIDENDS into NUMBERED_DIVIDENDS and those to refuse.
 
     Rules: amount present and above zero; kind ``regular`` or ``special``; a currency, where it is
     told, has three capital letters. A share may pay several dividends of one kind on one day: they
@@ -88,17 +88,17 @@ def validate_dividends(quoted: pa.Table) -> Validated:
     declared later corrects the earlier. How the other dates lie to each other is no rule: they are
     late, early and missing in real answers, and none of them moves a price.
     """
-    amount, kinds = quoted["amount"], pa.array([REGULAR, SPECIAL])
+    amount, kinds = wire_rows["amount"], pa.array([REGULAR, SPECIAL])
     return validate(
-        quoted,
+        wire_rows,
         key=DIVIDEND_KEY,
         rules=[
             ("amount is missing or no number", pc.is_null(amount)),
             ("amount is not above zero", pc.less_equal(amount, _ZERO)),
-            ("kind is neither regular nor special", pc.invert(pc.is_in(quoted["kind"], kinds))),
+            ("kind is neither regular nor special", pc.invert(pc.is_in(wire_rows["kind"], kinds))),
             (
                 "currency is no code of three capital letters",
-                pc.invert(pc.match_substring_regex(quoted["currency"], _CURRENCY)),
+                pc.invert(pc.match_substring_regex(wire_rows["currency"], _CURRENCY)),
             ),
         ],
         day=_ex_date,
@@ -107,7 +107,7 @@ def validate_dividends(quoted: pa.Table) -> Validated:
 
 
 def numbered(dividends: pa.Table) -> pa.Table:
-    """Return the distinct ones of ``dividends`` (QUOTED_DIVIDENDS) as NUMBERED_DIVIDENDS.
+    """Return the distinct ones of ``dividends`` (WIRE_DIVIDENDS) as NUMBERED_DIVIDENDS.
 
     The order of the rows of an answer does not matter.
     """

@@ -14,7 +14,7 @@ import pyarrow as pa
 from marketdata.bars import DAILY_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START
-from marketdata.datasets import DATASETS, Dataset, Domain, Extent, InstrumentKind
+from marketdata.datasets import DATASETS, Dataset, Domain, InstrumentKind, RequestScope
 from marketdata.recovery import errors
 from marketdata.rows import INSTANT
 
@@ -176,10 +176,10 @@ def _archived(dataset: Dataset) -> ArchivedDataset:
     # Answers may lack a part of the key; the table never does.
     own = [
         field.with_nullable(False) if field.name in dataset.key else field
-        for field in dataset.stored
+        for field in dataset.table_schema
     ]
-    label = [] if "ticker" in dataset.stored.names else [pa.field("ticker", pa.string())]
-    by_day = dataset.extent is not Extent.STATE
+    label = [] if "ticker" in dataset.table_schema.names else [pa.field("ticker", pa.string())]
+    by_day = dataset.request_scope is not RequestScope.SNAPSHOT
     # Where several providers' rows stand side by side, the provider is part of what names a row.
     key = ("provider", *dataset.key) if by_day else dataset.key
     return ArchivedDataset(
@@ -191,7 +191,7 @@ def _archived(dataset: Dataset) -> ArchivedDataset:
         order=("instrument_id", *key),
         dated_by=_DATED_BY[dataset.table] if by_day else "",
         portion=Portion.MONTH if by_day else Portion.WHOLE,
-        withdraws=dataset.is_all,
+        withdraws=dataset.full_snapshot,
     )
 
 

@@ -23,7 +23,7 @@ FEW_BARS = 4
 LONGEST_WEEKEND_DAYS = 4
 """From a Thursday or Friday to the next session after a holiday."""
 
-QUOTED_BARS = pa.schema(
+WIRE_BARS = pa.schema(
     [
         pa.field("symbol", pa.string(), nullable=False),
         pa.field("session_date", pa.date32(), nullable=False),
@@ -33,7 +33,7 @@ QUOTED_BARS = pa.schema(
 )
 """What a provider client returns: the provider's own symbol, values as they came, any order."""
 
-ACCEPTED_BARS = pa.schema([field.with_nullable(False) for field in QUOTED_BARS])
+ACCEPTED_BARS = pa.schema([field.with_nullable(False) for field in WIRE_BARS])
 """What validation lets through: all values are present."""
 
 DAILY_BARS = pa.schema(
@@ -102,8 +102,8 @@ class Adjustment(StrEnum):
     SPLITS_AND_DIVIDENDS = "splits_and_dividends"
 
 
-def validate(quoted: pa.Table) -> Validated:
-    """Split ``quoted`` (QUOTED_BARS) into bars that may be stored and bars that may not.
+def validate(wire_rows: pa.Table) -> Validated:
+    """Split rows of WIRE_BARS into those to store and those to refuse.
 
     Rules: prices present, finite and above zero; volume present, finite and not negative; low
     at or below open and close, high at or above them; of a symbol and session that come twice
@@ -114,21 +114,23 @@ def validate(quoted: pa.Table) -> Validated:
     def day(row: Mapping[str, object]) -> date:
         return cast("date", row["session_date"])
 
-    return rows.validate(quoted, key=KEY, rules=price_rules(quoted), day=day)
+    return rows.validate(wire_rows, key=KEY, rules=price_rules(wire_rows), day=day)
 
 
-def price_rules(quoted: pa.Table) -> list[Rule]:
+def price_rules(wire_rows: pa.Table) -> list[Rule]:
     """Return what any bar may break: prices and volume by themselves, then beside each other."""
     broken: list[Rule] = [
-        (f"{name} is missing or not a finite number", pc.invert(is_finite(quoted[name])))
+        (f"{name} is missing or not a finite number", pc.invert(is_finite(wire_rows[name])))
         for name in (*PRICES, "volume")
     ]
-    broken += [(f"{name} is not above zero", pc.less_equal(quoted[name], 0.0)) for name in PRICES]
-    broken.append(("volume is negative", pc.less(quoted["volume"], 0.0)))
+    broken += [
+        (f"{name} is not above zero", pc.less_equal(wire_rows[name], 0.0)) for name in PRICES
+    ]
+    broken.append(("volume is negative", pc.less(wire_rows["volume"], 0.0)))
     for name in ("open", "close"):
-        broken.append((f"low is above {name}", pc.greater(quoted["low"], quoted[name])))
-        broken.append((f"high is below {name}", pc.less(quoted["high"], quoted[name])))
-    broken.append(("high is below low", pc.less(quoted["high"], quoted["low"])))
+        broken.append((f"low is above {name}", pc.greater(wire_rows["low"], wire_rows[name])))
+        broken.append((f"high is below {name}", pc.less(wire_rows["high"], wire_rows[name])))
+    broken.append(("high is below low", pc.less(wire_rows["high"], wire_rows["low"])))
     return broken
 
 
@@ -137,13 +139,13 @@ def is_finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.fill_null(pc.is_finite(column), False)
 
 
-def refuse_longer(quoted: pa.Table) -> str:
-    """Return why the bars of one symbol (QUOTED_BARS) are not those of days, or nothing.
+def refuse_longer(wire_rows: pa.Table) -> str:
+    """Return why the bars of one symbol (WIRE_BARS) are not those of days, or nothing.
 
     No row says how long its bar is. Sessions lie four days from each other at most, but for a
     halt; some few bars of which no two are nearer than five are not of days.
     """
-    days = np.unique(quoted["session_date"].cast(pa.int32()).to_numpy())
+    days = np.unique(wire_rows["session_date"].cast(pa.int32()).to_numpy())
     if len(days) >= FEW_BARS and bool(np.all(np.diff(days) > LONGEST_WEEKEND_DAYS)):
         return "bars of weeks or months came where those of days were asked for"
     return ""

@@ -130,13 +130,13 @@ def _storable(row: Received | str) -> object:
 
 
 def identified(
-    quoted: pa.Table, listed: Sequence[ListedInstrument], key: Sequence[str]
+    wire_rows: pa.Table, listed: Sequence[ListedInstrument], key: Sequence[str]
 ) -> pa.Table:
     """Put ``instrument_id`` in the place of ``symbol``, and sort by it and ``key``."""
     symbols = pa.array([one.symbol for one in listed], pa.string())
     ids = pa.array([one.instrument_id for one in listed], pa.int64())
-    column = pc.take(ids, pc.index_in(quoted["symbol"], value_set=symbols))
-    table = quoted.drop_columns(["symbol"]).add_column(0, "instrument_id", column)
+    column = pc.take(ids, pc.index_in(wire_rows["symbol"], value_set=symbols))
+    table = wire_rows.drop_columns(["symbol"]).add_column(0, "instrument_id", column)
     return table.sort_by([(name, "ascending") for name in ("instrument_id", *key)])
 
 

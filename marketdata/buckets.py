@@ -1,7 +1,8 @@
 """Where the buckets of aggregated bars begin and end.
 
 Here: arithmetic on moments (UTC) and days, and spans that are widened to whole buckets. Not
-here: values of bars (roll_ups.py), or which spans have to be computed again (resources/storage).
+here: values of bars (bar_aggregation.py), or which spans have to be computed again
+(resources/storage).
 """
 
 from collections.abc import Iterable, Sequence

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from marketdata import rows
 from marketdata.calendars import utc_now
 
-QUOTED_COMPANIES = pa.schema(
+WIRE_COMPANIES = pa.schema(
     [
         pa.field("symbol", pa.string(), nullable=False),
         pa.field("name", pa.string()),
@@ -41,7 +41,7 @@ that a weekly refresh does not restate every company."""
 COMPANY_KEY: tuple[str, ...] = ()
 """Nothing beside the instrument."""
 
-QUOTED_INDEX_CHANGES = pa.schema(
+WIRE_INDEX_CHANGES = pa.schema(
     [
         pa.field("symbol", pa.string(), nullable=False),
         pa.field("effective_on", pa.date32(), nullable=False),
@@ -62,41 +62,41 @@ ACTIONS = ("added", "removed")
 _CIK = r"^[0-9]{10}$"
 
 
-def validate_companies(quoted: pa.Table) -> rows.Validated:
-    """Split ``quoted`` (QUOTED_COMPANIES) into rows that may be stored and rows that may not.
+def validate_companies(wire_rows: pa.Table) -> rows.Validated:
+    """Split rows of WIRE_COMPANIES into those to store and those to refuse.
 
     Rules: a name; a CIK, if there is one, of ten digits; no negative number of employees; of
     rows that come twice one, if they are equal.
     """
     today = utc_now().date()
     return rows.validate(
-        quoted,
+        wire_rows,
         key=COMPANY_KEY,
         rules=(
-            ("name is missing", _blank(quoted["name"])),
-            ("cik is not ten digits", pc.invert(pc.match_substring_regex(quoted["cik"], _CIK))),
-            ("employees is negative", pc.less(quoted["employees"], 0)),
+            ("name is missing", _blank(wire_rows["name"])),
+            ("cik is not ten digits", pc.invert(pc.match_substring_regex(wire_rows["cik"], _CIK))),
+            ("employees is negative", pc.less(wire_rows["employees"], 0)),
         ),
         # A company is as it is today; the day on which it was listed may be unknown.
         day=lambda _: today,
     )
 
 
-def validate_index_changes(quoted: pa.Table) -> rows.Validated:
-    """Split ``quoted`` (QUOTED_INDEX_CHANGES) into rows that may be stored and rows that may not.
+def validate_index_changes(wire_rows: pa.Table) -> rows.Validated:
+    """Split rows of WIRE_INDEX_CHANGES into those to store and those to refuse.
 
     Rules: a ticker; an action that is ``added`` or ``removed``; not announced after it took
     effect; of rows that come twice one, if they are equal.
     """
     return rows.validate(
-        quoted,
+        wire_rows,
         key=INDEX_CHANGE_KEY,
         rules=(
-            ("ticker is missing", _blank(quoted["ticker"])),
-            ("action is unknown", pc.invert(pc.is_in(quoted["action"], pa.array(ACTIONS)))),
+            ("ticker is missing", _blank(wire_rows["ticker"])),
+            ("action is unknown", pc.invert(pc.is_in(wire_rows["action"], pa.array(ACTIONS)))),
             (
                 "announced after it took effect",
-                pc.greater(quoted["announced_on"], quoted["effective_on"]),
+                pc.greater(wire_rows["announced_on"], wire_rows["effective_on"]),
             ),
         ),
         day=_effective_on,

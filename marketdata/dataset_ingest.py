@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from marketdata.batches import States, identified, letters_of_rows, marks_of
 from marketdata.calendars import SessionCalendar
 from marketdata.coverage import CoverageMark, CoverageState, assess
-from marketdata.datasets import Dataset, Extent
+from marketdata.datasets import Dataset, RequestScope
 from marketdata.day_calendars import ONE_DAY
 from marketdata.instruments import ListedInstrument
 from marketdata.local_days import local_days
@@ -82,7 +82,7 @@ class DatasetFeed:
             ProviderError: What the provider's client raises.
         """
         # A state is asked for as a whole under each ticker; of it the days of the ticker count.
-        is_cut = self.entry.extent is Extent.STATE and request.instrument.carried
+        is_cut = self.entry.request_scope is RequestScope.SNAPSHOT and request.instrument.carried
         day = self.entry.key[0] if is_cut else None
         answer = await ask_by_symbol(request, self._ask, provider=self.provider, day=day)
         is_empty = not answer.rows.num_rows and not answer.left_out
@@ -180,7 +180,9 @@ class DatasetFeed:
                 rejected=tuple(letters),
                 coverage=marks,
                 # A row that was refused is not one that the provider has withdrawn.
-                is_all=self.entry.is_all and request.start <= self.entry.begins and not refused,
+                full_snapshot=self.entry.full_snapshot
+                and request.start <= self.entry.begins
+                and not refused,
                 joins_history=self.entry.rebases and not self._is_whole(request, answer.fetched_at),
             ),
             rejected=refused,
@@ -289,7 +291,7 @@ class DatasetFeed:
             raw_answers=answer.raw_answers,
             notes=answer.notes,
             asked=asked,
-            rows=identified(accepted, listed, self.entry.key).cast(self.entry.stored),
+            rows=identified(accepted, listed, self.entry.key).cast(self.entry.table_schema),
             rejected=(),
             coverage=(),
         )

@@ -68,14 +68,14 @@ class InstrumentKind(StrEnum):
     INDEX = "index"
 
 
-class Extent(StrEnum):
+class RequestScope(StrEnum):
     """What one request of a dataset covers."""
 
     SESSIONS = "sessions"
     """Trading days of New York."""
     DAYS = "days"
     """Days of UTC."""
-    STATE = "state"
+    SNAPSHOT = "snapshot"
     """All that the provider has by the day of the answer."""
 
 
@@ -138,7 +138,7 @@ class Dataset:
     Attributes:
         name: As on the command line and in the log.
         table: Where it is kept.
-        quoted: Schema of a client's answer: ``symbol``, then the table's columns.
+        wire_schema: Schema of a client's answer: ``symbol``, then the table's columns.
         key: Columns that name a row of an instrument.
         sources: By the name of the provider; the first one serves unless the configuration
             names another.
@@ -147,7 +147,7 @@ class Dataset:
         rows: About how many rows a subject has, or a day of one where days are asked for.
         validate: Splits an answer into rows that may be stored and rows that may not.
         ask: How one subject is asked for.
-        extent: What a request covers.
+        request_scope: What a request covers.
         zone: Whose midnight ends a day; of a state, the day on which it was asked for.
         ends_at_close: A session ends with its close, and not at midnight.
         begins: The first day that is ever asked for.
@@ -160,7 +160,7 @@ class Dataset:
         fresh_for: A state that is younger than this is not asked for again.
         grows: What was answered once need not be asked for again: only what came since.
         may_be_empty: A subject without a row is nothing odd, such as a share without a split.
-        is_all: An answer for one subject holds all there is of it: stored rows that it lacks
+        full_snapshot: An answer for one subject holds all there is of it: stored rows that it lacks
             have been withdrawn or moved by the provider.
         completed: Schema of rows that may be stored, where validation adds to the quoted one.
         rebases: A provider may restate a whole history in other shares: a part of one never
@@ -174,7 +174,7 @@ class Dataset:
     domain: Domain
     instrument_kind: InstrumentKind
     table: str
-    quoted: pa.Schema
+    wire_schema: pa.Schema
     key: tuple[str, ...]
     sources: Mapping[str, Source]
     about: str
@@ -182,7 +182,7 @@ class Dataset:
     rows: int
     validate: Callable[[pa.Table], Validated]
     ask: Question[FetchRequest, Answer]
-    extent: Extent = Extent.STATE
+    request_scope: RequestScope = RequestScope.SNAPSHOT
     zone: ZoneInfo = UTC_ZONE
     ends_at_close: bool = False
     begins: date = HISTORY_START
@@ -192,7 +192,7 @@ class Dataset:
     fresh_for: timedelta = timedelta(hours=20)
     grows: bool = False
     may_be_empty: bool = False
-    is_all: bool = False
+    full_snapshot: bool = False
     completed: pa.Schema | None = None
     rebases: bool = False
     refuse_answer: Callable[[pa.Table], str] | None = None
@@ -200,10 +200,10 @@ class Dataset:
     changes: Question[datetime, Changes] | None = None
 
     @property
-    def stored(self) -> pa.Schema:
+    def table_schema(self) -> pa.Schema:
         """Schema of what is loaded: ``instrument_id`` stands in the place of ``symbol``."""
         named = pa.field("instrument_id", pa.int64(), nullable=False)
-        return pa.schema([named, *list(self.completed or self.quoted)[1:]])
+        return pa.schema([named, *list(self.completed or self.wire_schema)[1:]])
 
     @property
     def has_sessions(self) -> bool:
@@ -213,18 +213,18 @@ class Dataset:
     @property
     def by_day(self) -> bool:
         """Whether days of a subject are asked for, and not its state."""
-        return self.extent is not Extent.STATE
+        return self.request_scope is not RequestScope.SNAPSHOT
 
     def requests(self, provider: str, days: int) -> int:
         """Return how many HTTP requests ``days`` of one subject take, or its state."""
         source = self.sources[provider]
-        if self.extent is Extent.STATE or source.days is None:
+        if self.request_scope is RequestScope.SNAPSHOT or source.days is None:
             return source.requests
         return math.ceil(days / source.days)
 
     def days(self, calendar: SessionCalendar) -> DayCalendar:
         """Return the days that rows are of; ``calendar`` knows the exchange's sessions."""
-        if self.extent is not Extent.SESSIONS:
+        if self.request_scope is not RequestScope.SESSIONS:
             return ClockDays(self.zone)
         return TradingDays(calendar, None if self.ends_at_close else self.zone)
 
@@ -302,7 +302,7 @@ def _statements(kind: StatementKind, table: str, endpoint: str, about: str) -> D
         domain=Domain.FUNDAMENTALS,
         instrument_kind=InstrumentKind.EQUITY,
         table=table,
-        quoted=statements.QUOTED_STATEMENTS[kind],
+        wire_schema=statements.WIRE_STATEMENTS[kind],
         key=statements.KEY,
         # One for the annual and one for the quarterly ones.
         sources={"fmp": Source(endpoint=endpoint, requests=2)},
@@ -327,7 +327,7 @@ DATASETS = _catalogue(
         domain=Domain.EQUITY_PRICES,
         instrument_kind=InstrumentKind.EQUITY,
         table="daily_bar",
-        quoted=bars.QUOTED_BARS,
+        wire_schema=bars.WIRE_BARS,
         completed=bars.ACCEPTED_BARS,
         key=bars.KEY,
         # FMP and Tiingo move a history to the new ticker: FMP lists renames (symbol-change) and
@@ -358,7 +358,7 @@ DATASETS = _catalogue(
         rows=1,
         validate=bars.validate,
         ask=_daily_bars,
-        extent=Extent.SESSIONS,
+        request_scope=RequestScope.SESSIONS,
         zone=NEW_YORK_ZONE,
         ends_at_close=True,
         usual_days=None,
@@ -372,7 +372,7 @@ DATASETS = _catalogue(
         domain=Domain.EQUITY_PRICES,
         instrument_kind=InstrumentKind.EQUITY,
         table="minute_bar",
-        quoted=minute_bars.QUOTED_MINUTE_BARS,
+        wire_schema=minute_bars.WIRE_MINUTE_BARS,
         key=minute_bars.KEY,
         sources={
             "polygon": _polygon("aggs by the minute, all US exchanges", days=50.0),
@@ -383,7 +383,7 @@ DATASETS = _catalogue(
         rows=700,
         validate=partial(minute_bars.validate, zone=NEW_YORK_ZONE),
         ask=_minute_bars,
-        extent=Extent.SESSIONS,
+        request_scope=RequestScope.SESSIONS,
         zone=NEW_YORK_ZONE,
         asked_again=1,
     ),
@@ -416,7 +416,7 @@ DATASETS = _catalogue(
         domain=Domain.REFERENCE,
         instrument_kind=InstrumentKind.EQUITY,
         table="company",
-        quoted=companies.QUOTED_COMPANIES,
+        wire_schema=companies.WIRE_COMPANIES,
         key=companies.COMPANY_KEY,
         sources={
             "fmp": Source(endpoint="profile"),
@@ -434,7 +434,7 @@ DATASETS = _catalogue(
         domain=Domain.REFERENCE,
         instrument_kind=InstrumentKind.INDEX,
         table="index_change",
-        quoted=companies.QUOTED_INDEX_CHANGES,
+        wire_schema=companies.WIRE_INDEX_CHANGES,
         key=companies.INDEX_CHANGE_KEY,
         sources={"fmp": Source(endpoint="historical-sp500-constituent")},
         about="A company that joined or left an index, and when.",
@@ -449,7 +449,7 @@ DATASETS = _catalogue(
         domain=Domain.CORPORATE_ACTIONS,
         instrument_kind=InstrumentKind.EQUITY,
         table="split",
-        quoted=actions.QUOTED_SPLITS,
+        wire_schema=actions.WIRE_SPLITS,
         key=actions.SPLIT_KEY,
         sources={
             "fmp": Source(endpoint="splits, splits-calendar"),
@@ -461,7 +461,7 @@ DATASETS = _catalogue(
         validate=actions.validate_splits,
         ask=_splits,
         may_be_empty=True,
-        is_all=True,
+        full_snapshot=True,
         market=_splits_between,
     ),
     Dataset(
@@ -469,7 +469,7 @@ DATASETS = _catalogue(
         domain=Domain.CORPORATE_ACTIONS,
         instrument_kind=InstrumentKind.EQUITY,
         table="dividend",
-        quoted=actions.QUOTED_DIVIDENDS,
+        wire_schema=actions.WIRE_DIVIDENDS,
         completed=actions.NUMBERED_DIVIDENDS,
         key=actions.DIVIDEND_KEY,
         sources={
@@ -482,7 +482,7 @@ DATASETS = _catalogue(
         validate=actions.validate_dividends,
         ask=_dividends,
         may_be_empty=True,
-        is_all=True,
+        full_snapshot=True,
         market=_dividends_between,
     ),
     Dataset(
@@ -490,7 +490,7 @@ DATASETS = _catalogue(
         domain=Domain.MACRO,
         instrument_kind=InstrumentKind.SERIES,
         table="macro_observation",
-        quoted=macro.QUOTED_OBSERVATIONS,
+        wire_schema=macro.WIRE_OBSERVATIONS,
         key=macro.KEY,
         # Four for daily series, which have thousands of vintages.
         sources={"fred": Source(endpoint="series/vintagedates, series/observations", requests=3)},
@@ -510,7 +510,7 @@ DATASETS = _catalogue(
         domain=Domain.CRYPTO,
         instrument_kind=InstrumentKind.PAIR,
         table="minute_bar",
-        quoted=minute_bars.QUOTED_MINUTE_BARS,
+        wire_schema=minute_bars.WIRE_MINUTE_BARS,
         key=minute_bars.KEY,
         sources={
             "binance": Source(endpoint="monthly and daily files, klines", days=20.0),
@@ -521,7 +521,7 @@ DATASETS = _catalogue(
         rows=1440,
         validate=minute_bars.validate,
         ask=_minute_bars,
-        extent=Extent.DAYS,
+        request_scope=RequestScope.DAYS,
         usual_days=2,
         asked_again=1,
     ),
@@ -530,7 +530,7 @@ DATASETS = _catalogue(
         domain=Domain.CRYPTO,
         instrument_kind=InstrumentKind.PAIR,
         table="trade",
-        quoted=trades.QUOTED_TRADES,
+        wire_schema=trades.WIRE_TRADES,
         key=trades.KEY,
         sources={
             "binance": Source(endpoint="daily files, aggTrades", days=1.0),
@@ -541,7 +541,7 @@ DATASETS = _catalogue(
         rows=10000,
         validate=trades.validate,
         ask=_trades,
-        extent=Extent.DAYS,
+        request_scope=RequestScope.DAYS,
         usual_days=1,
         most_days=1,
     ),

@@ -167,7 +167,7 @@ async def _defer(
         IngestFailure(letter=_letter(context, feed, request, error, deferred=True))
         for request in requests
     ]
-    await patiently(lambda: context.store.record_failures(letters))
+    await retry_storage(lambda: context.store.record_failures(letters))
     return [_not_ingested(request, error, deferred=True) for request in requests]
 
 
@@ -216,7 +216,7 @@ async def _load(context: IngestContext, feed: Feed, batch: Batch) -> LoadResult:
         StorageUnavailableError: The database cannot be reached.
     """
     try:
-        return await patiently(lambda: context.store.load(batch))
+        return await retry_storage(lambda: context.store.load(batch))
     except errors.HistoryRebasedError:
         raise
     except errors.StorageConflictError as error:
@@ -242,7 +242,7 @@ async def _come_to_nothing(
         letter=_letter(context, feed, request, error, deferred=False),
         coverage=feed.failed(request, context.now()),
     )
-    await patiently(lambda: context.store.record_failures([failure]))
+    await retry_storage(lambda: context.store.record_failures([failure]))
     return _not_ingested(request, error, deferred=False)
 
 
@@ -259,7 +259,7 @@ def _not_ingested(
     )
 
 
-async def patiently(work: Callable[[], Result], retry: StorageRetry = STORAGE_RETRY) -> Result:
+async def retry_storage(work: Callable[[], Result], retry: StorageRetry = STORAGE_RETRY) -> Result:
     """Do blocking ``work`` of the store in a thread, again while the store cannot be reached.
 
     Raises:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from marketdata import rows
 from marketdata.rows import AMOUNT
 
-QUOTED_OBSERVATIONS = pa.schema(
+WIRE_OBSERVATIONS = pa.schema(
     [
         pa.field("symbol", pa.string(), nullable=False),
         pa.field("observed_on", pa.date32(), nullable=False),
@@ -74,37 +74,37 @@ def series() -> Mapping[str, Series]:
     )
 
 
-def validate(quoted: pa.Table) -> rows.Validated:
-    """Split observations (QUOTED_OBSERVATIONS) into those that may be stored and the others.
+def validate(wire_rows: pa.Table) -> rows.Validated:
+    """Split observations (WIRE_OBSERVATIONS) into those that may be stored and the others.
 
     A value whose span reaches into the next value's would make two of them the latest on one
     day. A missing value (null) is a fact and is accepted.
     """
     return rows.validate(
-        quoted,
+        wire_rows,
         key=KEY,
         rules=[
             (
                 "the span of the value ends before it begins",
-                pc.less(quoted["realtime_end"], quoted["realtime_start"]),
+                pc.less(wire_rows["realtime_end"], wire_rows["realtime_start"]),
             ),
-            ("the span of the value reaches into the next value's", _overlaps_the_next(quoted)),
+            ("the span of the value reaches into the next value's", _overlaps_the_next(wire_rows)),
         ],
         day=lambda row: cast("date", row["observed_on"]),
     )
 
 
-def _overlaps_the_next(quoted: pa.Table) -> pa.Array:
+def _overlaps_the_next(wire_rows: pa.Table) -> pa.Array:
     """Tell of each row whether a later value of its period begins before it ends.
 
     Rows with the same beginning are not told apart here: repeats are judged by their key.
     """
-    if not quoted.num_rows:
+    if not wire_rows.num_rows:
         return pa.array([], pa.bool_())
-    symbols = _numbers(pc.dictionary_encode(quoted["symbol"]).combine_chunks().indices)
-    observed = _numbers(quoted["observed_on"].cast(pa.int32()))
-    starts = _numbers(quoted["realtime_start"].cast(pa.int32()))
-    ends = _numbers(quoted["realtime_end"].cast(pa.int32()))
+    symbols = _numbers(pc.dictionary_encode(wire_rows["symbol"]).combine_chunks().indices)
+    observed = _numbers(wire_rows["observed_on"].cast(pa.int32()))
+    starts = _numbers(wire_rows["realtime_start"].cast(pa.int32()))
+    ends = _numbers(wire_rows["realtime_end"].cast(pa.int32()))
     spans, of_row = np.unique(
         np.stack([symbols, observed, starts], axis=1), axis=0, return_inverse=True
     )

@@ -14,7 +14,7 @@ from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.dataset_ingest import DatasetFeed
 from marketdata.datasets import Days
 from marketdata.day_calendars import ONE_DAY
-from marketdata.ingest import IngestContext, letter_of, patiently
+from marketdata.ingest import IngestContext, letter_of, retry_storage
 from marketdata.instruments import ListedInstrument
 from marketdata.ports import Answer, Asked, Batch, Changes, IngestFailure, LoadResult
 from marketdata.recovery import errors
@@ -82,7 +82,7 @@ async def store_market(
     """
     began = time.monotonic()
     prepared = feed.prepare_market(listed, days.start, days.end, answer, context.run_id)
-    load = await patiently(lambda: context.store.load(prepared.batch))
+    load = await retry_storage(lambda: context.store.load(prepared.batch))
     return MarketLoad(
         load=load,
         stored=prepared.rows,
@@ -116,7 +116,7 @@ async def confirm_unchanged(
         raw_answers=changes.raw_answers,
         # Letters about single symbols wait for rows, and this answer has none.
         asked=Asked(instrument_ids=(), start=since, end=through, whole_sessions=True),
-        rows=feed.entry.stored.empty_table(),
+        rows=feed.entry.table_schema.empty_table(),
         rejected=(),
         coverage=tuple(
             CoverageMark(
@@ -127,7 +127,7 @@ async def confirm_unchanged(
             for instrument in listed
         ),
     )
-    await patiently(lambda: context.store.load(batch))
+    await retry_storage(lambda: context.store.load(batch))
 
 
 async def post_market(
@@ -149,4 +149,4 @@ async def post_market(
         span=(days.start, days.end),
         deferred=isinstance(error, errors.NotSentError),
     )
-    await patiently(lambda: context.store.record_failures([IngestFailure(letter=letter)]))
+    await retry_storage(lambda: context.store.record_failures([IngestFailure(letter=letter)]))

@@ -15,7 +15,7 @@ from marketdata import rows
 from marketdata.bars import PRICES, is_finite, price_rules
 from marketdata.rows import INSTANT, Rule, Validated
 
-QUOTED_MINUTE_BARS = pa.schema(
+WIRE_MINUTE_BARS = pa.schema(
     [
         pa.field("symbol", pa.string(), nullable=False),
         pa.field("opened_at", INSTANT, nullable=False),
@@ -35,8 +35,8 @@ MANY_BARS = 20
 _MINUTE_US = 60_000_000
 
 
-def validate(quoted: pa.Table, *, zone: tzinfo = UTC) -> Validated:
-    """Split ``quoted`` (QUOTED_MINUTE_BARS) into bars that may be stored and bars that may not.
+def validate(wire_rows: pa.Table, *, zone: tzinfo = UTC) -> Validated:
+    """Split rows of WIRE_MINUTE_BARS into those to store and those to refuse.
 
     Rules: those of daily bars (prices present, finite and above zero, volume present and not
     negative, low and high around open and close); ``opened_at`` is a whole minute; ``vwap`` and
@@ -46,30 +46,30 @@ def validate(quoted: pa.Table, *, zone: tzinfo = UTC) -> Validated:
     with different values none is kept.
 
     Args:
-        quoted: As a provider sent it.
+        wire_rows: As a provider sent it.
         zone: Whose days a refused row is told by: New York's for shares, UTC for pairs.
     """
 
     def day(row: Mapping[str, object]) -> date:
         return cast("datetime", row["opened_at"]).astimezone(zone).date()
 
-    return rows.validate(quoted, key=KEY, rules=_rules(quoted), day=day)
+    return rows.validate(wire_rows, key=KEY, rules=_rules(wire_rows), day=day)
 
 
-def _rules(quoted: pa.Table) -> list[Rule]:
-    micros = quoted["opened_at"].cast(pa.int64())
+def _rules(wire_rows: pa.Table) -> list[Rule]:
+    micros = wire_rows["opened_at"].cast(pa.int64())
     minute = pc.multiply(pc.divide(micros, _MINUTE_US), _MINUTE_US)
-    longer = pa.repeat(pa.scalar(_are_longer_than_minutes(micros)), quoted.num_rows)
-    usable = pc.and_(is_finite(quoted["vwap"]), pc.greater(quoted["vwap"], 0.0))
+    longer = pa.repeat(pa.scalar(_are_longer_than_minutes(micros)), wire_rows.num_rows)
+    usable = pc.and_(is_finite(wire_rows["vwap"]), pc.greater(wire_rows["vwap"], 0.0))
     return [
-        *price_rules(quoted),
+        *price_rules(wire_rows),
         ("the bars are longer than a minute: none opens between those of five", longer),
         ("opened_at is not a whole minute", pc.not_equal(micros, minute)),
         (
             "vwap is not a finite number above zero",
-            pc.and_(pc.is_valid(quoted["vwap"]), pc.invert(pc.fill_null(usable, False))),
+            pc.and_(pc.is_valid(wire_rows["vwap"]), pc.invert(pc.fill_null(usable, False))),
         ),
-        ("trades is negative", pc.less(quoted["trades"], 0)),
+        ("trades is negative", pc.less(wire_rows["trades"], 0)),
     ]
 
 

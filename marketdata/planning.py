@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 
 from marketdata.calendars import SessionCalendar
 from marketdata.coverage import HELD, PLAN_STEP, CoverageState, Span, holes
-from marketdata.datasets import Dataset, Extent
+from marketdata.datasets import Dataset, RequestScope
 from marketdata.day_calendars import ONE_DAY, DayCalendar
 from marketdata.instruments import ListedInstrument
 from marketdata.ports import FetchRequest
@@ -65,7 +65,7 @@ def plan_requests(
         wanted: Which days, and what of them.
         now: Aware time.
     """
-    if dataset.extent is Extent.STATE:
+    if dataset.request_scope is RequestScope.SNAPSHOT:
         return [
             request
             for instrument in listed
@@ -168,7 +168,7 @@ def requested_days(
 ) -> list[date]:
     """Return the days of one instrument that a load is about, whatever is known of them."""
     last = days.last_over(now)
-    if wanted.end is not None or dataset.extent is not Extent.SESSIONS:
+    if wanted.end is not None or dataset.request_scope is not RequestScope.SESSIONS:
         # Of days of the clock the present one counts; a plan without today's prices refuses a
         # request that holds a trading day of today, unless a person names it.
         today = last if dataset.ends_at_close else now.astimezone(dataset.zone).date()

@@ -25,7 +25,7 @@ class Answer:
     """What a provider says, with its origin.
 
     Attributes:
-        rows: In the dataset's quoted schema (QUOTED_BARS and its like): under the provider's own
+        rows: In the dataset's quoted schema (WIRE_BARS and its like): under the provider's own
             symbols, as they came, in any order.
         request: What was asked, without key, host or order of parameters to puzzle over.
         content_sha256: Hex digest of the raw answer's bytes.
@@ -95,7 +95,7 @@ class Provider(Protocol):
 
 @runtime_checkable
 class DailyBarProvider(Provider, Protocol):
-    """Serves one symbol's daily bars (QUOTED_BARS) over a span of days, and no other symbol's."""
+    """Serves one symbol's daily bars (WIRE_BARS) over a span of days, and no other symbol's."""
 
     async def daily_history(self, symbol: str, start: date, end: date) -> Answer: ...
 
@@ -109,7 +109,7 @@ class DailyMarketProvider(Provider, Protocol):
 
 @runtime_checkable
 class MinuteBarProvider(Provider, Protocol):
-    """Serves one symbol's minute bars (QUOTED_MINUTE_BARS) of whole days, and nothing else.
+    """Serves one symbol's minute bars (WIRE_MINUTE_BARS) of whole days, and nothing else.
 
     Days are those of the exchange for shares (New York) and of UTC for crypto pairs. A minute
     that is not over yet is never in an answer.
@@ -120,7 +120,7 @@ class MinuteBarProvider(Provider, Protocol):
 
 @runtime_checkable
 class TradeProvider(Provider, Protocol):
-    """Serves one pair's trades (QUOTED_TRADES) of whole UTC days, as far as they are over."""
+    """Serves one pair's trades (WIRE_TRADES) of whole UTC days, as far as they are over."""
 
     async def trades(self, symbol: str, start: date, end: date) -> Answer: ...
 
@@ -134,7 +134,7 @@ class StatementProvider(Provider, Protocol):
 
 @runtime_checkable
 class ActionProvider(Provider, Protocol):
-    """Serves corporate actions (QUOTED_SPLITS, QUOTED_DIVIDENDS).
+    """Serves corporate actions (WIRE_SPLITS, WIRE_DIVIDENDS).
 
     All of one symbol, or the whole market's with an ex-date from ``start`` to ``end``, both
     included.
@@ -164,7 +164,7 @@ class Changes:
 
 @runtime_checkable
 class MacroProvider(Provider, Protocol):
-    """Serves one series' observations (QUOTED_OBSERVATIONS) with their vintages.
+    """Serves one series' observations (WIRE_OBSERVATIONS) with their vintages.
 
     Every value that was current on some day from ``start`` to ``end``, both included, and those
     replaced on ``start`` itself; realtime_start is always a real vintage's day.
@@ -182,14 +182,14 @@ class ChangesProvider(Provider, Protocol):
 
 @runtime_checkable
 class ReferenceProvider(Provider, Protocol):
-    """Serves what is known of one company (QUOTED_COMPANIES, one row)."""
+    """Serves what is known of one company (WIRE_COMPANIES, one row)."""
 
     async def company(self, symbol: str) -> Answer: ...
 
 
 @runtime_checkable
 class IndexProvider(Provider, Protocol):
-    """Serves who joined and left an index, and when (QUOTED_INDEX_CHANGES)."""
+    """Serves who joined and left an index, and when (WIRE_INDEX_CHANGES)."""
 
     async def index_changes(self, index: str) -> Answer: ...
 
@@ -222,7 +222,7 @@ class Batch:
         rows: In the schema of the dataset's table (DAILY_BARS and its like), sorted by key.
         rejected: A dead letter for all rows of an instrument that were refused for one reason.
         notes: See Answer.
-        is_all: The answer holds all there is of its instruments.
+        full_snapshot: The answer holds all there is of its instruments.
         joins_history: Of daily bars: they stand beside stored ones, and have to be in the same
             shares.
     """
@@ -239,7 +239,7 @@ class Batch:
     rows: pa.Table
     rejected: tuple[DeadLetter, ...]
     coverage: tuple[CoverageMark, ...]
-    is_all: bool = False
+    full_snapshot: bool = False
     notes: tuple[str, ...] = ()
     joins_history: bool = False
 

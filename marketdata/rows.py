@@ -78,35 +78,35 @@ class Validated:
 
 
 def validate(
-    quoted: pa.Table,
+    wire_rows: pa.Table,
     *,
     key: Sequence[str],
     rules: Sequence[Rule],
     day: Callable[[Mapping[str, object]], date],
     told_apart: Callable[[pa.Table], pa.Table] | None = None,
 ) -> Validated:
-    """Split ``quoted`` into rows that may be stored and rows that may not.
+    """Split ``wire_rows`` into rows that may be stored and rows that may not.
 
     Of a key that comes twice with equal values one row is kept, with different values none,
     since nobody knows which is right.
 
     Args:
-        quoted: Rows with a column ``symbol`` and those of ``key``.
+        wire_rows: Rows with a column ``symbol`` and those of ``key``.
         key: Columns that name a row of a symbol.
         rules: Of those that a row breaks the first is its reason.
         day: The day that a row (by column name) is of.
         told_apart: Completes the key of those rows that break no rule, where answers lack it.
     """
-    reasons = pa.nulls(quoted.num_rows, pa.string())
+    reasons = pa.nulls(wire_rows.num_rows, pa.string())
     for text, broken in reversed(rules):
         reasons = pc.if_else(pc.fill_null(broken, False), text, reasons)
     good = pc.is_null(reasons)
-    bad = quoted.append_column("reason", reasons).filter(pc.invert(good))
+    bad = wire_rows.append_column("reason", reasons).filter(pc.invert(good))
     rejected = [
-        _rejected([{name: row[name] for name in quoted.column_names}], key, day, row["reason"])
+        _rejected([{name: row[name] for name in wire_rows.column_names}], key, day, row["reason"])
         for row in bad.to_pylist()
     ]
-    whole = quoted.filter(good)
+    whole = wire_rows.filter(good)
     accepted, contradictory = _without_repeats(told_apart(whole) if told_apart else whole, key)
     reason = "the answer holds this row more than once, with different values"
     rejected += [_rejected(rows, key, day, reason) for rows in contradictory]

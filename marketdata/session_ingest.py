@@ -19,7 +19,7 @@ from marketdata.ingest import (
     NotIngested,
     ingest,
     letter_of,
-    patiently,
+    retry_storage,
 )
 from marketdata.instruments import ListedInstrument
 from marketdata.ports import Batch, FetchRequest, IngestFailure, LoadResult
@@ -175,7 +175,7 @@ async def defer_session(
         StorageError: The database failed; nothing was recorded.
     """
     failure = IngestFailure(letter=_letter(context, feed, session, error, deferred=True))
-    await patiently(lambda: context.store.record_failures([failure]))
+    await retry_storage(lambda: context.store.record_failures([failure]))
 
 
 def _failed(outcomes: Sequence[Ingested | NotIngested]) -> dict[str, str]:
@@ -187,11 +187,11 @@ def _failed(outcomes: Sequence[Ingested | NotIngested]) -> dict[str, str]:
 async def _load(context: IngestContext, batch: Batch) -> tuple[LoadResult, frozenset[int]]:
     """Store a session without instruments whose history was re-based; return these as well."""
     try:
-        return await patiently(lambda: context.store.load(batch)), frozenset()
+        return await retry_storage(lambda: context.store.load(batch)), frozenset()
     except errors.HistoryRebasedError as error:
         rebased = frozenset(error.instrument_ids)
     others = batch.without(rebased)
-    return await patiently(lambda: context.store.load(others)), rebased
+    return await retry_storage(lambda: context.store.load(others)), rebased
 
 
 async def _record_failure(
@@ -210,7 +210,7 @@ async def _record_failure(
         letter=_letter(context, feed, session, error, deferred=False),
         coverage=marks_of(feed.days, failed),
     )
-    await patiently(lambda: context.store.record_failures([failure]))
+    await retry_storage(lambda: context.store.record_failures([failure]))
 
 
 def _letter(

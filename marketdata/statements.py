@@ -171,9 +171,7 @@ def _schema(kind: StatementKind) -> pa.Schema:
     )
 
 
-QUOTED_STATEMENTS: Mapping[StatementKind, pa.Schema] = {
-    kind: _schema(kind) for kind in StatementKind
-}
+WIRE_STATEMENTS: Mapping[StatementKind, pa.Schema] = {kind: _schema(kind) for kind in StatementKind}
 """What a provider client returns of each kind: one row a fiscal period of a company.
 
 ``fiscal_date`` is the last day of the period. ``fiscal_period`` is FY of an annual row, H1 or H2
@@ -188,8 +186,8 @@ be told from a true zero. Null is only what came as null.
 """
 
 
-def validate(kind: StatementKind, quoted: pa.Table, *, on: date | None = None) -> rows.Validated:
-    """Split ``quoted`` (QUOTED_STATEMENTS of ``kind``) into rows to store and rows to refuse.
+def validate(kind: StatementKind, wire_rows: pa.Table, *, on: date | None = None) -> rows.Validated:
+    """Split rows of WIRE_STATEMENTS into those to store and those to refuse.
 
     Rules: a currency and a fiscal year; a fiscal period that is known and goes with the period
     type; a fiscal date that is over; no filing before the fiscal date; of rows that come twice
@@ -197,29 +195,29 @@ def validate(kind: StatementKind, quoted: pa.Table, *, on: date | None = None) -
 
     Args:
         kind: Which statements these are.
-        quoted: Rows in any order.
+        wire_rows: Rows in any order.
         on: The day of the answer; today in UTC if it is not given.
     """
     today = utc_now().date() if on is None else on
     rules: list[rows.Rule] = [
-        ("the period type is unknown", _not_in(quoted["period_type"], tuple(FISCAL_PERIODS))),
-        ("the fiscal period does not go with the period type", _mismatched(quoted)),
-        ("the fiscal year is missing", pc.is_null(quoted["fiscal_year"])),
+        ("the period type is unknown", _not_in(wire_rows["period_type"], tuple(FISCAL_PERIODS))),
+        ("the fiscal period does not go with the period type", _mismatched(wire_rows)),
+        ("the fiscal year is missing", pc.is_null(wire_rows["fiscal_year"])),
         (
             "the reported currency is missing",
-            pc.fill_null(pc.equal(quoted["reported_currency"], ""), True),
+            pc.fill_null(pc.equal(wire_rows["reported_currency"], ""), True),
         ),
-        ("the fiscal date is in the future", pc.greater(quoted["fiscal_date"], today)),
+        ("the fiscal date is in the future", pc.greater(wire_rows["fiscal_date"], today)),
     ]
     if kind is not StatementKind.RATIOS:
-        early = pc.less(quoted["filing_date"], quoted["fiscal_date"])
+        early = pc.less(wire_rows["filing_date"], wire_rows["fiscal_date"])
         rules.append(("filed before the fiscal date", early))
-    return rows.validate(quoted, key=KEY, rules=rules, day=_fiscal_date)
+    return rows.validate(wire_rows, key=KEY, rules=rules, day=_fiscal_date)
 
 
-def _mismatched(quoted: pa.Table) -> pa.ChunkedArray:
+def _mismatched(wire_rows: pa.Table) -> pa.ChunkedArray:
     pairs = [f"{kind} {one}" for kind, periods in FISCAL_PERIODS.items() for one in periods]
-    told = pc.binary_join_element_wise(quoted["period_type"], quoted["fiscal_period"], " ")
+    told = pc.binary_join_element_wise(wire_rows["period_type"], wire_rows["fiscal_period"], " ")
     return _not_in(told, pairs)
 
 

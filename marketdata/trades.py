@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from marketdata import rows
 from marketdata.rows import AMOUNT, INSTANT, Rule, Validated
 
-QUOTED_TRADES = pa.schema(
+WIRE_TRADES = pa.schema(
     [
         pa.field("symbol", pa.string(), nullable=False),
         pa.field("trade_id", pa.int64(), nullable=False),
@@ -31,21 +31,21 @@ KEY = ("traded_at", "trade_id")
 SIDES = ("buy", "sell")
 
 
-def validate(quoted: pa.Table) -> Validated:
-    """Split ``quoted`` (QUOTED_TRADES) into trades that may be stored and trades that may not.
+def validate(wire_rows: pa.Table) -> Validated:
+    """Split rows of WIRE_TRADES into those to store and those to refuse.
 
     Rules: a number that is not negative; price and size present and above zero; a side that is
     ``buy`` or ``sell``. Of a number and time that come twice with equal values one is kept, with
     different values none.
     """
-    rules: list[Rule] = [("trade_id is negative", pc.less(quoted["trade_id"], 0))]
+    rules: list[Rule] = [("trade_id is negative", pc.less(wire_rows["trade_id"], 0))]
     for name in ("price", "size"):
-        column = quoted[name]
+        column = wire_rows[name]
         rules.append((f"{name} is missing or not a number", pc.is_null(column)))
         rules.append((f"{name} is not above zero", pc.less_equal(column, pa.scalar(0, AMOUNT))))
-    known = pc.is_in(quoted["taker_side"], value_set=pa.array(SIDES))
+    known = pc.is_in(wire_rows["taker_side"], value_set=pa.array(SIDES))
     rules.append(("taker_side is neither buy nor sell", pc.invert(known)))
-    return rows.validate(quoted, key=KEY, rules=rules, day=_day)
+    return rows.validate(wire_rows, key=KEY, rules=rules, day=_day)
 
 
 def _day(row: Mapping[str, object]) -> date:

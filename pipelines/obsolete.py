@@ -16,7 +16,7 @@ from assets.archive import ARCHIVES
 from assets.datasets import BY_SESSION, BY_SYMBOL
 from assets.partitions import TRADING_DAYS
 from marketdata.calendars import calendar
-from marketdata.datasets import DATASETS, Extent
+from marketdata.datasets import DATASETS, RequestScope
 from marketdata.recovery.dead_letters import Work
 from pipelines import jobs
 from pipelines.run_failures import PARTITION_TAG, RANGE_TAGS
@@ -60,7 +60,7 @@ def _of_question(letter: StoredLetter) -> str:
     if name in BY_SESSION and letter.work is Work.SESSION:
         return _of_session(letter.subject)
     if (
-        DATASETS[name].extent is Extent.SESSIONS
+        DATASETS[name].request_scope is RequestScope.SESSIONS
         and letter.span
         and not calendar().sessions(*letter.span)
     ):

@@ -28,7 +28,14 @@ from marketdata.recovery.limits import (
 from marketdata.recovery.policy import REQUEST_RETRY
 from resources.opening import Stores, raw_zone
 from resources.providers import binance, coinbase, fmp, fred, polygon, tiingo
-from resources.providers.http import Getter, HeaderKey, HttpGetter, Judge, Key, QueryKey
+from resources.providers.http import (
+    Getter,
+    HeaderKey,
+    HttpGetter,
+    Key,
+    QueryKey,
+    ResponseClassifier,
+)
 from resources.providers.leased_budget import LeasedBudget
 from resources.settings import Settings
 
@@ -40,7 +47,7 @@ class Line:
     base_url: str
     key: Key | None
     limits: tuple[RequestLimits, ...]
-    judge: Judge
+    classify: ResponseClassifier
     in_flight: int
 
 
@@ -146,7 +153,7 @@ async def opened(
                 key=line.key,
                 budget=budget,
                 retry=REQUEST_RETRY,
-                judge=line.judge,
+                classify=line.classify,
                 in_flight=line.in_flight,
                 keep=raw_zone(settings),
             )
@@ -160,14 +167,18 @@ def _fmp(settings: Settings) -> tuple[Line, ...]:
         base_url=settings.fmp_base_url,
         key=QueryKey(name="apikey", value=key),
         limits=(fmp_limits(key, settings.fmp_requests_per_minute),),
-        judge=partial(fmp.refusal, key=key),
+        classify=partial(fmp.classify_error, key=key),
         in_flight=fmp.IN_FLIGHT,
     )
     limits = single.limits
     if settings.fmp_bulk_interval_s:
         limits = (*limits, fmp_bulk_limits(key, settings.fmp_bulk_interval_s))
     bulk = Line(
-        base_url=single.base_url, key=single.key, limits=limits, judge=single.judge, in_flight=1
+        base_url=single.base_url,
+        key=single.key,
+        limits=limits,
+        classify=single.classify,
+        in_flight=1,
     )
     return single, bulk
 
@@ -179,7 +190,7 @@ def _polygon(settings: Settings) -> tuple[Line, ...]:
             base_url=settings.polygon_base_url,
             key=HeaderKey(scheme="Bearer", value=key),
             limits=(polygon_limits(key, settings.polygon_requests_per_minute),),
-            judge=partial(polygon.refusal, key=key),
+            classify=partial(polygon.classify_error, key=key),
             in_flight=polygon.IN_FLIGHT,
         ),
     )
@@ -193,7 +204,7 @@ def _tiingo(settings: Settings) -> tuple[Line, ...]:
             base_url=settings.tiingo_base_url,
             key=HeaderKey(scheme=tiingo.KEY_SCHEME, value=key),
             limits=(tiingo_limits(key, an_hour, a_day),),
-            judge=partial(tiingo.refusal, key=key),
+            classify=partial(tiingo.classify_error, key=key),
             in_flight=tiingo.IN_FLIGHT,
         ),
     )
@@ -206,7 +217,7 @@ def _fred(settings: Settings) -> tuple[Line, ...]:
             base_url=settings.fred_base_url,
             key=QueryKey(name="api_key", value=key),
             limits=(PUBLISHED["fred"].of_key(key),),
-            judge=fred.judge(key),
+            classify=fred.classifier(key),
             in_flight=fred.IN_FLIGHT,
         ),
     )
@@ -217,14 +228,14 @@ def _binance(settings: Settings) -> tuple[Line, ...]:
         base_url=settings.binance_base_url,
         key=None,
         limits=(PUBLISHED["binance"],),
-        judge=binance.refusal,
+        classify=binance.classify_error,
         in_flight=binance.IN_FLIGHT,
     )
     files = Line(
         base_url=settings.binance_files_url,
         key=None,
         limits=(PUBLISHED["binance files"],),
-        judge=binance.files_refusal,
+        classify=binance.classify_file_error,
         in_flight=binance.FILES_IN_FLIGHT,
     )
     return rest, files
@@ -236,7 +247,7 @@ def _coinbase(settings: Settings) -> tuple[Line, ...]:
             base_url=settings.coinbase_base_url,
             key=None,
             limits=(PUBLISHED["coinbase"],),
-            judge=coinbase.refusal,
+            classify=coinbase.classify_error,
             in_flight=coinbase.IN_FLIGHT,
         ),
     )

@@ -24,7 +24,7 @@ from resources import clients
 from resources.clients import Line
 from resources.providers import fred
 from resources.providers.budget import PacedBudget, RequestBudget
-from resources.providers.http import HttpAnswer, HttpGetter, Judge
+from resources.providers.http import HttpAnswer, HttpGetter, ResponseClassifier
 from resources.providers.leased_budget import LeasedBudget
 from resources.settings import Settings
 from resources.storage.request_leases import RequestLeases
@@ -42,14 +42,14 @@ class Question:
         path: Below the line's address; ``{day}`` stands for a day that every plan shows.
         parameters: The query, without the key.
         plan: What a good answer tells of the plan; empty if nothing.
-        judge: What an answer means, given the key, if not what it means to the line: a client's
-            may doubt the first refusal of a key, and nobody repeats a question here.
+        classifier: What an answer means, given the key, if not what it means to the line: a
+            client's may doubt the first refusal of a key, and nobody repeats a question here.
     """
 
     path: str
     parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     plan: Callable[[HttpAnswer], str] = lambda _: ""
-    judge: Callable[[str], Judge] | None = None
+    classifier: Callable[[str], ResponseClassifier] | None = None
 
 
 async def ask(settings: Settings, provider: str, leases: RequestLeases | None) -> tuple[str, ...]:
@@ -77,7 +77,9 @@ async def ask(settings: Settings, provider: str, leases: RequestLeases | None) -
 async def _answer(
     provider: str, line: Line, question: Question, leases: RequestLeases | None
 ) -> str:
-    judge = question.judge(line.key.value) if question.judge and line.key else line.judge
+    classify = (
+        question.classifier(line.key.value) if question.classifier and line.key else line.classify
+    )
     path = question.path.format(day=utc_now().date() - timedelta(days=7))
     async with AsyncExitStack() as stack:
         getter = await stack.enter_async_context(
@@ -87,7 +89,7 @@ async def _answer(
                 key=line.key,
                 budget=await _budget(provider, line, leases, stack),
                 retry=ONCE,
-                judge=judge,
+                classify=classify,
                 in_flight=1,
             )
         )
@@ -137,7 +139,7 @@ QUESTIONS: Mapping[str, tuple[Question, ...]] = {
         Question(
             path="series",
             parameters={"series_id": "GDP", "file_type": "json"},
-            judge=lambda key: partial(fred.refusal, key=key),
+            classifier=lambda key: partial(fred.classify_error, key=key),
         ),
     ),
     "binance": (Question(path="api/v3/time"), Question(path=_CHECKSUM)),

@@ -63,7 +63,7 @@ def entries() -> list[Entry]:
             archived=ARCHIVED[dataset.name],
             about=dataset.about,
             cadence=dataset.cadence,
-            scope=dataset.extent.value,
+            scope=dataset.request_scope.value,
             sources=dataset.sources,
         )
         for dataset in DATASETS.values()

@@ -65,7 +65,7 @@ class HttpAnswer:
     raw_answer: str | None = None
 
 
-Judge = Callable[[HttpAnswer, str], errors.ProviderError | None]
+ResponseClassifier = Callable[[HttpAnswer, str], errors.ProviderError | None]
 """Tells what is wrong with the answer to an operation, or None: errors come inside a 200 too."""
 
 
@@ -124,9 +124,9 @@ class HttpGetter:
         key: Where the key travels and its value; None for a provider that asks for none.
         budget: Waited for before every attempt, repeats included, and told what became of it.
         retry: Bounds of the repetition.
-        judge: What the provider's answers mean.
+        classify: What the provider's answers mean.
         in_flight: Requests under way at once, those that wait for the budget included.
-        keep: Is given every answer that the judge accepts, before anyone else sees it.
+        keep: Is given every answer that is no error, before anyone else sees it.
 
     Raises:
         ConfigurationError: The address or the key cannot be used.
@@ -140,7 +140,7 @@ class HttpGetter:
         key: Key | None,
         budget: RequestBudget,
         retry: RequestRetry,
-        judge: Judge,
+        classify: ResponseClassifier,
         in_flight: int,
         keep: AnswerKeeper | None = None,
     ) -> None:
@@ -159,7 +159,7 @@ class HttpGetter:
             wait_max=retry.longest_wait_s,
             wait_jitter=retry.jitter_s,
         )
-        self._judge = judge
+        self._classify = classify
         self._in_flight = in_flight
         self._keep = keep
         self._slots = asyncio.Semaphore(in_flight)
@@ -194,7 +194,7 @@ class HttpGetter:
     async def get(
         self, path: str, parameters: Mapping[str, str], *, operation: str, weight: int = 1
     ) -> HttpAnswer:
-        """Return the answer to ``path`` once the judge has nothing to say against it.
+        """Return the answer to ``path`` once it classifies as no error.
 
         Args:
             path: Appended to the base address.
@@ -203,7 +203,7 @@ class HttpGetter:
             weight: What one attempt is charged to the budget.
 
         Raises:
-            ProviderError: Of the kind that the judge or the transport's failure calls for,
+            ProviderError: Of the kind that the classifier or the transport's failure calls for,
                 once ``retry`` allows no further attempt; NotSentError at once.
             StorageError: The budget's store or the keeper's cannot be used.
             RuntimeError: The getter is not open.
@@ -254,7 +254,7 @@ class HttpGetter:
         outcome: Outcome | None = None
         try:
             answer = await self._once(request, one.limit_s)
-            error = self._judge(answer, request.operation)
+            error = self._classify(answer, request.operation)
             outcome = Outcome(error=error, status=answer.status, headers=answer.headers)
         except errors.ProviderError as error:
             outcome = Outcome(error=error, status=None, headers={})

@@ -1,7 +1,7 @@
 """A provider's answers once more, from what was kept of them: no request is made, ever.
 
 Here: serving kept bodies to a client's own code, so that its parser and its checks run again,
-for instance after they were mended. Not here: the pointers that make this possible (origins.py),
+for instance after they were mended. Not here: the pointers that make this possible (provenance.py),
 where bodies are kept (the caller gives a function that reads one), or what becomes of the rows.
 """
 

@@ -1,7 +1,8 @@
 """What was found becomes bars: hot and cold joined, adjusted, rolled up, in the reader's columns.
 
 Here: one kind of instruments at a time, without the database. Not here: what is looked for
-(bars.py), or the arithmetic of factors (marketdata/adjusting.py) and roll-ups (roll_ups.py there).
+(bars.py), or the arithmetic of factors and of longer bars (marketdata/adjusting.py,
+marketdata/bar_aggregation.py).
 """
 
 from collections.abc import Container, Mapping, Sequence
@@ -16,13 +17,13 @@ import pyarrow.compute as pc
 from marketdata import adjusting
 from marketdata.adjusting import FactorSteps
 from marketdata.archiving import ArchivedDataset, Portion
+from marketdata.bar_aggregation import aggregate_days, aggregate_minutes
 from marketdata.bars import DAY_INTERVALS, PRICES, Adjustment, Interval
 from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.datasets import InstrumentKind
-from marketdata.known_factors import KnownActions, known_factors
+from marketdata.factors_as_of import KnownActions, factors_as_of
 from marketdata.local_days import local_days
 from marketdata.recovery import errors
-from marketdata.roll_ups import roll_up_days, roll_up_minutes
 from marketdata.rows import INSTANT
 from resources.reading import cold
 from resources.reading.cold import DroppedDays
@@ -256,7 +257,7 @@ def _factors_then(
             continue
         own = days.slice(rows.start, rows.stop - rows.start)
         try:
-            found[one] = known_factors(history.actions[one], own, history.moment)
+            found[one] = factors_as_of(history.actions[one], own, history.moment)
         except ValueError as error:
             raise errors.StorageConflictError(f"{tickers[one]}: {error}") from error
     return found
@@ -273,11 +274,11 @@ def _rolled_up(bars: pa.Table, interval: Interval, found: Found) -> pa.Table:
     """Make the bars of an interval from days or minutes; those that begin outside are left out."""
     if interval in DAY_INTERVALS:
         days = bars.rename_columns({"bucket_start": "session_date"})
-        rolled = roll_up_days(days, interval)
+        rolled = aggregate_days(days, interval)
     else:
         minutes = bars.rename_columns({"bucket_start": "opened_at"})
         shares = found.named[0].kind is InstrumentKind.EQUITY
-        rolled = roll_up_minutes(minutes, interval, calendar() if shares else None)
+        rolled = aggregate_minutes(minutes, interval, calendar() if shares else None)
     start, end = found.bounds
     within = (pc.field("bucket_start") >= start) & (pc.field("bucket_start") < end)
     return _sorted(rolled.filter(within), [one.instrument_id for one in found.named])

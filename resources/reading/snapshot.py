@@ -27,7 +27,7 @@ from marketdata.adjusting import FactorSteps
 from marketdata.bars import DAY_INTERVALS, Interval, aggregated_bars
 from marketdata.datasets import InstrumentKind
 from marketdata.distributions import Dividend, Rate, judged, series_of, terms_of
-from marketdata.known_factors import HeldCheck, KnownActions, KnownSplit
+from marketdata.factors_as_of import HeldCheck, KnownActions, KnownSplit
 from marketdata.price_factors import DividendTerms
 from marketdata.recovery import errors
 from marketdata.rows import INSTANT

@@ -102,7 +102,7 @@ class AdjustedBars:
 
         Args:
             instrument_id: Whose.
-            as_traded: QUOTED_BARS of the instrument around ex-dates, as evidence where the stored
+            as_traded: WIRE_BARS of the instrument around ex-dates, as evidence where the stored
                 bars cannot tell.
 
         Raises:

@@ -64,8 +64,8 @@ class BatchStore:
             merged = MergeCounts()
             if batch.rows.num_rows:
                 merged = table.load(connection, batch, origin)
-            elif batch.is_all:
-                table.refuse_nothing(connection, batch)
+            elif batch.full_snapshot:
+                table.reject_empty_snapshot(connection, batch)
             if is_counted(batch.dataset):
                 count_loaded(connection, batch, inserted=merged.inserted)
             contradicted = coverage.apply_marks(

@@ -52,7 +52,7 @@ class DatasetReader:
         Returns:
             A table in the dataset's quoted schema, with our name in ``symbol``.
         """
-        columns = dataset.quoted.names[1:]
+        columns = dataset.wire_schema.names[1:]
         query = composed.SQL(
             "select named.ticker, {columns} from {table} as held"
             " inner join instrument_ticker as named"
@@ -76,12 +76,12 @@ class DatasetReader:
                     "provider": provider,
                 },
             ).fetchall()
-        by_column = list(zip(*rows, strict=True)) or [()] * len(dataset.quoted)
+        by_column = list(zip(*rows, strict=True)) or [()] * len(dataset.wire_schema)
         arrays = [
             pa.array(values, field.type)
-            for values, field in zip(by_column, dataset.quoted, strict=True)
+            for values, field in zip(by_column, dataset.wire_schema, strict=True)
         ]
-        return pa.table(arrays, schema=dataset.quoted)
+        return pa.table(arrays, schema=dataset.wire_schema)
 
     def totals(self, dataset: Dataset, provider: str) -> DatasetTotals:
         """Count what is stored of what a provider has said."""

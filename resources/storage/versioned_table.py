@@ -135,7 +135,7 @@ class VersionedTable:
         inserted, restated, stale = row or (0, 0, 0)
         withdrawn = 0
         # An older answer lacks what came since: it says nothing of what is gone.
-        if batch.is_all and not stale:
+        if batch.full_snapshot and not stale:
             for instrument_id in batch.asked.instrument_ids:
                 gone = connection.execute(
                     sql.query("datasets", "withdraw_missing_rows"),
@@ -144,7 +144,7 @@ class VersionedTable:
                 withdrawn += gone[0] if gone else 0
         return MergeCounts(inserted=inserted, restated=restated, stale=stale, withdrawn=withdrawn)
 
-    def refuse_nothing(self, connection: Connection, batch: Batch) -> None:
+    def reject_empty_snapshot(self, connection: Connection, batch: Batch) -> None:
         """Refuse an answer that holds all there is, and nothing, where something is stored.
 
         Raises:
@@ -174,13 +174,13 @@ class VersionedTable:
         whose shares they have to be in, that is all time.
         """
         instrument_ids = set(pc.unique(batch.rows["instrument_id"]).to_pylist())
-        if batch.is_all:
+        if batch.full_snapshot:
             instrument_ids |= set(batch.asked.instrument_ids)
         joins = batch.joins_history and batch.adjustment is not Adjustment.AS_TRADED
         first: date | datetime | None = None
         last: date | datetime | None = None
         dated = [name for name in self.key if pa.types.is_temporal(self.schema.field(name).type)]
-        if dated and not (batch.is_all or joins):
+        if dated and not (batch.full_snapshot or joins):
             span = pc.min_max(batch.rows[dated[0]])
             first, last = span["min"].as_py(), span["max"].as_py()
         return {
@@ -207,7 +207,7 @@ def _rises(rows: pa.Table, names: list[str]) -> bool:
 
 def _table_of(dataset: Dataset) -> VersionedTable:
     return VersionedTable(
-        dataset=dataset.name, table=dataset.table, schema=dataset.stored, key=dataset.key
+        dataset=dataset.name, table=dataset.table, schema=dataset.table_schema, key=dataset.key
     )
 
 

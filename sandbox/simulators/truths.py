@@ -13,7 +13,7 @@ from datetime import date, datetime
 import pyarrow as pa
 
 from marketdata import macro
-from marketdata.bars import QUOTED_BARS
+from marketdata.bars import WIRE_BARS
 from marketdata.crypto_pairs import crypto_pairs
 from marketdata.instruments import our_tickers
 from marketdata.statements import StatementKind
@@ -76,7 +76,7 @@ def _daily_bars(worlds: Worlds, question: Question) -> pa.Table:
         _bar_table(ticker, answer(ticker, question.start, question.end, question.now))
         for ticker in sorted(_tickers(worlds, question))
     ]
-    return pa.concat_tables([QUOTED_BARS.empty_table(), *parts])
+    return pa.concat_tables([WIRE_BARS.empty_table(), *parts])
 
 
 def _bar_table(ticker: str, bars: Bars) -> pa.Table:
@@ -86,7 +86,7 @@ def _bar_table(ticker: str, bars: Bars) -> pa.Table:
         *(pa.array(one) for one in (bars.opens, bars.highs, bars.lows, bars.closes)),
         pa.array(bars.volumes.astype("float64")),
     ]
-    return pa.table(columns, schema=QUOTED_BARS)
+    return pa.table(columns, schema=WIRE_BARS)
 
 
 def _minute_bars(worlds: Worlds, question: Question) -> pa.Table:

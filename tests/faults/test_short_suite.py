@@ -1,7 +1,7 @@
 """The short form of the fault suite, on the servers of the tests; `make faults` plays all of it.
 
 Real workers are killed and a real simulator lies, so a failure here is one of the pipeline: its
-text is the witness's.
+text is the oracle's.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def opened(world: LocalWorld, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.mark.parametrize("scenario", SHORT, ids=lambda one: one.play.__name__)
 def test_a_scenario_of_the_short_form_passes(opened: Servers, scenario: Scenario) -> None:
-    """Faults strike, everything is recovered, and the witness finds nothing wrong."""
+    """Faults strike, everything is recovered, and the oracle finds nothing wrong."""
     result = play(opened, scenario, SEED, short=True)
     assert result.wrong == []
     assert result.injected

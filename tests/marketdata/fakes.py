@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pyarrow as pa
 
-from marketdata.bars import QUOTED_BARS
+from marketdata.bars import WIRE_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import calendar
 from marketdata.dataset_ingest import DatasetFeed
@@ -41,7 +41,7 @@ def bars_of(symbol: str, *days: date, close: float | None = 10.0) -> pa.Table:
         }
         for day in days
     ]
-    return pa.Table.from_pylist(rows, schema=QUOTED_BARS)
+    return pa.Table.from_pylist(rows, schema=WIRE_BARS)
 
 
 @dataclass

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from marketdata.actions import (
     NUMBERED_DIVIDENDS,
-    QUOTED_DIVIDENDS,
-    QUOTED_SPLITS,
+    WIRE_DIVIDENDS,
+    WIRE_SPLITS,
     validate_dividends,
     validate_splits,
 )
@@ -42,7 +42,7 @@ RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 
 def splits_table(*rows: dict[str, object]) -> pa.Table:
-    """Return QUOTED_SPLITS of a good row changed by each of ``rows``."""
+    """Return WIRE_SPLITS of a good row changed by each of ``rows``."""
     good = {
         "symbol": "AAA",
         "ex_date": MONDAY,
@@ -50,13 +50,13 @@ def splits_table(*rows: dict[str, object]) -> pa.Table:
         "old_shares": Decimal(1),
         "kind": "stock-split",
     }
-    return pa.Table.from_pylist([{**good, **row} for row in rows], schema=QUOTED_SPLITS)
+    return pa.Table.from_pylist([{**good, **row} for row in rows], schema=WIRE_SPLITS)
 
 
 def dividends_table(*rows: dict[str, object]) -> pa.Table:
-    """Return QUOTED_DIVIDENDS of a good row changed by each of ``rows``."""
+    """Return WIRE_DIVIDENDS of a good row changed by each of ``rows``."""
     good = {"symbol": "AAA", "ex_date": MONDAY, "kind": "regular", "amount": Decimal("0.25")}
-    return pa.Table.from_pylist([{**good, **row} for row in rows], schema=QUOTED_DIVIDENDS)
+    return pa.Table.from_pylist([{**good, **row} for row in rows], schema=WIRE_DIVIDENDS)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata.bars import PRICES, QUOTED_BARS, validate
+from marketdata.bars import PRICES, WIRE_BARS, validate
 
 DAY = date(2024, 1, 2)
 GOOD = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 100.0}
@@ -16,7 +16,7 @@ GOOD = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 100.0}
 
 def _table(*rows: dict[str, object]) -> pa.Table:
     keyed = [{"symbol": "A", "session_date": DAY, **GOOD, **row} for row in rows]
-    return pa.Table.from_pylist(keyed, schema=QUOTED_BARS)
+    return pa.Table.from_pylist(keyed, schema=WIRE_BARS)
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_bars_at_the_edge_of_the_rules_are_accepted(change: dict[str, object]) -
 
 def test_an_empty_answer_has_neither_good_nor_bad_bars() -> None:
     """And keeps its schema."""
-    validated = validate(QUOTED_BARS.empty_table())
-    assert validated.accepted.equals(QUOTED_BARS.empty_table())
+    validated = validate(WIRE_BARS.empty_table())
+    assert validated.accepted.equals(WIRE_BARS.empty_table())
     assert validated.rejected == ()
 
 
@@ -117,14 +117,14 @@ def test_every_key_is_judged_and_every_accepted_bar_obeys_the_rules(
     rows: list[dict[str, object]],
 ) -> None:
     """Accepted and rejected together are the input; each accepted key comes once, unchanged."""
-    table = pa.Table.from_pylist(rows, schema=QUOTED_BARS)
+    table = pa.Table.from_pylist(rows, schema=WIRE_BARS)
     validated = validate(table)
     accepted = validated.accepted.to_pylist()
     keys = [(row["symbol"], row["session_date"]) for row in accepted]
     refused = [(row.symbol, row.day) for row in validated.rejected]
     assert len(keys) == len(set(keys))
     assert {*keys, *refused} == {(row["symbol"], row["session_date"]) for row in rows}
-    assert validated.accepted.schema == QUOTED_BARS
+    assert validated.accepted.schema == WIRE_BARS
     for row in accepted:
         assert row in rows
         assert all(math.isfinite(row[name]) and row[name] > 0 for name in PRICES)

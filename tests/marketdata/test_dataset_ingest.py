@@ -49,7 +49,7 @@ class Client:
         if isinstance(self._rows, Exception):
             raise self._rows
         return Answer(
-            rows=pa.Table.from_pylist(self._rows, schema=self._dataset.quoted),
+            rows=pa.Table.from_pylist(self._rows, schema=self._dataset.wire_schema),
             request=f"{self._dataset.name} {asked}",
             content_sha256="ab",
             fetched_at=self.fetched_at,
@@ -127,7 +127,7 @@ def test_days_are_complete_provisional_or_empty_by_the_exchanges_own_midnight() 
     }
     batch = store.batches[0]
     assert (batch.dataset, batch.provider) == ("minute_bars", "polygon")
-    assert batch.rows.schema == BARS.stored
+    assert batch.rows.schema == BARS.table_schema
 
 
 def test_a_crypto_day_ends_at_midnight_utc_and_weekends_count() -> None:
@@ -236,7 +236,7 @@ def test_a_row_that_was_refused_is_not_one_that_the_provider_withdrew() -> None:
     client.left_out = (unread("{}", symbol="AAPL"),)
     request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
     _ingest(client, SPLITS, request, store)
-    assert not store.batches[0].is_all
+    assert not store.batches[0].full_snapshot
 
 
 def test_a_company_whose_row_was_refused_is_not_unknown() -> None:
@@ -354,11 +354,11 @@ def test_a_bad_row_of_a_state_waits_for_all_that_was_asked_for() -> None:
 
 def test_an_answer_for_all_of_a_share_withdraws_what_it_lacks_and_one_of_days_does_not() -> None:
     """Only an answer from the beginning on holds all there is."""
-    for start, is_all in ((SPLITS.begins, True), (date(2026, 1, 1), False)):
+    for start, full_snapshot in ((SPLITS.begins, True), (date(2026, 1, 1), False)):
         store = MemoryStore()
         request = FetchRequest(instrument=AAPL, start=start, end=NOW.date())
         _ingest(Client(SPLITS, [_split("AAPL", date(2026, 3, 2))]), SPLITS, request, store)
-        assert store.batches[0].is_all is is_all
+        assert store.batches[0].full_snapshot is full_snapshot
 
 
 def test_what_the_database_refuses_concerns_its_subject_alone() -> None:
@@ -505,8 +505,8 @@ def test_the_latest_day_that_is_over_is_asked_once_more_where_bars_are_corrected
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda one: one.name)
 def test_every_entry_of_the_catalogue_fits_its_own_schema(dataset: Dataset) -> None:
     """Key and schema agree, and what a provider serves has a source in words."""
-    assert dataset.quoted.names[0] == "symbol"
-    assert set(dataset.key) <= set(dataset.stored.names)
+    assert dataset.wire_schema.names[0] == "symbol"
+    assert set(dataset.key) <= set(dataset.table_schema.names)
     assert dataset.sources
-    assert dataset.validate(dataset.quoted.empty_table()).accepted.num_rows == 0
+    assert dataset.validate(dataset.wire_schema.empty_table()).accepted.num_rows == 0
     assert all(dataset.requests(one, 1) >= 1 for one in dataset.sources)

@@ -46,7 +46,7 @@ assert day == date(2024, 6, 3), day
 
 prices = dict.fromkeys(("open", "high", "low", "close", "vwap", "volume"), 5.0)
 minute = {"symbol": "AAPL", "opened_at": evening, **prices, "trades": 1}
-bars = pa.Table.from_pylist([minute], schema=minute_bars.QUOTED_MINUTE_BARS)
+bars = pa.Table.from_pylist([minute], schema=minute_bars.WIRE_MINUTE_BARS)
 assert minute_bars.validate(bars).accepted.num_rows == 1
 def days_of(dataset):
     return DatasetFeed(DATASETS[dataset], None, calendar())._days_of(bars)

@@ -26,7 +26,7 @@ def _quoted(*rows: Row, symbol: str = "GDP") -> pa.Table:
             }
             for observed_on, start, end, value in rows
         ],
-        schema=macro.QUOTED_OBSERVATIONS,
+        schema=macro.WIRE_OBSERVATIONS,
     )
 
 

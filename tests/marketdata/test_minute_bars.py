@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from marketdata.bars import PRICES
 from marketdata.calendars import NEW_YORK_ZONE
-from marketdata.minute_bars import QUOTED_MINUTE_BARS, validate
+from marketdata.minute_bars import WIRE_MINUTE_BARS, validate
 
 OPENED = datetime(2026, 1, 6, 0, 30, tzinfo=UTC)
 GOOD = {
@@ -21,7 +21,7 @@ GOOD = {
 
 def _table(*rows: dict[str, object]) -> pa.Table:
     keyed = [{"symbol": "A", "opened_at": OPENED, **GOOD, **row} for row in rows]
-    return pa.Table.from_pylist(keyed, schema=QUOTED_MINUTE_BARS)
+    return pa.Table.from_pylist(keyed, schema=WIRE_MINUTE_BARS)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_no_minute_is_lost_and_none_is_invented(rows: list[dict[str, object]]) -
     )
     validated = validate(quoted)
     assert validated.accepted.num_rows + len(validated.rejected) == quoted.num_rows
-    assert validated.accepted.schema == QUOTED_MINUTE_BARS
+    assert validated.accepted.schema == WIRE_MINUTE_BARS
     for row in validated.accepted.to_pylist():
         assert row["low"] <= row["open"] <= row["high"]
         assert row["low"] <= row["close"] <= row["high"]
@@ -117,12 +117,12 @@ def test_bars_of_five_minutes_are_not_taken_for_those_of_one() -> None:
         }
         for number in range(30)
     ]  # fmt: skip
-    coarse = pa.Table.from_pylist(rows, schema=QUOTED_MINUTE_BARS)
+    coarse = pa.Table.from_pylist(rows, schema=WIRE_MINUTE_BARS)
     assert {one.reason for one in validate(coarse).rejected} == {
         "the bars are longer than a minute: none opens between those of five"
     }
     assert len(validate(coarse).rejected) == 30
     minute = rows[0] | {"opened_at": begins + timedelta(minutes=1)}
-    fine = pa.Table.from_pylist([*rows, minute], schema=QUOTED_MINUTE_BARS)
+    fine = pa.Table.from_pylist([*rows, minute], schema=WIRE_MINUTE_BARS)
     assert validate(fine).rejected == ()
     assert validate(coarse.slice(0, 12)).rejected == ()

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from marketdata.actions import QUOTED_DIVIDENDS
+from marketdata.actions import WIRE_DIVIDENDS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar
 from marketdata.coverage import CoverageState
@@ -227,7 +227,7 @@ class _Actions:
             {"symbol": symbol, "ex_date": day, "kind": "regular", "amount": Decimal(amount)}
             for symbol, day, amount in rows
         ]
-        table = pa.Table.from_pylist(quoted, schema=QUOTED_DIVIDENDS)
+        table = pa.Table.from_pylist(quoted, schema=WIRE_DIVIDENDS)
         return Answer(
             rows=table,
             request=request,
@@ -257,7 +257,7 @@ def test_actions_are_asked_for_under_each_ticker_and_the_funds_are_left_out() ->
 
     assert client.asked == ["FB", "META"]
     assert batch.rows["ex_date"].to_pylist() == [date(2021, 3, 1), _SHARE_PAID, _PAYS_SOON]
-    assert batch.is_all
+    assert batch.full_snapshot
     assert batch.raw_answers == ("raw/FB", "raw/META")
 
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata import companies, rows, statements
-from marketdata.statements import FISCAL_PERIODS, QUOTED_STATEMENTS, StatementKind
+from marketdata.statements import FISCAL_PERIODS, WIRE_STATEMENTS, StatementKind
 
 ON = date(2026, 11, 21)
 FILED = [kind for kind in StatementKind if kind is not StatementKind.RATIOS]
 
 
 def _row(kind: StatementKind, **change: object) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(QUOTED_STATEMENTS[kind].names)
+    row: dict[str, Any] = dict.fromkeys(WIRE_STATEMENTS[kind].names)
     row |= {
         "symbol": "AAA",
         "period_type": "quarterly",
@@ -31,7 +31,7 @@ def _row(kind: StatementKind, **change: object) -> dict[str, Any]:
 
 
 def _validated(kind: StatementKind, *quoted: dict[str, Any]) -> rows.Validated:
-    table = pa.Table.from_pylist(list(quoted), schema=QUOTED_STATEMENTS[kind])
+    table = pa.Table.from_pylist(list(quoted), schema=WIRE_STATEMENTS[kind])
     return statements.validate(kind, table, on=ON)
 
 
@@ -42,7 +42,7 @@ def test_a_statement_of_which_nothing_but_the_frame_is_known_is_accepted(
     """No line is compulsory, and neither is the time of the filing."""
     validated = _validated(kind, _row(kind), _row(kind, fiscal_period="FY", period_type="annual"))
     assert (validated.accepted.num_rows, validated.rejected) == (2, ())
-    assert validated.accepted.schema == QUOTED_STATEMENTS[kind]
+    assert validated.accepted.schema == WIRE_STATEMENTS[kind]
 
 
 @pytest.mark.parametrize("kind", list(StatementKind))
@@ -138,7 +138,7 @@ def test_no_row_is_lost_between_the_two_halves(
 
 
 def _company(**change: object) -> dict[str, Any]:
-    row: dict[str, Any] = dict.fromkeys(companies.QUOTED_COMPANIES.names)
+    row: dict[str, Any] = dict.fromkeys(companies.WIRE_COMPANIES.names)
     return row | {"symbol": "AAA", "name": "AAA Inc.", "answer": "{}"} | change
 
 
@@ -154,7 +154,7 @@ def _company(**change: object) -> dict[str, Any]:
 def test_a_company_that_cannot_be_right_is_refused(change: dict[str, object], reason: str) -> None:
     """What is not told is no reason."""
     quoted = [_company(**change), _company(symbol="BBB", cik="0000320193", employees=0)]
-    table = pa.Table.from_pylist(quoted, schema=companies.QUOTED_COMPANIES)
+    table = pa.Table.from_pylist(quoted, schema=companies.WIRE_COMPANIES)
     validated = companies.validate_companies(table)
     assert [(one.symbol, one.reason) for one in validated.rejected] == [("AAA", reason)]
     assert validated.accepted["symbol"].to_pylist() == ["BBB"]
@@ -163,7 +163,7 @@ def test_a_company_that_cannot_be_right_is_refused(change: dict[str, object], re
 def test_an_instrument_is_one_company() -> None:
     """Two different answers about one are none; the same one twice is one."""
     quoted = [_company(), _company(name="Another"), _company(symbol="BBB"), _company(symbol="BBB")]
-    table = pa.Table.from_pylist(quoted, schema=companies.QUOTED_COMPANIES)
+    table = pa.Table.from_pylist(quoted, schema=companies.WIRE_COMPANIES)
     validated = companies.validate_companies(table)
     assert validated.accepted["symbol"].to_pylist() == ["BBB"]
     assert len(validated.rejected) == 1
@@ -181,7 +181,7 @@ def test_an_index_change_that_cannot_be_right_is_refused(
     change: dict[str, object], reason: str
 ) -> None:
     """An addition and a removal of one ticker on one day are two changes."""
-    row = dict.fromkeys(companies.QUOTED_INDEX_CHANGES.names) | {
+    row = dict.fromkeys(companies.WIRE_INDEX_CHANGES.names) | {
         "symbol": "sp500",
         "effective_on": date(2026, 6, 22),
         "ticker": "AAA",
@@ -189,7 +189,7 @@ def test_an_index_change_that_cannot_be_right_is_refused(
     }
     table = pa.Table.from_pylist(
         [row | change, row | {"ticker": "BBB"}, row | {"ticker": "BBB", "action": "removed"}],
-        schema=companies.QUOTED_INDEX_CHANGES,
+        schema=companies.WIRE_INDEX_CHANGES,
     )
     validated = companies.validate_index_changes(table)
     assert [one.reason for one in validated.rejected] == [reason]

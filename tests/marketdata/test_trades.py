@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata.trades import KEY, QUOTED_TRADES, validate
+from marketdata.trades import KEY, WIRE_TRADES, validate
 
 GOOD: Mapping[str, object] = {
     "symbol": "BTCUSDT",
@@ -22,7 +22,7 @@ GOOD: Mapping[str, object] = {
 
 
 def _quoted(*changes: Mapping[str, object]) -> pa.Table:
-    return pa.Table.from_pylist([{**GOOD, **one} for one in changes], schema=QUOTED_TRADES)
+    return pa.Table.from_pylist([{**GOOD, **one} for one in changes], schema=WIRE_TRADES)
 
 
 def test_a_good_trade_is_accepted_as_it_came() -> None:

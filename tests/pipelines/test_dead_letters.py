@@ -13,7 +13,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from assets.failures import partition_results, told_to_dagster
+from assets.failures import as_dagster_failure, partition_results
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import (
@@ -479,19 +479,19 @@ def a_bug() -> None:
 
 def a_provider_error() -> None:
     """Fail as a run does whose provider failed."""
-    with told_to_dagster():
+    with as_dagster_failure():
         raise errors.ProviderUnavailableError("HTTP 503", provider="fmp", operation="full AAPL")
 
 
 def a_database_error() -> None:
     """Fail as a run does whose database is away."""
-    with told_to_dagster():
+    with as_dagster_failure():
         raise errors.StorageUnavailableError("127.0.0.1:5432/prices cannot be reached")
 
 
 def a_wrong_setting() -> None:
     """Fail as a run does before anything was tried."""
-    with told_to_dagster():
+    with as_dagster_failure():
         raise errors.ConfigurationError("FMP_API_KEY is not set")
 
 

@@ -43,7 +43,7 @@ def apple(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> int:
         "amount": Decimal("0.8875"),
         "currency": "CAD",
     }
-    stored = DATASETS["dividends"].stored
+    stored = DATASETS["dividends"].table_schema
     table = pa.Table.from_pylist([dict.fromkeys(stored.names) | row], schema=stored)
     given = replace(batch([]), dataset="dividends", adjustment=None, provider="polygon")
     pipeline.stores.batches.load(replace(given, rows=table, fetched_at=datetime.now(UTC)))

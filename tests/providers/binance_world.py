@@ -80,7 +80,7 @@ class SimulatedBinance:
                 key=None,
                 budget=self.budget,
                 retry=AT_ONCE,
-                judge=wire.refusal,
+                classify=wire.classify_error,
                 in_flight=4,
                 keep=self.kept,
             )
@@ -90,7 +90,7 @@ class SimulatedBinance:
                 key=None,
                 budget=CountedBudget(),
                 retry=AT_ONCE,
-                judge=wire.files_refusal,
+                classify=wire.classify_file_error,
                 in_flight=4,
                 keep=self.kept,
             )

@@ -20,7 +20,7 @@ from marketdata.recovery import errors
 from marketdata.rows import INSTANT
 from resources.providers.binance import BinanceClient, klines
 from resources.providers.binance.__main__ import main
-from resources.providers.binance.enquiry import UNTOLD
+from resources.providers.binance.answer_builder import UNTOLD
 from resources.providers.binance.rows import Klines
 from resources.providers.binance.trades import MISSING
 from resources.providers.kept_answers import KeptGetter
@@ -505,7 +505,7 @@ def test_a_minute_that_ends_while_rest_is_asked_is_not_missing() -> None:
     asked_at = datetime(2026, 11, 29, 0, 3, 40, tzinfo=UTC)
     minutes = [datetime(2026, 11, 29, 0, minute, tzinfo=UTC) for minute in range(3)]
     told = Klines(
-        bars=minute_bars.QUOTED_MINUTE_BARS.empty_table(),
+        bars=minute_bars.WIRE_MINUTE_BARS.empty_table(),
         quiet=pa.chunked_array([pa.array(minutes, INSTANT)]),
         left_out=(),
         notes=(),

@@ -150,7 +150,7 @@ def test_every_refusal_has_its_class(
     retry_after_s: float | None,
 ) -> None:
     """By status, by code, by text; a ban's end by its header or else by its text."""
-    error = wire.refusal(_answer(status, body, headers), OPERATION)
+    error = wire.classify_error(_answer(status, body, headers), OPERATION)
     assert type(error) is kind
     with pytest.raises(kind, match=told):
         raise error
@@ -160,7 +160,7 @@ def test_every_refusal_has_its_class(
 @pytest.mark.parametrize("body", [b"[]", b'{"serverTime":1}', b"[[1]]", b""])
 def test_what_is_no_error_is_let_through(body: bytes) -> None:
     """The parser has the next word."""
-    assert wire.refusal(_answer(200, body), OPERATION) is None
+    assert wire.classify_error(_answer(200, body), OPERATION) is None
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_missing_file_is_no_error_and_all_else_is(
 ) -> None:
     """A kept answer has lost its status, so its body tells too."""
     answer = _answer(status, body)
-    error = wire.files_refusal(answer, OPERATION)
+    error = wire.classify_file_error(answer, OPERATION)
     assert (None if error is None else type(error)) is kind
     assert files.is_missing(answer) == (status == 404)
     assert files.is_missing(_answer(200, b"<Error><Code>NoSuchKey</Code></Error>"))

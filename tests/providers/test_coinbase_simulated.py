@@ -80,7 +80,7 @@ class Simulated:
                 key=None,
                 budget=CountedBudget(),
                 retry=AT_ONCE,
-                judge=wire.refusal,
+                classify=wire.classify_error,
                 in_flight=coinbase_client.IN_FLIGHT,
                 keep=keep,
             ) as getter:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from marketdata.recovery import errors
-from marketdata.trades import QUOTED_TRADES
+from marketdata.trades import WIRE_TRADES
 from resources.providers.coinbase import rows as coinbase_rows
 from resources.providers.coinbase import wire
 from resources.providers.http import HttpAnswer
@@ -86,7 +86,7 @@ def test_every_refusal_is_told_by_status_and_message(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """Messages under status 200 are errors too; web pages are not quoted."""
-    error = wire.refusal(_answer(status, body), "op")
+    error = wire.classify_error(_answer(status, body), "op")
     assert type(error) is kind
     assert (error.provider, error.operation) == ("coinbase", "op")
     with pytest.raises(kind, match=shown):
@@ -109,7 +109,7 @@ def test_every_refusal_is_told_by_status_and_message(
 )
 def test_what_is_no_refusal_is_left_to_the_parser(body: bytes) -> None:
     """Only an object with a message makes a 200 an error."""
-    assert wire.refusal(_answer(200, body), "op") is None
+    assert wire.classify_error(_answer(200, body), "op") is None
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_answer_of_another_shape_is_malformed(
 @given(st.binary(max_size=200))
 def test_no_bytes_escape_as_another_error(body: bytes) -> None:
     """Whatever comes, it is read, is refused or is malformed."""
-    wire.refusal(_answer(200, body), "op")
+    wire.classify_error(_answer(200, body), "op")
     for parse in (coinbase_rows.candle_page, coinbase_rows.trade_page):
         with contextlib.suppress(errors.MalformedPayloadError):
             parse(body, "BTC-USD", operation="op")
@@ -174,7 +174,7 @@ def test_recorded_candles_are_read_with_low_and_high_before_open_and_close() -> 
     """169 hours of March 2020; whole prices come without a decimal point."""
     body = recorded("coinbase_candles_1h_btcusd.json")
     page = coinbase_rows.candle_page(body, "BTC-USD", operation="op")
-    assert page.bars.schema == QUOTED_MINUTE_BARS
+    assert page.bars.schema == WIRE_MINUTE_BARS
     assert (page.bars.num_rows, page.left_out) == (169, ())
     rows = page.bars.to_pylist()
     assert rows[0] == {
@@ -198,7 +198,7 @@ def test_recorded_matches_are_trades_whose_taker_did_the_opposite() -> None:
     page = coinbase_rows.trade_page(
         recorded("coinbase_ws_matches_frames.json"), "X", operation="op"
     )
-    assert page.trades.schema == QUOTED_TRADES
+    assert page.trades.schema == WIRE_TRADES
     assert (page.trades.num_rows, page.left_out) == (13, ())
     assert page.trades.to_pylist()[:2] == [
         {
@@ -223,8 +223,8 @@ def test_recorded_matches_are_trades_whose_taker_did_the_opposite() -> None:
 
 def test_no_rows_are_an_empty_table_of_the_same_schema() -> None:
     """Before a listing Coinbase sends an empty list."""
-    assert _candles([]).bars.equals(QUOTED_MINUTE_BARS.empty_table())
-    assert _trades().trades.equals(QUOTED_TRADES.empty_table())
+    assert _candles([]).bars.equals(WIRE_MINUTE_BARS.empty_table())
+    assert _trades().trades.equals(WIRE_TRADES.empty_table())
 
 
 @pytest.mark.parametrize(
@@ -416,5 +416,5 @@ def test_a_symbol_that_would_be_another_path_is_refused(symbol: str) -> None:
 def test_candle_columns_are_of_the_promised_types() -> None:
     """Also where no row has a figure in a single row."""
     bars = _candles([[60, None, None, None, None, None]]).bars
-    assert bars.schema == QUOTED_MINUTE_BARS
+    assert bars.schema == WIRE_MINUTE_BARS
     assert bars["open"].type == pa.float64()

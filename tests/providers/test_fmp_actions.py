@@ -15,12 +15,12 @@ import pyarrow as pa
 import pytest
 
 from marketdata.actions import (
-    QUOTED_DIVIDENDS,
-    QUOTED_SPLITS,
+    WIRE_DIVIDENDS,
+    WIRE_SPLITS,
     validate_dividends,
     validate_splits,
 )
-from marketdata.bars import QUOTED_BARS
+from marketdata.bars import WIRE_BARS
 from marketdata.instruments import provider_spellings
 from marketdata.recovery import errors
 from resources.providers.fmp import FmpActions, actions_wire, wire
@@ -68,7 +68,7 @@ def body(*rows: object) -> bytes:
 def test_the_recorded_dividend_is_read_as_it_stands() -> None:
     """Apple's dividend of August 2025: 26 cents exactly, all four dates."""
     page = actions_wire.dividend_page(recorded("fmp_dividends_aapl.json"), operation=ASKED)
-    assert page.table.schema.equals(QUOTED_DIVIDENDS)
+    assert page.table.schema.equals(WIRE_DIVIDENDS)
     assert page.table.to_pylist() == [
         {
             "symbol": "AAPL",
@@ -88,7 +88,7 @@ def test_the_recorded_dividend_is_read_as_it_stands() -> None:
 def test_a_split_is_so_many_new_shares_for_old_ones() -> None:
     """The numerator counts the new ones."""
     page = actions_wire.split_page(body(SPLIT), operation=ASKED)
-    assert page.table.schema.equals(QUOTED_SPLITS)
+    assert page.table.schema.equals(WIRE_SPLITS)
     assert page.table.to_pylist() == [
         {
             "symbol": "AAA",
@@ -245,8 +245,8 @@ def unopened(url: str, kept: list[str] | None = None) -> HttpGetter:
             kept.append(operation)
             return f"raw/{len(kept)}"
 
-    def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-        return wire.refusal(answer, operation, key=KEY)
+    def classify(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+        return wire.classify_error(answer, operation, key=KEY)
 
     return HttpGetter(
         provider="fmp",
@@ -254,7 +254,7 @@ def unopened(url: str, kept: list[str] | None = None) -> HttpGetter:
         key=QueryKey(name="apikey", value=KEY),
         budget=CountedBudget(),
         retry=AT_ONCE,
-        judge=judge,
+        classify=classify,
         in_flight=2,
         keep=None if kept is None else Keeper(),
     )
@@ -493,7 +493,7 @@ def test_prices_that_were_paid_can_be_asked_for_as_evidence(simulated: Simulated
     """Ten days around Apple's split of 2020 show its jump."""
     start, end = date(2020, 8, 24), date(2020, 9, 4)
     answer = simulated.do(lambda client: client.as_traded("AAPL", start, end))
-    assert answer.rows.schema.equals(QUOTED_BARS)
+    assert answer.rows.schema.equals(WIRE_BARS)
     closes = {row["session_date"]: row["close"] for row in answer.rows.to_pylist()}
     paid = simulated.actions.as_traded("AAPL", start, end, NOW)
     assert closes == dict(zip(paid.dates.tolist(), paid.closes.tolist(), strict=True))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from marketdata.bars import PRICES, QUOTED_BARS, validate
+from marketdata.bars import PRICES, WIRE_BARS, validate
 from marketdata.recovery import errors
 from resources.providers.fmp import bars
 from tests.providers.recordings import recorded
@@ -48,7 +48,7 @@ def _history(body: bytes) -> pa.Table:
 def test_a_recorded_history_keeps_every_figure() -> None:
     """Six sessions of AAPL, all of them acceptable bars."""
     table = _history(recorded("fmp_historical_price_eod_full.json"))
-    assert table.schema == QUOTED_BARS
+    assert table.schema == WIRE_BARS
     assert table.to_pylist()[0] == {
         "symbol": "AAPL",
         "session_date": date(2023, 1, 10),
@@ -166,7 +166,7 @@ def test_a_field_that_every_row_lacks_is_another_wire_format() -> None:
 
 def test_an_empty_list_is_an_empty_table() -> None:
     """Nobody knows here whether the symbol is unknown or had no bars."""
-    assert _history(b"[]").equals(QUOTED_BARS.empty_table())
+    assert _history(b"[]").equals(WIRE_BARS.empty_table())
 
 
 _NUMBERS = st.none() | st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 2**53)
@@ -201,7 +201,7 @@ def test_a_bulk_day_keeps_exponents_fractions_and_odd_symbols() -> None:
         + b'"NA","2026-08-04","1","","null","1","1","0"\n'
     )
     table = bars.market_page(body, DAY, operation="op").bars
-    assert table.schema == QUOTED_BARS
+    assert table.schema == WIRE_BARS
     assert [tuple(row.values()) for row in table.to_pylist()] == [
         ("AAA", DAY, 101.2, 103.0, 100.8, 102.5, 1200345.0),
         ("XYZUSD", DAY, 1.8646e-8, 1.9e-8, 1.8e-8, 1.87e-8, 5120345.75),
@@ -218,7 +218,7 @@ def test_a_bulk_day_may_come_without_quotes_and_without_a_last_newline() -> None
 @pytest.mark.parametrize("body", [b"[]", HEADER, HEADER.strip()])
 def test_a_day_without_rows_is_an_empty_table(body: bytes) -> None:
     """The shape of an empty answer does not matter."""
-    assert bars.market_page(body, DAY, operation="op").bars.equals(QUOTED_BARS.empty_table())
+    assert bars.market_page(body, DAY, operation="op").bars.equals(WIRE_BARS.empty_table())
 
 
 @pytest.mark.parametrize(
@@ -334,4 +334,4 @@ def test_no_bytes_escape_as_another_error(body: bytes) -> None:
             result = parse()
         except errors.MalformedPayloadError:
             continue
-        assert result.schema == QUOTED_BARS
+        assert result.schema == WIRE_BARS

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from marketdata import companies, statements
 from marketdata.instruments import provider_spellings
 from marketdata.recovery import errors
-from marketdata.statements import LINES, QUOTED_STATEMENTS, PeriodType, StatementKind
+from marketdata.statements import LINES, WIRE_STATEMENTS, PeriodType, StatementKind
 from resources.providers.fmp import FmpRecords, records, records_wire, wire
 from resources.providers.fmp import statements as fmp_statements
 from resources.providers.fmp.__main__ import main
@@ -109,7 +109,7 @@ def test_recorded_statements_are_read_digit_by_digit(
 ) -> None:
     """Apple's fiscal year 2024."""
     page = _page(recorded(RECORDINGS[kind]), kind)
-    assert page.table.schema == QUOTED_STATEMENTS[kind]
+    assert page.table.schema == WIRE_STATEMENTS[kind]
     assert page.left_out == ()
     (row,) = page.table.to_pylist()
     assert (row["symbol"], row["period_type"], row["fiscal_period"]) == ("AAPL", "annual", "FY")
@@ -308,7 +308,7 @@ def test_rows_that_break_a_rule_are_left_to_validation() -> None:
 
 def test_an_empty_list_is_no_statement() -> None:
     """FMP says so of symbols it does not know."""
-    assert _page(b" [ ] ").table == QUOTED_STATEMENTS[StatementKind.INCOME].empty_table()
+    assert _page(b" [ ] ").table == WIRE_STATEMENTS[StatementKind.INCOME].empty_table()
 
 
 @given(st.binary(max_size=200))
@@ -348,7 +348,7 @@ def test_amounts_survive_the_way_and_answers_are_the_rows_as_they_came(
 def test_a_recorded_profile_is_a_company() -> None:
     """Apple as of 2025, without what changes every day."""
     table = _company({}).table
-    assert table.schema == companies.QUOTED_COMPANIES
+    assert table.schema == companies.WIRE_COMPANIES
     assert companies.validate_companies(table).rejected == ()
     (row,) = table.to_pylist()
     answer = json.loads(row.pop("answer"))
@@ -465,7 +465,7 @@ def test_an_index_row_is_an_addition_a_removal_or_both() -> None:
     """The empty side is a text or null; tickers come in our spelling."""
     removed = {"removedTicker": "BF-B", "removedSecurity": "Brown-Forman"}
     page = _changes({}, removed, removed | {"symbol": None, "addedSecurity": None})
-    assert page.table.schema == companies.QUOTED_INDEX_CHANGES
+    assert page.table.schema == companies.WIRE_INDEX_CHANGES
     rows = page.table.to_pylist()
     told = [(row["action"], row["ticker"], row["security"]) for row in rows]
     assert told == [
@@ -497,8 +497,8 @@ class Simulated:
     truth: Fundamentals
 
     def do(self, work: Callable[[FmpRecords], Awaitable[T]], key: str = KEY) -> T:
-        def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-            return wire.refusal(answer, operation, key=key)
+        def classify(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+            return wire.classify_error(answer, operation, key=key)
 
         async def main() -> T:
             async with HttpGetter(
@@ -507,7 +507,7 @@ class Simulated:
                 key=QueryKey(name="apikey", value=key),
                 budget=CountedBudget(),
                 retry=AT_ONCE,
-                judge=judge,
+                classify=classify,
                 in_flight=2,
                 keep=Kept(),
             ) as getter:
@@ -609,7 +609,7 @@ def test_a_symbol_nobody_knows_has_empty_answers(simulated: Simulated, symbol: s
     """Our own spelling of a share class is such a symbol to FMP."""
     for kind in StatementKind:
         answer = simulated.do(lambda client, kind=kind: client.statements(kind, symbol))
-        assert answer.rows == QUOTED_STATEMENTS[kind].empty_table()
+        assert answer.rows == WIRE_STATEMENTS[kind].empty_table()
     assert simulated.do(lambda client: client.company(symbol)).rows.num_rows == 0
 
 

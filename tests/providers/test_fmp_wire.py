@@ -74,7 +74,7 @@ def test_every_refusal_is_told_by_its_content(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """Errors inside a 200, plain text labelled JSON, web pages; the key is blotted out."""
-    error = wire.refusal(_answer(status, body), "op", key="sesame")
+    error = wire.classify_error(_answer(status, body), "op", key="sesame")
     assert type(error) is kind
     assert error.operation == "op"
     with pytest.raises(kind, match=shown):
@@ -88,12 +88,12 @@ def test_every_refusal_is_told_by_its_content(
 )
 def test_what_is_no_refusal_is_left_to_the_parser(body: bytes) -> None:
     """Only a field named Error Message makes a 200 an error."""
-    assert wire.refusal(_answer(200, body), "op", key="sesame") is None
+    assert wire.classify_error(_answer(200, body), "op", key="sesame") is None
 
 
 def test_a_limit_in_a_429_keeps_the_providers_own_pause() -> None:
     """FMP sends no Retry-After today; should it begin to, it is honoured."""
-    error = wire.refusal(_answer(429, b"", {"retry-after": "9"}), "op", key="k")
+    error = wire.classify_error(_answer(429, b"", {"retry-after": "9"}), "op", key="k")
     assert isinstance(error, errors.RateLimitedError)
     assert error.retry_after_s == 9.0
 
@@ -104,7 +104,7 @@ def test_no_bytes_escape_as_another_error(body: bytes) -> None:
     for parse in (
         lambda: wire.constituent_list(body, operation="op"),
         lambda: wire.company_profile(body, operation="op"),
-        lambda: wire.refusal(_answer(200, body), "op", key="k"),
+        lambda: wire.classify_error(_answer(200, body), "op", key="k"),
     ):
         with contextlib.suppress(errors.MalformedPayloadError, errors.UnknownSymbolError):
             parse()

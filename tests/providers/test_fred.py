@@ -222,7 +222,7 @@ def test_a_good_key_that_was_denied_may_be_denied_again_later() -> None:
         fetched_at=NOW,
         requests=1,
     )
-    judged = fred_client.judge("k")
+    judged = fred_client.classifier("k")
     first = judged(denied, "a")
     assert isinstance(first, errors.RateLimitedError)
     assert first.retry_after_s == fred_client.DOUBTED_KEY_WAIT_S

@@ -57,7 +57,7 @@ class Simulated:
                 key=QueryKey(name="api_key", value=key),
                 budget=CountedBudget(),
                 retry=AT_ONCE,
-                judge=fred_client.judge(key),
+                classify=fred_client.classifier(key),
                 in_flight=fred_client.IN_FLIGHT,
             )
             try:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata.macro import QUOTED_OBSERVATIONS
+from marketdata.macro import WIRE_OBSERVATIONS
 from resources.providers.fred import vintages as fred_vintages
 from resources.providers.fred.vintages import EARLIEST, LATEST, Window
 
@@ -26,7 +26,7 @@ def _quoted(rows: Sequence[Row]) -> pa.Table:
              "value": value}
             for day, start, end, value in rows
         ],
-        schema=QUOTED_OBSERVATIONS,
+        schema=WIRE_OBSERVATIONS,
     )  # fmt: skip
 
 
@@ -111,7 +111,7 @@ def test_what_windows_cut_is_joined_to_what_it_was(
     windows = fred_vintages.windows(vintages, most=most)
     joined = fred_vintages.joined([(one, _as_fred_cuts_it(whole, one, cut)) for one in windows])
     assert _rows(joined) == _rows(whole)
-    assert joined.schema == QUOTED_OBSERVATIONS
+    assert joined.schema == WIRE_OBSERVATIONS
     assert set(joined["realtime_start"].to_pylist()) <= set(vintages)
 
 

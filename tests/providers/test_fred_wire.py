@@ -84,7 +84,7 @@ def test_every_refusal_is_told_by_its_text(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """In JSON, in XML, under a 200 and as a web page; the key is blotted out."""
-    error = wire.refusal(_answer(status, body), "op", key="sesame")
+    error = wire.classify_error(_answer(status, body), "op", key="sesame")
     assert type(error) is kind
     assert error.operation == "op"
     with pytest.raises(kind, match=shown):
@@ -95,7 +95,7 @@ def test_every_refusal_is_told_by_its_text(
 def test_a_wait_that_fred_names_is_passed_on() -> None:
     """One client honours a Retry-After; whether FRED sends one is unverified."""
     body = recorded("fred_error_rate_limit_429.json")
-    error = wire.refusal(_answer(429, body, {"retry-after": "7"}), "op", key="k")
+    error = wire.classify_error(_answer(429, body, {"retry-after": "7"}), "op", key="k")
     assert isinstance(error, errors.RateLimitedError)
     assert error.retry_after_s == 7.0
 
@@ -106,7 +106,7 @@ def test_a_wait_that_fred_names_is_passed_on() -> None:
 )
 def test_data_is_no_refusal(name: str) -> None:
     """Recorded answers with data are let through."""
-    assert wire.refusal(_answer(200, recorded(name)), "op", key="k") is None
+    assert wire.classify_error(_answer(200, recorded(name)), "op", key="k") is None
 
 
 def test_the_recorded_vintages_have_the_values_that_are_in_them() -> None:
@@ -123,7 +123,7 @@ def test_the_recorded_vintages_have_the_values_that_are_in_them() -> None:
     assert rows["2022-01-01", "2022-04-28"] == (date(2022, 5, 25), Decimal("24382.683"))
     assert rows["2022-01-01", "2024-09-26"] == (date(9999, 12, 31), Decimal("25215.491"))
     assert rows["2024-07-01", "2024-12-19"] == (date(9999, 12, 31), Decimal("29374.914"))
-    assert page.rows.schema == macro.QUOTED_OBSERVATIONS
+    assert page.rows.schema == macro.WIRE_OBSERVATIONS
     assert set(page.rows["symbol"].to_pylist()) == {"GDP"}
     assert macro.validate(page.rows).rejected == ()
 

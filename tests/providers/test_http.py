@@ -29,7 +29,7 @@ KEY = "s3cr3t/key+with=signs"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def _judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+def _classify(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
     return status_error(answer, provider="p", operation=operation, detail="")
 
 
@@ -46,7 +46,7 @@ def _getter(
         key=QueryKey(name="apikey", value=KEY),
         budget=budget,
         retry=retry,
-        judge=_judge,
+        classify=_classify,
         in_flight=in_flight,
         keep=keep,
     )
@@ -394,7 +394,7 @@ def _asked(script: Script, kept: Kept) -> HttpAnswer:
 
 
 def test_an_answer_is_kept_before_anyone_sees_it_and_refused_ones_are_not() -> None:
-    """Only the one that the judge accepts, with what it is; the answer carries the pointer."""
+    """Only the one that is no error, with what it is; the answer carries the pointer."""
     kept = Kept()
     answer = _asked(one_by_one(Reply(status=500), Reply(body=b"abc")), kept)
     assert answer.raw_answer == "raw/1"
@@ -428,7 +428,7 @@ def test_a_retry_after_date_is_read_by_the_provider_s_clock() -> None:
         fetched_at=NOW,
         requests=1,
     )
-    error = _judge(answer, "o")
+    error = _classify(answer, "o")
     assert isinstance(error, errors.RateLimitedError)
     assert error.retry_after_s == 10.0
 
@@ -520,7 +520,7 @@ def test_settings_that_cannot_work_are_refused_at_once(url: str, key: str, named
             key=QueryKey(name="apikey", value=key),
             budget=CountedBudget(),
             retry=AT_ONCE,
-            judge=_judge,
+            classify=_classify,
             in_flight=1,
         )
 

@@ -183,7 +183,7 @@ def test_a_later_page_that_cannot_be_used_is_named_as_one() -> None:
 
 
 def test_a_refusal_is_not_kept() -> None:
-    """Only what the judge accepts is an answer."""
+    """Only what is no error is an answer."""
     kept = KeptInMemory()
 
     with pytest.raises(errors.KeyRefusedError) as caught:

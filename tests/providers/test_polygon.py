@@ -60,8 +60,8 @@ class Simulated:
     world: World
 
     def do(self, work: Callable[[PolygonClient], Awaitable[T]], key: str = KEY) -> T:
-        def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-            return wire.refusal(answer, operation, key=key)
+        def classify(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+            return wire.classify_error(answer, operation, key=key)
 
         async def main() -> T:
             async with HttpGetter(
@@ -70,7 +70,7 @@ class Simulated:
                 key=HeaderKey(scheme="Bearer", value=key),
                 budget=CountedBudget(),
                 retry=AT_ONCE,
-                judge=judge,
+                classify=classify,
                 in_flight=2,
             ) as getter:
                 return await work(PolygonClient(getter))

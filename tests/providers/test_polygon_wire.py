@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata import minute_bars
-from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS, validate_dividends
-from marketdata.bars import QUOTED_BARS, validate
+from marketdata.actions import WIRE_DIVIDENDS, WIRE_SPLITS, validate_dividends
+from marketdata.bars import WIRE_BARS, validate
 from marketdata.calendars import NEW_YORK_ZONE
-from marketdata.companies import QUOTED_COMPANIES, validate_companies
+from marketdata.companies import WIRE_COMPANIES, validate_companies
 from marketdata.recovery import errors
 from resources.providers.http import HttpAnswer
 from resources.providers.polygon import actions, bars, companies, wire
@@ -80,7 +80,7 @@ def test_recorded_days_keep_every_figure() -> None:
     page = wire.page(recorded("polygon_aggs_day_aapl.json"), operation="op")
     assert (page.ticker, page.adjusted, page.next_url) == ("AAPL", True, None)
     rows = bars.day_bars(page.rows, "AAPL", operation="op")
-    assert rows.table.schema == QUOTED_BARS
+    assert rows.table.schema == WIRE_BARS
     assert rows.left_out == ()
     assert rows.table.to_pylist()[0] == {
         "symbol": "AAPL",
@@ -102,7 +102,7 @@ def test_recorded_minutes_keep_every_figure() -> None:
     rows = bars.minute_bars(
         _rows(recorded("polygon_aggs_minute_aapl.json")), "AAPL", operation="op"
     )
-    assert rows.table.schema == minute_bars.QUOTED_MINUTE_BARS
+    assert rows.table.schema == minute_bars.WIRE_MINUTE_BARS
     first, second, third = rows.table.to_pylist()
     assert first == {
         "symbol": "AAPL",
@@ -142,7 +142,7 @@ def test_recorded_splits_are_new_for_old_shares() -> None:
     """Twenty for one, one for two, four for three."""
     rows = _rows(recorded("polygon_splits.json"), exact=True)
     table = actions.split_rows(rows, operation="op").table
-    assert table.schema == QUOTED_SPLITS
+    assert table.schema == WIRE_SPLITS
     by_symbol = {row["symbol"]: row for row in table.to_pylist()}
     assert by_symbol["GOOGL"] == {
         "symbol": "GOOGL",
@@ -172,7 +172,7 @@ def test_a_recorded_page_leads_to_the_next_one_without_host_and_key() -> None:
 def test_the_recorded_refusal_is_about_the_plan() -> None:
     """Its text stands under ``message``."""
     body = recorded("polygon_error_not_authorized_403.json")
-    error = wire.refusal(_answer(403, body), "op", key=KEY)
+    error = wire.classify_error(_answer(403, body), "op", key=KEY)
     assert type(error) is errors.NotEntitledError
     assert "You are not entitled to this data" in str(error)
 
@@ -210,7 +210,7 @@ def test_a_refusal_is_told_by_status_and_content(
     status: int, body: str, kind: type[errors.ProviderError], named: str
 ) -> None:
     """Under ``error`` or ``message``, with a body or without."""
-    error = wire.refusal(_answer(status, body.encode()), "op", key=KEY)
+    error = wire.classify_error(_answer(status, body.encode()), "op", key=KEY)
     assert type(error) is kind
     assert named in str(error)
 
@@ -229,13 +229,13 @@ def test_a_refusal_is_told_by_status_and_content(
 )
 def test_what_may_be_parsed_is_no_refusal(body: bytes) -> None:
     """Nonsense too: that is for the parser to say."""
-    assert wire.refusal(_answer(200, body), "op", key=KEY) is None
+    assert wire.classify_error(_answer(200, body), "op", key=KEY) is None
 
 
 def test_a_retry_after_is_passed_on_and_a_key_is_not() -> None:
     """No source has seen the header, and it would be honoured."""
     body = f'{{"status":"ERROR","error":"{KEY} has exceeded the maximum requests"}}'.encode()
-    error = wire.refusal(_answer(429, body, retry_after="12"), "op", key=KEY)
+    error = wire.classify_error(_answer(429, body, retry_after="12"), "op", key=KEY)
     assert isinstance(error, errors.RateLimitedError)
     assert error.retry_after_s == 12
     assert KEY not in str(error)
@@ -431,7 +431,7 @@ def test_a_split_has_its_kind_and_a_dividend_its_days() -> None:
     }
     bare = {name: DIVIDEND[name] for name in ("ticker", "ex_dividend_date", "cash_amount")}
     table = _dividends(json.dumps(DIVIDEND), json.dumps(bare | {"ticker": "BBB"})).table
-    assert table.schema == QUOTED_DIVIDENDS
+    assert table.schema == WIRE_DIVIDENDS
     told, untold = table.to_pylist()
     assert told == {
         "symbol": "AAA",
@@ -555,7 +555,7 @@ def _company(**change: object) -> bars.Rows:
 def test_a_company_keeps_what_lasts() -> None:
     """Its market capitalisation changes every day and is left out of the kept answer."""
     table = _company().table
-    assert table.schema == QUOTED_COMPANIES
+    assert table.schema == WIRE_COMPANIES
     (row,) = table.to_pylist()
     answer = json.loads(row.pop("answer"))
     assert answer == {name: value for name, value in COMPANY.items() if name != "market_cap"}
@@ -674,6 +674,6 @@ def test_whatever_rows_hold_they_are_read_told_or_refused_by_name(
 @given(st.binary(max_size=200))
 def test_no_bytes_escape_the_errors_of_the_house(body: bytes) -> None:
     """Whatever comes, it is rows or a named error."""
-    wire.refusal(_answer(200, body), "op", key=KEY)
+    wire.classify_error(_answer(200, body), "op", key=KEY)
     with suppress(errors.MalformedPayloadError):
         bars.day_bars(_rows(body), "AAA", operation="op")

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketdata.bars import QUOTED_BARS, validate
+from marketdata.bars import WIRE_BARS, validate
 from marketdata.calendars import calendar
 from marketdata.instruments import provider_spellings
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from marketdata.ports import DailyBarProvider, DailyMarketProvider, MinuteBarProvider
 from marketdata.recovery import errors
 from resources.providers.http import HeaderKey, HttpAnswer, HttpGetter
@@ -56,8 +56,8 @@ class Keeper:
 def ask(origin: str, work: Callable[[TiingoClient], Awaitable[T]], key: str = KEY) -> T:
     """Do ``work`` with a client of what is served at ``origin``."""
 
-    def judge(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-        return wire.refusal(answer, operation, key=key)
+    def classify(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+        return wire.classify_error(answer, operation, key=key)
 
     async def main() -> T:
         async with HttpGetter(
@@ -66,7 +66,7 @@ def ask(origin: str, work: Callable[[TiingoClient], Awaitable[T]], key: str = KE
             key=HeaderKey(scheme=tiingo_client.KEY_SCHEME, value=key),
             budget=CountedBudget(),
             retry=AT_ONCE,
-            judge=judge,
+            classify=classify,
             in_flight=tiingo_client.IN_FLIGHT,
             keep=Keeper(),
         ) as getter:
@@ -137,7 +137,7 @@ def test_a_whole_history_is_what_was_paid(simulated: Simulated, ticker: str) -> 
     symbol = provider_spellings("tiingo").get(ticker, ticker)
     answer = simulated.do(lambda client: client.daily_history(symbol, START, END))
     paid = Actions(simulated.world).as_traded(ticker, START, END, NOW)
-    assert answer.rows.schema == QUOTED_BARS
+    assert answer.rows.schema == WIRE_BARS
     assert answer.rows["session_date"].to_pylist() == paid.dates.tolist()
     assert answer.rows["open"].to_pylist() == paid.opens.tolist()
     assert answer.rows["high"].to_pylist() == paid.highs.tolist()
@@ -205,7 +205,7 @@ def test_minutes_equal_the_worlds_truth(
     """Before, in and after the sessions; never one that is not over."""
     answer = simulated.do(lambda client: client.minute_bars("BRK-B", start, end))
     truth = iex_minute_truth(simulated.world, ["BRK.B"], start, end, NOW)
-    assert answer.rows.schema == QUOTED_MINUTE_BARS
+    assert answer.rows.schema == WIRE_MINUTE_BARS
     ours = truth.set_column(0, truth.schema.field(0), answer.rows["symbol"])
     assert answer.rows.equals(ours)
     assert set(answer.rows["symbol"].to_pylist()) <= {"BRK-B"}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata import bars
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from marketdata.recovery import errors
 from resources.providers.http import HttpAnswer
 from resources.providers.tiingo import bars as tiingo_bars
@@ -84,7 +84,7 @@ def test_every_refusal_is_told_by_status_and_words(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """Objects, bare text and web pages, also inside a 200; the key is blotted out."""
-    error = wire.refusal(_answer(status, body), "op", key="sesame")
+    error = wire.classify_error(_answer(status, body), "op", key="sesame")
     assert type(error) is kind
     assert error.operation == "op"
     with pytest.raises(kind, match=shown):
@@ -109,7 +109,7 @@ def test_every_refusal_is_told_by_status_and_words(
 )
 def test_what_is_no_refusal_is_left_to_the_parser(body: bytes) -> None:
     """Only an object with detail, or text that begins as Tiingo's errors do, refuses in a 200."""
-    assert wire.refusal(_answer(200, body), "op", key="sesame") is None
+    assert wire.classify_error(_answer(200, body), "op", key="sesame") is None
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_spent_quota_is_put_off_to_its_end_in_new_york(
     answer = HttpAnswer(
         status=200, headers={}, body=text.encode(), sha256="", fetched_at=at, requests=1
     )
-    error = wire.refusal(answer, "op", key="k")
+    error = wire.classify_error(answer, "op", key="k")
     assert isinstance(error, errors.BudgetSpentError)
     assert error.retry_after_s == (until - at).total_seconds()
 
@@ -141,7 +141,7 @@ def test_no_bytes_escape_as_another_error(body: bytes) -> None:
         lambda: tiingo_bars.history_page(body, "A", operation="op"),
         lambda: tiingo_bars.market_day(body, operation="op"),
         lambda: tiingo_bars.minute_page(body, "A", operation="op"),
-        lambda: wire.refusal(_answer(200, body), "op", key="k"),
+        lambda: wire.classify_error(_answer(200, body), "op", key="k"),
     ):
         with contextlib.suppress(errors.MalformedPayloadError):
             parse()
@@ -179,7 +179,7 @@ def test_a_recorded_history_is_read_as_traded() -> None:
     """Six days of Apple: the raw prices, not the adjusted ones beside them."""
     body = recorded("tiingo_daily_prices_aapl_2023_01.json")
     page = tiingo_bars.history_page(body, "AAPL", operation="op")
-    assert page.bars.schema == bars.QUOTED_BARS
+    assert page.bars.schema == bars.WIRE_BARS
     assert (page.rows, page.left_out) == (6, ())
     first, *_, last = page.bars.to_pylist()
     assert first == {
@@ -219,7 +219,7 @@ def test_the_recorded_intraday_prices_are_read_with_a_volume() -> None:
     rows = json.loads(recorded("tiingo_iex_prices_30min_googl.json"))
     body = json.dumps([row | {"volume": 100.0} for row in rows]).encode()
     page = tiingo_bars.minute_page(body, "GOOGL", operation="op")
-    assert page.bars.schema == QUOTED_MINUTE_BARS
+    assert page.bars.schema == WIRE_MINUTE_BARS
     assert page.rows == page.bars.num_rows == 13
     assert page.bars.to_pylist()[0] == {
         "symbol": "GOOGL",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata.calendars import NEW_YORK_ZONE, calendar
-from marketdata.minute_bars import QUOTED_MINUTE_BARS, validate
+from marketdata.minute_bars import WIRE_MINUTE_BARS, validate
 from sandbox.simulators.worlds.shares.actions import Actions
 from sandbox.simulators.worlds.shares.intraday import (
     Minutes,
@@ -151,7 +151,7 @@ def test_the_truth_is_as_traded_and_adds_up_to_as_traded_days(world: World) -> N
     """Around a 4-for-1 split the prices jump and the ledger of minutes shows it."""
     start, end = date(2020, 8, 28), date(2020, 8, 31)
     truth = minute_truth(world, ["AAPL", "BRK.B"], start, end, NOW)
-    assert truth.schema == QUOTED_MINUTE_BARS
+    assert truth.schema == WIRE_MINUTE_BARS
     assert validate(truth).rejected == ()
     assert pc.unique(truth["symbol"]).to_pylist() == ["AAPL", "BRK.B"]
     apple = truth.filter(pc.equal(truth["symbol"], "AAPL"))

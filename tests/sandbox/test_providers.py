@@ -131,7 +131,7 @@ def test_each_provider_of_the_catalogue_has_a_truth(
         provider: control.dataset_truth(dataset.name, subjects, provider=provider, **span)
         for provider in dataset.sources
     }
-    assert all(table.schema.equals(dataset.quoted) for table in of_each.values())
+    assert all(table.schema.equals(dataset.wire_schema) for table in of_each.values())
     assert all(table.num_rows for table in of_each.values())
     first = next(iter(of_each.values()))
     assert control.dataset_truth(dataset.name, subjects, **span).equals(first)

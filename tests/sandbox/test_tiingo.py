@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from marketdata.calendars import calendar
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from sandbox.simulators import serving
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
@@ -353,7 +353,7 @@ def test_minutes_served_once_are_served_again(world: World) -> None:
     noon, night = datetime(2026, 8, 4, 16, tzinfo=UTC), datetime(2026, 8, 5, tzinfo=UTC)
     early = iex_minute_truth(world, ["AAPL"], day, day, noon)
     late = iex_minute_truth(world, ["AAPL"], day, day, night)
-    assert early.schema == QUOTED_MINUTE_BARS
+    assert early.schema == WIRE_MINUTE_BARS
     assert 0 < early.num_rows < late.num_rows
     assert late.slice(0, early.num_rows).equals(early)
     assert max(early["opened_at"].to_pylist()) <= noon - timedelta(minutes=1)

@@ -1,7 +1,7 @@
 """What every engine of aggregates has to fulfil: a market to load and change, and the comparison.
 
 Here: loading through the real loader, and aggregates beside a recomputation in Arrow
-(marketdata/roll_ups.py). Not here: the facts themselves (test_aggregate_contract.py).
+(marketdata/bar_aggregation.py). Not here: the facts themselves (test_aggregate_contract.py).
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from marketdata.bar_aggregation import aggregate_days, aggregate_minutes
 from marketdata.bars import (
     DAILY_BARS,
     DAY_INTERVALS,
@@ -23,7 +24,6 @@ from marketdata.bars import (
 from marketdata.calendars import SessionCalendar, calendar
 from marketdata.datasets import DATASETS
 from marketdata.ports import Asked, Batch
-from marketdata.roll_ups import roll_up_days, roll_up_minutes
 from resources.storage.aggregates import Aggregates, Source
 from resources.storage.batches import BatchStore
 from resources.storage.timescale import Timescale
@@ -50,7 +50,7 @@ _MINUTES = pa.schema(
     [
         ("instrument_id", pa.int64()),
         ("provider", pa.string()),
-        *list(DATASETS["minute_bars"].stored)[1:],
+        *list(DATASETS["minute_bars"].table_schema)[1:],
     ]
 )
 _DAYS = pa.schema([*DAILY_BARS, ("adjustment", pa.string())])
@@ -110,7 +110,7 @@ class Market:
             {"instrument_id": instrument_id, "opened_at": at, **bar}
             for at, bar in sorted(bars.items())
         ]
-        table = pa.Table.from_pylist(rows, schema=dataset.stored)
+        table = pa.Table.from_pylist(rows, schema=dataset.table_schema)
         self._load(dataset.name, provider, None, table)
 
     def load_days(
@@ -155,11 +155,11 @@ class Market:
         """Compute the bars of an interval from all source bars, without the database."""
         if interval in DAY_INTERVALS:
             days = self._source(_SOURCE_DAYS, _DAYS)
-            return roll_up_days(days, interval).to_pylist()
+            return aggregate_days(days, interval).to_pylist()
         rolled: list[dict[str, Any]] = []
         for kind, sessions in (("equity", self.sessions), ("pair", None)):
             bars = self._source(_SOURCE_MINUTES, _MINUTES, kind)
-            rolled += roll_up_minutes(bars, interval, sessions).to_pylist()
+            rolled += aggregate_minutes(bars, interval, sessions).to_pylist()
         return sorted(rolled, key=_place)
 
     def require_equal(self) -> None:

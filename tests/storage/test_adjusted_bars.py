@@ -13,8 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS, numbered, validate_dividends
-from marketdata.bars import DAILY_BARS, QUOTED_BARS, Adjustment
+from marketdata.actions import (
+    WIRE_DIVIDENDS,
+    WIRE_SPLITS,
+    numbered,
+    validate_dividends,
+)
+from marketdata.bars import DAILY_BARS, WIRE_BARS, Adjustment
 from marketdata.datasets import DATASETS
 from marketdata.distributions import DividendVerdict, Rate
 from marketdata.ports import LoadResult
@@ -64,7 +69,7 @@ def load_actions(
         batch([]),
         dataset=dataset,
         adjustment=None,
-        rows=rows.cast(DATASETS[dataset].stored),
+        rows=rows.cast(DATASETS[dataset].table_schema),
     )
     return BatchStore(timescale).load(replace(given, fetched_at=datetime.now(UTC)))
 
@@ -85,7 +90,7 @@ def load_all(
 
 
 def splits_of(*rows: tuple[date, float, float]) -> pa.Table:
-    """Return QUOTED_SPLITS of ex-date, new and old shares."""
+    """Return WIRE_SPLITS of ex-date, new and old shares."""
     return pa.Table.from_pylist(
         [
             {
@@ -97,7 +102,7 @@ def splits_of(*rows: tuple[date, float, float]) -> pa.Table:
             }
             for day, new, old in rows
         ],
-        schema=QUOTED_SPLITS,
+        schema=WIRE_SPLITS,
     )
 
 
@@ -360,7 +365,7 @@ def test_prices_that_were_paid_prove_what_adjusted_ones_hide(
     names = ("open", "high", "low", "close", "volume")
     columns = (paid.opens, paid.highs, paid.lows, paid.closes, paid.volumes.astype(np.float64))
     days = {"symbol": ["AAPL"] * len(paid.dates), "session_date": paid.dates}
-    evidence = pa.table({**days, **dict(zip(names, columns, strict=True))}, schema=QUOTED_BARS)
+    evidence = pa.table({**days, **dict(zip(names, columns, strict=True))}, schema=WIRE_BARS)
     for given in (evidence, None):
         [finding] = store.derive(one, as_traded=given).quarantined
         assert finding.verdict is SplitVerdict.INVERSE
@@ -463,9 +468,9 @@ PAID_ON = date(2024, 6, 20)
 
 
 def paid(*rows: dict[str, object]) -> pa.Table:
-    """Return QUOTED_DIVIDENDS of a dividend of PAID_ON changed by each of ``rows``."""
+    """Return WIRE_DIVIDENDS of a dividend of PAID_ON changed by each of ``rows``."""
     good = {"symbol": "AAA", "ex_date": PAID_ON, "kind": "regular", "amount": Decimal("0.8875")}
-    return pa.Table.from_pylist([{**good, **row} for row in rows], schema=QUOTED_DIVIDENDS)
+    return pa.Table.from_pylist([{**good, **row} for row in rows], schema=WIRE_DIVIDENDS)
 
 
 def flat(timescale: Timescale, instrument_id: int, *closes: float) -> None:
@@ -489,7 +494,7 @@ def rates(timescale: Timescale, series: str, values: Mapping[date, str]) -> None
         }
         for day, value in values.items()
     ]
-    table = pa.Table.from_pylist(rows, schema=DATASETS["macro_observations"].stored)
+    table = pa.Table.from_pylist(rows, schema=DATASETS["macro_observations"].table_schema)
     given = replace(batch([]), dataset="macro_observations", adjustment=None, provider="fred")
     BatchStore(timescale).load(replace(given, rows=table, fetched_at=datetime.now(UTC)))
 
@@ -629,7 +634,7 @@ def test_a_second_split_that_stored_prices_hide_is_proven_by_those_that_were_pai
     table = {"symbol": ["AAA"] * len(days), "session_date": days, "volume": [1.0] * len(days)}
     for name in ("open", "high", "low", "close"):
         table[name] = list(price.values())
-    evidence = pa.table({name: table[name] for name in QUOTED_BARS.names}, schema=QUOTED_BARS)
+    evidence = pa.table({name: table[name] for name in WIRE_BARS.names}, schema=WIRE_BARS)
     for as_traded in (evidence, None):
         assert store.derive(one, as_traded=as_traded).quarantined == ()
     assert store.unproven(LAST) == []

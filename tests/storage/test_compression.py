@@ -188,7 +188,7 @@ def test_compressed_trades_keep_every_digit(market: Market) -> None:
                     end=OLD.date(),
                     whole_sessions=False,
                 ),
-                rows=pa.Table.from_pylist(rows, schema=trades.stored),
+                rows=pa.Table.from_pylist(rows, schema=trades.table_schema),
                 rejected=(),
                 coverage=(),
             )

@@ -139,7 +139,7 @@ def test_rows_that_differ_in_texts_and_gaps_all_come(
         )
     )
     opened = [datetime(2024, 6, 3, 15, minute, tzinfo=UTC) for minute in range(6)]
-    schema = DATASETS["minute_bars"].stored
+    schema = DATASETS["minute_bars"].table_schema
     minutes = [
         {
             "instrument_id": instrument_id,

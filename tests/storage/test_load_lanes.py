@@ -82,7 +82,7 @@ def load_of(dataset: str, rows: Rows, ids: list[int], provider: str, at: datetim
         }
         for (instrument_id, day), value in sorted(days.items())
     ]
-    schema = DATASETS[dataset].stored
+    schema = DATASETS[dataset].table_schema
     named = [{name: row.get(name) for name in schema.names} for row in moments]
     return replace(
         given, dataset=dataset, adjustment=None, rows=pa.Table.from_pylist(named, schema)
@@ -236,7 +236,7 @@ def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
     store = BatchStore(timescale)
 
     def dividends(*instruments: int) -> Batch:
-        schema = DATASETS["dividends"].stored
+        schema = DATASETS["dividends"].table_schema
         row = {
             "ex_date": MONDAY,
             "kind": "regular",
@@ -253,7 +253,7 @@ def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
             dataset="dividends",
             adjustment=None,
             rows=pa.Table.from_pylist(rows, schema),
-            is_all=True,
+            full_snapshot=True,
         )
 
     store.load(dividends(one))

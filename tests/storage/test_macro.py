@@ -178,7 +178,7 @@ def test_a_revision_closes_the_old_value_and_keeps_its_row_as_it_was(
 
 def _batch(quoted: pa.Table, instrument_id: int, fetched_at: datetime) -> Batch:
     ids = pa.array([instrument_id] * quoted.num_rows, pa.int64())
-    rows = quoted.drop_columns("symbol").add_column(0, MACRO.stored.field(0), ids)
+    rows = quoted.drop_columns("symbol").add_column(0, MACRO.table_schema.field(0), ids)
     return Batch(
         dataset=MACRO.name,
         provider="fred",
@@ -191,7 +191,7 @@ def _batch(quoted: pa.Table, instrument_id: int, fetched_at: datetime) -> Batch:
         asked=Asked(
             instrument_ids=(instrument_id,), start=QUARTER, end=QUARTER, whole_sessions=False
         ),
-        rows=rows.cast(MACRO.stored),
+        rows=rows.cast(MACRO.table_schema),
         rejected=(),
         coverage=(),
     )

@@ -114,7 +114,7 @@ class Market:
             }
             for day, value in rates.items()
         ]
-        stored = DATASETS["macro_observations"].stored
+        stored = DATASETS["macro_observations"].table_schema
         given = batch([], fetched_at=datetime.now(UTC), provider="fred")
         table = pa.Table.from_pylist(rows, schema=stored)
         self._load(replace(given, dataset="macro_observations", adjustment=None, rows=table))
@@ -147,12 +147,14 @@ class Market:
         return [round(price, 4) for price in self.read("1d", adjusted, at)["close"].to_pylist()]
 
     def _learn(self, dataset: str, rows: list[dict[str, Any]]) -> None:
-        stored = DATASETS[dataset].stored
+        stored = DATASETS[dataset].table_schema
         every = dict.fromkeys(stored.names) | {"instrument_id": self.instrument_id}
         table = pa.Table.from_pylist([every | row for row in rows], schema=stored)
         asked = replace(NOTHING_ASKED, instrument_ids=(self.instrument_id,))
         answer = batch([], fetched_at=datetime.now(UTC), asked=asked)
-        self._load(replace(answer, dataset=dataset, adjustment=None, is_all=True, rows=table))
+        self._load(
+            replace(answer, dataset=dataset, adjustment=None, full_snapshot=True, rows=table)
+        )
 
     def _load(self, given_batch: Any) -> None:
         BatchStore(self.moves.timescale).load(given_batch)

@@ -158,7 +158,7 @@ def test_a_new_day_after_a_known_split_waits_for_the_whole_history(
         "old_shares": Decimal(20),
         "kind": None,
     }
-    rows = pa.Table.from_pylist([split], DATASETS["splits"].stored)
+    rows = pa.Table.from_pylist([split], DATASETS["splits"].table_schema)
     given = replace(batch([]), dataset="splits", adjustment=None, rows=rows)
     store.load(replace(given, fetched_at=datetime.now(UTC)))
 

@@ -28,7 +28,7 @@ BARS, TRADES, DIVIDENDS, MACRO = (
 
 
 def _batch(dataset: Dataset, rows: list[dict[str, Any]], **changes: Any) -> Batch:
-    named = [{name: row.get(name) for name in dataset.stored.names} for row in rows]
+    named = [{name: row.get(name) for name in dataset.table_schema.names} for row in rows]
     provider = next(iter(dataset.sources))
     batch = Batch(
         dataset=dataset.name,
@@ -45,7 +45,7 @@ def _batch(dataset: Dataset, rows: list[dict[str, Any]], **changes: Any) -> Batc
             end=date(2026, 12, 31),
             whole_sessions=False,
         ),
-        rows=pa.Table.from_pylist(named, schema=dataset.stored),
+        rows=pa.Table.from_pylist(named, schema=dataset.table_schema),
         rejected=(),
         coverage=(),
     )
@@ -146,7 +146,7 @@ def test_two_dividends_of_one_kind_and_day_are_two_rows(
     ]
     for number, rows in enumerate(answers):
         fetched_at = NOON + timedelta(days=number)
-        store.load(_batch(DIVIDENDS, rows, asked=asked, is_all=True, fetched_at=fetched_at))
+        store.load(_batch(DIVIDENDS, rows, asked=asked, full_snapshot=True, fetched_at=fetched_at))
     with timescale.connection() as connection:
         current = connection.execute("select ordinal, amount from dividend").fetchall()
         before = connection.execute(
@@ -168,7 +168,7 @@ def test_what_a_whole_answer_lacks_is_withdrawn_and_kept_as_a_version(
     store.load(_batch(DIVIDENDS, [_dividend(other, 12)]))
     later = NOON + timedelta(days=1)
     moved = [_dividend(one, 9), _dividend(one, 13)]
-    store.load(_batch(DIVIDENDS, moved, asked=asked, is_all=True, fetched_at=later))
+    store.load(_batch(DIVIDENDS, moved, asked=asked, full_snapshot=True, fetched_at=later))
 
     with timescale.connection() as connection:
         current = connection.execute(
@@ -192,7 +192,9 @@ def test_an_answer_that_lacks_most_of_what_is_stored_changes_nothing(
     asked = Asked(
         instrument_ids=(one,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
     )
-    short = _batch(DIVIDENDS, [_dividend(one, 1), _dividend(one, 2)], asked=asked, is_all=True)
+    short = _batch(
+        DIVIDENDS, [_dividend(one, 1), _dividend(one, 2)], asked=asked, full_snapshot=True
+    )
     with pytest.raises(errors.StorageConflictError, match="lacks 6 that are stored"):
         store.load(short)
     with timescale.connection() as connection:
@@ -207,7 +209,7 @@ def test_an_empty_answer_where_something_is_stored_is_refused(
     asked = Asked(
         instrument_ids=(one,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
     )
-    nothing = _batch(DIVIDENDS, [], asked=asked, is_all=True)
+    nothing = _batch(DIVIDENDS, [], asked=asked, full_snapshot=True)
     assert store.load(nothing).rows == 0
     store.load(_batch(DIVIDENDS, [_dividend(one, 9)]))
     with pytest.raises(errors.StorageConflictError, match="empty where 1 rows"):
@@ -275,7 +277,9 @@ def test_a_share_and_a_series_may_have_one_name(timescale: Timescale) -> None:
     [
         (lambda one: pa.table({"instrument_id": [one]}), "has the columns"),
         (
-            lambda one: pa.Table.from_pylist([_minute(one), _minute(one)], schema=BARS.stored),
+            lambda one: pa.Table.from_pylist(
+                [_minute(one), _minute(one)], schema=BARS.table_schema
+            ),
             "repeats a key",
         ),
     ],

@@ -1,7 +1,7 @@
 """Binance spot by hand: python -m resources.providers.binance BTCUSDT --of trades.
 
 Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
-the command line (../by_hand.py), or the client (client.py).
+the command line (../provider_cli.py), or the client (client.py).
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from marketdata.recovery.policy import REQUEST_RETRY
-from resources.providers import by_hand
+from resources.providers import provider_cli
 from resources.providers.binance import wire
 from resources.providers.binance.client import (
     BASE_URL,
@@ -19,12 +19,12 @@ from resources.providers.binance.client import (
     BinanceClient,
 )
 from resources.providers.budget import PacedBudget
-from resources.providers.http import HttpGetter, Judge
+from resources.providers.http import HttpGetter, ResponseClassifier
 
 REQUESTS_A_MINUTE = 1200
 """Nobody shares the address by hand: of weight 4, that is less than 6,000."""
 
-_QUESTIONS: Mapping[str, by_hand.Question[BinanceClient]] = {
+_QUESTIONS: Mapping[str, provider_cli.Question[BinanceClient]] = {
     "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
     "trades": lambda client, asked: client.trades(asked.symbol, asked.start, asked.end),
 }
@@ -34,32 +34,32 @@ _QUESTIONS: Mapping[str, by_hand.Question[BinanceClient]] = {
 async def _opened(_: str) -> AsyncGenerator[BinanceClient]:
     budget = PacedBudget(requests=REQUESTS_A_MINUTE)
 
-    def getter(base_url: str, judge: Judge, in_flight: int) -> HttpGetter:
+    def getter(base_url: str, classify: ResponseClassifier, in_flight: int) -> HttpGetter:
         return HttpGetter(
             provider=wire.PROVIDER,
             base_url=base_url,
             key=None,
             budget=budget,
             retry=REQUEST_RETRY,
-            judge=judge,
+            classify=classify,
             in_flight=in_flight,
         )
 
-    rest = by_hand.address("BINANCE_BASE_URL", BASE_URL)
-    files = by_hand.address("BINANCE_FILES_URL", FILES_URL)
+    rest = provider_cli.address("BINANCE_BASE_URL", BASE_URL)
+    files = provider_cli.address("BINANCE_FILES_URL", FILES_URL)
     async with (
-        getter(rest, wire.refusal, IN_FLIGHT) as asks_rest,
-        getter(files, wire.files_refusal, FILES_IN_FLIGHT) as asks_files,
+        getter(rest, wire.classify_error, IN_FLIGHT) as asks_rest,
+        getter(files, wire.classify_file_error, FILES_IN_FLIGHT) as asks_files,
     ):
         yield BinanceClient(asks_rest, asks_files)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Show what Binance has of one symbol (see by_hand.run).
+    """Show what Binance has of one symbol (see provider_cli.run).
 
     Addresses come from BINANCE_BASE_URL and BINANCE_FILES_URL.
     """
-    return by_hand.run(
+    return provider_cli.run(
         arguments,
         provider=wire.PROVIDER,
         spelling="in Binance's spelling, such as BTCUSDT",

@@ -32,8 +32,8 @@ class BinanceClient:
     Fulfils marketdata.ports.MinuteBarProvider and TradeProvider.
 
     Args:
-        rest: Asks BASE_URL, its judge is ``wire.refusal``.
-        files: Asks FILES_URL, its judge is ``wire.files_refusal``. An answer that is
+        rest: Asks BASE_URL, classifies by ``wire.classify_error``.
+        files: Asks FILES_URL, classifies by ``wire.classify_file_error``. An answer that is
             replayed takes one getter for both.
     """
 

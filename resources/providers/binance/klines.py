@@ -20,14 +20,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata.coverage import SETTLE_AFTER
-from marketdata.minute_bars import QUOTED_MINUTE_BARS, validate
+from marketdata.minute_bars import WIRE_MINUTE_BARS, validate
 from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.rows import INSTANT, RejectedRow
 from resources.providers.binance import files as binance_files
 from resources.providers.binance import rows as binance_rows
 from resources.providers.binance import wire
-from resources.providers.binance.enquiry import EPOCH, ONE_DAY, Enquiry, midnight, milliseconds
+from resources.providers.binance.answer_builder import (
+    EPOCH,
+    ONE_DAY,
+    AnswerBuilder,
+    midnight,
+    milliseconds,
+)
 from resources.providers.binance.rows import Klines
 from resources.providers.http import Getter
 
@@ -45,7 +51,7 @@ Minutes = npt.NDArray[np.int64]
 
 
 async def minute_bars(rest: Getter, files: Getter, symbol: str, start: date, end: date) -> Answer:
-    """Return the minute bars (QUOTED_MINUTE_BARS) of the UTC days ``start`` to ``end``.
+    """Return the minute bars (WIRE_MINUTE_BARS) of the UTC days ``start`` to ``end``.
 
     Both days are included, as far as their minutes are over by Binance's own time, which is asked
     for first: ``fetched_at`` is the time of that reply. Minutes without a trade are absent.
@@ -60,10 +66,10 @@ async def minute_bars(rest: Getter, files: Getter, symbol: str, start: date, end
         MalformedPayloadError: A reply of REST cannot be read, or holds rows nobody asked for; or a
             file cannot be used and REST does not know the symbol. The error points to all replies
             so far.
-        ProviderError: See ``wire.refusal``.
+        ProviderError: See ``wire.classify_error``.
         ValueError: ``start`` is after ``end``.
     """
-    enquiry = Enquiry(
+    builder = AnswerBuilder(
         rest,
         files,
         operation=f"klines symbol={symbol} interval=1m",
@@ -71,10 +77,10 @@ async def minute_bars(rest: Getter, files: Getter, symbol: str, start: date, end
         start=start,
         end=end,
     )
-    now = await enquiry.server_time()
+    now = await builder.server_time()
     for piece in pieces(symbol, start, min(end, now.date()), now.date()):
-        await _add(enquiry, piece, now)
-    return enquiry.answer(QUOTED_MINUTE_BARS)
+        await _add(builder, piece, now)
+    return builder.answer(WIRE_MINUTE_BARS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,54 +123,54 @@ def _days(symbol: str, first: date, last: date, today: date) -> Iterator[Piece]:
         yield Piece(way="day", first=day, last=day, path=path)
 
 
-async def _add(enquiry: Enquiry, piece: Piece, now: datetime) -> None:
+async def _add(builder: AnswerBuilder, piece: Piece, now: datetime) -> None:
     """Add the days of ``piece``: from its file, else from files of days, else by REST."""
     unusable: errors.MalformedPayloadError | None = None
     try:
-        klines = None if piece.path is None else await _of_file(enquiry, piece, piece.path)
+        klines = None if piece.path is None else await _of_file(builder, piece, piece.path)
     except errors.MalformedPayloadError as error:
         unusable, klines = error, None
         name = str(piece.path).rpartition("/")[2]
-        enquiry.note(f"{name} is not used: {enquiry.unusable(error)}")
+        builder.note(f"{name} is not used: {builder.unusable(error)}")
         if piece.way == "month":
-            for day in _days(enquiry.symbol, piece.first, piece.last, now.date()):
-                await _add(enquiry, day, now)
+            for day in _days(builder.symbol, piece.first, piece.last, now.date()):
+                await _add(builder, day, now)
             return
     if klines is not None:
-        await _add_completed(enquiry, piece, klines)
-        enquiry.took(piece.way, piece.first, piece.last)
+        await _add_completed(builder, piece, klines)
+        builder.took(piece.way, piece.first, piece.last)
         return
     try:
-        klines = await _by_rest(enquiry, midnight(piece.first), _ends(piece), now)
+        klines = await _by_rest(builder, midnight(piece.first), _ends(piece), now)
     except errors.UnknownSymbolError:
         if unusable is not None:
             raise unusable from None
-        enquiry.nowhere(piece.first, piece.last)
+        builder.nowhere(piece.first, piece.last)
         return
-    enquiry.add(klines.bars, klines.left_out)
-    _note_absent(enquiry, _lacking_by_rest(klines, piece, now), "REST has none")
-    enquiry.took("rest", piece.first, piece.last)
+    builder.add(klines.bars, klines.left_out)
+    _note_absent(builder, _lacking_by_rest(klines, piece, now), "REST has none")
+    builder.took("rest", piece.first, piece.last)
 
 
 def _ends(piece: Piece) -> datetime:
     return midnight(piece.last + ONE_DAY)
 
 
-async def _of_file(enquiry: Enquiry, piece: Piece, path: str) -> Klines | None:
+async def _of_file(builder: AnswerBuilder, piece: Piece, path: str) -> Klines | None:
     """Return the klines of ``piece`` in its file, or None if there is no file."""
-    found = await enquiry.file(path)
+    found = await builder.file(path)
     if found is None:
         return None
     reply, asked = found
-    with enquiry.kept():
+    with builder.kept():
         rows = await asyncio.to_thread(binance_files.kline_rows, reply.body, path, operation=asked)
-        klines = binance_rows.minute_bars(rows, enquiry.symbol, operation=asked)
+        klines = binance_rows.minute_bars(rows, builder.symbol, operation=asked)
         binance_rows.refuse_outside(klines.bars, "opened_at", *piece.file_holds, asked)
-    enquiry.note(*klines.notes)
+    builder.note(*klines.notes)
     return _between(klines, midnight(piece.first), _ends(piece))
 
 
-async def _add_completed(enquiry: Enquiry, piece: Piece, klines: Klines) -> None:
+async def _add_completed(builder: AnswerBuilder, piece: Piece, klines: Klines) -> None:
     """Add the klines of a file, and by REST those minutes that it lacks or has wrong."""
     expected = np.arange(_minute(midnight(piece.first)), _minute(_ends(piece)), dtype=np.int64)
     wanted = np.setdiff1d(expected, _usable(klines))
@@ -172,18 +178,18 @@ async def _add_completed(enquiry: Enquiry, piece: Piece, klines: Klines) -> None
     why = "neither its file nor REST has one"
     unknown: list[RejectedRow] = []
     try:
-        rest = await _of_minutes(enquiry, wanted)
+        rest = await _of_minutes(builder, wanted)
     except errors.UnknownSymbolError:
         why = "its file has none, and REST does not know the symbol any more"
     except errors.MalformedPayloadError as error:
         # What the file holds is proven; of the rest REST may tell more tomorrow.
-        why = f"its file has none, and REST's answer cannot be used: {enquiry.unusable(error)}"
+        why = f"its file has none, and REST's answer cannot be used: {builder.unusable(error)}"
         days = {_moment(minute).date() for minute in wanted}
-        unknown = enquiry.untellable(days, f"REST cannot tell what the file lacks: {why}")
+        unknown = builder.untellable(days, f"REST cannot tell what the file lacks: {why}")
     table, left_out = _united(klines, rest, wanted)
-    enquiry.add(table, [*left_out, *unknown])
+    builder.add(table, [*left_out, *unknown])
     told = (_usable(klines), _usable(rest), _minutes_of(klines.bars), _odd(klines), _odd(rest))
-    _note_absent(enquiry, np.setdiff1d(wanted, np.concatenate(told)), why)
+    _note_absent(builder, np.setdiff1d(wanted, np.concatenate(told)), why)
 
 
 def _united(
@@ -202,22 +208,24 @@ def _united(
     return pa.concat_tables([from_file, from_rest]), tuple(left_out)
 
 
-async def _of_minutes(enquiry: Enquiry, wanted: Minutes) -> Klines:
+async def _of_minutes(builder: AnswerBuilder, wanted: Minutes) -> Klines:
     """Ask REST for minutes: one page for all that lie within a thousand of each other."""
     pages: list[Klines] = []
     while wanted.size:
         fits = wanted < wanted[0] + PAGE
         first, last = _moment(wanted[0]), _moment(wanted[fits][-1])
-        pages.append(await _page(enquiry, first, last))
+        pages.append(await _page(builder, first, last))
         wanted = wanted[~fits]
     return _joined(pages)
 
 
-async def _by_rest(enquiry: Enquiry, opens: datetime, ends: datetime, now: datetime) -> Klines:
+async def _by_rest(
+    builder: AnswerBuilder, opens: datetime, ends: datetime, now: datetime
+) -> Klines:
     """Return the klines from ``opens`` on that are over by ``now``, page by page."""
     pages: list[Klines] = []
     while opens + _MINUTE <= min(ends, now):
-        page = await _page(enquiry, opens, ends - _MINUTE)
+        page = await _page(builder, opens, ends - _MINUTE)
         pages.append(page)
         if page.rows < PAGE or page.last_at is None:
             break
@@ -226,24 +234,24 @@ async def _by_rest(enquiry: Enquiry, opens: datetime, ends: datetime, now: datet
     return _between(_joined(pages), EPOCH, now - _MINUTE + _MICROSECOND)
 
 
-async def _page(enquiry: Enquiry, first: datetime, last: datetime) -> Klines:
+async def _page(builder: AnswerBuilder, first: datetime, last: datetime) -> Klines:
     """Return the page of klines that open from ``first`` to ``last``, both included."""
     parameters = {
-        "symbol": enquiry.symbol,
+        "symbol": builder.symbol,
         "interval": "1m",
         "startTime": milliseconds(first),
         "endTime": milliseconds(last),
         "limit": str(PAGE),
     }
-    reply, asked = await enquiry.ask(_PATH, parameters, weight=WEIGHT)
-    with enquiry.kept():
+    reply, asked = await builder.ask(_PATH, parameters, weight=WEIGHT)
+    with builder.kept():
         rows = wire.kline_rows(reply.body, operation=asked)
-        klines = binance_rows.minute_bars(rows, enquiry.symbol, operation=asked)
+        klines = binance_rows.minute_bars(rows, builder.symbol, operation=asked)
         binance_rows.refuse_outside(klines.bars, "opened_at", first, last + _MINUTE, asked)
         if klines.last_at is not None and klines.last_at < first:
             message = "the page ends before it begins"
             raise wire.malformed(message, asked)
-    enquiry.note(*klines.notes)
+    builder.note(*klines.notes)
     return klines
 
 
@@ -262,7 +270,7 @@ def _lacking_by_rest(klines: Klines, piece: Piece, now: datetime) -> Minutes:
     return np.setdiff1d(expected, told)
 
 
-def _note_absent(enquiry: Enquiry, minutes: Minutes, why: str) -> None:
+def _note_absent(builder: AnswerBuilder, minutes: Minutes, why: str) -> None:
     """Name minutes that Binance has nowhere: it stood still, or did not trade the pair yet."""
     if not minutes.size:
         return
@@ -274,7 +282,7 @@ def _note_absent(enquiry: Enquiry, minutes: Minutes, why: str) -> None:
         for first, last in zip(firsts[:SHOWN], lasts[:SHOWN], strict=True)
     ]
     more = f" and {len(firsts) - SHOWN} more runs" if len(firsts) > SHOWN else ""
-    enquiry.note(f"no kline of {minutes.size} minutes, {', '.join(runs)}{more} (UTC): {why}")
+    builder.note(f"no kline of {minutes.size} minutes, {', '.join(runs)}{more} (UTC): {why}")
 
 
 def _usable(klines: Klines) -> Minutes:
@@ -338,7 +346,7 @@ def _between(klines: Klines, start: datetime, end: datetime) -> Klines:
 def _joined(pages: Iterable[Klines]) -> Klines:
     every = list(pages)
     return Klines(
-        bars=pa.concat_tables([QUOTED_MINUTE_BARS.empty_table(), *(page.bars for page in every)]),
+        bars=pa.concat_tables([WIRE_MINUTE_BARS.empty_table(), *(page.bars for page in every)]),
         quiet=pa.chunked_array([part for page in every for part in page.quiet.chunks], INSTANT),
         left_out=tuple(row for page in every for row in page.left_out),
         notes=(),

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata.bars import PRICES
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from marketdata.rows import AMOUNT, INSTANT, UNPLACED, RejectedRow, unread
-from marketdata.trades import QUOTED_TRADES
+from marketdata.trades import WIRE_TRADES
 from resources.providers.answer_text import shortened
 from resources.providers.binance.wire import TextRows, malformed
 
@@ -40,7 +40,7 @@ class Klines:
     """What could be read of klines of one minute.
 
     Attributes:
-        bars: QUOTED_MINUTE_BARS of the minutes with a trade.
+        bars: WIRE_MINUTE_BARS of the minutes with a trade.
         quiet: Opening times of the minutes without one.
         left_out: Rows that are no minute's; ``what`` is the opening time where it can be read.
         notes: See Answer.
@@ -61,7 +61,7 @@ class Rows:
     """What could be read of trades.
 
     Attributes:
-        table: QUOTED_TRADES.
+        table: WIRE_TRADES.
         left_out: Rows that cannot be placed.
         notes: See Answer.
     """
@@ -124,11 +124,11 @@ def minute_bars(rows: TextRows, symbol: str, *, operation: str) -> Klines:
             pc.divide(numbers["quote_volume"], sold),
             numbers["trades"],
         ],
-        names=QUOTED_MINUTE_BARS.names,
+        names=WIRE_MINUTE_BARS.names,
     )
     bad = texts.append_column("opened_at", table["opened_at"]).append_column("reason", reasons)
     return Klines(
-        bars=table.filter(pc.and_(good, pc.invert(quiet))).cast(QUOTED_MINUTE_BARS),
+        bars=table.filter(pc.and_(good, pc.invert(quiet))).cast(WIRE_MINUTE_BARS),
         quiet=table["opened_at"].filter(pc.and_(good, quiet)),
         left_out=(
             *_left_out(bad.filter(pc.invert(good)), symbol),
@@ -141,7 +141,7 @@ def minute_bars(rows: TextRows, symbol: str, *, operation: str) -> Klines:
 
 
 def trades(rows: TextRows, symbol: str, *, operation: str) -> Rows:
-    """Turn aggregate trades (columns TRADE_FIELDS) into QUOTED_TRADES of ``symbol``.
+    """Turn aggregate trades (columns TRADE_FIELDS) into WIRE_TRADES of ``symbol``.
 
     Times are UTC, cut to whole milliseconds: REST answers and files before 2025 tell no more, and
     the time belongs to a trade's key. Amounts with more than 18 digits behind the point are
@@ -171,11 +171,11 @@ def trades(rows: TextRows, symbol: str, *, operation: str) -> Rows:
             at.cast(INSTANT),
             *values.values(),
         ],
-        names=QUOTED_TRADES.names,
+        names=WIRE_TRADES.names,
     )
     unplaced = [_as_text(row) for row in texts.filter(pc.invert(placed)).to_pylist()]
     return Rows(
-        table=table.filter(placed).cast(QUOTED_TRADES),
+        table=table.filter(placed).cast(WIRE_TRADES),
         left_out=(
             *(unread(text, symbol=symbol) for text in unplaced),
             *(unread(text, reason=TOO_FEW, symbol=symbol) for text in rows.odd),

@@ -24,14 +24,14 @@ import pyarrow.compute as pc
 from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.rows import unread
-from marketdata.trades import QUOTED_TRADES, validate
+from marketdata.trades import WIRE_TRADES, validate
 from resources.providers.binance import files as binance_files
 from resources.providers.binance import rows as binance_rows
 from resources.providers.binance import wire
-from resources.providers.binance.enquiry import (
+from resources.providers.binance.answer_builder import (
     EPOCH,
     ONE_DAY,
-    Enquiry,
+    AnswerBuilder,
     midnight,
     milliseconds,
 )
@@ -49,7 +49,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 async def trades(rest: Getter, files: Getter, symbol: str, start: date, end: date) -> Answer:
-    """Return the aggregate trades (QUOTED_TRADES) of the UTC days ``start`` to ``end``.
+    """Return the aggregate trades (WIRE_TRADES) of the UTC days ``start`` to ``end``.
 
     Both days are included, as far as they are over by Binance's own time, which is asked for first:
     ``fetched_at`` is the time of that reply. Times are cut to whole
@@ -66,19 +66,19 @@ async def trades(rest: Getter, files: Getter, symbol: str, start: date, end: dat
         MalformedPayloadError: A reply of REST cannot be read, or holds rows nobody asked for; or a
             file cannot be used and REST does not know the symbol. The error points to all replies
             so far.
-        ProviderError: See ``wire.refusal``.
+        ProviderError: See ``wire.classify_error``.
         ValueError: ``start`` is after ``end``.
     """
-    enquiry = Enquiry(
+    builder = AnswerBuilder(
         rest, files, operation=f"aggTrades symbol={symbol}", symbol=symbol, start=start, end=end
     )
-    days = _Days(enquiry, await enquiry.server_time())
+    days = _Days(builder, await builder.server_time())
     day = start
     while day <= min(end, days.today):
         await days.add(day)
         day += ONE_DAY
     await days.look_behind_the_last_file()
-    return enquiry.answer(QUOTED_TRADES)
+    return builder.answer(WIRE_TRADES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ class _Page:
     """Trades of one REST answer.
 
     Attributes:
-        trades: QUOTED_TRADES.
+        trades: WIRE_TRADES.
         numbers: All that Binance told, those of rows that cannot be placed as well.
         full: Counts the rows that could not be placed as well.
     """
@@ -102,10 +102,10 @@ class _Page:
 
 
 class _Days:
-    """Adds day after day to ``enquiry``, and knows the last trade of the days before."""
+    """Adds day after day to ``builder``, and knows the last trade of the days before."""
 
-    def __init__(self, enquiry: Enquiry, now: datetime) -> None:
-        self._enquiry = enquiry
+    def __init__(self, builder: AnswerBuilder, now: datetime) -> None:
+        self._builder = builder
         self._now = now
         self._last_id: int | None = None
         self._file_ends: datetime | None = None
@@ -122,16 +122,16 @@ class _Days:
                     return
             except errors.MalformedPayloadError as error:
                 unusable = error
-                why = self._enquiry.unusable(error)
-                self._enquiry.note(f"the file of {day} is not used: {why}")
+                why = self._builder.unusable(error)
+                self._builder.note(f"the file of {day} is not used: {why}")
         try:
             await self._by_rest(day, midnight(day + ONE_DAY))
         except errors.UnknownSymbolError:
             if unusable is not None:
                 raise unusable from None
-            self._enquiry.nowhere(day, day)
+            self._builder.nowhere(day, day)
         else:
-            self._enquiry.took("rest", day, day)
+            self._builder.took("rest", day, day)
 
     async def look_behind_the_last_file(self) -> None:
         """Add what the last file has lost at its end."""
@@ -143,19 +143,19 @@ class _Days:
 
     async def _from_file(self, day: date) -> bool:
         """Add a day's file and what it lacks; return whether there is one."""
-        path = binance_files.day_of_trades(self._enquiry.symbol, day)
-        found = await self._enquiry.file(path)
+        path = binance_files.day_of_trades(self._builder.symbol, day)
+        found = await self._builder.file(path)
         if found is None:
             return False
         reply, asked = found
         begins, ends = midnight(day), midnight(day + ONE_DAY)
-        with self._enquiry.kept():
+        with self._builder.kept():
             rows = await asyncio.to_thread(
                 binance_files.trade_rows, reply.body, path, operation=asked
             )
-            read = binance_rows.trades(rows, self._enquiry.symbol, operation=asked)
+            read = binance_rows.trades(rows, self._builder.symbol, operation=asked)
             binance_rows.refuse_outside(read.table, "traded_at", begins, ends, asked)
-        self._enquiry.note(*read.notes)
+        self._builder.note(*read.notes)
         usable = _ids(validate(read.table).accepted)
         runs = _jumps(usable, self._last_id)
         better: set[int] = set()
@@ -165,8 +165,8 @@ class _Days:
             for first, last in runs:
                 better.update(await self._fill(first, last, ends, known=_ids(read.table)))
         worse = pc.is_in(read.table["trade_id"], value_set=pa.array(sorted(better), pa.int64()))
-        self._enquiry.add(read.table.filter(pc.invert(worse)), read.left_out)
-        self._enquiry.took("day", day, day)
+        self._builder.add(read.table.filter(pc.invert(worse)), read.left_out)
+        self._builder.took("day", day, day)
         self._reached(read.table)
         self._file_ends = ends
         return True
@@ -188,10 +188,10 @@ class _Days:
             page = await self._page({"fromId": str(self._last_id + 1)})
         is_cut = await self._begins_with(page, day)
         if is_cut and (self._file_ends is None or midnight(day) >= self._file_ends):
-            self._enquiry.leave_open(day, day)
+            self._builder.leave_open(day, day)
         while True:
             wanted = binance_rows.between(page.trades, "traded_at", begins, until)
-            self._enquiry.add(wanted)
+            self._builder.add(wanted)
             before = self._last_id
             self._reached(wanted)
             self._tell_missing(
@@ -222,7 +222,7 @@ class _Days:
             self._oldest = await self._page({"fromId": "0"})
         if self._oldest.first_id != first_id:
             return False
-        self._enquiry.note(
+        self._builder.note(
             f"Binance's REST begins with trade {first_id} of "
             f"{pc.min(self._oldest.trades['traded_at']).as_py()}: files alone tell of the time "
             "before"
@@ -248,7 +248,7 @@ class _Days:
             wanted = page.trades.filter(pc.less_equal(page.trades["trade_id"], last))
             # Of a trade that both have wrong the file's row is told.
             usable = validate(binance_rows.between(wanted, "traded_at", EPOCH, before)).accepted
-            self._enquiry.add(usable)
+            self._builder.add(usable)
             better += usable["trade_id"].to_pylist()
             came.append(page.numbers)
             if not page.full or wanted.num_rows < page.trades.num_rows:
@@ -263,10 +263,10 @@ class _Days:
         """Leave word of numbers that neither a file nor REST has."""
         # Two days may meet at one run.
         texts = [f"trades {first} to {last}" for first, last in runs]
-        self._enquiry.add(
-            QUOTED_TRADES.empty_table(),
+        self._builder.add(
+            WIRE_TRADES.empty_table(),
             [
-                unread(text, reason=MISSING, symbol=self._enquiry.symbol, what=text)
+                unread(text, reason=MISSING, symbol=self._builder.symbol, what=text)
                 for text in texts
                 if text not in self._told
             ],
@@ -283,21 +283,21 @@ class _Days:
         try:
             yield
         except errors.UnknownSymbolError as error:
-            self._enquiry.note(f"REST cannot tell {what}: {error.reason}")
+            self._builder.note(f"REST cannot tell {what}: {error.reason}")
         except errors.MalformedPayloadError as error:
-            why = f"REST cannot tell {what}: {self._enquiry.unusable(error)}"
-            self._enquiry.add(QUOTED_TRADES.empty_table(), self._enquiry.untellable([day], why))
+            why = f"REST cannot tell {what}: {self._builder.unusable(error)}"
+            self._builder.add(WIRE_TRADES.empty_table(), self._builder.untellable([day], why))
 
     async def _page(self, place: dict[str, str]) -> _Page:
         """Return the page that begins at ``place``."""
-        parameters = {"symbol": self._enquiry.symbol, **place, "limit": str(PAGE)}
-        reply, asked = await self._enquiry.ask(_PATH, parameters, weight=WEIGHT)
-        with self._enquiry.kept():
+        parameters = {"symbol": self._builder.symbol, **place, "limit": str(PAGE)}
+        reply, asked = await self._builder.ask(_PATH, parameters, weight=WEIGHT)
+        with self._builder.kept():
             rows = wire.trade_rows(reply.body, operation=asked)
-            read = binance_rows.trades(rows, self._enquiry.symbol, operation=asked)
+            read = binance_rows.trades(rows, self._builder.symbol, operation=asked)
             _refuse_earlier(read.table, place, asked)
-        self._enquiry.add(QUOTED_TRADES.empty_table(), read.left_out)
-        self._enquiry.note(*read.notes)
+        self._builder.add(WIRE_TRADES.empty_table(), read.left_out)
+        self._builder.note(*read.notes)
         told = (int(one) for one in rows.table["a"].to_pylist() if _NUMBER.fullmatch(one or ""))
         numbers = np.fromiter(told, np.int64)
         return _Page(trades=read.table, numbers=numbers, full=rows.table.num_rows >= PAGE)

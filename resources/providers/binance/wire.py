@@ -51,7 +51,7 @@ _CURES = {
 }
 
 
-def refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+def classify_error(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
     """Return the error that an answer of the REST interface is, or None where it may be parsed.
 
     Facts: errors are 400 with ``code`` and ``msg``; 429 and, for an address that went on asking,
@@ -84,7 +84,7 @@ def refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
     )
 
 
-def files_refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+def classify_file_error(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
     """Return the error that an answer of the file host is, or None where it may be looked at.
 
     404 is no error here: it says that there is no such file (``files.is_missing``).

@@ -1,6 +1,6 @@
 """Coinbase: what others use of it."""
 
 from resources.providers.coinbase.client import IN_FLIGHT, CoinbaseClient
-from resources.providers.coinbase.wire import refusal
+from resources.providers.coinbase.wire import classify_error
 
-__all__ = ["IN_FLIGHT", "CoinbaseClient", "refusal"]
+__all__ = ["IN_FLIGHT", "CoinbaseClient", "classify_error"]

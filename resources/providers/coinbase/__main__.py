@@ -1,7 +1,7 @@
 """Coinbase Exchange by hand: python -m resources.providers.coinbase BTC-USD --of trades.
 
 Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
-the command line (../by_hand.py), or the client (client.py).
+the command line (../provider_cli.py), or the client (client.py).
 """
 
 import sys
@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from marketdata.recovery.policy import REQUEST_RETRY
-from resources.providers import by_hand
+from resources.providers import provider_cli
 from resources.providers.budget import PacedBudget
 from resources.providers.coinbase import wire
 from resources.providers.coinbase.client import BASE_URL, IN_FLIGHT, CoinbaseClient
@@ -18,7 +18,7 @@ from resources.providers.http import HttpGetter
 REQUESTS_A_SECOND = 10
 """By address; a burst of 15 is allowed on top, and not relied on."""
 
-_QUESTIONS: Mapping[str, by_hand.Question[CoinbaseClient]] = {
+_QUESTIONS: Mapping[str, provider_cli.Question[CoinbaseClient]] = {
     "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
     "trades": lambda client, asked: client.trades(asked.symbol, asked.start, asked.end),
 }
@@ -28,19 +28,19 @@ _QUESTIONS: Mapping[str, by_hand.Question[CoinbaseClient]] = {
 async def _opened(_: str) -> AsyncGenerator[CoinbaseClient]:
     async with HttpGetter(
         provider=wire.PROVIDER,
-        base_url=by_hand.address("COINBASE_BASE_URL", BASE_URL),
+        base_url=provider_cli.address("COINBASE_BASE_URL", BASE_URL),
         key=None,
         budget=PacedBudget(requests=REQUESTS_A_SECOND, window_s=1.0),
         retry=REQUEST_RETRY,
-        judge=wire.refusal,
+        classify=wire.classify_error,
         in_flight=IN_FLIGHT,
     ) as getter:
         yield CoinbaseClient(getter)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Show what Coinbase has of one symbol (see by_hand.run)."""
-    return by_hand.run(
+    """Show what Coinbase has of one symbol (see provider_cli.run)."""
+    return provider_cli.run(
         arguments,
         provider=wire.PROVIDER,
         spelling="in Coinbase's spelling, such as BTC-USD",

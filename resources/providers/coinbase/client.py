@@ -19,7 +19,7 @@ from resources.providers.coinbase import trades as coinbase_trades
 from resources.providers.coinbase import wire
 from resources.providers.coinbase.rows import MINUTE, CandlePage
 from resources.providers.http import Getter, HttpAnswer
-from resources.providers.origins import Replies, kept_as
+from resources.providers.provenance import Replies, kept_as
 
 BASE_URL = "https://api.exchange.coinbase.com"
 BUCKETS = 300
@@ -34,7 +34,7 @@ class CoinbaseClient:
     Fulfils marketdata.ports.MinuteBarProvider and TradeProvider.
 
     Args:
-        getter: Sends to BASE_URL and judges with ``wire.refusal``; or what was kept.
+        getter: Sends to BASE_URL and classifies by ``wire.classify_error``; or what was kept.
     """
 
     name = wire.PROVIDER
@@ -70,7 +70,7 @@ async def minute_bars(getter: Getter, symbol: str, start: date, end: date) -> An
             ``coinbase_rows.candle_page`` for the rest. The error points to the answers, by time,
             up to the first window without one.
         RequestRejectedError: ``symbol`` cannot be a product's name; nothing was sent.
-        ProviderError: See ``wire.refusal``.
+        ProviderError: See ``wire.classify_error``.
         ValueError: ``start`` is after ``end``.
     """
     operation = f"candles symbol={symbol} granularity=60 from={start} to={end}"

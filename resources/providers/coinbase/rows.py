@@ -1,4 +1,4 @@
-"""Coinbase's candles and trades: JSON into QUOTED_MINUTE_BARS and QUOTED_TRADES.
+"""Coinbase's candles and trades: JSON into WIRE_MINUTE_BARS and WIRE_TRADES.
 
 Here: which cells, rows and answers can be read. One bad cell becomes null and is for the dataset's
 validation to judge; a row that cannot be placed is left out and handed back; an answer of another
@@ -21,9 +21,9 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from marketdata.rows import AMOUNT, RejectedRow, unread
-from marketdata.trades import QUOTED_TRADES
+from marketdata.trades import WIRE_TRADES
 from resources.providers.answer_json import more_fields, unknown_fields
 from resources.providers.answer_text import shortened
 from resources.providers.coinbase.wire import listed, malformed
@@ -51,7 +51,7 @@ class CandlePage:
     """One answer of the candles.
 
     Attributes:
-        bars: QUOTED_MINUTE_BARS, ``vwap`` and ``trades`` null: Coinbase does not tell them.
+        bars: WIRE_MINUTE_BARS, ``vwap`` and ``trades`` null: Coinbase does not tell them.
         left_out: Rows that cannot be placed.
         notes: See Answer.
     """
@@ -91,7 +91,7 @@ def candle_page(body: bytes, symbol: str, *, operation: str) -> CandlePage:
     )
     _refuse_empty_fields(bars, _CANDLE[1:], operation)
     return CandlePage(
-        bars=bars.select(QUOTED_MINUTE_BARS.names).cast(QUOTED_MINUTE_BARS),
+        bars=bars.select(WIRE_MINUTE_BARS.names).cast(WIRE_MINUTE_BARS),
         left_out=tuple(
             unread(_as_text(row), symbol=symbol) for row in rows if _minute(row) is None
         ),
@@ -122,7 +122,7 @@ class TradePage:
     """One answer of the trades.
 
     Attributes:
-        trades: QUOTED_TRADES, in the order in which they came.
+        trades: WIRE_TRADES, in the order in which they came.
         left_out: Rows that cannot be placed.
         notes: See Answer.
     """
@@ -160,7 +160,7 @@ def trade_page(body: bytes, symbol: str, *, operation: str) -> TradePage:
     )
     _refuse_empty_fields(trades, ("price", "size", "taker_side"), operation)
     return TradePage(
-        trades=trades.cast(QUOTED_TRADES),
+        trades=trades.cast(WIRE_TRADES),
         left_out=tuple(
             unread(_as_text(row), symbol=symbol) for row in rows if _trade_key(row) is None
         ),

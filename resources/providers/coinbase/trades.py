@@ -21,12 +21,12 @@ import pyarrow.compute as pc
 from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.rows import RejectedRow, unread
-from marketdata.trades import QUOTED_TRADES
+from marketdata.trades import WIRE_TRADES
 from resources.providers.coinbase import rows as coinbase_rows
 from resources.providers.coinbase import wire
 from resources.providers.coinbase.rows import TradePage
 from resources.providers.http import Getter
-from resources.providers.origins import Replies
+from resources.providers.provenance import Replies
 
 LIMIT = 1000
 """Trades of one answer; asking for more gives no more."""
@@ -55,7 +55,7 @@ async def trades(getter: Getter, symbol: str, start: date, end: date) -> Answer:
         MalformedPayloadError: Trades that do not lie below the id that was asked for came; see
             ``coinbase_rows.trade_page`` for the rest. The error points to the answer.
         RequestRejectedError: ``symbol`` cannot be a product's name; nothing was sent.
-        ProviderError: See ``wire.refusal``.
+        ProviderError: See ``wire.classify_error``.
         ValueError: ``start`` is after ``end``.
     """
     operation = f"trades symbol={symbol} from={start} to={end}"
@@ -73,7 +73,7 @@ async def trades(getter: Getter, symbol: str, start: date, end: date) -> Answer:
             break
         page = await pages.below(page.oldest_id)
     return pages.answer(
-        rows=pa.concat_tables([QUOTED_TRADES.empty_table(), *found]), left_out=tuple(left_out)
+        rows=pa.concat_tables([WIRE_TRADES.empty_table(), *found]), left_out=tuple(left_out)
     )
 
 

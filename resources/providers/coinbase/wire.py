@@ -28,7 +28,7 @@ _Row = TypeVar("_Row", bound=Sized)
 _PRODUCT = re.compile(r"[A-Za-z0-9]{1,20}(-[A-Za-z0-9]{1,20})+")
 
 
-def refusal(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+def classify_error(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
     """Return the error that ``answer`` is, or None where it may be parsed.
 
     Facts: errors are an object with ``message``; a product nobody knows is 404 ``NotFound``;

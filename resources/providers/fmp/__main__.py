@@ -1,7 +1,7 @@
 """Financial Modeling Prep by hand: python -m resources.providers.fmp AAPL --of splits.
 
 Here: what can be asked for, and the clients that are asked, paced for one process alone. Not here:
-the command line (../by_hand.py), or the clients (client.py, actions.py, records.py).
+the command line (../provider_cli.py), or the clients (client.py, actions.py, records.py).
 """
 
 import sys
@@ -11,7 +11,7 @@ from functools import partial
 
 from marketdata.recovery.policy import REQUEST_RETRY
 from marketdata.statements import StatementKind
-from resources.providers import by_hand
+from resources.providers import provider_cli
 from resources.providers.budget import PacedBudget
 from resources.providers.fmp import wire
 from resources.providers.fmp.actions import FmpActions
@@ -22,11 +22,11 @@ from resources.providers.http import Getter, HttpGetter, QueryKey
 REQUESTS_A_MINUTE = 120
 
 
-def _statements(kind: StatementKind) -> by_hand.Question[Getter]:
+def _statements(kind: StatementKind) -> provider_cli.Question[Getter]:
     return lambda getter, asked: FmpRecords(getter).statements(kind, asked.symbol)
 
 
-_QUESTIONS: Mapping[str, by_hand.Question[Getter]] = {
+_QUESTIONS: Mapping[str, provider_cli.Question[Getter]] = {
     "days": lambda getter, asked: FmpClient(getter, getter).daily_history(
         asked.symbol, asked.start, asked.end
     ),
@@ -41,19 +41,19 @@ _QUESTIONS: Mapping[str, by_hand.Question[Getter]] = {
 async def _opened(key: str) -> AsyncGenerator[Getter]:
     async with HttpGetter(
         provider=wire.PROVIDER,
-        base_url=by_hand.address("FMP_BASE_URL", BASE_URL),
+        base_url=provider_cli.address("FMP_BASE_URL", BASE_URL),
         key=QueryKey(name="apikey", value=key),
         budget=PacedBudget(requests=REQUESTS_A_MINUTE),
         retry=REQUEST_RETRY,
-        judge=partial(wire.refusal, key=key),
+        classify=partial(wire.classify_error, key=key),
         in_flight=IN_FLIGHT,
     ) as getter:
         yield getter
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Show what FMP has of one symbol (see by_hand.run)."""
-    return by_hand.run(
+    """Show what FMP has of one symbol (see provider_cli.run)."""
+    return provider_cli.run(
         arguments,
         provider=wire.PROVIDER,
         spelling="in FMP's spelling, such as AAPL or BRK-B",

@@ -16,7 +16,7 @@ from resources.providers.answer_text import shortened
 from resources.providers.fmp import actions_wire, wire
 from resources.providers.fmp.actions_wire import ActionPage
 from resources.providers.http import Getter
-from resources.providers.origins import Replies
+from resources.providers.provenance import Replies
 
 MOST_ACTIONS = 1000
 """``limit`` of a symbol's actions: sixty years of monthly dividends are fewer."""
@@ -45,7 +45,7 @@ class FmpActions:
         self._getter = getter
 
     async def splits(self, symbol: str) -> Answer:
-        """Return all splits of ``symbol`` (QUOTED_SPLITS), announced ones included.
+        """Return all splits of ``symbol`` (WIRE_SPLITS), announced ones included.
 
         FMP gives an empty list for a symbol that it does not know as well as for a share that
         never split: which of the two it was is for the caller to judge.
@@ -55,47 +55,47 @@ class FmpActions:
                 came; or as many as were asked for, so that some may be missing. The error
                 points to the answer.
             RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
         """
         return await self._of_symbol("splits", symbol, actions_wire.split_page)
 
     async def dividends(self, symbol: str) -> Answer:
-        """Return all dividends of ``symbol`` (QUOTED_DIVIDENDS), announced ones included.
+        """Return all dividends of ``symbol`` (WIRE_DIVIDENDS), announced ones included.
 
         Raises what ``splits`` raises, and gives an empty answer where it does.
         """
         return await self._of_symbol("dividends", symbol, actions_wire.dividend_page)
 
     async def splits_between(self, start: date, end: date) -> Answer:
-        """Return the splits of all symbols in the world (QUOTED_SPLITS) from ``start`` to ``end``.
+        """Return the splits of all symbols in the world (WIRE_SPLITS) from ``start`` to ``end``.
 
         A row that cannot be placed is in ``left_out``, whosever it is.
 
         Raises:
             MalformedPayloadError: See ``actions_wire.split_page``; rows of days nobody asked
                 for came. The error points to all pages so far.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
             ValueError: ``start`` is after ``end`` (FMP would say: nothing).
         """
         parser, days = actions_wire.split_page, SPLIT_DAYS
         return await self._calendar("splits-calendar", start, end, parser, days)
 
     async def dividends_between(self, start: date, end: date) -> Answer:
-        """Return the dividends of all symbols in the world (QUOTED_DIVIDENDS), like splits.
+        """Return the dividends of all symbols in the world (WIRE_DIVIDENDS), like splits.
 
         Each day is asked for by itself, weekends too: some exchanges trade on Sundays.
 
         Raises:
             MalformedPayloadError: As with ``splits_between``; or a day filled a whole page, so
                 that some of its rows may be missing.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
             ValueError: ``start`` is after ``end``.
         """
         parser = actions_wire.dividend_page
         return await self._calendar("dividends-calendar", start, end, parser, 1)
 
     async def as_traded(self, symbol: str, start: date, end: date) -> Answer:
-        """Return the daily bars (QUOTED_BARS) of ``symbol`` at the prices that were paid.
+        """Return the daily bars (WIRE_BARS) of ``symbol`` at the prices that were paid.
 
         They are the evidence that tells a true split from a wrong one, so a few days around an
         ex-date are enough: up to ten years can be asked for.
@@ -104,7 +104,7 @@ class FmpActions:
             MalformedPayloadError: See ``actions_wire.as_traded_page``; rows nobody asked for
                 came. The error points to the answer.
             RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
             ValueError: ``start`` is after ``end``, or more than ten years before it.
         """
         if not timedelta(0) <= end - start <= timedelta(days=PRICE_DAYS):

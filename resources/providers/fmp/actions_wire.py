@@ -1,4 +1,4 @@
-"""FMP's splits and dividends: JSON into QUOTED_SPLITS and QUOTED_DIVIDENDS.
+"""FMP's splits and dividends: JSON into WIRE_SPLITS and WIRE_DIVIDENDS.
 
 Here: which cells, rows and answers can be read. One bad figure becomes null and is for
 marketdata.actions to judge; a row that cannot be placed is left out and told; an answer of another
@@ -17,8 +17,8 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS, REGULAR, SPECIAL
-from marketdata.bars import PRICES, QUOTED_BARS
+from marketdata.actions import REGULAR, SPECIAL, WIRE_DIVIDENDS, WIRE_SPLITS
+from marketdata.bars import PRICES, WIRE_BARS
 from marketdata.rows import AMOUNT, RejectedRow, unread
 from resources.providers.answer_json import day_of
 from resources.providers.answer_text import shortened
@@ -49,7 +49,7 @@ class ActionPage:
 
 
 def split_page(body: bytes, *, operation: str) -> ActionPage:
-    """Parse ``splits`` or ``splits-calendar`` into QUOTED_SPLITS.
+    """Parse ``splits`` or ``splits-calendar`` into WIRE_SPLITS.
 
     ``numerator`` counts the new shares. ``splitType`` says nothing in three ways: missing,
     null, and the text ``None``. One with a control character in it becomes null.
@@ -69,11 +69,11 @@ def split_page(body: bytes, *, operation: str) -> ActionPage:
             "kind": None if kind == _NO_TYPE else kind,
         }
 
-    return _page(body, placed, QUOTED_SPLITS, ("new_shares", "old_shares"), operation)
+    return _page(body, placed, WIRE_SPLITS, ("new_shares", "old_shares"), operation)
 
 
 def dividend_page(body: bytes, *, operation: str) -> ActionPage:
-    """Parse ``dividends`` or ``dividends-calendar`` into QUOTED_DIVIDENDS.
+    """Parse ``dividends`` or ``dividends-calendar`` into WIRE_DIVIDENDS.
 
     The amount is ``dividend``, as paid; ``adjDividend``, which changes with each later split,
     is left out, and so is ``yield``. A dividend is special if its ``frequency`` is ``Special``. FMP
@@ -99,11 +99,11 @@ def dividend_page(body: bytes, *, operation: str) -> ActionPage:
             "frequency": frequency,
         }
 
-    return _page(body, placed, QUOTED_DIVIDENDS, ("amount",), operation)
+    return _page(body, placed, WIRE_DIVIDENDS, ("amount",), operation)
 
 
 def as_traded_page(body: bytes, *, operation: str) -> ActionPage:
-    """Parse ``historical-price-eod/non-split-adjusted`` into QUOTED_BARS.
+    """Parse ``historical-price-eod/non-split-adjusted`` into WIRE_BARS.
 
     Its prices are those that were paid, whatever ``adjOpen`` and its like promise.
 
@@ -123,7 +123,7 @@ def as_traded_page(body: bytes, *, operation: str) -> ActionPage:
         day = _day(row, "date")
         return {"symbol": _symbol(row), "session_date": day, **prices, "volume": volume}
 
-    return _page(body, placed, QUOTED_BARS, (*PRICES, "volume"), operation)
+    return _page(body, placed, WIRE_BARS, (*PRICES, "volume"), operation)
 
 
 class _UnplacedError(ValueError):

@@ -1,4 +1,4 @@
-"""FMP's bars: the JSON of one symbol's history and the CSV of one day, into QUOTED_BARS.
+"""FMP's bars: the JSON of one symbol's history and the CSV of one day, into WIRE_BARS.
 
 Here: which cells, rows and answers can be read. One bad cell becomes null and is for
 marketdata.bars.validate to judge; a row that cannot be placed is left out and said so in the log;
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from marketdata.bars import PRICES, QUOTED_BARS
+from marketdata.bars import PRICES, WIRE_BARS
 from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import day_of, number_of
 from resources.providers.answer_text import shortened
@@ -36,7 +36,7 @@ class HistoryPage:
     """One answer of the history.
 
     Attributes:
-        bars: QUOTED_BARS.
+        bars: WIRE_BARS.
         rows: Rows that FMP sent, those left out of ``bars`` included: its cap counts them.
         left_out: Rows that cannot be placed.
     """
@@ -73,11 +73,11 @@ def history_page(body: bytes, *, operation: str) -> HistoryPage:
         raise malformed(
             f"field date: no row has a readable one, the first holds {first}", operation
         )
-    table = pa.Table.from_arrays([symbols, days, *numbers], names=QUOTED_BARS.names)
+    table = pa.Table.from_arrays([symbols, days, *numbers], names=WIRE_BARS.names)
     _refuse_empty_fields(table, operation)
     placed = table.filter(pc.is_valid(table["session_date"]))
     return HistoryPage(
-        bars=placed.cast(QUOTED_BARS),
+        bars=placed.cast(WIRE_BARS),
         rows=len(rows),
         left_out=tuple(
             unread(json.dumps(row), symbol=str(row.get("symbol")))
@@ -106,7 +106,7 @@ def _refuse_empty_fields(bars: pa.Table, operation: str) -> None:
 
 
 def market_page(body: bytes, session: date, *, operation: str) -> HistoryPage:
-    """Parse the CSV of ``eod-bulk`` for ``session`` into QUOTED_BARS.
+    """Parse the CSV of ``eod-bulk`` for ``session`` into WIRE_BARS.
 
     The header is quoted and has low before high; numbers may have exponents and volumes
     fractions; symbols are those of the whole world, crypto pairs included. ``[]`` is taken for
@@ -121,7 +121,7 @@ def market_page(body: bytes, session: date, *, operation: str) -> HistoryPage:
             of ``session``; of two rows and more none has a number in some field.
     """
     if body.strip() == b"[]":
-        return HistoryPage(bars=QUOTED_BARS.empty_table(), rows=0, left_out=())
+        return HistoryPage(bars=WIRE_BARS.empty_table(), rows=0, left_out=())
     _refuse_cut(body, operation)
     rows, unread_lines = _csv_rows(body, operation)
     days = pc.utf8_trim_whitespace(rows["date"])
@@ -139,7 +139,7 @@ def market_page(body: bytes, session: date, *, operation: str) -> HistoryPage:
             pa.repeat(pa.scalar(session, pa.date32()), table.num_rows),
             *(_numbers(table[name]) for name in _NUMBERS),
         ],
-        schema=QUOTED_BARS,
+        schema=WIRE_BARS,
     )
     _refuse_empty_fields(bars, operation)
     if left_out:

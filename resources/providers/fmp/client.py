@@ -14,7 +14,7 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.bars import QUOTED_BARS
+from marketdata.bars import WIRE_BARS
 from marketdata.instruments import Constituent
 from marketdata.ports import Answer
 from marketdata.recovery import errors
@@ -25,7 +25,7 @@ from resources.providers.budget import RequestBudget
 from resources.providers.fmp import bars as fmp_bars
 from resources.providers.fmp import wire
 from resources.providers.http import AnswerKeeper, Getter, HttpGetter, QueryKey
-from resources.providers.origins import Replies
+from resources.providers.provenance import Replies
 
 BASE_URL = "https://financialmodelingprep.com/stable"
 ROW_CAP = 5000
@@ -70,7 +70,7 @@ class FmpClient:
         Rows whose symbol is no ticker are left out, and the log names them.
 
         Raises:
-            ProviderError: See ``wire.refusal`` and ``wire.constituent_list``.
+            ProviderError: See ``wire.classify_error`` and ``wire.constituent_list``.
         """
         operation = "sp500-constituent"
         reply = await self._single.get(operation, {}, operation=operation)
@@ -91,7 +91,7 @@ class FmpClient:
 
         Raises:
             UnknownSymbolError: FMP has nothing under it.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
         """
         operation = f"profile symbol={symbol}"
         reply = await self._single.get("profile", {"symbol": symbol}, operation=operation)
@@ -127,7 +127,7 @@ async def connect(
             key=QueryKey(name="apikey", value=api_key),
             budget=of,
             retry=retry,
-            judge=partial(wire.refusal, key=api_key),
+            classify=partial(wire.classify_error, key=api_key),
             in_flight=in_flight,
             keep=keep,
         )
@@ -153,7 +153,7 @@ async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer
             ``fmp_bars.history_page`` for the rest. The error points to the answer, to all its
             pages so far.
         RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
-        ProviderError: See ``wire.refusal``.
+        ProviderError: See ``wire.classify_error``.
         ValueError: ``start`` is after ``end`` (FMP would say: no bars).
     """
     operation = f"{_HISTORY} symbol={symbol} from={start} to={end}"
@@ -191,7 +191,7 @@ async def market_day(getter: Getter, session: date) -> Answer:
     Raises:
         NotEntitledError: The plan does not include bulk requests.
         MalformedPayloadError: See ``fmp_bars.market_page``. The error points to the answer.
-        ProviderError: See ``wire.refusal``.
+        ProviderError: See ``wire.classify_error``.
     """
     operation = f"{_MARKET_DAY} date={session}"
     reply = await getter.get(_MARKET_DAY, {"date": session.isoformat()}, operation=operation)
@@ -234,4 +234,4 @@ def _without_seam(newer: pa.Table, older: pa.Table, operation: str) -> pa.Table:
 
 def _bars_at(page: pa.Table, day: pa.Scalar) -> set[tuple[object, ...]]:
     rows = page.filter(pc.equal(page["session_date"], day)).to_pylist()
-    return {tuple(row[name] for name in QUOTED_BARS.names) for row in rows}
+    return {tuple(row[name] for name in WIRE_BARS.names) for row in rows}

@@ -13,7 +13,7 @@ from marketdata.statements import PeriodType, StatementKind
 from resources.providers.fmp import records_wire, wire
 from resources.providers.fmp import statements as fmp_statements
 from resources.providers.http import Getter
-from resources.providers.origins import Replies
+from resources.providers.provenance import Replies
 
 TWO_YEARS = 8
 """So many quarters cannot be without a year."""
@@ -37,7 +37,7 @@ class FmpRecords:
         self._getter = getter
 
     async def statements(self, kind: StatementKind, symbol: str) -> Answer:
-        """Return all annual and quarterly statements of ``kind`` (QUOTED_STATEMENTS).
+        """Return all annual and quarterly statements of ``kind`` (WIRE_STATEMENTS).
 
         Two requests make one answer. FMP gives an empty list for a symbol that it does not know
         as well as for a company without statements: the answer is empty then, and which of the
@@ -49,7 +49,7 @@ class FmpRecords:
                 were asked for, so that some may be missing. The error points to the answer.
             ProviderUnavailableError: Years of quarters came without any annual row.
             RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
         """
         endpoint = fmp_statements.ENDPOINTS[kind]
         asked = f"{endpoint} symbol={symbol}"
@@ -74,7 +74,7 @@ class FmpRecords:
         )
 
     async def company(self, symbol: str) -> Answer:
-        """Return what FMP says of the company behind ``symbol`` (QUOTED_COMPANIES, one row).
+        """Return what FMP says of the company behind ``symbol`` (WIRE_COMPANIES, one row).
 
         The answer is empty for a symbol that FMP does not know.
 
@@ -82,7 +82,7 @@ class FmpRecords:
             MalformedPayloadError: See ``records_wire.company_page``. The error points to
                 the answer.
             RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
         """
         operation = f"profile symbol={symbol}"
         wire.check_symbol(symbol, operation)
@@ -93,7 +93,7 @@ class FmpRecords:
         return replies.answer(operation, page.table, page.left_out, notes=page.notes)
 
     async def index_changes(self, index: str) -> Answer:
-        """Return who joined and left ``index`` (QUOTED_INDEX_CHANGES), as far back as FMP knows.
+        """Return who joined and left ``index`` (WIRE_INDEX_CHANGES), as far back as FMP knows.
 
         It is no complete ledger: some present members have no addition.
 
@@ -104,7 +104,7 @@ class FmpRecords:
             UnknownSymbolError: There is no such index; nothing was sent.
             MalformedPayloadError: See ``records_wire.index_change_page``. The error points
                 to the answer.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
         """
         endpoint = records_wire.INDEX_ENDPOINTS.get(index)
         if endpoint is None:

@@ -15,7 +15,7 @@ from datetime import date, datetime
 
 import pyarrow as pa
 
-from marketdata.companies import QUOTED_COMPANIES, QUOTED_INDEX_CHANGES
+from marketdata.companies import WIRE_COMPANIES, WIRE_INDEX_CHANGES
 from marketdata.instruments import our_tickers
 from marketdata.rows import UNPLACED, RejectedRow, unread
 from resources.providers.answer_json import (
@@ -86,7 +86,7 @@ class RecordPage:
 
 
 def company_page(body: bytes, *, symbol: str, operation: str) -> RecordPage:
-    """Parse ``profile`` of ``symbol`` into QUOTED_COMPANIES: one row, or none for ``[]``.
+    """Parse ``profile`` of ``symbol`` into WIRE_COMPANIES: one row, or none for ``[]``.
 
     FMP sends the number of employees as text, at times with a point and zeros; a text that is
     empty and a day of zeros are null. A cell that cannot be read is null and noted: what is known
@@ -99,7 +99,7 @@ def company_page(body: bytes, *, symbol: str, operation: str) -> RecordPage:
     if len(rows) > 1:
         raise malformed(f"one company was asked for, {len(rows)} rows came", operation)
     if not rows:
-        return RecordPage(table=QUOTED_COMPANIES.empty_table())
+        return RecordPage(table=WIRE_COMPANIES.empty_table())
     (row,) = rows
     if row.get("symbol") != symbol:
         came = shortened(repr(row.get("symbol")))
@@ -108,7 +108,7 @@ def company_page(body: bytes, *, symbol: str, operation: str) -> RecordPage:
         refuse_unstorable(row)
     except UnreadableError as error:
         refused = unread(json.dumps(row), reason=str(error), symbol=symbol, what="")
-        return RecordPage(table=QUOTED_COMPANIES.empty_table(), left_out=(refused,))
+        return RecordPage(table=WIRE_COMPANIES.empty_table(), left_out=(refused,))
     cells = ReadableCells(row)
     lasting = {name: value for name, value in row.items() if name not in DAILY_FIELDS}
     company = {
@@ -120,14 +120,14 @@ def company_page(body: bytes, *, symbol: str, operation: str) -> RecordPage:
         "is_trading": cells.read(flag_of, "isActivelyTrading"),
         "answer": json.dumps(lasting, ensure_ascii=False, allow_nan=False),
     }
-    table = pa.Table.from_pylist([company], schema=QUOTED_COMPANIES)
+    table = pa.Table.from_pylist([company], schema=WIRE_COMPANIES)
     return RecordPage(table=table, notes=cells.notes)
 
 
 def index_change_page(body: bytes, *, index: str, operation: str) -> RecordPage:
     """Parse the historical constituents of ``index`` (FMP's name, such as ``sp500``).
 
-    They become QUOTED_INDEX_CHANGES. A row holds an addition, a removal or both, and becomes one
+    They become WIRE_INDEX_CHANGES. A row holds an addition, a removal or both, and becomes one
     row of each; the other side is an empty text or null. Tickers are in our spelling.
     ``effective_on`` is ``dateAdded``, a date in English words, and ``date`` where that cannot be
     read: the two differ by a day in some rows, and of those seen in public ``dateAdded`` is the
@@ -146,7 +146,7 @@ def index_change_page(body: bytes, *, index: str, operation: str) -> RecordPage:
             left_out.append(unread(json.dumps(row), reason=str(error), symbol=index))
     if rows and not changes:
         raise malformed("no row has both a readable date and a company", operation)
-    table = pa.Table.from_pylist(changes, schema=QUOTED_INDEX_CHANGES)
+    table = pa.Table.from_pylist(changes, schema=WIRE_INDEX_CHANGES)
     return RecordPage(table=table, left_out=tuple(left_out))
 
 

@@ -24,7 +24,7 @@ from marketdata.rows import AMOUNT, UNPLACED, RejectedRow, unread
 from marketdata.statements import (
     FISCAL_PERIODS,
     LINES,
-    QUOTED_STATEMENTS,
+    WIRE_STATEMENTS,
     PeriodType,
     StatementKind,
 )
@@ -119,7 +119,7 @@ def statement_page(
             refused = unread(row.text, reason=str(error), symbol=symbol, day=day, what=what)
             left_out.append(refused)
     _refuse_nothing_readable(rows, quoted, left_out, operation)
-    schema = QUOTED_STATEMENTS[kind]
+    schema = WIRE_STATEMENTS[kind]
     arrays = [pa.array([row[field.name] for row in quoted], field.type) for field in schema]
     return StatementPage(
         table=pa.Table.from_arrays(arrays, schema=schema), left_out=tuple(left_out)

@@ -58,7 +58,7 @@ class Profile:
     is_trading: bool
 
 
-def refusal(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
+def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
     """Return the error that ``answer`` is, or None where it may be parsed.
 
     Facts: the bulk throttle and some limits come as HTTP 200 with an object (or a list of one)

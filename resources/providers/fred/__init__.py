@@ -1,6 +1,6 @@
 """FRED and ALFRED: what others use of it."""
 
-from resources.providers.fred.client import IN_FLIGHT, FredClient, judge
-from resources.providers.fred.wire import refusal
+from resources.providers.fred.client import IN_FLIGHT, FredClient, classifier
+from resources.providers.fred.wire import classify_error
 
-__all__ = ["IN_FLIGHT", "FredClient", "judge", "refusal"]
+__all__ = ["IN_FLIGHT", "FredClient", "classifier", "classify_error"]

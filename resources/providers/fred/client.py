@@ -21,8 +21,8 @@ from resources.providers.fred import vintages as fred_vintages
 from resources.providers.fred import wire
 from resources.providers.fred.pages import read
 from resources.providers.fred.vintages import Window
-from resources.providers.http import Getter, HttpAnswer, Judge
-from resources.providers.origins import Replies
+from resources.providers.http import Getter, HttpAnswer, ResponseClassifier
+from resources.providers.provenance import Replies
 
 BASE_URL = "https://api.stlouisfed.org/fred"
 KEY_PARAMETER = "api_key"
@@ -43,7 +43,7 @@ class FredClient:
     """Asks FRED; fulfils marketdata.ports.MacroProvider.
 
     Args:
-        getter: Open, with ``judge`` and the key as the query's ``api_key``.
+        getter: Open, with ``classifier`` and the key as the query's ``api_key``.
         now: Clock that returns aware UTC times, for ``changed_since`` alone.
     """
 
@@ -57,7 +57,7 @@ class FredClient:
         """Return every value of ``series`` that was the latest on a day from ``start`` to ``end``.
 
         Values that were replaced on ``start`` itself are among them. Rows are
-        QUOTED_OBSERVATIONS with the spans they really had: FRED cuts spans to the period that is
+        WIRE_OBSERVATIONS with the spans they really had: FRED cuts spans to the period that is
         asked for, so all real time is asked for, whatever the days are. That is two requests up
         to 1,999 vintages, and one more for each further 1,999. Days are St. Louis's.
 
@@ -69,7 +69,7 @@ class FredClient:
                 pages.
             MalformedPayloadError: An answer cannot be read, is short of rows, or is of another
                 period; the error points to all bodies so far.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
             ValueError: ``start`` is after ``end``.
         """
         operation = f"series/observations series_id={series} from={start} to={end}"
@@ -79,7 +79,7 @@ class FredClient:
         windows: list[tuple[Window, pa.Table]] = []
         spans = fred_vintages.windows(vintages)
         for window in spans:
-            pages = await self._window(series, window, replies, is_all=len(spans) == 1)
+            pages = await self._window(series, window, replies, only_window=len(spans) == 1)
             windows.append((window, pa.concat_tables([page.rows for page in pages])))
             left_out += [row for page in pages for row in page.left_out]
         # Pieces of an unreadable row in other windows would look as if they were the whole.
@@ -155,15 +155,15 @@ class FredClient:
         return days, [row for page in pages for row in page.left_out]
 
     async def _window(
-        self, series: str, window: Window, replies: Replies, *, is_all: bool
+        self, series: str, window: Window, replies: Replies, *, only_window: bool
     ) -> list[wire.ObservationPage]:
-        """Return the pages of one window; ``is_all`` if the series has no other."""
+        """Return the pages of one window; ``only_window`` if the series has no other."""
 
         def parse(body: bytes, operation: str) -> wire.ObservationPage:
             page = wire.observation_page(body, series, operation=operation)
             _check_window(page, window, operation)
             unplaced = [row for row in page.left_out if row.day is None]
-            if unplaced and not is_all:
+            if unplaced and not only_window:
                 # Nobody knows of which period its pieces in other windows are.
                 first = unplaced[0].received[0]
                 message = f"a row that may be of several windows cannot be read: {first}"
@@ -187,7 +187,7 @@ class FredClient:
         )
 
 
-def judge(key: str) -> Judge:
+def classifier(key: str) -> ResponseClassifier:
     """Return what FRED's answers mean to one getter, whose requests it remembers.
 
     FRED denies knowing a good key when it is under load. So a request whose key is "not
@@ -196,8 +196,8 @@ def judge(key: str) -> Judge:
     """
     doubted: set[str] = set()
 
-    def judged(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-        error = wire.refusal(answer, operation, key=key)
+    def classify(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
+        error = wire.classify_error(answer, operation, key=key)
         if error is None or not wire.is_unregistered(error) or operation in doubted:
             doubted.discard(operation)
             return error
@@ -209,7 +209,7 @@ def judge(key: str) -> Judge:
             retry_after_s=DOUBTED_KEY_WAIT_S,
         )
 
-    return judged
+    return classify
 
 
 def _check_asked(series: str, start: date, end: date, operation: str) -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from marketdata.recovery import errors
 from resources.providers.fred import wire
 from resources.providers.http import Getter
-from resources.providers.origins import Replies
+from resources.providers.provenance import Replies
 
 _Page = TypeVar("_Page", bound=wire.Page)
 

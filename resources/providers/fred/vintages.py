@@ -16,7 +16,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.macro import QUOTED_OBSERVATIONS
+from marketdata.macro import WIRE_OBSERVATIONS
 from marketdata.rows import RejectedRow, unread
 
 VINTAGES_A_WINDOW = 2000
@@ -62,7 +62,7 @@ def windows(vintages: Sequence[date], *, most: int = VINTAGES_A_WINDOW) -> list[
 
 
 def joined(pages: Sequence[tuple[Window, pa.Table]]) -> pa.Table:
-    """Return the rows (QUOTED_OBSERVATIONS) of adjoining windows with their spans made whole.
+    """Return the rows (WIRE_OBSERVATIONS) of adjoining windows with their spans made whole.
 
     A value that lasts to a window's end and one that begins the next window are the same row if
     they are equal. If they differ, the period was revised on that very day, which is a
@@ -73,7 +73,7 @@ def joined(pages: Sequence[tuple[Window, pa.Table]]) -> pa.Table:
             rows of each. Rows of one window stay as they are, repeated ones too.
     """
     if not pages:
-        return QUOTED_OBSERVATIONS.empty_table()
+        return WIRE_OBSERVATIONS.empty_table()
     if len(pages) == 1:
         return pages[0][1]
     symbols = {symbol for _, page in pages for symbol in page["symbol"].unique().to_pylist()}
@@ -111,7 +111,7 @@ def of_vintages(rows: pa.Table, vintages: Sequence[date]) -> tuple[pa.Table, lis
     A day after the newest vintage is one that was published since the list was read.
 
     Args:
-        rows: QUOTED_OBSERVATIONS.
+        rows: WIRE_OBSERVATIONS.
         vintages: Days, oldest first.
     """
     known = set(vintages)
@@ -139,7 +139,7 @@ def current_between(rows: pa.Table, start: date, end: date) -> pa.Table:
 
 
 def _values(page: pa.Table) -> list[_Value]:
-    columns = (page[name].to_pylist() for name in QUOTED_OBSERVATIONS.names[1:])
+    columns = (page[name].to_pylist() for name in WIRE_OBSERVATIONS.names[1:])
     return [
         _Value(observed_on=observed_on, start=start, end=end, value=value)
         for observed_on, start, end, value in zip(*columns, strict=True)
@@ -155,5 +155,5 @@ def _table(values: Sequence[_Value], symbol: str) -> pa.Table:
             "realtime_end": [one.end for one in values],
             "value": [one.value for one in values],
         },
-        schema=QUOTED_OBSERVATIONS,
+        schema=WIRE_OBSERVATIONS,
     )

@@ -21,7 +21,7 @@ from typing import cast
 
 import pyarrow as pa
 
-from marketdata.macro import QUOTED_OBSERVATIONS
+from marketdata.macro import WIRE_OBSERVATIONS
 from marketdata.recovery import errors
 from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import JsonAnswers, day_of
@@ -66,7 +66,7 @@ class ObservationPage(Page):
 
     Attributes:
         realtime: First and last day of the real-time period that the answer says it is of.
-        rows: In the schema QUOTED_OBSERVATIONS, spans as they came: clipped to ``realtime``.
+        rows: In the schema WIRE_OBSERVATIONS, spans as they came: clipped to ``realtime``.
         left_out: Rows that cannot be read; ``day`` is the period's, where they tell it.
     """
 
@@ -82,11 +82,11 @@ class UpdatePage(Page):
     updated_at: Mapping[str, datetime]
 
 
-def refusal(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
+def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
     """Return the error that ``answer`` is, or None where it may be parsed.
 
     FRED says "not registered" of a good key too when it is under load: whether that is the
-    last word is for ``fred.judge`` to decide.
+    last word is for ``fred.classifier`` to decide.
     """
     told = _told(answer)
     if told is None:
@@ -112,7 +112,7 @@ def refusal(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderE
 
 
 def is_unregistered(error: errors.ProviderError) -> bool:
-    """Tell whether ``refusal`` means that FRED does not know the key."""
+    """Tell whether ``classify_error`` means that FRED does not know the key."""
     return isinstance(error, errors.KeyRefusedError) and "not registered" in error.reason
 
 
@@ -215,7 +215,7 @@ def observation_page(body: bytes, series: str, *, operation: str) -> Observation
             "symbol": [series] * len(columns),
             **{name: [row[place] for row in columns] for place, name in enumerate(names)},
         },
-        schema=QUOTED_OBSERVATIONS,
+        schema=WIRE_OBSERVATIONS,
     )
     return ObservationPage(
         count=_count(envelope, operation),

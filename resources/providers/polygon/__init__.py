@@ -1,6 +1,6 @@
 """Polygon, now Massive: what others use of it."""
 
 from resources.providers.polygon.client import IN_FLIGHT, PolygonClient
-from resources.providers.polygon.wire import refusal
+from resources.providers.polygon.wire import classify_error
 
-__all__ = ["IN_FLIGHT", "PolygonClient", "refusal"]
+__all__ = ["IN_FLIGHT", "PolygonClient", "classify_error"]

@@ -16,7 +16,7 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS
+from marketdata.actions import WIRE_DIVIDENDS, WIRE_SPLITS
 from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import day_of
 from resources.providers.answer_text import shortened
@@ -42,7 +42,7 @@ _WIDE = decimal.Context(prec=60, rounding=decimal.ROUND_HALF_EVEN)
 
 
 def split_rows(rows: Sequence[Row], *, operation: str) -> Rows:
-    """Read splits into QUOTED_SPLITS.
+    """Read splits into WIRE_SPLITS.
 
     ``kind`` is Polygon's ``forward_split``, ``reverse_split`` or ``stock_dividend``. More than
     18 digits behind the point are rounded, half to even. A share count that is no number, or that
@@ -64,12 +64,12 @@ def split_rows(rows: Sequence[Row], *, operation: str) -> Rows:
         for row, day in zip(rows, days, strict=True)
         if day is not None
     ]
-    table = pa.Table.from_pylist(quoted, schema=QUOTED_SPLITS)
+    table = pa.Table.from_pylist(quoted, schema=WIRE_SPLITS)
     return Rows(table=table, left_out=_unplaced(rows, days))
 
 
 def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
-    """Read dividends into QUOTED_DIVIDENDS.
+    """Read dividends into WIRE_DIVIDENDS.
 
     ``kind`` is ``regular`` for recurring ones and for those that Polygon cannot classify but
     knows a rhythm of, otherwise ``special`` (special, supplemental, irregular); ``frequency`` of a
@@ -96,7 +96,7 @@ def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
         for row, day in zip(rows, days, strict=True)
         if day is not None
     ]
-    table = pa.Table.from_pylist(quoted, schema=QUOTED_DIVIDENDS)
+    table = pa.Table.from_pylist(quoted, schema=WIRE_DIVIDENDS)
     return Rows(table=table, left_out=_unplaced(rows, days))
 
 

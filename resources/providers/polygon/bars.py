@@ -20,9 +20,9 @@ from datetime import date, datetime, time
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.bars import QUOTED_BARS
+from marketdata.bars import WIRE_BARS
 from marketdata.calendars import NEW_YORK_ZONE
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import number_of
 from resources.providers.answer_text import shortened
@@ -56,7 +56,7 @@ class Rows:
 
 
 def day_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
-    """Read the days of ``symbol`` into QUOTED_BARS.
+    """Read the days of ``symbol`` into WIRE_BARS.
 
     A row whose ``t`` is not midnight in New York cannot be placed.
 
@@ -73,13 +73,13 @@ def day_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
             pa.array([session for session in sessions if session is not None], pa.date32()),
             *_numbers(placed, operation),
         ],
-        schema=QUOTED_BARS,
+        schema=WIRE_BARS,
     )
     return Rows(table=table, left_out=_unplaced(rows, sessions, symbol))
 
 
 def market_bars(rows: Sequence[Row], session: date, *, operation: str) -> Rows:
-    """Read the whole market's bars of ``session`` into QUOTED_BARS.
+    """Read the whole market's bars of ``session`` into WIRE_BARS.
 
     Left out are rows without a readable symbol and those of another day; the log says how many.
 
@@ -109,7 +109,7 @@ def market_bars(rows: Sequence[Row], session: date, *, operation: str) -> Rows:
             pa.array([session] * len(places), pa.date32()),
             *_numbers([rows[place] for place in places], operation),
         ],
-        schema=QUOTED_BARS,
+        schema=WIRE_BARS,
     )
     unplaced = sorted(set(range(len(rows))) - set(places))
     return Rows(
@@ -127,7 +127,7 @@ def market_bars(rows: Sequence[Row], session: date, *, operation: str) -> Rows:
 
 
 def minute_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
-    """Read the minutes of ``symbol`` into QUOTED_MINUTE_BARS.
+    """Read the minutes of ``symbol`` into WIRE_MINUTE_BARS.
 
     A ``vw`` that is there and cannot be read becomes NaN, which validation refuses; a row whose
     ``n`` is there and cannot be read is left out, since null would say that none was told.
@@ -147,7 +147,7 @@ def minute_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
     table = pa.table(
         [
             pa.array([symbol] * len(placed), pa.string()),
-            opened_at.cast(QUOTED_MINUTE_BARS.field("opened_at").type),
+            opened_at.cast(WIRE_MINUTE_BARS.field("opened_at").type),
             *_numbers(placed, operation),
             pa.array([_weighted_price(row.get("vw")) for row in placed], pa.float64()),
             pa.array(
@@ -155,7 +155,7 @@ def minute_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
                 pa.int64(),
             ),
         ],
-        schema=QUOTED_MINUTE_BARS,
+        schema=WIRE_MINUTE_BARS,
     )
     return Rows(table=table, left_out=_unplaced(rows, times, symbol))
 

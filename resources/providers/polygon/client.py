@@ -44,13 +44,13 @@ class PolygonClient:
     ActionProvider and ReferenceProvider. Prices are asked for as traded, so that a split does
     not change what is stored. Symbols are case-sensitive, class shares are spelt ``BRK.B``.
 
-    Every method raises ProviderError of the kind that ``wire.refusal`` tells,
+    Every method raises ProviderError of the kind that ``wire.classify_error`` tells,
     MalformedPayloadError for an answer that is not as promised (pointing to the answer), and
     RequestRejectedError for a symbol that cannot be one, of which nothing was sent.
 
     Args:
-        getter: Sends to BASE_URL with the key in the header, and judges with
-            ``wire.refusal``; or gives what was kept.
+        getter: Sends to BASE_URL with the key in the header, and classifies by
+            ``wire.classify_error``; or gives what was kept.
     """
 
     name = PROVIDER
@@ -59,7 +59,7 @@ class PolygonClient:
         self._getter = getter
 
     async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
-        """Return the daily bars (QUOTED_BARS) of ``symbol`` from ``start`` to ``end``.
+        """Return the daily bars (WIRE_BARS) of ``symbol`` from ``start`` to ``end``.
 
         One request holds 50,000 days. An unknown symbol and days without bars give the same
         empty answer. Sessions are New York's.
@@ -81,7 +81,7 @@ class PolygonClient:
         return gathered.answer()
 
     async def daily_market(self, session: date) -> Answer:
-        """Return the bars (QUOTED_BARS) of all US stocks for ``session``, in one request."""
+        """Return the bars (WIRE_BARS) of all US stocks for ``session``, in one request."""
         operation = f"grouped-daily date={session} adjusted=false"
 
         def read(page: Page, _: HttpAnswer, page_of: str) -> Rows:
@@ -97,7 +97,7 @@ class PolygonClient:
         return gathered.answer()
 
     async def minute_bars(self, symbol: str, start: date, end: date) -> Answer:
-        """Return the minutes (QUOTED_MINUTE_BARS) of ``symbol``, as traded.
+        """Return the minutes (WIRE_MINUTE_BARS) of ``symbol``, as traded.
 
         Days are New York's, minutes before the opening and after the close included. They are
         asked for 72 days at a time. A minute that was not over when its answer came is left out.
@@ -128,7 +128,7 @@ class PolygonClient:
         return gathered.answer()
 
     async def company(self, symbol: str) -> Answer:
-        """Return what Polygon knows of ``symbol`` (QUOTED_COMPANIES, one row).
+        """Return what Polygon knows of ``symbol`` (WIRE_COMPANIES, one row).
 
         Raises:
             UnknownSymbolError: Polygon has nothing under it.
@@ -146,22 +146,22 @@ class PolygonClient:
         return gathered.answer()
 
     async def splits(self, symbol: str) -> Answer:
-        """Return all splits (QUOTED_SPLITS) of ``symbol``, announced ones included.
+        """Return all splits (WIRE_SPLITS) of ``symbol``, announced ones included.
 
         From ``/stocks/v1/splits``: the older endpoint is deprecated and has no kind of split.
         """
         return await self._actions("splits", {"ticker": symbol})
 
     async def splits_between(self, start: date, end: date) -> Answer:
-        """Return the market's splits (QUOTED_SPLITS) with an ex-date from ``start`` to ``end``."""
+        """Return the market's splits (WIRE_SPLITS) with an ex-date from ``start`` to ``end``."""
         return await self._actions("splits", _between("execution_date", start, end))
 
     async def dividends(self, symbol: str) -> Answer:
-        """Return all dividends (QUOTED_DIVIDENDS) of ``symbol``, declared ones included."""
+        """Return all dividends (WIRE_DIVIDENDS) of ``symbol``, declared ones included."""
         return await self._actions("dividends", {"ticker": symbol})
 
     async def dividends_between(self, start: date, end: date) -> Answer:
-        """Return the market's dividends (QUOTED_DIVIDENDS) by ex-date, both ends included."""
+        """Return the market's dividends (WIRE_DIVIDENDS) by ex-date, both ends included."""
         return await self._actions("dividends", _between("ex_dividend_date", start, end))
 
     async def _actions(self, kind: str, asked: Mapping[str, str]) -> Answer:

@@ -1,4 +1,4 @@
-"""What Polygon knows of one company, into QUOTED_COMPANIES.
+"""What Polygon knows of one company, into WIRE_COMPANIES.
 
 Here: the object of ``/v3/reference/tickers/{ticker}``. Not here: its envelope (wire.py), or when it
 is asked for (client.py).
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
-from marketdata.companies import QUOTED_COMPANIES
+from marketdata.companies import WIRE_COMPANIES
 from marketdata.rows import unread
 from resources.providers.answer_json import (
     ReadableCells,
@@ -32,7 +32,7 @@ _MOST = 10**18
 
 
 def company(found: Mapping[str, object], symbol: str, *, operation: str) -> Rows:
-    """Read the company behind ``symbol``: one row of QUOTED_COMPANIES.
+    """Read the company behind ``symbol``: one row of WIRE_COMPANIES.
 
     Polygon tells no ISIN, no CUSIP, no sector and no country: they are null. A cell that cannot be
     read is null and noted: what is known of a company besides is worth keeping, and ``answer`` has
@@ -49,7 +49,7 @@ def company(found: Mapping[str, object], symbol: str, *, operation: str) -> Rows
         refuse_unstorable(lasting)
     except UnreadableError as error:
         refused = unread(json.dumps(lasting), reason=str(error), symbol=symbol, what="")
-        return Rows(table=QUOTED_COMPANIES.empty_table(), left_out=(refused,))
+        return Rows(table=WIRE_COMPANIES.empty_table(), left_out=(refused,))
     cells = ReadableCells(found)
     currency, kind = cells.read(text_of, "currency_name"), cells.read(text_of, "type")
     row = {
@@ -67,7 +67,7 @@ def company(found: Mapping[str, object], symbol: str, *, operation: str) -> Rows
         "is_trading": cells.read(flag_of, "active"),
         "answer": json.dumps(lasting, sort_keys=True, ensure_ascii=False),
     }
-    return Rows(table=pa.Table.from_pylist([row], schema=QUOTED_COMPANIES), notes=cells.notes)
+    return Rows(table=pa.Table.from_pylist([row], schema=WIRE_COMPANIES), notes=cells.notes)
 
 
 def _count(found: Mapping[str, object], name: str) -> int | None:

@@ -12,10 +12,10 @@ import pyarrow as pa
 from marketdata.ports import Answer
 from marketdata.rows import RejectedRow
 from resources.providers.http import Getter, HttpAnswer
-from resources.providers.origins import Replies
 from resources.providers.polygon import wire
 from resources.providers.polygon.bars import Rows
 from resources.providers.polygon.wire import NextPage, Page
+from resources.providers.provenance import Replies
 
 PAGE_LIMIT = 1_000
 """Pages of one answer; beyond it the paging runs in a circle."""

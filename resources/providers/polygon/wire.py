@@ -70,7 +70,7 @@ class _Told:
     text: str
 
 
-def refusal(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
+def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
     """Return the error that ``answer`` is, or None where it may be parsed.
 
     Facts: 401 is a key that Polygon does not know; 403 with ``NOT_AUTHORIZED`` is data or days

@@ -1,6 +1,6 @@
 """Tiingo: what others use of it."""
 
 from resources.providers.tiingo.client import IN_FLIGHT, KEY_SCHEME, TiingoClient
-from resources.providers.tiingo.wire import refusal
+from resources.providers.tiingo.wire import classify_error
 
-__all__ = ["IN_FLIGHT", "KEY_SCHEME", "TiingoClient", "refusal"]
+__all__ = ["IN_FLIGHT", "KEY_SCHEME", "TiingoClient", "classify_error"]

@@ -1,7 +1,7 @@
 """Tiingo by hand: python -m resources.providers.tiingo AAPL --of minutes.
 
 Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
-the command line (../by_hand.py), or the client (client.py).
+the command line (../provider_cli.py), or the client (client.py).
 """
 
 import sys
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from marketdata.recovery.policy import REQUEST_RETRY
-from resources.providers import by_hand
+from resources.providers import provider_cli
 from resources.providers.budget import PacedBudget
 from resources.providers.http import HeaderKey, HttpGetter
 from resources.providers.tiingo import wire
@@ -19,7 +19,7 @@ from resources.providers.tiingo.client import BASE_URL, IN_FLIGHT, KEY_SCHEME, T
 REQUESTS_A_SECOND = 10
 """Tiingo counts hours and days only; this is for politeness."""
 
-_QUESTIONS: Mapping[str, by_hand.Question[TiingoClient]] = {
+_QUESTIONS: Mapping[str, provider_cli.Question[TiingoClient]] = {
     "days": lambda client, asked: client.daily_history(asked.symbol, asked.start, asked.end),
     "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
 }
@@ -29,19 +29,19 @@ _QUESTIONS: Mapping[str, by_hand.Question[TiingoClient]] = {
 async def _opened(key: str) -> AsyncGenerator[TiingoClient]:
     async with HttpGetter(
         provider=wire.PROVIDER,
-        base_url=by_hand.address("TIINGO_BASE_URL", BASE_URL),
+        base_url=provider_cli.address("TIINGO_BASE_URL", BASE_URL),
         key=HeaderKey(scheme=KEY_SCHEME, value=key),
         budget=PacedBudget(requests=REQUESTS_A_SECOND, window_s=1.0),
         retry=REQUEST_RETRY,
-        judge=partial(wire.refusal, key=key),
+        classify=partial(wire.classify_error, key=key),
         in_flight=IN_FLIGHT,
     ) as getter:
         yield TiingoClient(getter)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Show what Tiingo has of one symbol (see by_hand.run)."""
-    return by_hand.run(
+    """Show what Tiingo has of one symbol (see provider_cli.run)."""
+    return provider_cli.run(
         arguments,
         provider=wire.PROVIDER,
         spelling="in Tiingo's spelling, such as AAPL or BRK-B",

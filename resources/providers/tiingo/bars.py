@@ -19,8 +19,8 @@ from datetime import UTC, date, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from marketdata.bars import PRICES, QUOTED_BARS
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.bars import PRICES, WIRE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from marketdata.rows import INSTANT, RejectedRow, unread
 from resources.providers.answer_json import number_of
 from resources.providers.answer_text import shortened
@@ -50,7 +50,7 @@ class Page:
 
 
 def history_page(body: bytes, symbol: str, *, operation: str) -> Page:
-    """Parse the daily prices of ``symbol`` into QUOTED_BARS, as traded.
+    """Parse the daily prices of ``symbol`` into WIRE_BARS, as traded.
 
     The adjusted columns, ``divCash`` and ``splitFactor`` are not looked at. A price or volume
     that is missing or no JSON number becomes null, numeric text too. Rows carry no ticker, so
@@ -70,7 +70,7 @@ def history_page(body: bytes, symbol: str, *, operation: str) -> Page:
             pa.array([day for _, day in placed], pa.date32()),
             *_numbers([row for row, _ in placed], operation),
         ],
-        schema=QUOTED_BARS,
+        schema=WIRE_BARS,
     )
     return Page(bars=bars, rows=len(rows), left_out=_unplaced(rows, days, symbol))
 
@@ -81,7 +81,7 @@ class MarketDay:
 
     Attributes:
         day: The day that most rows are of.
-        bars: QUOTED_BARS of that day alone.
+        bars: WIRE_BARS of that day alone.
         left_out: Rows that tell their ticker, but no readable day.
     """
 
@@ -132,7 +132,7 @@ def market_day(body: bytes, *, operation: str) -> MarketDay:
             pa.repeat(pa.scalar(latest, pa.date32()), len(chosen)),
             *_numbers([row for _, row in chosen], operation),
         ],
-        schema=QUOTED_BARS,
+        schema=WIRE_BARS,
     )
     left_out = tuple(
         unread(json.dumps(row), symbol=ticker.upper(), day=latest)
@@ -143,7 +143,7 @@ def market_day(body: bytes, *, operation: str) -> MarketDay:
 
 
 def minute_page(body: bytes, symbol: str, *, operation: str) -> Page:
-    """Parse the IEX prices of ``symbol`` into QUOTED_MINUTE_BARS.
+    """Parse the IEX prices of ``symbol`` into WIRE_MINUTE_BARS.
 
     Volume is that of IEX alone, 2 to 3 per cent of all trading. ``vwap`` and ``trades`` are
     null: Tiingo does not tell them. A time without a zone, or that begins no minute, is not
@@ -165,7 +165,7 @@ def minute_page(body: bytes, symbol: str, *, operation: str) -> Page:
             pa.nulls(len(placed), pa.float64()),
             pa.nulls(len(placed), pa.int64()),
         ],
-        schema=QUOTED_MINUTE_BARS,
+        schema=WIRE_MINUTE_BARS,
     )
     return Page(bars=bars, rows=len(rows), left_out=_unplaced(rows, times, symbol))
 
@@ -225,6 +225,6 @@ def _numbers(rows: Sequence[Mapping[str, object]], operation: str) -> list[pa.Ar
 
 
 def over_by(bars: pa.Table, moment: datetime) -> pa.Table:
-    """Return those of ``bars`` (QUOTED_MINUTE_BARS) whose minute has ended by ``moment``."""
+    """Return those of ``bars`` (WIRE_MINUTE_BARS) whose minute has ended by ``moment``."""
     latest = pa.scalar(moment - timedelta(minutes=1), INSTANT)
     return bars.filter(pc.less_equal(bars["opened_at"], latest))

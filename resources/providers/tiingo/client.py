@@ -19,7 +19,7 @@ from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.rows import RejectedRow
 from resources.providers.http import Getter
-from resources.providers.origins import Replies
+from resources.providers.provenance import Replies
 from resources.providers.tiingo import bars as tiingo_bars
 from resources.providers.tiingo import wire
 
@@ -49,8 +49,8 @@ class TiingoClient:
     those that are answered without a redirect, which is never followed.
 
     Args:
-        getter: Sends the key as ``Authorization: Token KEY`` and judges answers by
-            ``wire.refusal``; or serves what was kept.
+        getter: Sends the key as ``Authorization: Token KEY`` and classifies answers by
+            ``wire.classify_error``; or serves what was kept.
     """
 
     name = wire.PROVIDER
@@ -59,7 +59,7 @@ class TiingoClient:
         self._getter = getter
 
     async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
-        """Return the daily bars (QUOTED_BARS) of ``symbol`` from ``start`` to ``end``, included.
+        """Return the daily bars (WIRE_BARS) of ``symbol`` from ``start`` to ``end``, included.
 
         Prices and volume are as traded. One request, however long the span.
 
@@ -68,7 +68,7 @@ class TiingoClient:
             MalformedPayloadError: Rows of days nobody asked for came; see
                 ``tiingo_bars.history_page`` for the rest. The error points to the answer.
             RequestRejectedError: ``symbol`` is no single ticker; nothing was sent.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
             ValueError: ``start`` is after ``end``.
         """
         path = f"tiingo/daily/{symbol}/prices"
@@ -82,7 +82,7 @@ class TiingoClient:
         return replies.answer(operation, page.bars, page.left_out)
 
     async def daily_market(self, session: date) -> Answer:
-        """Return the bars (QUOTED_BARS) of ``session`` for all tickers, in upper case.
+        """Return the bars (WIRE_BARS) of ``session`` for all tickers, in upper case.
 
         Prices and volume are as traded. Tiingo serves the latest day only, so that a session
         can be had from half past five New York time until the next one is served. JSON is asked
@@ -93,7 +93,7 @@ class TiingoClient:
             RequestRejectedError: ``session`` is no longer the latest day: a person or another
                 route asks for it by ticker, since repeating the request cannot help.
             MalformedPayloadError: See ``tiingo_bars.market_day``. The error points to the answer.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
         """
         operation = f"{_MARKET} session={session}"
         reply = await self._getter.get(_MARKET, {}, operation=operation)
@@ -104,7 +104,7 @@ class TiingoClient:
         return replies.answer(operation, market.bars, market.left_out)
 
     async def minute_bars(self, symbol: str, start: date, end: date) -> Answer:
-        """Return the minute bars (QUOTED_MINUTE_BARS) of New York days, both included.
+        """Return the minute bars (WIRE_MINUTE_BARS) of New York days, both included.
 
         Trades on IEX only, before and after the session too; times are UTC. A minute without a
         trade is absent, and so is one that was not over when the answer came. Whether prices
@@ -116,7 +116,7 @@ class TiingoClient:
                 have been dropped; see ``tiingo_bars.minute_page`` for the rest. The error points
                 to the answer.
             RequestRejectedError: ``symbol`` is no single ticker; nothing was sent.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
             ValueError: ``start`` is after ``end``.
         """
         operation = f"iex/{symbol}/prices startDate={start} endDate={end} resampleFreq=1min"

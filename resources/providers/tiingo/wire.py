@@ -1,6 +1,6 @@
 """What Tiingo's refusals mean, whatever status they come with.
 
-Here: the judge of answers, and the reading of a JSON list, pure functions of an answer. Not here:
+Here: what an answer means, and the reading of a JSON list, pure functions of an answer. Not here:
 bars (bars.py), or which requests make one answer (client.py).
 
 Facts: Tiingo's documentation of 2026, what public clients measured of it, and
@@ -31,7 +31,7 @@ _OF_THE_KEY = ("token", "credential", "api key")
 _NO_SUCH = re.compile(r"\bnot found\b")
 
 
-def refusal(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
+def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
     """Return the error that ``answer`` is, or None where it may be parsed.
 
     An hour's allocation that is used up is a RateLimitedError: it comes with 429, the usual

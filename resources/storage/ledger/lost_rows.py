@@ -22,7 +22,7 @@ from psycopg.types.range import DateRange
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageMark, CoverageState, Span, spans_of
-from marketdata.datasets import DATASETS, Extent
+from marketdata.datasets import DATASETS, RequestScope
 from marketdata.day_calendars import TradingDays
 from marketdata.ports import IngestFailure
 from marketdata.recovery.dead_letters import DeadLetter, Work
@@ -277,7 +277,7 @@ def _requests(dataset: ArchivedDataset, days: Sequence[date]) -> list[Span]:
 
 def _spans(dataset: ArchivedDataset, days: Sequence[date]) -> tuple[Span, ...]:
     """Return the days as the ledger has them: a session owns the days up to the next one."""
-    by_session = DATASETS[dataset.name].extent is Extent.SESSIONS
+    by_session = DATASETS[dataset.name].request_scope is RequestScope.SESSIONS
     sessions = set(calendar().sessions(min(days), max(days))) if by_session else set[date]()
     # Minutes may stand on a day that is no session; the ledger says nothing of it by itself.
     others = tuple((day, day + ONE_DAY) for day in days if day not in sessions)

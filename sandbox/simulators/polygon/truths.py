@@ -11,8 +11,8 @@ from decimal import Decimal
 
 import pyarrow as pa
 
-from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS
-from marketdata.companies import QUOTED_COMPANIES
+from marketdata.actions import WIRE_DIVIDENDS, WIRE_SPLITS
+from marketdata.companies import WIRE_COMPANIES
 from sandbox.simulators.polygon import wire
 from sandbox.simulators.worlds.fundamentals.reference import profile
 from sandbox.simulators.worlds.shares.actions import Actions
@@ -20,7 +20,7 @@ from sandbox.simulators.worlds.shares.world import World
 
 
 def split_truth(actions: Actions, tickers: Iterable[str], now: datetime) -> pa.Table:
-    """Return the announced splits (QUOTED_SPLITS) by ticker and ex-date, with Polygon's kinds."""
+    """Return the announced splits (WIRE_SPLITS) by ticker and ex-date, with Polygon's kinds."""
     rows = [
         {
             "symbol": ticker,
@@ -32,11 +32,11 @@ def split_truth(actions: Actions, tickers: Iterable[str], now: datetime) -> pa.T
         for ticker in sorted(tickers)
         for one in actions.splits(ticker, now)
     ]
-    return pa.Table.from_pylist(rows, schema=QUOTED_SPLITS)
+    return pa.Table.from_pylist(rows, schema=WIRE_SPLITS)
 
 
 def dividend_truth(actions: Actions, tickers: Iterable[str], now: datetime) -> pa.Table:
-    """Return the declared dividends (QUOTED_DIVIDENDS) by ticker, ex-date and kind."""
+    """Return the declared dividends (WIRE_DIVIDENDS) by ticker, ex-date and kind."""
     rows = [
         {
             "symbol": ticker,
@@ -52,11 +52,11 @@ def dividend_truth(actions: Actions, tickers: Iterable[str], now: datetime) -> p
         for ticker in sorted(tickers)
         for one in actions.dividends(ticker, now)
     ]
-    return pa.Table.from_pylist(rows, schema=QUOTED_DIVIDENDS)
+    return pa.Table.from_pylist(rows, schema=WIRE_DIVIDENDS)
 
 
 def company_truth(world: World, tickers: Iterable[str], now: datetime) -> pa.Table:
-    """Return what Polygon knows of each company (QUOTED_COMPANIES), by ticker."""
+    """Return what Polygon knows of each company (WIRE_COMPANIES), by ticker."""
     rows: list[dict[str, object]] = []
     for ticker in sorted(tickers):
         told = wire.ticker_detail(ticker, profile(world, ticker, now), now)
@@ -78,4 +78,4 @@ def company_truth(world: World, tickers: Iterable[str], now: datetime) -> pa.Tab
                 "answer": json.dumps(lasting, sort_keys=True, ensure_ascii=False),
             }
         )
-    return pa.Table.from_pylist(rows, schema=QUOTED_COMPANIES)
+    return pa.Table.from_pylist(rows, schema=WIRE_COMPANIES)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from marketdata.calendars import NEW_YORK_ZONE, calendar
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from sandbox.simulators.worlds.shares import intraday, market
 from sandbox.simulators.worlds.shares.actions import Actions
 from sandbox.simulators.worlds.shares.intraday import MINUTE, Minutes
@@ -101,7 +101,7 @@ def iex_minute_truth(
 ) -> pa.Table:
     """Return all minutes on IEX of the days from ``start`` to ``end`` that are over by ``now``.
 
-    In QUOTED_MINUTE_BARS under our tickers, sorted by ticker and time, with those before and
+    In WIRE_MINUTE_BARS under our tickers, sorted by ticker and time, with those before and
     after the session; ``vwap`` and ``trades`` are null.
     """
     tables = [
@@ -109,14 +109,14 @@ def iex_minute_truth(
         for ticker in sorted(tickers)
         for session in calendar().sessions(start, end)
     ]
-    return pa.concat_tables(tables) if tables else QUOTED_MINUTE_BARS.empty_table()
+    return pa.concat_tables(tables) if tables else WIRE_MINUTE_BARS.empty_table()
 
 
 def _as_table(ticker: str, minutes: Minutes) -> pa.Table:
     table = intraday.as_table(ticker, minutes)
-    columns = [table[name] for name in QUOTED_MINUTE_BARS.names[:-2]]
-    untold = [pa.nulls(len(minutes), field.type) for field in list(QUOTED_MINUTE_BARS)[-2:]]
-    return pa.table([*columns, *untold], schema=QUOTED_MINUTE_BARS)
+    columns = [table[name] for name in WIRE_MINUTE_BARS.names[:-2]]
+    untold = [pa.nulls(len(minutes), field.type) for field in list(WIRE_MINUTE_BARS)[-2:]]
+    return pa.table([*columns, *untold], schema=WIRE_MINUTE_BARS)
 
 
 def _utc(session: date, at: time) -> datetime:

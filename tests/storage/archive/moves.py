@@ -85,7 +85,7 @@ def _batch(
         asked=Asked(
             instrument_ids=(), start=date(2024, 1, 1), end=date(2024, 1, 1), whole_sessions=False
         ),
-        rows=pa.Table.from_pylist(ordered, schema=one.stored),
+        rows=pa.Table.from_pylist(ordered, schema=one.table_schema),
         rejected=(),
         coverage=marks,
     )

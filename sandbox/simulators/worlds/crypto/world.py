@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 
 from marketdata.crypto_pairs import crypto_pairs
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from marketdata.rows import AMOUNT, INSTANT
-from marketdata.trades import QUOTED_TRADES
+from marketdata.trades import WIRE_TRADES
 from sandbox.simulators.worlds.crypto.trades import (
     FIRST_DAY,
     MINUTES_A_DAY,
@@ -111,7 +111,7 @@ class CryptoWorld:
     def bar_truth(
         self, venue: str, pairs: Sequence[str], start: date, end: date, now: datetime
     ) -> pa.Table:
-        """Return QUOTED_MINUTE_BARS of the UTC days from ``start`` to ``end``, both included.
+        """Return WIRE_MINUTE_BARS of the UTC days from ``start`` to ``end``, both included.
 
         Only minutes that are over by ``now`` are in it. Coinbase tells neither ``vwap`` nor
         ``trades``: they are null there.
@@ -124,7 +124,7 @@ class CryptoWorld:
             intraday.as_table(pair, self.minutes(pair, first, last, venue=venue).over_by(now))
             for pair in _offered(venue, pairs)
         ]
-        table = pa.concat_tables([QUOTED_MINUTE_BARS.empty_table(), *parts])
+        table = pa.concat_tables([WIRE_MINUTE_BARS.empty_table(), *parts])
         untold = ("vwap", "trades") if venue == "coinbase" else ()
         for name in untold:
             place, of_type = table.schema.get_field_index(name), table.schema.field(name)
@@ -134,7 +134,7 @@ class CryptoWorld:
     def trade_truth(
         self, venue: str, pairs: Sequence[str], start: date, end: date, now: datetime
     ) -> pa.Table:
-        """Return QUOTED_TRADES of the UTC days from ``start`` to ``end``, as far as they are over.
+        """Return WIRE_TRADES of the UTC days from ``start`` to ``end``, as far as they are over.
 
         Binance's times are whole milliseconds, as its REST answers and its files before 2025
         tell them.
@@ -143,7 +143,7 @@ class CryptoWorld:
             ValueError: ``venue`` does not offer one of ``pairs``.
         """
         first, last = _span(start, end)
-        parts = [QUOTED_TRADES.empty_table()]
+        parts = [WIRE_TRADES.empty_table()]
         for pair in _offered(venue, pairs):
             of_pair = self.trades(pair, first, last, venue=venue)
             at, until = of_pair.traded_at, _instant(now)
@@ -177,7 +177,7 @@ def _trade_table(pair: str, trades: Trades, at: intraday.Times) -> pa.Table:
         pa.array(trades.size, pa.string()).cast(AMOUNT),
         pa.array(trades.taker_side, pa.string()),
     ]
-    return pa.table(columns, schema=QUOTED_TRADES)
+    return pa.table(columns, schema=WIRE_TRADES)
 
 
 def _offered(venue: str, pairs: Sequence[str]) -> Sequence[str]:

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 import pyarrow as pa
 
-from marketdata.companies import QUOTED_COMPANIES, QUOTED_INDEX_CHANGES
+from marketdata.companies import WIRE_COMPANIES, WIRE_INDEX_CHANGES
 from marketdata.instruments import provider_spellings
 from sandbox.simulators.worlds.fundamentals import ledger as books
 from sandbox.simulators.worlds.shares.world import SEED, Listing, World
@@ -124,7 +124,7 @@ def _market_figures(world: World, listing: Listing, now: datetime) -> dict[str, 
 
 
 def company_truth(world: World, tickers: Iterable[str], now: datetime) -> pa.Table:
-    """Return what is known of each company (QUOTED_COMPANIES) under our tickers."""
+    """Return what is known of each company (WIRE_COMPANIES) under our tickers."""
     rows: list[dict[str, object]] = []
     for ticker in sorted(tickers):
         fields = profile(world, ticker, now)
@@ -140,9 +140,9 @@ def company_truth(world: World, tickers: Iterable[str], now: datetime) -> pa.Tab
             "is_trading": fields["isActivelyTrading"],
             "answer": json.dumps(lasting, ensure_ascii=False),
         }
-        same = set(QUOTED_COMPANIES.names) - row.keys()
+        same = set(WIRE_COMPANIES.names) - row.keys()
         rows.append(row | {name: told[name] for name in same})
-    return pa.Table.from_pylist(rows, schema=QUOTED_COMPANIES)
+    return pa.Table.from_pylist(rows, schema=WIRE_COMPANIES)
 
 
 def index_changes(world: World, now: datetime) -> list[IndexChange]:
@@ -211,7 +211,7 @@ def index_rows(world: World, now: datetime) -> list[Mapping[str, str | None]]:
 
 
 def index_change_truth(world: World, now: datetime) -> pa.Table:
-    """Return the history of the index (QUOTED_INDEX_CHANGES), tickers in our spelling."""
+    """Return the history of the index (WIRE_INDEX_CHANGES), tickers in our spelling."""
     rows = [
         {
             "symbol": INDEX,
@@ -229,7 +229,7 @@ def index_change_truth(world: World, now: datetime) -> pa.Table:
         )
         if ticker
     ]
-    return pa.Table.from_pylist(rows, schema=QUOTED_INDEX_CHANGES)
+    return pa.Table.from_pylist(rows, schema=WIRE_INDEX_CHANGES)
 
 
 def _invented_ticker(digest: bytes) -> str:

@@ -12,7 +12,7 @@ from datetime import date, datetime
 
 import pyarrow as pa
 
-from marketdata.statements import LINES, QUOTED_STATEMENTS, StatementKind
+from marketdata.statements import LINES, WIRE_STATEMENTS, StatementKind
 from sandbox.simulators.worlds.fundamentals.statements import (
     ANNUAL,
     QUARTERLY,
@@ -51,12 +51,12 @@ _RENAMED: Mapping[str, str] = {
 def statement_truth(
     filed: FiledStatements, kind: StatementKind, tickers: Iterable[str], now: datetime
 ) -> pa.Table:
-    """Return all rows of ``kind`` (QUOTED_STATEMENTS) that are public by ``now``.
+    """Return all rows of ``kind`` (WIRE_STATEMENTS) that are public by ``now``.
 
     Symbols are our tickers; ``answer`` is FMP's row in FMP's spelling. Sorted by ticker, period
     type and date.
     """
-    schema = QUOTED_STATEMENTS[kind]
+    schema = WIRE_STATEMENTS[kind]
     rows = [
         {name: value for name, value in row.items() if name in schema.names}
         for ticker in sorted(tickers)

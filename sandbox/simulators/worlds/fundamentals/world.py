@@ -61,13 +61,13 @@ class Fundamentals:
     def statement_truth(
         self, kind: StatementKind, tickers: Iterable[str], now: datetime
     ) -> pa.Table:
-        """Return all statements (QUOTED_STATEMENTS of ``kind``) that are public by ``now``."""
+        """Return all statements (WIRE_STATEMENTS of ``kind``) that are public by ``now``."""
         return truth.statement_truth(self.statements, kind, tickers, now)
 
     def company_truth(self, tickers: Iterable[str], now: datetime) -> pa.Table:
-        """Return what is known of each company (QUOTED_COMPANIES)."""
+        """Return what is known of each company (WIRE_COMPANIES)."""
         return reference.company_truth(self.world, tickers, now)
 
     def index_change_truth(self, now: datetime) -> pa.Table:
-        """Return who joined and left the index by ``now`` (QUOTED_INDEX_CHANGES)."""
+        """Return who joined and left the index by ``now`` (WIRE_INDEX_CHANGES)."""
         return reference.index_change_truth(self.world, now)

@@ -105,7 +105,7 @@ class MacroWorld:
         return now.astimezone(ST_LOUIS).date()
 
     def truth(self, series: Iterable[str], now: datetime) -> pa.Table:
-        """Return what a correct database equals (macro.QUOTED_OBSERVATIONS), sorted."""
+        """Return what a correct database equals (macro.WIRE_OBSERVATIONS), sorted."""
         rows = [(name, one) for name in sorted(series) for one in self.observations(name, now)]
         return pa.Table.from_pydict(
             {
@@ -115,7 +115,7 @@ class MacroWorld:
                 "realtime_end": [one.realtime_end for _, one in rows],
                 "value": [None if one.text == MISSING else Decimal(one.text) for _, one in rows],
             },
-            schema=macro.QUOTED_OBSERVATIONS,
+            schema=macro.WIRE_OBSERVATIONS,
         )
 
     def _revisions(self, series: str) -> list[_Revision]:

@@ -16,7 +16,7 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 
-from marketdata.actions import QUOTED_DIVIDENDS, QUOTED_SPLITS
+from marketdata.actions import WIRE_DIVIDENDS, WIRE_SPLITS
 from marketdata.calendars import NEW_YORK_ZONE
 from sandbox.simulators.worlds.shares import market
 from sandbox.simulators.worlds.shares.market import Split
@@ -123,7 +123,7 @@ class Actions:
         return shares
 
     def split_truth(self, tickers: Iterable[str], now: datetime) -> pa.Table:
-        """Return the announced splits as QUOTED_SPLITS, by ticker and ex-date."""
+        """Return the announced splits as WIRE_SPLITS, by ticker and ex-date."""
         rows = [
             {
                 "symbol": ticker,
@@ -135,10 +135,10 @@ class Actions:
             for ticker in sorted(tickers)
             for one in self.splits(ticker, now)
         ]
-        return pa.Table.from_pylist(rows, schema=QUOTED_SPLITS)
+        return pa.Table.from_pylist(rows, schema=WIRE_SPLITS)
 
     def dividend_truth(self, tickers: Iterable[str], now: datetime) -> pa.Table:
-        """Return the declared dividends as QUOTED_DIVIDENDS, by ticker, ex-date and kind.
+        """Return the declared dividends as WIRE_DIVIDENDS, by ticker, ex-date and kind.
 
         The currency is null, since FMP does not tell it.
         """
@@ -157,7 +157,7 @@ class Actions:
             for ticker in sorted(tickers)
             for one in self.dividends(ticker, now)
         ]
-        return pa.Table.from_pylist(rows, schema=QUOTED_DIVIDENDS)
+        return pa.Table.from_pylist(rows, schema=WIRE_DIVIDENDS)
 
     def _scales(self, ticker: str, bars: Bars) -> market.Floats:
         """Return for each day what makes an unscaled price the one that was paid."""

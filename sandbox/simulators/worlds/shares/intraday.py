@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from marketdata.calendars import NEW_YORK_ZONE, calendar
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 from marketdata.rows import INSTANT
 from sandbox.simulators.worlds.shares import market
 from sandbox.simulators.worlds.shares.actions import Actions
@@ -276,7 +276,7 @@ def _extended(
 def minute_truth(
     world: World, tickers: Iterable[str], start: date, end: date, now: datetime
 ) -> pa.Table:
-    """Return all minutes (QUOTED_MINUTE_BARS) as Polygon serves them, by ticker and time.
+    """Return all minutes (WIRE_MINUTE_BARS) as Polygon serves them, by ticker and time.
 
     Under our tickers, as traded, of the New York sessions from ``start`` to ``end``, before
     the opening and after the close included.
@@ -286,7 +286,7 @@ def minute_truth(
         as_table(ticker, unfolded(world, ticker, running(as_traded, ticker, start, end, now), now))
         for ticker in sorted(tickers)
     ]
-    return pa.concat_tables(tables) if tables else QUOTED_MINUTE_BARS.empty_table()
+    return pa.concat_tables(tables) if tables else WIRE_MINUTE_BARS.empty_table()
 
 
 def running(bars: BarsOf, ticker: str, start: date, end: date, now: datetime) -> Bars:
@@ -298,7 +298,7 @@ def running(bars: BarsOf, ticker: str, start: date, end: date, now: datetime) ->
 
 
 def as_table(symbol: str, minutes: Minutes) -> pa.Table:
-    """Return ``minutes`` as QUOTED_MINUTE_BARS of ``symbol``."""
+    """Return ``minutes`` as WIRE_MINUTE_BARS of ``symbol``."""
     columns = [
         pa.array([symbol] * len(minutes), pa.string()),
         pa.array(minutes.opened_at, pa.timestamp("us")).cast(INSTANT),
@@ -307,7 +307,7 @@ def as_table(symbol: str, minutes: Minutes) -> pa.Table:
         pa.array(minutes.vwaps),
         pa.array(minutes.trades),
     ]
-    return pa.table(columns, schema=QUOTED_MINUTE_BARS)
+    return pa.table(columns, schema=WIRE_MINUTE_BARS)
 
 
 def _minutes(span: timedelta) -> int:

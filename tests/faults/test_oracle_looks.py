@@ -1,4 +1,4 @@
-"""The witness on a real database: nothing is wrong after a load, and each damage is found."""
+"""The oracle on a real database: nothing is wrong after a load, and each damage is found."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from faults.witness import Claim, Evidence, Witness
+from faults.oracle import Claim, Evidence, Oracle
 from resources.storage.object_store import ObjectStore, S3Settings
 from tests.fixtures.pipeline import Pipeline
 from tests.fixtures.world import BucketSettings, RunningSimulators
@@ -16,14 +16,14 @@ TICKERS = ("AAPL", "BRK.B")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Two tickers, loaded without a fault, and their witness."""
+    """Two tickers, loaded without a fault, and their oracle."""
 
     connection: psycopg.Connection
-    witness: Witness
+    oracle: Oracle
     bucket: S3Settings
 
     def look(self) -> Evidence:
-        return self.witness.look([Claim(tickers=TICKERS)])
+        return self.oracle.look([Claim(tickers=TICKERS)])
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def loaded(
         access_key=bucket.access_key,
         secret_key=bucket.secret_key,
     )
-    witness = Witness(
+    oracle = Oracle(
         database_url=database_url,
         control=simulators.control,
         bucket=settings,
@@ -53,7 +53,7 @@ def loaded(
         bulk_interval_s=2.0,
         secrets=(simulators.environment["FMP_API_KEY"],),
     )
-    return Loaded(connection=connection, witness=witness, bucket=settings)
+    return Loaded(connection=connection, oracle=oracle, bucket=settings)
 
 
 def test_each_damage_is_found(loaded: Loaded) -> None:
@@ -87,8 +87,8 @@ def test_requests_over_the_limit_are_found(
     loaded: Loaded, simulators: RunningSimulators, ask: Callable[[], None]
 ) -> None:
     """Told by the simulator's own journal."""
-    strict = Witness(
-        database_url=loaded.witness.database_url,
+    strict = Oracle(
+        database_url=loaded.oracle.database_url,
         control=simulators.control,
         bucket=loaded.bucket,
         per_minute=2,

@@ -1,10 +1,10 @@
-"""The witness of the archive: hot rows and archived rows beside the simulators' truth.
+"""The oracle of the archive: hot rows and archived rows beside the simulators' truth.
 
 Here: what was loaded and may have been archived, dropped and restored (a claim), the evidence
 about it, and what is wrong with it, in sentences. Not here: what the bucket holds (icebergs.py),
 aggregates (recomputed.py), or what was done to the pipeline (archive_scenarios.py).
 
-Nothing here asks the code under test: tables are read by SQL of the witness's own, snapshots by
+Nothing here asks the code under test: tables are read by SQL of the oracle's own, snapshots by
 pyiceberg, files by pyarrow.
 """
 
@@ -17,10 +17,9 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 
+from faults.dataset_oracle import Slice, stored_rows
 from faults.icebergs import Iceberg, read_iceberg
-from faults.recomputed import aggregate_findings
-from faults.slices import Slice, stored_rows
-from faults.witness import (
+from faults.oracle import (
     HELD,
     UNFINISHED,
     Evidence,
@@ -29,6 +28,7 @@ from faults.witness import (
     stored_texts,
     unsettled_letters,
 )
+from faults.recomputed import aggregate_findings
 from marketdata.datasets import DATASETS
 from resources.storage.object_store import S3Settings
 from sandbox.control import SimulatorControl
@@ -101,7 +101,7 @@ class Archived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Rows of one claim, as the witness found them.
+    """Rows of one claim, as the oracle found them.
 
     Attributes:
         truth: What the provider serves by now.
@@ -119,7 +119,7 @@ class Places:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveWitness:
+class ArchiveOracle:
     """Looks at one scenario's archive.
 
     Attributes:
@@ -205,7 +205,7 @@ def row_findings(name: str, places: Places, *, settled: bool) -> list[str]:
     Args:
         name: Of what they are, for the sentences.
         places: Frames with ``symbol``, the moment as second column, and values behind it.
-        settled: See ``ArchiveWitness.look``.
+        settled: See ``ArchiveOracle.look``.
     """
     truth, hot, archived = places.truth, places.hot, places.archived
     key = list(truth.columns[:2])
@@ -252,7 +252,7 @@ def version_findings(
         former: All rows before some were restated, once at most; None if none were.
         kept: What is kept as versions.
         places: Where the rows are now.
-        settled: See ``ArchiveWitness.look``.
+        settled: See ``ArchiveOracle.look``.
     """
     key = list(places.truth.columns[:2])
     before = former if former is not None else kept.iloc[:0]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from marketdata.recovery import errors
 from resources.providers.http import HttpAnswer
-from resources.providers.origins import Replies, kept_as, pointers
+from resources.providers.provenance import Replies, kept_as, pointers
 
 NOON = datetime(2026, 8, 5, 12, tzinfo=UTC)
 REPLY = HttpAnswer(

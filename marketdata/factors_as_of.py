@@ -80,7 +80,7 @@ class KnownActions:
     checks: Mapping[date, HeldCheck]
 
 
-def known_factors(actions: KnownActions, days: pa.Table, moment: datetime) -> FactorSteps:
+def factors_as_of(actions: KnownActions, days: pa.Table, moment: datetime) -> FactorSteps:
     """Return the factors of one instrument that followed from what was known at a moment.
 
     Args:

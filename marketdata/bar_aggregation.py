@@ -45,7 +45,7 @@ _UNLIKE = -1
 """In the place of an adjustment where those of the days differ."""
 
 
-def roll_up_minutes(
+def aggregate_minutes(
     bars: pa.Table, interval: Interval, sessions: SessionCalendar | None
 ) -> pa.Table:
     """Roll minute bars up to 5m, 15m, 1h or 1d.
@@ -97,7 +97,7 @@ def roll_up_minutes(
     )
 
 
-def roll_up_days(bars: pa.Table, interval: Interval) -> pa.Table:
+def aggregate_days(bars: pa.Table, interval: Interval) -> pa.Table:
     """Roll daily bars up to 1w, 1mo, 1q or 1y.
 
     Args:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from marketdata.adjusting import FactorSteps
 from marketdata.bars import Adjustment
-from marketdata.known_factors import HeldCheck, KnownActions, KnownSplit, known_factors
+from marketdata.factors_as_of import HeldCheck, KnownActions, KnownSplit, factors_as_of
 from marketdata.price_factors import DividendTerms, price_factors
 from marketdata.split_checks import USABLE, PricePoint, SplitTerms, SplitVerdict, check_splits
 
@@ -123,7 +123,7 @@ def test_few_prices_make_the_same_factors_as_all(
     known = KnownActions(
         splits=[KnownSplit(terms=one, is_past=False) for one in terms], dividends=paid, checks={}
     )
-    found = known_factors(known, table(given_prices), MOMENT)
+    found = factors_as_of(known, table(given_prices), MOMENT)
 
     epoch = date(1970, 1, 1)
     assert steps(found) == [
@@ -167,7 +167,7 @@ def test_a_split_counts_as_it_did_then(
     bars: pa.Table, held: HeldCheck | None, *, counted: bool
 ) -> None:
     """By prices, by the verdict that was held, or by a person's word."""
-    factors = known_factors(actions_of(SPLIT, check=held), bars, MOMENT)
+    factors = factors_as_of(actions_of(SPLIT, check=held), bars, MOMENT)
 
     assert factors.split_factors.tolist() == ([0.5, 1.0] if counted else [1.0])
 
@@ -190,9 +190,9 @@ def test_what_is_not_known_any_more_is_no_guess(
     """It is an error with split, moment and cure, unless no price is after the split."""
     known = actions_of(SPLIT, is_past=is_past, check=held)
     with pytest.raises(ValueError, match="its split of 2024-01-04 counted on 2024-06-01T00:00:00Z"):
-        known_factors(known, bars, MOMENT)
+        factors_as_of(known, bars, MOMENT)
 
-    assert known_factors(known, bars.slice(0, 3), MOMENT).split_factors.tolist() == [1.0]
+    assert factors_as_of(known, bars.slice(0, 3), MOMENT).split_factors.tolist() == [1.0]
 
 
 def test_a_dividend_of_a_price_without_dividends_has_no_factor() -> None:
@@ -200,4 +200,4 @@ def test_a_dividend_of_a_price_without_dividends_has_no_factor() -> None:
     paid = DividendTerms(ex_date=EX_DATE, amount=Decimal(1))
     bars = days(10, 10, 10, 10, adjustment=Adjustment.SPLITS_AND_DIVIDENDS)
     with pytest.raises(ValueError, match="2024-01-03 is adjusted for dividends already"):
-        known_factors(KnownActions(dividends=[paid], checks={}), bars, MOMENT)
+        factors_as_of(KnownActions(dividends=[paid], checks={}), bars, MOMENT)

@@ -1,10 +1,10 @@
-"""The witness: what is true after a fault, told from the provider's side and the database's.
+"""The oracle: what is true after a fault, told from the provider's side and the database's.
 
 Here: the evidence (the simulator's truth and journal, the database's rows, letters, runs and
 leases) and what is wrong with it, in sentences; an empty list means that nothing is. Not here:
 what was done to the pipeline (scenarios.py).
 
-Nothing here asks the code under test what it believes: tables are read by SQL of the witness's
+Nothing here asks the code under test what it believes: tables are read by SQL of the oracle's
 own, and only the raw zone by the project's reader, since what it reads back is the point.
 """
 
@@ -134,7 +134,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Witness:
+class Oracle:
     """Looks at one scenario's world.
 
     Attributes:

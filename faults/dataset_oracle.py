@@ -1,10 +1,10 @@
-"""The witness of the catalogue's datasets: slices of them beside the simulators' truth.
+"""The oracle of the catalogue's datasets: slices of them beside the simulators' truth.
 
 Here: what was asked for (a slice), the evidence about it, and what is wrong with it, in
-sentences. Not here: daily bars of FMP, and what both witnesses share (witness.py), or what was
+sentences. Not here: daily bars of FMP, and what both oracles share (oracle.py), or what was
 done to the pipeline (provider_scenarios.py).
 
-Rows are read by SQL of the witness's own. Two tables are compared as `wrdata sandbox verify` does
+Rows are read by SQL of the oracle's own. Two tables are compared as `wrdata sandbox verify` does
 it, since that is a function of two tables and nothing else.
 """
 
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from demo.comparison import compare_rows
-from faults.witness import (
+from faults.oracle import (
     HELD,
     UNFINISHED,
     Evidence,
@@ -82,7 +82,7 @@ class Slice:
     def schema(self) -> pa.Schema:
         """The quoted schema, with what validation adds to it."""
         dataset = DATASETS[self.dataset]
-        return dataset.completed or dataset.quoted
+        return dataset.completed or dataset.wire_schema
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ class SliceLetter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SliceWitness:
+class DatasetOracle:
     """Looks at slices.
 
     Attributes:

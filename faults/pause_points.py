@@ -1,7 +1,7 @@
-"""Moments at which a worker is held, so that a seed fixes how far it is when it is struck.
+"""Points at which a worker is paused, so that a seed fixes how far it is when it is struck.
 
 Here: holding it at one of its requests to the bucket, or where it wants to write a table, and
-spoiling single requests. Not here: which moments a scenario draws (archive_scenarios.py), or
+corrupting single ones. Not here: which points a scenario draws (archive_scenarios.py), or
 refusing a share of all requests (sandbox/simulators/object_store_front.py).
 """
 
@@ -27,7 +27,7 @@ HELD_WITHIN_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class PausePoint:
     """Where a worker is held.
 
     Attributes:
@@ -44,7 +44,7 @@ class Moment:
     table: str = ""
 
 
-class Spoil(StrEnum):
+class Corruption(StrEnum):
     """What becomes of one request that the server itself would serve."""
 
     HALF_KEPT = "half of an object kept"
@@ -54,15 +54,15 @@ class Spoil(StrEnum):
 
 
 class Hold:
-    """One moment in force: who waits for it and who ends it."""
+    """One point in force: who waits for it and who ends it."""
 
-    def __init__(self, moment: Moment) -> None:
-        self.moment = moment
+    def __init__(self, point: PausePoint) -> None:
+        self.point = point
         self.abandoned = False
         self._reached, self._released = threading.Event(), threading.Event()
 
     def reach(self) -> None:
-        """Note that the moment has come, and wait for its end."""
+        """Note that the point has come, and wait for its end."""
         self._reached.set()
         self._released.wait(HELD_WITHIN_S)
 
@@ -76,35 +76,35 @@ class Hold:
 
 
 class WatchedFront(ObjectStoreFront):
-    """A front that can also hold one request, and spoil the next ones that hold a pattern.
+    """A front that can also hold one request, and corrupt the next ones that hold a pattern.
 
     Args:
         origin: Of the S3 server.
         store: The bucket behind the front, for what is to lie there damaged.
 
     Attributes:
-        spoilt: How many requests were spoilt so far.
+        corrupted: How many requests were corrupted so far.
     """
 
     def __init__(self, origin: str, *, seed: int, store: ObjectStore) -> None:
         super().__init__(origin, seed=seed)
         self._store = store
         self._hold: Hold | None = None
-        self._spoiling: tuple[Spoil, re.Pattern[str], int] | None = None
-        self.spoilt = 0
+        self._corrupting: tuple[Corruption, re.Pattern[str], int] | None = None
+        self.corrupted = 0
 
-    def hold(self, moment: Moment) -> Hold:
-        """Hold the next request of the moment."""
-        self._hold = Hold(moment)
+    def hold(self, point: PausePoint) -> Hold:
+        """Hold the next request of the point."""
+        self._hold = Hold(point)
         return self._hold
 
-    def spoil(self, how: Spoil, request: str, count: int) -> None:
-        """Spoil the next ``count`` requests of which ``METHOD key?query`` holds the pattern."""
-        self._spoiling = (how, re.compile(request), count)
+    def corrupt(self, how: Corruption, request: str, count: int) -> None:
+        """Corrupt the next ``count`` requests of which ``METHOD key?query`` holds the pattern."""
+        self._corrupting = (how, re.compile(request), count)
 
     def heal(self) -> None:
         """Pass everything on again."""
-        self.fault = self._spoiling = None
+        self.fault = self._corrupting = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -114,19 +114,19 @@ class WatchedFront(ObjectStoreFront):
         _, _, key = request.url.path.lstrip("/").partition("/")
         part = f" {asked}" if (asked := request.headers.get("range")) else ""
         text = f"{request.method} {key}?{request.url.query}{part}"
-        hold, spoil = self._taken_hold(text), self._taken_spoil(text)
-        if hold and not hold.moment.done:
+        hold, corruption = self._taken_hold(text), self._taken_corruption(text)
+        if hold and not hold.point.done:
             await run_in_threadpool(hold.reach)
             if hold.abandoned:
                 await Response(status_code=503)(scope, receive, send)
                 return
-        if hold and hold.moment.done:
+        if hold and hold.point.done:
             send = _held(hold, send)
-        if spoil is Spoil.HALF_KEPT:
+        if corruption is Corruption.HALF_KEPT:
             send = self._halving(key, send)
-        elif spoil is Spoil.HALF_ANSWER:
+        elif corruption is Corruption.HALF_ANSWER:
             send = _cut(send)
-        elif spoil is Spoil.DONE_BUT_500:
+        elif corruption is Corruption.DONE_BUT_500:
             await super().__call__(scope, receive, _nobody)
             await Response(status_code=500)(scope, receive, send)
             return
@@ -134,17 +134,17 @@ class WatchedFront(ObjectStoreFront):
 
     def _taken_hold(self, text: str) -> Hold | None:
         hold = self._hold
-        if hold is None or not re.search(hold.moment.request, text):
+        if hold is None or not re.search(hold.point.request, text):
             return None
         self._hold = None
         return hold
 
-    def _taken_spoil(self, text: str) -> Spoil | None:
-        if self._spoiling is None or not self._spoiling[1].search(text):
+    def _taken_corruption(self, text: str) -> Corruption | None:
+        if self._corrupting is None or not self._corrupting[1].search(text):
             return None
-        how, pattern, count = self._spoiling
-        self._spoiling = (how, pattern, count - 1) if count > 1 else None
-        self.spoilt += 1
+        how, pattern, count = self._corrupting
+        self._corrupting = (how, pattern, count - 1) if count > 1 else None
+        self.corrupted += 1
         return how
 
     def _halving(self, key: str, send: Send) -> Send:
@@ -163,13 +163,13 @@ class WatchedFront(ObjectStoreFront):
 
 
 @contextlib.contextmanager
-def held(front: WatchedFront, database_url: str, moment: Moment) -> Generator[Hold]:
-    """Hold whoever comes to ``moment`` until the block ends.
+def held(front: WatchedFront, database_url: str, point: PausePoint) -> Generator[Hold]:
+    """Hold whoever comes to ``point`` until the block ends.
 
     A server that ends meanwhile takes the lock on a table with it.
     """
-    if not moment.table:
-        hold = front.hold(moment)
+    if not point.table:
+        hold = front.hold(point)
         try:
             yield hold
         finally:
@@ -178,16 +178,16 @@ def held(front: WatchedFront, database_url: str, moment: Moment) -> Generator[Ho
     # Not as a context: it would commit, which a server that was restarted refuses.
     holder = psycopg.connect(database_url)
     try:
-        table = sql.Identifier(moment.table)
+        table = sql.Identifier(point.table)
         holder.execute(sql.SQL("lock table {} in exclusive mode").format(table))
-        yield _TableHold(moment, database_url)
+        yield _TableHold(point, database_url)
     finally:
         holder.close()
 
 
 class _TableHold(Hold):
-    def __init__(self, moment: Moment, database_url: str) -> None:
-        super().__init__(moment)
+    def __init__(self, point: PausePoint, database_url: str) -> None:
+        super().__init__(point)
         self._database_url = database_url
 
     def is_reached(self) -> bool:
@@ -201,7 +201,7 @@ class _TableHold(Hold):
                     and not granted
                     and database = (select oid from pg_database where datname = current_database())
                 """,
-                [self.moment.table],
+                [self.point.table],
             ).fetchone()
         return row is not None
 

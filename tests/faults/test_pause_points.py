@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from faults.moments import Moment, Spoil, WatchedFront, held
+from faults.pause_points import Corruption, PausePoint, WatchedFront, held
 from machine.processes import wait_until
 from marketdata.recovery import errors
 from resources.storage.object_store import ObjectStore, S3Settings
@@ -57,9 +57,9 @@ def fronted(bucket: BucketSettings) -> Iterator[Fronted]:
 @pytest.mark.parametrize("done", [True, False])
 def test_a_request_is_held_before_or_after_it_is_done(fronted: Fronted, *, done: bool) -> None:
     """And goes on when it is released; the next one is not held."""
-    moment = Moment(name="x", request=r"^PUT \S+\.parquet", done=done)
+    point = PausePoint(name="x", request=r"^PUT \S+\.parquet", done=done)
     with ThreadPoolExecutor(1) as pool:
-        with held(fronted.front, "", moment) as hold:
+        with held(fronted.front, "", point) as hold:
             put = pool.submit(fronted.put)
             assert wait_until(hold.is_reached, within_s=20)
             assert not put.done()
@@ -72,17 +72,17 @@ def test_a_request_is_held_before_or_after_it_is_done(fronted: Fronted, *, done:
 def test_other_requests_are_not_held(fronted: Fronted) -> None:
     """Neither another method nor another key."""
     for request in (r"^GET \S+\.parquet", r"^PUT \S+\.avro"):
-        with held(fronted.front, "", Moment(name="x", request=request)) as hold:
+        with held(fronted.front, "", PausePoint(name="x", request=request)) as hold:
             fronted.put()
             assert not hold.is_reached()
 
 
 def test_what_a_killed_worker_asked_for_is_not_done(fronted: Fronted) -> None:
     """Its request was still on its way."""
-    moment = Moment(name="x", request=r"^PUT \S+\.parquet")
+    point = PausePoint(name="x", request=r"^PUT \S+\.parquet")
     url = f"{fronted.through.settings.endpoint}/{fronted.through.settings.bucket}/{KEY}"
     with ThreadPoolExecutor(1) as pool:
-        with held(fronted.front, "", moment) as hold:
+        with held(fronted.front, "", point) as hold:
             put = pool.submit(httpx.put, url, content=CONTENT, trust_env=False)
             assert wait_until(hold.is_reached, within_s=20)
             hold.abandoned = True
@@ -92,7 +92,7 @@ def test_what_a_killed_worker_asked_for_is_not_done(fronted: Fronted) -> None:
 
 def test_half_of_an_object_is_kept_behind_a_right_answer(fronted: Fronted) -> None:
     """The client cannot know before it reads it back."""
-    fronted.front.spoil(Spoil.HALF_KEPT, r"^PUT \S+\.parquet", 1)
+    fronted.front.corrupt(Corruption.HALF_KEPT, r"^PUT \S+\.parquet", 1)
     fronted.put()
     assert fronted.behind.get(KEY).content == CONTENT[: len(CONTENT) // 2]
     fronted.put()
@@ -102,7 +102,7 @@ def test_half_of_an_object_is_kept_behind_a_right_answer(fronted: Fronted) -> No
 def test_half_of_an_answer_arrives(fronted: Fronted) -> None:
     """With the length of the whole: who reads it sees that it is cut."""
     fronted.put()
-    fronted.front.spoil(Spoil.HALF_ANSWER, r"^GET \S+\.parquet", 1)
+    fronted.front.corrupt(Corruption.HALF_ANSWER, r"^GET \S+\.parquet", 1)
     with pytest.raises(errors.StorageUnavailableError):
         fronted.through.get(KEY)
     assert fronted.through.get(KEY).content == CONTENT
@@ -110,9 +110,9 @@ def test_half_of_an_answer_arrives(fronted: Fronted) -> None:
 
 def test_what_was_done_is_answered_with_500_and_tried_again(fronted: Fronted) -> None:
     """As often as it was asked for."""
-    fronted.front.spoil(Spoil.DONE_BUT_500, r"^PUT \S+\.parquet", 2)
+    fronted.front.corrupt(Corruption.DONE_BUT_500, r"^PUT \S+\.parquet", 2)
     fronted.put()
-    assert fronted.front.spoilt == 2
+    assert fronted.front.corrupted == 2
     assert fronted.behind.get(KEY).content == CONTENT
 
 
@@ -125,7 +125,7 @@ def test_who_writes_a_table_is_held_and_who_reads_it_is_not(
         written = threading.Thread(
             target=own.execute, args=("insert into coverage values (1)",), daemon=True
         )
-        with held(fronted.front, database_url, Moment(name="x", table="coverage")) as hold:
+        with held(fronted.front, database_url, PausePoint(name="x", table="coverage")) as hold:
             with psycopg.connect(database_url) as reader:
                 assert reader.execute("select count(*) from coverage").fetchone() == (0,)
             assert not hold.is_reached()

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketdata.bar_aggregation import aggregate_days, aggregate_minutes
 from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval, aggregated_bars
 from marketdata.calendars import calendar
-from marketdata.roll_ups import roll_up_days, roll_up_minutes
 
 OPEN = datetime(2024, 7, 3, 13, 30, tzinfo=UTC)
 """Of a half day: it closes at 17:00 UTC."""
@@ -68,7 +68,7 @@ def test_prices_volume_and_vwap_of_some_minutes() -> None:
         ]
     )
 
-    rolled = roll_up_minutes(bars, Interval.FIVE_MINUTES, calendar())
+    rolled = aggregate_minutes(bars, Interval.FIVE_MINUTES, calendar())
 
     assert rolled.schema == aggregated_bars(Interval.FIVE_MINUTES)
     assert rolled.to_pylist() == [
@@ -88,7 +88,7 @@ def test_sums_are_taken_one_after_the_other_and_level_by_level() -> None:
          for place, volume in enumerate(volumes)]
     )  # fmt: skip
 
-    [(quarter,)] = _told(roll_up_minutes(bars, Interval.QUARTER_HOUR, calendar()), "volume")
+    [(quarter,)] = _told(aggregate_minutes(bars, Interval.QUARTER_HOUR, calendar()), "volume")
 
     assert sum(volumes[:5]) == 1e16
     assert quarter == 1e16 + 5.0 == 10_000_000_000_000_004.0
@@ -100,9 +100,9 @@ def test_a_half_day_is_cut_out_of_the_hours_around_it() -> None:
                OPEN + timedelta(minutes=210)]  # fmt: skip
     bars = _minutes([(at, 10.0 + place, 1.0, 10.0, 1) for place, at in enumerate(moments)])
 
-    day = roll_up_minutes(bars, Interval.DAY, calendar())
-    hours = roll_up_minutes(bars, Interval.HOUR, calendar())
-    around_the_clock = roll_up_minutes(bars, Interval.DAY, None)
+    day = aggregate_minutes(bars, Interval.DAY, calendar())
+    hours = aggregate_minutes(bars, Interval.HOUR, calendar())
+    around_the_clock = aggregate_minutes(bars, Interval.DAY, None)
 
     assert _told(day, "bucket_start", "close", "source_bars") == [(date(2024, 7, 3), 12.0, 2)]
     assert _told(hours, "bucket_start", "phase") == [
@@ -122,7 +122,7 @@ def test_days_become_weeks_months_quarters_and_years() -> None:
     )
 
     def rolled(interval: Interval) -> list[tuple[Any, ...]]:
-        return _told(roll_up_days(bars, interval), "bucket_start", "volume", "adjustment")
+        return _told(aggregate_days(bars, interval), "bucket_start", "volume", "adjustment")
 
     assert rolled(Interval.WEEK) == [
         (date(2024, 12, 30), 3.0, "splits"), (date(2025, 3, 31), 4.0, "as_traded"),
@@ -140,17 +140,17 @@ def test_no_bars_make_no_bars_of_the_right_columns() -> None:
     minutes, days = _minutes([]), _days({}, [])
 
     for interval in MINUTE_INTERVALS:
-        empty = roll_up_minutes(minutes, interval, calendar())
+        empty = aggregate_minutes(minutes, interval, calendar())
         assert (empty.num_rows, empty.schema) == (0, aggregated_bars(interval))
     for interval in DAY_INTERVALS:
-        empty = roll_up_days(days, interval)
+        empty = aggregate_days(days, interval)
         assert (empty.num_rows, empty.schema) == (0, aggregated_bars(interval))
 
 
 def test_an_interval_of_the_other_source_is_refused() -> None:
     """A week is not made of minutes."""
     with pytest.raises(KeyError):
-        roll_up_minutes(_minutes([]), Interval.WEEK, None)
+        aggregate_minutes(_minutes([]), Interval.WEEK, None)
 
 
 @given(places=st.lists(st.integers(0, 3000), min_size=1, unique=True))
@@ -159,6 +159,6 @@ def test_every_level_accounts_for_every_minute(places: list[int]) -> None:
     bars = _minutes([(OPEN + timedelta(minutes=one), 10.0, 1.0, 10.0, 1) for one in places])
 
     for interval in MINUTE_INTERVALS:
-        rolled = roll_up_minutes(bars, interval, None).to_pylist()
+        rolled = aggregate_minutes(bars, interval, None).to_pylist()
         assert sum(row["source_bars"] for row in rolled) == len(places)
         assert sum(row["volume"] for row in rolled) == len(places)

@@ -1,4 +1,4 @@
-"""The archive's witness on a real database and bucket: each damage is found where it is done."""
+"""The archive's oracle on a real database and bucket: each damage is found where it is done."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from faults.archive_witness import Archived, ArchiveWitness
-from faults.slices import Slice, stored_rows
+from faults.archive_oracle import Archived, ArchiveOracle
+from faults.dataset_oracle import Slice, stored_rows
 from marketdata.coverage import CoverageState
 from resources.storage import migrations
 from resources.storage.aggregates.rollup_engine import RollUps
@@ -36,15 +36,15 @@ class _Truth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """Two archived months of two shares, of which January is dropped, and their witness."""
+    """Two archived months of two shares, of which January is dropped, and their oracle."""
 
     connection: psycopg.Connection
-    witness: ArchiveWitness
+    oracle: ArchiveOracle
     store: ObjectStore
 
     def found(self, *, settled: bool = True) -> list[str]:
-        """Return what the witness finds."""
-        return list(self.witness.look([Archived(slice=SLICE)], settled=settled).wrong)
+        """Return what the oracle finds."""
+        return list(self.oracle.look([Archived(slice=SLICE)], settled=settled).wrong)
 
 
 @pytest.fixture
@@ -80,14 +80,14 @@ def dropped(database_url: str, bucket: BucketSettings) -> Iterator[Dropped]:
         connection.execute(
             "create table dagster.concurrency_slots (concurrency_key text, run_id text)"
         )
-    witness = ArchiveWitness(
+    oracle = ArchiveOracle(
         database_url=database_url,
         control=cast("SimulatorControl", _Truth(rows=truth)),
         bucket=settings,
         secrets=(),
     )
     with psycopg.connect(database_url, autocommit=True) as connection:
-        yield Dropped(connection=connection, witness=witness, store=ObjectStore(settings))
+        yield Dropped(connection=connection, oracle=oracle, store=ObjectStore(settings))
 
 
 def _found(dropped: Dropped, *, settled: bool = True) -> list[str]:

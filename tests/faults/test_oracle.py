@@ -1,4 +1,4 @@
-"""The witness can fail: each kind of damage, fed to it, becomes a sentence."""
+"""The oracle can fail: each kind of damage, fed to it, becomes a sentence."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faults.witness import (
+from faults.oracle import (
     KEY,
     PACE_WINDOW,
     VALUES,
@@ -62,7 +62,7 @@ def test_a_lost_row_is_found() -> None:
 
 
 def test_a_duplicate_is_found() -> None:
-    """Though the table's key forbids it: the witness does not take the table's word."""
+    """Though the table's key forbids it: the oracle does not take the table's word."""
     (finding,) = bar_findings(TRUTH, pd.concat([TRUTH, TRUTH.iloc[3:4]]))
     assert finding == "1 bars are stored twice, such as AAPL 2026-11-19"
 

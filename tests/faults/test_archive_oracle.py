@@ -1,4 +1,4 @@
-"""The archive's witness can fail: each kind of damage, fed to it, becomes a sentence."""
+"""The archive's oracle can fail: each kind of damage, fed to it, becomes a sentence."""
 
 import hashlib
 import io
@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from faults.archive_witness import Places, row_findings, version_findings
+from faults.archive_oracle import Places, row_findings, version_findings
 from faults.icebergs import Iceberg, NamedFile
 from faults.recomputed import bar_findings, recomputed
+from marketdata.bar_aggregation import aggregate_minutes
 from marketdata.bars import Interval
 from marketdata.calendars import calendar
-from marketdata.minute_bars import QUOTED_MINUTE_BARS
-from marketdata.roll_ups import roll_up_minutes
+from marketdata.minute_bars import WIRE_MINUTE_BARS
 
 SEPTEMBER = (date(2026, 9, 1), date(2026, 10, 1))
 BORDER = datetime(2026, 9, 30, 19, 58, tzinfo=UTC)
@@ -41,7 +41,7 @@ def _minutes(*moments: datetime, symbol: str = "AAPL", close: float = 2.0) -> pa
         }
         for place, at in enumerate(moments)
     ]
-    return pa.Table.from_pylist(rows, schema=QUOTED_MINUTE_BARS)
+    return pa.Table.from_pylist(rows, schema=WIRE_MINUTE_BARS)
 
 
 TRUTH = _minutes(BORDER, BORDER + timedelta(minutes=1), LATER, OPEN).to_pandas()
@@ -194,8 +194,8 @@ TABLE = Iceberg(
 def test_a_snapshot_whose_files_are_there_is_found_right() -> None:
     """And its rows are those of the file."""
     assert TABLE.findings(logged=True) == []
-    assert TABLE.rows(QUOTED_MINUTE_BARS, "polygon").to_pylist() == FORMER.to_pylist()
-    assert TABLE.rows(QUOTED_MINUTE_BARS, "tiingo").num_rows == 0
+    assert TABLE.rows(WIRE_MINUTE_BARS, "polygon").to_pylist() == FORMER.to_pylist()
+    assert TABLE.rows(WIRE_MINUTE_BARS, "tiingo").num_rows == 0
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_file_that_is_not_what_a_snapshot_says_is_found(
     (finding,) = damaged.findings(logged=True)
     assert finding.startswith(f"archive.minute_bars: {sign}")
     if "named twice" in sign:
-        rows = damaged.rows(QUOTED_MINUTE_BARS, "polygon").num_rows
+        rows = damaged.rows(WIRE_MINUTE_BARS, "polygon").num_rows
         assert rows == 2 * FORMER.num_rows
 
 
@@ -253,7 +253,7 @@ def test_the_recomputation_is_that_of_the_project(interval: Interval, bars: int)
     ours = recomputed(MINUTES.to_pandas(), interval)
     named = MINUTES.append_column("provider", pa.array(["polygon"] * len(SESSION)))
     named = named.append_column("instrument_id", pa.array([1] * len(SESSION)))
-    theirs = roll_up_minutes(named, interval, calendar()).to_pandas().assign(symbol="AAPL")
+    theirs = aggregate_minutes(named, interval, calendar()).to_pandas().assign(symbol="AAPL")
     if interval is Interval.DAY:
         theirs = theirs.assign(phase="")
     assert bar_findings("x", ours, theirs) == []

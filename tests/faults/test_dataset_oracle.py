@@ -1,4 +1,4 @@
-"""The witness of datasets can fail: each kind of damage, fed to it, becomes a sentence."""
+"""The oracle of datasets can fail: each kind of damage, fed to it, becomes a sentence."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -6,15 +6,15 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from faults.slices import (
+from faults.dataset_oracle import (
     Slice,
     SliceLetter,
     budget_findings,
     letterless_findings,
     row_findings,
 )
-from faults.witness import Letter
-from marketdata.actions import QUOTED_SPLITS
+from faults.oracle import Letter
+from marketdata.actions import WIRE_SPLITS
 from sandbox.simulators.journal import JournalEntry
 
 SPLITS = Slice(dataset="splits", provider="fmp", subjects=("AAPL", "MSFT"))
@@ -41,7 +41,7 @@ def _splits(*rows: tuple[str, int]) -> pa.Table:
             }
             for symbol, new in rows
         ],
-        schema=QUOTED_SPLITS,
+        schema=WIRE_SPLITS,
     )
 
 

@@ -19,7 +19,7 @@ from marketdata.rows import RejectedRow, unread
 from resources.providers.binance import files as binance_files
 from resources.providers.binance import wire
 from resources.providers.http import Getter, HttpAnswer
-from resources.providers.origins import Replies
+from resources.providers.provenance import Replies
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9_.\-]{0,49}")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +37,7 @@ class Route:
     last: date
 
 
-class Enquiry:
+class AnswerBuilder:
     """Asks what one answer takes, in order, and remembers all of it.
 
     Args:
@@ -82,7 +82,7 @@ class Enquiry:
 
         Raises:
             UnknownSymbolError: REST does not know the symbol; it is not asked a second time.
-            ProviderError: See ``wire.refusal``.
+            ProviderError: See ``wire.classify_error``.
         """
         if self._gone is not None:
             raise self._gone
