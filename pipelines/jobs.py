@@ -62,7 +62,7 @@ ARCHIVE_JOBS = {
     portion: dg.define_asset_job(
         f"archive_by_{portion.value}",
         dg.AssetSelection.assets(
-            *(ARCHIVES[name] for name, one in ARCHIVED.items() if one.portion is portion)
+            *(ARCHIVES[name] for name, dataset in ARCHIVED.items() if dataset.portion is portion)
         ).without_checks(),
         tags=AS_BACKFILL,
         description="Closed periods by partition: what the UI's backfill dialog starts, again.",
@@ -121,11 +121,11 @@ def _dataset_job(dataset: Dataset) -> UnresolvedAssetJobDefinition:
 
 
 def _domain_job(name: str, datasets: Sequence[str], about: str) -> UnresolvedAssetJobDefinition:
-    chosen = [REFRESHES[one] for one in datasets]
+    chosen = [REFRESHES[dataset] for dataset in datasets]
     return dg.define_asset_job(name, dg.AssetSelection.assets(*chosen), description=about)
 
 
-DATASET_JOBS = {name: _dataset_job(one) for name, one in DATASETS.items()}
+DATASET_JOBS = {name: _dataset_job(dataset) for name, dataset in DATASETS.items()}
 """One job a dataset, for the command line and for dead letters, by the dataset's name."""
 
 BY_SYMBOL_JOBS = {
@@ -150,7 +150,7 @@ BY_SESSION_JOBS = {
 
 fundamentals_job = _domain_job(
     "fundamentals",
-    [one.name for one in DATASETS.values() if one.domain is Domain.FUNDAMENTALS],
+    [dataset.name for dataset in DATASETS.values() if dataset.domain is Domain.FUNDAMENTALS],
     "Statements and ratios of every member, annual and quarterly.",
 )
 reference_job = _domain_job(
@@ -188,8 +188,8 @@ OF_LOADER: Mapping[dg.AssetKey, str] = {
     retention.key: retention_job.name,
     database_upkeep.key: database_upkeep_job.name,
     **{
-        ARCHIVES[name].key: (ARCHIVE_JOBS.get(one.portion) or archive_job).name
-        for name, one in ARCHIVED.items()
+        ARCHIVES[name].key: (ARCHIVE_JOBS.get(dataset.portion) or archive_job).name
+        for name, dataset in ARCHIVED.items()
     },
     **{REFRESHES[name].key: name for name in DATASETS},
     **{by_symbol_key(dataset): BY_SYMBOL_JOBS[name].name for name, dataset in DATASETS.items()},

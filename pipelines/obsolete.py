@@ -77,7 +77,9 @@ def _of_session(day: str) -> str:
 
 def _of_run(letter: StoredLetter) -> str:
     job, tags = str(letter.details["job"]), letter.details["tags"]
-    if not isinstance(letter.details["ops"], dict) or job not in {one.name for one in jobs.ALL}:
+    if not isinstance(letter.details["ops"], dict) or job not in {
+        known_job.name for known_job in jobs.ALL
+    }:
         return f"there is no job {job!r} any more"
     partitions = PARTITIONS.get(job)
     if partitions is None:

@@ -78,7 +78,7 @@ async def replay(
         ) as error:
             reason = str(error)
         if reason:
-            failed |= {one.letter_id: reason for one in group}
+            failed |= {grouped.letter_id: reason for grouped in group}
     return failed
 
 
@@ -86,20 +86,20 @@ async def _load(
     stores: Stores, context: IngestContext, getter: KeptGetter, letter: StoredLetter
 ) -> str:
     """Load one kept answer; return why not, or nothing."""
-    asked = letter.details.get("asked")
-    if not asked:
+    question = letter.details.get("asked")
+    if not question:
         return "the letter does not tell what was asked for: wrdata dlq retry"
-    start, end = date.fromisoformat(asked["start"]), date.fromisoformat(asked["end"])
+    start, end = date.fromisoformat(question["start"]), date.fromisoformat(question["end"])
     api = api_over(letter.provider or "", letter.dataset, getter)
-    if asked["symbol"] is None:
+    if question["symbol"] is None:
         await _load_market(stores, context, api, letter, (start, end), getter)
         return ""
-    instrument = _asked_then(stores, letter, asked)
+    instrument = _instrument_then(stores, letter, question)
     feed = _WholeAnswer(DATASETS[letter.dataset], api, calendar(), getter)
     ledger = stores.coverage.ledger(feed.dataset, feed.provider, [instrument.instrument_id])
-    known = ledger[instrument.instrument_id]
+    coverage = ledger[instrument.instrument_id]
     request = (
-        letter_request(feed.entry, instrument, known, (start, end), utc_now(), "")
+        letter_request(feed.entry, instrument, coverage, (start, end), utc_now(), "")
         if feed.entry.by_day
         else FetchRequest(instrument=instrument, start=start, end=end)
     )
@@ -111,7 +111,9 @@ async def _load(
     return "; ".join(reasons)
 
 
-def _asked_then(stores: Stores, letter: StoredLetter, asked: Mapping[str, Any]) -> ListedInstrument:
+def _instrument_then(
+    stores: Stores, letter: StoredLetter, question: Mapping[str, Any]
+) -> ListedInstrument:
     """Return the letter's instrument under the symbols of then, whatever it is called now.
 
     Raises:
@@ -126,11 +128,11 @@ def _asked_then(stores: Stores, letter: StoredLetter, asked: Mapping[str, Any]) 
     if not listed:
         message = f"dead letter {letter.letter_id} is about no instrument that there is"
         raise errors.ConfigurationError(message)
-    carried = carried_then(asked)
+    carried = carried_then(question)
     if carried:
         # What a state's answer tells of days to come is of the last symbol too.
         carried = (*carried[:-1], replace(carried[-1], end=date.max))
-    return replace(listed[0], symbol=asked["symbol"], carried=carried)
+    return replace(listed[0], symbol=question["symbol"], carried=carried)
 
 
 async def _load_market(

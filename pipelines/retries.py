@@ -103,10 +103,10 @@ def _retries(letters: DeadLetters, claimed: Sequence[StoredLetter], by: str) -> 
     One letter that cannot be run must not keep a thousand others from it.
     """
     reasons = {letter.letter_id: why_obsolete(letter) for letter in claimed}
-    gone = {letter_id: reason for letter_id, reason in reasons.items() if reason}
-    letters.end_obsolete(gone, by=by)
+    obsolete = {letter_id: reason for letter_id, reason in reasons.items() if reason}
+    letters.end_obsolete(obsolete, by=by)
     return retries_of(
-        [of_what_is_left(letter) for letter in claimed if letter.letter_id not in gone]
+        [of_what_is_left(letter) for letter in claimed if letter.letter_id not in obsolete]
     )
 
 
@@ -156,17 +156,17 @@ def settle_ended(instance: dg.DagsterInstance, letters: DeadLetters, by: str) ->
     A claim without a run is left alone until it expires: its run is about to be launched, or a
     command works on it. Then its letters are what they were, since nothing was tried.
     """
-    held = letters.claims()
-    runs = _latest_runs(instance, [one.claim for one in held])
+    held_claims = letters.claims()
+    runs = _latest_runs(instance, [claimed.claim for claimed in held_claims])
     under_way: list[UUID] = []
-    for one in held:
-        record = runs.get(str(one.claim))
+    for claimed in held_claims:
+        record = runs.get(str(claimed.claim))
         if record is None:
-            _give_back_expired(letters, one, by)
+            _give_back_expired(letters, claimed, by)
         elif _is_under_way(instance, record):
-            under_way.append(one.claim)
+            under_way.append(claimed.claim)
         else:
-            _end(instance, letters, one.claim, record.dagster_run, by)
+            _end(instance, letters, claimed.claim, record.dagster_run, by)
     if under_way:
         letters.extend(under_way, hold_s=RUN_HOLD_S)
 
@@ -185,16 +185,16 @@ def _latest_runs(
 ) -> Mapping[str, dg.RunRecord]:
     if not claims:
         return {}
-    wanted = dg.RunsFilter(tags={CLAIM_TAG: [str(one) for one in claims]})
+    run_filter = dg.RunsFilter(tags={CLAIM_TAG: [str(claim) for claim in claims]})
     # Newest first: Dagster's own repetition of a killed run carries the tags of the first.
-    records = reversed(instance.get_run_records(wanted))
+    records = reversed(instance.get_run_records(run_filter))
     return {record.dagster_run.tags[CLAIM_TAG]: record for record in records}
 
 
-def _give_back_expired(letters: DeadLetters, one: Claim, by: str) -> None:
-    if one.expired:
-        reason = f"no run came of the claim of {one.claimed_by}"
-        letters.give_back(one.claim, by=by, reason=reason)
+def _give_back_expired(letters: DeadLetters, held: Claim, by: str) -> None:
+    if held.expired:
+        reason = f"no run came of the claim of {held.claimed_by}"
+        letters.give_back(held.claim, by=by, reason=reason)
 
 
 def _end(

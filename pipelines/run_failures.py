@@ -104,7 +104,7 @@ def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
         if event.event_type is dg.DagsterEventType.STEP_FAILURE
     ]
     if steps:
-        return next((one for one in steps if one.lost), steps[0])
+        return next((step for step in steps if step.lost), steps[0])
     ended = events[-1] if events else None
     # A run that is declared dead from outside carries a message and nothing else.
     data = ended.event_specific_data if ended else None
@@ -150,15 +150,17 @@ def lost_work(instance: dg.DagsterInstance, run: dg.DagsterRun, at: datetime) ->
         raw_answers=(),
         details=work,
         seen_at=at,
-        parked=failure.needs_person or job not in {one.name for one in jobs.ALL},
+        parked=failure.needs_person or job not in {known_job.name for known_job in jobs.ALL},
     )
 
 
 def _of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
     data = event.step_failure_data
-    told = data.user_failure_data
-    if told is not None:
-        return _of_told_failure(told.description or told.label, told.metadata)
+    failure_data = data.user_failure_data
+    if failure_data is not None:
+        return _of_own_failure(
+            failure_data.description or failure_data.label, failure_data.metadata
+        )
     chain: list[tuple[str, str]] = []
     error = data.error
     while error:
@@ -176,18 +178,18 @@ def _of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
     )
 
 
-def _of_told_failure(text: str, metadata: Mapping[str, dg.MetadataValue]) -> RunFailure:
+def _of_own_failure(text: str, metadata: Mapping[str, dg.MetadataValue]) -> RunFailure:
     """Judge a dg.Failure, which our code raised after it had seen the error."""
     named = metadata.get("error_class")
     error_class = str(named.value) if named else "Failure"
     kind = getattr(errors, error_class, None) if named else None
-    seen = (
+    is_recorded = (
         issubclass(kind, errors.ProviderError) if isinstance(kind, type) else "failed" in metadata
     )
     return RunFailure(
         error_class=error_class,
         message=_line(text),
-        lost=not seen,
+        lost=not is_recorded,
         needs_person=kind is errors.ConfigurationError,
     )
 

@@ -327,7 +327,7 @@ def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
     return schedule
 
 
-REFRESHES = {_refresh_schedule(one): one for one in _REFRESHES}
+REFRESHES = {_refresh_schedule(refresh): refresh for refresh in _REFRESHES}
 """The schedules of the catalogue's datasets."""
 
 ALL = (

@@ -176,12 +176,14 @@ def waiting_aggregates(context: dg.SensorEvaluationContext) -> dg.RunRequest | d
 
 def _failures(context: dg.SensorEvaluationContext, *, after: int | None) -> list[dg.EventLogRecord]:
     """Return failures of runs after a record, oldest first; or, with None, the newest one."""
-    wanted = dg.RunStatusChangeRecordsFilter(
+    record_filter = dg.RunStatusChangeRecordsFilter(
         event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=after
     )
     return list(
         context.instance.fetch_run_status_changes(
-            wanted, limit=1 if after is None else FAILURES_PER_TICK, ascending=after is not None
+            record_filter,
+            limit=1 if after is None else FAILURES_PER_TICK,
+            ascending=after is not None,
         ).records
     )
 

@@ -35,7 +35,7 @@ from resources.storage.timescale import Timescale
 _LOG = logging.getLogger(__name__)
 
 BEAT_S = 5.0
-TOLD_WITHIN_S = 2.0
+FIRST_BEAT_WITHIN_S = 2.0
 """So long a run waits to be known, and no longer: a kill in its first moment is rare."""
 SILENT_AFTER_S = 30.0
 """A worker elsewhere that was not heard of for so long is gone. Here its process is looked at."""
@@ -64,12 +64,12 @@ def beating(run_id: str, job: str) -> Generator[None]:
 
     A database that is away is no reason to end the work: it is told as soon as it is back.
     """
-    told, ended = threading.Event(), threading.Event()
+    first_beat, ended = threading.Event(), threading.Event()
     beats = threading.Thread(
-        target=_beat, args=(run_id, job, told, ended), name="heartbeat", daemon=True
+        target=_beat, args=(run_id, job, first_beat, ended), name="heartbeat", daemon=True
     )
     beats.start()
-    told.wait(TOLD_WITHIN_S)
+    first_beat.wait(FIRST_BEAT_WITHIN_S)
     try:
         yield
     finally:
@@ -77,14 +77,14 @@ def beating(run_id: str, job: str) -> Generator[None]:
         beats.join(BEAT_S)
 
 
-def _beat(run_id: str, job: str, told: threading.Event, ended: threading.Event) -> None:
+def _beat(run_id: str, job: str, first_beat: threading.Event, ended: threading.Event) -> None:
     place, process = here(), this_process()
     while not ended.is_set():
         try:
             with _opened() as workers:
                 while not ended.is_set():
                     workers.beat(run_id, job=job, place=place, process=process)
-                    told.set()
+                    first_beat.set()
                     ended.wait(BEAT_S)
                 workers.leave(run_id)
         except errors.MarketDataError as error:
@@ -132,15 +132,15 @@ def lost(instance: dg.DagsterInstance, workers: RunWorkers) -> list[LostRun]:
     Raises:
         StorageError: The database cannot say who works.
     """
-    known = {worker.run_id: worker for worker in workers.all()}
+    by_run = {worker.run_id: worker for worker in workers.all()}
     records = instance.get_run_records(dg.RunsFilter(statuses=list(_WITH_A_WORKER)))
-    found: list[LostRun] = []
+    lost_runs: list[LostRun] = []
     for record in records:
-        worker = known.get(record.dagster_run.run_id)
-        reason = _gone(worker) if worker else reason_of_unknown(record, utc_now())
+        worker = by_run.get(record.dagster_run.run_id)
+        reason = _why_gone(worker) if worker else reason_of_unknown(record, utc_now())
         if reason:
-            found.append(LostRun(run=record.dagster_run, reason=reason))
-    return found
+            lost_runs.append(LostRun(run=record.dagster_run, reason=reason))
+    return lost_runs
 
 
 def end_lost(instance: dg.DagsterInstance, workers: RunWorkers) -> list[LostRun]:
@@ -150,16 +150,16 @@ def end_lost(instance: dg.DagsterInstance, workers: RunWorkers) -> list[LostRun]
         StorageError: The database cannot say who works.
     """
     ended: list[LostRun] = []
-    for one in lost(instance, workers):
+    for lost_run in lost(instance, workers):
         # It may have come to its end while we looked.
-        run = instance.get_run_by_id(one.run.run_id)
+        run = instance.get_run_by_id(lost_run.run.run_id)
         if run is None or run.is_finished:
             continue
         if run.status is dg.DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, one.reason)
+            instance.report_run_canceled(run, lost_run.reason)
         else:
-            instance.report_run_failed(run, one.reason)
-        ended.append(one)
+            instance.report_run_failed(run, lost_run.reason)
+        ended.append(lost_run)
     over = [
         worker.run_id
         for worker in workers.all()
@@ -170,7 +170,7 @@ def end_lost(instance: dg.DagsterInstance, workers: RunWorkers) -> list[LostRun]
     return ended
 
 
-def seen(instance: dg.DagsterInstance) -> list[LostRun]:
+def current_lost(instance: dg.DagsterInstance) -> list[LostRun]:
     """Return the runs that nobody works on, and leave them as they are.
 
     Raises:
@@ -187,14 +187,14 @@ def look(instance: dg.DagsterInstance) -> list[LostRun]:
     return []
 
 
-def _gone(worker: RunWorker) -> str | None:
+def _why_gone(worker: RunWorker) -> str | None:
     if not is_gone(worker):
         return None
     host = worker.place.partition(" ")[0]
-    who = f"its worker (process {worker.process.pid} on {host})"
+    worker_name = f"its worker (process {worker.process.pid} on {host})"
     if worker.place == here() and not worker.has_left:
-        return f"{who} is gone"
-    return f"{who} has not been heard of for {worker.silent_s:.0f} s"
+        return f"{worker_name} is gone"
+    return f"{worker_name} has not been heard of for {worker.silent_s:.0f} s"
 
 
 def reason_of_unknown(record: dg.RunRecord, now: datetime) -> str | None:

@@ -1,10 +1,10 @@
-"""The first and the last moment of a command: before anything is loaded, and when all is said.
+"""Start and end of a command: before modules are loaded, and after the last output.
 
 Here: Ctrl-C while modules are loaded, and standard streams that are closed, full or gone. Not
 here: the commands and their errors (main.py), which is loaded here and imports the rest.
 
-Statuses are those that other commands have: 130 after Ctrl-C, and 141 where whoever reads the
-output went away (``| head``), as a shell tells an end by SIGPIPE.
+Exit statuses are the usual ones: 130 after Ctrl-C, and 141 where the reader of the output has
+gone (``| head``), as a shell reports SIGPIPE.
 """
 
 import errno
@@ -20,11 +20,11 @@ from pipelines.cli.interruption import INTERRUPTED, nothing_at_stake
 
 BROKEN_PIPE = 141
 _STREAMS = {0: os.O_RDONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
-"""How a missing stream is opened on /dev/null: results that nobody gets are an error."""
+"""How a missing stream is opened on /dev/null: writing results to a closed stream is an error."""
 
 
 class OutputError(Exception):
-    """Results cannot be written; no OSError, which others would take for one of theirs."""
+    """Results cannot be written. Not an OSError: other code would handle it as its own."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"standard output cannot be written: {error.strerror}")
@@ -35,7 +35,7 @@ class _Results(io.FileIO):
     """Standard output."""
 
     def write(self, data: bytes, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Write as a file does, and say so where it is the results that cannot be written."""
+        """Write as a file does; raise OutputError where that fails."""
         try:
             return super().write(data)
         except OSError as error:
@@ -43,10 +43,10 @@ class _Results(io.FileIO):
 
 
 class _Notes(io.FileIO):
-    """Standard error: that nobody can be told is no reason to stop working."""
+    """Standard error: work goes on where it cannot be written."""
 
     def write(self, data: bytes, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Write as a file does, or lose it."""
+        """Write as a file does; drop the text where that fails."""
         try:
             return super().write(data)
         except OSError:
@@ -67,13 +67,13 @@ def run() -> NoReturn:
         status = BROKEN_PIPE if error.reader_is_gone else 1
         if not error.reader_is_gone:
             sys.stderr.write(f"error: {error}\n")
-        # What is still in the buffer would be tried again at the very end.
+        # At its end Python would try again to write what is still in the buffer.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(status)
 
 
 def _main() -> ModuleType:
-    """Import the command line, or end the process if this is a reader's installation."""
+    """Import the command line; end the process where only the reading library is installed."""
     try:
         return importlib.import_module("pipelines.cli.main")
     except ModuleNotFoundError as error:
@@ -95,7 +95,7 @@ def _status_of(command: Callable[[], object]) -> int:
 
 
 def _open_streams() -> None:
-    """Open what is closed, or a file of ours would take its place; tell apart who cannot write."""
+    """Open closed streams, whose numbers our files would take; give each its own write error."""
     for number, mode in _STREAMS.items():
         try:
             os.fstat(number)

@@ -1,4 +1,4 @@
-"""wrdata aggregates …: bars of coarser intervals, brought up to date, compared, and counted.
+"""wrdata aggregates …: refresh, verify and count bars of coarser intervals.
 
 Here: the commands. Not here: how aggregates are kept (resources/storage/aggregates), or runs
 that refresh them after a load (pipelines/jobs.py).
@@ -30,24 +30,24 @@ SHOWN = 20
 def refresh(
     *,
     everything: Annotated[
-        bool, typer.Option("--all", help="All bars at every level, whatever loads have touched.")
+        bool, typer.Option("--all", help="All bars of every interval, not only invalidated ones.")
     ] = False,
     json: Json = False,
 ) -> None:
-    """Compute again what loads have touched, as each run that loads does at its end."""
+    """Recompute the bars that loads invalidated, as each loading run does at its end."""
     rows: list[dict[str, Any]] = []
     with _stores() as stores:
         if everything:
             _require_all_rows(stores)
         for source in Source:
-            told = stores.aggregates.refresh(source, everything=everything)
+            refreshed = stores.aggregates.refresh(source, everything=everything)
             rows.append(
                 {
                     "source": source.value,
-                    "invalidations": told.invalidations,
-                    "instruments": told.instruments,
-                    "buckets_computed": told.buckets,
-                    "bars_changed": sum(told.changed.values()),
+                    "invalidations": refreshed.invalidations,
+                    "instruments": refreshed.instruments,
+                    "buckets_computed": refreshed.buckets,
+                    "bars_changed": sum(refreshed.changed.values()),
                 }
             )
     _show(rows, json=json)
@@ -56,7 +56,7 @@ def refresh(
 def verify(
     interval: Intervals = None,
     sample: Annotated[
-        float | None, typer.Option(min=0.001, max=1, help="A part chosen at random, such as 0.1.")
+        float | None, typer.Option(min=0.001, max=1, help="Random part to compare, such as 0.1.")
     ] = None,
     *,
     json: Json = False,
@@ -64,15 +64,18 @@ def verify(
     """Compare all bars with a recomputation from their source; status 1 if any differs."""
     rows: list[dict[str, Any]] = []
     with _stores() as stores:
-        for each in interval or list(Interval):
-            found = _differences(stores, each, sample)
+        for bar_interval in interval or list(Interval):
+            differences = _differences(stores, bar_interval, sample)
             rows.append(
                 {
-                    "interval": each.value,
-                    "differences": f"{SHOWN} or more" if len(found) == SHOWN else len(found),
+                    "interval": bar_interval.value,
+                    "differences": f"{SHOWN} or more"
+                    if len(differences) == SHOWN
+                    else len(differences),
                     "first": ", ".join(
-                        f"{one.instrument_id} {one.provider} {one.bucket_start}: {one.difference}"
-                        for one in found[:1]
+                        f"{difference.instrument_id} {difference.provider} "
+                        f"{difference.bucket_start}: {difference.difference}"
+                        for difference in differences[:1]
                     ),
                 }
             )
@@ -81,7 +84,7 @@ def verify(
 
 
 def status(*, json: Json = False) -> None:
-    """Show how many bars are kept by which engine, and how much waits to be computed again."""
+    """Show the bars of each interval, their engine, and the invalidations that wait."""
     with _stores() as stores:
         waiting = {source: stores.aggregates.waiting(source) for source in Source}
         rows: list[dict[str, Any]] = [
@@ -99,7 +102,7 @@ def status(*, json: Json = False) -> None:
 
 
 def _require_all_rows(stores: Stores) -> None:
-    """Refuse to make bars anew of rows of which some are gone: theirs are the last trace of them.
+    """Refuse to recompute bars where source rows are gone: the bars are all that is left of them.
 
     Raises:
         RowsLostError: Rows are gone; their days are holes in the ledger from now on.
@@ -112,8 +115,8 @@ def _require_all_rows(stores: Stores) -> None:
             losses.append(told(dataset, lost))
     if losses:
         message = (
-            f"nothing was computed anew, since the bars that were made of lost rows would go too: "
-            f"{'; '.join(losses)}; refresh once they are there"
+            "nothing was recomputed: bars made of lost rows would go too: "
+            f"{'; '.join(losses)}; refresh once the rows are loaded again"
         )
         raise errors.RowsLostError(message)
 
@@ -123,12 +126,14 @@ def _differences(stores: Stores, interval: Interval, sample: float | None) -> li
     meter = console.Meter(f"bars_{interval}, instruments' {period}", 0)
     began = time.monotonic()
 
-    def tell(done: int, total: int) -> None:
+    def show_progress(done: int, total: int) -> None:
         meter.expect(total)
         meter.update(done, note="", elapsed_s=time.monotonic() - began)
 
     with meter.shown():
-        return stores.aggregates.differences(interval, limit=SHOWN, sample=sample, progress=tell)
+        return stores.aggregates.differences(
+            interval, limit=SHOWN, sample=sample, progress=show_progress
+        )
 
 
 @contextmanager

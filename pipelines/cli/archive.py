@@ -1,4 +1,4 @@
-"""wrdata archive …: closed periods to Parquet, and what is there.
+"""wrdata archive …: write closed periods to Parquet, list and verify them.
 
 Here: the commands. Not here: how a period is archived (resources/storage/archive).
 """
@@ -33,14 +33,14 @@ def run(
     *,
     json: Json = False,
 ) -> int:
-    """Archive all that is closed, or months from --start to --end: what did not change is left."""
+    """Archive all closed periods, or those from --start to --end; unchanged ones are skipped."""
     chosen = _chosen(dataset)
     config = ArchiveRunConfig(
-        datasets=[one.name for one in chosen],
+        datasets=[entry.name for entry in chosen],
         start=start.isoformat() if start else "",
         end=end.isoformat() if end else "",
     )
-    if not any(requested_periods(one, config) for one in chosen):
+    if not any(requested_periods(entry, config) for entry in chosen):
         raise errors.ArgumentError(_no_closed_month(start, end))
     around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
@@ -49,7 +49,7 @@ def run(
     summary = archived(report)
     failures = loads.failures(report)
     if json:
-        console.print_json({name: one for name, one in summary.items() if name != "datasets"})
+        console.print_json({name: figure for name, figure in summary.items() if name != "datasets"})
     else:
         console.print_table("", summary["datasets"])
         for reason in failures.values():
@@ -63,13 +63,13 @@ def list_periods(dataset: Names = None, *, json: Json = False) -> None:
     environment.enter(environment.surroundings(writes=False), start=False)
     rows: list[dict[str, Any]] = []
     with opening.archive(read_settings()) as archive:
-        for one in chosen:
-            for label, logged in archive.proofs(one).items():
+        for entry in chosen:
+            for label, logged in archive.proofs(entry).items():
                 proof = logged.proof
                 digest = proof.content_digest
                 rows.append(
                     {
-                        "dataset": one.name,
+                        "dataset": entry.name,
                         "period": label,
                         "rows": proof.rows,
                         "bytes": proof.bytes,
@@ -89,30 +89,30 @@ def list_periods(dataset: Names = None, *, json: Json = False) -> None:
 def verify(dataset: Names = None, *, json: Json = False) -> int:
     """Read every archived period back from the bucket and compare it with the database.
 
-    A period that was dropped from the database is compared with its proof. What only waits for
-    the next run is told, and is no error.
+    A period that was dropped from the database is compared with its proof. Rows that wait for
+    the next run are reported; they are no error.
     """
     chosen = _chosen(dataset)
     environment.enter(environment.surroundings(writes=False), start=False)
     with opening.archive(read_settings()) as archive:
         verdicts = [
-            verdict for one in chosen for verdict in archive.verify(one, archive.proofs(one))
+            verdict for entry in chosen for verdict in archive.verify(entry, archive.proofs(entry))
         ]
-    different = [one for one in verdicts if one.is_wrong]
-    waiting = [one for one in verdicts if one.waiting]
+    different = [verdict for verdict in verdicts if verdict.is_wrong]
+    waiting = [verdict for verdict in verdicts if verdict.waiting]
     if json:
         console.print_json(
             {
                 "periods": len(verdicts),
-                "rows": sum(one.archive_rows for one in verdicts),
-                "different": [f"{one.dataset} {one.period.label}" for one in different],
-                "waiting": [f"{one.dataset} {one.period.label}" for one in waiting],
+                "rows": sum(verdict.archive_rows for verdict in verdicts),
+                "different": [f"{verdict.dataset} {verdict.period.label}" for verdict in different],
+                "waiting": [f"{verdict.dataset} {verdict.period.label}" for verdict in waiting],
             }
         )
-    for one in different:
-        console.fail(one.told)
-    for one in () if json else waiting:
-        console.say(one.told)
+    for verdict in different:
+        console.fail(verdict.told)
+    for verdict in () if json else waiting:
+        console.say(verdict.told)
     if not json and not verdicts:
         console.say(nothing_archived(dataset))
     elif not json and not different:
@@ -127,12 +127,13 @@ def verify(dataset: Names = None, *, json: Json = False) -> int:
 def archived(report: RunReport) -> dict[str, Any]:
     """Return the figures of a run of the archive job, by dataset and together."""
     by_dataset = [
-        _figures(name, [one.metadata for one in report.of(name)])
+        _figures(name, [period.metadata for period in report.of(name)])
         for name in ARCHIVED
         if report.of(name)
     ]
     totals = {
-        name: sum(one[name] for one in by_dataset) for name in ("periods", *_COUNTED, *_SUMMED)
+        name: sum(figures[name] for figures in by_dataset)
+        for name in ("periods", *_COUNTED, *_SUMMED)
     }
     return {**totals, "duration_s": round(report.duration_s, 1), "datasets": by_dataset}
 
@@ -142,17 +143,17 @@ _SUMMED = ("rows", "bytes_written")
 
 
 def _figures(name: str, periods: Sequence[Any]) -> dict[str, Any]:
-    """Add up what periods of a dataset came to; empty ones do not count."""
-    statuses = Counter(one["status"] for one in periods)
-    written = [one for one in periods if one["status"] in WRITTEN]
+    """Add up the figures of a dataset's periods; empty periods do not count."""
+    statuses = Counter(period["status"] for period in periods)
+    written = [period for period in periods if period["status"] in WRITTEN]
     return {
         "dataset": name,
         "periods": len(periods) - statuses[ArchiveStatus.EMPTY.value],
         "written": len(written),
         "unchanged": statuses[ArchiveStatus.UNCHANGED.value],
         "frozen": statuses[ArchiveStatus.FROZEN.value],
-        "rows": sum(one["rows"] for one in periods),
-        "bytes_written": sum(one["bytes"] for one in written),
+        "rows": sum(period["rows"] for period in periods),
+        "bytes_written": sum(period["bytes"] for period in written),
     }
 
 

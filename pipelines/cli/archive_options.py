@@ -1,7 +1,7 @@
-"""The options that several commands of wrdata archive take, in one wording.
+"""Options that several commands of wrdata archive share.
 
-Here: their types, and the line for a mistake in them. Not here: the commands (archive.py,
-archive_upkeep.py, archive_restore.py), or which datasets there are (marketdata/archiving.py).
+Here: their types and error messages. Not here: the commands (archive.py, archive_upkeep.py,
+archive_restore.py), or which datasets there are (marketdata/archiving.py).
 """
 
 import calendar
@@ -40,8 +40,8 @@ def _first_day(text: str) -> date:
             return datetime.strptime(text, form).date()  # noqa: DTZ007 a day has no zone
         except ValueError:
             continue
-    form, what = ("YYYY-MM-DD", "day") if text.count("-") > 1 else ("YYYY-MM", "month")
-    message = f"{text!r} is not written as {form}, or no such {what}"
+    form, unit = ("YYYY-MM-DD", "day") if text.count("-") > 1 else ("YYYY-MM", "month")
+    message = f"{text!r} is not written as {form}, or no such {unit}"
     raise typer.BadParameter(message)
 
 
@@ -63,5 +63,5 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
 def nothing_archived(names: Sequence[str] | None) -> str:
-    """Return the sentence for an archive that holds nothing of the datasets asked for."""
+    """Return the message for an archive that holds nothing of the requested datasets."""
     return f"nothing of {', '.join(names)} is archived yet" if names else "nothing is archived yet"

@@ -1,4 +1,4 @@
-"""wrdata archive drop, wrdata archive restore: rows out of the database, and back.
+"""wrdata archive drop, wrdata archive restore: drop rows from the database, and restore them.
 
 Here: the commands. Not here: what is proven before rows leave, or how they come back
 (resources/storage/archive).
@@ -28,8 +28,8 @@ SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 def _plain_name(name: str) -> str:
     if name and not SCHEMA.fullmatch(name):
         message = (
-            f"{name!r} is no plain name of a schema: a lower-case letter or _, then at most 62 "
-            "letters, digits or _, and no pg_ at the beginning"
+            f"{name!r} is no plain name of a schema: it begins with a lower-case letter or _, not "
+            "with pg_; at most 62 lower-case letters, digits or _ follow"
         )
         raise typer.BadParameter(message)
     return name
@@ -39,15 +39,15 @@ def drop(
     dataset: Names = None,
     *,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be dropped, and what is missing.")
+        bool, typer.Option("--dry-run", help="Show what would be dropped, and what is missing.")
     ] = False,
     json: Json = False,
 ) -> int:
-    """Drop what is older than WRDATA_RETENTION says, if the archive is proven to hold it.
+    """Drop periods older than WRDATA_RETENTION, where the archive is proven to hold them.
 
     Status 1 if a period has to stay.
     """
-    # The other settings come with the world, which nobody needs without this one.
+    # Read before the surroundings are entered: without an age there is nothing to start for.
     try:
         ages = parse_ages(os.environ.get("WRDATA_RETENTION", ""))
     except ValueError as error:
@@ -55,28 +55,28 @@ def drop(
         raise errors.ConfigurationError(message) from None
     if not ages:
         message = (
-            "no dataset has an age, so all rows stay; to drop what is older set "
+            "no dataset has an age, so all rows stay; to drop older rows set "
             "WRDATA_RETENTION, for example to minute_bars=400d"
         )
         raise errors.ConfigurationError(message)
     around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
-    wish = {"datasets": dataset or [], "dry_run": dry_run}
-    report = runs.run_job("retention", config={"archive__retention": {"config": wish}})
-    told = report.last("retention")
-    if not told:
+    op_config = {"datasets": dataset or [], "dry_run": dry_run}
+    report = runs.run_job("retention", config={"archive__retention": {"config": op_config}})
+    outcome = report.last("retention")
+    if not outcome:
         raise errors.StorageError("; ".join(report.failures))
-    rows = list(told["periods"])
+    rows = list(outcome["periods"])
     if json:
         console.print_json(rows)
     elif rows:
         console.print_table("", [{**row, "late": "yes" if row["late"] else ""} for row in rows])
         if dry_run:
-            console.say("what a period that is due lacks is mended by the run, before it drops")
+            console.say("the run first archives what a due period lacks, then drops the period")
     else:
         console.say("nothing is due")
-    return 1 if told["refused"] else 0
+    return 1 if outcome["refused"] else 0
 
 
 def restore(
@@ -86,32 +86,32 @@ def restore(
     into: Annotated[
         str,
         typer.Option(
-            help="A schema for new tables, instead of the hot ones.", callback=_plain_name
+            help="Schema for new tables, instead of the database's own.", callback=_plain_name
         ),
     ] = "",
     *,
     json: Json = False,
 ) -> None:
-    """Put archived periods that hold days from --start to --end back into the database."""
+    """Restore the archived periods that hold days from --start to --end to the database."""
     if start > end:
         message = f"the days are reversed: {start} is after {end}"
         raise errors.ArgumentError(message)
-    one = ARCHIVED[dataset]
+    entry = ARCHIVED[dataset]
     around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
     settings = read_settings()
     with opening.restore(settings) as restoring:
         if into:
-            restored = restoring.into_schema(one, start, end, schema=into)
+            restored = restoring.into_schema(entry, start, end, schema=into)
         else:
             by = f"wrdata archive restore ({getpass.getuser()})"
-            restored = restoring.into_hot(one, start, end, by=by)
+            restored = restoring.into_hot(entry, start, end, by=by)
     if not into:
         with opening.stores(settings) as stores:
             for source in Source:
                 stores.aggregates.refresh(source)
-    rows = [_row(period, into or "public", one.table) for period in restored]
+    rows = [_row(period, into or "public", entry.table) for period in restored]
     if json:
         console.print_json(rows)
         return
@@ -119,7 +119,7 @@ def restore(
     if not into and dataset in settings.retention:
         console.say(
             f"WRDATA_RETENTION says {settings.retention[dataset].days} days for {dataset}: the "
-            "next run drops these periods again, unless it says more"
+            "next run drops these periods again, unless you set more"
         )
 
 

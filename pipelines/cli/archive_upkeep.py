@@ -1,4 +1,4 @@
-"""wrdata archive expire, orphans, compact and rebuild: the archive's own upkeep.
+"""wrdata archive expire, orphans, compact and rebuild: upkeep of the archive.
 
 Here: the commands. Not here: what they may remove or register (resources/storage/archive).
 """
@@ -27,7 +27,7 @@ from resources.storage.archive.maintain.upkeep import (
     Orphans,
 )
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, change nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen, change nothing.")]
 
 
 def expire(
@@ -42,14 +42,14 @@ def expire(
     """Forget old snapshots; the current one stays, and no file is deleted."""
     before = utc_now() - timedelta(days=days)
     with _upkeep(dataset) as (upkeep, chosen):
-        rows = [_expired(upkeep.expire(one, before, dry_run=dry_run), json) for one in chosen]
+        rows = [_expired(upkeep.expire(entry, before, dry_run=dry_run), json) for entry in chosen]
     _show(rows, json, otherwise=nothing_archived(dataset))
 
 
 def orphans(
     dataset: Names = None,
     hours: Annotated[
-        int, typer.Option(help="Objects younger than this stay; 0 while nobody writes.", min=0)
+        int, typer.Option(help="Objects younger than this stay; 0 only if no run writes.", min=0)
     ] = int(ORPHANS_STAY_FOR / timedelta(hours=1)),
     *,
     dry_run: DryRun = False,
@@ -57,22 +57,25 @@ def orphans(
 ) -> None:
     """Remove objects that no snapshot names.
 
-    Metadata ahead of the catalogue, by one commit, stays with all that it names: if it should
-    count, wrdata archive rebuild.
+    Metadata that is one commit ahead of the catalogue stays, with all that it names. To make it
+    current: wrdata archive rebuild.
     """
     before = utc_now() - timedelta(hours=hours)
     with _upkeep(dataset) as (upkeep, chosen):
         rows = [
-            _orphaned(upkeep.remove_orphans(one, before, dry_run=dry_run), json) for one in chosen
+            _orphaned(upkeep.remove_orphans(entry, before, dry_run=dry_run), json)
+            for entry in chosen
         ]
     _show(rows, json, otherwise=nothing_archived(dataset))
 
 
 def compact(dataset: Names = None, *, dry_run: DryRun = False, json: Json = False) -> None:
-    """Rewrite files that are too many, or from before a column; their rows stay what they are."""
+    """Rewrite periods of too many files, or files that lack a column; rows stay the same."""
     with _upkeep(dataset) as (upkeep, chosen):
-        rows = [_compacted(row) for one in chosen for row in upkeep.compact(one, dry_run=dry_run)]
-    _show(rows, json, otherwise="no period has files that are too many or outdated")
+        rows = [
+            _compacted(row) for entry in chosen for row in upkeep.compact(entry, dry_run=dry_run)
+        ]
+    _show(rows, json, otherwise="no period has too many files, or outdated ones")
 
 
 def rebuild(
@@ -80,18 +83,17 @@ def rebuild(
     metadata: Annotated[
         str,
         typer.Option(
-            help="Key of the metadata file, where several claim to be the newest, or none names "
-            "all that the log proves."
+            help="Key of the metadata file to take, where several could be the newest, or none "
+            "names all that the log proves."
         ),
     ] = "",
     *,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
-    """Register tables again that the catalogue lost, from the bucket, and fill the log of proofs.
+    """Register tables that the catalogue lost, from the bucket, and fill the log of proofs.
 
-    A catalogue that went back in time is moved forward. Status 1 if one of them could not be
-    registered.
+    An outdated catalogue is moved forward. Status 1 if a table could not be registered.
     """
     chosen = [ARCHIVED[name] for name in dataset or ARCHIVED]
     if metadata and len(chosen) != 1:
@@ -101,14 +103,14 @@ def rebuild(
     refused: list[str] = []
     rows: list[dict[str, Any]] = []
     with opening.archive_rebuild(read_settings()) as rebuilding:
-        for one in chosen:
+        for entry in chosen:
             try:
-                rebuilt = rebuilding.rebuild(one, metadata_key=metadata, dry_run=dry_run)
+                rebuilt = rebuilding.rebuild(entry, metadata_key=metadata, dry_run=dry_run)
                 rows.append(_rebuilt(rebuilt, json))
             except (errors.ArchiveMismatchError, errors.StorageConflictError) as error:
                 refused.append(str(error))
-    found = [one for one in rows if json or one["metadata"]]
-    _show(found, json, otherwise="" if refused else "the bucket holds no table of the archive")
+    shown = [row for row in rows if json or row["metadata"]]
+    _show(shown, json, otherwise="" if refused else "the bucket holds no table of the archive")
     for reason in refused:
         console.fail(reason)
     return 1 if refused else 0
@@ -118,12 +120,12 @@ def rebuild(
 def _upkeep(
     names: Sequence[str] | None,
 ) -> Generator[tuple[ArchiveUpkeep, list[ArchivedDataset]]]:
-    """Open the upkeep; yield it with the datasets it is for: those named, or all that are there."""
+    """Open the upkeep; yield it with the named datasets, or with all archived ones."""
     chosen = [ARCHIVED[name] for name in names or ()]
     _enter()
     with opening.archive_upkeep(read_settings()) as upkeep:
-        known = upkeep.datasets()
-        yield upkeep, chosen or known
+        existing = upkeep.datasets()
+        yield upkeep, chosen or existing
 
 
 def _enter() -> None:
@@ -133,7 +135,7 @@ def _enter() -> None:
 
 
 def _show(rows: Sequence[Mapping[str, Any]], json: bool, *, otherwise: str) -> None:
-    """Print ``rows``; for a person the sentence ``otherwise`` where there are none."""
+    """Print ``rows``; where there are none and no ``json`` is asked for, print ``otherwise``."""
     if json:
         console.print_json(rows)
     elif rows:
@@ -142,44 +144,44 @@ def _show(rows: Sequence[Mapping[str, Any]], json: bool, *, otherwise: str) -> N
         console.say(otherwise)
 
 
-def _expired(one: ExpiredSnapshots, json: bool) -> dict[str, Any]:
+def _expired(expired: ExpiredSnapshots, json: bool) -> dict[str, Any]:
     return {
-        "dataset": one.dataset,
-        "snapshots_expired": [str(each) for each in one.snapshot_ids]
+        "dataset": expired.dataset,
+        "snapshots_expired": [str(snapshot_id) for snapshot_id in expired.snapshot_ids]
         if json
-        else len(one.snapshot_ids),
-        "snapshots_kept": one.kept,
-        "proofs_moved": list(one.moved) if json else len(one.moved),
+        else len(expired.snapshot_ids),
+        "snapshots_kept": expired.kept,
+        "proofs_moved": list(expired.moved) if json else len(expired.moved),
     }
 
 
-def _orphaned(one: Orphans, json: bool) -> dict[str, Any]:
+def _orphaned(removed: Orphans, json: bool) -> dict[str, Any]:
     return {
-        "dataset": one.dataset,
-        "objects": [each.key for each in one.objects] if json else len(one.objects),
-        "bytes": one.bytes,
-        "metadata_ahead": list(one.ahead) if json else len(one.ahead),
+        "dataset": removed.dataset,
+        "objects": [orphan.key for orphan in removed.objects] if json else len(removed.objects),
+        "bytes": removed.bytes,
+        "metadata_ahead": list(removed.ahead) if json else len(removed.ahead),
     }
 
 
-def _compacted(one: CompactedPeriod) -> dict[str, Any]:
+def _compacted(period: CompactedPeriod) -> dict[str, Any]:
     return {
-        "dataset": one.before.dataset,
-        "period": one.before.period.label,
-        "because": one.reason,
-        "files_before": len(one.before.files),
-        "bytes_before": one.before.bytes,
-        "files_after": len(one.after.files) if one.after else None,
-        "bytes_after": one.after.bytes if one.after else None,
+        "dataset": period.before.dataset,
+        "period": period.before.period.label,
+        "because": period.reason,
+        "files_before": len(period.before.files),
+        "bytes_before": period.before.bytes,
+        "files_after": len(period.after.files) if period.after else None,
+        "bytes_after": period.after.bytes if period.after else None,
     }
 
 
-def _rebuilt(one: RebuiltTable, json: bool) -> dict[str, Any]:
+def _rebuilt(table: RebuiltTable, json: bool) -> dict[str, Any]:
     return {
-        "dataset": one.dataset,
-        "metadata": one.metadata_key,
-        "registered": one.registered if json else "yes" if one.registered else "was there",
-        "snapshots": one.snapshots,
-        "objects": one.objects,
-        "periods": list(one.periods) if json else len(one.periods),
+        "dataset": table.dataset,
+        "metadata": table.metadata_key,
+        "registered": table.registered if json else "yes" if table.registered else "was there",
+        "snapshots": table.snapshots,
+        "objects": table.objects,
+        "periods": list(table.periods) if json else len(table.periods),
     }

@@ -1,8 +1,7 @@
 """wrdata backfill: load a dataset for a list of symbols, or for a span of trading days.
 
-Here: from options to one Dagster run, and a verdict after it. Not here: the options
-(load_options.py), what a load would take (plan.py), how a run is executed (runs.py), or what an
-asset does.
+Here: from options to one Dagster run, and its outcome. Not here: the options (load_options.py),
+what a load would take (plan.py), how a run is executed (runs.py), or what an asset does.
 """
 
 from typing import Annotated, Any
@@ -27,15 +26,15 @@ def backfill(
     refetch: load_options.Refetch = False,
     provider: load_options.Provider = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take, as wrdata plan, and stop.")
+        bool, typer.Option("--dry-run", help="Show what it would take, like wrdata plan, and stop.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> int:
     """Load DATASET, for tickers, pairs or series, or daily bars by trading day.
 
-    Asks only for what the coverage ledger does not know or knows no longer, unless --refetch; of
-    tickers and pairs that are named for the latest sessions as well, which may have been corrected.
-    Exits with 1 if anything could not be loaded; what could is kept.
+    Asks only for days that the coverage ledger lacks or that have expired, unless --refetch. For
+    tickers and pairs named one by one it asks for the latest sessions again: they may have been
+    corrected. Exits with 1 if anything could not be loaded; what was loaded is kept.
     """
     options = load_options.LoadOptions(
         dataset=dataset,
@@ -56,26 +55,26 @@ def backfill(
         planned = options.plan(stores, settings)
         cost = cost_of(stores, settings, planned)
         if dry_run or not cost.load.requests:
-            plan.tell(plan.forecast_of(stores, settings, planned, cost), json=json)
+            plan.print_forecast(plan.forecast_of(stores, settings, planned, cost), json=json)
             return 0
         report = loads.load(stores, planned)
-    return _tell_outcome(report, loads.outcome(planned, report), json=json)
+    return _print_outcome(report, loads.outcome(planned, report), json=json)
 
 
-def _tell_outcome(report: RunReport, outcome: dict[str, Any], *, json: bool) -> int:
-    """Print what a run came to; return 1 if any of it failed."""
+def _print_outcome(report: RunReport, outcome: dict[str, Any], *, json: bool) -> int:
+    """Print the outcome of a run; return 1 if any of it failed."""
     if json:
         console.print_json(outcome)
     else:
         figures = {name: value for name, value in outcome.items() if name != "failures"}
-        # Of a run that came to nothing the reason is all there is to say.
+        # A run that loaded nothing and failed shows its reason only.
         if report.success or any(figures[name] for name in ("rows_inserted", "requests")):
             console.print_table("", [figures])
         failures = outcome["failures"]
-        # The run's own word repeats what is said of its symbols.
+        # The run's own message repeats the reasons of its symbols.
         by_symbol = {key: why for key, why in failures.items() if not key.startswith("run ")}
         for key, reason in (by_symbol or failures).items():
             console.fail(f"{key}: {reason}")
         if by_symbol:
-            console.say("wrdata dlq list shows what waits, wrdata dlq retry --all does it now")
+            console.say("wrdata dlq list shows what waits, wrdata dlq retry --all retries it now")
     return 0 if report.success and not outcome["failures"] else 1

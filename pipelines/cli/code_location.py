@@ -1,8 +1,8 @@
 """The code location that runs of the command line belong to, as Dagster's UI knows it.
 
-Here: how a run that a command executes by itself is recorded under the location and job whose
-code it runs. Without it the UI shows the run on its list of runs alone: Timeline and the pages of
-jobs leave out what names no location. Not here: executing runs (runs.py).
+Here: recording a run that a command executes itself under its code location and job. Without it
+the UI shows the run only on its list of runs: Timeline and the pages of jobs leave out runs that
+name no location. Not here: executing runs (runs.py).
 """
 
 import functools

@@ -1,6 +1,6 @@
-"""How commands speak: tables and progress for people, JSON for scripts, one line for errors.
+"""Output of commands: tables and progress for people, JSON for scripts, one line for errors.
 
-Here: output only. Not here: what is said (the command modules).
+Here: output only. Not here: its content (the command modules).
 """
 
 import json
@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.table import Column, Table
 
 ONLY_TASK = TaskID(0)
-"""A bar of ours shows one piece of work."""
+"""Each of our progress bars has one task."""
 WIDTH_IN_FILES = 200
 """Columns of a table that is not printed on a terminal: wide enough to cut nothing."""
 
@@ -31,23 +31,23 @@ out = Console(highlight=False, soft_wrap=True, width=_width)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 LONGEST_NAME = 2
-"""Words of a cell that is a name, a number or a time; what has more is a sentence."""
+"""Most words of a cell that is a name, a number or a time; a cell of more is a sentence."""
 
 Cell = str | int | float | None
 
 
 def say(sentence: str) -> None:
-    """Tell a step to a person, on standard error, so that standard output stays for results."""
+    """Print a message for a person on standard error; standard output is for results."""
     err.print(sentence, markup=False)
 
 
 def warn(message: str) -> None:
-    """Tell what is odd and stops nothing, in one line."""
+    """Print a warning in one line."""
     err.print(f"warning: {message}", style="yellow", markup=False)
 
 
 def fail(message: str) -> None:
-    """Tell what went wrong, in one line."""
+    """Print an error in one line."""
     err.print(f"error: {message}", style="bold red", markup=False)
 
 
@@ -59,9 +59,9 @@ def print_json(value: object) -> None:
 def print_table(title: str, rows: Sequence[Mapping[str, Cell]], *, by: Sequence[str] = ()) -> None:
     """Print ``rows`` with their keys as headings; numbers are aligned to the right.
 
-    Nothing is cut: sentences are folded. Where the terminal is narrower than the numbers, names
-    and times of a row, the columns are shared out among several tables, each of which begins with
-    the columns ``by``; without ``by``, or on a still narrower terminal, each row is a list.
+    Nothing is cut: sentences are folded. Where a row's numbers, names and times do not fit the
+    terminal, several tables share the columns, and each begins with the columns ``by``. Without
+    ``by``, or on a still narrower terminal, each row is a list.
     """
     if not rows:
         return
@@ -77,7 +77,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Cell]], *, by: Sequence[
 def _shared_out(
     names: Sequence[str], by: Sequence[str], widths: Mapping[str, int]
 ) -> list[list[str]] | None:
-    """Return the columns of each table that fits the terminal; None if there is no way."""
+    """Share columns out among tables that fit the terminal; return None if that is impossible."""
 
     def fits(columns: Sequence[str]) -> bool:
         # The left edge; each column has a blank on both sides and an edge on its right.
@@ -118,7 +118,7 @@ def _print_columns(title: str, names: Sequence[str], rows: Sequence[Mapping[str,
 
 
 def _needed(name: str, rows: Sequence[Mapping[str, Cell]]) -> int:
-    """Return how wide a column has to be to cut no number, name or time."""
+    """Return the least width of a column that cuts no number, name or time."""
     cells = [_unfoldable(_cell(row[name])) for row in rows]
     return max(map(len, [*name.split("_"), *cells]))
 
@@ -134,7 +134,7 @@ def print_pairs(title: str, pairs: Mapping[str, Cell]) -> None:
 
 
 def print_finding(name: str, state: str, origin: str, address: str, detail: str, cure: str) -> None:
-    """Print one thing of the doctor's: a line for where, one for how, one for the cure."""
+    """Print a finding of the doctor: a line for its address, one for its detail, one for a cure."""
     out.print(f"{state:8}{name:18}{address}  ({origin})", markup=False)
     out.print(f"{'':26}{detail}", markup=False)
     if cure:
@@ -142,7 +142,7 @@ def print_finding(name: str, state: str, origin: str, address: str, detail: str,
 
 
 def _unfoldable(cell: str) -> str:
-    """Return what of a cell has to stay on one line: all of it, or a sentence's longest word."""
+    """Return the part of a cell that must stay on one line: all, or a sentence's longest word."""
     words = cell.split(" ")
     return cell if len(words) <= LONGEST_NAME else max(words, key=len)
 
@@ -156,9 +156,9 @@ def _cell(value: Cell) -> str:
 
 
 class Meter:
-    """Progress of a long piece of work: a bar on a terminal, plain lines elsewhere.
+    """Progress of long work: a bar on a terminal, plain lines elsewhere.
 
-    Where the total is not known (0) a bar moves without an end, and nothing is told elsewhere.
+    Where the total is unknown (0), the bar has no end, and no lines are printed elsewhere.
     """
 
     def __init__(self, title: str, total: int) -> None:
@@ -174,8 +174,8 @@ class Meter:
         if not err.is_terminal:
             yield self
             return
-        # Dagster puts a pipe in the place of standard error while a step runs, to keep what it
-        # prints: the bar goes on drawing on the terminal as it was before.
+        # While a step runs, Dagster replaces standard error by a pipe, to keep what is printed.
+        # The bar draws on the terminal's own descriptor instead.
         with os.fdopen(os.dup(sys.stderr.fileno()), "w") as terminal:
             self._bar = _bar(Console(file=terminal, highlight=False))
             self._bar.add_task(self._title, total=self._total or None, note="", rate="")
@@ -186,13 +186,13 @@ class Meter:
                 self._bar = None
 
     def expect(self, total: int) -> None:
-        """Tell how much there is to do, where that was not known at first."""
+        """Set the total, where it was unknown at first."""
         self._total = total
         if self._bar:
             self._bar.update(ONLY_TASK, total=total)
 
     def update(self, done: int, *, note: str, elapsed_s: float) -> None:
-        """Tell that ``done`` of the total are done; ``note`` stands beside the figures."""
+        """Show that ``done`` of the total are done; ``note`` stands beside the figures."""
         self.done = done
         if self._bar:
             rate = _rate(done, elapsed_s)
@@ -201,16 +201,16 @@ class Meter:
         tenth = done * 10 // max(self._total, 1)
         if self._total and tenth > self._told and done:
             self._told = tenth
-            # More may be done than was foreseen.
-            left = max(self._total - done, 0) * elapsed_s / done
+            # More may be done than was expected.
+            remaining_s = max(self._total - done, 0) * elapsed_s / done
             say(
                 f"{self._title}: {done} of {self._total}, {_rate(done, elapsed_s)}, "
-                f"{timedelta(seconds=round(left))} left{f', {note}' if note else ''}"
+                f"{timedelta(seconds=round(remaining_s))} left{f', {note}' if note else ''}"
             )
 
 
 def _bar(terminal: Console) -> Progress:
-    """Return a bar of one line, as wide as the terminal: the bar itself gives way to the words."""
+    """Return a bar of one line, as wide as the terminal; the bar shrinks to leave room for text."""
     line = Column(no_wrap=True)
     return Progress(
         TextColumn("{task.description}", table_column=line),

@@ -1,11 +1,11 @@
 """Dagster's own processes: web server, daemon, code server and workers of runs.
 
-Here: starting `dagster dev` as a child, passing signals on, a new code server where one is gone,
-and ending all of it in order, also what an earlier command left. Not here: the local world's
+Here: starting `dagster dev` as a child, passing signals on, restarting a code server that is gone,
+and ending all processes in order, those of an earlier command too. Not here: the local world's
 servers (sandbox/), or runs (runs.py).
 
-All that `dagster dev` starts, workers among it, inherits a variable that names our state folder:
-by that it is found, whichever of its parents are gone.
+All processes below `dagster dev`, workers too, inherit a variable that names our state folder.
+It finds them, even where their parents are gone.
 """
 
 import contextlib
@@ -27,14 +27,14 @@ from pipelines.cli.code_location import LOCATION_NAME
 from pipelines.cli.environment import PROJECT
 
 SERVES_WITHIN_S = 600.0
-"""Longer than any start: until then the UI's address is not told."""
+"""Longer than any start; the UI's address is printed once it serves."""
 ENDS_WITHIN_S = 150
 """Dagster gives web server and daemon 60 s each."""
 DRAINED_WITHIN_S = 30
-"""A load stops by itself in this time: the batch in hand is finished or rolled back."""
+"""A load stops within this time: it finishes or rolls back its current batch."""
 SERVERS_END_WITHIN_S = 10
 STARTED_BY_UP = "STARTED_BY_WRDATA_UP"
-"""The variable that all of Dagster's processes below one `wrdata up` have."""
+"""Environment variable of all Dagster processes below one `wrdata up`."""
 ASKED_TO_END = {0, -signal.SIGINT, -signal.SIGTERM, 130}
 CODE_SERVER = "dagster api grpc"
 PARENT = "dagster code-server start"
@@ -46,7 +46,7 @@ mutation ($name: String!) {
   reloadRepositoryLocation(repositoryLocationName: $name) { __typename }
 }
 """
-"""What the button "Reload" in the UI asks for."""
+"""The request of the UI's button "Reload"."""
 WORKER = "multiprocessing.spawn"
 """Stands in the command line of a run's worker, which the code server starts."""
 
@@ -56,14 +56,14 @@ def alone(state: Path) -> Generator[None]:
     """Be the only `wrdata up` of a state folder while the block runs.
 
     Raises:
-        ConfigurationError: There is another one; the text says which, and what to do.
+        ConfigurationError: Another one runs; the text says where, and what to do.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
-            held.enter_context(private_files.locked(state / "up.lock", wait=False))
+            stack.enter_context(private_files.locked(state / "up.lock", wait=False))
         except BlockingIOError:
-            left = left_over(state)
-            where = f" at http://{processes.LOOPBACK}:{left[1]}" if left else ""
+            running = left_over(state)
+            where = f" at http://{processes.LOOPBACK}:{running[1]}" if running else ""
             message = (
                 f"wrdata up runs already in {state}{where}: stop it first (Ctrl-C there, or "
                 "`wrdata down`), or set WRDATA_STATE_DIR to another folder"
@@ -79,34 +79,35 @@ def alone(state: Path) -> Generator[None]:
 
 
 def run_in_front(state: Path, port: int, look: Callable[[], None]) -> int:
-    """Run Dagster's UI and daemon until they end or a signal asks them to; return the status.
+    """Run Dagster's UI and daemon until they end or a signal arrives; return the status.
 
-    When this returns, whichever way, none of its processes is left.
+    When this returns, none of its processes is left.
 
     Args:
-        state: Folder where the processes are remembered, for ``stop_left_over``.
-        port: Wanted port of the UI; another is taken, and told, if that one cannot be had.
-        look: Called every ten seconds while the UI serves. The sensors look as well, but only
-            where there is a code server.
+        state: Folder that records the processes, for ``stop_left_over``.
+        port: Preferred port of the UI; if it is not free, another is taken and printed.
+        look: Ends lost runs; called every ten seconds while the UI serves. The sensors do it
+            too, but only while there is a code server.
     """
     reason = processes.why_not_free(port)
     free = processes.free_port(port)
     instead = f" (port {port}: {reason})" if reason else ""
     child: subprocess.Popen[bytes] | None = None
-    asked = False
+    end_requested = False
 
     def end(_signal: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        asked = True
+        nonlocal end_requested
+        end_requested = True
         if child is not None:
             child.send_signal(signal.SIGINT)
 
-    # Before the child starts: a shell's background job ignores Ctrl-C, and would hand that on.
+    # Before the child starts: a shell's background job ignores Ctrl-C, and the child would
+    # inherit that.
     with handled(end):
-        console.say(f"What Dagster and its runs say: {_log(state)}")
+        console.say(f"Log of Dagster and its runs: {_log(state)}")
         child = _start(state, free)
         _remember(state, child.pid, free)
-        if asked:  # between the two
+        if end_requested:  # the signal came before the child started
             child.send_signal(signal.SIGINT)
         broken = None
         if _serves(child, free):
@@ -114,8 +115,8 @@ def run_in_front(state: Path, port: int, look: Callable[[], None]) -> int:
                 f"Dagster's UI: http://{processes.LOOPBACK}:{free}{instead}   "
                 "(Ctrl-C stops everything)"
             )
-            broken = _watch(child, state, free, look, lambda: asked)
-        elif not asked:
+            broken = _watch(child, state, free, look, lambda: end_requested)
+        elif not end_requested:
             console.fail(f"Dagster does not serve:\n{processes.log_tail(_log(state))}")
         if broken is not None:
             console.fail(broken)
@@ -127,7 +128,7 @@ def run_in_front(state: Path, port: int, look: Callable[[], None]) -> int:
 
 def _start(state: Path, port: int) -> subprocess.Popen[bytes]:
     quiet = {"PYTHONWARNINGS": "ignore:Function `dev_command` is superseded"}
-    # On the terminal each event of a run would be a line, and an interruption two tracebacks.
+    # To a file: on the terminal each event of a run would be a line, and Ctrl-C two tracebacks.
     with _log(state).open("wb") as log:
         return subprocess.Popen(
             [
@@ -151,7 +152,7 @@ def _log(state: Path) -> Path:
 
 
 def _serves(child: subprocess.Popen[bytes], port: int) -> bool:
-    """Wait until the UI answers, or will not any more; tell which."""
+    """Wait until the UI answers or its process has ended; return whether it answers."""
 
     def answers() -> bool:
         with contextlib.suppress(httpx.HTTPError):
@@ -173,20 +174,20 @@ def _watch(
     look: Callable[[], None],
     is_asked_to_end: Callable[[], bool],
 ) -> str | None:
-    """Wait for the end of ``dagster``, and see meanwhile that runs end and a code server is there.
+    """Wait for ``dagster`` to end; meanwhile end lost runs and restart a missing code server.
 
-    The code server watches its workers, and the sensors that end lost runs need it. Where it is
-    killed, `dagster dev` starts no new one: no sensor runs, no schedule, a run stays STARTED.
+    The code server watches its workers, and the sensors that end lost runs need it. If it is
+    killed, `dagster dev` starts no new one: no sensor or schedule runs, and a run stays STARTED.
 
     Args:
         dagster: The process of `dagster dev`, whose UI serves.
         state: Folder that it was started for.
         port: Port of its UI.
         look: Ends the runs whose worker is gone; called every ten seconds.
-        is_asked_to_end: Tells whether a signal came: what ends then is not started again.
+        is_asked_to_end: Whether a signal came: then nothing is restarted.
 
     Returns:
-        None once it has ended or is asked to; or why it cannot go on.
+        None once it has ended or a signal came; otherwise why it cannot go on.
     """
     while not _has_ended(dagster) and not is_asked_to_end():
         look()
@@ -194,8 +195,8 @@ def _watch(
             continue
         if not _lives(state, PARENT):
             return (
-                f"`{PARENT}`, which loads the code, is gone, and Dagster starts no new one: all "
-                "of it ends. Run `wrdata up` again"
+                f"`{PARENT}`, which loads the code, is gone, and Dagster starts no new one: "
+                "everything stops. Run `wrdata up` again"
             )
         _start_anew(port)
     return None
@@ -207,14 +208,14 @@ def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is not None
 
 
-def _lives(state: Path, words: str) -> bool:
-    those = processes.marked(STARTED_BY_UP, str(state.resolve()))
-    return any(processes.runs_program(process, words) for process in those)
+def _lives(state: Path, program: str) -> bool:
+    marked = processes.marked(STARTED_BY_UP, str(state.resolve()))
+    return any(processes.runs_program(process, program) for process in marked)
 
 
 def _start_anew(port: int) -> None:
-    console.say("the code server is gone: a new one is started")
-    # Where this fails, the next look finds none, and tries again.
+    console.say("the code server is gone: starting a new one")
+    # Where this fails, the next look tries again.
     with contextlib.suppress(httpx.HTTPError):
         httpx.post(
             f"http://{processes.LOOPBACK}:{port}/graphql",
@@ -225,26 +226,28 @@ def _start_anew(port: int) -> None:
 
 
 def stop_left_over(state: Path) -> list[str]:
-    """End what is left of a `wrdata up`: first what starts runs, then workers, then servers.
+    """End the processes left of a `wrdata up`: first Dagster, then workers, then servers.
 
-    Workers are asked first and have time to finish what they hold: their servers run till then.
+    Workers have time to finish their current batch; the servers they use run until then.
     """
-    left = left_over(state)
-    if left is not None:
-        processes.end(left[0], with_signal=signal.SIGINT, within_s=ENDS_WITHIN_S)
+    running = left_over(state)
+    if running is not None:
+        processes.end(running[0], with_signal=signal.SIGINT, within_s=ENDS_WITHIN_S)
 
-    def rest() -> list[processes.Process]:
+    def all_processes() -> list[processes.Process]:
         return processes.marked(STARTED_BY_UP, str(state.resolve()))
 
     def workers() -> list[processes.Process]:
-        return [process for process in rest() if processes.runs_program(process, WORKER)]
+        return [process for process in all_processes() if processes.runs_program(process, WORKER)]
 
     if at_work := len(workers()):
         console.say(f"waiting for {at_work} workers of runs to end")
     processes.end_all(workers, with_signal=signal.SIGTERM, within_s=DRAINED_WITHIN_S)
-    ended = processes.end_all(rest, with_signal=signal.SIGTERM, within_s=SERVERS_END_WITHIN_S)
+    ended = processes.end_all(
+        all_processes, with_signal=signal.SIGTERM, within_s=SERVERS_END_WITHIN_S
+    )
     _record(state).unlink(missing_ok=True)
-    return ["dagster"] if left is not None or at_work or ended else []
+    return ["dagster"] if running is not None or at_work or ended else []
 
 
 def left_over(state: Path) -> tuple[processes.Process, int] | None:
@@ -270,11 +273,11 @@ def _record(state: Path) -> Path:
 
 @contextmanager
 def handled(end: Callable[[int, FrameType | None], None]) -> Generator[None]:
-    """Let ``end`` take Ctrl-C, SIGTERM and a closed terminal while the block runs."""
+    """Handle Ctrl-C, SIGTERM and a closed terminal with ``end`` while the block runs."""
     asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {one: signal.signal(one, end) for one in asking}
+    before = {number: signal.signal(number, end) for number in asking}
     try:
         yield
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,10 +1,10 @@
-"""The database tried through each library that will use it, for `wrdata doctor`.
+"""Probes of the database through each library that uses it, for `wrdata doctor`.
 
-Here: a question by ADBC, by the archive's catalogue and by Dagster's storage, and whether the
+Here: a query by ADBC, by the archive's catalogue and by Dagster's storage, and whether the
 server knows our time zone. Not here: psycopg's pool, which every other probe uses (diagnosis.py).
 
-The libraries differ in what they take: of a URL, and behind PgBouncer, which refuses or forgets the
-options of a connection unless it is told otherwise.
+The libraries differ: in what they accept in a URL, and behind PgBouncer, which by default refuses
+or ignores the options of a connection.
 """
 
 import sqlalchemy
@@ -27,7 +27,7 @@ OWN_DATABASE = (
 
 
 def try_time_zones(timescale: Timescale) -> None:
-    """Ask for the time in New York, by which bars are told apart in SQL.
+    """Ask the server for the time in New York: our SQL groups bars by it.
 
     Raises:
         StorageConflictError: The server has no database of time zones.
@@ -41,10 +41,10 @@ def try_time_zones(timescale: Timescale) -> None:
 
 
 def try_arrow(settings: Settings) -> None:
-    """Read by ADBC, as readers and archive do.
+    """Run a query by ADBC, as reads and the archive do.
 
     Raises:
-        StorageError: It cannot be reached, or refuses.
+        StorageError: The database cannot be reached, or refuses.
     """
     with arrow_cursor(settings.database_url.get_secret_value()) as cursor:
         cursor.execute("select 1")
@@ -55,7 +55,7 @@ def try_catalogue(settings: Settings) -> None:
     """Read the archive's catalogue.
 
     Raises:
-        StorageError: It cannot be reached, refuses, or is of another bucket.
+        StorageError: It cannot be reached, refuses, or belongs to another bucket.
     """
     url, s3 = settings.database_url.get_secret_value(), opening.s3_settings(settings)
     require_same_bucket(open_catalogue(url, s3), s3.bucket)
@@ -65,32 +65,32 @@ def try_dagster(url: str) -> str:
     """Connect as Dagster's storage does; return the server's version.
 
     Args:
-        url: Of WRDATA_DAGSTER_DATABASE_URL.
+        url: Value of WRDATA_DAGSTER_DATABASE_URL.
 
     Raises:
-        StorageUnavailableError: It cannot be reached.
-        StorageConflictError: Something between refuses the options of the URL, or forgets them, so
-            that it leads to another schema than it asks for.
+        StorageUnavailableError: The database cannot be reached.
+        StorageConflictError: A proxy refuses the options of the URL, or ignores them, so that the
+            connection uses another schema.
         ConfigurationError: The URL cannot be read.
     """
-    asked, where = schema_asked_for(url), place(url)
+    wanted_schema, where = schema_asked_for(url), place(url)
     query = sqlalchemy.text("select current_setting('server_version'), current_schema()")
     try:
         # The driver that dagster-postgres takes: psycopg2, since the URL names none.
         with sqlalchemy.create_engine(url, poolclass=NullPool).connect() as connection:
             version, schema = connection.execute(query).one()
     except sqlalchemy_errors.OperationalError as error:
-        told = " ".join(str(error.orig).split())
-        if "startup parameter" in told:
-            message = f"{where} refuses Dagster's storage: {told}; {OWN_DATABASE}"
+        reason = " ".join(str(error.orig).split())
+        if "startup parameter" in reason:
+            message = f"{where} refuses Dagster's storage: {reason}; {OWN_DATABASE}"
             raise errors.StorageConflictError(message) from None
-        message = f"{where} cannot be reached by Dagster's storage: {told}; is the server up?"
+        message = f"{where} cannot be reached by Dagster's storage: {reason}; is the server up?"
         raise errors.StorageUnavailableError(message) from None
-    if asked and schema != asked:
+    if wanted_schema and schema != wanted_schema:
         message = (
-            f"{where} leads Dagster's storage to schema {schema}, and {asked} was asked for. "
-            "Either it is not there: run wrdata migrate. Or something between, such as PgBouncer, "
-            f"forgets the connection's options: {OWN_DATABASE}"
+            f"{where} leads Dagster's storage to schema {schema} instead of {wanted_schema}. "
+            "Either that schema does not exist: run wrdata migrate. Or a proxy, such as PgBouncer, "
+            f"ignores the connection's options: {OWN_DATABASE}"
         )
         raise errors.StorageConflictError(message)
     return str(version)

@@ -1,4 +1,4 @@
-"""wrdata dlq …: work that came to nothing, and what a person does about it.
+"""wrdata dlq …: dead letters: list, show, retry, replay, discard and export them.
 
 Here: the commands. Not here: the rules of letters (marketdata/recovery/dead_letters.py), or the
 runs that do their work again (pipelines/retries.py).
@@ -43,10 +43,10 @@ EXTEND_EVERY_S = 30.0
 NAMED = 3
 """How many letters the announcement of a run names."""
 MESSAGE_SHOWN = 90
-"""Characters of a message in a table; `show` and `--json` tell all of it."""
+"""Characters of a message in a table; `show` and `--json` print all of it."""
 
 SHORT_ROW = ("id", "state", "dataset", "subject", "tried", "reason")
-"""What of a letter is shown without --wide: it fits a terminal of 80 columns."""
+"""Columns shown without --wide: they fit a terminal of 80 columns."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 _LARGEST_ID = 2**63 - 1
@@ -60,7 +60,7 @@ States = Annotated[
 
 
 def _known_dataset(name: str | None) -> str | None:
-    """Accept a dataset, or the job of a run that was lost."""
+    """Accept a dataset, or the job of a lost run."""
     jobs = [job.name for job in definitions.resolve_all_job_defs()]
     return name if name is None or name in jobs else known_dataset(name)
 
@@ -73,7 +73,7 @@ ErrorClass = Annotated[
     str | None, typer.Option("--error", help="Letters with this error, such as RateLimitedError.")
 ]
 Ticker = Annotated[str | None, typer.Option("--ticker", help="Letters about this ticker.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and stop.")]
 
 
 def list_letters(
@@ -82,36 +82,36 @@ def list_letters(
     dataset: DatasetName = None,
     error: ErrorClass = None,
     ticker: Ticker = None,
-    limit: Annotated[int, typer.Option(min=1, help="Letters at most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="Most letters to list.")] = 50,
     wide: Annotated[bool, typer.Option("--wide", help="Show every column.")] = False,
     json: Json = False,
 ) -> None:
     """List letters, the latest seen first: open, retrying and parked ones unless --state."""
     environment.enter(environment.surroundings(writes=False), start=False)
-    wanted = _filter(state or UNSETTLED, dataset, error, ticker)
+    letter_filter = _filter(state or UNSETTLED, dataset, error, ticker)
     with opening.stores(read_settings()) as stores:
-        found = stores.dead_letters.find(wanted, limit=limit)
+        letters = stores.dead_letters.find(letter_filter, limit=limit)
     if json:
-        console.print_json([_as_json(letter) for letter in found])
+        console.print_json([_as_json(letter) for letter in letters])
         return
-    rows = [_as_row(letter) for letter in found]
+    rows = [_as_row(letter) for letter in letters]
     shown = rows if wide else [{name: row[name] for name in SHORT_ROW} for row in rows]
     console.print_table("", shown, by=("id",))
-    if not found:
+    if not letters:
         console.say(
             "no letter waits"
-            if wanted == _filter(UNSETTLED, None, None, None)
+            if letter_filter == _filter(UNSETTLED, None, None, None)
             else "no such letter"
         )
-    elif len(found) == limit:
+    elif len(letters) == limit:
         console.say(f"the latest {limit}; --limit shows more")
 
 
 def show(letter_id: Annotated[int, typer.Argument(metavar="ID")], *, json: Json = False) -> None:
-    """Show all of one letter: what was asked, what went wrong, and every step since."""
+    """Show one letter in full: the question, the error, and every change of state since."""
     environment.enter(environment.surroundings(writes=False), start=False)
     with opening.stores(read_settings()) as stores:
-        letter = _known(stores.dead_letters, [letter_id])[0]
+        letter = _stored_letters(stores.dead_letters, [letter_id])[0]
         steps = [
             {
                 "at": step.at.isoformat(timespec="seconds"),
@@ -147,10 +147,10 @@ def retry(
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
-    """Do the work of letters again, now and in this process, parked ones too.
+    """Do the work of letters again, now and in this process; parked letters too.
 
-    Which: IDS, or filters as of `list`, or --all. One letter never stops others. Exits with 1 if
-    any work is left.
+    Choose letters by IDS, by the filters of `list`, or by --all. A letter that fails does not stop
+    the others. Exits with 1 if any work is left.
     """
     if bool(ids) + any((state, dataset, error, ticker)) + every != 1:
         message = "say which letters: IDS, or filters such as --dataset and --error, or --all"
@@ -161,43 +161,45 @@ def retry(
     with opening.stores(read_settings()) as stores:
         letters = stores.dead_letters
         with runs.open_instance() as instance:
-            retries.settle_ended(instance, letters, _who())
+            retries.settle_ended(instance, letters, _user_at_host())
         if ids:
-            chosen = _known(letters, ids)
+            chosen = _stored_letters(letters, ids)
             _require_free(chosen)
         else:
             chosen = letters.find(_filter(state or RETRIABLE, dataset, error, ticker))
             chosen = [letter for letter in chosen if letter.state in RETRIABLE]
         if dry_run or not chosen:
             would = f"{len(chosen)} letters would be tried again"
-            _tell(chosen, would if chosen else "no such letter is open or parked", json=json)
+            _print_letters(
+                chosen, would if chosen else "no such letter is open or parked", json=json
+            )
             return 0
         _run_all(stores, [letter.letter_id for letter in chosen])
         after = letters.by_id([letter.letter_id for letter in chosen])
-    return _tell_ended(after, json=json)
+    return _print_ended(after, json=json)
 
 
 def discard(
     ids: Ids,
     *,
-    reason: Annotated[str, typer.Option(help="Why the work is given up; kept with the letter.")],
+    reason: Annotated[str, typer.Option(help="Why the work is given up; stored with the letter.")],
     dry_run: DryRun = False,
     json: Json = False,
 ) -> int:
-    """Give the work of letters up, for good; the letter stays on record."""
+    """Give up the work of letters, for good; the letters stay on record."""
     if not reason.strip():
         message = "--reason says why the work is given up; it is kept with the letter"
         raise typer.BadParameter(message)
     environment.enter(environment.surroundings(writes=False), start=False)
     with opening.stores(read_settings()) as stores:
-        chosen = _known(stores.dead_letters, ids)
+        chosen = _stored_letters(stores.dead_letters, ids)
         _require_free(chosen)
         if dry_run:
-            _tell(chosen, f"{len(chosen)} letters would be discarded", json=json)
+            _print_letters(chosen, f"{len(chosen)} letters would be discarded", json=json)
             return 0
-        done = stores.dead_letters.discard(ids, by=_who(), reason=reason.strip())
+        done = stores.dead_letters.discard(ids, by=_user_at_host(), reason=reason.strip())
         after = stores.dead_letters.by_id(ids)
-    _tell(after, f"{len(done)} of {len(after)} letters discarded", json=json)
+    _print_letters(after, f"{len(done)} of {len(after)} letters discarded", json=json)
     return 0 if len(done) == len(after) else 1
 
 
@@ -208,21 +210,21 @@ def export(
     error: ErrorClass = None,
     ticker: Ticker = None,
     output: Annotated[
-        Path | None, typer.Option(help="A file; standard output without it.", dir_okay=False)
+        Path | None, typer.Option(help="File; default standard output.", dir_okay=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON lines instead of CSV.")] = False,
 ) -> None:
-    """Write letters with all their fields, as CSV or as JSON lines; all states unless --state."""
+    """Write letters with all fields, as CSV or JSON lines; in any state unless --state."""
     environment.enter(environment.surroundings(writes=False), start=False)
-    wanted = _filter(state or (), dataset, error, ticker)
+    letter_filter = _filter(state or (), dataset, error, ticker)
     with opening.stores(read_settings()) as stores, _opened(output) as file:
-        exported = _write(file, stores.dead_letters.export(wanted), json=json)
+        exported = _write(file, stores.dead_letters.export(letter_filter), json=json)
     if output:
         console.say(f"{exported} letters written to {output}")
 
 
 def replay(ids: Ids, *, json: Json = False) -> int:
-    """Read the kept answers of letters again, without a request: after a parser was mended.
+    """Read the kept answers of letters again, without a request: after a parser was fixed.
 
     Exits with 1 if any letter is not resolved.
     """
@@ -231,66 +233,68 @@ def replay(ids: Ids, *, json: Json = False) -> int:
     environment.require_schema(around)
     settings = read_settings()
     with opening.stores(settings) as stores:
-        chosen = _known(stores.dead_letters, ids)
+        chosen = _stored_letters(stores.dead_letters, ids)
         _require_free(chosen)
         failed = asyncio.run(
-            replays.replay(stores, opening.raw_zone(settings).read, chosen, f"replay by {_who()}")
+            replays.replay(
+                stores, opening.raw_zone(settings).read, chosen, f"replay by {_user_at_host()}"
+            )
         )
         after = stores.dead_letters.by_id(ids)
     if any(letter.state is LetterState.RESOLVED for letter in after):
         report = runs.run_job(derived_job.name)
         for why in loads.failures(report).values():
             console.fail(why)
-    status = _tell_ended(after, json=json)
+    status = _print_ended(after, json=json)
     for letter_id, why in failed.items():
         console.fail(f"{letter_id}: {why}")
     return status
 
 
 def _run_all(stores: Stores, letter_ids: Sequence[int]) -> None:
-    """Claim the letters and run the few runs that do their work, one after the other."""
-    by = _who()
+    """Claim the letters and execute the runs that do their work, one after the other."""
+    by = _user_at_host()
     waiting = retries.claim(stores.dead_letters, letter_ids, by)
-    held = [one.claim for one in waiting]
+    claims = [retry_run.claim for retry_run in waiting]
     try:
-        for number, one in enumerate(waiting, start=1):
-            told = ", ".join(letter.subject for letter in one.letters[:NAMED])
-            left_out = len(one.letters) - NAMED
+        for number, retry_run in enumerate(waiting, start=1):
+            named = ", ".join(letter.subject for letter in retry_run.letters[:NAMED])
+            left_out = len(retry_run.letters) - NAMED
             more = f" and {left_out} more" if left_out > 0 else ""
-            console.say(f"run {number} of {len(waiting)}: {one.job} for {told}{more}")
+            console.say(f"run {number} of {len(waiting)}: {retry_run.job} for {named}{more}")
             try:
-                _run(stores, one, held, by)
+                _run(stores, retry_run, claims, by)
             except dg.DagsterError as error:
-                # Dagster does not even begin it, such as with a configuration of former times.
-                why = f"{one.job} cannot be run: {type(error).__name__}: {_first_line(error)}"
+                # Dagster does not start it, for example because its configuration is outdated.
+                why = f"{retry_run.job} cannot be run: {type(error).__name__}: {_first_line(error)}"
                 console.fail(why)
-                stores.dead_letters.fail(one.claim, retry=LETTER_RETRY, by=by, reason=why)
-            held.remove(one.claim)
+                stores.dead_letters.fail(retry_run.claim, retry=LETTER_RETRY, by=by, reason=why)
+            claims.remove(retry_run.claim)
     finally:
-        # Ctrl-C, or a failure of ours: what was not tried is what it was.
-        for claim in held:
+        # Ctrl-C, or an error here: letters that were not tried keep their state.
+        for claim in claims:
             stores.dead_letters.give_back(claim, by=by, reason=f"{by} stopped before the end")
 
 
-def _run(stores: Stores, one: Retry, held: Sequence[UUID], by: str) -> None:
-    # A run that is repeated as a whole has its own number of requests, which nobody knows here.
-    whole_run = one.letters[0].work is Work.RUN
-    meter = console.Meter(one.job, 0 if whole_run else len(one.letters))
+def _run(stores: Stores, retry_run: Retry, claims: Sequence[UUID], by: str) -> None:
+    # A run that is repeated as a whole has a number of requests that is unknown here.
+    whole_run = retry_run.letters[0].work is Work.RUN
+    meter = console.Meter(retry_run.job, 0 if whole_run else len(retry_run.letters))
     with meter.shown():
         report = runs.run_job(
-            one.job,
-            config=one.ops,
-            partition=one.partition,
-            partitions=one.partitions,
-            tags={CLAIM_TAG: str(one.claim)},
-            progress=_holding(stores, meter, held),
+            retry_run.job,
+            config=retry_run.ops,
+            partition=retry_run.partition,
+            partitions=retry_run.partitions,
+            tags={CLAIM_TAG: str(retry_run.claim)},
+            progress=_holding(stores, meter, claims),
         )
     if report.success:
-        retries.end_succeeded(stores.dead_letters, one.claim, report.run_id, by)
+        retries.end_succeeded(stores.dead_letters, retry_run.claim, report.run_id, by)
         return
     why = next(iter(loads.failures(report).values()), "the run failed")
     stores.dead_letters.fail(
-        one.claim, retry=LETTER_RETRY, by=by, reason=f"run {report.run_id}: {why}"
+        retry_run.claim, retry=LETTER_RETRY, by=by, reason=f"run {report.run_id}: {why}"
     )
 
 
@@ -299,26 +303,26 @@ def _first_line(error: Exception) -> str:
 
 
 def _holding(
-    stores: Stores, meter: console.Meter, held: Sequence[UUID]
+    stores: Stores, meter: console.Meter, claims: Sequence[UUID]
 ) -> Callable[[str, float], None]:
-    """Return a progress function that keeps the claims from expiring while runs last."""
+    """Return a progress function that extends the claims while runs last."""
     show, extended_at = loads.shown_on(meter, stores), time.monotonic()
 
-    def tell(run_id: str, elapsed_s: float) -> None:
+    def show_progress(run_id: str, elapsed_s: float) -> None:
         nonlocal extended_at
         if time.monotonic() - extended_at > EXTEND_EVERY_S:
-            stores.dead_letters.extend(held, hold_s=retries.LAUNCH_HOLD_S)
+            stores.dead_letters.extend(claims, hold_s=retries.LAUNCH_HOLD_S)
             extended_at = time.monotonic()
         show(run_id, elapsed_s)
 
-    return tell
+    return show_progress
 
 
-def _who() -> str:
+def _user_at_host() -> str:
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
-        user = "somebody"  # a container's user without a name
+        user = "somebody"  # the user of a container may have no name
     return f"{user}@{socket.gethostname()}"
 
 
@@ -333,26 +337,26 @@ def _filter(
     )
 
 
-def _known(letters: DeadLetters, ids: Sequence[int]) -> list[StoredLetter]:
-    """Return the letters.
+def _stored_letters(letters: DeadLetters, ids: Sequence[int]) -> list[StoredLetter]:
+    """Return the letters of ``ids``.
 
     Raises:
         ArgumentError: There is no letter of one of these ids.
     """
-    found = letters.by_id(ids)
-    unknown = sorted(set(ids) - {letter.letter_id for letter in found})
+    stored = letters.by_id(ids)
+    unknown = sorted(set(ids) - {letter.letter_id for letter in stored})
     if unknown:
-        listed = ", ".join(str(one) for one in unknown)
-        message = f"there is no dead letter {listed}: `wrdata dlq list` shows those there are"
+        listed = ", ".join(str(letter_id) for letter_id in unknown)
+        message = f"there is no dead letter {listed}: `wrdata dlq list` shows them"
         raise errors.ArgumentError(message)
-    return found
+    return stored
 
 
 def _require_free(letters: Sequence[StoredLetter]) -> None:
-    """Refuse letters that somebody works on, or whose work is settled.
+    """Refuse letters that are being retried, or that are settled.
 
     Raises:
-        ConfigurationError: Names the first of them.
+        ConfigurationError: Names the first such letter.
     """
     for letter in letters:
         if letter.state is LetterState.RETRYING and letter.claimed_at is not None:
@@ -365,7 +369,7 @@ def _require_free(letters: Sequence[StoredLetter]) -> None:
         if letter.state not in RETRIABLE:
             message = (
                 f"dead letter {letter.letter_id} is {letter.state} ({letter.reason}): that is "
-                "final, a new failure makes a new letter"
+                "final; a new failure posts a new letter"
             )
             raise errors.ConfigurationError(message)
 
@@ -375,27 +379,29 @@ def _cure(letter: StoredLetter) -> str:
     again = f"wrdata dlq retry {letter.letter_id}"
     give_up = f"wrdata dlq discard {letter.letter_id} --reason …"
     if letter.state is LetterState.OPEN and letter.next_attempt_at is not None:
-        return f"tried again at {_time(letter.next_attempt_at)}; now: {again}"
+        return f"next attempt at {_time(letter.next_attempt_at)}; to retry now: {again}"
     if letter.state is LetterState.PARKED and letter.work is Work.RECORD:
         mended = f"wrdata dlq replay {letter.letter_id}"
-        return f"waits for you: parser mended: {mended}; asked again: {again}; or {give_up}"
+        return f"waits for you: after a parser fix {mended}; to ask again {again}; or {give_up}"
     if letter.state is LetterState.PARKED:
-        return f"waits for you: mend the cause, then {again}; or {give_up}"
+        return f"waits for you: fix the cause, then {again}; or {give_up}"
     return ""
 
 
-def _tell_ended(letters: Sequence[StoredLetter], *, json: bool) -> int:
-    """Tell what became of letters, those with work left first of all; return the exit status."""
-    left = [letter for letter in letters if letter.state not in ENDED]
-    gone = [letter for letter in letters if letter.state is LetterState.OBSOLETE]
-    sentence = f"{len(letters) - len(left) - len(gone)} of {len(letters)} letters resolved"
-    if gone:
-        sentence += f", {len(gone)} ended as obsolete: their work no longer exists"
-    _tell([*left, *gone] or letters, sentence, json=json)
-    return 1 if left else 0
+def _print_ended(letters: Sequence[StoredLetter], *, json: bool) -> int:
+    """Print the outcome of letters, those with work left first; return the exit status."""
+    unfinished = [letter for letter in letters if letter.state not in ENDED]
+    obsolete = [letter for letter in letters if letter.state is LetterState.OBSOLETE]
+    sentence = (
+        f"{len(letters) - len(unfinished) - len(obsolete)} of {len(letters)} letters resolved"
+    )
+    if obsolete:
+        sentence += f", {len(obsolete)} ended as obsolete: their work no longer exists"
+    _print_letters([*unfinished, *obsolete] or letters, sentence, json=json)
+    return 1 if unfinished else 0
 
 
-def _tell(letters: Sequence[StoredLetter], sentence: str, *, json: bool) -> None:
+def _print_letters(letters: Sequence[StoredLetter], sentence: str, *, json: bool) -> None:
     if json:
         console.print_json([_as_json(letter) for letter in letters])
     else:

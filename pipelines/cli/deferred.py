@@ -1,9 +1,9 @@
-"""Commands whose modules are imported when they are called, and not to list them.
+"""Commands whose modules are imported when they are called, not when they are listed.
 
-Here: the one mechanism by which the command line starts fast: a command is a name and where its
-function stands, and its help is read from the source. Not here: the list of commands (main.py).
+Here: how the command line starts fast: a command is a name and the place of its function, and its
+help is read from the source. Not here: the list of commands (main.py).
 
-What a command stands on (Dagster, pyiceberg, pandas) takes seconds of CPU to import.
+What commands import (Dagster, pyiceberg, pandas) takes seconds of CPU.
 """
 
 import ast
@@ -22,32 +22,34 @@ from pipelines.cli.interruption import nothing_at_stake
 
 PROJECT = Path(__file__).parents[2]
 BESIDE = "pipelines.cli"
-"""The package in which a command's module stands where its place names no other."""
+"""Package of a command's module where its place names none."""
 
 
 class DeferredCommand(TyperCommand):
     """A command by its place, such as ``world:up``: a module beside this one, and a function.
 
-    A place in another package names it: ``demo.main_job:demo``. That package may not be
-    installed; then the command says so.
+    A place in another package names the package: ``demo.main_job:demo``. If that package is not
+    installed, the command says so.
     """
 
     def __init__(self, name: str, place: str) -> None:
         module, _, self._function = place.partition(":")
         self._module = module if "." in module else f"{BESIDE}.{module}"
         self._installed = _source(self._module).exists()
-        told = _docstrings(self._module)[self._function] if self._installed else "Not installed."
-        super().__init__(name=name, help=told)
+        help_text = (
+            _docstrings(self._module)[self._function] if self._installed else "Not installed."
+        )
+        super().__init__(name=name, help=help_text)
 
     def make_context(self, *args: Any, **more: Any) -> Any:
-        """Import the command, and let it read its words."""
+        """Import the command, and let it parse its arguments."""
         return self.command().make_context(*args, **more)
 
     def command(self) -> Any:
-        """Return the command itself; imports its module.
+        """Import the command's module and return the command.
 
         Raises:
-            ConfigurationError: This installation does not have it.
+            ConfigurationError: The command is not installed.
         """
         if not self._installed:
             message = f"{self.name} is not installed: only a checkout of the project has it"
@@ -66,14 +68,14 @@ def _source(module: str) -> Path:
 
 @cache
 def _docstrings(module: str) -> Mapping[str, str | None]:
-    """Return what the functions of a module say about themselves, without importing it."""
+    """Return the docstrings of a module's functions, without importing it."""
     tree = ast.parse(_source(module).read_text("utf-8"))
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
     return {function.name: ast.get_docstring(function) for function in functions}
 
 
 def group(commands: Mapping[str, str]) -> type[TyperGroup]:
-    """Return a class of groups which hold ``commands``: their names, and where they stand."""
+    """Return a group class of ``commands``: places by name."""
 
     class DeferredGroup(TyperGroup):
         def __init__(self, **settings: Any) -> None:

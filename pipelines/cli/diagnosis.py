@@ -1,6 +1,6 @@
-"""What `wrdata doctor` finds: each thing the pipelines need, whether it works, and the cure.
+"""Probes of `wrdata doctor`: each thing the pipelines need, whether it works, and the cure.
 
-Here: the probes. Not here: printing (world.py), or mending.
+Here: the probes. Not here: printing (world.py), or fixing what they find.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ PROVIDERS = ("fmp", "polygon", "tiingo", "fred", "binance", "coinbase")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing: where it is, whose it is, how it is, and what to do if it is not well."""
+    """One thing that was probed: its origin, its address, its state, and the cure if it fails."""
 
     name: str
     ok: bool
@@ -55,12 +55,12 @@ class Finding:
 
 
 def findings() -> list[Finding]:
-    """Probe everything; nothing is started, and one fault does not hide another."""
-    found = _variables()
+    """Probe everything; start nothing; no fault hides another."""
+    of_variables = _variables()
     try:
         around = environment.surroundings()
     except errors.ConfigurationError as error:
-        found.append(_broken("configuration", "environment", "", error))
+        of_variables.append(_broken("configuration", "environment", "", error))
         around = environment.surroundings(writes=False)
     local = _local_services(around)
     if all(finding.ok for finding in local):
@@ -69,12 +69,12 @@ def findings() -> list[Finding]:
             local = _services(around)
         except errors.ConfigurationError as error:
             local = [_broken("configuration", "environment", "", error)]
-    return [*found, *local, _user_interface(around)]
+    return [*of_variables, *local, _user_interface(around)]
 
 
 def _variables() -> list[Finding]:
-    """Judge the environment as the person has set it."""
-    told = {
+    """Check the environment variables as the person has set them."""
+    cures = {
         **dict.fromkeys(unread_variables(os.environ), "correct its name, or unset it"),
         **dict.fromkeys(wrong_values(), "correct it, or unset it"),
     }
@@ -82,7 +82,7 @@ def _variables() -> list[Finding]:
         Finding(
             name="configuration", ok=False, origin="environment", address="", detail=line, cure=cure
         )
-        for line, cure in told.items()
+        for line, cure in cures.items()
     ]
 
 
@@ -105,7 +105,7 @@ def _services(around: environment.Surroundings) -> list[Finding]:
     try:
         settings = read_settings()
     except errors.ConfigurationError as error:
-        # Wrong values have been told one by one.
+        # Wrong values have been reported one by one.
         return [] if wrong_values() else [_broken("configuration", "environment", "", error)]
 
     def origin(service: str) -> str:
@@ -123,75 +123,77 @@ def _services(around: environment.Surroundings) -> list[Finding]:
          _shown(os.environ.get("WRDATA_DAGSTER_DATABASE_URL", "")), _probe_dagster_storage),
         ("runs", origin("timescaledb"), "", _probe_runs),
     ]  # fmt: skip
-    found: list[Finding] = []
-    for name, whose, address, probe in probes:
+    probed: list[Finding] = []
+    for name, service_origin, address, probe in probes:
         try:
             detail = probe(settings)
         except errors.MarketDataError as error:
-            found.append(_broken(name, whose, address, error))
+            probed.append(_broken(name, service_origin, address, error))
         else:
-            found.append(Finding(name=name, ok=True, origin=whose, address=address, detail=detail))
-    return found + _providers(settings, origin("providers"))
+            probed.append(
+                Finding(name=name, ok=True, origin=service_origin, address=address, detail=detail)
+            )
+    return probed + _providers(settings, origin("providers"))
 
 
-def _providers(settings: Settings, whose: str) -> list[Finding]:
-    """Ask each provider once, on the budget that all processes share where it can be reached."""
+def _providers(settings: Settings, origin: str) -> list[Finding]:
+    """Ask each provider once, on the shared request budget if the database can be reached."""
     url = settings.database_url.get_secret_value()
     try:
         with Timescale(url, pool_size=2) as timescale, RequestLeases(timescale) as leases:
             leases.status()
-            return asyncio.run(_asked(settings, whose, leases))
+            return asyncio.run(_ask_all(settings, origin, leases))
     except errors.StorageError:
-        # The database has a line of its own; whether a key is good can be told without it.
-        return asyncio.run(_asked(settings, whose, None))
+        # The database has its own finding; keys can be checked without it.
+        return asyncio.run(_ask_all(settings, origin, None))
 
 
-async def _asked(settings: Settings, whose: str, leases: RequestLeases | None) -> list[Finding]:
-    asked = (_provider(settings, name, whose, leases) for name in PROVIDERS)
-    return list(await asyncio.gather(*asked))
+async def _ask_all(settings: Settings, origin: str, leases: RequestLeases | None) -> list[Finding]:
+    questions = (_provider(settings, name, origin, leases) for name in PROVIDERS)
+    return list(await asyncio.gather(*questions))
 
 
 async def _provider(
-    settings: Settings, name: str, whose: str, leases: RequestLeases | None
+    settings: Settings, name: str, origin: str, leases: RequestLeases | None
 ) -> Finding:
-    """Ask a provider one question; one without a key is not used, which is nothing wrong."""
+    """Ask a provider one question; without a key it is not used, which is no fault."""
     unused = clients.missing_key(settings, name)
     if unused:
         return Finding(name=name, ok=True, origin="not used", address="", detail=unused)
     lines = clients.lines(settings, name)
     addresses = ", ".join(dict.fromkeys(_shown(line.base_url) for line in lines))
     try:
-        plan = [told for told in await key_checks.ask(settings, name, leases) if told]
+        plan = [answer for answer in await key_checks.ask(settings, name, leases) if answer]
     except (errors.ProviderError, errors.ConfigurationError) as error:
         ok, detail, cure = _not_accepted(error, needs_key=lines[0].key is not None)
     else:
         accepted = "key accepted" if lines[0].key else "answers and needs no key"
         ok, detail, cure = True, ", ".join([accepted, *plan, *_paces(settings, name, lines)]), ""
-    return Finding(name=name, ok=ok, origin=whose, address=addresses, detail=detail, cure=cure)
+    return Finding(name=name, ok=ok, origin=origin, address=addresses, detail=detail, cure=cure)
 
 
 def _not_accepted(error: errors.MarketDataError, *, needs_key: bool) -> tuple[bool, str, str]:
-    """Say whether an error is a fault of this installation, what it means, and the cure."""
-    told = str(error)
+    """Return whether all is well despite an error, what the error means, and the cure."""
+    reason = str(error)
     match error:
         case errors.KeyRefusedError():
-            return False, f"key refused: {told}", "set the key that the provider's site shows"
+            return False, f"key refused: {reason}", "set the key that the provider's site shows"
         case errors.NotEntitledError():
             cure = "take a plan that covers it, or another provider (WRDATA_<DATASET>_PROVIDER)"
-            return False, f"key accepted, its plan does not cover the question: {told}", cure
+            return False, f"key accepted, its plan does not cover the question: {reason}", cure
         case errors.BudgetSpentError() | errors.RateLimitedError():
-            return True, f"not judged now: {told}", ""
+            return True, f"not judged now: {reason}", ""
         case _ if not needs_key:
-            # Nobody has said that it is used here: that is no fault of this installation.
-            return True, f"{told}; only its own datasets need it", ""
+            # A provider without a key may be unused here: no fault of this installation.
+            return True, f"{reason}; only its own datasets need it", ""
         case errors.ProviderUnavailableError():
-            return False, told, "correct its address, or wait until the provider is back"
+            return False, reason, "correct its address, or wait until the provider is back"
         case _:
-            return False, told, ""
+            return False, reason, ""
 
 
 def _paces(settings: Settings, name: str, lines: Sequence[Line]) -> list[str]:
-    """Tell how fast a provider may be asked, as the plan is configured."""
+    """Return the configured rates at which a provider may be asked."""
     if name == "fmp":
         return [
             f"configured for {settings.fmp_requests_per_minute:g} requests a minute",
@@ -212,7 +214,7 @@ def _broken(name: str, origin: str, address: str, error: errors.MarketDataError)
         origin=origin,
         address=address,
         detail=str(error),
-        # What has no cure here names its own in the detail.
+        # Other errors name their cure in the detail.
         cure=cures.get(type(error), ""),
     )
 
@@ -223,7 +225,9 @@ def _probe_database(settings: Settings) -> str:
     with Timescale(url, pool_size=2) as timescale:
         server = timescale.server()
         database_probes.try_time_zones(timescale)
-    waiting = [one.name for one in migrations.status(url) if one.applied_at is None]
+    waiting = [
+        migration.name for migration in migrations.status(url) if migration.applied_at is None
+    ]
     if waiting:
         raise errors.ConfigurationError(f"{len(waiting)} migrations wait: run wrdata migrate")
     database_probes.try_arrow(settings)
@@ -236,26 +240,29 @@ def _probe_database(settings: Settings) -> str:
 
 
 def _probe_aggregates(settings: Settings) -> str:
-    """Tell the engine in force, and what this server's version is known to do wrong with it.
+    """Return the engine in use, and the known faults of this server's version with it.
 
-    That another engine was asked for by name, or a fault that no refresh avoids, is not well.
+    Fails if another engine is asked for by name, or if no refresh avoids a fault.
     """
     setting = EngineSetting(settings.aggregates)
     with Timescale(settings.database_url.get_secret_value(), pool_size=2) as timescale:
         meant = engines.chosen(timescale, setting)
         engine = engines.opened(timescale, setting).engine
         version = timescale.server().timescaledb_version
-    told = f"{engine.replace('_', ' ')} (WRDATA_AGGREGATES={setting.value})"
+    in_force = f"{engine.replace('_', ' ')} (WRDATA_AGGREGATES={setting.value})"
     if meant != engine:
-        told = f"{told}; `wrdata migrate` would change to {meant.value}"
+        in_force = f"{in_force}; `wrdata migrate` would change to {meant.value}"
     if engine == Engine.ROLLUPS:
-        return told
+        return in_force
     faults = known_faults(version)
-    known = "; ".join([told, *(f"of TimescaleDB {version} is known: {fault}" for fault in faults)])
+    with_faults = "; ".join(
+        [in_force, *(f"of TimescaleDB {version} is known: {fault}" for fault in faults)]
+    )
     if all(fault.avoided for fault in faults):
-        return known
+        return with_faults
     raise errors.ConfigurationError(
-        f"{known}. Upgrade TimescaleDB, or set WRDATA_AGGREGATES=rollups and run wrdata migrate"
+        f"{with_faults}. Upgrade TimescaleDB, or set WRDATA_AGGREGATES=rollups and run "
+        "wrdata migrate"
     )
 
 
@@ -269,8 +276,9 @@ def _probe_compression(settings: Settings) -> str:
         tables = compression.compressed_tables(timescale)
     return (
         ", ".join(
-            f"{one.table} {one.bytes_before / MEGABYTE:.0f} -> {one.bytes_after / MEGABYTE:.0f} MB"
-            for one in tables
+            f"{table.table} {table.bytes_before / MEGABYTE:.0f} -> "
+            f"{table.bytes_after / MEGABYTE:.0f} MB"
+            for table in tables
         )
         or "offered but not set up: run `wrdata migrate`"
     )
@@ -288,29 +296,30 @@ def _probe_dagster_storage(_settings: Settings) -> str:
 
 
 def _probe_runs(_settings: Settings) -> str:
-    """Name the runs that Dagster takes for running and that nobody works on."""
+    """Refuse runs that Dagster takes for running and whose worker is gone."""
     with dg.DagsterInstance.get() as instance:
-        lost = workers.seen(instance)
+        lost = workers.current_lost(instance)
     if lost:
         named = "; ".join(
-            f"run {one.run.run_id} ({one.run.job_name}): {one.reason}" for one in lost
+            f"run {lost_run.run.run_id} ({lost_run.run.job_name}): {lost_run.reason}"
+            for lost_run in lost
         )
         message = (
-            f"{named}. The sensor lost_runs ends it within a minute where the daemon runs, and so "
-            "does the next command that loads, such as `wrdata universe`"
+            f"{named}. The sensor lost_runs ends it within a minute if the daemon runs; so does "
+            "the next command that loads, such as `wrdata universe`"
         )
         raise errors.StorageConflictError(message)
-    return "each has a worker that lives"
+    return "each has a running worker"
 
 
 def _user_interface(around: environment.Surroundings) -> Finding:
-    left = dagster_processes.left_over(around.world.root)
-    if left is None:
+    running = dagster_processes.left_over(around.world.root)
+    if running is None:
         return Finding(
             name="dagster ui", ok=True, origin="local", address="", detail="not running",
             cure="wrdata up starts it",
         )  # fmt: skip
-    address = f"http://127.0.0.1:{left[1]}"
+    address = f"http://127.0.0.1:{running[1]}"
     try:
         version = httpx.get(f"{address}/server_info", timeout=PROBE_TIMEOUT_S).json()
     except (httpx.HTTPError, ValueError):
@@ -325,6 +334,6 @@ def _user_interface(around: environment.Surroundings) -> Finding:
 
 
 def _shown(url: str) -> str:
-    """Return where ``url`` leads: no user, password or query, which may hold secrets."""
+    """Return ``url`` without user, password and query, which may hold secrets."""
     parts = urlsplit(url)
     return f"{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,7 +1,7 @@
-"""wrdata dividends …: dividends that do not count as they stand, and a person's word for one.
+"""wrdata dividends …: dividends that do not count as they stand, and how a person confirms one.
 
-Here: the commands. Not here: what becomes of a dividend (marketdata/distributions.py), or what
-follows from it (assets/adjusted.py).
+Here: the commands. Not here: how a dividend is judged (marketdata/distributions.py), or the
+factors made from it (assets/adjusted.py).
 """
 
 import getpass
@@ -22,7 +22,7 @@ from resources.storage.adjusted_bars import NotedDividend
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 Day = Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Its ex-date.")]
-Reason = Annotated[str, typer.Option(help="Why it is right; kept with it.")]
+Reason = Annotated[str, typer.Option(help="Why it is right; stored with it.")]
 
 
 Amount = Annotated[
@@ -32,7 +32,7 @@ Amount = Annotated[
 
 
 def listed(*, json: Json = False) -> None:
-    """Show the dividends that adjust nothing, and those that were converted, and by which rate."""
+    """Show the dividends that adjust nothing, and converted ones with their rate."""
     environment.enter(environment.surroundings(), start=False)
     with opening.stores(read_settings()) as stores:
         rows = _rows(stores)
@@ -50,16 +50,16 @@ def confirm(
     counts: Amount,
     reason: Reason,
     ordinal: Annotated[
-        int, typer.Option(help="Which of the day, as listed; needed where there are several.")
+        int, typer.Option(help="Its number on the day, as listed; needed where there are several.")
     ] = 0,
 ) -> int:
-    """Say what a dividend is worth in the currency of the prices, as long as its terms stay."""
+    """Set what a dividend pays in the currency of prices, as long as its terms stay the same."""
     around = environment.surroundings()
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
     with opening.stores(read_settings()) as stores:
         listed = instrument_of(stores, ticker)
-        noted = _one(stores, listed.instrument_id, day.date(), ordinal, listed.ticker)
+        noted = _dividend(stores, listed.instrument_id, day.date(), ordinal, listed.ticker)
         stores.adjusted_bars.confirm_dividend(
             listed.instrument_id,
             noted.finding.dividend,
@@ -70,29 +70,31 @@ def confirm(
     return derive(f"the dividend of {listed.ticker} {day.date()} is {counts:f} {PRICE_CURRENCY}")
 
 
-def _one(stores: Stores, instrument_id: int, day: date, ordinal: int, ticker: str) -> NotedDividend:
-    """Return the dividend that is meant.
+def _dividend(
+    stores: Stores, instrument_id: int, day: date, ordinal: int, ticker: str
+) -> NotedDividend:
+    """Return the dividend of a day, by its ordinal where there are several.
 
     Raises:
         ArgumentError: There is none, or several.
     """
     of_day = [
-        one
-        for one in stores.adjusted_bars.dividends()
-        if one.instrument_id == instrument_id and one.finding.dividend.ex_date == day
+        dividend
+        for dividend in stores.adjusted_bars.dividends()
+        if dividend.instrument_id == instrument_id and dividend.finding.dividend.ex_date == day
     ]
-    chosen = [one for one in of_day if ordinal in {0, one.finding.dividend.ordinal}]
+    chosen = [dividend for dividend in of_day if ordinal in {0, dividend.finding.dividend.ordinal}]
     if len(chosen) == 1:
         return chosen[0]
-    what = f"{len(chosen)} dividends of {ticker} on {day} do not count as they stand"
-    cure = "name one with --ordinal" if chosen else "wrdata dividends list shows those there are"
-    raise errors.ArgumentError(f"{what}: {cure}")
+    problem = f"{len(chosen)} dividends of {ticker} on {day} do not count as they stand"
+    cure = "name one with --ordinal" if chosen else "wrdata dividends list shows those that exist"
+    raise errors.ArgumentError(f"{problem}: {cure}")
 
 
 def _rows(stores: Stores) -> list[dict[str, Any]]:
     noted = stores.adjusted_bars.dividends()
-    names = tickers_of(stores, [one.instrument_id for one in noted])
-    return [_row(names, one) for one in noted]
+    names = tickers_of(stores, [dividend.instrument_id for dividend in noted])
+    return [_row(names, dividend) for dividend in noted]
 
 
 def _row(names: dict[int, str], noted: NotedDividend) -> dict[str, Any]:

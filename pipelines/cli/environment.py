@@ -1,6 +1,6 @@
 """Where a command works: on configured services, or on the local world of this checkout.
 
-Here: the decision, and filling in the environment that the pipelines read. Not here: starting
+Here: the choice, and setting the environment variables that the pipelines read. Not here: starting
 servers (sandbox/), or the meaning of the variables (resources/settings.py).
 """
 
@@ -25,20 +25,18 @@ CONFIGURED_BY = {
     "object_store": "WRDATA_ARCHIVE_BUCKET",
     "providers": "FMP_API_KEY",
 }
-"""The variable that says a service is configured, so that the local world leaves it alone.
+"""Variable whose presence means that a service is configured, not local.
 
-All providers are simulated or none: with a key for FMP, a provider without its own is one that
-cannot be asked.
+All providers are simulated, or none: with a key for FMP, a provider without a key cannot be asked.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a command runs on.
+    """The services that a command works on.
 
     Attributes:
-        world: The local world of this checkout, whether or not anything of it is used; an empty
-            one where none is installed.
+        world: The local world of this checkout, used or not; an empty one where none is installed.
         local: Names of the services that the local world serves.
     """
 
@@ -57,9 +55,9 @@ def surroundings(
     """Decide which services are local, from the environment (or ``configured``).
 
     Args:
-        configured: Instead of the environment.
-        writes: Prices may be fetched and stored; a command that reads what is stored, archives
-            it or shapes the database needs no provider.
+        configured: Variables to use instead of the environment.
+        writes: Whether prices may be fetched and stored. A command that reads stored rows,
+            archives them or changes the schema needs no provider.
 
     Raises:
         ConfigurationError: Simulated prices would be written to a real database or bucket, or a
@@ -69,11 +67,11 @@ def surroundings(
     local = tuple(name for name, variable in CONFIGURED_BY.items() if not variables.get(variable))
     real = [CONFIGURED_BY[name] for name in ("timescaledb", "object_store") if name not in local]
     if real and not writes:
-        # In the local world the simulators stay: simulated prices have a database of their own.
+        # If all is local the simulators stay: simulated prices have their own database.
         local = tuple(name for name in local if name != "providers")
     if "providers" in local and real:
         message = (
-            f"{' and '.join(real)} lead to services of yours, but FMP_API_KEY is not set: "
+            f"{' and '.join(real)} name services of yours, but FMP_API_KEY is not set: "
             "simulated prices would be written there. Set FMP_API_KEY, or unset "
             f"{' and '.join(real)} to work in the local world"
         )
@@ -86,25 +84,25 @@ def surroundings(
 
 
 def world_of(variables: Mapping[str, str]) -> LocalWorld:
-    """Return the local world of this checkout, whatever else is configured."""
+    """Return the local world of this checkout."""
     return local_world.at(Path(variables.get("WRDATA_STATE_DIR") or PROJECT / ".wrdata"))
 
 
 def enter(
     around: Surroundings, *, start: bool, report: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Make this process, and those it starts, see ``around``.
+    """Set the environment of this process, and of those it starts, to ``around``.
 
-    Variables that nobody reads are told, one a line.
+    Warns of variables that nothing reads.
 
     Args:
         around: Where to work.
         start: Start local services that do not run; otherwise they have to run already.
-        report: Told each step in a sentence.
+        report: Called with a sentence for each step.
 
     Raises:
-        ConfigurationError: A variable's value is wrong, or a service cannot be started, or does
-            not run and may not be.
+        ConfigurationError: A variable's value is wrong, a service cannot be started, or a service
+            does not run and ``start`` is not set.
     """
     warn_of_variables()
     wrong = wrong_values()
@@ -116,13 +114,13 @@ def enter(
 
 
 def warn_of_variables() -> None:
-    """Tell which variables look like ours and are read by nobody."""
+    """Warn of variables that look like ours and that nothing reads."""
     for line in unread_variables(os.environ):
         console.warn(line)
 
 
 def adopt(around: Surroundings) -> None:
-    """Make this process see ``around`` as it is: nothing is judged or started.
+    """Set the environment of this process to ``around``; check and start nothing.
 
     Raises:
         ConfigurationError: A local service does not run.
@@ -133,10 +131,10 @@ def adopt(around: Surroundings) -> None:
         _require_running(around)
         variables = around.world.environment(around.local)
         for name in _overruled(variables):
-            console.warn(f"{name} is not used here: the local world has a value of its own")
+            console.warn(f"{name} is not used here: the local world sets its own value")
         os.environ.update(variables)
     if "timescaledb" not in around.local:
-        # Dagster reads its URL by itself, and less than we do: it gets the common spelling.
+        # Dagster reads its URL itself and accepts fewer spellings: it gets the common one.
         url = os.environ["WRDATA_DATABASE_URL"]
         own = os.environ.get("WRDATA_DAGSTER_DATABASE_URL") or in_schema(url, "dagster")
         os.environ["WRDATA_DAGSTER_DATABASE_URL"] = normalised(own)
@@ -153,9 +151,9 @@ def adopt(around: Surroundings) -> None:
 
 
 def _overruled(variables: Mapping[str, str]) -> list[str]:
-    """Return what a person has set and the local world sets otherwise.
+    """Return the variables that a person has set and the local world overrules.
 
-    Keys of a bucket may be there for other programs.
+    AWS variables are left out: they may be there for other programs.
     """
     return [
         name
@@ -177,7 +175,7 @@ def _start(around: Surroundings, report: Callable[[str], None]) -> None:
 
 
 def require_schema(around: Surroundings) -> None:
-    """Bring a local database's schema up to date; of a configured one, ask that it is.
+    """Bring a local database's schema up to date; require that a configured one is.
 
     Raises:
         ConfigurationError: The configured database waits for migrations.
@@ -188,7 +186,9 @@ def require_schema(around: Surroundings) -> None:
         opening.prepare_database(settings)
         return
     url = settings.database_url.get_secret_value()
-    waiting = [one.name for one in migrations.status(url) if one.applied_at is None]
+    waiting = [
+        migration.name for migration in migrations.status(url) if migration.applied_at is None
+    ]
     if waiting:
         message = f"the database waits for {len(waiting)} migrations: run `wrdata migrate`"
         raise errors.ConfigurationError(message)
@@ -196,7 +196,9 @@ def require_schema(around: Surroundings) -> None:
 
 def _require_running(around: Surroundings) -> None:
     down = [
-        one.name for one in around.world.status() if one.name in around.local and not one.running
+        service.name
+        for service in around.world.status()
+        if service.name in around.local and not service.running
     ]
     if down:
         message = (

@@ -1,7 +1,7 @@
-"""How a command ends that was asked to end, apart from what it was doing.
+"""How a command ends that a person or the system interrupts.
 
-Here: what is raised then (runs.py), and Ctrl-C while modules are imported. Not here: anything that
-takes time to import, since main.py has to know it before any command is.
+Here: the error that runs.py raises then, and Ctrl-C while modules are imported. Not here: anything
+slow to import, since main.py imports this module before any command.
 """
 
 import os
@@ -12,16 +12,16 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = 130
-"""The status of a command that Ctrl-C ended, as shells have it."""
+"""Exit status of a command that Ctrl-C ended, as shells have it."""
 
 
 class RunInterruptedError(Exception):
-    """A person or the system asked the command to end; Dagster knows the run as failed."""
+    """A person or the system interrupted the command; Dagster records the run as failed."""
 
 
 @contextmanager
 def nothing_at_stake() -> Generator[None]:
-    """Let Ctrl-C end the process at once: within an import an exception would be a traceback."""
+    """Let Ctrl-C end the process at once: during imports an exception would print a traceback."""
     before = signal.signal(signal.SIGINT, _quit)
     try:
         yield

@@ -1,7 +1,7 @@
-"""wrdata ledger …: whether the tables hold what was loaded.
+"""wrdata ledger …: whether the tables hold the rows that were loaded.
 
-Here: the command. Not here: the comparison (resources/storage/ledger), or how much of what
-should be there was loaded (status.py).
+Here: the command. Not here: the comparison (resources/storage/ledger), or how complete datasets
+are (status.py).
 """
 
 from typing import Any
@@ -17,20 +17,20 @@ from resources.storage.ledger.lost_rows import BY_DAY, told
 def verify(dataset: Names = None, *, json: Json = False) -> int:
     """Compare rows with what was loaded, by instrument and day; status 1 if any are gone.
 
-    Days that lack rows are holes again, and wait in dead letters.
+    Days that lack rows become holes again and wait in dead letters.
     """
-    chosen = [one for one in BY_DAY if not dataset or one.name in dataset]
+    chosen = [entry for entry in BY_DAY if not dataset or entry.name in dataset]
     environment.enter(environment.surroundings(), start=False)
     rows: list[dict[str, Any]] = []
     losses: list[str] = []
     with opening.stores(read_settings()) as stores:
-        for one in chosen:
-            lost = stores.lost_rows.find(one)
-            stores.lost_rows.make_holes(one, lost, by="wrdata ledger verify")
-            losses += [told(one, lost)] if lost else []
+        for entry in chosen:
+            lost = stores.lost_rows.find(entry)
+            stores.lost_rows.make_holes(entry, lost, by="wrdata ledger verify")
+            losses += [told(entry, lost)] if lost else []
             rows.append(
                 {
-                    "dataset": one.name,
+                    "dataset": entry.name,
                     "days_that_lack_rows": len(lost),
                     "rows_lost": sum(day.loaded - day.held for day in lost),
                 }
@@ -40,8 +40,8 @@ def verify(dataset: Names = None, *, json: Json = False) -> int:
     elif rows:
         console.print_table("", rows)
     else:
-        others = ", ".join(name for name in dataset or ARCHIVED)
-        console.say(f"{others}: an answer holds all there is, so nothing is counted by day")
+        names = ", ".join(name for name in dataset or ARCHIVED)
+        console.say(f"{names}: nothing is counted by day, since each answer is a snapshot")
     for loss in losses:
         console.fail(loss)
     return 1 if losses else 0

@@ -1,7 +1,7 @@
-"""What `wrdata plan` and `wrdata backfill` are told to load, and the plan of it.
+"""Options of `wrdata plan` and `wrdata backfill`: what to load, and the plan made of it.
 
-Here: the words of the command line, and what is wrong with them. Not here: what a plan is
-(usecases/load_plan.py), what it would take (plan.py), or running it (loads.py).
+Here: the options and the errors in them. Not here: what a plan is (usecases/load_plan.py), what it
+would take (plan.py), or running it (loads.py).
 """
 
 import difflib
@@ -26,14 +26,14 @@ from usecases.load_cost import limits_of
 from usecases.load_plan import LoadPlan, LoadRequest, plan_load, plan_sessions
 
 NAMED = 5
-"""How many unknown tickers a message names."""
+"""Most unknown tickers that a message names."""
 
 
 def known_dataset(name: str) -> str:
     """Return ``name`` if there is such a dataset.
 
     Raises:
-        BadParameter: There is none; the text names those there are.
+        BadParameter: There is none; the text names the datasets.
     """
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
@@ -51,38 +51,36 @@ Symbols = Annotated[
     typer.Option(
         "--tickers",
         "--symbols",
-        help="Tickers, pairs or series separated by commas; gaps in the list cost nothing.",
+        help="Tickers, pairs or series, separated by commas.",
     ),
 ]
-File = Annotated[Path | None, typer.Option(help="A file with one of them a line.", dir_okay=False)]
+File = Annotated[Path | None, typer.Option(help="File with one symbol a line.", dir_okay=False)]
 Every = Annotated[
     bool, typer.Option("--all", help="Every member of the universe, every pair or series.")
 ]
 Failed = Annotated[
-    bool, typer.Option("--failed", help="Those with days that failed, or with a letter that waits.")
+    bool, typer.Option("--failed", help="Symbols with failed days, or with a letter that waits.")
 ]
 Start = Annotated[
     datetime | None,
     typer.Option(
         "--from",
         formats=["%Y-%m-%d"],
-        help="The first day, where days are asked for; of daily bars without names whole trading "
-        "days of all tickers.",
+        help="First day, for datasets that have days. For daily bars without symbols: whole "
+        "trading days of all tickers.",
     ),
 ]
 End = Annotated[
     datetime | None,
-    typer.Option("--to", formats=["%Y-%m-%d"], help="The last day; default the latest."),
+    typer.Option("--to", formats=["%Y-%m-%d"], help="Last day; default the latest."),
 ]
-Refetch = Annotated[
-    bool, typer.Option("--refetch", help="Ask for what is complete or fresh as well.")
-]
-Provider = Annotated[str, typer.Option(help="Instead of the configured one.")]
+Refetch = Annotated[bool, typer.Option("--refetch", help="Ask for complete or fresh data as well.")]
+Provider = Annotated[str, typer.Option(help="Provider to ask instead of the configured one.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """What was said on the command line.
+    """The options of one command line.
 
     Raises:
         BadParameter: Not exactly one choice of symbols, or options that exclude each other.
@@ -120,24 +118,24 @@ class LoadOptions:
             return
         if self.refetch or self.provider:
             message = (
-                "whole trading days are always asked again, of the configured provider: name "
-                "tickers, or --all, with --refetch and --provider"
+                "whole trading days are always asked again, of the configured provider: "
+                "--refetch and --provider need tickers, or --all"
             )
             raise typer.BadParameter(message)
 
     @property
     def is_by_session(self) -> bool:
-        """Whether whole trading days of all members are asked for."""
+        """Whether the options ask for whole trading days of all members."""
         dataset, named = DATASETS[self.dataset], self.symbols or self.file
         return bool(
             self.start and dataset.has_sessions and not (named or self.every or self.failed)
         )
 
     def plan(self, stores: Stores, settings: Settings) -> LoadPlan:
-        """Return the requests of what was said; nothing is asked, and nothing changes.
+        """Return the plan of the load; ask no provider and change nothing.
 
         Raises:
-            ArgumentError: There is no such symbol, or the days are reversed or not there.
+            ArgumentError: There is no such symbol, or the days are reversed or impossible.
             ConfigurationError: The universe is empty, or the provider's key is not set.
         """
         dataset = DATASETS[self.dataset]
@@ -154,7 +152,7 @@ class LoadOptions:
         if start is not None:
             _refuse_odd_days(dataset, start, end)
         if self.symbols or self.file:
-            # Who names them, and no days, wants them as they are now.
+            # Symbols without days: the latest sessions are asked again.
             wanted = replace(wanted, again=start is None)
             load = replace(load, symbols=tuple(_named(self.symbols, self.file)), wanted=wanted)
         plan = plan_load(stores, load, register=False)
@@ -167,7 +165,7 @@ def _require_one(dataset: Dataset, choices: Mapping[str, object]) -> None:
     """Refuse options that name no symbols, or name them in several ways.
 
     Raises:
-        BadParameter: Says which were given, and what each of them is for.
+        BadParameter: Names the options that were given, or those to choose from.
     """
     given = [name for name, value in choices.items() if value]
     if len(given) == 1:
@@ -181,7 +179,7 @@ def _require_one(dataset: Dataset, choices: Mapping[str, object]) -> None:
 
 
 def _named(symbols: str, file: Path | None) -> list[str]:
-    """Return the names of the command line or of the file, each once, in their order."""
+    """Return the names on the command line or in the file, each once, in their order."""
     names = name_lists.names_in(symbols) if file is None else name_lists.names_of_file(file)
     if not names:
         message = (
@@ -192,10 +190,10 @@ def _named(symbols: str, file: Path | None) -> list[str]:
 
 
 def _refuse_odd_days(dataset: Dataset, start: date, end: date | None) -> None:
-    """Refuse days that never were: nothing missing of them is not the same as nothing there.
+    """Refuse impossible days, which would look as if nothing were missing.
 
     Raises:
-        ArgumentError: They are reversed, not yet there, or older than what is kept.
+        ArgumentError: The days are reversed, in the future, or before the dataset begins.
     """
     days, now = dataset.days(calendar()), utc_now()
     last = days.last_over(now) if dataset.ends_at_close else now.astimezone(dataset.zone).date()
@@ -210,28 +208,28 @@ def _refuse_odd_days(dataset: Dataset, start: date, end: date | None) -> None:
 
 
 def _unknown(stores: Stores, plan: LoadPlan) -> str:
-    """Say which symbols are unknown, with what was perhaps meant."""
+    """Return the message that names unknown symbols, with similar known ones."""
     dataset, provider = plan.load.dataset, plan.load.provider
-    known = every_symbol(stores, dataset, provider)
-    described = _described(stores, list(plan.unknown), known)
+    offered = every_symbol(stores, dataset, provider)
+    described = _described(stores, list(plan.unknown), offered)
     if dataset.instrument_kind is InstrumentKind.EQUITY:
         return (
             f"not in the universe: {described}. Nothing was asked for; correct the list, "
             "or run `wrdata universe` if the ticker is new"
         )
     return (
-        f"{provider} does not offer {described}; it offers {', '.join(known)}. Nothing was asked "
+        f"{provider} does not offer {described}; it offers {', '.join(offered)}. Nothing was asked "
         "for; correct the list"
     )
 
 
-def _described(stores: Stores, unknown: Sequence[str], known: Sequence[str]) -> str:
+def _described(stores: Stores, unknown: Sequence[str], offered: Sequence[str]) -> str:
     descriptions: list[str] = []
     renamed = stores.instruments.renamed_to(unknown)
     for name in unknown[:NAMED]:
         if name in renamed:
             descriptions.append(f"{name} (it is called {renamed[name]} now)")
             continue
-        descriptions.append(name_lists.suggested(name, known))
+        descriptions.append(name_lists.suggested(name, offered))
     more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
     return f"{', '.join(descriptions)}{more}"

@@ -1,7 +1,7 @@
-"""The loads that commands start: each one Dagster run, with progress while it lasts.
+"""Loads that commands start: each is one Dagster run, with progress while it lasts.
 
-Here: which job with which config and partitions. Not here: what is told to the user before and
-after (backfill.py, archive.py, demo.py), or how a run is executed (runs.py).
+Here: the job, config and partitions of each. Not here: what the user reads before and after
+(backfill.py, archive.py, demo.py), or how a run is executed (runs.py).
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from resources.settings import read_settings
 from usecases.load_plan import LoadPlan
 
 FIGURES = ("rows_inserted", "rows_unchanged", "rows_restated", "rows_rejected")
-"""What every load reports."""
+"""Figures that every load reports."""
 
 
 def load_universe() -> RunReport:
@@ -54,7 +54,7 @@ def load(stores: Stores, plan: LoadPlan) -> RunReport:
 
 
 def _config(plan: LoadPlan) -> dict[str, Any]:
-    """Return the run configuration that asks for what is planned, in the words of the UI."""
+    """Return the run config of a plan, with the fields that the UI shows."""
     wanted = plan.load.wanted
     return {
         "symbols": plan.symbols,
@@ -70,28 +70,31 @@ def archive(config: ArchiveRunConfig) -> RunReport:
     """Archive closed periods of some datasets in one run."""
     with opening.archive(read_settings()) as opened:
         periods = sum(
-            len(periods_with_rows(opened, archived_dataset(one), config)) for one in config.datasets
+            len(periods_with_rows(opened, archived_dataset(name), config))
+            for name in config.datasets
         )
     meter = console.Meter("periods", periods)
     with meter.shown(), runs.open_instance() as instance:
 
-        def tell(run_id: str, elapsed_s: float) -> None:
-            made = instance.get_records_for_run(
+        def show_progress(run_id: str, elapsed_s: float) -> None:
+            materializations = instance.get_records_for_run(
                 run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
             )
-            # The run as a whole reports on itself too, and is no period.
-            done = sum(one.asset_key != closed_periods.key for one in made.records)
+            # The run's own materialization is no period.
+            done = sum(
+                record.asset_key != closed_periods.key for record in materializations.records
+            )
             meter.update(done, note="", elapsed_s=elapsed_s)
 
         return runs.run_job(
             "archive",
             config={closed_periods.node_def.name: {"config": config.model_dump()}},
-            progress=tell,
+            progress=show_progress,
         )
 
 
 def outcome(plan: LoadPlan, report: RunReport) -> dict[str, Any]:
-    """Return the figures of a run that carried out a plan, and its failures by symbol or day."""
+    """Return the figures of a plan's run, and its failures by symbol or day."""
     dataset = plan.load.dataset
     noun = NOUNS[dataset.instrument_kind]
     if plan.sessions:
@@ -120,12 +123,12 @@ def failures(report: RunReport) -> dict[str, str]:
 def shown_on(meter: console.Meter, stores: Stores) -> Callable[[str, float], None]:
     """Return a progress function for a run: the meter shows its rows in the ingest log."""
 
-    def tell(run_id: str, elapsed_s: float) -> None:
+    def show_progress(run_id: str, elapsed_s: float) -> None:
         so_far = stores.ingest_log.progress(run_id)
         note = f"{so_far.failed} failed" if so_far.failed else ""
         meter.update(so_far.loaded + so_far.failed, note=note, elapsed_s=elapsed_s)
 
-    return tell
+    return show_progress
 
 
 def _with_meter(

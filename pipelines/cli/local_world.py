@@ -1,7 +1,7 @@
-"""The local world as commands know it: a plugin that an installation may lack.
+"""The local world as commands see it: a plugin that an installation may lack.
 
-Here: what a local world does for a command, and finding it. Not here: its servers (sandbox/),
-which only a checkout has, or when a command works on it (environment.py).
+Here: the protocol of a local world, and finding it. Not here: its servers (sandbox/), which only a
+checkout has, or when a command works on it (environment.py).
 """
 
 import importlib
@@ -13,11 +13,11 @@ from machine.processes import Process
 from marketdata.recovery import errors
 
 PLUGIN = "sandbox.local_world"
-"""Its module has a ``LocalWorld``; named, not imported, so that production stands without it."""
+"""Module with a ``LocalWorld``; loaded by name, so that production runs without it."""
 
 
 class ServiceStatus(Protocol):
-    """How one service is; ``detail`` says it in words, ``cure`` what to do if it is not well."""
+    """State of one service; ``detail`` describes it, ``cure`` says what to do if it is down."""
 
     @property
     def name(self) -> str: ...
@@ -46,7 +46,7 @@ class LocalWorld(Protocol):
 
 
 def is_installed() -> bool:
-    """Tell whether this installation has a local world."""
+    """Return whether this installation has a local world."""
     return _plugin() is not None
 
 
@@ -61,13 +61,13 @@ def _plugin() -> Callable[[Path], LocalWorld] | None:
         module = importlib.import_module(PLUGIN)
     except ModuleNotFoundError as error:
         if error.name not in {PLUGIN, PLUGIN.partition(".")[0]}:
-            raise  # It is there, and a library that it needs is not.
+            raise  # The plugin is installed, and a library that it needs is not.
         return None
     return cast("Callable[[Path], LocalWorld]", module.LocalWorld)
 
 
 class _Nowhere:
-    """The local world of an installation that has none: nothing runs, and nothing can."""
+    """The empty local world of an installation without the plugin: nothing can run."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -96,4 +96,4 @@ class _Nowhere:
 NOT_INSTALLED = (
     "the local world is not installed: only a checkout of the project has it (`make demo` there)"
 )
-"""What a person is told, in one line."""
+"""Message for a person, in one line."""

@@ -1,6 +1,6 @@
 """wrdata: the command line.
 
-Here: the list of commands, and the one place where an error becomes a line and an exit status.
+Here: the list of commands, and turning an error into one line and an exit status.
 Not here: what the commands do (the modules beside this one, imported when they are called).
 """
 
@@ -72,7 +72,7 @@ SANDBOX = {
 }
 
 WRONG_WORDS = 2
-"""The status of a command that cannot be done as it is worded; 1 is for all else that fails."""
+"""Exit status of a command with wrong arguments; 1 is for all other failures."""
 
 app = typer.Typer(
     cls=deferred.group(COMMANDS),
@@ -85,8 +85,8 @@ app = typer.Typer(
 for _name, _commands, _help in (
     ("aggregates", AGGREGATES, "Bars of five minutes to a year, made of minute and daily bars."),
     ("archive", ARCHIVE, "The Parquet archive on S3 or Spaces."),
-    ("dlq", DEAD_LETTERS, "Dead letters: work that came to nothing, kept until done or given up."),
-    ("ledger", LEDGER, "What was loaded, and whether it is there."),
+    ("dlq", DEAD_LETTERS, "Dead letters: failed work, kept until it is done or given up."),
+    ("ledger", LEDGER, "What was loaded, and whether the tables hold it."),
     ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),
     ("dividends", DIVIDENDS, "Dividends in other currencies, and those that adjust nothing."),
     ("sandbox", SANDBOX, "The simulated providers of the local world."),
@@ -96,8 +96,8 @@ for _name, _commands, _help in (
     )
 
 
-def _tell_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         console.out.print(f"wrdata {version('wrdata')}", markup=False)
         raise typer.Exit
 
@@ -108,11 +108,11 @@ def begin(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Show the version and exit.", callback=_tell_version, is_eager=True
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
         ),
     ] = False,
 ) -> None:
-    """Take the options that stand before a command."""
+    """Read the options that stand before a command."""
 
 
 OF_LIBRARIES = {
@@ -122,19 +122,19 @@ OF_LIBRARIES = {
     ", unable to parse string as a number": "",
     "does not match the formats '%Y-%m-%d'": "is not written as YYYY-MM-DD, or no such day",
 }
-"""What pydantic and Typer say of a word, and how a person would."""
+"""Phrases of pydantic and Typer, and plain ones instead."""
 
 
 def _plain(message: str) -> str:
-    """Return a library's words on a wrong word without its own jargon."""
+    """Return a library's message about a wrong argument without its jargon."""
     for theirs, ours in OF_LIBRARIES.items():
         message = message.replace(theirs, ours)
     return message.removesuffix(".")
 
 
 def run() -> None:
-    """Run a command: errors of ours, and of the user's words, are one line and a status."""
-    # What was repeated and went well is no news; what did not is told at the end.
+    """Run a command; our errors, and wrong arguments, become one line and an exit status."""
+    # A retry that succeeds is no news; one that fails is reported at the end.
     stamina.instrumentation.set_on_retry_hooks([])
     try:
         status_code = app(standalone_mode=False)
@@ -145,11 +145,11 @@ def run() -> None:
         console.fail(str(error))
         sys.exit(1)
     except typer.TyperException as error:
-        told = _plain(error.format_message())
-        if told:  # a group without a command has shown its help
+        text = _plain(error.format_message())
+        if text:  # a group without a command has shown its help
             context = getattr(error, "ctx", None)
             command = context.command_path if context else "wrdata"
-            console.fail(f"{told} (see {command} --help)")
+            console.fail(f"{text} (see {command} --help)")
         sys.exit(WRONG_WORDS)
     except RunInterruptedError as error:
         console.fail(str(error))

@@ -1,7 +1,7 @@
-"""Lists of names that a person gives: tickers, pairs or series, typed or out of a file.
+"""Lists of names that a person gives: tickers, pairs or series, typed or in a file.
 
-Here: what editors, terminals and spreadsheets make of such a list. Not here: which names there are
-(load_options.py), or anything with a database.
+Here: reading such a list as editors, terminals and spreadsheets write it. Not here: which names
+exist (load_options.py), or anything with a database.
 """
 
 import codecs
@@ -17,13 +17,12 @@ HEADINGS = {
     "ticker", "tickers", "symbol", "symbols", "pair", "pairs", "series", "series id", "series_id",
     "subject", "subjects",
 }  # fmt: skip
-"""What the column of names is headed with, in lower case; where there is no heading all cells are
-names."""
+"""Headings of the column of names, in lower case. Without a heading all cells are names."""
 DELIMITERS = "\t;,"
 LONGEST_SHOWN = 24
-"""Characters of a name that a message repeats."""
+"""Most characters of a name that a message shows."""
 SAME_LENGTH = 0.15
-"""A letter mistaken or two exchanged are likelier than one left out."""
+"""Bonus: a wrong letter, or two exchanged ones, are likelier than a missing letter."""
 
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -38,7 +37,7 @@ _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 
 def names_in(text: str) -> list[str]:
-    """Return the names of a text, upper case, each once; blanks, commas, semicolons between."""
+    """Return the names in a text, upper case, each once; split at blanks, commas, semicolons."""
     plain = text.translate(_INVISIBLE).replace('"', " ")
     return list(dict.fromkeys(word.upper() for word in _SEPARATORS.split(plain) if word))
 
@@ -46,9 +45,9 @@ def names_in(text: str) -> list[str]:
 def names_of_file(file: Path) -> list[str]:
     """Return the names that a file lists, upper case, each once, in their order.
 
-    One a line or several; as an editor saves them, or as a spreadsheet does: with a byte-order
-    mark, as UTF-16, with commas, semicolons or tabs, quotes, and a heading. Of a table with
-    headings the column of tickers (or symbols, pairs, series) is taken.
+    A line holds one name or several. The file may come from an editor or a spreadsheet: with a
+    byte-order mark, as UTF-16, with commas, semicolons or tabs, quotes, and a heading. Of a table
+    with headings the column of tickers (or symbols, pairs, series) is read.
 
     Raises:
         ArgumentError: The file cannot be read, or is no text.
@@ -60,31 +59,31 @@ def names_of_file(file: Path) -> list[str]:
         raise errors.ArgumentError(message) from error
     lines = [line for line in _decoded(content, file).splitlines() if line.strip()]
     if lines and lines[0].strip().lower().startswith("sep="):
-        lines = lines[1:]  # Excel's own word for which delimiter follows
+        lines = lines[1:]  # Excel names its delimiter in a first line
     rows = list(csv.reader(lines, delimiter=_delimiter(lines), skipinitialspace=True))
     return names_in(" ".join(_cells(rows)))
 
 
 def near(name: str, known: Iterable[str]) -> Sequence[str]:
-    """Return up to three of ``known`` that ``name`` may have meant, the likeliest first."""
+    """Return up to three of ``known`` that are similar to ``name``, the likeliest first."""
 
-    def likeness(one: str) -> float:
-        alike = difflib.SequenceMatcher(None, name, one).ratio()
-        # Whoever types a name wrong seldom does so at its first letter.
-        return alike + SAME_LENGTH * ((len(one) == len(name)) + (one[:1] == name[:1]))
+    def likeness(candidate: str) -> float:
+        alike = difflib.SequenceMatcher(None, name, candidate).ratio()
+        # A typing mistake is seldom in the first letter.
+        return alike + SAME_LENGTH * ((len(candidate) == len(name)) + (candidate[:1] == name[:1]))
 
     close = difflib.get_close_matches(name, known, n=20, cutoff=0.5)
     return sorted(close, key=likeness, reverse=True)[:3]
 
 
 def suggested(name: str, known: Iterable[str]) -> str:
-    """Return ``name`` with those of ``known`` that it may have meant."""
+    """Return ``name``, followed by similar names of ``known``."""
     close = near(name, known)
     return f"{shown(name)} (did you mean {', '.join(close)}?)" if close else shown(name)
 
 
 def shown(name: str) -> str:
-    """Return ``name`` at a length that a line has room for."""
+    """Return ``name``, shortened to fit a line."""
     return (
         name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}… ({len(name):,} letters)"
     )
@@ -92,7 +91,7 @@ def shown(name: str) -> str:
 
 def _decoded(content: bytes, file: Path) -> str:
     if content.startswith(_WORKBOOKS):
-        message = f"{file} is a spreadsheet's own file: save it as CSV"
+        message = f"{file} is a spreadsheet's workbook: save it as CSV"
         raise errors.ArgumentError(message)
     marked = (name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark))
     try:
@@ -103,7 +102,7 @@ def _decoded(content: bytes, file: Path) -> str:
 
 
 def _unmarked(content: bytes) -> str:
-    """Tell the encoding without a mark: in UTF-16 each other byte of a ticker is 0."""
+    """Return the encoding of a text without a mark: in UTF-16 every other byte is 0."""
     head = content[:64]
     if b"\0" not in head:
         return "utf-8"
@@ -111,13 +110,13 @@ def _unmarked(content: bytes) -> str:
 
 
 def _delimiter(lines: Sequence[str]) -> str:
-    """Return what the first line is divided by."""
+    """Return the delimiter of the first line."""
     first = lines[0] if lines else ""
     return max(DELIMITERS, key=first.count)
 
 
 def _cells(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the cells that hold names: a column where one is headed so, otherwise all."""
+    """Return the cells that hold names: those of a headed column, otherwise all."""
     heading = [cell.strip().lower() for cell in rows[0]] if rows else []
     place = next((place for place, cell in enumerate(heading) if cell in HEADINGS), None)
     if place is None:

@@ -1,8 +1,8 @@
-"""wrdata plan: what a load would take, before anything runs; no run, no request.
+"""wrdata plan: what a load would take, without a run or a request.
 
-Here: gathering the figures (budget, schedules, run slots), and the words of the forecast, for
+Here: gathering the figures (budget, schedules, run slots), and printing the forecast, for
 `wrdata plan` and `wrdata backfill --dry-run`. Not here: the arithmetic
-(marketdata/forecast.py), or what is asked for (load_options.py).
+(marketdata/forecast.py), or the options (load_options.py).
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,15 +38,16 @@ IN_PROGRESS = [
 """Runs that hold one of the queue's slots."""
 _MEGABYTE = 1e6
 MARKET_DAYS = 61
-"""A calendar of the whole market is read a day at a time, a month back and a month ahead."""
+"""Requests for a whole market's calendar: one a day, a month back and a month ahead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecasted:
-    """A plan with what it would take.
+    """A plan with its forecast.
 
     Attributes:
-        sent_last_minute: Requests that others sent on this key: a load beside them takes longer.
+        sent_last_minute: Requests that other loads sent on this key in the last minute: beside
+            them this load takes longer.
     """
 
     plan: LoadPlan
@@ -66,9 +67,9 @@ def plan(
     provider: load_options.Provider = "",
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
-    """Say what a load of DATASET would take: requests, minutes, quota, rows, bytes, schedules.
+    """Show what a load of DATASET would take: requests, minutes, quota, rows, bytes, schedules.
 
-    Takes the words of `wrdata backfill`, starts nothing and asks nobody.
+    Takes the options of `wrdata backfill`; starts nothing and sends no request.
     """
     options = load_options.LoadOptions(
         dataset=dataset,
@@ -86,13 +87,13 @@ def plan(
     with opening.stores(settings) as stores:
         planned = options.plan(stores, settings)
         cost = cost_of(stores, settings, planned)
-        tell(forecast_of(stores, settings, planned, cost), json=json)
+        print_forecast(forecast_of(stores, settings, planned, cost), json=json)
 
 
 def forecast_of(
     stores: Stores, settings: Settings, planned: LoadPlan, cost: LoadCost
 ) -> Forecasted:
-    """Work out what a plan takes if it starts now."""
+    """Return the forecast of a plan that starts now."""
     names = {limits.budget for limits in cost.limits}
     budgets = [budget for budget in stores.leases.status() if budget.budget in names]
     quotas = [
@@ -118,7 +119,7 @@ def forecast_of(
 def _scheduled(
     stores: Stores, settings: Settings, provider: str, now: datetime
 ) -> Iterator[ScheduledLoad]:
-    """Give the next run of each schedule that asks ``provider``, with the most it may ask for."""
+    """Yield the next run of each schedule that asks ``provider``, with its most requests."""
     members = len(stores.instruments.members(UNIVERSE))
     if provider == provider_of(DAILY_BARS_DATASET):
         bulk = settings.daily_bars_route is DailyBarsRoute.BULK
@@ -161,7 +162,7 @@ def _scheduled(
 def _most_requests(
     dataset: Dataset, provider: str, members: int, config: Mapping[str, object]
 ) -> int:
-    """Return how many requests a scheduled refresh takes at most."""
+    """Return the most requests that a scheduled refresh takes."""
     if dataset.market is not None and config.get("bulk_refresh"):
         return MARKET_DAYS
     offered = len(symbols.provider_symbols(dataset, provider))
@@ -170,7 +171,7 @@ def _most_requests(
 
 
 def _ticks(schedule: dg.ScheduleDefinition, now: datetime) -> Iterator[datetime]:
-    """Give the times at which a schedule starts from ``now`` on, in its own zone."""
+    """Yield the times at which a schedule starts from ``now`` on, in its own zone."""
     return schedule_execution_time_iterator(
         now.timestamp(), schedule.cron_schedule, schedule.execution_timezone
     )
@@ -186,16 +187,16 @@ def _run_slots() -> RunSlots:
         )
 
 
-def tell(made: Forecasted, *, json: bool) -> None:
-    """Print a plan, for a person or for a script."""
+def print_forecast(forecasted: Forecasted, *, json: bool) -> None:
+    """Print a forecast, for a person or as JSON."""
     if json:
-        console.print_json(_figures(made))
+        console.print_json(_figures(forecasted))
         return
-    if not made.forecast.load.requests:
-        console.say("nothing to load: all that was asked for is complete in the ledger")
+    if not forecasted.forecast.load.requests:
+        console.say("nothing to load: all requested days are complete in the ledger")
         return
-    console.print_pairs(_title(made.plan), _page(made))
-    console.say(verdict(made.forecast))
+    console.print_pairs(_title(forecasted.plan), _page(forecasted))
+    console.say(verdict(forecasted.forecast))
 
 
 def _units(planned: LoadPlan) -> tuple[str, int]:
@@ -206,68 +207,74 @@ def _units(planned: LoadPlan) -> tuple[str, int]:
 
 def _title(planned: LoadPlan) -> str:
     unit, count = _units(planned)
-    words = unit.replace("_", " ")
+    noun = unit.replace("_", " ")
     if count == 1:
-        words = {"indices": "index", "series": "series"}.get(words, words.removesuffix("s"))
-    return f"{planned.load.dataset.name}: {count:,} {words}"
+        noun = {"indices": "index", "series": "series"}.get(noun, noun.removesuffix("s"))
+    return f"{planned.load.dataset.name}: {count:,} {noun}"
 
 
 def _page(planned: Forecasted) -> dict[str, console.Cell]:
-    made, load = planned.forecast, planned.forecast.load
+    load_forecast, load = planned.forecast, planned.forecast.load
     page: dict[str, console.Cell] = {
         "requests": load.requests,
-        f"minutes at {60 / load.interval_s:.1f} requests a minute": made.minutes,
-        "ends at, New York time": _moment(made.ends_at),
+        f"minutes at {60 / load.interval_s:.1f} requests a minute": load_forecast.minutes,
+        "ends at, New York time": _moment(load_forecast.ends_at),
     }
     if planned.sent_last_minute:
         page["requests of others in the last minute (it takes longer beside them)"] = (
             planned.sent_last_minute
         )
-    for one in made.quotas:
-        page[f"quota of the {one.quota.period.value} ({one.quota.limit:,})"] = (
-            f"{one.share:.0%}, {one.left_before:,} left before and {one.left_after:,} after"
+    for share in load_forecast.quotas:
+        page[f"quota of the {share.quota.period.value} ({share.quota.limit:,})"] = (
+            f"{share.share:.0%}, {share.left_before:,} left before and {share.left_after:,} after"
         )
-    if not made.quotas:
+    if not load_forecast.quotas:
         page["hourly, daily or monthly quota"] = "the key has none"
     if planned.plan.load.dataset.name != DAILY_BARS_DATASET:
         return page | {"rows, about": load.rows}
     return page | {
         "new rows, at most": load.rows,
-        "database, MB (estimate from measured bytes a row)": made.database_bytes / _MEGABYTE,
-        "raw zone, MB (estimate from simulated answers)": made.raw_bytes / _MEGABYTE,
+        "database, MB (estimate from measured bytes a row)": load_forecast.database_bytes
+        / _MEGABYTE,
+        "raw zone, MB (estimate from simulated answers)": load_forecast.raw_bytes / _MEGABYTE,
     }
 
 
-def verdict(made: Forecast) -> str:
-    """Say in one sentence whether a schedule would be endangered."""
-    if made.endangered:
-        return f"ENDANGERED: {_danger(made, made.endangered[0])}"
-    met = [one for one in made.meetings if one.during]
+def verdict(load_forecast: Forecast) -> str:
+    """Return one sentence on whether the load endangers a schedule."""
+    if load_forecast.endangered:
+        return f"ENDANGERED: {_danger(load_forecast, load_forecast.endangered[0])}"
+    met = [meeting for meeting in load_forecast.meetings if meeting.during]
     if met:
         first = met[0]
         return (
             f"no schedule is endangered: {_name(first.schedule)} starts meanwhile and goes first, "
-            f"which puts this load back by {first.slowed_s / 60:.1f} minutes"
+            f"which delays this load by {first.slowed_s / 60:.1f} minutes"
         )
-    if not made.meetings:
+    if not load_forecast.meetings:
         return "no schedule asks this provider"
+    following = load_forecast.meetings[0].schedule
     return (
-        f"no schedule is endangered: the next, {_name(made.meetings[0].schedule)}, starts after "
-        "this load has ended"
+        f"no schedule is endangered: the next, {_name(following)}, starts after this load has ended"
     )
 
 
-def _danger(made: Forecast, meeting: Meeting) -> str:
+def _danger(load_forecast: Forecast, meeting: Meeting) -> str:
     if meeting.short_of is not None:
-        share = next(one for one in made.quotas if one.quota is meeting.short_of)
+        share = next(
+            quota_share
+            for quota_share in load_forecast.quotas
+            if quota_share.quota is meeting.short_of
+        )
         return (
             f"{_name(meeting.schedule)} could lack requests: this load leaves "
             f"{max(share.left_after, 0):,} of {share.quota.limit:,} a {share.quota.period.value}; "
             f"load less, or after {_moment(share.resets_at)} New York time"
         )
     return (
-        f"{_name(meeting.schedule)} would wait for a run slot, since this load and the runs under "
-        f"way take all of them until {_moment(made.ends_at)} New York time; load later, or less"
+        f"{_name(meeting.schedule)} would wait for a run slot, since this load and the runs in "
+        f"progress take all of them until {_moment(load_forecast.ends_at)} New York time; load "
+        "later, or less"
     )
 
 
@@ -280,49 +287,49 @@ def _moment(at: datetime) -> str:
 
 
 def _figures(planned: Forecasted) -> dict[str, Any]:
-    made, load = planned.forecast, planned.forecast.load
+    load_forecast, load = planned.forecast, planned.forecast.load
     unit, count = _units(planned.plan)
     return {
         "dataset": planned.plan.load.dataset.name,
         "provider": planned.plan.load.provider,
         unit: count,
         "requests": load.requests,
-        "minutes": made.minutes,
-        "ends_at": made.ends_at.isoformat(),
+        "minutes": load_forecast.minutes,
+        "ends_at": load_forecast.ends_at.isoformat(),
         "requests_per_minute": 60 / load.interval_s,
         "requests_of_others_last_minute": planned.sent_last_minute,
-        "quotas": [_quota(one) for one in made.quotas],
+        "quotas": [_quota(share) for share in load_forecast.quotas],
         "rows_at_most": load.rows,
-        "database_bytes_estimate": made.database_bytes,
-        "raw_bytes_estimate": made.raw_bytes,
-        "schedules": [_meeting(one) for one in made.meetings],
-        "endangered": bool(made.endangered),
-        "verdict": verdict(made),
+        "database_bytes_estimate": load_forecast.database_bytes,
+        "raw_bytes_estimate": load_forecast.raw_bytes,
+        "schedules": [_meeting(meeting) for meeting in load_forecast.meetings],
+        "endangered": bool(load_forecast.endangered),
+        "verdict": verdict(load_forecast),
     }
 
 
-def _quota(one: QuotaShare) -> dict[str, Any]:
+def _quota(share: QuotaShare) -> dict[str, Any]:
     return {
-        "period": one.quota.period.value,
-        "zone": one.quota.zone,
-        "limit": one.quota.limit,
-        "resets_at": one.resets_at.isoformat(),
-        "share": one.share,
-        "left_before": one.left_before,
-        "left_after": one.left_after,
-        "scheduled": one.scheduled,
-        "endangered": one.endangered,
+        "period": share.quota.period.value,
+        "zone": share.quota.zone,
+        "limit": share.quota.limit,
+        "resets_at": share.resets_at.isoformat(),
+        "share": share.share,
+        "left_before": share.left_before,
+        "left_after": share.left_after,
+        "scheduled": share.scheduled,
+        "endangered": share.endangered,
     }
 
 
-def _meeting(one: Meeting) -> dict[str, Any]:
+def _meeting(meeting: Meeting) -> dict[str, Any]:
     return {
-        "schedule": one.schedule.name,
-        "starts_at": one.schedule.starts_at.isoformat(),
-        "requests": one.schedule.requests,
-        "during": one.during,
-        "slows_load_s": one.slowed_s,
-        "short_of_quota": one.short_of.period.value if one.short_of else None,
-        "without_run_slot": one.without_slot,
-        "endangered": one.endangered,
+        "schedule": meeting.schedule.name,
+        "starts_at": meeting.schedule.starts_at.isoformat(),
+        "requests": meeting.schedule.requests,
+        "during": meeting.during,
+        "slows_load_s": meeting.slowed_s,
+        "short_of_quota": meeting.short_of.period.value if meeting.short_of else None,
+        "without_run_slot": meeting.without_slot,
+        "endangered": meeting.endangered,
     }

@@ -1,6 +1,6 @@
-"""wrdata prune: remove what is past its time, as the weekly upkeep does, and show what grows.
+"""wrdata prune: remove old events and runs, as the weekly upkeep does, and show what grows.
 
-Here: the command. Not here: what may go and what stays (resources/storage/upkeep.py and
+Here: the command. Not here: what is removed and what stays (resources/storage/upkeep.py and
 runs/history.py), archived rows (`wrdata archive drop`), or the archive's objects.
 """
 
@@ -15,14 +15,14 @@ from pipelines.cli.status import GROWS
 
 def prune(
     days: Annotated[
-        int, typer.Option(help="Dagster's events and runs that are younger stay.", min=1)
+        int, typer.Option(help="Dagster's events and runs younger than this stay.", min=1)
     ] = HISTORY_STAYS_FOR.days,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be removed, and keep it.")
+        bool, typer.Option("--dry-run", help="Show what would be removed, and keep it.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> int:
-    """Remove Dagster's old events and runs, and show the size and bound of all that grows."""
+    """Remove Dagster's old events and runs; show the size and bound of everything that grows."""
     environment.enter(environment.surroundings(writes=False), start=False)
     config = {"days": days, "dry_run": dry_run}
     report = runs.run_job(

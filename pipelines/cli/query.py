@@ -1,7 +1,6 @@
 """wrdata query: bars of tickers, from the database and the archive alike.
 
-Here: the command, and the forms in which an answer leaves it. Not here: the reading
-(resources/reading).
+Here: the command, and the forms of its output. Not here: the reading (resources/reading).
 """
 
 import json
@@ -25,11 +24,11 @@ from resources.reading.missing import MissingBarsWarning
 from resources.reading.request import ADJUSTED, INTERVALS
 
 SHOWN = 40
-"""Rows of a table on the screen; of a longer answer its first and last ones."""
+"""Most rows of a table on the screen; a longer one shows its first and last rows."""
 
 
 class Form(StrEnum):
-    """How an answer is written."""
+    """Output formats."""
 
     TABLE = "table"
     CSV = "csv"
@@ -39,7 +38,7 @@ class Form(StrEnum):
 
 
 class Missing(StrEnum):
-    """What becomes of a read that lacks bars; see ``read_bars``."""
+    """What a read does where bars are missing; see ``read_bars``."""
 
     WARN = "warn"
     RAISE = "raise"
@@ -59,49 +58,49 @@ SUFFIXES = {
 
 def query(
     tickers: Annotated[
-        list[str], Argument(help="Such as AAPL, BRK.B or BTC-USD; blanks or commas between.")
+        list[str], Argument(help="Such as AAPL, BRK.B or BTC-USD; split by blanks or commas.")
     ],
     start: Annotated[
-        str | None, Option(help="First day, or moment with its zone; without: the oldest bar.")
+        str | None, Option(help="First day, or time with its zone; default the oldest bar.")
     ] = None,
     end: Annotated[
-        str | None, Option(help="Last day (included), or moment (excluded); without: today.")
+        str | None, Option(help="Last day (included), or time (excluded); default today.")
     ] = None,
     interval: Annotated[str, Option(help=", ".join(INTERVALS) + ".")] = "1d",
     adjusted: Annotated[str | None, Option(help=" or ".join(ADJUSTED) + ".")] = None,
     as_of: Annotated[
         str | None,
-        Option(help="What was known at this moment, also of splits: 2026-05-01T00:00:00Z."),
+        Option(help="As known at this time, splits too: 2026-05-01T00:00:00Z."),
     ] = None,
     provider: Annotated[
-        str | None, Option(help="Whose bars; without: whoever serves them.")
+        str | None, Option(help="Provider of the bars; default the configured one.")
     ] = None,
     missing: Annotated[
-        Missing, Option(help="What to do where bars are missing; a warning goes to standard error.")
+        Missing, Option(help="What to do where bars are missing; warnings go to standard error.")
     ] = Missing.WARN,
     form: Annotated[
         Form | None,
-        Option("--format", help="How to write the answer; without: as the file's name ends."),
+        Option("--format", help="Output format; default by the file's ending."),
     ] = None,
     output: Annotated[
         Path | None,
-        Option(help="A file, instead of standard output: x.csv, .json, .parquet or .arrow."),
+        Option(help="File instead of standard output: x.csv, .json, .parquet or .arrow."),
     ] = None,
 ) -> None:
     """Read bars of shares and pairs, wherever they are stored."""
     form = _form(form, output)
     environment.enter(environment.surroundings(writes=False), start=False)
-    asked = name_lists.names_in(" ".join(tickers))
-    with warnings.catch_warnings(record=True) as told:
-        # Ours alone: what libraries tell each other is not for the reader of bars.
+    names = name_lists.names_in(" ".join(tickers))
+    with warnings.catch_warnings(record=True) as caught:
+        # Only our own warnings: those of libraries are not for the reader of bars.
         warnings.simplefilter("ignore")
         warnings.simplefilter("always", MissingBarsWarning)
         bars = read_bars(
-            asked, start, end, interval, adjusted, as_of, provider, missing=missing.value
+            names, start, end, interval, adjusted, as_of, provider, missing=missing.value
         )
-    for warning in told:
+    for warning in caught:
         console.say(str(warning.message))
-    for ticker in _without_bars(asked, bars):
+    for ticker in _without_bars(names, bars):
         console.say(f"{name_lists.shown(ticker)} has no bars of {interval} in this time")
     if output is not None:
         _write_file(bars, form, output)
@@ -112,7 +111,7 @@ def query(
 
 
 def _with_moments_as_text(bars: pa.Table) -> pa.Table:
-    """Write moments of UTC out: Arrow would look for UTC in the system's zoneinfo."""
+    """Turn UTC times into text: Arrow would look for UTC in the system's zoneinfo."""
     for place, field in enumerate(bars.schema):
         if pa.types.is_timestamp(field.type):
             clocks = bars[field.name].cast(pa.int64()).cast(pa.timestamp(field.type.unit))
@@ -122,10 +121,10 @@ def _with_moments_as_text(bars: pa.Table) -> pa.Table:
 
 
 def _form(form: Form | None, output: Path | None) -> Form:
-    """Return how the answer is written: as asked for, or as the file's name says.
+    """Return the output format: the one asked for, or the one of the file's ending.
 
     Raises:
-        ArgumentError: That cannot be, or nothing says how.
+        ArgumentError: The format does not fit the output, or none is known.
     """
     if output is None:
         if form in BINARY and sys.stdout.isatty():
@@ -137,25 +136,25 @@ def _form(form: Form | None, output: Path | None) -> Form:
     chosen = form or SUFFIXES.get(output.suffix.lower())
     if chosen is None:
         message = (
-            f"{output.name} does not say how it is to be written: give it one of the endings "
-            f"{', '.join(SUFFIXES)}, or give --format"
+            f"the ending of {output.name} names no format: use one of {', '.join(SUFFIXES)}, "
+            "or give --format"
         )
         raise errors.ArgumentError(message)
     return chosen
 
 
-def _without_bars(asked: Sequence[str], bars: pa.Table) -> list[str]:
-    """Return the tickers that were asked for and have no bars."""
-    found = set(pc.unique(bars["ticker"]).to_pylist())
-    return [one for one in asked if one not in found]
+def _without_bars(tickers: Sequence[str], bars: pa.Table) -> list[str]:
+    """Return the tickers that have no bars."""
+    with_bars = set(pc.unique(bars["ticker"]).to_pylist())
+    return [ticker for ticker in tickers if ticker not in with_bars]
 
 
 def _show(bars: pa.Table) -> None:
-    """Print the first and last rows; columns that hold nothing are left out."""
-    told = bars.select([name for name in bars.column_names if bars[name].null_count < len(bars)])
-    rows = told.to_pylist()
+    """Print the first and last rows, without empty columns."""
+    filled = bars.select([name for name in bars.column_names if bars[name].null_count < len(bars)])
+    rows = filled.to_pylist()
     if len(rows) > SHOWN:
-        between = dict.fromkeys(told.column_names, "…")
+        between = dict.fromkeys(filled.column_names, "…")
         rows = [*rows[: SHOWN // 2], between, *rows[-SHOWN // 2 :]]
     shown = [{name: _cell(value) for name, value in row.items()} for row in rows]
     console.print_table("", shown, by=("ticker", "bucket_start"))
@@ -169,7 +168,7 @@ def _count(bars: pa.Table) -> str:
 def _cell(value: Any) -> str | int | None:
     if value is None or isinstance(value, int):
         return value
-    # Ten digits show every price and volume; all of them are in the other forms.
+    # Ten digits show every price and volume; other formats write all digits.
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 

@@ -1,6 +1,6 @@
 """Files that commands write for their users: whole, or not at all.
 
-Here: how a result comes to stand under its name. Not here: what is in it (query.py,
+Here: writing a file beside its name and renaming it. Not here: its content (query.py,
 dead_letters.py).
 """
 
@@ -17,15 +17,15 @@ NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def written(output: Path) -> Generator[IO[bytes]]:
-    """Open ``output`` for writing; what was there stays until all of the new file is written.
+    """Open ``output`` for writing; the old file stays until the new one is complete.
 
-    It is written beside and renamed: neither a full disk nor Ctrl-C leaves a part of a file.
+    The new file is written beside it and renamed: a full disk or Ctrl-C leaves no partial file.
 
     Raises:
-        ConfigurationError: It cannot be written; the text says why.
+        ConfigurationError: The file cannot be written; the text says why.
     """
     target = output.resolve()
-    # A pipe or a device is written to as it is.
+    # Pipes and devices are written to directly.
     beside = target if _is_special(target) else target.with_name(f".{target.name}.part")
     try:
         try:

@@ -1,7 +1,7 @@
 """Running a job of ours through Dagster from the command line, in this process.
 
-Here: one run from start to end, recorded in the instance so that the UI shows it, and what it
-reported. Not here: the jobs (pipelines/jobs.py), or the words around a run.
+Here: one run from start to end, recorded in the instance so that the UI shows it, and its report.
+Not here: the jobs (pipelines/jobs.py), or what commands print around a run.
 
 A run in this process needs neither daemon nor web server, and starts at once.
 """
@@ -28,7 +28,7 @@ from pipelines.run_failures import BY_COMMAND, INTERRUPTED, RANGE_TAGS, STARTED_
 
 PROGRESS_EVERY_S = 0.5
 MAX_RETRIES = "dagster/max_retries"
-"""Dagster's tag: how often its daemon may launch a failed run anew."""
+"""Dagster's tag: how often its daemon may launch a failed run again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """One asset check's verdict; a warning is told but fails nothing."""
+    """One asset check's verdict; a warning is shown but fails nothing."""
 
     name: str
     passed: bool
@@ -57,7 +57,7 @@ class Checked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What a run came to.
+    """Outcome of a run.
 
     Attributes:
         failed_with: Metadata of the failure that one of our assets raised; empty without one.
@@ -74,12 +74,12 @@ class RunReport:
 
     def of(self, asset: str) -> list[Reported]:
         """Return the materializations of the asset whose key ends in ``asset``."""
-        return [one for one in self.reported if one.asset == asset]
+        return [report for report in self.reported if report.asset == asset]
 
     def last(self, asset: str) -> Mapping[str, Any]:
         """Return the metadata of the last materialization of ``asset``; empty without one."""
-        found = self.of(asset)
-        return found[-1].metadata if found else {}
+        reports = self.of(asset)
+        return reports[-1].metadata if reports else {}
 
 
 def run_job(
@@ -97,7 +97,7 @@ def run_job(
         job: Name of a job in the definitions.
         config: Run config of its ops.
         partition: One partition key, or
-        partitions: the first and last key of a range, taken in a single run.
+        partitions: the first and last key of a range, done in a single run.
         tags: Further tags of the run.
         progress: Called every half second with the run's id and the seconds since its start.
 
@@ -106,9 +106,9 @@ def run_job(
         RunInterruptedError: Ctrl-C or SIGTERM came while the job ran.
     """
     for chatty in ("dagster", "psycopg.pool"):
-        # What they tell in passing, the run's report tells at its end.
+        # The run's report says at its end what they would log on the way.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
-    # Nobody but the person at the command line repeats what failed there.
+    # Only the person at the command line retries such a run: no daemon does.
     every_tag = {**(tags or {}), STARTED_BY: BY_COMMAND, MAX_RETRIES: "0"}
     if partitions:
         every_tag |= dict(zip(RANGE_TAGS, partitions, strict=True))
@@ -133,14 +133,14 @@ def run_job(
         )
     report = _report(job, result, time.monotonic() - started)
     if any(INTERRUPTED in reason for reason in report.failures):
-        message = f"run {run_id} was interrupted: what was stored is kept, the same command goes on"
+        message = f"run {run_id} was interrupted: stored rows are kept; repeat the command to go on"
         raise RunInterruptedError(message)
     return report
 
 
 @contextmanager
 def open_instance() -> Generator[dg.DagsterInstance]:
-    """Open the Dagster instance of DAGSTER_HOME; runs whose worker is gone end by the way.
+    """Open the Dagster instance of DAGSTER_HOME, and end runs whose worker is gone.
 
     Raises:
         ConfigurationError: Its storage cannot be reached.
@@ -150,7 +150,7 @@ def open_instance() -> Generator[dg.DagsterInstance]:
     except (sqlalchemy.exc.SQLAlchemyError, dg.DagsterError) as error:
         message = (
             "Dagster's storage cannot be opened: is the database of WRDATA_DAGSTER_DATABASE_URL "
-            f"there? ({type(error).__name__})"
+            f"up? ({type(error).__name__})"
         )
         raise errors.ConfigurationError(message) from error
     with instance:
@@ -159,7 +159,7 @@ def open_instance() -> Generator[dg.DagsterInstance]:
 
 
 def end_lost(instance: dg.DagsterInstance) -> None:
-    """End the runs whose worker is gone, and say so; with no storage to ask, a later look does."""
+    """End the runs whose worker is gone, and print them; without storage a later look does it."""
     with suppress(sqlalchemy.exc.SQLAlchemyError, dg.DagsterError):
         for lost in workers.look(instance):
             console.say(f"run {lost.run.run_id} ({lost.run.job_name}) is ended: {lost.reason}")
@@ -175,14 +175,14 @@ def _watched(
         return
     ended = threading.Event()
 
-    def tell() -> None:
-        # A meter that cannot ask has nothing to say; the run itself will tell what is wrong.
+    def call_progress() -> None:
+        # Progress that cannot be read is skipped; the run itself reports what is wrong.
         with suppress(errors.MarketDataError):
             progress(run_id, time.monotonic() - started)
 
     def watch() -> None:
         while not ended.wait(PROGRESS_EVERY_S):
-            tell()
+            call_progress()
 
     watcher = threading.Thread(target=watch, name="progress", daemon=True)
     watcher.start()
@@ -191,7 +191,7 @@ def _watched(
     finally:
         ended.set()
         watcher.join()
-        tell()
+        call_progress()
 
 
 def _report(job: str, result: dg.ExecuteInProcessResult, duration_s: float) -> RunReport:
@@ -201,12 +201,14 @@ def _report(job: str, result: dg.ExecuteInProcessResult, duration_s: float) -> R
     failed_with: dict[str, Any] = {}
     for event in result.all_events:
         if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION:
-            made = event.step_materialization_data.materialization
+            materialization = event.step_materialization_data.materialization
             reported.append(
                 Reported(
-                    asset=made.asset_key.path[-1],
-                    partition=made.partition,
-                    metadata={name: _plain(value) for name, value in made.metadata.items()},
+                    asset=materialization.asset_key.path[-1],
+                    partition=materialization.partition,
+                    metadata={
+                        name: _plain(value) for name, value in materialization.metadata.items()
+                    },
                 )
             )
         elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
@@ -221,9 +223,11 @@ def _report(job: str, result: dg.ExecuteInProcessResult, duration_s: float) -> R
             )
         elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
             failures.append(_failure(event))
-            told = event.step_failure_data.user_failure_data
-            if told is not None:
-                failed_with |= {name: _plain(value) for name, value in told.metadata.items()}
+            failure_data = event.step_failure_data.user_failure_data
+            if failure_data is not None:
+                failed_with |= {
+                    name: _plain(value) for name, value in failure_data.metadata.items()
+                }
         elif event.event_type == dg.DagsterEventType.RUN_FAILURE:
             error = event.job_failure_data.error
             if error and error.cls_name == INTERRUPTED:  # between two steps
@@ -247,7 +251,7 @@ def _plain(value: dg.MetadataValue) -> Any:
 
 
 def _failure(event: dg.DagsterEvent) -> str:
-    """Return what a person has to read of a failed step: our own words where there are any."""
+    """Return why a step failed: our own description if there is one, or the first error."""
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
         return data.user_failure_data.description

@@ -1,7 +1,7 @@
-"""wrdata splits …: splits that prices do not bear out, and a person's word for one or a spin-off.
+"""wrdata splits …: splits that prices do not bear out, confirming one, and spin-offs.
 
-Here: the commands. Not here: how a split is checked (marketdata/split_checks.py), or what follows
-from it (assets/adjusted.py).
+Here: the commands. Not here: how a split is checked (marketdata/split_checks.py), or the factors
+made from it (assets/adjusted.py).
 """
 
 import getpass
@@ -27,10 +27,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
 def amount(text: str) -> Decimal:
-    """Read an amount of money.
+    """Parse an amount of money.
 
     Raises:
-        BadParameter: It is no number, or below zero.
+        BadParameter: The text is no number, or below zero.
     """
     try:
         number = Decimal(text)
@@ -57,9 +57,9 @@ def listed(*, json: Json = False) -> None:
 def confirm(
     ticker: str,
     day: Annotated[datetime, typer.Argument(formats=["%Y-%m-%d"], help="Its ex-date.")],
-    reason: Annotated[str, typer.Option(help="Why it is right; kept with it.")],
+    reason: Annotated[str, typer.Option(help="Why it is right; stored with it.")],
 ) -> int:
-    """Vouch for a split as the provider tells it: prices are adjusted for it from now on."""
+    """Confirm a split as the provider states it: prices are adjusted for it from now on."""
     around = environment.surroundings(writes=False)
     environment.enter(around, start=True, report=console.say)
     environment.require_schema(around)
@@ -79,13 +79,13 @@ def spin_off(
         Decimal,
         typer.Option(
             parser=amount,
-            help=f"What that was worth for one share of that day, in {PRICE_CURRENCY}; 0 takes it "
-            "back.",
+            help=f"Its worth for one share of that day, in {PRICE_CURRENCY}; 0 removes the "
+            "spin-off.",
         ),
     ],
-    reason: Annotated[str, typer.Option(help="Why it is right; kept with it.")],
+    reason: Annotated[str, typer.Option(help="Why it is right; stored with it.")],
 ) -> int:
-    """Tell a spin-off: it is taken out of prices like a dividend, and beside a split of its day."""
+    """Record a spin-off: it adjusts prices like a dividend, also on the day of a split."""
     if not of.strip():
         raise typer.BadParameter("--of is empty: name what was spun off")
     around = environment.surroundings()
@@ -105,28 +105,28 @@ def spin_off(
 
 
 def instrument_of(stores: Stores, ticker: str) -> ListedInstrument:
-    """Return who carries a ticker.
+    """Return the instrument that carries a ticker today.
 
     Raises:
-        ArgumentError: Nobody does.
+        ArgumentError: There is none.
     """
     name = ticker.upper()
     provider = provider_of(DATASETS["splits"].name)
-    found, unknown = stores.instruments.resolve(provider, [name], utc_now().date())
+    instruments, unknown = stores.instruments.resolve(provider, [name], utc_now().date())
     if unknown:
         raise errors.ArgumentError(f"no instrument carries {name}: is it spelt as in BRK.B?")
-    return found[0]
+    return instruments[0]
 
 
 def tickers_of(stores: Stores, instrument_ids: Sequence[int]) -> dict[int, str]:
-    """Return what some instruments are called today."""
+    """Return today's tickers of instruments, by id."""
     provider = provider_of(DATASETS["splits"].name)
     listed = stores.instruments.listed(provider, list(instrument_ids), utc_now().date())
-    return {one.instrument_id: one.ticker for one in listed}
+    return {instrument.instrument_id: instrument.ticker for instrument in listed}
 
 
 def derive(done: str) -> int:
-    """Derive factors anew after a person's word; return the exit status."""
+    """Derive factors again after a person's decision; return the exit status."""
     failed = loads.failures(runs.run_job(derived_job.name))
     for why in failed.values():
         console.fail(why)
@@ -136,15 +136,15 @@ def derive(done: str) -> int:
 
 def _quarantined(stores: Stores) -> list[dict[str, Any]]:
     doubtful = stores.adjusted_bars.quarantined()
-    names = tickers_of(stores, [one.instrument_id for one in doubtful])
+    names = tickers_of(stores, [split.instrument_id for split in doubtful])
     return [
         {
-            "ticker": names.get(one.instrument_id, f"instrument {one.instrument_id}"),
-            "ex_date": one.finding.split.ex_date.isoformat(),
-            "new_shares": f"{one.finding.split.new_shares:f}",
-            "old_shares": f"{one.finding.split.old_shares:f}",
-            "verdict": one.finding.verdict.value,
-            "reason": one.finding.reason,
+            "ticker": names.get(split.instrument_id, f"instrument {split.instrument_id}"),
+            "ex_date": split.finding.split.ex_date.isoformat(),
+            "new_shares": f"{split.finding.split.new_shares:f}",
+            "old_shares": f"{split.finding.split.old_shares:f}",
+            "verdict": split.finding.verdict.value,
+            "reason": split.finding.reason,
         }
-        for one in doubtful
+        for split in doubtful
     ]

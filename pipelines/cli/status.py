@@ -1,7 +1,7 @@
-"""wrdata status: what is stored, how complete it is, what waits, and how the providers are.
+"""wrdata status: what is stored, how complete it is, what waits, and the state of the providers.
 
-Here: the page and its JSON. Not here: the questions to the database (resources/storage), or
-whether services are reachable (diagnosis.py).
+Here: the page and its JSON. Not here: the database's queries (resources/storage), or whether
+services are reachable (diagnosis.py).
 """
 
 import os
@@ -39,14 +39,14 @@ FAILURES_OF = timedelta(days=7)
 RESTATED_IN = timedelta(days=30)
 GROWS = "what grows (entries: the planner's estimates, none where it has not looked yet)"
 FAILURES_SHOWN = 10
-"""So many of each dataset."""
+"""Most failures shown of each dataset."""
 
 
 def status(
     wide: Annotated[bool, typer.Option("--wide", help="Show every table there is.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
-    """Show in ten lines what is stored, what waits and how the providers are; --wide shows all."""
+    """Show in ten lines what is stored, what waits, and the providers' state; --wide shows all."""
     environment.enter(environment.surroundings(writes=False), start=False)
     stored = report(read_settings())
     if json:
@@ -59,14 +59,16 @@ def status(
 
 
 def report(settings: Settings) -> dict[str, Any]:
-    """Ask the database and the archive what is there."""
+    """Return the figures of the database and the archive."""
     with opening.stores(settings) as stores, opening.archive(settings) as archive:
         return {
             "daily_bars": _daily_bars(stores),
             "datasets": [
-                row for one in DATASETS.values() for row in _dataset(stores, settings, one)
+                row for dataset in DATASETS.values() for row in _dataset(stores, settings, dataset)
             ],
-            "aggregates": {f"bars_{one}": stores.aggregates.rows(one) for one in Interval},
+            "aggregates": {
+                f"bars_{interval}": stores.aggregates.rows(interval) for interval in Interval
+            },
             "archive": _archive(archive),
             "runs": _runs(stores),
             "request_budgets": _budgets(stores),
@@ -74,7 +76,7 @@ def report(settings: Settings) -> dict[str, Any]:
             "dead_letters": _letters(stores),
             "actions_that_wait": {
                 "splits": len(stores.adjusted_bars.quarantined()),
-                "dividends": sum(one.waits for one in stores.adjusted_bars.dividends()),
+                "dividends": sum(dividend.waits for dividend in stores.adjusted_bars.dividends()),
             },
             "restated": _restated(stores),
             "failures": _failures(stores),
@@ -109,14 +111,14 @@ def _daily_bars(stores: Stores) -> dict[str, Any]:
 
 
 def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """Yield a row for the provider that serves a dataset, and for others that it has rows of."""
+    """Yield a row for the provider that serves a dataset, and for others with stored rows."""
     serves = provider_of(dataset.name)
     for provider in dataset.sources:
         totals = stores.datasets.totals(dataset, provider)
         if provider != serves and not totals.rows:
             continue
         no_key = " (no key)" if missing_key(settings, provider) else ""
-        known = dataset_coverage(stores, dataset, provider)
+        coverage = dataset_coverage(stores, dataset, provider)
         yield {
             "dataset": dataset.name,
             "provider": f"{provider}{no_key}",
@@ -124,9 +126,9 @@ def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> Iterator[d
             "subjects": totals.subjects,
             "rows": totals.rows,
             "replaced": totals.versions,
-            "coverage_percent": known.percent,
-            "holes": known.holes,
-            "never_asked": known.never_asked,
+            "coverage_percent": coverage.percent,
+            "holes": coverage.holes,
+            "never_asked": coverage.never_asked,
             "latest_change": f"{totals.latest_at:%Y-%m-%d %H:%M}" if totals.latest_at else "",
             "latest_load": _minute(stores.ingest_log.latest_load(dataset.name, provider)),
             "letters": _waiting(stores, dataset, provider),
@@ -143,14 +145,14 @@ def _minute(at: datetime | None) -> str:
 
 
 def _archive(archive: Archive) -> dict[str, Any]:
-    proofs = {name: archive.proofs(one) for name, one in ARCHIVED.items()}
+    proofs = {name: archive.proofs(dataset) for name, dataset in ARCHIVED.items()}
     periods = [logged.proof for of_dataset in proofs.values() for logged in of_dataset.values()]
     return {
         "datasets": sum(bool(of_dataset) for of_dataset in proofs.values()),
         "periods": len(periods),
-        "files": sum(len(one.files) for one in periods),
-        "rows": sum(one.rows for one in periods),
-        "bytes": sum(one.bytes for one in periods),
+        "files": sum(len(proof.files) for proof in periods),
+        "rows": sum(proof.rows for proof in periods),
+        "bytes": sum(proof.bytes for proof in periods),
     }
 
 
@@ -171,30 +173,30 @@ def _runs(stores: Stores) -> list[dict[str, Any]]:
 def _budgets(stores: Stores) -> list[dict[str, Any]]:
     return [
         {
-            "budget": one.budget,
-            "next_slot_in_s": round(one.reserved_s, 1),
-            "paused_until": _minute(one.paused_until if one.reserved_s else None),
-            "last_60_s": one.last_minute,
-            "this_hour": one.this_hour,
-            "this_day": one.this_day,
-            "this_month": one.this_month,
-            **{f"{lane.value}_leases": one.leases.get(lane, 0) for lane in Lane},
+            "budget": budget.budget,
+            "next_slot_in_s": round(budget.reserved_s, 1),
+            "paused_until": _minute(budget.paused_until if budget.reserved_s else None),
+            "last_60_s": budget.last_minute,
+            "this_hour": budget.this_hour,
+            "this_day": budget.this_day,
+            "this_month": budget.this_month,
+            **{f"{lane.value}_leases": budget.leases.get(lane, 0) for lane in Lane},
         }
-        for one in stores.leases.status()
+        for budget in stores.leases.status()
     ]
 
 
 def _breakers(stores: Stores) -> list[dict[str, Any]]:
     return [
         {
-            "provider": one.provider,
-            "state": one.state.value,
-            "since": f"{one.changed_at:%Y-%m-%d %H:%M:%S}",
-            "failures_in_a_row": one.failures,
-            "next_trial_in_s": round(one.retry_after_s, 1),
-            "last_error": one.last_error,
+            "provider": breaker.provider,
+            "state": breaker.state.value,
+            "since": f"{breaker.changed_at:%Y-%m-%d %H:%M:%S}",
+            "failures_in_a_row": breaker.failures,
+            "next_trial_in_s": round(breaker.retry_after_s, 1),
+            "last_error": breaker.last_error,
         }
-        for one in stores.leases.breakers()
+        for breaker in stores.leases.breakers()
     ]
 
 
@@ -206,7 +208,7 @@ def _letters(stores: Stores) -> list[dict[str, Any]]:
 
 
 def _sizes(stores: Stores) -> list[dict[str, Any]]:
-    """Return what grows, with its bound; Dagster's tables where they are known."""
+    """Return the sizes and bounds of what grows; Dagster's tables where they are configured."""
     history = RunHistory(os.environ[DAGSTER_DATABASE]) if DAGSTER_DATABASE in os.environ else None
     of_dagster = [
         StoreSize(
@@ -224,29 +226,29 @@ def _sizes(stores: Stores) -> list[dict[str, Any]]:
 
 
 def _restated(stores: Stores) -> list[dict[str, Any]]:
-    """Return how many bars of each dataset were restated, one column an age of theirs."""
+    """Return how many bars of each dataset were restated, one column for each age."""
     counts: dict[str, dict[str, int]] = {}
-    for one in stores.ingest_log.restatements(utc_now() - RESTATED_IN):
+    for restatement in stores.ingest_log.restatements(utc_now() - RESTATED_IN):
         ages = dict.fromkeys((age_label(after) for after in RESTATED_AFTER), 0)
-        counts.setdefault(one.dataset, ages)[one.age] = one.rows
+        counts.setdefault(restatement.dataset, ages)[restatement.age] = restatement.rows
     return [{"dataset": dataset, **ages} for dataset, ages in counts.items()]
 
 
 def _failures(stores: Stores) -> list[dict[str, Any]]:
-    """Return the newest failures of each dataset: one that fails often hides no other."""
+    """Return the newest failures of each dataset, so that one dataset hides no other."""
     since = utc_now() - FAILURES_OF
     failed = [
-        (one.failed_at, dataset, one)
+        (failure.failed_at, dataset, failure)
         for dataset in DATASETS
-        for one in stores.ingest_log.recent_failures(dataset, since, limit=FAILURES_SHOWN)
+        for failure in stores.ingest_log.recent_failures(dataset, since, limit=FAILURES_SHOWN)
     ]
     return [
         {
             "failed_at": f"{at:%Y-%m-%d %H:%M}",
             "dataset": dataset,
-            "provider": one.provider,
-            "reason": one.message,
-            "run": one.run_id,
+            "provider": failure.provider,
+            "reason": failure.message,
+            "run": failure.run_id,
         }
-        for at, dataset, one in sorted(failed, key=lambda found: found[0], reverse=True)
+        for at, dataset, failure in sorted(failed, key=lambda row: row[0], reverse=True)
     ]

@@ -1,6 +1,6 @@
-"""What `wrdata status` says in ten lines that fit eighty columns.
+"""The summary of `wrdata status`: ten lines that fit eighty columns.
 
-Here: from the full status to sentences. Not here: the questions to the database, or the tables
+Here: from the full status to sentences. Not here: the database's queries, or the tables
 (status.py).
 """
 
@@ -16,7 +16,7 @@ _KEY = re.compile(" [0-9a-f]{8,}$")
 
 
 def summary(stored: Mapping[str, Any]) -> dict[str, str]:
-    """Return a line for each thing that a person looks at first; one more where actions wait.
+    """Return the lines of the summary by name; one more where splits or dividends wait.
 
     Args:
         stored: What ``status.report`` returns.
@@ -35,9 +35,9 @@ def summary(stored: Mapping[str, Any]) -> dict[str, str]:
     }
     waiting = {name: count for name, count in stored["actions_that_wait"].items() if count}
     if waiting:
-        told = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
+        counts = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
         lists = ", ".join(f"wrdata {name} list" for name in waiting)
-        lines["adjust nothing"] = f"{told}: {lists}"
+        lines["adjust nothing"] = f"{counts}: {lists}"
     return lines
 
 
@@ -53,10 +53,10 @@ def _daily_bars(figures: Row) -> str:
 def _datasets(rows: Sequence[Row]) -> str:
     rows = [row for row in rows if row["dataset"] != DAILY_BARS_DATASET]
     loaded = {row["dataset"] for row in rows if row["rows"]}
-    every = {row["dataset"] for row in rows}
+    names = {row["dataset"] for row in rows}
     holes = sum(row["holes"] for row in rows)
     return (
-        f"{len(loaded)} of {len(every)} have rows, {sum(row['rows'] for row in rows):,} in all; "
+        f"{len(loaded)} of {len(names)} have rows, {sum(row['rows'] for row in rows):,} in all; "
         f"{holes:,} holes"
     )
 
@@ -71,8 +71,8 @@ def _archive(figures: Row) -> str:
 
 
 def _runs(rows: Sequence[Row]) -> str:
-    gone = sum("gone" in row["state"] for row in rows)
-    return f"{len(rows)}" + (f", {gone} whose worker is gone" if gone else "")
+    without_worker = sum("gone" in row["state"] for row in rows)
+    return f"{len(rows)}" + (f", {without_worker} whose worker is gone" if without_worker else "")
 
 
 def _budgets(rows: Sequence[Row]) -> str:
@@ -94,8 +94,8 @@ def _letters(rows: Sequence[Row]) -> str:
     }
     if not any(waiting.values()):
         return "none waits"
-    told = ", ".join(f"{count:,} {state}" for state, count in waiting.items() if count)
-    return f"{told}: wrdata dlq list"
+    counts = ", ".join(f"{count:,} {state}" for state, count in waiting.items() if count)
+    return f"{counts}: wrdata dlq list"
 
 
 def _failures(rows: Sequence[Row]) -> str:

@@ -58,5 +58,5 @@ def _show_events(around: environment.Surroundings, *, json: bool) -> int:
     elif rows:
         console.print_table("", rows)
     else:
-        console.say("nothing has happened to the identity of an instrument")
+        console.say("no instrument was renamed, and no ticker was reused")
     return 0

@@ -1,7 +1,7 @@
-"""wrdata up, down, doctor, env, migrate: the surroundings of the pipelines.
+"""wrdata up, down, doctor, env, migrate: the services that the pipelines run on.
 
-Here: starting, stopping and judging what the pipelines run on. Not here: the servers
-themselves (sandbox/), or what runs on them (backfill.py, demo.py).
+Here: starting, stopping and checking them. Not here: the servers themselves (sandbox/), or what
+runs on them (backfill.py, demo.py).
 """
 
 import functools
@@ -23,14 +23,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Port of Dagster's UI; a free one if taken.")] = 3000,
+    port: Annotated[int, typer.Option(help="Port of Dagster's UI; if taken, a free one.")] = 3000,
 ) -> int:
     """Start the local world with Dagster's UI and daemon, and stay; Ctrl-C stops all of it."""
     around = environment.surroundings()
     with dagster_processes.alone(around.world.root), dagster_processes.handled(_interrupt):
         try:
             if dagster_processes.stop_left_over(around.world.root):
-                console.say("ended what an earlier wrdata up had left")
+                console.say("ended what an earlier wrdata up had left running")
             environment.enter(around, start=True, report=console.say)
             environment.require_schema(around)
             with runs.open_instance() as instance:
@@ -51,13 +51,15 @@ def _stop_unused(world: LocalWorld) -> None:
     """Stop the local world, unless other commands still work in it."""
     if users := world.users():
         pids = ", ".join(str(user.pid) for user in users)
-        console.say(f"the servers are left to commands at work (process {pids}): wrdata down")
+        console.say(
+            f"the servers keep running for other commands (process {pids}); stop all: wrdata down"
+        )
         return
     console.say(f"stopped: {', '.join(world.stop())}")
 
 
 def down() -> None:
-    """Stop what was left running: Dagster's processes and the local world."""
+    """Stop everything that still runs: commands, Dagster's processes and the local world."""
     environment.warn_of_variables()
     world = environment.world_of(os.environ)
     commands = processes.end_all(
@@ -69,7 +71,7 @@ def down() -> None:
 
 
 def doctor(json: Json = False) -> int:
-    """Say what is configured and reachable, and for each thing that is not, what to do."""
+    """Show what is configured and reachable, and what to do about the rest."""
     findings = diagnosis.findings()
     if json:
         console.print_json([finding.as_row() for finding in findings])
@@ -89,7 +91,7 @@ def env() -> None:
 
 
 def migrate() -> None:
-    """Bring the database up to this version and configuration: schema, aggregates, compression."""
+    """Bring the database to this version and configuration: schema, aggregates, compression."""
     environment.enter(environment.surroundings(writes=False), start=False)
     done = opening.prepare_database(read_settings())
     applied = ", ".join(done.migrations)

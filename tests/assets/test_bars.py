@@ -110,7 +110,7 @@ def test_bars_made_of_rows_that_are_gone_are_not_computed_anew(pipeline: Pipelin
     with pipeline.stores.timescale.connection() as connection:
         connection.execute("select drop_chunks('minute_bar', older_than => now() + '1 year')")
 
-    with pytest.raises(errors.RowsLostError, match=r"nothing was computed anew.*minute_bars"):
+    with pytest.raises(errors.RowsLostError, match=r"nothing was recomputed.*minute_bars"):
         aggregates_command._require_all_rows(pipeline.stores)
 
     assert pipeline.stores.aggregates.rows(Interval.HOUR) == bars > 0

@@ -326,7 +326,7 @@ def test_an_unknown_ticker_is_refused_with_near_matches(wrdata: CommandLine) -> 
         (["backfill", "daily_bars", "--from", "2026-11-20", "--to", "2026-11-01"], "reversed"),
         (["sandbox", "correct", "AAPL", "2026-11-21"], "has no bar of 2026-11-21"),
         (["splits", "confirm", "AAPL", "2026-11-20", "--reason", "x"], "wrdata splits list"),
-        (["dlq", "show", "999999"], "`wrdata dlq list` shows those there are"),
+        (["dlq", "show", "999999"], "`wrdata dlq list` shows them"),
     ],
 )
 def test_words_that_only_the_data_show_to_be_wrong_have_the_status_of_wrong_words(

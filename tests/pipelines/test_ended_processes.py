@@ -62,7 +62,7 @@ def test_a_load_that_waits_for_permits_ends_with_the_first_signal_and_one_line(
     lines = [line for line in said.splitlines() if not line.startswith("daily bars: ")]
     assert len(lines) == 1, said
     assert lines[0].startswith("error: run ")
-    assert "was interrupted: what was stored is kept, the same command goes on" in lines[0]
+    assert "was interrupted: stored rows are kept; repeat the command to go on" in lines[0]
     assert load.returncode == 130
     assert world.status_of(lines[0].split()[2]) == "FAILURE"
 
@@ -118,7 +118,7 @@ def test_a_run_ends_within_a_minute_after_its_worker_and_the_code_server_were_ki
     assert wait_until(lambda: world.status_of(run_id) == "FAILURE", within_s=ENDS_ALONE_WITHIN_S)
     ((now,),) = world.rows("select now() at time zone 'utc'")
     assert wait_until(lambda: bool(world.rows(TICKED, now, of=DAGSTER)), within_s=PATIENCE_S)
-    assert "the code server is gone: a new one is started" in world.said()
+    assert "the code server is gone: starting a new one" in world.said()
     assert f"run {run_id} (daily_bars) is ended: its worker (process" in world.said()
 
 
@@ -143,7 +143,7 @@ def test_a_run_ends_with_the_next_start_after_all_of_dagster_and_its_worker_were
     world.launch(processes.free_port(None))
     assert wait_until(lambda: "Dagster's storage is ready" in world.said(), within_s=PATIENCE_S)
     assert world.status_of(run_id) == "FAILURE", "before the UI is there: seconds, not minutes"
-    assert "each has a worker that lives" in world("doctor").stdout
+    assert "each has a running worker" in world("doctor").stdout
 
 
 def _loads(world: StateFolder) -> int:

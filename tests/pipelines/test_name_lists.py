@@ -50,8 +50,8 @@ def test_a_list_is_read_however_it_was_saved(tmp_path: Path, content: bytes) -> 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"PK\x03\x04\x14\x00", "is a spreadsheet's own file: save it as CSV"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1", "is a spreadsheet's own file: save it as CSV"),
+        (b"PK\x03\x04\x14\x00", "is a spreadsheet's workbook: save it as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1", "is a spreadsheet's workbook: save it as CSV"),
         (b"AAPL;Soci\xe9t\xe9\n", "is not a text in UTF-8 or UTF-16: save it as CSV UTF-8"),
     ],
 )

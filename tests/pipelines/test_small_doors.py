@@ -153,7 +153,7 @@ def test_a_name_that_says_nothing_needs_a_format(bars: pa.Table, tmp_path: Path)
         app, ["query", "AAPL", "--output", str(tmp_path / "x.txt"), "--format", "csv"]
     )
 
-    assert "x.xlsx does not say how" in told
+    assert "the ending of x.xlsx names no format" in told
     assert ".parquet" in told
     assert (tmp_path / "x.txt").read_text().startswith('"ticker"')
     assert [one.name for one in tmp_path.iterdir()] == ["x.txt"]
