@@ -1,9 +1,9 @@
-"""What we take from Dagster that it does not call public, each with the reason.
+"""Private names of Dagster that we use, each with the reason.
 
-Here: the only imports of private modules of Dagster in what is shipped, so that a release which
-moves one breaks this module and nothing else. Not here: what is done with them. Tests take theirs
-from tests/fixtures/dagster_internals.py; tests/pipelines/test_dagster_internals.py says which
-one a release has moved.
+Here: all imports of Dagster's private modules in shipped code, so that a release which moves one
+breaks only this module. Not here: their use. Tests have their own in
+tests/fixtures/dagster_internals.py; tests/pipelines/test_dagster_internals.py names the one that a
+release has moved.
 """
 
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
@@ -47,4 +47,4 @@ REASONS = {
     "schedule_execution_time_iterator": "`wrdata plan` says when the daemon will start a schedule,"
     " by the daemon's own reading of a cron line",
 }
-"""Why no public name serves, by private name."""
+"""Reason for each private name."""

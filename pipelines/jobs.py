@@ -26,14 +26,14 @@ from pipelines.dagster_internals import UnresolvedAssetJobDefinition
 from resources.wiring import LANE_TAG
 
 DERIVED = dg.AssetSelection.assets(daily_bars_table, bars_of_days, price_factors)
-"""What is brought up to date after every load of daily bars, in the same run."""
+"""Assets refreshed after every load of daily bars, in the same run."""
 
-# Without their checks, which recompute some of all there is: too much for every hour.
+# Without their checks, which recompute a sample of all bars: too much for every hour.
 INTRADAY = dg.AssetSelection.assets(bars_of_minutes).without_checks()
-"""What is brought up to date after every load of minute bars, in the same run."""
+"""Assets refreshed after every load of minute bars, in the same run."""
 
 AS_BACKFILL = {LANE_TAG: Lane.BACKFILL.value}
-"""Backfills leave the request budget, and one of the places for runs, to schedules."""
+"""Tags of backfills: schedules go first in the request budget, and keep one run slot."""
 
 universe_job = dg.define_asset_job(
     "universe", dg.AssetSelection.assets(universe), description="Constituents and tickers."
@@ -42,14 +42,14 @@ universe_job = dg.define_asset_job(
 derived_job = dg.define_asset_job(
     "derived",
     DERIVED | INTRADAY,
-    description="Factors and aggregates, brought up to date by themselves.",
+    description="Factors and aggregates, refreshed without a load.",
 )
 
 aggregate_verification_job = dg.define_asset_job(
     "aggregate_verification",
     dg.AssetSelection.checks(*AGGREGATE_CHECKS, *LOADED_CHECKS),
-    description="Some of the aggregates, chosen at random, compared with a recomputation, and "
-    "their sources with what was loaded.",
+    description="A random sample of aggregates compared with a recomputation, and their sources "
+    "with what was loaded.",
 )
 
 archive_job = dg.define_asset_job(
@@ -85,13 +85,13 @@ archive_upkeep_job = dg.define_asset_job(
 retention_job = dg.define_asset_job(
     "retention",
     dg.AssetSelection.assets(retention),
-    description="What is older than WRDATA_RETENTION says and proven to be archived is dropped.",
+    description="Rows older than WRDATA_RETENTION are dropped, if proven to be archived.",
 )
 
 database_upkeep_job = dg.define_asset_job(
     "database_upkeep",
     dg.AssetSelection.assets(database_upkeep),
-    description="Old events and runs of Dagster removed, all that grows measured.",
+    description="Dagster's old events and runs removed, sizes of all that grows measured.",
 )
 
 ACTIONS = ("splits", "dividends")
@@ -99,7 +99,7 @@ ACTIONS = ("splits", "dividends")
 
 
 def _with_derived(dataset: Dataset, selection: dg.AssetSelection) -> dg.AssetSelection:
-    """Bring along what is derived from a dataset's rows."""
+    """Add the assets derived from a dataset's rows."""
     if dataset.name == DAILY_BARS_DATASET:
         return selection | DERIVED
     if dataset.name in LOADS_MINUTES:
@@ -126,7 +126,7 @@ def _domain_job(name: str, datasets: Sequence[str], about: str) -> UnresolvedAss
 
 
 DATASET_JOBS = {name: _dataset_job(dataset) for name, dataset in DATASETS.items()}
-"""One job a dataset, for the command line and for dead letters, by the dataset's name."""
+"""One job for each dataset, for the command line and dead letters, by the dataset's name."""
 
 BY_SYMBOL_JOBS = {
     name: dg.define_asset_job(
@@ -146,7 +146,7 @@ BY_SESSION_JOBS = {
     )
     for name, asset in BY_SESSION.items()
 }
-"""One job for each dataset that can be asked for whole sessions, by the dataset's name."""
+"""One job for each dataset that serves whole sessions, by the dataset's name."""
 
 fundamentals_job = _domain_job(
     "fundamentals",
@@ -159,7 +159,7 @@ reference_job = _domain_job(
 corporate_actions_job = dg.define_asset_job(
     "corporate_actions",
     dg.AssetSelection.assets(*(REFRESHES[name] for name in ACTIONS), price_factors),
-    description="Splits and dividends of the whole market, then factors of those they concern.",
+    description="Splits and dividends of the whole market, then factors of their instruments.",
 )
 
 ALL = (
@@ -195,4 +195,4 @@ OF_LOADER: Mapping[dg.AssetKey, str] = {
     **{by_symbol_key(dataset): BY_SYMBOL_JOBS[name].name for name, dataset in DATASETS.items()},
     **{BY_SESSION[name].key: job.name for name, job in BY_SESSION_JOBS.items()},
 }
-"""The job that does again what an asset does, by the asset's key."""
+"""The job that repeats an asset's work, by the asset's key."""

@@ -1,11 +1,11 @@
-"""Stored work that no longer exists in today's words, and why.
+"""Dead letters whose work no longer exists, and why.
 
-Here: what can be told from the catalogue, the calendar and the jobs. Not here: instruments that
-carry no ticker any more (usecases/load_plan.py: the run sees that), or what
-becomes of the letters (retries.py, replays.py).
+Here: what the catalogue, the calendar and the jobs show. Not here: instruments that carry no
+ticker any more (usecases/load_plan.py: the run sees that), or how the letters end (retries.py,
+replays.py).
 
-A letter is kept for months, in the words of its day: a session that an override closes since, a
-dataset or provider that has left the catalogue, a job or partition that was removed.
+A letter is kept for months. Since then an override may have closed its session, its dataset or
+provider may have left the catalogue, or its job or partition may have been removed.
 """
 
 from dataclasses import replace
@@ -28,11 +28,11 @@ PARTITIONS = {
     # A ticker's partition is never deleted.
     if not isinstance(asset.partitions_def, dg.DynamicPartitionsDefinition)
 }
-"""Partitions of the jobs whose keys can go, by the job's name."""
+"""Partitions of jobs whose keys can disappear, by the job's name."""
 
 
 def why_obsolete(letter: StoredLetter) -> str:
-    """Return why the work of a letter no longer exists, or nothing if it does."""
+    """Return why the work of a letter no longer exists; empty if it does exist."""
     try:
         return _of_run(letter) if letter.work is Work.RUN else _of_question(letter)
     except (KeyError, TypeError, ValueError) as error:
@@ -40,7 +40,7 @@ def why_obsolete(letter: StoredLetter) -> str:
 
 
 def of_what_is_left(letter: StoredLetter) -> StoredLetter:
-    """Return a letter of a run over a range without the keys that have gone at its ends."""
+    """Return the letter; a run's range of partitions loses the keys at its ends that have gone."""
     if letter.work is not Work.RUN or RANGE_TAGS[0] not in letter.details["tags"]:
         return letter
     keys = _keys_in_range(letter)
@@ -51,7 +51,7 @@ def of_what_is_left(letter: StoredLetter) -> StoredLetter:
 
 
 def _of_question(letter: StoredLetter) -> str:
-    """Say why a provider can no longer be asked what a letter waits for."""
+    """Return why a provider can no longer be asked for a letter's data; empty if it can."""
     name = letter.dataset
     if name not in DATASETS:
         return f"there is no dataset {name} any more"
@@ -95,9 +95,10 @@ def _of_run(letter: StoredLetter) -> str:
 
 
 def _keys_in_range(letter: StoredLetter) -> list[str]:
-    """Return the keys of a run's range that there still are.
+    """Return the existing partition keys of a run's range.
 
-    Of partitions by time those in between; of others all of them or, if an end has gone, none.
+    For partitions by time: all keys within the range. For others: both ends, or none if one end
+    has gone.
     """
     first, last = (letter.details["tags"][name] for name in RANGE_TAGS)
     partitions = PARTITIONS.get(letter.details["job"])

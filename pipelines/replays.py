@@ -1,9 +1,9 @@
-"""Kept answers read again, without a request: for letters whose parser has been mended.
+"""Replays: kept answers read again, without a request, after a parser was fixed.
 
-Here: from a letter's pointers to the same ingest steps that a run takes. Not here: reading what
-was kept (resources/storage/raw_zone.py), or runs (retries.py).
+Here: from a letter's raw pointers to the same ingest steps that a run takes. Not here: reading the
+raw zone (resources/storage/raw_zone.py), or runs (retries.py).
 
-The loader settles the letters, and leaves what is still wrong in them, as for any other answer.
+The loader settles the letters; what is still wrong stays in them, as for any other answer.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,20 +38,20 @@ async def replay(
 ) -> dict[int, str]:
     """Read the kept answers of ``letters`` again, each answer once.
 
-    Letters whose work no longer exists end as such.
+    Letters whose work no longer exists end as obsolete.
 
     Args:
         stores: The database.
-        read: Fetches what a pointer points to.
-        letters: Unsettled ones; those about one answer are done together.
-        run_id: Named in the ingest log in the place of a run.
+        read: Reads the kept answer of a pointer.
+        letters: Unsettled letters; those of one answer are done together.
+        run_id: Stands in the ingest log in place of a run's id.
 
     Returns:
-        Why an answer could not be loaded, by the ids of its letters; the others are loaded,
-        which settles each letter whose row is good now.
+        Why an answer could not be loaded, by letter id. The other answers are loaded, which
+        settles each letter whose row is good now.
 
     Raises:
-        StorageError: The database failed, or what was kept cannot be read.
+        StorageError: The database failed, or a kept answer cannot be read.
     """
     by_answer: dict[tuple[str, ...], list[StoredLetter]] = {}
     failed = {letter.letter_id: reason for letter in letters if (reason := why_obsolete(letter))}
@@ -85,10 +85,10 @@ async def replay(
 async def _load(
     stores: Stores, context: IngestContext, getter: KeptGetter, letter: StoredLetter
 ) -> str:
-    """Load one kept answer; return why not, or nothing."""
+    """Load one kept answer; return why it could not be loaded, or an empty text."""
     question = letter.details.get("asked")
     if not question:
-        return "the letter does not tell what was asked for: wrdata dlq retry"
+        return "the letter does not say what was asked for: wrdata dlq retry"
     start, end = date.fromisoformat(question["start"]), date.fromisoformat(question["end"])
     api = api_over(letter.provider or "", letter.dataset, getter)
     if question["symbol"] is None:
@@ -114,7 +114,7 @@ async def _load(
 def _instrument_then(
     stores: Stores, letter: StoredLetter, question: Mapping[str, Any]
 ) -> ListedInstrument:
-    """Return the letter's instrument under the symbols of then, whatever it is called now.
+    """Return the letter's instrument under the symbols it carried when it was asked for.
 
     Raises:
         ConfigurationError: There is no such instrument.
@@ -126,11 +126,11 @@ def _instrument_then(
         PastSymbols.OF_THE_DAY,
     )
     if not listed:
-        message = f"dead letter {letter.letter_id} is about no instrument that there is"
+        message = f"dead letter {letter.letter_id} is about an instrument that does not exist"
         raise errors.ConfigurationError(message)
     carried = carried_then(question)
     if carried:
-        # What a state's answer tells of days to come is of the last symbol too.
+        # A snapshot's rows about future days are of the last symbol too.
         carried = (*carried[:-1], replace(carried[-1], end=date.max))
     return replace(listed[0], symbol=question["symbol"], carried=carried)
 
@@ -143,7 +143,7 @@ async def _load_market(
     span: tuple[date, date],
     getter: KeptGetter,
 ) -> None:
-    # Today's symbols of an answer are those of the day on which it came.
+    # An answer names instruments by their symbols of the day on which it came.
     came_on = letter.last_seen_at.date()
     feed = _WholeAnswer(DATASETS[letter.dataset], api, calendar(), getter)
     if feed.entry.by_day:
@@ -158,7 +158,7 @@ async def _load_market(
 
 
 class _WholeAnswer(DatasetFeed):
-    """A feed that refuses an answer which did not need all that was kept of it."""
+    """A feed that refuses an answer if some of its kept pages were not read."""
 
     def __init__(
         self, dataset: Dataset, api: Provider, calendar: SessionCalendar, getter: KeptGetter
@@ -171,7 +171,7 @@ class _WholeAnswer(DatasetFeed):
         """Read the answer again.
 
         Raises:
-            ProviderUnavailableError: What was kept is of a whole session: a history that was
+            ProviderUnavailableError: The kept answer is of a whole session: a history that was
                 re-based since has to be asked for, which its letter will do.
             MalformedPayloadError: Kept pages are left over, or the client refuses them.
         """
@@ -197,5 +197,5 @@ class _WholeAnswer(DatasetFeed):
         return answer
 
     def whole(self, request: FetchRequest, now: datetime) -> FetchRequest | None:
-        """Return None: what was kept holds no more than was asked for."""
+        """Return None: a kept answer holds no more than was asked for."""
         del request, now

@@ -1,11 +1,11 @@
-"""From dead letters to the runs that do their work again, and what becomes of them afterwards.
+"""From dead letters to the runs that do their work again, and how their claims end.
 
-Here: which job with which configuration a claim stands for, and how claims end; used by the
-sensor and by `wrdata dlq`. Not here: the letters themselves (resources/storage/letters),
-or which run failures make one (run_failures.py).
+Here: the job and configuration of each claim, and how claims end; used by the sensor and by
+`wrdata dlq`. Not here: the letters themselves (resources/storage/letters), or which run failures
+post one (run_failures.py).
 
 The loader settles the letters of instruments, bad rows and sessions in the transaction of the
-answer itself. What is left here are claims whose run has ended without a word about a letter.
+answer. This module ends claims whose run has ended without settling a letter.
 """
 
 import itertools
@@ -36,11 +36,11 @@ from resources.storage.letters import Claim, DeadLetters, StoredLetter
 TICKERS_PER_RUN = 500
 DUE_PER_TICK = 1_000
 LAUNCH_HOLD_S = 180.0
-"""Longer than a daemon takes from a sensor's answer to the run in its storage."""
+"""Longer than the daemon takes from a sensor's request to the run in its storage."""
 RUN_HOLD_S = 600.0
 
 _DONE_BY_SUCCESS = (Work.SESSION, Work.RUN)
-"""Work that is all that its run has to do. A run over tickers may succeed without one of them."""
+"""Work that is done if its run succeeds. A run over tickers may succeed without one of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Retry:
         return (start, end) if start and end else None
 
     def request(self) -> dg.RunRequest:
-        """Return what a sensor yields; its key keeps Dagster from launching a claim twice."""
+        """Return the sensor's run request; its key keeps Dagster from launching a claim twice."""
         return dg.RunRequest(
             run_key=str(self.claim),
             job_name=self.job,
@@ -80,7 +80,7 @@ class Retry:
 
 
 def claim_due(letters: DeadLetters, by: str) -> list[Retry]:
-    """Claim what is due and return the few runs that do it."""
+    """Claim due letters and return the runs that do their work."""
     return _retries(
         letters,
         letters.claim_due(limit=DUE_PER_TICK, batch=TICKERS_PER_RUN, by=by, hold_s=LAUNCH_HOLD_S),
@@ -89,7 +89,7 @@ def claim_due(letters: DeadLetters, by: str) -> list[Retry]:
 
 
 def claim(letters: DeadLetters, letter_ids: Sequence[int], by: str) -> list[Retry]:
-    """Claim letters for a person, due or not, and return the few runs that do their work."""
+    """Claim letters for a person, due or not, and return the runs that do their work."""
     return _retries(
         letters,
         letters.claim(letter_ids, batch=TICKERS_PER_RUN, by=by, hold_s=LAUNCH_HOLD_S),
@@ -98,9 +98,9 @@ def claim(letters: DeadLetters, letter_ids: Sequence[int], by: str) -> list[Retr
 
 
 def _retries(letters: DeadLetters, claimed: Sequence[StoredLetter], by: str) -> list[Retry]:
-    """Return a run for each claim that has work left; what no longer exists ends as such.
+    """Return a run for each claim with work left; end letters whose work no longer exists.
 
-    One letter that cannot be run must not keep a thousand others from it.
+    One letter that cannot be run must not stop a thousand others.
     """
     reasons = {letter.letter_id: why_obsolete(letter) for letter in claimed}
     obsolete = {letter_id: reason for letter_id, reason in reasons.items() if reason}
@@ -138,7 +138,7 @@ def _retry(claim: UUID, letters: tuple[StoredLetter, ...]) -> Retry:
 
 
 def _of_dataset(dataset: Dataset, letters: Sequence[StoredLetter]) -> dict[str, Any]:
-    """Return the run configuration that asks for what letters of a dataset wait for."""
+    """Return the run config that asks for the data of a dataset's letters."""
     first = letters[0]
     config: dict[str, Any] = {"provider": first.provider or ""}
     if first.work is Work.SESSION:
@@ -151,10 +151,10 @@ def _of_dataset(dataset: Dataset, letters: Sequence[StoredLetter]) -> dict[str, 
 
 
 def settle_ended(instance: dg.DagsterInstance, letters: DeadLetters, by: str) -> None:
-    """End the claims whose runs have ended, and hold those whose runs wait or work.
+    """End the claims whose runs have ended, and extend those whose runs wait or work.
 
     A claim without a run is left alone until it expires: its run is about to be launched, or a
-    command works on it. Then its letters are what they were, since nothing was tried.
+    command works on it. An expired one is given back: its letters keep their state.
     """
     held_claims = letters.claims()
     runs = _latest_runs(instance, [claimed.claim for claimed in held_claims])
@@ -186,14 +186,14 @@ def _latest_runs(
     if not claims:
         return {}
     run_filter = dg.RunsFilter(tags={CLAIM_TAG: [str(claim) for claim in claims]})
-    # Newest first: Dagster's own repetition of a killed run carries the tags of the first.
+    # Newest first: a run that Dagster itself repeats carries the tags of the first one.
     records = reversed(instance.get_run_records(run_filter))
     return {record.dagster_run.tags[CLAIM_TAG]: record for record in records}
 
 
 def _give_back_expired(letters: DeadLetters, held: Claim, by: str) -> None:
     if held.expired:
-        reason = f"no run came of the claim of {held.claimed_by}"
+        reason = f"no run was started for the claim of {held.claimed_by}"
         letters.give_back(held.claim, by=by, reason=reason)
 
 
@@ -212,7 +212,7 @@ def _end(
 
 
 def end_succeeded(letters: DeadLetters, claim: UUID, run_id: str, by: str) -> None:
-    """End a claim whose run succeeded: what it did not settle has not been done."""
+    """End a claim whose run succeeded; letters that the run did not settle have failed."""
     letters.resolve(claim, works=_DONE_BY_SUCCESS, by=by, reason=f"run {run_id} has done the work")
     letters.fail(
         claim,

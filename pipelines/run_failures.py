@@ -1,11 +1,11 @@
-"""Why a run failed, read from its events, and which failures leave work that nobody keeps.
+"""Why a run failed, read from its events, and the dead letter of a run whose work is lost.
 
-Here: a failure's class and its words, and the dead letter of a lost run. Not here: when failures
+Here: a failure's class and message, and the dead letter of a lost run. Not here: when failures
 are looked at (sensors.py), or what is done about letters (retries.py).
 
-What our code saw fail is in dead letters already: a provider's error, or partitions that a run
-named. Lost is what our code did not see, or could not write down: a killed worker, a shutdown, a
-bug, a database that was away.
+Failures that our code saw are in dead letters already: a provider's error, or partitions that a
+run named. Lost are those that it did not see or could not record: a killed worker, a shutdown, a
+bug, a database that was down.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ PARTITION_TAG = "dagster/partition"
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 WILL_RETRY_TAG = "dagster/will_retry"
 DECIDED_WITHIN = timedelta(minutes=1)
-"""Dagster writes the tag a moment after the failure; without it by then, there is no retry."""
+"""Dagster writes the tag a moment after the failure; without it after this time, no retry comes."""
 
 STARTED_BY = "wrdata/started_by"
 BY_COMMAND = "command line"
@@ -39,7 +39,7 @@ BY_COMMAND = "command line"
 INTERRUPTED = "DagsterExecutionInterruptedError"
 CHECK_FAILED = "DagsterAssetCheckFailedError"
 SHOWN = 500
-"""Characters of a message that are kept."""
+"""Most characters of a message that are kept."""
 
 _DATASETS = {
     jobs.derived_job.name: DAILY_BARS_DATASET,
@@ -55,8 +55,8 @@ class RunFailure:
 
     Attributes:
         message: One line, without secrets.
-        lost: Nothing else keeps the work that the run did not do.
-        needs_person: The same run would fail again until somebody mends what it names.
+        lost: No dead letter keeps the work that the run did not do.
+        needs_person: The same run would fail again until a person fixes the cause.
     """
 
     error_class: str
@@ -66,10 +66,10 @@ class RunFailure:
 
 
 def will_be_retried(run: dg.DagsterRun) -> bool:
-    """Say whether Dagster itself repeats a failed run.
+    """Return whether Dagster itself repeats a failed run.
 
-    It tags every one, but repeats only those that a daemon or the UI launched: a run of the
-    command line has no origin to launch it from.
+    Dagster tags every failed run, but repeats only those that the daemon or the UI launched: a run
+    of the command line has no origin to launch it from.
     """
     launched = run.remote_job_origin is not None
     return run.is_failure and launched and run.tags.get(WILL_RETRY_TAG) == "true"
@@ -78,7 +78,7 @@ def will_be_retried(run: dg.DagsterRun) -> bool:
 def is_undecided(
     instance: dg.DagsterInstance, run: dg.DagsterRun, failed_at: datetime, now: datetime
 ) -> bool:
-    """Say whether Dagster has yet to decide if it repeats a run, which takes it a moment."""
+    """Return whether Dagster has yet to decide if it repeats a run; that takes a moment."""
     return (
         run.is_failure
         and run.remote_job_origin is not None
@@ -89,7 +89,7 @@ def is_undecided(
 
 
 def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
-    """Return why ``run`` failed: the first failure that is lost, or else the first."""
+    """Return why ``run`` failed: its first lost failure, or else its first failure."""
     records = instance.get_records_for_run(
         run.run_id, of_type={dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
     ).records
@@ -106,24 +106,23 @@ def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
     if steps:
         return next((step for step in steps if step.lost), steps[0])
     ended = events[-1] if events else None
-    # A run that is declared dead from outside carries a message and nothing else.
+    # A run that another process ended has a message only.
     data = ended.event_specific_data if ended else None
     reason = getattr(data, "failure_reason", None)
     return RunFailure(
         error_class=reason.value if reason else "RunFailure",
-        message=_line((ended.message if ended else "") or "the run ended without a word"),
+        message=_line((ended.message if ended else "") or "the run ended without a message"),
         lost=True,
     )
 
 
 def lost_work(instance: dg.DagsterInstance, run: dg.DagsterRun, at: datetime) -> DeadLetter | None:
-    """Return the dead letter of a failed run whose work nobody else keeps, or None.
+    """Return the dead letter of a failed run whose work is lost, or None.
 
-    A run that Dagster repeats itself leaves none, nor does one that works on dead letters: its
-    own letters go back.
+    A run that Dagster repeats gets none, nor does one that works on dead letters: these go back.
 
     Args:
-        instance: For the run's events.
+        instance: Reads the run's events.
         run: A failed run.
         at: When it failed (aware UTC).
     """
@@ -167,7 +166,7 @@ def _of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
         chain.append((error.cls_name or "Exception", error.message))
         error = error.cause
     names = [name for name, _ in chain]
-    # The first is Dagster's own wrapping around what the step raised.
+    # The first error is Dagster's own, around the one that the step raised.
     error_class, text = chain[min(1, len(chain) - 1)] if chain else ("Exception", "")
     by_command = run.tags.get(STARTED_BY) == BY_COMMAND
     stopped_by_person = INTERRUPTED in names and by_command
@@ -179,7 +178,7 @@ def _of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
 
 
 def _of_own_failure(text: str, metadata: Mapping[str, dg.MetadataValue]) -> RunFailure:
-    """Judge a dg.Failure, which our code raised after it had seen the error."""
+    """Return the failure of a dg.Failure, which our code raised after it saw the error."""
     named = metadata.get("error_class")
     error_class = str(named.value) if named else "Failure"
     kind = getattr(errors, error_class, None) if named else None
@@ -195,10 +194,10 @@ def _of_own_failure(text: str, metadata: Mapping[str, dg.MetadataValue]) -> RunF
 
 
 def _job(run: dg.DagsterRun) -> str:
-    """Return the job that does a run's work again.
+    """Return the job that repeats a run's work.
 
-    Runs of the UI have no job of ours but a choice of assets: the job that loads them is taken.
-    A choice that takes several of our jobs keeps Dagster's name, which none of ours has.
+    A run of the UI may select assets instead of a job: the job that loads them is returned. If
+    that takes several of our jobs, Dagster's own name stays, which no job of ours has.
     """
     if not run.job_name.startswith("__"):
         return run.job_name
@@ -210,7 +209,7 @@ def _job(run: dg.DagsterRun) -> str:
 
 
 def _subject(job: str, tags: Mapping[str, str], work: Mapping[str, Any]) -> str:
-    """Name what a run was to do: the same for every run that does the same."""
+    """Return a name of a run's work: equal for runs of equal work."""
     keys = [tags[name] for name in (PARTITION_TAG, *RANGE_TAGS) if name in tags]
     same = {name: value for name, value in work.items() if name != "tags"} | {"keys": keys}
     digest = hashlib.sha256(json.dumps(same, sort_keys=True, default=str).encode()).hexdigest()
@@ -218,7 +217,7 @@ def _subject(job: str, tags: Mapping[str, str], work: Mapping[str, Any]) -> str:
 
 
 def _line(text: str) -> str:
-    """Return ``text`` in one line, cut, and without anything that opens a door."""
+    """Return ``text`` in one line, shortened, and without secrets."""
     settings = read_settings()
     for name in type(settings).model_fields:
         value = getattr(settings, name)
@@ -229,5 +228,5 @@ def _line(text: str) -> str:
 
 
 def utc(timestamp: float) -> datetime:
-    """Return a time of Dagster's storage as an aware one."""
+    """Return a timestamp of Dagster's storage as aware UTC."""
     return datetime.fromtimestamp(timestamp, UTC)

@@ -4,8 +4,7 @@ Here: the clock, in New York time, and the partition that each tick asks for. No
 the jobs hold (jobs.py).
 https://docs.dagster.io/guides/automate/schedules
 
-All of them are on once the daemon runs: a pipeline that waits for somebody to switch it on is
-one that nobody notices missing.
+All of them are on once the daemon runs: nobody would notice a schedule that was never switched on.
 """
 
 from collections.abc import Mapping
@@ -40,7 +39,7 @@ from resources.wiring import LANE_TAG
 
 NEW_YORK = str(NEW_YORK_ZONE)
 AS_SCHEDULED = {LANE_TAG: Lane.SCHEDULED.value}
-"""Scheduled runs are served by the request budget before backfills."""
+"""Tags of scheduled runs: the request budget serves them before backfills."""
 
 
 @dg.schedule(
@@ -53,7 +52,7 @@ AS_SCHEDULED = {LANE_TAG: Lane.SCHEDULED.value}
 def daily_bars_after_close(
     context: dg.ScheduleEvaluationContext,
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for today's session, on half days too; on closed days say why there is nothing."""
+    """Ask for today's session, on half days too; skip closed days with a reason."""
     today = context.scheduled_execution_time.astimezone(NEW_YORK_ZONE).date()
     if not calendar().is_session(today):
         return dg.SkipReason(f"{today} is no session of the New York exchanges")
@@ -63,7 +62,7 @@ def daily_bars_after_close(
 
 
 def _again(context: dg.ScheduleEvaluationContext, route: DailyBarsRoute) -> dg.SkipReason | None:
-    """Return why the latest sessions are not asked again now, in this way."""
+    """Return why this route does not ask for the latest sessions again now, or None."""
     today = context.scheduled_execution_time.astimezone(NEW_YORK_ZONE).date()
     if not calendar().is_session(today):
         return dg.SkipReason(f"{today} is no business day of the New York exchanges")
@@ -82,7 +81,7 @@ def _again(context: dg.ScheduleEvaluationContext, route: DailyBarsRoute) -> dg.S
 def daily_bars_again_by_session(
     context: dg.ScheduleEvaluationContext,
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for one run over the latest sessions, where the plan has whole days."""
+    """Ask for one run over the latest sessions, if the provider's plan serves whole days."""
     skipped = _again(context, DailyBarsRoute.BULK)
     if skipped:
         return skipped
@@ -108,7 +107,7 @@ def daily_bars_again_by_session(
 def daily_bars_again_by_ticker(
     context: dg.ScheduleEvaluationContext,
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for one run over all members, where the plan has no whole days."""
+    """Ask for one run over all members, if the provider's plan serves no whole days."""
     skipped = _again(context, DailyBarsRoute.PER_TICKER)
     if skipped:
         return skipped
@@ -149,9 +148,8 @@ archive_monthly = dg.ScheduleDefinition(
     cron_schedule="0 6 3 * *",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    # So a month that was restated after it was archived is replaced without anyone noticing that
-    # it has to be.
-    description="All closed periods of all datasets: what did not change uploads nothing.",
+    # All periods each month: one that was restated after it was archived is replaced.
+    description="All closed periods of all datasets: unchanged ones upload nothing.",
 )
 
 archive_verified_monthly = dg.ScheduleDefinition(
@@ -169,10 +167,10 @@ archive_verified_monthly = dg.ScheduleDefinition(
     cron_schedule="0 7 * * 0",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="What is older than WRDATA_RETENTION says leaves the database, on Sunday morning.",
+    description="Rows older than WRDATA_RETENTION leave the database, on Sunday morning.",
 )
 def retention_weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Ask for a run where a dataset has an age; otherwise all rows stay."""
+    """Ask for a run if a dataset has an age; otherwise all rows stay."""
     if not read_settings().retention:
         return dg.SkipReason("WRDATA_RETENTION names no dataset: all rows stay")
     return dg.RunRequest(run_key=f"retention-{context.scheduled_execution_time:%Y-%m-%d}")
@@ -184,7 +182,7 @@ archive_upkeep_weekly = dg.ScheduleDefinition(
     cron_schedule="0 9 * * 0",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="What the archive no longer needs, on Sunday after retention.",
+    description="Files that the archive no longer needs, on Sunday after retention.",
 )
 
 database_upkeep_weekly = dg.ScheduleDefinition(
@@ -193,7 +191,7 @@ database_upkeep_weekly = dg.ScheduleDefinition(
     cron_schedule="0 8 * * 0",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Dagster's events and runs of 90 days ago, on Sunday; sizes of all that grows.",
+    description="Dagster's events and runs older than 90 days, on Sunday; sizes of all that grows.",
 )
 
 aggregates_verified_daily = dg.ScheduleDefinition(
@@ -208,11 +206,11 @@ aggregates_verified_daily = dg.ScheduleDefinition(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refresh:
-    """When datasets are brought up to date, in New York time.
+    """When datasets are refreshed, in New York time.
 
     Attributes:
-        config: Configuration of each dataset's run, where it is not the usual one.
-        again: Tells a further schedule of the same job from the first.
+        config: Configuration of each dataset's run, if not the default one.
+        again: Suffix that names a further schedule of the same job.
     """
 
     job: UnresolvedAssetJobDefinition
@@ -307,7 +305,7 @@ def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
         description=refresh.about,
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        """Ask for a refresh; a provider without a key is one that is not used here."""
+        """Ask for a refresh; skip it if the provider has no key here."""
         settings = read_settings()
         for dataset in refresh.datasets:
             reason = missing_key(settings, provider_of(dataset))

@@ -1,8 +1,8 @@
 """Sensors: runs that an event starts, not the clock.
 
-Here: which assets follow what was loaded, when dead letters are tried again, when a run counts
-as lost, and when aggregates have waited too long. Not here: the conditions themselves, which stand
-on the assets, the rules of letters (retries.py, run_failures.py), or schedules (schedules.py).
+Here: which assets follow a load, when dead letters are retried, when a run counts as lost, and
+when aggregates have waited too long. Not here: the automation conditions, which the assets
+declare, the rules of letters (retries.py, run_failures.py), or schedules (schedules.py).
 https://docs.dagster.io/guides/automate/sensors
 """
 
@@ -35,16 +35,16 @@ NOT_FINISHED = [
 AGGREGATES_WAIT = timedelta(minutes=2)
 """Longer than a run needs from its last load to its refresh."""
 REFRESH_LASTS = timedelta(minutes=30)
-"""A run that was asked for longer ago is taken for lost."""
+"""A run that was requested longer ago counts as lost."""
 TRIED_AGAIN = timedelta(minutes=5)
 
 derived_after_loads = dg.AutomationConditionSensorDefinition(
     "derived_after_loads",
-    # Every asset that has an automation condition: Dagster makes a sensor of its own, which is
-    # off, for those that no sensor of ours targets.
+    # Every asset with an automation condition: for one that no sensor of ours targets, Dagster
+    # makes a sensor of its own, which is off.
     target=DERIVED | INTRADAY,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Table and aggregates, after a backfill that they were not part of.",
+    description="Table and aggregates, after a backfill that did not include them.",
 )
 
 
@@ -52,14 +52,15 @@ derived_after_loads = dg.AutomationConditionSensorDefinition(
     jobs=list(jobs.ALL),
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Dead letters that are due: a few runs that do their work again.",
+    description="Due dead letters: a few runs that do their work again.",
 )
 def dead_letter_retries(
     context: dg.SensorEvaluationContext,
 ) -> list[dg.RunRequest] | dg.SkipReason:
-    """Settle the claims whose runs have ended, then claim what is due.
+    """Settle the claims whose runs have ended, then claim due letters.
 
-    Dying between the claim and the launch loses nothing: the claim expires, and is given back.
+    If the daemon dies between claim and launch, nothing is lost: the claim expires and is given
+    back.
     """
     by = f"sensor {context.sensor_name} on {socket.gethostname()}"
     try:
@@ -76,13 +77,13 @@ def dead_letter_retries(
 @dg.sensor(
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Runs whose worker is gone end; failed runs whose work nothing keeps: letters.",
+    description="Ends runs whose worker is gone; posts dead letters for failed runs of lost work.",
 )
 def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorResult:
-    """End runs that nobody works on; look at all that failed since the last tick, whoever started.
+    """End runs without a worker; look at all runs that failed since the last tick.
 
-    Not a run_failure_sensor: that moves on when its function fails, so that a run which died
-    with the database would be forgotten. Here the cursor waits for the letter.
+    Not a run_failure_sensor: that moves on when its function fails, so a run that died with the
+    database would be forgotten. Here the cursor waits until the letter is posted.
     """
     workers.look(context.instance)
     if context.cursor is None:
@@ -104,7 +105,7 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorR
                     posted += 1
                 after = record.storage_id
     except errors.MarketDataError as error:
-        skipped = f"lost runs cannot be written down: {error}"
+        skipped = f"lost runs cannot be recorded: {error}"
         return dg.SensorResult(cursor=str(after), skip_reason=skipped)
     return dg.SensorResult(cursor=str(after), skip_reason=f"{posted} dead letters posted")
 
@@ -113,14 +114,14 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorR
     job=jobs.DATASET_JOBS[DAILY_BARS_DATASET],
     minimum_interval_seconds=600,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Histories that a provider re-based after a split: they are fetched again.",
+    description="Fetches histories again that a provider re-based after a split.",
 )
 def rebased_histories(
     context: dg.SensorEvaluationContext,
 ) -> dg.RunRequest | dg.SkipReason:
-    """Ask for the whole history of exactly the tickers that split since it was fetched.
+    """Ask for the whole history of the tickers that split since it was fetched.
 
-    The key holds the day, so that a ticker whose provider is late is asked once a day.
+    The run key holds the day: a ticker whose provider is late is asked for once a day.
     """
     del context
     today = utc_now().astimezone(NEW_YORK_ZONE).date()
@@ -145,14 +146,13 @@ def rebased_histories(
     job=jobs.derived_job,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Aggregates that a run which loaded did not live to refresh.",
+    description="Refreshes aggregates whose loading run ended before it refreshed them.",
 )
 def waiting_aggregates(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """Bars of every interval follow their source within minutes, whatever is killed.
+    """Ask for a refresh of aggregates that have waited too long.
 
-    A run that loads refreshes them at its end. What waits longer is refreshed here, whoever left
-    it: a run that was killed, or one that loads for hours. The key lets a refresh that fails be
-    tried again every five minutes.
+    A run that loads refreshes them at its end. They wait longer if the run was killed, or loads
+    for hours. The run key changes every five minutes, so that a failed refresh is retried.
     """
     now = utc_now()
     try:
@@ -175,7 +175,7 @@ def waiting_aggregates(context: dg.SensorEvaluationContext) -> dg.RunRequest | d
 
 
 def _failures(context: dg.SensorEvaluationContext, *, after: int | None) -> list[dg.EventLogRecord]:
-    """Return failures of runs after a record, oldest first; or, with None, the newest one."""
+    """Return failures of runs after a record, oldest first; with None, only the newest one."""
     record_filter = dg.RunStatusChangeRecordsFilter(
         event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=after
     )

@@ -1,12 +1,12 @@
-"""Workers of runs: how each is known while it lives, and how a run ends whose worker is gone.
+"""Workers of runs: their heartbeats, and ending a run whose worker is gone.
 
-Here: the heartbeat beside every run, the executor that brings it along, and the look at all runs
-by the sensor `lost_runs`, by `wrdata up` and by each command that opens Dagster. Not here: the
-table (resources/storage/runs/workers.py), or what becomes of failed runs (run_failures.py,
+Here: the heartbeat beside every run, the executor that starts it, and the look at all runs by the
+sensor `lost_runs`, by `wrdata up` and by each command that opens Dagster. Not here: the table
+(resources/storage/runs/workers.py), or what is done about failed runs (run_failures.py,
 retries.py).
 
-Dagster's code server watches the workers that it started. Where it dies with them, or where a
-command was the worker, nobody does: the run would stay STARTED and hold the queue's place.
+Dagster's code server watches the workers that it started. If it dies with them, or if a command
+was the worker, nothing does: the run would stay STARTED and keep its place in the queue.
 """
 
 import logging
@@ -36,11 +36,11 @@ _LOG = logging.getLogger(__name__)
 
 BEAT_S = 5.0
 FIRST_BEAT_WITHIN_S = 2.0
-"""So long a run waits to be known, and no longer: a kill in its first moment is rare."""
+"""Longest wait for a run's first heartbeat before its work begins."""
 SILENT_AFTER_S = 30.0
-"""A worker elsewhere that was not heard of for so long is gone. Here its process is looked at."""
+"""A worker on another host is gone after this silence. On this host its process is looked at."""
 UNKNOWN_AFTER = timedelta(seconds=45)
-"""A run that has been STARTED for so long, and whose worker nobody ever heard of, has none."""
+"""A run that has been STARTED for this long without any heartbeat has no worker."""
 
 _WITH_A_WORKER = (
     dg.DagsterRunStatus.NOT_STARTED,
@@ -52,7 +52,7 @@ _WITH_A_WORKER = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LostRun:
-    """A run that Dagster takes for running though nobody works on it."""
+    """A run that Dagster takes for running though its worker is gone."""
 
     run: dg.DagsterRun
     reason: str
@@ -60,9 +60,9 @@ class LostRun:
 
 @contextmanager
 def beating(run_id: str, job: str) -> Generator[None]:
-    """Let the database know that this process works on a run, until the block ends.
+    """Record in the database that this process works on a run, until the block ends.
 
-    A database that is away is no reason to end the work: it is told as soon as it is back.
+    Work goes on if the database is down; heartbeats resume when it is back.
     """
     first_beat, ended = threading.Event(), threading.Event()
     beats = threading.Thread(
@@ -88,7 +88,7 @@ def _beat(run_id: str, job: str, first_beat: threading.Event, ended: threading.E
                     ended.wait(BEAT_S)
                 workers.leave(run_id)
         except errors.MarketDataError as error:
-            _LOG.debug("the worker of run %s cannot be told: %s", run_id, error)
+            _LOG.debug("the heartbeat of run %s cannot be written: %s", run_id, error)
             ended.wait(BEAT_S)
 
 
@@ -100,7 +100,7 @@ def _opened() -> Generator[RunWorkers]:
 
 
 class KnownInProcess(InProcessExecutor):
-    """Executes all steps in the run's own process, which is known as its worker meanwhile."""
+    """Executes all steps in the run's own process, with a heartbeat as its worker."""
 
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
@@ -118,7 +118,7 @@ def known_in_process(_context: dg.InitExecutorContext) -> KnownInProcess:
 
 
 def is_gone(worker: RunWorker) -> bool:
-    """Tell whether a process does not work on its run any more."""
+    """Return whether a worker does not work on its run any more."""
     if worker.has_left:
         return worker.silent_s > SILENT_AFTER_S
     if worker.place == here():
@@ -127,10 +127,10 @@ def is_gone(worker: RunWorker) -> bool:
 
 
 def lost(instance: dg.DagsterInstance, workers: RunWorkers) -> list[LostRun]:
-    """Return the runs that nobody works on though Dagster takes them for running.
+    """Return the runs that Dagster takes for running though their worker is gone.
 
     Raises:
-        StorageError: The database cannot say who works.
+        StorageError: The workers cannot be read.
     """
     by_run = {worker.run_id: worker for worker in workers.all()}
     records = instance.get_run_records(dg.RunsFilter(statuses=list(_WITH_A_WORKER)))
@@ -144,14 +144,14 @@ def lost(instance: dg.DagsterInstance, workers: RunWorkers) -> list[LostRun]:
 
 
 def end_lost(instance: dg.DagsterInstance, workers: RunWorkers) -> list[LostRun]:
-    """Fail the runs that nobody works on, and forget the workers of those that are over.
+    """End the runs whose worker is gone, and forget the workers of finished runs.
 
     Raises:
-        StorageError: The database cannot say who works.
+        StorageError: The workers cannot be read.
     """
     ended: list[LostRun] = []
     for lost_run in lost(instance, workers):
-        # It may have come to its end while we looked.
+        # It may have ended meanwhile.
         run = instance.get_run_by_id(lost_run.run.run_id)
         if run is None or run.is_finished:
             continue
@@ -171,17 +171,17 @@ def end_lost(instance: dg.DagsterInstance, workers: RunWorkers) -> list[LostRun]
 
 
 def current_lost(instance: dg.DagsterInstance) -> list[LostRun]:
-    """Return the runs that nobody works on, and leave them as they are.
+    """Return the runs whose worker is gone, without ending them.
 
     Raises:
-        StorageError: The database cannot say who works.
+        StorageError: The workers cannot be read.
     """
     with _opened() as workers:
         return lost(instance, workers)
 
 
 def look(instance: dg.DagsterInstance) -> list[LostRun]:
-    """End lost runs as far as the database can be asked; what cannot be asked waits."""
+    """End lost runs; if the database fails, they wait for the next look."""
     with suppress(errors.MarketDataError), _opened() as workers:
         return end_lost(instance, workers)
     return []
@@ -198,11 +198,11 @@ def _why_gone(worker: RunWorker) -> str | None:
 
 
 def reason_of_unknown(record: dg.RunRecord, now: datetime) -> str | None:
-    """Judge a run whose worker was never heard of: it died in its first moment, or starts yet."""
+    """Return why a run without any heartbeat counts as lost, or None while it may be starting."""
     if record.dagster_run.status is not dg.DagsterRunStatus.STARTED or record.start_time is None:
-        return None  # Those that do not start are Dagster's own to watch.
+        return None  # Dagster itself watches runs that do not start.
     age = now - run_failures.utc(record.start_time)
-    return "no worker of it was ever heard of" if age > UNKNOWN_AFTER else None
+    return "its worker never sent a heartbeat" if age > UNKNOWN_AFTER else None
 
 
 def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:

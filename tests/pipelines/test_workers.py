@@ -159,7 +159,7 @@ def test_a_run_whose_worker_nobody_ever_heard_of_ends_after_its_first_moments(
     assert record.start_time is not None
 
     later = datetime.fromtimestamp(record.start_time, UTC) + timedelta(minutes=1)
-    assert workers.reason_of_unknown(record, later) == "no worker of it was ever heard of"
+    assert workers.reason_of_unknown(record, later) == "its worker never sent a heartbeat"
 
 
 def test_every_run_of_ours_is_known_while_it_works_and_leaves_in_good_order(
