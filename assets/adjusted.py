@@ -81,7 +81,7 @@ async def _price_factors(
             for instrument_id, as_traded in evidence.items():
                 changed += _derive(stores, instrument_id, failed, as_traded)
         doubtful = stores.adjusted_bars.quarantined()
-        dividends = [one for one in stores.adjusted_bars.dividends() if one.waits]
+        dividends = [dividend for dividend in stores.adjusted_bars.dividends() if dividend.waits]
     for instrument_id, reason in failed.items():
         context.log.warning("instrument %s: %s", instrument_id, reason)
     yield dg.MaterializeResult(
@@ -115,10 +115,10 @@ async def _evidence(
     unproven: Sequence[tuple[int, date]],
 ) -> dict[int, pa.Table]:
     """Ask for prices as they were paid around splits; what cannot be had is left unproven."""
-    ids = list(dict.fromkeys(one for one, _ in unproven))
+    ids = list(dict.fromkeys(instrument_id for instrument_id, _ in unproven))
     listed = stores.instruments.listed(client.name, ids, _today())
-    symbols = {one.instrument_id: one.symbol for one in listed}
-    found: dict[int, list[pa.Table]] = {}
+    symbols = {instrument.instrument_id: instrument.symbol for instrument in listed}
+    by_instrument: dict[int, list[pa.Table]] = {}
     for instrument_id, ex_date in unproven:
         if instrument_id not in symbols:
             continue
@@ -131,8 +131,10 @@ async def _evidence(
         except errors.ProviderError as error:
             context.log.warning("no evidence for %s: %s", symbols[instrument_id], error)
             continue
-        found.setdefault(instrument_id, []).append(answer.rows)
-    return {one: pa.concat_tables(tables) for one, tables in found.items()}
+        by_instrument.setdefault(instrument_id, []).append(answer.rows)
+    return {
+        instrument_id: pa.concat_tables(tables) for instrument_id, tables in by_instrument.items()
+    }
 
 
 def _today() -> date:
@@ -145,10 +147,10 @@ def no_doubtful_split(database: Database) -> dg.AssetCheckResult:
     with as_dagster_failure(), database.open() as stores:
         doubtful = stores.adjusted_bars.quarantined()
     reasons = {
-        f"instrument {one.instrument_id} {one.finding.split.ex_date}": (
-            f"{one.finding.verdict.value}: {one.finding.reason}"
+        f"instrument {split.instrument_id} {split.finding.split.ex_date}": (
+            f"{split.finding.verdict.value}: {split.finding.reason}"
         )
-        for one in doubtful
+        for split in doubtful
     }
     return dg.AssetCheckResult(
         passed=not doubtful,
@@ -162,10 +164,12 @@ def no_doubtful_split(database: Database) -> dg.AssetCheckResult:
 def no_waiting_dividend(database: Database) -> dg.AssetCheckResult:
     """Warn of dividends that adjust nothing: in a currency without a rate, or above their price."""
     with as_dagster_failure(), database.open() as stores:
-        waiting = [one for one in stores.adjusted_bars.dividends() if one.waits]
+        waiting = [dividend for dividend in stores.adjusted_bars.dividends() if dividend.waits]
     reasons = {
-        f"instrument {one.instrument_id} {one.finding.dividend.ex_date}": one.finding.reason
-        for one in waiting
+        f"instrument {dividend.instrument_id} {dividend.finding.dividend.ex_date}": (
+            dividend.finding.reason
+        )
+        for dividend in waiting
     }
     return dg.AssetCheckResult(
         passed=not waiting,

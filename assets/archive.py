@@ -98,22 +98,28 @@ def _archive(dataset: ArchivedDataset) -> dg.AssetsDefinition:
         today = utc_now().date()
         with as_dagster_failure(), archive.open() as opened:
             if not partitions:
-                (one,) = opened.archive(dataset, dataset.closed_periods(HISTORY_START, today))
-                _raise_if_any_refused({dataset.name: one.reason} if _is_refused(one) else {}, 1)
-                yield dg.MaterializeResult(metadata=_metadata(one))
+                (period,) = opened.archive(dataset, dataset.closed_periods(HISTORY_START, today))
+                _raise_if_any_refused(
+                    {dataset.name: period.reason} if _is_refused(period) else {}, 1
+                )
+                yield dg.MaterializeResult(metadata=_metadata(period))
                 return
             periods = [dataset.named(key, today) for key in context.partition_keys]
             archived = opened.archive(dataset, periods)
         yield from partition_results(
             context,
-            {one.period.label: _metadata(one) for one in archived if not _is_refused(one)},
-            {one.period.label: one.reason for one in archived if _is_refused(one)},
+            {
+                period.period.label: _metadata(period)
+                for period in archived
+                if not _is_refused(period)
+            },
+            {period.period.label: period.reason for period in archived if _is_refused(period)},
         )
 
     return asset
 
 
-ARCHIVES = {name: _archive(one) for name, one in ARCHIVED.items()}
+ARCHIVES = {name: _archive(dataset) for name, dataset in ARCHIVED.items()}
 """The archive of each dataset, by its name."""
 
 
@@ -143,20 +149,20 @@ def closed_periods(
                 for bundle in _bundles(periods_with_rows(opened, dataset, config)):
                     archived = opened.archive(dataset, bundle)
                     refused |= {
-                        f"{name} {one.period.label}": one.reason
-                        for one in archived
-                        if _is_refused(one)
+                        f"{name} {period.period.label}": period.reason
+                        for period in archived
+                        if _is_refused(period)
                     }
-                    done += [one for one in archived if not _is_refused(one)]
+                    done += [period for period in archived if not _is_refused(period)]
                     yield from _reported(dataset, archived)
             except (errors.ArchiveMismatchError, errors.StorageConflictError) as error:
                 refused[name] = str(error)
     _raise_if_any_refused(refused, len(refused) + len(done))
-    counts = Counter(one.status.value for one in done)
+    counts = Counter(period.status.value for period in done)
     yield dg.MaterializeResult(
         metadata={
             **{status.value: counts[status.value] for status in ArchiveStatus},
-            "rows": sum(one.rows for one in done),
+            "rows": sum(period.rows for period in done),
         }
     )
 
@@ -174,7 +180,7 @@ def requested_periods(dataset: ArchivedDataset, config: ArchiveRunConfig) -> lis
     today = utc_now().date()
     if start > end or start >= today.replace(day=1):
         return []
-    return [one for one in dataset.closed_periods(start, today) if one.start <= end]
+    return [period for period in dataset.closed_periods(start, today) if period.start <= end]
 
 
 def periods_with_rows(
@@ -187,7 +193,7 @@ def periods_with_rows(
     if config.start or dataset.portion is Portion.WHOLE:
         return requested_periods(dataset, config)
     first = opened.first_day(dataset)
-    return [one for one in requested_periods(dataset, config) if first and one.end > first]
+    return [period for period in requested_periods(dataset, config) if first and period.end > first]
 
 
 def _bundles(periods: Sequence[Period]) -> Iterator[Sequence[Period]]:
@@ -199,12 +205,12 @@ def _bundles(periods: Sequence[Period]) -> Iterator[Sequence[Period]]:
 def _reported(
     dataset: ArchivedDataset, archived: Sequence[ArchivedPeriod]
 ) -> Iterator[dg.AssetMaterialization]:
-    for one in archived:
-        if not _is_refused(one):
+    for period in archived:
+        if not _is_refused(period):
             yield dg.AssetMaterialization(
                 archive_key(dataset),
-                partition=one.period.label if PORTIONS[dataset.portion] else None,
-                metadata=_metadata(one),
+                partition=period.period.label if PORTIONS[dataset.portion] else None,
+                metadata=_metadata(period),
             )
 
 
@@ -217,19 +223,23 @@ def _raise_if_any_refused(refused: dict[str, str], of: int) -> None:
         )
 
 
-def _is_refused(one: ArchivedPeriod) -> bool:
-    return one.status is ArchiveStatus.REFUSED
+def _is_refused(period: ArchivedPeriod) -> bool:
+    return period.status is ArchiveStatus.REFUSED
 
 
-def _metadata(one: ArchivedPeriod) -> Metadata:
-    whole = one.period.label == WHOLE
+def _metadata(period: ArchivedPeriod) -> Metadata:
+    whole = period.period.label == WHOLE
     return {
-        "status": one.status.value,
-        "rows": one.rows,
-        "dagster/row_count" if whole else "dagster/partition_row_count": one.rows,
-        "bytes": one.bytes,
-        "files": dg.MetadataValue.json(list(one.logged.proof.object_keys) if one.logged else []),
-        "snapshot_id": str(one.logged.snapshot_id) if one.logged else "none: there are no rows",
-        "content_digest": one.logged.proof.content_digest if one.logged else "",
-        **({"reason": one.reason} if one.reason else {}),
+        "status": period.status.value,
+        "rows": period.rows,
+        "dagster/row_count" if whole else "dagster/partition_row_count": period.rows,
+        "bytes": period.bytes,
+        "files": dg.MetadataValue.json(
+            list(period.logged.proof.object_keys) if period.logged else []
+        ),
+        "snapshot_id": str(period.logged.snapshot_id)
+        if period.logged
+        else "none: there are no rows",
+        "content_digest": period.logged.proof.content_digest if period.logged else "",
+        **({"reason": period.reason} if period.reason else {}),
     }

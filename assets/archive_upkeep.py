@@ -70,10 +70,10 @@ def archive_upkeep(archive: Archive) -> Iterator[dg.MaterializeResult[Any]]:
         )
     yield dg.MaterializeResult(
         metadata={
-            "periods_compacted": sum(one.periods_compacted for one in done),
-            "snapshots_expired": sum(one.snapshots_expired for one in done),
-            "objects_removed": sum(one.objects_removed for one in done),
-            "bytes_removed": sum(one.bytes_removed for one in done),
+            "periods_compacted": sum(upkept.periods_compacted for upkept in done),
+            "snapshots_expired": sum(upkept.snapshots_expired for upkept in done),
+            "objects_removed": sum(upkept.objects_removed for upkept in done),
+            "bytes_removed": sum(upkept.bytes_removed for upkept in done),
             "datasets": _table(done),
         }
     )
@@ -96,7 +96,7 @@ def _upkept(upkeep: ArchiveUpkeep, dataset: ArchivedDataset) -> _Upkept:
 
 def _table(done: list[_Upkept]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(
-        records=[dg.TableRecord(asdict(one)) for one in done],
+        records=[dg.TableRecord(asdict(upkept)) for upkept in done],
         schema=dg.TableSchema(
             columns=[
                 dg.TableColumn("dataset", "string"),

@@ -20,7 +20,7 @@ from marketdata.datasets import DATASETS
 from resources.storage.aggregates import Source
 from resources.wiring import Database
 
-LOADS_MINUTES = tuple(name for name, one in DATASETS.items() if one.table == Source.MINUTES)
+LOADS_MINUTES = tuple(name for name, dataset in DATASETS.items() if dataset.table == Source.MINUTES)
 """The datasets whose rows are minute bars."""
 
 _FOLDERS = {Source.MINUTES: "intraday", Source.DAYS: "equity_prices"}

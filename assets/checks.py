@@ -37,17 +37,17 @@ COMPARED = 0.05
 def ohlc_sanity(database: Database) -> dg.AssetCheckResult:
     """Every bar's low is its lowest price and its high the highest; volume is not negative."""
     with as_dagster_failure(), database.open() as stores:
-        found = stores.quality.ohlc_violations(limit=SAMPLE)
-    return _none_expected(found, "bars contradict themselves; fetch them again with --refetch")
+        suspects = stores.quality.ohlc_violations(limit=SAMPLE)
+    return _none_expected(suspects, "bars contradict themselves; fetch them again with --refetch")
 
 
 @dg.asset_check(asset=daily_bars_table, blocking=True)
 def no_duplicate_keys(database: Database) -> dg.AssetCheckResult:
     """No ticker has two bars for one session, under whatever instrument."""
     with as_dagster_failure(), database.open() as stores:
-        found = stores.quality.duplicates(limit=SAMPLE)
+        suspects = stores.quality.duplicates(limit=SAMPLE)
     return _none_expected(
-        found, "sessions have two bars under one ticker; look at instrument_ticker"
+        suspects, "sessions have two bars under one ticker; look at instrument_ticker"
     )
 
 
@@ -55,11 +55,11 @@ def no_duplicate_keys(database: Database) -> dg.AssetCheckResult:
 def only_trading_days(database: Database) -> dg.AssetCheckResult:
     """No bar stands on a day that was no session."""
     with as_dagster_failure(), database.open() as stores:
-        found = stores.quality.strangers(
+        suspects = stores.quality.strangers(
             expected_days(DATASETS[DAILY_BARS_DATASET], {}), limit=SAMPLE
         )
     return _none_expected(
-        found,
+        suspects,
         "bars stand on days without a session; if the exchange did open, add the day to "
         "marketdata/data/session_overrides.csv",
     )
@@ -77,7 +77,7 @@ def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
             expected_days(DATASETS[DAILY_BARS_DATASET], {}),
             provider_of(DAILY_BARS_DATASET),
         )
-        members = [one.instrument_id for one in stores.instruments.members(UNIVERSE)]
+        members = [member.instrument_id for member in stores.instruments.members(UNIVERSE)]
         missing = stores.coverage.holes(
             DAILY_BARS_DATASET, provider, members, sessions, limit=SAMPLE
         )
@@ -107,13 +107,13 @@ def _no_dead_letters(dataset: str, asset: dg.AssetsDefinition) -> dg.AssetChecks
     @dg.asset_check(asset=asset, name="no_dead_letters")
     def check(database: Database) -> dg.AssetCheckResult:
         """No work of the dataset waits for another attempt, or for a person."""
-        wanted = LetterFilter(states=UNSETTLED, dataset=dataset)
+        letter_filter = LetterFilter(states=UNSETTLED, dataset=dataset)
         with as_dagster_failure(), database.open() as stores:
             counts = stores.dead_letters.counts(dataset).get(dataset, {})
-            found = stores.dead_letters.find(wanted, limit=SAMPLE)
+            sample_letters = stores.dead_letters.find(letter_filter, limit=SAMPLE)
         waiting = {state.value: counts.get(state, 0) for state in UNSETTLED}
         total = sum(waiting.values())
-        named = ", ".join(f"{one.subject} ({one.error_class})" for one in found)
+        named = ", ".join(f"{letter.subject} ({letter.error_class})" for letter in sample_letters)
         return dg.AssetCheckResult(
             passed=not total,
             severity=dg.AssetCheckSeverity.WARN,
@@ -127,7 +127,10 @@ def _no_dead_letters(dataset: str, asset: dg.AssetsDefinition) -> dg.AssetChecks
             metadata={
                 **waiting,
                 "sample": failure_table(
-                    {f"{one.letter_id} {one.subject}": one.reason for one in found}
+                    {
+                        f"{letter.letter_id} {letter.subject}": letter.reason
+                        for letter in sample_letters
+                    }
                 ),
             },
         )
@@ -151,8 +154,9 @@ def _equals_recomputation(interval: Interval) -> dg.AssetChecksDefinition:
         with as_dagster_failure(), database.open() as stores:
             differences = stores.aggregates.differences(interval, limit=SAMPLE, sample=COMPARED)
         named = ", ".join(
-            f"instrument {one.instrument_id} {one.provider} {one.bucket_start} ({one.difference})"
-            for one in differences
+            f"instrument {difference.instrument_id} {difference.provider} "
+            f"{difference.bucket_start} ({difference.difference})"
+            for difference in differences
         )
         return dg.AssetCheckResult(
             passed=not differences,
@@ -194,13 +198,13 @@ def _holds_what_was_loaded(dataset: ArchivedDataset) -> dg.AssetChecksDefinition
                 if lost
                 else f"no row is gone, of {COMPARED:.0%} of the instruments"
             ),
-            metadata={"days": len(lost), "rows": sum(one.loaded - one.held for one in lost)},
+            metadata={"days": len(lost), "rows": sum(day.loaded - day.held for day in lost)},
         )
 
     return check
 
 
-LOADED_CHECKS = [_holds_what_was_loaded(one) for one in BY_DAY]
+LOADED_CHECKS = [_holds_what_was_loaded(dataset) for dataset in BY_DAY]
 """The comparison of rows with what was loaded, of each dataset by day."""
 
 
@@ -214,20 +218,20 @@ def _archive_equals_source(dataset: ArchivedDataset) -> dg.AssetChecksDefinition
     def check(archive: Archive) -> dg.AssetCheckResult:
         with as_dagster_failure(), archive.open() as opened:
             verdicts = opened.verify(dataset, opened.proofs(dataset))
-        different = [one for one in verdicts if one.is_wrong]
-        waiting = sum(bool(one.waiting) for one in verdicts)
+        different = [verdict for verdict in verdicts if verdict.is_wrong]
+        waiting = sum(bool(verdict.waiting) for verdict in verdicts)
         return dg.AssetCheckResult(
             passed=not different,
             description=(
                 f"{len(different)} of {len(verdicts)} periods differ: "
-                + "; ".join(one.told for one in different[:SAMPLE])
+                + "; ".join(verdict.told for verdict in different[:SAMPLE])
                 if different
                 else f"none of {len(verdicts)} periods is wrong, read back from the bucket; of "
                 f"{waiting} there is more to archive"
             ),
             metadata={
                 "periods": len(verdicts),
-                "rows": sum(one.archive_rows for one in verdicts),
+                "rows": sum(verdict.archive_rows for verdict in verdicts),
                 "waiting": waiting,
             },
         )
@@ -235,21 +239,23 @@ def _archive_equals_source(dataset: ArchivedDataset) -> dg.AssetChecksDefinition
     return check
 
 
-ARCHIVE_CHECKS = [_archive_equals_source(one) for one in ARCHIVED.values()]
+ARCHIVE_CHECKS = [_archive_equals_source(dataset) for dataset in ARCHIVED.values()]
 """The check of each dataset's archive."""
 
 
-def _none_expected(found: Suspects, what_and_cure: str) -> dg.AssetCheckResult:
+def _none_expected(suspects: Suspects, problem: str) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        passed=not found.count,
+        passed=not suspects.count,
         description=(
-            f"{found.count} {what_and_cure}: " + _named(found.sample)
-            if found.count
+            f"{suspects.count} {problem}: " + _named(suspects.sample)
+            if suspects.count
             else "none found"
         ),
-        metadata={"found": found.count},
+        metadata={"found": suspects.count},
     )
 
 
 def _named(sample: Sequence[Suspect | MissingSession]) -> str:
-    return ", ".join(f"{one.ticker or one.instrument_id} {one.session_date}" for one in sample)
+    return ", ".join(
+        f"{suspect.ticker or suspect.instrument_id} {suspect.session_date}" for suspect in sample
+    )

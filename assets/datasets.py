@@ -17,9 +17,9 @@ from assets.event_loop import in_event_loop
 from assets.failures import Metadata, as_dagster_failure, not_reached, partition_results
 from assets.load_reports import (
     Tally,
+    log_when_stopped,
     provider_figures,
     restatement_figures,
-    said_when_stopped,
     session_metadata,
     symbol_metadata,
 )
@@ -248,7 +248,7 @@ async def _load_partitions(
     with (
         as_dagster_failure(),
         database.open() as stores,
-        said_when_stopped(context, lambda: tally.settled, names),
+        log_when_stopped(context, lambda: tally.settled, names),
     ):
         async with providers.client(stores, context.run, dataset.name) as client:
             load = LoadRequest(
@@ -286,7 +286,7 @@ async def _load_sessions(
             for key in keys:
                 session = date.fromisoformat(key)
                 try:
-                    with said_when_stopped(context, lambda: len(done) + len(failed), keys):
+                    with log_when_stopped(context, lambda: len(done) + len(failed), keys):
                         loaded = await load_session(
                             stores, client, dataset, session, run_id, route=route
                         )
@@ -337,15 +337,15 @@ async def _refresh(
             else:
                 plan = plan_load(stores, load)
                 stores.dead_letters.end_obsolete(plan.obsolete, by=f"run {run_id}")
-            left = Counter(request.instrument.ticker for request in plan.requests)
-            with said_when_stopped(context, lambda: tally.settled, plan.symbols):
+            pending = Counter(request.instrument.ticker for request in plan.requests)
+            with log_when_stopped(context, lambda: tally.settled, plan.symbols):
                 async for outcome in _outcomes(context, stores, client, plan):
                     tally.add(outcome)
                     name = outcome.ticker
-                    left[name] -= 1
+                    pending[name] -= 1
                     # A symbol in several loads is reported once, with the figures of the last.
                     if isinstance(outcome, Ingested):
-                        if left[name] <= 0 and name not in tally.lost:
+                        if pending[name] <= 0 and name not in tally.lost:
                             yield dg.AssetMaterialization(
                                 key, partition=name, metadata=symbol_metadata(outcome)
                             )

@@ -1,11 +1,11 @@
-"""Failures and partial successes in Dagster's words.
+"""Failures and partial successes as Dagster reports them.
 
-Here: how an error of ours becomes a dg.Failure, and how a run over many partitions tells which
+Here: how an error of ours becomes a dg.Failure, and how a run over many partitions reports which
 of them are good. Not here: what is retried and when (marketdata/recovery/policy.py).
 
-Dagster knows three retry mechanisms that do not know of each other. Ours is none of them: a
-request is retried by its client, what still fails is a partition's business. So every Failure
-here says allow_retries=False.
+Dagster has three independent retry mechanisms. We use none of them: a request is retried by its
+client, and one that still fails makes its partition fail. So every Failure here has
+allow_retries=False.
 """
 
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ import dagster as dg
 from marketdata.recovery import errors
 
 SAMPLE = 20
-"""How many failures a message names; metadata tables hold them all."""
+"""Most failures that a message names; metadata tables hold them all."""
 
 Metadata = Mapping[str, dg.MetadataValue | float | str]
 
@@ -53,9 +53,9 @@ def partition_results(
 ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
     """Report a run over one or many partitions, each with its own metadata.
 
-    Where all are good the asset has an output, and assets below it run in the same run. Where
-    some failed there is no output, since an output would mark the whole range good: each good
-    partition is materialized by itself and the run fails, which marks the others failed.
+    If all are good, the asset has an output, and downstream assets go on in the same run. If some
+    failed, there is no output, which would mark the whole range good: each good partition is
+    materialized by itself and the run fails, which marks the others failed.
 
     Raises:
         dg.Failure: Some partitions failed.
@@ -79,10 +79,10 @@ def partition_results(
 
 
 def not_reached(
-    wished: Iterable[str], settled: Collection[str], error: errors.MarketDataError | None
+    requested: Iterable[str], settled: Collection[str], error: errors.MarketDataError | None
 ) -> dict[str, str]:
-    """Return the reason for every wished key that a run ended before: what is good stays good."""
-    return {key: str(error) for key in wished if key not in settled}
+    """Return the reason for each requested key that a run did not reach before it ended."""
+    return {key: str(error) for key in requested if key not in settled}
 
 
 def sample(failed: Mapping[str, str]) -> str:

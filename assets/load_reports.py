@@ -109,10 +109,10 @@ class Tally:
         return {ingested.ticker: symbol_metadata(ingested) for ingested in self._done}
 
     def _sessions(self) -> Counter[CoverageState]:
-        every: Counter[CoverageState] = Counter()
+        sessions: Counter[CoverageState] = Counter()
         for ingested in self._done:
-            every.update(ingested.sessions)
-        return every
+            sessions.update(ingested.sessions)
+        return sessions
 
     def result(self, requests: int, provider: Metadata) -> dg.MaterializeResult[Any]:
         """Return the figures of the run, those of the ``provider`` among them.
@@ -146,7 +146,7 @@ class Tally:
 
 
 @contextmanager
-def said_when_stopped(
+def log_when_stopped(
     context: dg.AssetExecutionContext, settled: Callable[[], int], requested: Collection[str]
 ) -> Generator[None]:
     """Record where a run stopped that Ctrl-C, SIGTERM or the UI ended in the middle.

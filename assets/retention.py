@@ -23,7 +23,7 @@ EVERYTHING_DUE_LEFT = "everything_due_left"
 NO_AGES = "no dataset has an age in WRDATA_RETENTION, so nothing is ever due"
 
 
-class RetentionWish(dg.Config):
+class RetentionRunConfig(dg.Config):
     """What a run over what is due is for; the launchpad shows each field with its words."""
 
     datasets: list[str] = Field(default=[], description="Names; empty means all that have an age.")
@@ -51,7 +51,7 @@ class RetentionWish(dg.Config):
     metadata={"source": "the archive's proofs", "cadence": "weekly", "grain": "run"},
 )
 def retention(
-    context: dg.AssetExecutionContext, config: RetentionWish, archive: Archive
+    context: dg.AssetExecutionContext, config: RetentionRunConfig, archive: Archive
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Drops closed periods that are older than WRDATA_RETENTION says from the database.
 
@@ -68,13 +68,13 @@ def retention(
             periods = opened.plan(config.datasets)
         else:
             periods = opened.run(config.datasets, by=f"run {context.run.run_id}")
-    counts = Counter(one.status for one in periods)
-    dropped = [one for one in periods if one.status is RetentionStatus.DROPPED]
+    counts = Counter(period.status for period in periods)
+    dropped = [period for period in periods if period.status is RetentionStatus.DROPPED]
     yield dg.MaterializeResult(
         metadata={
             **{status.value: counts[status] for status in RetentionStatus},
-            "rows_dropped": sum(one.rows for one in dropped),
-            "chunks_dropped": sum(one.chunks for one in dropped),
+            "rows_dropped": sum(period.rows for period in dropped),
+            "chunks_dropped": sum(period.chunks for period in dropped),
             "dry_run": config.dry_run,
             "ages": " ".join(f"{name}={age.days}d" for name, age in ages.items()) or NO_AGES,
             "periods": _table(periods),
@@ -88,15 +88,15 @@ def _table(periods: Sequence[RetainedPeriod]) -> dg.TableMetadataValue:
         records=[
             dg.TableRecord(
                 {
-                    "dataset": one.dataset,
-                    "period": one.label,
-                    "status": one.status.value,
-                    "rows": one.rows,
-                    "late": one.late,
-                    "missing": one.told,
+                    "dataset": period.dataset,
+                    "period": period.label,
+                    "status": period.status.value,
+                    "rows": period.rows,
+                    "late": period.late,
+                    "missing": period.told,
                 }
             )
-            for one in periods
+            for period in periods
         ],
         schema=dg.TableSchema(
             columns=[
@@ -115,9 +115,9 @@ def _verdict(
     periods: Sequence[RetainedPeriod], ages: Mapping[str, timedelta]
 ) -> dg.AssetCheckResult:
     refused = {
-        f"{one.dataset} {one.label}": one.told
-        for one in periods
-        if one.status is RetentionStatus.REFUSED
+        f"{period.dataset} {period.label}": period.told
+        for period in periods
+        if period.status is RetentionStatus.REFUSED
     }
     return dg.AssetCheckResult(
         check_name=EVERYTHING_DUE_LEFT,

@@ -39,9 +39,9 @@ async def universe(
         async with providers.client(stores, context.run, DAILY_BARS_DATASET, "fmp") as client:
             listed = await client.api.sp500_constituents()
             requests = client.requests_sent
-        known = stores.instruments.members(UNIVERSE)
-        instruments.refuse_implausible(known, listed)
-        change = instruments.universe_change(known, listed)
+        members = stores.instruments.members(UNIVERSE)
+        instruments.refuse_implausible(members, listed)
+        change = instruments.universe_change(members, listed)
         on = utc_now().astimezone(NEW_YORK_ZONE).date()
         events = stores.instruments.apply(change, on=on, universe=UNIVERSE)
         tickers = stores.instruments.tickers()

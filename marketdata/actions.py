@@ -1,7 +1,7 @@
-"""Splits and dividends as Arrow tables, and what makes one acceptable.
+"""Splits and dividends as Arrow tables, and the rules that a row must keep.
 
-Here: schemas, and rules that a row alone can break. Not here: whether prices bear a split out
-(split_checks.py), what actions do to prices (price_factors.py), wire formats
+Here: schemas, and rules about a single row. Not here: whether prices bear a split out
+(split_checks.py), how actions adjust prices (price_factors.py), wire formats
 (resources/providers), or SQL.
 """
 
@@ -23,8 +23,8 @@ WIRE_SPLITS = pa.schema(
         pa.field("kind", pa.string()),
     ]
 )
-"""One row a split: ``old_shares`` became ``new_shares`` before the session ``ex_date``, so a
-4-for-1 split is (4, 1). ``kind`` is the provider's word, such as ``stock-split``, or null."""
+"""One row for each split: ``old_shares`` became ``new_shares`` before the session ``ex_date``, so
+a 4-for-1 split is (4, 1). ``kind`` is the provider's word, such as ``stock-split``, or null."""
 
 SPLIT_KEY = ("ex_date",)
 
@@ -41,11 +41,11 @@ WIRE_DIVIDENDS = pa.schema(
         pa.field("frequency", pa.string()),
     ]
 )
-"""One row a dividend: ``amount`` as paid on a share of that day, not adjusted for later splits.
-``kind`` is ``regular`` or ``special``; a date that the provider does not tell is null."""
+"""One row for each dividend: ``amount`` as paid on a share of that day, not adjusted for later
+splits. ``kind`` is ``regular`` or ``special``; a date that the provider omits is null."""
 
 NUMBERED_DIVIDENDS = WIRE_DIVIDENDS.append(pa.field("ordinal", pa.int32(), nullable=False))
-"""``ordinal`` counts the dividends of one share, ex-date and kind from 1; no provider tells it."""
+"""``ordinal`` counts the dividends of one share, ex-date and kind from 1; providers have none."""
 
 DIVIDEND_KEY = ("ex_date", "kind", "ordinal")
 
@@ -53,15 +53,15 @@ REGULAR, SPECIAL = "regular", "special"
 _ZERO = pa.scalar(0, AMOUNT)
 _CURRENCY = "^[A-Z]{3}$"
 _SAME_DIVIDEND = ("currency", "record_date", "payment_date", "frequency")
-"""Fields in which a correction agrees with what it corrects, beside ex-date and kind."""
+"""Fields, beside ex-date and kind, in which a correction equals the dividend that it corrects."""
 _FIELDS = ("amount", "declaration_date", *_SAME_DIVIDEND)
 
 
 def validate_splits(wire_rows: pa.Table) -> Validated:
     """Split rows of WIRE_SPLITS into those to store and those to refuse.
 
-    Rules: both numbers of shares present and above zero, and not equal; of an ex-date that comes
-    twice with equal values one row is kept, with different values none.
+    Rules: both numbers of shares are present, above zero and not equal. If an ex-date comes twice
+    with equal values, one row is kept; with different values, none.
     """
     new, old = wire_rows["new_shares"], wire_rows["old_shares"]
     return validate(
@@ -81,12 +81,12 @@ def validate_splits(wire_rows: pa.Table) -> Validated:
 def validate_dividends(wire_rows: pa.Table) -> Validated:
     """Split rows of WIRE_DIVIDENDS into NUMBERED_DIVIDENDS and those to refuse.
 
-    Rules: amount present and above zero; kind ``regular`` or ``special``; a currency, where it is
-    told, has three capital letters. A share may pay several dividends of one kind on one day: they
-    are numbered. Rows that do not contradict each other are one dividend, of which the fuller row
-    is kept, and so are rows that differ in nothing but amount and declaration date: what was
-    declared later corrects the earlier. How the other dates lie to each other is no rule: they are
-    late, early and missing in real answers, and none of them moves a price.
+    Rules: amount present and above zero; kind ``regular`` or ``special``; a currency, if present,
+    has three capital letters. A share may pay several dividends of one kind on one day: they are
+    numbered. Rows that do not contradict each other are one dividend; the fuller row is kept. Rows
+    that differ only in amount and declaration date are one dividend too: the later declaration
+    corrects the earlier. The order of the other dates is no rule: real answers have them late,
+    early and missing, and none of them moves a price.
     """
     amount, kinds = wire_rows["amount"], pa.array([REGULAR, SPECIAL])
     return validate(
@@ -102,12 +102,12 @@ def validate_dividends(wire_rows: pa.Table) -> Validated:
             ),
         ],
         day=_ex_date,
-        told_apart=numbered,
+        complete_key=numbered,
     )
 
 
 def numbered(dividends: pa.Table) -> pa.Table:
-    """Return the distinct ones of ``dividends`` (WIRE_DIVIDENDS) as NUMBERED_DIVIDENDS.
+    """Return the distinct rows of ``dividends`` (WIRE_DIVIDENDS) as NUMBERED_DIVIDENDS.
 
     The order of the rows of an answer does not matter.
     """
@@ -125,10 +125,10 @@ def numbered(dividends: pa.Table) -> pa.Table:
         distinct = _declared_last(_fullest(list(zip(places, rows, strict=True))))
         for ordinal, (place, _) in enumerate(sorted(distinct, key=_order), start=1):
             ordinals[place] = ordinal
-    kept = sorted(ordinals)
-    column = pa.array([ordinals[place] for place in kept], pa.int32())
-    taken = dividends.take(pa.array(kept, pa.int64()))
-    return taken.append_column("ordinal", column).cast(NUMBERED_DIVIDENDS)
+    kept_places = sorted(ordinals)
+    column = pa.array([ordinals[place] for place in kept_places], pa.int32())
+    rows_kept = dividends.take(pa.array(kept_places, pa.int64()))
+    return rows_kept.append_column("ordinal", column).cast(NUMBERED_DIVIDENDS)
 
 
 _Placed = tuple[int, Mapping[str, object]]
@@ -136,16 +136,16 @@ _Placed = tuple[int, Mapping[str, object]]
 
 
 def _fullest(rows: Sequence[_Placed]) -> list[_Placed]:
-    """Return one of those rows that contradict each other in nothing: the one that tells most."""
-    kept: list[_Placed] = []
-    for placed in sorted(rows, key=lambda one: (-_told(one[1]), _order(one))):
-        if not any(_agree(placed[1], other, _FIELDS) for _, other in kept):
-            kept.append(placed)
-    return kept
+    """Of rows that do not contradict each other, return only the one with the most values."""
+    fullest: list[_Placed] = []
+    for placed in sorted(rows, key=lambda row: (-_filled_fields(row[1]), _order(row))):
+        if not any(_agree(placed[1], other, _FIELDS) for _, other in fullest):
+            fullest.append(placed)
+    return fullest
 
 
 def _declared_last(rows: Sequence[_Placed]) -> list[_Placed]:
-    """Return the rows that no other one corrects, by a later day of declaration."""
+    """Return the rows without a correction, which is declared on a later day."""
     return [
         (place, row)
         for place, row in rows
@@ -159,16 +159,16 @@ def _declared_last(rows: Sequence[_Placed]) -> list[_Placed]:
 
 
 def _agree(row: Mapping[str, object], other: Mapping[str, object], names: Sequence[str]) -> bool:
-    """Tell whether two rows contradict each other in none of the fields."""
+    """Return whether two rows agree in all of the fields; a missing value agrees with any."""
     return all(row[name] == other[name] or None in (row[name], other[name]) for name in names)
 
 
-def _told(row: Mapping[str, object]) -> int:
+def _filled_fields(row: Mapping[str, object]) -> int:
     return sum(value is not None for value in row.values())
 
 
 def _order(placed: _Placed) -> tuple[object, ...]:
-    """Sort by what is told first and corrected last, so that a correction keeps its number."""
+    """Return a sort key whose last parts are those that get corrected: numbers stay the same."""
     _, row = placed
     dates = (_day_of(row, name) for name in ("payment_date", "record_date", "declaration_date"))
     texts = (str(row[name] or "") for name in ("frequency", "currency"))

@@ -1,7 +1,7 @@
-"""Bars times their factors, as Arrow tables: what the adjusted views do in SQL.
+"""Bars times their factors, as Arrow tables: the same as the adjusted views in SQL.
 
-Here: which factor a bar takes, and the multiplication, with the same arithmetic to the last bit.
-Not here: where factors come from (price_factors.py), or the views (resources/storage/sql).
+Here: the factor of each bar, and the multiplication, equal to the views to the last bit. Not here:
+how factors are made (price_factors.py), or the views (resources/storage/sql).
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,9 +28,9 @@ class FactorSteps:
     """One instrument's factors, as the table price_factor holds them.
 
     Attributes:
-        first_days: Where each step begins, oldest first; the first begins before all bars.
-        split_factors: Of each step: what makes an as-traded price one in the latest shares.
-        dividend_factors: Of each step: what takes later dividends out of a price.
+        first_days: First day of each step, oldest first; the first step begins before all bars.
+        split_factors: For each step: turns an as-traded price into one in the latest shares.
+        dividend_factors: For each step: takes later dividends out of a price.
     """
 
     first_days: _Days
@@ -43,7 +43,7 @@ def shares_days(
 ) -> pa.ChunkedArray:
     """Return the day whose shares each daily bar's prices are for (bar_shares_of in SQL).
 
-    What a provider adjusted for splits is in the shares of the day on which it came.
+    Prices that the provider adjusted for splits are in the shares of the day on which they came.
     """
     later = pc.max_element_wise(days, local_days(known_from, NEW_YORK_ZONE))
     return pc.if_else(pc.equal(adjustment, Adjustment.AS_TRADED.value), days, later)
@@ -57,25 +57,30 @@ def adjusted(
     days: pa.ChunkedArray,
     shares: pa.ChunkedArray,
 ) -> pa.Table:
-    """Return ``bars`` with prices and volume adjusted, and ``adjustment`` in their column of it.
+    """Return ``bars`` with prices and volume adjusted, and their column ``adjustment`` set.
 
     Args:
-        bars: With ``instrument_id``, whose rows follow one another, prices, ``volume``,
-            ``adjustment`` and perhaps ``vwap``.
-        factors: Of every instrument in ``bars``.
+        bars: Grouped by ``instrument_id``; with prices, ``volume``, ``adjustment`` and perhaps
+            ``vwap``.
+        factors: By instrument, for every one in ``bars``.
         adjustment: SPLITS or SPLITS_AND_DIVIDENDS.
-        days: The session of each bar (date32): decides the dividends.
-        shares: The day whose shares its prices are for (date32): decides the splits.
+        days: The session of each bar (date32), which decides the dividends.
+        shares: The day whose shares its prices are for (date32), which decides the splits.
 
     Raises:
         KeyError: An instrument has no factors.
     """
     split = _factors(
-        bars, shares, {one: (s.first_days, s.split_factors) for one, s in factors.items()}
+        bars,
+        shares,
+        {instrument_id: (s.first_days, s.split_factors) for instrument_id, s in factors.items()},
     )
     price = split
     if adjustment is Adjustment.SPLITS_AND_DIVIDENDS:
-        steps = {one: (s.first_days, s.dividend_factors) for one, s in factors.items()}
+        steps = {
+            instrument_id: (s.first_days, s.dividend_factors)
+            for instrument_id, s in factors.items()
+        }
         price = split * _factors(bars, days, steps)
     for name in (*PRICES, "vwap"):
         if name in bars.column_names:
@@ -87,17 +92,17 @@ def adjusted(
 def _factors(
     bars: pa.Table, days: pa.ChunkedArray, steps: Mapping[int, tuple[_Days, _Floats]]
 ) -> _Floats:
-    """Return the factor of each bar: that of the last step which begins by its day."""
-    found = np.ones(bars.num_rows)
+    """Return the factor of each bar: that of the last step that begins on or before its day."""
+    bar_factors = np.ones(bars.num_rows)
     counted = days.cast(pa.int32()).to_numpy()
     for instrument_id, rows in runs(bars["instrument_id"].to_numpy()):
         first_days, factors = steps[instrument_id]
-        found[rows] = factors[np.searchsorted(first_days, counted[rows], side="right") - 1]
-    return found
+        bar_factors[rows] = factors[np.searchsorted(first_days, counted[rows], side="right") - 1]
+    return bar_factors
 
 
 def runs(instrument_ids: npt.NDArray[np.int64]) -> Iterator[tuple[int, slice]]:
-    """Return each stretch of rows of one instrument, whose rows follow one another."""
+    """Yield each instrument with the slice of its rows, which are grouped by instrument."""
     bounds = [0, *(np.flatnonzero(np.diff(instrument_ids)) + 1).tolist(), len(instrument_ids)]
     for start, end in pairwise(bounds):
         if start < end:

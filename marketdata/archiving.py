@@ -1,4 +1,4 @@
-"""What is archived of each dataset, and in which portions.
+"""Which rows of each dataset are archived, and in which portions.
 
 Here: the archived schema, order and periods of every dataset; which periods are closed. Not here:
 reading, writing and proving files (resources/storage/archive), or when the archive runs.
@@ -23,10 +23,10 @@ _ORIGIN = (
     pa.field("ingest_id", pa.int64(), nullable=False),
     pa.field("known_from", INSTANT, nullable=False),
 )
-"""What every table keeps of a row's origin, behind its values."""
+"""Columns of a row's provenance, after its values."""
 
 WHOLE = "all"
-"""The label of a dataset that is archived in one piece."""
+"""Label of the one period of a dataset that is archived whole."""
 
 
 class Portion(StrEnum):
@@ -52,7 +52,7 @@ class Period:
     label: str
 
     def overlaps(self, other: "Period") -> bool:
-        """Tell whether both hold a day."""
+        """Return whether the periods share a day."""
         return self.start < other.end and other.start < self.end
 
 
@@ -61,14 +61,14 @@ class ArchivedDataset:
     """One dataset as the archive holds it: the Iceberg table ``archive.<name>``.
 
     Attributes:
-        table: Where its rows are hot; another dataset's rows may stand there too.
-        kind: The rows of instruments of this kind are the dataset's own.
+        table: Its table in the database, which may hold another dataset's rows too.
+        kind: Kind of instruments whose rows in the table belong to the dataset.
         schema: Columns of the archive: ``instrument_id``, ``ticker`` as of the row's day, or the
-            latest one where all is one portion (null where nobody knows; missing where the
-            dataset has a column of that name), the table's own columns, and the row's origin.
+            latest one where all is one portion (null where it is unknown; missing where the
+            dataset has a column of that name), the table's own columns, and the provenance.
         order: Columns that name a row and sort the files.
-        dated_by: The column whose day (of UTC) decides the period; empty where all is one.
-        withdraws: Rows leave the table when the provider withdraws them.
+        dated_by: Column whose day (UTC) decides the period; empty where all is one period.
+        withdraws: Whether rows leave the table when the provider withdraws them.
     """
 
     name: str
@@ -124,20 +124,21 @@ class ArchivedDataset:
         """Return the period of a label.
 
         Raises:
-            ArgumentError: No closed period of this dataset is called so.
+            ArgumentError: No closed period of this dataset has this label.
         """
-        known = {one.label: one for one in self.closed_periods(HISTORY_START, today)}
-        if label not in known:
+        by_label = {period.label: period for period in self.closed_periods(HISTORY_START, today)}
+        if label not in by_label:
+            first = next(iter(by_label), "nothing yet")
+            last = next(reversed(by_label), "nothing yet")
             message = (
-                f"{label!r} is no closed period of {self.name}: they are called "
-                f"{next(iter(known), 'nothing yet')} to {next(reversed(known), 'nothing yet')}"
+                f"{label!r} is no closed period of {self.name}: they are called {first} to {last}"
             )
             raise errors.ArgumentError(message)
-        return known[label]
+        return by_label[label]
 
 
 def is_within(label: str, other: str) -> bool:
-    """Tell whether the days of period ``label`` are days of period ``other``, of one dataset."""
+    """Return whether period ``label`` lies within period ``other`` of the same dataset."""
     return other == WHOLE or f"{label}-".startswith(f"{other}-")
 
 
@@ -180,7 +181,7 @@ def _archived(dataset: Dataset) -> ArchivedDataset:
     ]
     label = [] if "ticker" in dataset.table_schema.names else [pa.field("ticker", pa.string())]
     by_day = dataset.request_scope is not RequestScope.SNAPSHOT
-    # Where several providers' rows stand side by side, the provider is part of what names a row.
+    # A table of rows by day holds several providers' rows: the provider is part of the key.
     key = ("provider", *dataset.key) if by_day else dataset.key
     return ArchivedDataset(
         name=dataset.name,
@@ -206,7 +207,7 @@ def archived_dataset(name: str) -> ArchivedDataset:
     """Return a dataset by its name.
 
     Raises:
-        ArgumentError: No dataset is called so.
+        ArgumentError: There is no such dataset.
     """
     if name not in ARCHIVED:
         message = f"{name!r} is no dataset; there are {', '.join(ARCHIVED)}"

@@ -1,8 +1,8 @@
-"""Bars of coarser intervals computed from source bars at hand, in memory.
+"""Bars of coarser intervals, computed in memory from given source bars.
 
-Here: what a reader needs for bars as they were once known, and the recomputation that the tests
-hold the database's aggregates against, to the last bit: it shares nothing with their SQL but the
-contract. Not here: aggregates in the database (resources/storage), or reading source bars.
+Here: aggregates for reads as of a moment, and the recomputation that tests compare the database's
+aggregates with, to the last bit: it shares only the contract with their SQL. Not here: aggregates
+in the database (resources/storage), or reading source bars.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 Columns = Mapping[str, Array]
 
 _MINUTE = 60_000_000
-"""Moments are microseconds since 1970, days are days since then."""
+"""Times are microseconds since 1970, days are days since 1970."""
 _DAY = 1440 * _MINUTE
 _WIDTHS = {
     Interval.FIVE_MINUTES: 5 * _MINUTE,
@@ -34,7 +34,7 @@ _FROM_MINUTES = {
     Interval.HOUR: (Interval.FIVE_MINUTES, Interval.QUARTER_HOUR, Interval.HOUR),
     Interval.DAY: (Interval.FIVE_MINUTES, Interval.QUARTER_HOUR, Interval.DAY),
 }
-"""The steps to each interval: the last digit of a sum depends on them."""
+"""The intermediate intervals of each: the last digit of a sum depends on them."""
 _FROM_DAYS = {
     Interval.WEEK: (Interval.WEEK,),
     Interval.MONTH: (Interval.MONTH,),
@@ -42,19 +42,19 @@ _FROM_DAYS = {
     Interval.YEAR: (Interval.MONTH, Interval.QUARTER, Interval.YEAR),
 }
 _UNLIKE = -1
-"""In the place of an adjustment where those of the days differ."""
+"""Stands for the adjustment where those of the days differ."""
 
 
 def aggregate_minutes(
     bars: pa.Table, interval: Interval, sessions: SessionCalendar | None
 ) -> pa.Table:
-    """Roll minute bars up to 5m, 15m, 1h or 1d.
+    """Aggregate minute bars to 5m, 15m, 1h or 1d.
 
     Args:
         bars: ``instrument_id``, ``provider``, ``opened_at`` (UTC), prices, ``volume``, ``vwap``
-            and ``trades``, in any order; one row a minute. Other columns do not count.
-        interval: How long the buckets are.
-        sessions: Of the shares' exchange; None for pairs, which trade around the clock.
+            and ``trades``, in any order; one row a minute. Other columns are ignored.
+        interval: Length of the buckets.
+        sessions: Calendar of the exchange; None for pairs, which trade around the clock.
 
     Returns:
         ``aggregated_bars(interval)``, sorted by instrument, provider and time.
@@ -71,10 +71,10 @@ def aggregate_minutes(
         "phase": np.zeros(bars.num_rows, np.int64),
         **{name: _floats(bars[name]) for name in PRICES},
         "volume": volume,
-        # What is not known is no number, and makes every sum that it is part of none.
+        # An unknown vwap is NaN, and so is every sum that it is part of.
         "turnover": np.where(volume > 0, _floats(bars["vwap"]) * volume, 0.0),
         "trades": bars["trades"].fill_null(0).to_numpy(),
-        "untold": bars["trades"].is_null().to_numpy().astype(np.int64),
+        "trades_missing": bars["trades"].is_null().to_numpy().astype(np.int64),
         "source_bars": np.ones(bars.num_rows, np.int64),
     }
     hours = _hours(sessions) if sessions is not None else None
@@ -93,17 +93,17 @@ def aggregate_minutes(
         provider=providers.take(pa.array(rolled["provider"])),
         phase=pa.array(np.where(rolled["phase"] == 1, Phase.REGULAR.value, Phase.EXTENDED.value)),
         vwap=_ratio(rolled["turnover"], rolled["volume"]),
-        trades=pa.array(rolled["trades"], mask=rolled["untold"] > 0),
+        trades=pa.array(rolled["trades"], mask=rolled["trades_missing"] > 0),
     )
 
 
 def aggregate_days(bars: pa.Table, interval: Interval) -> pa.Table:
-    """Roll daily bars up to 1w, 1mo, 1q or 1y.
+    """Aggregate daily bars to 1w, 1mo, 1q or 1y.
 
     Args:
         bars: ``instrument_id``, ``session_date``, prices, ``volume`` and ``adjustment``, in any
-            order; one row a day. Other columns do not count.
-        interval: How long the buckets are.
+            order; one row a day. Other columns are ignored.
+        interval: Length of the buckets.
 
     Returns:
         ``aggregated_bars(interval)``, sorted by instrument and time.
@@ -133,12 +133,12 @@ def aggregate_days(bars: pa.Table, interval: Interval) -> pa.Table:
 
 
 def _table(rolled: Columns, interval: Interval, **named: pa.Array) -> pa.Table:
-    """Put the schema's columns together: those that are named, and the others as they are."""
+    """Build the table of the schema: columns from ``named``, the others from ``rolled``."""
     schema = aggregated_bars(interval)
     start = schema.field("bucket_start").type
     at = pa.array(rolled["at"])
     named["bucket_start"] = (at.cast(pa.int32()) if start == pa.date32() else at).cast(start)
-    arrays = [named[one] if one in named else pa.array(rolled[one]) for one in schema.names]
+    arrays = [named[name] if name in named else pa.array(rolled[name]) for name in schema.names]
     return pa.table(
         [array.cast(field.type) for array, field in zip(arrays, schema, strict=True)],
         schema=schema,
@@ -146,7 +146,7 @@ def _table(rolled: Columns, interval: Interval, **named: pa.Array) -> pa.Table:
 
 
 def _grouped(bars: Columns, buckets: Array) -> dict[str, Array]:
-    """Make one bar of all bars of a series, phase and bucket; sorted, ``at`` is the bucket."""
+    """Merge all bars of an instrument, provider, phase and bucket; sorted, ``at`` is the bucket."""
     keys = [name for name in ("instrument_id", "provider") if name in bars]
     by = [bars[name] for name in keys] + [buckets] + ([bars["phase"]] if "phase" in bars else [])
     order = np.lexsort((bars["at"], *reversed(by)))
@@ -181,7 +181,7 @@ def _least(column: Array, starts: Array, _: Array) -> Array:
 
 
 def _sum(column: Array, starts: Array, sizes: Array) -> Array:
-    """Add up one after the other, as Postgres does: numpy's own sums go in pairs."""
+    """Add values one after the other, as Postgres does: numpy adds them in pairs."""
     total = column[starts]
     for place in range(1, sizes.max(initial=0)):
         longer = sizes > place
@@ -202,15 +202,15 @@ _RULES: Mapping[str, Callable[[Array, Array, Array], Array]] = {
     "volume": _sum,
     "turnover": _sum,
     "trades": _sum,
-    "untold": _sum,
+    "trades_missing": _sum,
     "source_bars": _sum,
     "adjustment": _one_alike,
 }
-"""How the values of some bars become one; what else there is, is the same in all of them."""
+"""How values of several bars become one; other columns are equal in all of them."""
 
 
 def _hours(sessions: SessionCalendar) -> tuple[Array, Array, Array]:
-    """Return when each session opens and closes, and its day."""
+    """Return the opens, closes and days of all sessions."""
     dates = sessions.sessions(sessions.first, sessions.last)
     opens = np.array([sessions.open_at(day).timestamp() for day in dates], np.int64) * 1_000_000
     closes = np.array([sessions.close_at(day).timestamp() for day in dates], np.int64) * 1_000_000
@@ -225,7 +225,7 @@ def _is_regular(at: Array, hours: tuple[Array, Array, Array] | None) -> Array:
 
 
 def _day_of(at: Array, hours: tuple[Array, Array, Array] | None) -> Array:
-    """Return the day of moments within a session, or the day of UTC."""
+    """Return the session's day of each time, or without ``hours`` its UTC day."""
     if hours is None:
         return at // _DAY
     return hours[2][np.searchsorted(hours[0], at, side="right") - 1]
@@ -233,7 +233,7 @@ def _day_of(at: Array, hours: tuple[Array, Array, Array] | None) -> Array:
 
 def _first_day(days: Array, interval: Interval) -> Array:
     if interval is Interval.WEEK:
-        # The first of January 1970 was a Thursday.
+        # 1970-01-01 was a Thursday.
         return days - (days + 3) % 7
     months = days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
     first = months - months % _MONTHS[interval]
@@ -241,9 +241,9 @@ def _first_day(days: Array, interval: Interval) -> Array:
 
 
 def _ratio(turnover: Array, volume: Array) -> pa.Array:
-    known = ~np.isnan(turnover) & (volume > 0)
+    is_known = ~np.isnan(turnover) & (volume > 0)
     return pa.array(
-        np.divide(turnover, volume, out=np.zeros_like(turnover), where=known), mask=~known
+        np.divide(turnover, volume, out=np.zeros_like(turnover), where=is_known), mask=~is_known
     )
 
 

@@ -1,7 +1,7 @@
-"""Daily bars as Arrow tables: their schemas, and what makes one bar acceptable.
+"""Daily bars as Arrow tables: their schemas, and the rules that a bar must keep.
 
-Here: the columns a provider client delivers and the columns the loader takes, and the
-validation between the two. Not here: wire formats (resources/providers), SQL, or calendars.
+Here: the columns that a provider client delivers, those that the loader takes, and the validation
+between the two. Not here: wire formats (resources/providers), SQL, or calendars.
 """
 
 from collections.abc import Mapping
@@ -31,19 +31,19 @@ WIRE_BARS = pa.schema(
         pa.field("volume", pa.float64()),
     ]
 )
-"""What a provider client returns: the provider's own symbol, values as they came, any order."""
+"""Wire schema of daily bars: the provider's own symbol, values as they came, in any order."""
 
 ACCEPTED_BARS = pa.schema([field.with_nullable(False) for field in WIRE_BARS])
-"""What validation lets through: all values are present."""
+"""Schema of bars that pass validation: all values are present."""
 
 DAILY_BARS = pa.schema(
     [pa.field("instrument_id", pa.int64(), nullable=False), *list(ACCEPTED_BARS)[1:]]
 )
-"""What the loader takes: sorted by instrument and session, one row per key, all values present."""
+"""Schema of bars for the loader: sorted by instrument and session, one row per key."""
 
 
 class Interval(StrEnum):
-    """The lengths that bars are aggregated to, spelt as in the names of the views."""
+    """Lengths that bars are aggregated to, spelt as in the names of the views."""
 
     FIVE_MINUTES = "5m"
     QUARTER_HOUR = "15m"
@@ -63,7 +63,7 @@ DAY_INTERVALS = (Interval.WEEK, Interval.MONTH, Interval.QUARTER, Interval.YEAR)
 
 
 class Phase(StrEnum):
-    """When in a day a bar traded; whatever trades around the clock is always regular."""
+    """When in a day a bar traded; instruments that trade around the clock are always regular."""
 
     REGULAR = "regular"
     EXTENDED = "extended"
@@ -74,8 +74,7 @@ def aggregated_bars(interval: Interval) -> pa.Schema:
 
     ``bucket_start`` is the bucket's first moment (UTC) for bars shorter than a day, otherwise its
     first day; ``source_bars`` counts the minute or daily bars it is made of. ``vwap`` and
-    ``trades`` are null where a source bar does not tell its own, ``adjustment`` where those of the
-    days differ.
+    ``trades`` are null where a source bar has none, ``adjustment`` where those of the days differ.
     """
     by_minute, by_day = interval in MINUTE_INTERVALS, interval in DAY_INTERVALS
     shorter_than_day = by_minute and interval is not Interval.DAY
@@ -95,7 +94,7 @@ def aggregated_bars(interval: Interval) -> pa.Schema:
 
 
 class Adjustment(StrEnum):
-    """For which corporate actions a provider has already adjusted its prices."""
+    """The corporate actions that a provider has already adjusted its prices for."""
 
     AS_TRADED = "as_traded"
     SPLITS = "splits"
@@ -106,9 +105,8 @@ def validate(wire_rows: pa.Table) -> Validated:
     """Split rows of WIRE_BARS into those to store and those to refuse.
 
     Rules: prices present, finite and above zero; volume present, finite and not negative; low
-    at or below open and close, high at or above them; of a symbol and session that come twice
-    with equal values one is kept, with different values none is, since nobody knows which is
-    right.
+    at or below open and close, high at or above them. If a symbol and session come twice with
+    equal values, one row is kept; with different values, none, since neither is known to be right.
     """
 
     def day(row: Mapping[str, object]) -> date:
@@ -118,7 +116,7 @@ def validate(wire_rows: pa.Table) -> Validated:
 
 
 def price_rules(wire_rows: pa.Table) -> list[Rule]:
-    """Return what any bar may break: prices and volume by themselves, then beside each other."""
+    """Return the rules of any bar: on each price and the volume, then on prices compared."""
     broken: list[Rule] = [
         (f"{name} is missing or not a finite number", pc.invert(is_finite(wire_rows[name])))
         for name in (*PRICES, "volume")
@@ -135,15 +133,15 @@ def price_rules(wire_rows: pa.Table) -> list[Rule]:
 
 
 def is_finite(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Tell of each value whether it is a finite number; null is none."""
+    """Return for each value whether it is a finite number; null is not."""
     return pc.fill_null(pc.is_finite(column), False)
 
 
 def refuse_longer(wire_rows: pa.Table) -> str:
-    """Return why the bars of one symbol (WIRE_BARS) are not those of days, or nothing.
+    """Return why the bars of one symbol (WIRE_BARS) are not daily, or an empty text.
 
-    No row says how long its bar is. Sessions lie four days from each other at most, but for a
-    halt; some few bars of which no two are nearer than five are not of days.
+    No row says how long its bar is. Neighbouring sessions are at most four days apart, except
+    around a halt. ``FEW_BARS`` or more bars that are all five days apart or more are not daily.
     """
     days = np.unique(wire_rows["session_date"].cast(pa.int32()).to_numpy())
     if len(days) >= FEW_BARS and bool(np.all(np.diff(days) > LONGEST_WEEKEND_DAYS)):

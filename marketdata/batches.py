@@ -1,7 +1,7 @@
 """Parts of the batch that one transaction stores.
 
-Here: instrument ids in the place of symbols, coverage marks, and dead letters for refused rows.
-Not here: what an answer tells (dataset_ingest.py), or storing it (resources/storage).
+Here: replacing symbols by instrument ids, coverage marks, and dead letters for refused rows.
+Not here: what an answer means (dataset_ingest.py), or storing it (resources/storage).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,10 +22,10 @@ from marketdata.rows import Received, RejectedRow
 DAILY_BARS_DATASET = "daily_bars"
 
 SAMPLES = 5
-"""Refused rows that a letter shows; all of them are in the answer that it points to."""
+"""Most refused rows that a letter shows; all of them are in the answer that it points to."""
 
 States = Mapping[CoverageState, Sequence[date]]
-"""Days by what an answer says of them (coverage.assess)."""
+"""Days by the state that an answer puts them in (coverage.assess)."""
 
 
 def letters_of_rows(
@@ -38,31 +38,31 @@ def letters_of_rows(
     *,
     by_day: bool = True,
 ) -> Iterator[DeadLetter]:
-    """Yield a letter for all rows of an instrument that were refused for one reason.
+    """Yield one letter for all rows of an instrument that were refused for one reason.
 
-    A person mends them, or a later answer does.
+    A person resolves it, or a later answer does.
 
     Args:
-        answer: Whose rows; those that it left out are refused as well.
+        answer: Holds the rows; rows that it left out are refused as well.
         rejected: Rows that broke a rule.
         listed: The instruments that were asked for.
         asked: What was asked for.
         source: Dataset and provider.
         run_id: The run that asked.
-        by_day: A later answer for the rows' days may mend them; otherwise only one for all that
-            was asked for.
+        by_day: A later answer for the rows' days resolves the letter; otherwise only an answer for
+            all that was asked for does.
     """
-    # A present symbol goes before the same one of a day long ago.
-    carried = {span.symbol: one for one in listed for span in one.carried}
-    by_symbol = carried | {one.symbol: one for one in listed}
+    # An instrument's present symbol goes before another's past use of it.
+    carried = {span.symbol: instrument for instrument in listed for span in instrument.carried}
+    by_symbol = carried | {instrument.symbol: instrument for instrument in listed}
     symbol = None if asked.whole_sessions else listed[0].symbol
     refused: dict[tuple[int, str], list[RejectedRow]] = {}
     for row in (*rejected, *answer.left_out):
-        # Of a whole market's rows those of strangers are nobody's loss.
+        # Rows of instruments that are not listed are skipped.
         instrument = by_symbol.get(row.symbol) if asked.whole_sessions else listed[0]
         if instrument is not None:
             refused.setdefault((instrument.instrument_id, row.reason), []).append(row)
-    by_id = {one.instrument_id: one for one in listed}
+    by_id = {instrument.instrument_id: instrument for instrument in listed}
     for (identifier, _), rows in refused.items():
         days = [row.day for row in rows if row.day is not None]
         is_placed = by_day and len(days) == len(rows)
@@ -88,7 +88,7 @@ def _letter_of_rows(
     dataset, provider, run_id = origin
     first, reason = rows[0], rows[0].reason
     if len(rows) == 1:
-        # A row is the same work whatever is wrong with it today.
+        # The subject names the row, not the reason: the work is the same for any reason.
         subject = f"{instrument.ticker} {first.what}".rstrip()
         message = f"{subject}: {reason}"
     else:
@@ -121,7 +121,7 @@ def _letter_of_rows(
 
 
 def _storable(row: Received | str) -> object:
-    """Return a row as it came in a form that the database takes: JSON knows texts it does not."""
+    """Return a row in a form that the database accepts: it refuses some texts of JSON."""
     if not isinstance(row, str):
         return {
             name: _storable(cell) if isinstance(cell, str) else cell for name, cell in row.items()
@@ -132,16 +132,16 @@ def _storable(row: Received | str) -> object:
 def identified(
     wire_rows: pa.Table, listed: Sequence[ListedInstrument], key: Sequence[str]
 ) -> pa.Table:
-    """Put ``instrument_id`` in the place of ``symbol``, and sort by it and ``key``."""
-    symbols = pa.array([one.symbol for one in listed], pa.string())
-    ids = pa.array([one.instrument_id for one in listed], pa.int64())
+    """Replace ``symbol`` by ``instrument_id``, and sort by it and ``key``."""
+    symbols = pa.array([instrument.symbol for instrument in listed], pa.string())
+    ids = pa.array([instrument.instrument_id for instrument in listed], pa.int64())
     column = pc.take(ids, pc.index_in(wire_rows["symbol"], value_set=symbols))
     table = wire_rows.drop_columns(["symbol"]).add_column(0, "instrument_id", column)
     return table.sort_by([(name, "ascending") for name in ("instrument_id", *key)])
 
 
 def marks_of(days: DayCalendar, states: Mapping[int, States]) -> tuple[CoverageMark, ...]:
-    """Turn days by state, by instrument id, into the ledger's instructions."""
+    """Return the coverage marks of days by instrument id and state."""
     return tuple(
         CoverageMark(
             instrument_id=instrument_id, state=state, spans=coverage.spans_of(days, chosen)

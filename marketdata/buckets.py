@@ -1,8 +1,7 @@
 """Where the buckets of aggregated bars begin and end.
 
-Here: arithmetic on moments (UTC) and days, and spans that are widened to whole buckets. Not
-here: values of bars (bar_aggregation.py), or which spans have to be computed again
-(resources/storage).
+Here: arithmetic on times (UTC) and days, and widening spans to whole buckets. Not here: values of
+bars (bar_aggregation.py), or which spans are invalidated (resources/storage).
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,20 +22,20 @@ WIDTHS = {
     # A session of New York begins and ends within one day of UTC.
     Interval.DAY: timedelta(days=1),
 }
-"""How long a bucket of minutes is."""
+"""Length of a bucket of minute bars."""
 
 MONTHS = {Interval.MONTH: 1, Interval.QUARTER: 3, Interval.YEAR: 12}
-"""How many months a bucket of days has; a week has seven days."""
+"""Months of a bucket of daily bars; a week has seven days."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Span(Generic[Moment]):
-    """Some time of one instrument, at one provider where bars are told apart by provider.
+    """A span of time of one instrument, and of one provider where bars are kept by provider.
 
     Attributes:
-        provider: Empty where they are not.
+        provider: Empty where bars are not kept by provider.
         start: The first moment (UTC) or day.
-        end: The first one after it.
+        end: The first moment or day after the span.
     """
 
     instrument_id: int
@@ -46,7 +45,7 @@ class Span(Generic[Moment]):
 
 
 def bucket_of_moment(interval: Interval, moment: datetime) -> datetime:
-    """Return the first moment (UTC) of the bucket of minutes that holds ``moment`` (aware)."""
+    """Return the first moment (UTC) of the bucket of minute bars that holds ``moment`` (aware)."""
     at = moment.astimezone(UTC)
     return at - (at - _EPOCH) % WIDTHS[interval]
 
@@ -74,12 +73,12 @@ def whole_buckets_of_minutes(
     width, instant = WIDTHS[interval], timedelta(microseconds=1)
     return joined(
         Span(
-            one.instrument_id,
-            one.provider,
-            bucket_of_moment(interval, one.start),
-            bucket_of_moment(interval, one.end - instant) + width,
+            span.instrument_id,
+            span.provider,
+            bucket_of_moment(interval, span.start),
+            bucket_of_moment(interval, span.end - instant) + width,
         )
-        for one in spans
+        for span in spans
     )
 
 
@@ -87,27 +86,29 @@ def whole_buckets_of_days(interval: Interval, spans: Iterable[Span[date]]) -> li
     """Widen spans to whole buckets, and join those that touch."""
     return joined(
         Span(
-            one.instrument_id,
-            one.provider,
-            bucket_of_day(interval, one.start),
-            next_bucket_of_days(interval, bucket_of_day(interval, one.end - timedelta(days=1))),
+            span.instrument_id,
+            span.provider,
+            bucket_of_day(interval, span.start),
+            next_bucket_of_days(interval, bucket_of_day(interval, span.end - timedelta(days=1))),
         )
-        for one in spans
+        for span in spans
     )
 
 
 def weeks(spans: Sequence[Span[date]]) -> list[Span[date]]:
-    """Return every week that the spans touch, each as a span of its own, once."""
+    """Return every week that the spans touch, each once as its own span."""
     week = timedelta(days=7)
     return [
-        Span(one.instrument_id, one.provider, start, start + week)
-        for one in whole_buckets_of_days(Interval.WEEK, spans)
-        for start in (one.start + week * number for number in range((one.end - one.start) // week))
+        Span(span.instrument_id, span.provider, start, start + week)
+        for span in whole_buckets_of_days(Interval.WEEK, spans)
+        for start in (
+            span.start + week * number for number in range((span.end - span.start) // week)
+        )
     ]
 
 
 def joined(spans: Iterable[Span[Moment]]) -> list[Span[Moment]]:
-    """Join spans of one series that touch or overlap; sorted."""
+    """Join spans of one instrument and provider that touch or overlap; sorted."""
     united: list[Span[Moment]] = []
     for span in sorted(spans):
         last = united[-1] if united else None

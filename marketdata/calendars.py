@@ -1,8 +1,8 @@
 """Trading sessions: which days an exchange trades, and when each of them opens and closes.
 
 Here: sessions by the exchange's calendar (exchange_calendars), corrected by the dated rows of
-data/session_overrides.csv, since ad-hoc closures are announced faster than libraries are
-released. Not here: partitions (assets/partitions.py), or what has been loaded (coverage.py).
+data/session_overrides.csv, since ad-hoc closures are announced before libraries are released. Not
+here: partitions (assets/partitions.py), or what has been loaded (coverage.py).
 """
 
 import bisect
@@ -21,12 +21,12 @@ from marketdata.recovery import errors
 NEW_YORK = "XNYS"
 NEW_YORK_ZONE = ZoneInfo("America/New_York")
 USUAL_OPEN, USUAL_CLOSE = time(9, 30), time(16, 0)
-"""Of New York, where an override adds a session or does not tell its hours."""
+"""Hours in New York, for an override that adds a session or gives no hours."""
 HISTORY_START = date(2016, 1, 4)
-"""The first session that this project keeps; what is older is never asked for."""
+"""The first session that this project keeps; older days are never asked for."""
 SATURDAY = 5
 FIRST_SESSION_ASKED = date(2006, 1, 1)
-"""Where calendars begin: earlier history is outside what this project loads."""
+"""First day of calendars: this project loads nothing older."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class SessionCalendar:
     Args:
         exchange: ISO 10383 code known to exchange_calendars, such as ``XNYS``.
         overrides: Announced changes; rows of other exchanges are ignored.
-        through: The last day that the calendar knows; the end of next year without it.
+        through: The last day of the calendar; default the end of next year.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class SessionCalendar:
         return self._sessions[-1]
 
     def is_session(self, day: date) -> bool:
-        """Tell whether the exchange trades on ``day``."""
+        """Return whether the exchange trades on ``day``."""
         return day in self._hours
 
     def open_at(self, session: date) -> datetime:
@@ -170,11 +170,11 @@ def utc_now() -> datetime:
 def calendar(exchange: str = NEW_YORK, *, years_ahead: int = 1) -> SessionCalendar:
     """Return the calendar of ``exchange`` with the project's overrides applied.
 
-    It is made anew when a year begins, so ask for it where it is used: a process lives for years.
+    It changes when a year begins, and a process may live for years: call this at each use.
 
     Args:
         exchange: ISO 10383 code known to exchange_calendars.
-        years_ahead: After this one, so many years are known to their end.
+        years_ahead: Number of whole years after this one that the calendar covers.
     """
     return _calendar_through(exchange, _end_of_year(years_ahead))
 
@@ -192,7 +192,7 @@ def read_overrides() -> list[SessionOverride]:
     """Read data/session_overrides.csv.
 
     Raises:
-        ConfigurationError: A row has a status or a date that cannot be read.
+        ConfigurationError: A row's status or date cannot be read.
     """
     text = resources.files("marketdata").joinpath("data/session_overrides.csv").read_text("utf-8")
     return parse_overrides(text)

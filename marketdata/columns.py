@@ -1,7 +1,7 @@
-"""What every column of every dataset means, and its unit.
+"""Meaning and unit of every column of every dataset.
 
-Here: one entry a name, and further ones where two datasets mean different things by one name. Not
-here: types and keys, which the schemas hold (the module of each domain).
+Here: one entry for each name, and more where two datasets use one name differently. Not here:
+types and keys, which the schemas hold (the module of each domain).
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from marketdata.statements import LINES, StatementKind
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What a column means.
+    """Meaning of a column.
 
     Attributes:
-        meaning: In a sentence without a full stop.
-        unit: Of a number; empty where there is none.
+        meaning: A sentence without a full stop.
+        unit: Unit of a number; empty where there is none.
     """
 
     meaning: str
@@ -31,9 +31,9 @@ _PER_SHARE = "reported currency per share"
 _SHARED: Mapping[str, Column] = {
     "instrument_id": Column("The instrument, whatever ticker it carries (table `instrument`)"),
     "ticker": Column("Our ticker as of the row's day"),
-    "provider": Column("Who served the row"),
+    "provider": Column("Provider that served the row"),
     "ingest_id": Column("The load that brought the row (table `ingest_log`)"),
-    "known_from": Column("When this database came to hold these values", "moment, UTC"),
+    "known_from": Column("Since when this database holds these values", "moment, UTC"),
     # Bars.
     "session_date": Column("Trading day of the exchange, by its own calendar"),
     "opened_at": Column("First moment of the minute", "moment, UTC"),
@@ -47,7 +47,7 @@ _SHARED: Mapping[str, Column] = {
     "close": Column("Last price", _PRICE),
     "volume": Column("How much was traded; may be fractional", _SHARES),
     "vwap": Column("Average price weighted by volume, null where the provider has none", _PRICE),
-    "trades": Column("Number of trades, null where the provider does not tell", "trades"),
+    "trades": Column("Number of trades, null where the provider has none", "trades"),
     "source_bars": Column("Minute bars or daily bars that the bucket is made of", "bars"),
     "adjustment": Column("What the provider adjusted its prices for"),
     # Statements.
@@ -55,9 +55,9 @@ _SHARED: Mapping[str, Column] = {
     "fiscal_date": Column("Last day of the fiscal period"),
     "fiscal_period": Column("`FY`, `H1`, `H2`, or `Q1` to `Q4`, which ends with the year"),
     "fiscal_year": Column("The company's own year", "year"),
-    "reported_currency": Column("In which the amounts are (ISO 4217)"),
+    "reported_currency": Column("Currency of the amounts (ISO 4217)"),
     "filing_date": Column("Day of the filing"),
-    "accepted_at": Column("When the filing became public as the provider tells it", "moment, UTC"),
+    "accepted_at": Column("When the filing became public, by the provider", "moment, UTC"),
     "answer": Column("The provider's row as it came, as JSON"),
     # Companies.
     "name": Column("The company's name"),
@@ -65,7 +65,7 @@ _SHARED: Mapping[str, Column] = {
     "isin": Column("International securities identification number"),
     "cusip": Column("North American securities identifier"),
     "exchange": Column("Where the share is listed"),
-    "currency": Column("Of the price (ISO 4217)"),
+    "currency": Column("Currency of the price (ISO 4217)"),
     "sector": Column("Sector, in the provider's words"),
     "industry": Column("Industry, in the provider's words"),
     "country": Column("Country of the company, as the provider writes it"),
@@ -73,7 +73,7 @@ _SHARED: Mapping[str, Column] = {
     "employees": Column("Full-time employees", "persons"),
     "website": Column("The company's address on the web"),
     "description": Column("What the company does, in the provider's words"),
-    "is_etf": Column("Whether the security is a fund that is traded"),
+    "is_etf": Column("Whether the security is an exchange-traded fund"),
     "is_trading": Column("Whether it is traded now"),
     # Changes of an index.
     "effective_on": Column("First day with (`added`) or without (`removed`) the ticker"),
@@ -83,13 +83,13 @@ _SHARED: Mapping[str, Column] = {
     "announced_on": Column("Day of the announcement"),
     # Corporate actions.
     "ex_date": Column("First session without the entitlement"),
-    "new_shares": Column("So many new ones: 4 of a 4-for-1 split", _SHARES),
-    "old_shares": Column("for so many old ones: 1 of a 4-for-1 split", _SHARES),
+    "new_shares": Column("Number of new shares: 4 of a 4-for-1 split", _SHARES),
+    "old_shares": Column("Number of old shares that became them: 1 of a 4-for-1 split", _SHARES),
     "amount": Column(
         "As paid on a share of that day, not adjusted for later splits", "`currency` per share"
     ),
     "declaration_date": Column("Day of the declaration"),
-    "record_date": Column("Who owns the share on this day is paid"),
+    "record_date": Column("Day on which owners of the share are entitled to it"),
     "payment_date": Column("Day of the payment"),
     "frequency": Column("How often the company pays, in the provider's words"),
     "ordinal": Column("Counts the dividends of one share, ex-date and kind from 1"),
@@ -100,24 +100,24 @@ _SHARED: Mapping[str, Column] = {
     "value": Column("Null where the provider says that it is missing", "units of the series"),
     # Trades.
     "trade_id": Column("The venue's own number"),
-    "traded_at": Column("When it was traded", "moment, UTC"),
+    "traded_at": Column("Time of the trade", "moment, UTC"),
     "price": Column("Price of the trade", "quote currency of the pair"),
     "size": Column("How much was traded", "base currency of the pair"),
-    "taker_side": Column("`buy` or `sell`: what the trade's active party did"),
+    "taker_side": Column("`buy` or `sell`: side of the taker"),
 }
 
 _OWN: Mapping[str, Mapping[str, Column]] = {
     "crypto_bars": {
         "volume": Column("How much was traded", "base currency of the pair"),
     },
-    "index_changes": {"ticker": Column("Of the company, in our spelling")},
+    "index_changes": {"ticker": Column("Ticker of the company, in our spelling")},
     "splits": {"kind": Column("The provider's word, such as `stock-split`, or null")},
     "dividends": {
         "kind": Column("`regular` or `special`"),
-        "currency": Column("Of the amount; null means that of the price (ISO 4217)"),
+        "currency": Column("Currency of the amount; null means that of the price (ISO 4217)"),
     },
 }
-"""Where a dataset means something else by a name, or a name that only it has needs a context."""
+"""Columns that mean something else in a dataset."""
 
 _LINES = {kind.value: lines for kind, lines in LINES.items()}
 _UNITS_OF_LINES: Mapping[str, str] = {
@@ -129,10 +129,10 @@ _UNITS_OF_LINES: Mapping[str, str] = {
 
 
 def column(name: str, dataset: str) -> Column:
-    """Return what a column of a dataset means.
+    """Return the meaning of a dataset's column.
 
     Raises:
-        KeyError: Nobody has said it.
+        KeyError: The column has no entry here.
     """
     if name in _LINES.get(dataset, ()):
         return _line(name, dataset)
@@ -140,13 +140,13 @@ def column(name: str, dataset: str) -> Column:
 
 
 def meaning(name: str) -> str | None:
-    """Return what a column means in most tables; None where its name says it."""
+    """Return a column's meaning in most tables; None where it has no entry."""
     return _SHARED[name].meaning if name in _SHARED else None
 
 
 def _line(name: str, dataset: str) -> Column:
-    """Return a line of a statement: its name says what it is."""
-    words = name.replace("_", " ").capitalize()
+    """Return the column of a statement's line: its name is its meaning."""
+    label = name.replace("_", " ").capitalize()
     if dataset == StatementKind.RATIOS.value:
-        return Column(words, _PER_SHARE if name.endswith("per_share") else "ratio")
-    return Column(words, _UNITS_OF_LINES.get(name, _REPORTED))
+        return Column(label, _PER_SHARE if name.endswith("per_share") else "ratio")
+    return Column(label, _UNITS_OF_LINES.get(name, _REPORTED))

@@ -1,4 +1,4 @@
-"""Companies and index changes as Arrow tables, and what makes a row acceptable.
+"""Companies and index changes as Arrow tables, and the rules that a row must keep.
 
 Here: schemas and rules. Not here: wire formats (resources/providers), SQL, or the present
 members of the universe (instruments.py).
@@ -34,12 +34,12 @@ WIRE_COMPANIES = pa.schema(
         pa.field("answer", pa.string(), nullable=False),
     ]
 )
-"""One row a company, what is not told is null. ``currency`` is that of the price, ``cik`` has ten
-digits; ``answer`` is the provider's row as JSON, without the fields that change every day, so
+"""One row for each company; missing values are null. ``currency`` is that of the price, ``cik`` has
+ten digits; ``answer`` is the provider's row as JSON, without the fields that change every day, so
 that a weekly refresh does not restate every company."""
 
 COMPANY_KEY: tuple[str, ...] = ()
-"""Nothing beside the instrument."""
+"""The instrument alone names a row."""
 
 WIRE_INDEX_CHANGES = pa.schema(
     [
@@ -52,8 +52,8 @@ WIRE_INDEX_CHANGES = pa.schema(
         pa.field("announced_on", pa.date32()),
     ]
 )
-"""One row a company that joined or left the index ``symbol``. ``effective_on`` is the first day on
-which the index is with (``added``) or without (``removed``) ``ticker``, which is in our spelling;
+"""One row for each company that joined or left the index ``symbol``. ``effective_on`` is the first
+day of the index with (``added``) or without (``removed``) ``ticker``, which is in our spelling;
 ``security`` is the company's name."""
 
 INDEX_CHANGE_KEY = ("effective_on", "ticker", "action")
@@ -65,8 +65,8 @@ _CIK = r"^[0-9]{10}$"
 def validate_companies(wire_rows: pa.Table) -> rows.Validated:
     """Split rows of WIRE_COMPANIES into those to store and those to refuse.
 
-    Rules: a name; a CIK, if there is one, of ten digits; no negative number of employees; of
-    rows that come twice one, if they are equal.
+    Rules: a name; a CIK, if there is one, of ten digits; no negative number of employees. Equal
+    rows count once; of rows that differ none is kept.
     """
     today = utc_now().date()
     return rows.validate(
@@ -77,7 +77,7 @@ def validate_companies(wire_rows: pa.Table) -> rows.Validated:
             ("cik is not ten digits", pc.invert(pc.match_substring_regex(wire_rows["cik"], _CIK))),
             ("employees is negative", pc.less(wire_rows["employees"], 0)),
         ),
-        # A company is as it is today; the day on which it was listed may be unknown.
+        # A company's row is of today; its day of listing may be unknown.
         day=lambda _: today,
     )
 
@@ -86,7 +86,7 @@ def validate_index_changes(wire_rows: pa.Table) -> rows.Validated:
     """Split rows of WIRE_INDEX_CHANGES into those to store and those to refuse.
 
     Rules: a ticker; an action that is ``added`` or ``removed``; not announced after it took
-    effect; of rows that come twice one, if they are equal.
+    effect. Equal rows count once; of rows that differ none is kept.
     """
     return rows.validate(
         wire_rows,

@@ -1,8 +1,8 @@
-"""A fingerprint of a table's content, equal wherever the same rows stand in the same order.
+"""A fingerprint of a table's content: equal for the same rows in the same order.
 
 Here: one hash per column and one over all of them, computed batch by batch in bounded memory.
-It does not depend on how rows are cut into batches, on compression or on file format, so that
-rows in Postgres and rows read back from Parquet can be compared. Not here: hashes of files.
+It does not depend on batches, compression or file format, so that rows in Postgres can be compared
+with rows read back from Parquet. Not here: hashes of files.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentHash:
-    """Fingerprint of rows in their order: hex SHA-256 per column, and one over them all."""
+    """Fingerprint of ordered rows: hex SHA-256 per column, and one over all columns."""
 
     rows: int
     columns: Mapping[str, str]
@@ -31,7 +31,7 @@ class ContentHash:
 
 
 class ContentHasher:
-    """Hashes batches of one schema as they come by; fixed-width and string columns only.
+    """Hashes batches of one schema one by one; fixed-width and string columns only.
 
     Args:
         schema: Columns and types of every batch.
@@ -42,7 +42,7 @@ class ContentHasher:
         self._rows = 0
 
     def update(self, batch: pa.RecordBatch) -> None:
-        """Take in the rows that come next.
+        """Hash the next rows.
 
         Raises:
             TypeError: A column's type has no canonical bytes here.
@@ -72,7 +72,7 @@ def content_hash(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Conten
 
 
 def hash_of_nulls(column: pa.DataType, rows: int) -> str:
-    """Return the digest of a column that holds nothing but nulls, such as one that came later."""
+    """Return the digest of a column of nulls, such as one that was added later."""
     schema = pa.schema([pa.field("nulls", column)])
     pieces = (
         pa.record_batch([pa.nulls(min(_PIECE, rows - start), column)], schema=schema)
@@ -82,17 +82,17 @@ def hash_of_nulls(column: pa.DataType, rows: int) -> str:
 
 
 class _ColumnHasher:
-    """Hashes values, the lengths of texts, and the places of nulls, each as one run of bytes.
+    """Hashes values, the lengths of texts, and the places of nulls, each separately.
 
-    Apart, they are what Arrow holds already: laid out row by row they would have to be copied,
-    which takes longer than to hash them.
+    Arrow holds them separately: a row-by-row layout would need a copy, which takes longer than the
+    hash.
     """
 
     def __init__(self) -> None:
         self._values, self._lengths, self._nulls = (hashlib.sha256() for _ in range(3))
 
     def update(self, column: pa.Array, first: int) -> None:
-        """Take in rows, the first of which is row number ``first`` of the table."""
+        """Hash rows; the first is row number ``first`` of the table."""
         if column.null_count:
             places = np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)) + first
             self._nulls.update(places.astype("<i8", copy=False).data)
@@ -106,11 +106,11 @@ class _ColumnHasher:
     def hexdigest(self) -> str:
         """Return the hex SHA-256 over the three."""
         parts = (self._values, self._lengths, self._nulls)
-        return hashlib.sha256(b"".join(one.digest() for one in parts)).hexdigest()
+        return hashlib.sha256(b"".join(part.digest() for part in parts)).hexdigest()
 
 
 def _fixed_width(column: pa.Array) -> npt.NDArray[np.uint8]:
-    """Return the bytes of the values, one after the other; zeros stand for a null."""
+    """Return the bytes of the values in order; a null is all zeros."""
     values = _decimals(column) if pa.types.is_decimal128(column.type) else _integers(column)
     if column.null_count:
         values = values.copy()
@@ -119,7 +119,7 @@ def _fixed_width(column: pa.Array) -> npt.NDArray[np.uint8]:
 
 
 def _integers(column: pa.Array) -> npt.NDArray[Any]:
-    """Return the values of a column of fixed width as integers; what stands for a null is open."""
+    """Return the values of a fixed-width column as integers; those of nulls are arbitrary."""
     storage = _STORAGE.get(column.type)
     if storage is None:
         message = f"no canonical bytes for a column of type {column.type}"
@@ -137,7 +137,7 @@ def _decimals(column: pa.Array) -> npt.NDArray[Any]:
 
 
 def _texts(column: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]]:
-    """Return the UTF-8 of all texts, and the length of each in bytes; a null has none."""
+    """Return the UTF-8 of all texts, and the length of each in bytes; a null has length 0."""
     filled = pc.fill_null(column, "").cast(pa.large_string())
     _, offsets_buffer, text_buffer = filled.buffers()
     offsets = np.frombuffer(offsets_buffer, np.int64)[filled.offset :][: len(filled) + 1]
@@ -153,8 +153,8 @@ _STORAGE: Mapping[pa.DataType, tuple[pa.DataType, str]] = {
     pa.date32(): (pa.int32(), "<i4"),
     pa.timestamp("us", tz="UTC"): (pa.int64(), "<i8"),
 }
-"""By type: integers that stand for the values, in Arrow and in NumPy (little-endian anywhere)."""
+"""Integer types that represent a column type, in Arrow and in NumPy (always little-endian)."""
 
 _DECIMAL = np.dtype([("low", "<u8"), ("high", "<u8")])
 _PIECE = 1 << 20
-"""Rows of nulls that are hashed at a time."""
+"""Number of null rows that are hashed at a time."""

@@ -1,6 +1,6 @@
-"""The coverage ledger's vocabulary: what is known about each day of each instrument.
+"""States of the coverage ledger: what is known about each day of each instrument.
 
-Here: the states, how an answer of a provider turns into states, and which days are still holes.
+Here: the states, how a provider's answer turns into states, and which days are still holes.
 Not here: how the ledger is stored (resources/storage), or which days there are (day_calendars.py).
 """
 
@@ -15,18 +15,18 @@ Span = tuple[date, date]
 """Days from the first (included) to the second (excluded)."""
 
 SETTLE_AFTER = timedelta(hours=1)
-"""A bar fetched sooner than this after its session's close may still change: provisional."""
+"""A bar fetched sooner than this after its session's close is provisional: it may still change."""
 
 ASK_AGAIN_FOR = timedelta(days=7)
-"""How long an empty answer is asked for again; older ones are believed for a while."""
+"""An empty day no older than this is asked for again; an older one stands until it expires."""
 
 ABSENCE_STANDS_FOR = timedelta(days=30)
-"""So long nobody asks again for what an answer lacked, unless the key shows more by then."""
+"""An absence is believed this long, unless the key shows more before then."""
 
 SESSIONS_ASKED_AGAIN = 5
-"""The latest sessions, which are asked for again although they are settled.
+"""Number of latest sessions that are asked for again although they are settled.
 
-Providers correct volumes through the evening, until the next morning, and now and then for days."""
+Providers correct volumes until the next morning, and sometimes for days."""
 
 RESTATED_AFTER = (
     timedelta(0),
@@ -39,16 +39,16 @@ RESTATED_AFTER = (
     timedelta(days=7),
     timedelta(days=30),
 )
-"""Ages of a bar, from its end on, by which corrections are counted."""
+"""Ages of a bar, counted from its end, by which restatements are counted."""
 
 PLAN_STEP = timedelta(days=31)
-"""More days of the past than a provider mends now and then: so many at once are another plan."""
+"""If more past days than this appear at once, the key's plan has changed: no repair is so large."""
 
 
 class CoverageState(StrEnum):
     """What is known about one session of one instrument.
 
-    NOT_LISTED is read, never written: an empty session before a day of listing that is known.
+    NOT_LISTED is read, never written: an empty session before a known day of listing.
     """
 
     COMPLETE = "complete"
@@ -61,7 +61,7 @@ class CoverageState(StrEnum):
 
 
 HELD = frozenset({CoverageState.COMPLETE, CoverageState.PROVISIONAL, CoverageState.ARCHIVED})
-"""States of sessions whose bar is kept, here or in the archive."""
+"""States of sessions whose bar is kept, in the database or in the archive."""
 
 SETTLED = frozenset({CoverageState.COMPLETE, CoverageState.NOT_LISTED, CoverageState.ARCHIVED})
 """States which need no further request."""
@@ -78,7 +78,7 @@ class CoverageMark:
 
 def assess(
     days: DayCalendar,
-    asked: Sequence[date],
+    requested: Sequence[date],
     *,
     received: Collection[date],
     rejected: Collection[date],
@@ -86,24 +86,24 @@ def assess(
     untold: Collection[date] = frozenset(),
     is_any_unplaced: bool = False,
 ) -> dict[CoverageState, list[date]]:
-    """Sort the days that were asked for by what the answer says of them.
+    """Return the requested days by the state that an answer puts them in.
 
-    What it lacks is empty at the provider, and no more than that: why it is (a listing that came
-    later, a plan that shows five years, a hole) takes evidence that no single answer has.
+    A day without a row is empty at the provider. The reason (a later listing, a plan that shows
+    five years, a hole) takes evidence that no single answer has.
 
     Args:
-        days: Says when a day is over.
-        asked: Days that the request covered.
+        days: Knows when a day is over.
+        requested: Days that the request covered.
         received: Days with an acceptable row in the answer.
         rejected: Days whose rows were refused by validation.
         now: Aware time of the answer; a day that is not over is left out unless it came with a
             row, which is then provisional.
-        untold: Days that the answer says nothing about; what came of them may be a part.
-        is_any_unplaced: A row came whose day cannot be told: a day without a row may be its own,
-            so that it is not empty.
+        untold: Days that the answer says nothing about; rows of them may be only a part.
+        is_any_unplaced: A row came whose day is unknown: it may be of any day without a row, so
+            that such days are not empty.
     """
     states: dict[CoverageState, list[date]] = {}
-    for day in asked:
+    for day in requested:
         ends_at = days.ends_at(day)
         if day in received:
             is_settled = now >= ends_at + SETTLE_AFTER and day not in untold
@@ -121,7 +121,7 @@ def assess(
 
 
 def spans_of(days: DayCalendar, chosen: Iterable[date]) -> tuple[Span, ...]:
-    """Join ``chosen`` days into spans; days that follow each other give one span."""
+    """Join ``chosen`` days into spans; consecutive days give one span."""
     spans: list[Span] = []
     for day in sorted(set(chosen)):
         after = days.after(day)
@@ -140,8 +140,8 @@ def holes(
 ) -> list[date]:
     """Return the days of ``expected`` that are worth another request.
 
-    Those are days nothing is known of, and provisional, failed and quarantined ones; an
-    empty answer is asked again for ``ASK_AGAIN_FOR``, and when the ledger has forgotten it.
+    Those are days of which nothing is known, and provisional, failed and quarantined ones. An
+    empty day is asked for again within ``ASK_AGAIN_FOR``, and once its mark has expired.
     """
     settled = [span for state in SETTLED for span in ledger.get(state, ())]
     empty = ledger.get(CoverageState.PROVIDER_EMPTY, ())
@@ -154,14 +154,14 @@ def holes(
 
 
 def percent_held(sessions: Mapping[CoverageState, int], *, unknown: int = 0) -> float:
-    """Return the share of what should be there that is, cut to two places.
+    """Return the percentage of expected days whose rows are kept, cut to two places.
 
-    A hundred means all of it. Where nothing should be there, nothing is missing.
+    A hundred means all of them, or that none are expected.
 
     Args:
-        sessions: How many sessions, or other days, are in each state; those before a known
-            listing should not be there.
-        unknown: So many of them were never asked for: they are missing.
+        sessions: Number of sessions, or other days, in each state; those before a known listing
+            are not expected.
+        unknown: Number of days that were never asked for: they are missing.
     """
     unlisted = sessions.get(CoverageState.NOT_LISTED, 0)
     expected = sum(sessions.values()) + unknown - unlisted
@@ -174,5 +174,5 @@ def _within(day: date, spans: Iterable[Span]) -> bool:
 
 
 def age_label(after: timedelta) -> str:
-    """Name an age of RESTATED_AFTER as in ``+4h`` or ``+2d``."""
+    """Return the name of an age of RESTATED_AFTER, such as ``+4h`` or ``+2d``."""
     return f"+{after.days}d" if after.days else f"+{after // timedelta(hours=1)}h"

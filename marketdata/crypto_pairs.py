@@ -1,7 +1,7 @@
-"""The crypto pairs that are followed, and what each venue calls them.
+"""The crypto pairs that are followed, and each venue's symbol of them.
 
-Here: reading data/crypto_pairs.csv, where pairs and spellings are data. Not here: instruments
-and their numbers in the database (instruments.py), or prices.
+Here: reading data/crypto_pairs.csv, which lists pairs and spellings. Not here: instruments and
+their ids in the database (instruments.py), or prices.
 """
 
 import csv
@@ -21,7 +21,7 @@ class CryptoPair:
         pair: Our name, such as ``BTC-USDT``; the simulators and the tables use it.
         base: What is bought and sold; sizes and volumes are in it.
         quote: What is paid with; prices are in it.
-        spellings: The venue's own symbol by venue; a venue that does not offer it is missing.
+        spellings: The venue's own symbol, by venue; venues that do not offer it are missing.
     """
 
     pair: str
@@ -48,4 +48,4 @@ def crypto_pairs() -> Sequence[CryptoPair]:
 @functools.cache
 def pairs_at(venue: str) -> Mapping[str, CryptoPair]:
     """Return the pairs that ``venue`` offers, by its own spelling."""
-    return {one.spellings[venue]: one for one in crypto_pairs() if venue in one.spellings}
+    return {pair.spellings[venue]: pair for pair in crypto_pairs() if venue in pair.spellings}

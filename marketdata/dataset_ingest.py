@@ -69,7 +69,7 @@ class DatasetFeed:
         return self.client.name
 
     @property
-    def _words(self) -> str:
+    def _label(self) -> str:
         return self.dataset.replace("_", " ")
 
     async def fetch(self, request: FetchRequest) -> Answer:
@@ -94,12 +94,12 @@ class DatasetFeed:
                 return answer
             # What was there does not vanish: the provider answers with nothing when it is ill.
             raise errors.ProviderUnavailableError(
-                f"the provider has no {self._words} any more where it had some",
+                f"the provider has no {self._label} any more where it had some",
                 provider=self.provider,
                 operation=answer.request,
             )
         raise errors.UnknownSymbolError(
-            f"the provider has no {self._words} under this symbol",
+            f"the provider has no {self._label} under this symbol",
             provider=self.provider,
             operation=answer.request,
         )

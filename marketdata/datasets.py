@@ -79,26 +79,26 @@ class RequestScope(StrEnum):
     """All that the provider has by the day of the answer."""
 
 
-_Served = TypeVar("_Served")
-_Asked = TypeVar("_Asked")
-_Told = TypeVar("_Told")
+_Protocol = TypeVar("_Protocol")
+_Query = TypeVar("_Query")
+_Reply = TypeVar("_Reply")
 
-Question = Callable[[Provider, _Asked], Awaitable[_Told]]
+Question = Callable[[Provider, _Query], Awaitable[_Reply]]
 """How a provider's client is asked for something; TypeError if it does not serve that."""
 
 
 def _question(
-    protocol: type[_Served], ask: Callable[[_Served, _Asked], Awaitable[_Told]]
-) -> Question[_Asked, _Told]:
+    protocol: type[_Protocol], ask: Callable[[_Protocol, _Query], Awaitable[_Reply]]
+) -> Question[_Query, _Reply]:
     """Return how a client that has to fulfil ``protocol`` is asked."""
 
-    async def asked_of(client: Provider, asked: _Asked) -> _Told:
+    async def ask_client(client: Provider, request: _Query) -> _Reply:
         if not isinstance(client, protocol):
             message = f"{client.name} does not serve what {protocol.__name__} has"
             raise TypeError(message)
-        return await ask(client, asked)
+        return await ask(client, request)
 
-    return asked_of
+    return ask_client
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,29 +257,30 @@ def _symbol(request: FetchRequest) -> str:
 
 _daily_bars: Question[FetchRequest, Answer] = _question(
     DailyBarProvider,
-    lambda client, asked: client.daily_history(_symbol(asked), asked.start, asked.end),
+    lambda client, request: client.daily_history(_symbol(request), request.start, request.end),
 )
 _daily_market: Question[date, Answer] = _question(
     DailyMarketProvider, lambda client, day: client.daily_market(day)
 )
 _minute_bars: Question[FetchRequest, Answer] = _question(
     MinuteBarProvider,
-    lambda client, asked: client.minute_bars(_symbol(asked), asked.start, asked.end),
+    lambda client, request: client.minute_bars(_symbol(request), request.start, request.end),
 )
 _trades: Question[FetchRequest, Answer] = _question(
-    TradeProvider, lambda client, asked: client.trades(_symbol(asked), asked.start, asked.end)
+    TradeProvider,
+    lambda client, request: client.trades(_symbol(request), request.start, request.end),
 )
 _company: Question[FetchRequest, Answer] = _question(
-    ReferenceProvider, lambda client, asked: client.company(_symbol(asked))
+    ReferenceProvider, lambda client, request: client.company(_symbol(request))
 )
 _index_changes: Question[FetchRequest, Answer] = _question(
-    IndexProvider, lambda client, asked: client.index_changes(_symbol(asked))
+    IndexProvider, lambda client, request: client.index_changes(_symbol(request))
 )
 _splits: Question[FetchRequest, Answer] = _question(
-    ActionProvider, lambda client, asked: client.splits(_symbol(asked))
+    ActionProvider, lambda client, request: client.splits(_symbol(request))
 )
 _dividends: Question[FetchRequest, Answer] = _question(
-    ActionProvider, lambda client, asked: client.dividends(_symbol(asked))
+    ActionProvider, lambda client, request: client.dividends(_symbol(request))
 )
 _splits_between: Question[Days, Answer] = _question(
     ActionProvider, lambda client, days: client.splits_between(days.start, days.end)
@@ -289,7 +290,7 @@ _dividends_between: Question[Days, Answer] = _question(
 )
 _observations: Question[FetchRequest, Answer] = _question(
     MacroProvider,
-    lambda client, asked: client.observations(_symbol(asked), asked.start, asked.end),
+    lambda client, request: client.observations(_symbol(request), request.start, request.end),
 )
 _changed_series: Question[datetime, Changes] = _question(
     ChangesProvider, lambda client, since: client.changed_since(since)
@@ -311,14 +312,14 @@ def _statements(kind: StatementKind, table: str, endpoint: str, about: str) -> D
         rows=100,
         validate=partial(statements.validate, kind),
         ask=_question(
-            StatementProvider, lambda client, asked: client.statements(kind, _symbol(asked))
+            StatementProvider, lambda client, request: client.statements(kind, _symbol(request))
         ),
         fresh_for=_WEEK,
     )
 
 
-def _catalogue(*every: Dataset) -> Mapping[str, Dataset]:
-    return {one.name: one for one in every}
+def _catalogue(*datasets: Dataset) -> Mapping[str, Dataset]:
+    return {dataset.name: dataset for dataset in datasets}
 
 
 DATASETS = _catalogue(

@@ -1,6 +1,6 @@
-"""The days of a dataset: which there are, which comes next, and when one is over.
+"""The days of a dataset: which days there are, which comes next, and when one is over.
 
-Here: trading days and days of the clock behind one protocol. Not here: the exchange's sessions
+Here: trading days and calendar days behind one protocol. Not here: the exchange's sessions
 (calendars.py), or which of the two a dataset has (datasets.py).
 """
 
@@ -15,7 +15,7 @@ ONE_DAY = timedelta(days=1)
 
 
 class DayCalendar(Protocol):
-    """Days that rows are of, each from its own midnight or open to its end."""
+    """The days of a dataset's rows, each from its midnight or open to its end."""
 
     def between(self, start: date, end: date) -> list[date]:
         """Return the days from ``start`` to ``end``, both included, oldest first."""
@@ -26,7 +26,7 @@ class DayCalendar(Protocol):
         ...
 
     def ends_at(self, day: date) -> datetime:
-        """Return the moment (UTC) from which ``day`` cannot grow any more."""
+        """Return the moment (UTC) after which ``day`` gets no more rows."""
         ...
 
     def last_over(self, now: datetime) -> date:
@@ -65,7 +65,8 @@ class TradingDays:
     and the ledger keeps one range instead of one entry a week.
 
     Attributes:
-        zone: Whose midnight ends a session with extended hours; None where it ends at its close.
+        zone: Time zone whose midnight ends a session with extended hours; None where a session
+            ends at its close.
     """
 
     calendar: SessionCalendar

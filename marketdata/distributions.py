@@ -1,11 +1,11 @@
-"""What shares pay out, in the currency of the prices that it is taken out of.
+"""Dividends in the currency of the prices that they adjust.
 
-Here: which amount of a dividend counts, by what exchange rate, and why one does not. Not here: what
-counted amounts do to prices (price_factors.py), the rows of an answer (actions.py), or where rates,
-words of a person and findings are kept (resources/storage/adjusted_bars.py).
+Here: which amount of a dividend counts, by what exchange rate, and why one does not. Not here: how
+counted amounts adjust prices (price_factors.py), the rows of an answer (actions.py), or where
+rates, confirmations and findings are stored (resources/storage/adjusted_bars.py).
 
 A dividend in another currency is converted by the last rate of FRED's release H.10 before its
-ex-date. Without one it adjusts nothing: an amount in the wrong currency is wrong for good.
+ex-date. Without one it adjusts nothing: no factor is made of an amount in the wrong currency.
 """
 
 import bisect
@@ -19,19 +19,19 @@ from marketdata import macro
 from marketdata.price_factors import DividendTerms
 
 PRICE_CURRENCY = "USD"
-"""Of all prices that are kept here: shares listed in New York."""
+"""Currency of all stored prices of shares: they are listed in New York."""
 OLDEST_RATE = timedelta(days=10)
-"""A rate this much older than the ex-date is that of a series which has ended, or not come."""
+"""An older rate before the ex-date is not used: its series has ended, or is late."""
 _DIGITS = Context(prec=28)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dividend:
-    """What a share of ``ex_date`` pays, as a provider tells it.
+    """A dividend per share of ``ex_date``, as the provider states it.
 
     Attributes:
-        ordinal: Which of its kind and day, from 1.
-        currency: None where the provider does not tell: that of the prices.
+        ordinal: Its number among dividends of its kind and day, from 1.
+        currency: None where the provider names none: then that of the prices.
     """
 
     ex_date: date
@@ -42,7 +42,7 @@ class Dividend:
 
     @property
     def terms(self) -> "Terms":
-        """What a person vouches for: another amount or currency is another dividend."""
+        """The terms that a person confirms: another amount or currency is another dividend."""
         return self.ex_date, self.kind, self.amount, self.currency or ""
 
 
@@ -59,14 +59,14 @@ class Rate:
 
 
 class DividendVerdict(StrEnum):
-    """What becomes of a dividend."""
+    """How a dividend counts."""
 
     COUNTED = "counted"
-    """It is in the currency of the prices, or of none that is told."""
+    """As paid: it is in the currency of the prices, or names none."""
     CONVERTED = "converted"
-    """By an exchange rate."""
+    """Converted by an exchange rate."""
     CONFIRMED = "confirmed"
-    """A person says what it is worth."""
+    """By the amount that a person confirmed."""
     NO_RATE = "no_rate"
     """It adjusts nothing: no rate of its currency is known for its day."""
     ABOVE_PRICE = "above_price"
@@ -75,13 +75,13 @@ class DividendVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DividendFinding:
-    """What becomes of one dividend.
+    """The verdict on one dividend.
 
     Attributes:
-        reason: In words.
-        counted: For one share, in the currency of the prices; None if it adjusts nothing.
+        reason: The reason in words.
+        counted: Amount per share in the currency of the prices; None if it adjusts nothing.
         series: FRED's series of its currency, where there is one.
-        rate: What it was converted by.
+        rate: The rate that converted it.
     """
 
     dividend: Dividend
@@ -94,62 +94,62 @@ class DividendFinding:
 
 def series_of(currency: str) -> macro.Series | None:
     """Return the series of exchange rates of a currency, or None if none is kept."""
-    return next((one for one in macro.series().values() if one.currency == currency), None)
+    return next((series for series in macro.series().values() if series.currency == currency), None)
 
 
 def judged(
     dividends: Sequence[Dividend],
     rates: Mapping[str, Sequence[Rate]],
-    words: Mapping[Terms, Decimal],
+    confirmed: Mapping[Terms, Decimal],
 ) -> list[DividendFinding]:
-    """Return what becomes of each dividend, in the same order.
+    """Return the finding on each dividend, in the same order.
 
     Args:
-        dividends: Of one instrument.
-        rates: By FRED's series, oldest first.
-        words: What a person says that dividends are in the currency of the prices.
+        dividends: Dividends of one instrument.
+        rates: Rates by FRED's series, oldest first.
+        confirmed: Amounts in the currency of the prices that a person confirmed.
     """
-    return [_judged(one, rates, words) for one in dividends]
+    return [_judged(dividend, rates, confirmed) for dividend in dividends]
 
 
 def without_unusable(
     findings: Sequence[DividendFinding], unusable: Sequence[DividendTerms]
 ) -> list[DividendFinding]:
-    """Return ``findings`` with those of days whose sum is not below the price as such."""
-    days = {one.ex_date: one.amount for one in unusable}
+    """Return ``findings``; those of days whose sum is not below the price become ABOVE_PRICE."""
+    days = {terms.ex_date: terms.amount for terms in unusable}
     return [
         replace(
-            one,
+            finding,
             verdict=DividendVerdict.ABOVE_PRICE,
-            reason=f"the day's dividends of {days[one.dividend.ex_date].normalize():f} "
+            reason=f"the day's dividends of {days[finding.dividend.ex_date].normalize():f} "
             f"{PRICE_CURRENCY} are not below the price that they are paid out of",
             counted=None,
         )
-        if one.dividend.ex_date in days and one.counted is not None
-        else one
-        for one in findings
+        if finding.dividend.ex_date in days and finding.counted is not None
+        else finding
+        for finding in findings
     ]
 
 
 def terms_of(findings: Sequence[DividendFinding]) -> list[DividendTerms]:
-    """Return what counts."""
+    """Return the terms of the dividends that count."""
     return [
-        DividendTerms(ex_date=one.dividend.ex_date, amount=one.counted)
-        for one in findings
-        if one.counted
+        DividendTerms(ex_date=finding.dividend.ex_date, amount=finding.counted)
+        for finding in findings
+        if finding.counted
     ]
 
 
 def _judged(
-    dividend: Dividend, rates: Mapping[str, Sequence[Rate]], words: Mapping[Terms, Decimal]
+    dividend: Dividend, rates: Mapping[str, Sequence[Rate]], confirmed: Mapping[Terms, Decimal]
 ) -> DividendFinding:
-    told = words.get(dividend.terms)
-    if told is not None:
+    confirmed_amount = confirmed.get(dividend.terms)
+    if confirmed_amount is not None:
         return DividendFinding(
             dividend=dividend,
             verdict=DividendVerdict.CONFIRMED,
-            reason=f"a person says that it is {told.normalize():f} {PRICE_CURRENCY}",
-            counted=told,
+            reason=f"a person says that it is {confirmed_amount.normalize():f} {PRICE_CURRENCY}",
+            counted=confirmed_amount,
         )
     if dividend.currency in {None, PRICE_CURRENCY}:
         return DividendFinding(
@@ -160,11 +160,13 @@ def _judged(
         )
     series = series_of(dividend.currency or "")
     if series is None:
-        return _waits(dividend, f"no series of exchange rates of {dividend.currency} is kept")
+        return _without_rate(
+            dividend, f"no series of exchange rates of {dividend.currency} is kept"
+        )
     rate = _last_before(dividend.ex_date, rates.get(series.series, ()))
     if rate is None:
         reason = f"no rate of {series.series} is known for the {OLDEST_RATE.days} days before it"
-        return _waits(dividend, reason, series.series)
+        return _without_rate(dividend, reason, series.series)
     amount = dividend.amount
     counted = (
         _DIGITS.divide(amount, rate.value)
@@ -181,7 +183,7 @@ def _judged(
     )
 
 
-def _waits(dividend: Dividend, reason: str, series: str | None = None) -> DividendFinding:
+def _without_rate(dividend: Dividend, reason: str, series: str | None = None) -> DividendFinding:
     return DividendFinding(
         dividend=dividend,
         verdict=DividendVerdict.NO_RATE,
@@ -193,7 +195,7 @@ def _waits(dividend: Dividend, reason: str, series: str | None = None) -> Divide
 
 def _last_before(day: date, rates: Sequence[Rate]) -> Rate | None:
     """Return the last rate before ``day`` that is not too old."""
-    place = bisect.bisect_left(rates, day, key=lambda one: one.observed_on) - 1
+    place = bisect.bisect_left(rates, day, key=lambda rate: rate.observed_on) - 1
     if place < 0 or rates[place].observed_on < day - OLDEST_RATE or rates[place].value <= 0:
         return None
     return rates[place]

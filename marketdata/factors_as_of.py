@@ -1,13 +1,13 @@
-"""Factors as they followed from what was known at a moment, and from nothing that came later.
+"""Factors as of a moment: derived only from what was known then.
 
-Here: which splits counted at a moment, and the few prices that this and the factors are made of.
-Not here: how prices judge a split (split_checks.py), the arithmetic (price_factors.py), or where
-rows of a moment come from (resources/reading).
+Here: which splits counted at a moment, and the few prices that checks and factors need. Not here:
+how prices judge a split (split_checks.py), the arithmetic (price_factors.py), or reading the rows
+of a moment (resources/reading).
 
-Splits, dividends, bars and checks of splits keep their versions. What prices can tell they tell
-again. Where they cannot, the verdict that was held counts; if it was
-replaced before versions of it were kept, nobody knows whether the split counted, and that is an
-error instead of a guess.
+Splits, dividends, bars and checks of splits keep their versions. Where prices can judge a split,
+they judge it again. Where they cannot, the verdict of that moment counts. If that verdict was
+replaced before its versions were kept, it is unknown whether the split counted: that is an error,
+not a guess.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class KnownSplit:
     """A split as it was known at a moment.
 
     Attributes:
-        terms: What was known.
+        terms: Its terms as known then.
         is_past: Whether it was restated or withdrawn since.
     """
 
@@ -48,13 +48,13 @@ class KnownSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldCheck:
-    """The check of a split as it was held at a moment, or the first one that is known after it.
+    """The check of a split as of a moment, or the first known one after it.
 
     Attributes:
-        terms: Those that were judged.
-        verdict: The one that was held.
-        checked_at: Since when terms, verdict and its reason are what they are (aware).
-        confirmed_at: When a person vouched for the terms (aware); None if nobody did.
+        terms: The terms that were checked.
+        verdict: The verdict on them.
+        checked_at: Since when terms, verdict and reason stand (aware).
+        confirmed_at: When a person confirmed the terms (aware); None if nobody did.
     """
 
     terms: SplitTerms
@@ -65,13 +65,13 @@ class HeldCheck:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownActions:
-    """What factors of one instrument are made of beside prices.
+    """The actions that factors of one instrument are made of, as known at a moment.
 
     Attributes:
-        splits: As they were known at the moment, oldest first.
-        dividends: The same, those that count in the currency of the prices.
-        spin_offs: As a person had told them by the moment.
-        checks: By ex-date.
+        splits: Splits, oldest first.
+        dividends: Dividends that count, in the currency of the prices, oldest first.
+        spin_offs: Spin-offs that a person had recorded.
+        checks: Checks of splits, by ex-date.
     """
 
     splits: Sequence[KnownSplit] = ()
@@ -81,17 +81,17 @@ class KnownActions:
 
 
 def factors_as_of(actions: KnownActions, days: pa.Table, moment: datetime) -> FactorSteps:
-    """Return the factors of one instrument that followed from what was known at a moment.
+    """Return the factors of one instrument as of a moment.
 
     Args:
-        actions: Of the moment.
-        days: All daily bars of the moment, oldest first, at least one: ``bucket_start`` (date32),
-            ``open``, ``close``, ``adjustment``, ``known_from``.
-        moment: Aware.
+        actions: Actions as known at the moment.
+        days: All daily bars known at the moment, oldest first, at least one: ``bucket_start``
+            (date32), ``open``, ``close``, ``adjustment``, ``known_from``.
+        moment: The moment (aware).
 
     Raises:
-        ValueError: Whether a split counted is not known any more, or a price that a dividend
-            needs is adjusted for dividends already.
+        ValueError: It is unknown whether a split counted, or a price that a dividend needs is
+            adjusted for dividends already.
     """
     prices = _prices(actions, days)
     usable = _usable(actions, prices, moment)
@@ -100,9 +100,9 @@ def factors_as_of(actions: KnownActions, days: pa.Table, moment: datetime) -> Fa
 
 
 def _prices(actions: KnownActions, days: pa.Table) -> list[PricePoint]:
-    """Return the prices that checks and factors look at, of thousands: the results are the same.
+    """Return the few prices that checks and factors need, out of thousands.
 
-    They are those around a split, the one before a dividend, and the last one of all.
+    Those are the prices around a split, the one before a dividend, and the last one.
     """
     sessions = days["bucket_start"].cast(pa.int32()).to_numpy()
     places = {len(sessions) - 1}
@@ -111,7 +111,7 @@ def _prices(actions: KnownActions, days: pa.Table) -> list[PricePoint]:
         places.update(range(place - NOISE_SESSIONS - 1, place + NOISE_SESSIONS))
     for paid in (*actions.dividends, *actions.spin_offs):
         places.add(_place(sessions, paid.ex_date) - 1)
-    wanted = sorted(place for place in places if 0 <= place < len(sessions))
+    needed = sorted(place for place in places if 0 <= place < len(sessions))
     columns = ["bucket_start", "open", "close", "adjustment", "known_from"]
     return [
         PricePoint(
@@ -121,21 +121,21 @@ def _prices(actions: KnownActions, days: pa.Table) -> list[PricePoint]:
             adjustment=Adjustment(row["adjustment"]),
             known_on=row["known_from"].astimezone(NEW_YORK_ZONE).date(),
         )
-        for row in days.select(columns).take(wanted).to_pylist()
+        for row in days.select(columns).take(needed).to_pylist()
     ]
 
 
 def _place(sessions: np.ndarray, day: date) -> int:
-    """Return the place of the first session that is not before a day."""
+    """Return the index of the first session on or after a day."""
     return int(np.searchsorted(sessions, np.datetime64(day, "D").astype(np.int32)))
 
 
 def _usable(
     actions: KnownActions, prices: Sequence[PricePoint], moment: datetime
 ) -> list[SplitTerms]:
-    """Return the splits that counted; those after the last price change nothing yet."""
+    """Return the splits that counted; splits after the last price change nothing yet."""
     last = prices[-1].session_date
-    terms = [one.terms for one in actions.splits]
+    terms = [split.terms for split in actions.splits]
     alone = verdicts(terms, prices, daily(actions.spin_offs))
     return [
         split.terms
@@ -151,23 +151,23 @@ def _counted(
     split: KnownSplit,
     by_itself: SplitFinding,
     finding: SplitFinding,
-    held: HeldCheck | None,
+    check: HeldCheck | None,
     moment: datetime,
 ) -> bool:
-    """Tell whether a split counted, by what prices say of it and its check.
+    """Return whether a split counted, by the verdict of prices and by its check.
 
     Args:
-        split: As it was known.
-        by_itself: What prices say of it, whatever they say of others.
-        finding: The same, or that it repeats another one.
-        held: Its check.
-        moment: Of the question.
+        split: The split as it was known.
+        by_itself: The verdict of prices, without regard to other splits.
+        finding: The same verdict, or that it is a duplicate of another split.
+        check: Its check as of the moment, or the first one after it.
+        moment: The moment (aware).
 
     Raises:
-        ValueError: The check that would decide was replaced, and not kept.
+        ValueError: The check that decides was replaced, and its version was not kept.
     """
-    is_replaced = held is not None and held.checked_at > moment
-    own = held if held is not None and held.terms == split.terms else None
+    is_replaced = check is not None and check.checked_at > moment
+    own = check if check is not None and check.terms == split.terms else None
     if own is not None and own.confirmed_at is not None and own.confirmed_at <= moment:
         return True
     if by_itself.verdict is SplitVerdict.UNPROVEN and own is not None and not is_replaced:
@@ -177,7 +177,7 @@ def _counted(
             return True
     elif finding.verdict in USABLE:
         return True
-    elif not (is_replaced and split.is_past):  # A confirmation ends only with its terms.
+    elif not (is_replaced and split.is_past):  # A confirmation holds as long as its terms.
         return False
     message = (
         f"whether its split of {split.terms.ex_date} counted on {moment:%Y-%m-%dT%H:%M:%SZ} is not "

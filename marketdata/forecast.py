@@ -1,8 +1,8 @@
-"""What a load would take, before anything of it runs: time, quota, rows, bytes, and whom it meets.
+"""Forecast of a load: time, quota, rows, bytes, and the schedules that it meets.
 
-Here: arithmetic on figures that are known beforehand, and the measured sizes it rests on. Not
-here: which requests a load takes (planning.py), asking anybody for the figures, or the words of
-the command line (pipelines/cli/plan.py).
+Here: arithmetic on figures that are known beforehand, and the measured sizes it uses. Not here:
+which requests a load takes (planning.py), reading the figures, or printing the forecast
+(pipelines/cli/plan.py).
 """
 
 import bisect
@@ -27,13 +27,13 @@ RAW_BYTES_PER_MARKET_DAY = 95_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What is to be loaded.
+    """The size of a load.
 
     Attributes:
-        requests: How many it takes if none is repeated.
-        interval_s: Seconds between two of them at the pace of their budgets.
-        bars: Bars that the answers hold at most: an instrument may be younger than it is asked.
-        rows: Those of them that are not held yet.
+        requests: Number of requests if none is repeated.
+        interval_s: Seconds between two requests at the pace of their budgets.
+        bars: Most bars that the answers can hold; a young instrument has fewer.
+        rows: Those of the bars that are not kept yet.
         market_days: Answers that hold a whole market; 0 for histories.
     """
 
@@ -46,7 +46,7 @@ class Load:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaUse:
-    """How much of a calendar quota is used already; ``resets_at`` is aware."""
+    """The used part of a calendar quota; ``resets_at`` is aware."""
 
     quota: Quota
     used: int
@@ -55,7 +55,7 @@ class QuotaUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduledLoad:
-    """The next run of a schedule: it goes first, whatever else waits; ``starts_at`` is aware."""
+    """The next run of a schedule, which goes before backfills; ``starts_at`` is aware."""
 
     name: str
     starts_at: datetime
@@ -65,7 +65,7 @@ class ScheduledLoad:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSlots:
-    """How many runs may be under way at once, and how many are, the load not counted.
+    """Slots for runs, and how many are taken, without the load itself.
 
     Attributes:
         allowed: None for no limit.
@@ -77,13 +77,13 @@ class RunSlots:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaShare:
-    """What a load takes of a quota.
+    """The part of a quota that a load takes.
 
     Attributes:
-        share: Of the whole quota; more than 1 if it is larger.
+        share: Share of the whole quota; more than 1 if the load is larger than the quota.
         left_before: Requests that the period still allows.
-        left_after: Negative if the load does not fit.
-        scheduled: What schedules need of it before it resets.
+        left_after: Requests left after the load; negative if it does not fit.
+        scheduled: Requests that schedules need before the quota resets.
     """
 
     quota: Quota
@@ -101,13 +101,13 @@ class QuotaShare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meeting:
-    """What becomes of a schedule's next run.
+    """How a load and a schedule's next run affect each other.
 
     Attributes:
-        during: The load is still under way when it starts.
-        slowed_s: Seconds by which the load is put back for it.
-        short_of: The quota that may not be enough for it.
-        without_slot: The load and the runs under way now leave no slot for it.
+        during: The load is still running when the schedule starts.
+        slowed_s: Seconds by which the schedule delays the load.
+        short_of: The quota that may not be enough for the schedule.
+        without_slot: The load and the runs in progress leave no slot for the schedule.
     """
 
     schedule: ScheduledLoad
@@ -124,12 +124,12 @@ class Meeting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What a load would take; bytes are estimates (see the constants).
+    """Forecast of a load; bytes are estimates (see the constants).
 
     Attributes:
-        minutes: From now to the end, schedules that start before it included, nothing repeated.
-        ends_at: Aware; equal to now if nothing is asked.
-        meetings: Schedules in the order in which they start.
+        minutes: Minutes to its end, with the schedules that start before it, without repeats.
+        ends_at: Aware; equal to now if there is no request.
+        meetings: One for each schedule, in the order of their starts.
     """
 
     load: Load
@@ -142,8 +142,8 @@ class Forecast:
 
     @property
     def endangered(self) -> tuple[Meeting, ...]:
-        """Return the schedules that are put at risk."""
-        return tuple(one for one in self.meetings if one.endangered)
+        """Return the meetings with schedules that are put at risk."""
+        return tuple(meeting for meeting in self.meetings if meeting.endangered)
 
 
 def forecast(
@@ -155,29 +155,29 @@ def forecast(
     schedules: Sequence[ScheduledLoad],
     slots: RunSlots,
 ) -> Forecast:
-    """Work out what ``load`` takes if it starts now.
+    """Return the forecast of ``load`` if it starts now.
 
     Args:
-        load: What is wished for.
+        load: The size of the load.
         now: Aware time.
-        reserved_s: Seconds for which the budgets are reserved by others already.
-        quotas: Of the budgets that the load is charged to, with their use.
+        reserved_s: Seconds for which others have reserved the budgets already.
+        quotas: Quotas of the budgets that the load is charged to, with their use.
         schedules: The next run of each schedule that is charged to the same budgets.
-        slots: For runs.
+        slots: Slots for runs.
     """
-    ordered = sorted(schedules, key=lambda one: one.starts_at)
+    ordered = sorted(schedules, key=lambda schedule: schedule.starts_at)
     ends_at, during = _end(load, now, reserved_s, ordered)
     shares = tuple(_share(load, use, ordered) for use in quotas)
     full = slots.allowed is not None and slots.taken + 1 >= slots.allowed
     meetings = tuple(
         Meeting(
-            schedule=one,
-            during=one in during,
-            slowed_s=one.requests * one.interval_s if one in during else 0.0,
-            short_of=_short(shares, one) if load.requests else None,
-            without_slot=full and one in during,
+            schedule=schedule,
+            during=schedule in during,
+            slowed_s=schedule.requests * schedule.interval_s if schedule in during else 0.0,
+            short_of=_short(shares, schedule) if load.requests else None,
+            without_slot=full and schedule in during,
         )
-        for one in ordered
+        for schedule in ordered
     )
     raw = load.market_days * RAW_BYTES_PER_MARKET_DAY or (
         load.requests * RAW_BYTES_PER_ANSWER + load.bars * RAW_BYTES_PER_BAR
@@ -196,49 +196,55 @@ def forecast(
 def _end(
     load: Load, now: datetime, reserved_s: float, ordered: Sequence[ScheduledLoad]
 ) -> tuple[datetime, list[ScheduledLoad]]:
-    """Return when the load ends, and the schedules that start before: each puts it back."""
+    """Return when the load ends, and the schedules that start before: each delays it."""
     if not load.requests:
         return now, []
     ends_at = now + timedelta(seconds=max(reserved_s, 0.0) + load.requests * load.interval_s)
     during: list[ScheduledLoad] = []
-    for one in ordered:
-        if one.starts_at < ends_at:
-            ends_at += timedelta(seconds=one.requests * one.interval_s)
-            during.append(one)
+    for schedule in ordered:
+        if schedule.starts_at < ends_at:
+            ends_at += timedelta(seconds=schedule.requests * schedule.interval_s)
+            during.append(schedule)
     return ends_at, during
 
 
 def _share(load: Load, use: QuotaUse, schedules: Sequence[ScheduledLoad]) -> QuotaShare:
-    """Count the whole load in the present period, even if it lasts beyond: the worse case."""
-    left = max(use.quota.limit - use.used, 0)
+    """Charge the whole load to the present period, even if it lasts longer: the worst case."""
+    remaining = max(use.quota.limit - use.used, 0)
     return QuotaShare(
         quota=use.quota,
         resets_at=use.resets_at,
         share=load.requests / use.quota.limit,
-        left_before=left,
-        left_after=left - load.requests,
-        scheduled=sum(one.requests for one in schedules if one.starts_at < use.resets_at),
+        left_before=remaining,
+        left_after=remaining - load.requests,
+        scheduled=sum(
+            schedule.requests for schedule in schedules if schedule.starts_at < use.resets_at
+        ),
     )
 
 
 def _short(shares: Sequence[QuotaShare], schedule: ScheduledLoad) -> Quota | None:
     return next(
-        (one.quota for one in shares if one.endangered and schedule.starts_at < one.resets_at),
+        (
+            share.quota
+            for share in shares
+            if share.endangered and schedule.starts_at < share.resets_at
+        ),
         None,
     )
 
 
 def count_days(
-    days: Sequence[date], known: Mapping[CoverageState, Sequence[Span]]
+    days: Sequence[date], coverage: Mapping[CoverageState, Sequence[Span]]
 ) -> tuple[int, int]:
-    """Count the days of which an answer can hold rows, and those of which none are held yet.
+    """Count the days of which an answer can hold rows, and those of which none are kept yet.
 
     Args:
-        days: Asked for, in order.
-        known: What the ledger knows of the instrument; before its listing there are no rows.
+        days: Requested days, in order.
+        coverage: The ledger of the instrument; before its listing there are no rows.
     """
-    unlisted = _covered(days, known.get(CoverageState.NOT_LISTED, ()))
-    held = sum(_covered(days, known.get(state, ())) for state in HELD)
+    unlisted = _covered(days, coverage.get(CoverageState.NOT_LISTED, ()))
+    held = sum(_covered(days, coverage.get(state, ())) for state in HELD)
     return len(days) - unlisted, len(days) - unlisted - held
 
 

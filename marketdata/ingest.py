@@ -1,9 +1,9 @@
-"""The steps of every load: ask, prepare, store; and what becomes of work that comes to nothing.
+"""The steps of every load: ask, prepare, store; and the dead letters of work that failed.
 
-Here: the steps for one instrument, the fan-out over many, and the dead letters in which work
-waits that cannot be done now. Not here: what a dataset's answers mean (dataset_ingest.py), whole
-sessions or markets (session_ingest.py, market_ingest.py), HTTP, SQL, or Dagster; they come in
-through the ports.
+Here: the steps for one instrument, the fan-out over many, and posting dead letters for work that
+cannot be done now. Not here: what a dataset's answers mean (dataset_ingest.py), whole sessions or
+markets (session_ingest.py, market_ingest.py), HTTP, SQL, or Dagster; they come in through the
+ports.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ from marketdata.rows import RejectedRow
 Result = TypeVar("Result")
 
 CONCURRENT_REQUESTS = 8
-"""Requests in flight per run. The budget sets the pace; this only hides the answers' latency."""
+"""Requests in flight per run. The budget sets the pace; this only hides latency."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Ingested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotIngested:
-    """An instrument's answer could not be had, or not be used; nothing of it was stored.
+    """An instrument's request failed, or its answer could not be used; nothing was stored.
 
     Attributes:
         deferred: The request was never sent: the work waits in a dead letter.
@@ -84,70 +84,74 @@ class NotIngested:
 async def ingest(
     context: IngestContext, feed: Feed, requests: Sequence[FetchRequest]
 ) -> AsyncIterator[Ingested | NotIngested]:
-    """Fetch and store many instruments, yielding what became of each as it is done.
+    """Fetch and store many instruments; yield the outcome of each as it is done.
 
-    A provider's failure concerns its instrument alone. When the provider cannot be asked at all
-    (its circuit breaker is open, a quota is spent), or refuses the key, no further request is
-    made: what is left over waits in dead letters, posted at once.
+    A failed request concerns its instrument alone. If the provider cannot be asked at all (its
+    circuit breaker is open, a quota is spent), or refuses the key, no further request is made:
+    dead letters for the remaining requests are posted at once.
 
     Raises:
-        KeyRefusedError: The provider refuses the key; what is left over waits for a person.
-        StorageError: The database failed; what had been yielded is stored.
+        KeyRefusedError: The provider refuses the key; the remaining work waits for a person.
+        StorageError: The database failed; outcomes yielded before are stored.
     """
-    left = _LeftOver(waiting=iter(requests))
-    async with aclosing(_each(context, feed, left)) as outcomes:
+    left_over = _LeftOver(waiting=iter(requests))
+    async with aclosing(_outcomes(context, feed, left_over)) as outcomes:
         async for outcome in outcomes:
             yield outcome
-    if isinstance(left.because_of, errors.ProviderError):
-        unasked = [*left.refused, *left.waiting]
-        for outcome in await _defer(context, feed, unasked, left.because_of):
+    if isinstance(left_over.because_of, errors.ProviderError):
+        unasked = [*left_over.refused, *left_over.waiting]
+        for outcome in await _defer(context, feed, unasked, left_over.because_of):
             yield outcome
-    if left.because_of is not None and not isinstance(left.because_of, errors.NotSentError):
-        raise left.because_of
+    if left_over.because_of is not None and not isinstance(
+        left_over.because_of, errors.NotSentError
+    ):
+        raise left_over.because_of
 
 
 @dataclass(slots=True, kw_only=True)
 class _LeftOver:
-    """What a fan-out that ends early has not done, and why."""
+    """The requests that a fan-out has not done when it ends early, and the error that ended it."""
 
     waiting: Iterator[FetchRequest]
     refused: list[FetchRequest] = field(default_factory=list)
     because_of: Exception | None = None
 
 
-async def _each(
-    context: IngestContext, feed: Feed, left: _LeftOver
+async def _outcomes(
+    context: IngestContext, feed: Feed, left_over: _LeftOver
 ) -> AsyncGenerator[Ingested | NotIngested]:
-    """Yield outcomes as they come; what ends all of it goes into ``left``."""
+    """Yield outcomes as they come; put an error that ends the fan-out into ``left_over``."""
     running: dict[asyncio.Task[Ingested | NotIngested], FetchRequest] = {}
     try:
         while True:
-            if left.because_of is None:
-                for request in itertools.islice(left.waiting, CONCURRENT_REQUESTS - len(running)):
+            if left_over.because_of is None:
+                for request in itertools.islice(
+                    left_over.waiting, CONCURRENT_REQUESTS - len(running)
+                ):
                     task = asyncio.create_task(_ingest_one(context, feed, request))
                     running[task] = request
             if not running:
                 return
             done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            # What was under way beside an error may be stored by now: it is reported as well.
+            # Requests in flight beside a failed one may be stored by now: report them too.
             for task in done:
                 request, error = running.pop(task), task.exception()
                 if error is None:
                     yield task.result()
                     continue
-                left.refused.append(request)
-                left.because_of = _graver(left.because_of, error)
+                left_over.refused.append(request)
+                left_over.because_of = _graver_error(left_over.because_of, error)
     finally:
         await _abandon(running)
 
 
-def _graver(known: Exception | None, error: BaseException) -> Exception:
-    """Keep what a run ends with: a database that fails is worse news than a provider's refusal."""
+def _graver_error(earlier: Exception | None, error: BaseException) -> Exception:
+    """Return the error that ends the run: a database failure counts more than a provider's."""
     if not isinstance(error, Exception):
         raise error
-    if known is None or isinstance(error, errors.StorageError):
+    if earlier is None or isinstance(error, errors.StorageError):
         return error
-    return known
+    return earlier
 
 
 async def _abandon(running: Iterable[asyncio.Task[Ingested | NotIngested]]) -> None:
@@ -162,7 +166,7 @@ async def _defer(
     requests: Sequence[FetchRequest],
     error: errors.ProviderError,
 ) -> list[NotIngested]:
-    """Leave ``requests``, which were not made because of ``error``, in dead letters."""
+    """Post dead letters for ``requests`` that were not made because of ``error``."""
     letters = [
         IngestFailure(letter=_letter(context, feed, request, error, deferred=True))
         for request in requests
@@ -174,29 +178,29 @@ async def _defer(
 async def _ingest_one(
     context: IngestContext, feed: Feed, request: FetchRequest
 ) -> Ingested | NotIngested:
-    started, requests, asked = time.monotonic(), 0, request
+    started, requests, current = time.monotonic(), 0, request
     while True:
         try:
-            answer = await feed.fetch(asked)
-            # Large answers take seconds; the loop holds other requests' permits meanwhile.
-            prepared = await asyncio.to_thread(feed.prepare, asked, answer, context.run_id)
+            answer = await feed.fetch(current)
+            # In a thread: large answers take seconds, and the loop holds other requests' permits.
+            prepared = await asyncio.to_thread(feed.prepare, current, answer, context.run_id)
         except (errors.KeyRefusedError, errors.NotSentError):
             raise
         except errors.ProviderError as error:
-            return await _come_to_nothing(context, feed, request, error)
+            return await _record_failure(context, feed, request, error)
         requests += answer.requests
         try:
             load = await _load(context, feed, prepared.batch)
         except errors.HistoryRebasedError as error:
-            # Readers must never see old and new shares side by side: all of it or nothing.
-            whole = feed.whole(asked, context.now())
+            # Reads must never mix old and new shares: store the whole history or nothing.
+            whole = feed.whole(current, context.now())
             if whole is None:
                 refused = _refused(feed, prepared.batch, error)
-                return await _come_to_nothing(context, feed, request, refused)
-            asked = whole
+                return await _record_failure(context, feed, request, refused)
+            current = whole
             continue
         except errors.ProviderError as error:
-            return await _come_to_nothing(context, feed, request, error)
+            return await _record_failure(context, feed, request, error)
         return Ingested(
             ticker=request.instrument.ticker,
             load=load,
@@ -208,7 +212,7 @@ async def _ingest_one(
 
 
 async def _load(context: IngestContext, feed: Feed, batch: Batch) -> LoadResult:
-    """Store a batch; what the database refuses of one answer must not end the work on others.
+    """Store a batch; if the database refuses one answer, work on others goes on.
 
     Raises:
         HistoryRebasedError: The whole history has to be stored at once; nothing was stored.
@@ -235,7 +239,7 @@ def _refused(
     return refused
 
 
-async def _come_to_nothing(
+async def _record_failure(
     context: IngestContext, feed: Feed, request: FetchRequest, error: errors.ProviderError
 ) -> NotIngested:
     failure = IngestFailure(
@@ -249,7 +253,7 @@ async def _come_to_nothing(
 def _not_ingested(
     request: FetchRequest, error: errors.ProviderError, *, deferred: bool
 ) -> NotIngested:
-    # What kept the first request from being sent is told of all, without the first one's name.
+    # The first unsent request's reason stands for all, without that request's name.
     message = f"{error.provider}: {error.reason}" if deferred else str(error)
     return NotIngested(
         ticker=request.instrument.ticker,
@@ -260,10 +264,10 @@ def _not_ingested(
 
 
 async def retry_storage(work: Callable[[], Result], retry: StorageRetry = STORAGE_RETRY) -> Result:
-    """Do blocking ``work`` of the store in a thread, again while the store cannot be reached.
+    """Do blocking ``work`` of the store in a thread; repeat it while the store is unreachable.
 
     Raises:
-        StorageUnavailableError: It could not be reached for ``retry.total_s``.
+        StorageUnavailableError: The store could not be reached for ``retry.total_s``.
     """
     repeat = stamina.AsyncRetryingCaller(
         attempts=None,
@@ -310,24 +314,24 @@ def letter_of(
     carried: Sequence[SymbolSpan] = (),
     deferred: bool,
 ) -> DeadLetter:
-    """Return the dead letter in which work waits that ``error`` kept from being done.
+    """Return the dead letter of work that failed with ``error``.
 
     Args:
-        context: What the run shares.
-        error: A permanent one parks the letter: no machine repeats it.
+        context: Context of the run.
+        error: The error; a permanent one parks the letter: no machine repeats it.
         source: Dataset and provider.
-        work: What has to be done again.
-        subject: Of which instrument, or of which session.
-        instrument_id: The instrument's id, where it is the work of one.
-        span: First and last day that were asked for.
-        symbol: The provider's spelling of it; None where the whole market was asked for.
-        carried: Where its days stand under the symbols of then: these.
+        work: Kind of work to do again.
+        subject: The instrument or session that the work is of.
+        instrument_id: The instrument's id, if the work is of one.
+        span: First and last requested day.
+        symbol: The provider's symbol; None if the whole market was asked for.
+        carried: Past symbols with their days, if the provider keeps days under them.
         deferred: The request was not made.
     """
     now = context.now()
     after_s = error.retry_after_s if isinstance(error, errors.TransientProviderError) else None
     if after_s is not None and not isinstance(error, errors.NotSentError):
-        # The provider's word, which may be nonsense; ours are bounded by what they stand for.
+        # A provider may name any time, so it is bounded; times of our own are right.
         after_s = min(after_s, BUDGET.longest_pause_s)
     return DeadLetter(
         dataset=source[0],

@@ -1,7 +1,7 @@
 """Instruments and the tickers they carry for a time.
 
-Here: what an instrument, a constituent and a universe change are, and how a list of
-constituents turns into changes. Not here: where they are stored, or which provider sent them.
+Here: instruments, constituents and universe changes, and how a list of constituents turns into
+changes. Not here: where they are stored, or which provider sent them.
 """
 
 import csv
@@ -30,12 +30,12 @@ class Constituent:
 
 
 class PastSymbols(StrEnum):
-    """Under which ticker a provider keeps what was before an instrument's rename."""
+    """The ticker under which a provider keeps the days before an instrument's rename."""
 
     OF_TODAY = "of today"
-    """All of it moves to the new ticker."""
+    """All days move to the new ticker."""
     OF_THE_DAY = "of the day"
-    """Each day stays under the ticker of that day; another's days may stand under the new one."""
+    """Each day stays under its ticker of that day; the new one may hold another's earlier days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +52,11 @@ class ListedInstrument:
     """An instrument under the ticker it carries now, and a provider's spelling of it.
 
     Attributes:
-        ticker: The present one, or the last where another carries it now: it names the work.
-        symbol: The provider's spelling of it: it names the instrument in an answer.
-        carried: Where the provider keeps each day under the ticker of that day: all of them in
-            order, without end where they have none. Empty where ``symbol`` is good for all days.
+        ticker: The present ticker, or the last one if another instrument carries it now; it names
+            the work.
+        symbol: The provider's spelling of it, which names the instrument in an answer.
+        carried: If the provider keeps each day under the ticker of that day: all its symbols in
+            order, the present one without an end. Empty if ``symbol`` is good for all days.
     """
 
     instrument_id: int
@@ -64,23 +65,23 @@ class ListedInstrument:
     carried: tuple[SymbolSpan, ...] = ()
 
     def symbols(self, start: date, end: date) -> tuple[SymbolSpan, ...]:
-        """Return under which symbols days are to be asked for, both ends included.
+        """Return the symbols to ask for, with their days from ``start`` to ``end``, both included.
 
-        Days without a ticker are left out: nobody knows under which symbol they are kept.
+        Days without a ticker are left out: their symbol is unknown.
         """
-        known = self.carried or (SymbolSpan(symbol=self.symbol, start=start, end=end),)
+        spans = self.carried or (SymbolSpan(symbol=self.symbol, start=start, end=end),)
         return tuple(
             replace(span, start=max(span.start, start), end=min(span.end, end))
-            for span in known
+            for span in spans
             if span.start <= end and start <= span.end
         )
 
     def has_symbol_on(self, day: date) -> bool:
-        """Tell whether the instrument can be asked for on one day."""
+        """Return whether the instrument has a symbol to ask for on one day."""
         return not self.carried or any(span.start <= day <= span.end for span in self.carried)
 
     def on(self, day: date) -> "ListedInstrument | None":
-        """Return the instrument as it is to be asked for on one day, or None if it cannot be."""
+        """Return the instrument under its symbol of one day, or None if it has none."""
         spans = self.symbols(day, day)
         return replace(self, symbol=spans[0].symbol, carried=()) if spans else None
 
@@ -96,7 +97,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rename:
-    """The instrument of ``member`` trades under ``constituent``'s ticker from now on."""
+    """The instrument of ``member`` now trades under ``constituent``'s ticker."""
 
     member: Member
     constituent: Constituent
@@ -104,7 +105,7 @@ class Rename:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerChange:
-    """The security of ``member`` goes on under its ticker; ``constituent`` names the new issuer."""
+    """The security of ``member`` keeps its ticker; ``constituent`` names the new issuer."""
 
     member: Member
     constituent: Constituent
@@ -112,10 +113,10 @@ class IssuerChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UniverseChange:
-    """What has to be done to turn the known members into the listed constituents.
+    """The changes from the known members to the listed constituents.
 
     Attributes:
-        kept: Under the same ticker, those of a changed issuer among them.
+        kept: Members that keep their ticker, those of a changed issuer included.
     """
 
     joined: tuple[Constituent, ...]
@@ -126,19 +127,19 @@ class UniverseChange:
 
 
 class EventKind(StrEnum):
-    """What happened to an instrument's identity."""
+    """Kinds of change to an instrument's identity."""
 
     RENAMED = "renamed"
     """It trades under another ticker: from ``before`` to ``after``."""
     ISSUER_CHANGED = "issuer_changed"
-    """Its ticker goes on with another CIK, as after a re-domicile: ``before`` to ``after``."""
+    """Its ticker stays and its CIK changes, as after a re-domicile: ``before`` to ``after``."""
     TICKER_REUSED = "ticker_reused"
-    """Another company came with the ticker of one that had left: CIK ``before`` to ``after``."""
+    """Another company took the ticker of one that had left: CIK ``before`` to ``after``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstrumentEvent:
-    """One event of an instrument, on the day on which the list of constituents told it."""
+    """One event of an instrument, on the day on which the list of constituents showed it."""
 
     instrument_id: int
     ticker: str
@@ -152,14 +153,14 @@ class InstrumentEvent:
 
 
 SMALLEST_SHARE = 0.8
-"""A list of constituents shorter than this share of the known members is not believed."""
+"""A list of constituents shorter than this share of the known members is refused."""
 
 
 def refuse_implausible(known: Sequence[Member], listed: Sequence[Constituent]) -> None:
     """Refuse a list of constituents that lost a fifth of the members or names a ticker twice.
 
     Raises:
-        RecordRejectedError: The list is not believed; the text says what to do.
+        RecordRejectedError: The list is refused; the text says what to do.
     """
     tickers = {constituent.ticker for constituent in listed}
     if len(tickers) < len(listed):
@@ -174,12 +175,11 @@ def refuse_implausible(known: Sequence[Member], listed: Sequence[Constituent]) -
 def universe_change(known: Iterable[Member], listed: Iterable[Constituent]) -> UniverseChange:
     """Compare the known members with the listed constituents.
 
-    A ticker that vanished and one that appeared are taken for one renamed instrument only if
-    both have the same CIK and no other vanished or new ticker has it: with share classes
-    (GOOG and GOOGL) a guess would join two securities. A ticker that goes on from one list to
-    the next with another CIK is the same security of another registrant (a re-domiciled
-    company, a new holding), unless the former registrant's shares came under new tickers. Only
-    a ticker that left and came back may be another company's: the store sees that.
+    A vanished and a new ticker are one renamed instrument only if both have the same CIK and no
+    other vanished or new ticker has it: with share classes (GOOG and GOOGL) a guess would join
+    two securities. A ticker on both lists whose CIK changed is the same security of another
+    registrant (a re-domiciled company, a new holding), unless a new ticker has the former CIK.
+    Only a ticker that left and came back may be another company's: the store sees that.
     """
     members = {member.ticker: member for member in known}
     constituents = {constituent.ticker: constituent for constituent in listed}
@@ -188,17 +188,17 @@ def universe_change(known: Iterable[Member], listed: Iterable[Constituent]) -> U
         for ticker, member in members.items()
         if ticker in constituents and _same_company(member, constituents[ticker])
     }
-    gone = [member for ticker, member in members.items() if ticker not in same]
-    new = [one for ticker, one in constituents.items() if ticker not in same]
-    renamed = _renames(gone, new)
+    unmatched = [member for ticker, member in members.items() if ticker not in same]
+    new = [constituent for ticker, constituent in constituents.items() if ticker not in same]
+    renamed = _renames(unmatched, new)
     moved_from = {rename.member.instrument_id for rename in renamed}
     moved_to = {rename.constituent.ticker for rename in renamed}
-    left = [member for member in gone if member.instrument_id not in moved_from]
-    joined = [one for one in new if one.ticker not in moved_to]
+    left = [member for member in unmatched if member.instrument_id not in moved_from]
+    joined = [constituent for constituent in new if constituent.ticker not in moved_to]
     issuer_changed = _issuer_changes(left, joined)
     goes_on = {change.member.ticker for change in issuer_changed}
     return UniverseChange(
-        joined=tuple(one for one in joined if one.ticker not in goes_on),
+        joined=tuple(constituent for constituent in joined if constituent.ticker not in goes_on),
         left=tuple(member for member in left if member.ticker not in goes_on),
         renamed=renamed,
         kept=tuple(member for ticker, member in members.items() if ticker in same | goes_on),
@@ -209,11 +209,12 @@ def universe_change(known: Iterable[Member], listed: Iterable[Constituent]) -> U
 def _issuer_changes(
     left: Sequence[Member], joined: Sequence[Constituent]
 ) -> tuple[IssuerChange, ...]:
-    came = {constituent.ticker: constituent for constituent in joined}
+    by_ticker = {constituent.ticker: constituent for constituent in joined}
     return tuple(
-        IssuerChange(member=member, constituent=came[member.ticker])
+        IssuerChange(member=member, constituent=by_ticker[member.ticker])
         for member in left
-        if member.ticker in came and all(member.cik != constituent.cik for constituent in joined)
+        if member.ticker in by_ticker
+        and all(member.cik != constituent.cik for constituent in joined)
     )
 
 
@@ -222,16 +223,16 @@ def _same_company(member: Member, constituent: Constituent) -> bool:
 
 
 def _renames(left: list[Member], joined: list[Constituent]) -> tuple[Rename, ...]:
-    gone: dict[str, list[Member]] = {}
-    new: dict[str, list[Constituent]] = {}
+    left_by_cik: dict[str, list[Member]] = {}
+    joined_by_cik: dict[str, list[Constituent]] = {}
     for member in left:
-        gone.setdefault(member.cik or "", []).append(member)
+        left_by_cik.setdefault(member.cik or "", []).append(member)
     for constituent in joined:
-        new.setdefault(constituent.cik or "", []).append(constituent)
+        joined_by_cik.setdefault(constituent.cik or "", []).append(constituent)
     return tuple(
-        Rename(member=gone[cik][0], constituent=new[cik][0])
-        for cik in sorted(gone.keys() & new.keys())
-        if cik and len(gone[cik]) == 1 and len(new[cik]) == 1
+        Rename(member=left_by_cik[cik][0], constituent=joined_by_cik[cik][0])
+        for cik in sorted(left_by_cik.keys() & joined_by_cik.keys())
+        if cik and len(left_by_cik[cik]) == 1 and len(joined_by_cik[cik]) == 1
     )
 
 

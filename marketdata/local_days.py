@@ -1,10 +1,10 @@
-"""The day of each instant of an Arrow column, on the clocks of some place.
+"""The local day of each instant of an Arrow column.
 
-Here: the one place where columns meet time zones. Not here: single moments (datetime.astimezone).
+Here: all conversion of columns between time zones. Not here: single times (datetime.astimezone).
 
 Arrow's own functions (local_timestamp, floor_temporal, a cast to a day or to text) read the
-system's zoneinfo and fail where there is none, for UTC too. Python has another database beside it,
-from PyPI, and two of them may differ: so all zones here are Python's.
+system's zoneinfo and fail where there is none, for UTC too. Python may use another database, from
+PyPI, and the two may differ: so all zones here are Python's.
 """
 
 from datetime import datetime
@@ -14,17 +14,17 @@ import numpy as np
 import pyarrow as pa
 
 _QUARTER_HOUR_S = 15 * 60
-"""Clocks everywhere differ from UTC by quarters of an hour, so a day begins with one of them."""
+"""All zones differ from UTC by whole quarters of an hour, so each day begins with a quarter."""
 
 
 def local_days(instants: pa.ChunkedArray, zone: ZoneInfo) -> pa.ChunkedArray:
     """Return the day (date32) in ``zone`` of each instant.
 
-    Only the quarters of an hour that occur are converted: thousands instead of millions.
+    Only the distinct quarters of an hour are converted: thousands instead of millions.
 
     Args:
-        instants: Timestamps of UTC since 1970, of any unit; none is missing. Days stay as they are.
-        zone: Where the day is asked for.
+        instants: UTC timestamps since 1970, of any unit, without nulls. Days stay as they are.
+        zone: Zone of the days.
     """
     if pa.types.is_date(instants.type):
         return instants

@@ -1,4 +1,4 @@
-"""Macroeconomic observations with their vintages as Arrow tables, and what makes one acceptable.
+"""Macroeconomic observations with their vintages as Arrow tables, and the rules they must keep.
 
 Here: schema, rules, and the list of series that are kept. Not here: wire formats
 (resources/providers), or SQL.
@@ -31,14 +31,14 @@ WIRE_OBSERVATIONS = pa.schema(
         pa.field("value", AMOUNT),
     ]
 )
-"""One row for each value that a period ever had: ``observed_on`` is the period's day as the
-provider dates it, the value was the latest one from ``realtime_start`` to ``realtime_end``, both
-included (9999-12-31: still is). A null value is one that the provider says is missing."""
+"""One row for each value that a period ever had. ``observed_on`` is the period's day as the
+provider dates it; the value was the latest one from ``realtime_start`` to ``realtime_end``, both
+included (9999-12-31: it still is). A null value is one that the provider reports as missing."""
 
 KEY = ("observed_on", "realtime_start")
 
 ST_LOUIS = ZoneInfo("America/Chicago")
-"""FRED's wall clock; a vintage is a day of it."""
+"""FRED's time zone; a vintage is a day there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Series:
         series: FRED's id, such as ``GDPC1``, which is ours too.
         frequency: Such as ``Quarterly`` or ``Weekly, Ending Saturday``.
         release: Name of the publication that it is part of.
-        currency: Of an exchange rate: what it quotes against the US dollar (ISO 4217).
+        currency: For an exchange rate: the currency against the US dollar (ISO 4217).
     """
 
     series: str
@@ -61,7 +61,7 @@ class Series:
 
     @property
     def per_dollar(self) -> bool:
-        """Whether an exchange rate tells how much of its currency is one US dollar."""
+        """Whether an exchange rate is the price of one US dollar in its currency."""
         return self.units.endswith("One U.S. Dollar")
 
 
@@ -75,10 +75,10 @@ def series() -> Mapping[str, Series]:
 
 
 def validate(wire_rows: pa.Table) -> rows.Validated:
-    """Split observations (WIRE_OBSERVATIONS) into those that may be stored and the others.
+    """Split observations (WIRE_OBSERVATIONS) into those to store and those to refuse.
 
-    A value whose span reaches into the next value's would make two of them the latest on one
-    day. A missing value (null) is a fact and is accepted.
+    A value whose span overlaps the next value's is refused: both would be the latest on one day.
+    A missing value (null) is a fact and is accepted.
     """
     return rows.validate(
         wire_rows,
@@ -95,9 +95,9 @@ def validate(wire_rows: pa.Table) -> rows.Validated:
 
 
 def _overlaps_the_next(wire_rows: pa.Table) -> pa.Array:
-    """Tell of each row whether a later value of its period begins before it ends.
+    """Return for each row whether a later value of its period begins before it ends.
 
-    Rows with the same beginning are not told apart here: repeats are judged by their key.
+    Rows with the same beginning are ignored here: repeats are judged by their key.
     """
     if not wire_rows.num_rows:
         return pa.array([], pa.bool_())

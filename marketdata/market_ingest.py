@@ -1,8 +1,8 @@
-"""All symbols of a state at once: what has come or changed since it was last asked for.
+"""Snapshots of all symbols at once: what has come or changed since the last request.
 
-Here: one answer about the whole market, stored for the instruments that are listed, and the
-letter in which such a question waits. Not here: from which day on it is asked
-(usecases/bulk_refresh.py), or sessions (session_ingest.py).
+Here: storing one answer about the whole market for the listed instruments, and the dead letter of
+such a request. Not here: the day from which it asks (usecases/bulk_refresh.py), or sessions
+(session_ingest.py).
 """
 
 import time
@@ -27,7 +27,7 @@ class MarketLoad:
     """The whole market's answer has been stored.
 
     Attributes:
-        stored: How many rows there were, by the id of their instrument.
+        stored: Number of rows, by instrument id.
     """
 
     load: LoadResult
@@ -43,9 +43,9 @@ async def load_market(
     """Ask for the whole market's rows of ``days`` and store those of ``listed``.
 
     Raises:
-        ProviderError: The answer could not be had or used; it waits in a dead letter.
+        ProviderError: The request failed, or its answer could not be used; a dead letter is posted.
         StorageError: The database failed; nothing was stored.
-        ValueError: The dataset cannot be asked so.
+        ValueError: The dataset has no request for the whole market.
     """
     try:
         answer = await fetch_market(feed, days)
@@ -60,7 +60,7 @@ async def fetch_market(feed: DatasetFeed, days: Days) -> Answer:
 
     Raises:
         ProviderError: What the provider's client raises.
-        ValueError: The dataset cannot be asked so.
+        ValueError: The dataset has no request for the whole market.
     """
     if feed.entry.market is None:
         message = f"{feed.dataset} cannot be asked for the whole market"
@@ -75,7 +75,7 @@ async def store_market(
     days: Days,
     answer: Answer,
 ) -> MarketLoad:
-    """Store the rows of ``listed`` of an answer about the whole market.
+    """Store those rows of a whole market's answer that are of ``listed`` instruments.
 
     Raises:
         StorageError: The database failed; nothing was stored.
@@ -99,10 +99,10 @@ async def confirm_unchanged(
     since: date,
     changes: Changes,
 ) -> None:
-    """Note that nothing of ``listed`` has changed since a day that was asked for.
+    """Mark in the ledger that ``listed`` has not changed since a requested day.
 
     Raises:
-        StorageError: The database failed; nothing was noted.
+        StorageError: The database failed; nothing was marked.
     """
     through = feed.day_of(changes.fetched_at)
     batch = Batch(
@@ -133,7 +133,7 @@ async def confirm_unchanged(
 async def post_market(
     context: IngestContext, feed: DatasetFeed, days: Days, error: errors.ProviderError
 ) -> None:
-    """Leave a question about all symbols, which came to nothing, in a dead letter.
+    """Post the dead letter of a failed request about all symbols.
 
     Raises:
         StorageError: The database failed; nothing was recorded.
@@ -143,7 +143,7 @@ async def post_market(
         error,
         source=(feed.dataset, feed.provider),
         work=Work.SESSION,
-        # The same work on every day on which it fails: one letter.
+        # One subject for every day: repeated failures are one letter.
         subject="all at once",
         instrument_id=None,
         span=(days.start, days.end),

@@ -1,4 +1,4 @@
-"""Minute bars as Arrow tables: what a provider client delivers, and what makes a bar acceptable.
+"""Minute bars as Arrow tables: the wire schema, and the rules that a bar must keep.
 
 Here: schema and rules, for shares and for crypto pairs. Not here: wire formats
 (resources/providers), SQL, or which days are complete (coverage.py).
@@ -25,13 +25,13 @@ WIRE_MINUTE_BARS = pa.schema(
         pa.field("trades", pa.int64()),
     ]
 )
-"""One row a minute with trades; ``opened_at`` is its first moment. ``volume`` is in shares or in
-the pair's base currency; ``vwap`` and ``trades`` are null where the provider does not tell."""
+"""One row for each minute with trades; ``opened_at`` is its first moment. ``volume`` is in shares
+or in the pair's base currency; ``vwap`` and ``trades`` are null where the provider has none."""
 
 KEY = ("opened_at",)
 
 MANY_BARS = 20
-"""Of so many minutes one would lie between two fifth ones: by chance 1 in 10^13 has none."""
+"""Of this many minute bars, all open at a fifth minute by chance only once in 10^13."""
 _MINUTE_US = 60_000_000
 
 
@@ -40,14 +40,14 @@ def validate(wire_rows: pa.Table, *, zone: tzinfo = UTC) -> Validated:
 
     Rules: those of daily bars (prices present, finite and above zero, volume present and not
     negative, low and high around open and close); ``opened_at`` is a whole minute; ``vwap`` and
-    ``trades`` may be missing, but not be impossible. Many bars that all open at every fifth minute
-    are of five minutes and more, since no row says how long it is. A ``vwap`` outside of low and
-    high is accepted: providers weigh trades into it that set neither. Of a minute that comes twice
-    with different values none is kept.
+    ``trades`` may be missing, but not impossible. No row says how long its bar is: if many bars all
+    open at fifth minutes, they are refused as bars of five minutes or more. A ``vwap`` outside of
+    low and high is accepted: it includes trades that set neither. If a minute comes twice with
+    different values, none is kept.
 
     Args:
-        wire_rows: As a provider sent it.
-        zone: Whose days a refused row is told by: New York's for shares, UTC for pairs.
+        wire_rows: Rows as the provider sent them.
+        zone: Time zone of a refused row's day: New York for shares, UTC for pairs.
     """
 
     def day(row: Mapping[str, object]) -> date:

@@ -246,14 +246,22 @@ class Batch:
     def without(self, instrument_ids: Collection[int]) -> "Batch":
         """Return the batch as if nobody had asked for some of its instruments."""
         ids = pa.array(sorted(instrument_ids), pa.int64())
-        others = pc.invert(pc.is_in(self.rows["instrument_id"], value_set=ids))
-        left = [one for one in self.asked.instrument_ids if one not in instrument_ids]
+        is_kept = pc.invert(pc.is_in(self.rows["instrument_id"], value_set=ids))
+        remaining = [
+            instrument_id
+            for instrument_id in self.asked.instrument_ids
+            if instrument_id not in instrument_ids
+        ]
         return replace(
             self,
-            rows=self.rows.filter(others),
-            asked=replace(self.asked, instrument_ids=tuple(left)),
-            rejected=tuple(one for one in self.rejected if one.instrument_id not in instrument_ids),
-            coverage=tuple(one for one in self.coverage if one.instrument_id not in instrument_ids),
+            rows=self.rows.filter(is_kept),
+            asked=replace(self.asked, instrument_ids=tuple(remaining)),
+            rejected=tuple(
+                letter for letter in self.rejected if letter.instrument_id not in instrument_ids
+            ),
+            coverage=tuple(
+                mark for mark in self.coverage if mark.instrument_id not in instrument_ids
+            ),
         )
 
 
@@ -308,11 +316,11 @@ class LoadResult:
     @classmethod
     def total(cls, results: Iterable["LoadResult"]) -> "LoadResult":
         """Add up what several batches did."""
-        every = list(results)
+        loads = list(results)
         return cls(
-            inserted=sum(one.inserted for one in every),
-            unchanged=sum(one.unchanged for one in every),
-            restated=sum(one.restated for one in every),
+            inserted=sum(load.inserted for load in loads),
+            unchanged=sum(load.unchanged for load in loads),
+            restated=sum(load.restated for load in loads),
         )
 
 

@@ -85,7 +85,7 @@ def price_factors(
         ValueError: A price that a dividend needs is adjusted for dividends already.
     """
     last = prices[-1].session_date if prices else BEGINNING
-    happened = [one for one in splits if one.ex_date <= last]
+    happened = [split for split in splits if split.ex_date <= last]
     shares: dict[date, Decimal] = {}
     unusable: list[DividendTerms] = []
     for ex_date, amount in daily(dividends).items():
@@ -96,7 +96,7 @@ def price_factors(
             unusable.append(DividendTerms(ex_date=ex_date, amount=amount))
         else:
             shares[ex_date] = _DIGITS.subtract(Decimal(1), _DIGITS.divide(amount, close))
-    days = sorted({*shares, *(one.ex_date for one in happened)})
+    days = sorted({*shares, *(split.ex_date for split in happened)})
     return Factors(steps=tuple(_steps(days, happened, shares)), unusable=tuple(unusable))
 
 
@@ -115,7 +115,7 @@ def _steps(
                 dividend_factor=dividend_factor,
             )
         )
-        split_factor *= _ratio([one for one in splits if one.ex_date == first])
+        split_factor *= _ratio([split for split in splits if split.ex_date == first])
         dividend_factor = _DIGITS.multiply(dividend_factor, shares.get(first, Decimal(1)))
     return steps[::-1]
 
@@ -123,16 +123,16 @@ def _steps(
 def daily(dividends: Sequence[DividendTerms]) -> dict[date, Decimal]:
     """Return the sum of each ex-date."""
     sums: dict[date, Decimal] = {}
-    for one in dividends:
-        sums[one.ex_date] = sums.get(one.ex_date, Decimal(0)) + one.amount
+    for dividend in dividends:
+        sums[dividend.ex_date] = sums.get(dividend.ex_date, Decimal(0)) + dividend.amount
     return sums
 
 
 def _ratio(splits: Sequence[SplitTerms]) -> Fraction:
     """Return old shares for each new one over all ``splits``."""
     product = Fraction(1)
-    for one in splits:
-        product *= Fraction(one.old_shares) / Fraction(one.new_shares)
+    for split in splits:
+        product *= Fraction(split.old_shares) / Fraction(split.new_shares)
     return product
 
 
@@ -149,11 +149,11 @@ def _close_before(
         message = f"the bar of {price.session_date} is adjusted for dividends already"
         raise ValueError(message)
     # From the shares that the price is for to those of the day, whichever comes first.
-    came = price.shares_of
-    close /= _ratio([one for one in splits if day < one.ex_date <= came])
-    close *= _ratio([one for one in splits if came < one.ex_date <= day])
+    shares_day = price.shares_of
+    close /= _ratio([split for split in splits if day < split.ex_date <= shares_day])
+    close *= _ratio([split for split in splits if shares_day < split.ex_date <= day])
     return _DIGITS.divide(Decimal(close.numerator), Decimal(close.denominator))
 
 
 def _place(day: date, prices: Sequence[PricePoint]) -> int:
-    return bisect.bisect_left(prices, day, key=lambda one: one.session_date)
+    return bisect.bisect_left(prices, day, key=lambda price: price.session_date)

@@ -45,16 +45,16 @@ async def ask_by_symbol(
     if day is not None:
         spans = tuple({span.symbol: span for span in spans}.values())
     for span in spans:
-        one = replace(request.instrument, symbol=span.symbol, carried=())
-        part = replace(request, instrument=one)
+        instrument = replace(request.instrument, symbol=span.symbol, carried=())
+        part = replace(request, instrument=instrument)
         if day is None:
             part = replace(part, start=span.start, end=span.end)
         try:
             answer = await ask(part)
         except errors.ProviderError as error:
             if error.raw_answers:
-                kept = [pointer for answer in answers for pointer in answer.raw_answers]
-                error.raw_answers = (*kept, *error.raw_answers)
+                earlier_pointers = [pointer for answer in answers for pointer in answer.raw_answers]
+                error.raw_answers = (*earlier_pointers, *error.raw_answers)
             raise
         if day is not None:
             answer = replace(answer, rows=rows_of(answer.rows, [request.instrument], day))
@@ -76,23 +76,27 @@ def rows_of(rows: pa.Table, listed: Sequence[ListedInstrument], day: str) -> pa.
         listed: The instruments.
         day: The column (date) with a row's day.
     """
-    always = pa.array([one.symbol for one in listed if not one.carried], pa.string())
+    always = pa.array(
+        [instrument.symbol for instrument in listed if not instrument.carried], pa.string()
+    )
     tables = [rows.filter(pc.is_in(rows["symbol"], value_set=always))]
-    for one in listed:
-        for span in one.carried:
+    for instrument in listed:
+        for span in instrument.carried:
             named = rows.filter(pc.equal(rows["symbol"], span.symbol))
             days = named[day]
             within = pc.and_(
                 pc.greater_equal(days, pa.scalar(span.start)),
                 pc.less_equal(days, pa.scalar(span.end)),
             )
-            tables.append(_under(named.filter(within), one.symbol))
+            tables.append(_under(named.filter(within), instrument.symbol))
     return pa.concat_tables(tables)
 
 
 def listed_on(listed: Sequence[ListedInstrument], day: date) -> list[ListedInstrument]:
     """Return the instruments as they are to be asked for on one day, without those that are not."""
-    return [one for one in (each.on(day) for each in listed) if one is not None]
+    return [
+        on_day for on_day in (instrument.on(day) for instrument in listed) if on_day is not None
+    ]
 
 
 def _joined(answers: Sequence[Answer], symbol: str) -> Answer:

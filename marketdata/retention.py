@@ -31,7 +31,9 @@ def parse_ages(text: str) -> Mapping[str, timedelta]:
         if name == DAILY_BARS_DATASET:
             message = f"{name} always stay: adjusted prices and their factors are made of them"
             raise ValueError(message)
-        droppable = [one.name for one in ARCHIVED.values() if one.portion is Portion.MONTH]
+        droppable = [
+            dataset.name for dataset in ARCHIVED.values() if dataset.portion is Portion.MONTH
+        ]
         if name not in droppable:
             message = f"rows of {name!r} always stay; ages are for {', '.join(droppable)}"
             raise ValueError(message)

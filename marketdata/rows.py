@@ -83,7 +83,7 @@ def validate(
     key: Sequence[str],
     rules: Sequence[Rule],
     day: Callable[[Mapping[str, object]], date],
-    told_apart: Callable[[pa.Table], pa.Table] | None = None,
+    complete_key: Callable[[pa.Table], pa.Table] | None = None,
 ) -> Validated:
     """Split ``wire_rows`` into rows that may be stored and rows that may not.
 
@@ -95,7 +95,7 @@ def validate(
         key: Columns that name a row of a symbol.
         rules: Of those that a row breaks the first is its reason.
         day: The day that a row (by column name) is of.
-        told_apart: Completes the key of those rows that break no rule, where answers lack it.
+        complete_key: Completes the key of those rows that break no rule, where answers lack it.
     """
     reasons = pa.nulls(wire_rows.num_rows, pa.string())
     for text, broken in reversed(rules):
@@ -107,7 +107,7 @@ def validate(
         for row in bad.to_pylist()
     ]
     whole = wire_rows.filter(good)
-    accepted, contradictory = _without_repeats(told_apart(whole) if told_apart else whole, key)
+    accepted, contradictory = _without_repeats(complete_key(whole) if complete_key else whole, key)
     reason = "the answer holds this row more than once, with different values"
     rejected += [_rejected(rows, key, day, reason) for rows in contradictory]
     return Validated(accepted=accepted, rejected=tuple(rejected))

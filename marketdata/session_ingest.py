@@ -190,8 +190,8 @@ async def _load(context: IngestContext, batch: Batch) -> tuple[LoadResult, froze
         return await retry_storage(lambda: context.store.load(batch)), frozenset()
     except errors.HistoryRebasedError as error:
         rebased = frozenset(error.instrument_ids)
-    others = batch.without(rebased)
-    return await retry_storage(lambda: context.store.load(others)), rebased
+    remaining = batch.without(rebased)
+    return await retry_storage(lambda: context.store.load(remaining)), rebased
 
 
 async def _record_failure(

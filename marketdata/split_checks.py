@@ -131,16 +131,20 @@ def combined(
     what is known of the other one, and is no evidence: see ``without_duplicates``.
     """
     merged: list[SplitFinding] = list(findings)
-    for told in evidence:
-        known = {one.split: one for one in told if one.verdict not in _UNTOLD}
+    for further in evidence:
+        decided = {
+            finding.split: finding for finding in further if finding.verdict not in _UNDECIDED
+        }
         merged = [
-            known.get(one.split, one) if one.verdict is SplitVerdict.UNPROVEN else one
-            for one in merged
+            decided.get(finding.split, finding)
+            if finding.verdict is SplitVerdict.UNPROVEN
+            else finding
+            for finding in merged
         ]
     return merged
 
 
-_UNTOLD = frozenset({SplitVerdict.UNPROVEN, SplitVerdict.DUPLICATE})
+_UNDECIDED = frozenset({SplitVerdict.UNPROVEN, SplitVerdict.DUPLICATE})
 """Verdicts that say nothing of a split by itself."""
 
 
@@ -169,26 +173,26 @@ def _of_one_jump(
     findings: Sequence[SplitFinding], prices: Sequence[PricePoint], spun_off: Mapping[date, Decimal]
 ) -> list[SplitFinding]:
     """Judge splits between the same two bars: one jump proves all of them together, or one."""
-    together = _verdict(_product([one.split for one in findings]), prices, spun_off)
+    together = _verdict(_product([finding.split for finding in findings]), prices, spun_off)
     if together.verdict is SplitVerdict.CONFIRMED:
         reason = f"with others before the same session: {together.reason}"
-        return [replace(one, verdict=together.verdict, reason=reason) for one in findings]
+        return [replace(finding, verdict=together.verdict, reason=reason) for finding in findings]
     # A day without trading is listed beside that of the session, which is the right one.
     return [
-        replace(one, verdict=SplitVerdict.DUPLICATE, reason=_same_as(other.split))
-        if one.verdict is SplitVerdict.CONFIRMED
-        and (other := _later_same(one, findings)) is not None
-        else one
-        for one in findings
+        replace(finding, verdict=SplitVerdict.DUPLICATE, reason=_same_as(other.split))
+        if finding.verdict is SplitVerdict.CONFIRMED
+        and (other := _later_same(finding, findings)) is not None
+        else finding
+        for finding in findings
     ]
 
 
-def _later_same(one: SplitFinding, findings: Sequence[SplitFinding]) -> SplitFinding | None:
+def _later_same(finding: SplitFinding, findings: Sequence[SplitFinding]) -> SplitFinding | None:
     return next(
         (
             other
             for other in findings
-            if _is_same(one.split, other.split) and one.split.ex_date < other.split.ex_date
+            if _is_same(finding.split, other.split) and finding.split.ex_date < other.split.ex_date
         ),
         None,
     )
@@ -200,47 +204,49 @@ def _same_as(split: SplitTerms) -> str:
 
 def _place(split: SplitTerms, prices: Sequence[PricePoint]) -> int | None:
     """Return which of the prices is the first one after a split; None if none is."""
-    return next((at for at, one in enumerate(prices) if one.session_date >= split.ex_date), None)
+    return next(
+        (at for at, price in enumerate(prices) if price.session_date >= split.ex_date), None
+    )
 
 
 def _product(splits: Sequence[SplitTerms]) -> SplitTerms:
     return SplitTerms(
-        ex_date=max(one.ex_date for one in splits),
-        new_shares=math.prod((one.new_shares for one in splits), start=Decimal(1)),
-        old_shares=math.prod((one.old_shares for one in splits), start=Decimal(1)),
+        ex_date=max(split.ex_date for split in splits),
+        new_shares=math.prod((split.new_shares for split in splits), start=Decimal(1)),
+        old_shares=math.prod((split.old_shares for split in splits), start=Decimal(1)),
     )
 
 
 def _verdict(
     split: SplitTerms, prices: Sequence[PricePoint], spun_off: Mapping[date, Decimal]
 ) -> SplitFinding:
-    def found(verdict: SplitVerdict, reason: str) -> SplitFinding:
+    def finding(verdict: SplitVerdict, reason: str) -> SplitFinding:
         return SplitFinding(split=split, verdict=verdict, reason=reason)
 
     place = _place(split, prices)
     if not place or not _is_near(split, prices[place - 1]) or not _is_near(split, prices[place]):
-        return found(SplitVerdict.UNPROVEN, "no bars on both sides of the ex-date")
+        return finding(SplitVerdict.UNPROVEN, "no bars on both sides of the ex-date")
     before, after = prices[place - 1], prices[place]
     if before.adjustment is not after.adjustment:
-        return found(SplitVerdict.UNPROVEN, "the bars around it are adjusted differently")
+        return finding(SplitVerdict.UNPROVEN, "the bars around it are adjusted differently")
     jump = math.log(after.open / before.close)
     band = max(SMALLEST_BAND, _SIGMAS * _usual_move(prices, place))
     is_adjusted = before.shares_of >= split.ex_date
     lost = _lost(split, before, spun_off, is_adjusted=is_adjusted)
     expected = _expected_jumps(split, is_adjusted=is_adjusted)
     fits = [verdict for verdict, size in expected.items() if abs(jump - size - lost) <= band]
-    moved, wanted = (f"{math.exp(one):.4g}" for one in (jump, lost - split.log_ratio))
-    told = f"prices moved by a factor of {moved}, the ratio promises {wanted}"
+    moved, promised = (f"{math.exp(size):.4g}" for size in (jump, lost - split.log_ratio))
+    measured = f"prices moved by a factor of {moved}, the ratio promises {promised}"
     if lost:
-        told += " with what was spun off"
+        measured += " with what was spun off"
     if not fits:
         # Part of the price may have gone elsewhere, which a split alone never explains.
-        return found(SplitVerdict.MISMATCH, f"{told}; was something spun off on that day?")
+        return finding(SplitVerdict.MISMATCH, f"{measured}; was something spun off on that day?")
     if len(fits) > 1:
-        return found(SplitVerdict.UNPROVEN, f"{told}: too little to tell from a usual move")
+        return finding(SplitVerdict.UNPROVEN, f"{measured}: too little to tell from a usual move")
     if fits[0] is SplitVerdict.UNPROVEN:
-        return found(fits[0], "the provider has adjusted these prices itself")
-    return found(fits[0], told)
+        return finding(fits[0], "the provider has adjusted these prices itself")
+    return finding(fits[0], measured)
 
 
 def _lost(
@@ -316,6 +322,6 @@ def _or_duplicate(finding: SplitFinding, findings: Sequence[SplitFinding]) -> Sp
     return finding
 
 
-def _is_same(one: SplitTerms, other: SplitTerms) -> bool:
-    same_ratio = one.new_shares * other.old_shares == other.new_shares * one.old_shares
-    return same_ratio and abs(one.ex_date - other.ex_date) <= NEAR
+def _is_same(first: SplitTerms, second: SplitTerms) -> bool:
+    same_ratio = first.new_shares * second.old_shares == second.new_shares * first.old_shares
+    return same_ratio and abs(first.ex_date - second.ex_date) <= NEAR

@@ -216,9 +216,9 @@ def validate(kind: StatementKind, wire_rows: pa.Table, *, on: date | None = None
 
 
 def _mismatched(wire_rows: pa.Table) -> pa.ChunkedArray:
-    pairs = [f"{kind} {one}" for kind, periods in FISCAL_PERIODS.items() for one in periods]
-    told = pc.binary_join_element_wise(wire_rows["period_type"], wire_rows["fiscal_period"], " ")
-    return _not_in(told, pairs)
+    pairs = [f"{kind} {period}" for kind, periods in FISCAL_PERIODS.items() for period in periods]
+    given = pc.binary_join_element_wise(wire_rows["period_type"], wire_rows["fiscal_period"], " ")
+    return _not_in(given, pairs)
 
 
 def _not_in(column: pa.ChunkedArray, known: list[str] | tuple[str, ...]) -> pa.ChunkedArray:

@@ -43,8 +43,8 @@ def validate(wire_rows: pa.Table) -> Validated:
         column = wire_rows[name]
         rules.append((f"{name} is missing or not a number", pc.is_null(column)))
         rules.append((f"{name} is not above zero", pc.less_equal(column, pa.scalar(0, AMOUNT))))
-    known = pc.is_in(wire_rows["taker_side"], value_set=pa.array(SIDES))
-    rules.append(("taker_side is neither buy nor sell", pc.invert(known)))
+    is_known = pc.is_in(wire_rows["taker_side"], value_set=pa.array(SIDES))
+    rules.append(("taker_side is neither buy nor sell", pc.invert(is_known)))
     return rows.validate(wire_rows, key=KEY, rules=rules, day=_day)
 
 

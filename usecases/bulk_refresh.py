@@ -64,34 +64,34 @@ async def bulk_refresh(
     listed, unknown = listed_symbols(stores, dataset, client.name, names)
     ids = [instrument.instrument_id for instrument in listed]
     ledger = stores.coverage.ledger(dataset.name, client.name, ids)
-    asked = {
+    through = {
         instrument_id: asked_through(dataset, ledger.get(instrument_id, {}))
         for instrument_id in ids
     }
     now = utc_now()
     today = now.astimezone(dataset.zone).date()
     oldest = load.wanted.start or today - LONGEST_GAP
-    recent = [day for day in asked.values() if day is not None and day >= oldest]
+    recent = [day for day in through.values() if day is not None and day >= oldest]
     figures: dict[str, int | str] = {}
     stored: dict[str, int] = {}
-    left = listed
+    by_name = listed
     if recent:
         feed, start = feed_of(dataset, client), min(recent)
-        known = [
+        followed = [
             instrument
             for instrument in listed
-            if (asked[instrument.instrument_id] or date.min) >= oldest
+            if (through[instrument.instrument_id] or date.min) >= oldest
         ]
         if dataset.market is not None:
             days = Days(start=start - LOOKS_BACK, end=today + AHEAD)
-            loaded = await load_market(context, feed, known, days)
+            loaded = await load_market(context, feed, followed, days)
             figures |= _market_figures(loaded, days.start)
             stored |= {
                 instrument.ticker: loaded.stored[instrument.instrument_id]
-                for instrument in known
+                for instrument in followed
                 if instrument.instrument_id in loaded.stored
             }
-            left = [instrument for instrument in listed if instrument not in known]
+            by_name = [instrument for instrument in listed if instrument not in followed]
         elif dataset.changes is not None:
             since_midnight = datetime.combine(start, time(), dataset.zone)
             try:
@@ -99,13 +99,15 @@ async def bulk_refresh(
             except errors.ProviderError as error:
                 await post_market(context, feed, Days(start=start, end=today), error)
                 raise
-            same = [instrument for instrument in known if instrument.symbol not in changes.symbols]
+            same = [
+                instrument for instrument in followed if instrument.symbol not in changes.symbols
+            ]
             await confirm_unchanged(context, feed, same, start, changes)
-            figures |= {"changed": len(known) - len(same), "unchanged": len(same)}
-            left = [instrument for instrument in listed if instrument not in same]
+            figures |= {"changed": len(followed) - len(same), "unchanged": len(same)}
+            by_name = [instrument for instrument in listed if instrument not in same]
     requests = [
-        state_request(dataset, instrument, asked[instrument.instrument_id], now)
-        for instrument in left
+        state_request(dataset, instrument, through[instrument.instrument_id], now)
+        for instrument in by_name
     ]
     plan = LoadPlan(load=load, requests=requests, unknown=unknown)
     return BulkRefresh(figures=figures, stored=stored, plan=plan)

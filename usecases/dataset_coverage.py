@@ -72,7 +72,12 @@ def expected_days(dataset: Dataset, ledger: Ledger) -> list[date]:
     first = dataset.begins
     if dataset.usual_days is not None:
         first = min(
-            (span[0] for known in ledger.values() for spans in known.values() for span in spans),
+            (
+                span[0]
+                for by_state in ledger.values()
+                for spans in by_state.values()
+                for span in spans
+            ),
             default=first,
         )
     return days.between(first, days.last_over(utc_now()))

@@ -64,18 +64,18 @@ def listed_symbols(
         past = past_symbols(dataset.name, provider)
         listed, missing = stores.instruments.resolve(provider, names, today, past)
         return listed, why_unknown(stores, missing)
-    known = symbols.static_symbols(dataset.instrument_kind)
+    static = symbols.static_symbols(dataset.instrument_kind)
     spellings = symbols.provider_symbols(dataset, provider)
-    wanted = {name: known[name] for name in names if name in spellings}
+    offered = {name: static[name] for name in names if name in spellings}
     kind = dataset.instrument_kind.value
     if register:
-        ids: Mapping[str, int] = stores.instruments.register(kind, wanted, today)
+        ids: Mapping[str, int] = stores.instruments.register(kind, offered, today)
     else:
-        ids = dict.fromkeys(wanted, 0) | stores.instruments.ids(kind, list(wanted), today)
+        ids = dict.fromkeys(offered, 0) | stores.instruments.ids(kind, list(offered), today)
     return (
         [
             ListedInstrument(instrument_id=ids[name], ticker=name, symbol=spellings[name])
-            for name in wanted
+            for name in offered
         ],
         {
             name: f"{provider} does not offer {name}; it offers {', '.join(spellings)}"

@@ -57,11 +57,11 @@ def cost_of(stores: Stores, settings: Settings, plan: LoadPlan) -> LoadCost:
             requests += sum(dataset.requests(provider, 1) for _ in request.symbols)
             rows, new_rows = rows + dataset.rows, new_rows + dataset.rows
             continue
-        known = ledger.get(request.instrument.instrument_id, {})
+        coverage = ledger.get(request.instrument.instrument_id, {})
         for span in request.symbols:
-            asked = days.between(span.start, span.end)
-            requests += dataset.requests(provider, len(asked))
-            with_rows, missing = count_days(asked, known)
+            requested = days.between(span.start, span.end)
+            requests += dataset.requests(provider, len(requested))
+            with_rows, missing = count_days(requested, coverage)
             rows, new_rows = rows + with_rows * dataset.rows, new_rows + missing * dataset.rows
     limits = limits_of(settings, provider)
     return LoadCost(

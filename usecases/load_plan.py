@@ -100,11 +100,11 @@ def plan_load(stores: Stores, load: LoadRequest, *, register: bool = True) -> Lo
         # Settled days that failed when they were asked for again are no holes.
         wanted = replace(wanted, again=True)
     requests = plan_requests(dataset, calendar(), listed, ledger, wanted, now=utc_now())
-    asked = {request.instrument.ticker for request in requests}
+    requested = {request.instrument.ticker for request in requests}
     return LoadPlan(
         load=replace(load, wanted=wanted),
         requests=requests,
-        complete=[instrument.ticker for instrument in listed if instrument.ticker not in asked],
+        complete=[instrument.ticker for instrument in listed if instrument.ticker not in requested],
         unknown=unknown,
     )
 
@@ -247,12 +247,12 @@ def _letters_without_request(
     stores: Stores, load: LoadRequest, requests: Sequence[FetchRequest]
 ) -> dict[int, str]:
     """Return why, by letter, no request does its work any more."""
-    asked = {request.instrument.instrument_id for request in requests}
+    requested = {request.instrument.instrument_id for request in requests}
     return {
         letter.letter_id: f"{letter.subject} has no symbol under which {load.provider} could be "
         "asked for these days: another carries its ticker now, or it is not offered any more"
         if letter.instrument_id is not None and letter.span is not None
         else "the letter names no instrument or no days"
         for letter in stores.dead_letters.by_id(load.letters)
-        if letter.state in UNSETTLED and letter.instrument_id not in asked
+        if letter.state in UNSETTLED and letter.instrument_id not in requested
     }

@@ -36,7 +36,7 @@ def asked_details(
     asked = {"symbol": symbol, "start": start.isoformat(), "end": end.isoformat()}
     if not carried:
         return asked
-    spans = [[one.symbol, one.start.isoformat(), one.end.isoformat()] for one in carried]
+    spans = [[span.symbol, span.start.isoformat(), span.end.isoformat()] for span in carried]
     return {**asked, "carried": spans}
 
 

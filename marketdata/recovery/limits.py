@@ -166,8 +166,8 @@ def fmp_bulk_limits(key: str, interval_s: float) -> RequestLimits:
     return replace(PUBLISHED["fmp bulk"], paces=(pace,)).of_key(key)
 
 
-def _published(*every: RequestLimits) -> Mapping[str, RequestLimits]:
-    return {one.budget: one for one in every}
+def _published(*budgets: RequestLimits) -> Mapping[str, RequestLimits]:
+    return {limits.budget: limits for limits in budgets}
 
 
 def _per_second(limit: int) -> Pace:
