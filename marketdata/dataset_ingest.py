@@ -4,8 +4,8 @@ Here: from a provider's answer to the batch that one transaction stores. Not her
 (datasets.py), which requests are made (planning.py), the steps that all loads share (ingest.py),
 or whole sessions and markets (session_ingest.py, market_ingest.py).
 
-A day counts as settled an hour after it has ended; what is asked sooner is provisional. For a
-state the ledger says through which day the provider has been asked.
+A day is settled an hour after it has ended; an earlier answer is provisional. For a snapshot the
+ledger holds the last day through which the provider was asked.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ class PreparedMarket:
 
     Attributes:
         rejected: Rows of listed instruments that were refused.
-        rows: How many rows there are, by the id of their instrument.
+        rows: Number of rows, by instrument id.
     """
 
     batch: Batch
@@ -48,8 +48,9 @@ class DatasetFeed:
     """Fulfils marketdata.ports.Feed for any dataset of the catalogue.
 
     Args:
-        dataset: What is asked for.
-        client: The provider's, with the methods of the dataset's protocol in marketdata.ports.
+        dataset: The dataset to ask for.
+        client: The provider's client, with the methods of the dataset's protocol in
+            marketdata.ports.
         calendar: The exchange's sessions.
     """
 
@@ -73,15 +74,16 @@ class DatasetFeed:
         return self.dataset.replace("_", " ")
 
     async def fetch(self, request: FetchRequest) -> Answer:
-        """Ask for one symbol, under each spelling that it is kept under.
+        """Ask for one instrument, under each symbol that the provider keeps it under.
 
         Raises:
-            UnknownSymbolError: All that there ever was of it is empty.
-            ProviderUnavailableError: It is empty now and was not before, besides other reasons.
+            UnknownSymbolError: The whole history is empty.
+            ProviderUnavailableError: The answer is empty where rows are stored, besides other
+                reasons.
             MalformedPayloadError: The answer has rows of another symbol, besides other reasons.
             ProviderError: What the provider's client raises.
         """
-        # A state is asked for as a whole under each ticker; of it the days of the ticker count.
+        # A snapshot is asked for whole under each ticker; only the ticker's own days count.
         is_cut = self.entry.request_scope is RequestScope.SNAPSHOT and request.instrument.carried
         day = self.entry.key[0] if is_cut else None
         answer = await ask_by_symbol(request, self._ask, provider=self.provider, day=day)
@@ -92,7 +94,7 @@ class DatasetFeed:
         if request.has_data:
             if self.entry.by_day:
                 return answer
-            # What was there does not vanish: the provider answers with nothing when it is ill.
+            # Stored rows do not vanish: an empty answer is a fault of the provider.
             raise errors.ProviderUnavailableError(
                 f"the provider has no {self._label} any more where it had some",
                 provider=self.provider,
@@ -109,7 +111,7 @@ class DatasetFeed:
 
         Raises:
             ProviderError: What the provider's client raises.
-            ValueError: The provider cannot be asked so.
+            ValueError: The provider has no request for a whole session.
         """
         question = self.entry.sources[self.provider].session
         if question is None:
@@ -120,17 +122,17 @@ class DatasetFeed:
     async def _ask(self, request: FetchRequest) -> Answer:
         answer = await self.entry.ask(self.client, request)
         symbols: list[str] = pc.unique(answer.rows["symbol"]).to_pylist()
-        # Providers ignore what they do not understand.
+        # A provider may ignore a parameter that it does not understand.
         strange = [symbol for symbol in symbols if symbol != request.instrument.symbol]
         if strange:
             raise self.malformed(answer, f"rows of {strange[0]} came; the answer was not stored")
         return answer
 
     def prepare(self, request: FetchRequest, answer: Answer, run_id: str) -> Prepared:
-        """Validate the rows, and say what the answer tells of each day.
+        """Validate the rows, and derive the state of each requested day.
 
         Raises:
-            MalformedPayloadError: The rows are not what was asked for, such as bars of weeks.
+            MalformedPayloadError: The rows are not what was asked for, such as weekly bars.
         """
         reason = self.entry.refuse_answer(answer.rows) if self.entry.refuse_answer else ""
         if reason:
@@ -151,7 +153,7 @@ class DatasetFeed:
                 self._requested_days(request),
                 received=self._days_of(validated.accepted),
                 rejected={row.day for row in refused if row.day is not None},
-                # A row that tells no day may be of any that seems to be empty.
+                # A row without a day may be of any day that seems to be empty.
                 is_any_unplaced=any(row.day is None for row in refused),
                 untold=answer.untold,
                 now=answer.fetched_at,
@@ -159,7 +161,7 @@ class DatasetFeed:
             marks = marks_of(self.days, {instrument.instrument_id: states})
             counts = {state: len(days) for state, days in states.items()}
         else:
-            # Not beyond what was asked for: a letter's work may be days old.
+            # Not beyond the requested days: a letter's work may be days old.
             through = min(self.day_of(answer.fetched_at), request.end)
             marks = (_complete(instrument, request.start, through),)
             counts = {CoverageState.COMPLETE: (through - request.start).days + 1}
@@ -170,7 +172,7 @@ class DatasetFeed:
             asked,
             (self.dataset, self.provider),
             run_id,
-            # A row of a state is not mended by asking for its day.
+            # A snapshot is asked for whole: a request for the row's day does not exist.
             by_day=self.entry.by_day,
         )
         batch = self._batch(answer, validated.accepted, [instrument], asked, run_id)
@@ -179,7 +181,7 @@ class DatasetFeed:
                 batch,
                 rejected=tuple(letters),
                 coverage=marks,
-                # A row that was refused is not one that the provider has withdrawn.
+                # A refused row is not withdrawn by the provider.
                 full_snapshot=self.entry.full_snapshot
                 and request.start <= self.entry.begins
                 and not refused,
@@ -197,13 +199,13 @@ class DatasetFeed:
         answer: Answer,
         run_id: str,
     ) -> PreparedMarket:
-        """Say what an answer about the whole market tells of ``listed`` instruments.
+        """Prepare the rows of ``listed`` instruments in an answer about the whole market.
 
         Args:
-            listed: Whose rows are kept; rows of others are nobody's loss.
-            start: First day that was asked for.
-            end: Last day that was asked for.
-            answer: Under the provider's symbols of each row's day.
+            listed: Instruments whose rows are kept; other rows are ignored.
+            start: First requested day.
+            end: Last requested day.
+            answer: The answer, under the provider's symbols of each row's day.
             run_id: The run that asked.
         """
         validated = self.entry.validate(rows_of(answer.rows, listed, self.entry.key[0]))
@@ -243,7 +245,7 @@ class DatasetFeed:
         )
 
     def failed(self, request: FetchRequest, now: datetime) -> tuple[CoverageMark, ...]:
-        """Mark the days that had ended by ``now`` as failed; of a state nothing is marked."""
+        """Mark the days that had ended by ``now`` as failed; for a snapshot mark nothing."""
         if not self.entry.by_day:
             return ()
         ended = [day for day in self._requested_days(request) if self.days.ends_at(day) <= now]
@@ -251,18 +253,18 @@ class DatasetFeed:
         return marks_of(self.days, {request.instrument.instrument_id: failed})
 
     def whole(self, request: FetchRequest, now: datetime) -> FetchRequest | None:
-        """Return the request for all of a history that was re-based, or None if it is that."""
+        """Return the request for the whole of a re-based history; None if ``request`` is whole."""
         if not self.entry.rebases or self._is_whole(request, now):
             return None
         end = max(request.end, self.days.last_over(now))
         return replace(request, start=self.entry.begins, end=end, from_inception=True)
 
     def day_of(self, moment: datetime) -> date:
-        """Return the day, in the dataset's zone, through which an answer tells all there was."""
+        """Return the day, in the dataset's zone, through which an answer is complete."""
         return moment.astimezone(self.entry.zone).date()
 
     def malformed(self, answer: Answer, reason: str) -> errors.MalformedPayloadError:
-        """Return the error of an answer that cannot be used; it points to what was kept."""
+        """Return the error for an unusable answer, with pointers to its kept pages."""
         error = errors.MalformedPayloadError(
             reason, provider=self.provider, operation=answer.request
         )
@@ -311,7 +313,7 @@ class DatasetFeed:
             received.setdefault(symbol, set()).add(day)
         requested = self.days.between(start, end)
         rejected = {
-            # A row that tells no day is of a day that was asked for.
+            # A row without a day may be of any requested day.
             (row.symbol, day)
             for row in refused
             for day in ([row.day] if row.day is not None else requested)
@@ -328,14 +330,14 @@ class DatasetFeed:
         }
 
     def _days_of(self, rows: pa.Table) -> set[date]:
-        """Return the days, in the dataset's zone, that ``rows`` are of."""
+        """Return the days of ``rows`` in the dataset's zone."""
         days: list[date] = pc.unique(
             local_days(rows[self.entry.key[0]], self.entry.zone)
         ).to_pylist()
         return set(days)
 
     def _requested_days(self, request: FetchRequest) -> list[date]:
-        """Return the days on which the instrument had a symbol that was asked for."""
+        """Return the requested days on which the instrument had a symbol."""
         return [day for span in request.symbols for day in self.days.between(span.start, span.end)]
 
 

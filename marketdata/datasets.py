@@ -1,7 +1,8 @@
 """The catalogue of datasets: what each one is, who serves it, and how it is asked for.
 
-Here: one entry a dataset, from which assets, jobs, schedules, the command line and the status
-page are made. Not here: schemas and rules (the module of its domain), or providers (resources/).
+Here: one entry for each dataset, from which assets, jobs, schedules, the command line and the
+status page are made. Not here: schemas and rules (the module of its domain), or providers
+(resources/).
 """
 
 import math
@@ -43,9 +44,9 @@ from marketdata.statements import StatementKind
 
 UTC_ZONE = ZoneInfo("UTC")
 FIRST_VINTAGE = date(1776, 7, 4)
-"""Where ALFRED's real time begins."""
+"""First day of ALFRED's real-time periods."""
 _WEEK = timedelta(days=6)
-"""A weekly refresh that comes a few hours early still finds last week's state old."""
+"""Less than a week, so that a refresh that comes a few hours early still finds data due."""
 
 
 class Domain(StrEnum):
@@ -60,7 +61,7 @@ class Domain(StrEnum):
 
 
 class InstrumentKind(StrEnum):
-    """Whose rows a dataset holds: what its symbols name."""
+    """Kinds of instrument that a dataset is about."""
 
     EQUITY = "equity"
     PAIR = "pair"
@@ -84,13 +85,13 @@ _Query = TypeVar("_Query")
 _Reply = TypeVar("_Reply")
 
 Question = Callable[[Provider, _Query], Awaitable[_Reply]]
-"""How a provider's client is asked for something; TypeError if it does not serve that."""
+"""One question to a provider's client; TypeError if the client does not serve it."""
 
 
 def _question(
     protocol: type[_Protocol], ask: Callable[[_Protocol, _Query], Awaitable[_Reply]]
 ) -> Question[_Query, _Reply]:
-    """Return how a client that has to fulfil ``protocol`` is asked."""
+    """Return ``ask`` as a question; it raises TypeError if the client lacks ``protocol``."""
 
     async def ask_client(client: Provider, request: _Query) -> _Reply:
         if not isinstance(client, protocol):
@@ -106,13 +107,13 @@ class Source:
     """How one provider serves a dataset.
 
     Attributes:
-        endpoint: What is asked, in words.
-        requests: HTTP requests that the state of one subject takes.
-        days: Days of one subject that one HTTP request holds, where days are asked for; None
-            means all there are.
-        past_symbols: Under which ticker what was before a rename is kept.
-        adjustment: What its prices are adjusted for; None of what is no price, or never is.
-        session: How every symbol's rows of one session are asked for at once, where they can be.
+        endpoint: The provider's endpoint, in words.
+        requests: HTTP requests that a snapshot of one symbol takes.
+        days: Days of one symbol that one HTTP request holds, for datasets by day; None means any
+            number.
+        past_symbols: The ticker under which days before a rename are kept.
+        adjustment: What its prices are adjusted for; None where there are none to adjust.
+        session: Question for every symbol's rows of one session, if the provider serves them.
     """
 
     endpoint: str
@@ -136,38 +137,39 @@ class Dataset:
     """One dataset.
 
     Attributes:
-        name: As on the command line and in the log.
-        table: Where it is kept.
+        name: Name on the command line and in the log.
+        table: Table that holds its rows.
         wire_schema: Schema of a client's answer: ``symbol``, then the table's columns.
         key: Columns that name a row of an instrument.
-        sources: By the name of the provider; the first one serves unless the configuration
-            names another.
+        sources: Sources by provider name; the first one serves unless the configuration names
+            another.
         about: What a row is, in one sentence.
         cadence: When it is refreshed, in words.
-        rows: About how many rows a subject has, or a day of one where days are asked for.
-        validate: Splits an answer into rows that may be stored and rows that may not.
-        ask: How one subject is asked for.
-        request_scope: What a request covers.
-        zone: Whose midnight ends a day; of a state, the day on which it was asked for.
-        ends_at_close: A session ends with its close, and not at midnight.
+        rows: Approximate number of rows of a symbol, or of one of its days for datasets by day.
+        validate: Splits an answer into rows to store and rows to refuse.
+        ask: Question for one instrument.
+        request_scope: What one request covers.
+        zone: Time zone of days; for a snapshot, of the day on which it was asked for.
+        ends_at_close: A session ends with its close, not at midnight.
         begins: The first day that is ever asked for.
-        usual_days: How many of the latest days are loaded when no dates are given; None means
-            all since ``begins``.
-        most_days: So many days one load holds at most, so that it fits into memory; None means
-            any number, in one request from the first one missing to the last.
-        asked_again: So many of the latest days are asked for once more although they are settled,
-            since they are corrected.
-        fresh_for: A state that is younger than this is not asked for again.
-        grows: What was answered once need not be asked for again: only what came since.
-        may_be_empty: A subject without a row is nothing odd, such as a share without a split.
-        full_snapshot: An answer for one subject holds all there is of it: stored rows that it lacks
-            have been withdrawn or moved by the provider.
-        completed: Schema of rows that may be stored, where validation adds to the quoted one.
-        rebases: A provider may restate a whole history in other shares: a part of one never
-            stands beside bars of the other base.
-        refuse_answer: Says why an answer for one subject is not what was asked for, or nothing.
-        market: How the whole market is asked at once, where it can be.
-        changes: How it is asked whose data have changed, where it can be.
+        usual_days: Number of recent days to load when no dates are given; None means all since
+            ``begins``.
+        most_days: Most days of one request, so that its answer fits into memory; None means any
+            number, in one request from the first missing day to the last.
+        asked_again: Number of latest days that are asked for again although they are settled,
+            since providers correct them.
+        fresh_for: A snapshot younger than this is not asked for again.
+        grows: Answered days need not be asked for again: only what came since.
+        may_be_empty: A symbol without rows is normal, such as a share without a split.
+        full_snapshot: An answer for one symbol holds all its rows: stored rows that it lacks have
+            been withdrawn or moved by the provider.
+        completed: Schema of rows to store, where validation adds columns to the wire schema.
+        rebases: A provider may restate a whole history in other shares; bars of both bases are
+            never stored together.
+        refuse_answer: Returns why an answer for one symbol is not what was asked for, or an empty
+            text.
+        market: Question for the whole market, if the dataset has one.
+        changes: Question for the symbols whose data have changed, if the dataset has one.
     """
 
     name: str
@@ -201,29 +203,29 @@ class Dataset:
 
     @property
     def table_schema(self) -> pa.Schema:
-        """Schema of what is loaded: ``instrument_id`` stands in the place of ``symbol``."""
+        """Schema of stored rows: ``instrument_id`` replaces ``symbol``."""
         named = pa.field("instrument_id", pa.int64(), nullable=False)
         return pa.schema([named, *list(self.completed or self.wire_schema)[1:]])
 
     @property
     def has_sessions(self) -> bool:
-        """Whether a source can be asked for every symbol's rows of one session."""
+        """Whether a source serves every symbol's rows of one session."""
         return any(source.session for source in self.sources.values())
 
     @property
     def by_day(self) -> bool:
-        """Whether days of a subject are asked for, and not its state."""
+        """Whether requests are for days of a symbol, not for a snapshot."""
         return self.request_scope is not RequestScope.SNAPSHOT
 
     def requests(self, provider: str, days: int) -> int:
-        """Return how many HTTP requests ``days`` of one subject take, or its state."""
+        """Return the number of HTTP requests for ``days`` of one symbol, or for its snapshot."""
         source = self.sources[provider]
         if self.request_scope is RequestScope.SNAPSHOT or source.days is None:
             return source.requests
         return math.ceil(days / source.days)
 
     def days(self, calendar: SessionCalendar) -> DayCalendar:
-        """Return the days that rows are of; ``calendar`` knows the exchange's sessions."""
+        """Return the dataset's calendar of days, given the exchange's sessions."""
         if self.request_scope is not RequestScope.SESSIONS:
             return ClockDays(self.zone)
         return TradingDays(calendar, None if self.ends_at_close else self.zone)
@@ -235,12 +237,12 @@ def _polygon(
     adjustment: Adjustment | None = None,
     session: Question[date, Answer] | None = None,
 ) -> Source:
-    """Return a source of Polygon's that keeps each day under the ticker of that day.
+    """Return a source of Polygon, which keeps each day under the ticker of that day.
 
     Its bars of META before 2022-06-09 are a fund's, Meta's are under FB: polygon-io/issues #252
-    and massive-com/client-python #846, where Massive confirms it. That its splits and dividends
-    are kept so as well is not confirmed: what stands under a ticker before the instrument had
-    it is left out, since it may be another's.
+    and massive-com/client-python #846, where Massive confirms it. For splits and dividends this is
+    not confirmed: rows under a ticker from before the instrument had it are left out, since they
+    may be another's.
     """
     return Source(
         endpoint=endpoint,
@@ -305,7 +307,7 @@ def _statements(kind: StatementKind, table: str, endpoint: str, about: str) -> D
         table=table,
         wire_schema=statements.WIRE_STATEMENTS[kind],
         key=statements.KEY,
-        # One for the annual and one for the quarterly ones.
+        # One request for annual statements and one for quarterly ones.
         sources={"fmp": Source(endpoint=endpoint, requests=2)},
         about=about,
         cadence="weekly",
@@ -332,8 +334,8 @@ DATASETS = _catalogue(
         completed=bars.ACCEPTED_BARS,
         key=bars.KEY,
         # FMP and Tiingo move a history to the new ticker: FMP lists renames (symbol-change) and
-        # has nothing under the old one, Tiingo keeps delisted data of tickers that have not been
-        # recycled (Symbology).
+        # has nothing under the old one; Tiingo keeps delisted data of tickers that were not reused
+        # (Symbology).
         sources={
             "fmp": Source(
                 endpoint="historical-price-eod/full, eod-bulk; adjusted for splits",
@@ -500,7 +502,7 @@ DATASETS = _catalogue(
         rows=3000,
         validate=macro.validate,
         ask=_observations,
-        # A revision in St. Louis's evening is of a day that is over in UTC.
+        # A revision in the evening of St. Louis comes when its day is over in UTC.
         zone=macro.ST_LOUIS,
         begins=FIRST_VINTAGE,
         grows=True,
@@ -551,5 +553,5 @@ DATASETS = _catalogue(
 
 
 def past_symbols(dataset: str, provider: str) -> PastSymbols:
-    """Return under which ticker a provider keeps what was before a rename."""
+    """Return the ticker under which a provider keeps days before a rename."""
     return DATASETS[dataset].sources[provider].past_symbols

@@ -1,7 +1,7 @@
-"""When a dataset is asked again: from names, days, the ledger and letters to requests.
+"""Which requests a load makes: from names, days, the ledger and letters to requests.
 
 Here: pure decisions, so that a dry run and a real run cannot differ. Not here: what an answer
-means (dataset_ingest.py), the requests themselves (ingest.py), or budgets in time.
+means (dataset_ingest.py), making the requests (ingest.py), or budgets in time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,27 +16,27 @@ from marketdata.instruments import ListedInstrument
 from marketdata.ports import FetchRequest
 
 Known = Mapping[CoverageState, Sequence[Span]]
-"""What the ledger knows of one instrument: spans of days in each state."""
+"""The ledger's entry of one instrument: spans of days by state."""
 
 Ledger = Mapping[int, Known]
-"""What is known, by instrument id."""
+"""The ledger's entries, by instrument id."""
 
 HEALS_BACK = timedelta(days=35)
-"""So far back a load without dates looks for days that an outage has left out."""
+"""How far back a load without dates looks for days that an outage left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """What is wanted of a dataset, whoever the instruments are.
+    """The days that a load asks for, and which of them.
 
     Attributes:
-        only_missing: Leave out days that are settled, and states that are fresh.
+        only_missing: Leave out settled days and fresh snapshots.
         start: First day; by default the usual number of days before ``end``.
-        end: Last day; by default today, of trading days the last one that is over.
-        again: The latest of these days that are over are asked for although they are settled, as
-            many as the dataset's are corrected; who lacks nothing else comes last.
-        probes: Where the key has shown the beginning of none of the histories, one request more
-            finds out whether it does now.
+        end: Last day; by default today, or for trading days the last one that is over.
+        again: Ask for the latest days that are over although they are settled: as many as the
+            dataset has ``asked_again``. Instruments that lack nothing else come last.
+        probes: If the key has shown the beginning of no history, one more request finds out
+            whether it does now.
     """
 
     only_missing: bool = True
@@ -58,11 +58,11 @@ def plan_requests(
     """Return the requests that a load takes, in the order of ``listed``.
 
     Args:
-        dataset: What is loaded.
+        dataset: The dataset to load.
         calendar: The exchange's sessions.
-        listed: Whose rows are wanted.
-        ledger: What is known of them; of an instrument without any entry all is missing.
-        wanted: Which days, and what of them.
+        listed: The instruments to load.
+        ledger: Their coverage; an instrument without an entry lacks everything.
+        wanted: The days to ask for.
         now: Aware time.
     """
     if dataset.request_scope is RequestScope.SNAPSHOT:
@@ -79,7 +79,7 @@ def plan_requests(
     settled_last: list[FetchRequest] = []
     for instrument in listed:
         known = ledger.get(instrument.instrument_id, {})
-        # A day on which it had no symbol cannot be asked for.
+        # Days on which it had no symbol cannot be asked for.
         requested = [
             day
             for day in requested_days(dataset, days, known, wanted, now)
@@ -87,7 +87,7 @@ def plan_requests(
         ]
         chosen = holes(requested, known, today=today) if wanted.only_missing else requested
         if probe is not None and probe[0] == instrument:
-            # From the beginning to the last of what it lacks.
+            # From the beginning to the last day that it lacks.
             chosen = [dataset.begins, *(chosen or [probe[1]])]
         requests = missing_first if chosen else settled_last
         if wanted.again:
@@ -109,16 +109,16 @@ def letter_request(
     """Return the request that does the work of a dead letter again.
 
     Args:
-        dataset: Of the letter.
-        instrument: Whose work it is.
-        known: What the ledger knows of it.
+        dataset: The letter's dataset.
+        instrument: The letter's instrument.
+        known: The instrument's coverage.
         span: First and last day that the letter waits for.
         now: Aware time.
-        part: Which of the instrument's requests it was.
+        part: Name of the request among several of the instrument.
     """
     if dataset.by_day:
         return _days_request(dataset, instrument, known, span, part)
-    # What came since the letter was written is asked for as well, and nothing is left between.
+    # Also ask for the days since the letter was posted, without a gap between.
     request = state_request(dataset, instrument, asked_through(dataset, known), now)
     start = min(request.start, span[0])
     return replace(request, start=start, from_inception=start <= dataset.begins)
@@ -132,18 +132,18 @@ def state_request(
     *,
     whole: bool = False,
 ) -> FetchRequest:
-    """Return the request for an instrument's state.
+    """Return the request for a snapshot of an instrument.
 
     Args:
-        dataset: What is asked for.
-        instrument: Whose.
+        dataset: The dataset to ask for.
+        instrument: The instrument.
         asked_before: The last day through which all of it was asked for, or None.
         now: Aware time.
         whole: Ask for all of it although a part would do.
     """
     start = dataset.begins
     if dataset.grows and not whole and asked_before is not None:
-        # That day may have gone on after the answer.
+        # More may have come on that day after the answer.
         start = max(asked_before, dataset.begins)
     return FetchRequest(
         instrument=instrument,
@@ -155,9 +155,9 @@ def state_request(
 
 
 def asked_through(dataset: Dataset, known: Known) -> date | None:
-    """Return the last day through which all of a state has been asked for, or None.
+    """Return the last day through which a whole snapshot has been asked for, or None.
 
-    An answer about the whole market says nothing of the time before it.
+    An answer about the whole market does not count: it says nothing of earlier days.
     """
     whole = [end for start, end in known.get(CoverageState.COMPLETE, ()) if start <= dataset.begins]
     return max(whole) - ONE_DAY if whole else None
@@ -166,11 +166,11 @@ def asked_through(dataset: Dataset, known: Known) -> date | None:
 def requested_days(
     dataset: Dataset, days: DayCalendar, known: Known, wanted: Wanted, now: datetime
 ) -> list[date]:
-    """Return the days of one instrument that a load is about, whatever is known of them."""
+    """Return the days of one instrument that a load is about, settled or not."""
     last = days.last_over(now)
     if wanted.end is not None or dataset.request_scope is not RequestScope.SESSIONS:
-        # Of days of the clock the present one counts; a plan without today's prices refuses a
-        # request that holds a trading day of today, unless a person names it.
+        # Calendar days include today. Trading days do not unless a person names today: a key's
+        # plan without today's prices refuses a request that includes it.
         today = last if dataset.ends_at_close else now.astimezone(dataset.zone).date()
         last = min(wanted.end or today, today)
     if wanted.start is not None:
@@ -179,7 +179,7 @@ def requested_days(
         return days.between(dataset.begins, last)
     recent = days.between(last - HEALS_BACK, last)
     usual = recent[-dataset.usual_days :]
-    # An outage may have been longer than the usual days: begin where anything is known.
+    # An outage may last longer than the usual days: begin where coverage begins.
     covered = [span[0] for spans in known.values() for span in spans if span[1] > recent[0]]
     first = min([*covered, *usual[:1]])
     return [day for day in recent if day >= first]
@@ -198,7 +198,7 @@ def _state_requests(
 def _day_requests(
     dataset: Dataset, instrument: ListedInstrument, known: Known, chosen: Sequence[date]
 ) -> list[FetchRequest]:
-    """Cut the days into requests whose answers each fit into memory."""
+    """Cut the days into requests whose answers fit into memory."""
     if not chosen:
         return []
     if dataset.most_days is None:
@@ -225,7 +225,7 @@ def _days_request(
         start=span[0],
         end=span[1],
         part=part,
-        # Only of a history that is asked for whole an empty answer speaks of the symbol.
+        # Only if the whole history is asked for, an empty answer means an unknown symbol.
         from_inception=dataset.usual_days is None and span[0] <= dataset.begins,
         has_data=dataset.usual_days is not None or any(known.get(state) for state in HELD),
     )
@@ -239,10 +239,10 @@ def _probe(
     wanted: Wanted,
     now: datetime,
 ) -> tuple[ListedInstrument, date] | None:
-    """Return whose absence tells whether the key shows more of the past now, and its last day.
+    """Return an instrument to probe whether the key shows more of the past now, and its last day.
 
-    That is the one whose rows begin first, unless some history begins where it is to: then the key
-    shows all that is ever asked for, and what is absent has another reason.
+    It is the one whose rows begin first. None if some history begins at the dataset's beginning:
+    then the key shows all days, and absent days have another reason.
     """
     if not wanted.only_missing or not wanted.probes or wanted.start or dataset.usual_days:
         return None

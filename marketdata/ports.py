@@ -1,7 +1,7 @@
-"""What the ingest steps need of the outside world, as protocols.
+"""Protocols of what the ingest steps need from outside.
 
-Here: the shapes that providers and stores fulfil, and the values that pass between them. Not
-here: any implementation (resources/), or the steps themselves (ingest.py).
+Here: the protocols of providers and stores, and the values that pass between them. Not here: any
+implementation (resources/), or the steps themselves (ingest.py).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,23 +22,22 @@ from marketdata.statements import StatementKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What a provider says, with its origin.
+    """A provider's answer with its provenance.
 
     Attributes:
-        rows: In the dataset's quoted schema (WIRE_BARS and its like): under the provider's own
+        rows: Rows in the dataset's wire schema (such as WIRE_BARS): under the provider's own
             symbols, as they came, in any order.
-        request: What was asked, without key, host or order of parameters to puzzle over.
+        request: The request in plain form, without key, host or order of parameters.
         content_sha256: Hex digest of the raw answer's bytes.
-        fetched_at: Aware UTC time: all of the answer is at least as new.
+        fetched_at: Aware UTC time; the whole answer is at least as new.
         requests: HTTP requests that this answer took, repeats included.
-        raw_answers: Where the raw answers are kept, one pointer for each page in the order in
-            which they came; empty where none is kept.
+        raw_answers: Raw pointers, one for each page in the order in which they came; empty where
+            none is kept.
         left_out: Rows that are not among ``rows``, since they could not be read or placed.
-        notes: Facts about the answer that a person may want to know and that nobody has to act
-            on: what the venue itself lacks, which source was used instead of which, what is new
-            on the wire.
-        untold: Days that were asked for and that the answer says nothing about: neither that
-            there are rows nor that there are none.
+        notes: Facts about the answer for a person, without a need to act: what the venue itself
+            lacks, which source replaced another, what is new on the wire.
+        untold: Requested days that the answer says nothing about: neither that there are rows nor
+            that there are none.
     """
 
     rows: pa.Table
@@ -57,10 +56,10 @@ class FetchRequest:
     """Ask for one instrument's days from ``start`` to ``end``, both included.
 
     Attributes:
-        part: Which of an instrument's requests it is, where it has several at once.
+        part: Name of the request where an instrument has several at once.
         from_inception: ``start`` is the beginning of the history kept here.
-        has_data: Some bar of the instrument is kept already. If none is, an empty answer from
-            the listing on means that the provider does not know the symbol.
+        has_data: Some row of the instrument is kept already. If none is, an empty answer for the
+            whole history means that the provider does not know the symbol.
     """
 
     instrument: ListedInstrument
@@ -72,22 +71,22 @@ class FetchRequest:
 
     @property
     def subject(self) -> str:
-        """Name the work in a dead letter."""
+        """Name of the work in a dead letter."""
         return f"{self.instrument.ticker} {self.part}".rstrip()
 
     @property
     def symbols(self) -> tuple[SymbolSpan, ...]:
-        """Under which symbols the days are asked for: a rename between them makes two."""
+        """The symbols to ask for, with their days: a rename between them makes two."""
         return self.instrument.symbols(self.start, self.end)
 
     @property
     def carried(self) -> tuple[SymbolSpan, ...]:
-        """The same where the days stand under the symbols of then; otherwise none."""
+        """The same if the provider keeps days under their past symbols; otherwise empty."""
         return self.symbols if self.instrument.carried else ()
 
 
 class Provider(Protocol):
-    """A provider's client; what it serves is said by the protocols below."""
+    """A provider's client; the protocols below define what it serves."""
 
     @property
     def name(self) -> str: ...
@@ -95,21 +94,21 @@ class Provider(Protocol):
 
 @runtime_checkable
 class DailyBarProvider(Provider, Protocol):
-    """Serves one symbol's daily bars (WIRE_BARS) over a span of days, and no other symbol's."""
+    """Serves daily bars (WIRE_BARS) of exactly one symbol over a span of days."""
 
     async def daily_history(self, symbol: str, start: date, end: date) -> Answer: ...
 
 
 @runtime_checkable
 class DailyMarketProvider(Provider, Protocol):
-    """Serves every symbol's daily bar of one session, and of no other, in one request."""
+    """Serves every symbol's daily bar of exactly one session, in one request."""
 
     async def daily_market(self, session: date) -> Answer: ...
 
 
 @runtime_checkable
 class MinuteBarProvider(Provider, Protocol):
-    """Serves one symbol's minute bars (WIRE_MINUTE_BARS) of whole days, and nothing else.
+    """Serves one symbol's minute bars (WIRE_MINUTE_BARS) of whole days.
 
     Days are those of the exchange for shares (New York) and of UTC for crypto pairs. A minute
     that is not over yet is never in an answer.
@@ -120,7 +119,7 @@ class MinuteBarProvider(Provider, Protocol):
 
 @runtime_checkable
 class TradeProvider(Provider, Protocol):
-    """Serves one pair's trades (WIRE_TRADES) of whole UTC days, as far as they are over."""
+    """Serves one pair's trades (WIRE_TRADES) of whole UTC days that are over."""
 
     async def trades(self, symbol: str, start: date, end: date) -> Answer: ...
 
@@ -136,7 +135,7 @@ class StatementProvider(Provider, Protocol):
 class ActionProvider(Provider, Protocol):
     """Serves corporate actions (WIRE_SPLITS, WIRE_DIVIDENDS).
 
-    All of one symbol, or the whole market's with an ex-date from ``start`` to ``end``, both
+    Either all of one symbol, or the whole market's with an ex-date from ``start`` to ``end``, both
     included.
     """
 
@@ -148,10 +147,10 @@ class ActionProvider(Provider, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """Which symbols' data have changed since a moment, with the origin of that knowledge.
+    """The symbols whose data have changed since a moment, with the answer's provenance.
 
     Attributes:
-        symbols: Of all that the provider has, in its spelling.
+        symbols: Among all of the provider's symbols, in its spelling.
     """
 
     symbols: frozenset[str]
@@ -166,8 +165,8 @@ class Changes:
 class MacroProvider(Provider, Protocol):
     """Serves one series' observations (WIRE_OBSERVATIONS) with their vintages.
 
-    Every value that was current on some day from ``start`` to ``end``, both included, and those
-    replaced on ``start`` itself; realtime_start is always a real vintage's day.
+    Serves every value that was current on some day from ``start`` to ``end``, both included, and
+    those replaced on ``start`` itself; realtime_start is always a real vintage's day.
     """
 
     async def observations(self, series: str, start: date, end: date) -> Answer: ...
@@ -175,21 +174,21 @@ class MacroProvider(Provider, Protocol):
 
 @runtime_checkable
 class ChangesProvider(Provider, Protocol):
-    """Serves which symbols' data have changed since a moment (aware)."""
+    """Serves the symbols whose data have changed since a moment (aware)."""
 
     async def changed_since(self, since: datetime) -> Changes: ...
 
 
 @runtime_checkable
 class ReferenceProvider(Provider, Protocol):
-    """Serves what is known of one company (WIRE_COMPANIES, one row)."""
+    """Serves one company (WIRE_COMPANIES, one row)."""
 
     async def company(self, symbol: str) -> Answer: ...
 
 
 @runtime_checkable
 class IndexProvider(Provider, Protocol):
-    """Serves who joined and left an index, and when (WIRE_INDEX_CHANGES)."""
+    """Serves the companies that joined and left an index, with dates (WIRE_INDEX_CHANGES)."""
 
     async def index_changes(self, index: str) -> Answer: ...
 
@@ -198,12 +197,13 @@ class IndexProvider(Provider, Protocol):
 class Asked:
     """What an answer was asked for: sessions from ``start`` to ``end`` of some instruments.
 
-    Dead letters that wait for no more than this are resolved by the answer.
+    The answer resolves dead letters that wait for no more than this.
 
     Attributes:
-        whole_sessions: The answer is of the whole market, so that it also resolves letters
-            about these sessions as such.
-        carried: Where an instrument's days were asked for under the symbols of then: these.
+        whole_sessions: The answer is of the whole market: it also resolves letters about whole
+            sessions.
+        carried: The past symbols that the days were asked for under; empty if under the present
+            symbol.
     """
 
     instrument_ids: tuple[int, ...]
@@ -215,16 +215,15 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one transaction stores: rows, their origin, and what they cover.
+    """What one transaction stores: rows, their provenance, and what they cover.
 
     Attributes:
-        adjustment: Of daily bars: what their prices are adjusted for.
-        rows: In the schema of the dataset's table (DAILY_BARS and its like), sorted by key.
-        rejected: A dead letter for all rows of an instrument that were refused for one reason.
+        adjustment: For daily bars: what their prices are adjusted for.
+        rows: Rows in the dataset's table schema (such as DAILY_BARS), sorted by key.
+        rejected: One dead letter for all rows of an instrument refused for one reason.
         notes: See Answer.
-        full_snapshot: The answer holds all there is of its instruments.
-        joins_history: Of daily bars: they stand beside stored ones, and have to be in the same
-            shares.
+        full_snapshot: The answer holds all rows of its instruments.
+        joins_history: For daily bars: they join stored ones, and must be in the same shares.
     """
 
     dataset: str
@@ -244,7 +243,7 @@ class Batch:
     joins_history: bool = False
 
     def without(self, instrument_ids: Collection[int]) -> "Batch":
-        """Return the batch as if nobody had asked for some of its instruments."""
+        """Return the batch without some of its instruments, as if they were not asked for."""
         ids = pa.array(sorted(instrument_ids), pa.int64())
         is_kept = pc.invert(pc.is_in(self.rows["instrument_id"], value_set=ids))
         remaining = [
@@ -271,7 +270,7 @@ class Prepared:
 
     Attributes:
         rejected: Rows that were refused.
-        days: Days that were asked for, by what the answer says of them.
+        days: Number of requested days by state.
     """
 
     batch: Batch
@@ -289,13 +288,13 @@ class Feed(Protocol):
     async def fetch(self, request: FetchRequest) -> Answer: ...
     def prepare(self, request: FetchRequest, answer: Answer, run_id: str) -> Prepared: ...
     def failed(self, request: FetchRequest, now: datetime) -> tuple[CoverageMark, ...]:
-        """Return what the ledger is told when a request comes to nothing."""
+        """Return the coverage marks of a failed request."""
         ...
 
     def whole(self, request: FetchRequest, now: datetime) -> FetchRequest | None:
-        """Return the request for all of the history that ``request`` is a part of.
+        """Return the request for the whole history that ``request`` is a part of.
 
-        None where it is whole already, or nobody can be asked.
+        None if it is whole already, or if no request is possible.
         """
         ...
 
@@ -310,12 +309,12 @@ class LoadResult:
 
     @property
     def rows(self) -> int:
-        """Bars that the batch held."""
+        """Rows that the batch held."""
         return self.inserted + self.unchanged + self.restated
 
     @classmethod
     def total(cls, results: Iterable["LoadResult"]) -> "LoadResult":
-        """Add up what several batches did."""
+        """Add up the results of several batches."""
         loads = list(results)
         return cls(
             inserted=sum(load.inserted for load in loads),
@@ -326,7 +325,7 @@ class LoadResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestFailure:
-    """Work that came to nothing: the dead letter that it waits in, and what it leaves unknown.
+    """Failed work: its dead letter, and the coverage that it leaves unknown.
 
     A deferred letter is one whose request was never sent.
     """
@@ -336,7 +335,7 @@ class IngestFailure:
 
 
 class BatchStore(Protocol):
-    """Keeps batches with coverage, log and dead letters, each call in one transaction."""
+    """Stores batches with coverage, log and dead letters, each call in one transaction."""
 
     def load(self, batch: Batch) -> LoadResult: ...
     def record_failures(self, failures: Sequence[IngestFailure]) -> None: ...

@@ -1,17 +1,15 @@
-"""What splits and dividends do to prices: factors for every day, pure functions of the actions.
+"""Adjustment factors of splits and dividends for every day: pure functions of the actions.
 
 Here: the steps of an instrument's adjustment. Not here: which splits may be used
 (split_checks.py), or the multiplication of bars (resources/storage/sql).
 
 A price before a split is multiplied by old shares / new shares, a volume divided by it. A price
-before a dividend is multiplied by (1 - amount / last close before the ex-date), both as paid in
-shares of the ex-date: what the dividend took out of the price, so that the returns of the
-adjusted series are those of who reinvested it. Several dividends of one day count with their sum.
-Providers do not agree on this: Tiingo multiplies by close / (close + amount) with the close of the
-ex-date itself (its recorded prices of Apple fit to the last digit), which differs from ours by the
-move of that day times the yield.
-Split factors are exact fractions; dividend factors have 28 digits, as close as the double that
-the close itself is.
+before a dividend is multiplied by (1 - amount / last close before the ex-date), both in shares of
+the ex-date. So the returns of the adjusted series are those with the dividend reinvested. Several
+dividends of one day count as their sum. Providers do not agree on this: Tiingo multiplies by
+close / (close + amount) with the close of the ex-date itself (its recorded prices of Apple fit to
+the last digit), which differs from ours by the move of that day times the yield.
+Split factors are exact fractions; dividend factors have 28 digits, more than the close, a double.
 """
 
 import bisect
@@ -32,7 +30,7 @@ _DIGITS = Context(prec=28)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DividendTerms:
-    """What a share of ``ex_date`` pays, in the currency of its prices (distributions.py)."""
+    """A dividend per share of ``ex_date``, in the currency of its prices (distributions.py)."""
 
     ex_date: date
     amount: Decimal
@@ -43,7 +41,7 @@ class FactorStep:
     """The factors of the sessions from ``first_day`` to the day before ``before_day``.
 
     Attributes:
-        split_factor: Makes an as-traded price one in the shares of the latest bar.
+        split_factor: Turns an as-traded price into one in the shares of the latest bar.
         dividend_factor: Takes later dividends out of a price, adjusted for splits or not.
     """
 
@@ -59,8 +57,7 @@ class Factors:
 
     Attributes:
         steps: Oldest first, without gaps, from BEGINNING to END; the last one's factors are 1.
-        unusable: Dividends that are not below the price they are paid out of; nothing is
-            adjusted for them.
+        unusable: Dividends that are not below the price they are paid out of; they adjust nothing.
     """
 
     steps: tuple[FactorStep, ...]
@@ -75,11 +72,10 @@ def price_factors(
     """Return the factors of one instrument.
 
     Args:
-        splits: Those that may be used; several of one ex-date count one after the other.
-        dividends: In the currency of the prices.
+        splits: Usable splits; several of one ex-date are multiplied.
+        dividends: Dividends in the currency of the prices.
         prices: All daily bars, oldest first, as traded or adjusted for splits. Actions after the
-            last of them change nothing yet, and a dividend before the first one has nothing to
-            change.
+            last bar change nothing yet, and dividends before the first one change nothing.
 
     Raises:
         ValueError: A price that a dividend needs is adjusted for dividends already.
@@ -103,7 +99,7 @@ def price_factors(
 def _steps(
     days: Sequence[date], splits: Sequence[SplitTerms], shares: dict[date, Decimal]
 ) -> list[FactorStep]:
-    """Go back from the latest step, whose factors are 1."""
+    """Return the steps, built backwards from the latest, whose factors are 1."""
     steps: list[FactorStep] = []
     split_factor, dividend_factor = Fraction(1), Decimal(1)
     for first, before in reversed(list(pairwise([BEGINNING, *days, END]))):
@@ -121,7 +117,7 @@ def _steps(
 
 
 def daily(dividends: Sequence[DividendTerms]) -> dict[date, Decimal]:
-    """Return the sum of each ex-date."""
+    """Return the sum of dividends of each ex-date."""
     sums: dict[date, Decimal] = {}
     for dividend in dividends:
         sums[dividend.ex_date] = sums.get(dividend.ex_date, Decimal(0)) + dividend.amount
@@ -139,7 +135,7 @@ def _ratio(splits: Sequence[SplitTerms]) -> Fraction:
 def _close_before(
     day: date, splits: Sequence[SplitTerms], prices: Sequence[PricePoint]
 ) -> Decimal | None:
-    """Return the last close before ``day`` as it was paid, but in shares of ``day``."""
+    """Return the last close before ``day``, not adjusted for dividends, in shares of ``day``."""
     at = _place(day, prices) - 1
     if at < 0:
         return None
@@ -148,7 +144,7 @@ def _close_before(
     if price.adjustment is Adjustment.SPLITS_AND_DIVIDENDS:
         message = f"the bar of {price.session_date} is adjusted for dividends already"
         raise ValueError(message)
-    # From the shares that the price is for to those of the day, whichever comes first.
+    # Convert from the shares of the price to those of the day, in either direction.
     shares_day = price.shares_of
     close /= _ratio([split for split in splits if day < split.ex_date <= shares_day])
     close *= _ratio([split for split in splits if shares_day < split.ex_date <= day])

@@ -1,10 +1,10 @@
-"""Answers about an instrument that was renamed: asked for under each ticker, and made one.
+"""Answers about a renamed instrument: asked for under each ticker, and joined.
 
-Here: from one request to an answer of each symbol and to the whole, and whose the rows of a
-market are. Not here: which tickers an instrument carried (instruments.py), or how a provider
-keeps the past (datasets.py, ``past_symbols``).
+Here: from one request to an answer for each symbol and to the joined one, and the instruments of a
+market's rows. Not here: which tickers an instrument carried (instruments.py), or how a provider
+keeps past days (datasets.py, ``past_symbols``).
 
-The whole is one answer, so that ledger, letters and withdrawn rows know of no parts.
+The joined answer is one answer: ledger, letters and withdrawn rows see no parts.
 """
 
 import hashlib
@@ -27,18 +27,18 @@ async def ask_by_symbol(
     provider: str,
     day: str | None = None,
 ) -> Answer:
-    """Ask for each symbol's days, one after the other, and return one answer under the present one.
+    """Ask for each symbol's days in turn, and return one answer under the present symbol.
 
     Args:
-        request: What is asked for.
+        request: The request.
         ask: Asks for the days of a request under its instrument's one symbol.
         provider: Short name of the provider.
-        day: The column with a row's day, where ``ask`` returns all days whatever is asked for:
-            those on which another carried the symbol are left out.
+        day: The column with a row's day, if ``ask`` returns all days regardless of the request:
+            days on which another instrument carried the symbol are left out.
 
     Raises:
         UnknownSymbolError: The instrument carried no ticker on any of the days.
-        ProviderError: One of the answers could not be had; it points to all pages so far.
+        ProviderError: One of the requests failed; the error points to all pages so far.
     """
     answers: list[Answer] = []
     spans = request.symbols
@@ -93,7 +93,7 @@ def rows_of(rows: pa.Table, listed: Sequence[ListedInstrument], day: str) -> pa.
 
 
 def listed_on(listed: Sequence[ListedInstrument], day: date) -> list[ListedInstrument]:
-    """Return the instruments as they are to be asked for on one day, without those that are not."""
+    """Return the instruments under their symbols of one day, without those that have none."""
     return [
         on_day for on_day in (instrument.on(day) for instrument in listed) if on_day is not None
     ]

@@ -1,8 +1,7 @@
 """How long rows stay in the database: ages by dataset, and which periods are due.
 
-Here: the words of the setting WRDATA_RETENTION, and the calendar of it. Not here: the proofs
-without which nothing is dropped (resources/storage/archive/retain), or what a period is
-(archiving.py).
+Here: parsing the setting WRDATA_RETENTION, and finding due periods. Not here: the proofs without
+which nothing is dropped (resources/storage/archive/retain), or what a period is (archiving.py).
 """
 
 import re
@@ -16,10 +15,10 @@ _AGE = re.compile(r"(?P<dataset>\w+)=(?P<days>[1-9]\d{0,4})d")
 
 
 def parse_ages(text: str) -> Mapping[str, timedelta]:
-    """Read ages such as ``minute_bars=400d crypto_trades=90d``; empty text drops nothing, ever.
+    """Parse ages such as ``minute_bars=400d crypto_trades=90d``; with an empty text all rows stay.
 
     Raises:
-        ValueError: Names the part that cannot be read, or a dataset whose rows always stay.
+        ValueError: A part cannot be read, or names a dataset whose rows always stay.
     """
     ages: dict[str, timedelta] = {}
     for part in text.split():
@@ -45,7 +44,7 @@ def parse_ages(text: str) -> Mapping[str, timedelta]:
 
 
 def is_over(dataset: ArchivedDataset, period: Period) -> bool:
-    """Tell whether a period can grow no more: a year that still gains months is not over."""
+    """Return whether a period is complete: a year that still gains months is not over."""
     return period == dataset.period_of(period.start, date.max)
 
 
@@ -53,10 +52,10 @@ def due_periods(dataset: ArchivedDataset, age: timedelta, first: date, today: da
     """Return the periods from the one that holds ``first`` that are wholly older than ``age``.
 
     Args:
-        dataset: One that is dropped by period.
+        dataset: A dataset that is dropped by period.
         age: How long rows stay.
-        first: The oldest day of which rows are there.
-        today: Of UTC.
+        first: The oldest day with rows.
+        today: Today in UTC.
     """
     kept_from = today - age
     return [

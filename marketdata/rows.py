@@ -1,8 +1,8 @@
-"""Rows of any dataset: which of them may be stored, and why the others may not.
+"""Rows of any dataset: which of them are stored, and why others are refused.
 
-Here: the two halves of an answer, and the one way in which rules and repeated keys are judged.
-Not here: which cells can be read (resources/providers), the rules of a dataset (the module of its
-domain), or what becomes of refused rows (batches.py).
+Here: the accepted and refused rows of an answer, and how rules and repeated keys are applied. Not
+here: parsing cells (resources/providers), the rules of a dataset (the module of its domain), or
+the dead letters of refused rows (batches.py).
 """
 
 import hashlib
@@ -16,16 +16,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 AMOUNT = pa.decimal128(38, 18)
-"""Money, share counts and ratios, exact: 20 digits before the point and 18 behind it."""
+"""Exact money, share counts and ratios: 20 digits before the point and 18 after it."""
 
 INSTANT = pa.timestamp("us", tz="UTC")
-"""A moment."""
+"""A time in UTC."""
 
 Received = Mapping[str, str | float | bool | None]
 """A row as it came, in a form that JSON can hold."""
 
 Rule = tuple[str, pa.ChunkedArray | pa.Array]
-"""What a row breaks, in words, and for each row whether it does (null counts as no)."""
+"""What is wrong, in words, and for each row whether it is (null counts as no)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +33,10 @@ class RejectedRow:
     """One row that a client could not read, or that broke a rule.
 
     Attributes:
-        symbol: The provider's spelling; empty where the row does not tell it.
-        what: Which row of the symbol, in words, such as ``2026-06-27 Q3``.
-        day: The day that the row is of; None where it does not tell one.
-        reason: What is wrong, in words that are the same for all rows of this kind: no values.
+        symbol: The provider's spelling; empty where the row has none.
+        what: The row's key within the symbol, in words, such as ``2026-06-27 Q3``.
+        day: The row's day; None where it has none.
+        reason: What is wrong, without values, so that it is equal for all rows of this kind.
         received: The row as it came; more than one if the answer contradicts itself.
     """
 
@@ -58,7 +58,7 @@ def unread(
     day: date | None = None,
     what: str | None = None,
 ) -> RejectedRow:
-    """Return a row that could not be read, by its ``text``; without ``what`` a digest names it."""
+    """Return the rejected row of an unreadable ``text``; without ``what`` a digest names it."""
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
     return RejectedRow(
         symbol=symbol,
@@ -71,7 +71,7 @@ def unread(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validated:
-    """The two halves of an answer; ``accepted`` has its schema, and what completes the key."""
+    """Accepted and rejected rows of an answer; ``accepted`` has columns that complete the key."""
 
     accepted: pa.Table
     rejected: tuple[RejectedRow, ...]
@@ -85,17 +85,17 @@ def validate(
     day: Callable[[Mapping[str, object]], date],
     complete_key: Callable[[pa.Table], pa.Table] | None = None,
 ) -> Validated:
-    """Split ``wire_rows`` into rows that may be stored and rows that may not.
+    """Split ``wire_rows`` into rows to store and rows to refuse.
 
-    Of a key that comes twice with equal values one row is kept, with different values none,
-    since nobody knows which is right.
+    If a key comes twice with equal values, one row is kept; with different values, none, since
+    neither is known to be right.
 
     Args:
         wire_rows: Rows with a column ``symbol`` and those of ``key``.
         key: Columns that name a row of a symbol.
-        rules: Of those that a row breaks the first is its reason.
-        day: The day that a row (by column name) is of.
-        complete_key: Completes the key of those rows that break no rule, where answers lack it.
+        rules: The first rule that a row breaks is its reason.
+        day: Returns the day of a row (values by column name).
+        complete_key: Adds key columns that answers lack to rows that break no rule.
     """
     reasons = pa.nulls(wire_rows.num_rows, pa.string())
     for text, broken in reversed(rules):
@@ -116,7 +116,7 @@ def validate(
 def _without_repeats(
     rows: pa.Table, key: Sequence[str]
 ) -> tuple[pa.Table, list[list[Mapping[str, object]]]]:
-    """Keep one of equal rows; return rows of a key that differ apart, together by key."""
+    """Return rows with distinct keys, and the differing rows of each repeated key."""
     names = ["symbol", *key]
     placed = rows.select(names).append_column("place", pa.array(range(rows.num_rows), pa.int64()))
     grouped = placed.group_by(names, use_threads=False).aggregate(
@@ -124,7 +124,7 @@ def _without_repeats(
     )
     if grouped.num_rows == rows.num_rows:
         return rows, []
-    # Only the few rows whose key comes again are looked at one by one.
+    # Only the few rows with repeated keys are compared one by one.
     repeated = grouped.filter(pc.greater(grouped["place_count"], 1))["place_list"].to_pylist()
     dropped: set[int] = set()
     differing: list[list[Mapping[str, object]]] = []

@@ -1,7 +1,7 @@
 """Whole sessions: every listed instrument's rows of one trading day.
 
-Here: the two routes to a session, one request for the whole market or one for each symbol. Not
-here: which route is taken (configuration), or spans of one instrument (ingest.py).
+Here: the two routes to a session: one request for the whole market, or one for each symbol. Not
+here: the choice of the route (configuration), or spans of one instrument (ingest.py).
 """
 
 import time
@@ -34,8 +34,8 @@ class SessionLoad:
     """One session has been stored for the listed instruments that have a row of it.
 
     Attributes:
-        missing: Tickers of which the provider sent no good row of this session.
-        failed: Why, by ticker, for those that could not be asked.
+        missing: Tickers without an accepted row of this session.
+        failed: Reasons by ticker, for requests that failed.
     """
 
     session: date
@@ -51,7 +51,7 @@ def refuse_open_session(context: IngestContext, days: DayCalendar, session: date
     """Refuse a session whose rows cannot be final.
 
     Raises:
-        RecordRejectedError: ``session`` is not over yet, or is none any more.
+        RecordRejectedError: ``session`` is not over yet, or is no session any more.
     """
     if not context.calendar.is_session(session):
         raise errors.RecordRejectedError(f"{session} is no session: the exchange was closed")
@@ -71,14 +71,14 @@ async def ingest_session_in_bulk(
 ) -> SessionLoad:
     """Fetch one session for the whole market and store the rows of ``listed``.
 
-    They go by the symbols of that day, where the provider keeps it so. Rows of instruments that
-    are not listed here are ignored. Where the provider has re-based a history, its instrument is
-    asked for by name at once: the whole history comes, or nothing.
+    Instruments have their symbols of that day, if the provider keeps days under them. Rows of
+    other instruments are ignored. If the provider has re-based a history, its instrument is asked
+    for by name at once: the whole history is stored, or nothing.
 
     Raises:
         RecordRejectedError: The session is not over yet.
-        ProviderError: The answer could not be had or used; nothing was stored. An answer with
-            none of the listed instruments is no session's answer: MalformedPayloadError.
+        ProviderError: The request failed, or its answer could not be used; nothing was stored.
+            MalformedPayloadError if the answer holds none of the listed instruments.
         StorageError: The database failed; nothing was stored.
     """
     refuse_open_session(context, feed.days, session)
@@ -128,11 +128,11 @@ async def ingest_session_by_symbol(
     listed: Sequence[ListedInstrument],
     session: date,
 ) -> SessionLoad:
-    """Ask for one session symbol by symbol and store what comes.
+    """Ask for one session symbol by symbol and store the answers.
 
     Raises:
         RecordRejectedError: The session is not over yet.
-        ProviderUnavailableError: Every symbol failed: that is an outage, not a day with gaps.
+        ProviderUnavailableError: Every symbol failed: an outage, not a day with gaps.
         KeyRefusedError: The provider refuses the key.
         StorageError: The database failed; symbols stored before it are kept.
     """
@@ -169,7 +169,7 @@ def request_of(instrument: ListedInstrument, session: date) -> FetchRequest:
 async def defer_session(
     context: IngestContext, feed: DatasetFeed, session: date, error: errors.ProviderError
 ) -> None:
-    """Leave a session that was not asked for because of ``error`` in a dead letter.
+    """Post the dead letter of a session that was not asked for because of ``error``.
 
     Raises:
         StorageError: The database failed; nothing was recorded.
@@ -185,7 +185,7 @@ def _failed(outcomes: Sequence[Ingested | NotIngested]) -> dict[str, str]:
 
 
 async def _load(context: IngestContext, batch: Batch) -> tuple[LoadResult, frozenset[int]]:
-    """Store a session without instruments whose history was re-based; return these as well."""
+    """Store a session without instruments of re-based histories; return their ids too."""
     try:
         return await retry_storage(lambda: context.store.load(batch)), frozenset()
     except errors.HistoryRebasedError as error:
@@ -201,7 +201,7 @@ async def _record_failure(
     session: date,
     error: errors.ProviderError,
 ) -> None:
-    """Leave a session that could not be had in a dead letter, and mark what that leaves unknown."""
+    """Post the dead letter of a failed session, and mark it as failed in the ledger."""
     if isinstance(error, errors.NotSentError):
         await defer_session(context, feed, session, error)
         return

@@ -1,13 +1,13 @@
-"""Whether prices bear a split out: the check before a split may change other prices.
+"""Whether prices bear a split out: the check before a split may adjust prices.
 
 Here: the verdict on each split, from the jump of prices over its ex-date. Not here: the factors
-that follow (price_factors.py), rules that a row alone can break (actions.py), or where verdicts
-are kept and confirmed by a person (resources/storage/adjusted_bars.py).
+made of splits (price_factors.py), rules about a single row (actions.py), or storing verdicts and
+their confirmation by a person (resources/storage/adjusted_bars.py).
 
-A wrong split multiplies a whole history. Providers send the ratio upside down, send one split
-under two dates, or send one that never happened; prices tell, if they are as traded or came before
-the split. Prices that the provider adjusted for it hide the jump: they cannot confirm a split, and
-refute only one that they do not agree with themselves.
+A wrong split falsifies a whole history. Providers send inverse ratios, one split under two dates,
+or a split that never happened. Prices show that if they are as traded or came before the split.
+Prices that the provider adjusted for the split hide the jump: they cannot confirm it, and refute
+it only if they were adjusted by another ratio.
 """
 
 import math
@@ -21,34 +21,34 @@ from enum import StrEnum
 from marketdata.bars import Adjustment
 
 NEAR = timedelta(days=10)
-"""Bars this far from the ex-date still tell its jump, and one split may come twice within it."""
+"""Bars this near the ex-date show its jump, and a repeated split comes within this time."""
 SMALLEST_BAND = 0.10
-"""What a price may move over the ex-date by itself, in logarithms: about 10 %."""
+"""Least usual move of a price over the ex-date, in logarithms: about 10 %."""
 NOISE_SESSIONS = 20
-"""So many sessions on both sides of the ex-date tell the usual daily move."""
+"""Sessions on each side of the ex-date that the usual daily move is measured over."""
 _SIGMAS = 6.0
 _MAD_TO_SIGMA = 1.4826
 
 
 class SplitVerdict(StrEnum):
-    """What prices say of a split."""
+    """Verdict of prices on a split."""
 
     CONFIRMED = "confirmed"
     """Prices jump by the ratio."""
     UNPROVEN = "unproven"
-    """Prices cannot tell: none near it, adjusted ones, or a ratio too near to 1."""
+    """Prices cannot decide: none near it, adjusted ones, or a ratio too near to 1."""
     INVERSE = "inverse"
     """Prices jump the other way: old and new shares are exchanged."""
     NO_JUMP = "no_jump"
-    """Prices go on as if nothing had happened."""
+    """Prices do not jump."""
     MISMATCH = "mismatch"
-    """Prices jump by something else."""
+    """Prices jump by another ratio."""
     DUPLICATE = "duplicate"
     """The same split stands under another date nearby."""
 
 
 USABLE = frozenset({SplitVerdict.CONFIRMED, SplitVerdict.UNPROVEN})
-"""Verdicts under which a split changes prices; with any other it waits for a person."""
+"""Verdicts under which a split adjusts prices; with any other it waits for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +67,12 @@ class SplitTerms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PricePoint:
-    """What the check and the factors need of a daily bar.
+    """The values of a daily bar that the check and the factors need.
 
     Attributes:
         adjustment: What open and close are adjusted for; dividends are small beside splits.
-        known_on: The day in New York on which it came; what the provider adjusts itself is in
-            the shares of that day.
+        known_on: The day in New York on which the bar came; prices that the provider adjusted are
+            in the shares of that day.
     """
 
     session_date: date
@@ -103,20 +103,20 @@ def check_splits(
     prices: Sequence[PricePoint],
     spun_off: Mapping[date, Decimal] | None = None,
 ) -> list[SplitFinding]:
-    """Return what ``prices`` (one instrument, oldest first) say of each split, in the same order.
+    """Return the verdict of ``prices`` (one instrument, oldest first) on each split, in order.
 
-    The jump is that from the last close before the ex-date to the next open. It has to be
-    within a band around what the ratio promises: six times the usual daily move, 10 % at least.
-    Splits with one jump between them, such as those of two days of which the first was none of
-    trading, are judged together where all of their ratios promise it. Of two splits with the
-    same ratio within ten days that are not both borne out by jumps of their own, the one that
-    prices bear out is kept, or the earlier one if they cannot tell; the other is a duplicate.
+    The jump goes from the last close before the ex-date to the next open. It must lie within a
+    band around the ratio: six times the usual daily move, at least 10 %. Splits that share one
+    jump, for example because the first of two days had no trading, are judged together if the
+    jump fits the product of their ratios. Of two splits with the same ratio within ten days
+    without a jump each, the one that prices bear out is kept, or the earlier one if prices cannot
+    decide; the other is a duplicate.
 
     Args:
-        splits: Of one instrument.
+        splits: Splits of one instrument.
         prices: Its daily bars.
-        spun_off: By ex-date what a share of that day lost to spin-offs, in the prices' currency:
-            an action of its own, which moves the price beside the split.
+        spun_off: By ex-date: what a share of that day lost to spin-offs, in the prices' currency.
+            A spin-off moves the price in addition to the split.
     """
     return without_duplicates(verdicts(splits, prices, spun_off or {}))
 
@@ -124,11 +124,11 @@ def check_splits(
 def combined(
     findings: Sequence[SplitFinding], *evidence: Sequence[SplitFinding]
 ) -> list[SplitFinding]:
-    """Return ``findings``, or where ``evidence`` about the same terms can tell, what that says.
+    """Return ``findings``; an unproven one is replaced by ``evidence`` about the same terms.
 
-    The first that can tell counts. What prices once said is kept in this way when they can tell no
-    longer, since the provider has adjusted them meanwhile. That a split is a duplicate follows from
-    what is known of the other one, and is no evidence: see ``without_duplicates``.
+    The first evidence that decides counts. So an earlier verdict stays when prices can decide no
+    longer, since the provider has adjusted them. That a split is a duplicate depends on the other
+    split, and is no evidence: see ``without_duplicates``.
     """
     merged: list[SplitFinding] = list(findings)
     for further in evidence:
@@ -145,15 +145,15 @@ def combined(
 
 
 _UNDECIDED = frozenset({SplitVerdict.UNPROVEN, SplitVerdict.DUPLICATE})
-"""Verdicts that say nothing of a split by itself."""
+"""Verdicts that do not decide about a split by itself."""
 
 
 def verdicts(
     splits: Sequence[SplitTerms], prices: Sequence[PricePoint], spun_off: Mapping[date, Decimal]
 ) -> list[SplitFinding]:
-    """Judge each split by the jump over its ex-date, and by nothing that is said of the others.
+    """Judge each split by the jump over its ex-date, without regard to the others.
 
-    Except for those that share the jump: these are judged together.
+    Only splits that share a jump are judged together.
     """
     findings = [_verdict(split, prices, spun_off) for split in splits]
     sharing: dict[int, list[int]] = {}
@@ -177,7 +177,7 @@ def _of_one_jump(
     if together.verdict is SplitVerdict.CONFIRMED:
         reason = f"with others before the same session: {together.reason}"
         return [replace(finding, verdict=together.verdict, reason=reason) for finding in findings]
-    # A day without trading is listed beside that of the session, which is the right one.
+    # A provider may list a day without trading beside the session, which is the right day.
     return [
         replace(finding, verdict=SplitVerdict.DUPLICATE, reason=_same_as(other.split))
         if finding.verdict is SplitVerdict.CONFIRMED
@@ -203,7 +203,7 @@ def _same_as(split: SplitTerms) -> str:
 
 
 def _place(split: SplitTerms, prices: Sequence[PricePoint]) -> int | None:
-    """Return which of the prices is the first one after a split; None if none is."""
+    """Return the index of the first price on or after the ex-date; None if there is none."""
     return next(
         (at for at, price in enumerate(prices) if price.session_date >= split.ex_date), None
     )
@@ -240,7 +240,7 @@ def _verdict(
     if lost:
         measured += " with what was spun off"
     if not fits:
-        # Part of the price may have gone elsewhere, which a split alone never explains.
+        # A part of the price may have been spun off, which a split alone does not explain.
         return finding(SplitVerdict.MISMATCH, f"{measured}; was something spun off on that day?")
     if len(fits) > 1:
         return finding(SplitVerdict.UNPROVEN, f"{measured}: too little to tell from a usual move")
@@ -256,9 +256,9 @@ def _lost(
     *,
     is_adjusted: bool,
 ) -> float:
-    """Return what spin-offs of the split's day do to the jump, in logarithms.
+    """Return the effect of the split day's spin-offs on the jump, in logarithms.
 
-    Their value is for a share of that day, so the close before is taken in such shares.
+    Their value is for a share of that day, so the close before is converted to such shares.
     """
     value = spun_off.get(split.ex_date)
     close = before.close * (1.0 if is_adjusted else math.exp(-split.log_ratio))
@@ -268,10 +268,10 @@ def _lost(
 
 
 def _expected_jumps(split: SplitTerms, *, is_adjusted: bool) -> Mapping[SplitVerdict, float]:
-    """Return the jump, in logarithms, that each verdict is told by.
+    """Return the jump, in logarithms, that each verdict expects.
 
-    Of prices that the provider adjusted for the split, its ratio is taken out: only what it got
-    wrong shows.
+    If the provider adjusted the prices for the split, its ratio is already taken out: only a wrong
+    ratio shows.
     """
     promised = -split.log_ratio
     if not is_adjusted:
@@ -304,12 +304,12 @@ def _usual_move(prices: Sequence[PricePoint], place: int) -> float:
 
 
 def without_duplicates(findings: Sequence[SplitFinding]) -> list[SplitFinding]:
-    """Return ``findings``, with those that repeat another one as duplicates of it."""
+    """Return ``findings``; those that repeat another one become duplicates of it."""
     return [_or_duplicate(finding, findings) for finding in findings]
 
 
 def _or_duplicate(finding: SplitFinding, findings: Sequence[SplitFinding]) -> SplitFinding:
-    """Return ``finding``, or that it repeats another one which prices bear out better."""
+    """Return ``finding``, or a duplicate if it repeats a split that prices bear out better."""
     if finding.verdict not in {SplitVerdict.NO_JUMP, SplitVerdict.UNPROVEN}:
         return finding
     for other in findings:

@@ -1,4 +1,4 @@
-"""Financial statements as Arrow tables: their lines, keys, and what makes one acceptable.
+"""Financial statements as Arrow tables: their lines, keys, and the rules that a row must keep.
 
 Here: schemas and rules of statements and ratios. Not here: wire formats (resources/providers),
 SQL, or reads as of a moment (the migrations).
@@ -151,7 +151,7 @@ LINES: Mapping[StatementKind, tuple[str, ...]] = {
     StatementKind.CASH_FLOW: CASH_FLOW_LINES,
     StatementKind.RATIOS: RATIO_LINES,
 }
-"""The lines that have a column of their own; all others are in ``answer``."""
+"""Lines with their own column; all others are in ``answer``."""
 
 
 def _schema(kind: StatementKind) -> pa.Schema:
@@ -172,31 +172,31 @@ def _schema(kind: StatementKind) -> pa.Schema:
 
 
 WIRE_STATEMENTS: Mapping[StatementKind, pa.Schema] = {kind: _schema(kind) for kind in StatementKind}
-"""What a provider client returns of each kind: one row a fiscal period of a company.
+"""Wire schema of each kind: one row for each fiscal period of a company.
 
 ``fiscal_date`` is the last day of the period. ``fiscal_period`` is FY of an annual row, H1 or H2
 of a half-yearly one and Q1 to Q4 of a quarterly one, in the words of the provider. Amounts are in
 whole units of ``reported_currency``, expenses positive and outflows of cash negative; ratios are
-plain fractions. ``accepted_at`` (aware UTC) is when the filing became public as the provider tells
-it: that may be impossible, and statement_public_at in SQL judges it. Ratios have neither
-``filing_date`` nor ``accepted_at``. ``answer`` is the provider's whole row as JSON.
+plain fractions. ``accepted_at`` (aware UTC) is when the filing became public by the provider: an
+impossible time is judged by statement_public_at in SQL. Ratios have neither ``filing_date`` nor
+``accepted_at``. ``answer`` is the provider's whole row as JSON.
 
-A line that a company does not report is whatever the provider says: FMP says 0, which cannot
-be told from a true zero. Null is only what came as null.
+A line that a company does not report has the provider's value: FMP sends 0, which looks like a
+true zero. Null is only what came as null.
 """
 
 
 def validate(kind: StatementKind, wire_rows: pa.Table, *, on: date | None = None) -> rows.Validated:
     """Split rows of WIRE_STATEMENTS into those to store and those to refuse.
 
-    Rules: a currency and a fiscal year; a fiscal period that is known and goes with the period
-    type; a fiscal date that is over; no filing before the fiscal date; of rows that come twice
-    one, if they are equal, and none otherwise.
+    Rules: a currency and a fiscal year; a known fiscal period that fits the period type; a fiscal
+    date that is not in the future; no filing before the fiscal date. Equal rows count once; of rows
+    that differ none is kept.
 
     Args:
-        kind: Which statements these are.
+        kind: Kind of the statements.
         wire_rows: Rows in any order.
-        on: The day of the answer; today in UTC if it is not given.
+        on: The day of the answer; default today in UTC.
     """
     today = utc_now().date() if on is None else on
     rules: list[rows.Rule] = [

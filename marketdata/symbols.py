@@ -1,7 +1,7 @@
 """The symbols of pairs, series and indices, and how providers spell them.
 
-Here: the names that are fixed in data, and every spelling. Not here: which tickers there are
-(instruments.py: they come and go), or ids (resources/storage/instruments.py).
+Here: the static symbols, and every spelling. Not here: tickers, which come and go
+(instruments.py), or ids (resources/storage/instruments.py).
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ INDICES = {"SP500": "S&P 500"}
 
 
 def static_symbols(kind: InstrumentKind) -> Mapping[str, str]:
-    """Return what there is of a kind, in words, by its name; nothing for tickers."""
+    """Return the static symbols of a kind with their descriptions; empty for tickers."""
     if kind is InstrumentKind.PAIR:
         return {pair.pair: f"{pair.base} in {pair.quote}" for pair in crypto_pairs()}
     if kind is InstrumentKind.SERIES:

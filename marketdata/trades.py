@@ -1,4 +1,4 @@
-"""Trades of crypto pairs as Arrow tables, and what makes one acceptable.
+"""Trades of crypto pairs as Arrow tables, and the rules that a trade must keep.
 
 Here: schema and rules. Not here: wire formats (resources/providers), or SQL.
 """
@@ -23,8 +23,8 @@ WIRE_TRADES = pa.schema(
         pa.field("taker_side", pa.string()),
     ]
 )
-"""One row a trade (Binance: an aggregate trade), by the venue's own number. ``size`` is in the
-pair's base currency; ``taker_side`` is ``buy`` or ``sell``: what the trade's active party did."""
+"""One row for each trade (Binance: an aggregate trade), by the venue's own number. ``size`` is in
+the pair's base currency; ``taker_side`` is ``buy`` or ``sell``: the side of the taker."""
 
 KEY = ("traded_at", "trade_id")
 
@@ -35,8 +35,8 @@ def validate(wire_rows: pa.Table) -> Validated:
     """Split rows of WIRE_TRADES into those to store and those to refuse.
 
     Rules: a number that is not negative; price and size present and above zero; a side that is
-    ``buy`` or ``sell``. Of a number and time that come twice with equal values one is kept, with
-    different values none.
+    ``buy`` or ``sell``. If a number and time come twice with equal values, one row is kept; with
+    different values, none.
     """
     rules: list[Rule] = [("trade_id is negative", pc.less(wire_rows["trade_id"], 0))]
     for name in ("price", "size"):

@@ -1,7 +1,7 @@
-"""Dead letters: work that came to nothing, kept until it is done or a person gives it up.
+"""Dead letters: failed work, kept until it is done or a person gives it up.
 
-Here: what a letter says, its states, its fingerprint, and when it is tried again. Not here: the
-table and the transitions it allows (resources/storage), or the runs that do the work again
+Here: the contents of a letter, its states, its fingerprint, and when it is tried again. Not here:
+the table and the transitions it allows (resources/storage), or the runs that do the work again
 (pipelines/retries.py).
 
     open ──▶ retrying ──▶ resolved        a machine tries what is due, at most 8 times
@@ -25,13 +25,13 @@ from marketdata.instruments import SymbolSpan
 def asked_details(
     symbol: str | None, start: date, end: date, carried: Sequence[SymbolSpan] = ()
 ) -> dict[str, Any]:
-    """Return what a request was for, as a letter keeps it, so that its answer can be read again.
+    """Return what a request asked for, as a letter stores it, so that its answer can be replayed.
 
     Args:
         symbol: The provider's spelling; None for the whole market.
         start: First day.
         end: Last day.
-        carried: Where days were asked for under the symbols of then: these, with their days.
+        carried: Past symbols with their days, if days were asked for under them.
     """
     asked = {"symbol": symbol, "start": start.isoformat(), "end": end.isoformat()}
     if not carried:
@@ -41,7 +41,7 @@ def asked_details(
 
 
 def carried_then(asked: Mapping[str, Any]) -> tuple[SymbolSpan, ...]:
-    """Return under which symbols was asked for, where ``asked_details`` has kept several."""
+    """Return the past symbols of a request, if ``asked_details`` stored any."""
     return tuple(
         SymbolSpan(symbol=symbol, start=date.fromisoformat(start), end=date.fromisoformat(end))
         for symbol, start, end in asked.get("carried", ())
@@ -49,61 +49,61 @@ def carried_then(asked: Mapping[str, Any]) -> tuple[SymbolSpan, ...]:
 
 
 class LetterState(StrEnum):
-    """Where a letter stands."""
+    """States of a letter."""
 
     OPEN = "open"
-    """Waits for its next attempt, which a machine makes."""
+    """Waits for its next attempt by a machine."""
     RETRYING = "retrying"
-    """Claimed: a run does the work now, or is about to."""
+    """Claimed: a run does the work now, or will start soon."""
     RESOLVED = "resolved"
     """The work has been done. Final."""
     PARKED = "parked"
     """Waits for a person."""
     DISCARDED = "discarded"
-    """A person gave the work up. Final."""
+    """A person gave up the work. Final."""
     OBSOLETE = "obsolete"
-    """The work no longer exists: whoever was to do it says why. Final."""
+    """The work no longer exists; the reason says why. Final."""
 
 
 UNSETTLED = (LetterState.OPEN, LetterState.RETRYING, LetterState.PARKED)
-"""The states in which work is left to do; a fingerprint has one such letter at most."""
+"""States with work left to do; a fingerprint has at most one such letter."""
 
 
 class Work(StrEnum):
-    """What is to be done again."""
+    """Kinds of work to do again."""
 
     INSTRUMENT = "instrument"
     """The history of one instrument."""
     SESSION = "session"
     """One trading day of the whole market."""
     RECORD = "record"
-    """Rows of one answer that are bad for one reason: never tried again by a machine."""
+    """Rows of one answer, refused for one reason: never tried again by a machine."""
     RUN = "run"
     """A run that died."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """Work that came to nothing, to be posted.
+    """Failed work to be posted.
 
     Attributes:
-        dataset: Whose work it is, such as ``daily_bars``.
-        provider: Who was asked; None for a run, which may have asked several.
-        work: What is to be done again.
-        subject: Of what: ticker, ISO date, ``TICKER DATE``, or job and what it was to do.
-        instrument_id: The instrument, where the work is of one.
+        dataset: The dataset, such as ``daily_bars``.
+        provider: The provider; None for a run, which may have asked several.
+        work: Kind of work to do again.
+        subject: What the work is of: ticker, ISO date, ``TICKER DATE``, or a job and its work.
+        instrument_id: The instrument, if the work is of one.
         error_class: Name of the exception's class.
         message: What happened, without secrets.
-        request: What was asked of the provider; the job's name for a run.
+        request: The request to the provider; the job's name for a run.
         run_id: The run in which it happened.
         raw_answers: Keys of the answers in the raw zone.
-        details: What the repetition needs, as JSON takes it: ``start`` and ``end`` of what is
-            missing (ISO dates), what was ``asked`` for, how many bad ``rows`` there are and the
-            first of them as they came, or a run's configuration.
+        details: What a retry needs, as JSON: ``start`` and ``end`` of the missing days (ISO
+            dates), what was ``asked`` for, the number of refused ``rows`` and the first of them as
+            they came, or a run's configuration.
         seen_at: When it happened (aware UTC).
-        parked: Needs a person at once: the error is permanent, or the row is bad.
+        parked: Needs a person at once: the error is permanent, or the row was refused.
         not_before: No attempt before this moment (aware UTC; by the clock of ``seen_at``).
-        deferred: The request was never sent, so that no attempt is used up.
+        deferred: The request was never sent, so no attempt is used up.
     """
 
     dataset: str
@@ -124,14 +124,14 @@ class DeadLetter:
 
     @property
     def rows(self) -> int:
-        """Bad rows that a letter about rows stands for."""
+        """Number of refused rows that a letter about rows stands for."""
         return int(self.details.get("rows", 1))
 
     @property
     def fingerprint(self) -> str:
-        """Name the work, in 64 hex digits, whatever kept it from being done.
+        """Return 64 hex digits that name the work, whatever its error.
 
-        The instrument's id stands in the place of its ticker: a rename makes no second letter.
+        They hold the instrument's id, not its ticker: a rename makes no second letter.
         """
         subject = self.subject
         if self.instrument_id is not None:
@@ -145,11 +145,10 @@ class LetterRetry:
     """When the work of a letter is tried again; all durations in seconds.
 
     Attributes:
-        attempts: Tries of a machine before the letter is parked.
-        first_wait_s: Longest pause before the first try; each further one doubles it.
-        longest_wait_s: No pause is longer.
-        jitter: Share of the pause that is left to chance, so that letters of one outage do not
-            come back in one moment.
+        attempts: Attempts by a machine before the letter is parked.
+        first_wait_s: Longest pause before the first attempt; each further one doubles it.
+        longest_wait_s: Upper bound of every pause.
+        jitter: Random share of the pause, so that letters of one outage do not all return at once.
     """
 
     attempts: int = 8
@@ -158,17 +157,17 @@ class LetterRetry:
     jitter: float = 0.5
 
     def longest_waits_s(self) -> tuple[float, ...]:
-        """Return the longest pause after 0, 1, … tries, one for each try there is."""
+        """Return the longest pause after 0, 1, … attempts, one for each attempt."""
         return tuple(
             min(self.first_wait_s * 2**tried, self.longest_wait_s) for tried in range(self.attempts)
         )
 
     def wait_s(self, tried: int, chance: float) -> float:
-        """Return the pause before the next try.
+        """Return the pause before the next attempt.
 
         Args:
-            tried: Tries made so far; what lies beyond the last one waits as long as it does.
-            chance: Drawn evenly from 0 to 1.
+            tried: Attempts made so far; beyond the last one the pause stays the same.
+            chance: Uniform random number from 0 to 1.
         """
         waits = self.longest_waits_s()
         return waits[min(tried, len(waits) - 1)] * (1 - self.jitter * chance)

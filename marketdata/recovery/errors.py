@@ -1,18 +1,18 @@
-"""Every error that crosses a room's border, sorted by what the caller should do.
+"""Every error that leaves a package, sorted by what the caller should do.
 
 Here: exception types, and the facts a handler needs (provider, retry_after). Not here: when
-and how often to retry (policy.py), or Dagster's words for a failure (assets/failures.py).
+and how often to retry (policy.py), or Dagster's form of a failure (assets/failures.py).
 
     MarketDataError
-    ├── ConfigurationError               mend the configuration; nothing was tried
-    │   └── ArgumentError                    mend the call: its words, days or names cannot be
+    ├── ConfigurationError               correct the configuration; nothing was tried
+    │   └── ArgumentError                    correct the call: its arguments, days or names
     ├── ProviderError                    provider, operation
     │   ├── TransientProviderError       retry; retry_after_s
-    │   │   ├── ProviderUnavailableError     network, time-out, 5xx, or a firewall before it: a 403
-    │   │   ├── RateLimitedError             429, 418, 408, or a limit told inside a 200
-    │   │   └── NotSentError                 we held it back: put the work off by retry_after_s
+    │   │   ├── ProviderUnavailableError     network, time-out, 5xx, or a firewall's 403
+    │   │   ├── RateLimitedError             429, 418, 408, or a limit reported inside a 200
+    │   │   └── NotSentError                 we held it back: defer the work by retry_after_s
     │   │       ├── CircuitOpenError             the provider keeps failing, a trial comes first
-    │   │       ├── ProviderPausedError          it asked everyone to hold for a longer time
+    │   │       ├── ProviderPausedError          the provider asked for a longer pause
     │   │       └── BudgetSpentError             an hour's, day's or month's quota is used up
     │   └── PermanentProviderError       do not retry
     │       ├── RequestRejectedError         other 4xx, and redirects
@@ -32,7 +32,7 @@ and how often to retry (policy.py), or Dagster's words for a failure (assets/fai
 
 
 class MarketDataError(Exception):
-    """Root of every error this project raises on purpose; its text is fit to be shown."""
+    """Root of every error this project raises on purpose; its text may be shown to users."""
 
 
 class ConfigurationError(MarketDataError):
@@ -40,7 +40,7 @@ class ConfigurationError(MarketDataError):
 
 
 class ArgumentError(ConfigurationError):
-    """What was asked for cannot be; the text says why, and what can. On the command line: 2."""
+    """The arguments are impossible; the text says why, and what is possible. Exit status 2."""
 
 
 class ProviderError(MarketDataError):
@@ -49,13 +49,13 @@ class ProviderError(MarketDataError):
     Args:
         message: What happened, without keys and without a URL's query string.
         provider: Short name of the provider, such as ``fmp``.
-        operation: What was asked, such as ``historical-price-eod/full AAPL``.
+        operation: The request, such as ``historical-price-eod/full AAPL``.
 
     Attributes:
         reason: The message by itself.
-        raw_answers: Pointers of all replies of the answer so far, in the order of asking, the one
-            that cannot be used last; set by the client. Empty if none is kept. A part of them
-            would be taken for the whole when it is replayed.
+        raw_answers: Pointers of all pages of the answer so far, in the order of asking, the
+            unusable one last; set by the client. Empty if none is kept. All pages are listed: a
+            replay would take a part for the whole.
     """
 
     def __init__(self, message: str, *, provider: str, operation: str) -> None:
@@ -67,7 +67,7 @@ class ProviderError(MarketDataError):
 
 
 class TransientProviderError(ProviderError):
-    """The same request may succeed later; ``retry_after_s`` says when, if anybody said so."""
+    """The same request may succeed later; ``retry_after_s`` says when, if that is known."""
 
     def __init__(
         self, message: str, *, provider: str, operation: str, retry_after_s: float | None = None
@@ -77,11 +77,11 @@ class TransientProviderError(ProviderError):
 
 
 class ProviderUnavailableError(TransientProviderError):
-    """The network, a time-out, the 5xx family, or a firewall that refuses us for a while."""
+    """The network failed, a time-out, a 5xx, or a firewall that refuses us for a while."""
 
 
 class RateLimitedError(TransientProviderError):
-    """The provider asks for less."""
+    """The provider asks for fewer requests."""
 
 
 class NotSentError(TransientProviderError):
@@ -102,7 +102,7 @@ class NotSentError(TransientProviderError):
 
 
 class CircuitOpenError(NotSentError):
-    """The provider failed several times in a row, whichever process asked it."""
+    """The provider failed several times in a row, counted over all processes."""
 
 
 class ProviderPausedError(NotSentError):
@@ -110,7 +110,7 @@ class ProviderPausedError(NotSentError):
 
 
 class BudgetSpentError(NotSentError):
-    """A calendar quota of the key is used up; the text names it and when it begins anew."""
+    """A calendar quota of the key is used up; the text names it and when it resets."""
 
 
 class PermanentProviderError(ProviderError):
@@ -118,7 +118,7 @@ class PermanentProviderError(ProviderError):
 
 
 class RequestRejectedError(PermanentProviderError):
-    """The provider does not accept the request as it stands."""
+    """The provider refuses the request as it stands."""
 
 
 class NotEntitledError(PermanentProviderError):
@@ -126,11 +126,11 @@ class NotEntitledError(PermanentProviderError):
 
 
 class KeyRefusedError(NotEntitledError):
-    """The provider refuses the key itself, so that the rest of the work is pointless too."""
+    """The provider refuses the key itself: every further request would fail too."""
 
 
 class UnknownSymbolError(PermanentProviderError):
-    """The provider knows nothing under this symbol."""
+    """The provider has nothing under this symbol."""
 
 
 class MalformedPayloadError(PermanentProviderError):
@@ -138,11 +138,11 @@ class MalformedPayloadError(PermanentProviderError):
 
 
 class MissingBarsError(MarketDataError):
-    """Some of the bars that a reader wants are not here; the text says which, why and the cure."""
+    """Some requested bars are missing; the text says which, why and the cure."""
 
 
 class RecordRejectedError(MarketDataError):
-    """One record breaks a rule of its dataset; the others of its batch are not concerned."""
+    """One record breaks a rule of its dataset; the others of its batch are stored."""
 
 
 class StorageError(MarketDataError):
@@ -161,9 +161,9 @@ class HistoryRebasedError(StorageConflictError):
     """Bars are in other shares than the stored ones of their instrument; nothing was stored.
 
     Args:
-        message: Whose, and how that shows.
-        instrument_ids: The instruments. Their provider has re-based the history, so that all of
-            it has to be asked for and stored at once.
+        message: Names the instruments and the evidence.
+        instrument_ids: Instruments whose provider has re-based the history: all of it has to be
+            asked for and stored at once.
     """
 
     def __init__(self, message: str, *, instrument_ids: tuple[int, ...]) -> None:

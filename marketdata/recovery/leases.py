@@ -1,8 +1,8 @@
-"""What passes between a process that wants to send requests and the store that grants them.
+"""Leases: values that pass between a process that sends requests and the store that grants them.
 
-Here: the request for a lease, the lease, the refusal, the breaker's state, and the protocol a
-store of leases fulfils. Not here: the store (resources/storage/request_leases.py), or the
-waiting (resources/providers/leased_budget.py).
+Here: the request for a lease, the lease, the refusal, the breaker's state, and the protocol of a
+store of leases. Not here: the store (resources/storage/request_leases.py), or the waiting
+(resources/providers/leased_budget.py).
 """
 
 import os
@@ -19,7 +19,7 @@ from marketdata.recovery.policy import WAITED_PAUSE_S, BreakerPolicy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who holds a lease, for people to read: a process, and the run it works for if any."""
+    """Holder of a lease, for people to read: a process, and the run it works for if any."""
 
     host: str
     pid: int
@@ -27,13 +27,13 @@ class Holder:
 
     @classmethod
     def this_process(cls, run_id: str | None = None) -> Self:
-        """Name the process that asks."""
+        """Return this process as a holder."""
         return cls(host=socket.gethostname(), pid=os.getpid(), run_id=run_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseRequest:
-    """A wish for permits, one for each weight, charged to all of ``charges`` together.
+    """A request for permits, one for each weight, charged to all of ``charges`` together.
 
     Attributes:
         weights: In the order in which the permits will be used; each at least 1.
@@ -55,16 +55,16 @@ class LeaseRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Permits for the first of the weights asked for.
+    """Permits for the first of the requested weights.
 
     Attributes:
-        slots_s: When each may be used, in seconds from the moment of the decision, so that
-            nobody's clock has to agree with the database's.
+        slots_s: When each permit may be used, in seconds from the decision, so that no clock has
+            to agree with the database's.
         decided_after_s: Seconds from the statement's arrival at the database to the decision
-            (waiting for locks): what is left of the round trip is all that is uncertain.
-        trial: The one permit that decides whether an open breaker closes.
-        failures: Failures in a row that the breaker has counted; 0 makes reporting a success
-            unnecessary.
+            (waiting for locks): only the rest of the round trip is uncertain.
+        trial: The permit is the trial that decides whether an open breaker closes.
+        failures: Failures in a row that the breaker has counted; if 0, a success need not be
+            reported.
     """
 
     lease_id: int
@@ -85,7 +85,7 @@ class RefusalReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """No permit now; ask again in ``retry_after_s``. ``detail`` is fit to be shown."""
+    """No permit now; ask again in ``retry_after_s``. ``detail`` may be shown to users."""
 
     reason: RefusalReason
     retry_after_s: float
@@ -120,12 +120,12 @@ class CircuitBreaker:
 
     @property
     def reason(self) -> str:
-        """Say why nothing is sent while the breaker is not closed."""
+        """Why nothing is sent while the breaker is not closed."""
         return breaker_reason(self.provider, self.failures, self.last_error, self.retry_after_s)
 
 
 def breaker_reason(provider: str, failures: int, last_error: str, retry_after_s: float) -> str:
-    """Say why nothing is sent, for ``CircuitOpenError``."""
+    """Return why nothing is sent, for ``CircuitOpenError``."""
     last = f" (last: {last_error})" if last_error else ""
     return (
         f"{provider}'s circuit breaker is open after {failures} failures in a row{last}; "
@@ -141,30 +141,30 @@ class Leases(Protocol):
     """
 
     def take(self, request: LeaseRequest) -> Lease | Refusal:
-        """Grant as many of the permits as fit below the horizon, or say why none."""
+        """Grant as many permits as fit below the horizon, or return why there is none."""
         ...
 
     def give_back(self, lease_id: int, unused: Sequence[int]) -> None:
-        """Take back permits by their place in the lease (from 0): they will never be used."""
+        """Return unused permits, by their index in the lease (from 0)."""
         ...
 
     def pause(self, budgets: Sequence[str], seconds: float, reason: str) -> None:
-        """Let nobody reserve anything in these budgets before ``seconds`` have passed.
+        """Block reservations in these budgets until ``seconds`` have passed.
 
-        ``reason`` is what the provider said, fit to be shown.
+        ``reason`` is what the provider said; it may be shown to users.
         """
         ...
 
     def observe_used(self, limits: RequestLimits, used: float) -> None:
-        """Learn what the provider has counted in its present window (``limits.used_weight``)."""
+        """Record what the provider has counted in its present window (``limits.used_weight``)."""
         ...
 
     def report_failure(
         self, provider: str, lease_id: int, error: Exception, breaker: BreakerPolicy
     ) -> CircuitBreaker:
-        """Count a failed attempt; return what the breaker makes of it."""
+        """Count a failed attempt; return the breaker's new state."""
         ...
 
     def report_success(self, provider: str, lease_id: int) -> None:
-        """Tell that the provider is alive: the count begins anew, a trial's success closes."""
+        """Reset the count of failures; a trial's success closes the breaker."""
         ...

@@ -1,8 +1,8 @@
-"""What providers allow a key, as data, and the one pace that keeps all of it.
+"""Request limits of providers as data, and the one pace that keeps all of them.
 
 Here: paces, quotas, the names of budgets, and the limits that the providers published in
-November 2026. Not here: who may go when (resources/storage/request_leases.py), or waiting for it
-(resources/providers/leased_budget.py).
+November 2026. Not here: granting permits (resources/storage/request_leases.py), or waiting for
+them (resources/providers/leased_budget.py).
 """
 
 import hashlib
@@ -12,21 +12,21 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 SLACK_S = 0.6
-"""By how much two requests may draw together on their way to a provider that counts minutes."""
+"""How much closer two requests may get on their way to a provider that counts minutes."""
 SHORT_SLACK_S = 0.2
 """The same where the provider counts seconds: the usual slack would cost half of the budget."""
 _DIGEST_LETTERS = 8
 
 
 class Lane(StrEnum):
-    """Who goes first when several want to send: a scheduled run queues before every backfill."""
+    """Order among processes that want to send: scheduled runs go before backfills."""
 
     SCHEDULED = "scheduled"
     BACKFILL = "backfill"
 
 
 class QuotaPeriod(StrEnum):
-    """A calendar period that a quota counts; the words are those of Postgres' date_trunc."""
+    """A calendar period that a quota counts; the values are those of Postgres' date_trunc."""
 
     HOUR = "hour"
     DAY = "day"
@@ -38,7 +38,7 @@ class Pace:
     """At most ``limit`` of weight in any ``window_s`` seconds, both edges included.
 
     Attributes:
-        slack_s: A request arrives less than this after the moment it was allowed for.
+        slack_s: A request arrives less than this after its permitted time.
     """
 
     limit: int
@@ -50,7 +50,7 @@ class Pace:
 class Quota:
     """At most ``limit`` of weight in a calendar period of ``zone`` (an IANA name).
 
-    A quota is counted, not paced: it may be spent early, and then nothing goes until the
+    A quota is counted, not paced: it may be spent early, and then nothing is sent until the
     period ends.
     """
 
@@ -61,7 +61,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsedWeight:
-    """A header in which the provider tells the weight used so far in its own clock's window.
+    """A header with the weight used so far in the provider's own time window.
 
     Attributes:
         header: In lower case.
@@ -74,9 +74,9 @@ class UsedWeight:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestLimits:
-    """Everything that one budget has to keep.
+    """All limits of one budget.
 
-    Requests are spaced evenly: one of weight w is followed by ``w * interval_s`` of nothing. So
+    Requests are spaced evenly: after one of weight w, nothing is sent for ``w * interval_s``. So
     all paces come down to one interval, the largest (window + slack) / (limit - heaviest + 1).
 
     Proof: let requests of weights w1 … wk arrive within one closed window, in the order of
@@ -89,7 +89,7 @@ class RequestLimits:
     Attributes:
         budget: Name under which all processes share it; see ``budget_name``.
         heaviest: The largest weight that one request may have.
-        used_weight: Where the provider tells what it has counted, if it does.
+        used_weight: Header with what the provider has counted, if there is one.
 
     Raises:
         ValueError: A limit is smaller than the heaviest request, or there is no pace.
@@ -115,7 +115,7 @@ class RequestLimits:
 
     @property
     def slack_s(self) -> float:
-        """How late a request may arrive after its slot, by the strictest of the paces."""
+        """How late a request may arrive after its slot, by the strictest pace."""
         return min(pace.slack_s for pace in self.paces)
 
     def of_key(self, key: str) -> "RequestLimits":
@@ -129,11 +129,11 @@ def budget_name(provider: str, key: str) -> str:
 
 
 def fmp_limits(key: str, requests_per_minute: float) -> RequestLimits:
-    """Return the limits of an FMP key for the figure that its plan allows.
+    """Return the limits of an FMP key for the rate that its plan allows.
 
     Args:
         key: Only its digest is kept.
-        requests_per_minute: More than 0; below 1 it means one request in so many minutes more.
+        requests_per_minute: More than 0; below 1 means one request in several minutes.
     """
     return replace(PUBLISHED["fmp"], paces=(_a_minute(requests_per_minute),)).of_key(key)
 
@@ -145,15 +145,15 @@ def _a_minute(requests_per_minute: float) -> Pace:
 
 
 def polygon_limits(key: str, requests_per_minute: float) -> RequestLimits:
-    """Return the limits of a Polygon key for the figure that its plan allows.
+    """Return the limits of a Polygon key for the rate that its plan allows.
 
-    A paid key has no hard limit by the minute: it is asked to stay under 100 a second.
+    A paid key has no hard limit by the minute; Polygon asks to stay under 100 a second.
     """
     return replace(PUBLISHED["polygon"], paces=(_a_minute(requests_per_minute),)).of_key(key)
 
 
 def tiingo_limits(key: str, an_hour: int, a_day: int) -> RequestLimits:
-    """Return the limits of a Tiingo key for the figures that its plan allows."""
+    """Return the limits of a Tiingo key for the quotas that its plan allows."""
     published = PUBLISHED["tiingo"]
     hour, day = published.quotas
     quotas = (replace(hour, limit=an_hour), replace(day, limit=a_day))
@@ -192,8 +192,8 @@ PUBLISHED = _published(
     ),
     # Free plan; paid ones are asked to stay under 100 a second.
     RequestLimits(budget="polygon", paces=(_per_minute(5),)),
-    # Free plan: no limit by the second or minute, so the pace is only a politeness. The month's
-    # limit counts symbols and not requests: Tiingo tells when it is reached.
+    # Free plan: no limit by the second or minute, so the pace is a courtesy. The month's limit
+    # counts symbols, not requests: Tiingo reports when it is reached.
     RequestLimits(
         budget="tiingo",
         paces=(_per_second(10),),
@@ -209,7 +209,7 @@ PUBLISHED = _published(
         heaviest=25,
         used_weight=UsedWeight(header="x-mbx-used-weight-1m", window_s=60.0),
     ),
-    # Files have no published limit: a politeness.
+    # Files have no published limit: the pace is a courtesy.
     RequestLimits(budget="binance files", paces=(_per_second(10),)),
     # 120 a minute, and the provider's own advice of 2 a second.
     RequestLimits(budget="fred", paces=(_per_second(2), _per_minute(120))),

@@ -1,7 +1,7 @@
-"""How often, how long and after what pause a failed piece of work is tried again.
+"""How often, how long and after what pause failed work is tried again.
 
-Here: every number that governs retries, decided in one place and passed in as a value. Not
-here: the errors themselves (errors.py), nor code that sleeps.
+Here: every number that governs retries, passed in as a value. Not here: the errors themselves
+(errors.py), or code that sleeps.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from marketdata.recovery import errors
 
 WAITED_PAUSE_S = 120.0
-"""A pause that a provider asks for is waited for up to this; for longer ones work is put off."""
+"""Longest pause of a provider that requests wait for; for a longer one work is deferred."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +17,8 @@ class RequestRetry:
     """Bounds for the repetition of one HTTP request; all durations in seconds.
 
     ``total_s`` bounds attempts and pauses together. Waiting for the request budget does not
-    count: it says nothing about the request. Where no connection comes about, the address may be
-    wrong: a person waits for ``connect_attempts``, and letters outlast a provider's restart.
+    count. If no connection is made, the address may be wrong: after ``connect_attempts`` the
+    request fails, so that a person need not wait; letters outlast a provider's restart.
     """
 
     attempts: int = 5
@@ -30,12 +30,12 @@ class RequestRetry:
     waited_pause_s: float = WAITED_PAUSE_S
 
     def back_off(self, error: Exception) -> bool | float:
-        """Decide what follows ``error``: False to give up, True for the usual pause, or seconds.
+        """Return what follows ``error``: False to give up, True for the usual pause, or seconds.
 
-        A provider's own Retry-After is honoured: up to ``longest_wait_s`` here, the rest by the
-        budget, which holds everyone. One that says less than our first pause (0, or a time gone
-        by) says nothing: the usual pauses grow. One beyond ``waited_pause_s`` ends the repetition,
-        and so does what was held back on purpose: the work is put off to a later run.
+        A provider's Retry-After is honoured: up to ``longest_wait_s`` here, the rest by the
+        budget, which holds all processes. One that is shorter than our first pause (0, or a past
+        time) is ignored: the usual pauses grow. One beyond ``waited_pause_s`` ends the retries,
+        and so does a request that was held back on purpose: the work is deferred to a later run.
         """
         if isinstance(error, errors.NotSentError):
             return False
@@ -52,10 +52,10 @@ class BreakerPolicy:
     """When a provider is left alone, and how it is tried again; all durations in seconds.
 
     Attributes:
-        failures: So many in a row, counted over all processes, open the breaker.
-        open_s: How long it rejects at once before one trial.
-        trial_answer_s: A trial that has no answer by then has failed.
-        trial_expires_s: After this a trial is given to someone else: its holder is dead, since a
+        failures: Failures in a row, counted over all processes, that open the breaker.
+        open_s: How long the breaker rejects all requests before one trial.
+        trial_answer_s: A trial without an answer by then has failed.
+        trial_expires_s: After this another process gets the trial: its holder is dead, since a
             living one reports after ``trial_answer_s``.
     """
 
@@ -70,18 +70,18 @@ class BudgetPolicy:
     """How requests queue for a budget that processes share; all durations in seconds.
 
     Attributes:
-        horizon_s: How far ahead a backfill may reserve. A scheduled run that arrives waits at
-            most this long behind backfills.
+        horizon_s: How far ahead a backfill may reserve. A new scheduled run waits at most this long
+            behind backfills.
         scheduled_ahead_s: How much further a scheduled run may reserve, so that backfills find the
             horizon taken while it has work.
-        pause_s: How long all processes hold after a 429 that does not say, or says 0.
-        waited_pause_s: A pause that is longer is not waited for: requests fail at once with
-            ProviderPausedError, and their work is put off until it ends.
-        longest_pause_s: The longest pause that is believed, whatever a provider says. Binance
-            bans an address for up to 3 days, and longer if it goes on asking.
+        pause_s: How long all processes hold after a 429 without a pause, or with 0.
+        waited_pause_s: Longest pause that requests wait for: with a longer one they fail at once
+            with ProviderPausedError, and their work is deferred until the pause ends.
+        longest_pause_s: Upper bound of any pause that a provider names. Binance bans an address
+            for up to 3 days, and longer if requests go on.
         storage_first_wait_s: First pause while the database cannot be reached; it doubles.
         storage_longest_wait_s: The longest of these pauses.
-        storage_total_s: After this the requests that wait fail with StorageUnavailableError.
+        storage_total_s: After this, waiting requests fail with StorageUnavailableError.
     """
 
     horizon_s: float = 1.5
@@ -94,7 +94,7 @@ class BudgetPolicy:
     storage_total_s: float = 60.0
 
     def hold_s(self, error: Exception | None) -> float:
-        """Return how long all processes hold after an answer; 0 where it names no pause."""
+        """Return how long all processes hold after an answer; 0 for no pause."""
         if not isinstance(error, errors.RateLimitedError | errors.ProviderUnavailableError):
             return 0.0
         named_s = error.retry_after_s or 0.0

@@ -1,8 +1,7 @@
-"""Which process is meant: one that cannot be mistaken for a later one with the same id.
+"""Identity of a process: distinct from a later process with the same id.
 
 Here: identities, and whether a process still runs, read from /proc (Linux only). Not here:
-starting and ending processes (machine/processes.py), or what a run's worker is
-(pipelines/workers.py).
+starting and ending processes (machine/processes.py), or workers of runs (pipelines/workers.py).
 """
 
 import os
@@ -13,10 +12,10 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process that cannot be mistaken for another one.
+    """A process, distinct from any other one.
 
     Attributes:
-        born: Boot id and start time, since the kernel gives ids out again.
+        born: Boot id and start time, since the kernel reuses process ids.
     """
 
     pid: int
@@ -24,7 +23,7 @@ class Process:
 
 
 def identify(pid: int) -> Process | None:
-    """Return the process ``pid`` if it runs; one that ended but was not reaped does not run."""
+    """Return the process ``pid`` if it runs; a zombie does not run."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -38,12 +37,12 @@ def identify(pid: int) -> Process | None:
 
 
 def is_running(process: Process) -> bool:
-    """Tell whether exactly this process, and not a later one with its id, still runs."""
+    """Return whether this process, not a later one with its id, still runs."""
     return identify(process.pid) == process
 
 
 def here() -> str:
-    """Name where process ids mean the same: the host, and its namespace of ids (containers)."""
+    """Return the scope of process ids: the host, and its pid namespace (containers)."""
     try:
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -52,5 +51,5 @@ def here() -> str:
 
 
 def this_process() -> Process:
-    """Return the process that asks."""
+    """Return this process."""
     return identify(os.getpid()) or Process(pid=os.getpid(), born="")
