@@ -1,7 +1,7 @@
 """Prices adjusted for splits and dividends: the factors behind the view adjusted_daily_bars.
 
-Here: the asset that derives them for exactly the instruments that changed. Not here: how factors
-are made (marketdata/price_factors.py), or the actions themselves (datasets.py).
+Here: the asset that derives them for the instruments that changed, and its checks. Not here: how
+factors are made (marketdata/price_factors.py), or the actions themselves (datasets.py).
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -25,9 +25,9 @@ from resources.settings import provider_of
 from resources.wiring import Database, Providers
 
 ADJUSTS_ITSELF = "fmp"
-"""The provider whose daily bars come adjusted for splits, so that they cannot prove any."""
+"""The provider whose daily bars are adjusted for splits, so that they cannot prove one."""
 AROUND = timedelta(days=10)
-"""So many days before and after a split its jump is looked for."""
+"""Days before and after a split in which its jump is looked for."""
 
 
 @dg.asset(
@@ -57,11 +57,10 @@ def price_factors(
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """Factors that adjust daily bars for splits and dividends, of the instruments that changed.
 
-    Source: the stored bars and actions; each split is checked against prices first, and one that
-    they do not bear out adjusts nothing until a person confirms it. Where the stored bars are
-    adjusted already, FMP is asked for as-traded ones around the split. Cadence: after each load
-    of bars or actions. Destination: table `price_factor`, read through the view
-    `adjusted_daily_bars`.
+    Source: the stored bars and actions. Each split is checked against prices first; one that they
+    do not bear out adjusts nothing until a person confirms it. If the stored bars are adjusted
+    already, FMP is asked for as-traded ones around the split. Cadence: after each load of bars or
+    actions. Destination: table `price_factor`, read through the view `adjusted_daily_bars`.
     """
     yield from in_event_loop(_price_factors(context, database, providers))
 
@@ -100,7 +99,7 @@ async def _price_factors(
 def _derive(
     stores: Stores, instrument_id: int, failed: dict[str, str], as_traded: pa.Table | None = None
 ) -> bool:
-    """Derive one instrument's factors; say whether they changed, or why not in ``failed``."""
+    """Derive one instrument's factors; return whether they changed; put errors in ``failed``."""
     try:
         return stores.adjusted_bars.derive(instrument_id, as_traded=as_traded).changed
     except errors.StorageConflictError as error:
@@ -114,7 +113,7 @@ async def _evidence(
     client: Client,
     unproven: Sequence[tuple[int, date]],
 ) -> dict[int, pa.Table]:
-    """Ask for prices as they were paid around splits; what cannot be had is left unproven."""
+    """Ask for as-traded prices around splits; a split without an answer stays unproven."""
     ids = list(dict.fromkeys(instrument_id for instrument_id, _ in unproven))
     listed = stores.instruments.listed(client.name, ids, _today())
     symbols = {instrument.instrument_id: instrument.symbol for instrument in listed}
@@ -143,7 +142,7 @@ def _today() -> date:
 
 @dg.asset_check(asset=price_factors, description="No split waits for a person.")
 def no_doubtful_split(database: Database) -> dg.AssetCheckResult:
-    """Warn of splits that prices do not bear out: they adjust nothing until somebody decides."""
+    """Warn of splits that prices do not bear out: they adjust nothing until a person decides."""
     with as_dagster_failure(), database.open() as stores:
         doubtful = stores.adjusted_bars.quarantined()
     reasons = {
@@ -184,19 +183,19 @@ def no_waiting_dividend(database: Database) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=price_factors, description="No history is in shares of before a split.")
+@dg.asset_check(asset=price_factors, description="No history is in the shares before a split.")
 def no_history_in_old_shares(database: Database) -> dg.AssetCheckResult:
-    """Warn of histories that their provider has re-based and that have not come anew yet."""
+    """Warn of histories that a provider has re-based and that were not fetched again yet."""
     with as_dagster_failure(), database.open() as stores:
         ids = stores.adjusted_bars.rebased(_today())
     return dg.AssetCheckResult(
         passed=not ids,
         severity=dg.AssetCheckSeverity.WARN,
         description=(
-            f"{len(ids)} histories wait for being fetched again, such as of instrument {ids[0]}; "
+            f"{len(ids)} histories wait to be fetched again, such as of instrument {ids[0]}; "
             "a sensor does that, or wrdata backfill daily_bars --tickers TICKER --refetch"
             if ids
-            else "every history came after the latest split"
+            else "every history was fetched after its latest split"
         ),
         metadata={"instruments": len(ids)},
     )

@@ -1,4 +1,4 @@
-"""The Parquet archive: one asset a dataset, and one run over any of them.
+"""The Parquet archive: one asset for each dataset, and one for a run over any of them.
 
 Here: the assets. Not here: how a period is written, read back and committed
 (resources/storage/archive), or what a period is (marketdata/archiving.py).
@@ -39,25 +39,23 @@ ARCHIVED_ARE = {
     Portion.YEAR: "Years, each with its closed months, of",
     Portion.WHOLE: "All rows of",
 }
-"""How a description begins: what of a dataset is archived."""
+"""Beginning of each description: the part of a dataset that is archived."""
 
 
 PERIODS_A_COMMIT = 24
-"""So that daily bars are one commit, and ten years of months a few."""
+"""Daily bars are one commit, and ten years of months a few."""
 
 
 class ArchiveRunConfig(dg.Config):
-    """What a run over the archive is for; the launchpad shows each field with its words."""
+    """The datasets and days of an archive run; the launchpad shows each field's description."""
 
-    datasets: list[str] = Field(default=[], description="Names; empty means all there are.")
+    datasets: list[str] = Field(default=[], description="Names of datasets; empty means all.")
     start: str = Field(
         default="",
-        description="Every period that holds a day from this one (ISO date) on; empty means from "
+        description="First day (ISO date): periods that hold it or a later day; empty means from "
         "the beginning.",
     )
-    end: str = Field(
-        default="", description="The last such day; empty means the last closed month."
-    )
+    end: str = Field(default="", description="Last day; empty means the last closed month.")
 
 
 def archive_key(dataset: ArchivedDataset) -> dg.AssetKey:
@@ -80,7 +78,7 @@ def _archive(dataset: ArchivedDataset) -> dg.AssetsDefinition:
         description=(
             f"{ARCHIVED_ARE[dataset.portion]} {dataset.name} as Parquet in an Apache Iceberg table "
             f"on S3 or Spaces. Source: table `{dataset.table}`. Cadence: monthly, over all of it: "
-            "what did not change uploads nothing, what was restated is replaced. Grain: "
+            "unchanged periods upload nothing, restated ones are replaced. Grain: "
             f"{', '.join(dataset.order)}; proven and replaced by {GRAINS[dataset.portion]}. "
             f"Destination: Iceberg table `archive.{dataset.name}`; each file is read back from "
             "the bucket and compared before its commit."
@@ -136,9 +134,9 @@ def closed_periods(
 ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
     """One run over closed periods of any datasets; each is reported on its own archive.
 
-    Source: every dataset's table. Cadence: monthly, over all that is closed. Grain: one run.
+    Source: every dataset's table. Cadence: monthly, over all closed periods. Grain: one run.
     Destination: the Iceberg tables. A dataset whose archive is damaged, or whose commit is refused,
-    keeps no other back.
+    does not stop the others.
     """
     refused: dict[str, str] = {}
     done: list[ArchivedPeriod] = []
@@ -168,12 +166,12 @@ def closed_periods(
 
 
 def requested_periods(dataset: ArchivedDataset, config: ArchiveRunConfig) -> list[Period]:
-    """Return the closed periods of a dataset that a run is for.
+    """Return the closed periods of a dataset that a run asks for.
 
-    Empty where no closed month lies between its ends, whatever the dataset's portions.
+    Empty if no closed month lies between its days, whatever the dataset's portion.
 
     Raises:
-        ConfigurationError: Its ends are no days, or reversed.
+        ConfigurationError: The run's days cannot be read, or are reversed.
     """
     first, last = requested_days(config.start, config.end)
     start, end = first or HISTORY_START, last or date.max
@@ -188,7 +186,7 @@ def periods_with_rows(
 ) -> list[Period]:
     """Return the requested periods; without a first day, those from the first row on.
 
-    Nobody wants to hear of each month in which there was nothing yet.
+    Empty months before the first row are not reported.
     """
     if config.start or dataset.portion is Portion.WHOLE:
         return requested_periods(dataset, config)
@@ -197,7 +195,7 @@ def periods_with_rows(
 
 
 def _bundles(periods: Sequence[Period]) -> Iterator[Sequence[Period]]:
-    """Cut periods into commits: a crash costs one of them at most."""
+    """Cut periods into commits: a crash costs at most one commit."""
     for start in range(0, len(periods), PERIODS_A_COMMIT):
         yield periods[start : start + PERIODS_A_COMMIT]
 

@@ -49,10 +49,10 @@ class _Upkept:
     metadata={"source": "every Iceberg table", "cadence": "weekly", "grain": "run"},
 )
 def archive_upkeep(archive: Archive) -> Iterator[dg.MaterializeResult[Any]]:
-    """Rewrites outdated files, forgets snapshots of 30 days ago, removes what nothing names.
+    """Rewrites outdated files, forgets snapshots older than 30 days, removes orphaned objects.
 
     Source: the Iceberg tables. Cadence: weekly. Grain: one run. Destination: the same tables and
-    their bucket. A dataset that is damaged, or that a run is writing to, keeps no other back.
+    their bucket. A dataset that is damaged, or that a run is writing to, does not stop the others.
     """
     done: list[_Upkept] = []
     failed: dict[str, str] = {}

@@ -1,8 +1,7 @@
 """Bars of coarser intervals, aggregated from minute bars and from daily bars.
 
-Here: one asset for each view, in two groups that are each refreshed at once. Not here: how they
-are kept equal to their source (resources/storage/aggregates), or the sources themselves
-(datasets.py).
+Here: one asset for each view, in two groups, each refreshed at once. Not here: how bars are kept
+equal to their source (resources/storage/aggregates), or the sources themselves (datasets.py).
 """
 
 import time
@@ -28,7 +27,7 @@ _FOLDERS = {Source.MINUTES: "intraday", Source.DAYS: "equity_prices"}
 _ABOUT = {
     Interval.FIVE_MINUTES: "Five minutes, by provider",
     Interval.QUARTER_HOUR: "Fifteen minutes, by provider",
-    Interval.HOUR: "Hours by provider; two rows where a session begins or ends within",
+    Interval.HOUR: "Hours, by provider; two rows where a session begins or ends within the hour",
     Interval.DAY: "Sessions of New York made of their regular minutes, days of UTC for pairs",
     Interval.WEEK: "ISO weeks, named by the Monday",
     Interval.MONTH: "Calendar months, named by the first day",
@@ -52,8 +51,8 @@ def _specs(source: Source, deps: Sequence[dg.AssetsDefinition | dg.AssetKey]) ->
             kinds={"timescaledb"},
             automation_condition=AFTER_LOADS,
             description=(
-                f"{_ABOUT[interval]}. Source: `{source}`; only what a load touched is computed "
-                f"again. Cadence: after each load. Destination: view `bars_{interval}`, "
+                f"{_ABOUT[interval]}. Source: `{source}`; only bars that a load invalidated are "
+                f"recomputed. Cadence: after each load. Destination: view `bars_{interval}`, "
                 f"adjusted in `adjusted_bars_{interval}`."
             ),
             metadata={
@@ -79,13 +78,13 @@ def _specs(source: Source, deps: Sequence[dg.AssetsDefinition | dg.AssetKey]) ->
     group_name="intraday_bars",
 )
 def bars_of_minutes(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
-    """Bars of five minutes to a day, brought up to date for exactly what loads have touched."""
+    """Bars of five minutes to a day, refreshed where loads have invalidated them."""
     yield from _refreshed(database, Source.MINUTES)
 
 
 @dg.multi_asset(specs=_specs(Source.DAYS, [daily_bars_table]), group_name="equity_bars")
 def bars_of_days(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
-    """Bars of a week to a year, brought up to date for exactly what loads have touched."""
+    """Bars of a week to a year, refreshed where loads have invalidated them."""
     yield from _refreshed(database, Source.DAYS)
 
 

@@ -1,4 +1,4 @@
-"""Asset checks: what has to be true of the tables, told with a count, a sample and the cure.
+"""Asset checks: what has to be true of the tables; a failure has a count, a sample and the cure.
 
 Here: the verdicts. Not here: the queries behind them (resources/storage/quality.py and its
 neighbours), or repairs.
@@ -30,7 +30,7 @@ from usecases.instruments import UNIVERSE
 
 SAMPLE = 20
 COMPARED = 0.05
-"""The part of the aggregates that a check computes again."""
+"""Share of the instruments that a check compares."""
 
 
 @dg.asset_check(asset=daily_bars_table, blocking=True)
@@ -43,7 +43,7 @@ def ohlc_sanity(database: Database) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=daily_bars_table, blocking=True)
 def no_duplicate_keys(database: Database) -> dg.AssetCheckResult:
-    """No ticker has two bars for one session, under whatever instrument."""
+    """No ticker has two bars for one session, also under two instruments."""
     with as_dagster_failure(), database.open() as stores:
         suspects = stores.quality.duplicates(limit=SAMPLE)
     return _none_expected(
@@ -53,7 +53,7 @@ def no_duplicate_keys(database: Database) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=daily_bars_table)
 def only_trading_days(database: Database) -> dg.AssetCheckResult:
-    """No bar stands on a day that was no session."""
+    """No bar is of a day that was no session."""
     with as_dagster_failure(), database.open() as stores:
         suspects = stores.quality.strangers(
             expected_days(DATASETS[DAILY_BARS_DATASET], {}), limit=SAMPLE
@@ -69,8 +69,8 @@ def only_trading_days(database: Database) -> dg.AssetCheckResult:
 def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
     """No member misses a session between its first one in the ledger and the last close.
 
-    What the provider that serves was never asked for at all, such as the history of a member that
-    joined yesterday, is counted but is no hole: the weekly run fetches it.
+    Sessions that the serving provider was never asked for, such as the history of a member that
+    joined yesterday, are counted but are no holes: the weekly run fetches them.
     """
     with as_dagster_failure(), database.open() as stores:
         sessions, provider = (
@@ -83,9 +83,7 @@ def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
         )
         summary = stores.coverage.summary(DAILY_BARS_DATASET, provider, members, sessions)
         covered = percent_held(summary.sessions, unknown=summary.unknown)
-    share = (
-        f"{covered} % of what should be there is; {summary.unknown:,} sessions were never asked for"
-    )
+    share = f"coverage is {covered} %; {summary.unknown:,} sessions were never asked for"
     return dg.AssetCheckResult(
         passed=not missing.count,
         severity=dg.AssetCheckSeverity.WARN,
@@ -106,7 +104,7 @@ def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
 def _no_dead_letters(dataset: str, asset: dg.AssetsDefinition) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset=asset, name="no_dead_letters")
     def check(database: Database) -> dg.AssetCheckResult:
-        """No work of the dataset waits for another attempt, or for a person."""
+        """No dead letter of the dataset waits for another attempt, or for a person."""
         letter_filter = LetterFilter(states=UNSETTLED, dataset=dataset)
         with as_dagster_failure(), database.open() as stores:
             counts = stores.dead_letters.counts(dataset).get(dataset, {})
@@ -147,8 +145,8 @@ def _equals_recomputation(interval: Interval) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=bars_key(interval),
         name=f"bars_{interval}_equal_recomputation",
-        description=f"Bars of instruments and {period} chosen at random equal what their source "
-        "says.",
+        description=f"Bars of instruments and {period} chosen at random equal a recomputation from "
+        "their source.",
     )
     def check(database: Database) -> dg.AssetCheckResult:
         with as_dagster_failure(), database.open() as stores:
@@ -177,7 +175,7 @@ AGGREGATE_CHECKS = [_equals_recomputation(interval) for interval in Interval]
 
 
 def _holds_what_was_loaded(dataset: ArchivedDataset) -> dg.AssetChecksDefinition:
-    # Daily bars have an asset that stands for the table, in the run of every load.
+    # Daily bars have an asset for the table, in the run of every load.
     of_table = dataset.name == DAILY_BARS_DATASET
     asset = daily_bars_table.key if of_table else by_symbol_key(DATASETS[dataset.name])
 
@@ -185,7 +183,7 @@ def _holds_what_was_loaded(dataset: ArchivedDataset) -> dg.AssetChecksDefinition
         asset=asset,
         name="holds_what_was_loaded",
         description="Instruments chosen at random have as many rows each day as were loaded. Days "
-        "that lack some are holes again, and wait in dead letters.",
+        "that lack rows become holes again, and wait in dead letters.",
     )
     def check(context: dg.AssetCheckExecutionContext, database: Database) -> dg.AssetCheckResult:
         with as_dagster_failure(), database.open() as stores:
@@ -213,7 +211,7 @@ def _archive_equals_source(dataset: ArchivedDataset) -> dg.AssetChecksDefinition
         asset=ARCHIVES[dataset.name],
         name="archive_equals_source",
         description="Every archived period, read back from the bucket, equals its rows in the "
-        "database, or where those were dropped its proof; rows that came later wait.",
+        "database, or its proof if those were dropped; later rows wait to be archived.",
     )
     def check(archive: Archive) -> dg.AssetCheckResult:
         with as_dagster_failure(), archive.open() as opened:

@@ -1,7 +1,7 @@
 """The table of daily bars as it stands after every load.
 
-Here: the asset that measures the table and carries its checks. Not here: the loads (datasets.py),
-or what is derived from the bars (bars.py, adjusted.py, archive.py).
+Here: the asset that measures the table; the table's checks are on it. Not here: the loads
+(datasets.py), or what is derived from the bars (bars.py, adjusted.py, archive.py).
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ _DAILY_BARS = DATASETS[DAILY_BARS_DATASET]
 def daily_bars_table(database: Database) -> dg.MaterializeResult[Any]:
     """The hypertable `daily_bar` as it stands after every load, with its checks.
 
-    Source: what the loads of daily bars have stored. Cadence: after each of them. Destination:
+    Source: the rows that loads of daily bars have stored. Cadence: after each load. Destination:
     none; this asset measures rows, restatements and coverage.
     """
     with as_dagster_failure(), database.open() as stores:

@@ -1,6 +1,6 @@
 """The databases' upkeep: Dagster's old events and runs pruned, and all that grows measured.
 
-Here: the asset. Not here: what may go (resources/storage/upkeep.py, runs/), or when
+Here: the asset. Not here: what may be removed (resources/storage/upkeep.py, runs/), or when
 (pipelines/schedules.py).
 """
 
@@ -29,9 +29,9 @@ class UpkeepConfig(dg.Config):
     days: int = Field(
         default=HISTORY_STAYS_FOR.days,
         ge=1,
-        description="Events and runs of Dagster that are younger stay.",
+        description="Dagster's events and runs younger than this stay.",
     )
-    dry_run: bool = Field(default=False, description="Say what would be removed, and keep it.")
+    dry_run: bool = Field(default=False, description="Show what would be removed, and keep it.")
 
 
 @dg.asset(
@@ -44,10 +44,10 @@ class UpkeepConfig(dg.Config):
 def database_upkeep(
     context: dg.AssetExecutionContext, config: UpkeepConfig, database: Database
 ) -> dg.MaterializeResult[Any]:
-    """Removes Dagster's events, runs and captured logs of 90 days ago; measures what grows.
+    """Removes Dagster's events, runs and captured logs older than 90 days; measures what grows.
 
     Source: Dagster's storage, our tables and the raw zone. Cadence: weekly. Destination: the same.
-    What says that a partition is materialized, or what a check found last, stays however old.
+    Events that show materialized partitions, or a check's last result, stay at any age.
     """
     now = utc_now()
     with as_dagster_failure(), database.upkeep() as (upkeep, objects):
@@ -68,7 +68,7 @@ def database_upkeep(
 def _prune_history(
     instance: dg.DagsterInstance, before: datetime, config: UpkeepConfig
 ) -> PrunedHistory:
-    """Prune Dagster's Postgres storage; another one, as a test's, is left alone."""
+    """Prune Dagster's Postgres storage; leave another one, such as a test's, alone."""
     storage = instance.event_log_storage
     if not isinstance(storage, PostgresEventLogStorage):
         return PrunedHistory(events=0, check_executions=0, runs=0)

@@ -1,8 +1,8 @@
 """The catalogue's datasets as assets: by symbol, by session, and as one run over any list.
 
 Here: the assets of each dataset, made from its entry in marketdata/datasets.py. Not here: which
-requests a load makes (usecases/load_plan.py), what happens to an answer (marketdata/), or what a
-load reports (load_reports.py).
+requests a load makes (usecases/load_plan.py), how answers are stored (marketdata/), or what a load
+reports (load_reports.py).
 """
 
 from collections import Counter
@@ -58,48 +58,45 @@ Report = dg.AssetMaterialization | dg.MaterializeResult[Any]
 """What an asset of this module yields."""
 
 AFTER_LOADS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
-"""When a table or roll-up follows a load that it was not part of, such as a backfill from the UI.
+"""Condition of tables and aggregates that follow loads outside their run, such as UI backfills.
 
 Eager alone would wait until every ticker's history is there, which may be never."""
 
 SESSIONS_PER_RUN = 20
-"""Not all days of years in one run: by ticker, 20 days take 84 minutes of the key's time."""
+"""Most sessions of one run: by ticker, 20 sessions take 84 minutes of the key's time."""
 
 
 class LoadRunConfig(dg.Config):
-    """What a run over a dataset loads; the launchpad shows each field with its words."""
+    """What a run over a dataset loads; the launchpad shows each field's description."""
 
-    symbols: list[str] = Field(
-        default=[], description="Tickers, pairs or series; empty means all there are."
-    )
-    provider: str = Field(default="", description="Instead of the one that is configured.")
+    symbols: list[str] = Field(default=[], description="Tickers, pairs or series; empty means all.")
+    provider: str = Field(default="", description="Provider instead of the configured one.")
     only_missing: bool = Field(
         default=True,
-        description="Ask only for what the ledger does not know, or knows no longer; otherwise "
-        "for all.",
+        description="Ask only for what the ledger lacks or what has expired; otherwise for all.",
     )
     start: str = Field(
         default="",
-        description="First day (ISO date) where days are asked for; empty means the usual ones.",
+        description="First day (ISO date), for datasets by day; empty means the usual days.",
     )
     end: str = Field(default="", description="Last day; empty means the latest.")
     bulk_refresh: bool = Field(
         default=False,
-        description="Ask for all symbols at once, where the dataset can be asked so; by name "
-        "only those that have changed, or of which nothing is known.",
+        description="Ask for all symbols at once, if the dataset allows it; ask by name only for "
+        "those that have changed, or of which nothing is known.",
     )
     again: bool = Field(
         default=False,
-        description="Ask for the latest days although they are settled, where they are corrected.",
+        description="Ask for the latest days although they are settled, if they may be corrected.",
     )
     letters: list[int] = Field(
         default=[],
-        description="Ids of dead letters; with them exactly what they wait for is asked again, "
-        "and symbols and days do not count.",
+        description="Ids of dead letters: exactly what they wait for is asked again; symbols and "
+        "days are ignored.",
     )
 
     def request(self, dataset: Dataset) -> LoadRequest:
-        """Return what is wanted, in plain Python.
+        """Return the load request of this run config.
 
         Raises:
             ConfigurationError: A day cannot be read, or the provider does not serve the dataset.
@@ -187,9 +184,9 @@ def refresh(dataset: Dataset) -> dg.AssetsDefinition:
         kinds={"python", "timescaledb"},
         description=_description(
             dataset,
-            f"one run over any list of {NOUNS[dataset.instrument_kind]}, which reports on "
-            f"`{dataset.name}` one by one. What fails is named in the metadata and keeps its old "
-            "state; the run fails only if all of them did",
+            f"one run over any list of {NOUNS[dataset.instrument_kind]}, which reports each on "
+            f"`{dataset.name}`. Those that fail are named in the metadata and keep their old "
+            "state; the run fails only if all of them fail",
             dataset.cadence,
         ),
         metadata=dataset_metadata(dataset, cadence=dataset.cadence),
@@ -206,7 +203,7 @@ def refresh(dataset: Dataset) -> dg.AssetsDefinition:
 
 
 def dataset_metadata(dataset: Dataset, cadence: str) -> dict[str, Any]:
-    """Return what the UI shows of a dataset's table."""
+    """Return the metadata of a dataset's table for the UI."""
     return {
         "source": ", ".join(dataset.sources),
         "cadence": cadence,
@@ -234,7 +231,7 @@ REFRESHES = {name: refresh(dataset) for name, dataset in DATASETS.items()}
 BY_SESSION = {
     name: by_session(dataset) for name, dataset in DATASETS.items() if dataset.has_sessions
 }
-"""Only where a provider can be asked for every symbol's rows of one session."""
+"""Assets by session, for datasets with a provider of whole sessions."""
 
 
 async def _load_partitions(
@@ -321,7 +318,7 @@ async def _refresh(
         by_symbol_key(dataset),
         context.run.run_id,
     )
-    # A run that was killed between the database and Dagster left symbols stored but unreported.
+    # A run that was killed may have stored symbols without reporting them to Dagster.
     reported = context.instance.get_materialized_partitions(key)
     with as_dagster_failure(), database.open() as stores:
         load = config.request(dataset)
@@ -343,7 +340,7 @@ async def _refresh(
                     tally.add(outcome)
                     name = outcome.ticker
                     pending[name] -= 1
-                    # A symbol in several loads is reported once, with the figures of the last.
+                    # A symbol with several loads is reported once, with the figures of the last.
                     if isinstance(outcome, Ingested):
                         if pending[name] <= 0 and name not in tally.lost:
                             yield dg.AssetMaterialization(
@@ -360,7 +357,7 @@ async def _refresh(
 async def _outcomes(
     context: dg.AssetExecutionContext, stores: Stores, client: Client, plan: LoadPlan
 ) -> AsyncIterator[Outcome]:
-    """Carry out ``plan``; what fails is told in the run's log as well."""
+    """Carry out ``plan``; log what fails in the run's log as well."""
     run_id, say = context.run.run_id, context.log.info
     async for outcome in load_symbols(stores, client, plan, run_id, say):
         if isinstance(outcome, NotIngested) and not outcome.deferred:

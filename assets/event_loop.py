@@ -1,15 +1,15 @@
 """An event loop for one step: asynchronous work behind a Dagster asset that is a plain generator.
 
-Here: driving an asynchronous generator to its end, or to a clean stop. Not here: what it does.
+Here: driving an asynchronous generator to its end, or to a clean stop. Not here: its work.
 
 Dagster runs asynchronous assets itself, but when a run is interrupted it leaves their tasks and
-connections where they are. Here they are cancelled and closed, and a batch that is on its way
-into the database is finished, before the interruption goes on.
+connections open. Here tasks are cancelled, connections are closed, and a batch on its way into the
+database is finished before the interruption goes on.
 
-Dagster interrupts by an exception that its signal handler raises, wherever the program is just
-then. Within a loop that may be any task or callback, which would end with it and tell nobody,
-while those that wait for it would wait for ever. So while the loop runs, signals are the loop's:
-they cancel the step's own task, and the handler of before gets them once that has ended.
+Dagster interrupts by an exception that its signal handler raises at any point of the program.
+Within a loop that may be any task or callback: it would end silently, and tasks that wait for it
+would wait for ever. So while the loop runs, the loop takes the signals: they cancel the step's own
+task, and the earlier handler gets them once that task has ended.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def in_event_loop(source: AsyncIterator[Item]) -> Iterator[Item]:
-    """Yield what ``source`` yields; however this ends, ``source`` is closed in its own loop."""
+    """Yield the items of ``source``, in its own loop, which is closed at the end."""
 
     async def following() -> Item:
         return await anext(source)
@@ -50,7 +50,7 @@ def in_event_loop(source: AsyncIterator[Item]) -> Iterator[Item]:
 
 
 def _run(runner: asyncio.Runner, work: Coroutine[Any, Any, Item]) -> Item:
-    """Run ``work``; a signal that comes meanwhile cancels it and then goes to its own handler."""
+    """Run ``work``; a signal meanwhile cancels it and then goes to its earlier handler."""
     loop, handlers = runner.get_loop(), _handlers()
     working: list[asyncio.Task[Any]] = []
 
@@ -65,17 +65,17 @@ def _run(runner: asyncio.Runner, work: Coroutine[Any, Any, Item]) -> Item:
 
     with _received(handlers, lambda: loop.call_soon_threadsafe(cancel)) as received:
         outcome = _outcome(runner, cancellable())
-    # Whatever came of the work: what was asked meanwhile is not lost.
+    # Signals that came meanwhile are passed on, whether the work succeeded or not.
     for number in received:
         handlers[number](number, None)
     return outcome()
 
 
 def _outcome(runner: asyncio.Runner, work: Coroutine[Any, Any, Item]) -> Callable[[], Item]:
-    """Run ``work``; return what returns its result, or raises its error."""
+    """Run ``work``; return a function that returns its result or raises its error."""
     try:
         item = runner.run(work)
-    except BaseException as error:  # noqa: BLE001  # raised again by whoever asks
+    except BaseException as error:  # noqa: BLE001  # raised again by the returned function
         ended = error
     else:
         return lambda: item
@@ -90,7 +90,7 @@ def _outcome(runner: asyncio.Runner, work: Coroutine[Any, Any, Item]) -> Callabl
 def _received(
     handlers: Mapping[int, Handler], react: Callable[[], object]
 ) -> Generator[Sequence[int]]:
-    """Call ``react`` at each signal within the block, and hold it for its own handler."""
+    """Call ``react`` at each signal within the block; yield the list of received signals."""
     received: list[int] = []
 
     def receive(number: int, _frame: FrameType | None) -> None:
@@ -107,7 +107,7 @@ def _received(
 
 
 def _handlers() -> dict[int, Handler]:
-    """Return what handles signals now; they come to the main thread alone."""
+    """Return the present signal handlers; none in other threads, which get no signals."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     handlers = {int(number): signal.getsignal(number) for number in _SIGNALS}

@@ -24,14 +24,13 @@ from resources.opening import Stores
 from usecases.loading import NothingMissing, Outcome
 
 LONGEST_RUN = timedelta(days=3)
-"""No run lasts longer: what it has restated is looked for no further back."""
+"""Upper bound of a run's duration: its restatements are looked up no further back."""
 
 
 def symbol_metadata(ingested: Ingested) -> Metadata:
     """Return the figures of one symbol's load.
 
-    ``answered_percent`` is the share of the days asked for of which a bar came, not that of the
-    whole history.
+    ``answered_percent`` is the share of requested days with a bar, not that of the whole history.
     """
     return {
         "dagster/partition_row_count": ingested.load.rows,
@@ -71,7 +70,7 @@ class Tally:
     """Adds up the outcomes of a run over many symbols.
 
     Args:
-        noun: What they are called in the figures.
+        noun: Noun for the symbols in the figures, such as ``tickers``.
     """
 
     def __init__(self, noun: str) -> None:
@@ -95,7 +94,7 @@ class Tally:
 
     @property
     def lost(self) -> dict[str, str]:
-        """Symbols that did not come through, and why: they failed, or were never asked for."""
+        """Symbols that were not loaded, and why: they failed or were deferred."""
         return {**self.failed, **self.deferred}
 
     @property
@@ -115,10 +114,10 @@ class Tally:
         return sessions
 
     def result(self, requests: int, provider: Metadata) -> dg.MaterializeResult[Any]:
-        """Return the figures of the run, those of the ``provider`` among them.
+        """Return the figures of the run, with those of the ``provider``.
 
         Raises:
-            dg.Failure: Not one symbol came through: that is an outage, and has to be seen as one.
+            dg.Failure: No symbol was loaded: an outage, which has to be visible as one.
         """
         metadata: dict[str, dg.MetadataValue | float | str] = {
             **_load_figures(
@@ -149,16 +148,16 @@ class Tally:
 def log_when_stopped(
     context: dg.AssetExecutionContext, settled: Callable[[], int], requested: Collection[str]
 ) -> Generator[None]:
-    """Record where a run stopped that Ctrl-C, SIGTERM or the UI ended in the middle.
+    """Log how far a run came if Ctrl-C, SIGTERM or the UI ends it.
 
-    The end reaches a generator as a cancellation while it waits, and as GeneratorExit while
-    Dagster handles what it has yielded.
+    A generator is ended by a cancellation while it waits, and by GeneratorExit while Dagster
+    handles what it has yielded.
     """
     try:
         yield
     except (asyncio.CancelledError, GeneratorExit):
         context.log.warning(
-            "stopped after %d of %d: what is stored is kept, and the same run goes on from there",
+            "stopped after %d of %d: stored rows are kept, and a repeated run goes on from there",
             settled(),
             len(requested),
         )
@@ -166,13 +165,13 @@ def log_when_stopped(
 
 
 def provider_figures(stores: Stores, provider: str) -> Metadata:
-    """Return how the provider is: the state of its circuit breaker."""
+    """Return the state of the provider's circuit breaker."""
     states = {breaker.provider: breaker.state.value for breaker in stores.leases.breakers()}
     return {"circuit_breaker": states.get(provider, BreakerState.CLOSED.value)}
 
 
 def restatement_figures(stores: Stores, run_id: str) -> Metadata:
-    """Return how many rows a run has restated, by dataset and by the age of their bar."""
+    """Return how many rows a run has restated, by dataset and age of the bar."""
     ages = stores.ingest_log.restatements(utc_now() - LONGEST_RUN, run_id=run_id)
     return {
         f"{restated.dataset}_restated_after_{restated.age.removeprefix('+')}": restated.rows

@@ -1,8 +1,8 @@
 """Every partitions definition of the project.
 
-Here: what the keys are and where they come from. Not here: when partitions are materialized
+Here: the keys and where they come from. Not here: when partitions are materialized
 (pipelines/schedules.py), or what is known of ticker and session together: that is the coverage
-ledger, since tickers times days is more keys than Dagster bears.
+ledger, since tickers times days are too many keys for Dagster.
 https://docs.dagster.io/guides/build/partitions-and-backfills
 """
 
@@ -17,11 +17,11 @@ from marketdata.archiving import Portion
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, calendar
 from marketdata.datasets import InstrumentKind
 
-# Backfill policies have been in beta since 2023; every process would tell so at every start.
+# Backfill policies have been in beta since 2023; every process would warn at every start.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
 TICKERS = dg.DynamicPartitionsDefinition(name="tickers")
-"""One key per ticker that ever was in the universe; the universe asset adds, nothing deletes."""
+"""One key per ticker that ever was in the universe; the universe asset adds keys, none go away."""
 
 STATIC = {
     kind: dg.StaticPartitionsDefinition(list(symbols.static_symbols(kind)))
@@ -32,12 +32,12 @@ STATIC = {
 
 
 def partitions_of(kind: InstrumentKind) -> dg.PartitionsDefinition[str]:
-    """Return the partitions of a dataset that is of instruments of ``kind``."""
+    """Return the partitions of a dataset about instruments of ``kind``."""
     return TICKERS if kind is InstrumentKind.EQUITY else STATIC[kind]
 
 
 _YEARS_AHEAD = 25
-"""So long a code server may live: where its calendar ended, every weekday would have a key."""
+"""Longest life of a code server: after the calendar's end every weekday would have a key."""
 
 TRADING_DAYS = dg.TimeWindowPartitionsDefinition(
     start=datetime.combine(HISTORY_START, time(), NEW_YORK_ZONE),
@@ -49,7 +49,7 @@ TRADING_DAYS = dg.TimeWindowPartitionsDefinition(
         for day in calendar(years_ahead=_YEARS_AHEAD).closed_weekdays()
         if day >= HISTORY_START
     ],
-    # A session's own key exists on its own day: the schedule asks for it on the same evening.
+    # A session's key exists on its own day: the schedule asks for it on the same evening.
     end_offset=1,
 )
 """One key per session of the New York exchanges; half days are sessions, closures have no key."""
@@ -74,4 +74,4 @@ PORTIONS: Mapping[Portion, dg.TimeWindowPartitionsDefinition | None] = {
     Portion.YEAR: YEARS,
     Portion.WHOLE: None,
 }
-"""The partitions of a dataset's archive; what is archived in one piece has none."""
+"""The partitions of a dataset's archive; one that is archived whole has none."""

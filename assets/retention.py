@@ -24,11 +24,13 @@ NO_AGES = "no dataset has an age in WRDATA_RETENTION, so nothing is ever due"
 
 
 class RetentionRunConfig(dg.Config):
-    """What a run over what is due is for; the launchpad shows each field with its words."""
+    """The datasets of a retention run; the launchpad shows each field's description."""
 
-    datasets: list[str] = Field(default=[], description="Names; empty means all that have an age.")
+    datasets: list[str] = Field(
+        default=[], description="Names of datasets; empty means all that have an age."
+    )
     dry_run: bool = Field(
-        default=False, description="Say what would be dropped, and change nothing."
+        default=False, description="Show what would be dropped, and change nothing."
     )
 
 
@@ -43,8 +45,8 @@ class RetentionRunConfig(dg.Config):
             EVERYTHING_DUE_LEFT,
             asset=["archive", "retention"],
             description=(
-                "Every period that is older than WRDATA_RETENTION says was dropped, or a dry run "
-                "found nothing in its way. Warns with what is missing of each that stays."
+                "Every period older than WRDATA_RETENTION was dropped, or a dry run found that it "
+                "can be. Warns with what is missing for each period that stays."
             ),
         )
     ],
@@ -53,12 +55,12 @@ class RetentionRunConfig(dg.Config):
 def retention(
     context: dg.AssetExecutionContext, config: RetentionRunConfig, archive: Archive
 ) -> Iterator[dg.MaterializeResult[Any]]:
-    """Drops closed periods that are older than WRDATA_RETENTION says from the database.
+    """Drops closed periods older than WRDATA_RETENTION from the database.
 
     Source: the archive's proofs. Cadence: weekly. Grain: one run. Destination: table
-    `archive_tombstone`. A period leaves if its files, read back from the bucket, hold the rows
-    that the locked table holds, and its aggregates equal a recomputation; otherwise it stays, and
-    the check says what is missing.
+    `archive_tombstone`. A period is dropped if its files, read back from the bucket, hold the rows
+    of the locked table, and its aggregates equal a recomputation; otherwise it stays, and the
+    check says what is missing.
     """
     with as_dagster_failure(), archive.retention() as opened:
         ages = opened.ages

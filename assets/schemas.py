@@ -1,7 +1,7 @@
 """Table schemas as Dagster shows them, made from the Arrow schemas of the domain.
 
-Here: the one translation. Not here: the schemas themselves (the module of each domain), or what
-their columns mean (marketdata/columns.py).
+Here: the translation. Not here: the schemas themselves (the module of each domain), or the meaning
+of their columns (marketdata/columns.py).
 """
 
 import dagster as dg

@@ -2,7 +2,7 @@
 
 Here: the asset that keeps instruments, their dated tickers and the dynamic partitions in step
 with the provider's constituents. Not here: prices, how a change is found
-(marketdata/instruments.py), or whom a name means (usecases/instruments.py).
+(marketdata/instruments.py), or which instrument a symbol names (usecases/instruments.py).
 """
 
 from typing import Any
@@ -31,9 +31,9 @@ async def universe(
     """Instruments of the S&P 500 with the tickers they carry, each dated.
 
     Source: FMP `sp500-constituent`, one request, weekly. Destination: tables `instrument`,
-    `instrument_ticker`, `universe_member`; what happened to identities in `instrument_event`. A
-    ticker that leaves keeps its instrument, its data and its partition; an answer that lost a
-    fifth of the members is refused.
+    `instrument_ticker`, `universe_member`; changes of identity in `instrument_event`. A ticker that
+    leaves keeps its instrument, its data and its partition; an answer that lacks a fifth of the
+    members is refused.
     """
     with as_dagster_failure(), database.open() as stores:
         async with providers.client(stores, context.run, DAILY_BARS_DATASET, "fmp") as client:

@@ -1,7 +1,7 @@
-"""A dataset asked for all its symbols at once: what has come since it was last asked.
+"""Bulk refresh: one question about all symbols of a dataset, for what has come since the last one.
 
-Here: from which day on, and who has to be asked by name instead. Not here: the requests
-themselves (marketdata/market_ingest.py).
+Here: the first day of the question, and which symbols are asked by name instead. Not here: the
+requests themselves (marketdata/market_ingest.py).
 """
 
 from collections.abc import Mapping
@@ -21,22 +21,22 @@ from usecases.load_plan import LoadPlan, LoadRequest
 from usecases.loading import feed_of
 
 AHEAD = timedelta(days=30)
-"""Actions are announced before their day: so far ahead the calendar is read."""
+"""How far ahead a calendar of actions is read: they are announced before their day."""
 LOOKS_BACK = timedelta(days=30)
-"""So far back it is read again: a provider lists and corrects actions after their day too."""
+"""How far back it is read again: a provider lists and corrects actions after their day too."""
 LONGEST_GAP = timedelta(days=13)
-"""After a longer pause each symbol is asked by name: a calendar takes one request a day, and FRED
-tells changes of two weeks only."""
+"""After a longer gap each symbol is asked by name: a calendar takes one request a day, and FRED
+reports changes of two weeks only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkRefresh:
-    """What one answer about all symbols has brought, and what it leaves to do.
+    """The result of one answer about all symbols, and what remains to do.
 
     Attributes:
-        figures: Of the answer.
-        stored: Rows of it, by symbol; who had none is not named.
-        plan: Symbols that have changed, or of which nothing is known yet: they are asked by name.
+        figures: Figures of the answer.
+        stored: Number of its rows by symbol; symbols without rows are left out.
+        plan: Requests by name, for symbols that have changed or of which nothing is known yet.
     """
 
     figures: Mapping[str, int | str]
@@ -50,13 +50,14 @@ async def bulk_refresh(
     """Ask for all symbols at once what has come since the last time.
 
     Args:
-        context: What the run shares.
+        context: Context of the run.
         stores: The database.
-        load: Of a dataset that can be asked so; its first day stands for that of the last answer.
-        client: The provider.
+        load: Request for a dataset with a bulk refresh; its first day, if any, is the oldest day
+            from which it may ask.
+        client: The provider's client.
 
     Raises:
-        ProviderError: The answer could not be had.
+        ProviderError: The request failed.
         StorageError: The database failed.
     """
     dataset = load.dataset

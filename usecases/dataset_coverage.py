@@ -1,7 +1,7 @@
 """How complete a dataset is: the figures of the status page and of the checks.
 
-Here: from the ledger of one provider to shares and holes. Not here: which requests would mend it
-(load_plan.py).
+Here: from the ledger of one provider to percentages and holes. Not here: the requests that would
+fill the holes (load_plan.py).
 """
 
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from usecases.instruments import UNIVERSE, listed_symbols
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetCoverage:
-    """What the ledger of one provider knows of a dataset's present symbols.
+    """Coverage of a dataset's present symbols at one provider.
 
     Attributes:
-        never_asked: Symbols that this provider has told nothing of.
-        percent: Share of what should be there that is: of the states of all present symbols those
-            that are fresh; of all their days those whose rows are kept. Days count until the last
-            one that is over, from the first one that is ever asked for or, where only the latest
-            days are loaded, that was asked for of any symbol. What was never asked for is missing.
-        holes: Days that are over of which nothing or only a failure is known; or states that are
-            due to be asked for again.
+        never_asked: Number of symbols that this provider was never asked for.
+        percent: For snapshots: the share of present symbols whose snapshot is fresh. For days: the
+            share of all days whose rows are kept. Days count until the last one that is over, from
+            the dataset's first day or, if only the latest days are loaded, from the first day that
+            was asked for of any symbol. What was never asked for is missing.
+        holes: Days that are over of which nothing or only a failure is known; or snapshots that
+            are due to be asked for again.
     """
 
     never_asked: int
@@ -38,7 +38,7 @@ class DatasetCoverage:
 
 
 def dataset_coverage(stores: Stores, dataset: Dataset, provider: str) -> DatasetCoverage:
-    """Look into the ledger of ``provider``; nobody is asked, and no instrument is made."""
+    """Return the coverage at ``provider``; send no request and register no instrument."""
     if dataset.instrument_kind is InstrumentKind.EQUITY:
         names = [member.ticker for member in stores.instruments.members(UNIVERSE)]
     else:
@@ -67,7 +67,7 @@ def dataset_coverage(stores: Stores, dataset: Dataset, provider: str) -> Dataset
 
 
 def expected_days(dataset: Dataset, ledger: Ledger) -> list[date]:
-    """Return the days that are over of which rows should be there."""
+    """Return the days that are over and of which rows are expected."""
     days = dataset.days(calendar())
     first = dataset.begins
     if dataset.usual_days is not None:
@@ -84,7 +84,7 @@ def expected_days(dataset: Dataset, ledger: Ledger) -> list[date]:
 
 
 def daily_bar_figures(stores: Stores) -> dict[str, int | float | str]:
-    """Return the figures of the table of daily bars, and what the ledger knows of who serves it."""
+    """Return the figures of the table of daily bars, and the coverage at the serving provider."""
     totals = stores.quality.totals()
     sessions = expected_days(DATASETS[DAILY_BARS_DATASET], {})
     provider = provider_of(DAILY_BARS_DATASET)

@@ -1,7 +1,7 @@
-"""Which instruments names mean: the universe's members, and the pairs, series and indices.
+"""From symbols to instruments: the universe's members, and pairs, series and indices.
 
-Here: from our names to instruments under a provider's spelling. Not here: how the universe changes
-(assets/universe.py), or what is asked for them (load_plan.py).
+Here: from our symbols to instruments under a provider's spelling. Not here: how the universe
+changes (assets/universe.py), or the requests for them (load_plan.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ def member_tickers(stores: Stores) -> list[str]:
     """Return the tickers of the present members.
 
     Raises:
-        ConfigurationError: There are none: nothing to load is not the same as nothing missing.
+        ConfigurationError: There are none, so a load would look complete.
     """
     members = [member.ticker for member in stores.instruments.members(UNIVERSE)]
     if not members:
@@ -31,7 +31,7 @@ def member_tickers(stores: Stores) -> list[str]:
 
 
 def every_symbol(stores: Stores, dataset: Dataset, provider: str) -> list[str]:
-    """Return all symbols of a dataset: the present members, or what the provider offers.
+    """Return all symbols of a dataset: present members, or the symbols that the provider offers.
 
     Raises:
         ConfigurationError: The universe is empty.
@@ -49,15 +49,15 @@ def listed_symbols(
     *,
     register: bool = True,
 ) -> tuple[list[ListedInstrument], dict[str, str]]:
-    """Look up names; return the instruments, and why by name for those there are not.
+    """Look up symbols; return their instruments, and reasons by name for unknown ones.
 
     Args:
         stores: The database.
-        dataset: What is to be loaded.
-        provider: Whose spellings.
-        names: Our names.
-        register: Make instruments of pairs, series and indices that are new here; otherwise
-            these have the number 0.
+        dataset: The dataset to load.
+        provider: The provider whose spellings are used.
+        names: Our symbols.
+        register: Register instruments of pairs, series and indices that are new here; otherwise
+            these have the id 0.
     """
     today = utc_now().date()
     if dataset.instrument_kind is InstrumentKind.EQUITY:
@@ -88,7 +88,7 @@ def listed_symbols(
 def listed_by_id(
     stores: Stores, dataset: Dataset, provider: str, instrument_ids: Sequence[int]
 ) -> list[ListedInstrument]:
-    """Return instruments under the provider's spelling, without those that have none."""
+    """Return instruments under the provider's spelling; leave out those that have none."""
     past = past_symbols(dataset.name, provider)
     listed = stores.instruments.listed(provider, list(instrument_ids), utc_now().date(), past)
     if dataset.instrument_kind is InstrumentKind.EQUITY:
@@ -100,14 +100,14 @@ def listed_by_id(
 def members_on(
     stores: Stores, dataset: Dataset, provider: str, day: date, asked_on: date
 ) -> list[ListedInstrument]:
-    """Return whose rows of one day are kept: the present members', and those of members then.
+    """Return the instruments whose rows of one day are kept: present members, and members then.
 
     Args:
         stores: The database.
-        dataset: What is to be loaded.
-        provider: Whose symbols.
-        day: The day that is to be loaded.
-        asked_on: The day of the question, of which today's symbols are.
+        dataset: The dataset to load.
+        provider: The provider whose spellings are used.
+        day: The day to load.
+        asked_on: The day of the request, whose symbols are the present ones.
     """
     past = past_symbols(dataset.name, provider)
     ids = {
@@ -119,11 +119,11 @@ def members_on(
 
 
 def why_unknown(stores: Stores, tickers: Sequence[str]) -> dict[str, str]:
-    """Return why each of ``tickers``, which nobody carries today, cannot be asked for."""
+    """Return why each of ``tickers``, which no instrument carries today, cannot be asked for."""
     renamed = stores.instruments.renamed_to(tickers) if tickers else {}
     return {
-        ticker: f"{ticker} is called {renamed[ticker]} now: ask for that, its days under both "
-        "tickers belong to it"
+        ticker: f"{ticker} is called {renamed[ticker]} now: ask for that; it has the days under "
+        "both tickers"
         if ticker in renamed
         else f"no instrument carries {ticker}: is it spelt as in the universe?"
         for ticker in tickers

@@ -1,7 +1,7 @@
 """What a load would take: requests at the pace of the key, and rows.
 
-Here: the figures of a plan. Not here: the forecast made of them (marketdata/forecast.py), or its
-words (pipelines/cli/plan.py).
+Here: the figures of a plan. Not here: the forecast made of them (marketdata/forecast.py), or
+printing it (pipelines/cli/plan.py).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from usecases.load_plan import LoadPlan, sessions_by_member
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadCost:
-    """What a plan takes, and whose limits it is charged to."""
+    """The size of a plan's load, and the limits that it is charged to."""
 
     load: Load
     limits: tuple[RequestLimits, ...]
@@ -41,7 +41,7 @@ def limits_of(
 
 
 def cost_of(stores: Stores, settings: Settings, plan: LoadPlan) -> LoadCost:
-    """Work out what a plan takes.
+    """Return what a plan takes.
 
     Raises:
         ConfigurationError: The provider's key is not set.

@@ -1,6 +1,6 @@
-"""What a load asks for: one plan for `wrdata plan`, `wrdata backfill` and the assets.
+"""Load plans: the requests of a load, for `wrdata plan`, `wrdata backfill` and the assets.
 
-Here: from names, days or dead letters, and the ledger, to requests. Not here: the rules
+Here: from symbols, days or dead letters, and the ledger, to requests. Not here: the rules
 (marketdata/planning.py), making the requests (loading.py), or what they cost (load_cost.py).
 """
 
@@ -22,14 +22,14 @@ from usecases.instruments import UNIVERSE, every_symbol, listed_by_id, listed_sy
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadRequest:
-    """What a person, a schedule or a sensor wants to be loaded.
+    """What a person, a schedule or a sensor asks to load.
 
     Attributes:
-        symbols: Our names; empty means all there are.
-        failed: Of these only the ones with days that failed, or with a letter that waits.
-        wanted: Which days, and what of them.
-        letters: Ids of dead letters; with them exactly what they wait for is asked again, and the
-            rest does not count.
+        symbols: Our symbols; empty means all.
+        failed: Only symbols with failed days, or with a letter that waits.
+        wanted: The days to ask for.
+        letters: Ids of dead letters: exactly what they wait for is asked again; the other fields
+            are ignored.
     """
 
     dataset: Dataset
@@ -45,10 +45,10 @@ class LoadPlan:
     """The requests of a load.
 
     Attributes:
-        sessions: Whole trading days that are asked for; then there are no ``requests``.
-        complete: Names of which nothing is missing.
-        unknown: Why, by name, for those that cannot be asked for.
-        obsolete: Why, by letter, for those whose work no longer exists.
+        sessions: Whole trading days to ask for; then there are no ``requests``.
+        complete: Symbols that lack nothing.
+        unknown: Reasons by symbol, for symbols that cannot be asked for.
+        obsolete: Reasons by letter id, for letters whose work no longer exists.
     """
 
     load: LoadRequest
@@ -60,12 +60,12 @@ class LoadPlan:
 
     @property
     def asked(self) -> list[str]:
-        """Names that need a request, each once."""
+        """Symbols that need a request, each once."""
         return list(dict.fromkeys(request.instrument.ticker for request in self.requests))
 
     @property
     def symbols(self) -> list[str]:
-        """All names of the load, each once."""
+        """All symbols of the load, each once."""
         return [*self.unknown, *self.complete, *self.asked]
 
 
@@ -74,12 +74,12 @@ def plan_load(stores: Stores, load: LoadRequest, *, register: bool = True) -> Lo
 
     Args:
         stores: The database.
-        load: What is wanted.
-        register: Make instruments of pairs, series and indices that are new here; a plan that
-            nobody carries out changes nothing.
+        load: The load request.
+        register: Register instruments of pairs, series and indices that are new here; not for a
+            plan that is only shown.
 
     Raises:
-        ConfigurationError: All members are wanted, and the universe is empty.
+        ConfigurationError: All members are asked for, and the universe is empty.
     """
     if load.letters:
         return _plan_letters(stores, load)
@@ -97,7 +97,7 @@ def plan_load(stores: Stores, load: LoadRequest, *, register: bool = True) -> Lo
             if instrument.instrument_id in waiting
             or ledger[instrument.instrument_id].get(CoverageState.FAILED)
         ]
-        # Settled days that failed when they were asked for again are no holes.
+        # Settled days whose repeated request failed are no holes: ask for them again.
         wanted = replace(wanted, again=True)
     requests = plan_requests(dataset, calendar(), listed, ledger, wanted, now=utc_now())
     requested = {request.instrument.ticker for request in requests}
@@ -110,9 +110,9 @@ def plan_load(stores: Stores, load: LoadRequest, *, register: bool = True) -> Lo
 
 
 def plan_revealed(stores: Stores, done: LoadPlan) -> LoadPlan:
-    """Plan what the answers to ``done`` have shown to be missing where nothing seemed to be.
+    """Plan the requests for days that only the answers to ``done`` have shown to be missing.
 
-    An answer that reaches further back than earlier ones says that the key shows more now.
+    An answer that reaches further back than earlier ones means that the key shows more now.
     """
     if not done.complete:
         return LoadPlan(load=done.load)
@@ -151,7 +151,7 @@ def plan_sessions(load: LoadRequest) -> LoadPlan:
 
 
 def sessions_with_holes(stores: Stores, load: LoadRequest, sessions: Sequence[date]) -> list[date]:
-    """Return those of ``sessions`` that some present member lacks."""
+    """Return the ``sessions`` that any present member lacks."""
     members = [member.instrument_id for member in stores.instruments.members(UNIVERSE)]
     ledger = stores.coverage.ledger(load.dataset.name, load.provider, members)
     today = utc_now().date()
@@ -162,7 +162,7 @@ def sessions_with_holes(stores: Stores, load: LoadRequest, sessions: Sequence[da
 def sessions_by_member(
     stores: Stores, dataset: Dataset, provider: str, sessions: Sequence[date]
 ) -> dict[int, list[date]]:
-    """Return which of ``sessions`` are loaded for whom, as ``members_on`` says of each."""
+    """Return the ``sessions`` to load by instrument id, by the same rule as ``members_on``."""
     memberships = stores.instruments.memberships(UNIVERSE)
     ids = sorted({membership.instrument_id for membership in memberships})
     by_id = {
@@ -192,12 +192,12 @@ def _waiting(stores: Stores, load: LoadRequest) -> set[int | None]:
 
 
 def _plan_letters(stores: Stores, load: LoadRequest) -> LoadPlan:
-    """Plan what dead letters wait for, over exactly the days that were asked for before."""
+    """Plan the requests of dead letters, over exactly the days that were asked for before."""
     dataset, provider = load.dataset, load.provider
     letters = [
         letter
         for letter in stores.dead_letters.by_id(load.letters)
-        # One that was settled in the meantime waits for nothing.
+        # A letter that was settled meanwhile waits for nothing.
         if letter.instrument_id is not None
         and letter.span is not None
         and letter.state in UNSETTLED
@@ -229,7 +229,7 @@ def _plan_letters(stores: Stores, load: LoadRequest) -> LoadPlan:
 
 
 def _one_for_each(requests: Sequence[FetchRequest]) -> list[FetchRequest]:
-    """Join the requests of an instrument: any number of its days fits into one."""
+    """Join the requests of each instrument: one request holds any number of days."""
     by_instrument: dict[int, FetchRequest] = {}
     for request in requests:
         earlier = by_instrument.get(request.instrument.instrument_id, request)
@@ -246,7 +246,7 @@ def _one_for_each(requests: Sequence[FetchRequest]) -> list[FetchRequest]:
 def _letters_without_request(
     stores: Stores, load: LoadRequest, requests: Sequence[FetchRequest]
 ) -> dict[int, str]:
-    """Return why, by letter, no request does its work any more."""
+    """Return, by letter id, why no request does the letter's work any more."""
     requested = {request.instrument.instrument_id for request in requests}
     return {
         letter.letter_id: f"{letter.subject} has no symbol under which {load.provider} could be "

@@ -1,4 +1,4 @@
-"""Carrying out a load: the plan's requests, one after the other, and what becomes of each.
+"""Carrying out a load: making the requests of a plan, and the outcome of each.
 
 Here: what the assets call, without Dagster. Not here: planning (load_plan.py), the steps of one
 request (marketdata/ingest.py), or reports (assets/load_reports.py).
@@ -26,7 +26,7 @@ from usecases.load_plan import LoadPlan, plan_revealed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NothingMissing:
-    """The ledger already knows all that was wanted of a symbol, so nothing was asked."""
+    """The symbol lacks nothing by the ledger, so no request was made."""
 
     ticker: str
 
@@ -35,12 +35,12 @@ Outcome = Ingested | NotIngested | NothingMissing
 
 
 def ingest_context(stores: Stores, run_id: str) -> IngestContext:
-    """Return what the steps of one run share."""
+    """Return the context that the steps of one run share."""
     return IngestContext(store=stores.batches, calendar=calendar(), run_id=run_id, now=utc_now)
 
 
 def feed_of(dataset: Dataset, client: Client) -> DatasetFeed:
-    """Return a dataset as an opened provider serves it."""
+    """Return the feed of a dataset at an opened provider."""
     return DatasetFeed(dataset, client.api, calendar())
 
 
@@ -51,20 +51,20 @@ async def load_symbols(
     run_id: str,
     say: Callable[[str], None],
 ) -> AsyncIterator[Outcome]:
-    """Make the requests of a plan, and yield what became of each symbol as it is done.
+    """Make the requests of a plan; yield the outcome of each symbol as it is done.
 
     A symbol that cannot be asked for is a failure like any other.
 
     Args:
         stores: The database.
-        client: The provider of the plan.
-        plan: What is asked for.
+        client: The client of the plan's provider.
+        plan: The plan.
         run_id: The run that asks.
-        say: Takes a line for the run's log.
+        say: Called with each line for the run's log.
 
     Raises:
-        KeyRefusedError: The provider refuses the key; what is left over waits for a person.
-        StorageError: The database failed; what had been yielded is stored.
+        KeyRefusedError: The provider refuses the key; the remaining work waits for a person.
+        StorageError: The database failed; outcomes yielded before are stored.
     """
     for name, reason in plan.unknown.items():
         yield NotIngested(ticker=name, error_class="UnknownSymbol", message=reason)
@@ -74,7 +74,7 @@ async def load_symbols(
         async for outcome in ingest(context, feed, plan.requests):
             yield outcome
         complete = plan.complete
-        # Only of whole histories an answer can show that others begin too late.
+        # Only answers about whole histories can show that others begin too late.
         if not plan.requests or plan.load.dataset.usual_days is not None:
             break
         plan = plan_revealed(stores, plan)
@@ -100,7 +100,7 @@ async def load_session(
     Raises:
         ConfigurationError: The universe is empty: a mistake, not an empty day.
         RecordRejectedError: The session is not over yet.
-        ProviderError: It could not be had.
+        ProviderError: The request failed.
         StorageError: The database failed.
     """
     member_tickers(stores)

@@ -1,6 +1,6 @@
-"""The days of a request that comes as text: from a launchpad, a schedule or the command line.
+"""The days of a load request as text: from the launchpad, a schedule or the command line.
 
-Here: text to dates, and the line for a mistake in it. Not here: which days follow from them.
+Here: parsing dates, and the message for a mistake. Not here: which days a load asks for.
 """
 
 from datetime import date
