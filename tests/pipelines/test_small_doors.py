@@ -64,7 +64,7 @@ def test_whole_trading_days_are_always_asked_again_of_the_configured_provider() 
     """What cannot be had so says with what it can."""
     for option in (["--refetch"], ["--provider", "tiingo"]):
         told = refused("backfill", "daily_bars", "--from", "2026-11-02", *option)
-        assert "name tickers, or --all" in told
+        assert "need tickers, or --all" in told
 
 
 def test_no_way_to_say_what_to_load_names_all_of_them() -> None:

@@ -124,7 +124,7 @@ def test_a_group_without_a_command_shows_its_help_and_no_empty_error() -> None:
     done = subprocess.run([WRDATA, "dlq"], capture_output=True, text=True, check=False, timeout=60)
 
     assert done.returncode == 2
-    assert "Give the work of letters up" in done.stdout + done.stderr
+    assert "Give up the work of letters" in done.stdout + done.stderr
     assert "error:" not in done.stderr
 
 
