@@ -85,7 +85,7 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorR
     Not a run_failure_sensor: that moves on when its function fails, so a run that died with the
     database would be forgotten. Here the cursor waits until the letter is posted.
     """
-    workers.look(context.instance)
+    workers.try_end_lost(context.instance)
     if context.cursor is None:
         newest = _failures(context, after=None)
         cursor = str(newest[0].storage_id if newest else 0)

@@ -180,8 +180,8 @@ def current_lost(instance: dg.DagsterInstance) -> list[LostRun]:
         return lost(instance, workers)
 
 
-def look(instance: dg.DagsterInstance) -> list[LostRun]:
-    """End lost runs; if the database fails, they wait for the next look."""
+def try_end_lost(instance: dg.DagsterInstance) -> list[LostRun]:
+    """End lost runs; if the database fails, they wait for the next call."""
     with suppress(errors.MarketDataError), _opened() as workers:
         return end_lost(instance, workers)
     return []

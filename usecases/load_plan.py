@@ -59,14 +59,14 @@ class LoadPlan:
     obsolete: Mapping[int, str] = field(default_factory=dict[int, str])
 
     @property
-    def asked(self) -> list[str]:
+    def requested(self) -> list[str]:
         """Symbols that need a request, each once."""
         return list(dict.fromkeys(request.instrument.ticker for request in self.requests))
 
     @property
     def symbols(self) -> list[str]:
         """All symbols of the load, each once."""
-        return [*self.unknown, *self.complete, *self.asked]
+        return [*self.unknown, *self.complete, *self.requested]
 
 
 def plan_load(stores: Stores, load: LoadRequest, *, register: bool = True) -> LoadPlan:

@@ -42,9 +42,9 @@ def run(
     )
     if not any(requested_periods(entry, config) for entry in chosen):
         raise errors.ArgumentError(_no_closed_month(start, end))
-    around = environment.surroundings(writes=False)
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+    surroundings = environment.surroundings(writes=False)
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
     report = loads.archive(config)
     summary = archived(report)
     failures = loads.failures(report)

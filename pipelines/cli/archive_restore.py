@@ -59,9 +59,9 @@ def drop(
             "WRDATA_RETENTION, for example to minute_bars=400d"
         )
         raise errors.ConfigurationError(message)
-    around = environment.surroundings(writes=False)
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+    surroundings = environment.surroundings(writes=False)
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
     op_config = {"datasets": dataset or [], "dry_run": dry_run}
     report = runs.run_job("retention", config={"archive__retention": {"config": op_config}})
     outcome = report.last("retention")
@@ -97,9 +97,9 @@ def restore(
         message = f"the days are reversed: {start} is after {end}"
         raise errors.ArgumentError(message)
     entry = ARCHIVED[dataset]
-    around = environment.surroundings(writes=False)
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+    surroundings = environment.surroundings(writes=False)
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
     settings = read_settings()
     with opening.restore(settings) as restoring:
         if into:

@@ -129,9 +129,9 @@ def _upkeep(
 
 
 def _enter() -> None:
-    around = environment.surroundings(writes=False)
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+    surroundings = environment.surroundings(writes=False)
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
 
 
 def _show(rows: Sequence[Mapping[str, Any]], json: bool, *, otherwise: str) -> None:

@@ -47,9 +47,9 @@ def backfill(
         refetch=refetch,
         provider=provider,
     )
-    around = environment.surroundings()
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+    surroundings = environment.surroundings()
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
     settings = read_settings()
     with opening.stores(settings) as stores:
         planned = options.plan(stores, settings)

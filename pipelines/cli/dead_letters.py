@@ -155,9 +155,9 @@ def retry(
     if bool(ids) + any((state, dataset, error, ticker)) + every != 1:
         message = "say which letters: IDS, or filters such as --dataset and --error, or --all"
         raise typer.BadParameter(message)
-    around = environment.surroundings()
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+    surroundings = environment.surroundings()
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
     with opening.stores(read_settings()) as stores:
         letters = stores.dead_letters
         with runs.open_instance() as instance:
@@ -228,9 +228,9 @@ def replay(ids: Ids, *, json: Json = False) -> int:
 
     Exits with 1 if any letter is not resolved.
     """
-    around = environment.surroundings()
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+    surroundings = environment.surroundings()
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
     settings = read_settings()
     with opening.stores(settings) as stores:
         chosen = _stored_letters(stores.dead_letters, ids)

@@ -58,18 +58,18 @@ def findings() -> list[Finding]:
     """Probe everything; start nothing; no fault hides another."""
     of_variables = _variables()
     try:
-        around = environment.surroundings()
+        surroundings = environment.surroundings()
     except errors.ConfigurationError as error:
         of_variables.append(_broken("configuration", "environment", "", error))
-        around = environment.surroundings(writes=False)
-    local = _local_services(around)
+        surroundings = environment.surroundings(writes=False)
+    local = _local_services(surroundings)
     if all(finding.ok for finding in local):
         try:
-            environment.adopt(around)
-            local = _services(around)
+            environment.adopt(surroundings)
+            local = _services(surroundings)
         except errors.ConfigurationError as error:
             local = [_broken("configuration", "environment", "", error)]
-    return [*of_variables, *local, _user_interface(around)]
+    return [*of_variables, *local, _user_interface(surroundings)]
 
 
 def _variables() -> list[Finding]:
@@ -86,7 +86,7 @@ def _variables() -> list[Finding]:
     ]
 
 
-def _local_services(around: environment.Surroundings) -> list[Finding]:
+def _local_services(surroundings: environment.Surroundings) -> list[Finding]:
     return [
         Finding(
             name=service.name,
@@ -96,12 +96,12 @@ def _local_services(around: environment.Surroundings) -> list[Finding]:
             detail=service.detail,
             cure="" if service.running else f"wrdata up; {service.cure}",
         )
-        for service in around.world.status()
-        if service.name in around.local
+        for service in surroundings.world.status()
+        if service.name in surroundings.local
     ]
 
 
-def _services(around: environment.Surroundings) -> list[Finding]:
+def _services(surroundings: environment.Surroundings) -> list[Finding]:
     try:
         settings = read_settings()
     except errors.ConfigurationError as error:
@@ -109,7 +109,7 @@ def _services(around: environment.Surroundings) -> list[Finding]:
         return [] if wrong_values() else [_broken("configuration", "environment", "", error)]
 
     def origin(service: str) -> str:
-        return "local world" if service in around.local else "configured"
+        return "local world" if service in surroundings.local else "configured"
 
     probes: list[tuple[str, str, str, Callable[[Settings], str]]] = [
         ("database", origin("timescaledb"), _shown(settings.database_url.get_secret_value()),
@@ -312,8 +312,8 @@ def _probe_runs(_settings: Settings) -> str:
     return "each has a running worker"
 
 
-def _user_interface(around: environment.Surroundings) -> Finding:
-    running = dagster_processes.left_over(around.world.root)
+def _user_interface(surroundings: environment.Surroundings) -> Finding:
+    running = dagster_processes.left_over(surroundings.world.root)
     if running is None:
         return Finding(
             name="dagster ui", ok=True, origin="local", address="", detail="not running",

@@ -54,9 +54,9 @@ def confirm(
     ] = 0,
 ) -> int:
     """Set what a dividend pays in the currency of prices, as long as its terms stay the same."""
-    around = environment.surroundings()
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+    surroundings = environment.surroundings()
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
     with opening.stores(read_settings()) as stores:
         listed = instrument_of(stores, ticker)
         noted = _dividend(stores, listed.instrument_id, day.date(), ordinal, listed.ticker)

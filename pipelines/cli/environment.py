@@ -89,14 +89,14 @@ def world_of(variables: Mapping[str, str]) -> LocalWorld:
 
 
 def enter(
-    around: Surroundings, *, start: bool, report: Callable[[str], None] = lambda _: None
+    surroundings: Surroundings, *, start: bool, report: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Set the environment of this process, and of those it starts, to ``around``.
+    """Set the environment of this process, and of those it starts, to ``surroundings``.
 
     Warns of variables that nothing reads.
 
     Args:
-        around: Where to work.
+        surroundings: Where to work.
         start: Start local services that do not run; otherwise they have to run already.
         report: Called with a sentence for each step.
 
@@ -108,9 +108,9 @@ def enter(
     wrong = wrong_values()
     if wrong:
         raise errors.ConfigurationError(f"{'; '.join(wrong)}. Correct it, or unset it")
-    if around.local and start:
-        _start(around, report)
-    adopt(around)
+    if surroundings.local and start:
+        _start(surroundings, report)
+    adopt(surroundings)
 
 
 def warn_of_variables() -> None:
@@ -119,26 +119,26 @@ def warn_of_variables() -> None:
         console.warn(line)
 
 
-def adopt(around: Surroundings) -> None:
-    """Set the environment of this process to ``around``; check and start nothing.
+def adopt(surroundings: Surroundings) -> None:
+    """Set the environment of this process to ``surroundings``; check and start nothing.
 
     Raises:
         ConfigurationError: A local service does not run.
     """
-    if around.local:
-        if around.world.root.exists():
-            around.world.join()
-        _require_running(around)
-        variables = around.world.environment(around.local)
+    if surroundings.local:
+        if surroundings.world.root.exists():
+            surroundings.world.join()
+        _require_running(surroundings)
+        variables = surroundings.world.environment(surroundings.local)
         for name in _overruled(variables):
             console.warn(f"{name} is not used here: the local world sets its own value")
         os.environ.update(variables)
-    if "timescaledb" not in around.local:
+    if "timescaledb" not in surroundings.local:
         # Dagster reads its URL itself and accepts fewer spellings: it gets the common one.
         url = os.environ["WRDATA_DATABASE_URL"]
         own = os.environ.get("WRDATA_DAGSTER_DATABASE_URL") or in_schema(url, "dagster")
         os.environ["WRDATA_DAGSTER_DATABASE_URL"] = normalised(own)
-    home = Path(os.environ.get("DAGSTER_HOME") or around.world.root / "dagster")
+    home = Path(os.environ.get("DAGSTER_HOME") or surroundings.world.root / "dagster")
     os.environ["DAGSTER_HOME"] = str(home)
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -162,19 +162,19 @@ def _overruled(variables: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _start(around: Surroundings, report: Callable[[str], None]) -> None:
+def _start(surroundings: Surroundings, report: Callable[[str], None]) -> None:
     try:
-        around.world.join()
-        around.world.start(around.local, report)
+        surroundings.world.join()
+        surroundings.world.start(surroundings.local, report)
     except OSError as error:
         message = (
-            f"the local world cannot be kept in {around.world.root} ({error.strerror}): set "
+            f"the local world cannot be kept in {surroundings.world.root} ({error.strerror}): set "
             "WRDATA_STATE_DIR to a folder of yours"
         )
         raise errors.ConfigurationError(message) from error
 
 
-def require_schema(around: Surroundings) -> None:
+def require_schema(surroundings: Surroundings) -> None:
     """Bring a local database's schema up to date; require that a configured one is.
 
     Raises:
@@ -182,7 +182,7 @@ def require_schema(around: Surroundings) -> None:
         StorageError: The database cannot be reached, or does not fit this code.
     """
     settings = read_settings()
-    if "timescaledb" in around.local:
+    if "timescaledb" in surroundings.local:
         opening.prepare_database(settings)
         return
     url = settings.database_url.get_secret_value()
@@ -194,11 +194,11 @@ def require_schema(around: Surroundings) -> None:
         raise errors.ConfigurationError(message)
 
 
-def _require_running(around: Surroundings) -> None:
+def _require_running(surroundings: Surroundings) -> None:
     down = [
         service.name
-        for service in around.world.status()
-        if service.name in around.local and not service.running
+        for service in surroundings.world.status()
+        if service.name in surroundings.local and not service.running
     ]
     if down:
         message = (

@@ -202,7 +202,7 @@ def print_forecast(forecasted: Forecasted, *, json: bool) -> None:
 def _units(planned: LoadPlan) -> tuple[str, int]:
     if planned.sessions:
         return "trading_days", len(planned.sessions)
-    return NOUNS[planned.load.dataset.instrument_kind], len(planned.asked)
+    return NOUNS[planned.load.dataset.instrument_kind], len(planned.requested)
 
 
 def _title(planned: LoadPlan) -> str:

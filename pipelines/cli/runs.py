@@ -154,14 +154,14 @@ def open_instance() -> Generator[dg.DagsterInstance]:
         )
         raise errors.ConfigurationError(message) from error
     with instance:
-        workers.look(instance)
+        workers.try_end_lost(instance)
         yield instance
 
 
 def end_lost(instance: dg.DagsterInstance) -> None:
     """End the runs whose worker is gone, and print them; without storage a later look does it."""
     with suppress(sqlalchemy.exc.SQLAlchemyError, dg.DagsterError):
-        for lost in workers.look(instance):
+        for lost in workers.try_end_lost(instance):
             console.say(f"run {lost.run.run_id} ({lost.run.job_name}) is ended: {lost.reason}")
 
 

@@ -60,9 +60,9 @@ def confirm(
     reason: Annotated[str, typer.Option(help="Why it is right; stored with it.")],
 ) -> int:
     """Confirm a split as the provider states it: prices are adjusted for it from now on."""
-    around = environment.surroundings(writes=False)
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+    surroundings = environment.surroundings(writes=False)
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
     with opening.stores(read_settings()) as stores:
         listed = instrument_of(stores, ticker)
         stores.adjusted_bars.confirm(
@@ -88,9 +88,9 @@ def spin_off(
     """Record a spin-off: it adjusts prices like a dividend, also on the day of a split."""
     if not of.strip():
         raise typer.BadParameter("--of is empty: name what was spun off")
-    around = environment.surroundings()
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+    surroundings = environment.surroundings()
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
     with opening.stores(read_settings()) as stores:
         listed = instrument_of(stores, ticker)
         stores.adjusted_bars.tell_spin_off(

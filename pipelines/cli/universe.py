@@ -23,11 +23,11 @@ def universe(
     json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> int:
     """Load the constituents: instruments, their tickers, and a partition for each ticker."""
-    around = environment.surroundings()
+    surroundings = environment.surroundings()
     if events:
-        return _show_events(around, json=json)
-    environment.enter(around, start=True, report=console.say)
-    environment.require_schema(around)
+        return _show_events(surroundings, json=json)
+    environment.enter(surroundings, start=True, report=console.say)
+    environment.require_schema(surroundings)
     report = loads.load_universe()
     figures = dict(report.last("universe"))
     if json:
@@ -39,8 +39,8 @@ def universe(
     return 0 if report.success else 1
 
 
-def _show_events(around: environment.Surroundings, *, json: bool) -> int:
-    environment.enter(around, start=False)
+def _show_events(surroundings: environment.Surroundings, *, json: bool) -> int:
+    environment.enter(surroundings, start=False)
     with opening.stores(read_settings()) as stores:
         rows = [
             {

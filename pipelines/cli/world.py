@@ -26,21 +26,21 @@ def up(
     port: Annotated[int, typer.Option(help="Port of Dagster's UI; if taken, a free one.")] = 3000,
 ) -> int:
     """Start the local world with Dagster's UI and daemon, and stay; Ctrl-C stops all of it."""
-    around = environment.surroundings()
-    with dagster_processes.alone(around.world.root), dagster_processes.handled(_interrupt):
+    surroundings = environment.surroundings()
+    with dagster_processes.alone(surroundings.world.root), dagster_processes.handled(_interrupt):
         try:
-            if dagster_processes.stop_left_over(around.world.root):
+            if dagster_processes.stop_left_over(surroundings.world.root):
                 console.say("ended what an earlier wrdata up had left running")
-            environment.enter(around, start=True, report=console.say)
-            environment.require_schema(around)
+            environment.enter(surroundings, start=True, report=console.say)
+            environment.require_schema(surroundings)
             with runs.open_instance() as instance:
                 console.say("Dagster's storage is ready")
                 look = functools.partial(runs.end_lost, instance)
-                return dagster_processes.run_in_front(around.world.root, port, look)
+                return dagster_processes.run_in_front(surroundings.world.root, port, look)
         finally:
-            if around.local:
+            if surroundings.local:
                 with processes.undisturbed():
-                    _stop_unused(around.world)
+                    _stop_unused(surroundings.world)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -102,7 +102,7 @@ def test_a_run_whose_worker_was_killed_ends_and_one_that_works_is_left(
     victim.send_signal(signal.SIGKILL)
     victim.wait()
 
-    (lost,) = workers.look(pipeline.instance)
+    (lost,) = workers.try_end_lost(pipeline.instance)
 
     assert lost.run.run_id == killed.run_id
     assert f"its worker (process {victim.pid} on " in lost.reason
@@ -116,10 +116,10 @@ def test_a_worker_on_another_host_is_gone_once_it_was_silent(
     """Nobody can look at its process, so its heartbeat decides; while that comes it lives."""
     run = started(pipeline)
     known.beat(run.run_id, job="universe", place="elsewhere", process=Process(pid=1, born="x"))
-    assert workers.look(pipeline.instance) == []
+    assert workers.try_end_lost(pipeline.instance) == []
     _be_silent(pipeline)
 
-    (lost,) = workers.look(pipeline.instance)
+    (lost,) = workers.try_end_lost(pipeline.instance)
 
     assert "process 1 on elsewhere" in lost.reason
     assert "has not been heard of for 31 s" in lost.reason
@@ -154,7 +154,7 @@ def test_a_run_whose_worker_nobody_ever_heard_of_ends_after_its_first_moments(
         ),
         run.run_id,
     )
-    assert workers.look(pipeline.instance) == []
+    assert workers.try_end_lost(pipeline.instance) == []
     (record,) = pipeline.instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
     assert record.start_time is not None
 
@@ -213,7 +213,7 @@ def test_workers_of_runs_that_are_over_are_forgotten(pipeline: Pipeline, known: 
     pipeline.instance.report_run_failed(run)
     _be_silent(pipeline)
 
-    workers.look(pipeline.instance)
+    workers.try_end_lost(pipeline.instance)
 
     assert known.all() == []
 
