@@ -45,5 +45,5 @@ definitions = dg.Definitions(
     sensors=list(sensors.ALL),
     resources={"database": Database(), "archive": Archive(), "providers": Providers()},
     # A run is one process: the fan-out is asyncio inside the asset, not processes per step.
-    executor=workers.known_in_process,
+    executor=workers.in_process_with_heartbeat,
 )

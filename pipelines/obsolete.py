@@ -39,7 +39,7 @@ def why_obsolete(letter: StoredLetter) -> str:
         return f"the letter cannot be read any more ({type(error).__name__}: {error})"
 
 
-def of_what_is_left(letter: StoredLetter) -> StoredLetter:
+def without_gone_partitions(letter: StoredLetter) -> StoredLetter:
     """Return the letter; a run's range of partitions loses the keys at its ends that have gone."""
     if letter.work is not Work.RUN or RANGE_TAGS[0] not in letter.details["tags"]:
         return letter

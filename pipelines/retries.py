@@ -21,7 +21,7 @@ from marketdata.calendars import utc_now
 from marketdata.datasets import DATASETS, Dataset
 from marketdata.recovery.dead_letters import LETTER_RETRY, Work
 from pipelines import jobs
-from pipelines.obsolete import of_what_is_left, why_obsolete
+from pipelines.obsolete import why_obsolete, without_gone_partitions
 from pipelines.run_failures import (
     CLAIM_TAG,
     PARTITION_TAG,
@@ -106,7 +106,7 @@ def _retries(letters: DeadLetters, claimed: Sequence[StoredLetter], by: str) -> 
     obsolete = {letter_id: reason for letter_id, reason in reasons.items() if reason}
     letters.end_obsolete(obsolete, by=by)
     return retries_of(
-        [of_what_is_left(letter) for letter in claimed if letter.letter_id not in obsolete]
+        [without_gone_partitions(letter) for letter in claimed if letter.letter_id not in obsolete]
     )
 
 

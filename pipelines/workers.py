@@ -59,7 +59,7 @@ class LostRun:
 
 
 @contextmanager
-def beating(run_id: str, job: str) -> Generator[None]:
+def heartbeat(run_id: str, job: str) -> Generator[None]:
     """Record in the database that this process works on a run, until the block ends.
 
     Work goes on if the database is down; heartbeats resume when it is back.
@@ -99,7 +99,7 @@ def _opened() -> Generator[RunWorkers]:
         yield RunWorkers(timescale)
 
 
-class KnownInProcess(InProcessExecutor):
+class InProcessWithHeartbeat(InProcessExecutor):
     """Executes all steps in the run's own process, with a heartbeat as its worker."""
 
     def execute(
@@ -107,14 +107,14 @@ class KnownInProcess(InProcessExecutor):
     ) -> Iterator[dg.DagsterEvent]:
         """Execute the run with a heartbeat beside it."""
         run = plan_context.dagster_run
-        with beating(run.run_id, run.job_name):
+        with heartbeat(run.run_id, run.job_name):
             yield from super().execute(plan_context, execution_plan)
 
 
 @dg.executor(name="in_process")
-def known_in_process(_context: dg.InitExecutorContext) -> KnownInProcess:
+def in_process_with_heartbeat(_context: dg.InitExecutorContext) -> InProcessWithHeartbeat:
     """Return the executor of our runs (see definitions.py)."""
-    return KnownInProcess(retries=RetryMode.ENABLED)
+    return InProcessWithHeartbeat(retries=RetryMode.ENABLED)
 
 
 def is_gone(worker: RunWorker) -> bool:

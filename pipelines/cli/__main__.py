@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import NoReturn
 
-from pipelines.cli.interruption import INTERRUPTED, nothing_at_stake
+from pipelines.cli.interruption import INTERRUPTED, quit_on_interrupt
 
 BROKEN_PIPE = 141
 _STREAMS = {0: os.O_RDONLY, 1: os.O_RDONLY, 2: os.O_WRONLY}
@@ -55,7 +55,7 @@ class _Notes(io.FileIO):
 
 def run() -> NoReturn:
     """Run the command line and end the process with its status."""
-    with nothing_at_stake():
+    with quit_on_interrupt():
         _open_streams()
         main = _main()
     try:

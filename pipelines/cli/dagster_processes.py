@@ -52,7 +52,7 @@ WORKER = "multiprocessing.spawn"
 
 
 @contextmanager
-def alone(state: Path) -> Generator[None]:
+def only_up(state: Path) -> Generator[None]:
     """Be the only `wrdata up` of a state folder while the block runs.
 
     Raises:
@@ -103,7 +103,7 @@ def run_in_front(state: Path, port: int, look: Callable[[], None]) -> int:
 
     # Before the child starts: a shell's background job ignores Ctrl-C, and the child would
     # inherit that.
-    with handled(end):
+    with signals_handled(end):
         console.say(f"Log of Dagster and its runs: {_log(state)}")
         child = _start(state, free)
         _remember(state, child.pid, free)
@@ -272,7 +272,7 @@ def _record(state: Path) -> Path:
 
 
 @contextmanager
-def handled(end: Callable[[int, FrameType | None], None]) -> Generator[None]:
+def signals_handled(end: Callable[[int, FrameType | None], None]) -> Generator[None]:
     """Handle Ctrl-C, SIGTERM and a closed terminal with ``end`` while the block runs."""
     asking = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, end) for number in asking}

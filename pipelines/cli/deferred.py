@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from marketdata.recovery import errors
-from pipelines.cli.interruption import nothing_at_stake
+from pipelines.cli.interruption import quit_on_interrupt
 
 PROJECT = Path(__file__).parents[2]
 BESIDE = "pipelines.cli"
@@ -54,7 +54,7 @@ class DeferredCommand(TyperCommand):
         if not self._installed:
             message = f"{self.name} is not installed: only a checkout of the project has it"
             raise errors.ConfigurationError(message)
-        with nothing_at_stake():
+        with quit_on_interrupt():
             module = importlib.import_module(self._module)
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         alone.command(self.name)(getattr(module, self._function))

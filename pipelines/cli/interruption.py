@@ -20,7 +20,7 @@ class RunInterruptedError(Exception):
 
 
 @contextmanager
-def nothing_at_stake() -> Generator[None]:
+def quit_on_interrupt() -> Generator[None]:
     """Let Ctrl-C end the process at once: during imports an exception would print a traceback."""
     before = signal.signal(signal.SIGINT, _quit)
     try:

@@ -116,7 +116,7 @@ def run_job(
     started = time.monotonic()
     with (
         open_instance() as instance,
-        workers.beating(run_id, job),
+        workers.heartbeat(run_id, job),
         _watched(progress, run_id, started),
     ):
         record_under_location(instance, job)

@@ -27,7 +27,10 @@ def up(
 ) -> int:
     """Start the local world with Dagster's UI and daemon, and stay; Ctrl-C stops all of it."""
     surroundings = environment.surroundings()
-    with dagster_processes.alone(surroundings.world.root), dagster_processes.handled(_interrupt):
+    with (
+        dagster_processes.only_up(surroundings.world.root),
+        dagster_processes.signals_handled(_interrupt),
+    ):
         try:
             if dagster_processes.stop_left_over(surroundings.world.root):
                 console.say("ended what an earlier wrdata up had left running")

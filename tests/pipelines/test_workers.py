@@ -24,7 +24,7 @@ from tests.fixtures.pipeline import Pipeline
 WORKING = """
 import sys
 from pipelines import workers
-with workers.beating(sys.argv[1], "universe"):
+with workers.heartbeat(sys.argv[1], "universe"):
     print("working", flush=True)
     sys.stdin.read()
 """
