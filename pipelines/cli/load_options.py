@@ -51,7 +51,7 @@ Symbols = Annotated[
     typer.Option(
         "--tickers",
         "--symbols",
-        help="Tickers, pairs or series, separated by commas.",
+        help="Tickers, pairs or series, separated by commas or blanks.",
     ),
 ]
 File = Annotated[Path | None, typer.Option(help="File with one symbol a line.", dir_okay=False)]
