@@ -50,7 +50,7 @@ from resources.storage.archive.write import files
 from resources.storage.archive.write.archive import Archive
 from resources.storage.archive.write.outcomes import ArchiveStatus
 from resources.storage.archive.write.rows import first_day, stream
-from resources.storage.ledger.lost_rows import LostRows, told
+from resources.storage.ledger.lost_rows import LostRows, describe_loss
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale
 
@@ -297,7 +297,7 @@ class Retention:
         refusals: list[Refusal] = []
         lost = self._lost_rows.find(rows.dataset, rows.period.start, rows.period.end)
         if lost:
-            refusals.append(Refusal(Missing.LOADED_ROWS, told(rows.dataset, lost)))
+            refusals.append(Refusal(Missing.LOADED_ROWS, describe_loss(rows.dataset, lost)))
         try:
             back = files.read_back(self._store, rows.dataset, proof.proof)
             digest = content_hash(rows.dataset.schema, files.read_ahead(back))

@@ -43,7 +43,7 @@ from resources.storage.archive.write.outcomes import (
     VerifiedPeriod,
 )
 from resources.storage.archive.write.rows import first_day, stream, with_rows
-from resources.storage.ledger.lost_rows import LostRows, told
+from resources.storage.ledger.lost_rows import LostRows, describe_loss
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 
@@ -254,7 +254,7 @@ class Archive:
             if objection := self.objection(dataset, proof):
                 return objection
         self._lost_rows.make_holes(dataset, lost, by="wrdata archive run")
-        return told(dataset, lost)
+        return describe_loss(dataset, lost)
 
     def _proven(
         self, dataset: ArchivedDataset, period: Period, compared: Sequence[PeriodProof]
