@@ -25,8 +25,10 @@ REQUESTS_A_MINUTE = 1200
 """Nobody shares the address by hand: of weight 4, that is less than 6,000."""
 
 _QUESTIONS: Mapping[str, provider_cli.Question[BinanceClient]] = {
-    "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
-    "trades": lambda client, asked: client.trades(asked.symbol, asked.start, asked.end),
+    "minutes": lambda client, request: client.minute_bars(
+        request.symbol, request.start, request.end
+    ),
+    "trades": lambda client, request: client.trades(request.symbol, request.start, request.end),
 }
 
 

@@ -25,7 +25,9 @@ REQUESTS_A_SECOND = 2
 """Since 2026 a burst is refused although its minute is within the limit."""
 
 _QUESTIONS: Mapping[str, provider_cli.Question[FredClient]] = {
-    "observations": lambda client, asked: client.observations(asked.symbol, asked.start, asked.end),
+    "observations": lambda client, request: client.observations(
+        request.symbol, request.start, request.end
+    ),
 }
 
 

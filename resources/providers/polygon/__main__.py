@@ -20,11 +20,15 @@ REQUESTS_A_MINUTE = 5
 """Of the free plan; paid ones are only asked to stay under 100 a second."""
 
 _QUESTIONS: Mapping[str, provider_cli.Question[PolygonClient]] = {
-    "days": lambda client, asked: client.daily_history(asked.symbol, asked.start, asked.end),
-    "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
-    "splits": lambda client, asked: client.splits(asked.symbol),
-    "dividends": lambda client, asked: client.dividends(asked.symbol),
-    "company": lambda client, asked: client.company(asked.symbol),
+    "days": lambda client, request: client.daily_history(
+        request.symbol, request.start, request.end
+    ),
+    "minutes": lambda client, request: client.minute_bars(
+        request.symbol, request.start, request.end
+    ),
+    "splits": lambda client, request: client.splits(request.symbol),
+    "dividends": lambda client, request: client.dividends(request.symbol),
+    "company": lambda client, request: client.company(request.symbol),
 }
 
 
