@@ -209,7 +209,7 @@ def unread_variables(environment: Mapping[str, str]) -> list[str]:
         if not name.startswith(OURS) and not (family in families and near):
             continue
         meant = f": did you mean {near[0]}?" if near else "; unset it, or see the README's table"
-        lines.append(f"{name} is set, and nobody reads it{meant}")
+        lines.append(f"{name} is set, but never read{meant}")
     return lines
 
 

@@ -26,7 +26,7 @@ class DatasetTotals:
     """
 
     rows: int
-    subjects: int
+    symbols: int
     versions: int
     latest_at: datetime | None
 
@@ -99,8 +99,8 @@ class DatasetReader:
             row = connection.execute(
                 query, {"provider": provider, "kind": dataset.instrument_kind.value}
             ).fetchone()
-        rows, subjects, latest_at, versions = row or (0, 0, None, 0)
-        return DatasetTotals(rows=rows, subjects=subjects, versions=versions, latest_at=latest_at)
+        rows, symbols, latest_at, versions = row or (0, 0, None, 0)
+        return DatasetTotals(rows=rows, symbols=symbols, versions=versions, latest_at=latest_at)
 
 
 def _column(name: str) -> composed.Composed:

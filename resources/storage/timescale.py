@@ -251,5 +251,5 @@ def _refusal(error: Exception, text: str) -> str:
     if 'database "' in text and "does not exist" in text:
         return "create the database or correct its name"
     if isinstance(error, _NOT_MIGRATED):
-        return "run `wrdata migrate`; if that was done while this was at work, start this anew"
+        return "run `wrdata migrate`; if that was done while this program ran, restart it"
     return ""

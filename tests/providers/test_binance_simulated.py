@@ -514,9 +514,9 @@ def test_a_minute_that_ends_while_rest_is_asked_is_not_missing() -> None:
     )
     piece = klines.Piece(way="rest", first=day, last=day, path=None)
 
-    assert klines._lacking_by_rest(told, piece, asked_at).tolist() == []
+    assert klines._missing_in_rest(told, piece, asked_at).tolist() == []
     later = asked_at.replace(minute=4, second=30)
-    missing = klines._lacking_by_rest(told, piece, later).tolist()
+    missing = klines._missing_in_rest(told, piece, later).tolist()
     assert [datetime.fromtimestamp(minute * 60, UTC).minute for minute in missing] == [3]
 
 

@@ -22,7 +22,7 @@ from resources.providers.budget import PacedBudget
 from resources.providers.http import HttpGetter, ResponseClassifier
 
 REQUESTS_A_MINUTE = 1200
-"""Nobody shares the address by hand: of weight 4, that is less than 6,000."""
+"""Used by hand, the address is not shared: at weight 4, that is less than 6,000."""
 
 _QUESTIONS: Mapping[str, provider_cli.Question[BinanceClient]] = {
     "minutes": lambda client, request: client.minute_bars(

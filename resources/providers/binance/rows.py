@@ -197,7 +197,7 @@ def refuse_outside(
     outside = table.filter(pc.or_(pc.less(at, first), pc.greater_equal(at, last)))
     if outside.num_rows:
         shown = outside[column][0].as_py()
-        raise malformed(f"rows nobody asked for came, such as of {shown}", operation)
+        raise malformed(f"rows that were not requested came, such as of {shown}", operation)
 
 
 def between(table: pa.Table, column: str, start: datetime, end: datetime) -> pa.Table:

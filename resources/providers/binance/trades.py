@@ -224,7 +224,7 @@ class _Days:
             return False
         self._builder.note(
             f"Binance's REST begins with trade {first_id} of "
-            f"{pc.min(self._oldest.trades['traded_at']).as_py()}: files alone tell of the time "
+            f"{pc.min(self._oldest.trades['traded_at']).as_py()}: only files have the time "
             "before"
         )
         return True
@@ -325,7 +325,7 @@ def _refuse_earlier(page: pa.Table, cursor: dict[str, str], operation: str) -> N
         at = pc.min(page["traded_at"]).as_py()
         earlier = int(milliseconds(at)) < int(cursor["startTime"])
     if earlier:
-        message = "rows nobody asked for came, from before the place that was asked for"
+        message = "rows that were not requested came, from before the requested start"
         raise wire.malformed(message, operation)
 
 

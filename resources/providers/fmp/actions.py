@@ -174,7 +174,7 @@ def _refuse_strangers(
     strangers = values.filter(strange)
     if len(strangers):
         stranger = shortened(str(strangers[0].as_py()))
-        raise wire.malformed(f"rows nobody asked for came, such as of {stranger}", operation)
+        raise wire.malformed(f"rows that were not requested came, such as of {stranger}", operation)
 
 
 def _refuse_full(page: ActionPage, cap: int, operation: str) -> None:

@@ -216,7 +216,7 @@ def _check_rows(page: pa.Table, symbol: str, start: date, end: date, operation: 
     if not symbols and not outside.num_rows:
         return
     stranger = f"symbol {symbols[0]}" if symbols else f"day {outside['session_date'][0].as_py()}"
-    message = f"rows nobody asked for came, such as of {stranger}; the answer was not stored"
+    message = f"rows that were not requested came, such as of {stranger}; the answer was not stored"
     raise errors.MalformedPayloadError(message, provider=wire.PROVIDER, operation=operation)
 
 

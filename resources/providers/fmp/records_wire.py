@@ -103,7 +103,9 @@ def company_page(body: bytes, *, symbol: str, operation: str) -> RecordPage:
     (row,) = rows
     if row.get("symbol") != symbol:
         symbol_received = shortened(repr(row.get("symbol")))
-        raise malformed(f"a row nobody asked for came, of symbol {symbol_received}", operation)
+        raise malformed(
+            f"a row that was not requested came, of symbol {symbol_received}", operation
+        )
     try:
         refuse_unstorable(row)
     except UnreadableError as error:

@@ -203,7 +203,7 @@ def _refuse_strangers(
         stranger = (
             f"period {period}" if row_symbol == symbol else f"symbol {shortened(repr(row_symbol))}"
         )
-        raise malformed(f"rows nobody asked for came, such as of {stranger}", operation)
+        raise malformed(f"rows that were not requested came, such as of {stranger}", operation)
 
 
 def _refuse_missing_lines(rows: Sequence[_Row], kind: StatementKind, operation: str) -> None:

@@ -237,5 +237,5 @@ def _check_window(page: wire.ObservationPage, window: Window, operation: str) ->
     )
     if outside.num_rows:
         start = outside["realtime_start"][0].as_py()
-        message = f"rows nobody asked for came, such as one of {start}"
+        message = f"rows that were not requested came, such as one of {start}"
         raise wire.malformed(message, operation)

@@ -201,5 +201,5 @@ def _refuse_other_days(days: pa.ChunkedArray, start: date, end: date, operation:
     outside = days.filter(pc.or_(pc.less(days, start), pc.greater(days, end)))
     if len(outside):
         raise wire.malformed(
-            f"rows nobody asked for came, such as of day {outside[0].as_py()}", operation
+            f"rows that were not requested came, such as of day {outside[0].as_py()}", operation
         )
