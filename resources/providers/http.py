@@ -243,7 +243,7 @@ class HttpGetter:
 
         async with self._slots:
             answer = await self._repeat(patience.back_off, attempt)
-            return await self._kept(replace(answer, requests=sent), operation)
+            return await self._keep_answer(replace(answer, requests=sent), operation)
 
     async def _attempt(self, request: "_Request", attempt: "_Attempt") -> HttpAnswer:
         """Send once; the budget gets the outcome in any case.
@@ -280,7 +280,7 @@ class HttpGetter:
             requests=1,
         )
 
-    async def _kept(self, answer: HttpAnswer, operation: str) -> HttpAnswer:
+    async def _keep_answer(self, answer: HttpAnswer, operation: str) -> HttpAnswer:
         if self._keep is None:
             return answer
         pointer = await asyncio.to_thread(

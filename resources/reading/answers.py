@@ -129,24 +129,24 @@ def answer(stored: StoredBars, request: BarsRequest, s3: S3Settings) -> pa.Table
     """
     ids = [instrument.instrument_id for instrument in stored.named]
     if isinstance(stored.bars, Rows):
-        bars = _joined(stored.bars, ids, request.as_of, s3)
+        bars = _read_and_join(stored.bars, ids, request.as_of, s3)
     else:
-        bars = _sorted(stored.bars, ids)
+        bars = _sort(stored.bars, ids)
     if request.provider is not None:
         bars = bars.filter(pc.field("provider") == request.provider)
     rolls = isinstance(stored.bars, Rows) and request.interval != stored.bars.interval
     # All minutes of a bar have one factor. It is applied after the sums, as in the views, so that
     # both results are equal to the last bit.
     if rolls and not request.by_day:
-        bars = _rolled_up(bars, Interval(request.interval), stored)
+        bars = _roll_up(bars, Interval(request.interval), stored)
     if request.adjusted:
-        bars = _adjusted(bars, stored, request.adjusted, s3)
+        bars = _adjust(bars, stored, request.adjusted, s3)
     if rolls and request.by_day:
-        bars = _rolled_up(bars, Interval(request.interval), stored)
+        bars = _roll_up(bars, Interval(request.interval), stored)
     return _in_columns(bars, stored.named, request.interval)
 
 
-def _joined(
+def _read_and_join(
     rows: Rows, instrument_ids: Sequence[int], as_of: datetime | None, s3: S3Settings
 ) -> pa.Table:
     """Return hot and cold rows together, sorted, one row per key."""
@@ -164,14 +164,14 @@ def _joined(
             bars = bars.filter(pc.field("known_from") <= pa.scalar(as_of, INSTANT))
     bars = bars.rename_columns({dated_by: "bucket_start"})
     if rows.answers is None:
-        return _sorted(bars, instrument_ids)
+        return _sort(bars, instrument_ids)
     # A late row lies beside the archived one until retention joins them; the later answer counts.
-    bars = _sorted(_with_fetched_at(bars, rows.answers), instrument_ids)
+    bars = _sort(_with_fetched_at(bars, rows.answers), instrument_ids)
     bars = bars.filter(pa.array(_last_of_each_key(bars)))
     return bars.drop_columns(["fetched_at", "ingest_id"])
 
 
-def _sorted(bars: pa.Table, instrument_ids: Sequence[int]) -> pa.Table:
+def _sort(bars: pa.Table, instrument_ids: Sequence[int]) -> pa.Table:
     """Sort bars by instrument (in the order given), then by time and the rest of the key.
 
     ``extended`` comes before ``regular``: in the hour in which a session begins, it is earlier.
@@ -208,9 +208,7 @@ def _last_of_each_key(bars: pa.Table) -> npt.NDArray[np.bool_]:
     return last
 
 
-def _adjusted(
-    bars: pa.Table, stored: StoredBars, adjustment: Adjustment, s3: S3Settings
-) -> pa.Table:
+def _adjust(bars: pa.Table, stored: StoredBars, adjustment: Adjustment, s3: S3Settings) -> pa.Table:
     """Multiply bars by their factors.
 
     Raises:
@@ -253,7 +251,7 @@ def _factors_then(
     """
     tickers = {instrument.instrument_id: instrument.ticker for instrument in named}
     # One chunk: each share's rows are sliced out of it.
-    days = _joined(history.days, list(tickers), history.moment, s3).combine_chunks()
+    days = _read_and_join(history.days, list(tickers), history.moment, s3).combine_chunks()
     factors: dict[int, FactorSteps] = {}
     for instrument_id, positions in adjusting.runs(days["instrument_id"].to_numpy()):
         if instrument_id not in instrument_ids:
@@ -277,7 +275,7 @@ def _require_none(named: Sequence[Named], instrument_ids: Container[int], messag
         raise errors.StorageConflictError(message.format(", ".join(names)))
 
 
-def _rolled_up(bars: pa.Table, interval: Interval, stored: StoredBars) -> pa.Table:
+def _roll_up(bars: pa.Table, interval: Interval, stored: StoredBars) -> pa.Table:
     """Aggregate days or minutes to an interval; bars that begin out of bounds are left out."""
     if interval in DAY_INTERVALS:
         days = bars.rename_columns({"bucket_start": "session_date"})
@@ -288,7 +286,7 @@ def _rolled_up(bars: pa.Table, interval: Interval, stored: StoredBars) -> pa.Tab
         rolled = aggregate_minutes(minutes, interval, calendar() if shares else None)
     start, end = stored.bounds
     within = (pc.field("bucket_start") >= start) & (pc.field("bucket_start") < end)
-    return _sorted(rolled.filter(within), [instrument.instrument_id for instrument in stored.named])
+    return _sort(rolled.filter(within), [instrument.instrument_id for instrument in stored.named])
 
 
 def _with_adjustment(bars: pa.Table) -> pa.Table:

@@ -1,7 +1,7 @@
 """The database at one moment: all queries of one read.
 
 Here: names, factors or the data behind them, hot rows, and the files of cold ones. Not here: the
-archive's files (cold.py), or what becomes of the rows (answers.py).
+archive's files (cold.py), or how rows become bars (answers.py).
 
 A read is one transaction of isolation level REPEATABLE READ. That alone is not enough: a dropped
 chunk vanishes even for transactions that began before the drop. So the table is first locked

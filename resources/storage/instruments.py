@@ -106,7 +106,9 @@ class InstrumentStore:
         """
         with self._timescale.connection() as connection:
             ids_by_ticker = _ids_by_ticker(connection, "equity", tickers, on)
-            listed = _listed(connection, provider, list(ids_by_ticker.values()), on, past)
+            listed = _listed_instruments(
+                connection, provider, list(ids_by_ticker.values()), on, past
+            )
         by_ticker = {constituent.ticker: constituent for constituent in listed}
         distinct = list(dict.fromkeys(tickers))
         return (
@@ -127,7 +129,7 @@ class InstrumentStore:
         requested only from providers that keep the past under the symbols of the day.
         """
         with self._timescale.connection() as connection:
-            return _listed(connection, provider, instrument_ids, on, past)
+            return _listed_instruments(connection, provider, instrument_ids, on, past)
 
     def renamed_to(self, tickers: Sequence[str]) -> dict[str, str]:
         """Return the present ticker by former one, for ``tickers`` that no instrument has now."""
@@ -246,7 +248,7 @@ def _ids_by_ticker(
     return dict[str, int](rows)
 
 
-def _listed(
+def _listed_instruments(
     connection: Connection,
     provider: str,
     instrument_ids: Sequence[int],

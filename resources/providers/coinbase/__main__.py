@@ -1,7 +1,7 @@
 """Coinbase Exchange by hand: python -m resources.providers.coinbase BTC-USD --of trades.
 
-Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
-the command line (../provider_cli.py), or the client (client.py).
+Here: the possible requests, and a client paced for one process alone. Not here: the command line
+(../provider_cli.py), or the client (client.py).
 """
 
 import sys

@@ -1,8 +1,7 @@
 """Coinbase Exchange: minute bars and trades.
 
 Here: the client, and which requests make one answer of minute bars. Not here: those of trades
-(trades.py), what answers look like (rows.py, wire.py), how a request is sent (../http.py), or what
-becomes of the rows.
+(trades.py), what answers look like (rows.py, wire.py), or how a request is sent (../http.py).
 """
 
 import asyncio

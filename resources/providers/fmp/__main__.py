@@ -1,7 +1,7 @@
 """Financial Modeling Prep by hand: python -m resources.providers.fmp AAPL --of splits.
 
-Here: what can be asked for, and the clients that are asked, paced for one process alone. Not here:
-the command line (../provider_cli.py), or the clients (client.py, actions.py, records.py).
+Here: the possible requests, and clients paced for one process alone. Not here: the command line
+(../provider_cli.py), or the clients (client.py, actions.py, records.py).
 """
 
 import sys

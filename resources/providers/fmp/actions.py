@@ -57,14 +57,14 @@ class FmpActions:
             RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
             ProviderError: See ``wire.classify_error``.
         """
-        return await self._of_symbol("splits", symbol, actions_wire.split_page)
+        return await self._all_of_symbol("splits", symbol, actions_wire.split_page)
 
     async def dividends(self, symbol: str) -> Answer:
         """Return all dividends of ``symbol`` (WIRE_DIVIDENDS), announced ones included.
 
         Raises what ``splits`` raises, and gives an empty answer where it does.
         """
-        return await self._of_symbol("dividends", symbol, actions_wire.dividend_page)
+        return await self._all_of_symbol("dividends", symbol, actions_wire.dividend_page)
 
     async def splits_between(self, start: date, end: date) -> Answer:
         """Return the splits of all symbols in the world (WIRE_SPLITS) from ``start`` to ``end``.
@@ -122,7 +122,7 @@ class FmpActions:
             _refuse_strangers(page.table, "session_date", (start, end), operation)
         return replies.answer(operation, page.table, page.left_out)
 
-    async def _of_symbol(self, path: str, symbol: str, parser: _Parser) -> Answer:
+    async def _all_of_symbol(self, path: str, symbol: str, parser: _Parser) -> Answer:
         operation = f"{path} symbol={symbol} limit={MOST_ACTIONS}"
         wire.check_symbol(symbol, operation)
         parameters = {"symbol": symbol, "limit": str(MOST_ACTIONS)}

@@ -106,7 +106,7 @@ class RollUps:
             spans = sorted(random.sample(spans, math.ceil(len(spans) * sample)))
         differing: list[Difference] = []
         for begin in range(0, len(spans), COMPARED_SPANS[source]):
-            differing += self._compared(
+            differing += self._compare(
                 interval, spans[begin : begin + COMPARED_SPANS[source]], limit - len(differing)
             )
             if len(differing) >= limit:
@@ -175,7 +175,7 @@ class RollUps:
             start = end
         return periods
 
-    def _compared(
+    def _compare(
         self, interval: Interval, spans: Sequence[tuple[tuple[date, date], int]], limit: int
     ) -> list[Difference]:
         starts: list[date] = [_edge(interval, period[0]) for period, _ in spans]

@@ -35,7 +35,7 @@ def newest_metadata(store: ObjectStore, dataset: str) -> tuple[int, list[str]]:
     one number if two writers raced and one lost.
     """
     by_number: dict[int, list[str]] = {-1: []}
-    for key in _listed(store, dataset):
+    for key in _list_metadata(store, dataset):
         if (number := number_of(key)) >= 0:
             by_number.setdefault(number, []).append(key)
     newest = max(by_number)
@@ -90,10 +90,10 @@ def require_current(store: ObjectStore, archive_table: ArchiveTable) -> None:
     """
     name = archive_table.dataset.name
     # Listed before the catalogue is read: the writer of number N had registered N - 1 by then.
-    keys = _listed(store, name)
+    keys = _list_metadata(store, name)
     if table := archive_table.load():
         require_not_behind(table, name, ahead_of(table, store, keys))
 
 
-def _listed(store: ObjectStore, dataset: str) -> list[str]:
+def _list_metadata(store: ObjectStore, dataset: str) -> list[str]:
     return [stored.key for stored in store.list(f"iceberg/archive/{dataset}/metadata/")]

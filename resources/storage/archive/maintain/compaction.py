@@ -70,7 +70,7 @@ def compact(
         ]
         if dry_run or not due:
             return due
-        after = [_rewritten(store, dataset, period.before) for period in due]
+        after = [_rewrite(store, dataset, period.before) for period in due]
         try:
             snapshot_id = table.commit(state, after)
         except CommitLostError as error:
@@ -97,7 +97,7 @@ def _reason(dataset: ArchivedDataset, proof: PeriodProof) -> str:
     return ""
 
 
-def _rewritten(store: ObjectStore, dataset: ArchivedDataset, proof: PeriodProof) -> PeriodProof:
+def _rewrite(store: ObjectStore, dataset: ArchivedDataset, proof: PeriodProof) -> PeriodProof:
     """Rewrite a period's archived rows; prove that the new files hold the same rows."""
     rows = files.read_back(store, dataset, proof)
     after = files.prove(store, dataset, proof.period, rows)

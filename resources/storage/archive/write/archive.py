@@ -130,7 +130,7 @@ class Archive:
     def objection(self, dataset: ArchivedDataset, proof: PeriodProof) -> str:
         """Return why no run will replace an archived period, with the cure; empty if one will."""
         try:
-            self._compared(dataset, proof)
+            self._compare_with_archive(dataset, proof)
         except errors.ArchiveMismatchError as error:
             return str(error)
         return ""
@@ -171,7 +171,7 @@ class Archive:
                 logged for logged in logged_periods.values() if period.overlaps(logged.proof.period)
             ]
             result = (
-                self._consider(dataset, period, replaced, dropped, sizes)
+                self._settle_or_prove(dataset, period, replaced, dropped, sizes)
                 if replaced or period in not_empty
                 else ArchivedPeriod(dataset=dataset.name, period=period, status=ArchiveStatus.EMPTY)
             )
@@ -198,7 +198,7 @@ class Archive:
                 )
         return results
 
-    def _consider(
+    def _settle_or_prove(
         self,
         dataset: ArchivedDataset,
         period: Period,
@@ -227,11 +227,15 @@ class Archive:
             return settled(status, _frozen(dataset, period, tombstone, lost))
         if reason := self._loss(dataset, period, [] if lost else before):
             return settled(ArchiveStatus.REFUSED, reason)
-        if known and not lost and known.proof.holds(self._stored(dataset, period), dataset.schema):
+        if (
+            known
+            and not lost
+            and known.proof.holds(self._content_of_database(dataset, period), dataset.schema)
+        ):
             return settled(ArchiveStatus.UNCHANGED)
         try:
             # Lost files cannot be compared: only their number of rows is known.
-            proof = self._proven(dataset, period, [] if lost else before)
+            proof = self._write_files(dataset, period, [] if lost else before)
             _require_no_fewer(dataset, period, before, proof.rows)
         except errors.ArchiveMismatchError as error:
             return settled(ArchiveStatus.REFUSED, str(error))
@@ -255,7 +259,7 @@ class Archive:
         self._lost_rows.make_holes(dataset, lost, by="wrdata archive run")
         return describe_loss(dataset, lost)
 
-    def _proven(
+    def _write_files(
         self, dataset: ArchivedDataset, period: Period, compared: Sequence[PeriodProof]
     ) -> PeriodProof:
         """Write new files of the database's rows; they must hold every row of ``compared``."""
@@ -266,7 +270,7 @@ class Archive:
         ):
             return files.prove(self._store, dataset, period, passing)
 
-    def _compared(self, dataset: ArchivedDataset, proof: PeriodProof) -> KeyCheck:
+    def _compare_with_archive(self, dataset: ArchivedDataset, proof: PeriodProof) -> KeyCheck:
         """Compare the database's rows with the archived ones, one by one."""
         key_check = KeyCheck(self._store, dataset, proof.period, [proof])
         with (
@@ -277,7 +281,7 @@ class Archive:
                 pass
         return key_check
 
-    def _stored(self, dataset: ArchivedDataset, period: Period) -> ContentHash:
+    def _content_of_database(self, dataset: ArchivedDataset, period: Period) -> ContentHash:
         """Return the fingerprint of the database's rows."""
         with stream(self._timescale.url, dataset, period) as rows:
             return content_hash(dataset.schema, files.read_ahead(rows))
@@ -296,7 +300,7 @@ class Archive:
         expected = (
             ContentHash(rows=proof.rows, columns=proof.columns_of(dataset.schema))
             if dropped
-            else self._stored(dataset, proof.period)
+            else self._content_of_database(dataset, proof.period)
         )
         differing = tuple(
             name for name in dataset.schema.names if digest.columns[name] != expected.columns[name]
@@ -307,7 +311,7 @@ class Archive:
         if dropped or not differing:
             return verdict
         try:
-            comparison = self._compared(dataset, proof)
+            comparison = self._compare_with_archive(dataset, proof)
             _require_no_fewer(dataset, proof.period, [proof], expected.rows)
             return replace(verdict, waiting=_waiting(comparison))
         except errors.ArchiveMismatchError as error:

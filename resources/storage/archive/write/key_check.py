@@ -76,17 +76,17 @@ class KeyCheck:
                 (before the batch that shows it is passed on), or an archived file differs
                 from its proof.
         """
-        with closing(self._archived()) as archived:
+        with closing(self._archived_rows()) as archived:
             waiting = next(archived, None)
             for batch in batches:
                 if batch.num_rows:
-                    waiting = self._unmatched(batch, waiting, archived)
+                    waiting = self._check_batch(batch, waiting, archived)
                 yield batch
             while waiting is not None:
                 self._require_withdrawn(waiting)
                 waiting = next(archived, None)
 
-    def _unmatched(
+    def _check_batch(
         self, batch: pa.RecordBatch, waiting: pa.Table | None, archived: Iterator[pa.Table]
     ) -> pa.Table | None:
         """Return the first archived rows after a batch; None if there are none.
@@ -105,7 +105,7 @@ class KeyCheck:
         self.added += rows.num_rows
         following = waiting
         while following is not None:
-            missing = self._compared(following, rows)
+            missing = self._match(following, rows)
             if missing.num_rows:
                 missing_before = sum(
                     self._key(missing, place) <= last for place in range(missing.num_rows)
@@ -116,7 +116,7 @@ class KeyCheck:
             following = next(archived, None)
         return None
 
-    def _compared(self, archived: pa.Table, rows: pa.Table) -> pa.Table:
+    def _match(self, archived: pa.Table, rows: pa.Table) -> pa.Table:
         """Count restated rows; return the archived rows whose keys are not held."""
         order = list(self._dataset.order)
         pairs = _with_places(archived.select(order), _ARCHIVED_AT).join(
@@ -144,10 +144,10 @@ class KeyCheck:
         if not missing.num_rows:
             return
         if not self._dataset.withdraws:
-            raise self._lost(missing)
+            raise self._missing_row(missing)
         self.withdrawn += missing.num_rows
 
-    def _archived(self) -> Generator[pa.Table]:
+    def _archived_rows(self) -> Generator[pa.Table]:
         """Yield the archived rows in the order of their keys, batch by batch."""
         names = [*self._dataset.order, *self._values, "ingest_id", "known_from"]
         batches = (
@@ -170,7 +170,7 @@ class KeyCheck:
         key = zip(self._dataset.order, self._key(rows, place), strict=True)
         return ", ".join(f"{name} {value}" for name, value in key)
 
-    def _lost(self, missing: pa.Table) -> errors.ArchiveMismatchError:
+    def _missing_row(self, missing: pa.Table) -> errors.ArchiveMismatchError:
         return errors.ArchiveMismatchError(
             f"the database lacks a row that is archived of {self._dataset.name} "
             f"{self._period.label} ({self._key_text(missing, 0)}): the archive keeps its own; "
