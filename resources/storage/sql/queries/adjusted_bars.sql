@@ -28,15 +28,16 @@ order by given.ex_date, given.kind, given.ordinal;
 
 -- name: read_dividend_words
 -- Confirmed amounts of an instrument's dividends, in the currency of the prices.
-select distinct on (told.ex_date, told.kind, told.amount, told.currency)
-    told.ex_date,
-    told.kind,
-    told.amount,
-    told.currency,
-    told.counted
-from dividend_confirmation as told
-where told.instrument_id = %(instrument_id)s
-order by told.ex_date, told.kind, told.amount, told.currency, told.confirmed_at desc;
+select distinct on (recorded.ex_date, recorded.kind, recorded.amount, recorded.currency)
+    recorded.ex_date,
+    recorded.kind,
+    recorded.amount,
+    recorded.currency,
+    recorded.counted
+from dividend_confirmation as recorded
+where recorded.instrument_id = %(instrument_id)s
+order by
+    recorded.ex_date, recorded.kind, recorded.amount, recorded.currency, recorded.confirmed_at desc;
 
 -- name: read_spin_offs
 -- The spin-offs of an instrument, as recorded last.
@@ -44,12 +45,12 @@ select
     latest.ex_date,
     latest.value
 from (
-    select distinct on (told.ex_date, told.spun_off)
-        told.ex_date,
-        told.value
-    from spin_off as told
-    where told.instrument_id = %(instrument_id)s
-    order by told.ex_date, told.spun_off, told.told_at desc
+    select distinct on (recorded.ex_date, recorded.spun_off)
+        recorded.ex_date,
+        recorded.value
+    from spin_off as recorded
+    where recorded.instrument_id = %(instrument_id)s
+    order by recorded.ex_date, recorded.spun_off, recorded.told_at desc
 ) as latest
 where latest.value > 0
 order by latest.ex_date;
@@ -271,16 +272,16 @@ where
         where held.instrument_id = bars.instrument_id and held.confirmed_at > own.derived_at
     )
     or exists (
-        select from dividend_confirmation as told
-        where told.instrument_id = bars.instrument_id and told.confirmed_at > own.derived_at
+        select from dividend_confirmation as recorded
+        where recorded.instrument_id = bars.instrument_id and recorded.confirmed_at > own.derived_at
     )
     or exists (
-        select from spin_off as told
+        select from spin_off as recorded
         where
-            told.instrument_id = bars.instrument_id
+            recorded.instrument_id = bars.instrument_id
             and (
-                told.told_at > own.derived_at
-                or (told.ex_date > own.last_session and told.ex_date <= bars.last_session)
+                recorded.told_at > own.derived_at
+                or (recorded.ex_date > own.last_session and recorded.ex_date <= bars.last_session)
             )
     )
     or exists (

@@ -65,17 +65,19 @@ where run_id = %(run_id)s;
 -- name: restatements
 -- Number of restated bars by age: the last of the given ages that the bar had reached.
 select
-    told.dataset,
-    greatest(width_bucket(told.restated_at - told.ended_at, %(ages)s::interval[]) - 1, 0) as place,
+    restated_bar.dataset,
+    greatest(
+        width_bucket(restated_bar.restated_at - restated_bar.ended_at, %(ages)s::interval[]) - 1, 0
+    ) as place,
     count(*) as bars
-from restatement as told
+from restatement as restated_bar
 where
-    told.restated_at >= %(since)s
+    restated_bar.restated_at >= %(since)s
     and (
         %(run_id)s::text is null
-        or told.replaced_by_ingest_id in (
+        or restated_bar.replaced_by_ingest_id in (
             select ingest_log.ingest_id from ingest_log where ingest_log.run_id = %(run_id)s
         )
     )
-group by told.dataset, place
-order by told.dataset, place;
+group by restated_bar.dataset, place
+order by restated_bar.dataset, place;

@@ -138,19 +138,26 @@ order by instrument_id, ex_date, kind, ordinal;
 
 -- name: dividend_words_as_of
 -- Confirmed amounts of dividends of some shares, in the prices' currency, as of a moment.
-select distinct on (told.instrument_id, told.ex_date, told.kind, told.amount, told.currency)
-    told.instrument_id,
-    told.ex_date,
-    told.kind,
-    told.amount::text as amount,
-    told.currency,
-    told.counted::text as counted
-from dividend_confirmation as told
+select distinct on (
+    recorded.instrument_id, recorded.ex_date, recorded.kind, recorded.amount, recorded.currency
+)
+    recorded.instrument_id,
+    recorded.ex_date,
+    recorded.kind,
+    recorded.amount::text as amount,
+    recorded.currency,
+    recorded.counted::text as counted
+from dividend_confirmation as recorded
 where
-    told.instrument_id = any({ids}::bigint[])
-    and told.confirmed_at <= {as_of}::timestamptz
+    recorded.instrument_id = any({ids}::bigint[])
+    and recorded.confirmed_at <= {as_of}::timestamptz
 order by
-    told.instrument_id, told.ex_date, told.kind, told.amount, told.currency, told.confirmed_at desc;
+    recorded.instrument_id,
+    recorded.ex_date,
+    recorded.kind,
+    recorded.amount,
+    recorded.currency,
+    recorded.confirmed_at desc;
 
 -- name: spin_offs_as_of
 -- The spin-offs of some shares as a person had recorded them by a moment.
@@ -159,16 +166,16 @@ select
     latest.ex_date,
     latest.value
 from (
-    select distinct on (told.instrument_id, told.ex_date, told.spun_off)
-        told.instrument_id,
-        told.ex_date,
-        told.value::text as value,
-        told.value > 0 as holds
-    from spin_off as told
+    select distinct on (recorded.instrument_id, recorded.ex_date, recorded.spun_off)
+        recorded.instrument_id,
+        recorded.ex_date,
+        recorded.value::text as value,
+        recorded.value > 0 as holds
+    from spin_off as recorded
     where
-        told.instrument_id = any({ids}::bigint[])
-        and told.told_at <= {as_of}::timestamptz
-    order by told.instrument_id, told.ex_date, told.spun_off, told.told_at desc
+        recorded.instrument_id = any({ids}::bigint[])
+        and recorded.told_at <= {as_of}::timestamptz
+    order by recorded.instrument_id, recorded.ex_date, recorded.spun_off, recorded.told_at desc
 ) as latest
 where latest.holds
 order by latest.instrument_id, latest.ex_date;
@@ -182,9 +189,9 @@ select distinct on (held.series, held.observed_on)
 from (
     select
         named.ticker as series,
-        every.observed_on,
-        every.value,
-        every.realtime_start
+        known_rate.observed_on,
+        known_rate.value,
+        known_rate.realtime_start
     from (
         select
             rate.instrument_id,
@@ -205,18 +212,18 @@ from (
         where
             old.known_from <= {as_of}::timestamptz
             and old.known_to > {as_of}::timestamptz
-    ) as every
+    ) as known_rate
     inner join instrument_ticker as named
         on
-            named.instrument_id = every.instrument_id
+            named.instrument_id = known_rate.instrument_id
             and named.kind = 'series'
             and named.ticker = any({series}::text[])
     where
-        every.observed_on > {first}::date - 15
-        and every.value > 0
+        known_rate.observed_on > {first}::date - 15
+        and known_rate.value > 0
         -- The vintage that was the latest at the moment.
-        and every.realtime_start <= ({as_of}::timestamptz at time zone 'America/Chicago')::date
-        and every.realtime_end >= ({as_of}::timestamptz at time zone 'America/Chicago')::date
+        and known_rate.realtime_start <= ({as_of}::timestamptz at time zone 'America/Chicago')::date
+        and known_rate.realtime_end >= ({as_of}::timestamptz at time zone 'America/Chicago')::date
 ) as held
 order by held.series, held.observed_on, held.realtime_start desc;
 
@@ -277,9 +284,9 @@ where
     log.dataset = {dataset}
     and log.outcome = 'loaded'
     and log.fetched_at >= (
-        select min(one.fetched_at)
-        from ingest_log as one
-        where one.ingest_id = any({ingest_ids}::bigint[])
+        select min(given_answer.fetched_at)
+        from ingest_log as given_answer
+        where given_answer.ingest_id = any({ingest_ids}::bigint[])
     );
 
 -- name: daily_bars

@@ -171,16 +171,16 @@ split_since as (
 
 suspected as materialized (
     select
-        every.instrument_id,
-        min(every.reason) as reason
+        suspect.instrument_id,
+        min(suspect.reason) as reason
     from (
         select * from restated
         union all
         select * from neighbour
         union all
         select * from split_since
-    ) as every
-    group by every.instrument_id
+    ) as suspect
+    group by suspect.instrument_id
 )
 
 select
@@ -189,16 +189,16 @@ select
 from suspected
 where exists (
     -- Stored bars that the batch does not replace would stay in the old shares.
-    select from daily_bar as other
+    select from daily_bar as kept
     where
-        other.instrument_id = suspected.instrument_id
-        and other.provider = %(provider)s
-        and other.adjustment <> 'as_traded'
+        kept.instrument_id = suspected.instrument_id
+        and kept.provider = %(provider)s
+        and kept.adjustment <> 'as_traded'
         and not exists (
             select from staged_rows as staged
             where
-                staged.instrument_id = other.instrument_id
-                and staged.session_date = other.session_date
+                staged.instrument_id = kept.instrument_id
+                and staged.session_date = kept.session_date
         )
 )
 order by suspected.instrument_id;
