@@ -21,7 +21,7 @@ from marketdata.datasets import DATASETS
 from marketdata.recovery.dead_letters import UNSETTLED
 from resources.settings import provider_of
 from resources.storage.ledger.coverage import MissingSession
-from resources.storage.ledger.lost_rows import BY_DAY, told
+from resources.storage.ledger.lost_rows import BY_DAY, describe_loss
 from resources.storage.letters import LetterFilter
 from resources.storage.quality import Suspect, Suspects
 from resources.wiring import Archive, Database
@@ -192,7 +192,7 @@ def _holds_what_was_loaded(dataset: ArchivedDataset) -> dg.AssetChecksDefinition
         return dg.AssetCheckResult(
             passed=not lost,
             description=(
-                f"{told(dataset, lost)}. Compare all of them: wrdata ledger verify"
+                f"{describe_loss(dataset, lost)}. Compare all of them: wrdata ledger verify"
                 if lost
                 else f"no row is gone, of {COMPARED:.0%} of the instruments"
             ),

@@ -1,7 +1,7 @@
-"""Small JSON files which only their owner may read, and locks between processes.
+"""Small JSON files that only their owner may read, and locks between processes.
 
-Here: writing them at once or not at all, secrets that are made up once and kept, locks, and
-the folders around them. Not here: what the secrets are for.
+Here: atomic writes, secrets that are generated once and kept, locks, and the folders around them.
+Not here: what the secrets are for.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
 
 
 def kept_secrets(path: Path, makers: Mapping[str, Callable[[], str]]) -> dict[str, str]:
-    """Return the secrets in ``path``; what is missing is made up and kept there."""
+    """Return the secrets in ``path``; missing ones are generated and stored there."""
     known = {name: str(value) for name, value in read_json(path).items()}
     missing = {name: make() for name, make in makers.items() if name not in known}
     if missing:
@@ -65,27 +65,27 @@ def kept_secrets(path: Path, makers: Mapping[str, Callable[[], str]]) -> dict[st
 
 
 def letters_and_digits(length: int) -> str:
-    """Return a random text which needs no quoting in URLs, shells and connection strings."""
+    """Return a random text that needs no quoting in URLs, shells and connection strings."""
     return "".join(secrets.choice(_LETTERS_AND_DIGITS) for _ in range(length))
 
 
 def make_passable(folder: Path) -> None:
     """Create ``folder`` and its parents so that other users may pass, whatever our umask is.
 
-    A database server that root starts runs as somebody else and has to get to its data.
+    A database server that root starts runs as another user and has to reach its data.
     """
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    for one in reversed(missing):
-        one.mkdir(exist_ok=True)
-        one.chmod(0o755)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, wait: bool = True) -> Generator[None]:
-    """Hold an exclusive lock on the file ``path``; the kernel lifts it if we die.
+    """Hold an exclusive lock on the file ``path``; the kernel releases it if we die.
 
     Raises:
-        BlockingIOError: Somebody holds it, and it is not to be waited for.
+        BlockingIOError: Another process holds it, and ``wait`` is false.
     """
     make_passable(path.parent)
     with path.open("w") as file:

@@ -1,8 +1,8 @@
 """Processes of this machine that outlive a command: starting, recognising and ending them.
 
-Here: how a process outlives the command that started it, how others are found and ended, and
-which ports are free. Not here: what is started (sandbox/, pipelines/cli/dagster_processes.py), or
-how a process is told from a later one with its id (marketdata/recovery/process_identity.py).
+Here: starting a process that outlives its command, finding and ending others, and free ports. Not
+here: what is started (sandbox/, pipelines/cli/dagster_processes.py), or telling a process from a
+later one with the same id (marketdata/recovery/process_identity.py).
 """
 
 import contextlib
@@ -32,12 +32,12 @@ def spawn(
 ) -> Process:
     """Start ``command`` so that it survives this process; its output is appended to ``log``.
 
-    A shell stands between for a moment, so that the process becomes a child of init and never
-    a zombie of ours.
+    A short-lived shell starts it, so that the process becomes a child of init and never a zombie of
+    ours.
 
     Args:
         command: Program and arguments.
-        log: File that both of its outputs are appended to.
+        log: File to which stdout and stderr are appended.
         cwd: Its working folder.
         env: Its whole environment; nothing of ours is inherited.
         user: Numeric user (and group) to run under; only root may set it.
@@ -69,13 +69,13 @@ def spawn(
 
 @contextlib.contextmanager
 def undisturbed() -> Generator[None]:
-    """Put off Ctrl-C and SIGTERM until the block ends: what it starts has to be remembered."""
+    """Defer Ctrl-C and SIGTERM until the block ends, so that what it starts is recorded."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
     handlers = {
-        number: signal.signal(number, lambda number, _frame: came.append(number))
+        number: signal.signal(number, lambda number, _frame: received.append(number))
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
@@ -83,7 +83,7 @@ def undisturbed() -> Generator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for number in came:
+        for number in received:
             signal.raise_signal(signal.Signals(number))
 
 
@@ -105,7 +105,7 @@ def end(process: Process, *, with_signal: signal.Signals, within_s: float) -> bo
 
 
 def wait_until(fulfilled: Callable[[], bool], *, within_s: float, every_s: float = _POLL_S) -> bool:
-    """Ask ``fulfilled`` every so many seconds until it is true; give up after ``within_s``."""
+    """Call ``fulfilled`` every ``every_s`` seconds until it is true; give up after ``within_s``."""
     deadline = time.monotonic() + within_s
     while not fulfilled():
         if time.monotonic() > deadline:
@@ -115,64 +115,66 @@ def wait_until(fulfilled: Callable[[], bool], *, within_s: float, every_s: float
 
 
 def end_all(
-    those: Callable[[], Sequence[Process]], *, with_signal: signal.Signals, within_s: float
+    find: Callable[[], Sequence[Process]], *, with_signal: signal.Signals, within_s: float
 ) -> int:
-    """End ``those``, asked for again until there are none, by force after ``within_s`` seconds.
+    """End all processes that ``find`` returns, by force after ``within_s`` seconds.
+
+    ``find`` is called until it returns none.
 
     Returns:
-        How many there were at first.
+        Number of processes at first.
     """
-    first = those()
+    first = find()
     for process in first:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, with_signal)
-    if not wait_until(lambda: not those(), within_s=within_s if first else 0.0):
-        for process in those():
+    if not wait_until(lambda: not find(), within_s=within_s if first else 0.0):
+        for process in find():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
-        wait_until(lambda: not those(), within_s=10)
+        wait_until(lambda: not find(), within_s=10)
     return len(first)
 
 
 def working_in(folder: Path) -> list[Process]:
-    """Return the processes whose working folder is ``folder``, as far as we may look."""
-    return _those(lambda entry: (entry / "cwd").readlink() == folder)
+    """Return the processes whose working folder is ``folder``, as far as we have access."""
+    return _processes_where(lambda entry: (entry / "cwd").readlink() == folder)
 
 
 def holding(file: Path) -> list[Process]:
-    """Return the processes that have ``file`` open, as far as we may look."""
-    return _those(
+    """Return the processes that have ``file`` open, as far as we have access."""
+    return _processes_where(
         lambda entry: any(opened.readlink() == file for opened in (entry / "fd").iterdir())
     )
 
 
 def marked(name: str, value: str) -> list[Process]:
-    """Return the processes in whose environment ``name`` was ``value`` from the beginning.
+    """Return the processes that were started with ``name`` set to ``value``.
 
-    Whatever a process starts inherits it, also where a parent is gone.
+    Child processes inherit it, even if a parent is gone.
     """
     variable = f"{name}={value}".encode()
-    return _those(lambda entry: variable in (entry / "environ").read_bytes().split(b"\0"))
+    return _processes_where(lambda entry: variable in (entry / "environ").read_bytes().split(b"\0"))
 
 
-def runs_program(process: Process, words: str) -> bool:
-    """Tell whether ``words`` stand in the command line of ``process``."""
+def runs_program(process: Process, text: str) -> bool:
+    """Return whether the command line of ``process`` contains ``text``."""
     try:
         line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return words.encode() in line.replace(b"\0", b" ")
+    return text.encode() in line.replace(b"\0", b" ")
 
 
-def _those(is_one: Callable[[Path], bool]) -> list[Process]:
-    those: list[Process] = []
+def _processes_where(matches: Callable[[Path], bool]) -> list[Process]:
+    processes: list[Process] = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(OSError):
-            if is_one(entry) and (process := identify(int(entry.name))):
-                those.append(process)
-    return those
+            if matches(entry) and (process := identify(int(entry.name))):
+                processes.append(process)
+    return processes
 
 
 def free_port(preferred: int | None) -> int:
@@ -187,7 +189,7 @@ def free_port(preferred: int | None) -> int:
 
 
 def why_not_free(port: int) -> str | None:
-    """Return why no server can be started at ``port``, in the system's words; None if one can."""
+    """Return the system's reason why no server can start at ``port``; None if one can."""
     try:
         _bound(port)
     except OSError as error:
@@ -197,14 +199,14 @@ def why_not_free(port: int) -> str | None:
 
 def _bound(port: int) -> int:
     with socket.socket() as probe:
-        # As servers do: a port with connections in TIME_WAIT is free.
+        # Like servers do: a port with connections in TIME_WAIT is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((LOOPBACK, port))
         return int(probe.getsockname()[1])
 
 
 def log_tail(log: Path, lines: int = 15) -> str:
-    """Return the last lines of ``log``, or a word that there is none."""
+    """Return the last lines of ``log``, or a note that there is none."""
     try:
         return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
     except OSError:

@@ -25,14 +25,14 @@ from marketdata.session_ingest import ingest_session_in_bulk
 from pipelines.obsolete import why_obsolete
 from resources.clients import api_over
 from resources.opening import Stores
-from resources.providers.kept_answers import Kept, KeptGetter
+from resources.providers.kept_answers import KeptBody, KeptGetter
 from resources.storage.letters import StoredLetter
 from usecases.instruments import members_on
 
 
 async def replay(
     stores: Stores,
-    read: Callable[[str], Kept],
+    read: Callable[[str], KeptBody],
     letters: Sequence[StoredLetter],
     run_id: str,
 ) -> dict[int, str]:

@@ -1,7 +1,7 @@
-"""From settings to opened providers, on their shared budgets, without Dagster.
+"""Opens providers from settings, on their shared budgets, without Dagster.
 
-Here: the key, the address, the limits and the client of each provider; a new provider is one
-function more. Not here: what a provider's answers mean (resources/providers), or which of them
+Here: the key, address, limits and client of each provider; a new provider is one more function. Not
+here: what a provider's answers mean (resources/providers), or which of them
 serves a dataset (settings.py).
 """
 
@@ -42,7 +42,7 @@ from resources.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """One way to a provider: an address with a key and the limits that it is charged to."""
+    """One way to reach a provider: an address with a key and the limits that apply."""
 
     base_url: str
     key: Key | None
@@ -57,7 +57,7 @@ class Client:
 
     Attributes:
         api: Has the methods of the dataset's protocol in marketdata.ports.
-        getters: Count what they have sent.
+        getters: Its getters, which count their requests.
     """
 
     api: Any
@@ -70,12 +70,12 @@ class Client:
 
     @property
     def requests_sent(self) -> int:
-        """HTTP requests sent so far, repeats and failures included."""
-        return sum(one.requests_sent for one in self.getters)
+        """HTTP requests sent so far, retries and failures included."""
+        return sum(getter.requests_sent for getter in self.getters)
 
 
 def lines(settings: Settings, provider: str) -> tuple[Line, ...]:
-    """Return the ways to a provider, the first of which is its main one.
+    """Return the lines of a provider, the main one first.
 
     Raises:
         ConfigurationError: Its key is not set; the text names the variable.
@@ -88,8 +88,8 @@ def api_over(provider: str, dataset: str, *getters: Getter) -> Any:
 
     Args:
         provider: Its short name.
-        dataset: What it is asked for.
-        getters: One for each of its lines, or a single one that stands for all of them.
+        dataset: The requested dataset.
+        getters: One for each of its lines, or a single one for all of them.
     """
     if len(getters) == 1:
         getters = getters * _LINES_OF.get(provider, 1)
@@ -99,7 +99,7 @@ def api_over(provider: str, dataset: str, *getters: Getter) -> Any:
 
 
 def missing_key(settings: Settings, provider: str) -> str:
-    """Return why a provider cannot be asked, or nothing where it can."""
+    """Return why a provider cannot be asked, or nothing if it can."""
     try:
         lines(settings, provider)
     except errors.ConfigurationError as error:
@@ -108,7 +108,7 @@ def missing_key(settings: Settings, provider: str) -> str:
 
 
 def note_plan(settings: Settings, stores: Stores, provider: str) -> None:
-    """Note which key is in use with which limits, before the ledger is asked what is missing.
+    """Record the key in use and its limits, before the ledger is asked what is missing.
 
     Raises:
         ConfigurationError: The provider's key is not set.
@@ -127,8 +127,8 @@ async def opened(
         settings: Keys, addresses and limits.
         stores: Holds the budgets' leases.
         provider: Its short name.
-        dataset: What it is asked for.
-        lane: Who goes first when several runs want to ask.
+        dataset: The requested dataset.
+        lane: Priority among several runs.
         run_id: Shown beside the leases.
 
     Raises:
@@ -262,7 +262,7 @@ _LINES: Mapping[str, Callable[[Settings], tuple[Line, ...]]] = {
     "coinbase": _coinbase,
 }
 _LINES_OF = {"fmp": 2, "binance": 2}
-"""How many lines a provider has, where it is more than one."""
+"""Number of lines of providers with more than one."""
 
 _FMP_APIS: Mapping[Domain, Callable[..., Any]] = {
     Domain.EQUITY_PRICES: fmp.FmpClient,

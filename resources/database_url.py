@@ -1,10 +1,10 @@
-"""The URL of a database in the one spelling that all of its readers take.
+"""The URL of a database in the one form that all libraries accept.
 
-Here: libpq's parser, and writing what it understood. Not here: connecting.
+Here: parsing by libpq, and writing the result. Not here: connecting.
 
 Four libraries read the same URL: psycopg's pool and ADBC, both by libpq; SQLAlchemy with psycopg
-under the archive's catalogue, and with psycopg2 under Dagster's storage. libpq takes more than
-SQLAlchemy: ``postgres://``, ``host=… dbname=…``, several hosts.
+under the archive's catalogue, and with psycopg2 under Dagster's storage. libpq accepts more forms
+than SQLAlchemy: ``postgres://``, ``host=… dbname=…``, several hosts.
 https://www.postgresql.org/docs/17/libpq-connect.html
 """
 
@@ -17,32 +17,32 @@ from psycopg import conninfo
 from marketdata.recovery import errors
 
 _DRIVER = re.compile(r"^postgres(ql)?(\+\w+)?://")
-"""SQLAlchemy's way to name a driver: which one is used is not the URL's to say."""
+"""SQLAlchemy's way to name a driver, which is dropped: each library uses its own."""
 _SEARCH_PATH = re.compile(r"-c\s*search_path=(\S+)")
 
 
 def normalised(url: str) -> str:
     """Return ``url`` as ``postgresql://user:password@host:port/database?…``.
 
-    Sockets and several hosts stand behind the question mark, where every reader takes them.
+    Sockets and several hosts go into the query, where every library accepts them.
 
     Raises:
         ConfigurationError: The URL cannot be read; the text does not repeat it.
     """
-    return _written(_parsed(url))
+    return _format(_parsed(url))
 
 
 def in_schema(url: str, schema: str) -> str:
-    """Return ``url`` with ``schema`` as the only place where names are looked up and made."""
+    """Return ``url`` with ``schema`` as its only search path."""
     parts = _parsed(url)
-    given = parts.get("options", "")
-    return _written(parts | {"options": f"{given} -csearch_path={schema}".strip()})
+    options = parts.get("options", "")
+    return _format(parts | {"options": f"{options} -csearch_path={schema}".strip()})
 
 
 def schema_asked_for(url: str) -> str:
     """Return the schema that ``in_schema`` has put into ``url``; empty if there is none."""
-    asked = _SEARCH_PATH.findall(_parsed(url).get("options", ""))
-    return asked[-1] if asked else ""
+    schemas = _SEARCH_PATH.findall(_parsed(url).get("options", ""))
+    return schemas[-1] if schemas else ""
 
 
 def for_sqlalchemy(url: str) -> str:
@@ -69,12 +69,12 @@ def _parsed(url: str) -> dict[str, str]:
             "the database URL cannot be read; it has the form "
             "postgresql://user:password@host:port/database (set WRDATA_DATABASE_URL)"
         )
-        # libpq repeats the text it could not read, password and all: nothing of it is kept.
+        # libpq's error repeats the text with the password: nothing of it is kept.
         raise errors.ConfigurationError(message) from None
     return {name: str(value) for name, value in parts.items() if value is not None}
 
 
-def _written(parts: dict[str, str]) -> str:
+def _format(parts: dict[str, str]) -> str:
     rest = dict(parts)
     login = ""
     if "user" in rest:

@@ -1,8 +1,8 @@
-"""One authorised question to each provider: is the key accepted, and what does its plan allow?
+"""One authorised request to each provider: is the key accepted, and what does its plan allow?
 
-Here: the cheapest question that a key is needed for, and what its answer tells. Not here: keys,
-addresses and limits (clients.py), what an error of a provider looks like (its wire.py), or what a
-person is told to do about it (pipelines/cli/diagnosis.py).
+Here: the cheapest request that needs a key, and what its answer shows. Not here: keys, addresses
+and limits (clients.py), a provider's errors (its wire.py), or the advice to a person
+(pipelines/cli/diagnosis.py).
 
 Each question is one request, never repeated, charged to the budget that all processes share.
 """
@@ -30,20 +30,20 @@ from resources.settings import Settings
 from resources.storage.request_leases import RequestLeases
 
 ANSWER_WITHIN_S = 20.0
-"""With the wait for a permit: a spent or crowded budget is told instead of waited for."""
+"""Including the wait for a permit: a spent or crowded budget is reported instead."""
 ONCE = RequestRetry(attempts=1, total_s=10.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a provider is asked over one of its lines.
+    """A request to a provider over one of its lines.
 
     Attributes:
-        path: Below the line's address; ``{day}`` stands for a day that every plan shows.
+        path: Below the line's address; ``{day}`` stands for a day that every plan includes.
         parameters: The query, without the key.
-        plan: What a good answer tells of the plan; empty if nothing.
-        classifier: What an answer means, given the key, if not what it means to the line: a
-            client's may doubt the first refusal of a key, and nobody repeats a question here.
+        plan: Describes the plan from a good answer; empty if unknown.
+        classifier: Makes a classifier from the key, in place of the line's: a client's may doubt
+            the first refusal of a key, but here no request is repeated.
     """
 
     path: str
@@ -53,16 +53,16 @@ class Question:
 
 
 async def ask(settings: Settings, provider: str, leases: RequestLeases | None) -> tuple[str, ...]:
-    """Ask a provider once over each of its lines; return what the answers tell of the plan.
+    """Ask a provider once over each of its lines; return what the answers show of the plan.
 
     Args:
         settings: Keys, addresses and limits.
         provider: Its short name.
-        leases: The shared budget; None where the database cannot be asked, and this process
-            counts for itself.
+        leases: The shared budget; None if the database is unavailable: then this process paces
+            itself.
 
     Raises:
-        ConfigurationError: The key is not set, or the address is none.
+        ConfigurationError: The key is not set, or the address is not one.
         ProviderError: The provider refuses, or does not answer; KeyRefusedError for its key.
     """
     lines = clients.lines(settings, provider)
@@ -121,7 +121,7 @@ async def _budget(
 
 
 def _polygon_plan(answer: HttpAnswer) -> str:
-    """Tell real time from delay: the answer's status says DELAYED below the plan Advanced."""
+    """Return a note if prices are delayed: the status is DELAYED below the plan Advanced."""
     try:
         status = json.loads(answer.body).get("status")
     except (ValueError, AttributeError):
@@ -131,7 +131,7 @@ def _polygon_plan(answer: HttpAnswer) -> str:
 
 _CHECKSUM = "data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01-02.zip.CHECKSUM"
 QUESTIONS: Mapping[str, tuple[Question, ...]] = {
-    # Sold from FMP's plan Premium on, and the universe stands on it.
+    # Included from FMP's plan Premium on; the universe depends on it.
     "fmp": (Question(path="sp500-constituent", plan=lambda _: "plan with index constituents"),),
     "polygon": (Question(path="v2/aggs/ticker/AAPL/range/1/day/{day}/{day}", plan=_polygon_plan),),
     "tiingo": (Question(path="tiingo/daily/aapl/prices"),),
@@ -145,4 +145,4 @@ QUESTIONS: Mapping[str, tuple[Question, ...]] = {
     "binance": (Question(path="api/v3/time"), Question(path=_CHECKSUM)),
     "coinbase": (Question(path="time"),),
 }
-"""One for each line of a provider that has answers of its own."""
+"""One for each line of a provider with its own kind of answers."""

@@ -1,8 +1,8 @@
-"""From settings to opened stores and archive, without Dagster.
+"""Opens stores and archive from settings, without Dagster.
 
-Here: which settings make which object, once for the pipelines' runs and the command line. Not
-here: reading the environment (settings.py), providers (clients.py), or Dagster's view of all
-this (wiring.py).
+Here: which settings make which object, for the pipelines' runs and the command line alike. Not
+here: reading the environment (settings.py), providers (clients.py), or Dagster's
+resources (wiring.py).
 """
 
 from collections.abc import Generator, Sequence
@@ -35,7 +35,7 @@ from resources.storage.timescale import Timescale
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stores:
-    """Everything that is kept in one database, on one pool."""
+    """All stores of one database, on one pool."""
 
     timescale: Timescale
     instruments: InstrumentStore
@@ -53,12 +53,12 @@ class Stores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedDatabase:
-    """What had to be done to a database, and what keeps its aggregates.
+    """Changes made to a database, and its engine of aggregates.
 
     Attributes:
-        migrations: Names of those that were applied.
-        engine: In force now.
-        compressed: Tables that are kept compressed from now on.
+        migrations: Names of the applied migrations.
+        engine: The engine in force now.
+        compressed: Tables that are compressed from now on.
     """
 
     migrations: Sequence[str]
@@ -89,7 +89,7 @@ def stores(settings: Settings) -> Generator[Stores]:
 
     Raises:
         StorageUnavailableError: It cannot be reached.
-        ConfigurationError: Another engine of aggregates is in force than the settings name.
+        ConfigurationError: The engine of aggregates in force is not the one in the settings.
     """
     url = settings.database_url.get_secret_value()
     with (
@@ -113,7 +113,7 @@ def stores(settings: Settings) -> Generator[Stores]:
 
 
 def s3_settings(settings: StoreSettings) -> S3Settings:
-    """Return what the object store's client needs."""
+    """Return the settings of the object store's client."""
     return S3Settings(
         endpoint=settings.s3_endpoint,
         bucket=settings.archive_bucket,
@@ -136,7 +136,7 @@ def archive(settings: Settings) -> Generator[Archive]:
 
 @contextmanager
 def archive_upkeep(settings: Settings) -> Generator[ArchiveUpkeep]:
-    """Open what removes from the archive what it no longer needs.
+    """Open the archive's upkeep, which removes what is no longer needed.
 
     Raises:
         StorageError: Database or bucket cannot be reached or refuses.
@@ -147,7 +147,7 @@ def archive_upkeep(settings: Settings) -> Generator[ArchiveUpkeep]:
 
 @contextmanager
 def archive_rebuild(settings: Settings) -> Generator[ArchiveRebuild]:
-    """Open what finds the archive again on the bucket when the catalogue has lost it.
+    """Open the rebuild of a lost catalogue from the bucket.
 
     Raises:
         StorageError: Database or bucket cannot be reached or refuses.
@@ -158,7 +158,7 @@ def archive_rebuild(settings: Settings) -> Generator[ArchiveRebuild]:
 
 @contextmanager
 def restore(settings: Settings) -> Generator[Restore]:
-    """Open the way back from the archive into the database.
+    """Open the restore from the archive into the database.
 
     Raises:
         StorageError: One of the two cannot be reached or refuses.
@@ -170,7 +170,7 @@ def restore(settings: Settings) -> Generator[Restore]:
 
 @contextmanager
 def retention(settings: Settings) -> Generator[Retention]:
-    """Open what drops rows that are older than the settings' ages.
+    """Open the retention, which drops rows older than the settings' ages.
 
     Raises:
         StorageError: Database or bucket cannot be reached or refuses.
@@ -187,5 +187,5 @@ def retention(settings: Settings) -> Generator[Retention]:
 
 
 def raw_zone(settings: Settings) -> RawZone:
-    """Return where raw answers are kept: beside the archive, in the same bucket."""
+    """Return the raw zone, in the archive's bucket."""
     return RawZone(ObjectStore(s3_settings(settings)))

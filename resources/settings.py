@@ -1,8 +1,7 @@
 """Configuration: every setting, its meaning and its default, read from the environment.
 
-Here: the frozen settings objects, and the words for a person whose environment is incomplete,
-misspelt or wrong.
-Not here: how settings become clients (wiring.py), or the local world that fills the
+Here: the frozen settings objects, and the messages for an incomplete, misspelt or wrong
+environment. Not here: how settings become clients (clients.py), or the local world that fills the
 environment in when nothing is configured (sandbox/).
 """
 
@@ -27,18 +26,18 @@ _Kind = TypeVar("_Kind", bound="StoreSettings")
 
 OURS = "WRDATA_"
 READ_ELSEWHERE = ("WRDATA_DAGSTER_DATABASE_URL", "WRDATA_STATE_DIR", "WRDATA_TEST_DATABASE_URL")
-"""Variables that no setting is made of: dagster.yaml, the local world and the tests read them."""
+"""Variables that are no settings: dagster.yaml, the local world and the tests read them."""
 ALIKE = 0.8
-"""How alike two names have to be for one to be taken for the other (difflib's ratio)."""
+"""How similar two names have to be to count as a misspelling (difflib's ratio)."""
 SHOWN = 40
-"""Characters of a wrong value that a line repeats."""
+"""Most characters of a wrong value that a message repeats."""
 
 
 class DailyBarsRoute(StrEnum):
-    """How the daily schedule asks for a session.
+    """How the daily schedule requests a session.
 
     BULK is one request for the whole market and needs the provider's largest plan;
-    PER_TICKER is one request for each ticker and needs none.
+    PER_TICKER is one request for each ticker and works with any plan.
     """
 
     BULK = "bulk"
@@ -46,7 +45,7 @@ class DailyBarsRoute(StrEnum):
 
 
 def _normalised(url: SecretStr) -> SecretStr:
-    """Write the database's URL so that every library which reads it takes it."""
+    """Write the database's URL in the form that every library accepts."""
     try:
         return SecretStr(database_url.normalised(url.get_secret_value()))
     except errors.ConfigurationError as error:
@@ -76,11 +75,11 @@ _Address = Annotated[str, AfterValidator(_address)]
 
 
 class StoreSettings(BaseSettings):
-    """Where the data are: all that somebody who only reads them has to name.
+    """Where the data are: the settings that reading needs.
 
     Attributes:
-        database_url: ``postgresql://`` URL of the TimescaleDB that holds the data; what else libpq
-            takes (``postgres://``, ``host=… dbname=…``) is written so.
+        database_url: ``postgresql://`` URL of the TimescaleDB that holds the data; other forms of
+            libpq (``postgres://``, ``host=… dbname=…``) are converted.
         s3_endpoint: URL of an S3-compatible service; empty means AWS itself.
         archive_bucket: Bucket for the Parquet archive.
     """
@@ -109,11 +108,11 @@ class Settings(StoreSettings):
         polygon_requests_per_minute: The Polygon key's limit: 5 in the free plan.
         tiingo_requests_per_hour: The Tiingo key's limit: 50 in the free plan.
         tiingo_requests_per_day: The same for a day: 1,000 in the free plan.
-        daily_bars_route: Which way the daily schedule takes.
+        daily_bars_route: How the daily schedule requests bars.
         database_pool_size: Most connections that one process opens.
         retention: How long rows of a dataset stay in the database once their period is archived,
-            such as ``minute_bars=400d crypto_trades=90d``; of what is not named nothing is dropped.
-        aggregates: Which engine keeps bars of coarser intervals: ``auto`` is ``rollups``, which
+            such as ``minute_bars=400d crypto_trades=90d``; other datasets are never dropped.
+        aggregates: Which engine keeps bars of longer intervals: ``auto`` is ``rollups``, which
             every edition of the database has; ``continuous_aggregates`` need the Community edition.
     """
 
@@ -165,14 +164,14 @@ class Settings(StoreSettings):
 
 
 def provider_of(dataset: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return which provider serves a dataset: WRDATA_<DATASET>_PROVIDER, or the first there is.
+    """Return the provider of a dataset: WRDATA_<DATASET>_PROVIDER, or the first of its sources.
 
     Args:
         dataset: Such as ``minute_bars``, whose variable is WRDATA_MINUTE_BARS_PROVIDER.
-        environment: Instead of the process's own.
+        environment: Used instead of the process's own.
 
     Raises:
-        ConfigurationError: The provider that is named does not serve the dataset.
+        ConfigurationError: The configured provider does not serve the dataset.
     """
     choices = list(DATASETS[dataset].sources)
     variable = provider_variable(dataset)
@@ -184,7 +183,7 @@ def provider_of(dataset: str, environment: Mapping[str, str] | None = None) -> s
 
 
 def provider_variable(dataset: str) -> str:
-    """Return the variable that says who serves a dataset."""
+    """Return the variable that sets the provider of a dataset."""
     return f"{OURS}{dataset.upper()}_PROVIDER"
 
 
@@ -196,40 +195,40 @@ def known_variables() -> frozenset[str]:
 
 
 def unread_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable that looks like one of ours and that nobody reads.
+    """Return a line for each variable that looks like one of ours but is not read.
 
-    All that begin with WRDATA_ are ours; of those that begin like a provider's (FMP_API_KY) the
-    ones that are nearly a name that is read, since other programs have variables there too.
+    All that begin with WRDATA_ are ours. Of those with a provider's prefix (FMP_API_KY), only near
+    misses of a known name count, since other programs may use the prefix too.
     """
     known = known_variables()
     families = {name.partition("_")[0] for name in known if not name.startswith(("AWS_", OURS))}
-    told: list[str] = []
+    lines: list[str] = []
     for name in sorted(environment.keys() - known):
         family = name.partition("_")[0]
         near = difflib.get_close_matches(name, known, n=1, cutoff=ALIKE)
         if not name.startswith(OURS) and not (family in families and near):
             continue
         meant = f": did you mean {near[0]}?" if near else "; unset it, or see the README's table"
-        told.append(f"{name} is set, and nobody reads it{meant}")
-    return told
+        lines.append(f"{name} is set, but never read{meant}")
+    return lines
 
 
 def wrong_values() -> list[str]:
-    """Return a line for each variable of the environment whose value nobody knows.
+    """Return a line for each variable of the environment with an invalid value.
 
-    What is not set is not wrong here: the local world may have it.
+    Missing variables are not reported here: the local world may provide them.
     """
-    told: list[str] = []
+    lines: list[str] = []
     try:
         Settings()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
     except ValidationError as error:
-        told += [_said(one) for one in _faults(error) if one["type"] != "missing"]
+        lines += [_fault_line(fault) for fault in _faults(error) if fault["type"] != "missing"]
     for dataset in DATASETS:
         try:
             provider_of(dataset)
         except errors.ConfigurationError as error:
-            told.append(str(error))
-    return told
+            lines.append(str(error))
+    return lines
 
 
 def read_settings() -> Settings:
@@ -250,21 +249,21 @@ def read_store_settings() -> StoreSettings:
     return _read(StoreSettings)
 
 
-def _read(kind: type[_Kind]) -> _Kind:
+def _read(settings_class: type[_Kind]) -> _Kind:
     try:
-        return kind()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
+        return settings_class()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
     except ValidationError as error:
         faults = list(_faults(error))
-        told = [_said(one) for one in faults]
-        if any(one["type"] == "missing" for one in faults):
-            told += unread_variables(os.environ)
+        lines = [_fault_line(fault) for fault in faults]
+        if any(fault["type"] == "missing" for fault in faults):
+            lines += unread_variables(os.environ)
             cure = (
                 "Set what is missing, or use the local world: wrdata up, and "
                 'eval "$(wrdata env)" for programs that are not wrdata'
             )
         else:
             cure = "Correct it, or unset it"
-        message = f"{'; '.join(told)}. {cure}"
+        message = f"{'; '.join(lines)}. {cure}"
         raise errors.ConfigurationError(message) from None
 
 
@@ -273,8 +272,8 @@ def _faults(error: ValidationError) -> Iterator[dict[str, Any]]:
         yield {**fault}
 
 
-def _said(fault: Mapping[str, Any]) -> str:
-    """Say in a line what is wrong with one variable; what may hold a secret is not repeated."""
+def _fault_line(fault: Mapping[str, Any]) -> str:
+    """Describe a fault of one variable in one line; possible secrets are not repeated."""
     name = str(fault["loc"][0])
     if fault["type"] == "missing":
         return f"{name} is not set"

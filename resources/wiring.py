@@ -1,10 +1,10 @@
-"""The outside world as Dagster resources.
+"""Stores and providers as Dagster resources.
 
 Here: resources whose methods open the domain's own objects; the only file of this room that
 imports Dagster. Not here: settings (settings.py), or anything that works without Dagster.
 
-Nothing is opened, read or connected when definitions load: each method opens what it returns
-inside the step that asks, and in that step's own event loop.
+Nothing is opened, read or connected when definitions load: each method opens its object inside the
+step that calls it, in that step's own event loop.
 """
 
 from collections.abc import AsyncGenerator, Generator
@@ -24,7 +24,7 @@ from resources.storage.object_store import ObjectStore
 from resources.storage.upkeep import DatabaseUpkeep
 
 LANE_TAG = "wrdata/lane"
-"""A run's tag that says in which lane it queues for request budgets; backfills without it."""
+"""A run's tag for its lane in request budgets; without it, the lane is that of backfills."""
 
 
 class Database(dg.ConfigurableResource[None]):
@@ -37,7 +37,7 @@ class Database(dg.ConfigurableResource[None]):
 
     @contextmanager
     def upkeep(self) -> Generator[tuple[DatabaseUpkeep, ObjectStore]]:
-        """Open what measures and prunes the database, and the bucket of the raw zone."""
+        """Open the database's upkeep, and the bucket of the raw zone."""
         settings = read_settings()
         with opening.stores(settings) as stores:
             yield DatabaseUpkeep(stores.timescale), ObjectStore(opening.s3_settings(settings))
@@ -53,13 +53,13 @@ class Archive(dg.ConfigurableResource[None]):
 
     @contextmanager
     def upkeep(self) -> Generator[ArchiveUpkeep]:
-        """Open what removes from the archive what it no longer needs."""
+        """Open the archive's upkeep, which removes what is no longer needed."""
         with opening.archive_upkeep(read_settings()) as upkeep:
             yield upkeep
 
     @contextmanager
     def retention(self) -> Generator[Retention]:
-        """Open what drops archived rows from the database (WRDATA_RETENTION)."""
+        """Open the retention, which drops archived rows from the database (WRDATA_RETENTION)."""
         with opening.retention(read_settings()) as retention:
             yield retention
 
@@ -71,13 +71,13 @@ class Providers(dg.ConfigurableResource[None]):
     async def client(
         self, stores: Stores, run: dg.DagsterRun, dataset: str, provider: str = ""
     ) -> AsyncGenerator[Client]:
-        """Open the provider that serves ``dataset``; the run's lane tag says who goes first.
+        """Open the provider that serves ``dataset``; the run's lane tag sets its priority.
 
         Args:
             stores: Holds the budgets' leases.
-            run: The run that asks.
-            dataset: What is asked for.
-            provider: Instead of the one that the configuration names.
+            run: The requesting run.
+            dataset: The requested dataset.
+            provider: Used instead of the configured one.
         """
         lane = Lane(run.tags.get(LANE_TAG, Lane.BACKFILL))
         chosen = provider or provider_of(dataset)
@@ -88,5 +88,5 @@ class Providers(dg.ConfigurableResource[None]):
             yield client
 
     def daily_bars_route(self) -> DailyBarsRoute:
-        """Return which way the daily schedule takes (WRDATA_DAILY_BARS_ROUTE)."""
+        """Return how the daily schedule requests bars (WRDATA_DAILY_BARS_ROUTE)."""
         return read_settings().daily_bars_route

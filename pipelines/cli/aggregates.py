@@ -18,7 +18,7 @@ from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
 from resources.storage.aggregates import Difference, Source
-from resources.storage.ledger.lost_rows import BY_DAY, told
+from resources.storage.ledger.lost_rows import BY_DAY, describe_loss
 
 Intervals = Annotated[
     list[Interval] | None, typer.Option("--interval", help="Only this one; may be repeated.")
@@ -112,7 +112,7 @@ def _require_all_rows(stores: Stores) -> None:
     for dataset in BY_DAY:
         if dataset.table in sources and (lost := stores.lost_rows.find(dataset)):
             stores.lost_rows.make_holes(dataset, lost, by="wrdata aggregates refresh --all")
-            losses.append(told(dataset, lost))
+            losses.append(describe_loss(dataset, lost))
     if losses:
         message = (
             "nothing was recomputed: bars made of lost rows would go too: "

@@ -11,7 +11,7 @@ from pipelines.cli import console, environment
 from pipelines.cli.archive_options import Json, Names
 from resources import opening
 from resources.settings import read_settings
-from resources.storage.ledger.lost_rows import BY_DAY, told
+from resources.storage.ledger.lost_rows import BY_DAY, describe_loss
 
 
 def verify(dataset: Names = None, *, json: Json = False) -> int:
@@ -27,7 +27,7 @@ def verify(dataset: Names = None, *, json: Json = False) -> int:
         for entry in chosen:
             lost = stores.lost_rows.find(entry)
             stores.lost_rows.make_holes(entry, lost, by="wrdata ledger verify")
-            losses += [told(entry, lost)] if lost else []
+            losses += [describe_loss(entry, lost)] if lost else []
             rows.append(
                 {
                     "dataset": entry.name,

@@ -93,7 +93,7 @@ def spin_off(
     environment.require_schema(surroundings)
     with opening.stores(read_settings()) as stores:
         listed = instrument_of(stores, ticker)
-        stores.adjusted_bars.tell_spin_off(
+        stores.adjusted_bars.record_spin_off(
             listed.instrument_id,
             day.date(),
             of.strip(),

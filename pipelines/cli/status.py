@@ -123,7 +123,7 @@ def _dataset(stores: Stores, settings: Settings, dataset: Dataset) -> Iterator[d
             "dataset": dataset.name,
             "provider": f"{provider}{no_key}",
             "serves": "yes" if provider == serves else "",
-            "subjects": totals.subjects,
+            "subjects": totals.symbols,
             "rows": totals.rows,
             "replaced": totals.versions,
             "coverage_percent": coverage.percent,

@@ -1,7 +1,7 @@
-"""What a provider promised to be JSON: bodies and cells, read or refused.
+"""Reads JSON bodies and cells of any provider, or refuses them.
 
-Here: what is read alike, whoever sent it. Not here: which fields there are and what they mean (each
-provider's wire.py and its neighbours), or how an answer is quoted in an error (answer_text.py).
+Here: what all providers have in common. Not here: which fields there are and what they mean (each
+provider's wire.py and its neighbours), or how an error quotes an answer (answer_text.py).
 """
 
 import json
@@ -20,13 +20,13 @@ Row = Mapping[str, object]
 Cell = TypeVar("Cell")
 
 NO_DAY = "0000-00-00"
-"""What a database writes where it holds no day."""
+"""How some databases write a missing day."""
 _LARGEST_EXPONENT = 1000
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Numbers(TypedDict, total=False):
-    """How numbers are read, by the names of json.loads; without them, as int and float."""
+    """How numbers are read, as arguments of json.loads; by default as int and float."""
 
     parse_float: Callable[[str], Any]
     parse_int: Callable[[str], Any]
@@ -43,7 +43,7 @@ class JsonAnswers:
     provider: str
 
     def malformed(self, message: str, operation: str) -> errors.MalformedPayloadError:
-        """Return the error of an answer that is not as promised."""
+        """Return the error of an answer of the wrong form."""
         return errors.MalformedPayloadError(
             f"{message}; the answer was not stored", provider=self.provider, operation=operation
         )
@@ -52,7 +52,7 @@ class JsonAnswers:
         """Read any JSON."""
         try:
             return json.loads(body, **numbers)
-        # A Decimal refuses an exponent of twenty digits with an error of its own.
+        # Decimal raises its own error for an exponent of twenty digits.
         except (ValueError, RecursionError, InvalidOperation) as error:
             raise self.malformed(f"not JSON: {shortened(str(error))}", operation) from error
 
@@ -60,8 +60,8 @@ class JsonAnswers:
         """Read a list."""
         parsed = self.value(body, operation, **numbers)
         if not isinstance(parsed, list):
-            what = type(parsed).__name__
-            raise self.malformed(f"a list was promised, a {what} came", operation)
+            kind = type(parsed).__name__
+            raise self.malformed(f"a list was promised, a {kind} came", operation)
         return cast("list[object]", parsed)
 
     def rows(self, body: bytes, operation: str, **numbers: Unpack[Numbers]) -> list[Row]:
@@ -75,17 +75,17 @@ class JsonAnswers:
         """Read an object."""
         parsed = self.value(body, operation, **numbers)
         if not isinstance(parsed, dict):
-            what = type(parsed).__name__
-            raise self.malformed(f"an object was promised, a {what} came", operation)
+            kind = type(parsed).__name__
+            raise self.malformed(f"an object was promised, a {kind} came", operation)
         return cast("Row", parsed)
 
 
 class UnreadableError(ValueError):
-    """A row cannot be read, for the reason in its text: it costs this row, not the answer."""
+    """A row cannot be read; the text says why. It costs this row, not the answer."""
 
     @classmethod
     def field(cls, name: str) -> Self:
-        """Return the error of a cell that holds something else than its field promises."""
+        """Return the error of a cell with the wrong kind of value."""
         return cls(f"field {name} cannot be read")
 
 
@@ -121,22 +121,22 @@ def optional_day_of(row: Row, name: str) -> date | None:
     Raises:
         UnreadableError: It is anything else.
     """
-    told = text_of(row, name)
-    found = day_of(told)
-    if told is not None and found is None and told != NO_DAY:
+    text = text_of(row, name)
+    day = day_of(text)
+    if text is not None and day is None and text != NO_DAY:
         raise UnreadableError.field(name)
-    return found
+    return day
 
 
 class ReadableCells:
-    """Reads cells that a row can do without: what cannot be read is null, and noted."""
+    """Reads optional cells: one that cannot be read is null, and noted."""
 
     def __init__(self, row: Row) -> None:
         self._row = row
         self._unread: list[str] = []
 
     def read(self, read: Callable[[Row, str], Cell | None], name: str) -> Cell | None:
-        """Return what ``read`` makes of field ``name``, or None if it cannot be read."""
+        """Return field ``name`` as ``read`` reads it, or None if it cannot be read."""
         try:
             return read(self._row, name)
         except UnreadableError:
@@ -154,11 +154,11 @@ class ReadableCells:
 
 
 def refuse_unstorable(row: Row) -> None:
-    """Refuse a row that JSON can hold and the database cannot: it would refuse the whole batch.
+    """Refuse a row that JSON can hold but the database cannot: the whole batch would fail.
 
     Raises:
-        UnreadableError: There is a text that is no UTF-8, a zero character, NaN, or a number that
-            is too long to be written out.
+        UnreadableError: The row has a text that is no UTF-8, a zero character, NaN, or a number
+            with too many digits.
     """
     try:
         text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=_written_out)
@@ -179,22 +179,22 @@ def _written_out(value: object) -> str:
     return str(value)
 
 
-def more_fields(what: str, came: int, known: int) -> tuple[str, ...]:
-    """Note rows that have more fields than are known, where the place of a field is its name."""
-    return (f"{what} have {came} fields, {known} are known",) if came > known else ()
+def more_fields(rows: str, received: int, known: int) -> tuple[str, ...]:
+    """Note rows with more fields than are known, where fields go by their position."""
+    return (f"{rows} have {received} fields, {known} are known",) if received > known else ()
 
 
-def unknown_fields(what: str, rows: Sequence[Row], known: Iterable[str]) -> tuple[str, ...]:
-    """Note fields of the first row and of the last one that nobody knew of."""
+def unknown_fields(kind: str, rows: Sequence[Row], known: Iterable[str]) -> tuple[str, ...]:
+    """Note unknown fields of the first and last row."""
     ends = (rows[0], rows[-1]) if rows else ()
     strange = sorted({name for row in ends for name in row}.difference(known))
     shown = shortened(", ".join(map(repr, strange)))
-    return (f"{what} have fields that were not known: {shown}",) if strange else ()
+    return (f"{kind} have fields that were not known: {shown}",) if strange else ()
 
 
 def day_of(value: object) -> date | None:
     """Return the day that a cell such as ``2026-08-04`` holds, or None if it holds none."""
-    # fromisoformat alone also reads 20260804 and 2026-W32-2, which nobody sends.
+    # fromisoformat alone also reads 20260804 and 2026-W32-2, which no provider sends.
     if not isinstance(value, str) or _DAY.fullmatch(value) is None:
         return None
     try:
@@ -205,12 +205,12 @@ def day_of(value: object) -> date | None:
 
 def number_of(value: object) -> float | None:
     """Return the finite number that a cell holds, or None if it holds none."""
-    # A bool is an int to Python, and would be taken for a price of 1.
+    # In Python a bool is an int, and would count as a price of 1.
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        found = float(value)
+        number = float(value)
     except OverflowError:
         return None
     # Only an integer can differ from its double; rounding it would invent a figure.
-    return found if math.isfinite(found) and found == value else None
+    return number if math.isfinite(number) and number == value else None

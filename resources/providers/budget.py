@@ -1,7 +1,7 @@
-"""How many requests a provider may be sent, as a thing to be waited for.
+"""How many requests may be sent to a provider: callers wait for their permit.
 
-Here: the seam (``RequestBudget``), and the pacing of one process by itself. Not here: permits that
-all processes share (leased_budget.py), sending and repeating requests (http.py), or the limits
+Here: the protocol (``RequestBudget``), and pacing within one process. Not here: permits that all
+processes share (leased_budget.py), sending and repeating requests (http.py), or the limits
 themselves (marketdata/recovery/limits.py).
 """
 
@@ -23,9 +23,9 @@ class Permit:
     """The right to send one request now.
 
     Attributes:
-        lease_id: The lease it is part of; None without leases.
-        answer_within_s: A trial of an open breaker that has no answer by then has failed; None
-            for every other request.
+        lease_id: Its lease; None without leases.
+        answer_within_s: Time within which a trial of an open breaker needs an answer; None for
+            every other request.
     """
 
     lease_id: int | None = None
@@ -34,10 +34,10 @@ class Permit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one attempt.
+    """The outcome of one attempt.
 
     Attributes:
-        error: What the answer means if it is no good answer, or the transport's failure.
+        error: The error of the answer or of the transport; None for a good answer.
         status: None if no answer came.
         headers: Of the answer, by lower-case name.
     """
@@ -48,36 +48,36 @@ class Outcome:
 
 
 class RequestBudget(Protocol):
-    """Something that lets a request go when the provider's limit allows it."""
+    """Grants permits to send requests, within the provider's limits."""
 
     async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:
         """Wait until a request that the provider counts as ``weight`` may be sent.
 
         Raises:
-            NotSentError: It may not be sent for a longer time; ``operation`` is named in it.
-            StorageUnavailableError: Nobody could be asked for permission.
+            NotSentError: It may not be sent for a longer time; the error names ``operation``.
+            StorageUnavailableError: The store of permits cannot be reached.
         """
         ...
 
     async def settle(self, permit: Permit, outcome: Outcome | None) -> None:
-        """Learn what became of the attempt; None if it was given up before it was known."""
+        """Record the outcome of the attempt; None if it was cancelled."""
         ...
 
 
 class PacedBudget:
-    """Lets requests go one by one at even distances, never in bursts, without a database.
+    """Paces requests at even intervals, never in bursts, without a database.
 
     It knows of no other process: for use by hand. It keeps the pauses that the provider asks for.
-    See marketdata.recovery.limits.RequestLimits
-    for why distances are even and a little wider than the limit.
+    See marketdata.recovery.limits.RequestLimits for why intervals are even and a little longer
+    than the limit.
 
-    A request of weight n waits for n permits and goes with the last one, so that only a
-    window which opens with such a request can hold up to n - 1 more than the limit.
+    A request of weight n waits for n permits and is sent with the last one, so that only a window
+    that begins with such a request can hold up to n - 1 more than the limit.
 
     Use one instance per event loop: the limiter inside belongs to the loop that first waits.
 
     Args:
-        requests: Requests that any window may hold, both its edges included.
+        requests: Most requests in any window, both edges included.
         window_s: Length of the provider's window in seconds.
     """
 
@@ -91,7 +91,7 @@ class PacedBudget:
         """Wait for ``weight`` permits (see the class).
 
         Raises:
-            ProviderPausedError: The provider asked to be left alone for longer than one waits.
+            ProviderPausedError: The provider asked for a pause longer than callers wait.
         """
         clock = asyncio.get_running_loop().time
         while self._paused_by is not None and (left_s := self._paused_until - clock()) > 0:
@@ -109,7 +109,7 @@ class PacedBudget:
         return Permit()
 
     async def settle(self, permit: Permit, outcome: Outcome | None) -> None:
-        """Keep the pause that the answer asks for, if it does."""
+        """Keep the pause that the answer asks for, if any."""
         del permit
         if outcome is None or outcome.status == HTTPStatus.REQUEST_TIMEOUT:
             return

@@ -1,8 +1,8 @@
-"""One GET, with everything around it that each provider needs.
+"""GET requests, with what every provider needs around them.
 
-Here: connection pool and time-outs, the budget before every attempt, retries as
-marketdata/recovery/policy.py decides them, the key kept out of sight, and the translation of
-transport errors and status codes into marketdata/recovery/errors.py. Not here: what an answer
+Here: connection pool and time-outs, the budget before every attempt, retries by
+marketdata/recovery/policy.py, hiding the key, and the translation of transport errors and status
+codes into marketdata/recovery/errors.py. Not here: what an answer
 means (one module per provider), or the numbers of the retry policy.
 """
 
@@ -30,30 +30,30 @@ TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=10.0, pool=10.0)
 _ASK_FOR_LESS = {
     HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.TOO_MANY_REQUESTS,
-    HTTPStatus.IM_A_TEAPOT,  # Binance bans an address with it that went on after a 429.
+    HTTPStatus.IM_A_TEAPOT,  # Binance's ban of an address that went on after a 429.
 }
 ATTEMPT_LIMIT_S = 120.0
-"""Bounds one attempt in all: a server that drips a byte now and then never times out by reads."""
+"""Limit of one whole attempt: a server that sends a byte now and then never times out by reads."""
 _OF_A_FIREWALL = re.compile(
     rb"^\s*<|error code: ?1\d{3}\b|access ?denied|for a while|temporar|try again|too many",
     re.IGNORECASE,
 )
-"""What a 403 says that is not the provider's own word on a plan: a web page or XML of whatever
-stands before it, Cloudflare's codes (1006 to 1020), Akamai's and S3's "Access Denied"."""
+"""Texts of a 403 that is not the provider's own: a web page or XML of a firewall in front of it,
+Cloudflare's codes (1006 to 1020), Akamai's and S3's "Access Denied"."""
 _LOOKED_AT = 2000
-"""Bytes of a 403 that are read for it."""
+"""Bytes of a 403 that are searched for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpAnswer:
-    """An answer of the provider, read to its end.
+    """A complete answer of the provider.
 
     Attributes:
         headers: By lower-case name.
         sha256: Hex digest of ``body``.
         fetched_at: Aware UTC time at which the body was complete.
-        requests: HTTP requests it took, repeats included.
-        raw_answer: Where the keeper has put the body; None without a keeper.
+        requests: HTTP requests it took, retries included.
+        raw_answer: The keeper's pointer to the body; None without a keeper.
     """
 
     status: int
@@ -66,11 +66,11 @@ class HttpAnswer:
 
 
 ResponseClassifier = Callable[[HttpAnswer, str], errors.ProviderError | None]
-"""Tells what is wrong with the answer to an operation, or None: errors come inside a 200 too."""
+"""Returns the error of an answer to an operation, or None: errors come inside a 200 too."""
 
 
 class Getter(Protocol):
-    """Gives the answer to a request: by HTTP, or from what was kept (kept_answers.py)."""
+    """Returns the answer to a request: by HTTP, or from kept answers (kept_answers.py)."""
 
     async def get(
         self, path: str, parameters: Mapping[str, str], *, operation: str, weight: int = 1
@@ -79,7 +79,7 @@ class Getter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueryKey:
-    """A key that travels in the query, as the parameter ``name``."""
+    """A key that is sent in the query, as the parameter ``name``."""
 
     name: str
     value: str
@@ -87,7 +87,7 @@ class QueryKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderKey:
-    """A key that travels in the Authorization header, after the word ``scheme``."""
+    """A key that is sent in the Authorization header, after the word ``scheme``."""
 
     scheme: str
     value: str
@@ -100,7 +100,7 @@ class AnswerKeeper(Protocol):
     """Keeps answers as they came; called in a thread, so it may block."""
 
     def keep(self, provider: str, operation: str, body: bytes, sha256: str, media_type: str) -> str:
-        """Keep ``body`` and return where it can be found again.
+        """Keep ``body`` and return the pointer to it.
 
         Args:
             provider: Short name, such as ``fmp``.
@@ -110,7 +110,7 @@ class AnswerKeeper(Protocol):
             media_type: The answer's content type, or empty.
 
         Raises:
-            StorageError: It cannot be kept; the answer is not used then.
+            StorageError: It cannot be kept; then the answer is not used.
         """
         ...
 
@@ -120,13 +120,13 @@ class HttpGetter:
 
     Args:
         provider: Short name for errors, such as ``fmp``.
-        base_url: What every path is appended to.
-        key: Where the key travels and its value; None for a provider that asks for none.
-        budget: Waited for before every attempt, repeats included, and told what became of it.
-        retry: Bounds of the repetition.
-        classify: What the provider's answers mean.
-        in_flight: Requests under way at once, those that wait for the budget included.
-        keep: Is given every answer that is no error, before anyone else sees it.
+        base_url: Prefix of every path.
+        key: Where the key is sent, and its value; None for a provider without keys.
+        budget: Waited for before every attempt, retries included; gets the outcome.
+        retry: Bounds of retries.
+        classify: Returns the error of an answer.
+        in_flight: Most requests at once, including those that wait for the budget.
+        keep: Keeps every answer that is no error, before it is used.
 
     Raises:
         ConfigurationError: The address or the key cannot be used.
@@ -151,7 +151,7 @@ class HttpGetter:
         self._key = key
         self._budget = budget
         self._retry = retry
-        # No time limit of stamina's: it would count the waiting for the budget as well.
+        # No time limit of stamina: it would include the waiting for the budget.
         self._repeat = stamina.AsyncRetryingCaller(
             attempts=retry.attempts,
             timeout=None,
@@ -175,7 +175,7 @@ class HttpGetter:
             base_url=self._base_url,
             transport=_Keyed(self._key, httpx.AsyncHTTPTransport(limits=limits)),
             timeout=TIMEOUT,
-            # A cache between us and the provider may hold prices of hours ago (Coinbase allows 4).
+            # A cache in between may hold prices that are hours old (Coinbase allows 4).
             headers={"user-agent": "wrdata", "cache-control": "no-cache"},
         )
         return self
@@ -194,17 +194,17 @@ class HttpGetter:
     async def get(
         self, path: str, parameters: Mapping[str, str], *, operation: str, weight: int = 1
     ) -> HttpAnswer:
-        """Return the answer to ``path`` once it classifies as no error.
+        """Return the answer to ``path`` that is no error.
 
         Args:
             path: Appended to the base address.
             parameters: The query, without the key.
-            operation: What is asked, for error messages.
-            weight: What one attempt is charged to the budget.
+            operation: Description of the request, for error messages.
+            weight: Budget charge of one attempt.
 
         Raises:
-            ProviderError: Of the kind that the classifier or the transport's failure calls for,
-                once ``retry`` allows no further attempt; NotSentError at once.
+            ProviderError: By the classifier or the transport's failure, when ``retry`` allows no
+                further attempt; NotSentError at once.
             StorageError: The budget's store or the keeper's cannot be used.
             RuntimeError: The getter is not open.
         """
@@ -224,7 +224,7 @@ class HttpGetter:
             except errors.NotSentError:
                 if failed is None:
                     raise
-                # It was sent, and what came of that is the news.
+                # It was sent before: that attempt's error says more.
                 patience.ends()
                 raise failed from None
             sent += 1
@@ -243,26 +243,26 @@ class HttpGetter:
 
         async with self._slots:
             answer = await self._repeat(patience.back_off, attempt)
-            return await self._kept(replace(answer, requests=sent), operation)
+            return await self._keep_answer(replace(answer, requests=sent), operation)
 
-    async def _attempt(self, request: "_Request", one: "_Attempt") -> HttpAnswer:
-        """Send once; whatever happens, the budget learns of it.
+    async def _attempt(self, request: "_Request", attempt: "_Attempt") -> HttpAnswer:
+        """Send once; the budget gets the outcome in any case.
 
-        A request that fails again says nothing new about the provider: one symbol that always
-        fails must not open the breaker for all others.
+        A repeated failure of the same request is not counted: one symbol that always fails must not
+        open the breaker for all others.
         """
         outcome: Outcome | None = None
         try:
-            answer = await self._once(request, one.limit_s)
+            answer = await self._once(request, attempt.limit_s)
             error = self._classify(answer, request.operation)
             outcome = Outcome(error=error, status=answer.status, headers=answer.headers)
         except errors.ProviderError as error:
             outcome = Outcome(error=error, status=None, headers={})
             raise
         finally:
-            is_trial = one.permit.answer_within_s is not None
-            if not one.repeated or is_trial or not _is_mere_failure(outcome):
-                await self._budget.settle(one.permit, outcome)
+            is_trial = attempt.permit.answer_within_s is not None
+            if not attempt.repeated or is_trial or not _is_mere_failure(outcome):
+                await self._budget.settle(attempt.permit, outcome)
         if error is not None:
             raise error
         return answer
@@ -280,7 +280,7 @@ class HttpGetter:
             requests=1,
         )
 
-    async def _kept(self, answer: HttpAnswer, operation: str) -> HttpAnswer:
+    async def _keep_answer(self, answer: HttpAnswer, operation: str) -> HttpAnswer:
         if self._keep is None:
             return answer
         pointer = await asyncio.to_thread(
@@ -295,14 +295,14 @@ class HttpGetter:
 
 
 def _is_mere_failure(outcome: Outcome | None) -> bool:
-    """Tell a failure that names no pause, which all processes would have to keep."""
+    """Return whether this is a failure without a pause that all processes have to keep."""
     error = outcome.error if outcome else None
     return isinstance(error, errors.ProviderUnavailableError) and error.retry_after_s is None
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """What is sent in each attempt, and where."""
+    """What each attempt sends."""
 
     client: httpx.AsyncClient
     path: str
@@ -312,7 +312,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempt:
-    """One sending of a request; ``repeated`` if it was sent before and failed."""
+    """One attempt at a request; ``repeated`` if an earlier one failed."""
 
     permit: Permit
     limit_s: float
@@ -320,9 +320,9 @@ class _Attempt:
 
 
 class _Patience:
-    """Adds up the time of attempts and pauses, and gives up when it is used up.
+    """Adds up the time of attempts and pauses, and ends retries when it is used up.
 
-    Used as a context manager around each attempt; what lies between ``pause_ends`` and the next
+    Used as a context manager around each attempt. The time between ``pause_ends`` and the next
     attempt is waiting for the budget and does not count.
     """
 
@@ -345,7 +345,7 @@ class _Patience:
 
     @property
     def left_s(self) -> float:
-        """What an attempt that begins now may take: the total has the last word."""
+        """Seconds that an attempt may take now, within the total."""
         return min(ATTEMPT_LIMIT_S, max(self._retry.total_s - self._spent_s, 1.0))
 
     def ends(self) -> None:
@@ -372,8 +372,8 @@ class _Patience:
 class _Keyed(httpx.AsyncBaseTransport):
     """Adds the key to a request at the last moment.
 
-    So the request that httpx logs (its INFO line prints the whole URL) and hangs on its
-    exceptions is one without the key.
+    So the request that httpx logs (its INFO line prints the whole URL) and attaches to its
+    exceptions has no key.
     """
 
     def __init__(self, key: Key | None, wire: httpx.AsyncBaseTransport) -> None:
@@ -403,17 +403,17 @@ class _Keyed(httpx.AsyncBaseTransport):
 def status_error(
     answer: HttpAnswer, *, provider: str, operation: str, detail: str, keyless: bool = False
 ) -> errors.ProviderError | None:
-    """Return the error that an answer's status calls for, or None for the 2xx family.
+    """Return the error for an answer's status, or None for the 2xx family.
 
-    A 403 that is not the provider's own word is a firewall's, which refuses us for a while: the
-    provider cannot be reached. What the plan does not cover is told in the provider's own form.
+    A 403 that is not the provider's own is from a firewall that refuses us for a while: it counts
+    as an unreachable provider. A 403 for data outside the plan has the provider's own form.
 
     Args:
-        answer: Whose status and Retry-After count.
+        answer: Its status and Retry-After count.
         provider: For the error.
         operation: For the error.
-        detail: What the provider says, fit to be shown.
-        keyless: The provider asks for no key, so that no plan can leave anything out.
+        detail: The provider's text, fit to be shown.
+        keyless: The provider has no keys, and so no plans that exclude data.
     """
     status = answer.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
@@ -450,14 +450,14 @@ def _lasting_class(status: int) -> type[errors.ProviderError]:
 
 
 def answered_at(answer: HttpAnswer) -> datetime:
-    """Return the time of an answer by the provider's clock, if it tells, since ours may be off."""
+    """Return the time of an answer, by the provider's clock if it is sent: ours may be off."""
     return _http_date(answer.headers.get("date", "")) or answer.fetched_at
 
 
 def retry_after_s(header: str | None, *, now: datetime) -> float | None:
-    """Read a Retry-After header: seconds from ``now``, or None where it says nothing usable.
+    """Read a Retry-After header: seconds from ``now``, or None if it is unusable.
 
-    RFC 9110, section 10.2.3: a number of seconds or an HTTP date. A date gone by gives 0.
+    RFC 9110, section 10.2.3: a number of seconds or an HTTP date. A past date gives 0.
     """
     if header is None:
         return None
@@ -478,7 +478,7 @@ def _http_date(text: str) -> datetime | None:
 
 @asynccontextmanager
 async def _translated(provider: str, operation: str, base_url: str) -> AsyncGenerator[None]:
-    """Turn transport errors into ours, most specific first; of the URL they hold the host alone."""
+    """Turn transport errors into ours, most specific first; they name only the URL's host."""
     try:
         yield
     except (httpx.TimeoutException, TimeoutError) as error:

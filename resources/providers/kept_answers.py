@@ -1,8 +1,8 @@
-"""A provider's answers once more, from what was kept of them: no request is made, ever.
+"""Replays a provider's kept answers, without any request.
 
-Here: serving kept bodies to a client's own code, so that its parser and its checks run again,
-for instance after they were mended. Not here: the pointers that make this possible (provenance.py),
-where bodies are kept (the caller gives a function that reads one), or what becomes of the rows.
+Here: serving kept bodies to a client's own code, so that its parser and checks run again, for
+instance after a fix. Not here: the pointers to them (provenance.py), where bodies are kept (the
+caller passes a function that reads one), or the storing of rows.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from marketdata.recovery import errors
 from resources.providers.http import HttpAnswer
 
 
-class Kept(Protocol):
-    """A body that was kept; ``fetched_at`` is aware and says when it came from the provider."""
+class KeptBody(Protocol):
+    """A kept body; ``fetched_at`` (aware) is when it came from the provider."""
 
     @property
     def body(self) -> bytes: ...
@@ -26,20 +26,20 @@ class Kept(Protocol):
 
 
 class KeptGetter:
-    """Hands out kept bodies one after the other, whatever is asked: the parsers will notice.
+    """Serves kept bodies in order, whatever is requested: parsers notice a mismatch.
 
-    Give it to a provider's client in the place of HTTP, and ask for what was asked for then. The
-    answer carries the time at which it was kept, so that it restates nothing newer, and counts
-    no requests.
+    Pass it to a provider's client in place of an HttpGetter, and repeat the original request. The
+    answer has the time at which it was kept, so that it restates nothing newer, and counts no
+    requests.
 
     Args:
         provider: Whose answer it is.
-        read: Fetches what a pointer points to, such as RawZone.read; called in a thread.
+        read: Reads the body of a pointer, such as RawZone.read; called in a thread.
         raw_answers: The pointers of ONE answer, all pages in their order.
     """
 
     def __init__(
-        self, provider: str, read: Callable[[str], Kept], raw_answers: Sequence[str]
+        self, provider: str, read: Callable[[str], KeptBody], raw_answers: Sequence[str]
     ) -> None:
         self._provider = provider
         self._read = read
@@ -51,8 +51,8 @@ class KeptGetter:
         """Return the next kept body.
 
         Raises:
-            MalformedPayloadError: There is none left: not all of the answer was kept.
-            StorageError: What was kept cannot be read.
+            MalformedPayloadError: None is left: not all of the answer was kept.
+            StorageError: The kept body cannot be read.
         """
         del path, parameters, weight
         if not self._waiting:
@@ -70,7 +70,7 @@ class KeptGetter:
         )
 
     def require_all_read(self, operation: str) -> None:
-        """Refuse an answer that did not need all that was kept of it.
+        """Refuse an answer that did not use all its kept pages.
 
         Raises:
             MalformedPayloadError: Kept pages are left over.
@@ -78,9 +78,9 @@ class KeptGetter:
         if self._waiting:
             raise self._incomplete(f"{len(self._waiting)} kept pages were not asked for", operation)
 
-    def _incomplete(self, what: str, operation: str) -> errors.MalformedPayloadError:
+    def _incomplete(self, reason: str, operation: str) -> errors.MalformedPayloadError:
         return errors.MalformedPayloadError(
-            f"{what}; nothing was stored, ask the provider again: wrdata dlq retry",
+            f"{reason}; nothing was stored, ask the provider again: wrdata dlq retry",
             provider=self._provider,
             operation=operation,
         )

@@ -1,7 +1,7 @@
 """Permits that all processes share: leased from Postgres, waited for here.
 
-Here: ``LeasedBudget``. Not here: its seam (budget.py), sending and repeating requests (http.py),
-who is granted what (marketdata.recovery.leases.Leases, kept in Postgres), or the limits themselves
+Here: ``LeasedBudget``. Not here: its protocol (budget.py), sending and retrying requests (http.py),
+granting leases (marketdata.recovery.leases.Leases, kept in Postgres), or the limits themselves
 (marketdata/recovery/limits.py).
 """
 
@@ -37,12 +37,12 @@ _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _RELEASE_PACE = 0.8
-"""Permits of one process keep at least this part of the interval. Less than all of it, so that a
-process whose loop stalled for a moment draws level again instead of staying late for ever."""
+"""Permits of one process keep at least this part of the interval. It is less than 1, so that a
+process whose loop stalled for a moment catches up instead of staying late for ever."""
 _ASK_AGAIN_JITTER_S = 0.05
 _SHORTEST_PAUSE_S = 0.001
 _CLOSE_WITHIN_S = 4.0
-"""How long closing waits for a store that does not answer, twice at most: shutdowns have 30 s."""
+"""How long closing waits for a silent store, at most twice: shutdowns have 30 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +50,8 @@ class _Slot:
     """A permit that waits for its time; times are the event loop's.
 
     Attributes:
-        place: In its lease, from 0.
-        void_after: Used later than this, it could meet the next requests within a window.
+        place: Its place in the lease, from 0.
+        void_after: If used later, it could share a window with too many later requests.
     """
 
     lease: Lease
@@ -74,25 +74,25 @@ class _Waiter:
 class _Backlog:
     """Requests and permits that wait for each other, both in their order.
 
-    A permit goes to the first request that it is heavy enough for. Who it was leased for may have
-    gone on, or lost its own: by place alone, light permits would be leased for a heavy request
-    again and again, and nobody would go.
+    A permit goes to the first request for which it is heavy enough. The request for which it was
+    leased may be gone, or have lost its own permit. By place alone, light permits would be leased
+    for a heavy request again and again, and no request would be sent.
     """
 
     waiters: deque[_Waiter] = field(default_factory=deque[_Waiter])
     slots: deque[_Slot] = field(default_factory=deque[_Slot])
 
     def uncovered(self) -> list[_Waiter]:
-        """Return the requests for which no permit is in hand."""
+        """Return the requests without a permit in hand."""
         self.forget_cancelled()
-        left = list(self.waiters)
+        waiting = list(self.waiters)
         for slot in self.slots:
-            if (place := _place_for(slot, left)) is not None:
-                del left[place]
-        return left
+            if (place := _place_for(slot, waiting)) is not None:
+                del waiting[place]
+        return waiting
 
-    def taken_for(self, slot: _Slot) -> _Waiter | None:
-        """Take out the request that a permit is for; None if it is too light for all."""
+    def pop_waiter_for(self, slot: _Slot) -> _Waiter | None:
+        """Take out the request that gets a permit; None if it is too light for all."""
         place = _place_for(slot, self.waiters)
         if place is None:
             return None
@@ -101,36 +101,35 @@ class _Backlog:
         return waiter
 
     def forget_cancelled(self) -> None:
-        """Drop requests that nobody waits for any more."""
-        if any(one.slot.done() for one in self.waiters):
-            self.waiters = deque(one for one in self.waiters if not one.slot.done())
+        """Drop requests that were cancelled."""
+        if any(waiter.slot.done() for waiter in self.waiters):
+            self.waiters = deque(waiter for waiter in self.waiters if not waiter.slot.done())
 
 
 def _place_for(slot: _Slot, waiters: Sequence[_Waiter]) -> int | None:
-    """Return where among ``waiters`` the first one stands that a permit is heavy enough for."""
-    return next((at for at, one in enumerate(waiters) if one.weight <= slot.weight), None)
+    """Return the place of the first request for which a permit is heavy enough."""
+    return next((at for at, waiter in enumerate(waiters) if waiter.weight <= slot.weight), None)
 
 
 class LeasedBudget:
     """Waits for permits of budgets that every process shares; open it with ``async with``.
 
-    Requests that wait are leased for together, in one call of the store, and go in the order in
-    which they came, each at its slot. A slot is counted from the store's answer, never by a
-    clock that two machines would have to agree on: it may come out late by what the answer took,
-    never early. A permit that cannot be used within half of the limits' slack after its slot is
-    void, and the request waits for another; the other half is the network's.
+    One call of the store leases permits for all waiting requests. They are sent in order, each at
+    its slot. A slot counts from the arrival of the store's answer, not from a clock that machines
+    would have to share: it may be late by the answer's duration, but never early. A permit that
+    cannot be used within half of the limits' slack after its slot is void, and the request waits
+    for another; the other half is for the network.
 
-    Without a store there are no permits: requests wait, and after ``policy.storage_total_s``
-    they fail.
+    Without a store there are no permits: requests wait, and fail after ``policy.storage_total_s``.
 
     Use one instance per event loop.
 
     Args:
-        leases: Called in a thread of its own.
-        limits: Charged together with every request.
-        provider: Whose breaker counts, such as ``fmp``.
-        lane: Who goes first.
-        holder: Shown beside the leases.
+        leases: The store, called in a thread of its own.
+        limits: Limits that every request is charged to.
+        provider: Name of the breaker's provider, such as ``fmp``.
+        lane: Priority of the requests.
+        holder: The process, shown beside its leases.
     """
 
     def __init__(
@@ -151,14 +150,14 @@ class LeasedBudget:
         self._holder = holder
         self._policy = policy
         self._breaker = breaker
-        narrowest = min(one.interval_s for one in self._limits)
-        widest = max(one.interval_s for one in self._limits)
+        narrowest = min(limit.interval_s for limit in self._limits)
+        widest = max(limit.interval_s for limit in self._limits)
         ahead = max(policy.scheduled_ahead_s, 2 * narrowest) if lane is Lane.SCHEDULED else 0.0
         self._horizon_s = policy.horizon_s + ahead
-        self._tolerance_s = min(one.slack_s for one in self._limits) / 2
+        self._tolerance_s = min(limit.slack_s for limit in self._limits) / 2
         self._limiter = AsyncLimiter(1, _RELEASE_PACE * widest)
         self._backlog = _Backlog()
-        self._wanted = asyncio.Event()
+        self._demand = asyncio.Event()
         self._changed = asyncio.Event()
         self._failures_known = False
         self._too_late_since: float | None = None
@@ -167,10 +166,12 @@ class LeasedBudget:
         self._stop = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        """Start serving those who wait."""
+        """Start serving requests."""
         self._tasks = [
-            asyncio.create_task(self._guarded(self._lease), name=f"leases of {self._provider}"),
-            asyncio.create_task(self._guarded(self._release), name="permits"),
+            asyncio.create_task(
+                self._serve_guarded(self._lease), name=f"leases of {self._provider}"
+            ),
+            asyncio.create_task(self._serve_guarded(self._release), name="permits"),
         ]
         return self
 
@@ -180,12 +181,12 @@ class LeasedBudget:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, and give back what is not used; whoever still waits is cancelled."""
+        """Stop, and give back unused permits; waiting requests are cancelled."""
         self._stop.set()
-        self._wanted.set()
+        self._demand.set()
         leasing, releasing = self._tasks
         releasing.cancel()
-        # A call under way may bring permits, which have to go back: it is waited for.
+        # Wait for a call under way: it may bring permits that have to be given back.
         await asyncio.wait([leasing, releasing], timeout=_CLOSE_WITHIN_S)
         leasing.cancel()
         await asyncio.gather(leasing, releasing, return_exceptions=True)
@@ -201,32 +202,32 @@ class LeasedBudget:
 
         Raises:
             CircuitOpenError: The provider fails; nothing is sent until a trial succeeds.
-            ProviderPausedError: It asked everyone to hold for longer than a run waits.
+            ProviderPausedError: The provider asked for a pause longer than a run waits.
             BudgetSpentError: A quota of the key is used up.
             StorageUnavailableError: The store could not be reached, or answered too slowly, for too
                 long.
-            StorageConflictError: The store refuses, such as without migrations.
+            StorageConflictError: The store refuses, for instance without migrations.
             RuntimeError: The budget is not open, or the weight is not within its limits.
         """
         if not self._tasks or self._stop.is_set():
             message = f"the budget of {self._provider} is not open: use it inside `async with`"
             raise RuntimeError(message)
-        if not 1 <= weight <= min(one.heaviest for one in self._limits):
+        if not 1 <= weight <= min(limit.heaviest for limit in self._limits):
             message = f"{self._provider} {operation}: weight {weight} is not within the limits"
             raise RuntimeError(message)
         loop = asyncio.get_running_loop()
         queue = self._backlog.waiters.append
         if not self._backlog.waiters:
-            self._too_late_since = None  # What came too late was for others, long ago.
+            self._too_late_since = None  # Late permits were for earlier requests.
         while True:
             waiter = _Waiter(weight=weight, operation=operation, slot=loop.create_future())
             queue(waiter)
-            self._wanted.set()
+            self._demand.set()
             self._changed.set()
             slot = await self._slot_of(waiter)
             if loop.time() <= slot.void_after:
                 return self._permit(slot)
-            # The loop stalled between handing over and here: first in the queue again.
+            # The loop stalled after the hand-over: back to the head of the queue.
             queue = self._backlog.waiters.appendleft
             await self._give_back([slot])
 
@@ -245,30 +246,29 @@ class LeasedBudget:
         )
 
     async def settle(self, permit: Permit, outcome: Outcome | None) -> None:
-        """Report what became of the attempt to all processes, as far as they have to know.
+        """Report the outcome of the attempt to all processes, as far as it concerns them.
 
-        A failure to be reached, by network, time-out, firewall or 5xx, counts towards the breaker;
-        every other answer shows that the provider is alive. A 429, or a pause that the answer
-        names, makes everyone hold. A store that cannot be reached is logged: the next lease waits
-        for it anyway.
+        A network error, time-out, firewall or 5xx counts towards the breaker; any other answer
+        counts as a success. A 429, or a pause that the answer names, pauses all processes. An
+        unreachable store is only logged: the next lease waits for it anyway.
         """
         if permit.lease_id is None:
             return
         try:
             if outcome is None:
                 if permit.answer_within_s is not None:
-                    # The trial is free for someone else; its slot has been used.
+                    # Another request may be the trial; the slot has been used.
                     await self._call(lambda: self._leases.give_back(permit.lease_id or 0, []))
             elif isinstance(outcome.error, errors.ProviderUnavailableError):
-                await self._failed(permit.lease_id, outcome.error)
+                await self._report_failure(permit.lease_id, outcome.error)
             else:
-                await self._alive(permit, outcome)
+                await self._report_success(permit, outcome)
             if outcome is not None and outcome.status != HTTPStatus.REQUEST_TIMEOUT:
                 await self._hold(outcome.error)
         except errors.StorageError as error:
-            _LOG.warning("%s: what became of a request was not reported: %s", self._provider, error)
+            _LOG.warning("%s: the outcome of a request was not reported: %s", self._provider, error)
 
-    async def _failed(self, lease_id: int, error: errors.ProviderError) -> None:
+    async def _report_failure(self, lease_id: int, error: errors.ProviderError) -> None:
         self._failures_known = True
         breaker = await self._call(
             lambda: self._leases.report_failure(self._provider, lease_id, error, self._breaker)
@@ -276,7 +276,7 @@ class LeasedBudget:
         if breaker.state is BreakerState.OPEN:
             await self._reject(breaker.retry_after_s, breaker.reason)
 
-    async def _alive(self, permit: Permit, outcome: Outcome) -> None:
+    async def _report_success(self, permit: Permit, outcome: Outcome) -> None:
         lease_id = permit.lease_id or 0
         if self._failures_known or permit.answer_within_s is not None:
             self._failures_known = False
@@ -292,33 +292,33 @@ class LeasedBudget:
             await self._give_back_all()
 
     async def _observe(self, limits: RequestLimits, headers: Mapping[str, str]) -> None:
-        told = headers.get(limits.used_weight.header, "") if limits.used_weight else ""
-        if told.isascii() and told.isdigit():
-            await self._call(lambda: self._leases.observe_used(limits, float(told)))
+        text = headers.get(limits.used_weight.header, "") if limits.used_weight else ""
+        if text.isascii() and text.isdigit():
+            await self._call(lambda: self._leases.observe_used(limits, float(text)))
 
-    async def _guarded(self, serving: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Let nobody wait for ever, however the serving ends: who waits for it ends with it."""
+    async def _serve_guarded(self, serving: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Serve; if that ends for any reason, end all waiting requests."""
         try:
             await serving()
         except BaseException as ended_by:
             end = self._end_of_serving(ended_by)
-            if not self._stop.is_set():  # Whoever closes the budget tells those who wait.
+            if not self._stop.is_set():  # Closing the budget cancels them itself.
                 self._stop.set()
                 self._backlog.slots.clear()
                 self._fail(lambda _: end)
             raise
 
     def _end_of_serving(self, error: BaseException) -> BaseException:
-        """Return what those who wait end with: a bug is shown, an interruption is passed on."""
+        """Return the error for waiting requests: a bug is shown, an interruption passed on."""
         if isinstance(error, Exception):
             return RuntimeError(f"the budget of {self._provider} broke down: {error!r}")
         return error
 
     async def _lease(self) -> None:
-        """Keep a permit in hand for every request that waits."""
+        """Keep a permit in hand for every waiting request."""
         while True:
-            await self._wanted.wait()
-            self._wanted.clear()
+            await self._demand.wait()
+            self._demand.clear()
             while not self._stop.is_set() and (uncovered := self._backlog.uncovered()):
                 await self._lease_for(tuple(waiter.weight for waiter in uncovered))
             if self._stop.is_set():
@@ -339,12 +339,12 @@ class LeasedBudget:
         clock = asyncio.get_running_loop().time
 
         def take() -> tuple[float, Lease | Refusal, float]:
-            # Both times are taken in the thread: a loop that stalls does not blur them.
+            # Both times are taken in the thread, so that a stalled loop does not distort them.
             asked_at = clock()
             return asked_at, self._leases.take(request), clock()
 
         try:
-            asked_at, answer, answered_at = await self._patiently(take)
+            asked_at, answer, answered_at = await self._call_with_retries(take)
         except errors.StorageError as error:
             failed = error
             self._fail(lambda _: type(failed)(str(failed)))
@@ -352,7 +352,7 @@ class LeasedBudget:
         if isinstance(answer, Lease):
             self._add(answer, weights, asked_at, answered_at)
         elif answer.reason is RefusalReason.LATER:
-            # A longer pause may come in between: it is asked for again, and refused.
+            # A longer pause may begin meanwhile: then the next call is refused.
             wait_s = min(answer.retry_after_s, self._policy.waited_pause_s)
             await self._stopped_within(wait_s + random.uniform(0.0, _ASK_AGAIN_JITTER_S))  # noqa: S311
         elif answer.reason is RefusalReason.CIRCUIT_OPEN:
@@ -380,7 +380,7 @@ class LeasedBudget:
         self._changed.set()
 
     async def _release(self) -> None:
-        """Let requests go at the slots in hand."""
+        """Release requests at the slots in hand."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -390,12 +390,12 @@ class LeasedBudget:
     async def _release_next(self, slot: _Slot) -> None:
         clock = asyncio.get_running_loop().time
         if (early_s := slot.release_at - clock()) > 0:
-            # A pause below the clock's resolution would not let it advance.
+            # A sleep below the clock's resolution would not advance it.
             await self._changed_within(max(early_s, _SHORTEST_PAUSE_S))
             return
         self._backlog.forget_cancelled()
         if not self._backlog.waiters and clock() <= slot.void_after:
-            # Whoever comes before the permit is void may have it.
+            # A request that comes before the permit is void may have it.
             await self._changed_within(slot.void_after - clock() + _SHORTEST_PAUSE_S)
             return
         if clock() <= slot.void_after:
@@ -409,36 +409,36 @@ class LeasedBudget:
             await self._hand_over(self._backlog.slots.popleft())
 
     async def _changed_within(self, seconds: float) -> None:
-        """Sleep until permits in hand or those who wait for them change."""
+        """Sleep until permits or waiting requests change."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), seconds)
         self._changed.clear()
 
     async def _hand_over(self, slot: _Slot) -> None:
-        waiter = self._backlog.taken_for(slot)
+        waiter = self._backlog.pop_waiter_for(slot)
         if waiter is None:
-            self._wanted.set()
+            self._demand.set()
             await self._give_back([slot])
             return
         self._too_late_since = None
         waiter.slot.set_result(slot)
 
     async def _drop_void(self) -> None:
-        """Take out what can no longer be used, and let others be leased in its stead."""
+        """Drop permits that can no longer be used, and lease others instead."""
         now = asyncio.get_running_loop().time()
         void: list[_Slot] = []
         while self._backlog.slots and self._backlog.slots[0].void_after < now:
             void.append(self._backlog.slots.popleft())
-        self._wanted.set()
+        self._demand.set()
         await self._give_back(void)
         if self._backlog.waiters:
-            self._lose_patience(now)
+            self._give_up_if_too_late(now)
 
-    def _lose_patience(self, now: float) -> None:
-        """End the waiting for a store whose permits have come too late for too long."""
+    def _give_up_if_too_late(self, now: float) -> None:
+        """Fail waiting requests if the store's permits have been too late for too long."""
         if self._too_late_since is None:
             self._too_late_since = now
-            # Told to a person if it lasts: by the error below.
+            # If it lasts, the error below reports it.
             _LOG.info("%s: permits come too late to be used", self._provider)
         elif now - self._too_late_since > self._policy.storage_total_s:
             self._too_late_since = None
@@ -450,7 +450,7 @@ class LeasedBudget:
 
     async def _give_back_all(self) -> None:
         slots = self._take_slots()
-        self._wanted.set()
+        self._demand.set()
         await self._give_back(slots)
 
     def _take_slots(self) -> list[_Slot]:
@@ -463,7 +463,7 @@ class LeasedBudget:
         places: dict[int, list[int]] = {}
         for slot in slots:
             places.setdefault(slot.lease.lease_id, []).append(slot.place)
-        # The latest lease first: only what nobody has reserved behind becomes free again.
+        # The latest lease first: only slots without later reservations become free again.
         for lease_id, unused in reversed(places.items()):
             try:
                 await self._call(
@@ -475,12 +475,12 @@ class LeasedBudget:
                 _LOG.warning("%s: unused permits were not given back: %s", self._provider, error)
 
     async def _reject(self, retry_after_s: float, reason: str) -> None:
-        """Let nothing go: the breaker is open."""
+        """Fail all waiting requests: the breaker is open."""
         refusal = Refusal(
             reason=RefusalReason.CIRCUIT_OPEN, retry_after_s=retry_after_s, detail=reason
         )
         slots = self._take_slots()
-        self._fail(lambda one: self._not_sent(errors.CircuitOpenError, one, refusal))
+        self._fail(lambda waiter: self._not_sent(errors.CircuitOpenError, waiter, refusal))
         await self._give_back(slots)
 
     def _not_sent(
@@ -499,8 +499,8 @@ class LeasedBudget:
             self._backlog.waiters.remove(waiter)
             waiter.slot.set_exception(error_for(waiter))
 
-    async def _patiently(self, work: Callable[[], _T]) -> _T:
-        """Call the store, again and again while it cannot be reached, as long as allowed."""
+    async def _call_with_retries(self, work: Callable[[], _T]) -> _T:
+        """Call the store; retry within the allowed time while it cannot be reached."""
         clock = asyncio.get_running_loop().time
         gives_up_at = clock() + self._policy.storage_total_s
         pause_s = self._policy.storage_first_wait_s
@@ -515,7 +515,7 @@ class LeasedBudget:
             pause_s = min(2 * pause_s, self._policy.storage_longest_wait_s)
 
     async def _stopped_within(self, seconds: float) -> None:
-        """Sleep, but no longer than until the budget is closed."""
+        """Sleep, at most until the budget is closed."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
 

@@ -1,7 +1,7 @@
-"""Where an answer came from: the replies that it was made of.
+"""Where an answer came from: the replies that it is made of.
 
-Here: counting replies in, pointing to where they are kept, also from errors, and the answer that
-they make. Not here: asking and keeping (http.py), or reading what was kept (kept_answers.py).
+Here: collecting replies, pointing to the kept ones, also from errors, and building the answer. Not
+here: requesting and keeping (http.py), or replaying kept answers (kept_answers.py).
 """
 
 import hashlib
@@ -22,27 +22,27 @@ _LOG = logging.getLogger(__name__)
 
 
 def pointers(replies: Iterable[HttpAnswer | None]) -> tuple[str, ...]:
-    """Return where the replies of one answer are kept.
+    """Return the pointers to the kept replies of one answer.
 
-    It ends at the first one that has not come or is not kept: a later page in its place would be
-    taken for it, while an answer that breaks off is refused by ``KeptGetter``.
+    They end at the first reply that has not come or is not kept. Otherwise a replay would take a
+    later page for it; ``KeptGetter`` refuses an answer that breaks off.
 
     Args:
-        replies: In the order of asking; None for one that has not come yet.
+        replies: In the order of requests; None for one that has not come yet.
     """
-    found: list[str] = []
+    raw_answers: list[str] = []
     for reply in replies:
         if reply is None or reply.raw_answer is None:
             break
-        found.append(reply.raw_answer)
-    return tuple(found)
+        raw_answers.append(reply.raw_answer)
+    return tuple(raw_answers)
 
 
 @contextmanager
 def kept_as(replies: Sequence[HttpAnswer | None]) -> Generator[None]:
-    """Let an error that is raised within point to all ``replies`` of the answer so far.
+    """Attach pointers to all ``replies`` of the answer so far to errors raised in the block.
 
-    To all, since a page that is replayed by itself would pass for the whole answer.
+    All of them, since a single page replayed alone would count as the whole answer.
     """
     try:
         yield
@@ -64,27 +64,27 @@ class Replies:
         return len(self._replies)
 
     def add(self, reply: HttpAnswer) -> None:
-        """Count a reply in; its body is not held any longer."""
+        """Add a reply; its body is not kept in memory."""
         self._digest.update(reply.body)
         self._replies.append(replace(reply, body=b""))
 
     def kept(self) -> AbstractContextManager[None]:
-        """Let an error that is raised within point to all replies so far."""
+        """Attach pointers to all replies so far to errors raised in the block."""
         return kept_as(self._replies)
 
     @property
     def requests(self) -> int:
-        """HTTP requests that they took, repeats included."""
+        """HTTP requests that they took, retries included."""
         return sum(reply.requests for reply in self._replies)
 
     @property
     def fetched_at(self) -> datetime:
-        """Aware UTC time of the earliest: what they hold together is at least as new."""
+        """Aware UTC time of the earliest reply: all content is at least as new."""
         return min(reply.fetched_at for reply in self._replies)
 
     @property
     def raw_answers(self) -> tuple[str, ...]:
-        """Where they are kept."""
+        """Pointers to the kept replies."""
         return pointers(self._replies)
 
     @property
@@ -101,8 +101,8 @@ class Replies:
         notes: Iterable[str] = (),
         untold: Collection[date] = (),
     ) -> Answer:
-        """Make one answer of them; there has to be one. The log has its notes, each once."""
-        # Pages of one answer note the same.
+        """Make one answer of them (at least one), and log its distinct notes."""
+        # Pages of one answer may have the same note.
         different = tuple(dict.fromkeys(notes))
         for note in different:
             _LOG.warning("%s: %s", request, note)

@@ -1,8 +1,8 @@
-"""A provider's client, run by hand: what is the same for all of them.
+"""A provider's client, run by hand: the part that is the same for all providers.
 
-Here: the words of the command line, keys and addresses from the environment, an error as one line,
-an answer as a table. Not here: what a provider can be asked for, or how its client is opened (the
-``__main__.py`` of its package).
+Here: the command line, keys and addresses from the environment, an error as one line, an answer as
+a table. Not here: the requests of a provider, or how its client is opened (the ``__main__.py`` of
+its package).
 """
 
 import argparse
@@ -20,22 +20,22 @@ from marketdata.ports import Answer
 from marketdata.recovery import errors
 
 SHOWN_ROWS = 20
-"""The last ones."""
+"""Rows shown: the last ones."""
 SHOWN_COLUMNS = 10
 
 _Client = TypeVar("_Client")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A symbol in the provider's spelling, and days, both included."""
+class CliRequest:
+    """A symbol in the provider's spelling, with first and last day, both included."""
 
     symbol: str
     start: date
     end: date
 
 
-Question = Callable[[_Client, Asked], Awaitable[Answer]]
+Question = Callable[[_Client, CliRequest], Awaitable[Answer]]
 
 
 def run(
@@ -48,18 +48,18 @@ def run(
     needs_key: bool = True,
     days: int = 0,
 ) -> int:
-    """Ask what the command line says, show the answer, and return the exit status.
+    """Send the request of the command line, show the answer, and return the exit status.
 
-    The key comes from ``<PROVIDER>_API_KEY``, and ``<PROVIDER>_BASE_URL`` is another address.
+    The key comes from ``<PROVIDER>_API_KEY``; ``<PROVIDER>_BASE_URL`` overrides the address.
 
     Args:
-        arguments: Of the command line; None takes the process' own.
-        provider: Its short name, which is its package's as well.
+        arguments: Of the command line; None takes those of the process.
+        provider: Short name of the provider and of its package.
         spelling: How its symbols look.
-        questions: What it can be asked for, by the words of ``--of``; the first one is the default.
+        questions: The possible requests, by the value of ``--of``; the first one is the default.
         opened: Opens the client with the key.
-        needs_key: Whether there is a key; without one ``opened`` gets an empty text.
-        days: How far before today ``--from`` lies if nothing else is said.
+        needs_key: Whether the provider has a key; if not, ``opened`` gets an empty text.
+        days: Days before today at which ``--from`` begins by default.
     """
     today = datetime.now(UTC).date()
     parser = argparse.ArgumentParser(prog=f"python -m resources.providers.{provider}")
@@ -68,12 +68,12 @@ def run(
     day = date.fromisoformat
     parser.add_argument("--from", dest="start", type=day, default=today - timedelta(days=days))
     parser.add_argument("--to", dest="end", type=day, default=today)
-    typed = parser.parse_args(arguments)
-    asked = Asked(symbol=typed.symbol, start=typed.start, end=typed.end)
+    options = parser.parse_args(arguments)
+    request = CliRequest(symbol=options.symbol, start=options.start, end=options.end)
 
     async def ask() -> Answer:
         async with opened(_key(provider) if needs_key else "") as client:
-            return await questions[typed.of](client, asked)
+            return await questions[options.of](client, request)
 
     try:
         answer = asyncio.run(ask())
@@ -85,7 +85,7 @@ def run(
 
 
 def address(variable: str, usual: str) -> str:
-    """Return a provider's address: the environment's, or else the usual one."""
+    """Return a provider's address: from the environment, or else the usual one."""
     return os.environ.get(variable, usual)
 
 
@@ -99,7 +99,7 @@ def _key(provider: str) -> str:
 
 
 def _table(answer: Answer) -> str:
-    # The first columns tell rows apart, and the symbol is what was asked for.
+    # The first columns identify rows; the symbol is the same in all.
     names = [name for name in answer.rows.column_names if name != "symbol"][:SHOWN_COLUMNS]
     rows = answer.rows.sort_by([(name, "ascending") for name in names[:2]])
     rows = rows.slice(max(rows.num_rows - SHOWN_ROWS, 0)).select(names)

@@ -1,6 +1,6 @@
-"""What was found becomes bars: hot and cold joined, adjusted, rolled up, in the reader's columns.
+"""Turns stored rows into bars: joins hot and cold, adjusts, rolls up, in the reader's columns.
 
-Here: one kind of instruments at a time, without the database. Not here: what is looked for
+Here: one kind of instruments at a time, without the database. Not here: the database queries
 (bars.py), or the arithmetic of factors and of longer bars (marketdata/adjusting.py,
 marketdata/bar_aggregation.py).
 """
@@ -37,16 +37,16 @@ _BEFORE_ALL = pa.scalar(datetime.min.replace(tzinfo=UTC), INSTANT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Rows of a dataset, wherever they lie.
+    """Rows of a dataset, hot and cold.
 
     Attributes:
-        dataset: Which one.
-        hot: What the database holds, in no order.
-        dropped: Where the others are.
-        answers: When answers came that late rows and archived ones may be of (ingest_id,
-            fetched_at), those before the oldest late row's left out; None without a late row.
+        dataset: The dataset.
+        hot: Rows in the database, in no order.
+        dropped: Days whose rows are in the archive only, and their files.
+        answers: Arrival times of answers (ingest_id, fetched_at), from the oldest late row's
+            answer on; None without a late row.
         bounds: Of the column that dates the rows.
-        provider: Whose they are, where those of several stand side by side.
+        provider: Provider of the rows, where a dataset holds those of several side by side.
     """
 
     dataset: ArchivedDataset
@@ -58,24 +58,24 @@ class Rows:
 
     @property
     def interval(self) -> str:
-        """How long the rows themselves are."""
+        """Interval of the rows themselves."""
         return Interval.DAY if self.dataset.portion is Portion.YEAR else MINUTE
 
     def between(self, first: date, end: date) -> "Rows":
-        """Return those of fewer days, ``end`` excluded, without asking anew."""
+        """Return the rows from ``first`` to before ``end``, without a new query."""
         day = pc.field(self.dataset.dated_by)
-        wanted = self.hot.filter((day >= first) & (day < end))
-        return replace(self, hot=wanted, bounds=(first, end))
+        hot = self.hot.filter((day >= first) & (day < end))
+        return replace(self, hot=hot, bounds=(first, end))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class History:
-    """What factors of some shares were made of at a moment.
+    """The data behind the factors of some shares at a moment.
 
     Attributes:
-        days: All their daily bars of then.
-        actions: What was known of splits and dividends, by instrument.
-        moment: That moment.
+        days: All their daily bars, as known at the moment.
+        actions: The splits and dividends known then, by instrument.
+        moment: The moment.
     """
 
     days: Rows
@@ -84,15 +84,15 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What the database told of the instruments of one kind.
+class StoredBars:
+    """What the database holds for the instruments of one kind.
 
     Attributes:
         named: The instruments, in the order of their names.
         bars: Rows of a dataset, or bars of a view (aggregated_bars).
         bounds: Of ``bucket_start``.
-        factors: By instrument, where prices are to be adjusted; as of a moment what makes them.
-        spans: What is known of the days that are asked for.
+        factors: By instrument, if prices are to be adjusted; as of a moment, the data behind them.
+        spans: State of the requested days.
     """
 
     named: Sequence[Named]
@@ -120,60 +120,61 @@ def columns(interval: str) -> pa.Schema:
     )
 
 
-def answer(found: Found, wish: BarsRequest, s3: S3Settings) -> pa.Table:
-    """Return the bars that were wished for, in ``columns(wish.interval)``, sorted.
+def answer(stored: StoredBars, request: BarsRequest, s3: S3Settings) -> pa.Table:
+    """Return the requested bars, in ``columns(request.interval)``, sorted.
 
     Raises:
-        StorageConflictError: A share has no factors, or they cannot be told any more.
+        StorageConflictError: A share has no factors, or they can no longer be derived.
         StorageError: The archive is needed and cannot be read.
     """
-    ids = [one.instrument_id for one in found.named]
-    if isinstance(found.bars, Rows):
-        bars = _joined(found.bars, ids, wish.as_of, s3)
+    ids = [instrument.instrument_id for instrument in stored.named]
+    if isinstance(stored.bars, Rows):
+        bars = _read_and_join(stored.bars, ids, request.as_of, s3)
     else:
-        bars = _sorted(found.bars, ids)
-    if wish.provider is not None:
-        bars = bars.filter(pc.field("provider") == wish.provider)
-    rolls = isinstance(found.bars, Rows) and wish.interval != found.bars.interval
-    # Minutes of one bar have one factor: it comes after the sums, as in the views, to the last bit.
-    if rolls and not wish.by_day:
-        bars = _rolled_up(bars, Interval(wish.interval), found)
-    if wish.adjusted:
-        bars = _adjusted(bars, found, wish.adjusted, s3)
-    if rolls and wish.by_day:
-        bars = _rolled_up(bars, Interval(wish.interval), found)
-    return _in_columns(bars, found.named, wish.interval)
+        bars = _sort(stored.bars, ids)
+    if request.provider is not None:
+        bars = bars.filter(pc.field("provider") == request.provider)
+    rolls = isinstance(stored.bars, Rows) and request.interval != stored.bars.interval
+    # All minutes of a bar have one factor. It is applied after the sums, as in the views, so that
+    # both results are equal to the last bit.
+    if rolls and not request.by_day:
+        bars = _roll_up(bars, Interval(request.interval), stored)
+    if request.adjusted:
+        bars = _adjust(bars, stored, request.adjusted, s3)
+    if rolls and request.by_day:
+        bars = _roll_up(bars, Interval(request.interval), stored)
+    return _in_columns(bars, stored.named, request.interval)
 
 
-def _joined(
+def _read_and_join(
     rows: Rows, instrument_ids: Sequence[int], as_of: datetime | None, s3: S3Settings
 ) -> pa.Table:
-    """Return hot and cold rows together, one a key, sorted."""
+    """Return hot and cold rows together, sorted, one row per key."""
     dataset, dated_by = rows.dataset, rows.dataset.dated_by
     unread = {"ingest_id"} if rows.answers is None else set[str]()
     schema = pa.schema([field for field in rows.hot.schema if field.name not in unread])
     bars = rows.hot.select(schema.names)
     if rows.dropped:
-        which = cold.Wanted(
+        row_filter = cold.RowFilter(
             instrument_ids=instrument_ids, bounds=rows.bounds, provider=rows.provider
         )
-        archived = cold.read_dropped(s3, dataset, schema, rows.dropped, which)
+        archived = cold.read_dropped(s3, dataset, schema, rows.dropped, row_filter)
         bars = pa.concat_tables([bars, archived])
         if as_of is not None:
             bars = bars.filter(pc.field("known_from") <= pa.scalar(as_of, INSTANT))
     bars = bars.rename_columns({dated_by: "bucket_start"})
     if rows.answers is None:
-        return _sorted(bars, instrument_ids)
-    # A late row stands beside the archived one until retention joins them: the later answer counts.
-    bars = _sorted(_with_fetched_at(bars, rows.answers), instrument_ids)
+        return _sort(bars, instrument_ids)
+    # A late row lies beside the archived one until retention joins them; the later answer counts.
+    bars = _sort(_with_fetched_at(bars, rows.answers), instrument_ids)
     bars = bars.filter(pa.array(_last_of_each_key(bars)))
     return bars.drop_columns(["fetched_at", "ingest_id"])
 
 
-def _sorted(bars: pa.Table, instrument_ids: Sequence[int]) -> pa.Table:
-    """Sort bars by instrument, in the order given, by time, and by what else tells them apart.
+def _sort(bars: pa.Table, instrument_ids: Sequence[int]) -> pa.Table:
+    """Sort bars by instrument (in the order given), then by time and the rest of the key.
 
-    ``extended`` comes before ``regular``: of the hour in which a session begins that is earlier.
+    ``extended`` comes before ``regular``: in the hour in which a session begins, it is earlier.
     """
     place = pc.index_in(bars["instrument_id"], value_set=pa.array(instrument_ids, pa.int64()))
     if _are_sorted(place, bars["bucket_start"]):
@@ -185,21 +186,21 @@ def _sorted(bars: pa.Table, instrument_ids: Sequence[int]) -> pa.Table:
 
 
 def _are_sorted(places: pa.ChunkedArray, starts: pa.ChunkedArray) -> bool:
-    """Tell whether bars are sorted by place and time, and no two are of one of both."""
+    """Return whether bars are sorted by place and time, without duplicates."""
     place, start = places.to_numpy(), starts.to_numpy()
     later = (place[1:] == place[:-1]) & (start[1:] > start[:-1])
     return bool((later | (place[1:] > place[:-1])).all())
 
 
 def _with_fetched_at(bars: pa.Table, answers: pa.Table) -> pa.Table:
-    """Say of each bar when its answer came; before all others if ``answers`` leave it out."""
+    """Add each bar's ``fetched_at``; a bar that is not in ``answers`` gets the earliest time."""
     place = pc.index_in(bars["ingest_id"], value_set=answers["ingest_id"])
     fetched_at = answers["fetched_at"].cast(INSTANT).take(place)
     return bars.append_column("fetched_at", fetched_at.fill_null(_BEFORE_ALL))
 
 
 def _last_of_each_key(bars: pa.Table) -> npt.NDArray[np.bool_]:
-    """Tell of sorted bars which one is the last of its instrument and time."""
+    """Mark the last bar of each instrument and time; bars are sorted."""
     last = np.ones(bars.num_rows, np.bool_)
     ids = bars["instrument_id"].to_numpy()
     starts = bars["bucket_start"].to_numpy()
@@ -207,28 +208,28 @@ def _last_of_each_key(bars: pa.Table) -> npt.NDArray[np.bool_]:
     return last
 
 
-def _adjusted(bars: pa.Table, found: Found, adjustment: Adjustment, s3: S3Settings) -> pa.Table:
+def _adjust(bars: pa.Table, stored: StoredBars, adjustment: Adjustment, s3: S3Settings) -> pa.Table:
     """Multiply bars by their factors.
 
     Raises:
-        StorageConflictError: There are none, or prices came without dividends already.
+        StorageConflictError: There are no factors, or prices are adjusted for dividends already.
     """
     bars = _with_adjustment(bars)
     ids = set(pc.unique(bars["instrument_id"]).to_pylist())
-    if isinstance(found.factors, History):
-        factors = _factors_then(found.factors, found.named, ids, s3)
-        missing = "no daily bar of {} was known then, of which factors are made"
+    if isinstance(stored.factors, History):
+        factors = _factors_then(stored.factors, stored.named, ids, s3)
+        missing = "no daily bar of {} was known then to derive factors from: take a later as_of"
     else:
-        factors = found.factors
+        factors = stored.factors
         missing = "no factors have been derived for {}: load splits and dividends"
     _require_none(
-        found.named,
+        stored.named,
         ids - set(factors),
         f"{missing}, or read without adjusted",
     )
     reduced = bars.filter(pc.field("adjustment") == Adjustment.SPLITS_AND_DIVIDENDS.value)
     _require_none(
-        found.named,
+        stored.named,
         set(reduced["instrument_id"].to_pylist()),
         "prices of {} came adjusted for dividends: read without adjusted",
     )
@@ -241,51 +242,55 @@ def _adjusted(bars: pa.Table, found: Found, adjustment: Adjustment, s3: S3Settin
 
 
 def _factors_then(
-    history: History, named: Sequence[Named], wanted: Container[int], s3: S3Settings
+    history: History, named: Sequence[Named], instrument_ids: Container[int], s3: S3Settings
 ) -> dict[int, FactorSteps]:
-    """Return the factors of the shares that are wanted and of which a daily bar was known.
+    """Return the factors of the given shares that had a daily bar at the moment.
 
     Raises:
-        StorageConflictError: Those of a share cannot be told.
+        StorageConflictError: The factors of a share cannot be derived.
     """
-    tickers = {one.instrument_id: one.ticker for one in named}
-    # In one piece: rows are taken out of it once for each share.
-    days = _joined(history.days, list(tickers), history.moment, s3).combine_chunks()
-    found: dict[int, FactorSteps] = {}
-    for one, rows in adjusting.runs(days["instrument_id"].to_numpy()):
-        if one not in wanted:
+    tickers = {instrument.instrument_id: instrument.ticker for instrument in named}
+    # One chunk: each share's rows are sliced out of it.
+    days = _read_and_join(history.days, list(tickers), history.moment, s3).combine_chunks()
+    factors: dict[int, FactorSteps] = {}
+    for instrument_id, positions in adjusting.runs(days["instrument_id"].to_numpy()):
+        if instrument_id not in instrument_ids:
             continue
-        own = days.slice(rows.start, rows.stop - rows.start)
+        own = days.slice(positions.start, positions.stop - positions.start)
         try:
-            found[one] = factors_as_of(history.actions[one], own, history.moment)
+            factors[instrument_id] = factors_as_of(
+                history.actions[instrument_id], own, history.moment
+            )
         except ValueError as error:
-            raise errors.StorageConflictError(f"{tickers[one]}: {error}") from error
-    return found
+            raise errors.StorageConflictError(f"{tickers[instrument_id]}: {error}") from error
+    return factors
 
 
 def _require_none(named: Sequence[Named], instrument_ids: Container[int], message: str) -> None:
-    """Refuse to go on if there are such instruments; their names stand in the message."""
-    names = [one.ticker for one in named if one.instrument_id in instrument_ids]
+    """Refuse to go on if there are such instruments, and name them in the message."""
+    names = [
+        instrument.ticker for instrument in named if instrument.instrument_id in instrument_ids
+    ]
     if names:
         raise errors.StorageConflictError(message.format(", ".join(names)))
 
 
-def _rolled_up(bars: pa.Table, interval: Interval, found: Found) -> pa.Table:
-    """Make the bars of an interval from days or minutes; those that begin outside are left out."""
+def _roll_up(bars: pa.Table, interval: Interval, stored: StoredBars) -> pa.Table:
+    """Aggregate days or minutes to an interval; bars that begin out of bounds are left out."""
     if interval in DAY_INTERVALS:
         days = bars.rename_columns({"bucket_start": "session_date"})
         rolled = aggregate_days(days, interval)
     else:
         minutes = bars.rename_columns({"bucket_start": "opened_at"})
-        shares = found.named[0].kind is InstrumentKind.EQUITY
+        shares = stored.named[0].kind is InstrumentKind.EQUITY
         rolled = aggregate_minutes(minutes, interval, calendar() if shares else None)
-    start, end = found.bounds
+    start, end = stored.bounds
     within = (pc.field("bucket_start") >= start) & (pc.field("bucket_start") < end)
-    return _sorted(rolled.filter(within), [one.instrument_id for one in found.named])
+    return _sort(rolled.filter(within), [instrument.instrument_id for instrument in stored.named])
 
 
 def _with_adjustment(bars: pa.Table) -> pa.Table:
-    """Say of minutes, and of what is made of them, that they are as traded."""
+    """Mark minutes, and bars made of minutes, as traded."""
     if "adjustment" in bars.column_names:
         return bars
     as_traded = pa.repeat(Adjustment.AS_TRADED.value, bars.num_rows)
@@ -293,17 +298,17 @@ def _with_adjustment(bars: pa.Table) -> pa.Table:
 
 
 def _in_columns(bars: pa.Table, named: Sequence[Named], interval: str) -> pa.Table:
-    """Give bars the columns that readers get; what nobody tells is null."""
-    ids = pa.array([one.instrument_id for one in named], pa.int64())
-    tickers = pa.array([one.ticker for one in named], pa.string())
+    """Give bars the columns that readers get; a column without a source is null."""
+    ids = pa.array([instrument.instrument_id for instrument in named], pa.int64())
+    tickers = pa.array([instrument.ticker for instrument in named], pa.string())
     place = pc.index_in(bars["instrument_id"], value_set=ids)
     schema = columns(interval)
-    given = _with_adjustment(bars).append_column("ticker", tickers.take(place))
+    bars_with_ticker = _with_adjustment(bars).append_column("ticker", tickers.take(place))
     return pa.table(
         [
-            given[field.name].cast(field.type)
-            if field.name in given.column_names
-            else pa.nulls(given.num_rows, field.type)
+            bars_with_ticker[field.name].cast(field.type)
+            if field.name in bars_with_ticker.column_names
+            else pa.nulls(bars_with_ticker.num_rows, field.type)
             for field in schema
         ],
         schema=schema,

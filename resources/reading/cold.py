@@ -1,14 +1,14 @@
-"""Bars that are in the archive only: the Parquet files that their proofs name, pruned.
+"""Reads bars that are in the archive only, from the Parquet files that their proofs name.
 
-Here: which rows of a period's files are wanted, and their bounds. Not here: which days were
+Here: which rows of a period's files to read, and their bounds. Not here: which days were
 dropped (snapshot.py), or how files are made and proven (resources/storage/archive).
 
-The proof that is valid names exactly the files of its Iceberg snapshot. It stands in the database,
-so that one and the same moment tells what is hot and what is cold, and no catalogue is asked.
+The valid proof names exactly the files of its Iceberg snapshot. It is kept in the database, so that
+one transaction sees which rows are hot and which are cold, and the Iceberg catalogue is not needed.
 
 No damaged value is ever returned. A footer is compared with its proof before Parquet's reader
-sees it, since a wrong one may hide rows, or end the process; each page that is read has a checksum.
-Files that were written without these are fetched whole and compared by their SHA-256.
+sees it, since a wrong one may hide rows or crash the process. Each page that is read has a
+checksum. Files written without these are fetched whole and compared by their SHA-256.
 """
 
 import functools
@@ -50,7 +50,7 @@ class DroppedDays:
     Attributes:
         first: First day (UTC).
         end: The day after the last.
-        files: The files of the proof that is valid for them.
+        files: The files of their valid proof.
     """
 
     first: date
@@ -59,13 +59,13 @@ class DroppedDays:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Which rows of the files are wanted.
+class RowFilter:
+    """Which rows of the files to read.
 
     Attributes:
         instrument_ids: At least one.
         bounds: Of the column that dates the rows: included, excluded.
-        provider: Only its rows; None: all of them.
+        provider: Only this provider's rows; None: all.
     """
 
     instrument_ids: Sequence[int]
@@ -78,19 +78,19 @@ def read_dropped(
     dataset: ArchivedDataset,
     schema: pa.Schema,
     dropped: Sequence[DroppedDays],
-    wanted: Wanted,
+    row_filter: RowFilter,
 ) -> pa.Table:
     """Return the archived rows of some instruments, in ``schema`` and in no order.
 
-    Only row groups whose statistics allow such rows are fetched, and of them only the columns
-    of ``schema``; what is fetched is compared with its checksums.
+    Only row groups whose statistics allow such rows are fetched, and only the columns of
+    ``schema``. Fetched pages are compared with their checksums.
 
     Args:
         s3: The archive's bucket.
         dataset: Whose rows.
         schema: Columns of the dataset.
-        dropped: Where rows are read from, at least one; rows of other days there are hot.
-        wanted: Which of them.
+        dropped: Days to read from the archive, at least one; rows of other days are hot.
+        row_filter: Which of their rows.
 
     Raises:
         ArchiveMismatchError: A file is missing or damaged; the text names it, its dataset, its
@@ -98,36 +98,36 @@ def read_dropped(
         StorageUnavailableError: The bucket cannot be reached.
         StorageConflictError: There is no such bucket, or it refuses the keys.
     """
-    rows = _of(wanted) & _between(dataset, schema, *wanted.bounds)
+    rows = _by_instrument(row_filter) & _between(dataset, schema, *row_filter.bounds)
     rows &= are_dropped(dataset, schema, dropped)
-    held = dict.fromkeys(file for days in dropped for file in days.files)
-    in_parts = [file for file in held if file.is_checked_in_parts]
-    whole = [file for file in held if not file.is_checked_in_parts]
+    proofs = dict.fromkeys(file for days in dropped for file in days.files)
+    in_parts = [file for file in proofs if file.is_checked_in_parts]
+    whole = [file for file in proofs if not file.is_checked_in_parts]
     store = _store(s3)
     with translated(f"the archive of {dataset.name}", s3.bucket):
         _require_footers(store, dataset, dropped, in_parts)
         try:
-            found = _read([_fragment(s3, file) for file in in_parts], _bucket(s3), schema, rows)
+            table = _read([_fragment(s3, file) for file in in_parts], _bucket(s3), schema, rows)
         except (OSError, pa.ArrowException) as error:
             _require_undamaged(store, dataset, dropped, error)
             raise
         if not whole:
-            return found
-        return pa.concat_tables([found, *_read_whole(store, dataset, dropped, whole, schema, rows)])
+            return table
+        return pa.concat_tables([table, *_read_whole(store, dataset, dropped, whole, schema, rows)])
 
 
 def _read_whole(
     store: ObjectStore,
     dataset: ArchivedDataset,
     dropped: Sequence[DroppedDays],
-    held: Sequence[FileProof],
+    proofs: Sequence[FileProof],
     schema: pa.Schema,
     rows: Any,
 ) -> Iterator[pa.Table]:
-    """Fetch files without checksums of their parts, compare each one, and yield its rows."""
+    """Fetch whole files that have no page checksums, compare each one, and yield its rows."""
     local = fs.LocalFileSystem()
     with files.work_folder() as work:
-        for file in held:
+        for file in proofs:
             path = work / "whole.parquet"
             if fault := files.fetch(store, file, path):
                 raise _damage(dataset, dropped, file, fault)
@@ -135,9 +135,9 @@ def _read_whole(
 
 
 def _read(
-    fragments: Sequence[ds.Fragment], of: fs.FileSystem, schema: pa.Schema, rows: Any
+    fragments: Sequence[ds.Fragment], filesystem: fs.FileSystem, schema: pa.Schema, rows: Any
 ) -> pa.Table:
-    dataset = ds.FileSystemDataset(fragments, schema, _FORMAT, of)
+    dataset = ds.FileSystemDataset(fragments, schema, _FORMAT, filesystem)
     return dataset.to_table(columns=schema.names, filter=rows).cast(schema)
 
 
@@ -145,16 +145,16 @@ def _require_footers(
     store: ObjectStore,
     dataset: ArchivedDataset,
     dropped: Sequence[DroppedDays],
-    held: Sequence[FileProof],
+    proofs: Sequence[FileProof],
 ) -> None:
-    """Refuse a file whose footer is not the one that was proven."""
+    """Refuse a file whose footer differs from its proof."""
     try:
         with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
-            faults = list(pool.map(functools.partial(files.footer_fault, store), held))
+            faults = list(pool.map(functools.partial(files.footer_fault, store), proofs))
     except errors.StorageUnavailableError as error:
         message = f"the archive of {dataset.name}: {error}"
         raise errors.StorageUnavailableError(message) from error
-    for file, fault in zip(held, faults, strict=True):
+    for file, fault in zip(proofs, faults, strict=True):
         if fault:
             raise _damage(dataset, dropped, file, fault)
 
@@ -162,10 +162,10 @@ def _require_footers(
 def _require_undamaged(
     store: ObjectStore, dataset: ArchivedDataset, dropped: Iterable[DroppedDays], cause: Exception
 ) -> None:
-    """Find the file that could not be read, which Parquet's reader does not name.
+    """Find the file that could not be read; Parquet's reader does not name it.
 
     Raises:
-        ArchiveMismatchError: One of the files is not what was proven.
+        ArchiveMismatchError: One of the files differs from its proof.
     """
     with files.work_folder() as work:
         for days in dropped:
@@ -192,19 +192,24 @@ def _fragment(s3: S3Settings, file: FileProof) -> Any:
     return _FORMAT.make_fragment(path, _bucket(s3), file_size=file.bytes)
 
 
-def _of(wanted: Wanted) -> Any:
-    """Return the filter for instruments and provider; bounds are what statistics are judged by."""
-    column, ids = pc.field("instrument_id"), wanted.instrument_ids
-    of_them = (column >= min(ids)) & (column <= max(ids)) & column.isin(pa.array(ids, pa.int64()))
+def _by_instrument(row_filter: RowFilter) -> Any:
+    """Return the filter for instruments and provider.
+
+    Parquet compares its statistics with the least and the greatest id.
+    """
+    column, ids = pc.field("instrument_id"), row_filter.instrument_ids
+    condition = (column >= min(ids)) & (column <= max(ids)) & column.isin(pa.array(ids, pa.int64()))
     return (
-        of_them if wanted.provider is None else of_them & (pc.field("provider") == wanted.provider)
+        condition
+        if row_filter.provider is None
+        else condition & (pc.field("provider") == row_filter.provider)
     )
 
 
 def are_dropped(dataset: ArchivedDataset, schema: pa.Schema, dropped: Sequence[DroppedDays]) -> Any:
-    """Return the filter for rows (``schema``) of the days, at least one, that were dropped."""
-    each = (_between(dataset, schema, days.first, days.end) for days in dropped)
-    return functools.reduce(lambda filters, days: filters | days, each)
+    """Return the filter for rows (``schema``) of the dropped days (at least one)."""
+    conditions = (_between(dataset, schema, days.first, days.end) for days in dropped)
+    return functools.reduce(lambda filters, days: filters | days, conditions)
 
 
 def _between(
@@ -213,19 +218,19 @@ def _between(
     """Return the filter for rows from ``start`` to before ``end``."""
     column, kind = pc.field(dataset.dated_by), schema.field(dataset.dated_by).type
     # A date stands for its midnight in UTC, which is how periods are cut.
-    least, limit = (pa.scalar(one).cast(kind) for one in (start, end))
-    return (column >= least) & (column < limit)
+    start_value, end_value = (pa.scalar(bound).cast(kind) for bound in (start, end))
+    return (column >= start_value) & (column < end_value)
 
 
 @functools.cache
 def _store(s3: S3Settings) -> ObjectStore:
-    """Return another client of the server, which asks for a part of an object in one request."""
+    """Return a client that fetches a part of an object in one request."""
     return ObjectStore(s3)
 
 
 @functools.cache
 def _bucket(s3: S3Settings) -> fs.S3FileSystem:
-    """Return the client of a bucket's server; its connections are kept for the next read."""
+    """Return the bucket's client; its connections are kept for the next read."""
     where = {} if s3.is_aws else {"endpoint_override": s3.endpoint}
     return fs.S3FileSystem(
         access_key=s3.access_key,

@@ -1,15 +1,15 @@
-"""Hot rows: what the database holds, a million at a time.
+"""Reads hot rows from the database, a million at a time.
 
 Here: how rows leave the server, and over how many connections. Not here: which rows (snapshot.py),
-or those that lie in the archive only (cold.py).
+or rows that are in the archive only (cold.py).
 
-The server sends each column of an instrument as one array, whose bytes numpy takes as they are: a
-message for each row costs a client more time than the server needs to find it. Texts, and whether
-a value is absent, hardly ever change within an instrument. Rows are grouped by them, so that
-arrays hold numbers and times alone.
+The server sends each column of an instrument as one array, whose bytes numpy takes as they are. A
+message for each row would cost the client more time than the server needs to find the row. Texts,
+and which values are null, hardly ever change within an instrument. Rows are grouped by them, so
+that arrays hold only numbers and times.
 
-Several connections read blocks of instruments in one exported snapshot, so that what they return
-is of one moment.
+Several connections read blocks of instruments in one exported snapshot, so that all rows are of
+one moment.
 """
 
 import os
@@ -34,9 +34,9 @@ from resources.storage.timescale import Connection, connect
 CONNECTIONS = min(4, os.cpu_count() or 1)
 """How many connections share a read of many instruments."""
 FEW_INSTRUMENTS = 16
-"""So many are read over one connection: opening others would take longer."""
+"""Most instruments read over one connection: opening others would take longer."""
 BLOCKS_A_CONNECTION = 4
-"""Instruments differ in length: smaller blocks let all connections end at about one time."""
+"""Instruments differ in length: with smaller blocks, all connections end at about one time."""
 
 _HEADER_BYTES = 20
 """Before an array's elements: dimensions, a flag, type, length and lower bound."""
@@ -57,8 +57,8 @@ class HotQuery:
     Attributes:
         rows: A query for the rows of ``wanted.instrument_id``.
         schema: Its columns, ``instrument_id`` first.
-        dated_by: Which of them sorts an instrument's rows.
-        holds: Statements that keep the rows where they are while they are read.
+        dated_by: The column that sorts an instrument's rows.
+        holds: Statements that lock the tables against drops while they are read.
     """
 
     rows: composed.Composable
@@ -73,8 +73,8 @@ class _Column(Loader):
     format = Format.BINARY
 
     def load(self, data: Buffer) -> pa.Array:
-        """Return the elements, none of which is null."""
-        wire, epoch, kind = _WIRE[self.oid]
+        """Return the elements; none is null."""
+        wire, epoch, arrow_type = _WIRE[self.oid]
         view = memoryview(data)
         if any(view[4:8]):
             message = "an array holds nulls where the table promises values"
@@ -85,17 +85,17 @@ class _Column(Loader):
         native = values.astype(values.dtype.newbyteorder("="))
         if epoch:
             native += epoch
-        return pa.array(native).view(kind)
+        return pa.array(native).view(arrow_type)
 
 
 def read_hot(
     connection: Connection, url: str, query: HotQuery, instrument_ids: Sequence[int]
 ) -> pa.Table:
-    """Return the rows of some instruments, each one's together and sorted where they are of a kind.
+    """Return the rows of some instruments, grouped by instrument; see ``_batch`` for their order.
 
     Args:
-        connection: In a transaction of isolation level REPEATABLE READ, whose moment counts.
-        url: Of its database, for more connections.
+        connection: In a transaction of isolation level REPEATABLE READ; its moment counts.
+        url: URL of its database, for more connections.
         query: What is read of each instrument.
         instrument_ids: Distinct; the rows come in this order.
 
@@ -106,10 +106,12 @@ def read_hot(
     blocks = deque(_blocks(instrument_ids))
     helpers = CONNECTIONS - 1 if len(blocks) > 1 else 0
     with ThreadPoolExecutor(max(helpers, 1), thread_name_prefix="hot-rows") as pool:
-        moment = _exported(connection) if helpers else ""
-        shares = [pool.submit(_help, url, moment, query, blocks) for _ in range(helpers)]
+        moment = _export_snapshot(connection) if helpers else ""
+        shares = [
+            pool.submit(_read_in_parallel, url, moment, query, blocks) for _ in range(helpers)
+        ]
         try:
-            batches = list(_drained(connection, query, blocks))
+            batches = list(_read_blocks(connection, query, blocks))
         finally:
             blocks.clear()
         for share in shares:
@@ -125,19 +127,19 @@ def _blocks(instrument_ids: Sequence[int]) -> Iterator[Sequence[int]]:
         yield instrument_ids[start : start + size]
 
 
-def _exported(connection: Connection) -> str:
+def _export_snapshot(connection: Connection) -> str:
     row = connection.execute(sql.query("reader", "export_moment")).fetchone()
     return row[0] if row else ""
 
 
-def _help(
+def _read_in_parallel(
     url: str, moment: str, query: HotQuery, blocks: deque[Sequence[int]]
 ) -> list[pa.RecordBatch]:
     """Read blocks over a connection of its own, until none is left.
 
-    A drop that waits for the reader's first connection makes others wait behind it. So this one
-    takes its locks at once or leaves the blocks to the first, and so it does where the server has
-    no connection to spare.
+    A drop that waits for the reader's first connection makes later locks wait behind it. So this
+    connection takes its locks at once or leaves the blocks to the first. It also leaves them if the
+    server has no free connection.
     """
     joined = False
     try:
@@ -149,14 +151,14 @@ def _help(
             for hold in query.holds:
                 connection.execute(composed.SQL("{} nowait").format(hold))
             joined = True
-            return list(_drained(connection, query, blocks))
+            return list(_read_blocks(connection, query, blocks))
     except errors.StorageUnavailableError:
         if joined:
             raise
         return []
 
 
-def _drained(
+def _read_blocks(
     connection: Connection, query: HotQuery, blocks: deque[Sequence[int]]
 ) -> Iterator[pa.RecordBatch]:
     """Read blocks until none is left."""
@@ -168,12 +170,12 @@ def _drained(
         except IndexError:  # Another connection was faster.
             return
         with connection.cursor(binary=True) as cursor:
-            for instrument_id, count, *values in cursor.stream(_in_arrays(query, block)):
+            for instrument_id, count, *values in cursor.stream(_array_query(query, block)):
                 yield _batch(query, count, [instrument_id, *values])
 
 
-def _in_arrays(query: HotQuery, block: Sequence[int]) -> composed.Composed:
-    """Return the query whose rows are a column's values each, grouped by texts and absences."""
+def _array_query(query: HotQuery, block: Sequence[int]) -> composed.Composed:
+    """Return the query that sends columns as arrays, grouped by texts and by which are null."""
     columns: list[composed.Composable] = []
     keys: list[composed.Composable] = [composed.SQL("wanted.instrument_id")]
     for field in list(query.schema)[1:]:
@@ -199,7 +201,7 @@ def _in_arrays(query: HotQuery, block: Sequence[int]) -> composed.Composed:
 
 
 def _batch(query: HotQuery, count: int, values: Sequence[object]) -> pa.RecordBatch:
-    """Return the rows of an instrument that share their texts and absences, sorted."""
+    """Return rows of an instrument that share texts and nulls, sorted by time."""
     arrays = [
         value.cast(field.type)
         if isinstance(value, pa.Array)

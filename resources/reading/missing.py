@@ -1,7 +1,7 @@
-"""What is known of the days that a read is about: which are held, which are not, and why.
+"""State of the days that a read asks for: which are held, which are not, and why.
 
-Here: from the ledger's spans to days by state, and the words for what is missing. Not here: SQL
-(snapshot.py), the rules of a wish (request.py), or the states themselves (marketdata/coverage.py).
+Here: from the ledger's spans to days by state, and the text for what is missing. Not here: SQL
+(snapshot.py), the rules of a request (request.py), or the states (marketdata/coverage.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ _STRENGTH = (
     CoverageState.NOT_LISTED.value,
     _HELD,
 )
-"""States of a day for a reader; where providers say different things, the later one counts."""
+"""States of a day for a reader, weakest first: where providers differ, the strongest counts."""
 
 _CODES = {state: code for code, state in enumerate(_STRENGTH)} | {
     state.value: _STRENGTH.index(_HELD) for state in HELD
@@ -40,13 +40,13 @@ _CODES = {state: code for code, state in enumerate(_STRENGTH)} | {
 _WORDS = {
     NEVER_ASKED_FOR: "never asked for",
     BEFORE_HISTORY: f"before {HISTORY_START}, where the history kept here begins",
-    CoverageState.FAILED.value: "asked for in vain",
+    CoverageState.FAILED.value: "the request failed",
     CoverageState.PROVIDER_EMPTY.value: "the provider had none",
     CoverageState.QUARANTINED.value: "refused as wrong",
 }
 _COMMAND = "wrdata backfill"
 NAMED = 5
-"""So many tickers a sentence names."""
+"""Most tickers that a sentence names."""
 
 SCHEMA = pa.schema(
     [
@@ -66,8 +66,8 @@ class DaySpan:
     """Neighbouring days of a ticker in one state.
 
     Attributes:
-        dataset: Whose days: sessions of a share, days of UTC of a pair.
-        days: How many sessions, or days, from ``first_day`` to ``last_day``, both included.
+        dataset: Its dataset: days are sessions for a share, UTC days for a pair.
+        days: Number of sessions or days from ``first_day`` to ``last_day``, both included.
         state: ``held``, ``not_listed`` (before a listing that is known), ``provider_empty``,
             ``quarantined``, ``failed``, ``never_asked_for`` or ``before_history``.
     """
@@ -81,21 +81,21 @@ class DaySpan:
 
     @property
     def is_missing(self) -> bool:
-        """Whether bars should be there that are not."""
+        """Whether expected bars are missing."""
         return self.state in _WORDS
 
 
 class MissingBarsWarning(UserWarning):
-    """Some of the bars that were asked for are not here; ``spans`` says which days, and why."""
+    """Some of the requested bars are missing; ``spans`` says which days, and why."""
 
     def __init__(self, spans: Sequence[DaySpan]) -> None:
         super().__init__(sentences(spans))
         self.spans = tuple(span for span in spans if span.is_missing)
 
 
-def expected_days(wish: BarsRequest, kind: InstrumentKind) -> list[date]:
-    """Return the days that are over of which a wish wants bars."""
-    start, end = wish.days()
+def expected_days(request: BarsRequest, kind: InstrumentKind) -> list[date]:
+    """Return the past days for which a request expects bars."""
+    start, end = request.days()
     start = max(start, calendar().first)
     if kind is InstrumentKind.EQUITY:
         return calendar().sessions(start, min(end, calendar().last_closed(utc_now())))
@@ -105,46 +105,50 @@ def expected_days(wish: BarsRequest, kind: InstrumentKind) -> list[date]:
 
 
 def day_spans(
-    wish: BarsRequest, dataset: str, named: Sequence[Named], known: Sequence[Mapping[str, Any]]
+    request: BarsRequest, dataset: str, named: Sequence[Named], known: Sequence[Mapping[str, Any]]
 ) -> list[DaySpan]:
-    """Return what is known of the days of some instruments of one kind.
+    """Return the state of the requested days, for some instruments of one kind.
 
-    A wish without a start is for the oldest bar there is: days before it are left out.
+    A request without a start begins with the oldest bar: days before it are left out.
 
     Args:
-        wish: What is asked for.
-        dataset: That holds the rows from which it is answered.
+        request: What is asked for.
+        dataset: The dataset whose rows answer it.
         named: The instruments.
         known: Spans of the ledgers, as ``Snapshot.coverage`` returns them.
     """
-    days = expected_days(wish, named[0].kind) if named else []
+    days = expected_days(request, named[0].kind) if named else []
     if not days:
         return []
     ordinals = np.array([day.toordinal() for day in days])
     codes = np.zeros((len(named), len(days)), np.int8)
     codes[:, ordinals < HISTORY_START.toordinal()] = _CODES[BEFORE_HISTORY]
-    places = {one.instrument_id: place for place, one in enumerate(named)}
-    for row in known:
-        bounds = [row["starts_on"].toordinal(), row["ends_before"].toordinal()]
+    places = {instrument.instrument_id: place for place, instrument in enumerate(named)}
+    for span in known:
+        bounds = [span["starts_on"].toordinal(), span["ends_before"].toordinal()]
         first, end = np.searchsorted(ordinals, bounds)
-        part = codes[places[row["instrument_id"]], first:end]
-        np.maximum(part, _CODES[row["state"]], out=part)
+        span_codes = codes[places[span["instrument_id"]], first:end]
+        np.maximum(span_codes, _CODES[span["state"]], out=span_codes)
     spans: list[DaySpan] = []
-    for one, line in zip(named, codes, strict=True):
+    for instrument, row_codes in zip(named, codes, strict=True):
         first = 0
-        if wish.start == BEFORE_ALL:
-            held = np.flatnonzero(line == _CODES[_HELD])
+        if request.start == BEFORE_ALL:
+            held = np.flatnonzero(row_codes == _CODES[_HELD])
             since = held[0] if held.size else np.searchsorted(ordinals, HISTORY_START.toordinal())
             first = int(since)
-        edges = [first, *(np.flatnonzero(np.diff(line[first:])) + first + 1).tolist(), len(days)]
+        edges = [
+            first,
+            *(np.flatnonzero(np.diff(row_codes[first:])) + first + 1).tolist(),
+            len(days),
+        ]
         spans += [
             DaySpan(
-                ticker=one.ticker,
+                ticker=instrument.ticker,
                 dataset=dataset,
                 first_day=days[begin],
                 last_day=days[end - 1],
                 days=end - begin,
-                state=_STRENGTH[int(line[begin])],
+                state=_STRENGTH[int(row_codes[begin])],
             )
             for begin, end in pairwise(edges)
             if begin < end
@@ -159,25 +163,30 @@ def table(spans: Sequence[DaySpan]) -> pa.Table:
 
 
 def sentences(spans: Sequence[DaySpan]) -> str:
-    """Say which tickers lack what, why, and what loads it; spans that are held are counted."""
+    """Describe what is missing by ticker, why, and which command loads it.
+
+    Held spans count towards the number of days.
+    """
     lacking = {(span.dataset, span.ticker) for span in spans if span.is_missing}
-    own = [
+    spans_by_ticker = [
         (ticker, dataset, list(group))
         for (ticker, dataset), group in groupby(spans, lambda span: (span.ticker, span.dataset))
         if (dataset, ticker) in lacking
     ]
-    told = [_sentence(dataset, ticker, group) for ticker, dataset, group in own[:NAMED]]
-    if len(own) > NAMED:
-        told.append(f"and {len(own) - NAMED} more tickers")
-    return "; ".join([*told, *_cures(lacking)])
+    parts = [
+        _sentence(dataset, ticker, group) for ticker, dataset, group in spans_by_ticker[:NAMED]
+    ]
+    if len(spans_by_ticker) > NAMED:
+        parts.append(f"and {len(spans_by_ticker) - NAMED} more tickers")
+    return "; ".join([*parts, *_cures(lacking)])
 
 
 def _sentence(dataset: str, ticker: str, spans: Sequence[DaySpan]) -> str:
     missing = [span for span in spans if span.is_missing]
     reasons = dict.fromkeys(_WORDS[span.state] for span in missing)
-    lacks, wanted = sum(span.days for span in missing), sum(span.days for span in spans)
+    lacks, expected = sum(span.days for span in missing), sum(span.days for span in spans)
     has_some = any(span.state == _HELD for span in spans)
-    how_many = f"lacks {lacks:,} of {wanted:,}" if has_some else f"has none of {lacks:,}"
+    how_many = f"lacks {lacks:,} of {expected:,}" if has_some else f"has none of {lacks:,}"
     return (
         f"{ticker} {how_many} days of {dataset} from {missing[0].first_day} to "
         f"{missing[-1].last_day} ({', '.join(reasons)})"
@@ -185,7 +194,7 @@ def _sentence(dataset: str, ticker: str, spans: Sequence[DaySpan]) -> str:
 
 
 def _cures(lacking: set[tuple[str, str]]) -> list[str]:
-    """Name the command that loads what is missing, one a dataset."""
+    """Return one command per dataset that loads what is missing."""
     cures: list[str] = []
     for dataset, pairs in groupby(sorted(lacking), lambda pair: pair[0]):
         tickers = [ticker for _, ticker in pairs]

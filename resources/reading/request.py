@@ -1,7 +1,7 @@
-"""What a reader of bars asks for, put in order before anything is opened.
+"""What a reader of bars asks for, checked before anything is opened.
 
 Here: the rules for tickers, days, moments and intervals, and the errors that name the cure. Not
-here: which tickers there are (snapshot.py), or the reading (bars.py).
+here: which tickers exist (snapshot.py), or the reading (bars.py).
 """
 
 from collections.abc import Iterable, Sequence
@@ -16,12 +16,12 @@ from marketdata.recovery import errors
 MINUTE = "1m"
 """The interval of minute bars themselves."""
 
-INTERVALS = (MINUTE, *(one.value for one in Interval))
+INTERVALS = (MINUTE, *(interval.value for interval in Interval))
 ADJUSTED = (Adjustment.SPLITS, Adjustment.SPLITS_AND_DIVIDENDS)
 BEFORE_ALL = date(1900, 1, 1)
-"""Where a wish without a start begins: before every bar."""
+"""Where a request without a start begins: before every bar."""
 AFTER_ALL = date(2200, 1, 1)
-"""Whoever asks to the end of time asks to here: no bar begins later."""
+"""The latest end of a request: no bar begins later."""
 
 When = date | datetime | str
 """A day, an aware moment, or one of the two in ISO 8601."""
@@ -29,16 +29,16 @@ When = date | datetime | str
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BarsRequest:
-    """Bars that are wanted.
+    """The bars that a reader asks for.
 
     Attributes:
-        tickers: Distinct, in order, as they are spelt here (``BRK.B``, ``BTC-USD``).
+        tickers: Distinct, sorted, in our spelling (``BRK.B``, ``BTC-USD``).
         start: First day (included) or moment (included) at which a bar begins.
         end: Last day (included) or moment (excluded) at which one begins.
         interval: One of INTERVALS.
         adjusted: None leaves prices as they are stored.
         as_of: What was known at that moment (aware); None is all that is known now.
-        provider: Whose bars; None is whoever the configuration names.
+        provider: Whose bars; None is the configured provider.
     """
 
     tickers: tuple[str, ...]
@@ -51,15 +51,15 @@ class BarsRequest:
 
     @property
     def by_day(self) -> bool:
-        """Whether a bar begins with a day, and not at a moment."""
+        """Whether bars begin with a day rather than at a moment."""
         return is_by_day(self.interval)
 
     def days(self) -> tuple[date, date]:
-        """Return first and last day, both included; of moments the days of UTC."""
+        """Return the first and last day, both included; moments count by their UTC day."""
         return _day(self.start), _day(self.end)
 
     def moments(self, zone: tzinfo) -> tuple[datetime, datetime]:
-        """Return the first moment and the one after the last (UTC); days are ``zone``'s."""
+        """Return the first moment and the one after the last (UTC); days are in ``zone``."""
         return _moment(self.start, zone), _moment(self.end, zone, after=True)
 
     def bounds(self, zone: tzinfo) -> tuple[date, date] | tuple[datetime, datetime]:
@@ -71,11 +71,11 @@ class BarsRequest:
 
 
 def is_by_day(interval: str) -> bool:
-    """Tell whether bars of ``interval`` begin with a day, and not at a moment."""
+    """Return whether bars of ``interval`` begin with a day rather than at a moment."""
     return interval == Interval.DAY or interval in DAY_INTERVALS
 
 
-def request(
+def parse_request(
     tickers: str | Sequence[str],
     start: When | None,
     end: When | None,
@@ -84,35 +84,35 @@ def request(
     as_of: datetime | str | None,
     provider: str | None,
 ) -> BarsRequest:
-    """Put a wish in order.
+    """Parse and check a request.
 
     Raises:
-        ArgumentError: Says which part cannot be served, and what can.
+        ArgumentError: Part of it cannot be served; the message says which, and what can.
     """
     names = _names(tickers)
     if interval not in INTERVALS:
         message = f"{interval!r} is no interval of bars: take one of {', '.join(INTERVALS)}"
         raise errors.ArgumentError(message)
-    when = _when_in_days if is_by_day(interval) else _when
-    wish = BarsRequest(
+    parse_time = _parse_day if is_by_day(interval) else _parse_time
+    request = BarsRequest(
         tickers=names,
-        start=BEFORE_ALL if start is None else when("start", start),
-        end=utc_now().date() if end is None else when("end", end),
+        start=BEFORE_ALL if start is None else parse_time("start", start),
+        end=utc_now().date() if end is None else parse_time("end", end),
         interval=interval,
         adjusted=_adjusted(adjusted),
         as_of=None if as_of is None else _as_of(as_of),
         provider=provider,
     )
-    _require_possible(wish, until_today=end is None)
-    return wish
+    _require_possible(request, until_today=end is None)
+    return request
 
 
 def _names(tickers: object) -> tuple[str, ...]:
     names: set[str] = set()
-    for one in _each(tickers):
-        if not isinstance(one, str) or "\0" in one:
-            raise errors.ArgumentError(f"{one!r} is no ticker: give texts such as AAPL")
-        names.add(one.strip().upper())
+    for ticker in _each(tickers):
+        if not isinstance(ticker, str) or "\0" in ticker:
+            raise errors.ArgumentError(f"{ticker!r} is no ticker: give texts such as AAPL")
+        names.add(ticker.strip().upper())
     names.discard("")
     if not names:
         raise errors.ArgumentError("no ticker is given: name at least one, such as AAPL")
@@ -120,79 +120,84 @@ def _names(tickers: object) -> tuple[str, ...]:
 
 
 def _each(tickers: object) -> Iterable[object]:
-    """Return what callers without types give: a text, anything that holds some, or nonsense."""
+    """Return the tickers as an iterable, whatever a caller without types passed."""
     if isinstance(tickers, str) or not isinstance(tickers, Iterable):
         return [] if tickers is None else [tickers]
     return cast("Iterable[object]", tickers)
 
 
-def _require_possible(wish: BarsRequest, *, until_today: bool) -> None:
-    """Refuse what no bar can answer; ``until_today`` tells that no end was given."""
-    if wish.by_day and any(isinstance(one, datetime) for one in (wish.start, wish.end)):
-        message = f"bars of {wish.interval} begin with days: give start and end as dates"
+def _require_possible(request: BarsRequest, *, until_today: bool) -> None:
+    """Refuse what no bar can answer; ``until_today`` means that no end was given."""
+    if request.by_day and any(
+        isinstance(bound, datetime) for bound in (request.start, request.end)
+    ):
+        message = f"bars of {request.interval} begin with days: give start and end as dates"
         raise errors.ArgumentError(message)
-    first, end = wish.moments(UTC)
+    first, end = request.moments(UTC)
     if first >= end:
-        raise errors.ArgumentError(_why_empty(wish, until_today=until_today))
-    if wish.provider and wish.interval in DAY_INTERVALS:
+        raise errors.ArgumentError(_why_empty(request, until_today=until_today))
+    if request.provider and request.interval in DAY_INTERVALS:
         message = (
-            f"bars of {wish.interval} are made of daily bars, whoever served them: leave out "
+            f"bars of {request.interval} are made of daily bars, whoever served them: leave out "
             "provider"
         )
         raise errors.ArgumentError(message)
 
 
-def _why_empty(wish: BarsRequest, *, until_today: bool) -> str:
-    """Say why nothing lies between start and end, and what to give instead."""
+def _why_empty(request: BarsRequest, *, until_today: bool) -> str:
+    """Explain why nothing lies between start and end, and what to give instead."""
     if until_today:
-        return f"start ({wish.start}) is after today: give an earlier one"
-    if wish.start == wish.end:
-        return f"start and end are both {wish.end}, which is excluded: give a later end"
-    return f"the days are reversed: start ({wish.start}) is after end ({wish.end}), exchange them"
+        return f"start ({request.start}) is after today: give an earlier one"
+    if request.start == request.end:
+        return f"start and end are both {request.end}, which is excluded: give a later end"
+    return (
+        f"the days are reversed: start ({request.start}) is after end ({request.end}), "
+        "exchange them"
+    )
 
 
-def _when_in_days(name: str, given: When) -> date | datetime:
-    """Read a day; a moment at which a day begins, as pandas writes one, is that day."""
-    read = _read(name, given)
-    if isinstance(read, datetime) and read.time() == time():
-        read = read.date()
-    return _bounded(name, read)
+def _parse_day(name: str, value: When) -> date | datetime:
+    """Parse a day; a moment at midnight, as pandas writes days, is that day."""
+    when = _parse(name, value)
+    if isinstance(when, datetime) and when.time() == time():
+        when = when.date()
+    return _bounded(name, when)
 
 
-def _when(name: str, given: When) -> date | datetime:
-    return _bounded(name, _read(name, given))
+def _parse_time(name: str, value: When) -> date | datetime:
+    return _bounded(name, _parse(name, value))
 
 
-def _read(name: str, given: When) -> date | datetime:
-    if isinstance(given, str):
+def _parse(name: str, value: When) -> date | datetime:
+    if isinstance(value, str):
         try:
-            return _parsed(given)
+            return _from_iso(value)
         except ValueError:
             message = (
-                f"{name} {given!r} is neither a day (2024-01-02) nor a moment with its zone "
+                f"{name} {value!r} is neither a day (2024-01-02) nor a moment with its zone "
                 "(2024-01-02T09:30:00-05:00)"
             )
             raise errors.ArgumentError(message) from None
     # pandas' NaT is a datetime without a time.
-    if not isinstance(given, date) or str(given) == "NaT":  # pyright: ignore[reportUnnecessaryIsInstance] callers without types
-        message = f"{name} {given!r} is neither a day nor a moment: give a date, or its text"
+    if not isinstance(value, date) or str(value) == "NaT":  # pyright: ignore[reportUnnecessaryIsInstance] callers without types
+        message = f"{name} {value!r} is neither a day nor a moment: give a date, or its text"
         raise errors.ArgumentError(message)
-    return given
+    return value
 
 
 def _bounded(name: str, when: date | datetime) -> date | datetime:
     return _aware(name, when) if isinstance(when, datetime) else min(when, AFTER_ALL)
 
 
-def _as_of(given: datetime | str) -> datetime:
-    when = _when("as_of", given)
+def _as_of(value: datetime | str) -> datetime:
+    when = _parse_time("as_of", value)
     if isinstance(when, datetime):
         return when
     message = f"as_of {when} is a day: give the moment, such as {when}T00:00:00Z"
     raise errors.ArgumentError(message)
 
 
-def _parsed(text: str) -> date | datetime:
+def _from_iso(text: str) -> date | datetime:
     try:
         return date.fromisoformat(text)
     except ValueError:
@@ -206,20 +211,20 @@ def _aware(name: str, moment: datetime) -> datetime:
             f"{moment.isoformat()}Z, or a date"
         )
         raise errors.ArgumentError(message)
-    # At the ends of time another zone's clock shows years that there are not.
+    # Near the first and last year that datetime knows, changing the zone would overflow.
     if not BEFORE_ALL.year <= moment.year < AFTER_ALL.year:
         edge = BEFORE_ALL if moment.year < BEFORE_ALL.year else AFTER_ALL
         return datetime.combine(edge, time(), UTC)
     return moment.astimezone(UTC)
 
 
-def _adjusted(given: str | None) -> Adjustment | None:
-    if given is None:
+def _adjusted(value: str | None) -> Adjustment | None:
+    if value is None:
         return None
-    if given not in ADJUSTED:
-        message = f"adjusted {given!r} is not known: take {' or '.join(ADJUSTED)}, or leave it out"
+    if value not in ADJUSTED:
+        message = f"adjusted {value!r} is not known: take {' or '.join(ADJUSTED)}, or leave it out"
         raise errors.ArgumentError(message)
-    return Adjustment(given)
+    return Adjustment(value)
 
 
 def _day(when: date | datetime) -> date:

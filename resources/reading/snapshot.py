@@ -1,12 +1,12 @@
-"""The database at one moment: everything that one read asks of it.
+"""The database at one moment: all queries of one read.
 
-Here: names, factors or what they are made of, rows that are hot and where those lie that are not.
-Not here: the archive's files (cold.py), or what becomes of the rows (answers.py).
+Here: names, factors or the data behind them, hot rows, and the files of cold ones. Not here: the
+archive's files (cold.py), or how rows become bars (answers.py).
 
-A read is one transaction of isolation level REPEATABLE READ. That alone is not enough: that a chunk
-was dropped is seen by transactions that began before. So the table is locked against drops first,
-in the weakest mode that there is, and only then the moment begins: what is hot then is read hot,
-and what was dropped before has its tombstone.
+A read is one transaction of isolation level REPEATABLE READ. That alone is not enough: a dropped
+chunk vanishes even for transactions that began before the drop. So the table is first locked
+against drops, in the weakest mode, and only then the snapshot is taken. What is hot in it stays
+hot, and what was dropped before has its tombstone.
 """
 
 import difflib
@@ -45,16 +45,16 @@ _DATED_BY = {
     "bars_of_days": "bucket_start",
     "bars_of_minutes": "bucket_start",
 }
-"""By which column the rows of a query are sorted."""
+"""The column that sorts the rows of a query."""
 _ANSWERS = pa.schema([pa.field("ingest_id", pa.int64()), pa.field("fetched_at", INSTANT)])
 
 Bounds = tuple[date, date] | tuple[datetime, datetime]
-"""Of the column that dates the rows: the first one included, the second one excluded."""
+"""Bounds of the column that dates the rows: included, excluded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """An instrument and the name by which it is asked for."""
+    """An instrument and the ticker by which it is asked for."""
 
     ticker: str
     instrument_id: int
@@ -62,12 +62,12 @@ class Named:
 
 
 class Snapshot:
-    """Asks one transaction.
+    """Queries one transaction.
 
     Args:
-        connection: In a transaction that nothing has been asked of yet.
-        url: Of its database.
-        holds: Statements that have locked what will be read against drops.
+        connection: In a transaction without a query so far.
+        url: URL of its database.
+        holds: Statements that have locked the tables to read against drops.
     """
 
     def __init__(self, connection: Connection, url: str, holds: Sequence[composed.SQL]) -> None:
@@ -75,36 +75,36 @@ class Snapshot:
         self._url = url
         self._holds = holds
 
-    def carriers(self, tickers: Sequence[str], on: date) -> list[Named]:
-        """Return who carried each of the tickers last by a day.
+    def resolve_tickers(self, tickers: Sequence[str], on: date) -> list[Named]:
+        """Return the instrument that held each ticker last on or before a day.
 
         Raises:
-            ArgumentError: Nobody has ever carried one of them, or two are the same instrument.
+            ArgumentError: No instrument ever had one of them, or two are the same instrument.
         """
-        rows = self._asked("carriers", tickers=list(tickers), on_day=on)
-        found = {row["ticker"]: row for row in rows}
-        unknown = [ticker for ticker in tickers if ticker not in found]
+        rows = self._query("carriers", tickers=list(tickers), on_day=on)
+        by_ticker = {row["ticker"]: row for row in rows}
+        unknown = [ticker for ticker in tickers if ticker not in by_ticker]
         if unknown:
-            raise errors.ArgumentError(self._unknown(unknown))
+            raise errors.ArgumentError(self._describe_unknown(unknown))
         named = [
             Named(
-                ticker=one,
-                instrument_id=found[one]["instrument_id"],
-                kind=InstrumentKind(found[one]["kind"]),
+                ticker=ticker,
+                instrument_id=by_ticker[ticker]["instrument_id"],
+                kind=InstrumentKind(by_ticker[ticker]["kind"]),
             )
-            for one in tickers
+            for ticker in tickers
         ]
-        owners: dict[int, str] = {}
-        for one in named:
-            other = owners.setdefault(one.instrument_id, one.ticker)
-            if other != one.ticker:
-                message = f"{other} and {one.ticker} are one instrument: ask for one of them"
+        tickers_by_id: dict[int, str] = {}
+        for instrument in named:
+            first = tickers_by_id.setdefault(instrument.instrument_id, instrument.ticker)
+            if first != instrument.ticker:
+                message = f"{first} and {instrument.ticker} are one instrument: ask for one of them"
                 raise errors.ArgumentError(message)
         return named
 
     def factors(self, instrument_ids: Sequence[int]) -> dict[int, FactorSteps]:
-        """Return the factors of those of the instruments that have any."""
-        rows = self._asked("factors", ids=list(instrument_ids))
+        """Return the factors of the given instruments; those without any are left out."""
+        rows = self._query("factors", ids=list(instrument_ids))
         return {
             row["instrument_id"]: FactorSteps(
                 first_days=pa.array(row["first_days"], pa.date32()).cast(pa.int32()).to_numpy(),
@@ -115,20 +115,21 @@ class Snapshot:
         }
 
     def actions(self, instrument_ids: Sequence[int], as_of: datetime) -> dict[int, KnownActions]:
-        """Return what was known at a moment of each instrument's splits and dividends."""
+        """Return each instrument's splits and dividends as known at a moment."""
         splits = self._by_instrument("splits_as_of", instrument_ids, as_of=as_of)
         dividends = self._dividends(instrument_ids, as_of)
         spin_offs = self._by_instrument("spin_offs_as_of", instrument_ids, as_of=as_of)
         checks = self._by_instrument("split_checks_as_of", instrument_ids, as_of=as_of)
         return {
-            one: KnownActions(
+            instrument_id: KnownActions(
                 splits=[
-                    KnownSplit(terms=_terms(row), is_past=row["is_past"]) for row in splits[one]
+                    KnownSplit(terms=_terms(row), is_past=row["is_past"])
+                    for row in splits[instrument_id]
                 ],
-                dividends=dividends[one],
+                dividends=dividends[instrument_id],
                 spin_offs=[
                     DividendTerms(ex_date=row["ex_date"], amount=Decimal(row["value"]))
-                    for row in spin_offs[one]
+                    for row in spin_offs[instrument_id]
                 ],
                 checks={
                     row["ex_date"]: HeldCheck(
@@ -137,50 +138,62 @@ class Snapshot:
                         checked_at=row["checked_at"],
                         confirmed_at=row["confirmed_at"],
                     )
-                    for row in checks[one]
+                    for row in checks[instrument_id]
                 },
             )
-            for one in instrument_ids
+            for instrument_id in instrument_ids
         }
 
     def _dividends(
         self, instrument_ids: Sequence[int], as_of: datetime
     ) -> dict[int, list[DividendTerms]]:
-        """Return what counted of dividends, by the exchange rates and words of the moment."""
+        """Return the dividends as they counted at a moment.
+
+        Exchange rates and confirmations are those of the moment.
+        """
         rows = self._by_instrument("dividends_as_of", instrument_ids, as_of=as_of)
-        told = self._by_instrument("dividend_words_as_of", instrument_ids, as_of=as_of)
-        paid = {one: [_dividend(row) for row in found] for one, found in rows.items()}
-        rates = self._rates([one for found in paid.values() for one in found], as_of)
+        confirmations = self._by_instrument("dividend_words_as_of", instrument_ids, as_of=as_of)
+        paid = {
+            instrument_id: [_dividend(row) for row in dividend_rows]
+            for instrument_id, dividend_rows in rows.items()
+        }
+        rates = self._rates([dividend for own in paid.values() for dividend in own], as_of)
         return {
-            one: terms_of(
+            instrument_id: terms_of(
                 judged(
-                    found,
+                    dividends,
                     rates,
-                    {_dividend(row).terms: Decimal(row["counted"]) for row in told[one]},
+                    {
+                        _dividend(row).terms: Decimal(row["counted"])
+                        for row in confirmations[instrument_id]
+                    },
                 )
             )
-            for one, found in paid.items()
+            for instrument_id, dividends in paid.items()
         }
 
     def _rates(self, dividends: Sequence[Dividend], as_of: datetime) -> dict[str, list[Rate]]:
-        series = [series_of(one) for one in {one.currency or "" for one in dividends}]
-        rates: dict[str, list[Rate]] = {one.series: [] for one in series if one is not None}
+        series = [
+            series_of(currency) for currency in {dividend.currency or "" for dividend in dividends}
+        ]
+        names = [rate_series.series for rate_series in series if rate_series is not None]
+        rates: dict[str, list[Rate]] = {name: [] for name in names}
         if rates:
-            first = min(one.ex_date for one in dividends)
-            found = self._asked("rates_as_of", series=list(rates), first=first, as_of=as_of)
-            for row in found:
+            first = min(dividend.ex_date for dividend in dividends)
+            rows = self._query("rates_as_of", series=list(rates), first=first, as_of=as_of)
+            for row in rows:
                 rates[row["series"]].append(
                     Rate(observed_on=row["observed_on"], value=Decimal(row["value"]))
                 )
         return rates
 
     def dropped(self, dataset: str, first: date, last: date) -> list[DroppedDays]:
-        """Return where rows of days (UTC, both included) lie that are in the archive only.
+        """Return the files of days (UTC, both included) that are in the archive only.
 
         Raises:
-            ArchiveMismatchError: No valid proof says where some of them are.
+            ArchiveMismatchError: Some of these days have no valid proof that names their files.
         """
-        rows = self._asked("dropped", dataset=dataset, first=first, last=last)
+        rows = self._query("dropped", dataset=dataset, first=first, last=last)
         lost = [row for row in rows if row["files"] is None]
         if lost:
             message = (
@@ -192,7 +205,7 @@ class Snapshot:
             DroppedDays(
                 first=row["starts_on"],
                 end=row["ends_before"],
-                files=tuple(FileProof(**one) for one in json.loads(row["files"])),
+                files=tuple(FileProof(**proof) for proof in json.loads(row["files"])),
             )
             for row in rows
         ]
@@ -204,14 +217,14 @@ class Snapshot:
 
         Args:
             dataset: Whose days.
-            instrument_ids: Of which instruments.
-            provider: What this one was asked; None is whoever was.
+            instrument_ids: Whose days.
+            provider: Only what this provider was asked; None is any provider.
         """
-        return self._asked("coverage", dataset=dataset, ids=list(instrument_ids), provider=provider)
+        return self._query("coverage", dataset=dataset, ids=list(instrument_ids), provider=provider)
 
     def answers(self, dataset: str, ingest_ids: Sequence[int]) -> pa.Table:
-        """Return ingest_id and fetched_at of a dataset's answers, from the oldest of some on."""
-        rows = self._asked("answers", dataset=dataset, ingest_ids=list(ingest_ids))
+        """Return ingest_id and fetched_at of a dataset's answers, from the oldest given one on."""
+        rows = self._query("answers", dataset=dataset, ingest_ids=list(ingest_ids))
         return pa.Table.from_pylist(list(rows), _ANSWERS)
 
     def days(
@@ -226,7 +239,7 @@ class Snapshot:
         Args:
             instrument_ids: Whose bars.
             bounds: Of ``session_date``.
-            as_of: What was known then; None is now.
+            as_of: As known then; None is now.
             schema: Columns of the archive's schema, ``instrument_id`` first.
         """
         return self._rows("daily_bars", instrument_ids, schema, bounds, as_of)
@@ -249,13 +262,13 @@ class Snapshot:
         bounds: Bounds,
         provider: str,
     ) -> pa.Table:
-        """Return what the view of an interval holds, by instrument.
+        """Return the bars of an interval's view, by instrument.
 
         Args:
-            interval: Names the view.
+            interval: Selects the view.
             instrument_ids: Whose bars.
             bounds: Of ``bucket_start``.
-            provider: Whose minutes they are made of; of no meaning for bars made of days.
+            provider: Whose minutes they are made of; ignored for bars made of days.
         """
         view, schema = composed.Identifier(f"bars_{interval}"), aggregated_bars(interval)
         if interval in DAY_INTERVALS:
@@ -271,47 +284,49 @@ class Snapshot:
         schema: pa.Schema,
         bounds: Bounds,
         as_of: datetime | None = None,
-        **given: object,
+        **values: object,
     ) -> pa.Table:
         name = query if as_of is None else f"{query}_as_of"
         start, end = bounds
-        rows = _composed(name, {**given, "start": start, "end": end, "as_of": as_of})
-        asked = HotQuery(rows=rows, schema=schema, dated_by=_DATED_BY[query], holds=self._holds)
-        return read_hot(self._connection, self._url, asked, instrument_ids)
+        rows = _composed(name, {**values, "start": start, "end": end, "as_of": as_of})
+        hot_query = HotQuery(rows=rows, schema=schema, dated_by=_DATED_BY[query], holds=self._holds)
+        return read_hot(self._connection, self._url, hot_query, instrument_ids)
 
     def _by_instrument(
-        self, query: str, instrument_ids: Sequence[int], **given: object
+        self, query: str, instrument_ids: Sequence[int], **values: object
     ) -> dict[int, list[dict[str, Any]]]:
         """Return the rows of each instrument, in the order of the query."""
-        found: dict[int, list[dict[str, Any]]] = {one: [] for one in instrument_ids}
-        for row in self._asked(query, ids=list(instrument_ids), **given):
-            found[row["instrument_id"]].append(row)
-        return found
+        by_instrument: dict[int, list[dict[str, Any]]] = {
+            instrument_id: [] for instrument_id in instrument_ids
+        }
+        for row in self._query(query, ids=list(instrument_ids), **values):
+            by_instrument[row["instrument_id"]].append(row)
+        return by_instrument
 
-    def _unknown(self, tickers: Sequence[str]) -> str:
-        """Say which names nobody carries, and which ones come near."""
-        known = [row["ticker"] for row in self._asked("names")]
+    def _describe_unknown(self, tickers: Sequence[str]) -> str:
+        """Name the unknown tickers, and the nearest known ones."""
+        known = [row["ticker"] for row in self._query("names")]
         if not known:
             return "this database knows no names yet: `wrdata universe` loads them"
-        told: list[str] = []
+        described: list[str] = []
         for ticker in tickers:
             near = difflib.get_close_matches(ticker, known, n=3)
-            told.append(f"{ticker} (nearest: {', '.join(near)})" if near else ticker)
+            described.append(f"{ticker} (nearest: {', '.join(near)})" if near else ticker)
         return (
-            f"nobody here carries {', '.join(told)}: correct the name (they are spelt as in BRK.B "
-            "and BTC-USD), or run `wrdata universe` if it is new"
+            f"no instrument here has the ticker {', '.join(described)}: correct it (tickers are "
+            "spelt as in BRK.B and BTC-USD), or run `wrdata universe` if it is new"
         )
 
-    def _asked(self, query: str, /, **given: object) -> Sequence[dict[str, Any]]:
-        """Run a query; what is given stands quoted in its text."""
+    def _query(self, query: str, /, **values: object) -> Sequence[dict[str, Any]]:
+        """Run a query with the given values quoted into its text."""
         with self._connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(_composed(query, given)).fetchall()
+            return cursor.execute(_composed(query, values)).fetchall()
 
 
-def _composed(query: str, given: Mapping[str, object]) -> composed.Composed:
+def _composed(query: str, values: Mapping[str, object]) -> composed.Composed:
     quoted = {
         name: value if isinstance(value, composed.Composable) else composed.Literal(value)
-        for name, value in given.items()
+        for name, value in values.items()
     }
     return composed.SQL(sql.query(_FILE, query)).format(**quoted)
 
@@ -336,10 +351,10 @@ def _terms(row: dict[str, Any]) -> SplitTerms:
 
 @contextmanager
 def snapshot(url: str, *, days: bool, minutes: bool) -> Generator[Snapshot]:
-    """Open a connection for one read; the moment is that of the first question.
+    """Open a connection for one read; its moment is that of the first query.
 
     Args:
-        url: Of the database.
+        url: URL of the database.
         days: Daily bars will be read.
         minutes: Minute bars will be read.
 

@@ -1,7 +1,7 @@
-"""Prices adjusted for splits and dividends: factors, one instrument at a time, and their checks.
+"""Factors for splits and dividends, one instrument at a time, and the checks of splits.
 
-Here: reading actions and prices, keeping verdicts and factors, and the lists of what has to be
-done. Not here: the arithmetic (marketdata/price_factors.py, marketdata/split_checks.py), or the
+Here: reading actions and prices, keeping verdicts and factors, and the lists of pending work.
+Not here: the arithmetic (marketdata/price_factors.py, marketdata/split_checks.py), or the
 multiplication (the view adjusted_daily_bars of migration 0008).
 """
 
@@ -46,14 +46,14 @@ _FILE = "adjusted_bars"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derivation:
-    """What became of one instrument's factors.
+    """The result of deriving one instrument's factors.
 
     Attributes:
-        steps: How many spans with factors of their own there are; 0 for one without bars.
+        steps: Number of spans with factors of their own; 0 without bars.
         changed: Whether the factors differ from those before.
-        quarantined: Splits with a finding, for which nothing was adjusted.
-        unusable: Sums of a day that are not below the price they were paid out of.
-        dividends: Those that do not count as they stand: converted, confirmed, or waiting.
+        quarantined: Splits with a finding; nothing was adjusted for them.
+        unusable: Daily sums of dividends that are not below the price they were paid out of.
+        dividends: Dividends that do not count as stored: converted, confirmed, or waiting.
     """
 
     steps: int
@@ -65,7 +65,7 @@ class Derivation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoubtfulSplit:
-    """A split, and the instrument whose prices do not bear it out."""
+    """A split that its instrument's prices do not confirm."""
 
     instrument_id: int
     finding: SplitFinding
@@ -73,19 +73,19 @@ class DoubtfulSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotedDividend:
-    """A dividend that does not count as it stands, and its instrument."""
+    """A dividend that does not count as stored, and its instrument."""
 
     instrument_id: int
     finding: DividendFinding
 
     @property
     def waits(self) -> bool:
-        """Whether it adjusts nothing until a rate or a person's word comes."""
+        """Whether it adjusts nothing until a rate or a confirmation comes."""
         return self.finding.counted is None
 
 
 class AdjustedBars:
-    """Derives what the view adjusted_daily_bars multiplies with.
+    """Derives the factors of the view adjusted_daily_bars.
 
     Args:
         timescale: An open Timescale whose database is migrated.
@@ -97,16 +97,16 @@ class AdjustedBars:
     def derive(self, instrument_id: int, *, as_traded: pa.Table | None = None) -> Derivation:
         """Check an instrument's splits against prices and derive its factors, in one transaction.
 
-        No other instrument is touched. A verdict is kept when prices can no longer tell, since
-        the provider has adjusted them; a split whose terms changed is judged anew.
+        No other instrument is touched. A verdict is kept when the provider has since adjusted the
+        prices, which then no longer prove anything. A split whose terms changed is checked again.
 
         Args:
-            instrument_id: Whose.
-            as_traded: WIRE_BARS of the instrument around ex-dates, as evidence where the stored
-                bars cannot tell.
+            instrument_id: The instrument.
+            as_traded: Its WIRE_BARS around ex-dates, as evidence where the stored bars prove
+                nothing.
 
         Raises:
-            StorageConflictError: A bar that a dividend needs came adjusted for dividends.
+            StorageConflictError: A bar that a dividend needs is adjusted for dividends already.
             StorageUnavailableError: The database cannot be reached now; nothing was changed.
         """
         parameters = {"instrument_id": instrument_id}
@@ -142,7 +142,7 @@ class AdjustedBars:
             )
             for payment in noted:
                 connection.execute(
-                    sql.query(_FILE, "write_dividend_check"), {**at, **_noted(payment)}
+                    sql.query(_FILE, "write_dividend_check"), {**at, **_dividend_fields(payment)}
                 )
             last = {"last_session": prices[-1].session_date}
             written = connection.execute(
@@ -157,10 +157,10 @@ class AdjustedBars:
         )
 
     def waiting(self) -> list[int]:
-        """Return the instruments whose factors no longer follow from what is stored.
+        """Return the instruments whose factors are out of date or were never derived.
 
-        New or changed actions or bars, an ex-date whose bar has come, a person's word, an exchange
-        rate that a dividend is converted by; or never derived.
+        Causes: new or changed actions or bars, the bar of an ex-date, a confirmation, or an
+        exchange rate that converts a dividend.
         """
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query(_FILE, "waiting")).fetchall()
@@ -169,11 +169,11 @@ class AdjustedBars:
     def rebased(self, today: date) -> list[int]:
         """Return the instruments whose split-adjusted history has to be fetched again.
 
-        A split's ex-date has come since it was fetched. Splits that prices refute do not count:
-        what never happened re-based nothing. Derive first, since that looks at the prices.
+        A split's ex-date has passed since the fetch. Splits that prices refute do not count, since
+        a split that did not happen re-bases nothing. Call ``derive`` first: it checks the prices.
 
         Args:
-            today: In New York.
+            today: The day in New York.
         """
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query(_FILE, "rebased"), {"today": today}).fetchall()
@@ -192,14 +192,14 @@ class AdjustedBars:
         """Return instrument and ex-date of splits that as-traded prices could still prove.
 
         Args:
-            today: In New York; splits after it have no prices yet.
+            today: The day in New York; later splits have no prices yet.
         """
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query(_FILE, "unproven"), {"today": today}).fetchall()
         return [(instrument_id, ex_date) for instrument_id, ex_date in rows]
 
     def confirm(self, instrument_id: int, ex_date: date, *, by: str, reason: str) -> None:
-        """Let a person vouch for a split, as long as its terms stay; derive it afterwards.
+        """Record a person's confirmation of a split, valid while its terms stay; derive afterwards.
 
         Raises:
             ArgumentError: No such split has been checked.
@@ -220,17 +220,19 @@ class AdjustedBars:
                 raise errors.ArgumentError(message)
 
     def dividends(self) -> list[NotedDividend]:
-        """Return the dividends that do not count as they stand: those that wait, then others."""
+        """Return the dividends that do not count as stored, waiting ones first."""
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query(_FILE, "dividend_checks")).fetchall()
-        return [NotedDividend(instrument_id=row[0], finding=_note(row[1:])) for row in rows]
+        return [
+            NotedDividend(instrument_id=row[0], finding=_dividend_finding(row[1:])) for row in rows
+        ]
 
     def confirm_dividend(
         self, instrument_id: int, dividend: Dividend, counted: Decimal, *, by: str, reason: str
     ) -> None:
-        """Let a person say what a dividend is in the currency of the prices; derive it afterwards.
+        """Record a person's amount of a dividend in the prices' currency; derive afterwards.
 
-        The word holds as long as the dividend's terms stay.
+        It is valid while the dividend's terms stay.
 
         Raises:
             StorageConflictError: The database refuses it.
@@ -249,18 +251,18 @@ class AdjustedBars:
         with self._timescale.connection() as connection:
             connection.execute(sql.query(_FILE, "confirm_dividend"), parameters)
 
-    def tell_spin_off(
+    def record_spin_off(
         self, instrument_id: int, ex_date: date, of: str, value: Decimal, *, by: str, reason: str
     ) -> None:
-        """Let a person tell a spin-off, or take it back with a value of 0; derive it afterwards.
+        """Record a spin-off, or take it back with a value of 0; derive afterwards.
 
         Args:
-            instrument_id: The share that paid.
+            instrument_id: The parent share.
             ex_date: The first day on which it trades without.
             of: What was spun off.
-            value: What that was worth, in the currency of the prices, for one share of ex_date.
-            by: Who says so.
-            reason: And why.
+            value: Its worth per share on ex_date, in the currency of the prices.
+            by: Who recorded it.
+            reason: Why.
         """
         parameters = {
             "instrument_id": instrument_id,
@@ -281,7 +283,7 @@ def read_adjusted_bars(
 
     Args:
         opened: The database.
-        instrument_id: Whose.
+        instrument_id: The instrument.
         adjustment: SPLITS or SPLITS_AND_DIVIDENDS.
         start: First session, included.
         end: Last session, included.
@@ -336,7 +338,7 @@ def _dividends(connection: Connection, instrument_id: int) -> list[DividendFindi
 
 
 def _rates(connection: Connection, dividends: Sequence[Dividend]) -> dict[str, list[Rate]]:
-    """Return the exchange rates of the currencies that dividends are in."""
+    """Return the exchange rates of the dividends' currencies."""
     series = [
         series_of(currency) for currency in {dividend.currency or "" for dividend in dividends}
     ]
@@ -384,7 +386,7 @@ def _finding(row: Sequence[Any]) -> SplitFinding:
     )
 
 
-def _note(row: Sequence[Any]) -> DividendFinding:
+def _dividend_finding(row: Sequence[Any]) -> DividendFinding:
     day, kind, ordinal, amount, currency, verdict, reason, counted, series, on, value = row
     return DividendFinding(
         dividend=Dividend(
@@ -398,7 +400,7 @@ def _note(row: Sequence[Any]) -> DividendFinding:
     )
 
 
-def _noted(finding: DividendFinding) -> dict[str, object]:
+def _dividend_fields(finding: DividendFinding) -> dict[str, object]:
     rate = finding.rate
     return {
         "ex_date": finding.dividend.ex_date,

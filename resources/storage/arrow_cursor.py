@@ -14,26 +14,26 @@ from resources.database_url import place
 from resources.storage import timescale
 
 LOCK_NOT_AVAILABLE = "55P03"
-"""The SQLSTATE of a lock that was not given in time."""
+"""The SQLSTATE of a lock time-out."""
 
 NOT_MIGRATED = frozenset({"42P01", "42703", "42883"})
-"""The SQLSTATEs of a table, a column and a function that are not there."""
+"""The SQLSTATEs of a missing table, column and function."""
 
 
 @contextmanager
 def arrow_cursor(url: str, *, lock_timeout_s: float = 0.0) -> Generator[dbapi.Cursor]:
-    """Open a connection for some queries: opening takes 60 ms, so share it where they are many.
+    """Open a connection for some queries; opening takes 60 ms, so share it among many queries.
 
     Parameters are written ``$1``. ``numeric`` columns arrive as text: cast them in the query.
 
     Args:
-        url: Of the database.
-        lock_timeout_s: How long a query waits for somebody's lock; 0 is for ever. Who holds locks
-            on another connection sets it: Postgres does not see that the two are one.
+        url: URL of the database.
+        lock_timeout_s: How long a query waits for a lock; 0 is for ever. Set it if this process
+            holds locks on another connection: Postgres would not see the deadlock.
 
     Raises:
         StorageUnavailableError: The database cannot be reached, here or within the block, or a
-            lock was not given in time.
+            lock timed out.
         StorageConflictError: The database refuses a query.
     """
     where = place(url)
@@ -49,7 +49,7 @@ def arrow_cursor(url: str, *, lock_timeout_s: float = 0.0) -> Generator[dbapi.Cu
         raise errors.StorageUnavailableError(message) from error
     except adbc_driver_manager.Error as error:
         if error.sqlstate == LOCK_NOT_AVAILABLE:
-            message = f"{where} is busy: somebody else holds a lock on the bars; try again later"
+            message = f"{where} is busy: another session holds a lock on the bars; try again later"
             raise errors.StorageUnavailableError(message) from error
         if error.sqlstate in NOT_MIGRATED:
             message = f"{where} lacks the tables of this version: run wrdata migrate"

@@ -1,8 +1,8 @@
 """Stores batches of every dataset: rows, coverage, letters and log in one transaction.
 
-Here: the transaction, and the record of requests that failed. Not here: how rows are told apart
-(versioned_table.py), reading the coverage ledger (ledger/), the letters' own
-rules (letters/), or the decision what a batch covers (marketdata/).
+Here: the transaction, and the record of requests that failed. Not here: how rows are compared
+(versioned_table.py), reading the coverage ledger (ledger/), the rules of letters (letters/), or
+the decision what a batch covers (marketdata/).
 """
 
 from collections.abc import Sequence
@@ -36,12 +36,11 @@ class BatchStore:
         """Store a batch with its coverage, dead letters and log row in one transaction.
 
         New rows are inserted and equal ones left alone. A row that differs is restated: its old
-        values go to the table of versions before the new ones take their place. A row that differs
-        but comes from an older answer than the stored one is left out and counted as unchanged
-        here, as stale in the log. Rows that an answer which holds all there is lacks are withdrawn:
-        only their version stays. Letters that waited for no more than the batch was asked for
-        are resolved; rows that were refused for one reason are a letter. Loading a batch again
-        changes nothing.
+        values go to the table of versions before the new ones replace them. A row that differs but
+        comes from an older answer than the stored one is left out; it counts as unchanged here, as
+        stale in the log. Rows that a full snapshot lacks are withdrawn: only their version stays.
+        Letters whose work the batch's request covers are resolved. Rows refused for one reason
+        become one letter. Loading a batch again changes nothing.
 
         Raises:
             StorageConflictError: The batch is not what its dataset promises (schema, one row a
@@ -58,7 +57,7 @@ class BatchStore:
             origin = {
                 "ingest_id": ingest_id,
                 "loaded_at": loaded_at,
-                # A worker's clock that runs ahead would make its answer the latest for ever.
+                # With a fast clock, a worker's answer would be the latest for ever.
                 "fetched_at": min(batch.fetched_at, loaded_at),
             }
             merged = MergeCounts()
@@ -75,7 +74,7 @@ class BatchStore:
                 batch.coverage,
                 asked_at=min(batch.fetched_at, loaded_at),
             )
-            _deliver(connection, batch)
+            _update_letters(connection, batch)
             counts = {
                 "inserted": merged.inserted,
                 "restated": merged.restated,
@@ -108,9 +107,9 @@ class BatchStore:
         )
 
     def record_failures(self, failures: Sequence[IngestFailure]) -> None:
-        """Leave work that came to nothing in dead letters, log it, and mark what it leaves unknown.
+        """Post failed work as dead letters, log it, and mark its days, in one transaction.
 
-        All in one transaction. Requests that were never sent are not logged.
+        Requests that were never sent are not logged.
 
         Raises:
             StorageConflictError: A failure names an unknown instrument.
@@ -127,14 +126,14 @@ def record_failures(connection: Connection, failures: Sequence[IngestFailure]) -
         return
     marks: dict[tuple[str, str], list[CoverageMark]] = {}
     for failure in failures:
-        # A run's letter names no provider, and marks nothing.
+        # A letter about a run names no provider and marks nothing.
         if failure.letter.provider is not None:
-            asked = (failure.letter.dataset, failure.letter.provider)
-            marks.setdefault(asked, []).extend(failure.coverage)
+            ledger = (failure.letter.dataset, failure.letter.provider)
+            marks.setdefault(ledger, []).extend(failure.coverage)
     letters = [failure.letter for failure in failures]
     ids = {mark.instrument_id for group in marks.values() for mark in group}
-    named = {one.instrument_id for one in letters if one.instrument_id is not None}
-    lock_instruments(connection, sorted(ids | named))
+    letter_ids = {letter.instrument_id for letter in letters if letter.instrument_id is not None}
+    lock_instruments(connection, sorted(ids | letter_ids))
     for letter in letters:
         if not letter.deferred:
             _log_failure(connection, letter)
@@ -143,8 +142,8 @@ def record_failures(connection: Connection, failures: Sequence[IngestFailure]) -
     posting.post(connection, letters, LETTER_RETRY, f"run {letters[0].run_id}")
 
 
-def _deliver(connection: Connection, batch: Batch) -> None:
-    """Resolve the letters that the batch answers, and leave its refused bars in new ones."""
+def _update_letters(connection: Connection, batch: Batch) -> None:
+    """Resolve the letters that the batch answers, and post its refused rows as new ones."""
     by = f"run {batch.run_id}"
     posting.resolve(
         connection,
@@ -184,7 +183,7 @@ def _instrument_ids(batch: Batch) -> list[int]:
 
 
 def lock_instruments(connection: Connection, instrument_ids: Sequence[int]) -> None:
-    """Let only this transaction change these instruments until it ends.
+    """Keep other transactions from changing these instruments until this one ends.
 
     Raises:
         StorageConflictError: One of them is not in the database.

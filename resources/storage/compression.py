@@ -1,11 +1,11 @@
-"""Compression of what is no longer new, where the edition of TimescaleDB has it (the columnstore).
+"""Compression of old chunks, where the edition of TimescaleDB has it (the columnstore).
 
-Here: which tables are compressed and when, and what that saves. Not here: when it runs (the
-server's own policy), or what other editions do instead: there old rows leave for the archive's
-Parquet files (archive/retain/).
+Here: which tables are compressed, from which age on, and what that saves. Not here: when it runs
+(the server's own policy), or other editions: there old rows leave for the archive's Parquet files
+(archive/retain/).
 
-A load that restates compressed rows works as any other: TimescaleDB takes the batches concerned
-out of compression, and its policy compresses them again.
+A load may restate compressed rows: TimescaleDB decompresses the batches concerned, and its policy
+compresses them again.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class _Layout:
     """How a table is compressed: the rows of a segment lie together, in this order.
 
     Attributes:
-        hot_days: Chunks that end within so many days stay as they are.
+        hot_days: Chunks that end within this number of days stay uncompressed.
     """
 
     table: str
@@ -33,9 +33,9 @@ class _Layout:
 
 
 # Providers are asked again for the last 35 days (decision 0034): these are written often.
-# Of 2.7 M daily bars compression leaves 66 of 276 MB; one instrument is read as fast as before
-# (25 against 33 ms), one session of the whole market takes 160 ms instead of 1, so that the days
-# which are read by session stay as they are.
+# 2.7 M daily bars take 66 MB compressed, 276 MB otherwise. One instrument is read as fast as before
+# (25 against 33 ms), but one session of the whole market takes 160 ms instead of 1. So the days
+# read by session stay uncompressed.
 _LAYOUTS = (
     _Layout(table="minute_bar", segments="instrument_id, provider", order="opened_at", hot_days=35),
     _Layout(
@@ -50,7 +50,7 @@ _LAYOUTS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompressedTable:
-    """What compression saves of a table, over its compressed chunks."""
+    """Sizes of a table's compressed chunks, before and after."""
 
     table: str
     bytes_before: int
@@ -58,15 +58,15 @@ class CompressedTable:
 
 
 def is_offered(timescale: Timescale) -> bool:
-    """Tell whether the server's edition can compress."""
+    """Return whether the server's edition can compress."""
     return timescale.server().edition == COMMUNITY
 
 
 def keep_compressed(timescale: Timescale) -> Sequence[str]:
-    """See to it that old chunks are compressed; return the tables that were not until now.
+    """Set up the compression of old chunks; return the tables that did not have it.
 
-    Nothing is done where the edition cannot compress, and nothing is compressed at once: the
-    server's policies do it when they come round.
+    Does nothing if the edition cannot compress. Nothing is compressed at once: the server's
+    policies do it on their own schedule.
     """
     if not is_offered(timescale):
         return []
@@ -95,7 +95,7 @@ def keep_compressed(timescale: Timescale) -> Sequence[str]:
 
 
 def compressed_tables(timescale: Timescale) -> list[CompressedTable]:
-    """Return what is saved, by table that is kept compressed; nothing where none is."""
+    """Return the savings of each compressed table; empty if there is none."""
     if not is_offered(timescale):
         return []
     with timescale.connection() as connection:

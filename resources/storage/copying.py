@@ -1,7 +1,7 @@
-"""Arrow rows into a table: the one COPY.
+"""Copies Arrow rows into a table by binary COPY.
 
 Here: the binary stream. Not here: the form of single values (wire_values.py), or which table, under
-which lock, and what is done with the rows afterwards (versioned_table.py, archive/restore.py).
+which lock, and what happens to the rows afterwards (versioned_table.py, archive/restore).
 """
 
 from collections.abc import Iterable
@@ -25,11 +25,11 @@ def stage_rows(
 
     Args:
         connection: In a transaction.
-        table: Whose columns they are; the staged ones have its types.
+        table: The table whose column types the staged rows take.
         schema: The columns.
-        batches: Of this schema.
+        batches: Rows of this schema.
     """
-    connection.execute(_about("create_staged_rows", table, schema))
+    connection.execute(_for_table("create_staged_rows", table, schema))
     copy_rows(connection, "staged_rows", schema, batches)
     connection.execute(sql.query("datasets", "analyze_staged_rows"))
 
@@ -41,19 +41,19 @@ def copy_rows(
 
     Args:
         connection: In a transaction.
-        table: Has all the columns, in any order; others are left to their defaults.
+        table: Has all the columns, in any order; other columns take their defaults.
         schema: The columns.
-        batches: Of this schema.
+        batches: Rows of this schema.
     """
     encoder = ArrowToPostgresBinaryEncoder(wire_schema(schema))
-    with connection.cursor().copy(_about("copy_rows", table, schema)) as copy:
+    with connection.cursor().copy(_for_table("copy_rows", table, schema)) as copy:
         copy.write(encoder.write_header())
         for batch in batches:
             copy.write(encoder.write_batch(in_wire_form(batch)))
         copy.write(encoder.finish())
 
 
-def _about(query: str, table: str, schema: pa.Schema) -> composed.Composed:
+def _for_table(query: str, table: str, schema: pa.Schema) -> composed.Composed:
     return composed.SQL(sql.query("datasets", query)).format(
         table=composed.Identifier(table),
         columns=composed.SQL(", ").join(composed.Identifier(name) for name in schema.names),

@@ -1,7 +1,7 @@
-"""Reads what is stored of the catalogue's datasets.
+"""Reads stored rows of the catalogue's datasets.
 
-Here: rows back as Arrow, and how much there is. Not here: storing them (batches.py), or what the
-coverage ledger knows (ledger/coverage.py).
+Here: rows as Arrow, and totals. Not here: storing them (batches.py), or the
+coverage ledger (ledger/coverage.py).
 """
 
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ class DatasetTotals:
     """How much is stored of a dataset.
 
     Attributes:
-        versions: Values that were replaced and are kept.
-        latest_at: When a row last came or changed (aware UTC).
+        versions: Replaced values that are kept.
+        latest_at: When a row was last inserted or restated (aware UTC).
     """
 
     rows: int
-    subjects: int
+    symbols: int
     versions: int
     latest_at: datetime | None
 
@@ -42,15 +42,15 @@ class DatasetReader:
         self._timescale = timescale
 
     def read(self, dataset: Dataset, tickers: Sequence[str], provider: str) -> pa.Table:
-        """Return the rows of some subjects, sorted by subject and key.
+        """Return the rows of some symbols, sorted by symbol and key.
 
         Args:
-            dataset: Of the catalogue.
-            tickers: Our names, as the instruments carry them today.
-            provider: Only what it has said.
+            dataset: A dataset of the catalogue.
+            tickers: Our symbols, as of today.
+            provider: Only rows of this provider.
 
         Returns:
-            A table in the dataset's quoted schema, with our name in ``symbol``.
+            A table in the dataset's wire schema, with our symbol in ``symbol``.
         """
         columns = dataset.wire_schema.names[1:]
         query = composed.SQL(
@@ -63,7 +63,7 @@ class DatasetReader:
         ).format(
             columns=composed.SQL(", ").join(_column(name) for name in columns),
             table=composed.Identifier(dataset.table),
-            key=composed.SQL(", ").join(composed.Identifier("held", one) for one in dataset.key)
+            key=composed.SQL(", ").join(composed.Identifier("held", name) for name in dataset.key)
             if dataset.key
             else composed.SQL("1"),
         )
@@ -84,7 +84,7 @@ class DatasetReader:
         return pa.table(arrays, schema=dataset.wire_schema)
 
     def totals(self, dataset: Dataset, provider: str) -> DatasetTotals:
-        """Count what is stored of what a provider has said."""
+        """Count the stored rows of a provider."""
         query = composed.SQL(
             "select count(*), count(distinct instrument_id), max(known_from),"
             " (select count(*) from {versions} where provider = %(provider)s)"
@@ -99,8 +99,8 @@ class DatasetReader:
             row = connection.execute(
                 query, {"provider": provider, "kind": dataset.instrument_kind.value}
             ).fetchone()
-        rows, subjects, latest_at, versions = row or (0, 0, None, 0)
-        return DatasetTotals(rows=rows, subjects=subjects, versions=versions, latest_at=latest_at)
+        rows, symbols, latest_at, versions = row or (0, 0, None, 0)
+        return DatasetTotals(rows=rows, symbols=symbols, versions=versions, latest_at=latest_at)
 
 
 def _column(name: str) -> composed.Composed:

@@ -1,7 +1,7 @@
 """Instruments, their dated tickers and the universes they belong to, in the database.
 
 Here: applying a universe change, and looking instruments up by ticker as of a day. Not here:
-how a change is found (marketdata/instruments.py), or which provider lists the members.
+how a change is detected (marketdata/instruments.py), or which provider lists the members.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,9 +41,9 @@ class Membership:
     ended_on: date | None
 
     def counts_on(self, day: date) -> bool:
-        """Tell whether ``day`` is loaded for the instrument.
+        """Return whether ``day`` is loaded for the instrument.
 
-        A present member's whole history is; a former one's days as a member.
+        Loaded are a present member's whole history, and a former member's days as a member.
         """
         return self.ended_on is None or self.start <= day < self.ended_on
 
@@ -70,13 +70,13 @@ class InstrumentStore:
         ]
 
     def tickers(self) -> list[str]:
-        """Return every ticker that any share carries or carried, in order."""
+        """Return every present or former ticker of any share, sorted."""
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query("instruments", "tickers")).fetchall()
         return [row[0] for row in rows]
 
     def memberships(self, universe: str) -> list[Membership]:
-        """Return every membership there is or was."""
+        """Return all memberships, present and former."""
         with self._timescale.connection() as connection:
             rows = connection.execute(
                 sql.query("instruments", "memberships"), {"universe": universe}
@@ -93,20 +93,22 @@ class InstrumentStore:
         on: date,
         past: PastSymbols = PastSymbols.OF_TODAY,
     ) -> tuple[list[ListedInstrument], list[str]]:
-        """Look up who carries ``tickers`` on a day, in the order given.
+        """Resolve ``tickers`` on a day to instruments, in the order given.
 
         Args:
-            provider: Whose spelling.
-            tickers: Ours.
-            on: The day; for what is to be asked for this is today, whatever days are asked for.
-            past: Under which ticker the provider keeps what is to be asked for.
+            provider: Whose spelling the symbols get.
+            tickers: In our spelling.
+            on: The day: today if a provider is to be asked, whatever days are requested.
+            past: Under which symbol the provider keeps the past.
 
         Returns:
-            The instruments, and the tickers nobody carries then.
+            The instruments, and the tickers that no instrument has on that day.
         """
         with self._timescale.connection() as connection:
-            carriers = _carriers(connection, "equity", tickers, on)
-            listed = _listed(connection, provider, list(carriers.values()), on, past)
+            ids_by_ticker = _ids_by_ticker(connection, "equity", tickers, on)
+            listed = _listed_instruments(
+                connection, provider, list(ids_by_ticker.values()), on, past
+            )
         by_ticker = {constituent.ticker: constituent for constituent in listed}
         distinct = list(dict.fromkeys(tickers))
         return (
@@ -121,16 +123,16 @@ class InstrumentStore:
         on: date,
         past: PastSymbols = PastSymbols.OF_TODAY,
     ) -> list[ListedInstrument]:
-        """Return those of the instruments that can be asked for, by ticker (see ``resolve``).
+        """Return those of the instruments that can be requested, by ticker (see ``resolve``).
 
-        Whose ticker another carries now has no symbol any more where all of the past is kept
-        under today's; where it is kept under those of the day, its days can be asked for.
+        An instrument whose ticker now belongs to another has no symbol of today. It can be
+        requested only from providers that keep the past under the symbols of the day.
         """
         with self._timescale.connection() as connection:
-            return _listed(connection, provider, instrument_ids, on, past)
+            return _listed_instruments(connection, provider, instrument_ids, on, past)
 
     def renamed_to(self, tickers: Sequence[str]) -> dict[str, str]:
-        """Return under which ticker trades now who had one of ``tickers``, which nobody carries."""
+        """Return the present ticker by former one, for ``tickers`` that no instrument has now."""
         with self._timescale.connection() as connection:
             rows = connection.execute(
                 sql.query("instruments", "renamed_to"), {"tickers": list(tickers)}
@@ -138,15 +140,15 @@ class InstrumentStore:
         return dict[str, str](rows)
 
     def register(self, kind: str, names: Mapping[str, str], on: date) -> dict[str, int]:
-        """Make instruments that are known by one name for ever, such as pairs and series.
+        """Create instruments whose symbol never changes, such as pairs and series.
 
         Args:
-            kind: Such as ``pair``; names are unique within it.
-            names: What each is, in words, by its name; those there are already stay as they are.
+            kind: Such as ``pair``; symbols are unique within it.
+            names: Descriptions by symbol; existing instruments stay as they are.
             on: The day of the look-up.
 
         Returns:
-            The instruments' ids by name.
+            The instruments' ids by symbol.
         """
         tickers = list(names)
         with self._timescale.connection() as connection:
@@ -158,20 +160,20 @@ class InstrumentStore:
         return self.ids(kind, tickers, on)
 
     def ids(self, kind: str, tickers: Sequence[str], on: date) -> dict[str, int]:
-        """Return the ids of the instruments of a kind that carry ``tickers`` on a day."""
+        """Return the ids of the instruments of a kind that have ``tickers`` on a day."""
         with self._timescale.connection() as connection:
-            return _carriers(connection, kind, tickers, on)
+            return _ids_by_ticker(connection, kind, tickers, on)
 
     def apply(self, change: UniverseChange, on: date, universe: str) -> list[InstrumentEvent]:
-        """Make a change true from ``on``, in one transaction; applying it again does nothing.
+        """Apply a change from ``on``, in one transaction; applying it again does nothing.
 
-        Who left keeps instrument and ticker: only the membership ends. Who joined is the
-        instrument that carried the ticker last, if its CIK allows (a returning constituent), or
-        a new one; a ticker that another company still carries is closed first. Whose issuer
-        changed keeps all.
+        A member that left keeps its instrument and ticker: only the membership ends. A joining
+        member is the instrument that last had the ticker, if its CIK allows (a returning
+        constituent), or a new one. A ticker that another company still has is closed first. A
+        change of issuer changes neither.
 
         Returns:
-            What happened to identities; it is kept in the table ``instrument_event``.
+            Changes of identity, which are kept in the table ``instrument_event``.
 
         Raises:
             StorageConflictError: The change contradicts what is stored.
@@ -179,7 +181,10 @@ class InstrumentStore:
         """
         with self._timescale.connection() as connection:
             connection.execute(sql.query("instruments", "lock_universe"))
-            events = [*_of_renames(change.renamed, on), *_of_issuers(change.issuer_changed, on)]
+            events = [
+                *_rename_events(change.renamed, on),
+                *_issuer_events(change.issuer_changed, on),
+            ]
             for member in change.left:
                 _run(
                     connection,
@@ -189,13 +194,13 @@ class InstrumentStore:
                     on=on,
                 )
             for rename in change.renamed:
-                _carry(connection, rename.member.instrument_id, rename.constituent, on)
+                _assign_ticker(connection, rename.member.instrument_id, rename.constituent, on)
             for issuer in change.issuer_changed:
                 _describe(connection, issuer.member.instrument_id, issuer.constituent)
             for constituent in change.joined:
                 instrument_id, reused = _instrument_of(connection, constituent, on)
                 events += reused
-                _carry(connection, instrument_id, constituent, on)
+                _assign_ticker(connection, instrument_id, constituent, on)
                 _run(
                     connection,
                     "open_membership",
@@ -217,7 +222,7 @@ class InstrumentStore:
         return events
 
     def events(self) -> list[InstrumentEvent]:
-        """Return what has happened to the identity of instruments, the latest first."""
+        """Return all changes of identity, the latest first."""
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query("instruments", "events")).fetchall()
         return [
@@ -233,7 +238,7 @@ class InstrumentStore:
         ]
 
 
-def _carriers(
+def _ids_by_ticker(
     connection: Connection, kind: str, tickers: Sequence[str], on: date
 ) -> dict[str, int]:
     rows = connection.execute(
@@ -243,14 +248,14 @@ def _carriers(
     return dict[str, int](rows)
 
 
-def _listed(
+def _listed_instruments(
     connection: Connection,
     provider: str,
     instrument_ids: Sequence[int],
     on: date,
     past: PastSymbols,
 ) -> list[ListedInstrument]:
-    """Return the instruments under the ticker of a day, with those they carried before."""
+    """Return the instruments under their ticker on a day, with former tickers."""
     rows = connection.execute(
         sql.query("instruments", "tickers_of"), {"instrument_ids": list(instrument_ids)}
     ).fetchall()
@@ -283,7 +288,7 @@ def _listed(
     return sorted(listed, key=lambda instrument: instrument.ticker)
 
 
-def _of_renames(renamed: Sequence[Rename], on: date) -> list[InstrumentEvent]:
+def _rename_events(renamed: Sequence[Rename], on: date) -> list[InstrumentEvent]:
     return [
         InstrumentEvent(
             instrument_id=rename.member.instrument_id,
@@ -297,7 +302,7 @@ def _of_renames(renamed: Sequence[Rename], on: date) -> list[InstrumentEvent]:
     ]
 
 
-def _of_issuers(changed: Sequence[IssuerChange], on: date) -> list[InstrumentEvent]:
+def _issuer_events(changed: Sequence[IssuerChange], on: date) -> list[InstrumentEvent]:
     return [
         InstrumentEvent(
             instrument_id=issuer.member.instrument_id,
@@ -314,15 +319,15 @@ def _of_issuers(changed: Sequence[IssuerChange], on: date) -> list[InstrumentEve
 def _instrument_of(
     connection: Connection, constituent: Constituent, on: date
 ) -> tuple[int, list[InstrumentEvent]]:
-    """Return the instrument that carried the ticker last, if it is the same company; or a new one.
+    """Return the instrument that last had the ticker, if it is the same company; or a new one.
 
-    A CIK that either side lacks does not contradict, as in marketdata.instruments. Another one
-    means another company: the ticker was away from the list meanwhile.
+    A missing CIK on either side contradicts nothing, as in marketdata.instruments. A different CIK
+    means another company: the ticker was off the list in between.
     """
     last = _run(connection, "last_carrier", ticker=constituent.ticker)
     if last is not None:
         instrument_id, cik, is_open = last
-        # Who was renamed trades elsewhere: whoever comes with the former ticker is another.
+        # A renamed instrument has another ticker: a newcomer with the old one is another company.
         if is_open and (cik is None or constituent.cik is None or cik == constituent.cik):
             return instrument_id, []
     created = _run(
@@ -357,8 +362,10 @@ def _describe(connection: Connection, instrument_id: int, constituent: Constitue
     )
 
 
-def _carry(connection: Connection, instrument_id: int, constituent: Constituent, on: date) -> None:
-    """Let an instrument carry the constituent's ticker from ``on``, if it does not already."""
+def _assign_ticker(
+    connection: Connection, instrument_id: int, constituent: Constituent, on: date
+) -> None:
+    """Give an instrument the constituent's ticker from ``on``, if it does not have it yet."""
     _describe(connection, instrument_id, constituent)
     last = _run(connection, "last_carrier", ticker=constituent.ticker)
     if last is not None and last[2]:

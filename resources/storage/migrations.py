@@ -32,11 +32,11 @@ def migrate(url: str, migrations: Sequence[sql.Migration] | None = None) -> list
 
     Args:
         url: Database to migrate.
-        migrations: Other than the shipped ones, for tests.
+        migrations: Other migrations than the shipped ones, for tests.
 
     Raises:
         StorageConflictError: A migration failed, an applied file has changed, the database is
-            ahead of this code or of an earlier line of migrations, or TimescaleDB cannot be had.
+            ahead of this code or of an earlier line of migrations, or TimescaleDB is not available.
         StorageUnavailableError: The server cannot be reached.
     """
     shipped = sql.migrations() if migrations is None else migrations
@@ -122,7 +122,7 @@ def _apply(connection: timescale.Connection, migration: sql.Migration) -> None:
 
 
 def require_extensions(url: str) -> None:
-    """Find out whether the schema's extensions are there or can be made; changes nothing.
+    """Check that the schema's extensions exist or can be created; changes nothing.
 
     Raises:
         StorageConflictError: The server does not offer one, or does not load TimescaleDB.
@@ -133,10 +133,10 @@ def require_extensions(url: str) -> None:
 
 
 def _absent_extensions(connection: timescale.Connection) -> list[str]:
-    """Return the extensions that have to be made in this database.
+    """Return the extensions that have to be created in this database.
 
     Raises:
-        StorageConflictError: One cannot be made.
+        StorageConflictError: One cannot be created.
     """
     rows = _extensions(connection)
     absent = [
@@ -160,7 +160,7 @@ def _absent_extensions(connection: timescale.Connection) -> list[str]:
 
 
 def _extensions(connection: timescale.Connection) -> list[tuple[str, str | None, str | None, bool]]:
-    """Return each extension: its name, the version made here, the one on offer, if it is loaded."""
+    """Return name, installed version, offered version and whether it is loaded, by extension."""
     return connection.execute(
         sql.query("server", "extension_versions"), {"names": list(EXTENSIONS)}
     ).fetchall()

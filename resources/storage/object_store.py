@@ -1,6 +1,6 @@
 """An S3 bucket: AWS, DigitalOcean Spaces, or any server that speaks the protocol.
 
-Here: files in and out, what is there, and the translation of errors. Not here: what the
+Here: reading, writing and listing objects, and the translation of errors. Not here: what the
 objects mean (archive/, raw_zone.py).
 """
 
@@ -37,7 +37,7 @@ REFUSED_KEYS = {
     "SignatureDoesNotMatch": _CHECK_KEYS,
     "403": _CHECK_KEYS,
 }
-"""S3's codes for a signature it does not accept, with the cure; the vaguest one last."""
+"""S3's codes for a refused signature, with the cure; the least specific one last."""
 _BUCKET = "the bucket"
 _MISSING_OBJECT = {"NoSuchKey", "404"}
 _FULL = {"XMinioStorageFull", "InsufficientStorage", "QuotaExceeded"}
@@ -49,12 +49,12 @@ class ObjectMissingError(errors.StorageConflictError):
 
 
 class ObjectFailsError(errors.StorageUnavailableError):
-    """The server fails at one object: it is ill, or has lost what it still lists."""
+    """The server fails at one object: it is broken, or has lost an object that it still lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Settings:
-    """Where the bucket is and who asks; the keys are never shown.
+    """Where the bucket is, and the keys, which are never shown.
 
     Attributes:
         endpoint: Base URL of a server that is not AWS; empty for AWS itself.
@@ -68,7 +68,7 @@ class S3Settings:
 
     @property
     def is_aws(self) -> bool:
-        """Tell AWS from the servers that only speak its protocol."""
+        """Whether this is AWS itself, and not another server with its protocol."""
         return not self.endpoint or ".amazonaws.com" in self.endpoint
 
 
@@ -101,7 +101,7 @@ class ObjectStore:
     def _client(self) -> "S3Client":
         settings = self.settings
         # Servers other than AWS refuse or miscount the trailing checksums that boto3 sends by
-        # default since 1.36; what we need to be sure of is compared by SHA-256 anyway.
+        # default since 1.36. The archive and the raw zone compare SHA-256 digests anyway.
         checksums = "when_supported" if settings.is_aws else "when_required"
         return boto3.session.Session().client(
             "s3",
@@ -140,14 +140,14 @@ class ObjectStore:
         return True
 
     def require_bucket(self) -> None:
-        """Make sure that the bucket is there and our keys may see it.
+        """Check that the bucket exists and that our keys have access.
 
         Raises:
             StorageConflictError: There is no such bucket, or the keys are refused.
             StorageUnavailableError: The server cannot be reached now.
         """
         with self._translated(_BUCKET):
-            # Not head_bucket: the refusal of a HEAD has no body, and so does not say why.
+            # Not head_bucket: the refusal of a HEAD has no body and gives no reason.
             self._client.list_objects_v2(Bucket=self.settings.bucket, MaxKeys=1)
 
     def upload_file(self, path: Path, key: str) -> None:
@@ -191,11 +191,11 @@ class ObjectStore:
         )
 
     def read_range(self, key: str, start: int, size: int) -> bytes:
-        """Return ``size`` bytes of an object, from the byte ``start`` on.
+        """Return ``size`` bytes of an object, from byte ``start`` on.
 
         Raises:
             ObjectMissingError: There is no such object.
-            ObjectFailsError: The server does not hand it out.
+            ObjectFailsError: The server does not return it.
             StorageConflictError: It is shorter than ``start``, or the bucket refuses.
         """
         with self._translated(key):
@@ -220,7 +220,7 @@ class ObjectStore:
         )
 
     def exists(self, key: str) -> bool:
-        """Tell whether there is an object under ``key``."""
+        """Return whether there is an object under ``key``."""
         with self._translated(key):
             try:
                 self._client.head_object(Bucket=self.settings.bucket, Key=key)
@@ -238,7 +238,7 @@ class ObjectStore:
             )
             for page in pages:
                 for entry in page.get("Contents", []):
-                    # The stubs take these four for optional; every server sends them.
+                    # The stubs declare these four optional; every server sends them.
                     yield StoredObject(
                         key=entry.get("Key", ""),
                         bytes=entry.get("Size", 0),
@@ -247,12 +247,12 @@ class ObjectStore:
                     )
 
     def delete(self, key: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an object; a missing one is no error."""
         with self._translated(key):
             self._client.delete_object(Bucket=self.settings.bucket, Key=key)
 
     @contextmanager
-    def _translated(self, what: str) -> Generator[None]:
+    def _translated(self, name: str) -> Generator[None]:
         try:
             yield
         except (
@@ -260,46 +260,46 @@ class ObjectStore:
             botocore_errors.BotoCoreError,
             botocore_errors.ClientError,
         ) as error:
-            raise _translation(error, what, self.settings) from error
+            raise _translation(error, name, self.settings) from error
 
 
 def _code(error: botocore_errors.ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _translation(error: Exception, what: str, settings: S3Settings) -> errors.StorageError:
-    """Say what happened in our words, most specific first, without the keys."""
+def _translation(error: Exception, name: str, settings: S3Settings) -> errors.StorageError:
+    """Return the error as one of ours, most specific first, without the keys."""
     where = f"bucket {settings.bucket} at {settings.endpoint or 'AWS ' + settings.region}"
-    # Transfers in parts wrap what the server said into an error of their own.
+    # Multipart transfers wrap the server's error in one of their own.
     cause = error.__context__ if isinstance(error, Boto3Error) else error
     if not isinstance(cause, botocore_errors.ClientError):
         return errors.StorageUnavailableError(
-            f"{where} cannot be reached for {what}: {type(error).__name__}; "
+            f"{where} cannot be reached for {name}: {type(error).__name__}; "
             "is the server up and the endpoint right?"
         )
-    return _refusal(cause, what, where)
+    return _refusal(cause, name, where)
 
 
-def _refusal(cause: botocore_errors.ClientError, what: str, where: str) -> errors.StorageError:
-    """Say what the server answered, by its code and status."""
+def _refusal(cause: botocore_errors.ClientError, name: str, where: str) -> errors.StorageError:
+    """Return our error for the server's code and status."""
     code = _code(cause)
-    if code == "NoSuchBucket" or (what == _BUCKET and code in _MISSING_OBJECT):
+    if code == "NoSuchBucket" or (name == _BUCKET and code in _MISSING_OBJECT):
         return errors.StorageConflictError(
             f"{where} does not exist; create it or correct WRDATA_ARCHIVE_BUCKET"
         )
     if code in _MISSING_OBJECT:
-        return ObjectMissingError(f"{where} has no object {what}")
+        return ObjectMissingError(f"{where} has no object {name}")
     if code in REFUSED_KEYS:
         return errors.StorageConflictError(
-            f"{where} refuses the credentials for {what} ({code}); {REFUSED_KEYS[code]}"
+            f"{where} refuses the credentials for {name} ({code}); {REFUSED_KEYS[code]}"
         )
     status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if status == HTTPStatus.INSUFFICIENT_STORAGE or code in _FULL:
-        return errors.StorageUnavailableError(f"{where} has no space left for {what}: make some")
+        return errors.StorageUnavailableError(f"{where} has no space left for {name}: make some")
     if code in _BUSY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        # Servers answer so, again and again, for what was deleted behind their cache.
-        is_object = status == HTTPStatus.INTERNAL_SERVER_ERROR and what != _BUCKET
+        # Servers keep answering so for an object that was deleted behind their cache.
+        is_object = status == HTTPStatus.INTERNAL_SERVER_ERROR and name != _BUCKET
         kind = ObjectFailsError if is_object else errors.StorageUnavailableError
         lost = ", or has lost what it still lists" if is_object else ""
-        return kind(f"{where} is busy ({code}) for {what}{lost}; try again")
-    return errors.StorageConflictError(f"{where} refuses {what}: {code}")
+        return kind(f"{where} is busy ({code}) for {name}{lost}; try again")
+    return errors.StorageConflictError(f"{where} refuses {name}: {code}")

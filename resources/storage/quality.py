@@ -1,7 +1,7 @@
-"""Questions about the stored bars that asset checks ask.
+"""Queries about the stored bars, for asset checks.
 
-Here: counts and samples of bars that should not exist, and totals. Not here: what a check
-makes of an answer (assets/checks.py), or what is missing (ledger/coverage.py).
+Here: counts and samples of bars that should not exist, and totals. Not here: the
+verdict of a check (assets/checks.py), or what is missing (ledger/coverage.py).
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suspects:
-    """All of a kind, counted, and the newest of them."""
+    """Suspects of one kind: their number, and the newest of them."""
 
     count: int
     sample: tuple[Suspect, ...]
@@ -35,7 +35,7 @@ class BarTotals:
     """How much is stored; the sessions are None while nothing is.
 
     Attributes:
-        versions: Values that were replaced and are kept in daily_bar_version.
+        versions: Replaced values, kept in daily_bar_version.
     """
 
     rows: int
@@ -46,7 +46,7 @@ class BarTotals:
 
 
 class QualityQueries:
-    """Asks the questions.
+    """Runs the queries.
 
     Args:
         timescale: An open Timescale whose database is migrated.
@@ -60,11 +60,11 @@ class QualityQueries:
         return self._suspects("ohlc_violations", {"limit": limit})
 
     def duplicates(self, *, limit: int = 20) -> Suspects:
-        """Find tickers that have two bars for one session: two instruments under one name."""
+        """Find tickers with two bars for one session: two instruments under one ticker."""
         return self._suspects("duplicates", {"limit": limit})
 
     def strangers(self, sessions: Sequence[date], *, limit: int = 20) -> Suspects:
-        """Find bars on days between the first and last of ``sessions`` that are none of them."""
+        """Find bars between the first and last of ``sessions`` on days that are no session."""
         if not sessions:
             return Suspects(count=0, sample=())
         return self._suspects(

@@ -1,14 +1,14 @@
-"""The raw zone: every answer of a provider as it came, on S3, before anybody reads it.
+"""The raw zone: every answer of a provider as it came, on S3, stored before it is parsed.
 
-Here: under which key an answer is kept, how it is packed, and the proof that what comes back is
-what was kept. Not here: the bucket (object_store.py), which answers are worth keeping (the
-clients in resources/providers), or what is done with one again (kept_answers.py there).
+Here: the key of an answer, its compression, and the check that an answer read back is the one
+that was kept. Not here: the bucket (object_store.py), which answers are worth keeping (the clients
+in resources/providers), or replays (kept_answers.py there).
 
 An answer is one object, ``raw/<provider>/<first two hex>/<sha256>.json.gz``, named for the
-SHA-256 of its bytes, so that the same answer is kept once. A put of what is there already is
-how that is recognised: measured against the local S3 server with 120 kB, a put takes 2.8 ms and
-a HEAD before it would add 1.1 ms to each new answer, which nearly all are, to save 1.0 ms on the
-others. So the object tells the last time the provider said this, not the first.
+SHA-256 of its bytes, so that the same answer is kept once. A repeated answer is simply put again.
+Measured against the local S3 server with 120 kB, a put takes 2.8 ms. A HEAD before it would add
+1.1 ms to each new answer, which nearly all are, and save 1.0 ms on the others. So the object has
+the last time at which the provider gave this answer, not the first.
 """
 
 import gzip
@@ -26,7 +26,7 @@ from resources.storage.object_store import ObjectStore
 
 PREFIX = "raw"
 _LEVEL = 1
-"""FMP's histories of 490 kB: 3.5 ms and 120 kB; level 6 takes 10.6 ms for 89 kB."""
+"""For FMP's histories of 490 kB: 3.5 ms and 120 kB; level 6 takes 10.6 ms for 89 kB."""
 _SUFFIXES = {"application/json": "json", "text/csv": "csv"}
 _KEY = re.compile(
     rf"{PREFIX}/[a-z0-9_-]+/(?P<head>[0-9a-f]{{2}})/(?P<sha256>(?P=head)[0-9a-f]{{62}})"
@@ -34,18 +34,18 @@ _KEY = re.compile(
 )
 _OPERATION, _FETCHED_AT, _MEDIA_TYPE = "operation", "fetched-at", "media-type"
 _OPERATION_SHOWN = 150
-"""Characters of an operation that are kept: S3 takes 2 kB of metadata, one character may be 12."""
+"""Characters kept of an operation: S3 takes 2 kB of metadata, one character may take 12 bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptAnswer:
-    """An answer that came back from the raw zone, equal to what was kept.
+    """An answer read from the raw zone, equal to the one that was kept.
 
     Attributes:
-        operation: What was asked when this answer came last, without the key; empty where the
-            server forgot it. An answer that suits many questions, such as ``[]``, names one.
-        media_type: As the provider called it; empty where the server forgot it.
-        fetched_at: Aware UTC time at which it was kept last.
+        operation: The latest request with this answer, without the key; empty if the server lost
+            it. An answer to many requests, such as ``[]``, names one.
+        media_type: As the provider named it; empty if the server lost it.
+        fetched_at: When it was last kept (aware UTC).
     """
 
     body: bytes
@@ -55,7 +55,7 @@ class KeptAnswer:
 
 
 class RawZone:
-    """Keeps answers and gives them back; constructing it connects to nothing.
+    """Keeps answers and reads them back; constructing it connects to nothing.
 
     May be used by several threads at once.
 
@@ -90,7 +90,9 @@ class RawZone:
             _MEDIA_TYPE: quote(bare_type, safe="/+"),
         }
         packed = gzip.compress(body, _LEVEL, mtime=0)
-        with _said(f"the raw zone of {provider} cannot be written", "nothing of this answer was"):
+        with _with_context(
+            f"the raw zone of {provider} cannot be written", "nothing of this answer was"
+        ):
             self._objects.put_bytes(
                 key, packed, content_type="application/gzip", metadata=described
             )
@@ -102,17 +104,17 @@ class RawZone:
         Raises:
             StorageUnavailableError: The bucket cannot be read now.
             StorageConflictError: ``key`` is no pointer into the raw zone, the object is gone,
-                or it is not what its name says.
+                or its content does not match its name.
         """
         return self.read(key).body
 
     def read(self, key: str) -> KeptAnswer:
-        """Return a kept answer with what is known of it; raises what ``get`` raises."""
+        """Return a kept answer with its metadata; raises what ``get`` raises."""
         named = _KEY.fullmatch(key)
         if named is None:
             message = f"{key!r} is no answer of the raw zone: {PREFIX}/<provider>/<hex>/<sha256>…"
             raise errors.StorageConflictError(message)
-        with _said("the raw zone cannot be read", "nothing was"):
+        with _with_context("the raw zone cannot be read", "nothing was"):
             stored = self._objects.get(key)
         return KeptAnswer(
             body=_unpacked(key, stored.content, named["sha256"]),
@@ -123,7 +125,7 @@ class RawZone:
 
 
 def _fetched_at(described: Mapping[str, str], modified_at: datetime) -> datetime:
-    """Return when the answer was kept; `rclone serve s3` forgets metadata when it restarts."""
+    """Return when the answer was kept; `rclone serve s3` loses metadata when it restarts."""
     try:
         moment = datetime.fromisoformat(described.get(_FETCHED_AT, ""))
     except ValueError:
@@ -145,10 +147,10 @@ def _unpacked(key: str, packed: bytes, sha256: str) -> bytes:
 
 
 @contextmanager
-def _said(what: str, left: str) -> Generator[None]:
-    """Put what the raw zone was about before an error of the bucket, and keep its kind."""
+def _with_context(context: str, loss: str) -> Generator[None]:
+    """Prefix a bucket's error with what the raw zone was doing, and keep its class."""
     try:
         yield
     except errors.StorageError as error:
-        message = f"{what}: {error}; {left} loaded"
+        message = f"{context}: {error}; {loss} loaded"
         raise type(error)(message) from error

@@ -1,7 +1,7 @@
 """Refuses a part of a history that its provider has re-based (decision 0050).
 
-Here: the question whether staged daily bars are in other shares than stored ones which would stay
-beside them. Not here: the merge (versioned_table.py), or asking for the whole history instead
+Here: the check whether staged daily bars are in other shares than the stored bars that would stay
+beside them. Not here: the merge (versioned_table.py), or requesting the whole history instead
 (marketdata/ingest.py).
 """
 
@@ -19,23 +19,23 @@ from resources.storage.timescale import Connection
 def refuse_rebased_histories(
     connection: Connection, batch: Batch, origin: Mapping[str, object]
 ) -> None:
-    """Refuse staged daily bars that stored ones of other shares would stay beside.
+    """Refuse staged daily bars if stored bars in other shares would stay beside them.
 
-    As-traded bars are in the shares of their own day, and never in others. A batch of which nothing
-    is stored, and which does not join a history, is never asked.
+    As-traded bars are always in the shares of their own day. A batch of which nothing is stored,
+    and which does not join a history, is not checked.
 
     Args:
         connection: In the load's transaction, under the lock of its instruments.
         batch: Whose rows are staged.
-        origin: Of the load: ``fetched_at``.
+        origin: Marks of the load, with ``fetched_at``.
 
     Raises:
-        HistoryRebasedError: Some are; it names the instruments.
+        HistoryRebasedError: Some are re-based; it names the instruments.
     """
     if batch.adjustment is Adjustment.AS_TRADED:
         return
     days = pc.min_max(batch.rows["session_date"])
-    asked = {
+    parameters = {
         "first": days["min"].as_py(),
         "last": days["max"].as_py(),
         "instrument_ids": pc.unique(batch.rows["instrument_id"]).to_pylist(),
@@ -44,7 +44,7 @@ def refuse_rebased_histories(
         "joins_history": batch.joins_history,
     }
     query = sql.query("rebased_histories", "rebased_histories")
-    rows = connection.execute(query, asked).fetchall()
+    rows = connection.execute(query, parameters).fetchall()
     if rows:
         instrument_id, reason = rows[0]
         message = (

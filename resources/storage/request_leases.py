@@ -1,7 +1,7 @@
 """Request budgets in Postgres: leases of dispatch times, and the circuit breaker beside them.
 
-Here: the calls of marketdata.recovery.leases.Leases, each one statement in one round trip, and
-what the status page and the planner ask. Not here: who is granted what (migration 0012's
+Here: the calls of marketdata.recovery.leases.Leases, each one statement in one round trip, and the
+queries of the status page and the planner. Not here: which requests are granted (migration 0012's
 ``take_request_lease`` decides), or waiting (resources/providers/leased_budget.py).
 """
 
@@ -33,7 +33,7 @@ from resources.storage import sql
 from resources.storage.timescale import Connection, Timescale, connect, translated
 
 ANSWER_WITHIN_S = 5
-"""A lease takes milliseconds: a server that says nothing for so long is not reachable."""
+"""A lease takes milliseconds: a server that is silent for longer counts as unreachable."""
 _LONGEST_ERROR = 300
 
 
@@ -42,11 +42,11 @@ class BudgetStatus:
     """One budget as the status page shows it.
 
     Attributes:
-        next_at: The first moment that nobody has reserved yet (aware UTC).
+        next_at: The first moment that is not reserved yet (aware UTC).
         reserved_s: Seconds until then, 0 if the budget is idle.
         interval_s: Seconds that follow each unit of weight.
-        paused_until: When the latest pause that the provider asked for ends or ended.
-        last_minute: Permits whose slots lie in the last 60 s.
+        paused_until: End of the latest pause that the provider asked for.
+        last_minute: Permits with slots in the last 60 s.
         this_hour: Requests since the hour began (UTC); likewise this_day and this_month.
         leases: Live leases by lane.
     """
@@ -65,7 +65,7 @@ class BudgetStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaUse:
-    """How much of a quota is gone; ``resets_at`` is aware UTC."""
+    """How much of a quota is used; ``resets_at`` is aware UTC."""
 
     budget: str
     quota: Quota
@@ -74,10 +74,10 @@ class QuotaUse:
 
 
 class RequestLeases:
-    """Grants and records; fulfils marketdata.recovery.leases.Leases.
+    """Grants and records leases; fulfils marketdata.recovery.leases.Leases.
 
-    Leases take a connection of their own, opened by the first call and kept: the pool's check
-    and its transaction would be three more round trips. Close it with ``close`` or ``with``.
+    Leases use a connection of their own, opened by the first call and kept: the pool's check
+    and its transaction would cost three more round trips. Close it with ``close`` or ``with``.
     Methods may be called from any thread.
 
     Args:
@@ -109,11 +109,11 @@ class RequestLeases:
             self._disconnect()
 
     def take(self, request: LeaseRequest) -> Lease | Refusal:
-        """Grant as many permits as fit below the horizon, from the first on, or say why none.
+        """Grant as many permits as fit below the horizon, in order, or say why none was granted.
 
         Raises:
             StorageUnavailableError: The server cannot be reached; nothing may be sent.
-            StorageConflictError: The server refuses, such as without migrations.
+            StorageConflictError: The server refuses, for instance without migrations.
         """
         row = self._row(
             "take",
@@ -147,23 +147,23 @@ class RequestLeases:
         return Refusal(reason=reason, retry_after_s=retry_after_s, detail=detail or "")
 
     def give_back(self, lease_id: int, unused: Sequence[int]) -> None:
-        """Take back permits by their place in the lease (from 0): they will never be used.
+        """Return unused permits, by their place in the lease (from 0).
 
-        An unused tail that nobody has reserved behind is free again; usage shrinks either way,
-        and a trial goes to the next who asks.
+        If no later slot is reserved, unused slots at the end of the lease are free again. Usage is
+        lowered in any case, and a trial goes to the next request.
         """
         places = [place + 1 for place in unused]
         self._row("give_back", {"lease_id": lease_id, "unused": places})
 
     def pause(self, budgets: Sequence[str], seconds: float, reason: str) -> None:
-        """Let nobody reserve anything in these budgets before ``seconds`` have passed."""
+        """Allow no reservation in these budgets before ``seconds`` have passed."""
         self._execute(
             "pause",
             {"budgets": list(budgets), "seconds": seconds, "reason": reason[:_LONGEST_ERROR]},
         )
 
     def observe_used(self, limits: RequestLimits, used: float) -> None:
-        """Learn what the provider has counted in its present window."""
+        """Take over the provider's own count of its present window."""
         if limits.used_weight is not None:
             self._execute(
                 "observe_used",
@@ -178,7 +178,7 @@ class RequestLeases:
     def report_failure(
         self, provider: str, lease_id: int, error: Exception, breaker: BreakerPolicy
     ) -> CircuitBreaker:
-        """Count a failed attempt; return what the breaker makes of it."""
+        """Count a failed attempt; return the breaker's new state."""
         row = self._row(
             "report_failure",
             {
@@ -193,11 +193,11 @@ class RequestLeases:
         return _breaker(row)
 
     def report_success(self, provider: str, lease_id: int) -> None:
-        """Tell that the provider is alive: the count begins anew, a trial's success closes."""
+        """Reset the count of failures; a trial's success closes the breaker."""
         self._execute("report_success", {"provider": provider, "lease_id": lease_id})
 
     def status(self) -> list[BudgetStatus]:
-        """Return every budget that was ever asked for, by name."""
+        """Return every budget that was ever used, by name."""
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query("request_leases", "budgets")).fetchall()
         return [
@@ -267,7 +267,7 @@ class RequestLeases:
                 raise
 
     def _connect(self) -> Connection:
-        # A network that swallows everything must not hold up a shutdown.
+        # A network that drops all packets must not delay a shutdown.
         url = conninfo.make_conninfo(self._timescale.url, tcp_user_timeout=ANSWER_WITHIN_S * 1000)
         self._connection = self._opened.enter_context(connect(url))
         self._connection.execute(

@@ -1,4 +1,4 @@
-"""What a migrated database consists of, as text: sql/schema.sql is written from it.
+"""Describes the schema of a migrated database as text, from which sql/schema.sql is written.
 
 Here: types, tables, views and functions of the schema, each with its comment, in an order that
 does not depend on the migrations. Not here: the migrations, or privileges. The text is for
@@ -12,10 +12,10 @@ from pathlib import Path
 from resources.storage import sql, timescale
 
 FILE = Path(sql.__file__).parent / "schema.sql"
-"""What `describe` returned when the migrations changed last."""
+"""The result of `describe` after the last change of the migrations."""
 
 SCHEMAS = ("public", "iceberg_catalog", "dagster")
-"""Where the migrations create something; an engine of aggregates has a schema of its own."""
+"""The schemas that migrations write to; an engine of aggregates has its own."""
 
 _HEADER = """\
 -- The schema that the migrations beside this file make. Written by `make schema`: to be read, not
@@ -33,14 +33,14 @@ _PARTS = (
 def describe(connection: timescale.Connection) -> str:
     """Return the schema of a migrated database as text with a line break at its end.
 
-    The server spells expressions, so that the texts of two major versions of PostgreSQL may differ.
+    The server formats expressions, so the texts of two major versions of PostgreSQL may differ.
     """
     parts = [f"-- {title}\n\n{_part(connection, query)}" for title, query in _PARTS]
     return "\n\n\n".join([_HEADER, *parts]) + "\n"
 
 
 def _part(connection: timescale.Connection, query: str) -> str:
-    """Return the statements of a part; those of one object stand together."""
+    """Return the statements of a part, grouped by object."""
     rows = connection.execute(sql.query("schema", query), {"schemas": list(SCHEMAS)}).fetchall()
     objects = [
         "\n".join(text if query == "legal_transitions" else f"{text};" for _, text in statements)

@@ -1,6 +1,6 @@
 """A pool of connections to TimescaleDB, and the translation of its errors.
 
-Here: opening and closing the pool, transactions, what server answers, and the one place where
+Here: opening and closing the pool, transactions, the server's description, and the one place where
 psycopg's errors become ours. Not here: any query of the domain (the stores beside this file),
 or the schema (migrations.py).
 """
@@ -22,15 +22,15 @@ from resources.storage import sql
 CONNECT_TIMEOUT_S = 10
 POOL_TIMEOUT_S = 30.0
 STATEMENT_TIMEOUT_S = 600
-"""Longer than the largest merge seen (1 M rows: see bench/loader.py), short of hanging a run."""
+"""Longer than the largest merge seen (1 M rows: see bench/loader.py), but no run hangs."""
 
-_FOUND_DEAD_WITHIN = {
+_DEAD_PEER_SETTINGS = {
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "60000",
 }
-"""A minute, instead of the two hours and more of an operating system's own settings."""
+"""A dead peer is noticed in a minute, not in two hours as by operating systems' defaults."""
 
 COMMUNITY = "community"
 """The edition that has continuous aggregates and compression."""
@@ -44,7 +44,7 @@ REFUSED_STATEMENT = (
     psycopg.NotSupportedError,
     psycopg.InternalError,
 )
-"""What psycopg raises when the server understood a statement and would not do it."""
+"""Errors of psycopg for a statement that the server refuses."""
 
 _REFUSED_BY_SERVER = (
     psycopg.errors.InvalidAuthorizationSpecification,
@@ -61,7 +61,7 @@ _NOT_MIGRATED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerInfo:
-    """What answers at the other end.
+    """The server and the database.
 
     Attributes:
         timescaledb_version: Empty when the extension is not installed in this database.
@@ -101,7 +101,7 @@ class Timescale:
             ConfigurationError: The URL cannot be read.
         """
         with connect(self.url):
-            pass  # One plain connection first: a pool would hide the reason behind its time-out.
+            pass  # A plain connection first: a pool would hide the error behind its time-out.
         pool = psycopg_pool.ConnectionPool[Connection](
             self.url,
             kwargs={"application_name": "wrdata", "connect_timeout": CONNECT_TIMEOUT_S},
@@ -123,7 +123,7 @@ class Timescale:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the pool; connections in use are given up when they come back."""
+        """Close the pool; connections in use are closed when they come back."""
         if self._pool is not None:
             self._pool.close()
             self._pool = None
@@ -193,13 +193,13 @@ def _configure(connection: Connection) -> None:
         "select set_config('statement_timeout', %(milliseconds)s, false)",
         {"milliseconds": str(STATEMENT_TIMEOUT_S * 1000)},
     )
-    # A history that was restated may lie in compressed chunks, with more rows than the default.
+    # A restated history may lie in compressed chunks, with more rows than the default allows.
     connection.execute(
         "select set_config('timescaledb.max_tuples_decompressed_per_dml_transaction', '0', false)"
     )
-    # A machine that is lost says nothing. What its sessions had locked, such as the aggregates that
-    # a refresh has claimed, is free again when the server finds nobody at the other end.
-    for setting, value in _FOUND_DEAD_WITHIN.items():
+    # A crashed machine closes no connection. Its locks, such as on aggregates that a refresh has
+    # claimed, are released when the server notices that the peer is dead.
+    for setting, value in _DEAD_PEER_SETTINGS.items():
         connection.execute("select set_config(%s, %s, false)", (setting, value))
     connection.commit()
 
@@ -214,7 +214,7 @@ def translated(url: str) -> Generator[None]:
 
 
 def _translation(error: Exception, where: str) -> errors.StorageError:
-    text = _told(error)
+    text = _message_of(error)
     refusal = _refusal(error, text)
     if refusal:
         return errors.StorageConflictError(f"{where} refuses: {text}; {refusal}")
@@ -231,8 +231,8 @@ def _translation(error: Exception, where: str) -> errors.StorageError:
     return errors.StorageConflictError(f"{where} refuses: {text}")
 
 
-def _told(error: Exception) -> str:
-    """Return what the server says in a line, without the statement it could not do."""
+def _message_of(error: Exception) -> str:
+    """Return the server's message in one line, without the statement."""
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
         parts = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
         text = "; ".join(part for part in parts if part)
@@ -242,14 +242,14 @@ def _told(error: Exception) -> str:
 
 
 def _refusal(error: Exception, text: str) -> str:
-    """Return the cure for what no repetition mends, or nothing.
+    """Return the cure for an error that a retry cannot mend, or nothing.
 
-    What is refused while connecting carries no SQLSTATE, so that only its text tells.
+    A refusal while connecting has no SQLSTATE, only a text.
     """
     if isinstance(error, _REFUSED_BY_SERVER) or "password authentication failed" in text:
         return "check user, password and database name"
     if 'database "' in text and "does not exist" in text:
         return "create the database or correct its name"
     if isinstance(error, _NOT_MIGRATED):
-        return "run `wrdata migrate`; if that was done while this was at work, start this anew"
+        return "run `wrdata migrate`; if that was done while this program ran, restart it"
     return ""

@@ -1,8 +1,8 @@
-"""The database's upkeep: what grows with time, how large it is, and what of it may go.
+"""The database's upkeep: the size of what grows with time, and pruning.
 
-Here: sizes of our own tables and of the raw zone, and pruning of what nothing refers to. Not
+Here: sizes of our own tables and of the raw zone, and pruning of rows that nothing refers to. Not
 here: Dagster's tables (runs/history.py), rows of datasets (archive/retain/), or the archive's
-objects (archive/maintain/). docs/decisions/0066-what-grows-has-a-bound.md says why each stays.
+objects (archive/maintain/). docs/decisions/0066-what-grows-has-a-bound.md says why the rest stays.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,14 +50,14 @@ _BOUNDS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreSize:
-    """How large one of the things is that grow.
+    """The size of one store that grows.
 
     Attributes:
-        estimated_entries: Rows as the planner estimates them, without tables that it has not
-            looked at yet; None if it has looked at none. Objects as they were counted.
-        bytes: With indexes.
+        estimated_entries: Rows as the planner estimates them, without tables that were not
+            analyzed yet; None if none was. Objects are counted.
+        bytes: Including indexes.
         bound: What keeps it from growing for ever, or why it is kept.
-        measured_at: When (aware UTC), where it was not just now.
+        measured_at: When (aware UTC), if not just now.
     """
 
     store: str
@@ -69,7 +69,7 @@ class StoreSize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrunedRows:
-    """What was removed of our own tables."""
+    """Rows removed from our own tables."""
 
     breaker_transitions: int
     usage_hours: int
@@ -86,7 +86,7 @@ class DatabaseUpkeep:
         self._timescale = timescale
 
     def sizes(self) -> list[StoreSize]:
-        """Return what grows, each with its bound; the raw zone as it was last measured."""
+        """Return the size of each store, with its bound; the raw zone as last measured."""
         names = [name for tables in _TABLES.values() for name in tables]
         with self._timescale.connection() as connection:
             measured = {
@@ -117,7 +117,7 @@ class DatabaseUpkeep:
         ]
 
     def measure_raw_zone(self, objects: ObjectStore) -> StoreSize:
-        """List the raw zone, and keep its size for ``sizes``: one request a thousand answers."""
+        """List the raw zone and store its size for ``sizes``: one request per thousand answers."""
         count = size = 0
         for stored in objects.list(f"{PREFIX}/"):
             count += 1
@@ -132,7 +132,7 @@ class DatabaseUpkeep:
         )
 
     def prune(self, now: datetime) -> PrunedRows:
-        """Remove what is past its time at ``now`` (aware)."""
+        """Remove rows that have expired at ``now`` (aware)."""
         with self._timescale.connection() as connection:
             transitions = connection.execute(
                 sql.query("upkeep", "prune_breaker_transitions"),
@@ -145,6 +145,6 @@ class DatabaseUpkeep:
 
 
 def _sum(estimates: Iterable[int | None]) -> int | None:
-    """Add up what is known; None if nothing is."""
+    """Add up the known estimates; None if there is none."""
     known = [rows for rows in estimates if rows is not None]
     return sum(known) if known else None

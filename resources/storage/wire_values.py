@@ -1,10 +1,10 @@
-"""Decimals and documents in the form in which PostgreSQL's binary COPY takes them.
+"""Decimals and documents in the form of PostgreSQL's binary COPY.
 
-Here: the two kinds of values that the encoder (pgpq) would send in another form than tables keep.
+Here: the two kinds of values that the encoder (pgpq) would send in another form than tables have.
 Not here: the stream itself (copying.py).
 
-Arrow's decimals all have the places of their type; the zeros at the end say nothing, and tables
-hold numbers without them, as ``trim_scale`` leaves them.
+Arrow's decimals all have the scale of their type. Their trailing zeros mean nothing, and tables
+hold numbers without them, like ``trim_scale``.
 """
 
 import numpy as np
@@ -17,16 +17,16 @@ DOCUMENT = "answer"
 
 _JSONB_VERSION = "\x01"
 _BASE = 10_000
-"""PostgreSQL keeps a number in digits of this base."""
+"""PostgreSQL stores a number in digits of this base."""
 _DIGITS = 10
-"""Of a decimal of 38 places whose point is put between two digits."""
+"""Digits (base 10,000) of a decimal of 38 places, with its point between two of them."""
 _LIMBS = 5
-"""Of 32 bits: a decimal of 128 bits, times a hundred or a thousand."""
+"""Limbs of 32 bits: a decimal of 128 bits, times up to a thousand."""
 _NEGATIVE = 0x4000
 
 
 def in_wire_form(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows whose decimals and documents are bytes as a table's column receives them."""
+    """Return rows whose decimals and documents are in the wire form of a table's column."""
     arrays = [_wire(field, batch.column(field.name)) for field in batch.schema]
     return pa.record_batch(arrays, schema=wire_schema(batch.schema))
 
@@ -52,7 +52,7 @@ def _wire(field: pa.Field, values: pa.Array) -> pa.Array:
 def numerics(decimals: pa.Array) -> pa.Array:
     """Return decimals of 128 bits as the bytes that a ``numeric`` column receives.
 
-    These are number of digits, place of the first one, sign and scale, then the digits.
+    The bytes are: number of digits, place of the first one, sign, scale, then the digits.
     """
     digits, is_negative = _digits(decimals)
     is_digit = digits != 0
@@ -80,17 +80,17 @@ def numerics(decimals: pa.Array) -> pa.Array:
 
 
 def _places(kind: pa.Decimal128Type) -> int:
-    """Return the places behind the point, filled up to whole digits of base 10,000."""
+    """Return the decimal places, rounded up to whole digits of base 10,000."""
     return -(-kind.scale // 4) * 4
 
 
 def _digits(decimals: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-    """Return the digits of base 10,000, the first one foremost, and which decimals are negative."""
+    """Return the digits of base 10,000, most significant first, and which decimals are negative."""
     buffer = decimals.buffers()[1]
     size = len(decimals) * 4
     halves = np.frombuffer(buffer, "<u4", size, decimals.offset * 16).reshape(-1, 4)
     is_negative = (halves[:, 3] >> 31) == 1
-    if decimals.null_count:  # What stands in the place of a null may be anything.
+    if decimals.null_count:  # The bytes of a null may be anything.
         halves = np.where(decimals.is_valid().to_numpy(zero_copy_only=False)[:, None], halves, 0)
     limbs = np.zeros((len(decimals), _LIMBS), np.uint64)
     limbs[:, :4] = np.where(is_negative[:, None], ~halves, halves)
@@ -112,7 +112,7 @@ def _digits(decimals: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.b
 def _scale(
     digits: npt.NDArray[np.int64], last: npt.NDArray[np.intp], before_point: int
 ) -> npt.NDArray[np.int64]:
-    """Return how many decimal places say something, by the last digit that is not zero."""
+    """Return the scale without trailing zeros, from the last digit that is not zero."""
     final = np.take_along_axis(digits, last[:, None], axis=1)[:, 0]
     zeros = sum((final % power == 0).astype(np.int64) for power in (10, 100, 1000))
     return np.maximum(4 * (last - before_point + 1) - zeros, 0)

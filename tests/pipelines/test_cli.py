@@ -319,7 +319,7 @@ def test_an_unknown_ticker_is_refused_with_near_matches(wrdata: CommandLine) -> 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["query", "NOPE"], "correct the name (they are spelt as in BRK.B and BTC-USD), or run"),
+        (["query", "NOPE"], "correct it (tickers are spelt as in BRK.B and BTC-USD), or run"),
         (["query", "AAPL", "--start", "2026-11-20", "--end", "2026-11-01"], ", exchange them"),
         (["plan", "macro_observations", "--symbols", "GPD"], "offer GPD (did you mean GDP"),
         (["plan", "crypto_bars", "--symbols", "BTCUSDT"], "BTCUSDT (did you mean BTC-USDT"),

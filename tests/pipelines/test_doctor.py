@@ -187,7 +187,7 @@ def test_every_command_tells_a_variable_that_nobody_reads(
     configured.setenv("WRDATA_AGGREGATES", "best")
     refused = CliRunner().invoke(app, ["dlq", "list"], standalone_mode=False)
 
-    line = "warning: WRDATA_STAET_DIR is set, and nobody reads it: did you mean WRDATA_STATE_DIR?\n"
+    line = "warning: WRDATA_STAET_DIR is set, but never read: did you mean WRDATA_STATE_DIR?\n"
     assert listed.exception is None
     assert line in listed.stderr
     assert line in stopped.stderr

@@ -20,7 +20,7 @@ from marketdata.recovery import errors
 from marketdata.rows import INSTANT
 from resources.providers.binance import BinanceClient, klines
 from resources.providers.binance.__main__ import main
-from resources.providers.binance.answer_builder import UNTOLD
+from resources.providers.binance.answer_builder import REST_UNREADABLE
 from resources.providers.binance.rows import Klines
 from resources.providers.binance.trades import MISSING
 from resources.providers.kept_answers import KeptGetter
@@ -479,7 +479,7 @@ def test_a_day_whose_file_lost_rows_while_rest_cannot_be_read_stays_open(
     assert set(_rows(answer.rows)) < set(truth)
     assert YESTERDAY in answer.untold
     assert {row.day for row in answer.left_out} >= {YESTERDAY}
-    assert {row.reason for row in answer.left_out} == {UNTOLD}
+    assert {row.reason for row in answer.left_out} == {REST_UNREADABLE}
 
     binance.heal()
     healed = ask(binance, EARLIER, YESTERDAY)
@@ -514,9 +514,9 @@ def test_a_minute_that_ends_while_rest_is_asked_is_not_missing() -> None:
     )
     piece = klines.Piece(way="rest", first=day, last=day, path=None)
 
-    assert klines._lacking_by_rest(told, piece, asked_at).tolist() == []
+    assert klines._missing_in_rest(told, piece, asked_at).tolist() == []
     later = asked_at.replace(minute=4, second=30)
-    missing = klines._lacking_by_rest(told, piece, later).tolist()
+    missing = klines._missing_in_rest(told, piece, later).tolist()
     assert [datetime.fromtimestamp(minute * 60, UTC).minute for minute in missing] == [3]
 
 

@@ -409,8 +409,8 @@ def test_a_symbol_that_would_be_another_path_is_refused(symbol: str) -> None:
     """Before anything is sent."""
     day = date(2026, 8, 4)
     with pytest.raises(errors.RequestRejectedError, match="nothing was sent"):
-        wire.check_asked(symbol, day, day, "op")
-    wire.check_asked("1INCH-USDT", day, day, "op")
+        wire.check_request(symbol, day, day, "op")
+    wire.check_request("1INCH-USDT", day, day, "op")
 
 
 def test_candle_columns_are_of_the_promised_types() -> None:

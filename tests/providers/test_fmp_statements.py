@@ -195,7 +195,7 @@ def test_an_amount_is_what_the_digits_say(told: str, amount: Decimal | None) -> 
         (b"{}", "a list was promised, a dict came"),
         (b"null", "a list was promised, a NoneType came"),
         (b"[1]", "something else than objects"),
-        (b"[{}]", "nobody asked for came, such as of symbol None"),
+        (b"[{}]", "not requested came, such as of symbol None"),
         (_changed(symbol="MSFT"), "such as of symbol 'MSFT'"),
         (_changed(period="Q4"), "such as of period Q4"),
         (_changed(date="28.09.2024"), "field date: no row has a readable one"),

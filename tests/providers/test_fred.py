@@ -134,7 +134,7 @@ def test_a_series_without_any_vintage_is_an_empty_answer() -> None:
         ([_days("2026-01-05", "2026-08-01"), _rows(FIRST, SECOND)], errors.MalformedPayloadError,
          "no row begins on a day of the series' vintages", "raw/2"),
         ([_days(*VINTAGES), _rows(_row("1700-01-01", "1700-02-01", "1700-12-31", "1"))],
-         errors.MalformedPayloadError, "rows nobody asked for .*1700-02-01", "raw/2"),
+         errors.MalformedPayloadError, "rows that were not requested .*1700-02-01", "raw/2"),
     ],
 )  # fmt: skip
 def test_an_answer_that_is_not_whole_or_not_as_asked_is_never_used(

@@ -606,7 +606,7 @@ def test_a_spin_off_is_an_action_of_its_own(
     assert finding.verdict is SplitVerdict.MISMATCH
     assert finding.reason.endswith("was something spun off on that day?")
     for of, value in (("NEWA", "30"), ("NEWB", "10")):
-        store.tell_spin_off(one, PAID_ON, of, Decimal(value), by="ada", reason="form 8937")
+        store.record_spin_off(one, PAID_ON, of, Decimal(value), by="ada", reason="form 8937")
     assert store.waiting() == [one]
     assert store.derive(one).quarantined == ()
     splits = adjusted(timescale, one, SPLITS)["close"].to_pylist()

@@ -11,7 +11,7 @@ from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import CoverageMark, CoverageState, Span
 from marketdata.datasets import InstrumentKind
 from resources.reading.missing import expected_days
-from resources.reading.request import request
+from resources.reading.request import parse_request
 from resources.settings import StoreSettings
 from resources.storage.batches import BatchStore
 from resources.storage.instruments import InstrumentStore
@@ -184,6 +184,6 @@ def test_bars_of_a_pair_are_missing_by_days_of_utc(
 def test_a_day_that_is_not_over_is_not_missing() -> None:
     """It may grow until midnight in UTC."""
     today = datetime.now(UTC).date()
-    wish = request("BTC-USD", today, today, "1m", None, None, None)
+    wish = parse_request("BTC-USD", today, today, "1m", None, None, None)
 
     assert expected_days(wish, InstrumentKind.PAIR) == []

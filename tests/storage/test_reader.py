@@ -455,7 +455,7 @@ def test_a_read_locks_the_table_and_not_its_chunks(
         snapshot(where.database_url.get_secret_value(), days=False, minutes=True) as at,
         moves.timescale.connection() as connection,
     ):
-        at.carriers(["AAA"], date(2024, 1, 2))
+        at.resolve_tickers(["AAA"], date(2024, 1, 2))
         held = connection.execute(
             """select relation::regclass::text from pg_locks
                join pg_class on pg_class.oid = relation
@@ -680,7 +680,10 @@ def test_a_name_means_who_carried_it_last(
 @pytest.mark.parametrize(
     ("wish", "told"),
     [
-        ({"tickers": "AAB"}, r"nobody here carries AAB \(nearest: AAA.*run `wrdata universe` if"),
+        (
+            {"tickers": "AAB"},
+            r"has the ticker AAB \(nearest: AAA.*run `wrdata universe` if",
+        ),
         ({"tickers": []}, "no ticker is given"),
         ({"interval": "2h"}, "'2h' is no interval of bars: take one of 1m, 5m"),
         ({"start": datetime(2024, 1, 2), "interval": "1m"}, "start .* has no time zone"),  # noqa: DTZ001
@@ -692,9 +695,9 @@ def test_a_name_means_who_carried_it_last(
         ({"start": OPEN}, "bars of 1d begin with days"),
         ({"adjusted": "dividends"}, "adjusted 'dividends' is not known: take splits or"),
         ({"as_of": "2024-01-01"}, "as_of 2024-01-01 is a day: give the moment"),
-        ({"tickers": "A-USD", "interval": "1w"}, "A-USD is a pair, and has bars of 1m to 1d"),
+        ({"tickers": "A-USD", "interval": "1w"}, "A-USD is a pair, which has bars of 1m to 1d"),
         ({"tickers": "A-USD", "adjusted": "splits"}, "A-USD is a pair, whose prices nothing"),
-        ({"provider": "binance"}, "binance serves no daily_bars: fmp, polygon, tiingo do"),
+        ({"provider": "binance"}, "binance does not serve daily_bars: fmp, polygon, tiingo do"),
         ({"provider": "fmp", "interval": "1w"}, "made of daily bars, whoever served them"),
         ({"tickers": " "}, "no ticker is given"),
         ({"tickers": None}, "no ticker is given"),

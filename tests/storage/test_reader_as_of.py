@@ -237,12 +237,12 @@ def test_a_spin_off_counts_from_when_a_person_told_it(market: Market) -> None:
     market.learn_bars(prices)
     market.learn_splits({SPLIT_ON: "0.5"})
     hidden = now()
-    store.tell_spin_off(
+    store.record_spin_off(
         market.instrument_id, SPLIT_ON, "NEWCO", Decimal(80), by="ada", reason="form 10"
     )
     market.derive()
     told = now()
-    store.tell_spin_off(
+    store.record_spin_off(
         market.instrument_id, SPLIT_ON, "NEWCO", Decimal(0), by="ada", reason="a slip"
     )
     market.derive()

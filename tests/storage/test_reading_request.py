@@ -9,7 +9,7 @@ import pytest
 
 from marketdata.recovery import errors
 from resources.reading.bars import read_bars
-from resources.reading.request import BarsRequest, request
+from resources.reading.request import BarsRequest, parse_request
 
 NEW_YEAR = date(2024, 1, 2)
 
@@ -18,7 +18,7 @@ def asked(
     tickers: Any = "AAPL", start: Any = None, end: Any = None, interval: str = "1d"
 ) -> BarsRequest:
     """Put a wish in order that says no more than this."""
-    return request(tickers, start, end, interval, None, None, None)
+    return parse_request(tickers, start, end, interval, None, None, None)
 
 
 @pytest.mark.parametrize("wrong", [123, 1.5, object(), [123], ["AAPL", None], [b"AAPL"], {1: 2}])

@@ -1,7 +1,7 @@
 """Binance spot by hand: python -m resources.providers.binance BTCUSDT --of trades.
 
-Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
-the command line (../provider_cli.py), or the client (client.py).
+Here: the possible requests, and a client paced for one process alone. Not here: the command line
+(../provider_cli.py), or the client (client.py).
 """
 
 import sys
@@ -22,11 +22,13 @@ from resources.providers.budget import PacedBudget
 from resources.providers.http import HttpGetter, ResponseClassifier
 
 REQUESTS_A_MINUTE = 1200
-"""Nobody shares the address by hand: of weight 4, that is less than 6,000."""
+"""Used by hand, the address is not shared: at weight 4, that is less than 6,000."""
 
 _QUESTIONS: Mapping[str, provider_cli.Question[BinanceClient]] = {
-    "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
-    "trades": lambda client, asked: client.trades(asked.symbol, asked.start, asked.end),
+    "minutes": lambda client, request: client.minute_bars(
+        request.symbol, request.start, request.end
+    ),
+    "trades": lambda client, request: client.trades(request.symbol, request.start, request.end),
 }
 
 

@@ -3,12 +3,12 @@
 Here: the client. Not here: which requests make an answer (klines.py, trades.py), what replies look
 like (wire.py, files.py, rows.py), or how a request is sent (../http.py).
 
-What is over and published comes from files, which have checksums and cost nothing of the address'
-weight: a month's file (two requests) as soon as more than one of its days is wanted, else a day's.
-REST serves what no file has, or has wrong. What neither has is noted with the answer.
+Days that are over and published come from files, which have checksums and do not count towards the
+address' weight limit: a month's file (two requests) for more than one of its days, else a day's.
+REST serves what files lack or have wrong. What neither has is noted with the answer.
 
-Every answer begins with Binance's own time, since what is published and which minute is over are
-judged by it. So an answer that is replayed from what was kept asks for the same things again.
+Every answer begins with Binance's clock, which decides what is published and which minute is over.
+So a replay of kept answers makes the same requests.
 """
 
 from datetime import date
@@ -19,7 +19,7 @@ from resources.providers.binance import trades as binance_trades
 from resources.providers.http import Getter
 
 BASE_URL = "https://data-api.binance.vision"
-"""Market data only, without a key; api.binance.com answers the same."""
+"""Market data only, without a key; api.binance.com gives the same answers."""
 FILES_URL = "https://data.binance.vision"
 IN_FLIGHT = 4
 FILES_IN_FLIGHT = 4
@@ -32,9 +32,9 @@ class BinanceClient:
     Fulfils marketdata.ports.MinuteBarProvider and TradeProvider.
 
     Args:
-        rest: Asks BASE_URL, classifies by ``wire.classify_error``.
-        files: Asks FILES_URL, classifies by ``wire.classify_file_error``. An answer that is
-            replayed takes one getter for both.
+        rest: Sends to BASE_URL and classifies by ``wire.classify_error``.
+        files: Sends to FILES_URL and classifies by ``wire.classify_file_error``. A replay uses
+            one getter for both.
     """
 
     name = wire.PROVIDER

@@ -1,4 +1,4 @@
-"""Binance's public files: which there are, and what is in one.
+"""Binance's public files: which exist, and what they contain.
 
 Here: paths and days of publication, checksums, zip and CSV into rows of text. Not here: what the
 rows mean (rows.py), or which files make one answer (client.py).
@@ -34,7 +34,7 @@ TRADES_LIMIT = 2**30
 """Bytes of a day of aggregate trades, unpacked; the busiest ones have several hundred million."""
 
 _HEAD = 4096
-"""Bytes that are looked at for a header and the number of columns."""
+"""Bytes read to find a header and the number of columns."""
 _FIRST_LINES = 9
 
 _CHECKSUM = re.compile(r"([0-9a-fA-F]{64}) [ *](\S+)\s*")
@@ -42,7 +42,7 @@ _MISSING = b"<Code>NoSuchKey</Code>"
 
 
 def is_missing(answer: HttpAnswer) -> bool:
-    """Tell whether there is no such file: by the status, or for a kept answer by its body."""
+    """Return whether the file does not exist: by the status, or for a kept answer by its body."""
     return answer.status == HTTPStatus.NOT_FOUND or _MISSING in answer.body[:1024]
 
 
@@ -59,7 +59,7 @@ def day_of_klines(symbol: str, day: date) -> str:
 def day_of_trades(symbol: str, day: date) -> str:
     """Return the path of a day's aggregate trades.
 
-    Months of them are left alone: a busy pair's has gigabytes, and an answer is held in memory.
+    Monthly files are not used: a busy pair's has gigabytes, and an answer is held in memory.
     """
     return f"data/spot/daily/aggTrades/{symbol}/{symbol}-aggTrades-{day}.zip"
 
@@ -73,23 +73,23 @@ def month_published_on(month: date) -> date:
 def checksum(body: bytes, path: str) -> str | None:
     """Parse the file beside a zip: its SHA-256 in hex, two blanks, its name.
 
-    None if it is anything else, or of another file: then nothing can be compared with it.
+    None if it is anything else, or of another file: then nothing can be compared.
     """
-    found = _CHECKSUM.fullmatch(body[:1024].decode("utf-8", "replace"))
-    if found is None or found[2] != path.rpartition("/")[2]:
+    match = _CHECKSUM.fullmatch(body[:1024].decode("utf-8", "replace"))
+    if match is None or match[2] != path.rpartition("/")[2]:
         return None
-    return found[1].lower()
+    return match[1].lower()
 
 
 def verify(body: bytes, expected: str, *, operation: str) -> None:
     """Compare a zip with its checksum.
 
     Raises:
-        MalformedPayloadError: They differ: the file is cut or spoilt, or was replaced this moment.
+        MalformedPayloadError: They differ: the file is cut or damaged, or is just being replaced.
     """
-    came = hashlib.sha256(body).hexdigest()
-    if came != expected:
-        message = f"the file's SHA-256 is {came[:12]}…, its checksum says {expected[:12]}…"
+    actual = hashlib.sha256(body).hexdigest()
+    if actual != expected:
+        message = f"the file's SHA-256 is {actual[:12]}…, its checksum says {expected[:12]}…"
         raise malformed(message, operation)
 
 
@@ -130,7 +130,7 @@ def unpacked(body: bytes, path: str, *, operation: str, limit: int) -> bytes:
             if archive.namelist() != [name]:
                 shown = shortened(", ".join(archive.namelist()))
                 raise malformed(f"the zip should hold {name}, it holds {shown}", operation)
-            # The length that the zip tells may be a lie: what is read is what counts.
+            # The length in the zip may be wrong: only the bytes read count.
             with archive.open(name) as member:
                 content = member.read(limit + 1)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
@@ -140,29 +140,29 @@ def unpacked(body: bytes, path: str, *, operation: str, limit: int) -> bytes:
     return content
 
 
-def _csv_rows(content: bytes, what: str, fields: Sequence[str], operation: str) -> TextRows:
+def _csv_rows(content: bytes, kind: str, fields: Sequence[str], operation: str) -> TextRows:
     """Read CSV with or without a header: a line of figures begins with a digit."""
     types = dict.fromkeys(fields, pa.string())
     header = content[:1].isalpha()
     lines = content[:_HEAD].strip().splitlines()[int(header) :]
     if not lines:
         return TextRows(table=pa.schema(types.items()).empty_table())
-    # As most of the first lines have it: one odd line says nothing of the others.
-    came = Counter(line.count(b",") + 1 for line in lines[:_FIRST_LINES]).most_common(1)[0][0]
-    more = [f"more {place}" for place in range(came - len(fields))]
+    # The usual count among the first lines: a single odd line does not matter.
+    count = Counter(line.count(b",") + 1 for line in lines[:_FIRST_LINES]).most_common(1)[0][0]
+    extra_columns = [f"more {place}" for place in range(count - len(fields))]
     odd: list[str] = []
 
     def leave_out(row: Any) -> str:
         odd.append(row.text)
         return "skip"
 
-    if came < len(fields):
-        raise malformed(f"not the promised CSV: {came} columns came of {len(fields)}", operation)
+    if count < len(fields):
+        raise malformed(f"not the promised CSV: {count} columns came of {len(fields)}", operation)
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(content),
             read_options=pa_csv.ReadOptions(
-                column_names=[*fields, *more], skip_rows=int(header), use_threads=False
+                column_names=[*fields, *extra_columns], skip_rows=int(header), use_threads=False
             ),
             # A quotation mark would swallow the lines that follow it.
             parse_options=pa_csv.ParseOptions(quote_char=False, invalid_row_handler=leave_out),
@@ -170,4 +170,4 @@ def _csv_rows(content: bytes, what: str, fields: Sequence[str], operation: str) 
         )
     except pa.ArrowInvalid as error:
         raise malformed(f"not the promised CSV: {shortened(str(error))}", operation) from error
-    return TextRows(table=table, odd=tuple(odd), notes=more_fields(what, came, len(fields)))
+    return TextRows(table=table, odd=tuple(odd), notes=more_fields(kind, count, len(fields)))

@@ -1,7 +1,7 @@
 """Binance's rows of text into bars and trades, whether they came by REST or in a file.
 
-Here: which cells and rows can be read. A bad cell becomes null and is for validation to judge; a
-row that cannot be placed is left out and told; rows of another shape are refused. Not here: JSON
+Here: which cells and rows can be read. A bad cell becomes null and is left to validation; a row
+that cannot be placed is left out and reported; rows of another shape are refused. Not here: JSON
 (wire.py), zip and CSV (files.py), or which requests make an answer (client.py).
 """
 
@@ -22,29 +22,29 @@ from resources.providers.answer_text import shortened
 from resources.providers.binance.wire import TextRows, malformed
 
 _MICROSECONDS_FROM = 10**14
-"""A time above is in microseconds, one below in milliseconds: from 1973 to 5138 they are apart."""
+"""Larger times are in microseconds, smaller ones in milliseconds: valid from 1973 to 5138."""
 _MINUTE_US = 60_000_000
 TOO_FEW = "the row has too few fields"
 _TIME = r"^[0-9]{1,17}$"
 _COUNT = r"^[0-9]{1,18}$"
 _NUMBER = r"^-?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?$"
-"""Bounded, so that every match fits a double: one that does not would fail Arrow's whole cast."""
+"""Bounded, so that every match fits a double; otherwise Arrow's whole cast would fail."""
 _PLAIN_AMOUNT = r"^-?[0-9]{1,20}(\.[0-9]{1,18})?$"
-"""What Arrow reads as AMOUNT without rounding."""
+"""Texts that Arrow reads as AMOUNT without rounding."""
 _SMALLEST_AMOUNT = Decimal(1).scaleb(-18)
 _EXACT = Context(prec=200)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Klines:
-    """What could be read of klines of one minute.
+    """The readable part of one-minute klines.
 
     Attributes:
         bars: WIRE_MINUTE_BARS of the minutes with a trade.
         quiet: Opening times of the minutes without one.
-        left_out: Rows that are no minute's; ``what`` is the opening time where it can be read.
+        left_out: Rows that are not of one minute; ``what`` is the opening time if it can be read.
         notes: See Answer.
-        rows: Rows that came, all of them counted.
+        rows: Number of all received rows.
         last_at: The latest opening time of all rows that can be placed.
     """
 
@@ -58,7 +58,7 @@ class Klines:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """What could be read of trades.
+    """The readable part of trades.
 
     Attributes:
         table: WIRE_TRADES.
@@ -75,15 +75,15 @@ def minute_bars(rows: TextRows, symbol: str, *, operation: str) -> Klines:
     """Turn klines of one minute (columns KLINE_FIELDS) into bars of ``symbol``.
 
     Times are UTC. ``vwap`` is the quote volume over the volume. A kline without a trade, which a
-    running venue writes for a quiet minute, is no bar. One that ends before its minute does, as at
-    the beginning of an outage (2018-02-08 00:28 UTC lasts 14.8 seconds), is the bar of that minute,
-    since nothing traded in the rest of it; it is noted. One that opens within a minute, as in the
-    hours after that outage, is of two minutes, and one that is longer of several: they are left
-    out.
+    running venue writes for a quiet minute, is no bar. A kline that ends before its minute does,
+    as at the beginning of an outage (2018-02-08 00:28 UTC lasts 14.8 seconds), is the bar of that
+    minute, since nothing traded in the rest of it; it is noted. A kline that opens within a minute,
+    as in the hours after that outage, or that is longer than a minute, covers several minutes and
+    is left out.
 
     Raises:
-        MalformedPayloadError: No opening time can be read, no row is of one minute, or of two rows
-            and more none has a number in some field.
+        MalformedPayloadError: No opening time can be read, no row is of one minute, or none of
+            several rows has a number in some field.
     """
     texts = rows.table
     opened = _microseconds(texts["open_time"])
@@ -106,14 +106,14 @@ def minute_bars(rows: TextRows, symbol: str, *, operation: str) -> Klines:
         "the kline ends before it begins",
         pa.scalar(None, pa.string()),
     )
-    good = pc.is_null(reasons)
-    short = texts.filter(pc.and_(good, pc.fill_null(pc.less(lasts, _MINUTE_US - 1000), False)))
+    is_minute = pc.is_null(reasons)
+    short = texts.filter(pc.and_(is_minute, pc.fill_null(pc.less(lasts, _MINUTE_US - 1000), False)))
     numbers = {name: _numbers(texts[name]) for name in (*PRICES, "volume", "quote_volume")}
     numbers["trades"] = _counts(texts["trades"])
     for name, column in numbers.items():
         _refuse_empty(name, column, operation)
     volume = numbers["volume"]
-    sold = pc.if_else(pc.greater(volume, 0.0), volume, pa.scalar(None, pa.float64()))
+    positive_volume = pc.if_else(pc.greater(volume, 0.0), volume, pa.scalar(None, pa.float64()))
     is_quiet = pc.and_(pc.equal(volume, 0.0), pc.equal(numbers["trades"], 0))
     quiet = pc.fill_null(is_quiet, False)
     table = pa.Table.from_arrays(
@@ -121,17 +121,17 @@ def minute_bars(rows: TextRows, symbol: str, *, operation: str) -> Klines:
             pa.repeat(pa.scalar(symbol), texts.num_rows),
             opened.cast(INSTANT),
             *(numbers[name] for name in (*PRICES, "volume")),
-            pc.divide(numbers["quote_volume"], sold),
+            pc.divide(numbers["quote_volume"], positive_volume),
             numbers["trades"],
         ],
         names=WIRE_MINUTE_BARS.names,
     )
-    bad = texts.append_column("opened_at", table["opened_at"]).append_column("reason", reasons)
+    rejected = texts.append_column("opened_at", table["opened_at"]).append_column("reason", reasons)
     return Klines(
-        bars=table.filter(pc.and_(good, pc.invert(quiet))).cast(WIRE_MINUTE_BARS),
-        quiet=table["opened_at"].filter(pc.and_(good, quiet)),
+        bars=table.filter(pc.and_(is_minute, pc.invert(quiet))).cast(WIRE_MINUTE_BARS),
+        quiet=table["opened_at"].filter(pc.and_(is_minute, quiet)),
         left_out=(
-            *_left_out(bad.filter(pc.invert(good)), symbol),
+            *_left_out(rejected.filter(pc.invert(is_minute)), symbol),
             *(unread(text, reason=TOO_FEW, symbol=symbol) for text in rows.odd),
         ),
         notes=(*rows.notes, *_note_of_short(short)),
@@ -143,14 +143,14 @@ def minute_bars(rows: TextRows, symbol: str, *, operation: str) -> Klines:
 def trades(rows: TextRows, symbol: str, *, operation: str) -> Rows:
     """Turn aggregate trades (columns TRADE_FIELDS) into WIRE_TRADES of ``symbol``.
 
-    Times are UTC, cut to whole milliseconds: REST answers and files before 2025 tell no more, and
-    the time belongs to a trade's key. Amounts with more than 18 digits behind the point are
-    rounded half-even; one that does not fit into a column is null. A row whose number or time
-    cannot be read is left out, and told.
+    Times are UTC, cut to whole milliseconds: REST and files before 2025 have no more digits, and
+    the time is part of a trade's key. Amounts with more than 18 decimal places are rounded
+    half-even; one that does not fit into a column is null. A row whose id or time cannot be read
+    is left out and reported.
 
     Raises:
-        MalformedPayloadError: No row can be placed, or of two rows and more none has a value in
-            some field.
+        MalformedPayloadError: No row can be placed, or none of several rows has a value in some
+            field.
     """
     texts = rows.table
     at = _floored(_microseconds(texts["T"]), 1000)
@@ -187,17 +187,17 @@ def trades(rows: TextRows, symbol: str, *, operation: str) -> Rows:
 def refuse_outside(
     table: pa.Table, column: str, start: datetime, end: datetime, operation: str
 ) -> None:
-    """Refuse rows before ``start``, or not before ``end``: nobody asked for them.
+    """Refuse rows before ``start``, or not before ``end``: they were not requested.
 
     Raises:
-        MalformedPayloadError: There are some.
+        MalformedPayloadError: There are such rows.
     """
     at = table[column]
     first, last = pa.scalar(start, INSTANT), pa.scalar(end, INSTANT)
     outside = table.filter(pc.or_(pc.less(at, first), pc.greater_equal(at, last)))
     if outside.num_rows:
         shown = outside[column][0].as_py()
-        raise malformed(f"rows nobody asked for came, such as of {shown}", operation)
+        raise malformed(f"rows that were not requested came, such as of {shown}", operation)
 
 
 def between(table: pa.Table, column: str, start: datetime, end: datetime) -> pa.Table:
@@ -237,7 +237,7 @@ def _amounts(texts: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _amount(text: str | None) -> Decimal | None:
-    """Read what is written in an unusual way, such as with an exponent."""
+    """Read an amount in an unusual form, such as with an exponent."""
     if text is None or re.fullmatch(_NUMBER.strip("^$"), text) is None:
         return None
     try:
@@ -248,26 +248,26 @@ def _amount(text: str | None) -> Decimal | None:
 
 
 def _taker_sides(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return what the taker did: where the buyer is the maker, the taker sold."""
+    """Return the taker's side: if the buyer is the maker, the taker sold."""
     maker_bought = pc.utf8_lower(texts)
-    other = pc.if_else(pc.equal(maker_bought, "false"), "buy", pa.scalar(None, pa.string()))
-    return pc.if_else(pc.equal(maker_bought, "true"), "sell", other)
+    otherwise = pc.if_else(pc.equal(maker_bought, "false"), "buy", pa.scalar(None, pa.string()))
+    return pc.if_else(pc.equal(maker_bought, "true"), "sell", otherwise)
 
 
-def _refuse_unplaced(told: pa.ChunkedArray, placed: pa.ChunkedArray, operation: str) -> None:
-    if len(told) and not pc.any(placed).as_py():
-        first = shortened(repr(told[0].as_py()))
+def _refuse_unplaced(texts: pa.ChunkedArray, placed: pa.ChunkedArray, operation: str) -> None:
+    if len(texts) and not pc.any(placed).as_py():
+        first = shortened(repr(texts[0].as_py()))
         raise malformed(f"no row can be placed in time, the first holds {first}", operation)
 
 
 def _refuse_empty(name: str, column: pa.ChunkedArray, operation: str) -> None:
-    # One row without a number is a hole; a field that no row has is another wire format.
+    # One row without a number is a gap; a field without any number is another wire format.
     if len(column) > 1 and column.null_count == len(column):
         raise malformed(f"no row has a usable value in field {name}", operation)
 
 
 def _left_out(rows: pa.Table, symbol: str) -> Iterator[RejectedRow]:
-    """Yield klines that are no minute's, each with its own opening time and reason."""
+    """Yield klines that are not of one minute, with their opening time and reason."""
     for row in rows.to_pylist():
         at: datetime | None = row.pop("opened_at")
         reason: str = row.pop("reason")

@@ -1,8 +1,8 @@
 """What the answers of Binance's REST interface mean: bytes to rows of text, or errors.
 
-Here: the reading of refusals, those of the file host too, and the JSON of klines and aggregate
-trades. Not here: the zip files (files.py), what becomes of the rows of both (rows.py), sending
-(../http.py), or which requests make one answer (client.py).
+Here: the errors of REST and of the file host, and the JSON of klines and aggregate trades. Not
+here: the zip files (files.py), parsing the rows of both (rows.py), sending (../http.py), or which
+requests make one answer (client.py).
 
 The wire facts are those of Binance's own documentation of November 2026 (rest-api.md, errors.md),
 of real answers in tests/recordings, and of reports in its public issues.
@@ -31,13 +31,13 @@ KLINE_FIELDS = (
     "open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "trades",
     "taker_base", "taker_quote", "unused",
 )  # fmt: skip
-"""Of a kline, in the order of its array and of the files' columns."""
+"""Fields of a kline, in the order of its array and of the files' columns."""
 TRADE_FIELDS = ("a", "p", "q", "f", "l", "T", "m", "M")
-"""Of an aggregate trade: number, price, quantity, first and last trade, time, whether the buyer is
-the maker, whether the price was the best; the files' columns have the same order."""
+"""Fields of an aggregate trade: id, price, quantity, first and last trade, time, whether the buyer
+is the maker, whether the price was the best; the files' columns have the same order."""
 
 _AS_TEXT = Numbers(parse_float=str, parse_int=str, parse_constant=str)
-"""Numbers stay text, so that amounts keep every digit, quoted or not."""
+"""Numbers are read as text, so that amounts keep every digit, quoted or not."""
 _BANNED = 418
 _INVALID_SYMBOL = -1121
 _TOO_MANY_REQUESTS = -1003
@@ -52,22 +52,22 @@ _CURES = {
 
 
 def classify_error(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-    """Return the error that an answer of the REST interface is, or None where it may be parsed.
+    """Return the error of a REST answer, or None if it may be parsed.
 
     Facts: errors are 400 with ``code`` and ``msg``; 429 and, for an address that went on asking,
     418 say in Retry-After when to come back, 418 in its text too; 403 is the firewall's, for a
-    while; 451 is the answer to a restricted country. 451 concerns every request, so it is a
-    KeyRefusedError though there is no key: the work stops.
+    while; 451 is the answer to a restricted country. It concerns every request, so it is a
+    KeyRefusedError although there is no key: the work stops.
     """
-    code, told = _error(answer.body)
-    detail = shortened(plain_text(answer.body) if told is None else told)
+    code, text = _error(answer.body)
+    detail = shortened(plain_text(answer.body) if text is None else text)
     detail += _CURES.get(answer.status, "")
     if answer.status == _BANNED or (code == _TOO_MANY_REQUESTS and answer.status in {200, 400}):
         return errors.RateLimitedError(
             f"HTTP {answer.status}: {detail}",
             provider=PROVIDER,
             operation=operation,
-            retry_after_s=_comes_back_after_s(answer, told or ""),
+            retry_after_s=_retry_after_s(answer, text or ""),
         )
     if answer.status == HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS:
         message = f"HTTP {answer.status}: {detail}"
@@ -77,7 +77,7 @@ def classify_error(answer: HttpAnswer, operation: str) -> errors.ProviderError |
     error = status_error(
         answer, provider=PROVIDER, operation=operation, detail=detail, keyless=True
     )
-    if error is not None or told is None:
+    if error is not None or text is None:
         return error
     return errors.RequestRejectedError(
         f"code {code}: {detail}", provider=PROVIDER, operation=operation
@@ -85,9 +85,9 @@ def classify_error(answer: HttpAnswer, operation: str) -> errors.ProviderError |
 
 
 def classify_file_error(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-    """Return the error that an answer of the file host is, or None where it may be looked at.
+    """Return the error of the file host's answer, or None if it may be parsed.
 
-    404 is no error here: it says that there is no such file (``files.is_missing``).
+    404 is no error here: the file does not exist (``files.is_missing``).
     """
     if answer.status == HTTPStatus.NOT_FOUND:
         return None
@@ -97,8 +97,8 @@ def classify_file_error(answer: HttpAnswer, operation: str) -> errors.ProviderEr
 
 
 def _error(body: bytes) -> tuple[int | None, str | None]:
-    """Return code and text of an error object, or nothing where ``body`` is none."""
-    # Rows come as a list, so only a body that begins as an object is looked at.
+    """Return code and text of an error object, or nothing if ``body`` is none."""
+    # Rows come as a list, so only an object can be an error.
     if body.lstrip()[:1] != b"{" or b'"code"' not in body[:1024]:
         return None, None
     try:
@@ -107,15 +107,15 @@ def _error(body: bytes) -> tuple[int | None, str | None]:
         return None, None
     fields = cast("dict[str, object]", parsed) if isinstance(parsed, dict) else {}
     code = fields.get("code")
-    told = str(fields.get("msg") or "an error without a text")
-    return (code, told) if type(code) is int else (None, None)
+    text = str(fields.get("msg") or "an error without a text")
+    return (code, text) if type(code) is int else (None, None)
 
 
-def _comes_back_after_s(answer: HttpAnswer, told: str) -> float | None:
-    """Return the pause that a limit asks for: by its header or its text, whichever is longer."""
+def _retry_after_s(answer: HttpAnswer, text: str) -> float | None:
+    """Return the requested pause, by header or text, whichever is longer."""
     now = answered_at(answer)
     seconds = retry_after_s(answer.headers.get("retry-after"), now=now)
-    until = _BANNED_UNTIL.search(told)
+    until = _BANNED_UNTIL.search(text)
     if until is None:
         return seconds
     return max(int(until[1]) / 1000 - now.timestamp(), seconds or 0.0)
@@ -125,13 +125,13 @@ def server_time(body: bytes, *, operation: str) -> datetime:
     """Parse ``time``: Binance's own clock, aware UTC, milliseconds or microseconds.
 
     Raises:
-        MalformedPayloadError: There is no such time in it.
+        MalformedPayloadError: It has no such time.
     """
     parsed = JSON.value(body, operation, **_AS_TEXT)
-    told = cast("dict[str, object]", parsed).get("serverTime") if isinstance(parsed, dict) else None
-    if not isinstance(told, str) or re.fullmatch(r"[0-9]{13,16}", told) is None:
+    text = cast("dict[str, object]", parsed).get("serverTime") if isinstance(parsed, dict) else None
+    if not isinstance(text, str) or re.fullmatch(r"[0-9]{13,16}", text) is None:
         raise malformed("field serverTime holds no time", operation)
-    value = int(told)
+    value = int(text)
     at = _EPOCH + timedelta(microseconds=value if value > _MICROSECONDS_FROM else value * 1000)
     if at > _LATEST:
         raise malformed(f"field serverTime holds the year {at.year}", operation)
@@ -167,8 +167,8 @@ def kline_rows(body: bytes, *, operation: str) -> TextRows:
     if rows and not arrays:
         raise malformed("the list holds something else than arrays", operation)
     if rows and not whole:
-        came = len(arrays[0])
-        raise malformed(f"an array of {came} came, klines have {len(KLINE_FIELDS)}", operation)
+        count = len(arrays[0])
+        raise malformed(f"an array of {count} came, klines have {len(KLINE_FIELDS)}", operation)
     odd = [
         json.dumps(row)
         for row in rows
@@ -206,7 +206,7 @@ def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return str(value)
     if value is None or isinstance(value, str):
-        # Half a surrogate pair is text to JSON and to nobody else.
+        # A lone surrogate is valid JSON text but no valid Unicode.
         return None if value is None or not _is_unicode(value) else value
     return json.dumps(value)
 

@@ -1,4 +1,4 @@
-"""Coinbase: what others use of it."""
+"""Coinbase: what other rooms use of it."""
 
 from resources.providers.coinbase.client import IN_FLIGHT, CoinbaseClient
 from resources.providers.coinbase.wire import classify_error

@@ -1,7 +1,7 @@
 """Coinbase Exchange by hand: python -m resources.providers.coinbase BTC-USD --of trades.
 
-Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
-the command line (../provider_cli.py), or the client (client.py).
+Here: the possible requests, and a client paced for one process alone. Not here: the command line
+(../provider_cli.py), or the client (client.py).
 """
 
 import sys
@@ -19,8 +19,10 @@ REQUESTS_A_SECOND = 10
 """By address; a burst of 15 is allowed on top, and not relied on."""
 
 _QUESTIONS: Mapping[str, provider_cli.Question[CoinbaseClient]] = {
-    "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
-    "trades": lambda client, asked: client.trades(asked.symbol, asked.start, asked.end),
+    "minutes": lambda client, request: client.minute_bars(
+        request.symbol, request.start, request.end
+    ),
+    "trades": lambda client, request: client.trades(request.symbol, request.start, request.end),
 }
 
 

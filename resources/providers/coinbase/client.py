@@ -1,8 +1,7 @@
 """Coinbase Exchange: minute bars and trades.
 
 Here: the client, and which requests make one answer of minute bars. Not here: those of trades
-(trades.py), what answers look like (rows.py, wire.py), how a request is sent (../http.py), or what
-becomes of the rows.
+(trades.py), what answers look like (rows.py, wire.py), or how a request is sent (../http.py).
 """
 
 import asyncio
@@ -34,7 +33,7 @@ class CoinbaseClient:
     Fulfils marketdata.ports.MinuteBarProvider and TradeProvider.
 
     Args:
-        getter: Sends to BASE_URL and classifies by ``wire.classify_error``; or what was kept.
+        getter: Sends to BASE_URL and classifies by ``wire.classify_error``; or serves kept answers.
     """
 
     name = wire.PROVIDER
@@ -56,12 +55,12 @@ async def minute_bars(getter: Getter, symbol: str, start: date, end: date) -> An
 
     The days are asked for in windows of 300 buckets, five requests a day, several at once;
     ``raw_answers`` has them by time. A minute without trades has no bar. A minute that was not
-    over when its answer came is left out, and ``fetched_at`` is the time of the earliest of the
-    answers, so that no window knows less than it says. Which windows are asked for does not
-    depend on the clock, so that kept answers replay.
+    over when its answer came is left out, and ``fetched_at`` is the time of the earliest answer, so
+    that every window is at least as new. The windows do not depend on the clock, so that kept
+    answers can be replayed.
 
-    Coinbase may send buckets from before the window: they are dropped, since the window that
-    they belong to was asked for as well, or they are of other days. Nothing else is dropped.
+    Coinbase may send buckets from before the window. They are dropped, since another window
+    covers them, or they are of other days. Nothing else is dropped.
 
     Raises:
         UnknownSymbolError: Coinbase has no product of this name.
@@ -74,14 +73,14 @@ async def minute_bars(getter: Getter, symbol: str, start: date, end: date) -> An
         ValueError: ``start`` is after ``end``.
     """
     operation = f"candles symbol={symbol} granularity=60 from={start} to={end}"
-    wire.check_asked(symbol, start, end, operation)
+    wire.check_request(symbol, start, end, operation)
 
     windows = list(_windows(start, end))
-    so_far: list[HttpAnswer | None] = [None] * len(windows)
+    replies_so_far: list[HttpAnswer | None] = [None] * len(windows)
 
-    async def of(place: int) -> tuple[HttpAnswer, CandlePage]:
+    async def fetch(place: int) -> tuple[HttpAnswer, CandlePage]:
         window = windows[place]
-        page_of = f"{operation} window={window.start:%Y-%m-%dT%H:%M}Z"
+        window_operation = f"{operation} window={window.start:%Y-%m-%dT%H:%M}Z"
         reply = await getter.get(
             f"products/{symbol}/candles",
             {
@@ -89,19 +88,21 @@ async def minute_bars(getter: Getter, symbol: str, start: date, end: date) -> An
                 "start": f"{window.start:%Y-%m-%dT%H:%M:%SZ}",
                 "end": f"{window.last:%Y-%m-%dT%H:%M:%SZ}",
             },
-            operation=page_of,
+            operation=window_operation,
         )
-        so_far[place] = reply
-        with kept_as(so_far):
-            page = coinbase_rows.candle_page(reply.body, symbol, operation=page_of)
-            return reply, replace(page, bars=_within(page.bars, window, reply.fetched_at, page_of))
+        replies_so_far[place] = reply
+        with kept_as(replies_so_far):
+            page = coinbase_rows.candle_page(reply.body, symbol, operation=window_operation)
+            return reply, replace(
+                page, bars=_within(page.bars, window, reply.fetched_at, window_operation)
+            )
 
-    came = await _all_at_once(of, len(windows))
-    return Replies(*(reply for reply, _ in came)).answer(
+    pages = await _all_at_once(fetch, len(windows))
+    return Replies(*(reply for reply, _ in pages)).answer(
         operation,
-        pa.concat_tables(page.bars for _, page in came),
-        (row for _, page in came for row in page.left_out),
-        notes=(note for _, page in came for note in page.notes),
+        pa.concat_tables(page.bars for _, page in pages),
+        (row for _, page in pages for row in page.left_out),
+        notes=(note for _, page in pages for note in page.notes),
     )
 
 
@@ -123,14 +124,15 @@ def _windows(start: date, end: date) -> Iterator[_Window]:
 
 
 async def _all_at_once(
-    of: Callable[[int], Coroutine[object, object, tuple[HttpAnswer, CandlePage]]], count: int
+    fetch_window: Callable[[int], Coroutine[object, object, tuple[HttpAnswer, CandlePage]]],
+    count: int,
 ) -> list[tuple[HttpAnswer, CandlePage]]:
-    """Ask for all ``count`` windows in order; the getter holds back what is too many at once.
+    """Ask for all ``count`` windows in order; the getter limits how many are in flight.
 
-    Tasks begin in the order of their making, so that kept answers are handed out in it. The
+    Tasks begin in the order of creation, so that kept answers are served in that order. The
     first failure ends all of them and is raised as it is.
     """
-    tasks = [asyncio.create_task(of(place)) for place in range(count)]
+    tasks = [asyncio.create_task(fetch_window(place)) for place in range(count)]
     try:
         return await asyncio.gather(*tasks)
     finally:

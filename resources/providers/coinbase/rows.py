@@ -1,7 +1,7 @@
 """Coinbase's candles and trades: JSON into WIRE_MINUTE_BARS and WIRE_TRADES.
 
-Here: which cells, rows and answers can be read. One bad cell becomes null and is for the dataset's
-validation to judge; a row that cannot be placed is left out and handed back; an answer of another
+Here: which cells, rows and answers can be read. One bad cell becomes null and is left to the
+dataset's validation; a row that cannot be placed is left out and reported; an answer of another
 shape is refused. Not here: refusals (wire.py), or which requests make one answer (client.py,
 trades.py).
 
@@ -38,12 +38,12 @@ _LARGEST_ID = 2**63 - 1
 _INSTANT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?)[0-9]*Z"
 )
-"""Coinbase tells microseconds; further digits are cut."""
+"""Coinbase sends microseconds; further digits are cut."""
 _DECIMAL = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
 _EXACT = Context(prec=38, rounding=ROUND_HALF_EVEN)
 _STEP = Decimal(1).scaleb(-18)
 _TAKER = {"buy": "sell", "sell": "buy"}
-"""What the taker did, by the side that Coinbase tells, which is the maker's."""
+"""The taker's side by the maker's, which Coinbase sends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class CandlePage:
     """One answer of the candles.
 
     Attributes:
-        bars: WIRE_MINUTE_BARS, ``vwap`` and ``trades`` null: Coinbase does not tell them.
+        bars: WIRE_MINUTE_BARS, ``vwap`` and ``trades`` null: Coinbase does not send them.
         left_out: Rows that cannot be placed.
         notes: See Answer.
     """
@@ -64,14 +64,14 @@ class CandlePage:
 def candle_page(body: bytes, symbol: str, *, operation: str) -> CandlePage:
     """Parse ``candles`` of one-minute buckets: a list of [time, low, high, open, close, volume].
 
-    Times are seconds in UTC, the first of the bucket. A figure that is no JSON number which a
-    double can hold becomes null, numeric text too, since Coinbase sends numbers. A row of
-    fewer columns or without the time of a minute cannot be placed: it is left out, and told.
-    Further columns are noted and not read.
+    Times are seconds in UTC, at the start of the bucket. A value that is no JSON number within a
+    double becomes null, numeric text too, since Coinbase sends numbers. A row with fewer columns,
+    or without the time of a minute, cannot be placed: it is left out and reported. Further columns
+    are noted and not read.
 
     Raises:
-        MalformedPayloadError: Not a list of lists, no row can be placed, or of two rows and
-            more none has a number in some column.
+        MalformedPayloadError: Not a list of lists, no row can be placed, or none of several
+            rows has a number in some column.
     """
     rows = cast("list[list[object]]", listed(body, list, operation=operation))
     placed = [(at, row) for row in rows if (at := _minute(row)) is not None]
@@ -107,7 +107,7 @@ def _minute(row: Sequence[object]) -> datetime | None:
 
 
 def _number(value: object) -> float | None:
-    # A bool is an int to Python, and would be taken for a price of 1.
+    # In Python a bool is an int, and would count as a price of 1.
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return None
     try:
@@ -135,14 +135,14 @@ class TradePage:
 def trade_page(body: bytes, symbol: str, *, operation: str) -> TradePage:
     """Parse ``trades``: a list of objects, price and size as text, the time in UTC.
 
-    ``side`` is the maker's; the taker's is the opposite. Price and size are exact, with more
-    than 18 digits behind the point rounded half to even; what is no number, or does not fit into a
-    column, becomes null, and so does a side that is none of the two. A row without a readable id or
-    time cannot be placed: it is left out, and told.
+    ``side`` is the maker's; the taker's is the opposite. Price and size are exact, rounded half to
+    even after 18 decimal places. A value that is no number, or does not fit into a column, becomes
+    null, and so does an unknown side. A row without a readable id or time cannot be placed: it is
+    left out and reported.
 
     Raises:
-        MalformedPayloadError: Not a list of objects, no row can be placed, or of two rows and
-            more none has a usable value in some field.
+        MalformedPayloadError: Not a list of objects, no row can be placed, or none of several
+            rows has a usable value in some field.
     """
     rows = cast("list[Mapping[str, object]]", listed(body, dict, operation=operation))
     placed = [(key, row) for row in rows if (key := _trade_key(row)) is not None]
@@ -172,12 +172,12 @@ def _trade_key(row: Mapping[str, object]) -> tuple[int, datetime] | None:
     trade_id, at = row.get("trade_id"), row.get("time")
     if isinstance(trade_id, bool) or not isinstance(trade_id, int):
         return None
-    # fromisoformat alone also reads dates without a time or a zone, which would be guesses.
-    found = _INSTANT.fullmatch(at) if isinstance(at, str) else None
-    if found is None:
+    # fromisoformat alone also reads dates without a time or zone, which would have to be guessed.
+    match = _INSTANT.fullmatch(at) if isinstance(at, str) else None
+    if match is None:
         return None
     try:
-        traded_at = datetime.fromisoformat(f"{found[1]}Z")
+        traded_at = datetime.fromisoformat(f"{match[1]}Z")
     except ValueError:
         return None
     return (trade_id, traded_at) if 0 < trade_id <= _LARGEST_ID else None
@@ -202,15 +202,15 @@ def _decimal(value: object) -> Decimal | None:
 
 
 def _refuse_unplaced(
-    rows: Sequence[object], placed: Sequence[object], what: str, operation: str
+    rows: Sequence[object], placed: Sequence[object], kind: str, operation: str
 ) -> None:
     if rows and not placed:
         first = shortened(_as_text(rows[0]))
-        raise malformed(f"no {what} can be placed, the first is {first}", operation)
+        raise malformed(f"no {kind} can be placed, the first is {first}", operation)
 
 
 def _refuse_empty_fields(table: pa.Table, names: Sequence[str], operation: str) -> None:
-    # One row without a figure is a hole; a field that no row has is another wire format.
+    # One row without a number is a gap; a field without any number is another wire format.
     for name in names:
         if table.num_rows > 1 and pc.count(table[name]).as_py() == 0:
             raise malformed(f"no row has a usable value in field {name}", operation)

@@ -1,14 +1,14 @@
 """Which requests make one answer of Coinbase's trades.
 
-Here: the search for where some days end in a product's trades, and the way back from there. Not
-here: what an answer looks like (rows.py), or how it is sent (../http.py).
+Here: finding the end of the requested days in a product's trades, and paging back from there. Not
+here: what an answer looks like (rows.py), or how a request is sent (../http.py).
 
-Trades are only paged by their ids: ``after=X`` gives up to 1,000 trades below X, newest first
+Trades are paged only by their ids: ``after=X`` gives up to 1,000 trades below X, newest first
 (``before=X`` gives the newest of all trades instead of those next to X, so it is of no use). Ids
-of a product are contiguous and begin at 1, and so there is a moment for each id to search in. An
-answer that lacks ids is asked for a second time, under an address that no cache has met: what is
-missing twice is told beside the trades of the day, which it does not hold back.
-Everything is decided by what the bodies hold, never by headers, so that kept answers replay.
+of a product are contiguous and begin at 1, so that a moment can be searched for by id. An answer
+that lacks ids is requested again under another URL, past any cache. Ids that are missing twice are
+reported with the day's trades, which are stored all the same. All decisions depend on the bodies,
+never on headers, so that kept answers can be replayed.
 """
 
 from dataclasses import dataclass
@@ -31,49 +31,49 @@ from resources.providers.provenance import Replies
 LIMIT = 1000
 """Trades of one answer; asking for more gives no more."""
 OPENED_AT = datetime(2015, 1, 1, tzinfo=UTC)
-"""Before the first trade of any product: only the search begins with it."""
+"""Earlier than the first trade of any product; used only to start the search."""
 MISSING = "trades are missing at Coinbase"
 OUT_OF_ORDER = timedelta(seconds=1)
-"""So far the time of a trade may lie before that of an older id."""
+"""How far the time of a trade may lie before that of an older id."""
 
 
 async def trades(getter: Getter, symbol: str, start: date, end: date) -> Answer:
     """Return the trades of a product on the UTC days ``start`` to ``end``, both included.
 
-    Of days that are not over it returns what has been traded so far: ``fetched_at`` is the time of
-    the first answer, since pages lead backwards from there. Where the days end is
-    searched for, by ids, which takes about eight requests among a billion trades (halving alone
-    would take 22); from there one request brings a thousand trades.
+    For days that are not over it returns the trades so far: ``fetched_at`` is the time of the first
+    answer, since pages lead backwards from there. The end of the days is searched for by id, which
+    takes about eight requests among a billion trades (plain bisection would take 22). From there
+    each request brings a thousand trades.
 
     A trade whose row cannot be placed is in ``left_out``, and so are ids that are missing in two
-    answers. Where a history begins with another id than 1, ``notes`` tell.
+    answers. ``notes`` say so if a history begins with another id than 1.
 
     Raises:
-        ProviderUnavailableError: Besides the usual reasons, two answers to one question differ in
-            the ids that are missing. The error points to the answers so far.
+        ProviderUnavailableError: Besides the usual reasons, two answers to one request differ in
+            the missing ids. The error points to the answers so far.
         UnknownSymbolError: Coinbase has no product of this name.
-        MalformedPayloadError: Trades that do not lie below the id that was asked for came; see
+        MalformedPayloadError: An answer has trades that are not below the requested id; see
             ``coinbase_rows.trade_page`` for the rest. The error points to the answer.
         RequestRejectedError: ``symbol`` cannot be a product's name; nothing was sent.
         ProviderError: See ``wire.classify_error``.
         ValueError: ``start`` is after ``end``.
     """
     operation = f"trades symbol={symbol} from={start} to={end}"
-    wire.check_asked(symbol, start, end, operation)
+    wire.check_request(symbol, start, end, operation)
     since = datetime.combine(start, time(), UTC)
     until = datetime.combine(end, time(), UTC) + timedelta(days=1)
     pages = _Pages(getter, symbol, operation)
     page = await _page_at(pages, until)
-    found: list[pa.Table] = []
+    tables: list[pa.Table] = []
     left_out: list[RejectedRow] = []
     while page is not None:
-        found.append(_between(page.rows, since, until))
+        tables.append(_between(page.rows, since, until))
         left_out.extend(page.left_out)
         if page.oldest_at < since - OUT_OF_ORDER:
             break
         page = await pages.below(page.oldest_id)
     return pages.answer(
-        rows=pa.concat_tables([WIRE_TRADES.empty_table(), *found]), left_out=tuple(left_out)
+        rows=pa.concat_tables([WIRE_TRADES.empty_table(), *tables]), left_out=tuple(left_out)
     )
 
 
@@ -89,11 +89,11 @@ class _Page:
     newest_at: datetime
 
     @classmethod
-    def of(cls, came: TradePage) -> Self:
-        ids, times = pc.min_max(came.trades["trade_id"]), pc.min_max(came.trades["traded_at"])
+    def of(cls, page: TradePage) -> Self:
+        ids, times = pc.min_max(page.trades["trade_id"]), pc.min_max(page.trades["traded_at"])
         return cls(
-            rows=came.trades,
-            left_out=came.left_out,
+            rows=page.trades,
+            left_out=page.left_out,
             oldest_id=ids["min"].as_py(),
             newest_id=ids["max"].as_py(),
             oldest_at=times["min"].as_py(),
@@ -102,7 +102,7 @@ class _Page:
 
 
 class _Pages:
-    """Asks for pages one by one, and remembers where they came from."""
+    """Asks for pages one by one, and collects their provenance."""
 
     def __init__(self, getter: Getter, symbol: str, operation: str) -> None:
         self._getter = getter
@@ -114,52 +114,52 @@ class _Pages:
         self._begins_above = 1
 
     async def newest(self) -> _Page | None:
-        """Return the newest trades, or None if there has never been one."""
-        return await self._asked(below=None)
+        """Return the newest trades, or None if there are none."""
+        return await self._fetch(below=None)
 
     async def below(self, trade_id: int) -> _Page | None:
         """Return the trades next below ``trade_id``, or None if there are none."""
         if trade_id <= self._begins_above:
             return None
-        return await self._asked(below=trade_id)
+        return await self._fetch(below=trade_id)
 
     def answer(self, rows: pa.Table, left_out: tuple[RejectedRow, ...]) -> Answer:
-        """Return ``rows`` with the origin of all pages."""
+        """Return ``rows`` with the provenance of all pages."""
         notes = list(self._notes)
         if self._begins_above > 1:
             notes.append(f"Coinbase has no trade below {self._begins_above}")
         return self._replies.answer(self._operation, rows, (*left_out, *self._missing), notes=notes)
 
-    async def _asked(self, below: int | None) -> _Page | None:
-        came = await self._once(below, LIMIT)
-        if not came.trades.num_rows and below is None:
+    async def _fetch(self, below: int | None) -> _Page | None:
+        page = await self._fetch_once(below, LIMIT)
+        if not page.trades.num_rows and below is None:
             return None
-        missing = _missing(came, below)
+        missing = _missing_ids(page, below)
         if missing:
-            came = await self._once(below, LIMIT - 1)
-            self._believe(missing, came, below)
-        return _Page.of(came) if came.trades.num_rows else None
+            page = await self._fetch_once(below, LIMIT - 1)
+            self._accept_missing(missing, page, below)
+        return _Page.of(page) if page.trades.num_rows else None
 
-    async def _once(self, below: int | None, limit: int) -> TradePage:
-        page_of = self._operation if below is None else f"{self._operation} after={below}"
+    async def _fetch_once(self, below: int | None, limit: int) -> TradePage:
+        operation = self._operation if below is None else f"{self._operation} after={below}"
         after = {} if below is None else {"after": str(below)}
         reply = await self._getter.get(
-            f"products/{self._symbol}/trades", {"limit": str(limit), **after}, operation=page_of
+            f"products/{self._symbol}/trades", {"limit": str(limit), **after}, operation=operation
         )
         self._replies.add(reply)
         with self._replies.kept():
-            came = coinbase_rows.trade_page(reply.body, self._symbol, operation=page_of)
-            _refuse_newer(came, below, page_of)
-        self._notes.extend(came.notes)
-        return came
+            page = coinbase_rows.trade_page(reply.body, self._symbol, operation=operation)
+            _refuse_newer(page, below, operation)
+        self._notes.extend(page.notes)
+        return page
 
-    def _believe(self, missing: set[int], again: TradePage, below: int | None) -> None:
-        """Tell of ids that two answers lack: they never were, or Coinbase has lost them.
+    def _accept_missing(self, missing: set[int], again: TradePage, below: int | None) -> None:
+        """Report ids that two answers lack: they never existed, or Coinbase has lost them.
 
         Raises:
-            ProviderUnavailableError: The second one lacks others.
+            ProviderUnavailableError: The second answer lacks other ids.
         """
-        still = _missing(again, below)
+        still = _missing_ids(again, below)
         if not still:
             return
         # The second page is shorter by one trade at its old end.
@@ -176,32 +176,32 @@ class _Pages:
             self._missing.append(unread(text, reason=MISSING, symbol=self._symbol, what=text))
 
 
-def _refuse_newer(came: TradePage, below: int | None, operation: str) -> None:
-    newest = pc.max(came.trades["trade_id"]).as_py()
+def _refuse_newer(page: TradePage, below: int | None, operation: str) -> None:
+    newest = pc.max(page.trades["trade_id"]).as_py()
     if below is not None and newest is not None and newest >= below:
         message = f"trade {newest} came, which is not below {below}"
         raise wire.malformed(message, operation)
 
 
-def _missing(came: TradePage, below: int | None) -> set[int]:
-    """Return the ids that a page lacks between its oldest trade and the id that was asked for.
+def _missing_ids(page: TradePage, below: int | None) -> set[int]:
+    """Return the ids that a page lacks between its oldest trade and the requested id.
 
-    Rows that cannot be placed may be some of them; of an empty page it is the next one.
+    Rows that cannot be placed may be some of them. An empty page lacks the id next below.
     """
-    ids = set(came.trades["trade_id"].to_pylist())
+    ids = set(page.trades["trade_id"].to_pylist())
     if not ids:
         return {(below or 1) - 1}
     next_id = max(ids) + 1 if below is None else below
     missing = set(range(min(ids), next_id)) - ids
-    return missing if len(missing) > len(came.left_out) else set()
+    return missing if len(missing) > len(page.left_out) else set()
 
 
 async def _page_at(pages: _Pages, until: datetime) -> _Page | None:
-    """Return the page in which the trades before ``until`` end, None if there is no trade.
+    """Return the page with the last trade before ``until``; None if there is no trade.
 
-    The search keeps an id before the moment and one after it, and guesses between them as if
-    trades came evenly. Where a guess leaves more than half of them, it halves the next time,
-    so that it ends soon in any history.
+    The search keeps one id before the moment and one after it, and interpolates between them. If
+    an estimate leaves more than half of the ids, the next step bisects, so that the search ends
+    soon in any history.
     """
     edge = until + OUT_OF_ORDER
     page = await pages.newest()
@@ -211,27 +211,27 @@ async def _page_at(pages: _Pages, until: datetime) -> _Page | None:
     high, high_at = page.oldest_id, page.oldest_at
     while True:
         span = high - low
-        # When the first trades were is only supposed, until such a step asks for them.
+        # The time of the first trades is only assumed until a step has asked for them.
         half = 0.5 if low else 0.0
         share = half if halve else (until - low_at) / (high_at - low_at)
-        # Half a page further up, so that the moment lies in the middle of the page.
+        # Half a page higher, so that the moment is in the middle of the page.
         guess = low + int(span * min(max(share, 0.0), 1.0)) + LIMIT // 2
-        asked = min(max(guess, low + 2), high)
-        page = await pages.below(asked)
+        below = min(max(guess, low + 2), high)
+        page = await pages.below(below)
         if page is None:
-            if asked == high:
+            if below == high:
                 return None
-            # The first trade lies further up.
-            low, halve = asked - 1, True
+            # The first trade has a higher id.
+            low, halve = below - 1, True
             continue
         if page.oldest_at < edge <= page.newest_at:
             return page
         if page.oldest_at >= edge:
             high, high_at = page.oldest_id, page.oldest_at
-        elif asked == high:
+        elif below == high:
             return page
         else:
-            low, low_at = asked - 1, page.newest_at
+            low, low_at = below - 1, page.newest_at
         halve = high - low > span / 2
 
 

@@ -1,6 +1,6 @@
-"""What answers of Coinbase Exchange mean, whatever they hold: rows, a refusal, or nonsense.
+"""What answers of Coinbase Exchange mean: rows, an error, or something unreadable.
 
-Here: the reading of refusals, of JSON and of what is asked for; pure functions of an answer. Not
+Here: classifying errors, reading JSON, and checking requests; pure functions. Not
 here: minute bars and trades (rows.py), which requests make one answer (client.py, trades.py), or
 sending them (../http.py).
 
@@ -29,25 +29,25 @@ _PRODUCT = re.compile(r"[A-Za-z0-9]{1,20}(-[A-Za-z0-9]{1,20})+")
 
 
 def classify_error(answer: HttpAnswer, operation: str) -> errors.ProviderError | None:
-    """Return the error that ``answer`` is, or None where it may be parsed.
+    """Return the error of ``answer``, or None if it may be parsed.
 
-    Facts: errors are an object with ``message``; a product nobody knows is 404 ``NotFound``;
+    Facts: errors are an object with ``message``; an unknown product is 404 ``NotFound``;
     the limit by address is 429 ``Public rate limit exceeded`` without Retry-After. Data is
     always a list, so that an object with a message is an error under status 200 too, which an
     older source has seen.
     """
-    told = _message(answer.body)
-    detail = shortened(plain_text(answer.body) if told is None else told)
-    not_found = (told or "").lower().replace(" ", "") == "notfound"
+    text = _message(answer.body)
+    detail = shortened(plain_text(answer.body) if text is None else text)
+    not_found = (text or "").lower().replace(" ", "") == "notfound"
     if not_found and answer.status in {HTTPStatus.OK, HTTPStatus.NOT_FOUND}:
         message = f"no product of this name ({detail}); check its spelling (BTC-USD)"
         return errors.UnknownSymbolError(message, provider=PROVIDER, operation=operation)
     error = status_error(
         answer, provider=PROVIDER, operation=operation, detail=detail, keyless=True
     )
-    if error is not None or told is None:
+    if error is not None or text is None:
         return error
-    if "rate limit" in told.lower():
+    if "rate limit" in text.lower():
         return errors.RateLimitedError(detail, provider=PROVIDER, operation=operation)
     return errors.RequestRejectedError(detail, provider=PROVIDER, operation=operation)
 
@@ -59,8 +59,8 @@ def _message(body: bytes) -> str | None:
         parsed: object = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    told = cast("dict[str, object]", parsed).get("message") if isinstance(parsed, dict) else None
-    return None if told is None else str(told) or "an error without a text"
+    text = cast("dict[str, object]", parsed).get("message") if isinstance(parsed, dict) else None
+    return None if text is None else str(text) or "an error without a text"
 
 
 def listed(body: bytes, kind: type[_Row], *, operation: str) -> list[_Row]:
@@ -75,10 +75,10 @@ def listed(body: bytes, kind: type[_Row], *, operation: str) -> list[_Row]:
     return rows
 
 
-def check_asked(symbol: str, start: date, end: date, operation: str) -> None:
-    """Refuse what would ask for something else than it says.
+def check_request(symbol: str, start: date, end: date, operation: str) -> None:
+    """Refuse a request that would mean something else.
 
-    The symbol becomes a part of the path: one with a slash or a question mark in it would be
+    The symbol becomes a part of the path: with a slash or a question mark in it, it would name
     another endpoint. A reversed range is the program's mistake; an odd symbol is data, and
     concerns that symbol alone.
 

@@ -1,4 +1,4 @@
-"""Financial Modeling Prep: what others use of it."""
+"""Financial Modeling Prep: what other rooms use of it."""
 
 from resources.providers.fmp.actions import FmpActions
 from resources.providers.fmp.client import IN_FLIGHT, FmpClient, connect

@@ -1,7 +1,7 @@
 """Financial Modeling Prep by hand: python -m resources.providers.fmp AAPL --of splits.
 
-Here: what can be asked for, and the clients that are asked, paced for one process alone. Not here:
-the command line (../provider_cli.py), or the clients (client.py, actions.py, records.py).
+Here: the possible requests, and clients paced for one process alone. Not here: the command line
+(../provider_cli.py), or the clients (client.py, actions.py, records.py).
 """
 
 import sys
@@ -23,16 +23,16 @@ REQUESTS_A_MINUTE = 120
 
 
 def _statements(kind: StatementKind) -> provider_cli.Question[Getter]:
-    return lambda getter, asked: FmpRecords(getter).statements(kind, asked.symbol)
+    return lambda getter, request: FmpRecords(getter).statements(kind, request.symbol)
 
 
 _QUESTIONS: Mapping[str, provider_cli.Question[Getter]] = {
-    "days": lambda getter, asked: FmpClient(getter, getter).daily_history(
-        asked.symbol, asked.start, asked.end
+    "days": lambda getter, request: FmpClient(getter, getter).daily_history(
+        request.symbol, request.start, request.end
     ),
-    "splits": lambda getter, asked: FmpActions(getter).splits(asked.symbol),
-    "dividends": lambda getter, asked: FmpActions(getter).dividends(asked.symbol),
-    "company": lambda getter, asked: FmpRecords(getter).company(asked.symbol),
+    "splits": lambda getter, request: FmpActions(getter).splits(request.symbol),
+    "dividends": lambda getter, request: FmpActions(getter).dividends(request.symbol),
+    "company": lambda getter, request: FmpRecords(getter).company(request.symbol),
     **{kind.value: _statements(kind) for kind in StatementKind},
 }
 

@@ -19,14 +19,14 @@ from resources.providers.http import Getter
 from resources.providers.provenance import Replies
 
 MOST_ACTIONS = 1000
-"""``limit`` of a symbol's actions: sixty years of monthly dividends are fewer."""
+"""``limit`` of a symbol's actions: more than sixty years of monthly dividends."""
 CALENDAR_ROWS = 4000
-"""Rows of one page of the dividends' calendar. Its pages overlap and lose rows, so that only days
-with fewer rows can be believed; the fullest day measured had 876."""
+"""Rows of one page of the dividends' calendar. Its pages overlap and lose rows, so only days with
+fewer rows are complete; the fullest day measured had 876."""
 SPLIT_DAYS = 31
-"""Days that are asked of the splits' calendar at once; it goes back about 90."""
+"""Days requested of the splits' calendar at once; it goes back about 90 days."""
 PRICE_DAYS = 3650
-"""Days of prices that are asked for at once: fewer sessions than FMP's cap of 5,000 rows."""
+"""Days of prices requested at once: fewer sessions than FMP's cap of 5,000 rows."""
 
 _DAY = timedelta(days=1)
 _Parser = Callable[..., ActionPage]
@@ -47,33 +47,33 @@ class FmpActions:
     async def splits(self, symbol: str) -> Answer:
         """Return all splits of ``symbol`` (WIRE_SPLITS), announced ones included.
 
-        FMP gives an empty list for a symbol that it does not know as well as for a share that
-        never split: which of the two it was is for the caller to judge.
+        FMP gives an empty list both for an unknown symbol and for a share that never split: the
+        caller has to decide which it is.
 
         Raises:
-            MalformedPayloadError: See ``actions_wire.split_page``; rows of another symbol
-                came; or as many as were asked for, so that some may be missing. The error
-                points to the answer.
+            MalformedPayloadError: See ``actions_wire.split_page``; rows are of another symbol;
+                or the limit was reached, so that some may be missing. The error points to the
+                answer.
             RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
             ProviderError: See ``wire.classify_error``.
         """
-        return await self._of_symbol("splits", symbol, actions_wire.split_page)
+        return await self._all_of_symbol("splits", symbol, actions_wire.split_page)
 
     async def dividends(self, symbol: str) -> Answer:
         """Return all dividends of ``symbol`` (WIRE_DIVIDENDS), announced ones included.
 
         Raises what ``splits`` raises, and gives an empty answer where it does.
         """
-        return await self._of_symbol("dividends", symbol, actions_wire.dividend_page)
+        return await self._all_of_symbol("dividends", symbol, actions_wire.dividend_page)
 
     async def splits_between(self, start: date, end: date) -> Answer:
         """Return the splits of all symbols in the world (WIRE_SPLITS) from ``start`` to ``end``.
 
-        A row that cannot be placed is in ``left_out``, whosever it is.
+        A row that cannot be placed is in ``left_out``, whatever its symbol.
 
         Raises:
-            MalformedPayloadError: See ``actions_wire.split_page``; rows of days nobody asked
-                for came. The error points to all pages so far.
+            MalformedPayloadError: See ``actions_wire.split_page``; rows are of days that were
+                not requested. The error points to all pages so far.
             ProviderError: See ``wire.classify_error``.
             ValueError: ``start`` is after ``end`` (FMP would say: nothing).
         """
@@ -95,14 +95,14 @@ class FmpActions:
         return await self._calendar("dividends-calendar", start, end, parser, 1)
 
     async def as_traded(self, symbol: str, start: date, end: date) -> Answer:
-        """Return the daily bars (WIRE_BARS) of ``symbol`` at the prices that were paid.
+        """Return the daily bars (WIRE_BARS) of ``symbol`` as traded.
 
-        They are the evidence that tells a true split from a wrong one, so a few days around an
-        ex-date are enough: up to ten years can be asked for.
+        They are the evidence for or against a split, so a few days around an ex-date are enough. Up
+        to ten years can be requested.
 
         Raises:
-            MalformedPayloadError: See ``actions_wire.as_traded_page``; rows nobody asked for
-                came. The error points to the answer.
+            MalformedPayloadError: See ``actions_wire.as_traded_page``; rows were not
+                requested. The error points to the answer.
             RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
             ProviderError: See ``wire.classify_error``.
             ValueError: ``start`` is after ``end``, or more than ten years before it.
@@ -122,7 +122,7 @@ class FmpActions:
             _refuse_strangers(page.table, "session_date", (start, end), operation)
         return replies.answer(operation, page.table, page.left_out)
 
-    async def _of_symbol(self, path: str, symbol: str, parser: _Parser) -> Answer:
+    async def _all_of_symbol(self, path: str, symbol: str, parser: _Parser) -> Answer:
         operation = f"{path} symbol={symbol} limit={MOST_ACTIONS}"
         wire.check_symbol(symbol, operation)
         parameters = {"symbol": symbol, "limit": str(MOST_ACTIONS)}
@@ -168,13 +168,13 @@ def _refuse_strangers(
     bounds: tuple[str, str] | tuple[date, date],
     operation: str,
 ) -> None:
-    """FMP ignores parameters it does not know, so that a slip gives a plausible answer."""
+    """Refuse rows out of bounds: FMP ignores unknown parameters, and the answer looks plausible."""
     values = table[column]
     strange = pc.or_(pc.less(values, bounds[0]), pc.greater(values, bounds[1]))
     strangers = values.filter(strange)
     if len(strangers):
         stranger = shortened(str(strangers[0].as_py()))
-        raise wire.malformed(f"rows nobody asked for came, such as of {stranger}", operation)
+        raise wire.malformed(f"rows that were not requested came, such as of {stranger}", operation)
 
 
 def _refuse_full(page: ActionPage, cap: int, operation: str) -> None:

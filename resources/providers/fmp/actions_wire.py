@@ -1,8 +1,8 @@
 """FMP's splits and dividends: JSON into WIRE_SPLITS and WIRE_DIVIDENDS.
 
-Here: which cells, rows and answers can be read. One bad figure becomes null and is for
-marketdata.actions to judge; a row that cannot be placed is left out and told; an answer of another
-shape is refused. Not here: refusals (wire.py), or which requests make one answer (actions.py).
+Here: which cells, rows and answers can be read. A bad number becomes null and is left to
+marketdata.actions; a row that cannot be placed is left out and reported; an answer of another shape
+is refused. Not here: errors (wire.py), or which requests make one answer (actions.py).
 
 Facts: FMP's reference of /stable and live measurements of August 2026 (jerbersoft/fmpdotnet);
 tests/recordings/fmp_dividends_aapl.json.
@@ -30,7 +30,7 @@ _PLACES = Decimal(1).scaleb(-AMOUNT.scale)
 _EXACT = decimal.Context(prec=80, rounding=decimal.ROUND_HALF_EVEN)
 _WHOLE_DIGITS = AMOUNT.precision - AMOUNT.scale
 _NO_TYPE = "None"
-"""FMP writes this text where it knows no ``splitType``."""
+"""FMP's text for an unknown ``splitType``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +38,8 @@ class ActionPage:
     """One answer about corporate actions.
 
     Attributes:
-        table: In the quoted schema.
-        rows: Rows that FMP sent, those left out of ``table`` included: its cap counts them.
+        table: In the wire schema.
+        rows: Rows that FMP sent, including those left out of ``table``: its cap counts them.
         left_out: Rows without a readable symbol or ex-date.
     """
 
@@ -51,12 +51,12 @@ class ActionPage:
 def split_page(body: bytes, *, operation: str) -> ActionPage:
     """Parse ``splits`` or ``splits-calendar`` into WIRE_SPLITS.
 
-    ``numerator`` counts the new shares. ``splitType`` says nothing in three ways: missing,
-    null, and the text ``None``. One with a control character in it becomes null.
+    ``numerator`` counts the new shares. An unknown ``splitType`` is missing, null, or the text
+    ``None``; one with a control character becomes null.
 
     Raises:
-        MalformedPayloadError: Not a list of objects; no row can be placed; of two rows and more
-            none has a number in some field.
+        MalformedPayloadError: Not a list of objects; no row can be placed; none of several rows
+            has a number in some field.
     """
 
     def placed(row: Row) -> Row:
@@ -77,9 +77,9 @@ def dividend_page(body: bytes, *, operation: str) -> ActionPage:
 
     The amount is ``dividend``, as paid; ``adjDividend``, which changes with each later split,
     is left out, and so is ``yield``. A dividend is special if its ``frequency`` is ``Special``. FMP
-    tells no currency, and writes a date that it does not know as an empty text. Dates other than
-    the ex-date that cannot be read become null, and so does a ``frequency`` with a control
-    character in it. Amounts keep 18 digits behind the point, rounded half to even.
+    sends no currency, and an empty text for an unknown date. Dates other than the ex-date that
+    cannot be read become null, and so does a ``frequency`` with a control character. Amounts keep
+    18 decimal places, rounded half to even.
 
     Raises:
         MalformedPayloadError: See ``split_page``.
@@ -105,7 +105,7 @@ def dividend_page(body: bytes, *, operation: str) -> ActionPage:
 def as_traded_page(body: bytes, *, operation: str) -> ActionPage:
     """Parse ``historical-price-eod/non-split-adjusted`` into WIRE_BARS.
 
-    Its prices are those that were paid, whatever ``adjOpen`` and its like promise.
+    Its prices are as traded, although the fields are named ``adjOpen`` and the like.
 
     Raises:
         MalformedPayloadError: See ``split_page``.
@@ -137,31 +137,31 @@ def _page(
     figures: Sequence[str],
     operation: str,
 ) -> ActionPage:
-    # NaN is no JSON, but Python's parser and some of FMP's rows have it.
-    came = JSON.rows(body, operation, parse_float=Decimal, parse_constant=lambda _: None)
+    # NaN is no JSON, but Python's parser accepts it and some of FMP's rows have it.
+    received = JSON.rows(body, operation, parse_float=Decimal, parse_constant=lambda _: None)
     rows: list[Row] = []
     left_out: list[RejectedRow] = []
-    for row in came:
+    for row in received:
         try:
             rows.append(placed(row))
         except _UnplacedError:
             text = json.dumps(row, default=str)
             left_out.append(unread(text, symbol=_text(row, "symbol") or ""))
-    if came and not rows:
+    if received and not rows:
         raise malformed(
-            f"no row has a symbol and a date; one is {shortened(str(came[0]))}", operation
+            f"no row has a symbol and a date; one is {shortened(str(received[0]))}", operation
         )
-    # One row without a number is a hole; a field that no row has is another wire format.
+    # One row without a number is a gap; a field without any number is another wire format.
     for name in figures:
         if len(rows) > 1 and all(row[name] is None for row in rows):
             raise malformed(f"no row has a usable number in field {name}", operation)
     table = pa.Table.from_pylist(rows, schema=schema)
-    return ActionPage(table=table, rows=len(came), left_out=tuple(left_out))
+    return ActionPage(table=table, rows=len(received), left_out=tuple(left_out))
 
 
 def _symbol(row: Row) -> str:
     symbol = row.get("symbol")
-    # Neither a zero character nor half a surrogate pair could be stored.
+    # A zero character or a lone surrogate could not be stored.
     if not isinstance(symbol, str) or not symbol or not symbol.isprintable():
         raise _UnplacedError
     return symbol
@@ -180,9 +180,9 @@ def _day(row: Row, name: str) -> date:
 
 
 def _amount(row: Row, name: str) -> Decimal | None:
-    """Return a number exactly; null where none came, numeric text included: FMP sends numbers.
+    """Return an exact number; null for anything else, even numeric text: FMP sends numbers.
 
-    A number that does not fit into a column is none either.
+    A number that does not fit into a column is null too.
     """
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | Decimal):

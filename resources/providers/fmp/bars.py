@@ -1,9 +1,9 @@
 """FMP's bars: the JSON of one symbol's history and the CSV of one day, into WIRE_BARS.
 
-Here: which cells, rows and answers can be read. One bad cell becomes null and is for
-marketdata.bars.validate to judge; a row that cannot be placed is left out and said so in the log;
-an answer of another shape is refused. Not here: refusals and the other endpoints (wire.py), or
-which requests make one history (client.py).
+Here: which cells, rows and answers can be read. One bad cell becomes null and is left to
+marketdata.bars.validate; a row that cannot be placed is left out and logged; an answer of another
+shape is refused. Not here: errors and the other endpoints (wire.py), or which requests make one
+history (client.py).
 """
 
 import json
@@ -26,9 +26,9 @@ _LOG = logging.getLogger(__name__)
 _NUMBERS = (*PRICES, "volume")
 _CSV_COLUMNS = ("symbol", "date", *_NUMBERS)
 _NUMBER_TEXT = r"^-?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?$"
-"""Bounded, so that every match fits a double: one that does not would fail Arrow's whole cast."""
+"""Bounded, so that every match fits a double; otherwise Arrow's whole cast would fail."""
 _REPLACED = "\ufffd"
-"""What stands for a byte that is no UTF-8."""
+"""Replacement for a byte that is no UTF-8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +37,7 @@ class HistoryPage:
 
     Attributes:
         bars: WIRE_BARS.
-        rows: Rows that FMP sent, those left out of ``bars`` included: its cap counts them.
+        rows: Rows that FMP sent, including those left out of ``bars``: its cap counts them.
         left_out: Rows that cannot be placed.
     """
 
@@ -49,10 +49,9 @@ class HistoryPage:
 def history_page(body: bytes, *, operation: str) -> HistoryPage:
     """Parse ``historical-price-eod/full``.
 
-    ``vwap`` is left out: in real answers it is the mean of open, high, low and close. A price
-    or volume that is missing or not a JSON number a double can hold becomes null, numeric text
-    too, since FMP sends numbers. A row without a readable date cannot be placed: it is left
-    out, and told.
+    ``vwap`` is left out: in real answers it is the mean of open, high, low and close. A price or
+    volume that is missing or no JSON number within a double becomes null, numeric text too, since
+    FMP sends numbers. A row without a readable date cannot be placed: it is left out and reported.
 
     json.loads and one Arrow array per column take 20 ms for 5,000 rows; pyarrow.json takes
     7 ms, but reads no JSON arrays (the text would have to be cut into lines) and fails as a
@@ -60,7 +59,7 @@ def history_page(body: bytes, *, operation: str) -> HistoryPage:
 
     Raises:
         MalformedPayloadError: Not a list of objects, a symbol that is no text, no row with a
-            readable date, or of two rows and more none with a number in some field.
+            readable date, or none of several rows with a number in some field.
     """
     rows = JSON.rows(body, operation)
     symbols = _symbols(rows, operation)
@@ -99,7 +98,7 @@ def _symbols(rows: Sequence[Mapping[str, object]], operation: str) -> pa.Array:
 
 
 def _refuse_empty_fields(bars: pa.Table, operation: str) -> None:
-    # One row without a number is a hole; a field that no row has is another wire format.
+    # One row without a number is a gap; a field without any number is another wire format.
     for name in _NUMBERS:
         if bars.num_rows > 1 and bars[name].null_count == bars.num_rows:
             raise malformed(f"no row has a usable number in field {name}", operation)
@@ -109,16 +108,16 @@ def market_page(body: bytes, session: date, *, operation: str) -> HistoryPage:
     """Parse the CSV of ``eod-bulk`` for ``session`` into WIRE_BARS.
 
     The header is quoted and has low before high; numbers may have exponents and volumes
-    fractions; symbols are those of the whole world, crypto pairs included. ``[]`` is taken for
-    a day without rows.
+    fractions; symbols are those of the whole world, crypto pairs included. ``[]`` counts as a
+    day without rows.
 
-    A price or volume that is no number becomes null. Left out are lines of another number of
-    cells or with a quote too many, and rows whose symbol or date cannot be read or whose date
-    is another day's; the log says how many. 50,000 rows take about 0.1 s.
+    A price or volume that is no number becomes null. Left out are lines with a wrong number of
+    cells or of quotes, and rows whose symbol or date cannot be read or is of another day; the log
+    says how many. 50,000 rows take about 0.1 s.
 
     Raises:
         MalformedPayloadError: Not this CSV, or cut within its last line; rows came, but none
-            of ``session``; of two rows and more none has a number in some field.
+            of ``session``; none of several rows has a number in some field.
     """
     if body.strip() == b"[]":
         return HistoryPage(bars=WIRE_BARS.empty_table(), rows=0, left_out=())
@@ -171,7 +170,7 @@ def market_page(body: bytes, session: date, *, operation: str) -> HistoryPage:
 def _refuse_cut(body: bytes, operation: str) -> None:
     """Refuse a body that ends within a line, since whole rows may be missing after it.
 
-    Where the cut leaves as many cells as the header has, it cannot be seen.
+    A cut that leaves as many cells as the header has cannot be detected.
     """
     header, _, rest = body.partition(b"\n")
     last = rest.rpartition(b"\n")[2].strip()
@@ -184,7 +183,7 @@ def _csv_rows(body: bytes, operation: str) -> tuple[pa.Table, int]:
     """Return the promised columns as text, and how many lines could not be read."""
     text = body.decode("utf-8", "replace").encode()
     lines = text.split(b"\n")
-    # Arrow reads an open quote on into the following lines and would lose those as well.
+    # Arrow would read an open quote into the following lines and lose them too.
     closed = [line for line in lines if line.count(b'"') % 2 == 0]
     skipped: list[object] = []
 
@@ -207,10 +206,10 @@ def _csv_rows(body: bytes, operation: str) -> tuple[pa.Table, int]:
 
 
 def _nothing_of(session: date, days: pa.ChunkedArray) -> str:
-    came = [repr(day) for day in pc.unique(days).to_pylist()]
-    if not came:
+    dates = [repr(day) for day in pc.unique(days).to_pylist()]
+    if not dates:
         return "no line of the CSV can be read"
-    return f"no readable row of {session} came; the dates are {shortened(', '.join(came[:3]))}"
+    return f"no readable row of {session} came; the dates are {shortened(', '.join(dates[:3]))}"
 
 
 def _numbers(texts: pa.ChunkedArray) -> pa.ChunkedArray:

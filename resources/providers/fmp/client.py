@@ -1,8 +1,8 @@
-"""Financial Modeling Prep's prices, and who is in the S&P 500.
+"""Financial Modeling Prep's prices, and the members of the S&P 500.
 
 Here: the client, and which requests make one answer, wherever the replies come from. Not here: what
-answers look like (wire.py, bars.py), how a request is sent (../http.py), where replies are kept or
-served again (../kept_answers.py), or what becomes of bars.
+answers look like (wire.py, bars.py), how a request is sent (../http.py), or how kept
+replies are served again (../kept_answers.py).
 """
 
 import logging
@@ -29,11 +29,11 @@ from resources.providers.provenance import Replies
 
 BASE_URL = "https://financialmodelingprep.com/stable"
 ROW_CAP = 5000
-"""Rows of one history answer; beyond it the OLDEST rows are dropped without a word."""
+"""Rows of one history answer; beyond it FMP silently drops the OLDEST rows."""
 IN_FLIGHT = 8
 """Requests under way at once: enough for 120 a minute while an answer takes up to 4 seconds."""
 SHOWN = 5
-"""Refused symbols that a warning names."""
+"""Most refused symbols that a warning names."""
 
 _LOG = logging.getLogger(__name__)
 _HISTORY = "historical-price-eod/full"
@@ -46,8 +46,8 @@ class FmpClient:
     Fulfils marketdata.ports.DailyBarProvider and DailyMarketProvider.
 
     Args:
-        single: Sends requests about one symbol.
-        bulk: Sends bulk requests, which have a much tighter limit of their own.
+        single: Sends requests for one symbol.
+        bulk: Sends bulk requests, which have their own much lower limit.
     """
 
     name = wire.PROVIDER
@@ -77,7 +77,7 @@ class FmpClient:
         with Replies(reply).kept():
             listed = wire.constituent_list(reply.body, operation=operation)
         if listed.refused:
-            shown = ", ".join(shortened(repr(one)) for one in listed.refused[:SHOWN])
+            shown = ", ".join(shortened(repr(symbol)) for symbol in listed.refused[:SHOWN])
             _LOG.warning(
                 "fmp %s: %d rows left out, their symbols are no tickers: %s",
                 operation,
@@ -87,10 +87,10 @@ class FmpClient:
         return listed.members
 
     async def profile(self, symbol: str) -> wire.Profile:
-        """Return what FMP says of the company behind ``symbol``.
+        """Return FMP's profile of the company with ``symbol``.
 
         Raises:
-            UnknownSymbolError: FMP has nothing under it.
+            UnknownSymbolError: FMP does not know it.
             ProviderError: See ``wire.classify_error``.
         """
         operation = f"profile symbol={symbol}"
@@ -109,14 +109,14 @@ async def connect(
     base_url: str = BASE_URL,
     keep: AnswerKeeper | None = None,
 ) -> AsyncGenerator[FmpClient]:
-    """Open a client by itself, outside the pipelines (resources/clients.py opens theirs).
+    """Open a client outside the pipelines (theirs are opened by resources/clients.py).
 
     Args:
-        api_key: Travels in the query, FMP's documented way, and is never shown.
+        api_key: Sent in the query, as FMP documents, and never shown.
         budget: The key's budget for all requests.
-        bulk_budget: Of bulk requests, charged to their own much tighter limit and to the key's.
-        retry: Bounds for the repetition of one request.
-        base_url: Another address for a simulator.
+        bulk_budget: For bulk requests, charged to their own much lower limit and to the key's.
+        retry: Bounds of retries of one request.
+        base_url: Another address, for a simulator.
         keep: Keeps every answer before it is parsed; None keeps none.
     """
 
@@ -139,19 +139,17 @@ async def connect(
 async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer:
     """Return the daily bars of ``symbol`` from ``start`` to ``end``, both included.
 
-    Prices are adjusted for splits, so that all of them change after a split. FMP gives an
-    empty list for a symbol it does not know as well as for days without bars: the answer
-    is empty then, and which of the two it was is for the caller to judge.
+    Prices are adjusted for splits, so that all of them change after a split. FMP gives an empty
+    list both for an unknown symbol and for days without bars: the caller has to decide which it is.
 
-    A full answer may have lost its oldest rows, so the days before are asked for as well.
-    Each further answer repeats one session of the one before: if that bar differs, the
-    series was re-based in between and nothing of it is returned.
+    A full answer may lack its oldest rows, so earlier days are requested too. Each further answer
+    repeats one session of the previous one. If that bar differs, the history was re-based in
+    between, and nothing is returned.
 
     Raises:
         ProviderUnavailableError: Besides the usual reasons, the series changed meanwhile.
-        MalformedPayloadError: Rows of another symbol or of days nobody asked for came; see
-            ``fmp_bars.history_page`` for the rest. The error points to the answer, to all its
-            pages so far.
+        MalformedPayloadError: Rows are of another symbol or of days that were not requested; see
+            ``fmp_bars.history_page`` for the rest. The error points to all pages so far.
         RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
         ProviderError: See ``wire.classify_error``.
         ValueError: ``start`` is after ``end`` (FMP would say: no bars).
@@ -162,21 +160,21 @@ async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer
     replies, last = Replies(), end
     left_out: list[RejectedRow] = []
     while True:
-        page_of = f"{operation} page={len(pages) + 1}" if pages else operation
+        page_operation = f"{operation} page={len(pages) + 1}" if pages else operation
         reply = await getter.get(
             _HISTORY,
             {"symbol": symbol, "from": start.isoformat(), "to": last.isoformat()},
-            operation=page_of,
+            operation=page_operation,
         )
         replies.add(reply)
         with replies.kept():
-            came = fmp_bars.history_page(reply.body, operation=page_of)
-            page = came.bars
-            _check_rows(page, symbol, start, last, page_of)
-            pages.append(_without_seam(pages[-1], page, page_of) if pages else page)
-        left_out.extend(came.left_out)
+            history_page = fmp_bars.history_page(reply.body, operation=page_operation)
+            page = history_page.bars
+            _check_rows(page, symbol, start, last, page_operation)
+            pages.append(_without_seam(pages[-1], page, page_operation) if pages else page)
+        left_out.extend(history_page.left_out)
         oldest = pc.min(page["session_date"]).as_py()
-        if came.rows < ROW_CAP or oldest in {start, last}:
+        if history_page.rows < ROW_CAP or oldest in {start, last}:
             break
         last = oldest
     return replies.answer(operation, pa.concat_tables(pages), left_out)
@@ -185,8 +183,8 @@ async def history(getter: Getter, symbol: str, start: date, end: date) -> Answer
 async def market_day(getter: Getter, session: date) -> Answer:
     """Return the bars of all symbols in the world for ``session``.
 
-    FMP sells this in its largest plan only and refuses a second call too soon after the
-    first. On a holiday only what trades then is in it, such as crypto pairs.
+    Only FMP's largest plan has this, and a second call too soon after the first is refused. On a
+    holiday it has only what trades then, such as crypto pairs.
 
     Raises:
         NotEntitledError: The plan does not include bulk requests.
@@ -202,8 +200,8 @@ async def market_day(getter: Getter, session: date) -> Answer:
 
 
 def _check_range(symbol: str, start: date, end: date, operation: str) -> None:
-    # FMP answers both mistakes with an empty list, which reads like "no bars". A reversed
-    # range is the program's mistake; an odd symbol is data, and concerns that symbol alone.
+    # FMP answers both with an empty list, which would mean "no bars". A reversed range is a bug; an
+    # odd symbol is data, and concerns that symbol alone.
     if start > end:
         message = f"the range of {symbol} is reversed: {start} is after {end}"
         raise ValueError(message)
@@ -211,14 +209,14 @@ def _check_range(symbol: str, start: date, end: date, operation: str) -> None:
 
 
 def _check_rows(page: pa.Table, symbol: str, start: date, end: date, operation: str) -> None:
-    """FMP ignores parameters it does not know, so that a slip gives a plausible answer."""
-    symbols = [one for one in pc.unique(page["symbol"]).to_pylist() if one != symbol]
+    """Refuse unrequested rows: FMP ignores unknown parameters, and the answer looks plausible."""
+    symbols = [other for other in pc.unique(page["symbol"]).to_pylist() if other != symbol]
     days = page["session_date"]
     outside = page.filter(pc.or_(pc.less(days, start), pc.greater(days, end)))
     if not symbols and not outside.num_rows:
         return
-    what = f"symbol {symbols[0]}" if symbols else f"day {outside['session_date'][0].as_py()}"
-    message = f"rows nobody asked for came, such as of {what}; the answer was not stored"
+    stranger = f"symbol {symbols[0]}" if symbols else f"day {outside['session_date'][0].as_py()}"
+    message = f"rows that were not requested came, such as of {stranger}; the answer was not stored"
     raise errors.MalformedPayloadError(message, provider=wire.PROVIDER, operation=operation)
 
 

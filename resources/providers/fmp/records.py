@@ -16,14 +16,14 @@ from resources.providers.http import Getter
 from resources.providers.provenance import Replies
 
 TWO_YEARS = 8
-"""So many quarters cannot be without a year."""
+"""Quarters that cannot be without an annual row."""
 MOST_PERIODS = 1000
 """``limit`` of a request for statements: FMP has no cap of its own and gives 5 rows without one.
-A thousand quarters are 250 years, so that an answer of so many rows is not believed."""
+A thousand quarters are 250 years, so an answer that reaches the limit is refused."""
 
 
 class FmpRecords:
-    """Asks FMP's stable API for what is filed and written about companies.
+    """Asks FMP's stable API for statements, companies and index changes.
 
     Fulfils marketdata.ports.StatementProvider, ReferenceProvider and IndexProvider.
 
@@ -39,25 +39,24 @@ class FmpRecords:
     async def statements(self, kind: StatementKind, symbol: str) -> Answer:
         """Return all annual and quarterly statements of ``kind`` (WIRE_STATEMENTS).
 
-        Two requests make one answer. FMP gives an empty list for a symbol that it does not know
-        as well as for a company without statements: the answer is empty then, and which of the
-        two it was is for the caller to judge. FMP overwrites restated figures, so that this is
-        always what it says now.
+        Two requests make one answer. FMP gives an empty list both for an unknown symbol and for a
+        company without statements: the caller has to decide which it is. FMP overwrites restated
+        values, so these are always the latest ones.
 
         Raises:
-            MalformedPayloadError: See ``fmp_statements.statement_page``; or as many rows came as
-                were asked for, so that some may be missing. The error points to the answer.
+            MalformedPayloadError: See ``fmp_statements.statement_page``; or the limit was
+                reached, so that some rows may be missing. The error points to the answer.
             ProviderUnavailableError: Years of quarters came without any annual row.
             RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
             ProviderError: See ``wire.classify_error``.
         """
         endpoint = fmp_statements.ENDPOINTS[kind]
-        asked = f"{endpoint} symbol={symbol}"
-        wire.check_symbol(symbol, asked)
+        request = f"{endpoint} symbol={symbol}"
+        wire.check_symbol(symbol, request)
         replies = Replies()
         pages: list[fmp_statements.StatementPage] = []
         for period_type, period in fmp_statements.PERIOD_PARAMETERS.items():
-            operation = f"{asked} period={period} limit={MOST_PERIODS}"
+            operation = f"{request} period={period} limit={MOST_PERIODS}"
             parameters = {"symbol": symbol, "period": period, "limit": str(MOST_PERIODS)}
             reply = await self._getter.get(endpoint, parameters, operation=operation)
             replies.add(reply)
@@ -65,16 +64,16 @@ class FmpRecords:
                 pages.append(_page(reply.body, kind, symbol, period_type, operation))
         annual, quarterly = (page.table.num_rows for page in pages)
         with replies.kept():
-            _refuse_half(annual, quarterly, asked)
+            _refuse_half(annual, quarterly, request)
         periods = ",".join(fmp_statements.PERIOD_PARAMETERS.values())
         return replies.answer(
-            f"{asked} period={periods} limit={MOST_PERIODS}",
+            f"{request} period={periods} limit={MOST_PERIODS}",
             pa.concat_tables([page.table for page in pages]),
             (row for page in pages for row in page.left_out),
         )
 
     async def company(self, symbol: str) -> Answer:
-        """Return what FMP says of the company behind ``symbol`` (WIRE_COMPANIES, one row).
+        """Return FMP's profile of the company with ``symbol`` (WIRE_COMPANIES, one row).
 
         The answer is empty for a symbol that FMP does not know.
 
@@ -93,9 +92,9 @@ class FmpRecords:
         return replies.answer(operation, page.table, page.left_out, notes=page.notes)
 
     async def index_changes(self, index: str) -> Answer:
-        """Return who joined and left ``index`` (WIRE_INDEX_CHANGES), as far back as FMP knows.
+        """Return the changes of ``index`` (WIRE_INDEX_CHANGES), as far back as FMP has them.
 
-        It is no complete ledger: some present members have no addition.
+        The list is incomplete: some present members have no addition.
 
         Args:
             index: FMP's name: ``sp500``, ``nasdaq`` or ``dowjones``.
@@ -132,9 +131,9 @@ def _page(
 
 
 def _refuse_half(annual: int, quarterly: int, operation: str) -> None:
-    """Refuse no annual rows beside years of quarters: the answer was ill.
+    """Refuse years of quarters without an annual row: the answer is incomplete.
 
-    The other way round is nothing odd: some foreign companies report once a year.
+    The reverse is normal: some foreign companies report once a year.
     """
     if not annual and quarterly >= TWO_YEARS:
         message = f"no annual rows beside {quarterly} quarters; ask for both again"

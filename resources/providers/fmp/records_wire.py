@@ -35,7 +35,7 @@ INDEX_ENDPOINTS: Mapping[str, str] = {
     "nasdaq": "historical-nasdaq-constituent",
     "dowjones": "historical-dowjones-constituent",
 }
-"""By FMP's own name of an index."""
+"""Endpoints by FMP's name of the index."""
 
 DAILY_FIELDS = frozenset(
     {
@@ -50,7 +50,7 @@ DAILY_FIELDS = frozenset(
         "averageVolume",
     }
 )
-"""What changes every day, and is left out of a company's ``answer``."""
+"""Fields that change every day, and are left out of a company's ``answer``."""
 
 _TEXTS: Mapping[str, str] = {
     "name": "companyName",
@@ -77,7 +77,7 @@ class RecordPage:
     Attributes:
         table: In the schema that the function names.
         left_out: Rows that cannot be placed or read, as JSON.
-        notes: Cells that could not be read and whose row can do without them.
+        notes: Optional cells that could not be read.
     """
 
     table: pa.Table
@@ -88,12 +88,12 @@ class RecordPage:
 def company_page(body: bytes, *, symbol: str, operation: str) -> RecordPage:
     """Parse ``profile`` of ``symbol`` into WIRE_COMPANIES: one row, or none for ``[]``.
 
-    FMP sends the number of employees as text, at times with a point and zeros; a text that is
-    empty and a day of zeros are null. A cell that cannot be read is null and noted: what is known
-    of a company besides is worth keeping, and ``answer`` has the cell as it came.
+    FMP sends the number of employees as text, sometimes with a point and zeros. An empty text and a
+    day of zeros are null. A cell that cannot be read is null and noted, since the other cells are
+    worth keeping, and ``answer`` has the cell as it came.
 
     Raises:
-        MalformedPayloadError: Not a list of one object at most; or the row is of another symbol.
+        MalformedPayloadError: Not a list of at most one object; or the row is of another symbol.
     """
     rows = JSON.rows(body, operation)
     if len(rows) > 1:
@@ -102,8 +102,10 @@ def company_page(body: bytes, *, symbol: str, operation: str) -> RecordPage:
         return RecordPage(table=WIRE_COMPANIES.empty_table())
     (row,) = rows
     if row.get("symbol") != symbol:
-        came = shortened(repr(row.get("symbol")))
-        raise malformed(f"a row nobody asked for came, of symbol {came}", operation)
+        symbol_received = shortened(repr(row.get("symbol")))
+        raise malformed(
+            f"a row that was not requested came, of symbol {symbol_received}", operation
+        )
     try:
         refuse_unstorable(row)
     except UnreadableError as error:
@@ -129,9 +131,9 @@ def index_change_page(body: bytes, *, index: str, operation: str) -> RecordPage:
 
     They become WIRE_INDEX_CHANGES. A row holds an addition, a removal or both, and becomes one
     row of each; the other side is an empty text or null. Tickers are in our spelling.
-    ``effective_on`` is ``dateAdded``, a date in English words, and ``date`` where that cannot be
-    read: the two differ by a day in some rows, and of those seen in public ``dateAdded`` is the
-    session from which the change holds (unverified). When a change was announced is not told.
+    ``effective_on`` is ``dateAdded``, a date in English words, or ``date`` if that cannot be read.
+    The two differ by a day in some rows; in public examples ``dateAdded`` is the session from which
+    the change holds (unverified). FMP does not say when a change was announced.
 
     Raises:
         MalformedPayloadError: Not a list of objects, or no row can be read.
@@ -151,7 +153,7 @@ def index_change_page(body: bytes, *, index: str, operation: str) -> RecordPage:
 
 
 def _changes(row: Fields, index: str) -> list[dict[str, object]]:
-    """Return the one or two changes that a row tells of."""
+    """Return the one or two changes of a row."""
     refuse_unstorable(row)
     effective_on = _english_day(text_of(row, "dateAdded")) or day_of(row.get("date"))
     sides = [
@@ -177,10 +179,10 @@ def _changes(row: Fields, index: str) -> list[dict[str, object]]:
 
 
 def _employees(row: Fields, name: str) -> int | None:
-    told = row.get(name)
-    if told is None or told == "":
+    value = row.get(name)
+    if value is None or value == "":
         return None
-    whole = None if isinstance(told, bool) else _WHOLE.fullmatch(str(told))
+    whole = None if isinstance(value, bool) else _WHOLE.fullmatch(str(value))
     if whole is None:
         raise UnreadableError.field(name)
     return int(whole[1])

@@ -1,4 +1,4 @@
-"""What FMP calls the lines of statements and ratios.
+"""FMP's names of the lines of statements and ratios.
 
 Here: names. Not here: parsing (statements.py), or what a line means (marketdata/statements.py).
 

@@ -53,7 +53,7 @@ PERIOD_PARAMETERS: Mapping[PeriodType, str] = {
 }
 
 _ROUNDING = Context(prec=38, rounding=ROUND_HALF_EVEN)
-"""Of an amount: 38 digits, since a column has room for no more."""
+"""Rounding of an amount to the 38 digits of a column."""
 _PLACES = Decimal(1).scaleb(-AMOUNT.scale)
 _NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 _YEAR = re.compile(r"\d{4}")
@@ -87,20 +87,20 @@ class _Row:
 def statement_page(
     body: bytes, kind: StatementKind, *, symbol: str, period_type: PeriodType, operation: str
 ) -> StatementPage:
-    """Parse one answer to a question for ``kind`` of ``symbol``, by year or by quarter.
+    """Parse one answer for ``kind`` of ``symbol``, annual or quarterly.
 
-    Numbers are taken digit by digit, also where they come as text or with an exponent; more
-    than 18 digits behind the point are rounded half to even. A missing line is null, a line
-    that FMP gives as 0 is 0. ``acceptedDate`` is New York's wall clock. ``answer`` is the row as
-    it came, with all its digits. Half-years come among the quarters.
+    Numbers are exact, even as text or with an exponent, and rounded half to even after 18 decimal
+    places. A missing line is null; a line that FMP gives as 0 is 0. ``acceptedDate`` is New York's
+    wall clock. ``answer`` is the row as it came, with all its digits. Half-years come among the
+    quarters.
 
-    A cell that cannot be read costs its row: a statement without it would say that the company
+    A cell that cannot be read costs its row: without it, the statement would say that the company
     had nothing to report there.
 
     Raises:
         MalformedPayloadError: Not a list of objects; no row has a readable date, or none has some
-            line; of two rows and more none can be read; or a row is of another symbol or period
-            type, since FMP ignores parameters that it does not know.
+            line; none of several rows can be read; or a row is of another symbol or period
+            type, since FMP ignores unknown parameters.
     """
     rows = _rows(body, operation)
     _refuse_strangers(rows, symbol, period_type, operation)
@@ -115,8 +115,8 @@ def statement_page(
         try:
             quoted.append(_quoted(row, kind, symbol, period_type, day))
         except UnreadableError as error:
-            what = f"{period_type} {day} {row.fields.get('period')}"
-            refused = unread(row.text, reason=str(error), symbol=symbol, day=day, what=what)
+            label = f"{period_type} {day} {row.fields.get('period')}"
+            refused = unread(row.text, reason=str(error), symbol=symbol, day=day, what=label)
             left_out.append(refused)
     _refuse_nothing_readable(rows, quoted, left_out, operation)
     schema = WIRE_STATEMENTS[kind]
@@ -129,7 +129,7 @@ def statement_page(
 def _quoted(
     row: _Row, kind: StatementKind, symbol: str, period_type: PeriodType, day: date
 ) -> Fields:
-    """Return a row by the names of the schema."""
+    """Return a row with the field names of the schema."""
     fields = row.fields
     refuse_unstorable(fields)
     period = text_of(fields, "period")
@@ -152,7 +152,7 @@ def _quoted(
 
 
 def _rows(body: bytes, operation: str) -> list[_Row]:
-    """Parse a JSON list of objects, and cut each one's text out of the body."""
+    """Parse a JSON list of objects, keeping the text of each one."""
     decoder = json.JSONDecoder(parse_float=_decimal, parse_constant=_no_number)
     try:
         text = body.decode("utf-8")
@@ -180,7 +180,7 @@ def _end_of_gap(text: str, place: int) -> int:
 
 
 def _no_number(_: str) -> float:
-    # Python reads NaN and Infinity, which are no JSON and which jsonb refuses: they cost their row.
+    # Python reads NaN and Infinity, which are no JSON; jsonb refuses them: the row is left out.
     return math.nan
 
 
@@ -194,18 +194,20 @@ def _decimal(text: str) -> Decimal | float:
 def _refuse_strangers(
     rows: Sequence[_Row], symbol: str, period_type: PeriodType, operation: str
 ) -> None:
-    others = {PeriodType.ANNUAL, PeriodType.QUARTERLY} - {period_type}
-    named = {period for other in others for period in FISCAL_PERIODS[other]}
+    other_types = {PeriodType.ANNUAL, PeriodType.QUARTERLY} - {period_type}
+    named = {period for other_type in other_types for period in FISCAL_PERIODS[other_type]}
     for row in rows:
-        came, period = row.fields.get("symbol"), row.fields.get("period")
-        if came == symbol and not (isinstance(period, str) and period in named):
+        row_symbol, period = row.fields.get("symbol"), row.fields.get("period")
+        if row_symbol == symbol and not (isinstance(period, str) and period in named):
             continue
-        what = f"period {period}" if came == symbol else f"symbol {shortened(repr(came))}"
-        raise malformed(f"rows nobody asked for came, such as of {what}", operation)
+        stranger = (
+            f"period {period}" if row_symbol == symbol else f"symbol {shortened(repr(row_symbol))}"
+        )
+        raise malformed(f"rows that were not requested came, such as of {stranger}", operation)
 
 
 def _refuse_missing_lines(rows: Sequence[_Row], kind: StatementKind, operation: str) -> None:
-    """Refuse rows of which none has some line: that is another wire format."""
+    """Refuse rows if none has some line: that is another wire format."""
     for name in FIELDS[kind].values():
         if rows and not any(name in row.fields for row in rows):
             raise malformed(f"no row has the field {name}", operation)
@@ -221,16 +223,16 @@ def _refuse_nothing_readable(
     if quoted or not rows or (len(rows) == 1 and left_out[0].reason != UNPLACED):
         return
     first = shortened(repr(rows[0].fields.get("date")))
-    told = f"field date: no row has a readable one, the first holds {first}"
+    message = f"field date: no row has a readable one, the first holds {first}"
     placed = [row.reason for row in left_out if row.reason != UNPLACED]
-    raise malformed(f"no row can be read: {placed[0]}" if placed else told, operation)
+    raise malformed(f"no row can be read: {placed[0]}" if placed else message, operation)
 
 
 def _amount(fields: Fields, name: str) -> Decimal | None:
     value = fields.get(name)
     if value is None:
         return None
-    # A bool is an int to Python, and would be taken for an amount of 1.
+    # In Python a bool is an int, and would count as an amount of 1.
     is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
     is_text = isinstance(value, str) and _NUMBER.fullmatch(value) is not None
     if not is_number and not is_text:
@@ -253,12 +255,12 @@ def _year(fields: Fields) -> int | None:
 
 
 def _accepted_at(fields: Fields) -> datetime | None:
-    """Read New York's wall clock; of an hour that comes twice in autumn the first is meant."""
-    told = text_of(fields, "acceptedDate")
-    if told is None or told.startswith(NO_DAY):
+    """Read New York's wall clock; of an hour that comes twice in autumn, take the first."""
+    text = text_of(fields, "acceptedDate")
+    if text is None or text.startswith(NO_DAY):
         return None
     try:
-        local = datetime.strptime(told, "%Y-%m-%d %H:%M:%S").replace(tzinfo=NEW_YORK_ZONE)
+        local = datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=NEW_YORK_ZONE)
         return local.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UnreadableError.field("acceptedDate") from error

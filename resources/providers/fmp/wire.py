@@ -1,11 +1,11 @@
 """What Financial Modeling Prep's answers mean: bytes to records or errors.
 
-Here: the reading of refusals, and the parsing of lists and profiles, pure functions of an answer.
+Here: classifying errors, and parsing lists and profiles, pure functions of an answer.
 Not here: bars (bars.py), sending requests (../http.py) or which requests make one history
 (client.py).
 
-The wire facts are those of FMP's "stable" API as measured by public clients in 2026. The first
-of them: an error is told by the content of an answer, not by its status.
+The wire facts are those of FMP's "stable" API as measured by public clients in 2026. Above all, an
+error shows in the content of an answer, not in its status.
 """
 
 import json
@@ -40,7 +40,7 @@ _CURES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What FMP says of a company, as far as the project uses it.
+    """FMP's profile of a company, as far as the project uses it.
 
     Attributes:
         symbol: FMP's own spelling.
@@ -59,27 +59,27 @@ class Profile:
 
 
 def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
-    """Return the error that ``answer`` is, or None where it may be parsed.
+    """Return the error of ``answer``, or None if it may be parsed.
 
     Facts: the bulk throttle and some limits come as HTTP 200 with an object (or a list of one)
     that has ``Error Message``; 400 and 402 are plain text labelled JSON; 403 is the legacy API
     or a suspended account; an unknown path is 404 with ``[]``.
     """
-    told = _error_message(answer.body)
-    detail = shortened((_plain_text(answer) if told is None else told).replace(key, "***"))
+    text = _error_message(answer.body)
+    detail = shortened((_plain_text(answer) if text is None else text).replace(key, "***"))
     detail += _CURES.get(answer.status, "")
     error = status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
-    if error is not None or told is None:
+    if error is not None or text is None:
         return error
-    if "limit reach" in told.lower():
+    if "limit reach" in text.lower():
         return errors.RateLimitedError(detail, provider=PROVIDER, operation=operation)
-    if told.lower().startswith("invalid api key"):
+    if text.lower().startswith("invalid api key"):
         return errors.KeyRefusedError(detail, provider=PROVIDER, operation=operation)
     return errors.RequestRejectedError(detail, provider=PROVIDER, operation=operation)
 
 
 def check_symbol(symbol: str, operation: str) -> None:
-    """Refuse what FMP would answer with an empty list, which reads like "nothing known".
+    """Refuse symbols for which FMP would return an empty list, as if it had no data.
 
     Raises:
         RequestRejectedError: ``symbol`` is empty or has a comma in it.
@@ -90,7 +90,7 @@ def check_symbol(symbol: str, operation: str) -> None:
 
 
 def _error_message(body: bytes) -> str | None:
-    # Only the head is searched: a full history has a million bytes and no error in it.
+    # Only the head is searched: a full history has a million bytes and no error.
     if b"Error Message" not in body[:1024]:
         return None
     try:
@@ -101,8 +101,8 @@ def _error_message(body: bytes) -> str | None:
     first = rows[0] if rows else None
     if not isinstance(first, dict):
         return None
-    told = cast("dict[str, object]", first).get("Error Message")
-    return None if told is None else str(told) or "an error without a text"
+    text = cast("dict[str, object]", first).get("Error Message")
+    return None if text is None else str(text) or "an error without a text"
 
 
 def _plain_text(answer: HttpAnswer) -> str:
@@ -144,7 +144,7 @@ def constituent_list(body: bytes, *, operation: str) -> ConstituentList:
                 ticker=ticker,
                 name=_text(row, "name", operation),
                 cik=_cik(row, operation),
-                sector=_told(row, "sector", operation),
+                sector=_optional_text(row, "sector", operation),
             )
         )
     if not members:
@@ -156,7 +156,7 @@ def company_profile(body: bytes, *, operation: str) -> Profile:
     """Parse ``profile``.
 
     Raises:
-        UnknownSymbolError: The list is empty, which is how FMP says it.
+        UnknownSymbolError: The list is empty: FMP's answer for an unknown symbol.
         MalformedPayloadError: A field has the wrong type.
     """
     rows = JSON.rows(body, operation)
@@ -168,16 +168,16 @@ def company_profile(body: bytes, *, operation: str) -> Profile:
         symbol=_text(row, "symbol", operation),
         name=_text(row, "companyName", operation),
         cik=_cik(row, operation),
-        exchange=_told(row, "exchange", operation),
-        currency=_told(row, "currency", operation),
-        sector=_told(row, "sector", operation),
+        exchange=_optional_text(row, "exchange", operation),
+        currency=_optional_text(row, "currency", operation),
+        sector=_optional_text(row, "sector", operation),
         listed_on=day_of(row.get("ipoDate")),
         is_trading=row.get("isActivelyTrading") is True,
     )
 
 
-def _told(row: Row, name: str, operation: str) -> str | None:
-    """Read a text that the whole answer depends on: a member that is left out would have left."""
+def _optional_text(row: Row, name: str, operation: str) -> str | None:
+    """Read a text that must be readable: a member left out would count as one that left."""
     try:
         return text_of(row, name)
     except UnreadableError as error:
@@ -185,14 +185,14 @@ def _told(row: Row, name: str, operation: str) -> str | None:
 
 
 def _text(row: Row, name: str, operation: str) -> str:
-    value = _told(row, name, operation)
+    value = _optional_text(row, name, operation)
     if value is None:
         raise malformed(f"field {name} is empty", operation)
     return value
 
 
 def _cik(row: Row, operation: str) -> str | None:
-    cik = _told(row, "cik", operation)
+    cik = _optional_text(row, "cik", operation)
     if cik is not None and re.fullmatch(r"\d{10}", cik) is None:
         raise malformed(f"field cik is not ten digits: {shortened(cik)}", operation)
     return cik

@@ -1,4 +1,4 @@
-"""FRED and ALFRED: what others use of it."""
+"""FRED and ALFRED: what other rooms use of it."""
 
 from resources.providers.fred.client import IN_FLIGHT, FredClient, classifier
 from resources.providers.fred.wire import classify_error

@@ -1,7 +1,7 @@
 """FRED by hand: python -m resources.providers.fred GDP --from 2024-01-01.
 
-Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
-the command line (../provider_cli.py), or the client (client.py).
+Here: the possible requests, and a client paced for one process alone. Not here: the command line
+(../provider_cli.py), or the client (client.py).
 """
 
 import sys
@@ -25,7 +25,9 @@ REQUESTS_A_SECOND = 2
 """Since 2026 a burst is refused although its minute is within the limit."""
 
 _QUESTIONS: Mapping[str, provider_cli.Question[FredClient]] = {
-    "observations": lambda client, asked: client.observations(asked.symbol, asked.start, asked.end),
+    "observations": lambda client, request: client.observations(
+        request.symbol, request.start, request.end
+    ),
 }
 
 

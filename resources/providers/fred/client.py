@@ -31,7 +31,7 @@ OBSERVATIONS_A_PAGE = 100_000
 VINTAGES_A_PAGE = 10_000
 UPDATES_A_PAGE = 1_000
 UPDATES_REACH_BACK = timedelta(days=14)
-"""What ``series/updates`` tells of, however early its ``start_time`` is."""
+"""How far back ``series/updates`` reaches, however early its ``start_time`` is."""
 DOUBTED_KEY_WAIT_S = 20.0
 
 _ONE_DAY = timedelta(days=1)
@@ -44,7 +44,7 @@ class FredClient:
 
     Args:
         getter: Open, with ``classifier`` and the key as the query's ``api_key``.
-        now: Clock that returns aware UTC times, for ``changed_since`` alone.
+        now: Clock that returns aware UTC times, only for ``changed_since``.
     """
 
     name = wire.PROVIDER
@@ -56,10 +56,10 @@ class FredClient:
     async def observations(self, series: str, start: date, end: date) -> Answer:
         """Return every value of ``series`` that was the latest on a day from ``start`` to ``end``.
 
-        Values that were replaced on ``start`` itself are among them. Rows are
-        WIRE_OBSERVATIONS with the spans they really had: FRED cuts spans to the period that is
-        asked for, so all real time is asked for, whatever the days are. That is two requests up
-        to 1,999 vintages, and one more for each further 1,999. Days are St. Louis's.
+        Values that were replaced on ``start`` itself are included. Rows are WIRE_OBSERVATIONS with
+        their true spans: FRED cuts spans to the requested period, so all real time is requested,
+        whatever the days are. That is two requests up to 1,999 vintages, and one more for each
+        further 1,999. Days are St. Louis's.
 
         Raises:
             UnknownSymbolError: FRED has no such series.
@@ -82,18 +82,20 @@ class FredClient:
             pages = await self._window(series, window, replies, only_window=len(spans) == 1)
             windows.append((window, pa.concat_tables([page.rows for page in pages])))
             left_out += [row for page in pages for row in page.left_out]
-        # Pieces of an unreadable row in other windows would look as if they were the whole.
-        odd = {row.day for row in left_out if row.day is not None and len(spans) > 1}
-        whole = fred_vintages.without_periods(fred_vintages.joined(windows), odd)
-        rows, strange = fred_vintages.of_vintages(whole, vintages)
-        if whole.num_rows and not rows.num_rows:
+        # Parts of an unreadable row in other windows would look like whole rows.
+        unreadable_periods = {row.day for row in left_out if row.day is not None and len(spans) > 1}
+        joined_rows = fred_vintages.without_periods(
+            fred_vintages.joined(windows), unreadable_periods
+        )
+        rows, strange = fred_vintages.of_vintages(joined_rows, vintages)
+        if joined_rows.num_rows and not rows.num_rows:
             first = strange[0].received[0]
             message = f"no row begins on a day of the series' vintages, such as {first}"
             with replies.kept():
                 raise wire.malformed(message, operation)
-        # What came on the first day ended a value the day before: its end is news as well.
-        wanted = fred_vintages.current_between(rows, max(start, _SECOND_DAY) - _ONE_DAY, end)
-        return replies.answer(operation, wanted, (*left_out, *strange))
+        # A value published on the first day ended another the day before, which is restated too.
+        current = fred_vintages.current_between(rows, max(start, _SECOND_DAY) - _ONE_DAY, end)
+        return replies.answer(operation, current, (*left_out, *strange))
 
     async def changed_since(self, since: datetime) -> Changes:
         """Return which macroeconomic series changed at or after ``since`` (aware).
@@ -101,12 +103,12 @@ class FredClient:
         One request for each thousand of them.
 
         Raises:
-            RequestRejectedError: ``since`` is longer ago than FRED tells of: each series has to
-                be asked for. Nothing was sent.
+            RequestRejectedError: ``since`` is earlier than FRED's list reaches: each series has to
+                be requested. Nothing was sent.
             ProviderError: As ``observations``.
         """
-        # FRED does not say whose minutes they are. St. Louis's wall time for the beginning and
-        # UTC's for the end ask for enough whichever it is; rows carry their own offset.
+        # FRED does not document the zone of these times. St. Louis's for the start and UTC's for
+        # the end cover both cases; rows carry their own offset.
         now = self._now().astimezone(UTC)
         parameters = {
             "filter_value": "macro",
@@ -115,7 +117,7 @@ class FredClient:
         }
         operation = f"series/updates since={since.astimezone(UTC).isoformat()}"
         if now - since > UPDATES_REACH_BACK:
-            message = "changes so long ago are not told any more: ask for each series"
+            message = "FRED no longer lists changes so long ago: ask for each series"
             raise errors.RequestRejectedError(message, provider=self.name, operation=operation)
         replies = Replies()
         pages = await read(
@@ -141,7 +143,7 @@ class FredClient:
     ) -> tuple[list[date], list[RejectedRow]]:
         """Return the days on which ``series`` was published or revised, oldest first.
 
-        And what stands for a day among them and is none.
+        Also returns entries that are no date.
         """
         pages = await read(
             replies,
@@ -164,7 +166,7 @@ class FredClient:
             _check_window(page, window, operation)
             unplaced = [row for row in page.left_out if row.day is None]
             if unplaced and not only_window:
-                # Nobody knows of which period its pieces in other windows are.
+                # The period of its parts in other windows is unknown.
                 first = unplaced[0].received[0]
                 message = f"a row that may be of several windows cannot be read: {first}"
                 raise wire.malformed(message, operation)
@@ -188,11 +190,10 @@ class FredClient:
 
 
 def classifier(key: str) -> ResponseClassifier:
-    """Return what FRED's answers mean to one getter, whose requests it remembers.
+    """Return the classifier of one getter; it remembers requests with a doubtful answer.
 
-    FRED denies knowing a good key when it is under load. So a request whose key is "not
-    registered" is repeated once, after a pause that holds all others back too; the second time
-    it is believed.
+    Under load, FRED calls a good key "not registered". So such a request is repeated once, after a
+    pause for all requests. The second answer counts.
     """
     doubted: set[str] = set()
 
@@ -213,7 +214,7 @@ def classifier(key: str) -> ResponseClassifier:
 
 
 def _check_asked(series: str, start: date, end: date, operation: str) -> None:
-    # A reversed range is the program's mistake; an odd id is data, and concerns it alone.
+    # A reversed range is a bug; an odd id is data, and concerns that series alone.
     if start > end:
         message = f"the range of {series} is reversed: {start} is after {end}"
         raise ValueError(message)
@@ -223,7 +224,7 @@ def _check_asked(series: str, start: date, end: date, operation: str) -> None:
 
 
 def _check_window(page: wire.ObservationPage, window: Window, operation: str) -> None:
-    """A period that was not asked for would cut spans where nobody looks for it."""
+    """Refuse rows of another real-time period, whose spans would be cut elsewhere."""
     if page.realtime != (window.start, window.end):
         start, end = page.realtime
         message = (
@@ -236,5 +237,5 @@ def _check_window(page: wire.ObservationPage, window: Window, operation: str) ->
     )
     if outside.num_rows:
         start = outside["realtime_start"][0].as_py()
-        message = f"rows nobody asked for came, such as one of {start}"
+        message = f"rows that were not requested came, such as one of {start}"
         raise wire.malformed(message, operation)

@@ -1,9 +1,9 @@
-"""Lists that FRED hands out in pages.
+"""Lists that FRED returns in pages.
 
-Here: asking for one list until it is whole. Not here: what a page looks like (wire.py), or which
+Here: requesting one list until it is complete. Not here: what a page looks like (wire.py), or which
 lists make one answer (client.py).
 
-FRED cuts a list off at its limit without a word: only ``count`` tells.
+FRED silently cuts a list off at its limit: only ``count`` shows it.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,29 +26,29 @@ async def read(
     limit: int,
     parse: Callable[[bytes, str], _Page],
 ) -> list[_Page]:
-    """Return all pages of one list, one at least.
+    """Return all pages of one list, at least one.
 
     Args:
-        replies: Of the whole answer; those of this list are counted in.
+        replies: Replies of the whole answer, to which those of this list are added.
         getter: Sends the requests.
         path: The endpoint.
         parameters: The query, without key, format, limit and offset.
-        limit: Rows that are asked for in one page.
+        limit: Rows requested per page.
         parse: Reads a body; its second argument is the operation, for errors.
 
     Raises:
         ProviderUnavailableError: Besides the usual reasons, the list changed between two pages.
-        MalformedPayloadError: More or fewer rows came than the answer counts, or ``parse``
-            says so; the error points to all bodies of the answer so far.
+        MalformedPayloadError: The number of rows differs from the answer's count, or ``parse``
+            raised it; the error points to all bodies of the answer so far.
     """
-    asked = " ".join([path, *(f"{name}={value}" for name, value in parameters.items())])
+    request = " ".join([path, *(f"{name}={value}" for name, value in parameters.items())])
     pages: list[_Page] = []
     received = 0
     while not pages or received < pages[0].count:
-        operation = f"{asked} offset={received}"
+        operation = f"{request} offset={received}"
         # Without file_type the answer would be XML, errors included.
-        page_of = {"file_type": "json", "limit": str(limit), "offset": str(received)}
-        reply = await getter.get(path, {**parameters, **page_of}, operation=operation)
+        page_parameters = {"file_type": "json", "limit": str(limit), "offset": str(received)}
+        reply = await getter.get(path, {**parameters, **page_parameters}, operation=operation)
         replies.add(reply)
         with replies.kept():
             page = parse(reply.body, operation)

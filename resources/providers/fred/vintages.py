@@ -1,11 +1,11 @@
-"""A series' real-time history from the windows in which FRED hands it out.
+"""A series' real-time history, joined from FRED's windows.
 
-Here: which windows are asked for, and how rows that were cut at their borders become whole again;
-pure functions. Not here: requests (client.py) or the wire format (wire.py).
+Here: which windows to request, and how rows cut at their borders are joined; pure functions.
+Not here: requests (client.py) or the wire format (wire.py).
 
-FRED allows 2,000 vintages in one real-time window and cuts the span of each value to the window:
-a value of 2010 seen through a window that begins in 2015 begins in 2015, a vintage which never
-was. Cut where a window ends, it looks as if it had been replaced.
+FRED allows 2,000 vintages in one real-time window and cuts the span of each value to the window. In
+a window that begins in 2015, a value of 2010 begins in 2015, a vintage that never existed. Cut at
+the end of a window, it looks as if it had been replaced.
 """
 
 import decimal
@@ -35,7 +35,7 @@ class Window:
 
 @dataclass(slots=True, kw_only=True)
 class _Value:
-    """A value of a period while its span is put together."""
+    """A value of a period while its span is being joined."""
 
     observed_on: date
     start: date
@@ -44,14 +44,14 @@ class _Value:
 
 
 def windows(vintages: Sequence[date], *, most: int = VINTAGES_A_WINDOW) -> list[Window]:
-    """Return the fewest windows that hold all real time and fewer than ``most`` vintages each.
+    """Return the fewest windows that cover all real time with fewer than ``most`` vintages each.
 
-    Not ``most`` itself: a vintage may appear between the listing and the last request. Each
-    window but the first begins on a vintage's day.
+    Fewer, since a vintage may appear between the listing and the last request. Each window but the
+    first begins on a vintage's day.
 
     Args:
-        vintages: Days, oldest first, none twice.
-        most: What FRED allows, two at least.
+        vintages: Distinct days, oldest first.
+        most: FRED's limit, at least two.
     """
     if not vintages:
         return []
@@ -62,15 +62,15 @@ def windows(vintages: Sequence[date], *, most: int = VINTAGES_A_WINDOW) -> list[
 
 
 def joined(pages: Sequence[tuple[Window, pa.Table]]) -> pa.Table:
-    """Return the rows (WIRE_OBSERVATIONS) of adjoining windows with their spans made whole.
+    """Return the rows (WIRE_OBSERVATIONS) of adjoining windows with their full spans.
 
-    A value that lasts to a window's end and one that begins the next window are the same row if
-    they are equal. If they differ, the period was revised on that very day, which is a
-    vintage's; a value without a counterpart was published, or withdrawn, on it.
+    A value at a window's end and an equal one at the start of the next window are the same row. If
+    they differ, the period was revised on that day, which is a vintage's. A value without a
+    counterpart was published, or withdrawn, on it.
 
     Args:
-        pages: Windows, oldest first, each beginning the day after the one before ends, and all
-            rows of each. Rows of one window stay as they are, repeated ones too.
+        pages: Adjoining windows, oldest first, with all rows of each. Rows of a single window stay
+            as they are, even repeated ones.
     """
     if not pages:
         return WIRE_OBSERVATIONS.empty_table()
@@ -84,12 +84,12 @@ def joined(pages: Sequence[tuple[Window, pa.Table]]) -> pa.Table:
         for row in _values(page):
             row.start, row.end = max(row.start, window.start), min(row.end, window.end)
             continued = [
-                one
-                for one in before.get(row.observed_on, ())
-                if row.start == window.start and one.value == row.value
+                value
+                for value in before.get(row.observed_on, ())
+                if row.start == window.start and value.value == row.value
             ]
-            for one in continued:
-                one.end = row.end
+            for value in continued:
+                value.end = row.end
             if not continued:
                 whole.append(row)
             if row.end == window.end:
@@ -106,9 +106,9 @@ def without_periods(rows: pa.Table, periods: Collection[date]) -> pa.Table:
 
 
 def of_vintages(rows: pa.Table, vintages: Sequence[date]) -> tuple[pa.Table, list[RejectedRow]]:
-    """Return ``rows`` without those that begin on a day which is no vintage's, and these.
+    """Split ``rows`` by whether they begin on a vintage's day.
 
-    A day after the newest vintage is one that was published since the list was read.
+    A day after the newest vintage counts as one: it was published since the list was read.
 
     Args:
         rows: WIRE_OBSERVATIONS.
@@ -117,7 +117,7 @@ def of_vintages(rows: pa.Table, vintages: Sequence[date]) -> tuple[pa.Table, lis
     known = set(vintages)
     newest = max(known, default=EARLIEST)
     starts = rows["realtime_start"].to_pylist()
-    is_known = pa.array([one in known or one > newest for one in starts], pa.bool_())
+    is_known = pa.array([start in known or start > newest for start in starts], pa.bool_())
     strange = rows.filter(pc.invert(is_known)).to_pylist()
     left_out = [
         unread(
@@ -132,7 +132,7 @@ def of_vintages(rows: pa.Table, vintages: Sequence[date]) -> tuple[pa.Table, lis
 
 
 def current_between(rows: pa.Table, start: date, end: date) -> pa.Table:
-    """Return those of ``rows`` whose span has a day from ``start`` to ``end`` in it."""
+    """Return those of ``rows`` whose span includes a day from ``start`` to ``end``."""
     began = pc.less_equal(rows["realtime_start"], pa.scalar(end))
     lasted = pc.greater_equal(rows["realtime_end"], pa.scalar(start))
     return rows.filter(pc.and_(began, lasted))
@@ -150,10 +150,10 @@ def _table(values: Sequence[_Value], symbol: str) -> pa.Table:
     return pa.Table.from_pydict(
         {
             "symbol": [symbol] * len(values),
-            "observed_on": [one.observed_on for one in values],
-            "realtime_start": [one.start for one in values],
-            "realtime_end": [one.end for one in values],
-            "value": [one.value for one in values],
+            "observed_on": [value.observed_on for value in values],
+            "realtime_start": [value.start for value in values],
+            "realtime_end": [value.end for value in values],
+            "value": [value.value for value in values],
         },
         schema=WIRE_OBSERVATIONS,
     )

@@ -1,6 +1,6 @@
 """What FRED's answers mean: bytes to observations, vintages and updates, or to errors.
 
-Here: the reading of refusals and the parsing of single pages, pure functions of an answer. Not
+Here: classifying errors and parsing single pages, pure functions of an answer. Not
 here: sending requests (../http.py), or which requests make one answer (client.py).
 
 Wire facts: recordings of GDP from January 2025 (tests/recordings/fred_*), error texts that
@@ -45,7 +45,7 @@ class Page:
 
     Attributes:
         count: Rows of the whole list, as the answer has it.
-        received: Rows of this page, those left out among them.
+        received: Rows of this page, including those left out.
     """
 
     count: int
@@ -65,9 +65,9 @@ class ObservationPage(Page):
     """A page of ``series/observations``.
 
     Attributes:
-        realtime: First and last day of the real-time period that the answer says it is of.
-        rows: In the schema WIRE_OBSERVATIONS, spans as they came: clipped to ``realtime``.
-        left_out: Rows that cannot be read; ``day`` is the period's, where they tell it.
+        realtime: First and last day of the answer's real-time period.
+        rows: WIRE_OBSERVATIONS, with spans as they came: clipped to ``realtime``.
+        left_out: Rows that cannot be read; ``day`` is the period's, if readable.
     """
 
     realtime: tuple[date | None, date | None]
@@ -83,16 +83,16 @@ class UpdatePage(Page):
 
 
 def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
-    """Return the error that ``answer`` is, or None where it may be parsed.
+    """Return the error of ``answer``, or None if it may be parsed.
 
-    FRED says "not registered" of a good key too when it is under load: whether that is the
-    last word is for ``fred.classifier`` to decide.
+    Under load, FRED calls even a good key "not registered": ``fred.classifier`` decides whether
+    that counts.
     """
-    told = _told(answer)
-    if told is None:
+    own_error = _own_error(answer)
+    if own_error is None:
         detail = shortened(plain_text(answer.body).replace(key, "***"))
         return status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
-    status, message = told
+    status, message = own_error
     detail = shortened(message.replace(key, "***"))
     lower = message.lower()
     if "api_key" in lower and status < HTTPStatus.TOO_MANY_REQUESTS:
@@ -107,21 +107,21 @@ def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.Pr
     if "series does not exist" in lower:
         text = f"HTTP {status}: {detail}"
         return errors.UnknownSymbolError(text, provider=PROVIDER, operation=operation)
-    told_answer = replace(answer, status=status)
-    return status_error(told_answer, provider=PROVIDER, operation=operation, detail=detail)
+    answer_with_code = replace(answer, status=status)
+    return status_error(answer_with_code, provider=PROVIDER, operation=operation, detail=detail)
 
 
 def is_unregistered(error: errors.ProviderError) -> bool:
-    """Tell whether ``classify_error`` means that FRED does not know the key."""
+    """Return whether an error of ``classify_error`` says that FRED does not know the key."""
     return isinstance(error, errors.KeyRefusedError) and "not registered" in error.reason
 
 
-def _told(answer: HttpAnswer) -> tuple[int, str] | None:
-    """Return code and text of FRED's own error, in whichever form and under whichever status."""
+def _own_error(answer: HttpAnswer) -> tuple[int, str] | None:
+    """Return code and text of FRED's own error, in any form and under any status."""
     head = answer.body[:4096]
-    found = _XML_ERROR.search(head)
-    if found is not None:
-        return int(found[1]), html.unescape(found[2].decode("utf-8", "replace"))
+    match = _XML_ERROR.search(head)
+    if match is not None:
+        return int(match[1]), html.unescape(match[2].decode("utf-8", "replace"))
     if b'"error_code"' not in head:
         return None
     try:
@@ -132,7 +132,7 @@ def _told(answer: HttpAnswer) -> tuple[int, str] | None:
         return None
     fields = cast("dict[str, object]", parsed)
     code, text = fields.get("error_code"), fields.get("error_message")
-    # An error whose code is unusable is still an error, and one that will come again.
+    # An error with an unusable code is still an error, and a permanent one.
     status = int(str(code)) if re.fullmatch(r"[345]\d\d", str(code)) else 400
     return status, str(text) if text else "an error without a text"
 
@@ -145,14 +145,14 @@ def vintage_page(body: bytes, *, operation: str) -> VintagePage:
     """
     envelope = _envelope(body, operation)
     listed = _list(envelope, "vintage_dates", operation)
-    days = [day_of(one) for one in listed]
-    odd = [one for one, day in zip(listed, days, strict=True) if day is None]
+    days = [day_of(text) for text in listed]
+    odd = [text for text, day in zip(listed, days, strict=True) if day is None]
     if odd and len(odd) == len(listed):
         raise malformed(f"vintage_dates holds {shortened(repr(odd[0]))}", operation)
     return VintagePage(
         left_out=tuple(
-            unread(json.dumps(one, default=str), reason="a vintage's date cannot be read")
-            for one in odd
+            unread(json.dumps(text, default=str), reason="a vintage's date cannot be read")
+            for text in odd
         ),
         count=_count(envelope, operation),
         received=len(listed),
@@ -164,8 +164,8 @@ def update_page(body: bytes, *, operation: str) -> UpdatePage:
     """Parse ``series/updates``.
 
     Raises:
-        MalformedPayloadError: It is anything else, or a row lacks id or time: a series that
-            changed must not be missed.
+        MalformedPayloadError: It is anything else, or a row lacks id or time: no changed series
+            may be missed.
     """
     envelope = _envelope(body, operation)
     listed = _list(envelope, "seriess", operation)
@@ -184,13 +184,11 @@ def update_page(body: bytes, *, operation: str) -> UpdatePage:
 def observation_page(body: bytes, series: str, *, operation: str) -> ObservationPage:
     """Parse ``series/observations`` with ``output_type=1``; rows get the symbol ``series``.
 
-    Values are exact decimals; more than 18 digits behind the point are rounded half-even. A
-    value that is no number must not look like one that is missing: its row is left out, as is
-    one without readable dates.
+    Values are exact decimals, rounded half-even after 18 decimal places. A value that is no number
+    must not look like a missing one: its row is left out, as is one without readable dates.
 
     Raises:
-        MalformedPayloadError: The structure is not as promised, or rows came of which none can
-            be read.
+        MalformedPayloadError: The structure is wrong, or no row can be read.
     """
     envelope = _envelope(body, operation)
     if str(envelope.get("output_type", 1)) != "1" or envelope.get("units", "lin") != "lin":
@@ -242,7 +240,7 @@ def _observation(
 
 
 def _amount(text: str) -> decimal.Decimal | None:
-    """Return a number, or None for what is none or has more than 20 digits before the point."""
+    """Return a number, or None if it is none or has more than 20 digits before the point."""
     if _NUMBER.fullmatch(text) is None:
         return None
     try:
@@ -263,7 +261,7 @@ def _moment(text: object) -> datetime | None:
 def _envelope(body: bytes, operation: str) -> Mapping[str, object]:
     if body.lstrip()[:1] == b"<":
         raise malformed("XML or a web page came instead of JSON", operation)
-    # Numbers stay the texts they are: a value must not pass through a float.
+    # Numbers stay text: a value must not pass through a float.
     return JSON.envelope(body, operation, parse_float=str, parse_int=str, parse_constant=str)
 
 

@@ -1,4 +1,4 @@
-"""Polygon, now Massive: what others use of it."""
+"""Polygon, now Massive: what other rooms use of it."""
 
 from resources.providers.polygon.client import IN_FLIGHT, PolygonClient
 from resources.providers.polygon.wire import classify_error

@@ -1,7 +1,7 @@
 """Polygon by hand: python -m resources.providers.polygon AAPL --of minutes.
 
-Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
-the command line (../provider_cli.py), or the client (client.py).
+Here: the possible requests, and a client paced for one process alone. Not here: the command line
+(../provider_cli.py), or the client (client.py).
 """
 
 import sys
@@ -20,11 +20,15 @@ REQUESTS_A_MINUTE = 5
 """Of the free plan; paid ones are only asked to stay under 100 a second."""
 
 _QUESTIONS: Mapping[str, provider_cli.Question[PolygonClient]] = {
-    "days": lambda client, asked: client.daily_history(asked.symbol, asked.start, asked.end),
-    "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
-    "splits": lambda client, asked: client.splits(asked.symbol),
-    "dividends": lambda client, asked: client.dividends(asked.symbol),
-    "company": lambda client, asked: client.company(asked.symbol),
+    "days": lambda client, request: client.daily_history(
+        request.symbol, request.start, request.end
+    ),
+    "minutes": lambda client, request: client.minute_bars(
+        request.symbol, request.start, request.end
+    ),
+    "splits": lambda client, request: client.splits(request.symbol),
+    "dividends": lambda client, request: client.dividends(request.symbol),
+    "company": lambda client, request: client.company(request.symbol),
 }
 
 

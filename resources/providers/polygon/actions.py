@@ -5,7 +5,7 @@ which requests make one answer (client.py), or whether an action is believed
 (marketdata/actions.py).
 
 Wire facts: a 4-for-1 split is ``split_from`` 1 and ``split_to`` 4; ``cash_amount`` is as paid and
-not adjusted for later splits (``split_adjusted_cash_amount`` is); what is not known is absent.
+not adjusted for later splits (``split_adjusted_cash_amount`` is); unknown fields are absent.
 """
 
 import decimal
@@ -35,7 +35,7 @@ _FREQUENCIES = {
     52: "Weekly",
     365: "Daily",
 }
-"""Payments a year, in words, those of FMP where it has one; others stay a number."""
+"""Names of payments per year, as FMP's where it has one; others stay a number."""
 _EIGHTEEN_DIGITS = Decimal(1).scaleb(-18)
 _WHOLE_DIGITS = 20
 _WIDE = decimal.Context(prec=60, rounding=decimal.ROUND_HALF_EVEN)
@@ -44,9 +44,9 @@ _WIDE = decimal.Context(prec=60, rounding=decimal.ROUND_HALF_EVEN)
 def split_rows(rows: Sequence[Row], *, operation: str) -> Rows:
     """Read splits into WIRE_SPLITS.
 
-    ``kind`` is Polygon's ``forward_split``, ``reverse_split`` or ``stock_dividend``. More than
-    18 digits behind the point are rounded, half to even. A share count that is no number, or that
-    does not fit into a column, is null, for validation to refuse.
+    ``kind`` is Polygon's ``forward_split``, ``reverse_split`` or ``stock_dividend``. Share
+    counts are rounded half to even after 18 decimal places. One that is no number, or does not fit
+    into a column, is null, which validation refuses.
 
     Raises:
         MalformedPayloadError: No row has a ticker and a date.
@@ -71,10 +71,10 @@ def split_rows(rows: Sequence[Row], *, operation: str) -> Rows:
 def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
     """Read dividends into WIRE_DIVIDENDS.
 
-    ``kind`` is ``regular`` for recurring ones and for those that Polygon cannot classify but
-    knows a rhythm of, otherwise ``special`` (special, supplemental, irregular); ``frequency`` of a
-    supplemental one says so, since it may stand beside a special one. Amounts are treated as in
-    ``split_rows``. A date that cannot be read is null, like one that is not told.
+    ``kind`` is ``regular`` for recurring ones and for unclassified ones with a frequency, otherwise
+    ``special`` (special, supplemental, irregular). ``frequency`` of a supplemental one says so,
+    since a special one may have the same ex-date. Amounts are treated as in ``split_rows``. A date
+    that cannot be read is null, like a missing one.
 
     Raises:
         MalformedPayloadError: No row has a ticker and an ex-date.
@@ -101,16 +101,18 @@ def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
 
 
 def _kind(row: Row) -> str:
-    told = row.get("distribution_type")
-    if told in {"special", "supplemental", "irregular"}:
+    distribution_type = row.get("distribution_type")
+    if distribution_type in {"special", "supplemental", "irregular"}:
         return "special"
-    return "special" if told != "recurring" and row.get("frequency") == 0 else "regular"
+    return (
+        "special" if distribution_type != "recurring" and row.get("frequency") == 0 else "regular"
+    )
 
 
 def _currency(row: Row) -> str | None:
     """Return a code in capital letters: Polygon writes both ``USD`` and ``usd``."""
-    told = _text(row.get("currency"))
-    return None if told is None else told.upper()
+    code = _text(row.get("currency"))
+    return None if code is None else code.upper()
 
 
 def _frequency(row: Row) -> str | None:
@@ -123,7 +125,7 @@ def _frequency(row: Row) -> str | None:
 
 
 def _text(value: object) -> str | None:
-    # Neither Arrow nor Postgres takes every text that JSON can hold.
+    # Arrow and Postgres do not take every text that JSON can hold.
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 
@@ -138,7 +140,7 @@ def _amount(row: Row, name: str) -> Decimal | None:
 
 
 def _placed_on(row: Row, name: str) -> date | None:
-    """Return the day of a row that also says whose it is."""
+    """Return the day of a row that has a ticker."""
     return day_of(row.get(name)) if _text(row.get("ticker")) is not None else None
 
 

@@ -1,7 +1,7 @@
 """Polygon's bars: days of one symbol, days of the whole market and minutes, into Arrow tables.
 
 Here: which cells and rows can be read, and which day or minute a row is of. One bad cell becomes
-null and is for validation to judge; a row that cannot be placed is left out and told. Not here:
+null and is left to validation; a row that cannot be placed is left out and reported. Not here:
 envelopes (wire.py), or which requests make one answer (client.py).
 
 Wire facts: ``t`` is in milliseconds since the epoch, UTC. For one symbol it is the first moment
@@ -30,7 +30,7 @@ from resources.providers.polygon.wire import malformed
 
 _LOG = logging.getLogger(__name__)
 _LETTERS = ("o", "h", "l", "c", "v")
-"""In the order of the schemas' columns."""
+"""Fields, in the order of the schemas' columns."""
 _LATEST_MS = 4_102_444_800_000
 """The year 2100: a later time is in another unit."""
 
@@ -45,7 +45,7 @@ class Rows:
     """Rows of a page.
 
     Attributes:
-        table: In the quoted schema.
+        table: In the wire schema.
         left_out: Rows that cannot be placed.
         notes: See Answer.
     """
@@ -61,7 +61,7 @@ def day_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
     A row whose ``t`` is not midnight in New York cannot be placed.
 
     Raises:
-        MalformedPayloadError: No row can be placed, or of two rows and more none has a number
+        MalformedPayloadError: No row can be placed, or none of several rows has a number
             in some field.
     """
     sessions = [_session(row.get("t")) for row in rows]
@@ -84,7 +84,7 @@ def market_bars(rows: Sequence[Row], session: date, *, operation: str) -> Rows:
     Left out are rows without a readable symbol and those of another day; the log says how many.
 
     Raises:
-        MalformedPayloadError: Rows came, but none of ``session``; of two rows and more none has
+        MalformedPayloadError: Rows came, but none of ``session``; none of several rows has
             a number in some field.
     """
     symbols = [_symbol(row.get("T")) for row in rows]
@@ -129,11 +129,11 @@ def market_bars(rows: Sequence[Row], session: date, *, operation: str) -> Rows:
 def minute_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
     """Read the minutes of ``symbol`` into WIRE_MINUTE_BARS.
 
-    A ``vw`` that is there and cannot be read becomes NaN, which validation refuses; a row whose
-    ``n`` is there and cannot be read is left out, since null would say that none was told.
+    An unreadable ``vw`` becomes NaN, which validation refuses. A row with an unreadable ``n`` is
+    left out, since null would mean that it was not sent.
 
     Raises:
-        MalformedPayloadError: No row can be placed, or of two rows and more none has a number
+        MalformedPayloadError: No row can be placed, or none of several rows has a number
             in some field.
     """
     counts = [_count(row.get("n")) for row in rows]
@@ -162,7 +162,7 @@ def minute_bars(rows: Sequence[Row], symbol: str, *, operation: str) -> Rows:
 
 def _numbers(rows: Sequence[Row], operation: str) -> list[pa.Array]:
     columns = [_floats([row.get(letter) for row in rows]) for letter in _LETTERS]
-    # One row without a number is a hole; a field that no row has is another wire format.
+    # One row without a number is a gap; a field without any number is another wire format.
     for letter, column in zip(_LETTERS, columns, strict=True):
         if len(rows) > 1 and column.null_count == len(rows):
             raise malformed(f"no row has a usable number in field {letter}", operation)
@@ -170,8 +170,8 @@ def _numbers(rows: Sequence[Row], operation: str) -> list[pa.Array]:
 
 
 def _floats(values: Sequence[object]) -> pa.Array:
-    """Read numbers as ``number_of`` does, a whole column at once where all of them are usual."""
-    # Arrow takes a bool for 1.0 without a word, and refuses integers that a double cannot hold.
+    """Read numbers as ``number_of`` does, a whole column at once if its types allow that."""
+    # Arrow silently reads a bool as 1.0, and refuses integers that a double cannot hold.
     if set(map(type, values)) <= _USUAL:
         try:
             column = pa.array(values, pa.float64())
@@ -214,7 +214,7 @@ def _day(value: object) -> date | None:
 
 
 def _session(value: object) -> date | None:
-    # Any other time of day means that the unit or the meaning has changed, and with it the day.
+    # Any other time of day means that the unit or meaning has changed, so the day is unknown.
     at = _in_new_york(value)
     return at.date() if at is not None and at.time() == time() else None
 

@@ -1,8 +1,8 @@
 """Polygon, now Massive: bars, corporate actions and companies.
 
-Here: the client, and what each answer is asked with and checked for. Not here: following pages
-(pages.py), what answers look like (wire.py and its neighbours), how a request is sent (../http.py),
-or what becomes of rows.
+Here: the client, with the requests and checks of each answer. Not here: following pages (pages.py),
+what answers look like (wire.py and its neighbours), how a request is sent (../http.py), or the
+storing of rows.
 """
 
 import re
@@ -28,9 +28,9 @@ BASE_URL = "https://api.massive.com"
 IN_FLIGHT = 8
 """Requests under way at once, for paid plans; the free one never has two."""
 BASE_BARS = 50_000
-"""The most that one page may be made of."""
+"""Most base bars of one page."""
 MINUTE_WINDOW = timedelta(days=72)
-"""No more than 52 weekdays of 16 hours (04:00 to 20:00), which is 49,920 minutes: one page."""
+"""At most 52 weekdays of 16 hours (04:00 to 20:00), which is 49,920 minutes: one page."""
 ACTION_LIMIT = 5_000
 """Rows of one page of splits or dividends, by the vendor's reference."""
 _MINUTE = timedelta(minutes=1)
@@ -41,16 +41,16 @@ class PolygonClient:
     """Asks Polygon's REST API.
 
     Fulfils marketdata.ports.HistoryProvider, MarketDayProvider, MinuteBarProvider,
-    ActionProvider and ReferenceProvider. Prices are asked for as traded, so that a split does
-    not change what is stored. Symbols are case-sensitive, class shares are spelt ``BRK.B``.
+    ActionProvider and ReferenceProvider. Prices are requested as traded, so that a split does not
+    change stored prices. Symbols are case-sensitive, class shares are spelt ``BRK.B``.
 
-    Every method raises ProviderError of the kind that ``wire.classify_error`` tells,
-    MalformedPayloadError for an answer that is not as promised (pointing to the answer), and
-    RequestRejectedError for a symbol that cannot be one, of which nothing was sent.
+    Every method raises the ProviderError of ``wire.classify_error``, MalformedPayloadError for an
+    answer of the wrong form (pointing to the answer), and RequestRejectedError for a symbol that
+    cannot be one, for which nothing was sent.
 
     Args:
         getter: Sends to BASE_URL with the key in the header, and classifies by
-            ``wire.classify_error``; or gives what was kept.
+            ``wire.classify_error``; or serves kept answers.
     """
 
     name = PROVIDER
@@ -68,12 +68,12 @@ class PolygonClient:
             ValueError: ``start`` is after ``end``.
         """
         operation = f"aggs/day symbol={symbol} from={start} to={end} adjusted=false"
-        _check_asked(symbol, operation, start, end)
+        _check_request(symbol, operation, start, end)
 
-        def read(page: Page, _: HttpAnswer, page_of: str) -> Rows:
-            _check_owner(page, symbol, page_of)
-            rows = bars.day_bars(page.rows, symbol, operation=page_of)
-            _check_within(rows.table["session_date"], start, end, page_of)
+        def read(page: Page, _: HttpAnswer, page_operation: str) -> Rows:
+            _check_owner(page, symbol, page_operation)
+            rows = bars.day_bars(page.rows, symbol, operation=page_operation)
+            _check_within(rows.table["session_date"], start, end, page_operation)
             return rows
 
         gathered = Gathered(operation=operation)
@@ -84,9 +84,9 @@ class PolygonClient:
         """Return the bars (WIRE_BARS) of all US stocks for ``session``, in one request."""
         operation = f"grouped-daily date={session} adjusted=false"
 
-        def read(page: Page, _: HttpAnswer, page_of: str) -> Rows:
-            _check_owner(page, None, page_of)
-            return bars.market_bars(page.rows, session, operation=page_of)
+        def read(page: Page, _: HttpAnswer, page_operation: str) -> Rows:
+            _check_owner(page, None, page_operation)
+            return bars.market_bars(page.rows, session, operation=page_operation)
 
         first = NextPage(
             path=f"v2/aggs/grouped/locale/us/market/stocks/{session}",
@@ -99,14 +99,14 @@ class PolygonClient:
     async def minute_bars(self, symbol: str, start: date, end: date) -> Answer:
         """Return the minutes (WIRE_MINUTE_BARS) of ``symbol``, as traded.
 
-        Days are New York's, minutes before the opening and after the close included. They are
-        asked for 72 days at a time. A minute that was not over when its answer came is left out.
+        Days are New York's, including minutes before the opening and after the close. They are
+        requested 72 days at a time. A minute that was not over when its answer came is left out.
 
         Raises:
             ValueError: ``start`` is after ``end``.
         """
         operation = f"aggs/minute symbol={symbol} from={start} to={end} adjusted=false"
-        _check_asked(symbol, operation, start, end)
+        _check_request(symbol, operation, start, end)
         gathered = Gathered(operation=operation)
         for first, last in _windows(start, end):
             begin, until = _midnight(first), _midnight(last + timedelta(days=1))
@@ -114,13 +114,13 @@ class PolygonClient:
             def read(
                 page: Page,
                 reply: HttpAnswer,
-                page_of: str,
+                page_operation: str,
                 begin: datetime = begin,
                 until: datetime = until,
             ) -> Rows:
-                _check_owner(page, symbol, page_of)
-                rows = bars.minute_bars(page.rows, symbol, operation=page_of)
-                _check_within(rows.table["opened_at"], begin, until - _MINUTE, page_of)
+                _check_owner(page, symbol, page_operation)
+                rows = bars.minute_bars(page.rows, symbol, operation=page_operation)
+                _check_within(rows.table["opened_at"], begin, until - _MINUTE, page_operation)
                 over = pc.less_equal(rows.table["opened_at"], reply.fetched_at - _MINUTE)
                 return replace(rows, table=rows.table.filter(over))
 
@@ -128,21 +128,21 @@ class PolygonClient:
         return gathered.answer()
 
     async def company(self, symbol: str) -> Answer:
-        """Return what Polygon knows of ``symbol`` (WIRE_COMPANIES, one row).
+        """Return Polygon's details of ``symbol`` (WIRE_COMPANIES, one row).
 
         Raises:
-            UnknownSymbolError: Polygon has nothing under it.
+            UnknownSymbolError: Polygon does not know it.
         """
         operation = f"tickers symbol={symbol}"
-        _check_asked(symbol, operation)
+        _check_request(symbol, operation)
         reply = await self._getter.get(
             f"v3/reference/tickers/{quote(symbol, safe=':')}", {}, operation=operation
         )
         gathered = Gathered(operation=operation)
         gathered.add(reply)
         with gathered.kept():
-            found = wire.detail(reply.body, operation=operation)
-            gathered.take(companies.company(found, symbol, operation=operation))
+            detail = wire.detail(reply.body, operation=operation)
+            gathered.take(companies.company(detail, symbol, operation=operation))
         return gathered.answer()
 
     async def splits(self, symbol: str) -> Answer:
@@ -164,27 +164,27 @@ class PolygonClient:
         """Return the market's dividends (WIRE_DIVIDENDS) by ex-date, both ends included."""
         return await self._actions("dividends", _between("ex_dividend_date", start, end))
 
-    async def _actions(self, kind: str, asked: Mapping[str, str]) -> Answer:
-        shown = " ".join(f"{name}={value}" for name, value in asked.items())
-        operation = f"{kind} {shown}"
-        symbol = asked.get("ticker")
+    async def _actions(self, kind: str, query: Mapping[str, str]) -> Answer:
+        query_text = " ".join(f"{name}={value}" for name, value in query.items())
+        operation = f"{kind} {query_text}"
+        symbol = query.get("ticker")
         if symbol is not None:
-            _check_asked(symbol, operation)
+            _check_request(symbol, operation)
         parse = actions.split_rows if kind == "splits" else actions.dividend_rows
         day = "execution_date" if kind == "splits" else "ex_dividend_date"
 
-        def read(page: Page, _: HttpAnswer, page_of: str) -> Rows:
-            rows = parse(page.rows, operation=page_of)
+        def read(page: Page, _: HttpAnswer, page_operation: str) -> Rows:
+            rows = parse(page.rows, operation=page_operation)
             if symbol is not None:
-                _check_symbols(rows.table, symbol, page_of)
+                _check_symbols(rows.table, symbol, page_operation)
             else:
-                first, last = (date.fromisoformat(one) for one in asked.values())
-                _check_within(rows.table["ex_date"], first, last, page_of)
+                first, last = (date.fromisoformat(text) for text in query.values())
+                _check_within(rows.table["ex_date"], first, last, page_operation)
             return rows
 
         first = NextPage(
             path=f"stocks/v1/{kind}",
-            parameters={**asked, "limit": str(ACTION_LIMIT), "sort": f"{day}.asc,ticker.asc"},
+            parameters={**query, "limit": str(ACTION_LIMIT), "sort": f"{day}.asc,ticker.asc"},
         )
         gathered = Gathered(operation=operation)
         await gather(self._getter, first, read, gathered, exact=True)
@@ -217,8 +217,10 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), NEW_YORK_ZONE).astimezone(UTC)
 
 
-def _check_asked(symbol: str, operation: str, start: date = date.min, end: date = date.max) -> None:
-    # An odd symbol is data and concerns itself alone; a reversed range is the program's mistake.
+def _check_request(
+    symbol: str, operation: str, start: date = date.min, end: date = date.max
+) -> None:
+    # An odd symbol is data, and concerns that symbol alone; a reversed range is a bug.
     if start > end:
         message = f"the range of {symbol} is reversed: {start} is after {end}"
         raise ValueError(message)
@@ -228,25 +230,25 @@ def _check_asked(symbol: str, operation: str, start: date = date.min, end: date 
 
 
 def _check_owner(page: Page, symbol: str | None, operation: str) -> None:
-    """Refuse bars of another ticker, or adjusted ones: rows do not tell either themselves."""
+    """Refuse bars of another ticker, or adjusted ones: rows themselves show neither."""
     if symbol is not None and page.ticker not in {None, symbol}:
-        told = shortened(repr(page.ticker))
-        raise wire.malformed(f"the bars are those of {told}", operation)
+        ticker = shortened(repr(page.ticker))
+        raise wire.malformed(f"the bars are those of {ticker}", operation)
     if page.rows and page.adjusted is True:
         message = "prices came adjusted for splits, not as traded"
         raise wire.malformed(message, operation)
 
 
 def _check_symbols(table: pa.Table, symbol: str, operation: str) -> None:
-    others = [one for one in pc.unique(table["symbol"]).to_pylist() if one != symbol]
-    if others:
-        raise wire.malformed(f"rows of {others[0]} came, too", operation)
+    strangers = [other for other in pc.unique(table["symbol"]).to_pylist() if other != symbol]
+    if strangers:
+        raise wire.malformed(f"rows of {strangers[0]} came, too", operation)
 
 
 def _check_within(
     keys: pa.ChunkedArray, first: date | datetime, last: date | datetime, operation: str
 ) -> None:
-    """Refuse rows that nobody asked for: the answer is another request's."""
+    """Refuse rows that were not requested: the answer is another request's."""
     outside = keys.filter(pc.or_(pc.less(keys, first), pc.greater(keys, last)))
     if len(outside):
         message = f"rows outside of what was asked came, such as of {outside[0].as_py()}"

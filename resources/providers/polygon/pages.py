@@ -1,7 +1,7 @@
-"""Polygon's pages: asking for one after the other, and making one answer of them.
+"""Polygon's pages: requesting them in order, and making one answer of them.
 
-Here: where paging begins and ends, and the origin of an answer. Not here: what a page holds
-(wire.py and its neighbours), or what is asked for (client.py).
+Here: where paging begins and ends, and the provenance of an answer. Not here: what a page holds
+(wire.py and its neighbours), or the requests (client.py).
 """
 
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from resources.providers.polygon.wire import NextPage, Page
 from resources.providers.provenance import Replies
 
 PAGE_LIMIT = 1_000
-"""Pages of one answer; beyond it the paging runs in a circle."""
+"""Most pages of one answer; more would be an endless loop."""
 
 Read = Callable[[Page, HttpAnswer, str], Rows]
 """Turns one page, and the reply it came in, into rows; the text is the operation."""
 
 
 class Gathered:
-    """What the replies of one answer held so far.
+    """The replies and rows of one answer so far.
 
     Args:
-        operation: What is asked; becomes the answer's ``request``.
+        operation: Description of the request; becomes the answer's ``request``.
     """
 
     def __init__(self, *, operation: str) -> None:
@@ -39,26 +39,26 @@ class Gathered:
         self._replies = Replies()
 
     def next_operation(self) -> str:
-        """Name the next request, for errors and for what is kept of it."""
+        """Name the next request, for errors and for the kept answer."""
         count = len(self._replies)
         return f"{self._operation} page={count + 1}" if count else self._operation
 
     def add(self, reply: HttpAnswer) -> None:
-        """Count a reply in."""
+        """Add a reply."""
         self._replies.add(reply)
 
     def take(self, rows: Rows) -> None:
-        """Take rows into the answer."""
+        """Add rows to the answer."""
         self.tables.append(rows.table)
         self.left_out.extend(rows.left_out)
         self.notes.extend(rows.notes)
 
     def kept(self) -> AbstractContextManager[None]:
-        """Let an error that is raised within point to all replies so far."""
+        """Attach pointers to all replies so far to errors raised in the block."""
         return self._replies.kept()
 
     def answer(self) -> Answer:
-        """Make one answer of all replies so far; there has to be one."""
+        """Make one answer of all replies so far; there must be at least one."""
         return self._replies.answer(
             self._operation, pa.concat_tables(self.tables), self.left_out, notes=self.notes
         )
@@ -67,17 +67,17 @@ class Gathered:
 async def gather(
     getter: Getter, first: NextPage, read: Read, gathered: Gathered, *, exact: bool = False
 ) -> None:
-    """Ask for a page and all that follow it, and add their rows to ``gathered``."""
-    asked: NextPage | None = first
+    """Request a page and all that follow it, and add their rows to ``gathered``."""
+    next_page: NextPage | None = first
     seen: set[str] = set()
-    while asked is not None:
-        page_of = gathered.next_operation()
-        reply = await getter.get(asked.path, asked.parameters, operation=page_of)
+    while next_page is not None:
+        operation = gathered.next_operation()
+        reply = await getter.get(next_page.path, next_page.parameters, operation=operation)
         gathered.add(reply)
         with gathered.kept():
-            page = wire.page(reply.body, operation=page_of, exact=exact)
-            rows = read(page, reply, page_of)
-            asked = _after(page, seen, page_of)
+            page = wire.page(reply.body, operation=operation, exact=exact)
+            rows = read(page, reply, operation)
+            next_page = _after(page, seen, operation)
         gathered.take(rows)
 
 

@@ -5,7 +5,7 @@ page is. Not here: the rows themselves (bars.py, actions.py, companies.py), send
 (../http.py), or which requests make one answer (client.py).
 
 The wire facts are those of the vendor's documentation and client library in 2026 and of recorded
-answers: an error tells itself under ``error`` or under ``message``, an answer without rows may
+answers: an error has its text under ``error`` or ``message``, an answer without rows may
 lack ``results`` or have null there, and ``DELAYED`` is a status of good answers.
 """
 
@@ -25,7 +25,7 @@ PROVIDER = "polygon"
 JSON = JsonAnswers(PROVIDER)
 malformed = JSON.malformed
 HOSTS = frozenset({"api.massive.com", "api.polygon.io"})
-"""The vendor's names, the new and the old one; a next page elsewhere is not followed."""
+"""The vendor's hosts, new and old; a next page elsewhere is not followed."""
 _GOOD = frozenset({"OK", "DELAYED"})
 _NOT_FOUND = 404
 _LONGEST_ERROR = 4096
@@ -42,10 +42,10 @@ class Page:
     """One answer's envelope.
 
     Attributes:
-        rows: Its ``results``, objects; floats are Decimal where the page was read exactly.
-        ticker: Whose rows they are, where the envelope tells.
-        adjusted: Whether prices are adjusted for splits, where the envelope tells.
-        next_url: Where further rows are; None on the last page.
+        rows: The objects of ``results``; floats are Decimal if the page was read exactly.
+        ticker: Ticker of the rows, if the envelope has it.
+        adjusted: Whether prices are adjusted for splits, if the envelope says so.
+        next_url: URL of further rows; None on the last page.
     """
 
     rows: list[Mapping[str, object]]
@@ -56,53 +56,53 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NextPage:
-    """What to ask for the next page, without host and key."""
+    """Path and query of the next page, without host and key."""
 
     path: str
     parameters: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """What an error says of itself."""
+class _OwnError:
+    """Status and text of Polygon's own error."""
 
     status: str
     text: str
 
 
 def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
-    """Return the error that ``answer`` is, or None where it may be parsed.
+    """Return the error of ``answer``, or None if it may be parsed.
 
     Facts: 401 is a key that Polygon does not know; 403 with ``NOT_AUTHORIZED`` is data or days
     outside of the plan; 404 with ``NOT_FOUND`` is an unknown symbol (other paths are 404
-    without it); 429 may come without a body, and without Retry-After. Should the same come
-    inside a 200, it counts as much.
+    without it); 429 may come without a body, and without Retry-After. The same errors
+    count inside a 200 too.
     """
-    told = _told(answer.body)
-    text = plain_text(answer.body) if told is None else told.text
+    own_error = _own_error(answer.body)
+    text = plain_text(answer.body) if own_error is None else own_error.text
     detail = shortened(text.replace(key, "***")) + _CURES.get(answer.status, "")
-    if answer.status == _NOT_FOUND and told is not None and told.status == "NOT_FOUND":
+    if answer.status == _NOT_FOUND and own_error is not None and own_error.status == "NOT_FOUND":
         return errors.UnknownSymbolError(detail, provider=PROVIDER, operation=operation)
     error = status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
-    if error is not None or told is None:
+    if error is not None or own_error is None:
         return error
-    return _kind(told)(detail, provider=PROVIDER, operation=operation)
+    return _kind(own_error)(detail, provider=PROVIDER, operation=operation)
 
 
-def _kind(told: _Told) -> type[errors.ProviderError]:
-    text = told.text.lower()
+def _kind(own_error: _OwnError) -> type[errors.ProviderError]:
+    text = own_error.text.lower()
     if "maximum requests" in text:
         return errors.RateLimitedError
     if "api key" in text:
         return errors.KeyRefusedError
-    if told.status == "NOT_AUTHORIZED":
+    if own_error.status == "NOT_AUTHORIZED":
         return errors.NotEntitledError
-    if told.status == "NOT_FOUND":
+    if own_error.status == "NOT_FOUND":
         return errors.UnknownSymbolError
     return errors.RequestRejectedError
 
 
-def _told(body: bytes) -> _Told | None:
+def _own_error(body: bytes) -> _OwnError | None:
     if not 0 < len(body) <= _LONGEST_ERROR:
         return None
     try:
@@ -113,10 +113,10 @@ def _told(body: bytes) -> _Told | None:
         return None
     envelope = cast("dict[str, object]", parsed)
     status = str(envelope.get("status", ""))
-    told = envelope.get("error") or envelope.get("message")
-    if status.upper() in _GOOD or envelope.get("results") or not (status or told):
+    text = envelope.get("error") or envelope.get("message")
+    if status.upper() in _GOOD or envelope.get("results") or not (status or text):
         return None
-    return _Told(status=status.upper(), text=str(told or f"status {status}"))
+    return _OwnError(status=status.upper(), text=str(text or f"status {status}"))
 
 
 def page(body: bytes, *, operation: str, exact: bool = False) -> Page:
@@ -129,7 +129,7 @@ def page(body: bytes, *, operation: str, exact: bool = False) -> Page:
 
     Raises:
         MalformedPayloadError: Not an object with a list of objects under ``results``; a status
-            that no good answer has; rows that are promised by a count, but are not there.
+            that no good answer has; a count of rows without rows.
     """
     envelope = _envelope(body, operation, exact=exact)
     next_url = envelope.get("next_url") or None
@@ -148,13 +148,13 @@ def detail(body: bytes, *, operation: str) -> Mapping[str, object]:
     """Read the envelope around one object.
 
     Raises:
-        MalformedPayloadError: ``results`` is no object, the status not that of an answer, or a
-            number is none (NaN and Infinity, which JSON does not have).
+        MalformedPayloadError: ``results`` is no object, the status is not that of an answer, or a
+            number is NaN or Infinity, which JSON does not have.
     """
-    found = _envelope(body, operation, exact=False, finite=True).get("results")
-    if not isinstance(found, dict):
-        raise malformed(f"an object was promised, a {type(found).__name__} came", operation)
-    return cast("Mapping[str, object]", found)
+    results = _envelope(body, operation, exact=False, finite=True).get("results")
+    if not isinstance(results, dict):
+        raise malformed(f"an object was promised, a {type(results).__name__} came", operation)
+    return cast("Mapping[str, object]", results)
 
 
 def _no_number(word: str) -> float:
@@ -193,10 +193,10 @@ def _rows(envelope: Mapping[str, object], operation: str) -> list[Mapping[str, o
 
 
 def following(next_url: str, *, operation: str) -> NextPage:
-    """Read where the next page is.
+    """Read the address of the next page.
 
-    Polygon names the host itself and leaves the key out. Only path and parameters are used, so
-    that the key never goes where an answer points to.
+    Polygon sends a whole URL without the key. Only path and parameters are used, so that the key
+    is never sent to a host that an answer names.
 
     Raises:
         MalformedPayloadError: It is no address of the vendor.

@@ -1,7 +1,7 @@
 """Tiingo by hand: python -m resources.providers.tiingo AAPL --of minutes.
 
-Here: what can be asked for, and the client that is asked, paced for one process alone. Not here:
-the command line (../provider_cli.py), or the client (client.py).
+Here: the possible requests, and a client paced for one process alone. Not here: the command line
+(../provider_cli.py), or the client (client.py).
 """
 
 import sys
@@ -20,8 +20,12 @@ REQUESTS_A_SECOND = 10
 """Tiingo counts hours and days only; this is for politeness."""
 
 _QUESTIONS: Mapping[str, provider_cli.Question[TiingoClient]] = {
-    "days": lambda client, asked: client.daily_history(asked.symbol, asked.start, asked.end),
-    "minutes": lambda client, asked: client.minute_bars(asked.symbol, asked.start, asked.end),
+    "days": lambda client, request: client.daily_history(
+        request.symbol, request.start, request.end
+    ),
+    "minutes": lambda client, request: client.minute_bars(
+        request.symbol, request.start, request.end
+    ),
 }
 
 

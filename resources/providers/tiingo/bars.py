@@ -1,11 +1,11 @@
 """Tiingo's bars: days of one ticker, one day of the market, and minutes, into Arrow tables.
 
-Here: which cells, rows and answers can be read. One bad cell becomes null and is for validation to
-judge; a row that cannot be placed is left out, and told; an answer of another shape is refused. Not
-here: refusals (wire.py), or which requests make one answer (client.py).
+Here: which cells, rows and answers can be read. One bad cell becomes null and is left to
+validation; a row that cannot be placed is left out and reported; an answer of another shape is
+refused. Not here: errors (wire.py), or which requests make one answer (client.py).
 
-Times come in several forms: ``2023-01-03T00:00:00.000Z`` where dates were asked for,
-``…+00:00`` where not, and ``2015-01-02`` in CSV.
+Times come in several forms: ``2023-01-03T00:00:00.000Z`` if dates were requested, ``…+00:00`` if
+not, and ``2015-01-02`` in CSV.
 """
 
 import json
@@ -40,7 +40,7 @@ class Page:
 
     Attributes:
         bars: In the schema that the function names.
-        rows: Rows that Tiingo sent, those left out of ``bars`` included: its cap counts them.
+        rows: Rows that Tiingo sent, including those left out of ``bars``: its cap counts them.
         left_out: Rows that cannot be placed.
     """
 
@@ -52,13 +52,13 @@ class Page:
 def history_page(body: bytes, symbol: str, *, operation: str) -> Page:
     """Parse the daily prices of ``symbol`` into WIRE_BARS, as traded.
 
-    The adjusted columns, ``divCash`` and ``splitFactor`` are not looked at. A price or volume
-    that is missing or no JSON number becomes null, numeric text too. Rows carry no ticker, so
-    ``symbol`` is what was asked for.
+    The adjusted columns, ``divCash`` and ``splitFactor`` are ignored. A price or volume that is
+    missing or no JSON number becomes null, numeric text too. Rows have no ticker, so ``symbol`` is
+    the requested one.
 
     Raises:
-        MalformedPayloadError: Not a list of objects, no row with a readable date, or of two rows
-            and more none with a number in some field.
+        MalformedPayloadError: Not a list of objects, no row with a readable date, or none of
+            several rows with a number in some field.
     """
     rows = JSON.rows(body, operation)
     days = [_day(row.get("date")) for row in rows]
@@ -80,9 +80,9 @@ class MarketDay:
     """The latest day of the whole market.
 
     Attributes:
-        day: The day that most rows are of.
-        bars: WIRE_BARS of that day alone.
-        left_out: Rows that tell their ticker, but no readable day.
+        day: The day of most rows.
+        bars: WIRE_BARS of that day only.
+        left_out: Rows with a ticker, but without a readable day.
     """
 
     day: date
@@ -93,14 +93,14 @@ class MarketDay:
 def market_day(body: bytes, *, operation: str) -> MarketDay:
     """Parse the latest prices of all tickers, whose spelling becomes upper case.
 
-    Every ticker comes with its own last day: those that no longer trade with an old one, funds
-    a day late, Chinese shares at times a day early, and while Tiingo writes a new day some
-    tickers still have the one before. So the answer's day is the one most rows are of, and rows
-    of other days are left out; the log says how many.
+    Every ticker comes with its own last day: an old one if it no longer trades, a day late for
+    funds, sometimes a day early for Chinese shares, and the previous day for some tickers while
+    Tiingo writes a new one. So the answer's day is that of most rows, and rows of other days are
+    left out; the log says how many.
 
     Raises:
         MalformedPayloadError: Not a list of objects, no row with a readable ticker and date, or
-            of two rows and more none with a number in some field.
+            none of several rows with a number in some field.
     """
     rows = JSON.rows(body, operation)
     placed = [
@@ -145,13 +145,12 @@ def market_day(body: bytes, *, operation: str) -> MarketDay:
 def minute_page(body: bytes, symbol: str, *, operation: str) -> Page:
     """Parse the IEX prices of ``symbol`` into WIRE_MINUTE_BARS.
 
-    Volume is that of IEX alone, 2 to 3 per cent of all trading. ``vwap`` and ``trades`` are
-    null: Tiingo does not tell them. A time without a zone, or that begins no minute, is not
-    readable: nothing is guessed.
+    Volume is that of IEX alone, 2 to 3 per cent of all trading. ``vwap`` and ``trades`` are null:
+    Tiingo does not send them. A time without a zone, or within a minute, counts as unreadable.
 
     Raises:
-        MalformedPayloadError: Not a list of objects, no row with a readable time, or of two rows
-            and more none with a number in some field; so volume that was not sent is noticed.
+        MalformedPayloadError: Not a list of objects, no row with a readable time, or none of
+            several rows with a number in some field, so that a missing volume is noticed.
     """
     rows = JSON.rows(body, operation)
     times = [_minute(row.get("date")) for row in rows]
@@ -181,25 +180,25 @@ def _refuse_unplaced(
 
 
 def _unplaced(
-    rows: Sequence[Mapping[str, object]], places: Sequence[object], symbol: str
+    rows: Sequence[Mapping[str, object]], keys: Sequence[object], symbol: str
 ) -> tuple[RejectedRow, ...]:
     return tuple(
         unread(json.dumps(row), symbol=symbol)
-        for row, place in zip(rows, places, strict=True)
-        if place is None
+        for row, key in zip(rows, keys, strict=True)
+        if key is None
     )
 
 
 def _ticker(row: Mapping[str, object]) -> str | None:
     ticker = row.get("ticker")
-    # Lone surrogates are text to JSON and no text to Arrow.
+    # Lone surrogates are valid in JSON, but not in Arrow.
     return ticker if isinstance(ticker, str) and ticker.isascii() else None
 
 
 def _day(value: object) -> date | None:
-    found = _DAY.fullmatch(value) if isinstance(value, str) else None
+    match = _DAY.fullmatch(value) if isinstance(value, str) else None
     try:
-        return None if found is None else date.fromisoformat(found[1])
+        return None if match is None else date.fromisoformat(match[1])
     except ValueError:
         return None
 
@@ -217,7 +216,7 @@ def _numbers(rows: Sequence[Mapping[str, object]], operation: str) -> list[pa.Ar
     columns = [
         pa.array([number_of(row.get(name)) for row in rows], pa.float64()) for name in _NUMBERS
     ]
-    # One row without a number is a hole; a field that no row has is another wire format.
+    # One row without a number is a gap; a field without any number is another wire format.
     for name, column in zip(_NUMBERS, columns, strict=True):
         if len(rows) > 1 and column.null_count == len(rows):
             raise malformed(f"no row has a usable number in field {name}", operation)
@@ -225,6 +224,6 @@ def _numbers(rows: Sequence[Mapping[str, object]], operation: str) -> list[pa.Ar
 
 
 def over_by(bars: pa.Table, moment: datetime) -> pa.Table:
-    """Return those of ``bars`` (WIRE_MINUTE_BARS) whose minute has ended by ``moment``."""
+    """Return those of ``bars`` (WIRE_MINUTE_BARS) whose minute is over at ``moment``."""
     latest = pa.scalar(moment - timedelta(minutes=1), INSTANT)
     return bars.filter(pc.less_equal(bars["opened_at"], latest))

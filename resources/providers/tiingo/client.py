@@ -1,7 +1,7 @@
 """Tiingo: daily bars of all exchanges, and minute bars of IEX.
 
 Here: the client, and which requests make one answer. Not here: what answers look like (wire.py,
-bars.py), how a request is sent (../http.py), or what becomes of bars.
+bars.py), how a request is sent (../http.py), or the storing of bars.
 
 Tiingo is this project's way to IEX: minute bars are of trades on that exchange alone. Daily bars
 are of all exchanges.
@@ -29,28 +29,28 @@ KEY_SCHEME = "Token"
 IN_FLIGHT = 8
 """Requests under way at once: there is no limit by second or minute, only by hour and day."""
 ROW_CAP = 2000
-"""Rows of one minute answer; beyond it the OLDEST are dropped without a word. One client's
-documentation says about 2,000, another's 10,000: the smaller is taken."""
+"""Rows of one minute answer; beyond it Tiingo silently drops the OLDEST. One client's documentation
+says about 2,000, another's 10,000: this is the smaller."""
 SESSIONS_A_REQUEST = 3
 """IEX trades from 8 to 17 o'clock New York: 540 minutes, so that three sessions hold 1,620."""
 READY_AT = time(17, 30)
-"""New York time from which on a session's daily prices are served; corrected until 20 o'clock."""
+"""New York time from which a session's daily prices are served; corrected until 20 o'clock."""
 
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9.\-]{0,24}")
 _MARKET = "tiingo/daily/prices"
 _MINUTE_COLUMNS = "date,open,high,low,close,volume"
-"""Volume comes only if it is named."""
+"""Volume is sent only if it is named."""
 
 
 class TiingoClient:
     """Asks Tiingo; fulfils HistoryProvider, MarketDayProvider and MinuteBarProvider.
 
     Symbols are Tiingo's: class shares with a hyphen (``BRK-B``), upper or lower case. Paths are
-    those that are answered without a redirect, which is never followed.
+    those without a redirect, since redirects are not followed.
 
     Args:
         getter: Sends the key as ``Authorization: Token KEY`` and classifies answers by
-            ``wire.classify_error``; or serves what was kept.
+            ``wire.classify_error``; or serves kept answers.
     """
 
     name = wire.PROVIDER
@@ -65,7 +65,7 @@ class TiingoClient:
 
         Raises:
             UnknownSymbolError: Tiingo has nothing under ``symbol``.
-            MalformedPayloadError: Rows of days nobody asked for came; see
+            MalformedPayloadError: Rows of days that were not requested came; see
                 ``tiingo_bars.history_page`` for the rest. The error points to the answer.
             RequestRejectedError: ``symbol`` is no single ticker; nothing was sent.
             ProviderError: See ``wire.classify_error``.
@@ -73,7 +73,7 @@ class TiingoClient:
         """
         path = f"tiingo/daily/{symbol}/prices"
         operation = f"{path} startDate={start} endDate={end}"
-        _check_question(symbol, start, end, operation)
+        _check_request(symbol, start, end, operation)
         reply = await self._getter.get(path, _span(start, end), operation=operation)
         replies = Replies(reply)
         with replies.kept():
@@ -84,14 +84,14 @@ class TiingoClient:
     async def daily_market(self, session: date) -> Answer:
         """Return the bars (WIRE_BARS) of ``session`` for all tickers, in upper case.
 
-        Prices and volume are as traded. Tiingo serves the latest day only, so that a session
-        can be had from half past five New York time until the next one is served. JSON is asked
-        for although CSV is shorter: of a list that was cut nothing is mistaken for the whole.
+        Prices and volume are as traded. Tiingo serves only the latest day, so a session is
+        available from 17:30 New York time until the next one is served. JSON is requested although
+        CSV is shorter, since a cut JSON list cannot pass for the whole.
 
         Raises:
             ProviderUnavailableError: ``session`` is not served yet.
-            RequestRejectedError: ``session`` is no longer the latest day: a person or another
-                route asks for it by ticker, since repeating the request cannot help.
+            RequestRejectedError: ``session`` is no longer the latest day. A retry cannot help: a
+                person or another route has to request it by ticker.
             MalformedPayloadError: See ``tiingo_bars.market_day``. The error points to the answer.
             ProviderError: See ``wire.classify_error``.
         """
@@ -106,26 +106,28 @@ class TiingoClient:
     async def minute_bars(self, symbol: str, start: date, end: date) -> Answer:
         """Return the minute bars (WIRE_MINUTE_BARS) of New York days, both included.
 
-        Trades on IEX only, before and after the session too; times are UTC. A minute without a
-        trade is absent, and so is one that was not over when the answer came. Whether prices
-        before a split are adjusted is not documented.
+        Trades on IEX only, also before and after the session; times are UTC. A minute without a
+        trade, or that was not over when the answer came, is absent. Tiingo does not document
+        whether prices before a split are adjusted.
 
         Raises:
             UnknownSymbolError: Tiingo has nothing under ``symbol``.
-            MalformedPayloadError: Rows of days nobody asked for came, or so many that others may
-                have been dropped; see ``tiingo_bars.minute_page`` for the rest. The error points
-                to the answer.
+            MalformedPayloadError: Rows of days that were not requested came, or so many that others
+                may have been dropped; see ``tiingo_bars.minute_page`` for the rest. The error
+                points to the answer.
             RequestRejectedError: ``symbol`` is no single ticker; nothing was sent.
             ProviderError: See ``wire.classify_error``.
             ValueError: ``start`` is after ``end``.
         """
         operation = f"iex/{symbol}/prices startDate={start} endDate={end} resampleFreq=1min"
-        _check_question(symbol, start, end, operation)
+        _check_request(symbol, start, end, operation)
         replies = Replies()
         complete: list[pa.Table] = []
         left_out: list[RejectedRow] = []
         for first, last in windows(start, end):
-            page_of = f"iex/{symbol}/prices startDate={first} endDate={last} resampleFreq=1min"
+            page_operation = (
+                f"iex/{symbol}/prices startDate={first} endDate={last} resampleFreq=1min"
+            )
             reply = await self._getter.get(
                 f"iex/{symbol}/prices",
                 {
@@ -134,24 +136,23 @@ class TiingoClient:
                     "afterHours": "true",
                     "columns": _MINUTE_COLUMNS,
                 },
-                operation=page_of,
+                operation=page_operation,
             )
             replies.add(reply)
             with replies.kept():
-                page = tiingo_bars.minute_page(reply.body, symbol, operation=page_of)
-                _refuse_capped(page, page_of)
+                page = tiingo_bars.minute_page(reply.body, symbol, operation=page_operation)
+                _refuse_capped(page, page_operation)
                 days = local_days(page.bars["opened_at"], NEW_YORK_ZONE)
-                _refuse_other_days(days, first, last, page_of)
+                _refuse_other_days(days, first, last, page_operation)
             complete.append(tiingo_bars.over_by(page.bars, reply.fetched_at))
             left_out.extend(page.left_out)
         return replies.answer(operation, pa.concat_tables(complete), left_out)
 
 
 def windows(start: date, end: date) -> list[tuple[date, date]]:
-    """Cut the days from ``start`` to ``end`` into requests of SESSIONS_A_REQUEST at most.
+    """Split the days from ``start`` to ``end`` into requests of at most SESSIONS_A_REQUEST.
 
-    All days are covered, sessions or not, so that a trade on a day that the calendar calls
-    closed is not missed.
+    All days are covered, sessions or not, so that no trade on a closed day is missed.
     """
     sessions = calendar().sessions(start, end)
     firsts = [start, *sessions[SESSIONS_A_REQUEST::SESSIONS_A_REQUEST]]
@@ -163,9 +164,9 @@ def _span(start: date, end: date) -> dict[str, str]:
     return {"startDate": start.isoformat(), "endDate": end.isoformat()}
 
 
-def _check_question(symbol: str, start: date, end: date, operation: str) -> None:
-    # A reversed range is the program's mistake; an odd symbol is data, and as a part of the
-    # path it could ask for something else altogether.
+def _check_request(symbol: str, start: date, end: date, operation: str) -> None:
+    # A reversed range is a bug; an odd symbol is data, and as a part of the path it could name
+    # another endpoint.
     if start > end:
         message = f"the range of {symbol} is reversed: {start} is after {end}"
         raise ValueError(message)
@@ -196,9 +197,9 @@ def _refuse_capped(page: tiingo_bars.Page, operation: str) -> None:
 
 
 def _refuse_other_days(days: pa.ChunkedArray, start: date, end: date, operation: str) -> None:
-    """Rows carry no ticker: their days are the one sign that the answer is the request's."""
+    """Refuse rows of other days: rows have no ticker, so only days show a wrong answer."""
     outside = days.filter(pc.or_(pc.less(days, start), pc.greater(days, end)))
     if len(outside):
         raise wire.malformed(
-            f"rows nobody asked for came, such as of day {outside[0].as_py()}", operation
+            f"rows that were not requested came, such as of day {outside[0].as_py()}", operation
         )

@@ -1,11 +1,11 @@
-"""What Tiingo's refusals mean, whatever status they come with.
+"""What Tiingo's errors mean, under any status.
 
-Here: what an answer means, and the reading of a JSON list, pure functions of an answer. Not here:
+Here: classifying errors, and reading a JSON list, pure functions of an answer. Not here:
 bars (bars.py), or which requests make one answer (client.py).
 
-Facts: Tiingo's documentation of 2026, what public clients measured of it, and
-tests/recordings/tiingo_*. The first of them: an error is ``detail`` in a JSON object or bare
-text, and both also come with status 200.
+Facts: Tiingo's documentation of 2026, measurements by public clients, and
+tests/recordings/tiingo_*. Above all, an error is ``detail`` in a JSON object or bare text, and both
+also come with status 200.
 """
 
 import json
@@ -24,7 +24,7 @@ PROVIDER = "tiingo"
 JSON = JsonAnswers(PROVIDER)
 malformed = JSON.malformed
 _LONGEST_REFUSAL = 2000
-"""Bytes: what is longer is data, and is not searched for a refusal."""
+"""Longest body, in bytes, that is searched for an error; longer ones are data."""
 _OVERRUN = "you have run over your"
 _OF_A_MONTH = ("symbol look", "bandwidth", "month")
 _OF_THE_KEY = ("token", "credential", "api key")
@@ -32,21 +32,21 @@ _NO_SUCH = re.compile(r"\bnot found\b")
 
 
 def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.ProviderError | None:
-    """Return the error that ``answer`` is, or None where it may be parsed.
+    """Return the error of ``answer``, or None if it may be parsed.
 
-    An hour's allocation that is used up is a RateLimitedError: it comes with 429, the usual
-    pauses outlast a disagreement of clocks at the full hour, and dead letters outlast the hour.
-    A day's allocation, a month's bandwidth and a month's number of different symbols are a
-    BudgetSpentError until New York's midnight or first of the month: repeating is pointless till
-    then, and a run that meets it asks for nothing more. (Symbols that were looked up before
-    would still be served; telling them apart would need Tiingo's own list of them.)
+    A used-up hourly allocation is a RateLimitedError: it comes with 429, the usual pauses cover
+    differing clocks at the full hour, and dead letters wait longer than an hour. A used-up daily
+    allocation, monthly bandwidth or monthly number of symbols is a BudgetSpentError until New
+    York's midnight or first of the month: retries are pointless until then, and a run that gets it
+    sends no more requests. (Symbols that were requested before would still be served, but only
+    Tiingo knows which these are.)
 
     A 404, or a text in a 200, that says ``not found`` is an UnknownSymbolError. A 401 is a
-    KeyRefusedError, and so is a 403 that speaks of the token or says ``None``, as was seen for a
-    wrong key; any other 403 is a product outside the plan.
+    KeyRefusedError, and so is a 403 that names the token or says ``None``, as was seen for a wrong
+    key; any other 403 is a product outside the plan.
     """
-    told = _told(answer)
-    detail = shortened(("" if told is None else told).replace(key, "***"))
+    text = _error_text(answer)
+    detail = shortened(("" if text is None else text).replace(key, "***"))
     words = detail.lower()
     if _OVERRUN in words and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         spent = _overrun(answer, detail, operation)
@@ -59,7 +59,7 @@ def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.Pr
         return _as(errors.KeyRefusedError, error)
     if answer.status == HTTPStatus.NOT_FOUND and error is not None and _NO_SUCH.search(words):
         return _as(errors.UnknownSymbolError, error)
-    if error is not None or told is None:
+    if error is not None or text is None:
         return error
     kind = errors.UnknownSymbolError if _NO_SUCH.search(words) else errors.RequestRejectedError
     return kind(detail, provider=PROVIDER, operation=operation)
@@ -85,14 +85,14 @@ def _overrun(answer: HttpAnswer, detail: str, operation: str) -> errors.Provider
 
 
 def _midnight(now: datetime, *, days: int) -> datetime:
-    there = now.astimezone(NEW_YORK_ZONE).replace(hour=0, minute=0, second=0, microsecond=0)
-    return there + timedelta(days=days)
+    midnight = now.astimezone(NEW_YORK_ZONE).replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight + timedelta(days=days)
 
 
 def _next_month(now: datetime) -> datetime:
-    # From the 28th four days lead into the next month, whatever the month.
-    there = _midnight(now, days=0).replace(day=28) + timedelta(days=4)
-    return there.replace(day=1)
+    # In any month, four days after the 28th is in the next month.
+    next_month = _midnight(now, days=0).replace(day=28) + timedelta(days=4)
+    return next_month.replace(day=1)
 
 
 def _is_about_the_key(status: int, words: str) -> bool:
@@ -111,8 +111,8 @@ def _cure(status: int) -> str:
     return "; check the key and what its plan includes" if status == HTTPStatus.FORBIDDEN else ""
 
 
-def _told(answer: HttpAnswer) -> str | None:
-    """Return the provider's words, or None for an answer of 2xx that may be data."""
+def _error_text(answer: HttpAnswer) -> str | None:
+    """Return the provider's error text, or None for a 2xx answer that may be data."""
     failed = answer.status >= HTTPStatus.MULTIPLE_CHOICES
     if len(answer.body) > _LONGEST_REFUSAL:
         return "" if failed else None
@@ -131,6 +131,6 @@ def _told(answer: HttpAnswer) -> str | None:
 def _bare_text(text: str, *, failed: bool) -> str | None:
     if text.startswith("<"):
         return "a web page instead of data" if failed else None
-    # A 200 with other text is for the parser to refuse: it may be data that was cut.
+    # The parser refuses a 200 with other text: it may be cut data.
     is_error = text.lower().startswith((_OVERRUN, "error:"))
     return text if failed or is_error else None

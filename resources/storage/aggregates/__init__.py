@@ -1,4 +1,4 @@
-"""Bars of coarser intervals: what others use of them."""
+"""Bars of longer intervals: what other rooms use of them."""
 
 from resources.storage.aggregates.contract import (
     Aggregates,

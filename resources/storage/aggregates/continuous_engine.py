@@ -4,12 +4,12 @@ Here: refreshing the windows of time that the invalidations name, level by level
 with a recomputation. Not here: what the aggregates are (engines.py sets them up), or the
 engine that every edition has (rollup_engine.py).
 
-TimescaleDB refreshes by time alone, of all instruments at once: one revised instrument costs as
-much as all. Its refresh commits on its own, so invalidations are removed when it is done; after a
-crash in between they are there, and the same windows are refreshed again.
+TimescaleDB refreshes by time only, all instruments at once: one revised instrument costs as much
+as all. Its refresh commits by itself, so invalidations are removed afterwards. After a crash in
+between they are still there, and the same windows are refreshed again.
 
-Which buckets are out of date is told by our invalidations alone where TimescaleDB's own are known
-to lose some (known_faults.py): months, quarters and years are refreshed by force.
+TimescaleDB's own invalidations are known to lose some buckets (known_faults.py). There only ours
+count: months, quarters and years are refreshed by force.
 """
 
 from collections import Counter
@@ -34,15 +34,15 @@ from resources.storage.timescale import Connection, Timescale
 
 ENGINE = "continuous_aggregates"
 SCHEMA = "continuous"
-"""Where the aggregates are; also views of them that have the names and columns of the roll-ups."""
+"""The schema of the aggregates, and of views with the names and columns of the roll-ups."""
 
 SHARES, PAIRS = "shares", "pairs"
 FAMILIES = (SHARES, PAIRS)
-"""Aggregated apart, since days of the one may be dropped while those of the other are not."""
+"""Aggregated separately, since days of one family may be dropped and not those of the other."""
 
 
 def kept(interval: Interval) -> composed.Identifier:
-    """Return what has all bars of an interval, with the columns of the roll-up of that name."""
+    """Return the relation with all bars of an interval, in the columns of its roll-up."""
     return composed.Identifier(SCHEMA, f"rollup_{interval.value}")
 
 
@@ -60,7 +60,7 @@ def aggregate(interval: Interval, family: str = "") -> composed.Identifier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Portion:
-    """A month of minutes, or a year of days, of which something waits.
+    """A month of minutes, or a year of days, that has waiting invalidations.
 
     Attributes:
         family: One of FAMILIES; empty for daily bars.
@@ -78,7 +78,7 @@ class ContinuousAggregates:
 
     Args:
         opened: An open Timescale whose bars are kept by continuous aggregates.
-        sessions: Gives the calendar that tells the phases of a day.
+        sessions: Returns the calendar, from which the phases of a day follow.
     """
 
     engine = ENGINE
@@ -93,9 +93,9 @@ class ContinuousAggregates:
         self._kept = RollUps(self._with_aggregates, sessions)
 
     def refresh(self, source: Source, *, everything: bool = False) -> RefreshResult:
-        """Refresh the windows that were touched; ``changed`` counts the bars within them.
+        """Refresh the touched windows; ``changed`` counts the bars within them.
 
-        TimescaleDB does not tell which of the bars that it wrote anew were different before.
+        TimescaleDB does not report which of the rewritten bars differ.
         """
         if source is Source.MINUTES and self._kept_sessions is not (sessions := self._sessions()):
             keep_sessions(self._timescale, sessions)
@@ -106,9 +106,9 @@ class ContinuousAggregates:
         written: Counter[Interval] = Counter()
         with timescale.connect(self._timescale.url) as connection, _alone(connection, source):
             portions = _waiting(connection, source)
-            changed_sessions = _tell_phases_again(connection, portions)
-            # Level by level over all portions: what is made of a level reads it from the source as
-            # far as it is not materialized, so that 20 days of 500 shares took 570 s otherwise.
+            changed_sessions = _refresh_changed_sessions(connection, portions)
+            # Level by level over all portions: the next level computes from the source whatever
+            # this one has not materialized. Portion by portion, 20 days of 500 shares took 570 s.
             for interval in source.intervals:
                 by_force = everything or interval in MONTHS
                 for portion in portions:
@@ -153,13 +153,13 @@ class ContinuousAggregates:
             return invalidations.waiting(connection, source)
 
     def waiting_since(self, source: Source) -> datetime | None:
-        """Return since when (UTC) something waits that a refresh would do; None if nothing does."""
+        """Return since when (UTC) work for a refresh has waited; None if there is none."""
         with self._timescale.connection() as connection:
             return invalidations.waiting_since(connection, source)
 
 
 class _WithAggregates(Timescale):
-    """The same pool; where a query names a roll-up, it finds the aggregate of that name."""
+    """The same pool; a query that names a roll-up reads the aggregate of that name."""
 
     def __init__(self, opened: Timescale) -> None:
         super().__init__(opened.url)
@@ -178,7 +178,7 @@ class _WithAggregates(Timescale):
 
 @contextmanager
 def _alone(connection: Connection, source: Source) -> Generator[None]:
-    """Wait until nobody else refreshes aggregates of ``source``, and let nobody begin."""
+    """Wait for other refreshes of ``source`` to end, and block new ones."""
     connection.execute(_query("lock_refresh"), {"source": source.value})
     try:
         yield
@@ -187,7 +187,10 @@ def _alone(connection: Connection, source: Source) -> Generator[None]:
 
 
 def _waiting(connection: Connection, source: Source) -> list[_Portion]:
-    """Return what waits, oldest first: what is younger is read from the source until its turn."""
+    """Return the waiting portions, oldest first.
+
+    Younger ones are read from the source until it is their turn.
+    """
     rows = connection.execute(_query(f"waiting_for_{source.value}")).fetchall()
     return [
         _Portion(
@@ -200,27 +203,27 @@ def _waiting(connection: Connection, source: Source) -> list[_Portion]:
     ]
 
 
-def _tell_phases_again(connection: Connection, portions: Sequence[_Portion]) -> list[date]:
-    """Materialize days whose session has changed, which TimescaleDB does not notice by itself.
+def _refresh_changed_sessions(connection: Connection, portions: Sequence[_Portion]) -> list[date]:
+    """Materialize days whose session has changed; TimescaleDB does not notice them by itself.
 
     Returns:
-        These days; those of which nothing waits stay to be told.
+        These days; changed sessions without waiting invalidations stay for a later refresh.
     """
-    retold: list[date] = []
-    of_shares = [portion for portion in portions if portion.family == SHARES]
-    for waiting in (span for portion in of_shares for span in portion.spans):
+    changed_days: list[date] = []
+    share_portions = [portion for portion in portions if portion.family == SHARES]
+    for waiting in (span for portion in share_portions for span in portion.spans):
         window = {"start": waiting.start, "end": waiting.end}
         days = [day for (day,) in connection.execute(_query("changed_sessions"), window)]
         for span in joined(Span(0, "", day, day + timedelta(days=1)) for day in days):
             _materialize(connection, aggregate(Interval.FIVE_MINUTES, SHARES), span, by_force=True)
-        retold += days
-    return retold
+        changed_days += days
+    return changed_days
 
 
 def _refresh(
     connection: Connection, interval: Interval, portion: _Portion, *, by_force: bool
 ) -> int:
-    """Materialize one level of what waits; return how many bars there are within it."""
+    """Materialize one interval of a portion; return how many bars it has."""
     whole = portion.spans
     if interval is Interval.WEEK:
         frozen = connection.execute(_query("frozen_days")).fetchall()
@@ -230,7 +233,7 @@ def _refresh(
         whole = whole_buckets_of_days(interval, whole)
     refreshed, bars = aggregate(interval, portion.family), 0
     for span in whole:
-        # By force it leaves TimescaleDB's log of changes as it is, before 2.26: this settles it.
+        # Before 2.26, a forced refresh leaves TimescaleDB's change log as it is: this settles it.
         _materialize(connection, refreshed, span)
         if by_force:
             _materialize(connection, refreshed, span, by_force=True)
@@ -238,8 +241,8 @@ def _refresh(
     return bars
 
 
-def _touches(span: Span[date], others: Sequence[tuple[date, date]]) -> bool:
-    return any(span.start < end and start < span.end for start, end in others)
+def _touches(span: Span[date], days: Sequence[tuple[date, date]]) -> bool:
+    return any(span.start < end and start < span.end for start, end in days)
 
 
 def _materialize(

@@ -1,6 +1,6 @@
-"""What every engine of aggregates promises: bars of coarser intervals that equal their source.
+"""What every engine of aggregates promises: bars of longer intervals that equal their source.
 
-Here: the contract in words and types. Not here: the engines
+Here: the contract as protocol and types. Not here: the engines
 (rollup_engine.py, continuous_engine.py), which one is in use (engines.py), or the views that
 readers see (migration 0015).
 """
@@ -22,18 +22,18 @@ class Source(StrEnum):
 
     @property
     def intervals(self) -> tuple[Interval, ...]:
-        """What is made of it, finest first: each is made of one before it."""
+        """The intervals made of it, finest first; each is made of one before it."""
         return MINUTE_INTERVALS if self is Source.MINUTES else DAY_INTERVALS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshResult:
-    """What a refresh did; how much is kept now is told by ``Aggregates.rows``.
+    """What a refresh did; ``Aggregates.rows`` counts the kept bars.
 
     Attributes:
         buckets: Buckets that were recomputed, of all intervals.
-        changed: Bars written or removed since they differed, by interval.
-        instruments: Instruments concerned.
+        changed: Bars written or removed because they differed, by interval.
+        instruments: Number of instruments refreshed.
         invalidations: Invalidations claimed and settled.
     """
 
@@ -45,12 +45,12 @@ class RefreshResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """A bar that is not what its source says.
+    """A bar that differs from its recomputation.
 
     Attributes:
         provider: Whose minutes it is made of; empty for bars made of daily bars.
         bucket_start: An aware moment for bars shorter than a day, otherwise a date.
-        difference: What is wrong, in words.
+        difference: What is wrong, as text.
     """
 
     interval: Interval
@@ -61,7 +61,7 @@ class Difference:
 
 
 Progress = Callable[[int, int], None]
-"""Is told how much is done, and of how much."""
+"""Called with how much is done, and the total."""
 
 
 class Aggregates(Protocol):
@@ -73,16 +73,16 @@ class Aggregates(Protocol):
         ...
 
     def refresh(self, source: Source, *, everything: bool = False) -> RefreshResult:
-        """Bring up to date what loads, restatements and deletions have touched since the last time.
+        """Update the aggregates of all rows that were loaded, restated or deleted since.
 
-        A refresh that is interrupted leaves what it has not done waiting. Refreshing again
-        without a change of the source writes nothing. What lies in the archive only (a live row
-        of archive_tombstone) keeps its aggregates and its invalidations wait.
+        An interrupted refresh leaves the rest of its work waiting. Refreshing again without a
+        change of the source writes nothing. Days in the archive only (a live row of
+        archive_tombstone) keep their aggregates, and their invalidations wait.
 
         Args:
-            source: Whose bars.
-            everything: Compute all bars again, at every level, and believe nothing that is kept:
-                the cure for bars that ``differences`` finds wrong.
+            source: The source whose aggregates are refreshed.
+            everything: Recompute all bars of every interval from the source: the cure for bars that
+                ``differences`` finds wrong.
 
         Raises:
             StorageUnavailableError: The database cannot be reached now.
@@ -98,13 +98,13 @@ class Aggregates(Protocol):
         within: tuple[date, date] | None = None,
         progress: Progress | None = None,
     ) -> list[Difference]:
-        """Compare what is kept with a recomputation from the source.
+        """Compare the kept bars with a recomputation from the source.
 
-        Buckets that wait for a refresh, or lie in the archive only, are not judged.
+        Buckets that wait for a refresh, or are in the archive only, are not compared.
 
         Args:
             interval: Which bars.
-            limit: No more differences than this are returned.
+            limit: Most differences returned.
             sample: Compare this fraction of the instruments' months (or years) that have any
                 bar, chosen at random; None compares everything.
             within: Compare only buckets of the months (or years) that hold these days, from the
@@ -123,5 +123,5 @@ class Aggregates(Protocol):
         ...
 
     def waiting_since(self, source: Source) -> datetime | None:
-        """Return since when (UTC) something waits that a refresh would do; None if nothing does."""
+        """Return since when (UTC) work for a refresh has waited; None if there is none."""
         ...

@@ -1,8 +1,7 @@
-"""Which engine keeps the bars of a database, and the change from one to the other.
+"""Which engine keeps the aggregates of a database, and the change from one to the other.
 
-Here: the choice by setting and edition, and setting continuous aggregates up and taking them
-down. Not here: refreshing (rollup_engine.py, continuous_engine.py), or the setting itself
-(settings.py).
+Here: the choice by setting and edition, and the set-up and removal of continuous aggregates.
+Not here: refreshing (rollup_engine.py, continuous_engine.py), or the setting itself (settings.py).
 """
 
 from enum import StrEnum
@@ -50,7 +49,7 @@ class Engine(StrEnum):
 
 
 class EngineSetting(StrEnum):
-    """Which engine somebody wants; AUTO is roll-ups, which every edition has."""
+    """The configured engine; AUTO is roll-ups, which every edition has."""
 
     AUTO = "auto"
     ROLLUPS = Engine.ROLLUPS
@@ -88,10 +87,10 @@ def chosen(timescale: Timescale, setting: EngineSetting) -> Engine:
 
 
 def opened(timescale: Timescale, setting: EngineSetting) -> Aggregates:
-    """Return the engine in force, which is as wished.
+    """Return the engine in force, which the setting has to allow.
 
     Raises:
-        ConfigurationError: Another engine was asked for by name than the one in force.
+        ConfigurationError: The setting names another engine than the one in force.
     """
     engine = in_force(timescale)
     if setting not in (EngineSetting.AUTO, engine):
@@ -104,11 +103,10 @@ def opened(timescale: Timescale, setting: EngineSetting) -> Aggregates:
 
 
 def put_in_force(timescale: Timescale, setting: EngineSetting) -> Engine:
-    """Put the engine in force that ``setting`` means, and return the one in force then.
+    """Change to the engine that ``setting`` means, and return it.
 
-    Readers see the bars that they saw before, and wait while roll-ups take them over. None of
-    these is believed: after the change all bars are computed again from their source, but for
-    those of days that are in the archive only.
+    Readers see the same bars as before, and wait while roll-ups take them over. After the change
+    all bars are computed again from their source, except those of days in the archive only.
 
     Raises:
         ConfigurationError: The server's edition does not have the engine.
@@ -120,7 +118,7 @@ def put_in_force(timescale: Timescale, setting: EngineSetting) -> Engine:
         if after is Engine.CONTINUOUS_AGGREGATES:
             _keep_up(timescale)
         return after
-    # Before anything is aggregated, so that no day has to be told apart again.
+    # Before anything is aggregated, so that no day has to be aggregated again.
     keep_sessions(timescale, calendar())
     if after is Engine.ROLLUPS:
         _stop_keeping_up(timescale)
@@ -128,7 +126,7 @@ def put_in_force(timescale: Timescale, setting: EngineSetting) -> Engine:
         connection.execute("set local statement_timeout = 0")
         for source in Source:
             connection.execute(_query("lock_refresh_until_commit"), {"source": source.value})
-        # Taking down takes triggers off these tables; a lock that grows later is a deadlock.
+        # Removal drops triggers of these tables; upgrading a weaker lock later could deadlock.
         mode = "access exclusive" if after is Engine.ROLLUPS else "share row exclusive"
         _run(connection, "lock_engine", mode=composed.SQL(mode))
         if after is Engine.ROLLUPS:
@@ -136,8 +134,7 @@ def put_in_force(timescale: Timescale, setting: EngineSetting) -> Engine:
         else:
             _require_hot(connection)
             _set_up(connection)
-        # In the same transaction, so that a change which is interrupted here is completed by the
-        # next refresh.
+        # In the same transaction, so that the next refresh completes a change interrupted here.
         for source in Source:
             invalidations.everything(connection, source)
     aggregates = opened(timescale, setting)
@@ -147,10 +144,10 @@ def put_in_force(timescale: Timescale, setting: EngineSetting) -> Engine:
 
 
 def _require_hot(connection: Connection) -> None:
-    """Make sure that there is a source of all bars.
+    """Make sure that no source row of the bars is in the archive only.
 
     Raises:
-        StorageConflictError: Some of it is in the archive only.
+        StorageConflictError: Some days are.
     """
     frozen = connection.execute(_query("frozen_days")).fetchall()
     if not frozen:
@@ -165,7 +162,7 @@ def _require_hot(connection: Connection) -> None:
 
 
 def _keep_up(timescale: Timescale) -> None:
-    """Put back policies that a change of the engine removed before it was interrupted."""
+    """Restore policies that an interrupted change of the engine removed."""
     with timescale.connection() as connection:
         for family in FAMILIES:
             for interval in MINUTE_INTERVALS:
@@ -174,10 +171,10 @@ def _keep_up(timescale: Timescale) -> None:
 
 
 def _stop_keeping_up(timescale: Timescale) -> None:
-    """Remove the server's policies, which cancels what they are at.
+    """Remove the server's policies, which cancels their running jobs.
 
-    One by one: who removes several in one transaction, the last of them dropping the schema, can
-    deadlock with the scheduler, which ends then and starts no job of this database ever again.
+    One by one: removing several in one transaction that also drops the schema can deadlock with
+    the scheduler. The scheduler then ends and never starts a job of this database again.
     """
     for family in FAMILIES:
         for interval in MINUTE_INTERVALS:

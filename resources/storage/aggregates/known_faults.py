@@ -1,7 +1,7 @@
 """What versions of TimescaleDB are known to do wrong with continuous aggregates.
 
 Here: each fault with its versions, from TimescaleDB's own issues. Not here: what is done about it
-(continuous_engine.py), or who is told (`wrdata doctor`).
+(continuous_engine.py), or the report (`wrdata doctor`).
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class KnownFault:
     Attributes:
         issue: Its number at github.com/timescale/timescaledb/issues.
         first: The first version that has it.
-        mended: The first version after it that has not; None while it is open.
+        mended: The first version that mends it; None while it is open.
         effect: What it does.
-        avoided: The refreshes of this project do not meet it.
+        avoided: The refreshes of this project are not affected.
     """
 
     issue: int
@@ -28,7 +28,7 @@ class KnownFault:
     avoided: bool = False
 
     def __str__(self) -> str:
-        """Tell the effect, since when, until when, and where it is told."""
+        """Return the effect, the issue, and the versions affected."""
         until = "still open" if self.mended is None else f"mended in {_dotted(self.mended)}"
         return (
             f"{self.effect} (TimescaleDB issue {self.issue}, since {_dotted(self.first)}, {until})"

@@ -50,7 +50,7 @@ class RollUps:
 
     Args:
         timescale: An open Timescale whose database is migrated.
-        sessions: Gives the calendar that tells the phases of a day.
+        sessions: Returns the calendar, from which the phases of a day follow.
     """
 
     engine = ENGINE
@@ -63,7 +63,7 @@ class RollUps:
         self._kept_sessions: SessionCalendar | None = None
 
     def refresh(self, source: Source, *, everything: bool = False) -> RefreshResult:
-        """Recompute the buckets that were touched, in slices of one transaction each."""
+        """Recompute the touched buckets, in slices of one transaction each."""
         if source is Source.MINUTES and self._kept_sessions is not (sessions := self._sessions()):
             keep_sessions(self._timescale, sessions)
             self._kept_sessions = sessions
@@ -106,7 +106,7 @@ class RollUps:
             spans = sorted(random.sample(spans, math.ceil(len(spans) * sample)))
         differing: list[Difference] = []
         for begin in range(0, len(spans), COMPARED_SPANS[source]):
-            differing += self._compared(
+            differing += self._compare(
                 interval, spans[begin : begin + COMPARED_SPANS[source]], limit - len(differing)
             )
             if len(differing) >= limit:
@@ -127,7 +127,7 @@ class RollUps:
             return invalidations.waiting(connection, source)
 
     def waiting_since(self, source: Source) -> datetime | None:
-        """Return since when (UTC) something waits that a refresh would do; None if nothing does."""
+        """Return since when (UTC) work for a refresh has waited; None if there is none."""
         with self._timescale.connection() as connection:
             return invalidations.waiting_since(connection, source)
 
@@ -153,7 +153,7 @@ class RollUps:
         return [row[0] for row in rows]
 
     def _periods(self, interval: Interval, source: Source) -> list[tuple[date, date]]:
-        """Return months or years from before the first bar to the last, as whole buckets."""
+        """Return the months or years from the first bar to the last, as whole buckets."""
         with self._timescale.connection() as connection:
             row = connection.execute(
                 sql.query("rollups", "compared_days"), {"source": source.value}
@@ -165,7 +165,7 @@ class RollUps:
         start, periods = bucket_of_day(portion, first), list[tuple[date, date]]()
         while start <= last:
             end = next_bucket_of_days(portion, start)
-            # Weeks do not end with the year: each belongs to the one in which it ends.
+            # Weeks do not end with the year: each belongs to the year in which it ends.
             whole = (
                 (bucket_of_day(interval, start), bucket_of_day(interval, end))
                 if interval is Interval.WEEK
@@ -175,7 +175,7 @@ class RollUps:
             start = end
         return periods
 
-    def _compared(
+    def _compare(
         self, interval: Interval, spans: Sequence[tuple[tuple[date, date], int]], limit: int
     ) -> list[Difference]:
         starts: list[date] = [_edge(interval, period[0]) for period, _ in spans]
@@ -250,7 +250,7 @@ def _slice(
 def _recompute(
     connection: Connection, interval: Interval, spans: Sequence[Span[Moment]]
 ) -> tuple[int, int]:
-    """Recompute whole buckets; return how many bars changed and how many were looked at."""
+    """Recompute whole buckets; return how many bars changed and how many were recomputed."""
     if not spans:
         return 0, 0
     row = connection.execute(

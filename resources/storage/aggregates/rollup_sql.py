@@ -23,7 +23,7 @@ _MADE_OF: Mapping[Interval, Interval | None] = {
     Interval.QUARTER: Interval.MONTH,
     Interval.YEAR: Interval.QUARTER,
 }
-"""What the bars of an interval are made of: finer ones, or the source itself."""
+"""The finer interval that bars of an interval are made of; None is the source itself."""
 
 _UNITS = {
     Interval.WEEK: "week",
@@ -86,9 +86,9 @@ def differences(interval: Interval) -> composed.Composed:
 
 @cache
 def compared_instruments(interval: Interval) -> composed.Composed:
-    """Return the statement that lists the instruments that there is anything to compare of.
+    """Return the statement that lists the instruments with bars to compare.
 
-    It takes ``first`` and ``last``, the days that a period begins with and that follows it.
+    It takes ``first``, the first day of a period, and ``last``, the day after its last.
     """
     of_days = interval in DAY_INTERVALS
     source, start = ("daily_bar", "session_date") if of_days else ("minute_bar", "opened_at")
@@ -127,7 +127,7 @@ def _occurs(bars: composed.Identifier, start: str, *, by_day: bool) -> composed.
 def _bars(
     interval: Interval, spans: composed.Composable, *, by_provider: bool, from_source: bool
 ) -> composed.Composable:
-    """Return the query that computes bars, from what they are made of or all the way from it."""
+    """Return the query that computes bars, from the finer interval or from the source."""
     made_of = _MADE_OF[interval]
     if made_of is not None and from_source:
         rows = _bars(made_of, spans, by_provider=by_provider, from_source=True)

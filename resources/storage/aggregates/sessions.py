@@ -1,7 +1,7 @@
-"""The exchange calendar in the database, where bars of minutes are told apart by it.
+"""The exchange calendar in the database, which assigns minutes to sessions and phases.
 
-Here: keeping the table equal to marketdata.calendars. Not here: which sessions there are
-(calendars.py), or what an aggregate makes of them (rollup_engine.py).
+Here: keeping the table equal to marketdata.calendars. Not here: which sessions exist
+(calendars.py), or how aggregates use them (rollup_engine.py).
 """
 
 from marketdata.calendars import SessionCalendar
@@ -10,14 +10,14 @@ from resources.storage.timescale import Timescale
 
 
 def keep_sessions(timescale: Timescale, calendar: SessionCalendar) -> int:
-    """Keep the sessions of the calendar's exchange as it has them; return how many differed.
+    """Store the sessions of the calendar's exchange; return how many differed.
 
-    Minutes of shares around a session that opens or closes at another time than was stored are
-    invalidated in the same transaction.
+    Minutes of shares around a session whose open or close has changed are invalidated in the same
+    transaction.
 
     Raises:
         StorageConflictError: A session is not within one day of UTC, or does not begin and end at
-            a quarter of an hour, on which all bars rely.
+            a quarter of an hour; all bars rely on both.
         StorageUnavailableError: The database cannot be reached now.
     """
     dates = calendar.sessions(calendar.first, calendar.last)

@@ -1,7 +1,7 @@
 """The coverage ledger in the database: which sessions of which instrument are in which state.
 
 Here: writing marks (inside a loader's transaction), and reading the ledger. Not here: what the
-states mean and how an answer turns into them (marketdata/coverage.py).
+states mean and how an answer becomes states (marketdata/coverage.py).
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class CoverageSummary:
     """Sessions of some instruments, counted by state.
 
     Attributes:
-        unknown: Sessions that the ledger says nothing about.
+        unknown: Sessions in no state.
     """
 
     sessions: dict[CoverageState, int]
@@ -56,29 +56,29 @@ def apply_marks(
     *,
     asked_at: datetime,
 ) -> int:
-    """Write marks inside the caller's transaction, who holds the instruments' locks.
+    """Write marks inside the caller's transaction, which holds the instruments' locks.
 
     A mark takes its days from the instrument's other states, with these exceptions:
 
     - a failure only adds days that are in no state;
-    - the absence of a bar (provider-empty, not-listed) never replaces one that is held or
-      archived, since a provider that suddenly has nothing has not deleted the past;
-    - a quarantined bar never replaces one either: the bar that is held was a good one;
-    - a provisional bar never replaces a complete or archived one: it is an answer that was
-      given before the other and came late.
+    - an absence (provider-empty, not-listed) never replaces a bar that is held or archived: a
+      provider that suddenly has nothing has not deleted the past;
+    - a quarantined bar never replaces one either: the held bar was good;
+    - a provisional bar never replaces a complete or archived one: its answer is older and came
+      late.
 
-    An answer with days before the oldest bar that was held, which earlier answers lacked, says that
-    the key shows more of the past now: other absences of this provider are asked again.
+    An answer with days before the oldest held bar, which earlier answers lacked, means that the key
+    now shows more of the past: other absences of this provider are asked for again.
 
     Args:
         connection: In the caller's transaction.
         dataset: Whose ledger.
-        provider: Who was asked.
+        provider: The provider asked.
         marks: What to write.
-        asked_at: When the answer came (aware); an absence stands for a while from then on.
+        asked_at: When the answer came (aware); an absence expires some time after it.
 
     Returns:
-        Days that the marks call empty although a bar is held.
+        Number of days that the marks call empty although a bar is held.
     """
     spans = [(mark, span) for mark in marks for span in mark.spans]
     if not spans:
@@ -117,8 +117,8 @@ class CoverageLedger:
     ) -> dict[int, dict[CoverageState, list[Span]]]:
         """Return the spans of each instrument by state; an unknown instrument has none.
 
-        What an answer lacked is not_listed if the day of listing is known and no bar of before
-        contradicts it. Otherwise it is provider_empty for a while, and then unknown again.
+        A day that an answer lacked is not_listed if it is before a known day of listing that no
+        earlier bar contradicts. Otherwise it is provider_empty for a while, then unknown again.
         """
         with self._timescale.connection() as connection:
             rows = connection.execute(
@@ -139,7 +139,7 @@ class CoverageLedger:
         return ledger
 
     def note_plan(self, provider: str, plan: str) -> None:
-        """Note a digest of the key in use and its limits; a new one may show other days."""
+        """Store a digest of the key in use and its limits; a new key may show other days."""
         with self._timescale.connection() as connection:
             connection.execute(
                 sql.query("coverage", "note_plan"), {"provider": provider, "plan": plan}
@@ -174,9 +174,9 @@ class CoverageLedger:
         *,
         limit: int = 20,
     ) -> Holes:
-        """Find sessions of some instruments that nothing, or only a failure, is known of.
+        """Find sessions of some instruments in no state, or only in that of a failure.
 
-        What lies before the first session ever asked for is no hole: nobody wished for it yet.
+        Sessions before the first one ever requested are no holes.
         """
         with self._timescale.connection() as connection:
             rows = connection.execute(

@@ -1,7 +1,7 @@
-"""Reads the ingest log: what was asked of providers, and what came of it.
+"""Reads the ingest log: requests to providers and their results.
 
-Here: questions of the status page and of progress meters. Not here: writing the log, which the
-loader does in its own transaction (daily_bars.py).
+Here: queries of the status page and of progress meters. Not here: writing the log, which the
+loader does in its own transaction (batches.py).
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedRequest:
-    """A request that came to nothing; ``failed_at`` is aware UTC."""
+    """A failed request; ``failed_at`` is aware UTC."""
 
     failed_at: datetime
     provider: str
@@ -34,7 +34,7 @@ class FailedRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restatements:
-    """How many bars of a dataset were restated at an age, such as ``+4h`` after their end."""
+    """Number of bars of a dataset restated at an age, such as ``+4h`` after their end."""
 
     dataset: str
     age: str
@@ -42,7 +42,7 @@ class Restatements:
 
 
 class IngestLog:
-    """Answers the questions.
+    """Queries the ingest log.
 
     Args:
         timescale: An open Timescale whose database is migrated.
@@ -64,7 +64,7 @@ class IngestLog:
         """Count bars that were restated since a moment (aware), by dataset and age of the bar.
 
         Args:
-            since: Restatements of before are left out.
+            since: Earlier restatements are left out.
             run_id: Only those by this run.
         """
         with self._timescale.connection() as connection:

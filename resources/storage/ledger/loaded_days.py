@@ -1,10 +1,10 @@
-"""How many rows of each day were loaded, which is what tables are held to.
+"""Counts how many rows of each day were loaded, to detect lost rows.
 
-Here: counting, inside the transaction of a loader or a restore. Not here: the comparison with what
-is held (lost_rows.py), or the coverage ledger (coverage.py), which says as much of daily bars.
+Here: counting, inside the transaction of a loader or a restore. Not here: the comparison with the
+held rows (lost_rows.py), or the coverage ledger (coverage.py), which has the same for daily bars.
 
-Nobody who deletes rows lowers a count, so that rows which vanish, one by one or with a chunk, are
-missed. Only what was found missing is written off, when its days are holes in the ledger again.
+Deleting rows does not lower a count, so that lost rows, single ones or whole chunks, are noticed. A
+count is lowered only when a loss was found and its days have become holes in the ledger.
 """
 
 import pyarrow as pa
@@ -19,9 +19,9 @@ from resources.storage.timescale import Connection
 
 
 def is_counted(dataset: str) -> bool:
-    """Tell whether the rows of a dataset's days are counted: those of minutes and trades are.
+    """Return whether a dataset's rows are counted by day: minutes and trades are.
 
-    Of a dataset with one row a day the ledger itself says how many there are.
+    For a dataset with one row per day, the ledger itself has the number.
     """
     return DATASETS[dataset].by_day and DATASETS[dataset].rows > 1
 
@@ -31,7 +31,7 @@ def count_loaded(connection: Connection, batch: Batch, *, inserted: int) -> None
 
     Args:
         connection: In the transaction of the merge.
-        batch: Of a dataset that is counted.
+        batch: A batch of a counted dataset.
         inserted: How many of its rows are new.
     """
     if not inserted:
@@ -39,7 +39,7 @@ def count_loaded(connection: Connection, batch: Batch, *, inserted: int) -> None
     dataset = DATASETS[batch.dataset]
     days = _by_day(dataset, batch.rows)
     connection.execute(
-        _about("count_loaded", dataset.table, dataset.key[0]),
+        _for_table("count_loaded", dataset.table, dataset.key[0]),
         {
             "dataset": dataset.name,
             "provider": batch.provider,
@@ -55,27 +55,27 @@ def count_loaded(connection: Connection, batch: Batch, *, inserted: int) -> None
 def count_restored(
     connection: Connection, dataset: ArchivedDataset, where: dict[str, object]
 ) -> None:
-    """Count the days of a period whose rows have come back.
+    """Count the days of a restored period.
 
     Args:
-        connection: In the transaction that brought them.
-        dataset: One that is counted.
-        where: What names the rows in SQL: ``start``, ``end`` and ``kind``.
+        connection: In the transaction of the restore.
+        dataset: A counted dataset.
+        where: SQL parameters that select the rows: ``start``, ``end`` and ``kind``.
     """
     connection.execute(
-        _about("count_restored", dataset.table, dataset.dated_by),
+        _for_table("count_restored", dataset.table, dataset.dated_by),
         {**where, "dataset": dataset.name, "zone": str(DATASETS[dataset.name].zone)},
     )
 
 
 def _by_day(dataset: Dataset, rows: pa.Table) -> pa.Table:
-    """Return how many rows there are of each instrument and day of the dataset's zone."""
+    """Return the number of rows by instrument and day, in the dataset's zone."""
     days = local_days(rows[dataset.key[0]], dataset.zone)
     counted = pa.table({"instrument_id": rows["instrument_id"], "day": days})
     return counted.group_by(["instrument_id", "day"]).aggregate([("day", "count")])
 
 
-def _about(name: str, table: str, dated_by: str) -> composed.Composed:
+def _for_table(name: str, table: str, dated_by: str) -> composed.Composed:
     return composed.SQL(sql.query("loaded_days", name)).format(
         table=composed.Identifier(table), dated_by=composed.Identifier(dated_by)
     )

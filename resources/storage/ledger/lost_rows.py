@@ -1,11 +1,11 @@
-"""Rows that were loaded and are gone, found by count; their days are holes again.
+"""Finds loaded rows that are gone, by count, and makes their days holes again.
 
-Here: the comparison of tables with what was loaded, and what becomes of a loss. Not here: counting
-(loaded_days.py), when it is asked for (../archive, assets/checks.py), or the loads that fill holes.
+Here: the comparison of tables with the loaded counts, and the handling of a loss. Not here:
+counting (loaded_days.py), when it runs (../archive, assets/checks.py), or loads that fill holes.
 
-A chunk that somebody drops, a truncate or a delete leaves the ledger as it was: nobody would ask
-for those days again. What is found missing loses its state, and waits in a dead letter, so that
-the next backfill, or the sensor, asks for it.
+A dropped chunk, a truncate or a delete leaves the ledger as it was, so that those days would never
+be requested again. Lost days therefore lose their state and get a dead letter, and the next
+backfill, or the sensor, requests them.
 """
 
 import random
@@ -34,7 +34,7 @@ from resources.storage.timescale import Connection, Timescale
 
 ONE_DAY = timedelta(days=1)
 BY_DAY = tuple(dataset for dataset in ARCHIVED.values() if dataset.is_droppable)
-"""The datasets whose rows are of days: daily bars, minutes and trades."""
+"""The datasets with rows of days: daily bars, minutes and trades."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class LostDay:
 
     Attributes:
         provider: Whose rows.
-        day: Of the dataset's own zone.
+        day: In the dataset's zone.
     """
 
     dataset: str
@@ -74,27 +74,27 @@ class LostRows:
     ) -> list[LostDay]:
         """Return the days from ``start`` to before ``end`` that hold fewer rows than were loaded.
 
-        Days that lie in the archive only are left out.
+        Days in the archive only are left out.
 
         Args:
             dataset: One of BY_DAY.
-            start: First day; by default the first one that this project keeps.
+            start: First day; by default the start of the kept history.
             end: The day after the last.
-            sample: Compare this part of the instruments, chosen at random.
+            sample: Compare this fraction of the instruments, chosen at random.
         """
         with self._timescale.connection() as connection:
-            return list(_found(connection, dataset, start, end, sample=sample))
+            return list(_find_lost_days(connection, dataset, start, end, sample=sample))
 
     def make_holes(self, dataset: ArchivedDataset, lost: Sequence[LostDay], *, by: str) -> None:
-        """Let the ledger say of lost days that they have to be asked for, in one transaction.
+        """Make lost days holes in the ledger, in one transaction.
 
-        They lose their state, are marked as failed, and wait in dead letters; the log of loads
-        says how many rows are gone. Days that were filled meanwhile are left alone.
+        They lose their state, are marked as failed, and get dead letters; the ingest log records
+        how many rows are gone. Days that were filled meanwhile are left alone.
 
         Args:
-            dataset: Whose rows they were.
-            lost: What ``find`` returned.
-            by: Who looked, for letters and log.
+            dataset: Whose rows.
+            lost: The result of ``find``.
+            by: Who found the loss, for letters and log.
         """
         if not lost:
             return
@@ -102,9 +102,11 @@ class LostRows:
         days = {loss.day for loss in lost}
         with self._timescale.connection() as connection:
             lock_instruments(connection, ids)
-            found = _found(connection, dataset, min(days), max(days) + ONE_DAY, instrument_ids=ids)
+            losses_now = _find_lost_days(
+                connection, dataset, min(days), max(days) + ONE_DAY, instrument_ids=ids
+            )
             losses = sorted(
-                (loss for loss in found if loss.day in days),
+                (loss for loss in losses_now if loss.day in days),
                 key=lambda loss: (loss.provider, loss.instrument_id, loss.day),
             )
             _lower_counts(connection, losses)
@@ -117,8 +119,8 @@ class LostRows:
             for (provider, instrument_id), group in groupby(
                 losses, lambda loss: (loss.provider, loss.instrument_id)
             ):
-                of_one = list(group)
-                spans = _spans(dataset, [loss.day for loss in of_one])
+                group_losses = list(group)
+                spans = _spans(dataset, [loss.day for loss in group_losses])
                 connection.execute(
                     sql.query("loaded_days", "take_back"),
                     {
@@ -129,12 +131,12 @@ class LostRows:
                     },
                 )
                 ticker = tickers.get(instrument_id, f"#{instrument_id}")
-                failures += _failures(dataset, of_one, ticker, by)
+                failures += _failures(dataset, group_losses, ticker, by)
             record_failures(connection, failures)
 
 
-def told(dataset: ArchivedDataset, lost: Sequence[LostDay]) -> str:
-    """Say what is gone, and what brings it back."""
+def describe_loss(dataset: ArchivedDataset, lost: Sequence[LostDay]) -> str:
+    """Describe lost rows, and the command that loads them again."""
     loaded, held = sum(loss.loaded for loss in lost), sum(loss.held for loss in lost)
     first, last = min(loss.day for loss in lost), max(loss.day for loss in lost)
     more = f" and {len(lost) - 1} more days of instruments" if len(lost) > 1 else ""
@@ -144,11 +146,11 @@ def told(dataset: ArchivedDataset, lost: Sequence[LostDay]) -> str:
         f"the database lacks {loaded - held} of {loaded} rows of {dataset.name} that were loaded: "
         f"instrument {example.instrument_id} by {example.provider} on {example.day}{more}, the "
         f"last one on {last}. Cure: wrdata backfill {dataset.name} {asking} (their "
-        "letters do as much), or wrdata archive restore if they were archived"
+        "letters do the same), or wrdata archive restore if they were archived"
     )
 
 
-def _found(
+def _find_lost_days(
     connection: Connection,
     dataset: ArchivedDataset,
     start: date,
@@ -163,7 +165,7 @@ def _found(
         "end": end,
         "instrument_ids": None if instrument_ids is None else list(instrument_ids),
         "part": sample,
-        "seed": random.getrandbits(31),  # Nothing secret: another sample each time.
+        "seed": random.getrandbits(31),  # No secret: just another sample each time.
     }
     if not is_counted(dataset.name):
         last = min(end - ONE_DAY, calendar().last_closed(utc_now()))
@@ -178,17 +180,17 @@ def _found(
     months = connection.execute(sql.query("loaded_days", "months_loaded"), parameters).fetchall()
     for (month,) in months:
         following = (month + timedelta(days=31)).replace(day=1)
-        of_month = {
+        month_parameters = {
             **parameters,
             "seed": random.getrandbits(31),
             "zone": str(DATASETS[dataset.name].zone),
             "start": max(start, month),
             "end": min(end, following),
-            # A day of any zone lies within these.
+            # A day of any zone is within these bounds.
             "begins_at": datetime.combine(month - ONE_DAY, time(), UTC),
             "ends_at": datetime.combine(following + ONE_DAY, time(), UTC),
         }
-        for row in connection.execute(query, of_month):
+        for row in connection.execute(query, month_parameters):
             yield _lost_day(dataset, row)
 
 
@@ -221,7 +223,7 @@ def _lower_counts(connection: Connection, lost: Sequence[LostDay]) -> None:
 def _failures(
     dataset: ArchivedDataset, lost: Sequence[LostDay], ticker: str, by: str
 ) -> list[IngestFailure]:
-    """Return the letters in which an instrument's lost days wait: each is one request."""
+    """Return the letters for an instrument's lost days, each for one request."""
     return [
         _failure(dataset, [loss for loss in lost if start <= loss.day <= end], ticker, by)
         for start, end in _requests(dataset, [loss.day for loss in lost])
@@ -261,7 +263,7 @@ def _failure(
 
 
 def _requests(dataset: ArchivedDataset, days: Sequence[date]) -> list[Span]:
-    """Cut days into first and last ones of requests whose answers each fit into memory."""
+    """Split days into requests (first and last day) whose answers each fit into memory."""
     most_days = DATASETS[dataset.name].most_days
     if most_days is None:
         return [(days[0], days[-1])]
@@ -276,9 +278,9 @@ def _requests(dataset: ArchivedDataset, days: Sequence[date]) -> list[Span]:
 
 
 def _spans(dataset: ArchivedDataset, days: Sequence[date]) -> tuple[Span, ...]:
-    """Return the days as the ledger has them: a session owns the days up to the next one."""
+    """Return the days as spans of the ledger: a session owns the days up to the next one."""
     by_session = DATASETS[dataset.name].request_scope is RequestScope.SESSIONS
     sessions = set(calendar().sessions(min(days), max(days))) if by_session else set[date]()
-    # Minutes may stand on a day that is no session; the ledger says nothing of it by itself.
-    others = tuple((day, day + ONE_DAY) for day in days if day not in sessions)
-    return (*spans_of(TradingDays(calendar()), sessions & set(days)), *others)
+    # Minutes may be of a day that is no session, for which the ledger has no span of its own.
+    other_spans = tuple((day, day + ONE_DAY) for day in days if day not in sessions)
+    return (*spans_of(TradingDays(calendar()), sessions & set(days)), *other_spans)

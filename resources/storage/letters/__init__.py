@@ -1,4 +1,4 @@
-"""Dead letters in the database: what others use of them."""
+"""Dead letters in the database: what other rooms use of them."""
 
 from resources.storage.letters.records import Claim, LetterFilter, StoredLetter, Transition
 from resources.storage.letters.store import DeadLetters

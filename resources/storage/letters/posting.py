@@ -1,6 +1,6 @@
-"""Letters inside a loader's transaction: posted with what came to nothing, resolved with what came.
+"""Letters inside a loader's transaction: posted for failed work, resolved by answers.
 
-Here: the two steps, and who is named as their author. Not here: the steps of the sensor and of
+Here: the two steps, and the author recorded with them. Not here: the steps of the sensor and of
 people (store.py), or which transitions are legal (the migration: the database refuses all others).
 """
 
@@ -15,7 +15,7 @@ from resources.storage import sql
 from resources.storage.timescale import Connection
 
 CLOCKS_DIFFER = timedelta(minutes=5)
-"""By how much the clocks of two workers may differ without an answer passing for an old one."""
+"""How much the clocks of two workers may differ before a fresh answer counts as old."""
 
 
 def post(
@@ -23,15 +23,15 @@ def post(
 ) -> None:
     """Post letters inside the caller's transaction, in one statement.
 
-    Work that has an unsettled letter is counted on it. A letter that was being retried is open
-    again, or parked when its attempts are used up or the error is permanent; a deferral gives the
-    attempt back. A parked letter stays parked.
+    If the work already has an unsettled letter, its occurrences are counted there. A letter that
+    was being retried is open again, or parked if its attempts are used up or the error is
+    permanent; a deferral gives the attempt back. A parked letter stays parked.
 
     Args:
         connection: In a transaction.
-        letters: Any number; several about the same work count as so many occurrences.
+        letters: Any number; several about the same work count as several occurrences.
         retry: When work is tried again.
-        by: Who says so, such as ``run <id>``; kept with every transition.
+        by: The author, such as ``run <id>``; kept with every transition.
     """
     if not letters:
         return
@@ -41,7 +41,7 @@ def post(
         latest[letter.fingerprint] = letter
         occurrences[letter.fingerprint] = occurrences.get(letter.fingerprint, 0) + 1
     rows = [
-        _posted(letter, fingerprint, occurrences[fingerprint])
+        _as_row(letter, fingerprint, occurrences[fingerprint])
         for fingerprint, letter in latest.items()
     ]
     act_as(connection, by)
@@ -62,24 +62,23 @@ def resolve(
     by: str,
     reason: str,
 ) -> int:
-    """Resolve letters that waited for no more than ``asked``, inside the caller's transaction.
+    """Resolve letters whose work ``asked`` covers, inside the caller's transaction.
 
-    An answer that is older than a letter does not resolve it, unless the letter is about this
-    very answer.
+    An answer older than a letter does not resolve it, unless the letter is about that answer.
 
     Args:
         connection: In a transaction.
         dataset: Whose letters.
-        provider: Who answered: a letter is about what one provider has.
-        asked: What has now been answered.
+        provider: Who answered; a letter is about one provider's data.
+        asked: What was asked and has been answered.
         answered_at: When the answer came (aware); None means now.
-        raw_answers: Where it is kept.
-        still_wrong: What the answer itself leaves behind, such as rows it has wrong again.
-        by: Who says so, such as ``run <id>``.
+        raw_answers: Pointers to the kept answers.
+        still_wrong: Letters that the answer itself causes, such as rows refused again.
+        by: The author, such as ``run <id>``.
         reason: What resolved them.
 
     Returns:
-        How many were resolved.
+        Number of resolved letters.
     """
     act_as(connection, by)
     return connection.execute(
@@ -100,12 +99,12 @@ def resolve(
 
 
 def act_as(connection: Connection, by: str) -> None:
-    """Name who changes letters in this transaction: it is kept with every step of theirs."""
+    """Set the author of this transaction's letter changes; kept with every transition."""
     connection.execute(sql.query("dead_letters", "act_as"), {"by": by})
 
 
 def retry_parameters(retry: LetterRetry) -> dict[str, object]:
-    """Return what the queries need to know of when work is tried again."""
+    """Return the retry rules as query parameters."""
     return {
         "attempts": retry.attempts,
         "waits_s": list(retry.longest_waits_s()),
@@ -113,8 +112,8 @@ def retry_parameters(retry: LetterRetry) -> dict[str, object]:
     }
 
 
-def _posted(letter: DeadLetter, fingerprint: str, occurrences: int) -> dict[str, object]:
-    later = letter.not_before - letter.seen_at if letter.not_before is not None else None
+def _as_row(letter: DeadLetter, fingerprint: str, occurrences: int) -> dict[str, object]:
+    delay = letter.not_before - letter.seen_at if letter.not_before is not None else None
     return {
         "fingerprint": fingerprint,
         "dataset": letter.dataset,
@@ -132,5 +131,5 @@ def _posted(letter: DeadLetter, fingerprint: str, occurrences: int) -> dict[str,
         "parked": letter.parked,
         "occurrences": occurrences,
         "seen_at": letter.seen_at.isoformat(),
-        "not_before_s": later.total_seconds() if later is not None else None,
+        "not_before_s": delay.total_seconds() if delay is not None else None,
     }

@@ -1,7 +1,7 @@
 """Letters, their steps and claims, as the database has them.
 
-Here: what is read back, and which letters are meant. Not here: what a letter is before it is posted
-(marketdata/recovery/dead_letters.py), or any question (store.py).
+Here: the records read back, and the filter. Not here: a letter before it is posted
+(marketdata/recovery/dead_letters.py), or any query (store.py).
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredLetter:
-    """A letter as it stands; all times aware UTC.
+    """A letter in its present state; all times aware UTC.
 
     Attributes:
-        span: First and last day that were asked for, of all occurrences together.
+        span: First and last requested day, of all occurrences together.
         reason: Why the letter is in its state.
         deferred: The request was never sent the last time.
-        attempts: Tries by the dead-letter path, the one under way among them.
-        occurrences: How often the work came to nothing, by any path.
+        attempts: Retries by the dead-letter path, including the one under way.
+        occurrences: How often the work failed, by any path.
         next_attempt_at: Set while the letter is open.
         claim: Set while it is retrying, as ``claimed_by``, ``claimed_at``, ``claim_expires_at``.
     """
@@ -59,7 +59,7 @@ class StoredLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transition:
-    """One step of a letter: from which state (None: created) to which, when, by whom and why."""
+    """One transition of a letter; ``from_state`` is None when it was created."""
 
     from_state: LetterState | None
     to_state: LetterState
@@ -71,7 +71,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterFilter:
-    """Which letters are meant; None or empty leaves a property out."""
+    """Selects letters; None or empty matches everything."""
 
     states: tuple[LetterState, ...] = ()
     dataset: str | None = None
@@ -84,7 +84,7 @@ class Claim:
     """Letters that one run works on.
 
     Attributes:
-        expired: Nobody has extended the claim in time.
+        expired: The claim was not extended in time.
     """
 
     claim: UUID
@@ -95,7 +95,7 @@ class Claim:
 
 
 def stored_letter(row: Mapping[str, Any]) -> StoredLetter:
-    """Return a letter from a row of its table, by the names of the columns."""
+    """Return a letter from a row of its table, by column name."""
     sessions = row["sessions"]
     return StoredLetter(
         letter_id=row["letter_id"],

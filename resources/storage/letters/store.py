@@ -1,6 +1,6 @@
-"""The dead letters of a database: claims, ends, and what there is.
+"""The dead letters of a database: claims, transitions and queries.
 
-Here: the questions and steps of the sensor and of people. Not here: what a letter is
+Here: the queries and steps of the sensor and of people. Not here: what a letter is
 (marketdata/recovery/dead_letters.py), letters in a loader's transaction (posting.py), or runs
 (pipelines/retries.py).
 """
@@ -45,16 +45,16 @@ class DeadLetters:
             posting.post(connection, letters, retry, by)
 
     def claim_due(self, *, limit: int, batch: int, by: str, hold_s: float) -> list[StoredLetter]:
-        """Take up to ``limit`` open letters that are due, so that nobody else takes them.
+        """Claim up to ``limit`` open letters that are due, so that no other process takes them.
 
         Letters of instruments share a claim, up to ``batch`` of one dataset and provider; every
-        other letter has a claim of its own. Bad rows are never taken. One statement: what
-        another claimer holds at the moment is passed over.
+        other letter has a claim of its own. Letters of refused rows are never taken. One statement:
+        letters that another claimer has locked are skipped.
 
         Args:
-            limit: Letters at most.
-            batch: Letters of instruments per claim.
-            by: Who takes them.
+            limit: Most letters claimed.
+            batch: Most letters of instruments per claim.
+            by: The claimer.
             hold_s: Seconds after which the claim has expired, unless it is extended.
         """
         return self._claim("claim_due", by, limit=limit, batch=batch, hold_s=hold_s)
@@ -62,10 +62,10 @@ class DeadLetters:
     def claim(
         self, letter_ids: Sequence[int], *, batch: int, by: str, hold_s: float
     ) -> list[StoredLetter]:
-        """Take those of the letters that are open or parked, due or not, for a person.
+        """Claim those of the letters that are open or parked, due or not, for a person.
 
-        What is not among the returned is settled or claimed by another. Bad rows count as letters
-        of their instrument.
+        Letters that are not returned are settled or claimed by another. Letters of refused rows
+        count as letters of their instrument.
         """
         return self._claim(
             "claim",
@@ -77,7 +77,7 @@ class DeadLetters:
         )
 
     def claims(self) -> list[Claim]:
-        """Return the claims there are, the oldest first."""
+        """Return all claims, the oldest first."""
         with self._timescale.connection() as connection:
             rows = connection.execute(sql.query("dead_letters", "claims")).fetchall()
         return [
@@ -86,31 +86,31 @@ class DeadLetters:
         ]
 
     def extend(self, claims: Sequence[UUID], *, hold_s: float) -> None:
-        """Hold claims for ``hold_s`` seconds from now on, if they are not held for longer."""
+        """Extend claims to ``hold_s`` seconds from now, unless they last longer already."""
         with self._timescale.connection() as connection:
             connection.execute(
                 sql.query("dead_letters", "extend"), {"claims": list(claims), "hold_s": hold_s}
             )
 
     def resolve(self, claim: UUID, *, works: Sequence[Work], by: str, reason: str) -> int:
-        """Resolve what a claim still holds of these kinds of work; return how many letters."""
+        """Resolve the letters of a claim with these kinds of work; return their number."""
         return self._end(
             "resolve_claim", by, claim=claim, works=[work.value for work in works], reason=reason
         )
 
     def fail(self, claim: UUID, *, retry: LetterRetry, by: str, reason: str) -> int:
-        """Count the claim's attempt as failed: what it still holds is open again, or parked.
+        """Count the claim's attempt as failed: its remaining letters are open again, or parked.
 
-        Parked is what has no attempt left, and what a person had taken from those parked.
+        A letter is parked if it has no attempt left, or if a person had claimed it while parked.
         """
         return self._end("fail_claim", by, claim=claim, reason=reason, **retry_parameters(retry))
 
     def give_back(self, claim: UUID, *, by: str, reason: str) -> int:
-        """End a claim of which no run came: its letters are what they were, attempts included."""
+        """End a claim without a run: its letters are as before, attempts included."""
         return self._end("give_back_claim", by, claim=claim, reason=reason)
 
     def discard(self, letter_ids: Sequence[int], *, by: str, reason: str) -> list[int]:
-        """Give up the work of letters that are open or parked; return which were."""
+        """Discard letters that are open or parked; return the ids of the discarded."""
         with self._acting(by) as connection:
             rows = connection.execute(
                 sql.query("dead_letters", "discard"),
@@ -119,7 +119,7 @@ class DeadLetters:
         return sorted(row[0] for row in rows)
 
     def end_obsolete(self, reasons: Mapping[int, str], *, by: str) -> None:
-        """End letters whose work no longer exists, each with its reason; settled ones stay."""
+        """Mark letters obsolete, each with its reason; settled ones stay."""
         with self._acting(by) as connection:
             for letter_id, reason in sorted(reasons.items()):
                 connection.execute(
@@ -132,11 +132,11 @@ class DeadLetters:
         return self._letters("by_id", letter_ids=list(letter_ids))
 
     def find(self, chosen: LetterFilter, *, limit: int | None = None) -> list[StoredLetter]:
-        """Return the letters that ``chosen`` describes, the latest seen first."""
+        """Return the letters that match ``chosen``, the latest seen first."""
         return self._letters("find", **_filters(chosen), limit=limit)
 
     def export(self, chosen: LetterFilter) -> Iterator[StoredLetter]:
-        """Yield what ``find`` would return, without holding all of it in memory."""
+        """Yield the letters that ``find`` would return, without holding all in memory."""
         with (
             self._timescale.connection() as connection,
             connection.cursor("export_letters", row_factory=dict_row) as cursor,
@@ -147,7 +147,7 @@ class DeadLetters:
                 yield stored_letter(row)
 
     def transitions(self, letter_id: int) -> list[Transition]:
-        """Return every step of a letter, in order."""
+        """Return every transition of a letter, in order."""
         with (
             self._timescale.connection() as connection,
             connection.cursor(row_factory=dict_row) as cursor,
@@ -172,7 +172,7 @@ class DeadLetters:
     ) -> dict[str, dict[LetterState, int]]:
         """Count letters by dataset and state, all or of one dataset or provider.
 
-        What does not occur is left out.
+        States without letters are left out.
         """
         with self._timescale.connection() as connection:
             rows = connection.execute(
@@ -184,9 +184,9 @@ class DeadLetters:
         return counts
 
     def spans(self, letter_ids: Sequence[int]) -> dict[int, tuple[date, date]]:
-        """Return first and last day that unsettled letters wait for, by instrument id.
+        """Return first and last day of unsettled letters, by instrument id.
 
-        Letters that were settled in the meantime, or that are of no instrument, are left out.
+        Letters settled in the meantime, or without an instrument, are left out.
         """
         with self._timescale.connection() as connection:
             rows = connection.execute(

@@ -1,11 +1,10 @@
-"""Dagster's own history in its database: how large it is, and what of it is outdated.
+"""Dagster's own history in its database: its size, and pruning what is outdated.
 
-Here: pruning events and runs of Dagster's Postgres storage, and their size. Not here: what is
-pruned of our own tables (../upkeep.py), or what runs printed, which lies in files
-(assets/database_upkeep.py).
+Here: pruning events and runs of Dagster's Postgres storage, and their size. Not here: pruning our
+own tables (../upkeep.py), or the output of runs, which is in files (assets/database_upkeep.py).
 
-Dagster bounds its ticks by itself and nothing else. `dagster run delete` would take the events
-along that say which partitions are materialized, so the rows are chosen here. Tables and columns
+Dagster prunes only its ticks. `dagster run delete` would also delete the events that record which
+partitions are materialized, so the rows are chosen here. Tables and columns
 are those of Dagster 1.13 (dagster/_core/storage/event_log/schema.py, runs/schema.py).
 """
 
@@ -16,7 +15,7 @@ from datetime import datetime
 from resources.storage import sql, timescale
 
 SLICE = 20_000
-"""Events that one transaction deletes: runs that write meanwhile wait a moment at most."""
+"""Events deleted in one transaction: runs that write meanwhile wait only a moment."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +28,10 @@ class PrunedHistory:
 
 
 class RunHistory:
-    """Looks at, and prunes, the database that Dagster keeps its runs in.
+    """Measures and prunes the database in which Dagster keeps its runs.
 
     Args:
-        url: Of that database.
+        url: URL of that database.
     """
 
     def __init__(self, url: str) -> None:
@@ -53,14 +52,14 @@ class RunHistory:
         return [run_id for (run_id,) in rows]
 
     def prune(self, before: datetime, *, dry_run: bool = False) -> PrunedHistory:
-        """Remove what is older than ``before`` (aware) and tells nothing that is still so.
+        """Remove what is older than ``before`` (aware) and outdated.
 
-        What stays, however old: the newest materialization and observation of each asset and
-        partition, the newest verdict of each check, runs that have not ended, and runs of which
-        one of those events stays. A dry run removes the same in a transaction, and takes it back.
+        These stay at any age: the newest materialization and observation of each asset and
+        partition, the newest verdict of each check, runs that have not ended, and runs of
+        the events that stay. A dry run removes the same in a transaction and rolls it back.
 
         Raises:
-            StorageError: The database cannot be reached, or is none of Dagster's.
+            StorageError: The database cannot be reached, or is not Dagster's.
         """
         with timescale.connect(self._url) as connection:
             if not dry_run:

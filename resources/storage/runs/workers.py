@@ -1,7 +1,7 @@
-"""Which process works on which run, and when it was last heard of.
+"""Which process works on which run, and its last heartbeat.
 
-Here: the table and its rows. Not here: who beats and when (pipelines/workers.py), or what is done
-about a run whose worker is gone (the same).
+Here: the table and its rows. Not here: sending heartbeats, or handling a run whose worker is gone
+(both pipelines/workers.py).
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ class RunWorker:
     """A process at work on a run.
 
     Attributes:
-        place: Host and namespace in which the process id is meant.
-        started_at: When it was first heard of (aware UTC).
-        silent_s: Since it was last heard of, or since the database could hear again.
-        has_left: It ended its work in good order; the run's end may follow.
+        place: Host and namespace of the process id.
+        started_at: Its first heartbeat (aware UTC).
+        silent_s: Seconds since its last heartbeat, or since the database was available again.
+        has_left: It ended its work in good order; the end of the run may follow.
     """
 
     run_id: str
@@ -40,7 +40,7 @@ class RunWorkers:
         self._timescale = timescale
 
     def beat(self, run_id: str, *, job: str, place: str, process: Process) -> None:
-        """Say that ``process`` works on the run now."""
+        """Record a heartbeat: ``process`` works on the run now."""
         with self._timescale.connection() as connection:
             connection.execute(
                 sql.query("run_workers", "beat"),
@@ -54,7 +54,7 @@ class RunWorkers:
             )
 
     def leave(self, run_id: str) -> None:
-        """Say that nobody works on the run any more, in good order."""
+        """Record that the run's worker ended in good order."""
         with self._timescale.connection() as connection:
             connection.execute(sql.query("run_workers", "leave"), {"run_id": run_id})
 

@@ -1,7 +1,7 @@
 """The project's SQL, shipped as .sql files: migrations, named queries, and scripts of engines.
 
-Here: reading and parsing those files, and the one place where their text becomes trusted. Not
-here: running anything.
+Here: reading and parsing those files, and the one place that declares their text trusted. Not
+here: running it.
 
 A query file holds blocks that open with ``-- name: some_name`` and a line that says what the
 query answers; parameters are written ``%(name)s``.
@@ -80,15 +80,15 @@ def migrations() -> tuple[Migration, ...]:
         if not MIGRATION_NAME.match(name):
             message = f"migrations/{name} should be named NNNN_verb_object.sql"
             raise errors.ConfigurationError(message)
-        other = taken.setdefault(name[:4], name)
-        if other != name:
-            message = f"migrations/{name} has the number of {other}: give one of them another"
+        first = taken.setdefault(name[:4], name)
+        if first != name:
+            message = f"migrations/{name} has the number of {first}: give one of them another"
             raise errors.ConfigurationError(message)
     return tuple(migration(name, _read(f"migrations/{name}")) for name in names)
 
 
 def engine(name: str) -> LiteralString:
-    """Return the script ``engines/<name>.sql``: what a database needs if its edition has more.
+    """Return the script ``engines/<name>.sql``, the set-up for a feature of some editions.
 
     Raises:
         ConfigurationError: There is no such file.

@@ -11,7 +11,7 @@ from marketdata.datasets import DATASETS
 from resources.storage.archive import ArchiveStatus
 from resources.storage.archive.retain.outcomes import Missing, RetentionStatus
 from resources.storage.ledger.coverage import CoverageLedger
-from resources.storage.ledger.lost_rows import LostRows, told
+from resources.storage.ledger.lost_rows import LostRows, describe_loss
 from tests.storage.archive.moves import (
     DROPPABLE,
     JANUARY,
@@ -133,7 +133,7 @@ def test_one_row_of_a_day_is_missed(
     assert [(loss.instrument_id, loss.day, loss.loaded, loss.held) for loss in lost] == [
         (ids[1], JANUARY.date(), 8, 7)
     ]
-    assert f"1 of 8 rows of {dataset}" in told(one, lost)
+    assert f"1 of 8 rows of {dataset}" in describe_loss(one, lost)
 
 
 def test_rows_that_were_loaded_again_are_not_missed(

@@ -149,14 +149,14 @@ def test_a_writer_in_between_is_no_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A commit between the reading and the expiry stays the current snapshot, with its proofs."""
-    forget = upkeep._forget
+    forget = upkeep._expire
 
     def late(*arguments: object) -> None:
         store_bars(timescale, instrument_ids, close=77.0)
         archive.archive(BARS, YEARS)
         forget(*arguments)
 
-    monkeypatch.setattr(upkeep, "_forget", late)
+    monkeypatch.setattr(upkeep, "_expire", late)
     old = snapshots(archive)[:-1]
 
     upkeep.expire(BARS, later())

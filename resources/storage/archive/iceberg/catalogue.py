@@ -1,9 +1,9 @@
 """The Iceberg catalogue of the archive, and the one place where its errors become ours.
 
-Here: opening it, and which bucket it names. Not here: a table of it (table.py).
+Here: opening it, and which bucket it names. Not here: its tables (table.py).
 
-The catalogue lives in the schema ``iceberg_catalog`` of the database that is already there; the
-files live below ``s3://<bucket>/iceberg``. Any Iceberg reader can use both.
+The catalogue is in the schema ``iceberg_catalog`` of the project's database, the files below
+``s3://<bucket>/iceberg``. Any Iceberg reader can use both.
 """
 
 import os
@@ -23,11 +23,11 @@ from resources.storage.object_store import REFUSED_KEYS, S3Settings
 CATALOG = "wrdata"
 NAMESPACE = "archive"
 SCHEMA = "iceberg_catalog"
-"""Of the database, where the catalogue's tables are."""
+"""Schema of the catalogue's tables in the database."""
 
 
 class CommitLostError(Exception):
-    """Another writer committed first: nothing was changed, and the table must be read again."""
+    """Another writer committed first; nothing was changed. Read the table again."""
 
 
 def open_catalogue(database_url: str, s3: S3Settings) -> SqlCatalog:
@@ -48,14 +48,13 @@ def open_catalogue(database_url: str, s3: S3Settings) -> SqlCatalog:
     }
     if not s3.is_aws:
         # pyarrow's S3 client has no argument for this and reads the environment when it is
-        # made: with checksums "when_supported" it streams uploads that other servers refuse.
+        # created: with checksums "when_supported", other servers refuse its uploads.
         os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
         os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
         properties |= {"s3.endpoint": s3.endpoint, "s3.force-virtual-addressing": "false"}
     catalogue = SqlCatalog(CATALOG, **properties)
-    # Without a pool: a commit's few statements are worth no connection that stays open, and
-    # nobody has to close this object.
-    # Its schema is named in each statement: PgBouncer refuses or forgets a connection's options.
+    # Without a pool: a commit needs only a few statements, and this object need not be closed.
+    # Each statement names the schema: PgBouncer refuses or loses a connection's options.
     catalogue.engine = create_engine(
         url,
         poolclass=NullPool,
@@ -65,10 +64,10 @@ def open_catalogue(database_url: str, s3: S3Settings) -> SqlCatalog:
 
 
 def require_same_bucket(catalogue: SqlCatalog, bucket: str) -> None:
-    """Make sure that all tables that the catalogue knows lie in ``bucket``.
+    """Make sure that all tables of the catalogue are in ``bucket``.
 
     Raises:
-        StorageConflictError: One lies in another, where all of its files and metadata are.
+        StorageConflictError: One is in another bucket, with all its files and metadata.
         StorageUnavailableError: The catalogue cannot be reached.
     """
     tables = select(IcebergTables.table_name, IcebergTables.metadata_location).where(
@@ -77,24 +76,25 @@ def require_same_bucket(catalogue: SqlCatalog, bucket: str) -> None:
     with translated("the archive", bucket), catalogue.engine.connect() as connection:
         rows = connection.execute(tables).all()
     for table, location in rows:
-        named = (location or "").removeprefix("s3://").partition("/")[0]
-        if named != bucket:
+        table_bucket = (location or "").removeprefix("s3://").partition("/")[0]
+        if table_bucket != bucket:
             message = (
-                f"the archive's catalogue names s3://{named}, WRDATA_ARCHIVE_BUCKET is "
-                f"{bucket}: set it back (a copy of the files does not serve: Iceberg "
-                f"names each with its bucket), or begin a new archive without what s3://{named} "
-                f"holds: delete the row of {NAMESPACE}.{table} from iceberg_catalog.iceberg_tables"
+                f"the archive's catalogue names s3://{table_bucket}, WRDATA_ARCHIVE_BUCKET is "
+                f"{bucket}: set it back (a copy of the files does not help: Iceberg "
+                "names each with its bucket), or begin a new archive without what "
+                f"s3://{table_bucket} holds: delete the row of {NAMESPACE}.{table} from "
+                "iceberg_catalog.iceberg_tables"
             )
             raise errors.StorageConflictError(message)
 
 
 @contextmanager
-def translated(what: str, bucket: str) -> Generator[None]:
+def translated(table: str, bucket: str) -> Generator[None]:
     """Turn errors of pyiceberg, SQLAlchemy and pyarrow's S3 client into ours.
 
     Args:
-        what: What is worked on, for the message.
-        bucket: Where its files are.
+        table: The table or archive, for the message.
+        bucket: The bucket of its files.
 
     Raises:
         CommitLostError: Another writer committed first.
@@ -102,7 +102,7 @@ def translated(what: str, bucket: str) -> Generator[None]:
         StorageConflictError: One of them refuses.
         ArchiveMismatchError: The bucket lacks a file that the table refers to.
     """
-    where = f"{what} in bucket {bucket}"
+    where = f"{table} in bucket {bucket}"
     try:
         yield
     except iceberg_errors.CommitFailedException as error:
@@ -128,9 +128,9 @@ def translated(what: str, bucket: str) -> Generator[None]:
 
 
 def _cure_of_refusal(error: OSError) -> str:
-    """Return the cure where the server does not accept our signature, or nothing.
+    """Return the cure if the server refuses our signature, or nothing.
 
-    Codes that pyarrow's S3 client has a name for are in its spelling, others in the server's.
+    Codes that pyarrow's S3 client knows are in its spelling, others in the server's.
     """
     answer = re.sub("[_ ]", "", str(error)).lower()
     for code, cure in REFUSED_KEYS.items():

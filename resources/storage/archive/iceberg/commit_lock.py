@@ -1,11 +1,10 @@
-"""Keeps the removal of objects apart from runs that are about to commit them.
+"""Prevents the removal of objects that a run is about to commit.
 
 Here: the lock between the two, one for each dataset. Not here: what is removed (../maintain), or
 committed (../write).
 
-A run may commit an object that lay there before it, left behind by a run that died. To the
-removal such an object is an orphan, however old, until the commit: so while one of them is at
-work the other is not.
+A run may commit an object that a crashed run left behind. Until the commit, the removal would take
+that object for an orphan. So commits and removals exclude each other.
 """
 
 from collections.abc import Generator
@@ -21,13 +20,13 @@ def committing(url: str, dataset: str) -> Generator[None]:
     """Keep the dataset's objects from being removed while the block runs.
 
     Args:
-        url: Of the database that holds the catalogue.
+        url: URL of the database with the catalogue.
         dataset: Name of the dataset; any number of runs may commit to it at once.
 
     Raises:
         StorageUnavailableError: The database cannot be reached, or a removal takes too long.
     """
-    # In a transaction, and not by a lock of the session: PgBouncer shares sessions.
+    # A lock of the transaction, not of the session: PgBouncer shares sessions.
     with connect(url) as connection, connection.transaction():
         connection.execute(sql.query("archive_upkeep", "wait_for_removal"), {"dataset": dataset})
         yield
@@ -35,7 +34,7 @@ def committing(url: str, dataset: str) -> Generator[None]:
 
 @contextmanager
 def removing(url: str, dataset: str) -> Generator[None]:
-    """Let nobody commit to the dataset while the block runs.
+    """Allow no commit to the dataset while the block runs.
 
     Raises:
         StorageUnavailableError: A run is about to commit; the same call may succeed later.

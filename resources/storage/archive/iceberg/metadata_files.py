@@ -1,12 +1,12 @@
-"""The metadata files of a table on the bucket, whatever the catalogue says.
+"""The metadata files of a table on the bucket, independent of the catalogue.
 
-Here: which of them is the newest, and whether the catalogue went back behind them. Not here:
+Here: which of them is the newest, and whether the catalogue is behind them. Not here:
 registering one (../maintain/rebuild.py), or the table that the catalogue names (table.py).
 
-Each commit writes the next number and then tells the catalogue. A writer that died in between, or
-lost a race, leaves a file at most one number ahead of the catalogue. Files that are further ahead
-are commits that the catalogue has forgotten, as after restoring an older backup of the database:
-whoever commits or removes then would lose what they archived.
+Each commit writes the next number and then updates the catalogue. A writer that died in between, or
+lost a race, leaves a file at most one number ahead of the catalogue. Files further ahead are
+commits that the catalogue has lost, as after restoring an older backup of the database. Committing
+or removing then would lose what those commits archived.
 """
 
 import json
@@ -29,13 +29,13 @@ def number_of(location: str) -> int:
 
 
 def newest_metadata(store: ObjectStore, dataset: str) -> tuple[int, list[str]]:
-    """Return the highest number of a dataset's metadata files, and the keys that bear it.
+    """Return the highest number of a dataset's metadata files, and the keys with it.
 
-    Each commit writes the next number: 0 is a table without rows, -1 none. Several keys bear one
-    number where two writers raced, of which one lost.
+    Each commit writes the next number: 0 is a table without rows, -1 no table. Several keys have
+    one number if two writers raced and one lost.
     """
     by_number: dict[int, list[str]] = {-1: []}
-    for key in _listed(store, dataset):
+    for key in _list_metadata(store, dataset):
         if (number := number_of(key)) >= 0:
             by_number.setdefault(number, []).append(key)
     newest = max(by_number)
@@ -43,12 +43,12 @@ def newest_metadata(store: ObjectStore, dataset: str) -> tuple[int, list[str]]:
 
 
 def ahead_of(table: Table, store: ObjectStore, keys: Iterable[str]) -> list[str]:
-    """Return those of ``keys`` that are metadata of this very table with a higher number.
+    """Return those of ``keys`` that are metadata of this table with a higher number.
 
     Args:
         table: As the catalogue names it, read after ``keys`` were listed.
         store: The bucket of the keys.
-        keys: Of any objects.
+        keys: Keys of any objects.
 
     Returns:
         The keys in the order of their numbers.
@@ -60,15 +60,15 @@ def ahead_of(table: Table, store: ObjectStore, keys: Iterable[str]) -> list[str]
 
 
 def require_not_behind(table: Table, dataset: str, ahead: Sequence[str]) -> None:
-    """Refuse where the bucket holds commits that came after ``table``.
+    """Refuse if the bucket holds commits later than ``table``.
 
     Args:
         table: As the catalogue names it.
         dataset: Name of the dataset, for the message.
-        ahead: What ``ahead_of`` tells of it.
+        ahead: The result of ``ahead_of``.
 
     Raises:
-        ArchiveMismatchError: The catalogue went back.
+        ArchiveMismatchError: The catalogue went back in time.
     """
     if ahead and number_of(ahead[-1]) > number_of(table.metadata_location) + 1:
         message = (
@@ -82,18 +82,18 @@ def require_not_behind(table: Table, dataset: str, ahead: Sequence[str]) -> None
 
 
 def require_current(store: ObjectStore, archive_table: ArchiveTable) -> None:
-    """Refuse where the bucket holds commits that the catalogue has forgotten.
+    """Refuse if the bucket holds commits that the catalogue has lost.
 
     Raises:
-        ArchiveMismatchError: The catalogue went back.
+        ArchiveMismatchError: The catalogue went back in time.
         StorageUnavailableError: Catalogue or bucket cannot be reached.
     """
     name = archive_table.dataset.name
-    # Listed before the catalogue is read: whoever wrote number N had registered N - 1 by then.
-    keys = _listed(store, name)
+    # Listed before the catalogue is read: the writer of number N had registered N - 1 by then.
+    keys = _list_metadata(store, name)
     if table := archive_table.load():
         require_not_behind(table, name, ahead_of(table, store, keys))
 
 
-def _listed(store: ObjectStore, dataset: str) -> list[str]:
+def _list_metadata(store: ObjectStore, dataset: str) -> list[str]:
     return [stored.key for stored in store.list(f"iceberg/archive/{dataset}/metadata/")]

@@ -1,8 +1,7 @@
 """Which objects of the bucket a table's metadata names.
 
-Here: walking from the metadata to every file. Not here: what is done about files that nothing
-names (../maintain/upkeep.py), or that are named and missing
-(../maintain/rebuild.py).
+Here: walking from the metadata to every file. Not here: handling of files that nothing names
+(../maintain/upkeep.py), or that are named and missing (../maintain/rebuild.py).
 """
 
 from collections.abc import Iterator
@@ -12,25 +11,25 @@ from pyiceberg.table import Table
 
 
 def referenced_by(table: Table) -> set[str]:
-    """Return the locations (``s3://…``) of all that the table's kept snapshots need.
+    """Return the locations (``s3://…``) of all files that the table's kept snapshots need.
 
-    Also of the metadata files that the newest one remembers, which are its own history.
+    Includes the metadata files in the history of the newest one.
     """
     metadata = table.metadata
     named = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     named |= {statistics.statistics_path for statistics in metadata.statistics}
     named |= {statistics.statistics_path for statistics in metadata.partition_statistics}
     named |= {snapshot.manifest_list for snapshot in metadata.snapshots}
-    return named | {place for place, _ in _files(table)}
+    return named | {location for location, _ in _files(table)}
 
 
 def data_files(table: Table) -> dict[str, DataFile]:
     """Return the data files of all kept snapshots, by location."""
-    return {place: file for place, file in _files(table) if file is not None}
+    return {location: file for location, file in _files(table) if file is not None}
 
 
 def _files(table: Table) -> Iterator[tuple[str, DataFile | None]]:
-    """Yield manifests, and the data files that they hold alive, each manifest once."""
+    """Yield manifests and their live data files, each manifest once."""
     seen: set[str] = set()
     for snapshot in table.metadata.snapshots:
         for manifest in snapshot.manifests(table.io):

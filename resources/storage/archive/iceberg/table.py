@@ -50,20 +50,20 @@ _TYPES: Mapping[pa.DataType, IcebergType] = {
     INSTANT: TimestamptzType(),
 }
 _FIRST_PARTITION_FIELD = 1000
-"""By Iceberg's specification."""
+"""Set by Iceberg's specification."""
 
 
 def folder_of(dataset: str) -> str:
-    """Return the prefix of a dataset's keys; the period's label and the file's name follow."""
+    """Return the prefix of a dataset's keys, before the period's label and the file's name."""
     return f"iceberg/archive/{dataset}/data"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableState:
-    """The table at one snapshot; a commit built on it fails if another came between.
+    """The table at one snapshot; a commit built on it fails if another commit came in between.
 
     Attributes:
-        table: None while nothing was ever archived.
+        table: None if nothing was ever archived.
         files: The data files of each archived period, by its label.
     """
 
@@ -75,9 +75,9 @@ class ArchiveTable:
     """The Iceberg table ``archive.<dataset>``; its first commit creates it.
 
     Args:
-        catalogue: Of the archive.
-        bucket: Where the files are.
-        dataset: What is archived.
+        catalogue: The archive's catalogue.
+        bucket: The bucket of the files.
+        dataset: The archived dataset.
     """
 
     def __init__(self, catalogue: SqlCatalog, bucket: str, dataset: ArchivedDataset) -> None:
@@ -87,7 +87,7 @@ class ArchiveTable:
         self.name = f"{NAMESPACE}.{dataset.name}"
 
     def load(self) -> Table | None:
-        """Return the table as it is now, for any of pyiceberg's uses; None while there is none.
+        """Return the present table for use with pyiceberg; None if there is none.
 
         Raises:
             StorageUnavailableError: Catalogue or bucket cannot be reached.
@@ -99,7 +99,7 @@ class ArchiveTable:
             return self._catalogue.load_table(self.name)
 
     def state(self) -> TableState:
-        """Read the table as it is now.
+        """Read the present state of the table.
 
         Raises:
             StorageUnavailableError: Catalogue or bucket cannot be reached.
@@ -122,7 +122,7 @@ class ArchiveTable:
         return file.file_path.removeprefix(f"s3://{self._bucket}/")
 
     def commit(self, state: TableState, proofs: Sequence[PeriodProof]) -> int:
-        """Put proven files in the place of all files of the same days, in one commit.
+        """Replace all files of the same days by proven files, in one commit.
 
         Columns that the table lacks are added by the same commit; no file is rewritten for them.
 
@@ -158,7 +158,7 @@ class ArchiveTable:
     def carried_proofs(self, state: TableState) -> dict[frozenset[str], CommittedProof]:
         """Return the proofs that the table carries, by the keys of their files.
 
-        Its snapshots carry them, and its properties those of snapshots that have expired.
+        Snapshots carry their own proofs; the table's properties carry those of expired ones.
         """
         expired = expired_proofs_in(state.table.properties).values() if state.table else ()
         carried = {frozenset(committed.proof.object_keys): committed for committed in expired}
@@ -171,7 +171,7 @@ class ArchiveTable:
         return carried
 
     def _created(self) -> Table:
-        # Two programs that open the archive for the first time at once: the other was faster.
+        # Another program created the namespace at the same time.
         with suppress(sqlalchemy_errors.IntegrityError):
             self._catalogue.create_namespace_if_not_exists(NAMESPACE)
         schema = _schema(self.dataset)

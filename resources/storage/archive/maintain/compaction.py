@@ -1,13 +1,12 @@
-"""Rewrites what the archive holds in too many, or outdated, files; its rows stay what they are.
+"""Rewrites periods that have too many or outdated files; the rows stay the same.
 
-Here: which periods that concerns, and their replacement, proven against the proof they have. Not
-here: what no snapshot needs any more (upkeep.py), or rows out of the database (../write).
+Here: which periods that concerns, and their replacement, compared with the present proof. Not here:
+files that no snapshot needs any more (upkeep.py), or rows from the database (../write).
 
-A period is written at once and replaced as a whole, so it has several files only where it is
-large. What does occur: files that were written before the dataset got a column, of which
-everybody has to know who opens them without Iceberg; files without checksums of their pages, which
-readers have to fetch whole; and, once the limits of a file were raised, several files where one
-would do. Periods that are in the archive only are rewritten like others.
+A period is written at once and replaced as a whole, so it has several files only if it is large.
+Rewritten are: files from before the dataset got a column, which readers without Iceberg would have
+to handle; files without page checksums, which readers have to fetch whole; and several files where
+one would do, since the limits of a file were raised. Periods in the archive only are included.
 """
 
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 
 SMALL_BYTES = 32 << 20
-"""Several files that are smaller than this together are better one."""
+"""Several files with a smaller total size than this are merged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +31,9 @@ class CompactedPeriod:
     """A period that was rewritten, or would be.
 
     Attributes:
-        reason: What was wrong with its files.
-        before: Its proof until then.
-        after: Its proof now; None if it was not rewritten.
+        reason: Why its files are rewritten.
+        before: Its proof before.
+        after: Its new proof; None if it was not rewritten.
     """
 
     reason: str
@@ -51,12 +50,12 @@ def compact(
         timescale: An open Timescale whose database is migrated.
         store: The bucket of the files.
         dataset: Whose periods.
-        dry_run: Say which, and change nothing.
+        dry_run: Return them without a change.
 
     Raises:
-        ArchiveMismatchError: A file is not the one that was proven, or what was written of it
-            holds other rows; nothing was committed.
-        StorageConflictError: The bucket refuses, or is not the one the catalogue names.
+        ArchiveMismatchError: A file differs from its proof, or the new files hold other rows;
+            nothing was committed.
+        StorageConflictError: The bucket refuses, or is not the one that the catalogue names.
         StorageUnavailableError: Catalogue or bucket cannot be reached, or another writer
             committed meanwhile.
     """
@@ -71,7 +70,7 @@ def compact(
         ]
         if dry_run or not due:
             return due
-        after = [_rewritten(store, dataset, period.before) for period in due]
+        after = [_rewrite(store, dataset, period.before) for period in due]
         try:
             snapshot_id = table.commit(state, after)
         except CommitLostError as error:
@@ -87,7 +86,7 @@ def compact(
 
 
 def _reason(dataset: ArchivedDataset, proof: PeriodProof) -> str:
-    """Return why a period would be better written anew; empty where it would not."""
+    """Return why a period should be rewritten; empty if it should not."""
     missing = [name for name in dataset.schema.names if name not in proof.column_sha256]
     if missing:
         return f"written before there was {', '.join(missing)}"
@@ -98,8 +97,8 @@ def _reason(dataset: ArchivedDataset, proof: PeriodProof) -> str:
     return ""
 
 
-def _rewritten(store: ObjectStore, dataset: ArchivedDataset, proof: PeriodProof) -> PeriodProof:
-    """Write a period's archived rows anew; prove that the new files hold exactly those."""
+def _rewrite(store: ObjectStore, dataset: ArchivedDataset, proof: PeriodProof) -> PeriodProof:
+    """Rewrite a period's archived rows; prove that the new files hold the same rows."""
     rows = files.read_back(store, dataset, proof)
     after = files.prove(store, dataset, proof.period, rows)
     expected = ContentHash(rows=proof.rows, columns=proof.columns_of(dataset.schema))

@@ -1,11 +1,11 @@
-"""Finds the archive again on the bucket when the catalogue has lost it, or went back in time.
+"""Rebuilds the catalogue from the bucket when it has lost a table, or went back in time.
 
-Here: the newest metadata of a table, whether all that it names is there, its registration, and
-the log of proofs. Not here: objects that are too many (upkeep.py), or rows (../restore).
+Here: the newest metadata of a table, whether all its files exist, its registration, and the log of
+proofs. Not here: orphaned objects (upkeep.py), or rows (../restore).
 
-The bucket holds all that is needed: each commit wrote a metadata file with a number of its own,
-and the table's snapshots carry the proofs. Only which file is the newest has to be found out. Two
-files have the same number where two writers raced; the loser's commit never was.
+The bucket has everything: each commit wrote a metadata file with its own number, and the table's
+snapshots carry the proofs. Only the newest file has to be found. Two files have the same number if
+two writers raced; the loser's commit does not count.
 """
 
 import json
@@ -45,12 +45,12 @@ class RebuiltTable:
     """A table that is registered again, or would be.
 
     Attributes:
-        metadata_key: Its newest metadata file within the bucket; empty where there is none.
-        registered: Whether the catalogue lacked it, or was behind it. False where the catalogue
-            names this very file.
-        snapshots: How many the metadata knows.
-        objects: How many objects those name, all of them found.
-        periods: Archived periods, by their proofs; none of them in a dry run.
+        metadata_key: Key of its newest metadata file; empty if there is none.
+        registered: Whether the catalogue lacked the table or was behind. False if it already
+            names this file.
+        snapshots: Number of snapshots in the metadata.
+        objects: Number of objects that these name; all exist.
+        periods: Archived periods, by their proofs; empty in a dry run.
     """
 
     dataset: str
@@ -62,7 +62,7 @@ class RebuiltTable:
 
 
 class ArchiveRebuild:
-    """Registers tables from their metadata on the bucket, and moves the catalogue forward to it.
+    """Registers tables from their metadata on the bucket, or moves the catalogue forward to it.
 
     Args:
         timescale: An open Timescale whose database is migrated.
@@ -81,9 +81,9 @@ class ArchiveRebuild:
         """Register ``archive.<dataset>`` from the newest metadata; fill the log of proofs.
 
         Args:
-            dataset: Which one.
-            metadata_key: The metadata file, where several claim to be the newest, or where the
-                log proves files that the newest does not name: a person has decided.
+            dataset: The dataset of the table.
+            metadata_key: A person's choice of the metadata file, if several claim to be the
+                newest, or if the log proves files that the newest does not name.
             dry_run: Check everything, and change nothing.
 
         Raises:
@@ -91,7 +91,7 @@ class ArchiveRebuild:
                 files claim to be the newest, or the bucket refuses.
             ArchiveMismatchError: An object that the metadata names is missing or has another
                 size, a file has no proof, the log proves files that the metadata does not name,
-                or the bucket holds later metadata than the one that was chosen.
+                or the bucket holds later metadata than the chosen file.
             StorageUnavailableError: Catalogue or bucket cannot be reached.
         """
         self._store.require_bucket()
@@ -123,7 +123,7 @@ class ArchiveRebuild:
         )
 
     def _register(self, dataset: ArchivedDataset, catalogued: Table | None, location: str) -> None:
-        """Let the catalogue name ``location``, in the place of what is known."""
+        """Register ``location`` in the catalogue, replacing the present entry."""
         name = f"{NAMESPACE}.{dataset.name}"
         with translated(name, self._bucket):
             if catalogued is None:
@@ -150,14 +150,14 @@ class ArchiveRebuild:
             raise errors.StorageUnavailableError(message)
 
     def _newest(self, dataset: ArchivedDataset) -> str:
-        """Return the key of the newest metadata file; empty where there is none."""
+        """Return the key of the newest metadata file; empty if there is none."""
         _, newest = newest_metadata(self._store, dataset.name)
         if len(newest) > 1:
             newest = self._committed(dataset, newest)
         return newest[0] if newest else ""
 
     def _committed(self, dataset: ArchivedDataset, claimants: Sequence[str]) -> list[str]:
-        """Return the one of ``claimants`` whose current snapshot the log of proofs knows."""
+        """Return the one of ``claimants`` whose current snapshot is in the log of proofs."""
         with self._timescale.connection() as connection:
             rows = connection.execute(
                 sql.query("archive_upkeep", "logged_snapshots"), {"dataset": dataset.name}
@@ -178,13 +178,13 @@ class ArchiveRebuild:
         return committed
 
     def _require_last(self, dataset: ArchivedDataset, table: Table) -> None:
-        """Refuse metadata that later commits of the same table followed."""
+        """Refuse metadata if the bucket holds later commits of the same table."""
         listed = self._store.list(f"iceberg/archive/{dataset.name}/metadata/")
         ahead = ahead_of(table, self._store, (stored.key for stored in listed))
         require_not_behind(table, dataset.name, ahead)
 
     def _require_logged(self, dataset: ArchivedDataset, table: Table) -> None:
-        """Refuse metadata that does not name what the log proves: newer metadata is gone."""
+        """Refuse metadata that lacks files of the log: newer metadata is gone."""
         named = set(data_files(table))
         for label, logged in ArchiveLog(self._timescale).valid(dataset.name).items():
             for key in logged.proof.object_keys:
@@ -198,16 +198,16 @@ class ArchiveRebuild:
                     raise errors.ArchiveMismatchError(message)
 
     def _require_whole(self, dataset: ArchivedDataset, table: Table) -> int:
-        """Check that everything the metadata names is there; return how many objects that are."""
-        place = f"s3://{self._bucket}/"
-        there = {
-            place + stored.key: stored.bytes
+        """Check that every object named by the metadata exists; return their number."""
+        prefix = f"s3://{self._bucket}/"
+        sizes = {
+            prefix + stored.key: stored.bytes
             for stored in self._store.list(f"iceberg/archive/{dataset.name}/")
         }
         history = {entry.metadata_file for entry in table.metadata.metadata_log}
-        # Its own history is worth having, and no snapshot needs it.
-        named = referenced_by(table) - history
-        if missing := sorted(named - set(there)):
+        # Older metadata files are only history: no snapshot needs them.
+        needed = referenced_by(table) - history
+        if missing := sorted(needed - set(sizes)):
             message = (
                 f"{table.metadata_location} names {missing[0]}, which is not there (and "
                 f"{len(missing) - 1} more): restore it from a backup or an older version of the "
@@ -215,17 +215,17 @@ class ArchiveRebuild:
             )
             raise errors.ArchiveMismatchError(message)
         for location, file in data_files(table).items():
-            if there[location] != file.file_size_in_bytes:
+            if sizes[location] != file.file_size_in_bytes:
                 message = (
-                    f"{location} has {there[location]} bytes and was archived with "
+                    f"{location} has {sizes[location]} bytes and was archived with "
                     f"{file.file_size_in_bytes}: restore it from a backup; nothing was registered"
                 )
                 raise errors.ArchiveMismatchError(message)
-        return len(named)
+        return len(needed)
 
 
 def _require_behind(dataset: ArchivedDataset, catalogued: Table, newer: Table) -> None:
-    """Refuse to replace what the catalogue names, unless by a later commit of the same table."""
+    """Refuse to replace the catalogue's entry, except by a later commit of the same table."""
     is_same = catalogued.metadata.table_uuid == newer.metadata.table_uuid
     if is_same and number_of(newer.metadata_location) > number_of(catalogued.metadata_location):
         return

@@ -1,13 +1,11 @@
-"""What the archive no longer needs: snapshots past their time, and objects that nothing names.
+"""Removes what the archive no longer needs: old snapshots and orphaned objects.
 
-Here: expiring snapshots, and removing orphaned objects. Not here: how files that are still needed
-are rewritten (compaction.py), a lost catalogue (rebuild.py), or when this runs
-(assets/archive_upkeep.py).
+Here: expiring snapshots, and removing orphaned objects. Not here: rewriting files that are still
+needed (compaction.py), a lost catalogue (rebuild.py), or when this runs (assets/archive_upkeep.py).
 
-Expiring changes only metadata (pyiceberg deletes no file): what an expired snapshot alone named
-is an orphan from then on. Proofs travel in the properties of the snapshot that committed their
-files; before such a snapshot goes, the proofs of files that are still there move to the
-properties of the table.
+Expiring changes only metadata (pyiceberg deletes no file): objects that only an expired snapshot
+named become orphans. A snapshot's properties carry the proofs of the files it committed. When it
+expires, the proofs of files that are still in use move to the properties of the table.
 """
 
 import json
@@ -42,7 +40,7 @@ from resources.storage.timescale import Timescale
 
 SNAPSHOTS_STAY_FOR = timedelta(days=30)
 ORPHANS_STAY_FOR = timedelta(hours=24)
-"""An object that is younger may belong to a writer that has not committed yet."""
+"""A younger object may belong to a writer that has not committed yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,7 @@ class ExpiredSnapshots:
     """Snapshots of one dataset that are expired, or would be.
 
     Attributes:
-        kept: How many stay.
+        kept: Number of remaining snapshots.
         moved: Labels of the periods whose proofs move to the properties of the table.
     """
 
@@ -65,9 +63,9 @@ class Orphans:
     """Objects of one dataset that are removed, or would be.
 
     Attributes:
-        ahead: Keys of metadata one commit ahead of the catalogue: their writer died before the
-            catalogue knew of it, or the catalogue went back by one commit. Nobody can tell, so
-            they stay with all that they name.
+        ahead: Keys of metadata one commit ahead of the catalogue. Either their writer died before
+            it updated the catalogue, or the catalogue went back by one commit. This cannot be
+            decided, so they stay with all objects that they name.
     """
 
     dataset: str
@@ -76,7 +74,7 @@ class Orphans:
 
     @property
     def bytes(self) -> int:
-        """Return their size together."""
+        """Return their total size."""
         return sum(stored.bytes for stored in self.objects)
 
 
@@ -96,7 +94,7 @@ class ArchiveUpkeep:
         self._log = ArchiveLog(timescale)
 
     def datasets(self) -> list[ArchivedDataset]:
-        """Return the datasets that the catalogue knows.
+        """Return the datasets in the catalogue.
 
         Raises:
             StorageConflictError: The catalogue names another bucket, or one of the two refuses.
@@ -109,7 +107,7 @@ class ArchiveUpkeep:
     def expire(
         self, dataset: ArchivedDataset, before: datetime, *, dry_run: bool = False
     ) -> ExpiredSnapshots:
-        """Forget the snapshots that are older than ``before`` (aware), except the current one.
+        """Expire the snapshots that are older than ``before`` (aware), except the current one.
 
         Raises:
             StorageConflictError: The catalogue does not know the dataset.
@@ -145,7 +143,7 @@ class ArchiveUpkeep:
                 for name, committed in expired_proofs_in(table.properties).items()
                 if frozenset(committed.proof.object_keys) not in live
             ]
-            self._forget(table, expired, moving, outdated)
+            self._expire(table, expired, moving, outdated)
         return ExpiredSnapshots(
             dataset=dataset.name,
             snapshot_ids=tuple(expired),
@@ -160,49 +158,49 @@ class ArchiveUpkeep:
 
         Raises:
             StorageConflictError: The catalogue does not know the dataset.
-            ArchiveMismatchError: Nothing was removed, since catalogue and bucket are out of step:
-                the catalogue went back in time, or a proof or the metadata of another table, with
-                rows, stands for what would be removed.
+            ArchiveMismatchError: Catalogue and bucket contradict each other, and nothing was
+                removed: the catalogue went back in time, a proof names an orphan, or an orphan is
+                the metadata of another table with rows.
             StorageUnavailableError: A run is writing to the dataset, or catalogue or bucket
                 cannot be reached.
         """
         with removing(self._timescale.url, dataset.name):
-            # Listed first: what another program commits meanwhile is named by what is read then.
+            # Listed before the table is read, so that objects committed in between are not orphans.
             folder = f"iceberg/archive/{dataset.name}/"
             listed = list(self._store.list(folder))
             table = self._known(dataset, self._table(dataset).load())
             ahead = ahead_of(table, self._store, (stored.key for stored in listed))
             require_not_behind(table, dataset.name, ahead)
-            place = f"s3://{self._bucket}/"
+            prefix = f"s3://{self._bucket}/"
             with translated(f"archive.{dataset.name}", self._bucket):
                 named = referenced_by(table)
                 for key in ahead:
                     named |= referenced_by(
-                        StaticTable.from_metadata(place + key, self._catalogue.properties)
+                        StaticTable.from_metadata(prefix + key, self._catalogue.properties)
                     )
             orphans = [
                 stored
                 for stored in listed
-                if stored.modified_at < before and place + stored.key not in named
+                if stored.modified_at < before and prefix + stored.key not in named
             ]
-            self._require_in_step(dataset, table, orphans)
+            self._require_consistent(dataset, table, orphans)
             for orphan in () if dry_run else orphans:
                 self._store.delete(orphan.key)
         return Orphans(dataset=dataset.name, objects=tuple(orphans), ahead=tuple(ahead))
 
     def compact(self, dataset: ArchivedDataset, *, dry_run: bool = False) -> list[CompactedPeriod]:
-        """Rewrite files that are too many or outdated (see compaction.py)."""
+        """Rewrite periods with too many or outdated files (see compaction.py)."""
         require_current(self._store, self._table(dataset))
         return compact(self._timescale, self._store, dataset, dry_run=dry_run)
 
-    def _forget(
+    def _expire(
         self,
         table: Table,
         expired: list[int],
         moving: Collection[CommittedProof],
         outdated: Sequence[str],
     ) -> None:
-        """Write the metadata without the snapshots and with their proofs, in one commit."""
+        """Remove snapshots from the metadata and keep their proofs, in one commit."""
         name = ".".join(table.name())
         try:
             with translated(name, self._bucket), table.transaction() as transaction:
@@ -215,10 +213,10 @@ class ArchiveUpkeep:
             message = f"another writer committed to {name} at this moment: expire again"
             raise errors.StorageUnavailableError(message) from error
 
-    def _require_in_step(
+    def _require_consistent(
         self, dataset: ArchivedDataset, table: Table, orphans: Sequence[StoredObject]
     ) -> None:
-        """Refuse to remove what somebody else than the catalogue takes for archived."""
+        """Refuse to remove objects that the log or another table counts as archived."""
         cure = (
             "nothing was removed. If the catalogue was lost and begun anew: delete the row of "
             f"archive.{dataset.name} from iceberg_catalog.iceberg_tables, then wrdata archive "
@@ -238,8 +236,8 @@ class ArchiveUpkeep:
             if orphan.key.endswith(".metadata.json"):
                 metadata = json.loads(self._store.get(orphan.key).content)
                 is_other = metadata["table-uuid"] != str(table.metadata.table_uuid)
-                # Two first runs at once each write a table, of which one becomes the table; the
-                # other never had a row.
+                # If two first runs create the table at once, only one is registered; the other has
+                # no rows.
                 if is_other and metadata.get("snapshots"):
                     message = f"{orphan.key} is of another table than the catalogue names; {cure}"
                     raise errors.ArchiveMismatchError(message)

@@ -1,6 +1,6 @@
 """Proofs that outlive the snapshot that committed them, as properties of the table.
 
-Here: their form. Not here: the proof itself (proofs.py), or when a snapshot goes (../maintain).
+Here: their form. Not here: the proof itself (proofs.py), or when snapshots expire (../maintain).
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _PREFIX = "wrdata.expired."
 
 
 def as_table_property(committed: CommittedProof) -> tuple[str, str]:
-    """Return name and value: ``wrdata.expired.<snapshot>.`` and what the snapshot carried."""
+    """Return name and value: ``wrdata.expired.<snapshot>.`` and the snapshot's property."""
     name, value = committed.proof.as_property()
     return f"{_PREFIX}{committed.snapshot_id}.{name}", value
 

@@ -1,4 +1,4 @@
-"""What proves that a period's files hold the database's rows, and the log of those proofs.
+"""Proofs that a period's files hold the database's rows, and their log.
 
 Here: the record, its form as an Iceberg snapshot property, and the table archive_log. Not
 here: making a proof (../write/files.py), or the Iceberg table (../iceberg).
@@ -27,11 +27,11 @@ class FileProof:
     """One Parquet file of a period.
 
     Attributes:
-        file_sha256: Hex digest of the file as it was read back from the bucket.
+        file_sha256: Hex digest of the file as read back from the bucket.
         footer_bytes: Size of its end: Parquet's footer, the footer's length, and the magic number.
-            0 of files that were written without checksums of their pages.
-        footer_sha256: Hex digest of that end. The pages have checksums of their own, so that a
-            reader who has compared the footer needs no more of the file than it reads.
+            0 for files written without page checksums.
+        footer_sha256: Hex digest of that end. Since pages have checksums, a reader that has
+            compared the footer can read any part of the file safely.
     """
 
     object_key: str
@@ -43,7 +43,7 @@ class FileProof:
 
     @property
     def is_checked_in_parts(self) -> bool:
-        """Whether a part of the file can be told from a damaged one without reading all of it."""
+        """Whether a part of the file can be verified without reading all of it."""
         return self.footer_bytes > 0
 
 
@@ -53,7 +53,7 @@ class PeriodProof:
 
     Attributes:
         dataset: Name of the dataset.
-        bounds: Least and greatest value by column, as text; without columns of long texts.
+        bounds: Least and greatest value by column, as text; columns of long texts are left out.
         content_digest: Digest of the rows (marketdata.content_hash), with one for each column.
         schema_fingerprint: Hex digest of the columns and types that the files were written with.
         code_version: Version of this project that wrote them.
@@ -70,29 +70,29 @@ class PeriodProof:
 
     @property
     def rows(self) -> int:
-        """Return how many rows the files hold together."""
+        """Return the number of rows in all files."""
         return sum(file.rows for file in self.files)
 
     @property
     def bytes(self) -> int:
-        """Return the files' size together."""
+        """Return the total size of the files."""
         return sum(file.bytes for file in self.files)
 
     @property
     def object_keys(self) -> tuple[str, ...]:
-        """Return where the files lie, in the order of their rows."""
+        """Return the keys of the files, in the order of their rows."""
         return tuple(file.object_key for file in self.files)
 
     def columns_of(self, schema: pa.Schema) -> dict[str, str]:
-        """Return the digest of each column of ``schema``; of nulls where it came later."""
+        """Return the digest of each column of ``schema``; a column added later has nulls."""
         return {
             field.name: self.column_sha256.get(field.name) or hash_of_nulls(field.type, self.rows)
             for field in schema
         }
 
-    def holds(self, found: ContentHash, schema: pa.Schema) -> bool:
-        """Tell whether rows of ``schema`` with this fingerprint are those of the files."""
-        return found.rows == self.rows and found.columns == self.columns_of(schema)
+    def holds(self, content: ContentHash, schema: pa.Schema) -> bool:
+        """Return whether rows of ``schema`` with this fingerprint are those of the files."""
+        return content.rows == self.rows and content.columns == self.columns_of(schema)
 
     def as_property(self) -> tuple[str, str]:
         """Return name and value of the snapshot property that carries this proof."""
@@ -109,7 +109,7 @@ class CommittedProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedPeriod(CommittedProof):
-    """A committed proof that stands in the log.
+    """A committed proof in the log.
 
     Attributes:
         archive_id: Its row in archive_log.
@@ -134,7 +134,7 @@ class Tombstone:
     dropped_by: str
 
     def touches(self, period: Period) -> bool:
-        """Tell whether a day of ``period`` was dropped."""
+        """Return whether a day of ``period`` was dropped."""
         return self.start < period.end and period.start < self.end
 
 
@@ -160,7 +160,7 @@ def _proof(fields: dict[str, Any]) -> PeriodProof:
 def _parsed(
     files: Sequence[Mapping[str, Any]], bounds: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
-    """Return what JSON holds as lists and objects in the types of a proof."""
+    """Convert JSON's lists and objects to the types of a proof."""
     return {
         "files": tuple(FileProof(**file) for file in files),
         "bounds": {name: (least, greatest) for name, (least, greatest) in bounds.items()},
@@ -178,7 +178,7 @@ class ArchiveLog:
         self._timescale = timescale
 
     def valid(self, dataset: str) -> dict[str, LoggedPeriod]:
-        """Return the valid rows of a dataset by the period's label, in the order of time."""
+        """Return the valid rows of a dataset by the period's label, oldest first."""
         with self._timescale.connection() as connection:
             rows = connection.execute(
                 sql.query("archive", "valid_rows"), {"dataset": dataset}
@@ -186,7 +186,7 @@ class ArchiveLog:
         return {row[2]: _logged(dataset, row) for row in rows}
 
     def record(self, committed: Sequence[CommittedProof]) -> dict[str, LoggedPeriod]:
-        """Make these the valid rows of their days; rows that they replace are kept, superseded.
+        """Make these the valid rows of their days; replaced rows are kept as superseded.
 
         Returns:
             The new rows by the period's label.
@@ -206,7 +206,7 @@ class ArchiveLog:
         return logged
 
     def tombstones(self, dataset: str) -> list[Tombstone]:
-        """Return the days of a dataset that are in the archive only, in the order of time."""
+        """Return the days of a dataset that are in the archive only, oldest first."""
         with self._timescale.connection() as connection:
             rows = connection.execute(
                 sql.query("archive", "live_tombstones"), {"dataset": dataset}

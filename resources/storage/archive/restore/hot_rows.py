@@ -1,7 +1,7 @@
-"""A period's rows in the database, as retention removes and restore returns them.
+"""A period's rows in the database, as retention drops and restore returns them.
 
-Here: their place in SQL, the turn and the locks of whoever moves them, and their removal. Not
-here: what has to be proven before they go (../retain), or how they come back (restore.py).
+Here: their SQL parameters, the locks of a move, and their removal. Not here: what has to be proven
+before a drop (../retain), or how rows are restored (restore.py).
 """
 
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ from resources.storage.arrow_cursor import LOCK_NOT_AVAILABLE
 from resources.storage.timescale import Connection
 
 LOCK_TIMEOUT_S = 10
-"""So long a move waits for readers and writers; everybody else waits behind it."""
+"""How long a move waits for readers and writers; all others wait behind it."""
 
 
 _GAVE_WAY = {LOCK_NOT_AVAILABLE, psycopg.errors.DeadlockDetected.sqlstate}
 
 
 class MoveUnderWayError(errors.StorageUnavailableError):
-    """Somebody else moves rows, or writes to the archive; nothing was moved."""
+    """Another move, or a run that writes to the archive, is under way; nothing was moved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class HotRows:
     """The rows of one period of a dataset, in its table.
 
     Attributes:
-        dataset: One that is archived by period.
-        period: Its days, of UTC.
+        dataset: A dataset that is archived by period.
+        period: The UTC days.
     """
 
     dataset: ArchivedDataset
@@ -58,7 +58,7 @@ class HotRows:
 
     @property
     def parameters(self) -> dict[str, object]:
-        """Return what tells these rows from the others of their table, and names them."""
+        """Return the SQL parameters that select these rows in their table."""
         return {
             "table": self.dataset.table,
             "dataset": self.dataset.name,
@@ -84,24 +84,24 @@ class HotRows:
 
     @property
     def buckets(self) -> DateRange | TimestamptzRange:
-        """Return the span of the aggregates that any of the rows is in.
+        """Return the span of the aggregates made of these rows.
 
-        A month of minutes begins and ends no bucket halfway. A year of days does: its first and
-        last weeks are made of days of its neighbours too.
+        A month of minutes consists of whole buckets. A year of days does not: its first and last
+        weeks include days of the neighbouring years.
         """
         return self._weeks if self.is_by_date else self.span
 
     def moment(self, day: date) -> date | datetime:
-        """Return where a day begins, in the type of the column that dates the rows."""
+        """Return the start of a day, in the type of the column that dates the rows."""
         return day if self.is_by_date else _instant(day)
 
-    def bound(self, of_chunk: datetime) -> date | datetime:
+    def bound(self, chunk_bound: datetime) -> date | datetime:
         """Return a chunk's bound in the type of the column that dates the rows."""
-        return of_chunk.date() if self.is_by_date else of_chunk
+        return chunk_bound.date() if self.is_by_date else chunk_bound
 
     @property
     def _weeks(self) -> DateRange:
-        """Return the days of all weeks that hold a day of the period."""
+        """Return the days of all weeks with a day of the period."""
         last = self.period.end - timedelta(days=1)
         return DateRange(
             self.period.start - timedelta(days=self.period.start.weekday()),
@@ -114,12 +114,12 @@ def _instant(day: date) -> datetime:
 
 
 def source_of(dataset: ArchivedDataset) -> Source | None:
-    """Return what the dataset's aggregates are made of; of trades none are made."""
+    """Return the source of the dataset's aggregates; None for trades, which have none."""
     return Source(dataset.table) if dataset.table in set(Source) else None
 
 
 def take_turn(connection: Connection, dataset: str) -> None:
-    """Make this transaction the only one that moves rows, and keep the dataset's archive still.
+    """Make this transaction the only one that moves rows, and block commits to the archive.
 
     Raises:
         MoveUnderWayError: Another move, or a run that writes to the archive, is under way.
@@ -137,13 +137,13 @@ def take_turn(connection: Connection, dataset: str) -> None:
 
 
 def lock_writers_out(connection: Connection, rows: HotRows) -> None:
-    """Let nobody write to the table until the transaction ends; readers go on.
+    """Block writers of the table until the transaction ends; readers go on.
 
-    Nor claim what waits for its aggregates: a refresh would not see yet that the rows are dropped,
-    and take the bars for empty.
+    Claims of invalidations are blocked too: a refresh would not see yet that the rows are dropped,
+    and would remove their bars.
 
     Raises:
-        psycopg.errors.LockNotAvailable: Somebody writes for longer than LOCK_TIMEOUT_S.
+        psycopg.errors.LockNotAvailable: A writer held its lock for longer than LOCK_TIMEOUT_S.
     """
     milliseconds = {"milliseconds": f"{LOCK_TIMEOUT_S * 1000:.0f}"}
     connection.execute(sql.query("retention", "set_lock_timeout"), milliseconds)
@@ -153,17 +153,17 @@ def lock_writers_out(connection: Connection, rows: HotRows) -> None:
 
 
 def remove(connection: Connection, rows: HotRows) -> int:
-    """Drop the chunks that hold nothing else and delete the other rows, writers being locked out.
+    """Drop chunks with no other rows and delete the rest; writers must be locked out.
 
-    What deletions note for the aggregates is forgotten: they stay as they are.
+    Invalidations from these deletions are removed: the aggregates stay as they are.
 
     Returns:
-        How many chunks were dropped.
+        Number of dropped chunks.
 
     Raises:
         StorageConflictError: Rows of the period are left.
     """
-    going: list[tuple[composed.Identifier, dict[str, object]]] = []
+    dropped: list[tuple[composed.Identifier, dict[str, object]]] = []
     chunks = connection.execute(rows.query("chunks"), rows.parameters).fetchall()
     for schema, name, range_start, range_end in chunks:
         bounds = {
@@ -172,28 +172,28 @@ def remove(connection: Connection, rows: HotRows) -> int:
             **rows.parameters,
         }
         chunk = composed.Identifier(schema, name)
-        others = connection.execute(rows.query("chunk_holds_others", chunk=chunk), bounds)
-        remaining = others.fetchone()
+        check = connection.execute(rows.query("chunk_holds_others", chunk=chunk), bounds)
+        remaining = check.fetchone()
         if remaining and remaining[0]:
             connection.execute(rows.query("delete_rows"), bounds)
         else:
-            going.append((chunk, bounds))
+            dropped.append((chunk, bounds))
     if source_of(rows.dataset) is not None:
         connection.execute(rows.query("forget_own_invalidations"))
-    # Last, since readers wait from now on.
-    if going:
+    # Last, since readers are blocked from here on.
+    if dropped:
         connection.execute(rows.query("lock_readers_out"))
-    for chunk, bounds in going:
+    for chunk, bounds in dropped:
         connection.execute(rows.query("lock_chunk", chunk=chunk))
         connection.execute(sql.query("retention", "drop_chunk"), bounds)
     if are_held(connection, rows):
         message = f"rows of {rows.dataset.name} {rows.period.label} are left; nothing was dropped"
         raise errors.StorageConflictError(message)
-    return len(going)
+    return len(dropped)
 
 
 def are_held(connection: Connection, rows: HotRows) -> bool:
-    """Tell whether the table holds any of the rows."""
+    """Return whether the table holds any of the rows."""
     row = connection.execute(rows.query("has_rows"), rows.parameters).fetchone()
     return bool(row and row[0])
 
@@ -201,7 +201,7 @@ def are_held(connection: Connection, rows: HotRows) -> bool:
 def waiting_for_refresh(
     connection: Connection, rows: HotRows, span: DateRange | TimestamptzRange
 ) -> int:
-    """Count the changes within a span that the aggregates do not follow yet."""
+    """Count the waiting invalidations within a span."""
     if source_of(rows.dataset) is None:
         return 0
     parameters = {**rows.parameters, "span": span}
@@ -210,7 +210,7 @@ def waiting_for_refresh(
 
 
 def gave_way(error: errors.StorageUnavailableError) -> bool:
-    """Tell whether a move ended because somebody else held what it needed."""
+    """Return whether a move ended because another process held its locks."""
     return (
         isinstance(error, MoveUnderWayError)
         or getattr(error.__cause__, "sqlstate", "") in _GAVE_WAY

@@ -1,11 +1,11 @@
-"""Puts archived rows back: beside the hot ones, or into a schema of their own.
+"""Restores archived rows: beside the hot ones, or into a schema of their own.
 
-Here: reading proven files back into the database, and what becomes of rows that came for days
-which had been dropped. Not here: which rows leave (../retain), or the files (../write/files.py).
+Here: reading proven files back into the database, and merging rows that came for days after their
+drop. Not here: which rows are dropped (../retain), or the files (../write/files.py).
 
-Each period is one transaction. Rows come back as they went: with the provider, the ingest and
-the moment since which they are known. Where a row of the same key is there already, the later
-one is the row and the other its version, as if nothing had ever been dropped.
+Each period is one transaction. Rows are restored with their provider, ingest_id and known_from. If
+a row of the same key is held already, the later one becomes the row and the other its version, as
+if nothing had ever been dropped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,8 +44,8 @@ class RestoredPeriod:
     Attributes:
         label: Name of the period.
         rows: Rows in the archive.
-        inserted: Of these, rows that the table did not hold.
-        was_dropped: The days were in the archive only.
+        inserted: Number of these that the table did not hold.
+        was_dropped: Whether the days were in the archive only.
     """
 
     dataset: str
@@ -61,7 +61,7 @@ class Restore:
     Args:
         timescale: An open Timescale whose database is migrated.
         store: The bucket of the files.
-        archive: Knows the proofs.
+        archive: For the proofs.
     """
 
     def __init__(self, timescale: Timescale, store: ObjectStore, archive: Archive) -> None:
@@ -72,16 +72,16 @@ class Restore:
     def into_hot(
         self, dataset: ArchivedDataset, start: date, end: date, *, by: str
     ) -> list[RestoredPeriod]:
-        """Put the archived periods that hold days from ``start`` to ``end`` back (both included).
+        """Restore the archived periods with days from ``start`` to ``end`` (both included).
 
-        Whole periods come back. Rows that the table holds stay, unless an older answer wrote them;
-        one that was altered since it was archived, by no load, is refused. Aggregates of what
-        changed wait for their refresh.
+        Whole periods are restored. Rows that the table holds stay, unless an older answer wrote
+        them; a row that was altered other than by a load is refused. Aggregates of changed rows
+        wait for their refresh.
 
         Raises:
-            ArgumentError: The dataset's rows never leave, or nothing is archived of the days.
-            ArchiveMismatchError: A file is not what its proof says, or the table holds an altered
-                row; that period is as it was.
+            ArgumentError: The dataset's rows are never dropped, or the days are not archived.
+            ArchiveMismatchError: A file differs from its proof, or the table holds an altered
+                row; that period is unchanged.
             StorageUnavailableError: Database or bucket cannot be reached, or another move of rows
                 is under way.
         """
@@ -98,12 +98,11 @@ class Restore:
     def into_schema(
         self, dataset: ArchivedDataset, start: date, end: date, *, schema: str
     ) -> list[RestoredPeriod]:
-        """Put the periods of the days into a new table ``schema``.``table``, all or nothing.
+        """Restore the periods of the days into a new table ``schema``.``table``, all or nothing.
 
         Raises:
-            ArgumentError: The schema has such a table already, or nothing is archived of the
-                days.
-            ArchiveMismatchError: A file is not what its proof says.
+            ArgumentError: The schema already has the table, or the days are not archived.
+            ArchiveMismatchError: A file differs from its proof.
             StorageUnavailableError: Database or bucket cannot be reached.
         """
         target = composed.Identifier(schema, dataset.table)
@@ -126,22 +125,22 @@ class Restore:
                     _composed("insert_all", target=target, **_columns(dataset))
                 ).rowcount
                 connection.execute(sql.query("retention", "forget_staged_rows"))
-                restored.append(_restored(logged, inserted, was_dropped=False))
+                restored.append(_restored_period(logged, inserted, was_dropped=False))
         return restored
 
     def _archived(self, dataset: ArchivedDataset, start: date, end: date) -> list[LoggedPeriod]:
         proofs = self._archive.proofs(dataset)
-        wanted = [
+        selected = [
             logged
             for logged in proofs.values()
             if logged.proof.period.start <= end and logged.proof.period.end > start
         ]
-        if not wanted:
+        if not selected:
             labels = list(proofs)
-            there = f"{labels[0]} to {labels[-1]} are" if labels else "nothing of it is at all"
-            message = f"nothing of {dataset.name} from {start} to {end} is archived; {there}"
+            available = f"{labels[0]} to {labels[-1]} are" if labels else "nothing of it is at all"
+            message = f"nothing of {dataset.name} from {start} to {end} is archived; {available}"
             raise errors.ArgumentError(message)
-        return wanted
+        return selected
 
     def _into_hot(self, dataset: ArchivedDataset, logged: LoggedPeriod, by: str) -> RestoredPeriod:
         rows = HotRows(dataset, logged.proof.period)
@@ -152,14 +151,14 @@ class Restore:
                 label = f"{dataset.name} {logged.proof.period.label}"
                 message = f"{label} was archived anew meanwhile; nothing was moved: try again"
                 raise MoveUnderWayError(message)
-            named = self._stage(connection, dataset, logged)
-            _require_known(connection, dataset, logged, named)
-            # Only now: the files take longer to come than the rows to be put in their places.
+            instruments = self._stage(connection, dataset, logged)
+            _require_known(connection, dataset, logged, instruments)
+            # Only now, since downloading the files takes longer than inserting the rows.
             lock_writers_out(connection, rows)
             pieces = _columns(dataset)
             target = composed.Identifier(dataset.table)
-            held = connection.execute(rows.query("has_rows"), rows.parameters).fetchone()
-            if held and held[0]:
+            has_rows = connection.execute(rows.query("has_rows"), rows.parameters).fetchone()
+            if has_rows and has_rows[0]:
                 _require_unaltered(connection, rows, pieces)
                 connection.execute(rows.query("settle_late_rows", **pieces), rows.parameters)
                 inserting = rows.query("insert_missing", target=target, **pieces)
@@ -174,25 +173,25 @@ class Restore:
             if lifted:
                 moving = {**rows.parameters, "before": "archived", "after": "complete"}
                 connection.execute(sql.query("retention", "move_days"), moving)
-        return _restored(logged, inserted, was_dropped=bool(lifted))
+        return _restored_period(logged, inserted, was_dropped=bool(lifted))
 
     def _stage(
         self, connection: Connection, dataset: ArchivedDataset, logged: LoggedPeriod
     ) -> set[tuple[int, str | None]]:
-        """Copy a period's files into the temporary table staged_rows, and hold it to its proof.
+        """Copy a period's files into the temporary table staged_rows, and compare with the proof.
 
         Returns:
-            The instruments of the rows, with the tickers that the archive gives them.
+            The instruments of the rows, with their archived tickers.
         """
-        names = _stored(dataset)
+        names = _stored_columns(dataset)
         schema = pa.schema([dataset.schema.field(name) for name in names])
         hasher = ContentHasher(dataset.schema)
-        named: set[tuple[int, str | None]] = set()
+        instruments: set[tuple[int, str | None]] = set()
 
         def proven() -> Iterator[pa.RecordBatch]:
             for batch in files.read_back(self._store, dataset, logged.proof):
                 hasher.update(batch)
-                named.update(_named(dataset, batch))
+                instruments.update(_instruments_in(dataset, batch))
                 yield batch.select(names)
 
         stage_rows(connection, dataset.table, schema, proven())
@@ -202,31 +201,31 @@ class Restore:
                 "their proof says; nothing of it was restored"
             )
             raise errors.ArchiveMismatchError(message)
-        return named
+        return instruments
 
 
-def _named(dataset: ArchivedDataset, batch: pa.RecordBatch) -> set[tuple[int, str | None]]:
-    """Return instrument and ticker of a batch's rows; the ticker is None without a label."""
+def _instruments_in(dataset: ArchivedDataset, batch: pa.RecordBatch) -> set[tuple[int, str | None]]:
+    """Return instrument and ticker of a batch's rows; the ticker is None if there is no label."""
     names = ["instrument_id", *(["ticker"] if dataset.labelled else [])]
-    found = pa.Table.from_batches([batch]).group_by(names).aggregate([])
-    tickers = found["ticker"].to_pylist() if dataset.labelled else [None] * found.num_rows
-    return set(zip(found["instrument_id"].to_pylist(), tickers, strict=True))
+    groups = pa.Table.from_batches([batch]).group_by(names).aggregate([])
+    tickers = groups["ticker"].to_pylist() if dataset.labelled else [None] * groups.num_rows
+    return set(zip(groups["instrument_id"].to_pylist(), tickers, strict=True))
 
 
 def _require_known(
     connection: Connection,
     dataset: ArchivedDataset,
     logged: LoggedPeriod,
-    named: set[tuple[int, str | None]],
+    instruments: set[tuple[int, str | None]],
 ) -> None:
-    """Refuse rows whose instruments are others here: the archive names them by number.
+    """Refuse rows whose instrument ids mean other instruments in this database.
 
     Raises:
         ArchiveMismatchError: The archive is of a database with other instruments.
     """
     parameters = {
-        "instrument_ids": [instrument_id for instrument_id, _ in named],
-        "tickers": [ticker for _, ticker in named],
+        "instrument_ids": [instrument_id for instrument_id, _ in instruments],
+        "tickers": [ticker for _, ticker in instruments],
         "kind": dataset.kind.value,
     }
     stranger = connection.execute(sql.query("retention", "strangers"), parameters).fetchone()
@@ -242,10 +241,10 @@ def _require_known(
 def _require_unaltered(
     connection: Connection, rows: HotRows, pieces: Mapping[str, composed.Composable]
 ) -> None:
-    """Refuse a held row that differs from the archived one of the same answer.
+    """Refuse held rows that differ from the archived ones of the same answer.
 
     Raises:
-        ArchiveMismatchError: There is one.
+        ArchiveMismatchError: There is such a row.
     """
     finding = rows.query("altered_row", **pieces)
     altered_row = connection.execute(finding, rows.parameters).fetchone()
@@ -255,7 +254,7 @@ def _require_unaltered(
         raise altered(rows.dataset, rows.period, key)
 
 
-def _restored(logged: LoggedPeriod, inserted: int, *, was_dropped: bool) -> RestoredPeriod:
+def _restored_period(logged: LoggedPeriod, inserted: int, *, was_dropped: bool) -> RestoredPeriod:
     return RestoredPeriod(
         dataset=logged.proof.dataset,
         label=logged.proof.period.label,
@@ -265,8 +264,8 @@ def _restored(logged: LoggedPeriod, inserted: int, *, was_dropped: bool) -> Rest
     )
 
 
-def _stored(dataset: ArchivedDataset) -> list[str]:
-    """Return the columns that the table has, in the archive's order."""
+def _stored_columns(dataset: ArchivedDataset) -> list[str]:
+    """Return the table's columns, in the archive's order."""
     return [name for name in dataset.schema.names if not (dataset.labelled and name == "ticker")]
 
 
@@ -275,8 +274,8 @@ def _composed(name: str, **pieces: composed.Composable) -> composed.Composed:
 
 
 def _columns(dataset: ArchivedDataset) -> dict[str, composed.Composable]:
-    """Return the lists of columns and comparisons of which the queries are made."""
-    names = _stored(dataset)
+    """Return the lists of columns and comparisons for the queries."""
+    names = _stored_columns(dataset)
     values = [name for name in names if name not in dataset.order and name not in _ORIGIN]
     changing = [name for name in names if name not in (*dataset.order, "known_from")]
     return {

@@ -1,6 +1,6 @@
-"""What retention did to a period, or would do, and what keeps a period where it is.
+"""What retention did to a period, or would do, and why a period is kept.
 
-Here: the outcomes, with what is said of them. Not here: how they come about (retention.py).
+Here: the outcomes and their text. Not here: how they come about (retention.py).
 """
 
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from resources.storage.archive.restore.hot_rows import HotRows
 
 
 class RetentionStatus(StrEnum):
-    """What became of a period, or would."""
+    """Outcome of a run, or of a dry run."""
 
     DROPPED = "dropped"
     DUE = "due"
-    """A dry run found nothing in the way."""
+    """A dry run found no obstacle."""
     REFUSED = "refused"
 
 
 class Missing(StrEnum):
-    """What a period lacks, so that its rows stay."""
+    """What a period lacks to be dropped."""
 
     AGE = "age"
     PROOF = "proof"
@@ -29,20 +29,20 @@ class Missing(StrEnum):
     REFRESH = "refresh"
     AGGREGATES = "aggregates"
     LOADED_ROWS = "loaded rows"
-    """All that were loaded are there."""
+    """All loaded rows are held."""
     EQUAL_ROWS = "equal rows"
     ARCHIVED_ROWS = "archived rows"
-    """As they were archived, or restated: none is lacking, none was altered."""
+    """Each is held as archived, or restated: none is missing or altered."""
     TURN = "turn"
 
 
 MENDED_BY_RUN = frozenset({Missing.PROOF, Missing.EQUAL_ROWS, Missing.REFRESH})
-"""What a run mends before it drops: it refreshes aggregates and archives first."""
+"""Obstacles that a run removes itself: it refreshes aggregates and archives first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One thing that is missing, in words, with the cure."""
+    """One obstacle, with the reason and the cure."""
 
     missing: Missing
     reason: str
@@ -54,11 +54,11 @@ class RetainedPeriod:
 
     Attributes:
         label: Name of the period.
-        rows: Rows dropped, or that would be; 0 of a period that a run refused.
-        late: Whether rows had come for its days after they were dropped: a run restores it,
-            archives it anew and drops it again.
-        chunks: Chunks dropped whole.
-        refusals: What is missing; in a dry run also what a run would mend first.
+        rows: Rows dropped, or that would be; 0 if a run refused the period.
+        late: Whether rows had come for its days after the drop: a run restores it, archives it
+            anew and drops it again.
+        chunks: Number of chunks dropped whole.
+        refusals: The obstacles; in a dry run including those that a run would remove first.
     """
 
     dataset: str
@@ -71,17 +71,17 @@ class RetainedPeriod:
 
     @property
     def told(self) -> str:
-        """Return what is missing, in one line."""
+        """Return the obstacles in one line."""
         return "; ".join(refusal.reason for refusal in self.refusals)
 
 
 def kept_back(rows: HotRows, *refusals: Refusal) -> RetainedPeriod:
-    """Return that a period stays."""
+    """Return the result for a period that stays."""
     return result_of(rows, RetentionStatus.REFUSED, refusals=refusals)
 
 
 def result_of(
-    of: HotRows,
+    hot_rows: HotRows,
     status: RetentionStatus,
     *,
     rows: int = 0,
@@ -89,10 +89,10 @@ def result_of(
     chunks: int = 0,
     refusals: Sequence[Refusal] = (),
 ) -> RetainedPeriod:
-    """Return what became of the rows of a period."""
+    """Return the result for a period's rows."""
     return RetainedPeriod(
-        dataset=of.dataset.name,
-        label=of.period.label,
+        dataset=hot_rows.dataset.name,
+        label=hot_rows.period.label,
         status=status,
         rows=rows,
         late=late,

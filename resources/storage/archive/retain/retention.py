@@ -4,12 +4,12 @@ Here: which proofs a drop needs, and the one transaction that compares and drops
 long rows stay (marketdata/retention.py), the archive itself (../write), or the way back
 (../restore).
 
-Before the locks: the files of the valid proof are read back from the bucket, and the aggregates
-equal a recomputation. Under them: the proof is still the valid one, no invalidation waits, and
-the rows hash to what the proof says; since no row ever becomes again what it was, the rows were
-the same all the time between. Then chunks that hold nothing else are dropped, other rows are
-deleted, and tombstone and ledger say so, all in the same transaction: it is all or nothing,
-wherever a crash comes.
+Before the locks are taken: the files of the valid proof are read back from the bucket, and the
+aggregates are compared with a recomputation. Under the locks: the proof has to be still valid, no
+invalidation may wait, and the rows have to match the proof's digest. A changed row never gets its
+old values again, so the rows did not change in between. Then chunks with no other rows are
+dropped, remaining rows are deleted, and tombstone and ledger are written, all in one transaction.
+A crash leaves all or nothing.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -50,7 +50,7 @@ from resources.storage.archive.write import files
 from resources.storage.archive.write.archive import Archive
 from resources.storage.archive.write.outcomes import ArchiveStatus
 from resources.storage.archive.write.rows import first_day, stream
-from resources.storage.ledger.lost_rows import LostRows, told
+from resources.storage.ledger.lost_rows import LostRows, describe_loss
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale
 
@@ -61,9 +61,9 @@ class Retention:
     Args:
         timescale: An open Timescale whose database is migrated.
         store: The bucket of the archive.
-        archive: Archives what is due, and knows the proofs.
-        aggregates: Keeps what is made of the rows.
-        ages: By dataset: how long rows stay. Of other datasets nothing is ever dropped.
+        archive: Archives due periods, and has the proofs.
+        aggregates: The aggregates made of the rows.
+        ages: How long rows stay, by dataset. Other datasets are never dropped.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Retention:
         self._restore = Restore(timescale, store, archive)
 
     def plan(self, datasets: Collection[str] = ()) -> list[RetainedPeriod]:
-        """Say what a run over ``datasets`` (all that have an age) would do, and change nothing.
+        """Return what a run over ``datasets`` (default: all with an age) would do; change nothing.
 
         Files are read back and rows compared as in a run.
 
@@ -95,28 +95,28 @@ class Retention:
         return [period for dataset in self._chosen(datasets) for period in self._planned(dataset)]
 
     def run(self, datasets: Collection[str] = (), *, by: str) -> list[RetainedPeriod]:
-        """Drop what is due of ``datasets`` (all that have an age), period by period.
+        """Drop the due periods of ``datasets`` (default: all with an age), one by one.
 
-        Periods for which rows came after they were dropped are restored first. Then aggregates are
-        refreshed and the periods archived, so that a proof is missing only where something is
-        wrong. A period that lacks one stays and says which; the others are dropped all the same.
+        Periods with rows that came after their drop are restored first. Then aggregates are
+        refreshed and the periods archived, so that a proof is missing only if something is wrong.
+        A period with an obstacle stays and names it; the others are dropped all the same.
 
         Args:
-            datasets: Names.
+            datasets: Names of datasets.
             by: Who drops, for the tombstones.
 
         Raises:
             ConfigurationError: A dataset has no age.
-            StorageError: Database or bucket cannot be reached or refuse; what was dropped before
-                is dropped.
+            StorageError: Database or bucket cannot be reached or refuse; earlier
+                periods stay dropped.
         """
         return [period for dataset in self._chosen(datasets) for period in self._run(dataset, by)]
 
     def drop(self, dataset: ArchivedDataset, label: str, *, by: str) -> RetainedPeriod:
-        """Drop one period if every proof is there; archive and refresh nothing.
+        """Drop one period if it has every proof; archive and refresh nothing.
 
         Raises:
-            ConfigurationError: No closed period of the dataset is called so.
+            ConfigurationError: No closed period of the dataset has this label.
             StorageError: Database or bucket cannot be reached or refuse.
         """
         rows = HotRows(dataset, dataset.named(label, _today()))
@@ -129,9 +129,11 @@ class Retention:
         return self._drop(rows, self._archive.proofs(dataset).get(label), by)
 
     def _chosen(self, datasets: Collection[str]) -> list[ArchivedDataset]:
-        without = sorted(set(datasets) - set(self.ages))
-        if without:
-            message = f"{', '.join(without)}: no age is set, so all rows stay; see WRDATA_RETENTION"
+        without_age = sorted(set(datasets) - set(self.ages))
+        if without_age:
+            message = (
+                f"{', '.join(without_age)}: no age is set, so all rows stay; see WRDATA_RETENTION"
+            )
             raise errors.ConfigurationError(message)
         return [ARCHIVED[name] for name in self.ages if not datasets or name in datasets]
 
@@ -142,22 +144,24 @@ class Retention:
         try:
             proofs = self._archive.proofs(dataset)
         except errors.ArchiveMismatchError as error:
-            yield from _all_refused([*late, *due], error)
+            yield from _refuse_all([*late, *due], error)
             return
         for rows in late:
-            refusals = self._unproven(rows, proofs.get(rows.period.label))
+            refusals = self._missing_outside(rows, proofs.get(rows.period.label))
             status = RetentionStatus.REFUSED if refusals else RetentionStatus.DUE
             yield result_of(rows, status, late=True, refusals=refusals)
         for rows in due:
             proof = proofs.get(rows.period.label)
-            refusals = self._unproven(rows, proof)
+            refusals = self._missing_outside(rows, proof)
             with self._timescale.connection() as connection:
-                refusals += self._unequal(connection, rows, proof, found_by="valid_proof")
+                refusals += self._missing_in_database(
+                    connection, rows, proof, proof_query="valid_proof"
+                )
                 counted = connection.execute(rows.query("count_rows"), rows.parameters).fetchone()
             rows_held = counted[0] if counted else 0
-            refusals = self._explained(rows, proof, refusals)
-            in_the_way = [refusal for refusal in refusals if refusal.missing not in MENDED_BY_RUN]
-            status = RetentionStatus.REFUSED if in_the_way else RetentionStatus.DUE
+            refusals = self._with_objection(rows, proof, refusals)
+            obstacles = [refusal for refusal in refusals if refusal.missing not in MENDED_BY_RUN]
+            status = RetentionStatus.REFUSED if obstacles else RetentionStatus.DUE
             yield result_of(rows, status, refusals=refusals, rows=rows_held)
 
     def _run(self, dataset: ArchivedDataset, by: str) -> Iterator[RetainedPeriod]:
@@ -170,7 +174,7 @@ class Retention:
             archived = self._archive.archive(dataset, [rows.period for rows in due])
             proofs = self._archive.proofs(dataset)
         except errors.ArchiveMismatchError as error:
-            yield from _all_refused(due, error)
+            yield from _refuse_all(due, error)
             return
         for rows, outcome in zip(due, archived, strict=True):
             if outcome.status is ArchiveStatus.REFUSED:
@@ -182,35 +186,37 @@ class Retention:
     def _restore_late(
         self, dataset: ArchivedDataset, by: str
     ) -> tuple[list[HotRows], list[RetainedPeriod]]:
-        """Restore what has changed since it was dropped, until all aggregates follow.
+        """Restore periods that changed after their drop, until all aggregates are up to date.
 
-        A week over New Year waits for the days of both years: one may draw in the other.
+        A week over New Year needs the days of both years: restoring one may require the other.
 
         Returns:
-            The restored periods, and those that could not be, with the reason.
+            The restored periods, and those that could not be restored, with the reason.
         """
         restored: list[HotRows] = []
         refused: dict[HotRows, Refusal] = {}
         self._refresh(dataset)
         while late := [rows for rows in self._late(dataset) if rows not in refused]:
             for rows in late:
-                refusal = self._restored(rows, by)
+                refusal = self._restore_period(rows, by)
                 if refusal:
                     refused[rows] = refusal
                 else:
                     restored.append(rows)
             self._refresh(dataset)
-        return restored, [replace(kept_back(rows, why), late=True) for rows, why in refused.items()]
+        return restored, [
+            replace(kept_back(rows, refusal), late=True) for rows, refusal in refused.items()
+        ]
 
-    def _restored(self, rows: HotRows, by: str) -> Refusal | None:
-        """Restore a period; return why it could not be."""
+    def _restore_period(self, rows: HotRows, by: str) -> Refusal | None:
+        """Restore a period; return the refusal if that failed."""
         day = rows.period.start
         try:
             self._restore.into_hot(rows.dataset, day, day, by=by)
         except errors.ArchiveMismatchError as error:
             return Refusal(Missing.FILES, str(error))
         except errors.StorageUnavailableError as error:
-            return _turn(rows, error)
+            return _lock_refusal(rows, error)
         return None
 
     def _refresh(self, dataset: ArchivedDataset) -> None:
@@ -219,10 +225,10 @@ class Retention:
             self._aggregates.refresh(source)
 
     def _late(self, dataset: ArchivedDataset) -> list[HotRows]:
-        """Return the dropped periods whose rows, or what is made of them, have changed since.
+        """Return the dropped periods with new rows, or with waiting invalidations.
 
-        What waits for the refresh may also be a session of the calendar, or a week of which the
-        neighbouring year has changed.
+        An invalidation may also come from a changed session, or from a week that the neighbouring
+        year has changed.
         """
         return [
             rows
@@ -231,7 +237,7 @@ class Retention:
         ]
 
     def _due(self, dataset: ArchivedDataset) -> list[HotRows]:
-        """Return the periods with rows that are older than their age, and were not dropped."""
+        """Return the periods with rows older than their age that were not dropped."""
         day = first_day(self._timescale, dataset)
         if day is None:
             return []
@@ -254,23 +260,25 @@ class Retention:
             )
 
     def _drop(self, rows: HotRows, proof: LoggedPeriod | None, by: str) -> RetainedPeriod:
-        refusals = self._unproven(rows, proof)
+        refusals = self._missing_outside(rows, proof)
         if proof is None or refusals:
             return kept_back(rows, *refusals)
         try:
             with self._timescale.connection() as connection:
                 take_turn(connection, rows.dataset.name)
                 lock_writers_out(connection, rows)
-                refusals = self._unequal(connection, rows, proof)
-                chunks = 0 if refusals else self._removed(connection, rows, proof, by)
+                refusals = self._missing_in_database(connection, rows, proof)
+                chunks = 0 if refusals else self._drop_rows(connection, rows, proof, by)
         except errors.StorageUnavailableError as error:
-            return kept_back(rows, _turn(rows, error))
+            return kept_back(rows, _lock_refusal(rows, error))
         if refusals:
-            return kept_back(rows, *self._explained(rows, proof, refusals))
+            return kept_back(rows, *self._with_objection(rows, proof, refusals))
         return result_of(rows, RetentionStatus.DROPPED, rows=proof.proof.rows, chunks=chunks)
 
-    def _removed(self, connection: Connection, rows: HotRows, proof: LoggedPeriod, by: str) -> int:
-        """Remove a period, with tombstone and ledger; return how many chunks were dropped."""
+    def _drop_rows(
+        self, connection: Connection, rows: HotRows, proof: LoggedPeriod, by: str
+    ) -> int:
+        """Drop a period and write tombstone and ledger; return the number of dropped chunks."""
         chunks = remove(connection, rows)
         burial = {"archive_id": proof.archive_id, "rows": proof.proof.rows, "by": by}
         connection.execute(sql.query("retention", "bury"), rows.parameters | burial)
@@ -278,26 +286,26 @@ class Retention:
         connection.execute(sql.query("retention", "move_days"), moving)
         return chunks
 
-    def _explained(
+    def _with_objection(
         self, rows: HotRows, proof: LoggedPeriod | None, refusals: Sequence[Refusal]
     ) -> list[Refusal]:
-        """Say of rows that differ from their proof why no run will archive them, if that is so."""
+        """Replace "rows differ" by the reason why no run will archive them, if there is one."""
         differ = any(refusal.missing is Missing.EQUAL_ROWS for refusal in refusals)
         objection = self._archive.objection(rows.dataset, proof.proof) if proof and differ else ""
         if not objection:
             return list(refusals)
-        others = [refusal for refusal in refusals if refusal.missing is not Missing.EQUAL_ROWS]
-        return [*others, Refusal(Missing.ARCHIVED_ROWS, objection)]
+        remaining = [refusal for refusal in refusals if refusal.missing is not Missing.EQUAL_ROWS]
+        return [*remaining, Refusal(Missing.ARCHIVED_ROWS, objection)]
 
-    def _unproven(self, rows: HotRows, proof: LoggedPeriod | None) -> list[Refusal]:
-        """Return what is missing outside of the table itself."""
+    def _missing_outside(self, rows: HotRows, proof: LoggedPeriod | None) -> list[Refusal]:
+        """Return the obstacles outside of the table itself."""
         label = f"{rows.dataset.name} {rows.period.label}"
         if proof is None or proof.proof.period != rows.period:
             return [Refusal(Missing.PROOF, f"{label} is not archived: wrdata archive run")]
         refusals: list[Refusal] = []
         lost = self._lost_rows.find(rows.dataset, rows.period.start, rows.period.end)
         if lost:
-            refusals.append(Refusal(Missing.LOADED_ROWS, told(rows.dataset, lost)))
+            refusals.append(Refusal(Missing.LOADED_ROWS, describe_loss(rows.dataset, lost)))
         try:
             back = files.read_back(self._store, rows.dataset, proof.proof)
             digest = content_hash(rows.dataset.schema, files.read_ahead(back))
@@ -309,7 +317,7 @@ class Retention:
         wrong = self._wrong_aggregates(rows)
         if wrong:
             reason = (
-                f"aggregates of {label} are not what they are made of, such as "
+                f"aggregates of {label} differ from their recomputation, such as "
                 f"bars_{wrong[0].interval} of instrument {wrong[0].instrument_id} at "
                 f"{wrong[0].bucket_start}: {wrong[0].difference}"
             )
@@ -317,7 +325,7 @@ class Retention:
         return refusals
 
     def _wrong_aggregates(self, rows: HotRows) -> list[Difference]:
-        """Compare the aggregates of a period with a recomputation; those that wait are left out."""
+        """Compare the aggregates of a period with a recomputation; waiting ones are left out."""
         source = source_of(rows.dataset)
         within = (rows.period.start, rows.period.end)
         return [
@@ -326,15 +334,15 @@ class Retention:
             for difference in self._aggregates.differences(interval, within=within)
         ]
 
-    def _unequal(
+    def _missing_in_database(
         self,
         connection: Connection,
         rows: HotRows,
         proof: LoggedPeriod | None,
         *,
-        found_by: str = "lock_proof",
+        proof_query: str = "lock_proof",
     ) -> list[Refusal]:
-        """Return what the database lacks; under the locks no one can change it any more."""
+        """Return the obstacles in the database; under the locks they cannot change any more."""
         label = f"{rows.dataset.name} {rows.period.label}"
         refusals: list[Refusal] = []
         row = connection.execute(rows.query("provisional_days"), rows.parameters).fetchone()
@@ -347,7 +355,7 @@ class Retention:
             refusals.append(Refusal(Missing.REFRESH, reason))
         if proof is None:
             return refusals
-        valid = connection.execute(rows.query(found_by), rows.parameters).fetchone()
+        valid = connection.execute(rows.query(proof_query), rows.parameters).fetchone()
         if valid is None or valid[0] != proof.archive_id:
             reason = f"{label} was archived anew meanwhile: try again"
             return [*refusals, Refusal(Missing.PROOF, reason)]
@@ -369,16 +377,16 @@ def _today() -> date:
     return utc_now().date()
 
 
-def _turn(rows: HotRows, error: errors.StorageUnavailableError) -> Refusal:
-    """Return that somebody else held what a move needed; raise what is no such thing."""
+def _lock_refusal(rows: HotRows, error: errors.StorageUnavailableError) -> Refusal:
+    """Return the refusal for an error of locking; raise any other error."""
     if not gave_way(error):
         raise error
     reason = f"{rows.dataset.table} is busy, and nothing was moved: try again later"
     return Refusal(Missing.TURN, str(error) if isinstance(error, MoveUnderWayError) else reason)
 
 
-def _all_refused(
-    every: Sequence[HotRows], error: errors.ArchiveMismatchError
+def _refuse_all(
+    periods: Sequence[HotRows], error: errors.ArchiveMismatchError
 ) -> Iterator[RetainedPeriod]:
-    """Say of each period what is wrong with the whole archive of its dataset."""
-    return (kept_back(rows, Refusal(Missing.FILES, str(error))) for rows in every)
+    """Refuse each period because the dataset's whole archive is wrong."""
+    return (kept_back(rows, Refusal(Missing.FILES, str(error))) for rows in periods)

@@ -1,13 +1,12 @@
-"""The archive: closed periods of every dataset as Parquet on S3, proven before they count.
+"""The archive: closed periods of every dataset as Parquet on S3, proven before the commit.
 
 Here: which periods need new files, their commit, and the comparison of archive and database
 (decision 0008). Not here: making and proving files (files.py), the Iceberg tables themselves
 (../iceberg), the log of proofs (../prove), or retention (../retain).
 
-The order is what makes it safe: read the table's state, stream the rows, write and upload the
-files, download them again and compare, commit to Iceberg, log. A crash leaves at worst files
-that nothing refers to, or a commit whose log row the next run writes from the proof that the
-snapshot carries.
+The order makes it safe: read the table's state, stream the rows, write and upload the files,
+download them again and compare, commit to Iceberg, log. At worst a crash leaves files that nothing
+refers to, or a commit without a log row, which the next run writes from the snapshot's proof.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,13 +42,13 @@ from resources.storage.archive.write.outcomes import (
     VerifiedPeriod,
 )
 from resources.storage.archive.write.rows import first_day, stream, with_rows
-from resources.storage.ledger.lost_rows import LostRows, told
+from resources.storage.ledger.lost_rows import LostRows, describe_loss
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 
 COMMIT_ATTEMPTS = 5
 COMMIT_BYTES = 1 << 30
-"""What is proven is committed once it has reached this size: a crash costs no more."""
+"""Proven files are committed when they reach this size: a crash loses no more work."""
 
 
 class Archive:
@@ -66,27 +65,27 @@ class Archive:
         self._catalogue = open_catalogue(timescale.url, store.settings)
         self._log = ArchiveLog(timescale)
         self._lost_rows = LostRows(timescale)
-        self._place_is_right = False
+        self._is_bucket_checked = False
 
     def archive(self, dataset: ArchivedDataset, periods: Sequence[Period]) -> list[ArchivedPeriod]:
-        """Archive closed periods, with one commit for them all unless they are very large.
+        """Archive closed periods in one commit, or in several if they are very large.
 
-        A period whose rows are those already archived uploads and commits nothing. Where another
-        writer commits first, everything is read again, so that what was read last also wins.
+        A period whose rows are archived already uploads and commits nothing. If another writer
+        commits first, everything is read again, so that the latest rows are committed.
 
         Returns:
-            One result for each of ``periods``, in their order; one that is REFUSED says why, and
-            the others are committed all the same.
+            One result for each of ``periods``, in their order; a REFUSED one says why, and the
+            others are committed all the same.
 
         Raises:
-            StorageConflictError: A period has not ended, another writer keeps being faster, the
-                bucket refuses the keys, or it is not the one the catalogue names.
-            ArchiveMismatchError: The table lacks a file or a proof, or has one of another program.
+            StorageConflictError: A period has not ended, other writers keep committing first,
+                the bucket refuses the keys, or it is not the one that the catalogue names.
+            ArchiveMismatchError: The table lacks a file or a proof, or has another program's file.
             StorageUnavailableError: Database or bucket cannot be reached.
         """
         for period in periods:
             _require_closed(dataset, period)
-        self._require_place()
+        self._require_bucket()
         results: dict[Period, ArchivedPeriod] = {}
         with committing(self._timescale.url, dataset.name):
             while waiting := [period for period in periods if period not in results]:
@@ -94,7 +93,7 @@ class Archive:
         return [results[period] for period in periods]
 
     def first_day(self, dataset: ArchivedDataset) -> date | None:
-        """Return the first day of which rows are held or archived; None if there are none.
+        """Return the first day with rows held or archived; None if there are none.
 
         Not for a dataset that is archived whole.
         """
@@ -103,8 +102,8 @@ class Archive:
         return min([*archived, oldest] if oldest else archived, default=None)
 
     def proofs(self, dataset: ArchivedDataset) -> dict[str, LoggedPeriod]:
-        """Return what is archived: the Iceberg table's periods with their proofs, by label."""
-        self._require_place()
+        """Return the archived periods of the Iceberg table with their proofs, by label."""
+        self._require_bucket()
         table = self.table(dataset)
         return self._logged(table, table.state())
 
@@ -114,7 +113,7 @@ class Archive:
         Periods whose rows were dropped from the database are compared with their proof.
 
         Raises:
-            StorageConflictError: A label names nothing that is archived, or a store refuses.
+            StorageConflictError: A period of this label is not archived, or a store refuses.
             StorageUnavailableError: Database or bucket cannot be reached.
         """
         proofs = self.proofs(dataset)
@@ -129,9 +128,9 @@ class Archive:
         return verdicts
 
     def objection(self, dataset: ArchivedDataset, proof: PeriodProof) -> str:
-        """Return why no run will replace an archived period, and the cure; empty if one will."""
+        """Return why no run will replace an archived period, with the cure; empty if one will."""
         try:
-            self._compared(dataset, proof)
+            self._compare_with_archive(dataset, proof)
         except errors.ArchiveMismatchError as error:
             return str(error)
         return ""
@@ -143,7 +142,7 @@ class Archive:
     def _archive_first(
         self, dataset: ArchivedDataset, periods: Sequence[Period]
     ) -> dict[Period, ArchivedPeriod]:
-        """Archive the first of ``periods``, as many as one commit holds; at least one."""
+        """Archive the first of ``periods``, as many as fit into one commit; at least one."""
         table = self.table(dataset)
         for _ in range(COMMIT_ATTEMPTS):
             try:
@@ -172,7 +171,7 @@ class Archive:
                 logged for logged in logged_periods.values() if period.overlaps(logged.proof.period)
             ]
             result = (
-                self._consider(dataset, period, replaced, dropped, sizes)
+                self._settle_or_prove(dataset, period, replaced, dropped, sizes)
                 if replaced or period in not_empty
                 else ArchivedPeriod(dataset=dataset.name, period=period, status=ArchiveStatus.EMPTY)
             )
@@ -199,7 +198,7 @@ class Archive:
                 )
         return results
 
-    def _consider(
+    def _settle_or_prove(
         self,
         dataset: ArchivedDataset,
         period: Period,
@@ -209,8 +208,8 @@ class Archive:
     ) -> ArchivedPeriod | PeriodProof:
         """Settle a period that needs no commit; otherwise return the proof of its new files.
 
-        ``replaced`` is what is archived of its days, under this label or others; ``sizes`` the
-        size of each of the bucket's objects, by its key.
+        ``replaced`` are the archived periods of its days, under this label or others; ``sizes`` are
+        the sizes of the bucket's objects, by key.
         """
         known = next(
             (logged for logged in replaced if logged.proof.period.label == period.label), None
@@ -228,11 +227,15 @@ class Archive:
             return settled(status, _frozen(dataset, period, tombstone, lost))
         if reason := self._loss(dataset, period, [] if lost else before):
             return settled(ArchiveStatus.REFUSED, reason)
-        if known and not lost and known.proof.holds(self._stored(dataset, period), dataset.schema):
+        if (
+            known
+            and not lost
+            and known.proof.holds(self._content_of_database(dataset, period), dataset.schema)
+        ):
             return settled(ArchiveStatus.UNCHANGED)
         try:
-            # What is lost cannot be compared; its number of rows is all that is known of it.
-            proof = self._proven(dataset, period, [] if lost else before)
+            # Lost files cannot be compared: only their number of rows is known.
+            proof = self._write_files(dataset, period, [] if lost else before)
             _require_no_fewer(dataset, period, before, proof.rows)
         except errors.ArchiveMismatchError as error:
             return settled(ArchiveStatus.REFUSED, str(error))
@@ -241,9 +244,9 @@ class Archive:
         return proof if proof.rows else settled(ArchiveStatus.EMPTY)
 
     def _loss(self, dataset: ArchivedDataset, period: Period, before: Sequence[PeriodProof]) -> str:
-        """Return which rows are gone that were loaded; their days are holes again from now on.
+        """Describe loaded rows that are gone, and make their days holes again.
 
-        What the archive has is brought back from there instead.
+        If the archive has the rows, they are to be restored from there instead.
         """
         if not dataset.is_droppable:
             return ""
@@ -254,12 +257,12 @@ class Archive:
             if objection := self.objection(dataset, proof):
                 return objection
         self._lost_rows.make_holes(dataset, lost, by="wrdata archive run")
-        return told(dataset, lost)
+        return describe_loss(dataset, lost)
 
-    def _proven(
+    def _write_files(
         self, dataset: ArchivedDataset, period: Period, compared: Sequence[PeriodProof]
     ) -> PeriodProof:
-        """Make new files of the database's rows, which hold every row of ``compared``."""
+        """Write new files of the database's rows; they must hold every row of ``compared``."""
         key_check = KeyCheck(self._store, dataset, period, compared)
         with (
             stream(self._timescale.url, dataset, period) as rows,
@@ -267,7 +270,7 @@ class Archive:
         ):
             return files.prove(self._store, dataset, period, passing)
 
-    def _compared(self, dataset: ArchivedDataset, proof: PeriodProof) -> KeyCheck:
+    def _compare_with_archive(self, dataset: ArchivedDataset, proof: PeriodProof) -> KeyCheck:
         """Compare the database's rows with the archived ones, one by one."""
         key_check = KeyCheck(self._store, dataset, proof.period, [proof])
         with (
@@ -278,7 +281,7 @@ class Archive:
                 pass
         return key_check
 
-    def _stored(self, dataset: ArchivedDataset, period: Period) -> ContentHash:
+    def _content_of_database(self, dataset: ArchivedDataset, period: Period) -> ContentHash:
         """Return the fingerprint of the database's rows."""
         with stream(self._timescale.url, dataset, period) as rows:
             return content_hash(dataset.schema, files.read_ahead(rows))
@@ -297,7 +300,7 @@ class Archive:
         expected = (
             ContentHash(rows=proof.rows, columns=proof.columns_of(dataset.schema))
             if dropped
-            else self._stored(dataset, proof.period)
+            else self._content_of_database(dataset, proof.period)
         )
         differing = tuple(
             name for name in dataset.schema.names if digest.columns[name] != expected.columns[name]
@@ -308,14 +311,14 @@ class Archive:
         if dropped or not differing:
             return verdict
         try:
-            since = self._compared(dataset, proof)
+            comparison = self._compare_with_archive(dataset, proof)
             _require_no_fewer(dataset, proof.period, [proof], expected.rows)
-            return replace(verdict, waiting=_waiting(since))
+            return replace(verdict, waiting=_waiting(comparison))
         except errors.ArchiveMismatchError as error:
             return replace(verdict, reason=str(error))
 
     def _logged(self, table: ArchiveTable, state: TableState) -> dict[str, LoggedPeriod]:
-        """Return the proofs of the table's files; write the log rows that a crash left out."""
+        """Return the proofs of the table's files; write log rows that a crash left out."""
         logged = self._log.valid(table.dataset.name)
         keys = {
             label: frozenset(table.key_of(file) for file in files)
@@ -337,9 +340,9 @@ class Archive:
         return {label: logged[label] for label in sorted(keys)}
 
     def _require_not_lost(self, table: ArchiveTable) -> None:
-        """Refuse to begin a table anew whose rows lie on the bucket: the catalogue lost it."""
+        """Refuse to create a table whose rows are on the bucket: the catalogue lost it."""
         number, _ = newest_metadata(self._store, table.dataset.name)
-        # Read in this order: whoever has written a second file has registered the first.
+        # In this order: the writer of a second file has registered the first.
         if number > 0 and table.load() is None:
             message = (
                 f"{table.name} is on the bucket and the catalogue does not know it: wrdata archive "
@@ -347,21 +350,25 @@ class Archive:
             )
             raise errors.ArchiveMismatchError(message)
 
-    def _require_place(self) -> None:
-        """Check once that the bucket is there, ours, and the one the catalogue names."""
-        if not self._place_is_right:
+    def _require_bucket(self) -> None:
+        """Check once that the bucket exists, is accessible, and is the one in the catalogue."""
+        if not self._is_bucket_checked:
             self._store.require_bucket()
             require_same_bucket(self._catalogue, self._store.settings.bucket)
-            self._place_is_right = True
+            self._is_bucket_checked = True
 
 
-def _waiting(since: KeyCheck) -> str:
-    """Say what has come since a period was archived.
+def _waiting(comparison: KeyCheck) -> str:
+    """Describe the changes since a period was archived.
 
-    Only labels can differ where nothing has: a ticker that was corrected.
+    Without any, only labels can differ: a corrected ticker.
     """
-    counts = {"came": since.added, "were restated": since.restated, "withdrawn": since.withdrawn}
-    since_archived = ", ".join(f"{rows} rows {what}" for what, rows in counts.items() if rows)
+    counts = {
+        "came": comparison.added,
+        "were restated": comparison.restated,
+        "withdrawn": comparison.withdrawn,
+    }
+    since_archived = ", ".join(f"{rows} rows {change}" for change, rows in counts.items() if rows)
     return since_archived or "tickers were corrected"
 
 
@@ -379,9 +386,9 @@ def _dropped(period: Period, tombstones: Sequence[Tombstone]) -> Tombstone | Non
 def _lost_files(
     store: ObjectStore, proofs: Iterable[PeriodProof], sizes: Mapping[str, int]
 ) -> list[str]:
-    """Return the keys of files that the bucket lacks, or does not hold as they were proven.
+    """Return the keys of files that the bucket lacks, or that differ from their proof.
 
-    What a server lists may be gone behind its cache: the footer of each file is read and compared.
+    A listed object may be gone behind the server's cache, so each file's footer is compared.
     """
     return [
         file.object_key
@@ -406,7 +413,7 @@ def _frozen(
 def _require_no_fewer(
     dataset: ArchivedDataset, period: Period, before: Sequence[PeriodProof], rows: int
 ) -> None:
-    """Refuse rows that cannot take the place of the archived ones: rows are never removed."""
+    """Refuse to replace archived rows by fewer rows: rows are never removed."""
     archived = sum(proof.rows for proof in before)
     if rows < archived and not (dataset.withdraws and rows):
         message = (

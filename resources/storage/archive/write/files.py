@@ -1,10 +1,10 @@
-"""The Parquet files of a period: written, sent, read back, and found equal before they count.
+"""The Parquet files of a period: written, uploaded, read back and compared before the commit.
 
-Here: the files and the proof of what they hold. Not here: which periods need files (archive.py),
-the form of a proof and its log (../prove), or the Iceberg table (../iceberg).
+Here: the files and the proof of their rows. Not here: which periods need files (archive.py), the
+form of a proof and its log (../prove), or the Iceberg table (../iceberg).
 
-Rows pass by once. Each batch is hashed and written while the next one is fetched; a part that is
-full is sent, read back and hashed again while the next one is written.
+Rows are read once. Each batch is hashed and written while the next one is fetched. A full part is
+uploaded, read back and hashed again while the next one is written.
 """
 
 import fcntl
@@ -38,17 +38,17 @@ from resources.storage.object_store import (
 
 ROW_GROUP_ROWS = 32_768
 ROW_GROUP_BYTES = 64 << 20
-"""Size of a row group in memory at most, to the batch: reached by rows with documents."""
+"""Most bytes of a row group in memory, up to a batch more: reached by rows with documents."""
 PART_ROWS = 2_000_000
 PART_BYTES = 256 << 20
 """A file ends with the row group that reaches either of these."""
 REPEATING_COLUMNS = frozenset({"instrument_id", "ingest_id", "known_from"})
-"""Numbers that are the same in row after row: as a dictionary written and read in less time."""
+"""Numbers that repeat from row to row: faster to write and read as a dictionary."""
 
 _WORK_FOLDER = "wrdata-archive-"
-"""How the names of folders on the local disk begin."""
+"""Prefix of folder names on the local disk."""
 _UNLOCKED_FOR_S = 60.0
-"""No process takes this long from making its folder to locking it."""
+"""No process takes this long from creating its folder to locking it."""
 
 _LENGTH_AND_MAGIC = 8
 """How a Parquet file ends: four bytes with the length of its footer, and "PAR1".
@@ -58,7 +58,7 @@ _MENDING = (
     "wrdata archive run writes it again if its rows are in the database; otherwise restore it "
     "from a backup"
 )
-"""What brings a lost file back."""
+"""How to get a lost file back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,38 +91,38 @@ def prove(
 ) -> PeriodProof:
     """Write a period's rows to files, upload them, read them back and compare.
 
-    Objects are named for their bytes, so that what a crashed run left behind is overwritten with
-    the same. Where there are no rows there are no files.
+    Objects are named for their bytes, so that leftovers of a crashed run are overwritten with the
+    same bytes. Without rows there are no files.
 
     Args:
         store: The bucket.
-        dataset: What the rows are of.
-        period: Which of its periods they are.
-        batches: Of ``dataset.schema``, in ``dataset.order``.
+        dataset: The dataset of the rows.
+        period: The period of the rows.
+        batches: Rows of ``dataset.schema``, in ``dataset.order``.
 
     Raises:
-        ArchiveMismatchError: What came back is not what was sent, or holds other rows.
+        ArchiveMismatchError: A file read back differs from the uploaded one, or holds other rows.
         StorageUnavailableError: The bucket cannot be reached, or the local disk is full.
         StorageConflictError: The bucket refuses.
     """
     sent, arrived = ContentHasher(dataset.schema), ContentHasher(dataset.schema)
     folder = f"{folder_of(dataset.name)}/{period.label}"
-    on_their_way: list[Future[FileProof]] = []
+    uploads: list[Future[FileProof]] = []
     bounds = _Bounds(dataset)
     with (
         work_folder() as work,
         ThreadPoolExecutor(1) as pool,
-        # Whatever fails here, nobody fetches rows any more when this returns.
-        closing(_written(dataset, _hashed(batches, sent), work)) as parts,
+        # If anything fails here, the fetching of rows ends too.
+        closing(_write_parts(dataset, _hashed(batches, sent), work)) as parts,
     ):
         for number, part in enumerate(parts):
-            if on_their_way:
-                # What failed there ends the reading; the disk holds two parts at most.
-                on_their_way[-1].result()
+            if uploads:
+                # A failed upload ends the reading; the disk holds at most two parts.
+                uploads[-1].result()
             bounds.include(pq.read_metadata(part.path))
             key = f"{folder}/{part.sha256}-{number:05d}.parquet"
-            on_their_way.append(pool.submit(_proven, store, dataset, part, key, arrived))
-        files = tuple(sending.result() for sending in on_their_way)
+            uploads.append(pool.submit(_upload_and_prove, store, dataset, part, key, arrived))
+        files = tuple(upload.result() for upload in uploads)
     if arrived.result() != sent.result():
         message = f"the files of {folder} hold other rows than were written; archive again"
         raise errors.ArchiveMismatchError(message)
@@ -143,11 +143,11 @@ def read_back(
 ) -> Generator[pa.RecordBatch]:
     """Yield a period's rows from the bucket as batches of ``dataset.schema``, in their order.
 
-    Columns that came after the files were written are null. One file is on the local disk, and
-    one batch in memory, at a time.
+    Columns added after the files were written are null. One file at a time is on the local disk,
+    and one batch in memory.
 
     Raises:
-        ArchiveMismatchError: A file is missing, is not the one that was proven, or no Parquet.
+        ArchiveMismatchError: A file is missing, differs from its proof, or is no Parquet.
         StorageUnavailableError: The bucket cannot be reached, or the local disk is full.
         StorageConflictError: The bucket refuses.
     """
@@ -160,7 +160,7 @@ def read_back(
 
 
 def fetch(store: ObjectStore, file: FileProof, path: Path) -> str:
-    """Download a file; return what is wrong with it, or nothing if it is the one that was proven.
+    """Download a file; return what is wrong with it, or nothing if it matches its proof.
 
     Raises:
         StorageUnavailableError: The bucket cannot be reached.
@@ -174,10 +174,10 @@ def fetch(store: ObjectStore, file: FileProof, path: Path) -> str:
 
 
 def footer_fault(store: ObjectStore, file: FileProof) -> str:
-    """Read a file's footer; return what is wrong with it, or nothing if it is what was proven.
+    """Read a file's footer; return what is wrong with it, or nothing if it matches its proof.
 
-    Whether the object can be had at all is told too, whatever the server lists. Of files without
-    a proven footer nothing more is told.
+    This also detects an object that the server lists but does not return. For files without a
+    proven footer nothing more is checked.
 
     Raises:
         StorageUnavailableError: The bucket cannot be reached.
@@ -207,12 +207,12 @@ def _changed(file: FileProof) -> str:
 
 
 def read_ahead(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Fetch each batch in another thread while the one before is worked on."""
+    """Fetch each batch in another thread while the previous one is processed."""
     source = iter(batches)
     with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, source, None)
-        while (batch := coming.result()) is not None:
-            coming = pool.submit(next, source, None)
+        next_batch = pool.submit(next, source, None)
+        while (batch := next_batch.result()) is not None:
+            next_batch = pool.submit(next, source, None)
             yield batch
 
 
@@ -222,10 +222,10 @@ def _hashed(batches: Iterable[pa.RecordBatch], hasher: ContentHasher) -> Iterato
         yield batch
 
 
-def _written(
+def _write_parts(
     dataset: ArchivedDataset, batches: Iterable[pa.RecordBatch], work: Path
 ) -> Generator[_Part]:
-    """Write rows to one file after the other; yield each when it is complete."""
+    """Write rows to one file after another; yield each complete file."""
     groups = _row_groups(batches)
     group = next(groups, None)
     number = 0
@@ -242,7 +242,7 @@ def _written(
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Cut rows as they come into tables of one row group each."""
+    """Cut batches into tables of one row group each."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch)
@@ -259,7 +259,7 @@ def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _parquet_writer(sink: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    # Other numbers differ from row to row: a dictionary of them takes three times as long to write.
+    # Other numbers differ from row to row: as a dictionary they take three times as long to write.
     repeating = [
         field.name
         for field in schema
@@ -270,10 +270,10 @@ def _parquet_writer(sink: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
-def _proven(
+def _upload_and_prove(
     store: ObjectStore, dataset: ArchivedDataset, part: _Part, key: str, arrived: ContentHasher
 ) -> FileProof:
-    """Upload a part, read it back, and pass its rows to ``arrived``; nothing of it stays here."""
+    """Upload a part, read it back, and hash its rows with ``arrived``; local files are removed."""
     back = part.path.with_suffix(".back")
     store.upload_file(part.path, key)
     part.path.unlink()
@@ -296,7 +296,7 @@ def _proven(
 
 
 def _footer(path: Path) -> bytes:
-    """Return a Parquet file's end, from its footer on."""
+    """Return the end of a Parquet file, from its footer on."""
     with path.open("rb") as file:
         file.seek(-_LENGTH_AND_MAGIC, os.SEEK_END)
         length = int.from_bytes(file.read(4), "little")
@@ -308,13 +308,13 @@ def _rows(path: Path, dataset: ArchivedDataset, key: str) -> Iterator[pa.RecordB
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS):
-                yield _conformed(batch, dataset.schema)
+                yield _in_schema(batch, dataset.schema)
     except (pa.ArrowException, ValueError) as error:
         message = f"{key} cannot be read as rows of {dataset.name}: {error}"
         raise errors.ArchiveMismatchError(message) from error
 
 
-def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def _in_schema(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     columns = [
         batch.column(field.name).cast(field.type)
         if field.name in batch.schema.names
@@ -325,9 +325,9 @@ def _conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 class _Bounds:
-    """Least and greatest values over files, as far as their own statistics tell.
+    """Least and greatest values over files, from their statistics.
 
-    Texts count where they sort the rows; others may be whole documents.
+    Texts are included if they sort the rows; others may be whole documents.
     """
 
     def __init__(self, dataset: ArchivedDataset) -> None:
@@ -336,20 +336,20 @@ class _Bounds:
             for field in dataset.schema
             if not pa.types.is_string(field.type) or field.name in dataset.order
         }
-        self._found: dict[str, list[Any]] = {}
+        self._values: dict[str, list[Any]] = {}
 
     def include(self, file: pq.FileMetaData) -> None:
         for group in range(file.num_row_groups):
-            for place in range(file.num_columns):
-                column = file.row_group(group).column(place)
+            for column_index in range(file.num_columns):
+                column = file.row_group(group).column(column_index)
                 statistics = column.statistics
                 if column.path_in_schema in self._names and statistics and statistics.has_min_max:
-                    self._found.setdefault(column.path_in_schema, []).extend(
+                    self._values.setdefault(column.path_in_schema, []).extend(
                         (statistics.min, statistics.max)
                     )
 
     def as_text(self) -> dict[str, tuple[str, str]]:
-        return {name: (str(min(values)), str(max(values))) for name, values in self._found.items()}
+        return {name: (str(min(values)), str(max(values))) for name, values in self._values.items()}
 
 
 def _sha256(path: Path) -> str:
@@ -359,7 +359,7 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def work_folder() -> Generator[Path]:
-    """Yield a folder for the time of the block; those of processes that were killed are removed.
+    """Yield a folder for the time of the block; folders of killed processes are removed.
 
     Raises:
         StorageUnavailableError: The local disk is full, or refuses.
@@ -367,7 +367,7 @@ def work_folder() -> Generator[Path]:
     _remove_abandoned_folders()
     with TemporaryDirectory(prefix=_WORK_FOLDER) as folder:
         try:
-            # The system lets go of the lock when the process ends, however it ends.
+            # The system releases the lock when the process ends, even if it is killed.
             with _locked(Path(folder)):
                 yield Path(folder)
         except OSError as error:
@@ -377,7 +377,7 @@ def work_folder() -> Generator[Path]:
 
 def _remove_abandoned_folders() -> None:
     for folder in Path(gettempdir()).glob(f"{_WORK_FOLDER}*"):
-        # Somebody else's folder, or one that ends at this very moment, is not ours to remove.
+        # A folder of another user, or of a process that is just ending, stays.
         with suppress(OSError):
             is_new = time.time() - folder.stat().st_mtime < _UNLOCKED_FOR_S
             if not is_new:

@@ -1,11 +1,11 @@
-"""No archived row makes way for files that lack it, or hold it altered.
+"""Checks that no archived row is replaced by files that lack it or hold it altered.
 
-Here: the comparison with the archived rows, beside rows on their way into new files. Not here:
-when it is asked for (archive.py), the files (files.py), or putting rows back (../restore).
+Here: the comparison of rows for new files with the archived rows. Not here: when it runs
+(archive.py), the files (files.py), or restoring rows (../restore).
 
-Rows may be restated, but not removed, unless the provider withdraws them. Whoever restates a row
-writes another ``ingest_id`` and keeps the version before. A row that differs and has kept its
-``ingest_id`` was altered by something else than a load, and no version of it is kept.
+Rows may be restated, but not removed, unless the provider withdraws them. A restatement writes
+another ``ingest_id`` and keeps the earlier version. A row that differs but has kept its
+``ingest_id`` was altered other than by a load, and no version of it is kept.
 """
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -28,17 +28,17 @@ _AT, _ARCHIVED_AT = "place", "place in the archive"
 
 
 class KeyCheck:
-    """Compares a period's rows with what is archived of it.
+    """Compares a period's rows with its archived rows.
 
     Args:
         store: The bucket.
-        dataset: What the rows are of.
-        period: Which of its periods they are.
-        replaced: The proofs of what makes way; none compares nothing.
+        dataset: The dataset of the rows.
+        period: The period of the rows.
+        replaced: The proofs of the files to be replaced; without any, nothing is compared.
 
     Attributes:
         added: Rows so far that are not archived.
-        restated: Rows so far that another answer has written since.
+        restated: Rows so far that a later answer has restated.
         withdrawn: Archived rows so far that the provider has withdrawn since.
     """
 
@@ -53,7 +53,7 @@ class KeyCheck:
         self._dataset = dataset
         self._period = period
         self._replaced = replaced
-        # The ticker is the archive's own label; a column that came later is null in older files.
+        # The ticker is the archive's own label; a column added later is null in older files.
         self._values = [
             name
             for name in dataset.schema.names
@@ -64,67 +64,69 @@ class KeyCheck:
         self.added = self.restated = self.withdrawn = 0
 
     def passing(self, batches: Iterable[pa.RecordBatch]) -> Generator[pa.RecordBatch]:
-        """Pass the rows on, as long as each archived row is among them, as it was or restated.
+        """Yield the rows, checking that each archived row is among them, equal or restated.
 
-        The archived rows are read back beside them; of each side one batch is in memory.
+        The archived rows are read back in parallel; one batch of each side is in memory.
 
         Args:
-            batches: Of ``dataset.schema``, in ``dataset.order``.
+            batches: Rows of ``dataset.schema``, in ``dataset.order``.
 
         Raises:
             ArchiveMismatchError: An archived key is not among the rows, or its row was altered
-                (before the batch that shows it is passed on), or an archived file is not what
-                its proof says.
+                (before the batch that shows it is passed on), or an archived file differs
+                from its proof.
         """
-        with closing(self._archived()) as archived:
+        with closing(self._archived_rows()) as archived:
             waiting = next(archived, None)
             for batch in batches:
                 if batch.num_rows:
-                    waiting = self._unmatched(batch, waiting, archived)
+                    waiting = self._check_batch(batch, waiting, archived)
                 yield batch
             while waiting is not None:
                 self._require_withdrawn(waiting)
                 waiting = next(archived, None)
 
-    def _unmatched(
+    def _check_batch(
         self, batch: pa.RecordBatch, waiting: pa.Table | None, archived: Iterator[pa.Table]
     ) -> pa.Table | None:
-        """Return the first archived rows that lie behind a batch; None if all are found.
+        """Return the first archived rows after a batch; None if there are none.
 
         Args:
-            batch: Rows; later ones have greater keys.
-            waiting: Archived rows that no batch before has.
-            archived: Those that follow.
+            batch: Rows; later batches have greater keys.
+            waiting: Archived rows that no earlier batch has.
+            archived: The archived rows after those.
 
         Raises:
-            ArchiveMismatchError: An archived row lies before the batch's last one, and is not in
-                it, or was altered.
+            ArchiveMismatchError: An archived row before the end of the batch is not in it, or was
+                altered.
         """
         rows = pa.Table.from_batches([batch])
         last = self._key(rows, rows.num_rows - 1)
         self.added += rows.num_rows
         following = waiting
         while following is not None:
-            missing = self._compared(following, rows)
+            missing = self._match(following, rows)
             if missing.num_rows:
-                lacked = sum(self._key(missing, at) <= last for at in range(missing.num_rows))
-                self._require_withdrawn(missing.slice(0, lacked))
-                if lacked < missing.num_rows:
-                    return missing.slice(lacked)
+                missing_before = sum(
+                    self._key(missing, place) <= last for place in range(missing.num_rows)
+                )
+                self._require_withdrawn(missing.slice(0, missing_before))
+                if missing_before < missing.num_rows:
+                    return missing.slice(missing_before)
             following = next(archived, None)
         return None
 
-    def _compared(self, archived: pa.Table, rows: pa.Table) -> pa.Table:
-        """Count what was restated; return the archived rows whose keys are not held."""
+    def _match(self, archived: pa.Table, rows: pa.Table) -> pa.Table:
+        """Count restated rows; return the archived rows whose keys are not held."""
         order = list(self._dataset.order)
-        pairs = _placed(archived.select(order), _ARCHIVED_AT).join(
-            _placed(rows.select(order), _AT), order, join_type="inner"
+        pairs = _with_places(archived.select(order), _ARCHIVED_AT).join(
+            _with_places(rows.select(order), _AT), order, join_type="inner"
         )
         there, here = pairs[_ARCHIVED_AT].to_numpy(), pairs[_AT].to_numpy()
         self.added -= len(here)
         before, now = archived.take(there), rows.take(here)
         is_same_answer = np.equal(before["ingest_id"].to_numpy(), now["ingest_id"].to_numpy())
-        # A restore may let a row be known from later on, since another stood in its place.
+        # After a restore, known_from may be later, since another row was held in between.
         altered = {"known_from": _instants(before) > _instants(now)} | {
             name: _differ(before[name], now[name]) for name in self._values
         }
@@ -138,14 +140,14 @@ class KeyCheck:
         return archived.take(left)
 
     def _require_withdrawn(self, missing: pa.Table) -> None:
-        """Count archived rows that are not held as withdrawn, where rows may be."""
+        """Count missing rows as withdrawn, if the dataset's rows can be."""
         if not missing.num_rows:
             return
         if not self._dataset.withdraws:
-            raise self._lost(missing)
+            raise self._missing_row(missing)
         self.withdrawn += missing.num_rows
 
-    def _archived(self) -> Generator[pa.Table]:
+    def _archived_rows(self) -> Generator[pa.Table]:
         """Yield the archived rows in the order of their keys, batch by batch."""
         names = [*self._dataset.order, *self._values, "ingest_id", "known_from"]
         batches = (
@@ -155,7 +157,7 @@ class KeyCheck:
             if batch.num_rows
         )
         if len(self._replaced) > 1 and (several := list(batches)):
-            # Only a year of daily bars takes the place of several periods: its rows are few.
+            # Only a year of daily bars replaces several periods: its rows are few.
             order = [(name, "ascending") for name in self._dataset.order]
             yield pa.concat_tables(several).sort_by(order)
         else:
@@ -164,14 +166,14 @@ class KeyCheck:
     def _key(self, rows: pa.Table, place: int) -> tuple[Any, ...]:
         return tuple(rows[name][place].as_py() for name in self._dataset.order)
 
-    def _named(self, rows: pa.Table, place: int) -> str:
+    def _key_text(self, rows: pa.Table, place: int) -> str:
         key = zip(self._dataset.order, self._key(rows, place), strict=True)
         return ", ".join(f"{name} {value}" for name, value in key)
 
-    def _lost(self, missing: pa.Table) -> errors.ArchiveMismatchError:
+    def _missing_row(self, missing: pa.Table) -> errors.ArchiveMismatchError:
         return errors.ArchiveMismatchError(
             f"the database lacks a row that is archived of {self._dataset.name} "
-            f"{self._period.label} ({self._named(missing, 0)}): the archive keeps its own; "
+            f"{self._period.label} ({self._key_text(missing, 0)}): the archive keeps its own; "
             f"{cure(self._dataset, self._period)}"
         )
 
@@ -182,29 +184,30 @@ class KeyCheck:
         return altered(
             self._dataset,
             self._period,
-            f"{self._named(rows, place)}; ingest_id {ingest_id}; {', '.join(columns)}",
+            f"{self._key_text(rows, place)}; ingest_id {ingest_id}; {', '.join(columns)}",
         )
 
 
 def cure(dataset: ArchivedDataset, period: Period) -> str:
-    """Return what brings archived rows back that the database lacks."""
+    """Return the command that restores archived rows that the database lacks."""
     if dataset.portion is Portion.WHOLE:
-        return _beside(dataset, period)
+        return _restore_beside(dataset, period)
     command = f"wrdata archive restore --dataset {dataset.name} --start"
     return f"{command} {period.start} --end {period.end - timedelta(days=1)} brings them back"
 
 
 def altered(dataset: ArchivedDataset, period: Period, row: str) -> errors.ArchiveMismatchError:
-    """Return what is said of a row that differs from the archived one of the same answer."""
+    """Return the error of a row that differs from the archived one of the same answer."""
     return errors.ArchiveMismatchError(
         f"a row of {dataset.name} {period.label} was altered in the database ({row}): it differs "
         "from the archived one although no load restated it, and no version of it is kept; the "
-        f"archive keeps its own. {_beside(dataset, period)}: set the altered rows right by those"
+        f"archive keeps its own. {_restore_beside(dataset, period)}: set the altered rows right by "
+        "those"
     )
 
 
-def _beside(dataset: ArchivedDataset, period: Period) -> str:
-    """Return what shows the archived rows without touching the table."""
+def _restore_beside(dataset: ArchivedDataset, period: Period) -> str:
+    """Return the command that restores the archived rows beside the table."""
     command = f"wrdata archive restore --dataset {dataset.name} --start"
     into = "--into <schema> puts them beside the table"
     if dataset.portion is Portion.WHOLE:
@@ -212,8 +215,8 @@ def _beside(dataset: ArchivedDataset, period: Period) -> str:
     return f"{command} {period.start} --end {period.end - timedelta(days=1)} {into}"
 
 
-def _placed(keys: pa.Table, name: str) -> pa.Table:
-    """Return keys with their places."""
+def _with_places(keys: pa.Table, name: str) -> pa.Table:
+    """Return keys with their row numbers."""
     return keys.append_column(name, pa.array(np.arange(keys.num_rows)))
 
 
@@ -222,7 +225,7 @@ def _instants(rows: pa.Table) -> npt.NDArray[np.int64]:
 
 
 def _differ(left: pa.ChunkedArray, right: pa.ChunkedArray) -> npt.NDArray[np.bool_]:
-    """Tell where two columns differ: null equals null, and a fraction equals its own bits."""
+    """Mark where two columns differ: nulls are equal, and floats are compared bit by bit."""
     if pa.types.is_floating(left.type):
         left, right = (column.combine_chunks().view(pa.int64()) for column in (left, right))
     equal = pc.fill_null(pc.equal(left, right), False)

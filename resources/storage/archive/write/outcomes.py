@@ -1,6 +1,6 @@
-"""What archiving did to a period, and what comparing it has shown.
+"""Results of archiving a period, and of verifying it.
 
-Here: the outcomes, with what is said of them. Not here: how they come about (archive.py).
+Here: the results and their text. Not here: how they come about (archive.py).
 """
 
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ class ArchivedPeriod:
         dataset: Name of the dataset.
         status: REPAIRED if the bucket had lost files, which are there again without a commit.
         reason: Why the period is frozen (its rows were dropped from the database) or refused (the
-            database lacks a row that was loaded or is archived, or holds one that no load wrote, a
-            file came back different, or one is lost whose rows were dropped), and the cure; what
-            was archived before stays.
-        logged: What is archived of it now; None if nothing is.
+            database lacks a row that was loaded or is archived, or holds one that no load wrote; a
+            file read back differs; or a file of dropped rows is lost), with the cure. The present
+            archive of the period stays.
+        logged: Its present archive; None if there is none.
     """
 
     dataset: str
@@ -58,16 +58,16 @@ class ArchivedPeriod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedPeriod:
-    """A period of the archive, read back, beside its rows in the database, or its proof.
+    """An archived period, compared with its rows in the database, or with its proof.
 
     Attributes:
         dataset: Name of the dataset.
         against: DATABASE, or PROOF where the rows were dropped from the database.
-        expected_rows: What that holds.
-        differing: Columns whose content is not equal; all of them when the rows' number differs.
+        expected_rows: Number of rows there.
+        differing: Columns with different content; all of them if the number of rows differs.
         reason: Why the files could not be read, or which archived row the database lacks or holds
-            altered, and the cure.
-        waiting: What the next run will archive, where that is all of the difference: rows that
+            altered, with the cure.
+        waiting: Changes that the next run will archive, if there is no other difference: rows that
             came, or were restated or withdrawn, since the period was archived.
     """
 
@@ -82,17 +82,17 @@ class VerifiedPeriod:
 
     @property
     def equal(self) -> bool:
-        """Tell whether both hold the same rows."""
+        """Return whether both hold the same rows."""
         return not self.differing and not self.reason
 
     @property
     def is_wrong(self) -> bool:
-        """Tell whether a person has to act: what is only not archived yet is not wrong."""
+        """Return whether a person has to act; changes that are not archived yet are not wrong."""
         return not self.equal and not self.waiting
 
     @property
     def told(self) -> str:
-        """Return the verdict in words, with the cure."""
+        """Return the verdict as text, with the cure."""
         name = f"{self.dataset} {self.period.label}"
         if self.reason:
             return f"{name}: {self.reason}"

@@ -20,7 +20,7 @@ from resources.storage.arrow_cursor import arrow_cursor
 from resources.storage.timescale import Timescale
 
 BATCH_BYTES = 4 << 20
-"""Of a batch in memory, about: as fast as ADBC's 16 MB, and a quarter of the memory."""
+"""Approximate size of a batch in memory: as fast as ADBC's 16 MB, with a quarter of the memory."""
 
 
 @contextmanager
@@ -29,21 +29,21 @@ def stream(
 ) -> Generator[Iterator[pa.RecordBatch]]:
     """Yield the period's rows as batches of ``dataset.schema``, in ``dataset.order``.
 
-    All of them are of one moment, and one batch is in memory at a time. Texts are
-    ordered by their bytes, whatever the database's collation. Who holds locks on another connection
-    says how long to wait for others' (see arrow_cursor).
+    All rows are of one moment, and one batch is in memory at a time. Texts are ordered by their
+    bytes, whatever the database's collation. ``lock_timeout_s`` is for callers that hold locks on
+    another connection (see arrow_cursor).
 
     Raises:
         StorageUnavailableError: The database cannot be reached, here or while reading, or a lock
-            was not given in time.
-        StorageConflictError: The database refuses, or holds what the archive's types cannot.
+            timed out.
+        StorageConflictError: The database refuses, or holds values that the archive's types cannot.
     """
     with arrow_cursor(url, lock_timeout_s=lock_timeout_s) as cursor:
         tickers = Tickers(cursor, dataset) if dataset.labelled else None
         cursor.adbc_statement.set_options(
             **{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BATCH_BYTES)}
         )
-        # The values are part of the text: with parameters ADBC would hold the whole answer.
+        # Values are part of the text: with parameters, ADBC would hold the whole result in memory.
         cursor.execute(_query(dataset, period, _own(cursor, dataset)).as_string(None))
         yield _batches(dataset, cursor.fetch_record_batch(), tickers)
 
@@ -51,7 +51,7 @@ def stream(
 def first_day(timescale: Timescale, dataset: ArchivedDataset) -> date | None:
     """Return the day (of UTC) of the oldest row in the dataset's table; None if it is empty.
 
-    The row may be another dataset's. Not for a dataset that is archived whole.
+    The row may be of another dataset. Not for a dataset that is archived whole.
     """
     query = composed.SQL(sql.query("archive", "first_moment")).format(
         table=composed.Identifier(dataset.table),
@@ -66,9 +66,9 @@ def first_day(timescale: Timescale, dataset: ArchivedDataset) -> date | None:
 def with_rows(
     timescale: Timescale, dataset: ArchivedDataset, periods: Sequence[Period]
 ) -> set[Period]:
-    """Return those of ``periods`` in which the table holds any row, if only another dataset's.
+    """Return those of ``periods`` in which the table holds any row, even of another dataset.
 
-    It costs a look into an index for each, where a read costs a connection.
+    Each costs an index look-up, where a read costs a connection.
     """
     if dataset.portion is Portion.WHOLE:
         return set(periods)
@@ -105,7 +105,7 @@ def _batches(
 
 
 def _own(cursor: dbapi.Cursor, dataset: ArchivedDataset) -> list[int] | None:
-    """Return the dataset's instruments if another dataset's rows stand in its table too."""
+    """Return the dataset's instruments if its table also holds another dataset's rows."""
     if sum(archived.table == dataset.table for archived in ARCHIVED.values()) == 1:
         return None
     query = composed.SQL("select instrument_id from instrument where kind = {}")
@@ -116,7 +116,7 @@ def _own(cursor: dbapi.Cursor, dataset: ArchivedDataset) -> list[int] | None:
 def _query(
     dataset: ArchivedDataset, period: Period, own: Sequence[int] | None
 ) -> composed.Composed:
-    """Read along the primary key where there is much: a join, or a collation, is one more sort."""
+    """Return the query in the order of the primary key: a join or collation would add a sort."""
     columns = composed.SQL(", ").join(
         _column(field)
         for field in dataset.schema
@@ -142,7 +142,7 @@ def _query(
 
 
 def _column(field: pa.Field) -> composed.Composed:
-    # Documents and enumerations are texts in the archive; ADBC hands out decimals as texts.
+    # Documents and enumerations are texts in the archive; ADBC returns decimals as texts.
     as_text = pa.types.is_string(field.type) or pa.types.is_decimal(field.type)
     name = composed.Identifier(field.name)
     return composed.SQL("{0}::text as {0}" if as_text else "{0}").format(name)
@@ -150,7 +150,7 @@ def _column(field: pa.Field) -> composed.Composed:
 
 def _sorted_by(dataset: ArchivedDataset, name: str) -> composed.Composed:
     column = composed.Identifier(dataset.table, name)
-    # Providers have names of plain small letters, which every collation sorts alike.
+    # Provider names are plain lower-case letters, which every collation sorts alike.
     by_bytes = pa.types.is_string(dataset.schema.field(name).type) and name != "provider"
     return composed.SQL('{} collate "C"' if by_bytes else "{}").format(column)
 

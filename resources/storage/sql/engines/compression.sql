@@ -1,5 +1,5 @@
 -- TimescaleDB refuses compression where a trigger sees all deleted rows at once, so that deletions
--- are noted row by row where the edition compresses (resources/storage/compression.py runs this).
+-- write invalidations row by row if the edition compresses (resources/storage/compression.py runs this).
 
 create or replace function invalidate_deleted_minute_bar() returns trigger
 language plpgsql as $$

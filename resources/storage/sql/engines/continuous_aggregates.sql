@@ -1,11 +1,11 @@
--- What stands beside the continuous aggregates in their schema: none of it exists where roll-ups keep
--- the bars, so it is no migration (resources/storage/aggregates/engines.py runs it).
+-- Objects beside the continuous aggregates in their schema. They do not exist while roll-ups keep
+-- the bars, so this is no migration (resources/storage/aggregates/engines.py runs it).
 
 create schema continuous;
 comment on schema continuous is
 'Continuous aggregates that keep the bars of this database; roll-ups keep them where it is missing.';
 
--- A refresh does not see that a session has changed: the days are remembered for it.
+-- A refresh does not notice changed sessions: their days are recorded for it.
 create table continuous.changed_session (
     session_date date primary key
 );
@@ -30,7 +30,7 @@ create trigger remember_removed after delete on trading_session
 referencing old table as changed
 for each statement execute function continuous.remember_sessions();
 
--- The server refreshes the last 4 days on its own (queries/continuous_aggregates.sql, keep_up), and
+-- The server refreshes the last 4 days by policy (queries/continuous_aggregates.sql, keep_up), and
 -- knows no tombstones: none of these days may be in the archive only.
 create function continuous.refuse_hot_days() returns trigger
 language plpgsql as $$
@@ -46,7 +46,7 @@ $$;
 create trigger refuse_hot_days before insert on archive_tombstone
 for each row execute function continuous.refuse_hot_days();
 
--- Whoever still holds the other engine must not settle what waits: it would be lost to this one.
+-- A process with the other engine must not settle invalidations: this engine would miss them.
 create function continuous.refuse_roll_ups() returns trigger
 language plpgsql as $$
 begin

@@ -27,35 +27,36 @@ where given.instrument_id = %(instrument_id)s
 order by given.ex_date, given.kind, given.ordinal;
 
 -- name: read_dividend_words
--- What a person said that dividends of an instrument are in the currency of the prices.
-select distinct on (told.ex_date, told.kind, told.amount, told.currency)
-    told.ex_date,
-    told.kind,
-    told.amount,
-    told.currency,
-    told.counted
-from dividend_confirmation as told
-where told.instrument_id = %(instrument_id)s
-order by told.ex_date, told.kind, told.amount, told.currency, told.confirmed_at desc;
+-- Confirmed amounts of an instrument's dividends, in the currency of the prices.
+select distinct on (recorded.ex_date, recorded.kind, recorded.amount, recorded.currency)
+    recorded.ex_date,
+    recorded.kind,
+    recorded.amount,
+    recorded.currency,
+    recorded.counted
+from dividend_confirmation as recorded
+where recorded.instrument_id = %(instrument_id)s
+order by
+    recorded.ex_date, recorded.kind, recorded.amount, recorded.currency, recorded.confirmed_at desc;
 
 -- name: read_spin_offs
--- The spin-offs of an instrument as they were told last.
+-- The spin-offs of an instrument, as recorded last.
 select
     latest.ex_date,
     latest.value
 from (
-    select distinct on (told.ex_date, told.spun_off)
-        told.ex_date,
-        told.value
-    from spin_off as told
-    where told.instrument_id = %(instrument_id)s
-    order by told.ex_date, told.spun_off, told.told_at desc
+    select distinct on (recorded.ex_date, recorded.spun_off)
+        recorded.ex_date,
+        recorded.value
+    from spin_off as recorded
+    where recorded.instrument_id = %(instrument_id)s
+    order by recorded.ex_date, recorded.spun_off, recorded.told_at desc
 ) as latest
 where latest.value > 0
 order by latest.ex_date;
 
 -- name: read_rates
--- Exchange rates from somewhat before a day on, as they are known now, oldest first.
+-- Exchange rates as known now, from shortly before a day on, oldest first.
 select
     named.ticker as series,
     held.observed_on,
@@ -70,12 +71,12 @@ where held.observed_on > %(first)s::date - 15 and held.value > 0
 order by named.ticker, held.observed_on;
 
 -- name: forget_dividend_checks
--- The notes on an instrument's dividends are written anew.
+-- Remove the checks of an instrument's dividends, before they are written anew.
 delete from dividend_check
 where instrument_id = %(instrument_id)s;
 
 -- name: write_dividend_check
--- Note a dividend that does not count as it stands.
+-- Store the check of a dividend that does not count as stored.
 insert into dividend_check (
     instrument_id, ex_date, kind, ordinal, amount, currency, verdict, reason, counted, series,
     observed_on, rate, checked_at
@@ -86,7 +87,7 @@ insert into dividend_check (
 );
 
 -- name: dividend_checks
--- Dividends that do not count as they stand; those that wait come first, the latest first.
+-- Dividends that do not count as stored; waiting ones first, then the latest first.
 select
     held.instrument_id,
     held.ex_date,
@@ -104,7 +105,7 @@ from dividend_check as held
 order by held.counted is not null, held.ex_date desc, held.instrument_id, held.kind, held.ordinal;
 
 -- name: confirm_dividend
--- A person says what a dividend is in the currency of the prices.
+-- Record a person's amount of a dividend, in the currency of the prices.
 insert into dividend_confirmation (
     instrument_id, ex_date, kind, amount, currency, counted, confirmed_by, reason
 ) values (
@@ -113,12 +114,12 @@ insert into dividend_confirmation (
 );
 
 -- name: tell_spin_off
--- A person tells a spin-off.
+-- Record a spin-off that a person enters.
 insert into spin_off (instrument_id, ex_date, spun_off, value, told_by, reason)
 values (%(instrument_id)s, %(ex_date)s, %(spun_off)s, %(value)s, %(by)s, %(reason)s);
 
 -- name: read_prices
--- What the check and the factors need of an instrument's bars.
+-- The prices of an instrument that the split check and the factors need.
 select
     bar.session_date,
     bar.open,
@@ -142,7 +143,7 @@ from split_check as held
 where held.instrument_id = %(instrument_id)s;
 
 -- name: write_check
--- Keep a verdict; one that says the same is left alone, and other terms undo a confirmation.
+-- Store a verdict; an equal one is left alone, and changed terms undo a confirmation.
 insert into split_check as held (
     instrument_id, ex_date, new_shares, old_shares, verdict, reason, checked_at
 ) values (
@@ -174,7 +175,7 @@ where
     (excluded.new_shares, excluded.old_shares, excluded.verdict, excluded.reason);
 
 -- name: write_factors
--- Keep an instrument's factors, and tell whether they differ from those before.
+-- Store an instrument's factors; return whether they have changed.
 with
 before as (
     select
@@ -215,7 +216,7 @@ delete from price_factor
 where instrument_id = %(instrument_id)s;
 
 -- name: waiting
--- Instruments whose factors no longer follow from their actions and bars.
+-- Instruments whose factors are out of date.
 with
 bars as (
     select
@@ -238,7 +239,7 @@ actions as (
         given.known_from
     from dividend as given
     union all
-    -- What was withdrawn counts from then on.
+    -- A withdrawal counts from its own time.
     select
         gone.instrument_id,
         gone.ex_date,
@@ -271,20 +272,20 @@ where
         where held.instrument_id = bars.instrument_id and held.confirmed_at > own.derived_at
     )
     or exists (
-        select from dividend_confirmation as told
-        where told.instrument_id = bars.instrument_id and told.confirmed_at > own.derived_at
+        select from dividend_confirmation as recorded
+        where recorded.instrument_id = bars.instrument_id and recorded.confirmed_at > own.derived_at
     )
     or exists (
-        select from spin_off as told
+        select from spin_off as recorded
         where
-            told.instrument_id = bars.instrument_id
+            recorded.instrument_id = bars.instrument_id
             and (
-                told.told_at > own.derived_at
-                or (told.ex_date > own.last_session and told.ex_date <= bars.last_session)
+                recorded.told_at > own.derived_at
+                or (recorded.ex_date > own.last_session and recorded.ex_date <= bars.last_session)
             )
     )
     or exists (
-        -- A rate that came or was revised since, of a dividend that is converted or waits for one.
+        -- A new or revised rate of a dividend that is converted or waits for one.
         select from dividend_check as held
         inner join instrument_ticker as named
             on named.kind = 'series' and named.ticker = held.series
@@ -305,14 +306,14 @@ where
 order by bars.instrument_id;
 
 -- name: rebased
--- Instruments with bars that were adjusted for splits before a split's ex-date came.
+-- Instruments with split-adjusted bars that were fetched before a split's ex-date.
 select distinct given.instrument_id
 from split as given
 left join split_check as held
     on held.instrument_id = given.instrument_id and held.ex_date = given.ex_date
 where
     given.ex_date <= %(today)s
-    -- What never happened re-based nothing: fetching again would never end.
+    -- A split that did not happen re-bases nothing: its bars would be fetched for ever.
     and (
         held.verdict is null
         or held.verdict not in ('no_jump', 'duplicate')
@@ -329,7 +330,7 @@ where
 order by given.instrument_id;
 
 -- name: quarantined
--- Splits that adjust nothing until a person confirms them or a later answer mends them.
+-- Splits that adjust nothing until a person confirms them or a later answer corrects them.
 select
     held.instrument_id,
     held.ex_date,
@@ -342,7 +343,7 @@ where held.verdict not in ('confirmed', 'unproven') and held.confirmed_by is nul
 order by held.ex_date desc, held.instrument_id;
 
 -- name: unproven
--- Splits that happened and that the stored prices cannot tell: as-traded ones may.
+-- Past splits that stored prices cannot prove, but as-traded ones may.
 select
     held.instrument_id,
     held.ex_date
@@ -354,7 +355,7 @@ where
 order by held.instrument_id, held.ex_date;
 
 -- name: confirm
--- A person vouches for a split as it stands. The first word stays: since then the split counts.
+-- Confirm a split with its present terms. The first confirmation stays: the split counts from then on.
 update split_check
 set
     confirmed_by = coalesce(confirmed_by, %(by)s),

@@ -1,5 +1,5 @@
 -- name: valid_rows
--- The valid log rows of a dataset, in the order of time.
+-- The valid log rows of a dataset, oldest first.
 select
     archive_id,
     snapshot_id,
@@ -21,7 +21,7 @@ order by span;
 select pg_advisory_xact_lock(hashtextextended('wrdata.archive_log', 0));
 
 -- name: supersede
--- The valid rows of these days make way.
+-- Supersede the valid rows of these days.
 update archive_log
 set superseded_at = clock_timestamp()
 where
@@ -30,7 +30,7 @@ where
     and superseded_at is null;
 
 -- name: insert_row
--- A period as it is archived now.
+-- Insert the log row of a newly archived period.
 insert into archive_log (
     dataset, period, span, files, rows, bytes, bounds, content_digest, column_sha256,
     schema_fingerprint, snapshot_id, code_version
@@ -42,7 +42,7 @@ insert into archive_log (
 returning archive_id;
 
 -- name: live_tombstones
--- The days of a dataset that are in the archive only, with when and by whom they were dropped.
+-- The days of a dataset that are in the archive only, with time and author of the drop.
 select
     lower(span) as starts_on,
     upper(span) as ends_before,
@@ -53,7 +53,7 @@ where dataset = %(dataset)s and restored_at is null
 order by span;
 
 -- name: tickers
--- Who carries which ticker from when to when, in days since 1970.
+-- Spans of tickers by instrument, in days since 1970.
 select
     instrument_id,
     ticker,
@@ -63,5 +63,5 @@ from instrument_ticker
 order by instrument_id, lower(valid) nulls first;
 
 -- name: first_moment
--- The oldest row of a table, of whatever dataset.
+-- The oldest row of a table, of any dataset.
 select min(held.{dated_by}) from {table} as held;

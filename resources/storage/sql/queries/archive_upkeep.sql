@@ -1,13 +1,13 @@
 -- name: wait_for_removal
--- Share the dataset with other runs that commit, once no removal is under way.
+-- Wait for a removal to end, then share the lock of the dataset with other commits.
 select pg_advisory_xact_lock_shared(hashtextextended('wrdata.archive.' || %(dataset)s, 0));
 
 -- name: try_to_remove
--- Whether the dataset is ours alone now.
+-- Take the lock of the dataset exclusively; returns whether that succeeded.
 select pg_try_advisory_xact_lock(hashtextextended('wrdata.archive.' || %(dataset)s, 0)) as is_ours;
 
 -- name: logged_snapshots
--- The snapshots that ever committed a period of a dataset.
+-- All snapshots that committed a period of a dataset.
 select distinct snapshot_id
 from archive_log
 where dataset = %(dataset)s;

@@ -6,7 +6,7 @@ where hypertable.hypertable_schema = 'public' and hypertable.compression_enabled
 order by hypertable.hypertable_name;
 
 -- name: compress
--- Columns by instrument, in the order of time.
+-- Set up the columnstore: by instrument, in the order of time.
 alter table {table} set (
     timescaledb.enable_columnstore,
     timescaledb.segmentby = {segments},
@@ -14,11 +14,11 @@ alter table {table} set (
 );
 
 -- name: compress_what_is_old
--- The newest days stay as they are.
+-- Compress chunks by policy, except the newest days.
 call add_columnstore_policy({compressed}, after => {hot_days} * interval '1 day');
 
 -- name: compressed_sizes
--- What compression saves: table, bytes before, bytes after, of the chunks that are compressed.
+-- Savings by table: bytes before and after, of compressed chunks.
 select
     hypertable.hypertable_name::text,
     coalesce(sizes.before_compression_total_bytes, 0)::bigint as before,

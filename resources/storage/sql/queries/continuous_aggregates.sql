@@ -1,12 +1,12 @@
--- What TimescaleDB's Community edition keeps bars with; aggregates/continuous_engine.py in
--- resources/storage puts the parts together. Nothing of it is a migration, since other editions have none of it.
+-- Parts of the statements for TimescaleDB's Community edition; aggregates/continuous_engine.py in
+-- resources/storage puts them together. They are no migration, since other editions lack the feature.
 
 -- name: is_in_force
 -- Whether continuous aggregates keep the bars of this database.
 select to_regnamespace('continuous') is not null;
 
 -- name: five_minutes_of_shares
--- Told apart by the session of their day.
+-- Bars of five minutes of shares, with the phase by the session of their day.
 create materialized view {aggregate}
 with (
     timescaledb.continuous,
@@ -36,7 +36,7 @@ group by
 with no data;
 
 -- name: five_minutes_of_pairs
--- Always regular: they trade around the clock.
+-- Bars of five minutes of pairs: always regular, since they trade around the clock.
 create materialized view {aggregate}
 with (
     timescaledb.continuous,
@@ -59,7 +59,7 @@ group by
 with no data;
 
 -- name: values_of_minutes
--- What a bar of five minutes says; sums of doubles depend on their order in the last digit.
+-- Values of a bar of five minutes; the last digit of a sum of doubles depends on the order.
 first(bar.open, bar.opened_at) as open,
 max(bar.high) as high,
 min(bar.low) as low,
@@ -90,7 +90,7 @@ group by bar.instrument_id, bar.provider, time_bucket({width}, bar.bucket_start)
 with no data;
 
 -- name: sessions
--- A session of New York lies within one day of UTC, as the days of pairs do.
+-- Bars of a day: a session of New York is within one UTC day, like the days of pairs.
 create materialized view {aggregate}
 with (
     timescaledb.continuous,
@@ -108,7 +108,7 @@ group by bar.instrument_id, bar.provider, time_bucket({width}, bar.bucket_start)
 with no data;
 
 -- name: values_of_finer_bars
--- What a bar says of finer ones.
+-- Values of a bar made of finer ones.
 first(bar.open, bar.bucket_start) as open,
 max(bar.high) as high,
 min(bar.low) as low,
@@ -167,11 +167,11 @@ group by bar.instrument_id, time_bucket({width}, bar.bucket_start)
 with no data;
 
 -- name: index_aggregate
--- Serves one instrument's bars in order.
+-- Index for one instrument's bars in order.
 create index on {aggregate} ({key});
 
 -- name: keep_up
--- Let the server refresh the last days on its own; there is nothing to drop in them yet.
+-- Let the server refresh the last days by policy; these days are never dropped.
 select add_continuous_aggregate_policy(
     {aggregate},
     start_offset => interval '4 days',
@@ -181,18 +181,18 @@ select add_continuous_aggregate_policy(
 );
 
 -- name: stop_keeping_up
--- The server refreshes nothing on its own any more; a refresh that it is at is cancelled.
+-- Remove the server's refresh policy; a running refresh is cancelled.
 select remove_continuous_aggregate_policy({aggregate}, if_exists => true);
 
 -- name: kept_bars_shorter_than_a_day
--- Shares and pairs together, as the roll-up of the same name has them.
+-- View of shares and pairs together, with the columns of the roll-up of that name.
 create view {kept} as
 select * from {shares}
 union all
 select * from {pairs};
 
 -- name: kept_sessions
--- Shares and pairs together, named by the day.
+-- View of the days of shares and pairs together, by date.
 create view {kept} as
 select
     bar.instrument_id,
@@ -213,7 +213,7 @@ from (
 ) as bar;
 
 -- name: frozen_days
--- Days whose bars exist in the aggregates alone, since their source is in the archive only.
+-- Days whose source is in the archive only, so that their bars exist only as aggregates.
 select
     dropped.dataset,
     lower(dropped.span) as starts,
@@ -225,30 +225,30 @@ where
 order by dropped.dataset, dropped.span;
 
 -- name: lock_engine
--- No bar is written, no refresh settles anything and nobody else switches until the commit.
+-- Block writers, refreshes and other changes of the engine until the commit.
 lock table
 minute_bar, daily_bar, minute_bar_invalidation, daily_bar_invalidation, trading_session
 in {mode} mode;
 
 -- name: empty_roll_up
--- Its rows would be out of date as soon as the other engine keeps the bars.
+-- Empty a roll-up: its rows would be out of date under the other engine.
 truncate {roll_up};
 
 -- name: fill_roll_up
--- Every bar as the other engine has it; what waits, goes on waiting.
+-- Copy every bar of the other engine into the roll-up; invalidations go on waiting.
 insert into {roll_up}
 select * from {kept};
 
 -- name: release_roll_ups
--- Roll-ups may be written again.
+-- Allow writing to the roll-ups again.
 drop function continuous.refuse_roll_ups() cascade;
 
 -- name: drop_schema
--- All that exists because of the engine: aggregates, their policies, triggers.
+-- Drop everything of the engine: aggregates, policies, triggers.
 drop schema continuous cascade;
 
 -- name: read_bars_shorter_than_a_day
--- Let readers see these bars.
+-- Point a reader's view to these bars.
 create or replace view {bars} as
 select
     instrument_id,
@@ -266,7 +266,7 @@ select
 from {kept};
 
 -- name: read_sessions
--- Let readers see these bars.
+-- Point a reader's view to these bars.
 create or replace view {bars} as
 select
     instrument_id,
@@ -283,7 +283,7 @@ select
 from {kept};
 
 -- name: read_days
--- Let readers see these bars.
+-- Point a reader's view to these bars.
 create or replace view {bars} as
 select
     instrument_id,
@@ -299,19 +299,19 @@ select
 from {kept};
 
 -- name: lock_refresh
--- One refresh of a source at a time; for the session, since a refresh is no transaction.
+-- Lock for one refresh of a source at a time; of the session, since a refresh is no transaction.
 select pg_advisory_lock(hashtext('wrdata.continuous_aggregates'), hashtext(%(source)s));
 
 -- name: lock_refresh_until_commit
--- The same for a transaction: an engine is not changed beside a refresh.
+-- The same lock for a transaction: the engine is not changed during a refresh.
 select pg_advisory_xact_lock(hashtext('wrdata.continuous_aggregates'), hashtext(%(source)s));
 
 -- name: unlock_refresh
--- Let the next one go.
+-- Release the lock of a refresh.
 select pg_advisory_unlock(hashtext('wrdata.continuous_aggregates'), hashtext(%(source)s));
 
 -- name: waiting_for_minute_bar
--- What waits, by month, oldest first: the days of UTC to refresh, and which invalidations that settles.
+-- Waiting invalidations by month, oldest first, with the UTC days to refresh.
 with
 waiting as (
     select
@@ -340,7 +340,7 @@ group by waiting.month, waiting.family
 order by waiting.month, waiting.family;
 
 -- name: waiting_for_daily_bar
--- What waits, by year, oldest first: the days, and which invalidations their refresh settles.
+-- Waiting invalidations by year, oldest first, with the days to refresh.
 select
     '' as family,
     array_agg(waiting.invalidation_id) as invalidation_ids,
@@ -353,7 +353,7 @@ group by extract(year from lower(waiting.span))
 order by extract(year from lower(waiting.span));
 
 -- name: changed_sessions
--- Days whose session has changed since bars were told apart by it.
+-- Days whose session has changed since their bars were aggregated.
 select changed.session_date
 from continuous.changed_session as changed
 where
@@ -362,27 +362,27 @@ where
 order by changed.session_date;
 
 -- name: forget_sessions
--- The bars of these days follow the calendar again.
+-- Mark these days as refreshed.
 delete from continuous.changed_session
 where session_date = any(%(days)s::date[]);
 
 -- name: refresh
--- Materialize what has changed within this time; in commits of its own.
+-- Materialize changes within this time; commits by itself.
 call refresh_continuous_aggregate({aggregate}, {start}, {end}, {force});
 
 -- name: count_within
--- How many bars there are within what was refreshed.
+-- Number of bars within the refreshed time.
 select count(*)
 from {aggregate}
 where bucket_start >= %(start)s and bucket_start < %(end)s;
 
 -- name: settle_minute_bar
--- These invalidations are done.
+-- Remove settled invalidations.
 delete from minute_bar_invalidation
 where invalidation_id = any(%(invalidation_ids)s::bigint[]);
 
 -- name: settle_daily_bar
--- These are done; of a week of which some days lie in the archive only, those go on waiting.
+-- Remove settled invalidations, except in weeks with days in the archive only: they go on waiting.
 with
 settled as (
     delete from daily_bar_invalidation

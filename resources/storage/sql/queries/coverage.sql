@@ -1,5 +1,5 @@
 -- name: apply_marks
--- Write marks into the ledger for many instruments at once; count the days that were contradicted.
+-- Write marks for many instruments at once; count the days that contradict the ledger.
 with
 mark as (
     select
@@ -33,7 +33,7 @@ held as (
     group by coverage.instrument_id
 ),
 
--- Within the batch the stronger state takes a day that two marks claim.
+-- If two marks of the batch claim a day, the stronger state gets it.
 disjoint as (
     select
         mark.instrument_id,
@@ -49,8 +49,8 @@ disjoint as (
     from mark
 ),
 
--- What the ledger knows is stronger than a failure, a bar that is held is stronger than its
--- absence or its refusal, and a final bar is stronger than one that may still change.
+-- A known state is stronger than a failure, a held bar is stronger than its
+-- absence or refusal, and a final bar is stronger than a provisional one.
 protected as (
     select
         disjoint.instrument_id,
@@ -115,7 +115,7 @@ following as (
     inner join claimed using (instrument_id)
 ),
 
--- An answer that speaks of all the days of a state renews it; one about some of them leaves the age
+-- An answer about all the days of a state renews it; one about some of them leaves the age
 -- of the others, and so of all, as it was.
 written as (
     insert into coverage (dataset, provider, instrument_id, state, sessions, asked_at)
@@ -152,7 +152,7 @@ emptied as (
         and isempty(following.after)
 ),
 
--- Days before the oldest bar that was held, called empty once and now there.
+-- Days before the oldest held bar that were empty before and have bars now.
 revealed as (
     select
         effective.sessions * present.sessions
@@ -179,14 +179,14 @@ select
     )::bigint as days_revealed;
 
 -- name: plan_has_grown
--- The key shows days that it did not show before: absences of until now are asked again.
+-- The key shows more days than before: earlier absences are asked for again.
 insert into provider_plan as known (provider, shows_since)
 values (%(provider)s, %(since)s)
 on conflict (provider) do update
     set shows_since = greatest(known.shows_since, excluded.shows_since);
 
 -- name: note_plan
--- Which key is in use with which limits; another one than before may show other days.
+-- Store the key in use and its limits; a new key may show other days.
 insert into provider_plan as known (provider, plan, shows_since)
 values (%(provider)s, %(plan)s, '-infinity')
 on conflict (provider) do update
@@ -196,7 +196,7 @@ on conflict (provider) do update
     where known.plan is distinct from excluded.plan;
 
 -- name: ledger
--- The spans of some instruments, one row a span; an absence that has expired is not known any more.
+-- The spans of some instruments, one row per span; expired absences are left out.
 select
     known.instrument_id,
     known.state,
@@ -213,7 +213,7 @@ where
 order by known.instrument_id, known.state, starts_on;
 
 -- name: count_sessions
--- How many of the given sessions of some instruments are in each state; null: unknown.
+-- Number of the given sessions of some instruments by state; null is unknown.
 with
 span as (
     select
@@ -256,7 +256,7 @@ select
     - coalesce((select sum(known.sessions) from known), 0)::bigint;
 
 -- name: holes
--- Sessions of some instruments, after the first one ever asked for, that are not accounted for.
+-- Holes of some instruments: sessions after the first requested one, in no state or failed.
 with
 known as (
     select

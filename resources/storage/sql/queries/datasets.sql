@@ -1,20 +1,20 @@
 -- name: create_staged_rows
--- Where a batch waits for the merge, in the types of its table; dropped when its transaction ends.
+-- Temporary table of a batch before the merge, with its table's types; dropped at the commit.
 create temporary table staged_rows on commit drop as
 select {columns}
 from {table}
 with no data;
 
 -- name: copy_rows
--- Takes the binary stream of the columns.
+-- COPY of the columns' binary stream.
 copy {table} ({columns}) from stdin with (format binary);
 
 -- name: analyze_staged_rows
--- Temporary tables are never analyzed on their own, and the merge's plan depends on the size.
+-- Temporary tables are not analyzed by autovacuum, and the merge's plan depends on the size.
 analyze staged_rows;
 
 -- name: merge_staged_rows
--- Tell new, equal and restated rows apart, and keep what is replaced.
+-- Merge staged rows: insert new ones, restate changed ones, and keep versions of replaced values.
 select
     merged.inserted,
     merged.restated,
@@ -25,7 +25,7 @@ from merge_staged_rows(
 ) as merged;
 
 -- name: holds_rows
--- Whether rows of some instruments are stored in a span of the column that dates them, or any.
+-- Whether any rows of some instruments are stored, within a span if there is one.
 select holds_rows(
     %(table)s::regclass,
     %(instrument_ids)s::bigint[],
@@ -36,13 +36,13 @@ select holds_rows(
 );
 
 -- name: withdraw_missing_rows
--- Move stored rows that the staged ones lack to the versions; return how many.
+-- Move stored rows that the staged ones lack to the versions; return their number.
 select withdraw_missing_rows(
     %(table)s::regclass, %(instrument_id)s, %(ingest_id)s, %(loaded_at)s
 ) as withdrawn;
 
 -- name: unknown_instruments
--- Ids of a batch that no instrument has.
+-- Instrument ids of a batch that do not exist.
 select wanted.instrument_id
 from unnest(%(instrument_ids)s::bigint[]) as wanted (instrument_id)
 where not exists (

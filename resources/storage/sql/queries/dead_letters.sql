@@ -1,9 +1,9 @@
 -- name: act_as
--- Name who changes letters in this transaction, and leave no trace of it in the session.
+-- Set the author of letter changes, for this transaction only.
 select set_config('wrdata.actor', %(by)s, true);
 
 -- name: post
--- New letters, and repeats of unsettled ones: a claim ends by it, and a try is used up or not.
+-- Post new letters and repeats of unsettled ones: that ends a claim and may use up an attempt.
 with given as (
     select *
     from jsonb_to_recordset(%(letters)s::jsonb) as given (
@@ -23,7 +23,7 @@ with given as (
         parked boolean,
         occurrences integer,
         seen_at timestamptz,
-        -- Not a moment: the clock of the worker that failed may be wrong.
+        -- A duration, not a moment: the clock of the failed worker may be wrong.
         not_before_s double precision
     )
 )
@@ -60,7 +60,7 @@ select
         (%(waits_s)s::double precision[])[1] * (1 - %(jitter)s * random())
     )) end as next_attempt_at
 from given
--- One order for all keeps two posts from deadlocking.
+-- A fixed order keeps two posts from deadlocking.
 order by given.fingerprint
 on conflict (fingerprint) where state in ('open', 'retrying', 'parked') do update
     set
@@ -70,7 +70,7 @@ on conflict (fingerprint) where state in ('open', 'retrying', 'parked') do updat
         ),
         occurrences = dead_letter.occurrences + excluded.occurrences,
         last_seen_at = greatest(dead_letter.last_seen_at, excluded.last_seen_at),
-        -- What a person has to act on is not hidden behind what only passes.
+        -- A transient error does not hide an error on which a person has to act.
         (error_class, message, request, run_id, raw_answers, details, deferred) = (
             select
                 dead_letter.error_class,
@@ -87,7 +87,7 @@ on conflict (fingerprint) where state in ('open', 'retrying', 'parked') do updat
                 excluded.message,
                 excluded.request,
                 excluded.run_id,
-                -- Of this request, even if there are none: a replay reads no other's answer.
+                -- Of this request, even if empty: a replay must not read another request's answer.
                 excluded.raw_answers,
                 excluded.details,
                 excluded.deferred
@@ -128,8 +128,8 @@ on conflict (fingerprint) where state in ('open', 'retrying', 'parked') do updat
         );
 
 -- name: resolve_answered
--- Resolve unsettled letters that waited for no more than what has been answered now. All is looked
--- at again under the lock: what a letter waits for may have grown meanwhile.
+-- Resolve unsettled letters whose work is covered by the answer. Everything is checked
+-- again under the lock: the work of a letter may have grown meanwhile.
 with held as (
     select letter_id
     from dead_letter
@@ -160,7 +160,7 @@ from held
 where dead_letter.letter_id = held.letter_id;
 
 -- name: claim_due
--- Take what is due, the longest waiting first; what somebody else takes now is left to them.
+-- Claim due letters, the longest waiting first; those locked by another claimer are skipped.
 -- Histories of one dataset and provider share a claim, all other work has one of its own.
 with
 due as (
@@ -217,7 +217,7 @@ where dead_letter.letter_id = batched.letter_id
 returning dead_letter.*;
 
 -- name: claim
--- Take letters for a person, whether due or not; what is claimed or settled is left alone.
+-- Claim letters for a person, due or not; claimed and settled ones are left alone.
 with
 wanted as (
     select
@@ -276,7 +276,7 @@ where dead_letter.letter_id = batched.letter_id
 returning dead_letter.*;
 
 -- name: claims
--- The claims there are, with what they hold.
+-- All claims, with the number of their letters.
 select
     claim,
     min(claimed_by) as claimed_by,
@@ -289,7 +289,7 @@ group by claim
 order by claimed_at;
 
 -- name: extend
--- Hold claims for longer: their runs wait or work.
+-- Extend claims whose runs wait or work.
 update dead_letter
 set claim_expires_at = greatest(
     claim_expires_at, clock_timestamp() + make_interval(secs => %(hold_s)s)
@@ -297,7 +297,7 @@ set claim_expires_at = greatest(
 where state = 'retrying' and claim = any(%(claims)s::uuid[]);
 
 -- name: resolve_claim
--- The run of a claim has done the work of these kinds.
+-- Resolve the letters of a claim with these kinds of work.
 with held as (
     select letter_id
     from dead_letter
@@ -317,8 +317,8 @@ from held
 where dead_letter.letter_id = held.letter_id;
 
 -- name: fail_claim
--- The run of a claim has come to nothing for what it still holds: a try is used up. What a
--- person took from those that are parked waits for a person again.
+-- Fail the remaining letters of a claim: an attempt is used up. Letters that a
+-- person claimed while parked are parked again.
 with held as (
     select
         letter_id,
@@ -348,7 +348,7 @@ from held
 where dead_letter.letter_id = held.letter_id;
 
 -- name: give_back_claim
--- No run came of a claim: its letters are what they were before, and no try is used up.
+-- End a claim without a run: its letters are as before, and no attempt is used up.
 with held as (
     select letter_id
     from dead_letter
@@ -367,7 +367,7 @@ from held
 where dead_letter.letter_id = held.letter_id;
 
 -- name: discard
--- Give up the work of letters that nobody does at the moment.
+-- Discard letters that are not claimed.
 with held as (
     select letter_id
     from dead_letter
@@ -386,7 +386,7 @@ where dead_letter.letter_id = held.letter_id
 returning dead_letter.letter_id;
 
 -- name: end_obsolete
--- The work of a letter no longer exists, whoever holds it at the moment.
+-- Mark a letter obsolete, even if it is claimed.
 update dead_letter
 set
     state = 'obsolete',
@@ -402,7 +402,7 @@ where letter_id = any(%(letter_ids)s::bigint[])
 order by letter_id;
 
 -- name: find
--- Letters that fit every filter that is not null, newest first.
+-- Letters that match every filter that is not null, newest first.
 select dead_letter.*
 from dead_letter
 where
@@ -422,7 +422,7 @@ order by last_seen_at desc, letter_id desc
 limit %(limit)s;
 
 -- name: transitions
--- Every step of one letter, in order.
+-- Every transition of one letter, in order.
 select
     from_state::text as from_state,
     to_state::text as to_state,
@@ -435,7 +435,7 @@ where letter_id = %(letter_id)s
 order by transition_id;
 
 -- name: counts
--- Letters by dataset and state.
+-- Number of letters by dataset and state.
 select
     dataset,
     state::text,

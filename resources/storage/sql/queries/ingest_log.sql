@@ -1,6 +1,6 @@
 -- name: lock_instruments
 -- Let one transaction at a time change these instruments. Buckets keep the lock table small
--- when a batch holds the whole market; one order for all keeps loaders from deadlocking.
+-- when a batch holds the whole market; a fixed order keeps loaders from deadlocking.
 select pg_advisory_xact_lock(hashtext('wrdata.instruments'), buckets.bucket)
 from (
     select distinct (wanted.instrument_id %% 256)::integer as bucket
@@ -9,7 +9,7 @@ from (
 ) as buckets;
 
 -- name: begin_ingest
--- An id for the log row, and the time from which these values are known here: asked under the
+-- An id for the log row, and the time from which these values are known here: taken under the
 -- locks, so that a later version never begins before an earlier one.
 select
     nextval(pg_get_serial_sequence('ingest_log', 'ingest_id')) as ingest_id,
@@ -29,7 +29,7 @@ insert into ingest_log (
 );
 
 -- name: log_failure
--- One row for a request that came to nothing.
+-- One row for a failed request.
 insert into ingest_log (
     dataset, provider, request, raw_answers, run_id, instrument_id, fetched_at, outcome,
     error_class, message
@@ -55,7 +55,7 @@ order by finished_at desc
 limit %(limit)s;
 
 -- name: run_progress
--- How many requests of a run have been answered so far.
+-- Number of answered requests of a run so far.
 select
     count(*) filter (where outcome = 'loaded') as loaded,
     count(*) filter (where outcome = 'failed') as failed
@@ -63,19 +63,21 @@ from ingest_log
 where run_id = %(run_id)s;
 
 -- name: restatements
--- How many bars were restated, by the last of the given ages that theirs had reached.
+-- Number of restated bars by age: the last of the given ages that the bar had reached.
 select
-    told.dataset,
-    greatest(width_bucket(told.restated_at - told.ended_at, %(ages)s::interval[]) - 1, 0) as place,
+    restated_bar.dataset,
+    greatest(
+        width_bucket(restated_bar.restated_at - restated_bar.ended_at, %(ages)s::interval[]) - 1, 0
+    ) as place,
     count(*) as bars
-from restatement as told
+from restatement as restated_bar
 where
-    told.restated_at >= %(since)s
+    restated_bar.restated_at >= %(since)s
     and (
         %(run_id)s::text is null
-        or told.replaced_by_ingest_id in (
+        or restated_bar.replaced_by_ingest_id in (
             select ingest_log.ingest_id from ingest_log where ingest_log.run_id = %(run_id)s
         )
     )
-group by told.dataset, place
-order by told.dataset, place;
+group by restated_bar.dataset, place
+order by restated_bar.dataset, place;

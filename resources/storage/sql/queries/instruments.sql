@@ -12,14 +12,14 @@ where member.universe = %(universe)s and upper_inf(member.valid)
 order by named.ticker;
 
 -- name: tickers
--- Every ticker that any share carries or carried.
+-- Every present or former ticker of any share.
 select distinct instrument_ticker.ticker
 from instrument_ticker
 where instrument_ticker.kind = 'equity'
 order by instrument_ticker.ticker;
 
 -- name: carriers
--- Which instrument of a kind carries each ticker on a day.
+-- The instrument of a kind that has each ticker on a day.
 select
     named.ticker,
     named.instrument_id
@@ -27,7 +27,7 @@ from instrument_ticker as named
 where named.kind = %(kind)s and named.ticker = any(%(tickers)s::text[]) and named.valid @> %(on)s::date;
 
 -- name: renamed_to
--- What is traded now under another ticker than those given, which nobody carries now.
+-- The present tickers of instruments that once had the given ones, which no instrument has now.
 select
     former.ticker,
     present.ticker as now_called
@@ -49,7 +49,7 @@ order by former.valid;
 select pg_advisory_xact_lock(hashtextextended('wrdata.universe', 0));
 
 -- name: last_carrier
--- The instrument that carried a ticker last, with its CIK; open tells whether it still does.
+-- The instrument that last had a ticker, with its CIK; open is whether it still has it.
 select
     named.instrument_id,
     instrument.cik,
@@ -61,13 +61,13 @@ order by upper(named.valid) desc nulls first
 limit 1;
 
 -- name: create_instrument
--- A security nobody here has seen before.
+-- Create an instrument.
 insert into instrument (name, cik, sector)
 values (%(name)s, %(cik)s, %(sector)s)
 returning instrument_id;
 
 -- name: describe_instrument
--- What a list says of an instrument now; a CIK once known is never lost.
+-- Update an instrument from a list; a known CIK is never removed.
 update instrument
 set name = %(name)s, cik = coalesce(%(cik)s, cik), sector = coalesce(%(sector)s, sector)
 where
@@ -76,13 +76,13 @@ where
     is distinct from (%(name)s, coalesce(%(cik)s, cik), coalesce(%(sector)s, sector));
 
 -- name: note_event
--- What happened to an instrument's identity, once.
+-- Record a change of an instrument's identity, once.
 insert into instrument_event (instrument_id, ticker, kind, day, before, after)
 values (%(instrument_id)s, %(ticker)s, %(kind)s, %(day)s, %(before)s, %(after)s)
 on conflict do nothing;
 
 -- name: events
--- What has happened to the identity of instruments, the latest first.
+-- All changes of identity, the latest first.
 select
     event.instrument_id,
     event.ticker,
@@ -94,7 +94,7 @@ from instrument_event as event
 order by event.event_id desc;
 
 -- name: close_ticker
--- End the open ticker of an instrument; one that began the same day was never carried.
+-- End the open ticker of an instrument; one that began the same day is removed.
 with
 never as (
     delete from instrument_ticker
@@ -160,7 +160,7 @@ where
     );
 
 -- name: close_membership
--- End the open membership; one that began the same day never was.
+-- End the open membership; one that began the same day is removed.
 with
 never as (
     delete from universe_member
@@ -180,7 +180,7 @@ where
     and lower(valid) < %(on)s;
 
 -- name: tickers_of
--- All tickers that some instruments carry or carried, in order; null: without beginning, or end.
+-- All tickers of some instruments, in order; null is no beginning, or no end.
 select
     named.instrument_id,
     named.ticker,
@@ -191,7 +191,7 @@ where named.instrument_id = any(%(instrument_ids)s::bigint[])
 order by named.instrument_id, named.valid;
 
 -- name: memberships
--- Every membership of a universe there is or was; null: it goes on.
+-- All memberships of a universe; a null end means that it goes on.
 select
     member.instrument_id,
     lower(member.valid) as begins_on,
@@ -201,8 +201,8 @@ where member.universe = %(universe)s
 order by member.instrument_id, member.valid;
 
 -- name: register
--- Instruments of a kind that are known by one name for ever, as pairs and series are; those there
--- are stay.
+-- Create instruments whose symbol never changes, such as pairs and series; existing ones
+-- stay as they are.
 with
 missing as (
     select

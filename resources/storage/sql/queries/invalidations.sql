@@ -1,16 +1,16 @@
 -- name: last_of_minute_bar
--- Where a refresh ends: what comes later is left to the next one.
+-- The newest invalidation: later ones are left to the next refresh.
 select max(invalidation_id) from minute_bar_invalidation;
 
 -- name: last_of_daily_bar
--- Where a refresh ends: what comes later is left to the next one.
+-- The newest invalidation: later ones are left to the next refresh.
 select max(invalidation_id) from daily_bar_invalidation;
 
 -- name: claim_minutes
--- Take the oldest of what waits, as much as one transaction should recompute.
+-- Claim the oldest invalidations, as many as one transaction should recompute.
 with
 locked as materialized (
-    -- What another refresh holds is left to it; what lies in the archive only goes on waiting.
+    -- Those locked by another refresh are skipped; those of days in the archive only go on waiting.
     select
         waiting.invalidation_id,
         waiting.span
@@ -45,7 +45,7 @@ returning
     upper(waiting.span) as ends;
 
 -- name: claim_days
--- Take the oldest of what waits, as much as one transaction should recompute.
+-- Claim the oldest invalidations, as many as one transaction should recompute.
 delete from daily_bar_invalidation
 where invalidation_id in (
     select waiting.invalidation_id
@@ -60,7 +60,7 @@ where invalidation_id in (
 returning instrument_id, '' as provider, lower(span) as starts, upper(span) as ends;
 
 -- name: postpone_frozen_weeks
--- A week of which some days lie in the archive only waits for them, as they were changed.
+-- Put back invalidations of weeks with days in the archive only, until these are restored.
 insert into daily_bar_invalidation (instrument_id, span)
 select
     week.instrument_id,
@@ -75,29 +75,29 @@ inner join archive_tombstone as dropped
         and dropped.span && daterange(week.starts, week.ends);
 
 -- name: count_of_minute_bar
--- How many invalidations of minute bars wait.
+-- Number of waiting invalidations of minute bars.
 select count(*) from minute_bar_invalidation;
 
 -- name: count_of_daily_bar
--- How many invalidations of daily bars wait.
+-- Number of waiting invalidations of daily bars.
 select count(*) from daily_bar_invalidation;
 
 -- name: oldest_of_minute_bar
--- Since when something waits that a refresh would do.
+-- Time of the oldest invalidation that a refresh would settle.
 select min(waiting.noted_at)
 from minute_bar_invalidation as waiting
 left join instrument on instrument.instrument_id = waiting.instrument_id
 where not minutes_are_dropped(instrument.kind, waiting.span);
 
 -- name: oldest_of_daily_bar
--- Since when something waits that a refresh would do.
+-- Time of the oldest invalidation that a refresh would settle.
 select min(waiting.noted_at)
 from daily_bar_invalidation as waiting
 where not days_are_dropped(waiting.span);
 
 -- name: lock_instruments
--- Two refreshes of one instrument go one after the other, so that the one which read the newer
--- bars also writes last. One order for all keeps them from deadlocking.
+-- Two refreshes of one instrument run one after the other, so that the one with the newer
+-- bars also writes last. A fixed order keeps them from deadlocking.
 select pg_advisory_xact_lock(hashtext('wrdata.aggregates.' || %(source)s::text), buckets.bucket)
 from (
     select distinct (wanted.instrument_id %% 256)::integer as bucket
@@ -106,9 +106,9 @@ from (
 ) as buckets;
 
 -- name: invalidate_all_of_minute_bar
--- Whatever is there has to be aggregated, and whatever is kept compared: a month is one invalidation.
--- What is kept of dropped days cannot be computed and stays; the first five minutes of a bar name it,
--- since a refresh looks at whole bars.
+-- Invalidate all source rows and all kept bars, one invalidation per month.
+-- Bars of dropped days cannot be recomputed and stay. The first five minutes of a bar are enough,
+-- since a refresh recomputes whole bars.
 with
 kept as (
     select
@@ -148,7 +148,7 @@ left join instrument on instrument.instrument_id = kept.instrument_id
 where not minutes_are_dropped(instrument.kind, kept.span);
 
 -- name: invalidate_all_of_daily_bar
--- The same for days: a year is one invalidation.
+-- The same for days, one invalidation per year.
 with
 kept as (
     select

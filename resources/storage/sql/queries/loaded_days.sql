@@ -1,6 +1,6 @@
 -- name: count_loaded
--- Count the days of a batch. What a merge found missing is counted with what it left alone; a day
--- that has lost rows keeps its count until as many are there again.
+-- Count the days of a batch. After a merge, all rows of its days are counted; a day
+-- that has lost rows keeps its count until it has that many again.
 insert into loaded_day as known (dataset, provider, instrument_id, day, rows)
 select
     %(dataset)s,
@@ -21,7 +21,7 @@ cross join lateral (
     select count(*) as rows
     from {table} as bar
     where
-        -- Rows that are all new, of a day of which there were none, need not be looked for.
+        -- If all rows are new, of a day without rows, none have to be counted in the table.
         (before.rows is not null or not %(are_all_new)s)
         and bar.instrument_id = given.instrument_id
         and bar.provider = %(provider)s
@@ -34,7 +34,7 @@ on conflict (dataset, provider, instrument_id, day) do update
     where excluded.rows > known.rows;
 
 -- name: count_restored
--- Count the days of a period whose rows have come back from the archive.
+-- Count the days of a period that was restored from the archive.
 insert into loaded_day as known (dataset, provider, instrument_id, day, rows)
 select
     %(dataset)s,
@@ -55,15 +55,15 @@ on conflict (dataset, provider, instrument_id, day) do update
     where excluded.rows > known.rows;
 
 -- name: months_loaded
--- The months in which a dataset has days that were loaded.
+-- The months in which a dataset has loaded days.
 select distinct date_trunc('month', known.day)::date as month
 from loaded_day as known
 where known.dataset = %(dataset)s and known.day >= %(start)s and known.day < %(end)s
 order by month;
 
 -- name: lost_days
--- Days that hold fewer rows than were loaded, unless the archive alone holds them. A sample is of
--- instruments, others each month.
+-- Days with fewer rows than were loaded, except those in the archive only. A sample is of
+-- instruments, different ones each month.
 select
     known.provider,
     known.instrument_id,
@@ -77,7 +77,7 @@ cross join lateral (
     where
         bar.instrument_id = known.instrument_id
         and bar.provider = known.provider
-        -- The bounds of all days let the planner leave out other chunks.
+        -- The bounds of all days let the planner exclude other chunks.
         and bar.{dated_by} >= %(begins_at)s
         and bar.{dated_by} < %(ends_at)s
         and bar.{dated_by} >= known.day::timestamp at time zone %(zone)s
@@ -109,7 +109,7 @@ where
 order by known.provider, known.instrument_id, known.day;
 
 -- name: lost_sessions
--- Sessions whose daily bar was loaded, by whatever provider, and is not there.
+-- Sessions whose daily bar was loaded, from any provider, and is missing.
 select
     ledger.provider,
     ledger.instrument_id,
@@ -143,7 +143,7 @@ where
 order by ledger.provider, ledger.instrument_id, session.day;
 
 -- name: tickers
--- Who carries which ticker, or carried it last.
+-- The present or last ticker of each instrument.
 select distinct on (named.instrument_id)
     named.instrument_id,
     named.ticker
@@ -152,7 +152,7 @@ where named.instrument_id = any(%(instrument_ids)s::bigint[])
 order by named.instrument_id asc, upper(named.valid) desc nulls first;
 
 -- name: lower_counts
--- What is held is all that is left of what was loaded, until it has come again.
+-- Lower the counts to the held rows, until the lost ones are loaded again.
 with lost as (
     select
         given.provider,
@@ -186,7 +186,7 @@ where
     and lost.held > 0;
 
 -- name: take_back
--- Days of one ledger of an instrument are held no longer; what becomes of them is the caller's.
+-- Take away the state of days in one ledger of an instrument; the caller sets a new one.
 with
 held as (
     select

@@ -1,6 +1,6 @@
 -- name: lock_migrations
 -- Let one process migrate at a time; released when the session ends.
--- A migration may take longer than a statement of the pipeline is allowed to.
+-- A migration may take longer than the pipeline's statement timeout.
 select
     pg_advisory_lock(hashtextextended('wrdata.migrations', 0)),
     set_config('statement_timeout', '0', false);
@@ -10,11 +10,11 @@ select
 create extension if not exists timescaledb;
 
 -- name: create_btree_gist
--- Exclusion constraints over a scalar and a range.
+-- Needed for exclusion constraints over a scalar and a range.
 create extension if not exists btree_gist;
 
 -- name: create_schema_migration
--- The record of what was applied.
+-- The table of applied migrations.
 create table if not exists schema_migration (
     name text primary key,
     sha256 text not null,
@@ -22,11 +22,11 @@ create table if not exists schema_migration (
 );
 
 -- name: schema_migration_exists
--- Whether anything was ever applied.
+-- Whether that table exists.
 select to_regclass('schema_migration') is not null;
 
 -- name: applied_migrations
--- What was applied, in order.
+-- The applied migrations, in order.
 select
     name,
     sha256,

@@ -1,5 +1,5 @@
 -- name: count_ohlc_violations
--- Bars whose prices contradict each other; the table's constraint should leave none.
+-- Bars whose prices contradict each other; the table's constraint should prevent them.
 select count(*)
 from daily_bar as bar
 where
@@ -27,7 +27,7 @@ order by bar.session_date desc, bar.ticker
 limit %(limit)s;
 
 -- name: count_duplicates
--- Ticker and session that more than one instrument has a bar for.
+-- Ticker and session with bars of more than one instrument.
 select count(*)
 from (
     select
@@ -76,7 +76,7 @@ order by bar.session_date desc, bar.ticker
 limit %(limit)s;
 
 -- name: totals
--- Rows, instruments, the first and last session of the table, and the versions kept beside it.
+-- Rows, instruments, first and last session of the table, and its versions.
 select
     count(*),
     count(distinct bar.instrument_id),

@@ -1,10 +1,10 @@
 -- name: begin
--- Everything a read asks is answered as of one moment: its first question.
+-- All queries of a read see one moment: that of the first.
 set transaction isolation level repeatable read, read only;
 
 -- name: hold_daily_bars
--- Before that moment, so that no chunk which it knows to be here is dropped before it is read: whoever
--- drops one locks the table itself (retention.sql). Without ONLY each of its chunks would be locked too.
+-- Taken before that moment, so that no visible chunk is dropped before it is read: a drop locks the
+-- table itself (retention.sql). Without ONLY each chunk would be locked too.
 lock table only daily_bar in access share mode;
 
 -- name: hold_minute_bars
@@ -12,15 +12,15 @@ lock table only daily_bar in access share mode;
 lock table only minute_bar in access share mode;
 
 -- name: export_moment
--- A name for the moment of this transaction, under which others join it.
+-- A name for this transaction's snapshot, with which others join it.
 select pg_export_snapshot();
 
 -- name: join_moment
--- Everything this transaction asks is answered as of another's moment.
+-- Use the snapshot of another transaction.
 set transaction snapshot {moment};
 
 -- name: in_arrays
--- Rows of some instruments, a column in an array, grouped by what is the same for many.
+-- Rows of some instruments, each column as one array, grouped by columns that hardly change.
 select
     wanted.instrument_id,
     held.*
@@ -36,7 +36,7 @@ cross join lateral (
 ) as held;
 
 -- name: carriers
--- Whom each name means: who carried it last by the end of what is asked for; a share before a pair.
+-- Resolve each ticker to the instrument that held it last on or before the day; shares before pairs.
 select distinct on (named.ticker)
     named.ticker,
     named.instrument_id,
@@ -50,13 +50,13 @@ order by
     lower(named.valid) desc nulls last;
 
 -- name: names
--- Every name that bars can be asked for by.
+-- Every ticker by which bars can be asked for.
 select distinct named.ticker
 from instrument_ticker as named
 where named.kind in ('equity', 'pair');
 
 -- name: coverage
--- What the ledgers of a dataset know of the days of some instruments, whoever was asked or one provider.
+-- State of the days of some instruments in a dataset's ledgers, of all providers or one.
 select
     known.instrument_id,
     known.state::text as state,
@@ -73,7 +73,7 @@ cross join lateral coverage_by_evidence({dataset}, asked.provider, {ids}::bigint
 cross join unnest(known.sessions) as piece (days);
 
 -- name: factors
--- What the prices of some shares are multiplied with.
+-- The factors of some shares.
 select
     own.instrument_id,
     own.first_days,
@@ -83,7 +83,7 @@ from price_factor as own
 where own.instrument_id = any({ids}::bigint[]);
 
 -- name: splits_as_of
--- The splits of some shares as they were known at a moment, and whether that was changed since.
+-- The splits of some shares as known at a moment, and whether each has changed since.
 select
     given.instrument_id,
     given.ex_date,
@@ -109,7 +109,7 @@ where
 order by instrument_id, ex_date;
 
 -- name: dividends_as_of
--- The dividends of some shares as they were known at a moment.
+-- The dividends of some shares as known at a moment.
 select
     given.instrument_id,
     given.ex_date,
@@ -137,44 +137,51 @@ where
 order by instrument_id, ex_date, kind, ordinal;
 
 -- name: dividend_words_as_of
--- What a person had said by a moment that dividends of some shares are in the prices' currency.
-select distinct on (told.instrument_id, told.ex_date, told.kind, told.amount, told.currency)
-    told.instrument_id,
-    told.ex_date,
-    told.kind,
-    told.amount::text as amount,
-    told.currency,
-    told.counted::text as counted
-from dividend_confirmation as told
+-- Confirmed amounts of dividends of some shares, in the prices' currency, as of a moment.
+select distinct on (
+    recorded.instrument_id, recorded.ex_date, recorded.kind, recorded.amount, recorded.currency
+)
+    recorded.instrument_id,
+    recorded.ex_date,
+    recorded.kind,
+    recorded.amount::text as amount,
+    recorded.currency,
+    recorded.counted::text as counted
+from dividend_confirmation as recorded
 where
-    told.instrument_id = any({ids}::bigint[])
-    and told.confirmed_at <= {as_of}::timestamptz
+    recorded.instrument_id = any({ids}::bigint[])
+    and recorded.confirmed_at <= {as_of}::timestamptz
 order by
-    told.instrument_id, told.ex_date, told.kind, told.amount, told.currency, told.confirmed_at desc;
+    recorded.instrument_id,
+    recorded.ex_date,
+    recorded.kind,
+    recorded.amount,
+    recorded.currency,
+    recorded.confirmed_at desc;
 
 -- name: spin_offs_as_of
--- The spin-offs of some shares as a person had told them by a moment.
+-- The spin-offs of some shares as a person had recorded them by a moment.
 select
     latest.instrument_id,
     latest.ex_date,
     latest.value
 from (
-    select distinct on (told.instrument_id, told.ex_date, told.spun_off)
-        told.instrument_id,
-        told.ex_date,
-        told.value::text as value,
-        told.value > 0 as holds
-    from spin_off as told
+    select distinct on (recorded.instrument_id, recorded.ex_date, recorded.spun_off)
+        recorded.instrument_id,
+        recorded.ex_date,
+        recorded.value::text as value,
+        recorded.value > 0 as holds
+    from spin_off as recorded
     where
-        told.instrument_id = any({ids}::bigint[])
-        and told.told_at <= {as_of}::timestamptz
-    order by told.instrument_id, told.ex_date, told.spun_off, told.told_at desc
+        recorded.instrument_id = any({ids}::bigint[])
+        and recorded.told_at <= {as_of}::timestamptz
+    order by recorded.instrument_id, recorded.ex_date, recorded.spun_off, recorded.told_at desc
 ) as latest
 where latest.holds
 order by latest.instrument_id, latest.ex_date;
 
 -- name: rates_as_of
--- Exchange rates as they were published and stored by a moment, oldest first.
+-- Exchange rates published and stored by a moment, oldest first.
 select distinct on (held.series, held.observed_on)
     held.series,
     held.observed_on,
@@ -182,9 +189,9 @@ select distinct on (held.series, held.observed_on)
 from (
     select
         named.ticker as series,
-        every.observed_on,
-        every.value,
-        every.realtime_start
+        known_rate.observed_on,
+        known_rate.value,
+        known_rate.realtime_start
     from (
         select
             rate.instrument_id,
@@ -205,18 +212,18 @@ from (
         where
             old.known_from <= {as_of}::timestamptz
             and old.known_to > {as_of}::timestamptz
-    ) as every
+    ) as known_rate
     inner join instrument_ticker as named
         on
-            named.instrument_id = every.instrument_id
+            named.instrument_id = known_rate.instrument_id
             and named.kind = 'series'
             and named.ticker = any({series}::text[])
     where
-        every.observed_on > {first}::date - 15
-        and every.value > 0
-        -- A vintage that ended later than the moment was the latest one then.
-        and every.realtime_start <= ({as_of}::timestamptz at time zone 'America/Chicago')::date
-        and every.realtime_end >= ({as_of}::timestamptz at time zone 'America/Chicago')::date
+        known_rate.observed_on > {first}::date - 15
+        and known_rate.value > 0
+        -- The vintage that was the latest at the moment.
+        and known_rate.realtime_start <= ({as_of}::timestamptz at time zone 'America/Chicago')::date
+        and known_rate.realtime_end >= ({as_of}::timestamptz at time zone 'America/Chicago')::date
 ) as held
 order by held.series, held.observed_on, held.realtime_start desc;
 
@@ -246,7 +253,7 @@ where
 order by held.instrument_id, held.ex_date, held.known_to;
 
 -- name: dropped
--- The days (of UTC) that are in the archive only, and the files that hold them.
+-- The UTC days that are in the archive only, and their files.
 select
     gone.starts_on,
     gone.ends_before,
@@ -268,7 +275,7 @@ left join archive_log as log
 order by gone.starts_on;
 
 -- name: answers
--- When answers to a dataset's requests came, from the oldest of some on.
+-- When a dataset's answers came, from the oldest of the given ones on.
 select
     log.ingest_id,
     log.fetched_at
@@ -277,9 +284,9 @@ where
     log.dataset = {dataset}
     and log.outcome = 'loaded'
     and log.fetched_at >= (
-        select min(one.fetched_at)
-        from ingest_log as one
-        where one.ingest_id = any({ingest_ids}::bigint[])
+        select min(given_answer.fetched_at)
+        from ingest_log as given_answer
+        where given_answer.ingest_id = any({ingest_ids}::bigint[])
     );
 
 -- name: daily_bars
@@ -302,7 +309,7 @@ where
     and bar.session_date < {end}::date;
 
 -- name: daily_bars_as_of
--- The days of a share as they were known at a moment, where the database still holds them.
+-- The days of a share as known at a moment, if the database still holds them.
 select
     bar.session_date,
     bar.open,
@@ -362,7 +369,7 @@ where
     and bar.provider = {provider};
 
 -- name: minute_bars_as_of
--- The minutes of a share or pair at one provider as they were known at a moment.
+-- The minutes of a share or pair at one provider, as known at a moment.
 select
     bar.opened_at,
     bar.open,
@@ -405,7 +412,7 @@ where
     and old.known_to > {as_of}::timestamptz;
 
 -- name: bars_of_minutes
--- Bars of a view that is made of minutes, of a share or pair at one provider.
+-- Bars of a share or pair at one provider, from a view made of minutes.
 select bar.*
 from {view} as bar
 where
@@ -415,7 +422,7 @@ where
     and bar.provider = {provider};
 
 -- name: bars_of_days
--- Bars of a share of a view that is made of daily bars.
+-- Bars of a share, from a view made of daily bars.
 select
     bar.bucket_start,
     bar.open,

@@ -1,5 +1,5 @@
 -- name: rebased_histories
--- Whose stored bars are in other shares than the staged ones, while some would stay beside these.
+-- Instruments with stored bars in other shares than the staged ones that would stay beside them.
 with
 compared as materialized (
     select
@@ -39,7 +39,7 @@ compared as materialized (
 ),
 
 restated as (
-    -- All four prices by one ratio, as far as rounding to cents can tell; and not by rounding alone.
+    -- All four prices differ by one ratio, within rounding to cents, and not only by rounding.
     select
         compared.instrument_id,
         format(
@@ -57,7 +57,7 @@ restated as (
             abs(compared.new_low - compared.ratio * compared.low),
             abs(compared.new_close - compared.ratio * compared.close)
         ) <= 0.01 * (1 + compared.ratio)
-        -- And volumes that agree: divided by the ratio, or left alone.
+        -- And volumes agree: divided by the ratio, or unchanged.
         and (
             compared.new_volume = compared.volume
             or abs(compared.new_volume * compared.ratio - compared.volume)
@@ -66,7 +66,7 @@ restated as (
 ),
 
 neighbour as (
-    -- A new bar tells by the stored ones beside it, and only by a jump that few days see.
+    -- A new bar is compared with the stored ones beside it; only an unusual jump counts.
     select
         compared.instrument_id,
         format(
@@ -138,7 +138,7 @@ neighbour as (
 ),
 
 split_since as (
-    -- Known splits whose ex-date has come since stored bars did; those that prices refute are none.
+    -- Known splits with an ex-date after the stored bars came; refuted ones do not count.
     select
         given.instrument_id,
         format('it split on %%s, after stored bars came', given.ex_date) as reason
@@ -151,7 +151,7 @@ split_since as (
         %(joins_history)s
         and given.instrument_id = any(%(instrument_ids)s::bigint[])
         and given.ex_date <= (%(fetched_at)s::timestamptz at time zone 'America/New_York')::date
-        -- Older ones are the sensor's: it looks at all of them, and this at every load.
+        -- Older ones are left to the sensor, which checks all; this runs at every load.
         and given.ex_date > %(fetched_at)s::timestamptz - interval '45 days'
         and (
             checked.verdict is null
@@ -171,16 +171,16 @@ split_since as (
 
 suspected as materialized (
     select
-        every.instrument_id,
-        min(every.reason) as reason
+        suspect.instrument_id,
+        min(suspect.reason) as reason
     from (
         select * from restated
         union all
         select * from neighbour
         union all
         select * from split_since
-    ) as every
-    group by every.instrument_id
+    ) as suspect
+    group by suspect.instrument_id
 )
 
 select
@@ -188,17 +188,17 @@ select
     suspected.reason
 from suspected
 where exists (
-    -- Whatever the batch does not bring anew would stay in the old shares.
-    select from daily_bar as other
+    -- Stored bars that the batch does not replace would stay in the old shares.
+    select from daily_bar as kept
     where
-        other.instrument_id = suspected.instrument_id
-        and other.provider = %(provider)s
-        and other.adjustment <> 'as_traded'
+        kept.instrument_id = suspected.instrument_id
+        and kept.provider = %(provider)s
+        and kept.adjustment <> 'as_traded'
         and not exists (
             select from staged_rows as staged
             where
-                staged.instrument_id = other.instrument_id
-                and staged.session_date = other.session_date
+                staged.instrument_id = kept.instrument_id
+                and staged.session_date = kept.session_date
         )
 )
 order by suspected.instrument_id;

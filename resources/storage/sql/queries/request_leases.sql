@@ -1,6 +1,6 @@
 -- name: take
--- Permits for one process, or why there are none now. Who meets a pause that is longer than a run
--- waits is refused at once; a pause that comes a moment later holds by next_at all the same.
+-- Permits for one process, or why there are none now. A request during a pause longer than a run
+-- waits is refused at once; a pause that begins a moment later still holds by next_at.
 with pause as (
     select budget.paused_until, budget.pause_reason
     from request_budget as budget
@@ -35,11 +35,11 @@ from take_request_lease(
 where not exists (select from pause);
 
 -- name: give_back
--- Permits that will not be used.
+-- Give back unused permits.
 select give_back_request_lease(%(lease_id)s::bigint, %(unused)s::integer[]);
 
 -- name: pause
--- Nobody reserves anything in these budgets for a while.
+-- Pause these budgets: no reservation before the end of the pause.
 update request_budget as budget
 set
     next_at = greatest(budget.next_at, held.until),
@@ -53,7 +53,7 @@ from (
 where budget.budget = any (%(budgets)s::text[]);
 
 -- name: observe_used
--- The provider has counted more in its present window than we knew of.
+-- Take over the provider's higher count of its present window.
 update request_budget as budget
 set next_at = seen.at_least
 from (
@@ -67,8 +67,8 @@ from (
 where budget.budget = %(budget)s and budget.next_at < seen.at_least;
 
 -- name: report_failure
--- One more failure in a row: the breaker opens, or opens again if its trial failed. What other
--- requests report while it is not closed says nothing new.
+-- Count one more failure in a row: the breaker opens, or opens again if its trial failed. Reports of
+-- other requests are ignored while it is not closed.
 insert into circuit_breaker as breaker (
     provider, failures, last_error_class, last_error, last_failed_at
 ) values (
@@ -101,7 +101,7 @@ returning
     changed_at, last_error_class, last_error;
 
 -- name: report_success
--- The provider is alive: the count begins anew, the trial's success closes the breaker.
+-- Record a success: the count is reset, and a trial's success closes the breaker.
 update circuit_breaker
 set failures = 0, state = 'closed', retry_at = null, trial_lease_id = null
 where
@@ -118,7 +118,7 @@ from circuit_breaker
 order by provider;
 
 -- name: budgets
--- Every budget: what is reserved, what was used of late, who holds permits.
+-- Every budget: reservations, recent use, and live leases.
 select
     budget.budget, budget.next_at, budget.interval_s, budget.paused_until,
     greatest(extract(epoch from budget.next_at - clock_timestamp()), 0) as reserved_s,
@@ -167,7 +167,7 @@ left join lateral (
 order by budget.budget;
 
 -- name: quota_use
--- How much of a calendar quota is used in its present period, and when that ends.
+-- Use of a calendar quota in its present period, and the period's end.
 select
     coalesce((
         select sum(usage.weight)

@@ -1,17 +1,17 @@
 -- name: take_turn
--- Whether no other retention or restore is at work; the turn ends with the transaction.
+-- Take the lock of moves; returns whether no other retention or restore holds it.
 select pg_try_advisory_xact_lock(hashtextextended('wrdata.retention', 0));
 
 -- name: set_lock_timeout
--- How long this transaction waits for a lock before it gives way, in milliseconds.
+-- Set how long this transaction waits for a lock, in milliseconds.
 select set_config('lock_timeout', %(milliseconds)s, true);
 
 -- name: lock_writers_out
--- Readers go on; whoever writes goes through the table itself, also into chunks that are not there yet.
+-- Block writers, also into new chunks, since they lock the table itself; readers go on.
 lock table only {table} in share row exclusive mode;
 
 -- name: lock_refreshes_out
--- Nobody notes or claims an invalidation; whoever writes bars waits at their table already.
+-- Block new and claimed invalidations; writers of bars wait at their own table.
 lock table {invalidations} in share row exclusive mode;
 
 -- name: has_rows
@@ -26,7 +26,7 @@ select exists (
 );
 
 -- name: count_rows
--- How many rows of the period the table holds.
+-- Number of rows of the period in the table.
 select count(*)
 from {table} as held
 inner join instrument on instrument.instrument_id = held.instrument_id
@@ -36,7 +36,7 @@ where
     and instrument.kind = %(kind)s;
 
 -- name: provisional_days
--- Spans of days whose rows may still change, whoever was asked for them.
+-- Number of provisional spans of days, of any provider.
 select count(*)
 from coverage
 cross join unnest(coverage.sessions * datemultirange(%(days)s::daterange)) as piece (days)
@@ -45,14 +45,14 @@ where
     and coverage.state = 'provisional';
 
 -- name: waiting_invalidations
--- Invalidations of the period's buckets that no refresh has settled.
+-- Number of waiting invalidations of the period's buckets.
 select count(*)
 from {invalidations} as waiting
 inner join instrument on instrument.instrument_id = waiting.instrument_id
 where waiting.span && %(span)s and instrument.kind = %(kind)s;
 
 -- name: valid_proof
--- The proof that is valid for exactly these days.
+-- The valid proof of exactly these days.
 select archive_id
 from archive_log
 where
@@ -62,7 +62,7 @@ where
     and superseded_at is null;
 
 -- name: lock_proof
--- The proof that is valid for exactly these days; nobody replaces it before this transaction ends.
+-- The valid proof of exactly these days, locked until the transaction ends.
 select archive_id
 from archive_log
 where
@@ -99,7 +99,7 @@ select exists (
 );
 
 -- name: delete_rows
--- The period's rows between two moments, out of a chunk that has to stay.
+-- Delete the period's rows between two moments from a chunk that has to stay.
 delete from {table} as held
 using instrument
 where
@@ -109,36 +109,36 @@ where
     and instrument.kind = %(kind)s;
 
 -- name: lock_readers_out
--- Who reads at one moment holds the table itself (reader.sql), and no chunk of it goes meanwhile.
+-- Block readers before a drop: a read locks the table itself (reader.sql).
 lock table only {table} in access exclusive mode;
 
 -- name: lock_chunk
--- Readers of a chunk take the table before its index, drop_chunks does not: a deadlock without this.
+-- Lock the chunk first: readers lock a table before its index, drop_chunks does not, so both could deadlock.
 lock table {chunk} in access exclusive mode;
 
 -- name: drop_chunk
--- The one chunk with these bounds.
+-- Drop the chunk with these bounds.
 select drop_chunks(
     %(table)s::regclass, older_than => %(range_end)s, newer_than => %(range_start)s
 );
 
 -- name: forget_own_invalidations
--- What this transaction's deletions wrote, and nothing else: aggregates of what is dropped stay.
+-- Remove only the invalidations of this transaction's deletions: aggregates of dropped rows stay.
 delete from {invalidations} where xmin = pg_current_xact_id()::xid;
 
 -- name: bury
--- The tombstone of the days that are in the archive only from now on.
+-- Write the tombstone of days that are in the archive only from now on.
 insert into archive_tombstone (dataset, span, archive_id, rows, dropped_by)
 values (%(dataset)s, %(days)s, %(archive_id)s, %(rows)s, %(by)s);
 
 -- name: lift_tombstone
--- The days are in the database again.
+-- Lift the tombstone: the days are in the database again.
 update archive_tombstone
 set restored_at = clock_timestamp(), restored_by = %(by)s
 where dataset = %(dataset)s and span && %(days)s::daterange and restored_at is null;
 
 -- name: move_days
--- Days of all ledgers of a dataset from one state to another.
+-- Move days of all ledgers of a dataset from one state to another.
 with
 moved as materialized (
     select
@@ -190,8 +190,8 @@ on conflict (dataset, provider, instrument_id, state) do update
     set sessions = coverage.sessions + excluded.sessions, updated_at = now();
 
 -- name: settle_late_rows
--- Rows that came after the drop meet the archived row of their key, which is the row if they are
--- equal or their answer is older, and otherwise a version, valid until the first later one.
+-- Merge rows that came after the drop with the archived row of their key. That is the row if they are
+-- equal or their answer is older; otherwise it is a version, valid until the first later one.
 with
 late as materialized (
     select
@@ -227,12 +227,12 @@ kept as (
         coalesce(late.later_ingest_id, late.held_ingest_id)
     from late
     where late.later_known_from is not null or not (late.is_equal or late.is_newest)
-    -- What was restated before it was dropped has this version already.
+    -- A row restated before the drop has this version already.
     on conflict do nothing
 ),
 
 displaced as (
-    -- Older answers that restated each other while the newest one was away.
+    -- Older answers that restated each other while the newest row was dropped.
     insert into {version} ({columns}, known_to, replaced_by_ingest_id)
     select {held_columns}, statement_timestamp(), archived.ingest_id
     from late as archived
@@ -259,7 +259,7 @@ where
     and (archived.is_newest or (archived.is_equal and archived.later_known_from is null));
 
 -- name: altered_row
--- A row that differs from the archived one although the same answer wrote both.
+-- A held row that differs from the archived one of the same answer.
 select
     {key},
     held.ingest_id
@@ -277,7 +277,7 @@ order by {key}
 limit 1;
 
 -- name: insert_missing
--- Archived rows whose key the table does not hold.
+-- Insert archived rows whose key the table does not hold.
 insert into {target} ({columns})
 select {archived_values}
 from staged_rows as archived
@@ -290,13 +290,13 @@ where not exists (
 );
 
 -- name: insert_all
--- Archived rows into a table that holds none of them.
+-- Insert archived rows into a table that holds none of them.
 insert into {target} ({columns})
 select {archived_values}
 from staged_rows as archived;
 
 -- name: strangers
--- One of these instruments that this database knows under no such name, or as another kind.
+-- One of these instruments that has another ticker or kind in this database.
 select
     asked.instrument_id,
     asked.ticker
@@ -319,19 +319,19 @@ order by asked.instrument_id
 limit 1;
 
 -- name: make_room
--- A table of the same shape in a schema of its own.
+-- Create a table with the same columns in another schema.
 create table {target} (
     like {table} including defaults including constraints including indexes including comments
 );
 
 -- name: has_table
--- Whether the schema has such a table already.
+-- Whether the schema has the table already.
 select to_regclass(%(target)s) is not null;
 
 -- name: make_schema
--- Where rows are restored to beside the hot ones.
+-- Create the schema for rows restored beside the hot ones.
 create schema if not exists {schema};
 
 -- name: forget_staged_rows
--- What was staged for one period makes way for the next.
+-- Drop the staged rows of one period before the next.
 drop table staged_rows;

@@ -1,5 +1,5 @@
--- Parts of statements: resources/storage/aggregates/rollup_sql.py puts them together, one roll-up a time.
--- Spans are looked up one by one (lateral, and offset 0 keeps it so): where the planner knows
+-- Parts of statements: resources/storage/aggregates/rollup_sql.py puts them together for each roll-up.
+-- Spans are looked up one by one (lateral, enforced by offset 0): if the planner knows
 -- little of a young chunk, it would join all spans of a series with all of its rows.
 
 -- name: minutes_within
@@ -25,14 +25,14 @@ cross join lateral (
         {same_series}
         and held.opened_at >= span.starts
         and held.opened_at < span.ends
-        -- The spans' own bounds let the planner leave out the other chunks.
+        -- The bounds of all spans let the planner exclude other chunks.
         and held.opened_at >= %(first)s
         and held.opened_at < %(last)s
     offset 0
 ) as bar
 
 -- name: buckets_within
--- Kept bars within the spans, where both tell a moment, or both a day.
+-- Kept bars within the spans, if both are moments, or both are days.
 select bar.*
 from {spans}
 cross join lateral (
@@ -100,7 +100,7 @@ unnest(
 ) as span (instrument_id, starts, ends)
 
 -- name: whole_day_spans
--- Those of which no day lies in the archive only.
+-- Spans without a day in the archive only.
 (
     select span.*
     from {spans}
@@ -108,7 +108,7 @@ unnest(
 ) as span
 
 -- name: values_of_minutes
--- What a bar says of its minutes. Sums are taken in the order of time, since the last digit of a
+-- Values of a bar made of minutes. Sums are taken in the order of time, since the last digit of a
 -- sum of doubles depends on it.
 first(bar.open, bar.bucket_start) as open,
 max(bar.high) as high,
@@ -133,7 +133,7 @@ from ({rows}) as bar
 group by 1, 2, 3, 4
 
 -- name: buckets_with_phase
--- The finest bars, told apart by the session of their day.
+-- The finest bars, with the phase by the session of their day.
 select
     bar.instrument_id,
     bar.provider,
@@ -161,7 +161,7 @@ left join trading_session as trading
         and trading.session_date = (bar.bucket_start at time zone 'UTC')::date
 
 -- name: sessions_of_minutes
--- Bars of a day: a session begins and ends within one day of UTC, as the days of pairs do.
+-- Bars of a day: a session is within one UTC day, like the days of pairs.
 select
     bar.instrument_id,
     bar.provider,
@@ -172,7 +172,7 @@ where bar.phase = 'regular'
 group by 1, 2, 3
 
 -- name: buckets_of_days
--- Weeks and more, from days or from what is made of them.
+-- Weeks and longer, from days or from bars made of them.
 select
     bar.instrument_id,
     date_trunc({unit}, bar.bucket_start::timestamp)::date as bucket_start,
@@ -190,7 +190,7 @@ group by 1, 2
 
 -- name: refresh
 -- Recompute the buckets of the spans; write only those that differ. Differences are found by
--- "except", which never compares each with each, however little the planner knows of the sizes.
+-- "except", which never compares all pairs, even if the planner does not know the sizes.
 with
 fresh as materialized (select {columns} from ({fresh}) as bar),
 
@@ -222,7 +222,7 @@ select
     (select count(*) from fresh) as recomputed
 
 -- name: differences
--- Where the kept bars differ from a recomputation; what waits or is frozen is not judged.
+-- Kept bars that differ from a recomputation; waiting and frozen ones are left out.
 with
 fresh as materialized (select {columns} from ({fresh}) as bar),
 
@@ -257,7 +257,7 @@ order by {key}
 limit %(limit)s
 
 -- name: judged_minutes
--- Of differing bars of minutes, those that nothing waits for and that are not frozen.
+-- Of differing bars made of minutes, those without a waiting invalidation that are not frozen.
 select
     differing.instrument_id,
     differing.provider,
@@ -279,7 +279,7 @@ where
     )
 
 -- name: judged_days
--- Of differing bars of days, those that nothing waits for and that are not frozen.
+-- Of differing bars made of days, those without a waiting invalidation that are not frozen.
 select
     differing.instrument_id,
     '' as provider,
@@ -302,11 +302,11 @@ where
     )
 
 -- name: count_rows
--- How many bars a roll-up has.
+-- Number of bars in a roll-up.
 select count(*) from {rollup}
 
 -- name: compared_instruments
--- Whose bars there are in a period, in the source or kept. A probe of the key for each instrument:
+-- Instruments with bars in a period, in the source or kept. One probe of the key per instrument:
 -- of 500 shares, few have minutes, and the chunks of a period are few.
 select instrument.instrument_id
 from instrument
@@ -314,7 +314,7 @@ where {in_source} or {is_kept}
 order by instrument.instrument_id
 
 -- name: occurs
--- Whether an instrument has rows in a period; offset 0 keeps the planner from reading those of all.
+-- Whether an instrument has rows in a period; offset 0 keeps the planner from reading all rows.
 exists (
     select
     from {bars} as held
@@ -326,11 +326,11 @@ exists (
 )
 
 -- name: midnight
--- The moment at which a day of UTC begins.
+-- The moment at which a UTC day begins.
 ({day}::timestamp at time zone 'UTC')
 
 -- name: compared_days
--- From when to when there may be bars or something made of them; null where there is nothing.
+-- First and last day that may have bars or aggregates; null if there are none.
 select
     min(days.first)::date as first,
     max(days.last)::date as last

@@ -1,5 +1,5 @@
 -- name: note_kept_events
--- The events that say what is materialized and what checks found last: they stay, however old.
+-- Events to keep at any age: the latest materializations, observations and check results.
 create temporary table kept_event on commit preserve rows as
 select max(event.id) as id
 from event_logs as event
@@ -13,11 +13,11 @@ from asset_check_executions as evaluation
 group by evaluation.asset_key, evaluation.check_name, evaluation.partition;
 
 -- name: index_kept_events
--- So that each of many slices finds them at once.
+-- Index for the look-up of each slice.
 create index on kept_event (id);
 
 -- name: prune_events
--- One slice of the events of runs that have ended.
+-- Delete one slice of the events of ended runs.
 with outdated as (
     select event.id
     from event_logs as event
@@ -39,12 +39,12 @@ using outdated
 where event.id = outdated.id;
 
 -- name: prune_event_tags
--- Tags of events that are gone.
+-- Delete tags of deleted events.
 delete from asset_event_tags as tag
 where not exists (select from event_logs as event where event.id = tag.event_id);
 
 -- name: prune_check_executions
--- Verdicts that a later one of the same check has replaced.
+-- Delete verdicts that a later one of the same check has replaced.
 delete from asset_check_executions as evaluation
 where
     evaluation.create_timestamp < %(before)s::timestamptz at time zone 'UTC'
@@ -55,7 +55,7 @@ where
     );
 
 -- name: prune_runs
--- Runs that ended long ago and of which no event is left; their tags go with them.
+-- Delete old ended runs without remaining events; their tags are deleted too.
 delete from runs as run
 where
     run.status in ('SUCCESS', 'FAILURE', 'CANCELED')
@@ -64,7 +64,7 @@ where
     and not exists (select from event_logs as event where event.run_id = run.run_id);
 
 -- name: ended_runs
--- Runs that ended long ago: what they printed is no longer looked at.
+-- Runs that ended long ago, whose output is no longer needed.
 select run.run_id
 from runs as run
 where
@@ -74,7 +74,7 @@ where
 
 -- name: sizes
 -- Rows and bytes, indexes included, of Dagster's two tables that grow with every run. Rows are the
--- planner's estimate, null where it has not looked at the table yet.
+-- planner's estimate, null if the table was not analyzed yet.
 select
     relation.relname as name,
     nullif(relation.reltuples, -1)::bigint as row_count,

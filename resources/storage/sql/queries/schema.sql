@@ -155,7 +155,7 @@ where
 order by body.oid::regprocedure::text collate "C";
 
 -- name: legal_transitions
--- The rows that come with the schema: what a dead letter may become.
+-- The rows that belong to the schema: legal transitions of dead letters.
 select
     null as object,
     format('-- %%s -> %%s', coalesce(from_state::text, '(new)'), to_state)

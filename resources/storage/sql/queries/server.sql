@@ -1,5 +1,5 @@
 -- name: describe_server
--- What answers: Postgres, TimescaleDB, its licence, and the size of this database.
+-- Versions of Postgres and TimescaleDB, its licence, and the size of this database.
 select
     current_setting('server_version'),
     (select extversion from pg_extension where extname = 'timescaledb'),
@@ -9,7 +9,7 @@ select
 
 -- name: extension_versions
 -- Installed and available version of each extension that the schema needs, and whether the
--- server loads TimescaleDB: its loader brings a setting with it.
+-- server loads TimescaleDB, which shows by a setting of its loader.
 select
     wanted.name,
     installed.extversion,

@@ -1,18 +1,18 @@
 -- name: lock_sessions
--- Whoever keeps the sessions equal does so alone.
+-- Lock for the one process that updates the sessions.
 select pg_advisory_xact_lock(hashtext('wrdata.trading_session'));
 
 -- name: hold_sessions
--- Sessions stay as they are until this transaction ends: bars that are being made are seen by no one.
+-- Keep sessions unchanged until this transaction ends: others cannot see its new bars yet.
 select pg_advisory_xact_lock_shared(hashtext('wrdata.trading_session'));
 
 -- name: analyze_sessions
--- Until autovacuum comes by, the planner takes a new calendar for 21 rows and compares each bar that
--- is made with each session: 1,560 bars of one share took 1.0 s instead of 0.05.
+-- Before autovacuum runs, the planner expects 21 rows in a new calendar and compares each new bar
+-- with each session: 1,560 bars of one share took 1.0 s instead of 0.05.
 analyze trading_session;
 
 -- name: keep_sessions
--- Make the sessions of an exchange these, and invalidate the minutes whose phase has changed.
+-- Replace the sessions of an exchange, and invalidate minutes whose phase has changed.
 with
 given as (
     select
@@ -64,7 +64,7 @@ removed as (
 ),
 
 invalidated as (
-    -- What has never been aggregated waits already.
+    -- Minutes that were never aggregated wait already.
     insert into minute_bar_invalidation (instrument_id, provider, span)
     select distinct
         bar.instrument_id,

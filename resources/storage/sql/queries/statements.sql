@@ -1,27 +1,27 @@
 -- name: income_statements_as_of
 -- One company's income statements as the public knew them at a moment, newest first.
-select told.*
-from income_statements_as_of(%(at)s) as told
-where told.instrument_id = %(instrument_id)s and told.period_type = %(period_type)s
-order by told.fiscal_date desc;
+select statement.*
+from income_statements_as_of(%(at)s) as statement
+where statement.instrument_id = %(instrument_id)s and statement.period_type = %(period_type)s
+order by statement.fiscal_date desc;
 
 -- name: balance_sheets_as_of
 -- One company's balance sheets as the public knew them at a moment, newest first.
-select told.*
-from balance_sheets_as_of(%(at)s) as told
-where told.instrument_id = %(instrument_id)s and told.period_type = %(period_type)s
-order by told.fiscal_date desc;
+select statement.*
+from balance_sheets_as_of(%(at)s) as statement
+where statement.instrument_id = %(instrument_id)s and statement.period_type = %(period_type)s
+order by statement.fiscal_date desc;
 
 -- name: cash_flow_statements_as_of
 -- One company's cash flow statements as the public knew them at a moment, newest first.
-select told.*
-from cash_flow_statements_as_of(%(at)s) as told
-where told.instrument_id = %(instrument_id)s and told.period_type = %(period_type)s
-order by told.fiscal_date desc;
+select statement.*
+from cash_flow_statements_as_of(%(at)s) as statement
+where statement.instrument_id = %(instrument_id)s and statement.period_type = %(period_type)s
+order by statement.fiscal_date desc;
 
 -- name: financial_ratios_as_of
 -- One company's ratios as the public knew them at a moment, newest first.
-select told.*
-from financial_ratios_as_of(%(at)s) as told
-where told.instrument_id = %(instrument_id)s and told.period_type = %(period_type)s
-order by told.fiscal_date desc;
+select statement.*
+from financial_ratios_as_of(%(at)s) as statement
+where statement.instrument_id = %(instrument_id)s and statement.period_type = %(period_type)s
+order by statement.fiscal_date desc;

@@ -1,24 +1,24 @@
 -- name: prune_breaker_transitions
--- Changes of circuit breakers that nobody looks at any more.
+-- Delete old changes of circuit breakers.
 delete from circuit_breaker_transition where changed_at < %(before)s;
 
 -- name: prune_request_usage
--- Hours of use which no quota of a month or a year counts any more.
+-- Delete hours of use that no monthly or yearly quota counts any more.
 delete from request_usage where hour < %(before)s;
 
 -- name: keep_store_size
--- What a listing of the bucket found.
+-- Store the result of a listing of the bucket.
 insert into store_size as known (store, objects, bytes) values (%(store)s, %(objects)s, %(bytes)s)
 on conflict (store) do update
 set objects = excluded.objects, bytes = excluded.bytes, measured_at = clock_timestamp();
 
 -- name: store_sizes
--- What earlier listings of the bucket found.
+-- The results of earlier listings of the bucket.
 select store, objects, bytes, measured_at from store_size order by store;
 
 -- name: table_sizes
--- Rows and bytes, indexes included, of these tables; those that are not there are left out. Rows are
--- the planner's estimate, null where it has not looked at the table yet.
+-- Rows and bytes, indexes included, of these tables; missing ones are left out. Rows are
+-- the planner's estimate, null if the table was not analyzed yet.
 select
     named.name,
     case
