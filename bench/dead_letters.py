@@ -1,4 +1,4 @@
-"""How long the dead-letter path takes at 10,000 open letters.
+"""Duration of the dead-letter path at 10,000 open letters.
 
 Run by hand: ``.venv/bin/python -m bench.dead_letters [--json]``. Bar: a sensor's tick under 1 s.
 """
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def configure(url: str) -> None:
-    """Let the sensor find the database; the rest of its environment is never used."""
+    """Set the environment of the sensor; only the database is used."""
     os.environ |= {
         "WRDATA_DATABASE_URL": url,
         "WRDATA_ARCHIVE_BUCKET": "unused",
@@ -106,7 +106,7 @@ def measure(timescale: Timescale) -> dict[str, float]:
 
 
 def universe(timescale: Timescale) -> list[int]:
-    """Make as many instruments as there are letters."""
+    """Create one instrument for each letter."""
     store = InstrumentStore(timescale)
     joined = tuple(
         Constituent(ticker=f"T{number}", name=f"T{number}", cik=f"{number:010}", sector=None)
@@ -145,7 +145,7 @@ def one(number: int, instrument_id: int) -> DeadLetter:
 
 
 def resolve_nothing(timescale: Timescale, ids: list[int]) -> None:
-    """Do what every load does, for an instrument that has a letter about other days."""
+    """Resolve by an answer, for an instrument whose letter is about other days."""
     asked = Asked(
         instrument_ids=(ids[5],),
         start=date(1990, 1, 1),

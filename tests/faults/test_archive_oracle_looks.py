@@ -21,7 +21,7 @@ from sandbox.control import SimulatorControl
 from tests.fixtures.world import BucketSettings
 from tests.storage.archive.moves import FEBRUARY, JANUARY, Moves, load, minutes, refresh
 
-SLICE = Slice(dataset="minute_bars", provider="polygon", subjects=("AAA", "BBB"))
+SLICE = Slice(dataset="minute_bars", provider="polygon", symbols=("AAA", "BBB"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,11 +17,11 @@ from faults.oracle import Letter
 from marketdata.actions import WIRE_SPLITS
 from sandbox.simulators.journal import JournalEntry
 
-SPLITS = Slice(dataset="splits", provider="fmp", subjects=("AAPL", "MSFT"))
+SPLITS = Slice(dataset="splits", provider="fmp", symbols=("AAPL", "MSFT"))
 MINUTES = Slice(
     dataset="minute_bars",
     provider="polygon",
-    subjects=("AAPL",),
+    symbols=("AAPL",),
     start=date(2026, 11, 19),
     end=date(2026, 11, 20),
 )

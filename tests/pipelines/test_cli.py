@@ -178,7 +178,7 @@ def test_a_simulator_that_does_not_run_is_told_with_the_command_that_starts_it(
 
     assert said.status == 1
     assert said.err == (
-        "error: no simulator runs here: start the local world with `wrdata up`, then say it again\n"
+        "error: no simulator runs here: start the local world with `wrdata up`, then repeat it\n"
     )
 
 
