@@ -4,7 +4,7 @@ Here: keys, the limit, and which request gets which answer. Not here: bodies (wi
 (query.py), what the answers are about (observations.py, catalogue.py), faults and the journal
 (../front.py), or figures (worlds/macro/world.py).
 
-What is not simulated is refused, not passed over: units other than ``lin``, output type 3,
+Refused, not ignored, because not simulated: units other than ``lin``, output type 3,
 frequencies, ``vintage_dates``.
 """
 
@@ -89,17 +89,17 @@ class FredSimulator:
         return ("", token) if scheme.lower() == "bearer" and token else None
 
     def subject(self, request: Request) -> str | None:
-        """Return the series that is asked for."""
+        """Return the requested series."""
         return request.query.get("series_id")
 
     def error(self, status: int, text: str) -> Reply:
         """Return an error as JSON."""
         limited = status == HTTPStatus.TOO_MANY_REQUESTS
-        told = f"{wire.LIMIT_EXCEEDED} ({text})" if limited else text
-        return wire.error(status, told, as_json=True)
+        message = f"{wire.LIMIT_EXCEEDED} ({text})" if limited else text
+        return wire.error(status, message, as_json=True)
 
     def nothing(self) -> Reply:
-        """Return what an unknown series gets."""
+        """Return the answer to an unknown series."""
         return wire.error(400, wire.NO_SUCH_SERIES, as_json=True)
 
     def spoilt(self, rule: FaultRule, reply: Reply) -> Reply:
@@ -107,11 +107,11 @@ class FredSimulator:
         return quirks.spoilt(rule, reply)
 
     def quirk(self, name: str, request: Request) -> Reply:
-        """Return what one of FRED's oddities makes of ``request``: see ``quirks.quirk``."""
+        """Return the answer with one of FRED's quirks: see ``quirks.quirk``."""
         return quirks.quirk(name, request, self.answer, as_json=_wants_json(request))
 
     def refusal(self, request: Request) -> Reply | None:
-        """Return why the request is not looked at (key, limit), or None.
+        """Return the refusal (key, limit), or None.
 
         Version 2 wants the bearer's key and the others the query's; how version 2 refuses one
         is unverified.
@@ -132,7 +132,7 @@ class FredSimulator:
         return None
 
     def answer(self, request: Request) -> Reply:
-        """Return what the endpoint says."""
+        """Return the endpoint's answer."""
         as_json = _wants_json(request)
         endpoint = self._endpoints.get(request.path)
         if endpoint is None:
@@ -159,13 +159,13 @@ class FredSimulator:
         return self._now().astimezone(ST_LOUIS).date()
 
     def _asked_series(self, request: Request, period: Span) -> str:
-        """Return the series that is asked for; the text of the refusal is FRED's."""
+        """Return the requested series; the text of a refusal is FRED's."""
         series = fred_query.needed(request.query, "series_id")
         is_past = {"realtime_start", "realtime_end"} & request.query.keys() and (
             period != Span(start=self._today(), end=self._today())
         )
         if series not in SHAPES:
-            # Of a past period FRED says the same as of a series that it keeps no vintages of.
+            # For a past period FRED answers as for a series without vintages.
             raise ValueError(wire.NOT_IN_ALFRED if is_past else wire.NO_SUCH_SERIES)
         if period.end < SHAPES[series].archived:
             raise ValueError(wire.NOT_IN_ALFRED)
@@ -212,10 +212,10 @@ class FredSimulator:
     def _observation_rows(
         self, series: str, output_type: str, period: Span, observed: Span
     ) -> list[wire.Row]:
-        """Return what an output type shows of ``period``.
+        """Return the rows of ``period`` in an output type.
 
         Raises:
-            ValueError: The period has too many vintages, or none where there have to be some.
+            ValueError: The period has too many vintages, or none where some are required.
         """
         now = self._now()
         vintages = [
@@ -227,9 +227,9 @@ class FredSimulator:
         if output_type != "1" and not vintages:
             raise ValueError(wire.no_vintages(period.start, period.end))
         shown = [
-            one
-            for one in self._world.observations(series, now)
-            if observed.start <= one.observed_on <= observed.end
+            observation
+            for observation in self._world.observations(series, now)
+            if observed.start <= observation.observed_on <= observed.end
         ]
         if output_type == "1":
             return observations.by_real_time(shown, period)
