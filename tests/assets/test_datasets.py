@@ -56,12 +56,12 @@ def _run(pipeline: Pipeline, dataset: str, names: Sequence[str], **config: Any) 
 
 def _figures(result: dg.ExecuteInProcessResult, dataset: str) -> dict[str, Any]:
     key = REFRESHES[dataset].key
-    (made,) = (
+    (materialization,) = (
         event.step_materialization_data.materialization
         for event in result.get_asset_materialization_events()
         if event.asset_key == key
     )
-    return {name: value.value for name, value in made.metadata.items()}
+    return {name: value.value for name, value in materialization.metadata.items()}
 
 
 def _letters(pipeline: Pipeline, dataset: str) -> list[StoredLetter]:
@@ -80,7 +80,7 @@ def test_every_dataset_of_every_provider_equals_what_the_provider_has(pipeline: 
         if not (result.success and compared.perfect and compared.equal):
             wrong[dataset, provider] = (result.success, compared)
     assert wrong == {}
-    assert set(SERVED) == {(one.name, name) for one in DATASETS.values() for name in one.sources}
+    assert set(SERVED) == {(each.name, name) for each in DATASETS.values() for name in each.sources}
 
 
 def test_a_second_run_asks_only_for_what_is_not_fresh(pipeline: Pipeline) -> None:
@@ -132,7 +132,7 @@ def test_a_kept_answer_is_read_again_without_a_request(pipeline: Pipeline) -> No
     pipeline.simulator.add_fault("duplicate_rows", path="/stable/income-statement", count=1)
     pipeline.simulator.add_fault("malformed_rows", path="/polygon/v2/aggs", count=1)
     _run(pipeline, "minute_bars", ["AAPL"])
-    letters = [one for one in _letters(pipeline, "minute_bars") if one.work is Work.RECORD]
+    letters = [letter for letter in _letters(pipeline, "minute_bars") if letter.work is Work.RECORD]
     assert letters
     before = len(pipeline.simulator.requests())
 
@@ -144,8 +144,10 @@ def test_a_kept_answer_is_read_again_without_a_request(pipeline: Pipeline) -> No
 
     assert failed == {}
     assert len(pipeline.simulator.requests()) == before
-    again = [one for one in _letters(pipeline, "minute_bars") if one.work is Work.RECORD]
-    assert [one.occurrences for one in again] == [one.occurrences + 1 for one in letters]
+    again = [letter for letter in _letters(pipeline, "minute_bars") if letter.work is Work.RECORD]
+    assert [letter.occurrences for letter in again] == [
+        letter.occurrences + 1 for letter in letters
+    ]
 
 
 def test_a_restated_quarter_keeps_its_old_version_and_the_past_stays_as_it_was(
@@ -185,8 +187,8 @@ def test_series_that_did_not_change_cost_one_request_together(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First all are asked by name; then only those that FRED says have changed."""
-    some = {"GDP": "gdp", "UNRATE": "rate", "ICSA": "claims"}
-    monkeypatch.setattr(symbols, "static_symbols", lambda _: some)
+    series = {"GDP": "gdp", "UNRATE": "rate", "ICSA": "claims"}
+    monkeypatch.setattr(symbols, "static_symbols", lambda _: series)
 
     def asked() -> list[str]:
         since = utc_now()
@@ -201,10 +203,10 @@ def test_series_that_did_not_change_cost_one_request_together(
     pipeline.simulator.revise("GDP")
     revised = asked()
 
-    assert {one.partition(" ")[2] for one in first} == set(some)
+    assert {request.partition(" ")[2] for request in first} == set(series)
     assert unchanged == ["updates"]
     assert revised[0] == "updates"
-    assert {one.partition(" ")[2] for one in revised[1:]} == {"GDP"}
+    assert {request.partition(" ")[2] for request in revised[1:]} == {"GDP"}
     compared = comparison.compare_dataset(
         pipeline.stores, pipeline.simulator, DATASETS["macro_observations"], "fred"
     )
@@ -274,14 +276,14 @@ def test_a_schedule_without_its_providers_key_skips_and_names_the_variable(
     """A provider without a key is one that is not used here; the others go on."""
     monkeypatch.delenv("FRED_API_KEY")
     at = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
-    told = {
-        one.name: one(dg.build_schedule_context(scheduled_execution_time=at))
-        for one in schedules.REFRESHES
+    answers = {
+        schedule.name: schedule(dg.build_schedule_context(scheduled_execution_time=at))
+        for schedule in schedules.REFRESHES
     }
-    skipped = told.pop("macro_observations_refresh")
+    skipped = answers.pop("macro_observations_refresh")
     assert isinstance(skipped, dg.SkipReason)
     assert "FRED_API_KEY" in (skipped.skip_message or "")
-    assert all(isinstance(one, dg.RunRequest) for one in told.values())
+    assert all(isinstance(answer, dg.RunRequest) for answer in answers.values())
     assert pipeline
 
 
@@ -317,6 +319,8 @@ def test_a_day_of_the_whole_market_is_one_request_at_polygon_and_tiingo(
         since = utc_now()
         result = pipeline.run("daily_bars_by_session", partition=session.isoformat())
         assert result.success
-        bars = [one for one in pipeline.simulator.requests(since) if provider in one.path]
+        bars = [
+            request for request in pipeline.simulator.requests(since) if provider in request.path
+        ]
         assert len(bars) == 1
     assert pipeline.stores.quality.totals().rows > 490

@@ -169,7 +169,7 @@ def test_a_late_correction_is_restated_and_its_old_version_kept(pipeline: Pipeli
 
 def _label(after: timedelta) -> str:
     """Say how old a bar is, as the figures of a run do."""
-    return age_label(max(one for one in RESTATED_AFTER if one <= after)).removeprefix("+")
+    return age_label(max(age for age in RESTATED_AFTER if age <= after)).removeprefix("+")
 
 
 def test_a_correction_of_a_settled_session_is_seen_in_the_next_five(pipeline: Pipeline) -> None:
@@ -222,8 +222,8 @@ def test_whole_trading_days_are_one_request_each_and_equal_the_simulator(
     assert compared.perfect
     assert read_daily_bars(pipeline.stores.timescale, days[0], days[-1]).num_rows == compared.equal
     assert compared.equal > 2450
-    made = pipeline.instance.get_materialized_partitions(BY_SESSION["daily_bars"].key)
-    assert {day.isoformat() for day in days} == made
+    materialized = pipeline.instance.get_materialized_partitions(BY_SESSION["daily_bars"].key)
+    assert {day.isoformat() for day in days} == materialized
 
 
 def test_a_day_of_which_the_bulk_answer_is_broken_fails_alone(pipeline: Pipeline) -> None:
@@ -236,8 +236,8 @@ def test_a_day_of_which_the_bulk_answer_is_broken_fails_alone(pipeline: Pipeline
     )
 
     assert not result.success
-    made = pipeline.instance.get_materialized_partitions(BY_SESSION["daily_bars"].key)
-    assert {days[1].isoformat(), days[2].isoformat()} == made
+    materialized = pipeline.instance.get_materialized_partitions(BY_SESSION["daily_bars"].key)
+    assert {days[1].isoformat(), days[2].isoformat()} == materialized
 
 
 def test_without_the_bulk_plan_a_day_is_asked_for_ticker_by_ticker(
@@ -273,7 +273,9 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_is_kept(
     ]
     assert 2 == driver.metadata["rows_rejected"].value
     sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
-    members = [one.instrument_id for one in pipeline.stores.instruments.members(UNIVERSE)]
+    members = [
+        instrument.instrument_id for instrument in pipeline.stores.instruments.members(UNIVERSE)
+    ]
     holes = pipeline.stores.coverage.holes(DAILY_BARS_DATASET, "fmp", members, sessions)
     assert 2 == holes.count
     checks = {
@@ -401,7 +403,9 @@ def test_a_day_that_could_not_be_had_is_logged_and_marked_failed(pipeline: Pipel
         DAILY_BARS_DATASET, utc_now() - timedelta(minutes=5)
     )
     assert len(failures) == 1
-    members = [one.instrument_id for one in pipeline.stores.instruments.members(UNIVERSE)]
+    members = [
+        instrument.instrument_id for instrument in pipeline.stores.instruments.members(UNIVERSE)
+    ]
     summary = pipeline.stores.coverage.summary(DAILY_BARS_DATASET, "fmp", members, [day])
     assert summary.sessions == {CoverageState.FAILED: 503}
 
@@ -479,4 +483,4 @@ def test_while_the_whole_history_cannot_be_had_the_new_bar_of_a_split_share_wait
     apple = pc.equal(after["ticker"], "AAPL")
     assert after.filter(apple)["close"].to_pylist() == before["close"].to_pylist()
     waiting = pipeline.stores.dead_letters.find(LetterFilter(states=UNSETTLED))
-    assert "AAPL" in {one.subject for one in waiting}
+    assert "AAPL" in {letter.subject for letter in waiting}

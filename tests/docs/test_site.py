@@ -60,15 +60,15 @@ def command_names(group: TyperGroup, before: str = "wrdata") -> list[str]:
 def test_every_dataset_and_column_is_there(site: Path) -> None:
     """A dataset of the catalogue has its section, with every column's type, meaning and unit."""
     page = (site / "reference" / "datasets.html").read_text("utf-8")
-    told = words(site / "reference" / "datasets.html")
+    text = words(site / "reference" / "datasets.html")
 
     for dataset in ARCHIVED.values():
         assert f'id="{dataset.name}"' in page
         for field in dataset.schema:
             meaning = column(field.name, dataset.name).meaning
-            assert field.name in told
+            assert field.name in text
             assert field.name in {"ticker", "ingest_id", "known_from", "provider"} or (
-                meaning.replace("`", "") in told
+                meaning.replace("`", "") in text
             )
 
 
@@ -94,10 +94,10 @@ def test_every_setting_is_there(site: Path) -> None:
 
 def test_every_schedule_and_function_is_there(site: Path) -> None:
     """What the clock starts, and what a program calls."""
-    told = words(site / "reference" / "schedules.html")
+    text = words(site / "reference" / "schedules.html")
     functions = words(site / "reference" / "read_bars.html")
 
-    assert [schedule.name for schedule in schedules.ALL if schedule.name not in told] == []
+    assert [schedule.name for schedule in schedules.ALL if schedule.name not in text] == []
     assert "read_bars" in functions
     assert "as_of" in functions
 
@@ -105,9 +105,9 @@ def test_every_schedule_and_function_is_there(site: Path) -> None:
 def test_nothing_is_fetched_from_the_net(site: Path) -> None:
     """The site is read on a train: no page asks a server of others for anything."""
     fetched = {
-        (page.name, found[0])
+        (page.name, match[0])
         for page in site.rglob("*.html")
-        for found in FETCHED.finditer(page.read_text("utf-8"))
+        for match in FETCHED.finditer(page.read_text("utf-8"))
     }
     styles = {
         sheet.name

@@ -116,8 +116,8 @@ def test_a_row_that_is_lost_twice_foreign_or_different_is_found(
     places: Places, sign: str, *, settled: bool
 ) -> None:
     """Interrupted or settled: none of this may ever be."""
-    found = row_findings("x", places, settled=settled)
-    assert any(finding.startswith(f"x: {sign}") for finding in found), found
+    findings = row_findings("x", places, settled=settled)
+    assert any(finding.startswith(f"x: {sign}") for finding in findings), findings
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def test_a_former_value_has_one_version(
     former: pd.DataFrame | None, versions: pd.DataFrame, sign: str, *, settled: bool
 ) -> None:
     """None is lost, none invented, none there twice."""
-    found = version_findings("x", former, versions, AFTER, settled=settled)
-    assert [one.startswith(f"x: {sign}") for one in found] == ([True] if sign else [])
+    findings = version_findings("x", former, versions, AFTER, settled=settled)
+    assert [finding.startswith(f"x: {sign}") for finding in findings] == ([True] if sign else [])
 
 
 def test_the_former_value_of_a_late_row_may_be_the_archived_one_until_it_is_settled() -> None:

@@ -91,23 +91,26 @@ def test_only_a_letter_about_the_row_explains_it(
     """Of the dataset, the provider, the subject and the day."""
     kept = Letter(**{"work": "instrument", "state": "open", "error_class": "X", **letter})
     letters = [SliceLetter(letter=kept, dataset=dataset, provider=provider)]
-    found = letterless_findings(MINUTES, [("AAPL", DAY)], letters)
-    assert (found == []) == explained
+    findings = letterless_findings(MINUTES, [("AAPL", DAY)], letters)
+    assert (findings == []) == explained
 
 
 def test_each_provider_is_held_to_its_own_limit() -> None:
     """Ten a second is Coinbase's, two FRED's; what weighs more counts more."""
-    found = [
+    findings = [
         *budget_findings(_arrivals("/coinbase/products", 10), 120),
         *budget_findings(_arrivals("/fred/series", 2), 120),
         *budget_findings(_arrivals("/binance/api/v3/aggTrades", 1_500), 120),
     ]
-    assert found == []
+    assert findings == []
     for path, count in (
         ("/coinbase/products", 11), ("/fred/series", 3), ("/polygon/v2", 301),
         ("/binance/api/v3/aggTrades", 1_501), ("/stable/splits", 121),
     ):  # fmt: skip
-        assert any("requests in" in one for one in budget_findings(_arrivals(path, count), 120))
+        assert any(
+            "requests in" in budget_finding
+            for budget_finding in budget_findings(_arrivals(path, count), 120)
+        )
 
 
 def test_a_refusal_that_nobody_injected_is_found() -> None:

@@ -65,10 +65,10 @@ def test_each_damage_is_found(loaded: Loaded) -> None:
         for damage, cure, signs in DAMAGES:
             loaded.connection.execute(damage.replace(":bar", _BAR).encode())
             evidence = loaded.look()
-            found = [*evidence.wrong, *evidence.unfinished]
-            assert len(found) == len(signs), (damage, found)
+            findings = [*evidence.wrong, *evidence.unfinished]
+            assert len(findings) == len(signs), (damage, findings)
             for sign in signs:
-                assert any(sign in finding for finding in found), (sign, found)
+                assert any(sign in finding for finding in findings), (sign, findings)
             loaded.connection.execute(cure.replace(":bar", _BAR).encode())
 
 
@@ -76,11 +76,11 @@ def test_an_answer_that_is_gone_from_the_raw_zone_is_found(loaded: Loaded) -> No
     """A bar whose origin cannot be shown is a finding even if its values are right."""
     with loaded.connection:
         store = ObjectStore(loaded.bucket)
-        for one in list(store.list("raw/")):
-            store.delete(one.key)
-        found = loaded.look().wrong
-    assert len(found) == len(TICKERS)
-    assert all("a loaded answer is not in the raw zone" in finding for finding in found)
+        for entry in list(store.list("raw/")):
+            store.delete(entry.key)
+        findings = loaded.look().wrong
+    assert len(findings) == len(TICKERS)
+    assert all("a loaded answer is not in the raw zone" in finding for finding in findings)
 
 
 def test_requests_over_the_limit_are_found(
@@ -97,8 +97,8 @@ def test_requests_over_the_limit_are_found(
     )
     ask()
     with loaded.connection:
-        found = strict.look([Claim(tickers=TICKERS)]).wrong
-    assert any("in 60 s" in finding for finding in found)
+        findings = strict.look([Claim(tickers=TICKERS)]).wrong
+    assert any("in 60 s" in finding for finding in findings)
 
 
 @pytest.fixture

@@ -156,7 +156,7 @@ def test_an_interval_of_the_other_source_is_refused() -> None:
 @given(places=st.lists(st.integers(0, 3000), min_size=1, unique=True))
 def test_every_level_accounts_for_every_minute(places: list[int]) -> None:
     """No minute is lost or counted twice, whatever the gaps."""
-    bars = _minutes([(OPEN + timedelta(minutes=one), 10.0, 1.0, 10.0, 1) for one in places])
+    bars = _minutes([(OPEN + timedelta(minutes=place), 10.0, 1.0, 10.0, 1) for place in places])
 
     for interval in MINUTE_INTERVALS:
         rolled = aggregate_minutes(bars, interval, None).to_pylist()

@@ -78,9 +78,12 @@ def test_weeks_are_spans_of_their_own() -> None:
     spans = [Span(1, "", date(2024, 12, 24), date(2024, 12, 31)),
              Span(1, "", date(2025, 1, 2), date(2025, 1, 3))]  # fmt: skip
 
-    assert [(one.start, one.end) for one in weeks(spans)] == [
+    assert [(week.start, week.end) for week in weeks(spans)] == [
         (date(2024, 12, 23), date(2024, 12, 30)), (date(2024, 12, 30), date(2025, 1, 6)),
     ]  # fmt: skip
-    assert [(one.start, one.end) for one in whole_buckets_of_days(Interval.MONTH, spans)] == [
+    assert [
+        (whole_buckets_of_day.start, whole_buckets_of_day.end)
+        for whole_buckets_of_day in whole_buckets_of_days(Interval.MONTH, spans)
+    ] == [
         (date(2024, 12, 1), date(2025, 2, 1)),
     ]

@@ -201,7 +201,7 @@ def test_a_file_with_another_header_is_refused() -> None:
 
 def test_the_projects_own_overrides_can_be_read() -> None:
     """The file that is shipped."""
-    assert all(isinstance(one, SessionOverride) for one in read_overrides())
+    assert all(isinstance(read_override, SessionOverride) for read_override in read_overrides())
 
 
 def test_the_present_is_aware() -> None:

@@ -107,7 +107,9 @@ def test_a_day_without_session_cannot_be_assessed() -> None:
 def test_spans_cover_exactly_the_sessions(sessions: set[date]) -> None:
     """In order, never touching each other, and no other session within them."""
     spans = spans_of(DAYS, sessions)
-    covered = {one for one in SESSIONS if any(start <= one < end for start, end in spans)}
+    covered = {
+        session for session in SESSIONS if any(start <= session < end for start, end in spans)
+    }
     assert covered == sessions
     for (_, end), (start, _) in itertools.pairwise(spans):
         assert end < start
@@ -157,8 +159,8 @@ def test_holes_are_the_expected_sessions_that_nothing_settles(
         CoverageState.COMPLETE: spans_of(DAYS, complete),
         CoverageState.FAILED: spans_of(DAYS, failed - complete),
     }
-    found = holes(sorted(expected), ledger, today=NOW.date())
-    assert found == sorted(expected - complete)
+    missing = holes(sorted(expected), ledger, today=NOW.date())
+    assert missing == sorted(expected - complete)
 
 
 @given(_SOME, _SOME)
@@ -168,9 +170,9 @@ def test_an_assessed_answer_leaves_no_settled_session_a_hole(
     """From answer to ledger to plan: what is complete or not listed is not asked for again."""
     states = _assess(SESSIONS, received, rejected - received)
     ledger = {state: spans_of(DAYS, sessions) for state, sessions in states.items()}
-    found = holes(SESSIONS, ledger, today=SESSIONS[-1])
+    missing = holes(SESSIONS, ledger, today=SESSIONS[-1])
     again = {CoverageState.QUARANTINED, CoverageState.PROVIDER_EMPTY}
-    assert found == sorted(
+    assert missing == sorted(
         session
         for state in again
         for session in states.get(state, [])

@@ -99,7 +99,7 @@ def _ingest(
 ) -> list[Ingested | NotIngested]:
     async def main() -> list[Ingested | NotIngested]:
         feed = DatasetFeed(dataset, client, calendar())
-        return [one async for one in ingest(_context(store), feed, [request])]
+        return [outcome async for outcome in ingest(_context(store), feed, [request])]
 
     return asyncio.run(main())
 
@@ -385,7 +385,7 @@ def test_the_whole_market_is_stored_for_those_listed_and_marks_all_of_them() -> 
     (batch,) = store.batches
     assert batch.asked.whole_sessions
     assert {mark.instrument_id: mark.spans for mark in batch.coverage} == {
-        one: ((date(2026, 3, 3), date(2026, 3, 6)),) for one in (1, 2)
+        number: ((date(2026, 3, 3), date(2026, 3, 6)),) for number in (1, 2)
     }
 
 
@@ -405,7 +405,7 @@ def _plan(
     dataset: Dataset, known: Mapping[CoverageState, list[Span]], **wanted: Any
 ) -> list[tuple[date, date]]:
     planned = plan_requests(dataset, calendar(), [AAPL], {1: known}, Wanted(**wanted), now=NOW)
-    return [(one.start, one.end) for one in planned]
+    return [(piece.start, piece.end) for piece in planned]
 
 
 def test_a_state_is_asked_again_when_it_is_no_longer_fresh() -> None:
@@ -495,18 +495,18 @@ def test_the_latest_day_that_is_over_is_asked_once_more_where_bars_are_corrected
         requests = plan_requests(
             dataset, calendar(), [AAPL], {1: settled}, Wanted(again=True), now=NOW
         )
-        return [(one.start, one.end) for one in requests]
+        return [(request.start, request.end) for request in requests]
 
     assert asked(BARS) == [(date(2026, 3, 4), date(2026, 3, 4))]
     assert asked(CRYPTO) == [(date(2026, 3, 4), date(2026, 3, 4))]
     assert asked(DATASETS["crypto_trades"]) == []
 
 
-@pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda dataset: dataset.name)
 def test_every_entry_of_the_catalogue_fits_its_own_schema(dataset: Dataset) -> None:
     """Key and schema agree, and what a provider serves has a source in words."""
     assert dataset.wire_schema.names[0] == "symbol"
     assert set(dataset.key) <= set(dataset.table_schema.names)
     assert dataset.sources
     assert dataset.validate(dataset.wire_schema.empty_table()).accepted.num_rows == 0
-    assert all(dataset.requests(one, 1) >= 1 for one in dataset.sources)
+    assert all(dataset.requests(source, 1) >= 1 for source in dataset.sources)

@@ -71,10 +71,10 @@ def test_other_work_is_another_letter(other: dict[str, object]) -> None:
 
 def test_no_two_names_run_together() -> None:
     """A space in one part is no border between two."""
-    one = replace(LETTER, instrument_id=None, dataset="a b", provider="c")
+    letter = replace(LETTER, instrument_id=None, dataset="a b", provider="c")
     other = replace(LETTER, instrument_id=None, dataset="a", provider="b c")
 
-    assert one.fingerprint != other.fingerprint
+    assert letter.fingerprint != other.fingerprint
 
 
 @given(

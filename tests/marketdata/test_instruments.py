@@ -34,10 +34,10 @@ def _change(
         [_listed(ticker, cik) for ticker, cik in listed.items()],
     )
     return (
-        [one.ticker for one in change.joined],
-        [one.ticker for one in change.left],
-        [f"{one.member.ticker}>{one.constituent.ticker}" for one in change.renamed],
-        [one.ticker for one in change.kept],
+        [constituent.ticker for constituent in change.joined],
+        [member.ticker for member in change.left],
+        [f"{rename.member.ticker}>{rename.constituent.ticker}" for rename in change.renamed],
+        [member.ticker for member in change.kept],
     )
 
 
@@ -135,8 +135,8 @@ def test_every_member_and_every_constituent_has_one_fate(
 ) -> None:
     """Members are kept, renamed or leave; constituents are kept, renamed to or join."""
     joined, left, renamed, kept = _change(known, listed)
-    before = [one.split(">")[0] for one in renamed]
-    after = [one.split(">")[1] for one in renamed]
+    before = [pair.split(">")[0] for pair in renamed]
+    after = [pair.split(">")[1] for pair in renamed]
     assert sorted(left + before + kept) == sorted(known)
     assert sorted(joined + after + kept) == sorted(listed)
     for old, new in zip(before, after, strict=True):

@@ -44,7 +44,7 @@ def _heaviest_window(arrivals: Sequence[tuple[float, int]], window_s: float) -> 
         sum(
             weight
             for at, weight in itertools.takewhile(
-                lambda one, opens=opens: one[0] <= opens + window_s, ordered[first:]
+                lambda arrival, opens=opens: arrival[0] <= opens + window_s, ordered[first:]
             )
         )
         for first, (opens, _) in enumerate(ordered)

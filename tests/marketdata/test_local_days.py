@@ -109,10 +109,10 @@ def test_nothing_asks_arrow_for_a_time_zone() -> None:
         "faults",
     ]
     files = [path for room in rooms for path in (PROJECT / room).rglob("*.py")]
-    found = [
+    uses = [
         f"{path.relative_to(PROJECT)}: {match[0]}"
         for path in files
         for match in NEEDS_THE_SYSTEMS_ZONES.finditer(path.read_text("utf-8"))
     ]
     assert files
-    assert found == []
+    assert uses == []

@@ -118,7 +118,7 @@ def test_bars_of_five_minutes_are_not_taken_for_those_of_one() -> None:
         for number in range(30)
     ]  # fmt: skip
     coarse = pa.Table.from_pylist(rows, schema=WIRE_MINUTE_BARS)
-    assert {one.reason for one in validate(coarse).rejected} == {
+    assert {rejection.reason for rejection in validate(coarse).rejected} == {
         "the bars are longer than a minute: none opens between those of five"
     }
     assert len(validate(coarse).rejected) == 30

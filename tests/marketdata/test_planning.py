@@ -25,7 +25,10 @@ def _plan(
 ) -> list[tuple[str, date, date, bool]]:
     wanted = Wanted(only_missing=only_missing, probes=probes)
     requests = plan_requests(BARS, NYSE, [B, A], ledger, wanted, now=now)
-    return [(one.instrument.ticker, one.start, one.end, one.from_inception) for one in requests]
+    return [
+        (request.instrument.ticker, request.start, request.end, request.from_inception)
+        for request in requests
+    ]
 
 
 def test_a_whole_history_reaches_from_the_start_to_the_last_closed_session() -> None:
@@ -50,7 +53,7 @@ def test_one_request_spans_all_holes_and_no_more(complete: set[date]) -> None:
     missing = [session for session in SESSIONS if session not in complete]
     expected = [(missing[0], missing[-1], missing[0] == HISTORY_START)] if missing else []
     plan = _plan({1: known, 2: known}, only_missing=True)
-    assert [one[1:] for one in plan if one[0] == "A"] == expected
+    assert [piece[1:] for piece in plan if piece[0] == "A"] == expected
 
 
 LATER = datetime(2018, 2, 1, 22, tzinfo=UTC)
@@ -104,5 +107,5 @@ def test_the_latest_sessions_are_asked_again_although_they_are_settled() -> None
     ledger = {1: lacking, 2: settled}
     requests = plan_requests(BARS, NYSE, [B, A], ledger, Wanted(again=True), now=NOW)
 
-    asked = [(one.instrument.ticker, one.start, one.end) for one in requests]
+    asked = [(request.instrument.ticker, request.start, request.end) for request in requests]
     assert asked == [("A", SESSIONS[8], TODAY), ("B", SESSIONS[-5], TODAY)]

@@ -85,9 +85,9 @@ def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
         name = line.split("─ ")[-1].strip().split()[0]
         depth = line.index(name)
         at_depth[depth] = name
-        above = [at_depth[one] for one in sorted(at_depth) if one < depth]
+        above = [at_depth[level] for level in sorted(at_depth) if level < depth]
         parents[name] = above[-1] if above else "Exception"
-        at_depth = {one: kept for one, kept in at_depth.items() if one <= depth}
+        at_depth = {level: kept for level, kept in at_depth.items() if level <= depth}
     classes = dict(inspect.getmembers(errors, inspect.isclass))
     assert parents == {name: kind.__base__.__name__ for name, kind in classes.items()}
 
@@ -138,8 +138,8 @@ def test_a_trial_is_over_before_it_is_given_to_someone_else() -> None:
 
 def test_results_of_several_loads_add_up() -> None:
     """Rows are what was held, whatever became of them."""
-    one = LoadResult(inserted=1, unchanged=2, restated=3)
-    total = LoadResult.total(iter([one, one]))
+    load = LoadResult(inserted=1, unchanged=2, restated=3)
+    total = LoadResult.total(iter([load, load]))
     assert total == LoadResult(inserted=2, unchanged=4, restated=6)
     assert total.rows == 12
     assert LoadResult.total([]).rows == 0

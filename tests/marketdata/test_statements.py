@@ -133,7 +133,7 @@ def test_no_row_is_lost_between_the_two_halves(
         (period, day) for (_, period), day, currency in drawn if currency == "USD" and day <= ON
     }
     assert validated.accepted.num_rows == len(sound)
-    unsound = [one for one in drawn if one[2] != "USD" or one[1] > ON]
+    unsound = [row for row in drawn if row[2] != "USD" or row[1] > ON]
     assert len(validated.rejected) == len(unsound)
 
 
@@ -156,7 +156,9 @@ def test_a_company_that_cannot_be_right_is_refused(change: dict[str, object], re
     quoted = [_company(**change), _company(symbol="BBB", cik="0000320193", employees=0)]
     table = pa.Table.from_pylist(quoted, schema=companies.WIRE_COMPANIES)
     validated = companies.validate_companies(table)
-    assert [(one.symbol, one.reason) for one in validated.rejected] == [("AAA", reason)]
+    assert [(rejection.symbol, rejection.reason) for rejection in validated.rejected] == [
+        ("AAA", reason)
+    ]
     assert validated.accepted["symbol"].to_pylist() == ["BBB"]
 
 
@@ -192,5 +194,5 @@ def test_an_index_change_that_cannot_be_right_is_refused(
         schema=companies.WIRE_INDEX_CHANGES,
     )
     validated = companies.validate_index_changes(table)
-    assert [one.reason for one in validated.rejected] == [reason]
+    assert [rejection.reason for rejection in validated.rejected] == [reason]
     assert validated.accepted["action"].to_pylist() == ["added", "removed"]

@@ -22,7 +22,7 @@ GOOD: Mapping[str, object] = {
 
 
 def _quoted(*changes: Mapping[str, object]) -> pa.Table:
-    return pa.Table.from_pylist([{**GOOD, **one} for one in changes], schema=WIRE_TRADES)
+    return pa.Table.from_pylist([{**GOOD, **change} for change in changes], schema=WIRE_TRADES)
 
 
 def test_a_good_trade_is_accepted_as_it_came() -> None:
@@ -87,7 +87,9 @@ def test_every_trade_is_accepted_or_refused(changes: list[Mapping[str, object]])
     validated = validate(quoted)
     keys = validated.accepted["trade_id"].to_pylist()
     assert len(keys) == len(set(keys))
-    refused = {str(row["trade_id"]) for one in validated.rejected for row in one.received}
-    assert {str(one) for one in keys} | refused == {
-        str(one) for one in quoted["trade_id"].to_pylist()
+    refused = {
+        str(row["trade_id"]) for rejection in validated.rejected for row in rejection.received
+    }
+    assert {str(key) for key in keys} | refused == {
+        str(trade_id) for trade_id in quoted["trade_id"].to_pylist()
     }

@@ -133,13 +133,13 @@ def test_commands_of_the_local_world_say_that_it_is_not_installed(
     """They are listed, so that whoever read of them learns why they do not work."""
     done = command(installed, *words.split())
 
-    told = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     if words.endswith("--help"):
-        assert (done.returncode, told.count("Not installed.")) == (0, 8)
+        assert (done.returncode, output.count("Not installed.")) == (0, 8)
     else:
         name = words.rpartition(" ")[2]
         assert done.returncode == 1
-        assert told == f"error: {name} is not installed: only a checkout of the project has it\n"
+        assert output == f"error: {name} is not installed: only a checkout of the project has it\n"
 
 
 def test_without_a_local_world_what_is_not_configured_is_asked_for(installed: Path) -> None:

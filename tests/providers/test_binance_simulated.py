@@ -195,7 +195,7 @@ class Body:
 
 
 def _replay(kept: Mapping[str, Body], pointers: Sequence[str]) -> BinanceClient:
-    getter = KeptGetter("binance", lambda one: kept[one], pointers)
+    getter = KeptGetter("binance", lambda key: kept[key], pointers)
     return BinanceClient(getter, getter)
 
 
@@ -206,7 +206,7 @@ def test_what_an_error_points_to_is_never_taken_for_a_whole_answer(
     """Whichever reply is spoilt: the error points to all before it too, and a replay fails."""
     span = ("BTCUSDT", YESTERDAY, TODAY)
     whole = binance.do(lambda client: getattr(client, of)(*span))
-    kept = {one: Body(body) for one, body in binance.kept.bodies.items()}
+    kept = {key: Body(body) for key, body in binance.kept.bodies.items()}
     assert len(whole.raw_answers) >= 4
     for count in range(1, len(whole.raw_answers) + 1):
         known = whole.raw_answers[:count]
@@ -224,8 +224,8 @@ def test_an_answer_is_as_old_as_binances_clock_in_it(binance: SimulatedBinance, 
     span = ("BTCUSDT", YESTERDAY, TODAY)
     whole = binance.do(lambda client: getattr(client, of)(*span))
     kept = {
-        one: Body(binance.kept.bodies[one], NOW + place * timedelta(hours=6))
-        for place, one in enumerate(whole.raw_answers)
+        raw_answer: Body(binance.kept.bodies[raw_answer], NOW + place * timedelta(hours=6))
+        for place, raw_answer in enumerate(whole.raw_answers)
     }
     answer = asyncio.run(getattr(_replay(kept, whole.raw_answers), of)(*span))
     assert answer.fetched_at == NOW
@@ -242,7 +242,7 @@ def test_numbers_that_neither_file_nor_rest_has_are_told() -> None:
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
     name = "BTCUSDT-aggTrades-2026-11-20"
     lines = [_trade(number, noon).values() for number in (5, 6, 9, 14)]
-    csv = "\n".join(",".join(str(one) for one in line) for line in lines)
+    csv = "\n".join(",".join(str(cell) for cell in line) for line in lines)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr(f"{name}.csv", csv)
@@ -292,8 +292,16 @@ def test_trades_after_the_answers_own_time_are_for_the_next_answer() -> None:
     """Those that happen while the pages come; so a repeated answer ends where the first did."""
     began = round(NOW.timestamp() * 1000)
     rows = [
-        {"a": 7 + one, "p": "1", "q": "1", "f": 1, "l": 1, "T": began + one - 1, "m": one > 0}
-        for one in range(3)
+        {
+            "a": 7 + number,
+            "p": "1",
+            "q": "1",
+            "f": 1,
+            "l": 1,
+            "T": began + number - 1,
+            "m": number > 0,
+        }
+        for number in range(3)
     ]
     kept = Kept({"time": b'{"serverTime":%d}' % began, "page": json.dumps(rows).encode()})
     answer = asyncio.run(kept.again(["time", "page"]).trades("BTCUSDT", TODAY, TODAY))
@@ -365,7 +373,7 @@ def test_a_passing_fault_is_survived_and_a_lasting_one_is_named(
 
 
 @pytest.mark.parametrize(
-    ("rule", "kind", "told"),
+    ("rule", "kind", "message"),
     [
         ({"kind": "malformed"}, errors.MalformedPayloadError, "not JSON"),
         ({"kind": "html", "status": 200}, errors.MalformedPayloadError, "not JSON"),
@@ -387,11 +395,11 @@ def test_what_rest_does_wrong_is_named(
     of: str,
     rule: dict[str, object],
     kind: type[errors.ProviderError],
-    told: str,
+    message: str,
 ) -> None:
     """Each by the class that says what to do."""
     binance.fault(**rule, path=REST_KLINES if of == "bars" else REST_TRADES)
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         (_bars if of == "bars" else _trades)(binance, TODAY, TODAY)
 
 
@@ -504,7 +512,7 @@ def test_a_minute_that_ends_while_rest_is_asked_is_not_missing() -> None:
     day = date(2026, 11, 29)
     asked_at = datetime(2026, 11, 29, 0, 3, 40, tzinfo=UTC)
     minutes = [datetime(2026, 11, 29, 0, minute, tzinfo=UTC) for minute in range(3)]
-    told = Klines(
+    answer = Klines(
         bars=minute_bars.WIRE_MINUTE_BARS.empty_table(),
         quiet=pa.chunked_array([pa.array(minutes, INSTANT)]),
         left_out=(),
@@ -514,9 +522,9 @@ def test_a_minute_that_ends_while_rest_is_asked_is_not_missing() -> None:
     )
     piece = klines.Piece(way="rest", first=day, last=day, path=None)
 
-    assert klines._lacking_by_rest(told, piece, asked_at).tolist() == []
+    assert klines._lacking_by_rest(answer, piece, asked_at).tolist() == []
     later = asked_at.replace(minute=4, second=30)
-    missing = klines._lacking_by_rest(told, piece, later).tolist()
+    missing = klines._lacking_by_rest(answer, piece, later).tolist()
     assert [datetime.fromtimestamp(minute * 60, UTC).minute for minute in missing] == [3]
 
 
@@ -624,7 +632,7 @@ def test_spoilt_rows_are_left_to_validation(
         assert (validated.accepted.num_rows, validated.rejected) == (whole, ())
         return
     assert (validated.accepted.num_rows, len(validated.rejected)) == (whole - 2, 2)
-    reasons = {one.reason.split(" is ")[0] for one in validated.rejected}
+    reasons = {rejection.reason.split(" is ")[0] for rejection in validated.rejected}
     assert reasons == ({"close", "high"} if of == "bars" else {"price", "size"})
     binance.fault(kind="duplicate_rows", path=path, count=2 if day == YESTERDAY else 1)
     repeated = ask(binance, day, day).rows
@@ -674,7 +682,7 @@ def test_todays_bars_stay_the_same_tomorrow(binance: SimulatedBinance) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "told"),
+    ("of", "message"),
     [
         ("minutes", "rows in 2 requests: klines symbol=ETHUSDT interval=1m from=2026-11-21"),
         ("trades", "rows in 6 requests: aggTrades symbol=ETHUSDT from=2026-11-21"),
@@ -685,7 +693,7 @@ def test_it_runs_by_hand(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     of: str,
-    told: str,
+    message: str,
 ) -> None:
     """Addresses come from the environment; an error is one line."""
     monkeypatch.setenv("BINANCE_BASE_URL", f"{binance.origin}/binance")
@@ -694,6 +702,6 @@ def test_it_runs_by_hand(
     assert main(["ETHUSDT", *span]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 22
-    assert told in lines[-1]
+    assert message in lines[-1]
     assert main(["NOSUCHUSDT", *span]) == 1
     assert capsys.readouterr().err.endswith("Invalid symbol.\n")

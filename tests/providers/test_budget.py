@@ -58,7 +58,9 @@ def test_no_window_of_arrivals_holds_more_than_the_limit(
     taken = run(_permits(PacedBudget(requests=requests, window_s=window_s), 100, pauses))
     arrived = sorted(at + delay for at, delay in zip(sorted(taken), late, strict=True))
     for first, at in enumerate(arrived):
-        window = itertools.takewhile(lambda one, at=at: one <= at + window_s, arrived[first:])
+        window = itertools.takewhile(
+            lambda arrival, at=at: arrival <= at + window_s, arrived[first:]
+        )
         assert len(list(window)) <= requests
 
 
@@ -242,11 +244,11 @@ async def crowd(budget: LeasedBudget, count: int) -> list[float]:
     """Let ``count`` requests wait at once; return when each went."""
     went: list[float] = []
 
-    async def one() -> None:
+    async def ask_once() -> None:
         await budget.acquire()
         went.append(asyncio.get_running_loop().time())
 
-    await asyncio.gather(*(one() for _ in range(count)))
+    await asyncio.gather(*(ask_once() for _ in range(count)))
     return went
 
 
@@ -257,7 +259,7 @@ def test_requests_that_wait_are_leased_for_together_and_go_at_their_slots() -> N
         leases = MemoryLeases()
         async with leased(leases) as budget:
             went = await crowd(budget, 3)
-        return went, [len(one.weights) for one in leases.asked]
+        return went, [len(lease.weights) for lease in leases.asked]
 
     went, asked = play(scene())
     assert went == pytest.approx([0.0, INTERVAL_S, 2 * INTERVAL_S], abs=0.001)
@@ -271,12 +273,12 @@ def test_a_crowd_goes_in_its_order_and_uses_nearly_all_of_the_budget() -> None:
         order: list[int] = []
         async with leased(MemoryLeases()) as budget:
 
-            async def one(number: int) -> float:
+            async def ask_once(number: int) -> float:
                 await budget.acquire()
                 order.append(number)
                 return asyncio.get_running_loop().time()
 
-            went = await asyncio.gather(*(one(number) for number in range(1300)))
+            went = await asyncio.gather(*(ask_once(number) for number in range(1300)))
         return sum(at < 600.0 for at in went), order
 
     used, order = play(scene())
@@ -330,7 +332,7 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
         leases.take = recorded  # type: ignore[method-assign]
         async with leased(leases) as budget:
 
-            async def one() -> None:
+            async def ask_once() -> None:
                 try:
                     await budget.acquire()
                 except errors.StorageUnavailableError as error:
@@ -339,7 +341,7 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
                 went.append(loop.time())
                 loop._jumping.now += stalls.get(len(went), 0.0)
 
-            await asyncio.gather(*(one() for _ in range(30)))
+            await asyncio.gather(*(ask_once() for _ in range(30)))
         return went, slots
 
     went, slots = play(scene())
@@ -394,13 +396,13 @@ def test_requests_of_several_weights_go_on_after_a_stall(weights: tuple[int, ...
         leases, loop, went = MemoryLeases(), asyncio.get_running_loop(), list[int]()
         assert isinstance(loop, InlineLoop)
 
-        async def one(weight: int) -> None:
+        async def ask_once(weight: int) -> None:
             await budget.acquire(weight)
             went.append(weight)
 
         async with leased(leases, limits=several) as budget, asyncio.timeout(60):
             await budget.acquire(3)
-            waiting = asyncio.gather(*(one(weight) for weight in weights))
+            waiting = asyncio.gather(*(ask_once(weight) for weight in weights))
             await asyncio.sleep(0.1)
             loop._jumping.now += stalled_s
             await waiting
@@ -458,7 +460,7 @@ def test_closing_gives_back_what_is_not_used_and_cancels_who_waits() -> None:
             waiting.append(asyncio.create_task(budget.acquire()))
             await asyncio.sleep(0.1)
         await asyncio.sleep(0)
-        return leases, [one.cancelled() for one in waiting]
+        return leases, [task.cancelled() for task in waiting]
 
     leases, cancelled = play(scene())
     assert leases.given_back == [(3, [0]), (1, [1, 2])]
@@ -492,12 +494,12 @@ def test_a_store_that_stays_gone_fails_those_who_wait() -> None:
             got = await asyncio.gather(
                 *(budget.acquire() for _ in range(2)), return_exceptions=True
             )
-        return [one for one in got if isinstance(one, BaseException)], (
+        return [result for result in got if isinstance(result, BaseException)], (
             asyncio.get_running_loop().time()
         )
 
     failed, took_s = play(scene())
-    assert [type(one) for one in failed] == [errors.StorageUnavailableError] * 2
+    assert [type(error) for error in failed] == [errors.StorageUnavailableError] * 2
     assert failed[0] is not failed[1]
     assert BUDGET.storage_total_s - BUDGET.storage_longest_wait_s <= took_s
     assert took_s <= BUDGET.storage_total_s
@@ -595,7 +597,7 @@ REJECTED = Outcome(
 
 
 @pytest.mark.parametrize(
-    ("outcome", "failures", "trial", "told"),
+    ("outcome", "failures", "trial", "message"),
     [
         (FINE, 0, False, []),
         (FINE, 2, False, ["report_success"]),
@@ -612,10 +614,10 @@ REJECTED = Outcome(
     ],
 )
 def test_the_store_is_told_what_others_have_to_know_and_no_more(
-    outcome: Outcome | None, failures: int, trial: bool, told: list[str]
+    outcome: Outcome | None, failures: int, trial: bool, message: list[str]
 ) -> None:
     """Failures at once, a success where it changes something, a given-up trial."""
-    assert _after(outcome, failures=failures, trial=trial).calls == ["take", *told]
+    assert _after(outcome, failures=failures, trial=trial).calls == ["take", *message]
 
 
 @pytest.mark.parametrize(
@@ -722,8 +724,8 @@ def test_the_weight_that_a_header_tells_is_passed_on() -> None:
         leases = MemoryLeases()
         telling = replace(LIMITS, used_weight=UsedWeight(header="used", window_s=60.0))
         async with leased(leases, limits=telling) as budget:
-            for told in ("41", "", "x"):
-                outcome = Outcome(error=None, status=200, headers={"used": told})
+            for header in ("41", "", "x"):
+                outcome = Outcome(error=None, status=200, headers={"used": header})
                 await budget.settle(await budget.acquire(), outcome)
         return leases.observed
 
@@ -803,4 +805,4 @@ def test_whatever_ends_the_serving_ends_those_who_wait_for_permits() -> None:
                 await asyncio.gather(budget.acquire(), budget.acquire(), return_exceptions=True)
             )
 
-    assert [type(one) for one in play(scene())] == [Struck, Struck]
+    assert [type(outcome) for outcome in play(scene())] == [Struck, Struck]

@@ -272,7 +272,7 @@ def test_a_candle_that_cannot_be_placed_is_left_out_and_told(row: list[object]) 
     """Another length, or a time that is no minute's; if there is no other, all is refused."""
     page = _candles([row, [120, 1, 2, 1, 2, 5]])
     assert page.bars["opened_at"].to_pylist() == [datetime(1970, 1, 1, 0, 2, tzinfo=UTC)]
-    assert [json.loads(str(one.received[0])) for one in page.left_out] in (
+    assert [json.loads(str(rejection.received[0])) for rejection in page.left_out] in (
         [row],
         [["60.5", *row[1:]]],
     )

@@ -204,7 +204,7 @@ def test_what_only_adorns_a_dividend_does_not_cost_it(
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         (b"", "not JSON"),
         (b'[{"symbol": "AAA", "da', "not JSON"),
@@ -220,9 +220,9 @@ def test_what_only_adorns_a_dividend_does_not_cost_it(
         ),
     ],
 )
-def test_an_answer_of_another_shape_is_refused(bad: bytes, told: str) -> None:
+def test_an_answer_of_another_shape_is_refused(bad: bytes, message: str) -> None:
     """None of it is stored, and the reason says what came."""
-    with pytest.raises(errors.MalformedPayloadError, match=told.replace("+", r"\+")):
+    with pytest.raises(errors.MalformedPayloadError, match=message.replace("+", r"\+")):
         actions_wire.split_page(bad, operation=ASKED)
 
 
@@ -232,7 +232,9 @@ def test_one_bad_figure_costs_one_row() -> None:
     page = actions_wire.split_page(body(*rows), operation=ASKED)
     judged = validate_splits(page.table)
     assert judged.accepted["ex_date"].to_pylist() == [date(2026, 8, 3)]
-    assert [one.reason for one in judged.rejected] == ["new_shares is missing or no number"]
+    assert [rejection.reason for rejection in judged.rejected] == [
+        "new_shares is missing or no number"
+    ]
 
 
 def unopened(url: str, kept: list[str] | None = None) -> HttpGetter:
@@ -344,7 +346,10 @@ async def test_a_calendar_hands_over_what_it_left_out() -> None:
 
     answer = await asked_of(script, lambda client: client.dividends_between(first, last))
     assert answer.rows["ex_date"].to_pylist() == [first, last]
-    assert [json.loads(str(one.received[0]))["symbol"] for one in answer.left_out] == [None, None]
+    assert [json.loads(str(rejection.received[0]))["symbol"] for rejection in answer.left_out] == [
+        None,
+        None,
+    ]
 
 
 async def test_an_error_over_a_later_day_points_to_the_days_before() -> None:
@@ -360,7 +365,7 @@ async def test_an_error_over_a_later_day_points_to_the_days_before() -> None:
         )
     assert caught.value.raw_answers == ("raw/1", "raw/2")
     mended = {"raw/1": bodies[0], "raw/2": b"[]"}
-    client = FmpActions(KeptGetter("fmp", lambda one: Body(mended[one]), caught.value.raw_answers))
+    client = FmpActions(KeptGetter("fmp", lambda key: Body(mended[key]), caught.value.raw_answers))
     with pytest.raises(errors.MalformedPayloadError, match="not all of this answer was kept"):
         await client.dividends_between(first, last)
 
@@ -459,7 +464,7 @@ def test_a_month_of_the_dividend_calendar_is_asked_for_day_by_day(simulated: Sim
     start, end = date(2026, 6, 1), date(2026, 6, 30)
     kept: list[str] = []
     answer = simulated.do(lambda client: client.dividends_between(start, end), kept)
-    tickers = [one.ticker for one in simulated.world.constituents()]
+    tickers = [constituent.ticker for constituent in simulated.world.constituents()]
     spelt = provider_spellings("fmp")
     truth = [
         {**row, "symbol": spelt.get(row["symbol"], row["symbol"])}
@@ -481,7 +486,7 @@ def test_a_year_of_the_split_calendar_takes_twelve_requests(simulated: Simulated
     """The calendar goes back 90 days only, so that a year at once would come back short."""
     start, end = date(2022, 1, 1), date(2022, 12, 31)
     answer = simulated.do(lambda client: client.splits_between(start, end))
-    tickers = [one.ticker for one in simulated.world.constituents()]
+    tickers = [constituent.ticker for constituent in simulated.world.constituents()]
     truth = simulated.actions.split_truth(tickers, NOW).to_pylist()
     expected = [row["ex_date"] for row in truth if start <= row["ex_date"] <= end]
     assert sorted(answer.rows["ex_date"].to_pylist()) == sorted(expected)

@@ -83,7 +83,7 @@ def test_a_cell_that_is_no_number_is_a_hole_in_its_row_alone(name: str, cell: ob
     assert [column for column, value in second.items() if value is None] == [name]
     validated = validate(table)
     assert validated.accepted.num_rows == 1
-    assert [one.reason for one in validated.rejected] == [
+    assert [rejection.reason for rejection in validated.rejected] == [
         f"{name} is missing or not a finite number"
     ]
 
@@ -254,7 +254,7 @@ def test_a_bulk_cell_that_is_no_number_is_a_hole_in_its_row_alone(name: str, cel
     assert table["symbol"].to_pylist() == ["A", "B", "C"]
     holes = {column: table[column].null_count for column in table.column_names}
     assert holes == dict.fromkeys(table.column_names, 0) | {name: 1}
-    assert [one.symbol for one in validate(table).rejected] == ["B"]
+    assert [rejection.symbol for rejection in validate(table).rejected] == ["B"]
 
 
 @pytest.mark.parametrize(

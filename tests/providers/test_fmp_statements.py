@@ -132,7 +132,7 @@ def test_a_recorded_acceptance_is_new_yorks_wall_clock(kind: StatementKind) -> N
 
 
 @pytest.mark.parametrize(
-    ("told", "accepted_at"),
+    ("message", "accepted_at"),
     [
         ("2024-11-04 06:01:36", datetime(2024, 11, 4, 11, 1, 36, tzinfo=UTC)),
         ("2024-03-10 03:30:00", datetime(2024, 3, 10, 7, 30, tzinfo=UTC)),
@@ -142,10 +142,10 @@ def test_a_recorded_acceptance_is_new_yorks_wall_clock(kind: StatementKind) -> N
     ],
 )
 def test_acceptance_follows_daylight_saving_time(
-    told: str | None, accepted_at: datetime | None
+    message: str | None, accepted_at: datetime | None
 ) -> None:
     """Winter, the hour after the gap, and the first of the hour that comes twice."""
-    (row,) = _page(_changed(acceptedDate=told)).table.to_pylist()
+    (row,) = _page(_changed(acceptedDate=message)).table.to_pylist()
     assert row["accepted_at"] == accepted_at
 
 
@@ -163,7 +163,7 @@ def test_every_line_with_a_column_is_in_the_recording(kind: StatementKind) -> No
 
 
 @pytest.mark.parametrize(
-    ("told", "amount"),
+    ("message", "amount"),
     [
         ("1", Decimal(1)),
         ("-0.5", Decimal("-0.5")),
@@ -176,12 +176,12 @@ def test_every_line_with_a_column_is_in_the_recording(kind: StatementKind) -> No
         ("0", Decimal(0)),
     ],
 )  # fmt: skip
-def test_an_amount_is_what_the_digits_say(told: str, amount: Decimal | None) -> None:
+def test_an_amount_is_what_the_digits_say(message: str, amount: Decimal | None) -> None:
     """Text, exponents and more places than a double has; null and 0 are two things."""
-    body = _changed(revenue="HERE").replace(b'"HERE"', told.encode())
+    body = _changed(revenue="HERE").replace(b'"HERE"', message.encode())
     (row,) = _page(body).table.to_pylist()
     assert row["revenue"] == amount
-    assert f'"revenue": {told}' in row["answer"]
+    assert f'"revenue": {message}' in row["answer"]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_a_row_without_a_readable_date_is_left_out_and_returned() -> None:
     rows = [row | {"date": ""}, row, row | {"date": "2023-09-30"}]
     page = _page(json.dumps(rows).encode())
     assert page.table["fiscal_date"].to_pylist() == [date(2024, 9, 28), date(2023, 9, 30)]
-    assert [json.loads(str(one.received[0])) for one in page.left_out] == [rows[0]]
+    assert [json.loads(str(rejection.received[0])) for rejection in page.left_out] == [rows[0]]
 
 
 def test_rows_that_break_a_rule_are_left_to_validation() -> None:
@@ -467,8 +467,8 @@ def test_an_index_row_is_an_addition_a_removal_or_both() -> None:
     page = _changes({}, removed, removed | {"symbol": None, "addedSecurity": None})
     assert page.table.schema == companies.WIRE_INDEX_CHANGES
     rows = page.table.to_pylist()
-    told = [(row["action"], row["ticker"], row["security"]) for row in rows]
-    assert told == [
+    changes = [(row["action"], row["ticker"], row["security"]) for row in rows]
+    assert changes == [
         ("added", "EXM", "Example Corp"),
         ("added", "EXM", "Example Corp"),
         ("removed", "BF.B", "Brown-Forman"),
@@ -671,7 +671,7 @@ def test_spoilt_rows_are_left_to_validation(simulated: Simulated) -> None:
     simulated.fault(kind="malformed_rows", symbol="MSFT", count=1)
     answer = simulated.do(lambda client: client.statements(StatementKind.INCOME, "MSFT"))
     validated = statements.validate(StatementKind.INCOME, answer.rows)
-    assert [one.reason for one in validated.rejected] == [
+    assert [rejection.reason for rejection in validated.rejected] == [
         "the reported currency is missing",
         "the fiscal period does not go with the period type",
     ]
@@ -741,13 +741,13 @@ def test_an_error_over_the_quarters_points_to_the_years_too() -> None:
     kept = {"raw/1": json.dumps([_recorded_row()]).encode(), "raw/2": b"["}
     with pytest.raises(errors.MalformedPayloadError, match="not JSON") as caught:
         asyncio.run(
-            FmpRecords(KeptGetter("fmp", lambda one: Body(kept[one]), list(kept))).statements(
+            FmpRecords(KeptGetter("fmp", lambda key: Body(kept[key]), list(kept))).statements(
                 StatementKind.INCOME, "AAPL"
             )
         )
     assert caught.value.raw_answers == ("raw/1", "raw/2")
     for cut in (caught.value.raw_answers, caught.value.raw_answers[:1]):
-        client = FmpRecords(KeptGetter("fmp", lambda one: Body(kept[one]), cut))
+        client = FmpRecords(KeptGetter("fmp", lambda key: Body(kept[key]), cut))
         with pytest.raises(errors.MalformedPayloadError):
             asyncio.run(client.statements(StatementKind.INCOME, "AAPL"))
 

@@ -146,9 +146,11 @@ def test_a_constituent_that_is_not_as_promised_is_malformed(
 def test_a_symbol_that_is_no_ticker_is_left_out_and_returned(symbol: str) -> None:
     """The others stay members, odd but possible tickers among them."""
     fits = ["A", "BRK-B", "3M", "A" * 15]
-    rows = [{"symbol": one, "name": "N", "cik": None, "sector": None} for one in (symbol, *fits)]
+    rows = [
+        {"symbol": ticker, "name": "N", "cik": None, "sector": None} for ticker in (symbol, *fits)
+    ]
     listed = wire.constituent_list(json.dumps(rows).encode(), operation="op")
-    assert [one.ticker for one in listed.members] == ["A", "BRK.B", "3M", "A" * 15]
+    assert [instrument.ticker for instrument in listed.members] == ["A", "BRK.B", "3M", "A" * 15]
     assert listed.refused == [symbol]
 
 

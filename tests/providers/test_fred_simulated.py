@@ -72,7 +72,7 @@ class Simulated:
         httpx.post(f"{self.origin}/_sandbox/faults", json=rule).raise_for_status()
 
     def paths(self) -> list[str]:
-        return [one.path.removeprefix("/fred/") for one in self.journal.since(None)]
+        return [entry.path.removeprefix("/fred/") for entry in self.journal.since(None)]
 
 
 @pytest.fixture
@@ -144,8 +144,8 @@ def test_a_revision_between_two_runs_is_told_and_fetched(simulated: Simulated) -
     assert (quiet.symbols, quiet.requests) == (frozenset(), 1)
     simulated.clock.advance(600)
     vintage = simulated.world.publish_revision("GDP", simulated.clock())
-    told = simulated.do(lambda client: client.changed_since(since))
-    assert told.symbols == {"GDP"}
+    changed = simulated.do(lambda client: client.changed_since(since))
+    assert changed.symbols == {"GDP"}
     after = simulated.do(lambda client: client.observations("GDP", EARLIEST, LATEST))
     truth = simulated.world.truth(["GDP"], simulated.clock())
     assert _sorted(after.rows).equals(_sorted(truth))
@@ -173,11 +173,11 @@ def test_updates_of_the_last_days_name_what_was_published_and_nothing_else(
 ) -> None:
     """Whichever of the two clocks FRED reads the minutes by."""
     since = NOW - timedelta(days=7)
-    told = simulated.do(lambda client: client.changed_since(since))
+    changed = simulated.do(lambda client: client.changed_since(since))
     expected = {name for name in macro.series() if simulated.world.last_updated(name, NOW) >= since}
-    assert told.symbols == expected
-    assert {"DGS10", "FEDFUNDS"} <= told.symbols
-    assert not {"CPIAUCSL", "UNRATE"} & told.symbols
+    assert changed.symbols == expected
+    assert {"DGS10", "FEDFUNDS"} <= changed.symbols
+    assert not {"CPIAUCSL", "UNRATE"} & changed.symbols
     with pytest.raises(errors.RequestRejectedError, match="ask for each series"):
         simulated.do(lambda client: client.changed_since(NOW - timedelta(days=15)))
 

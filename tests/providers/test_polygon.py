@@ -162,7 +162,7 @@ def test_it_is_every_provider_that_it_says_it_is() -> None:
     minutes: MinuteBarProvider = client
     actions: ActionProvider = client
     reference: ReferenceProvider = client
-    assert {one.name for one in (history, market, minutes, actions, reference)} == {"polygon"}
+    assert {each.name for each in (history, market, minutes, actions, reference)} == {"polygon"}
 
 
 async def test_a_history_is_one_request_for_all_days() -> None:
@@ -220,12 +220,12 @@ async def test_an_error_over_a_later_page_points_to_the_pages_before() -> None:
         await client.minute_bars("A", END, END)
     assert raised.value.raw_answers == ("raw/1", "raw/2")
     second = _body(_bar(_ms(END, 11)), ticker="A", next_url=f"{next_url}b")
-    for last, told in ((b"[", "not JSON"), (second, "not all of this answer was kept")):
+    for last, message in ((b"[", "not JSON"), (second, "not all of this answer was kept")):
         kept = {"raw/1": first, "raw/2": last}
         getter = KeptGetter(
-            "polygon", lambda one, kept=kept: Body(kept[one]), raised.value.raw_answers
+            "polygon", lambda key, kept=kept: Body(kept[key]), raised.value.raw_answers
         )
-        with pytest.raises(errors.MalformedPayloadError, match=told):
+        with pytest.raises(errors.MalformedPayloadError, match=message):
             await PolygonClient(getter).minute_bars("A", END, END)
 
 
@@ -368,7 +368,7 @@ def test_a_whole_history_equals_the_world_as_traded(simulated: Simulated, ticker
     answer = simulated.do(lambda client: client.daily_history(ticker, START, END))
     bars = Actions(simulated.world).as_traded(ticker, START, END, NOW)
     columns = (bars.dates, bars.opens, bars.highs, bars.lows, bars.closes, bars.volumes)
-    assert _prices(answer.rows) == list(zip(*(one.tolist() for one in columns), strict=True))
+    assert _prices(answer.rows) == list(zip(*(column.tolist() for column in columns), strict=True))
     assert answer.rows.num_rows > 5000
     assert answer.requests == 1
     assert validate(answer.rows).rejected == ()
@@ -380,7 +380,7 @@ def test_a_market_day_equals_the_world_as_traded(simulated: Simulated) -> None:
     answer = simulated.do(lambda client: client.daily_market(session))
     came = {row["symbol"]: row for row in answer.rows.to_pylist()}
     actions = Actions(simulated.world)
-    tickers = [one.ticker for one in simulated.world.constituents()]
+    tickers = [constituent.ticker for constituent in simulated.world.constituents()]
     for ticker in tickers:
         bars = actions.as_traded(ticker, session, session, NOW)
         if len(bars.dates):
@@ -407,7 +407,7 @@ def test_minutes_equal_the_worlds_truth(simulated: Simulated, span: tuple[date, 
 
 def test_splits_equal_the_worlds(simulated: Simulated) -> None:
     """Of one symbol, and of the whole market by day."""
-    tickers = [one.ticker for one in simulated.world.listings()]
+    tickers = [listing.ticker for listing in simulated.world.listings()]
     truth = truths.split_truth(Actions(simulated.world), tickers, NOW)
     answer = simulated.do(lambda client: client.splits_between(START, date(2026, 12, 31)))
     assert answer.rows.sort_by([("symbol", "ascending"), ("ex_date", "ascending")]).equals(truth)
@@ -422,7 +422,7 @@ def test_splits_equal_the_worlds(simulated: Simulated) -> None:
 
 def test_dividends_equal_the_worlds(simulated: Simulated) -> None:
     """More than one page holds, to the last tenth of a cent."""
-    tickers = [one.ticker for one in simulated.world.listings()]
+    tickers = [listing.ticker for listing in simulated.world.listings()]
     first, last = date(2021, 1, 1), END
     truth = truths.dividend_truth(Actions(simulated.world), tickers, NOW)
     inside = pc.and_(
@@ -434,8 +434,8 @@ def test_dividends_equal_the_worlds(simulated: Simulated) -> None:
     assert answer.requests > 1
     assert answer.rows.num_rows > 5000
     payer = truth["symbol"][0].as_py()
-    one = simulated.do(lambda client: client.dividends(payer))
-    assert one.rows.equals(truth.filter(pc.equal(truth["symbol"], payer)))
+    paid = simulated.do(lambda client: client.dividends(payer))
+    assert paid.rows.equals(truth.filter(pc.equal(truth["symbol"], payer)))
 
 
 @pytest.mark.parametrize("ticker", ["BRK.B", "AAPL", "MMM", "XOM", "A", "ABT", "ADBE"])
@@ -532,7 +532,7 @@ def test_spoilt_rows_are_left_to_validation(simulated: Simulated) -> None:
     assert judged.accepted.num_rows == answer.rows.num_rows - 1
     simulated.fault(kind="malformed_rows", path="/polygon/v2/aggs/grouped", symbol="MSFT", count=1)
     market = validate(simulated.do(lambda client: client.daily_market(END)).rows)
-    assert [one.symbol for one in market.rejected] == ["MSFT"]
+    assert [rejection.symbol for rejection in market.rejected] == ["MSFT"]
 
 
 def test_keys_and_plans_are_told_apart(simulated: Simulated) -> None:

@@ -158,9 +158,9 @@ def test_a_market_day_is_what_was_paid_for_every_constituent(
     answer = simulated.do(lambda client: client.daily_market(END))
     came = {row["symbol"]: row for row in answer.rows.to_pylist()}
     actions = Actions(simulated.world)
-    for one in simulated.world.constituents():
-        bar = came.pop(provider_spellings("tiingo").get(one.ticker, one.ticker))
-        paid = actions.as_traded(one.ticker, END, END, NOW)
+    for constituent in simulated.world.constituents():
+        bar = came.pop(provider_spellings("tiingo").get(constituent.ticker, constituent.ticker))
+        paid = actions.as_traded(constituent.ticker, END, END, NOW)
         assert (bar["open"], bar["high"], bar["low"], bar["close"], bar["volume"]) == (
             paid.opens[0],
             paid.highs[0],
@@ -217,7 +217,7 @@ def test_minutes_are_asked_for_in_windows_that_stay_below_the_cap(simulated: Sim
     """With volume by name, with the hours around the session, and without filled gaps."""
     before = len(simulated.asked())
     simulated.do(lambda client: client.minute_bars("AAPL", date(2026, 7, 20), date(2026, 7, 26)))
-    queries = [one["query"] for one in simulated.asked()[before:]]
+    queries = [request["query"] for request in simulated.asked()[before:]]
     assert queries == [
         {
             "startDate": first,
@@ -419,14 +419,14 @@ def test_an_error_over_a_later_window_points_to_the_windows_before() -> None:
             one_by_one(first, Reply(body=b"[")), lambda client: client.minute_bars("A", *span)
         )
     pointers = raised.value.raw_answers
-    assert [one.split(" endDate")[0] for one in pointers] == [
+    assert [pointer.split(" endDate")[0] for pointer in pointers] == [
         "kept iex/A/prices startDate=2026-07-20",
         "kept iex/A/prices startDate=2026-07-23",
     ]
-    for last, told in ((b"[", "not JSON"), (b"[]", "not all of this answer was kept")):
+    for last, message in ((b"[", "not JSON"), (b"[]", "not all of this answer was kept")):
         kept = dict(zip(pointers, (Body(first.body, NOW), Body(last, NOW)), strict=True))
         client = TiingoClient(KeptGetter("tiingo", kept.__getitem__, pointers))
-        with pytest.raises(errors.MalformedPayloadError, match=told):
+        with pytest.raises(errors.MalformedPayloadError, match=message):
             asyncio.run(client.minute_bars("A", *span))
 
 
@@ -505,8 +505,8 @@ def test_rows_that_cannot_be_placed_are_handed_on_as_text() -> None:
     good = _minutes(datetime(2026, 7, 20, 14, tzinfo=UTC), 1)
     later = _minutes(datetime(2026, 7, 23, 14, tzinfo=UTC), 1)
     bodies = [
-        json.dumps([*json.loads(one.body), {"date": place}]).encode()
-        for place, one in enumerate((good, later))
+        json.dumps([*json.loads(reply.body), {"date": place}]).encode()
+        for place, reply in enumerate((good, later))
     ]
     answer = _scripted(
         one_by_one(*(Reply(body=body) for body in bodies)),

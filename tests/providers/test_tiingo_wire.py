@@ -263,7 +263,9 @@ def test_a_day_is_read_in_every_form_tiingo_has_and_in_no_other(
     page = tiingo_bars.history_page(json.dumps(rows).encode(), "A", operation="op")
     days = page.bars["session_date"].to_pylist()
     assert days == ([day, date(2026, 8, 3)] if day else [date(2026, 8, 3)])
-    assert [json.loads(str(one.received[0])) for one in page.left_out] == ([] if day else rows[:1])
+    assert [json.loads(str(rejection.received[0])) for rejection in page.left_out] == (
+        [] if day else rows[:1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -312,9 +314,9 @@ def test_a_bad_cell_costs_its_row_and_no_other(
     assert page.bars["close"].to_pylist() == [read, 11.0]
     validated = bars.validate(page.bars)
     assert validated.accepted.num_rows == (1 if reason else 2)
-    assert [one.reason.startswith(reason or "") for one in validated.rejected] == [True] * (
-        1 if reason else 0
-    )
+    assert [rejection.reason.startswith(reason or "") for rejection in validated.rejected] == [
+        True
+    ] * (1 if reason else 0)
 
 
 def test_equal_repeats_are_one_bar_and_contradictory_ones_none() -> None:

@@ -270,18 +270,18 @@ def test_ticker_and_stats_agree_with_trades_and_candles(coinbase: httpx.Client) 
     assert ticker["trade_id"] == last["trade_id"]
     assert float(ticker["price"]) == float(last["price"])
     assert float(ticker["bid"]) < float(ticker["ask"])
-    every = coinbase.get("/products/stats").json()
-    one = coinbase.get("/products/BTC-USD/stats").json()
-    assert set(every) == {row["id"] for row in coinbase.get("/products").json()} - {
+    all_stats = coinbase.get("/products/stats").json()
+    stats = coinbase.get("/products/BTC-USD/stats").json()
+    assert set(all_stats) == {row["id"] for row in coinbase.get("/products").json()} - {
         "BTC-USDC",
         "ETH-USDC",
     }
-    assert every["BTC-USD"]["stats_24hour"] == {
-        name: one[name] for name in ("open", "high", "low", "last", "volume")
+    assert all_stats["BTC-USD"]["stats_24hour"] == {
+        name: stats[name] for name in ("open", "high", "low", "last", "volume")
     }
-    assert every["BTC-USD"]["stats_30day"] == {"volume": one["volume_30day"]}
-    assert float(one["low"]) <= float(ticker["price"]) <= float(one["high"])
-    assert float(one["volume"]) < float(one["volume_30day"])
+    assert all_stats["BTC-USD"]["stats_30day"] == {"volume": stats["volume_30day"]}
+    assert float(stats["low"]) <= float(ticker["price"]) <= float(stats["high"])
+    assert float(stats["volume"]) < float(stats["volume_30day"])
 
 
 def test_the_clock_is_told_by_both_apis(coinbase: httpx.Client) -> None:
@@ -400,8 +400,8 @@ def test_advanced_products_have_other_names_for_one_book(coinbase: httpx.Client)
     )
     assert by_name["BTC-USDC"]["price"] == by_name["BTC-USD"]["price"]
     assert {row["best_bid_price"] for row in by_name.values()} == {""}
-    one = coinbase.get(f"{ADVANCED}/market/products/BTC-USD").json()
-    assert one["best_bid_price"] == one["price"]
+    product = coinbase.get(f"{ADVANCED}/market/products/BTC-USD").json()
+    assert product["best_bid_price"] == product["price"]
     candles = [
         coinbase.get(f"{ADVANCED}/market/products/{name}/candles", params=_advanced_candles(5))
         for name in ("BTC-USD", "BTC-USDC")

@@ -255,8 +255,8 @@ def test_the_bulk_file_holds_the_worlds_bars_and_much_more(fmp: httpx.Client) ->
     }
     assert row["adjClose"] == row["close"]
     assert len(rows) > 3000
-    assert any("e-" in one["open"] for one in rows.values())
-    assert any("." in one["volume"] for one in rows.values())
+    assert any("e-" in cells["open"] for cells in rows.values())
+    assert any("." in cells["volume"] for cells in rows.values())
 
 
 def test_the_bulk_file_is_quoted_and_has_low_before_high(fmp: httpx.Client) -> None:

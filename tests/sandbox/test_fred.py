@@ -195,16 +195,16 @@ def test_errors_are_told_in_json_and_in_xml(
 ) -> None:
     """XML is the default, of errors too."""
     asked = {"api_key": KEY, **parameters}
-    told = fred.get(path, file_type="json", **asked)
-    assert told.status_code == status
-    content = told.json()
+    answer = fred.get(path, file_type="json", **asked)
+    assert answer.status_code == status
+    content = answer.json()
     assert list(content) == ["error_code", "error_message"]
     assert content["error_code"] == status
     assert content["error_message"].startswith(opening)
-    told = fred.get(path, **asked)
-    assert told.status_code == status
-    assert told.headers["content-type"].startswith("text/xml")
-    element = _parsed(told)
+    answer = fred.get(path, **asked)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/xml")
+    element = _parsed(answer)
     assert (element.tag, element.get("code")) == ("error", str(status))
     assert element.get("message") == content["error_message"]
 
@@ -283,9 +283,9 @@ def test_releases_are_told_with_their_days_and_series(fred: Client) -> None:
     days = fred.data("/release/dates", release_id="53")["release_dates"]
     assert isinstance(days, list)
     assert days[-1] == {"release_id": 53, "date": "2026-07-30"}
-    every = fred.data("/releases")["releases"]
-    assert isinstance(every, list)
-    assert len(every) == 14
+    releases = fred.data("/releases")["releases"]
+    assert isinstance(releases, list)
+    assert len(releases) == 14
 
 
 def test_a_search_wants_all_words(fred: Client) -> None:

@@ -32,7 +32,7 @@ def test_objects_are_put_read_listed_and_deleted(bucket: BucketSettings) -> None
     assert client.get_object(Bucket=bucket.bucket, Key="a/b.parquet")["Body"].read() == b"bytes"
     assert client.head_object(Bucket=bucket.bucket, Key="a/b.parquet")["ContentLength"] == 5
     listed = client.list_objects_v2(Bucket=bucket.bucket, Prefix="a/")["Contents"]
-    assert [one["Key"] for one in listed] == ["a/b.parquet"]
+    assert [entry["Key"] for entry in listed] == ["a/b.parquet"]
     client.delete_object(Bucket=bucket.bucket, Key="a/b.parquet")
     assert client.list_objects_v2(Bucket=bucket.bucket).get("Contents") is None
     client.close()

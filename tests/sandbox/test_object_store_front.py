@@ -52,7 +52,7 @@ def test_objects_pass_through_unchanged(store: ObjectStore) -> None:
     _put(store)
     assert store.get(KEY).content == CONTENT
     assert store.stat(KEY).bytes == len(CONTENT)
-    assert [one.key for one in store.list("raw/")] == [KEY]
+    assert [entry.key for entry in store.list("raw/")] == [KEY]
     store.delete(KEY)
     assert not store.exists(KEY)
 

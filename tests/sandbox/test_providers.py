@@ -93,7 +93,7 @@ def test_a_fault_hits_only_its_provider(
 ) -> None:
     """All the others answer as before."""
     simulators.control.add_fault(FaultKind.STATUS, path=prefix, status=503)
-    assert {one for one in ASKED if _ask(simulators, one).status_code == 503} == hit
+    assert {request for request in ASKED if _ask(simulators, request).status_code == 503} == hit
 
 
 @pytest.mark.parametrize("kind", [FaultKind.HTML, FaultKind.ERROR_IN_200, FaultKind.MALFORMED])
@@ -119,7 +119,7 @@ def test_every_dataset_has_a_truth() -> None:
     assert set(truths.DATASETS) == {DAILY_BARS_DATASET, *DATASETS}
 
 
-@pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda dataset: dataset.name)
 def test_each_provider_of_the_catalogue_has_a_truth(
     simulators: RunningSimulators, dataset: Dataset
 ) -> None:
@@ -152,8 +152,8 @@ def test_daily_bars_are_as_fmp_says_unless_asked_otherwise(simulators: RunningSi
     span = {"start": date(2020, 8, 24), "end": date(2020, 9, 4)}
     control = simulators.control
     fmp, polygon, tiingo = (
-        control.dataset_truth("daily_bars", ["AAPL"], provider=one, **span)
-        for one in ("fmp", "polygon", "tiingo")
+        control.dataset_truth("daily_bars", ["AAPL"], provider=provider, **span)
+        for provider in ("fmp", "polygon", "tiingo")
     )
     assert control.dataset_truth("daily_bars", ["AAPL"], **span).equals(fmp)
     assert polygon.equals(tiingo)
@@ -177,7 +177,7 @@ def test_a_truth_comes_as_csv_too(simulators: RunningSimulators) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "subjects", "told"),
+    ("dataset", "subjects", "message"),
     [
         ("weather", None, "there is no dataset 'weather'; there are daily_bars"),
         ("splits", ["BRK-B"], "nothing trades as BRK-B"),
@@ -186,10 +186,10 @@ def test_a_truth_comes_as_csv_too(simulators: RunningSimulators) -> None:
     ],
 )
 def test_an_unknown_truth_says_what_there_is(
-    simulators: RunningSimulators, dataset: str, subjects: list[str] | None, told: str
+    simulators: RunningSimulators, dataset: str, subjects: list[str] | None, message: str
 ) -> None:
     """In one line, as every control."""
-    with pytest.raises(errors.ConfigurationError, match=told):
+    with pytest.raises(errors.ConfigurationError, match=message):
         simulators.control.dataset_truth(dataset, subjects)
 
 
@@ -228,9 +228,9 @@ def test_a_restatement_changes_one_period_of_one_company(simulators: RunningSimu
     after = control.dataset_truth("income_statements", ["AAPL", "MSFT"]).to_pylist()
 
     changed = {
-        (one["symbol"], one["fiscal_year"], one["fiscal_period"])
-        for one, other in zip(after, before, strict=True)
-        if one != other
+        (now["symbol"], now["fiscal_year"], now["fiscal_period"])
+        for now, then in zip(after, before, strict=True)
+        if now != then
     }
     assert ("AAPL", year, "Q2") in changed
     assert {symbol for symbol, _, _ in changed} == {"AAPL"}
@@ -242,8 +242,11 @@ def test_a_restatement_changes_one_period_of_one_company(simulators: RunningSimu
         trust_env=False,
     ).json()  # fmt: skip
     of_period = {(row["fiscalYear"], row["period"]): row["revenue"] for row in served}
-    truth = {(str(one["fiscal_year"]), one["fiscal_period"]): one["revenue"] for one in after
-             if one["symbol"] == "AAPL" and one["period_type"] == "quarterly"}  # fmt: skip
+    truth = {
+        (str(row["fiscal_year"]), row["fiscal_period"]): row["revenue"]
+        for row in after
+        if row["symbol"] == "AAPL" and row["period_type"] == "quarterly"
+    }
     assert of_period == {key: int(value) for key, value in truth.items()}
 
 

@@ -60,10 +60,10 @@ def minutes(start: datetime, count: int, seed: int = 1, *, gaps: float = 0.1) ->
     """Return bars of about ``count`` minutes in a row, with gaps and odd digits."""
     chance = np.random.default_rng(seed)
     price = 50 * np.exp(np.cumsum(chance.normal(0, 1e-3, count)))
-    made: Minutes = {}
+    rows: Minutes = {}
     for place in np.flatnonzero(chance.random(count) >= gaps):
         close = float(price[place])
-        made[start + MINUTE * int(place)] = {
+        rows[start + MINUTE * int(place)] = {
             "open": close * 0.999,
             "high": close * 1.01,
             "low": close * 0.98,
@@ -72,7 +72,7 @@ def minutes(start: datetime, count: int, seed: int = 1, *, gaps: float = 0.1) ->
             "vwap": close * 1.0003,
             "trades": int(chance.integers(1, 500)),
         }
-    return made
+    return rows
 
 
 def flat(moments: Iterable[datetime], close: float, **values: Any) -> Minutes:

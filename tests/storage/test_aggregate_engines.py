@@ -370,8 +370,8 @@ def test_refreshes_beside_loads_end_equal_to_the_source(native: Market) -> None:
     with ThreadPoolExecutor(4) as pool:
         work = [pool.submit(load, number) for number in range(9)]
         work += [pool.submit(native.refresh) for _ in range(4)]
-        for one in work:
-            one.result()
+        for future in work:
+            future.result()
     native.refresh()
 
     native.require_equal()

@@ -82,8 +82,8 @@ def letters(timescale: Timescale) -> DeadLetters:
 
 def only(letters: DeadLetters) -> StoredLetter:
     """Return the one letter there is."""
-    (found,) = letters.find(LetterFilter())
-    return found
+    (letter,) = letters.find(LetterFilter())
+    return letter
 
 
 def claim_all(letters: DeadLetters, by: str = "a sensor", hold_s: float = 60) -> list[StoredLetter]:
@@ -141,9 +141,9 @@ class Life(RuleBasedStateMachine):
     def live(self, subject: str) -> StoredLetter | None:
         """Return the unsettled letter of a subject; the database holds one at most."""
         wanted = LetterFilter(states=UNSETTLED, dataset=self.dataset)
-        found = [letter for letter in self.letters.find(wanted) if letter.subject == subject]
-        assert len(found) <= 1
-        return found[0] if found else None
+        matching = [letter for letter in self.letters.find(wanted) if letter.subject == subject]
+        assert len(matching) <= 1
+        return matching[0] if matching else None
 
     def move(self, subject: str, state: LetterState) -> None:
         """Note where the model has the subject's latest letter now."""
@@ -224,8 +224,8 @@ class Life(RuleBasedStateMachine):
     def the_work_is_found_to_be_gone(self, subject: str) -> None:
         """Whoever holds the letter; one that is settled stays what it is."""
         letter = self.live(subject)
-        every = self.letters.find(LetterFilter(dataset=self.dataset))
-        settled = [letter for letter in every if letter.state not in UNSETTLED]
+        matching = self.letters.find(LetterFilter(dataset=self.dataset))
+        settled = [letter for letter in matching if letter.state not in UNSETTLED]
         given = [letter.letter_id for letter in ([letter] if letter else settled)]
         self.letters.end_obsolete(dict.fromkeys(given, "it was closed"), by="a sensor")
         if letter is not None:
@@ -462,13 +462,13 @@ def test_an_answer_resolves_the_letters_that_waited_for_no_more_than_it(
     letters: DeadLetters, timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """Not other instruments, other days, whole sessions, or rows that it has wrong again."""
-    one, other, _ = instrument_ids
+    share, other, _ = instrument_ids
     january = {"start": "2024-01-02", "end": "2024-01-31"}
     longer = {"start": "2024-01-02", "end": "2024-02-29"}
     good, bad = (
         letter_about(
             f"AAA {day}",
-            one,
+            share,
             work=Work.RECORD,
             parked=True,
             details={"start": day, "end": day},
@@ -477,9 +477,9 @@ def test_an_answer_resolves_the_letters_that_waited_for_no_more_than_it(
     )
     letters.post(
         [
-            letter_about("AAA", one, details=january),
+            letter_about("AAA", share, details=january),
             letter_about("BBB", other, details=january),
-            letter_about("AAA", one, details=longer, provider="polygon"),
+            letter_about("AAA", share, details=longer, provider="polygon"),
             letter_about("2024-01-10", details={"start": "2024-01-10", "end": "2024-01-10"}),
             good,
             bad,
@@ -488,7 +488,7 @@ def test_an_answer_resolves_the_letters_that_waited_for_no_more_than_it(
         "a run",
     )
     asked = Asked(
-        instrument_ids=(one,), start=date(2024, 1, 1), end=date(2024, 1, 31), whole_sessions=False
+        instrument_ids=(share,), start=date(2024, 1, 1), end=date(2024, 1, 31), whole_sessions=False
     )
 
     with timescale.connection() as connection:
@@ -506,18 +506,18 @@ def test_an_answer_from_before_the_letter_does_not_resolve_it(
     letters: DeadLetters, timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """A kept answer that is read again says nothing of a later failure, except its own."""
-    one, other, _ = instrument_ids
+    share, other, _ = instrument_ids
     january = {"start": "2024-01-02", "end": "2024-01-31"}
     letters.post(
         [
-            letter_about("AAA", one, details=january),
+            letter_about("AAA", share, details=january),
             letter_about("BBB", other, details=january, raw_answers=("raw/it",)),
         ],
         LETTER_RETRY,
         "a run",
     )
     asked = Asked(
-        instrument_ids=(one, other),
+        instrument_ids=(share, other),
         start=date(2024, 1, 1),
         end=date(2024, 1, 31),
         whole_sessions=False,
@@ -599,9 +599,9 @@ def test_an_expired_claim_is_told_and_given_back_without_an_attempt(letters: Dea
     claim_all(letters, hold_s=0)
     letters.claim([parked], batch=500, by="me", hold_s=60)
 
-    due, held = sorted(letters.claims(), key=lambda claim: claim.expired, reverse=True)
-    assert (due.expired, held.expired, held.claimed_by) == (True, False, "me")
-    for claim in (due, held):
+    due, claimed = sorted(letters.claims(), key=lambda claim: claim.expired, reverse=True)
+    assert (due.expired, claimed.expired, claimed.claimed_by) == (True, False, "me")
+    for claim in (due, claimed):
         letters.give_back(claim.claim, by="a sensor", reason="no run came of it")
 
     states = {
@@ -713,9 +713,9 @@ def filters() -> list[tuple[LetterFilter, set[str]]]:
     ]
 
 
-@pytest.mark.parametrize(("wanted", "found"), filters())
+@pytest.mark.parametrize(("wanted", "expected"), filters())
 def test_letters_are_found_by_each_of_their_properties(
-    letters: DeadLetters, instrument_ids: list[int], wanted: LetterFilter, found: set[str]
+    letters: DeadLetters, instrument_ids: list[int], wanted: LetterFilter, expected: set[str]
 ) -> None:
     """The list and the export agree."""
     letters.post(
@@ -728,7 +728,7 @@ def test_letters_are_found_by_each_of_their_properties(
         "a run",
     )
 
-    assert {letter.subject for letter in letters.find(wanted)} == found
+    assert {letter.subject for letter in letters.find(wanted)} == expected
     assert list(letters.export(wanted)) == letters.find(wanted)
 
 
@@ -736,23 +736,23 @@ def test_days_to_ask_for_are_those_of_all_unsettled_letters_of_an_instrument(
     letters: DeadLetters, instrument_ids: list[int]
 ) -> None:
     """A bad row and a failed history of one instrument are one request."""
-    one, other, _ = instrument_ids
+    share, other, _ = instrument_ids
     row = letter_about(
         "AAA 2023-05-05",
-        one,
+        share,
         work=Work.RECORD,
         parked=True,
         details={"start": "2023-05-05", "end": "2023-05-05"},
     )
-    letters.post([letter_about("AAA", one), row, letter_about("BBB", other)], LETTER_RETRY, "r")
-    found = letters.find(LetterFilter())
+    letters.post([letter_about("AAA", share), row, letter_about("BBB", other)], LETTER_RETRY, "r")
+    live = letters.find(LetterFilter())
     letters.discard(
-        [letter.letter_id for letter in found if letter.subject == "BBB"], by="me", reason="no"
+        [letter.letter_id for letter in live if letter.subject == "BBB"], by="me", reason="no"
     )
 
-    spans = letters.spans([letter.letter_id for letter in found])
+    spans = letters.spans([letter.letter_id for letter in live])
 
-    assert spans == {one: (date(2023, 5, 5), date(2024, 1, 31))}
+    assert spans == {share: (date(2023, 5, 5), date(2024, 1, 31))}
 
 
 def test_two_runs_that_post_and_resolve_the_same_letters_do_not_deadlock(

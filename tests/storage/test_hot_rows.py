@@ -36,7 +36,7 @@ def many(timescale: Timescale) -> list[int]:
     """Twenty instruments of five days each."""
     names = {f"P{number:02}-USD": f"p{number}" for number in range(20)}
     ids = sorted(InstrumentStore(timescale).register("pair", names, MONDAY).values())
-    BatchStore(timescale).load(batch([(one, day, 10.0 + one) for one in ids for day in DAYS]))
+    BatchStore(timescale).load(batch([(pair, day, 10.0 + pair) for pair in ids for day in DAYS]))
     return ids
 
 
@@ -66,9 +66,9 @@ def test_all_connections_read_as_of_one_moment(
     moment: Snapshot, many: list[int], timescale: Timescale
 ) -> None:
     """What is restated, loaded and deleted after it began is in nobody's rows."""
-    expected = [(one, day, 10.0 + one) for one in many for day in DAYS]
+    expected = [(share, day, 10.0 + share) for share in many for day in DAYS]
     later = [*DAYS, DAYS[-1] + timedelta(days=3)]
-    BatchStore(timescale).load(batch([(one, day, 99.0) for one in many for day in later]))
+    BatchStore(timescale).load(batch([(share, day, 99.0) for share in many for day in later]))
     with timescale.connection() as connection:
         connection.execute("delete from daily_bar where session_date = %s", [MONDAY])
 
@@ -129,11 +129,11 @@ def test_rows_that_differ_in_texts_and_gaps_all_come(
     timescale: Timescale, many: list[int], migrated_url: str
 ) -> None:
     """Of providers and adjustments that alternate from day to day, and of minutes without vwap."""
-    one, two = many[:2]
+    first, second = many[:2]
     store = BatchStore(timescale)
     store.load(
         batch(
-            [(one, day, 5.0) for day in DAYS[::2]],
+            [(first, day, 5.0) for day in DAYS[::2]],
             adjustment=Adjustment.AS_TRADED,
             provider="polygon",
         )
@@ -149,7 +149,7 @@ def test_rows_that_differ_in_texts_and_gaps_all_come(
             "vwap": float(place) if place % 2 else None,
             "trades": place if place % 3 else None,
         }
-        for instrument_id in (one, two)
+        for instrument_id in (first, second)
         for place, moment in enumerate(opened)
     ]
     store.load(
@@ -162,14 +162,16 @@ def test_rows_that_differ_in_texts_and_gaps_all_come(
     )
 
     with snapshot(migrated_url, days=True, minutes=True) as at:
-        days = at.days([one], BOUNDS, None, without("daily_bars", "ingest_id", "known_from"))
+        days = at.days([first], BOUNDS, None, without("daily_bars", "ingest_id", "known_from"))
         bounds = (opened[0], opened[-1] + timedelta(minutes=1))
         wanted = without("minute_bars", "ingest_id", "known_from")
-        read = at.minutes([one, two], bounds, "fmp", None, wanted)
+        read = at.minutes([first, second], bounds, "fmp", None, wanted)
 
     by_day = sorted(zip(*(days[name].to_pylist() for name in days.column_names[1:]), strict=True))
     assert [(row[0], row[-1], row[-2], row[4]) for row in by_day] == [
-        (day, "polygon", "as_traded", 5.0) if place % 2 == 0 else (day, "fmp", "splits", 10.0 + one)
+        (day, "polygon", "as_traded", 5.0)
+        if place % 2 == 0
+        else (day, "fmp", "splits", 10.0 + first)
         for place, day in enumerate(DAYS)
     ]
     names = ["instrument_id", "opened_at", "close", "vwap", "trades"]

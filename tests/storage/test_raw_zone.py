@@ -123,7 +123,7 @@ def test_an_object_that_is_gone_is_named_with_the_cure(
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("expected", "said"),
     [
         (gzip.compress(b"something else"), "instead of its name"),
         (gzip.compress(BODY)[:-4], "cannot be unpacked"),
@@ -134,11 +134,11 @@ def test_an_object_that_is_gone_is_named_with_the_cure(
     ids=["another body", "cut off", "damaged", "not packed", "empty"],
 )
 def test_an_object_that_is_not_what_its_name_says_is_refused(
-    zone: RawZone, object_store: ObjectStore, found: bytes, said: str
+    zone: RawZone, object_store: ObjectStore, expected: bytes, said: str
 ) -> None:
     """Damaged, cut or exchanged: it is never given back."""
     key = _keep(zone)
-    object_store.put_bytes(key, found, content_type="application/gzip")
+    object_store.put_bytes(key, expected, content_type="application/gzip")
 
     with pytest.raises(errors.StorageConflictError, match=said) as caught:
         zone.get(key)

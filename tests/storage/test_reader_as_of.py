@@ -132,8 +132,8 @@ class Market:
 
     def drop(self) -> None:
         """Archive the year and drop it from the database."""
-        one = self.moves.prove("daily_bars", "2024")
-        outcome = self.moves.retention.drop(one, "2024", by="test")
+        archived = self.moves.prove("daily_bars", "2024")
+        outcome = self.moves.retention.drop(archived, "2024", by="test")
         assert outcome.status == "dropped", outcome
 
     def read(
@@ -148,8 +148,8 @@ class Market:
 
     def _learn(self, dataset: str, rows: list[dict[str, Any]]) -> None:
         stored = DATASETS[dataset].table_schema
-        every = dict.fromkeys(stored.names) | {"instrument_id": self.instrument_id}
-        table = pa.Table.from_pylist([every | row for row in rows], schema=stored)
+        defaults = dict.fromkeys(stored.names) | {"instrument_id": self.instrument_id}
+        table = pa.Table.from_pylist([defaults | row for row in rows], schema=stored)
         asked = replace(NOTHING_ASKED, instrument_ids=(self.instrument_id,))
         answer = batch([], fetched_at=datetime.now(UTC), asked=asked)
         self._load(
@@ -206,7 +206,7 @@ def test_what_is_learnt_later_adjusts_nothing_before(market: Market) -> None:
 
 def test_a_dividend_is_converted_by_the_rate_that_was_known_then(market: Market) -> None:
     """Not by one that came later, was revised later, or by a word that was given later."""
-    both, one = "splits_and_dividends", market.instrument_id
+    both, share = "splits_and_dividends", market.instrument_id
     market.learn_bars(dict.fromkeys(SESSIONS, 100.0))
     market.learn_dividends({PAID_ON: "26"}, "CAD")
     waiting = now()
@@ -217,17 +217,17 @@ def test_a_dividend_is_converted_by_the_rate_that_was_known_then(market: Market)
     revised = now()
     [noted] = AdjustedBars(market.moves.timescale).dividends()
     AdjustedBars(market.moves.timescale).confirm_dividend(
-        one, noted.finding.dividend, Decimal(50), by="ada", reason="the company's letter"
+        share, noted.finding.dividend, Decimal(50), by="ada", reason="the company's letter"
     )
     market.derive()
-    told = now()
+    moment = now()
 
     last = [100.0] * (len(SESSIONS) - SESSIONS.index(PAID_ON))
     first = len(SESSIONS) - len(last)
     assert market.closes(both, waiting) == [100.0] * len(SESSIONS)
     assert market.closes(both, converted) == [80.0] * first + last
     assert market.closes(both, revised) == [90.0] * first + last
-    assert market.closes(both, told) == market.closes(both) == [50.0] * first + last
+    assert market.closes(both, moment) == market.closes(both) == [50.0] * first + last
 
 
 def test_a_spin_off_counts_from_when_a_person_told_it(market: Market) -> None:
@@ -241,7 +241,7 @@ def test_a_spin_off_counts_from_when_a_person_told_it(market: Market) -> None:
         market.instrument_id, SPLIT_ON, "NEWCO", Decimal(80), by="ada", reason="form 10"
     )
     market.derive()
-    told = now()
+    moment = now()
     store.tell_spin_off(
         market.instrument_id, SPLIT_ON, "NEWCO", Decimal(0), by="ada", reason="a slip"
     )
@@ -250,8 +250,8 @@ def test_a_spin_off_counts_from_when_a_person_told_it(market: Market) -> None:
     first = SESSIONS.index(SPLIT_ON)
     last = [120.0] * (len(SESSIONS) - first)
     assert market.closes(both, hidden) == market.closes(both) == [100.0] * first + last
-    assert market.closes("splits", told) == [200.0] * first + last
-    assert market.closes(both, told) == [120.0] * first + last
+    assert market.closes("splits", moment) == [200.0] * first + last
+    assert market.closes(both, moment) == [120.0] * first + last
 
 
 def test_a_persons_word_counts_from_when_it_was_given(market: Market) -> None:
@@ -295,12 +295,12 @@ def test_every_interval_is_that_of_then_to_the_last_bit(market: Market) -> None:
     market.learn_bars(prices)
     market.learn_splits({SPLIT_ON: "3"})
     market.learn_dividends({PAID_ON: "0.37"})
-    wishes = [
+    requests = [
         (interval, adjusted)
         for interval in ("1m", "5m", "15m", "1h", "1d", "1w", "1mo", "1q", "1y")
         for adjusted in ("splits", "splits_and_dividends")
     ]
-    then = {wish: market.read(*wish) for wish in wishes}
+    then = {request: market.read(*request) for request in requests}
     moment = now()
     market.learn_dividends({PAID_ON: "1", date(2024, 1, 5): "2"})
     market.learn_splits({SPLIT_ON: "4"})
@@ -310,7 +310,7 @@ def test_every_interval_is_that_of_then_to_the_last_bit(market: Market) -> None:
     refresh(market.moves.aggregates)
     market.drop()
 
-    assert {wish: market.read(*wish, moment) for wish in wishes} == then
+    assert {request: market.read(*request, moment) for request in requests} == then
     assert all(bars.num_rows for bars in then.values())
 
 

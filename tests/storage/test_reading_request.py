@@ -71,10 +71,10 @@ def test_a_moment_at_which_a_day_begins_is_that_day_for_bars_of_days(
     day: Any, interval: str
 ) -> None:
     """Pandas has no other way to write a day."""
-    wish = asked(start=day, end=day, interval=interval)
+    request = asked(start=day, end=day, interval=interval)
 
-    assert (wish.start, wish.end) == (NEW_YEAR, NEW_YEAR)
-    assert type(wish.start) is date
+    assert (request.start, request.end) == (NEW_YEAR, NEW_YEAR)
+    assert type(request.start) is date
 
 
 @pytest.mark.parametrize("moment", ["2024-01-02T09:30:00", pd.Timestamp("2024-01-02 09:30")])

@@ -38,29 +38,31 @@ def _spans(market: Market, table: str) -> list[tuple[object, ...]]:
 
 def test_touched_minutes_are_noted_as_whole_buckets_within_a_month(market: Market) -> None:
     """Two minutes of one bucket are one span, and the turn of a month divides."""
-    one, two, _ = market.shares
+    first, second, _ = market.shares
     late = utc("2024-05-31 23:55")
-    market.load_minutes(one, flat(each_minute(late, late + timedelta(minutes=12)), 5.0))
-    market.load_minutes(two, flat([OPEN + timedelta(minutes=2), OPEN + timedelta(minutes=4)], 5.0))
+    market.load_minutes(first, flat(each_minute(late, late + timedelta(minutes=12)), 5.0))
+    market.load_minutes(
+        second, flat([OPEN + timedelta(minutes=2), OPEN + timedelta(minutes=4)], 5.0)
+    )
 
     assert _spans(market, "minute_bar_invalidation") == [
-        (one, late, utc("2024-06-01 00:00")),
-        (one, utc("2024-06-01 00:00"), utc("2024-06-01 00:10")),
-        (two, OPEN, OPEN + timedelta(minutes=5)),
+        (first, late, utc("2024-06-01 00:00")),
+        (first, utc("2024-06-01 00:00"), utc("2024-06-01 00:10")),
+        (second, OPEN, OPEN + timedelta(minutes=5)),
     ]
 
 
 def test_touched_days_are_one_span_a_year_and_far_ones_apart(market: Market) -> None:
     """A weekend does not divide; what lies between far days is not touched."""
-    one = market.shares[0]
+    share = market.shares[0]
     near = [date(2024, 12, 20), date(2024, 12, 23), date(2024, 12, 31), date(2025, 1, 2)]
-    market.load_days(one, {date(2024, 3, 1): 10.0} | dict.fromkeys(near, 10.0))
+    market.load_days(share, {date(2024, 3, 1): 10.0} | dict.fromkeys(near, 10.0))
 
     assert _spans(market, "daily_bar_invalidation") == [
-        (one, date(2024, 3, 1), date(2024, 3, 2)),
-        (one, date(2024, 12, 20), date(2024, 12, 24)),
-        (one, date(2024, 12, 31), date(2025, 1, 1)),
-        (one, date(2025, 1, 2), date(2025, 1, 3)),
+        (share, date(2024, 3, 1), date(2024, 3, 2)),
+        (share, date(2024, 12, 20), date(2024, 12, 24)),
+        (share, date(2024, 12, 31), date(2025, 1, 1)),
+        (share, date(2025, 1, 2), date(2025, 1, 3)),
     ]
 
 
@@ -90,40 +92,40 @@ def test_bars_that_are_copied_in_by_hand_are_noted_too(market: Market, migrated_
 
 def test_a_revised_minute_costs_one_bar_of_each_interval(market: Market) -> None:
     """Whatever lies around it, of other instruments too."""
-    one, two, _ = market.shares
+    first, second, _ = market.shares
     bars = flat(each_minute(OPEN, OPEN + timedelta(minutes=390)), 5.0)
-    for instrument_id in (one, two):
+    for instrument_id in (first, second):
         market.load_minutes(instrument_id, bars)
     market.refresh()
 
-    market.load_minutes(one, flat([OPEN + timedelta(minutes=200)], 6.0))
-    told = market.aggregates.refresh(Source.MINUTES)
+    market.load_minutes(first, flat([OPEN + timedelta(minutes=200)], 6.0))
+    refreshed = market.aggregates.refresh(Source.MINUTES)
 
-    assert (told.buckets, told.instruments) == (4, 1)
-    assert told.changed == dict.fromkeys(MINUTE_INTERVALS, 1)
+    assert (refreshed.buckets, refreshed.instruments) == (4, 1)
+    assert refreshed.changed == dict.fromkeys(MINUTE_INTERVALS, 1)
     market.require_equal()
 
 
 def test_a_revised_day_costs_one_bar_of_each_interval(market: Market) -> None:
     """Of twenty weeks of two shares, one week, month, quarter and year."""
-    one, two, _ = market.shares
+    first, second, _ = market.shares
     days = [MONDAY + timedelta(weeks=week) for week in range(20)]
-    for instrument_id in (one, two):
+    for instrument_id in (first, second):
         market.load_days(instrument_id, dict.fromkeys(days, 10.0))
     market.refresh()
 
-    market.load_days(one, {days[7]: 11.0})
-    told = market.aggregates.refresh(Source.DAYS)
+    market.load_days(first, {days[7]: 11.0})
+    refreshed = market.aggregates.refresh(Source.DAYS)
 
-    assert (told.buckets, told.instruments) == (4, 1)
-    assert told.changed == dict.fromkeys(DAY_INTERVALS, 1)
+    assert (refreshed.buckets, refreshed.instruments) == (4, 1)
+    assert refreshed.changed == dict.fromkeys(DAY_INTERVALS, 1)
 
 
 def test_bars_that_come_out_equal_are_not_written(market: Market) -> None:
     """What is computed again without need leaves every row as it was, down to its transaction."""
-    one = market.shares[0]
-    market.load_minutes(one, minutes(OPEN, 300))
-    market.load_days(one, {MONDAY: 10.0})
+    share = market.shares[0]
+    market.load_minutes(share, minutes(OPEN, 300))
+    market.load_days(share, {MONDAY: 10.0})
     market.refresh()
 
     def written() -> list[list[tuple[object, ...]]]:
@@ -136,17 +138,17 @@ def test_bars_that_come_out_equal_are_not_written(market: Market) -> None:
     market.execute(
         """insert into minute_bar_invalidation (instrument_id, provider, span)
            values (%s, 'polygon', tstzrange(%s, %s))""",
-        one, OPEN, OPEN + timedelta(hours=5),
+        share, OPEN, OPEN + timedelta(hours=5),
     )  # fmt: skip
     market.execute(
         """insert into daily_bar_invalidation (instrument_id, span)
            values (%s, daterange(%s, %s))""",
-        one, MONDAY, MONDAY + timedelta(days=1),
+        share, MONDAY, MONDAY + timedelta(days=1),
     )  # fmt: skip
-    told = [market.aggregates.refresh(source) for source in Source]
+    refreshed = [market.aggregates.refresh(source) for source in Source]
 
-    assert all(result.buckets > 0 for result in told)
-    assert [sum(result.changed.values()) for result in told] == [0, 0]
+    assert all(result.buckets > 0 for result in refreshed)
+    assert [sum(result.changed.values()) for result in refreshed] == [0, 0]
     assert written() == before
 
 
@@ -169,10 +171,10 @@ def test_a_large_backfill_is_refreshed_in_slices_and_each_one_stays(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No transaction recomputes more than its share; what is done need not be done again."""
-    one = market.shares[0]
+    share = market.shares[0]
     for day in range(3, 8):
-        market.load_minutes(one, flat([utc(f"2024-06-0{day} 14:00")], float(day)))
-        market.load_days(one, {date(2019 + day, 6, 3): float(day)})
+        market.load_minutes(share, flat([utc(f"2024-06-0{day} 14:00")], float(day)))
+        market.load_days(share, {date(2019 + day, 6, 3): float(day)})
     monkeypatch.setattr(invalidations, "MOST_TIME", timedelta(minutes=10))
     monkeypatch.setitem(invalidations.MOST_CLAIMS, Source.DAYS, 2)
     market.execute(
@@ -194,26 +196,28 @@ def test_wrong_missing_and_stray_bars_are_found_and_waiting_ones_not_judged(
     market: Market,
 ) -> None:
     """The comparison tells what is wrong from what has not been refreshed yet."""
-    one, two, three = market.shares
-    for instrument_id in (one, two):
+    first, second, third = market.shares
+    for instrument_id in (first, second):
         market.load_minutes(instrument_id, flat([OPEN], 5.0))
         market.load_days(instrument_id, {MONDAY: 10.0})
     market.refresh()
-    market.load_minutes(three, flat([OPEN], 5.0))
-    market.load_days(three, {MONDAY: 10.0})
+    market.load_minutes(third, flat([OPEN], 5.0))
+    market.load_days(third, {MONDAY: 10.0})
 
     for interval in Interval:
         wrong = f"update rollup_{interval} set high = 99 where instrument_id = %s"  # noqa: S608
-        market.execute(wrong, one)
-        market.execute(f"delete from rollup_{interval} where instrument_id = %s", two)  # noqa: S608
-        found = market.aggregates.differences(interval)
-        assert [(difference.instrument_id, difference.difference) for difference in found] == [
-            (one, "the values differ"),
-            (two, "this bar is missing"),
+        market.execute(wrong, first)
+        market.execute(f"delete from rollup_{interval} where instrument_id = %s", second)  # noqa: S608
+        differences = market.aggregates.differences(interval)
+        assert [
+            (difference.instrument_id, difference.difference) for difference in differences
+        ] == [
+            (first, "the values differ"),
+            (second, "this bar is missing"),
         ]
         assert len(market.aggregates.differences(interval, limit=1)) == 1
-    market.execute("delete from minute_bar where instrument_id = %s", one)
-    market.execute("delete from minute_bar_invalidation where instrument_id = %s", one)
+    market.execute("delete from minute_bar where instrument_id = %s", first)
+    market.execute("delete from minute_bar_invalidation where instrument_id = %s", first)
     strays = market.aggregates.differences(Interval.DAY)
     assert next(difference.difference for difference in strays) == "nothing belongs to this bar"
 
@@ -222,29 +226,29 @@ def test_only_months_and_years_that_have_bars_are_compared(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a year of the minutes of few means months of all shares, most of them of nothing."""
-    one, two, _ = market.shares
-    market.load_minutes(one, flat([OPEN, OPEN + timedelta(days=90)], 5.0))
-    market.load_minutes(two, flat([OPEN + timedelta(days=90)], 5.0))
-    market.load_days(one, {date(2020, 6, 1): 5.0, date(2024, 6, 3): 5.0})
-    market.load_days(two, {date(2022, 6, 1): 5.0})
+    first, second, _ = market.shares
+    market.load_minutes(first, flat([OPEN, OPEN + timedelta(days=90)], 5.0))
+    market.load_minutes(second, flat([OPEN + timedelta(days=90)], 5.0))
+    market.load_days(first, {date(2020, 6, 1): 5.0, date(2024, 6, 3): 5.0})
+    market.load_days(second, {date(2022, 6, 1): 5.0})
     market.refresh()
     monkeypatch.setattr(rollup_engine, "COMPARED_SPANS", dict.fromkeys(Source, 2))
 
     for interval in Interval:
-        told: list[tuple[int, int]] = []
-        market.aggregates.differences(interval, progress=lambda *each, to=told: to.append(each))
-        assert told == [(2, 3), (3, 3)], interval
+        progress: list[tuple[int, int]] = []
+        market.aggregates.differences(interval, progress=lambda *each, to=progress: to.append(each))
+        assert progress == [(2, 3), (3, 3)], interval
 
 
 def test_what_only_the_source_or_only_the_roll_up_has_is_compared(market: Market) -> None:
     """Rows that `truncate` removed were noted by no trigger, whichever table they were in."""
-    one, two, _ = market.shares
-    market.load_minutes(one, flat([OPEN], 5.0))
-    market.load_days(one, {MONDAY: 10.0})
-    market.load_days(two, {MONDAY.replace(year=2013): 10.0})
+    first, second, _ = market.shares
+    market.load_minutes(first, flat([OPEN], 5.0))
+    market.load_days(first, {MONDAY: 10.0})
+    market.load_days(second, {MONDAY.replace(year=2013): 10.0})
     market.refresh()
 
-    def found(interval: Interval) -> set[tuple[int, str]]:
+    def differences_of(interval: Interval) -> set[tuple[int, str]]:
         differences = market.aggregates.differences(interval)
         return {(difference.instrument_id, difference.difference) for difference in differences}
 
@@ -252,35 +256,37 @@ def test_what_only_the_source_or_only_the_roll_up_has_is_compared(market: Market
         before = market.execute(f"select * from rollup_{interval}")  # noqa: S608
         market.execute(f"create table kept_{interval} as table rollup_{interval}")
         market.execute(f"truncate rollup_{interval}")
-        assert len(before) == len(found(interval)) == (2 if interval in DAY_INTERVALS else 1)
-        assert {text for _, text in found(interval)} == {"this bar is missing"}
+        assert (
+            len(before) == len(differences_of(interval)) == (2 if interval in DAY_INTERVALS else 1)
+        )
+        assert {text for _, text in differences_of(interval)} == {"this bar is missing"}
         market.execute(f"insert into rollup_{interval} table kept_{interval}")
-        assert not found(interval)
+        assert not differences_of(interval)
     market.execute("truncate minute_bar")
     market.execute("truncate daily_bar")
     for interval in Interval:
-        shares = (one, two) if interval in DAY_INTERVALS else (one,)
-        assert found(interval) == {
+        shares = (first, second) if interval in DAY_INTERVALS else (first,)
+        assert differences_of(interval) == {
             (instrument_id, "nothing belongs to this bar") for instrument_id in shares
         }
 
 
 def test_a_comparison_can_be_of_some_days_or_of_a_sample(market: Market) -> None:
     """Days outside are not looked at; half of two months is one of them."""
-    one = market.shares[0]
-    market.load_minutes(one, flat([OPEN, OPEN + timedelta(days=30)], 5.0))
-    market.load_days(one, {date(2023, 6, 1): 5.0, date(2024, 6, 3): 5.0})
+    share = market.shares[0]
+    market.load_minutes(share, flat([OPEN, OPEN + timedelta(days=30)], 5.0))
+    market.load_days(share, {date(2023, 6, 1): 5.0, date(2024, 6, 3): 5.0})
     market.refresh()
     for interval in (Interval.HOUR, Interval.WEEK):
         market.execute(f"update rollup_{interval} set high = 99")  # noqa: S608
 
-    def found(interval: Interval, first: date, before: date) -> int:
+    def differences_of(interval: Interval, first: date, before: date) -> int:
         return len(market.aggregates.differences(interval, within=(first, before)))
 
-    assert found(Interval.HOUR, date(2024, 6, 1), date(2024, 7, 1)) == 1
-    assert found(Interval.HOUR, date(2024, 8, 1), date(2024, 9, 1)) == 0
-    assert found(Interval.WEEK, date(2024, 1, 1), date(2025, 1, 1)) == 1
-    assert found(Interval.WEEK, date(2022, 1, 1), date(2025, 1, 1)) == 2
+    assert differences_of(Interval.HOUR, date(2024, 6, 1), date(2024, 7, 1)) == 1
+    assert differences_of(Interval.HOUR, date(2024, 8, 1), date(2024, 9, 1)) == 0
+    assert differences_of(Interval.WEEK, date(2024, 1, 1), date(2025, 1, 1)) == 1
+    assert differences_of(Interval.WEEK, date(2022, 1, 1), date(2025, 1, 1)) == 2
     sizes = {len(market.aggregates.differences(Interval.HOUR, sample=0.01)) for _ in range(3)}
     assert sizes <= {0, 1}
     assert len(market.aggregates.differences(Interval.HOUR, sample=1.0)) == 2
@@ -299,8 +305,8 @@ def test_refreshes_beside_loads_end_equal_to_the_bars(market: Market) -> None:
         work = [pool.submit(load, number) for number in range(8)]
         work += [pool.submit(RollUps(market.timescale).refresh, source)
                  for source in Source for _ in range(6)]  # fmt: skip
-        for one in work:
-            one.result()
+        for future in work:
+            future.result()
     market.refresh()
 
     assert [market.aggregates.waiting(source) for source in Source] == [0, 0]

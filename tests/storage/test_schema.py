@@ -16,9 +16,9 @@ def test_the_written_schema_is_the_one_that_the_migrations_make(migrated_url: st
     with psycopg.connect(migrated_url) as connection:
         if connection.info.server_version // 10_000 != _WRITTEN_BY:
             pytest.skip("another major version of PostgreSQL spells expressions differently")
-        made = schema.describe(connection)
+        described = schema.describe(connection)
 
-    assert made == schema.FILE.read_text("utf-8"), "run `make schema`"
+    assert described == schema.FILE.read_text("utf-8"), "run `make schema`"
 
 
 def test_no_function_is_defined_twice_by_the_migrations() -> None:

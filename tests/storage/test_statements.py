@@ -477,11 +477,11 @@ def test_what_the_loader_stored_is_read_as_of_any_moment(
             store.load(
                 replace(
                     batch([], adjustment=None, fetched_at=at),
-                    dataset=one.value,
-                    rows=_loadable(world.statement_truth(one, ["MSFT"], at), instrument_ids[0]),
+                    dataset=kind.value,
+                    rows=_loadable(world.statement_truth(kind, ["MSFT"], at), instrument_ids[0]),
                 )
             )
-            for one in asked
+            for kind in asked
         ]
 
     first = load(first_at)[0]
@@ -495,13 +495,13 @@ def test_what_the_loader_stored_is_read_as_of_any_moment(
     past = datetime(2020, 6, 30, tzinfo=UTC)
     wanted = {"instrument_id": instrument_ids[0], "period_type": "quarterly"}
     with timescale.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-        told = cursor.execute(query, wanted | {"at": past}).fetchall()
+        rows = cursor.execute(query, wanted | {"at": past}).fetchall()
     public = {
         row["fiscal_date"]
         for row in world.statement_truth(kind, ["MSFT"], past).to_pylist()
         if row["period_type"] == "quarterly"
     }
-    known = {row["fiscal_date"] for row in told}
+    known = {row["fiscal_date"] for row in rows}
     # A quarter that was restated before the first load is known by its restatement alone.
     assert known <= public
     assert len(public - known) <= 2
@@ -510,7 +510,7 @@ def test_what_the_loader_stored_is_read_as_of_any_moment(
         for row in world.statement_truth(kind, ["MSFT"], first_at).to_pylist()
         if row["period_type"] == "quarterly"
     }
-    for row in told:
+    for row in rows:
         truth = now[row["fiscal_date"]]
         lines = statements.LINES[kind]
         assert {name: row[name] for name in lines} == {name: truth[name] for name in lines}

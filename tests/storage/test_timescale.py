@@ -67,13 +67,13 @@ def test_a_database_without_migrations_says_so(database_url: str) -> None:
 def test_the_server_notices_within_a_minute_that_a_machine_is_lost(timescale: Timescale) -> None:
     """What its sessions had claimed, such as aggregates, would be locked for two hours."""
     with timescale.connection() as connection:
-        found = [
+        settings = [
             int(row[0])
             for row in connection.execute(
                 "select setting from pg_settings where starts_with(name, 'tcp_') order by name"
             )
         ]
-    count, idle, interval, unanswered_ms = found
+    count, idle, interval, unanswered_ms = settings
     assert idle + count * interval <= 60
     assert unanswered_ms <= 60_000
 

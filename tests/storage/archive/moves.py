@@ -70,12 +70,12 @@ def load(
 def _batch(
     dataset: str, rows: Rows, marks: tuple[CoverageMark, ...], fetched_at: datetime
 ) -> Batch:
-    one = DATASETS[dataset]
-    row = _trade if one.table == "trade" else _minute
+    archived = DATASETS[dataset]
+    row = _trade if archived.table == "trade" else _minute
     ordered = [row(key[0], key[1], rows[key]) for key in sorted(rows)]
     return Batch(
         dataset=dataset,
-        provider=next(iter(one.sources)),
+        provider=next(iter(archived.sources)),
         adjustment=None,
         request="asked",
         content_sha256="0" * 64,
@@ -85,7 +85,7 @@ def _batch(
         asked=Asked(
             instrument_ids=(), start=date(2024, 1, 1), end=date(2024, 1, 1), whole_sessions=False
         ),
-        rows=pa.Table.from_pylist(ordered, schema=one.table_schema),
+        rows=pa.Table.from_pylist(ordered, schema=archived.table_schema),
         rejected=(),
         coverage=marks,
     )
@@ -120,8 +120,8 @@ def _trade(instrument_id: int, traded_at: datetime, price: float) -> dict[str, A
 def table_rows(timescale: Timescale, table: str) -> set[tuple[Any, ...]]:
     """Return all rows of a table with all their columns, origin included."""
     with timescale.connection() as connection:
-        every = f"select * from {table}"  # noqa: S608
-        return set(connection.execute(every.encode()).fetchall())
+        query = f"select * from {table}"  # noqa: S608
+        return set(connection.execute(query.encode()).fetchall())
 
 
 def days_in(timescale: Timescale, dataset: str, state: str) -> set[tuple[int, date]]:
@@ -172,10 +172,10 @@ class Moves:
 
     def prove(self, dataset: str, label: str) -> ArchivedDataset:
         """Archive a period and refresh the aggregates, so that nothing is missing."""
-        one = ARCHIVED[dataset]
+        archived = ARCHIVED[dataset]
         refresh(self.aggregates)
-        self.archive.archive(one, [one.named(label, datetime.now(UTC).date())])
-        return one
+        self.archive.archive(archived, [archived.named(label, datetime.now(UTC).date())])
+        return archived
 
 
 def refresh(aggregates: Aggregates) -> None:

@@ -127,11 +127,11 @@ def test_a_server_that_refuses_is_told_in_one_line(
     """At the first request, before a row is read: what, where, and the cure."""
     front.fault = S3Fault(troubles=(trouble,))
 
-    with pytest.raises(error, match=words) as told:
+    with pytest.raises(error, match=words) as caught:
         archive.archive(BARS, YEARS)
 
-    assert "\n" not in str(told.value)
-    assert archive._store.settings.bucket in str(told.value)
+    assert "\n" not in str(caught.value)
+    assert archive._store.settings.bucket in str(caught.value)
     assert direct.proofs(BARS) == {}
 
 
@@ -157,10 +157,10 @@ def test_an_upload_or_a_commit_that_fails_leaves_nothing_archived(
     """Keys that expire halfway, a full disk, a busy server; once it is over the same call works."""
     front.fault = S3Fault(troubles=(trouble,), methods=frozenset({"PUT", "POST"}), prefix=prefix)
 
-    with pytest.raises(error) as told:
+    with pytest.raises(error) as caught:
         archive.archive(BARS, YEARS)
 
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert direct.proofs(BARS) == {}
     assert require_proven(direct, object_store) == 0
     front.fault = None

@@ -100,10 +100,10 @@ def test_parts_of_a_period_are_one_commit_and_one_scan(
     monkeypatch.setattr(files, "PART_ROWS", 100)
     archive = Archive(timescale, object_store)
 
-    (made,) = archive.archive(MINUTES, [MARCH])
+    (result,) = archive.archive(MINUTES, [MARCH])
 
-    assert made.logged
-    assert len(made.logged.proof.files) == 3
+    assert result.logged
+    assert len(result.logged.proof.files) == 3
     assert all(verdict.equal for verdict in archive.verify(MINUTES, ["2024-03"]))
     table = archive.table(MINUTES).load()
     assert table
@@ -214,14 +214,14 @@ def test_shares_and_pairs_of_one_table_are_two_archives(
 ) -> None:
     """Each holds its own kind's rows, and the ticker of the row's day."""
     with timescale.connection() as connection:
-        found = connection.execute(
+        row = connection.execute(
             "insert into instrument (name, kind) values ('BTC', 'pair') returning instrument_id"
         ).fetchone()
-        assert found
+        assert row
         connection.execute(
             "insert into instrument_ticker (instrument_id, ticker, valid, kind)"
             " values (%s, 'BTC-USD', '(,)', 'pair')",
-            found,
+            row,
         )
         connection.execute(
             "delete from instrument_ticker where instrument_id = %s", instrument_ids[:1]
@@ -232,7 +232,7 @@ def test_shares_and_pairs_of_one_table_are_two_archives(
             {"id": instrument_ids[0]},
         )
     for days in (0, 2, 4):
-        store_minutes(timescale, [instrument_ids[0], found[0]], OPENED_AT + timedelta(days=days))
+        store_minutes(timescale, [instrument_ids[0], row[0]], OPENED_AT + timedelta(days=days))
 
     with stream(timescale.url, MINUTES, MARCH) as batches:
         shares = rows(batches)

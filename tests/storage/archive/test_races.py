@@ -65,8 +65,8 @@ def test_a_restore_does_not_bring_back_what_was_replaced_while_it_waited(
     dropped: Moves, subjects: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A late row that a retention has joined meanwhile is in the newer file only."""
-    one = subjects["minute_bars"][0]
-    load(dropped.timescale, "minute_bars", {(one, JANUARY): 555.0}, fetched_at=LATER)
+    share = subjects["minute_bars"][0]
+    load(dropped.timescale, "minute_bars", {(share, JANUARY): 555.0}, fetched_at=LATER)
     whole = Restore._into_hot
 
     def into_hot(self: Restore, *arguments: Any) -> Any:
@@ -80,16 +80,16 @@ def test_a_restore_does_not_bring_back_what_was_replaced_while_it_waited(
     with pytest.raises(errors.StorageUnavailableError, match="archived anew meanwhile"):
         dropped.restore.into_hot(MINUTES, DAY, DAY, by="test")
 
-    assert closes(dropped, one) == [101.0]  # The version; the row lies in the archive.
+    assert closes(dropped, share) == [101.0]  # The version; the row lies in the archive.
     dropped.restore.into_hot(MINUTES, DAY, DAY, by="test")
-    assert closes(dropped, one) == [101.0, 555.0]
+    assert closes(dropped, share) == [101.0, 555.0]
 
 
 def test_a_refresh_that_began_before_the_drop_does_not_empty_the_aggregates(
     proven: Moves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A calendar that changes while rows are compared: its invalidation waits for the tombstone."""
-    made = table_rows(proven.timescale, "bars_5m")
+    bars = table_rows(proven.timescale, "bars_5m")
     whole, others = retention_module.remove, list[threading.Thread]()
 
     def calendar_changes() -> None:
@@ -110,8 +110,8 @@ def test_a_refresh_that_began_before_the_drop_does_not_empty_the_aggregates(
 
     assert proven.retention.drop(MINUTES, "2024-01", by="test").status == "dropped"
     others[0].join(30)
-    assert made
-    assert table_rows(proven.timescale, "bars_5m") == made
+    assert bars
+    assert table_rows(proven.timescale, "bars_5m") == bars
 
 
 def test_a_drop_behind_somebody_who_changes_the_table_gives_way(

@@ -74,8 +74,8 @@ def test_a_proven_period_leaves_and_nothing_else(
     moves: Moves, subjects: dict[str, list[int]], dataset: str
 ) -> None:
     """Neighbours in time and in the same table stay, and so does all that was made of the rows."""
-    one = ARCHIVED[dataset]
-    neighbours = [other for other in DROPPABLE if ARCHIVED[other].table == one.table]
+    covered = ARCHIVED[dataset]
+    neighbours = [other for other in DROPPABLE if ARCHIVED[other].table == covered.table]
     for name in neighbours:
         for start in (JANUARY, FEBRUARY, datetime(2025, 2, 3, 15, tzinfo=JANUARY.tzinfo)):
             rows = moments(name, subjects[name], start, 7)
@@ -86,20 +86,20 @@ def test_a_proven_period_leaves_and_nothing_else(
     if dataset == "daily_bars":
         going |= moments(dataset, subjects[dataset], FEBRUARY, 7)
     keys = {(key[0], key[1].date() if dataset == "daily_bars" else key[1]) for key in going}
-    before = table_rows(moves.timescale, one.table)
-    made = {view: table_rows(moves.timescale, view) for view in VIEWS[one.table]}
+    before = table_rows(moves.timescale, covered.table)
+    bars = {view: table_rows(moves.timescale, view) for view in VIEWS[covered.table]}
 
-    outcome = moves.retention.drop(one, label, by="test")
+    outcome = moves.retention.drop(covered, label, by="test")
 
     assert (outcome.status, outcome.rows) == (RetentionStatus.DROPPED, len(keys))
-    left = table_rows(moves.timescale, one.table)
+    left = table_rows(moves.timescale, covered.table)
     moment = 1 if dataset == "daily_bars" else 2
     assert left == {row for row in before if (row[0], row[moment]) not in keys}
-    assert {view: table_rows(moves.timescale, view) for view in VIEWS[one.table]} == made
-    if VIEWS[one.table]:
-        assert table_rows(moves.timescale, f"{one.table}_invalidation") == set()
+    assert {view: table_rows(moves.timescale, view) for view in VIEWS[covered.table]} == bars
+    if VIEWS[covered.table]:
+        assert table_rows(moves.timescale, f"{covered.table}_invalidation") == set()
     refresh(moves.aggregates)
-    assert {view: table_rows(moves.timescale, view) for view in VIEWS[one.table]} == made
+    assert {view: table_rows(moves.timescale, view) for view in VIEWS[covered.table]} == bars
     [(name, start, end, live)] = tombstones(moves.timescale)
     assert (name, live) == (dataset, True)
     archived = {day for _, day in days_in(moves.timescale, dataset, "archived")}
@@ -108,7 +108,7 @@ def test_a_proven_period_leaves_and_nothing_else(
         claimed = {moment.date() for _, moment in going}
     assert archived == {day for day in claimed if start <= day < end}
     assert not {day for _, day in days_in(moves.timescale, dataset, "complete")} & archived
-    assert moves.archive.verify(one, [label])[0].equal
+    assert moves.archive.verify(covered, [label])[0].equal
 
 
 def test_a_chunk_that_holds_nothing_else_is_dropped_whole(
@@ -227,7 +227,7 @@ def test_a_year_that_is_not_over_stays(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("splits=10d", "always stay"),
         ("daily_bars=4000d", "adjusted prices"),
@@ -238,9 +238,9 @@ def test_a_year_that_is_not_over_stays(
         ("minute_bars=1d minute_bars=2d", "two ages"),
     ],
 )
-def test_an_age_that_makes_no_sense_is_refused(text: str, told: str) -> None:
+def test_an_age_that_makes_no_sense_is_refused(text: str, message: str) -> None:
     """Datasets that are archived whole are never dropped."""
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         parse_ages(text)
 
 
@@ -305,12 +305,12 @@ def test_the_table_is_closed_to_writers_while_rows_are_compared(
     january: Moves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also to those who would make a chunk; readers go on."""
-    whole, told = retention_module.remove, list[str]()
+    whole, counts = retention_module.remove, list[str]()
 
     def remove(connection: Any, rows: HotRows) -> int:
         with psycopg.connect(january.timescale.url) as other:
             other.execute("set lock_timeout = '200ms'")
-            told.append(str(other.execute("select count(*) from minute_bar").fetchone()))
+            counts.append(str(other.execute("select count(*) from minute_bar").fetchone()))
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 other.execute(
                     """insert into minute_bar values
@@ -321,7 +321,7 @@ def test_the_table_is_closed_to_writers_while_rows_are_compared(
     monkeypatch.setattr(retention_module, "remove", remove)
 
     assert january.retention.drop(MINUTES, "2024-01", by="test").status == "dropped"
-    assert told == ["(120,)"]
+    assert counts == ["(120,)"]
 
 
 @pytest.mark.parametrize(
@@ -335,10 +335,10 @@ def test_whoever_reads_or_writes_for_long_is_not_disturbed(january: Moves, state
     """The drop gives way, changes nothing, and works later."""
     with psycopg.connect(january.timescale.url) as other:
         other.execute(statement.encode())
-        told = refused_while_busy(january)
+        message = refused_while_busy(january)
         other.rollback()
 
-    assert "busy, and nothing was moved" in told
+    assert "busy, and nothing was moved" in message
     assert january.retention.drop(MINUTES, "2024-01", by="test").status == "dropped"
 
 
@@ -354,11 +354,11 @@ def test_two_retentions_do_not_meet(january: Moves) -> None:
     """The second one gives way; so does a restore."""
     with january.timescale.connection() as connection:
         take_turn(connection, "minute_bars")
-        told = refused_while_busy(january)
+        message = refused_while_busy(january)
         with pytest.raises(errors.StorageUnavailableError, match="another retention or restore"):
             january.restore.into_hot(MINUTES, JANUARY.date(), JANUARY.date(), by="test")
 
-    assert "another retention or restore is at work" in told
+    assert "another retention or restore is at work" in message
 
 
 def test_a_drop_waits_for_a_run_that_writes_to_the_archive(january: Moves) -> None:
@@ -371,7 +371,7 @@ def test_a_crash_anywhere_loses_nothing_and_the_next_run_ends_it(january: Moves)
     """Before each statement in turn, until none is left."""
     rows = table_rows(january.timescale, "minute_bar")
     complete = days_in(january.timescale, "minute_bars", "complete")
-    made = {view: table_rows(january.timescale, view) for view in VIEWS["minute_bar"]}
+    bars = {view: table_rows(january.timescale, view) for view in VIEWS["minute_bar"]}
     crashes = 0
     while True:
         with CrashingTimescale(january.timescale.url, at=crashes) as crashing:
@@ -389,7 +389,7 @@ def test_a_crash_anywhere_loses_nothing_and_the_next_run_ends_it(january: Moves)
     assert crashes > 12
     assert outcome.status is RetentionStatus.DROPPED
     assert table_rows(january.timescale, "minute_bar") == set()
-    assert {view: table_rows(january.timescale, view) for view in VIEWS["minute_bar"]} == made
+    assert {view: table_rows(january.timescale, view) for view in VIEWS["minute_bar"]} == bars
 
 
 def test_a_server_that_ends_the_session_before_the_commit_has_dropped_nothing(

@@ -130,7 +130,7 @@ def extremes(dataset: ArchivedDataset) -> list[Row]:
 @pytest.fixture
 def subjects(timescale: Timescale) -> dict[str, list[int]]:
     """Three instruments of each kind, one of them with a ticker; no rule holds rows back."""
-    found: dict[str, list[int]] = {}
+    ids: dict[str, list[int]] = {}
     with timescale.connection() as connection:
         for kind in ("equity", "pair", "series", "index"):
             for number in range(3):
@@ -139,7 +139,7 @@ def subjects(timescale: Timescale) -> dict[str, list[int]]:
                     [kind],
                 ).fetchone()
                 assert row
-                found.setdefault(kind, []).append(row[0])
+                ids.setdefault(kind, []).append(row[0])
                 if number:
                     continue
                 connection.execute(
@@ -166,7 +166,7 @@ def subjects(timescale: Timescale) -> dict[str, list[int]]:
                         sql.Identifier(table), sql.Identifier(name)
                     )
                 )
-    return found
+    return ids
 
 
 def store_rows(
@@ -192,14 +192,14 @@ def store_rows(
                 ),
                 values,
             )
-        held = connection.execute(sql.SQL("select {} from {}").format(shown, table)).fetchall()
+        stored = connection.execute(sql.SQL("select {} from {}").format(shown, table)).fetchall()
     places = [names.index(name) for name in dataset.order]
 
     def key(row: tuple[Any, ...]) -> list[Any]:
         values = [row[place] for place in places]
         return [value.encode() if isinstance(value, str) else value for value in values]
 
-    return sorted(held, key=key)
+    return sorted(stored, key=key)
 
 
 def as_rows(dataset: ArchivedDataset, batches: list[pa.RecordBatch]) -> list[tuple[Any, ...]]:
@@ -220,11 +220,11 @@ def test_rows_come_back_from_parquet_as_they_stand_in_the_database(
     @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(rows_of(dataset))
     def check(rows: list[Row]) -> None:
-        held = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)
+        stored = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)
         with stream(timescale.url, dataset, period(dataset)) as batches:
             proof = files.prove(object_store, dataset, period(dataset), batches)
         assert proof.rows == len(rows)
-        assert as_rows(dataset, list(files.read_back(object_store, dataset, proof))) == held
+        assert as_rows(dataset, list(files.read_back(object_store, dataset, proof))) == stored
 
     check()
 
@@ -238,19 +238,19 @@ def test_every_dataset_is_archived_read_by_iceberg_and_verified(
 ) -> None:
     """Through the table and its commit; the ticker stands beside who has one."""
     rows = extremes(dataset)
-    held = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)
+    stored = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)
     archive = Archive(timescale, object_store)
 
-    (found,) = archive.archive(dataset, [period(dataset)])
+    (result,) = archive.archive(dataset, [period(dataset)])
 
-    assert (found.status, found.rows) == (ArchiveStatus.COMMITTED, len(rows))
-    assert all(verdict.equal for verdict in archive.verify(dataset, [found.period.label]))
+    assert (result.status, result.rows) == (ArchiveStatus.COMMITTED, len(rows))
+    assert all(verdict.equal for verdict in archive.verify(dataset, [result.period.label]))
     (again,) = archive.archive(dataset, [period(dataset)])
     assert again.status is ArchiveStatus.UNCHANGED
     table = archive.table(dataset).load()
     assert table
     scanned = table.scan().to_arrow().cast(dataset.schema)
-    assert as_rows(dataset, scanned.to_batches()) == held
+    assert as_rows(dataset, scanned.to_batches()) == stored
     if dataset.labelled:
         assert scanned["ticker"].to_pylist() == ["ONE", None, None]
 

@@ -99,11 +99,11 @@ def test_a_dry_run_of_expiry_changes_nothing(
     there = keys(object_store)
     moment = later()
 
-    told = upkeep.expire(BARS, moment, dry_run=True)
+    expected = upkeep.expire(BARS, moment, dry_run=True)
 
     assert keys(object_store) == there
     assert len(snapshots(archive)) == 4
-    assert upkeep.expire(BARS, moment) == told
+    assert upkeep.expire(BARS, moment) == expected
 
 
 def test_the_proof_of_a_living_file_outlives_its_snapshot(

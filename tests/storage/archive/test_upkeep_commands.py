@@ -167,7 +167,7 @@ def test_rebuild_registers_what_the_catalogue_lost(
 
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["list"], "nothing is archived yet"),
         (["list", "--dataset", "splits"], "nothing of splits is archived yet"),
@@ -179,13 +179,13 @@ def test_rebuild_registers_what_the_catalogue_lost(
     ],
 )
 def test_an_empty_archive_is_told_in_a_sentence(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Silence would look like a command that did nothing; standard output stays for results."""
     assert app(["archive", *words], standalone_mode=False) in {None, 0}
 
     said = capsys.readouterr()
-    assert told in said.err
+    assert message in said.err
     assert said.out == ""
 
 
