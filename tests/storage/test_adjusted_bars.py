@@ -1,4 +1,4 @@
-"""Prices adjusted for splits and dividends, from what is stored of both."""
+"""Prices adjusted for splits and dividends, from stored bars and actions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)
 FIRST, LAST = date(2006, 1, 1), date(2026, 8, 4)
 RAW, SPLITS, BOTH = Adjustment.AS_TRADED, Adjustment.SPLITS, Adjustment.SPLITS_AND_DIVIDENDS
 SPLIT_ON = date(2020, 8, 31)
-"""Apple's ex-date, here as there."""
+"""Apple's real ex-date."""
 
 
 def load_bars(
@@ -107,7 +107,7 @@ def splits_of(*rows: tuple[date, float, float]) -> pa.Table:
 
 
 def adjusted(timescale: Timescale, instrument_id: int, adjustment: Adjustment) -> pa.Table:
-    """Return all that readers see of an instrument."""
+    """Return the adjusted bars of an instrument."""
     return read_adjusted_bars(timescale, instrument_id, adjustment, FIRST, LAST)
 
 
@@ -124,7 +124,7 @@ def actions(market: World) -> Actions:
 
 
 def served_rows(market: World, path: str, ticker: str) -> list[Mapping[str, float]]:
-    """Return what FMP's simulator serves of a ticker's last 5,000 sessions, oldest first."""
+    """Return FMP's simulated rows of a ticker's last 5,000 sessions, oldest first."""
     asked = {"symbol": ticker, "from": FIRST.isoformat(), "to": LAST.isoformat()}
     request = Request(path="", query=asked, headers={}, key=None, at=NOW)
     reply = endpoints(market, lambda: NOW)[f"historical-price-eod/{path}"](request)
@@ -154,7 +154,7 @@ def test_fmps_fully_adjusted_prices_follow_from_stored_bars_and_actions(
 ) -> None:
     """To the cent that FMP rounds to, whichever prices are stored.
 
-    The tolerance is what rounding can do: half a cent of FMP's own figure, and half a cent of the
+    The tolerance is that of rounding: half a cent of FMP's own figure, and half a cent of the
     stored price times the split factor where it is as traded (4 cents after a split of 1 for 8).
     From adjusted prices the closes that dividends are measured by are known to half a cent of
     theirs: a second half cent.
@@ -205,7 +205,7 @@ def test_bars_of_both_kinds_side_by_side_are_adjusted_once(
 
 
 def marks(url: str) -> Mapping[int, object]:
-    """Return which transaction wrote each instrument's factors, checks and bars."""
+    """Return the transactions that wrote each instrument's factors, checks and bars."""
     query = """
         select instrument_id, array_agg(distinct xmin::text order by xmin::text)
         from (
@@ -225,7 +225,7 @@ def test_a_new_dividend_touches_one_instrument_only(
     actions: Actions,
     migrated_url: str,
 ) -> None:
-    """The others' factors, checks and bars are the very rows they were; nor are its own bars."""
+    """Other instruments' factors, checks and bars are not rewritten; nor are its own bars."""
     store = AdjustedBars(timescale)
     for instrument_id, ticker in zip(instrument_ids, ["AAPL", "MSFT", "GOOGL"], strict=True):
         bars = actions.as_traded(ticker, date(2014, 1, 2), LAST, NOW)
@@ -275,7 +275,7 @@ def test_an_instrument_without_bars_or_actions_is_no_exception(
 
 
 def jump(timescale: Timescale, instrument_id: int) -> float:
-    """Return what the adjusted close of Apple's ex-date is beside that before it."""
+    """Return the adjusted close of Apple's ex-date divided by that before it."""
     bars = adjusted(timescale, instrument_id, SPLITS)
     later = bars.filter(pc.greater_equal(bars["session_date"], SPLIT_ON))["close"][0].as_py()
     earlier = bars.filter(pc.less(bars["session_date"], SPLIT_ON))["close"][-1].as_py()
@@ -296,7 +296,7 @@ def test_a_wrong_split_is_not_used_until_an_answer_mends_it(
     wrong: Sequence[tuple[date, float, float]],
     verdict: SplitVerdict,
 ) -> None:
-    """Prices stay as they were paid, and the split stands on the list for a person."""
+    """Prices stay as they were paid, and the split is listed for a person."""
     share, store = instrument_ids[0], AdjustedBars(timescale)
     bars = actions.as_traded("AAPL", date(2020, 1, 2), date(2021, 2, 1), NOW)
     load_bars(timescale, share, bars, RAW)
@@ -357,7 +357,7 @@ def test_a_split_that_never_happened_or_comes_twice_is_not_used(
 def test_prices_that_were_paid_prove_what_adjusted_ones_hide(
     timescale: Timescale, instrument_ids: list[int], market: World, actions: Actions
 ) -> None:
-    """And what they prove is remembered when they are not at hand."""
+    """And their verdict is kept when they are not available."""
     share, store = instrument_ids[0], AdjustedBars(timescale)
     load_bars(timescale, share, market.bars("AAPL", date(2020, 1, 2), LAST, NOW), SPLITS)
     load_actions(timescale, "splits", share, splits_of((SPLIT_ON, 1, 4)))
@@ -415,7 +415,7 @@ def test_a_split_after_the_history_came_lists_it_for_fetching_and_is_adjusted_fo
 def test_a_split_that_prices_refute_is_no_reason_to_fetch_again(
     timescale: Timescale, instrument_ids: list[int], market: World, migrated_url: str
 ) -> None:
-    """It would be fetched for ever: nothing was re-based."""
+    """Otherwise it would be fetched for ever: nothing was re-based."""
     share, store, ex_date = instrument_ids[0], AdjustedBars(timescale), date(2026, 8, 3)
     evening = datetime(2026, 7, 31, 23, tzinfo=UTC)
     load_bars(timescale, share, market.bars("MMM", date(2026, 1, 2), LAST, evening), SPLITS)
@@ -431,7 +431,7 @@ def test_a_split_that_prices_refute_is_no_reason_to_fetch_again(
 def test_as_traded_prices_never_wait_to_be_fetched_again(
     timescale: Timescale, instrument_ids: list[int], actions: Actions, migrated_url: str
 ) -> None:
-    """What was paid stays what was paid."""
+    """Paid prices never change."""
     share = instrument_ids[0]
     load_bars(timescale, share, actions.as_traded("AAPL", FIRST, LAST, NOW), RAW)
     known_since(migrated_url, datetime(2020, 1, 1, tzinfo=UTC))
@@ -504,7 +504,7 @@ def rates(timescale: Timescale, series: str, values: Mapping[date, str]) -> None
 
 
 def first_factor(timescale: Timescale, instrument_id: int) -> float:
-    """Return what prices before PAID_ON are multiplied by."""
+    """Return the factor on prices before PAID_ON."""
     return adjusted(timescale, instrument_id, BOTH)["dividend_factor"][0].as_py()
 
 
@@ -557,7 +557,7 @@ def test_a_rate_is_taken_the_way_it_is_quoted_and_not_from_long_ago(
 def test_a_person_may_say_what_a_dividend_is_worth_until_its_terms_change(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """A currency of which FRED has no series; nothing of its day besides is touched."""
+    """A currency without a FRED series; other actions of the day are unaffected."""
     share, store = instrument_ids[0], AdjustedBars(timescale)
     flat(timescale, share, 50.0, 50.0, 49.0)
     pesos = paid({"currency": "CLP", "amount": Decimal(900)}, {"currency": "USD"})
@@ -576,7 +576,7 @@ def test_a_person_may_say_what_a_dividend_is_worth_until_its_terms_change(
 def test_dividends_that_are_not_below_their_price_are_listed_for_a_person(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """They adjusted nothing before as well, but nobody was told."""
+    """Before, they adjusted nothing either, but silently."""
     share, store = instrument_ids[0], AdjustedBars(timescale)
     flat(timescale, share, 10.0, 10.0, 9.0)
     load_actions(timescale, "dividends", share, paid({"amount": Decimal(12)}))

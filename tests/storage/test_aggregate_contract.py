@@ -189,7 +189,7 @@ def test_what_a_minute_does_not_tell_no_bar_of_it_tells(market: Market) -> None:
 
 
 def test_a_bar_without_volume_has_no_vwap(market: Market) -> None:
-    """Nothing divided by nothing is unknown, and adds nothing to the hour."""
+    """Zero divided by zero is unknown, and adds nothing to the hour."""
     share, start = market.shares[0], utc("2024-06-03 14:00")
     market.load_minutes(share, flat([start], 10.0, volume=0.0))
     market.load_minutes(share, flat([start + timedelta(minutes=5)], 12.0, volume=5.0))
@@ -201,7 +201,7 @@ def test_a_bar_without_volume_has_no_vwap(market: Market) -> None:
 
 
 def test_refreshing_twice_changes_nothing(market: Market) -> None:
-    """Nothing is claimed, and every bar is what it was."""
+    """Nothing is reported as changed, and no bar changes."""
     market.load_minutes(market.shares[0], minutes(utc("2024-06-03 13:00"), 200))
     market.load_days(market.shares[0], {date(2024, 6, 3): 10.0})
     market.refresh()
@@ -218,7 +218,7 @@ def test_refreshing_twice_changes_nothing(market: Market) -> None:
 
 
 def test_late_restated_and_deleted_bars_reach_every_level(market: Market) -> None:
-    """Each of them, between two refreshes, leaves aggregates equal to the source."""
+    """After each kind of change and a refresh, aggregates equal the source."""
     first, second, _ = market.shares
     start = utc("2024-06-03 13:00")
     bars = minutes(start, 400)
@@ -258,7 +258,7 @@ def test_late_restated_and_deleted_bars_reach_every_level(market: Market) -> Non
 def test_a_history_that_is_restated_whole_reaches_every_bucket_whatever_day_it_ends_on(
     market: Market, last: date
 ) -> None:
-    """TimescaleDB 2.25.1 to 2.29.2 loses a bucket that begins with the last day it was told of.
+    """TimescaleDB 2.25.1 to 2.29.2 loses a bucket that begins with the last invalidated day.
 
     The last month of 15 April begins with a quarter, that of 16 October too, and its last quarter.
     """
@@ -301,7 +301,7 @@ def test_computing_everything_again_mends_what_no_refresh_would_look_at(
 
 
 def _damage(market: Market, engine: Make, instrument_id: int) -> None:
-    """Change and remove kept bars, as nobody should."""
+    """Change and remove stored aggregates by hand."""
     for interval in Interval:
         if engine is RollUps:
             kept = f"rollup_{interval}"
@@ -320,14 +320,14 @@ def _damage(market: Market, engine: Make, instrument_id: int) -> None:
 
 
 def _lose_the_source(market: Market, instrument_id: int) -> None:
-    """Remove source bars where no trigger sees it."""
+    """Remove source bars without triggers."""
     for table in ("minute_bar", "daily_bar"):
         market.delete(table, instrument_id, "true")
         market.execute(f"delete from {table}_invalidation")  # noqa: S608
 
 
 def test_computing_everything_again_leaves_what_lies_in_the_archive_only(market: Market) -> None:
-    """Nobody could compute it, and nothing waits for it afterwards."""
+    """It cannot be computed, and nothing waits for it afterwards."""
     share = market.shares[0]
     market.load_minutes(share, minutes(utc("2024-05-31 13:00"), 300))
     market.load_minutes(share, minutes(utc("2024-06-03 13:00"), 300, 2))
@@ -434,7 +434,7 @@ def _restore(market: Market) -> None:
 
 
 def test_aggregates_of_dropped_minutes_stay_and_late_ones_wait(market: Market) -> None:
-    """What lies in the archive only is not computed again until it is restored."""
+    """Bars in the archive only are not recomputed until they are restored."""
     share = market.shares[0]
     may, june = minutes(utc("2024-05-31 13:00"), 300), minutes(utc("2024-06-03 13:00"), 300, 2)
     market.load_minutes(share, may | june)
@@ -464,7 +464,7 @@ def test_aggregates_of_dropped_minutes_stay_and_late_ones_wait(market: Market) -
 def test_what_waits_for_a_refresh_is_told_with_its_time_and_frozen_days_are_not(
     market: Market,
 ) -> None:
-    """Nobody could do anything about them."""
+    """A refresh could not change them."""
     began, share = datetime.now(UTC), market.shares[0]
     assert [market.aggregates.waiting_since(source) for source in Source] == [None, None]
 

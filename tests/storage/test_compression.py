@@ -33,7 +33,7 @@ def market(timescale: Timescale, instrument_ids: list[int]) -> Market:
 
 
 def run_policies(market: Market) -> None:
-    """Do what the server does when its policies come round."""
+    """Run the server's policies."""
     jobs = market.execute(
         "select job_id from timescaledb_information.jobs where proc_name = 'policy_compression'"
     )
@@ -43,7 +43,7 @@ def run_policies(market: Market) -> None:
 
 
 def compressed_chunks(market: Market, table: str) -> list[bool]:
-    """Tell of each chunk, oldest first, whether it is compressed."""
+    """Return for each chunk, oldest first, whether it is compressed."""
     rows = market.execute(
         "select is_compressed from timescaledb_information.chunks where hypertable_name = %s"
         " order by coalesce(range_start, '-infinity'), chunk_name",
@@ -53,7 +53,7 @@ def compressed_chunks(market: Market, table: str) -> list[bool]:
 
 
 def test_an_edition_without_compression_is_left_as_it_is(timescale: Timescale) -> None:
-    """There the archive takes what is old."""
+    """There old rows go to the archive."""
     if timescale.server().edition == COMMUNITY:
         pytest.skip("the connected database can compress")
 

@@ -97,7 +97,7 @@ def test_an_absence_never_replaces_a_bar(
 def test_a_late_provisional_answer_never_replaces_a_final_bar(
     timescale: Timescale, instrument_ids: list[int], final: CoverageState
 ) -> None:
-    """It was given before the final one; it contradicts nothing."""
+    """It was fetched before the final one, so it contradicts nothing."""
     share = instrument_ids[0]
     apply(timescale, mark(share, final, span(0, 3)))
 
@@ -116,7 +116,7 @@ def test_a_late_provisional_answer_never_replaces_a_final_bar(
 def test_a_quarantined_bar_never_replaces_a_held_one(
     timescale: Timescale, instrument_ids: list[int], bar: CoverageState
 ) -> None:
-    """What was refused was not stored: the good bar is still there. Nothing is called empty."""
+    """The refused bar was not stored: the good one is still there. No day becomes empty."""
     share = instrument_ids[0]
     apply(timescale, mark(share, bar, span(0, 3)))
 
@@ -155,7 +155,7 @@ def test_an_absence_replaces_a_failure(timescale: Timescale, instrument_ids: lis
 
 
 def list_company(timescale: Timescale, instrument_id: int, on: date | None) -> None:
-    """Say when a share was listed."""
+    """Store a share's day of listing."""
     with timescale.connection() as connection:
         connection.execute(
             """insert into company
@@ -217,7 +217,7 @@ def test_an_answer_that_reaches_further_back_forgets_the_absences_of_others(
 def test_days_before_a_known_listing_are_not_listed(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """For ever, since that is known; what it lacks after its listing is an absence."""
+    """Permanently; missing days after its listing are absences."""
     share, long_ago = instrument_ids[0], utc_now() - 2 * ABSENCE_STANDS_FOR
     list_company(timescale, share, DAY + timedelta(days=60))
     apply(timescale, mark(share, CoverageState.PROVIDER_EMPTY, span(0, 90)), asked_at=long_ago)
@@ -239,7 +239,7 @@ def test_days_before_a_known_listing_are_not_listed(
 def test_a_bar_from_before_the_listing_contradicts_it(
     timescale: Timescale, instrument_ids: list[int], other: str
 ) -> None:
-    """Another provider's will do: then nothing is proven, and the absence expires."""
+    """Even another provider's bar: then nothing is proven, and the absence expires."""
     share = instrument_ids[0]
     list_company(timescale, share, DAY + timedelta(days=60))
     apply(timescale, mark(share, CoverageState.PROVIDER_EMPTY, span(0, 90)))

@@ -99,7 +99,7 @@ def test_another_adjustment_is_a_restatement(
 def test_another_provider_with_equal_values_changes_nothing(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """Who said it is no part of the comparison."""
+    """The provider is no part of the comparison."""
     row = (instrument_ids[0], MONDAY, 10.0)
     store = BatchStore(timescale)
     store.load(batch([row], provider="fmp"))
@@ -197,7 +197,7 @@ def test_an_unknown_instrument_is_refused(timescale: Timescale) -> None:
 
 
 def test_a_repeated_key_is_refused(timescale: Timescale, instrument_ids: list[int]) -> None:
-    """Two rows of one key have no order, so neither may win."""
+    """Two rows of one key have no order, so neither wins."""
     share = instrument_ids[0]
 
     with pytest.raises(errors.StorageConflictError, match="batch of daily_bars repeats a key"):
@@ -264,7 +264,7 @@ def test_two_loaders_of_the_same_instruments_lose_nothing(
 def test_a_failure_is_logged_and_marked(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
-    """A request that came to nothing leaves its reason and the days nobody knows of."""
+    """A failed request leaves its reason and the unknown days."""
     share = instrument_ids[0]
     letter = DeadLetter(
         dataset=DATASET,

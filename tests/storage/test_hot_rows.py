@@ -26,7 +26,7 @@ BOUNDS = (MONDAY, MONDAY + timedelta(days=30))
 
 
 def without(dataset: str, *names: str) -> pa.Schema:
-    """Return what is read of a dataset's hot rows."""
+    """Return a dataset's hot rows as read."""
     fields = [field for field in ARCHIVED[dataset].schema if field.name not in ("ticker", *names)]
     return pa.schema(fields)
 
@@ -48,7 +48,7 @@ def several_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def closes(moment: Snapshot, ids: list[int]) -> list[tuple[int, date, float]]:
-    """Return what the moment holds of some instruments, in the order in which it comes."""
+    """Return the rows of some instruments as of the moment, in the order read."""
     rows = moment.days(ids, BOUNDS, None, without("daily_bars", "ingest_id", "known_from"))
     columns = (rows[name].to_pylist() for name in ("instrument_id", "session_date", "close"))
     return list(zip(*columns, strict=True))
@@ -65,7 +65,7 @@ def moment(migrated_url: str, many: list[int]) -> Iterator[Snapshot]:
 def test_all_connections_read_as_of_one_moment(
     moment: Snapshot, many: list[int], timescale: Timescale
 ) -> None:
-    """What is restated, loaded and deleted after it began is in nobody's rows."""
+    """Changes after the read began are in no connection's rows."""
     expected = [(share, day, 10.0 + share) for share in many for day in DAYS]
     later = [*DAYS, DAYS[-1] + timedelta(days=3)]
     BatchStore(timescale).load(batch([(share, day, 99.0) for share in many for day in later]))
@@ -79,7 +79,7 @@ def test_all_connections_read_as_of_one_moment(
 def test_several_connections_read(
     moment: Snapshot, many: list[int], migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of them says at once that it has joined, and only the first one would be too few."""
+    """Each of them joins; the first one alone would be too few."""
     joined: list[str] = []
     connect = hot.connect
 
@@ -96,7 +96,7 @@ def test_several_connections_read(
 def test_a_drop_that_waits_for_the_reader_stops_no_read(
     moment: Snapshot, many: list[int], migrated_url: str
 ) -> None:
-    """Whoever would wait behind it leaves the rows to the connection that it waits for."""
+    """A connection that would wait behind it leaves the rows to the first one."""
 
     def lock() -> None:
         with psycopg.connect(migrated_url) as connection:

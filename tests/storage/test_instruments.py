@@ -39,7 +39,7 @@ def follow(store: InstrumentStore, constituents: list[Constituent], on: date) ->
 
 
 def memberships(timescale: Timescale) -> list[tuple[int, date, date | None]]:
-    """Return instrument, first day and the day after the last of every membership there was."""
+    """Return instrument, first day and day after the last of every membership."""
     with timescale.connection() as connection:
         return connection.execute(
             "select instrument_id, lower(valid), upper(valid) from universe_member order by 1, 2"
@@ -60,7 +60,7 @@ def test_who_joined_is_a_member(timescale: Timescale, instrument_ids: list[int])
 def test_a_new_instrument_carries_its_ticker_since_ever(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """Its history is fetched too, and nobody else is known to have had the ticker."""
+    """Its history is fetched too, and no other instrument is known to have had the ticker."""
     instruments, unknown = InstrumentStore(timescale).resolve(
         "fmp", ["CCC", "ZZZ"], date(2006, 1, 3)
     )
@@ -110,7 +110,7 @@ def test_who_returns_is_the_instrument_of_before(
 def test_a_renamed_instrument_is_found_under_the_ticker_of_the_day(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """FB until the day, META from it on: one instrument, one membership."""
+    """FB before the day, META from it on: one instrument, one membership."""
     store = InstrumentStore(timescale)
     change = follow(store, listed(AAA, ("BBX", "0000000002"), CCC), LATER)
 
@@ -199,7 +199,7 @@ def test_a_former_ticker_comes_back_as_another_instrument_even_of_the_same_compa
 def test_whose_ticker_another_carries_can_still_be_asked_for_under_the_one_of_then(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """Only where days stay under their tickers; under today's it would be the other's data."""
+    """Only where days stay under their tickers; today's ticker would give another's data."""
     store = InstrumentStore(timescale)
     follow(store, listed(AAA, CCC), LATER)
     follow(store, listed(AAA, ("BBB", "0000000099"), CCC), LATEST)
@@ -245,7 +245,7 @@ def test_applying_a_change_again_does_nothing(
 
 
 def test_joining_and_leaving_on_one_day_leaves_no_membership(timescale: Timescale) -> None:
-    """A membership of no day is none."""
+    """A membership of no day is not stored."""
     store = InstrumentStore(timescale)
     follow(store, listed(AAA), LATER)
     follow(store, [], LATER)

@@ -1,4 +1,4 @@
-"""The two lanes of a load: rows of which nothing is stored are copied, all others are merged."""
+"""The two lanes of a load: entirely new rows are copied, all others are merged."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -107,7 +107,7 @@ _TIMES = {"known_from", "known_to", "finished_at", "updated_at", "noted_at"}
 
 
 def stored(connection: psycopg.Connection) -> dict[str, list[dict[str, Any]]]:
-    """Return all that loads leave behind, but for when it came."""
+    """Return all that loads store, except times."""
     by_table: dict[str, list[dict[str, Any]]] = {}
     for table, columns in STORED.items():
         query = composed.SQL("select {} from {}").format(
@@ -206,7 +206,7 @@ def test_a_history_is_copied_where_nothing_is_stored_of_it(
 def test_bars_that_join_a_history_are_compared_with_it(
     timescale: Timescale, instrument_ids: list[int], lanes: list[str]
 ) -> None:
-    """They may be in other shares than those beside them, which no look at their span tells."""
+    """They may be in other shares than their neighbours, outside their span."""
     store = BatchStore(timescale)
     first = batch([(instrument_ids[0], MONDAY, 10.0)])
     second = batch([(instrument_ids[0], MONDAY + timedelta(days=1), 10.0)])
@@ -231,7 +231,7 @@ def test_bars_as_traded_join_a_history_without_being_compared(
 def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
     timescale: Timescale, instrument_ids: list[int], lanes: list[str]
 ) -> None:
-    """That it has rows of one share, of which nothing is stored, says nothing of the other's."""
+    """New rows of one share do not protect stored rows of the other."""
     first, second, _ = instrument_ids
     store = BatchStore(timescale)
 

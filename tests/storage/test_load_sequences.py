@@ -1,4 +1,4 @@
-"""Whatever is loaded in whatever order: the database equals a dict, and nothing is lost."""
+"""Any sequence of loads: the database equals a dict, and nothing is lost."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -64,7 +64,7 @@ LOADS = st.lists(
 
 @dataclass
 class Model:
-    """What the database must equal."""
+    """A model of the database."""
 
     current: dict[Key, float] = field(default_factory=dict)
     replaced: dict[Key, list[float]] = field(default_factory=dict)
@@ -146,7 +146,7 @@ def test_any_sequence_of_loads_equals_a_dict(
            rollup_1w, rollup_1mo, rollup_1q, rollup_1y"""
     )
     bars, rollups, model = BatchStore(timescale), RollUps(timescale), Model()
-    # What an answer of long ago lacked is not known any more.
+    # Absences of old answers have expired.
     began_at = utc_now() - timedelta(hours=1)
     for number, load in enumerate(loads):
         closes = {(instrument_ids[i], DAYS[d]): close for (i, d), close in load.closes.items()}

@@ -1,4 +1,4 @@
-"""What a reader is told of bars that are not here: a read is never partial without a word."""
+"""Missing bars in a read: a partial read always warns or fails."""
 
 import warnings
 from datetime import UTC, date, datetime
@@ -41,21 +41,21 @@ def where(migrated_url: str, bucket: BucketSettings) -> StoreSettings:
 
 
 def load(timescale: Timescale, instrument_id: int, days: list[date]) -> None:
-    """Store a bar of each day, as an answer about them does."""
+    """Store a bar of each day, with its coverage."""
     spans = tuple((day, calendar().next_session(day)) for day in days)
     mark = CoverageMark(instrument_id=instrument_id, state=CoverageState.COMPLETE, spans=spans)
     BatchStore(timescale).load(batch([(instrument_id, day, 10.0) for day in days], coverage=[mark]))
 
 
 def mark(timescale: Timescale, instrument_id: int, state: CoverageState, *spans: Span) -> None:
-    """Say in the ledger of FMP's daily bars what is known of days."""
+    """Mark days in the ledger of FMP's daily bars."""
     marks = [CoverageMark(instrument_id=instrument_id, state=state, spans=spans)]
     with timescale.connection() as connection:
         apply_marks(connection, "daily_bars", PROVIDER, marks, asked_at=utc_now())
 
 
 def warned(where: StoreSettings, *arguments: object, **named: object) -> tuple[pa.Table, str]:
-    """Read, and return the bars and what was said of those that are missing."""
+    """Read, and return the bars and the warning about missing ones."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         bars = read_bars(*arguments, settings=where, **named)  # pyright: ignore[reportArgumentType]
@@ -66,7 +66,7 @@ def warned(where: StoreSettings, *arguments: object, **named: object) -> tuple[p
 def test_nine_bars_of_last_month_are_not_told_as_five_years(
     timescale: Timescale, instrument_ids: list[int], where: StoreSettings
 ) -> None:
-    """They are returned, with a warning that counts what is missing, and says why and the cure."""
+    """They are returned, with a warning of how many are missing, why, and the cure."""
     load(timescale, instrument_ids[0], LAST)
     start = date(2020, 1, 1)
     wanted = calendar().sessions(start, END)
@@ -83,7 +83,7 @@ def test_nine_bars_of_last_month_are_not_told_as_five_years(
 def test_a_read_can_insist_on_all_bars_or_do_without_a_word(
     timescale: Timescale, instrument_ids: list[int], where: StoreSettings
 ) -> None:
-    """An error on wish; a warning carries the days."""
+    """An error on request; a warning carries the days."""
     load(timescale, instrument_ids[0], LAST)
 
     with pytest.raises(MissingBarsError, match="AAA lacks 1 of 10 days"):
@@ -107,14 +107,14 @@ def test_an_instrument_of_which_nothing_was_ever_loaded_is_named(
     assert set(bars["ticker"].to_pylist()) == {"AAA"}
     sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
     assert f"BBB has none of {len(sessions):,} days of daily_bars from 2016-01-04" in said
-    assert "AAA lacks" in said, "a wish without an end is for today"
+    assert "AAA lacks" in said, "a request without an end reads until today"
     assert f"from {AFTER}" in said, "and without a start for the oldest bar"
 
 
 def test_what_was_not_listed_is_not_missing(
     timescale: Timescale, instrument_ids: list[int], where: StoreSettings
 ) -> None:
-    """What the provider had not, refused, or failed to send is, with the reason."""
+    """Days that the provider lacked, refused or failed to send are, with the reason."""
     share = instrument_ids[0]
     load(timescale, share, LAST)
     mark(timescale, share, CoverageState.PROVIDER_EMPTY, (HISTORY_START, FIRST))
@@ -134,7 +134,7 @@ def test_what_was_not_listed_is_not_missing(
 def test_coverage_says_of_each_day_whether_it_is_held_and_why_not(
     timescale: Timescale, instrument_ids: list[int], where: StoreSettings
 ) -> None:
-    """Whoever was asked; days in the archive are held."""
+    """For any provider; archived days count as held."""
     share = instrument_ids[0]
     load(timescale, share, LAST)
     mark(timescale, share, CoverageState.ARCHIVED, (LAST[0], LAST[2]))

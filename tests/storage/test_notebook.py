@@ -33,7 +33,7 @@ def runner() -> ModuleType:
 
 
 def outputs(cell: dict[str, Any], kind: str) -> str:
-    """Return what a cell shows in one form, or nothing."""
+    """Return a cell's output in one form, or nothing."""
     return "".join("".join(output.get("data", {}).get(kind, "")) for output in cell["outputs"])
 
 

@@ -1,4 +1,4 @@
-"""The checks' questions on a real database."""
+"""The checks' queries on a real database."""
 
 from datetime import date
 
@@ -13,7 +13,7 @@ FRIDAY, SATURDAY, MONDAY = date(2024, 5, 31), date(2024, 6, 1), date(2024, 6, 3)
 
 
 def test_clean_bars_raise_no_suspicion(timescale: Timescale, instrument_ids: list[int]) -> None:
-    """Every question answers none, and the totals count."""
+    """Every query finds nothing, and the totals count."""
     store, quality = BatchStore(timescale), QualityQueries(timescale)
     assert quality.totals() == BarTotals(
         rows=0, instruments=0, first_session=None, last_session=None, versions=0
@@ -53,7 +53,7 @@ def test_a_bar_on_no_session_is_found(timescale: Timescale, instrument_ids: list
 def test_contradicting_prices_are_found(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
-    """The constraint keeps them out; the question finds them where it was dropped."""
+    """The constraint refuses them; the query finds them once it is dropped."""
     BatchStore(timescale).load(batch([(instrument_ids[0], MONDAY, 10.0)]))
     with psycopg.connect(migrated_url) as connection:
         connection.execute("alter table daily_bar drop constraint daily_bar_prices_are_in_order")
@@ -68,7 +68,7 @@ def test_contradicting_prices_are_found(
 def test_two_instruments_under_one_ticker_are_found(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
-    """The exclusion constraint keeps them out; the question finds them where it was dropped."""
+    """The exclusion constraint refuses them; the query finds them once it is dropped."""
     first, second, _ = instrument_ids
     BatchStore(timescale).load(batch([(first, MONDAY, 10.0), (second, MONDAY, 20.0)]))
     with psycopg.connect(migrated_url) as connection:

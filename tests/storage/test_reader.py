@@ -46,7 +46,7 @@ from tests.storage.batches import FETCHED_AT
 from tests.storage.conftest import UNIVERSE
 from wrdata import read_bars
 
-# These rows come without a ledger; what is said of that: test_missing_bars.py.
+# These rows have no ledger; warnings about that are tested in test_missing_bars.py.
 pytestmark = pytest.mark.filterwarnings("ignore::wrdata.MissingBarsWarning")
 
 OPEN = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
@@ -58,7 +58,7 @@ PERIODS = {"daily_bars": "2024", "minute_bars": "2024-01", "crypto_bars": "2024-
 
 
 class Held(NamedTuple):
-    """A price, and which answer it is of; the greatest is the latest one's."""
+    """A price and its answer; the greatest one is the latest."""
 
     answered: int
     price: float
@@ -98,7 +98,7 @@ def drop(moves: Moves, dataset: str) -> None:
 
 
 def begin_anew(moves: Moves) -> None:
-    """Forget bars and archive, so that an example of a property meets nothing of another."""
+    """Delete bars and archive, so that examples of a property are independent."""
     for entry in list(moves.store.list("iceberg/")):
         moves.store.delete(entry.key)
     with moves.timescale.connection() as connection:
@@ -136,7 +136,7 @@ def hold_factors(timescale: Timescale, instrument_id: int) -> None:
 
 
 def told_by(timescale: Timescale, view: str, instrument_id: int, **chosen: str) -> list[Any]:
-    """Return an instrument's prices, volume and start as a view tells them."""
+    """Return an instrument's prices, volume and start from a view."""
     start = "session_date" if view == "adjusted_daily_bars" else "bucket_start"
     conditions = "".join(f" and {name} = '{value}'" for name, value in chosen.items())
     query = f"select {start}, open, high, low, close, volume from {view}"  # noqa: S608
@@ -246,7 +246,7 @@ def test_a_read_over_the_border_takes_each_side_from_where_it_lies(
 def test_a_late_row_stands_in_the_place_of_the_archived_one(
     dataset: str, answer: str, moves: Moves, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """Until retention has joined them, if its answer is the newer one; new rows stand beside."""
+    """Until retention merges them, if its answer is newer; new rows are read too."""
     share = instrument_ids[0]
     times = DAYS[:4] if dataset == "daily_bars" else [OPEN + timedelta(minutes=n) for n in range(4)]
     load(moves.timescale, dataset, {(share, at): 10.0 + n for n, at in enumerate(times[:3])})
@@ -320,7 +320,7 @@ def test_what_was_known_once_stays_readable(
 def test_adjusted_bars_are_those_of_the_views_to_the_last_bit(
     moves: Moves, where: StoreSettings, instrument_ids: list[int], adjustment: str
 ) -> None:
-    """And stay so when the days are in the archive only, where the views have nothing left."""
+    """Also when the days are in the archive only, where the views are empty."""
     share = instrument_ids[0]
     hold_factors(moves.timescale, share)
     load(moves.timescale, "daily_bars", daily([share], [10.1, 10.2, 5.3, 5.4, 5.5]))
@@ -362,7 +362,7 @@ def test_adjusted_bars_are_those_of_the_views_to_the_last_bit(
 def test_bars_that_came_adjusted_are_in_the_shares_of_the_day_on_which_they_came(
     timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """A split since then has to be taken out of them, one before has been."""
+    """A later split must be divided out of them; an earlier one already was."""
     share = instrument_ids[0]
     load(timescale, "daily_bars", daily([share], [10, 10]))  # They come today, after the split.
     hold_factors(timescale, share)
@@ -377,7 +377,7 @@ def test_bars_that_came_adjusted_are_in_the_shares_of_the_day_on_which_they_came
 def test_aggregates_as_of_now_are_the_aggregates(
     moves: Moves, where: StoreSettings, instrument_ids: list[int], interval: str
 ) -> None:
-    """What is rolled up on the way and what the database keeps are one and the same."""
+    """Aggregates computed while reading equal those that the database keeps."""
     load(moves.timescale, "daily_bars", daily(instrument_ids, [10.1, 11.2, 12.3, 13.4, 14.5]))
     load(moves.timescale, "minute_bars", minutes(instrument_ids, OPEN - timedelta(hours=1), 200))
     refresh(moves.aggregates)
@@ -525,7 +525,7 @@ def test_only_row_groups_that_may_hold_the_instrument_are_fetched(tmp_path: Any)
 def test_the_bucket_is_needed_for_cold_rows_only(
     moves: Moves, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """Whoever reads what the database holds does not notice that the archive is away."""
+    """Reads of hot rows work while the archive is unavailable."""
     away = where.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"})
     load(moves.timescale, "daily_bars", daily(instrument_ids, [10]))
     assert read_bars("AAA", "2024-01-01", "2024-01-31", settings=away).num_rows == 1
@@ -582,7 +582,7 @@ def test_one_flipped_byte_of_an_archived_file_is_an_error_and_never_a_price(
 def test_no_byte_of_an_archived_file_can_change_without_being_noticed(
     moves: Moves, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """Or it is one that this read has no need of: each answer is an error or the right one."""
+    """Or the read does not need it: each read fails or is right."""
     load(moves.timescale, "minute_bars", minutes(instrument_ids[:1], OPEN, 4))
     before = read_bars("AAA", OPEN, "2024-01-31", "1m", settings=where)
     drop(moves, "minute_bars")
@@ -646,7 +646,7 @@ def of_the_whole_file(**fields: Any) -> FileProof:
 def test_an_object_that_went_behind_the_servers_cache_is_named(
     moves: Moves, where: StoreSettings, instrument_ids: list[int], world: LocalWorld
 ) -> None:
-    """The server still lists it, with its size, and fails to hand it out: that is no traffic."""
+    """The server lists it, with its size, but fails to serve it: this is no busy server."""
     load(moves.timescale, "minute_bars", minutes(instrument_ids, OPEN, 60))
     drop(moves, "minute_bars")
     key = next(iter(moves.store.list("iceberg/archive/minute_bars/data/"))).key
@@ -711,7 +711,7 @@ def test_a_name_means_who_carried_it_last(
 def test_a_wish_that_cannot_be_served_is_refused_in_one_line(
     where: StoreSettings, arguments: dict[str, Any], message: str
 ) -> None:
-    """With what can be."""
+    """The message says what can be."""
     with pytest.raises(errors.ArgumentError, match=message) as refused:
         read_bars(**{"tickers": "AAA", "start": "2024-01-01", **arguments}, settings=where)
 
@@ -744,7 +744,7 @@ def test_minutes_are_told_as_they_were_known_to_the_microsecond(
 def test_a_wish_to_the_end_of_time_is_served(
     timescale: Timescale, where: StoreSettings, instrument_ids: list[int], interval: str
 ) -> None:
-    """Many write it so when they mean no end."""
+    """Many users write it to mean no end."""
     load(timescale, "daily_bars", daily(instrument_ids[:1], [10]))
 
     bars = read_bars("AAA", "0001-01-01", "9999-12-31", interval, settings=where)
@@ -787,7 +787,7 @@ def test_a_pair_is_read_from_the_venue_that_offers_it(
 def test_shares_without_factors_are_named(
     timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """They are not left out in silence, as the views do; one without bars needs none."""
+    """They are not left out silently, as in the views; one without bars needs none."""
     load(timescale, "daily_bars", daily(instrument_ids[:2], [10]))
     hold_factors(timescale, instrument_ids[0])
     with pytest.raises(errors.StorageConflictError, match="no factors have been derived for BBB"):

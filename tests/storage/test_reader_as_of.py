@@ -1,4 +1,4 @@
-"""Adjusted prices as of a moment are those that were read then, whatever was learnt since."""
+"""Adjusted prices as of a moment equal those read then, whatever was loaded since."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from tests.storage.archive.moves import Moves, load, refresh
 from tests.storage.batches import NOTHING_ASKED, batch
 from wrdata import read_bars
 
-# These rows come without a ledger; what is said of that: test_missing_bars.py.
+# These rows have no ledger; warnings about that are tested in test_missing_bars.py.
 pytestmark = pytest.mark.filterwarnings("ignore::wrdata.MissingBarsWarning")
 
 SPLIT_ON = date(2024, 1, 4)
@@ -61,7 +61,7 @@ def moves(timescale: Timescale, object_store: ObjectStore) -> Moves:
 
 @dataclass(frozen=True)
 class Market:
-    """One instrument of which things become known one after the other.
+    """One instrument about which facts become known one by one.
 
     Each of them comes by the real loader, and its factors are derived at once.
     """
@@ -79,7 +79,7 @@ class Market:
         self._load(batch(rows, adjustment=adjustment, fetched_at=now))
 
     def learn_splits(self, splits: Actions) -> None:
-        """Load all splits there are: those that are missing are withdrawn."""
+        """Load all splits: missing ones are withdrawn."""
         rows = [
             {"ex_date": day, "new_shares": Decimal(new), "old_shares": Decimal(1)}
             for day, new in splits.items()
@@ -163,7 +163,7 @@ class Market:
 
 @pytest.fixture
 def market(moves: Moves, where: StoreSettings, instrument_ids: list[int]) -> Market:
-    """AAA, of which nothing is known yet."""
+    """AAA, without any facts yet."""
     return Market(moves, where, instrument_ids[0])
 
 
@@ -205,7 +205,7 @@ def test_what_is_learnt_later_adjusts_nothing_before(market: Market) -> None:
 
 
 def test_a_dividend_is_converted_by_the_rate_that_was_known_then(market: Market) -> None:
-    """Not by one that came later, was revised later, or by a word that was given later."""
+    """Not by one that was loaded, revised or confirmed later."""
     both, share = "splits_and_dividends", market.instrument_id
     market.learn_bars(dict.fromkeys(SESSIONS, 100.0))
     market.learn_dividends({PAID_ON: "26"}, "CAD")
@@ -255,7 +255,7 @@ def test_a_spin_off_counts_from_when_a_person_told_it(market: Market) -> None:
 
 
 def test_a_persons_word_counts_from_when_it_was_given(market: Market) -> None:
-    """Until then a split that prices refute adjusts nothing; a second word moves nothing."""
+    """Until then a refuted split adjusts nothing; a second confirmation changes nothing."""
     market.learn_bars(dict.fromkeys(SESSIONS, 100.0))
     market.learn_splits({SPLIT_ON: "2"})
     refuted = now()
@@ -268,7 +268,7 @@ def test_a_persons_word_counts_from_when_it_was_given(market: Market) -> None:
 
 
 def test_a_check_that_was_written_over_is_missed_in_one_line(market: Market) -> None:
-    """Bars on one side of a split tell nothing of it, and what was held of it then is gone."""
+    """Bars on one side of a split prove nothing, and the verdict of then is gone."""
     market.learn_bars({day: close for day, close in as_paid().items() if day >= SPLIT_ON})
     market.learn_splits({SPLIT_ON: "2"})
     unproven = now()
@@ -280,7 +280,7 @@ def test_a_check_that_was_written_over_is_missed_in_one_line(market: Market) -> 
 
 
 def test_every_interval_is_that_of_then_to_the_last_bit(market: Market) -> None:
-    """Days, minutes and what is made of either."""
+    """Days, minutes and their aggregates."""
     prices = as_paid() | {SESSIONS[0]: 150.0, SESSIONS[1]: 153.0}
     minutes = {
         (
@@ -352,7 +352,7 @@ steps = st.one_of(
 
 
 def forget(moves: Moves) -> None:
-    """Forget everything that examples of a property leave behind."""
+    """Delete everything that examples of a property store."""
     for stored in list(moves.store.list("iceberg/")):
         moves.store.delete(stored.key)
     with moves.timescale.connection() as connection:
@@ -366,7 +366,7 @@ def forget(moves: Moves) -> None:
 
 
 def take(market: Market, step: tuple[Any, ...]) -> None:
-    """Learn what a step tells."""
+    """Load the facts of a step."""
     match step:
         case ("bars", prices, adjustment):
             market.learn_bars(prices, adjustment)

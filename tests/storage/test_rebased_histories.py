@@ -1,4 +1,4 @@
-"""Histories that a provider has re-based: all of them at once, or nothing."""
+"""Re-based histories are stored whole or not at all."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -30,7 +30,7 @@ def history(
     fetched_at: datetime = LATER,
     provider: str = "fmp",
 ) -> Batch:
-    """Return bars near 66 dollars in cents, in shares of which ``factor`` is one of before."""
+    """Return bars near 66 dollars in cents, with prices multiplied by ``factor``."""
     rows = [
         {
             "instrument_id": instrument_id,
@@ -96,7 +96,7 @@ def test_every_usual_ratio_is_told_from_rounding(
 def test_prices_that_fall_alike_while_volume_does_too_are_no_other_share(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """More shares would have traded; where volumes were left alone, prices decide."""
+    """A split would raise volumes; where volumes are unchanged, prices decide."""
     share, store = instrument_ids[0], BatchStore(timescale)
     store.load(history(share, DAYS))
     for day, volume, is_rebased in ((DAYS[-1], 900_000.0, False), (DAYS[-2], 1_000_000.0, True)):
@@ -129,7 +129,7 @@ def test_a_correction_of_one_price_is_no_other_share(
 def test_a_new_day_in_other_shares_is_refused_too(
     timescale: Timescale, instrument_ids: list[int], days: list[date]
 ) -> None:
-    """Nothing is restated by it: the stored bar beside it tells, before or after."""
+    """It restates nothing: the neighbouring stored bar shows it."""
     share, store = instrument_ids[0], BatchStore(timescale)
     store.load(history(share, DAYS))
     with pytest.raises(errors.HistoryRebasedError, match="times the stored one beside it"):

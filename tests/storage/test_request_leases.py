@@ -1,4 +1,4 @@
-"""Leases on a real server: who may go when, quotas, lanes, the breaker, and two at once."""
+"""Leases on a real server: slots, quotas, lanes, the breaker, and concurrency."""
 
 import asyncio
 import itertools
@@ -54,7 +54,7 @@ def lease_request(
     breaker: BreakerPolicy = BREAKER,
     horizon_s: float | None = None,
 ) -> LeaseRequest:
-    """Return a wish for so many permits, or for permits of such weights."""
+    """Return a lease request for a number of permits, or for permits of given weights."""
     reach = HORIZON_S if lane is Lane.BACKFILL else AHEAD_S
     return LeaseRequest(
         provider="p",
@@ -69,13 +69,13 @@ def lease_request(
 
 
 def granted(answer: Lease | Refusal) -> Lease:
-    """Return the lease that the answer has to be."""
+    """Return the answer, which must be a lease."""
     assert isinstance(answer, Lease), answer
     return answer
 
 
 def refused(answer: Lease | Refusal, reason: RefusalReason = RefusalReason.LATER) -> Refusal:
-    """Return the refusal that the answer has to be."""
+    """Return the answer, which must be a refusal."""
     assert isinstance(answer, Refusal), answer
     assert answer.reason is reason
     return answer
@@ -164,7 +164,7 @@ def recorded_slots(timescale: Timescale) -> list[datetime]:
 def test_two_charged_together_never_deadlock_with_the_same_in_the_other_order(
     timescale: Timescale,
 ) -> None:
-    """Budgets are locked by name, whichever comes first in the wish."""
+    """Budgets are locked by name, whatever their order in the request."""
     first, other = (limits(name, interval_s=0.102) for name in ("a", "b"))
 
     def take_some(charges: tuple[RequestLimits, ...]) -> int:
@@ -187,7 +187,7 @@ def test_a_scheduled_run_reserves_where_a_backfill_may_not(leases: RequestLeases
 def test_while_a_scheduled_run_is_at_work_backfills_hardly_reserve_ahead(
     leases: RequestLeases,
 ) -> None:
-    """They fill what it leaves, one interval ahead, so that it waits no longer than that."""
+    """They use what scheduled work leaves, one interval ahead, so it waits no longer."""
     leases.take(lease_request(1, lane=Lane.SCHEDULED))
     backfill = granted(leases.take(lease_request(10)))
     assert len(backfill.slots_s) == 1
@@ -218,7 +218,7 @@ def test_what_is_charged_twice_advances_both_budgets(leases: RequestLeases) -> N
 def test_a_bulk_request_that_has_to_wait_leaves_the_key_s_slots_to_others(
     leases: RequestLeases,
 ) -> None:
-    """Reserving now for in half a minute would idle all that lies before."""
+    """A reservation half a minute ahead would idle all slots before it."""
     key, bulk = limits("key"), limits("bulk", interval_s=30.0)
     leases.take(lease_request(1, bulk, key))
     refusal = refused(leases.take(lease_request(1, bulk, key, lane=Lane.SCHEDULED)))
@@ -235,7 +235,7 @@ def test_a_bulk_request_queues_behind_a_busy_key(leases: RequestLeases) -> None:
 
 
 def test_an_unused_tail_is_free_again(leases: RequestLeases) -> None:
-    """A process that ends gives its last permits to whoever asks next, and usage shrinks."""
+    """A process that ends returns its last permits to the next one, and usage shrinks."""
     lease = granted(leases.take(lease_request(4)))
     leases.give_back(lease.lease_id, [2, 3])
     (status,) = leases.status()
@@ -245,7 +245,7 @@ def test_an_unused_tail_is_free_again(leases: RequestLeases) -> None:
 
 
 def test_a_tail_that_someone_queues_behind_is_not_given_twice(leases: RequestLeases) -> None:
-    """Only usage shrinks: the slots before the other's would be free too late to be told."""
+    """Only usage shrinks: the freed slots lie before the other's."""
     first = granted(leases.take(lease_request(2)))
     leases.take(lease_request(1))
     leases.give_back(first.lease_id, [1])
@@ -310,7 +310,7 @@ def test_a_pause_holds_everyone(leases: RequestLeases, timescale: Timescale) -> 
 def test_a_pause_that_no_run_waits_for_is_refused_with_its_end_and_its_reason(
     leases: RequestLeases, timescale: Timescale
 ) -> None:
-    """A ban of an hour, whoever was told of it; a later, shorter one changes neither."""
+    """A ban of an hour, whichever key got it; a later, shorter one changes nothing."""
     leases.take(lease_request(1))
     leases.pause(["key"], 3600.0, "HTTP 418: banned")
     leases.pause(["key"], 2.0, "HTTP 429")
@@ -327,7 +327,7 @@ def test_a_pause_that_no_run_waits_for_is_refused_with_its_end_and_its_reason(
 
 
 def test_giving_back_does_not_end_a_pause(leases: RequestLeases) -> None:
-    """Who was refused gives its permits back, and they begin after the pause all the same."""
+    """A refused process returns its permits, and they still begin after the pause."""
     lease = granted(leases.take(lease_request(8, lane=Lane.SCHEDULED)))
     leases.pause(["key"], 2.0, "HTTP 429")
     leases.give_back(lease.lease_id, range(1, 8))
@@ -406,7 +406,7 @@ def test_several_quotas_all_count(leases: RequestLeases) -> None:
 
 
 def open_breaker(leases: RequestLeases, policy: BreakerPolicy = BREAKER) -> None:
-    """Fail as often as it takes."""
+    """Fail often enough to open the breaker."""
     for _ in range(policy.failures):
         leases.report_failure("p", 0, NEVER, policy)
 
@@ -470,7 +470,7 @@ def test_after_the_pause_exactly_one_request_is_the_trial_and_its_success_closes
 
 
 def test_a_trial_that_fails_opens_the_breaker_again(leases: RequestLeases) -> None:
-    """For the whole time; what other requests report meanwhile prolongs nothing."""
+    """For the whole time; reports of other requests meanwhile do not extend it."""
     open_breaker(leases, QUICK)
     time.sleep(0.25)
     trial = granted(leases.take(lease_request(1, breaker=QUICK)))
@@ -499,7 +499,7 @@ def test_a_trial_whose_holder_died_goes_to_the_next_who_asks(leases: RequestLeas
 
 
 def test_a_trial_given_back_goes_to_the_next_at_once(leases: RequestLeases) -> None:
-    """A process that is told to stop does not block the others."""
+    """A process that is asked to stop does not block the others."""
     open_breaker(leases, QUICK)
     time.sleep(0.25)
     first = granted(leases.take(lease_request(1, limits(interval_s=0.11), breaker=QUICK)))
@@ -543,7 +543,7 @@ def test_a_database_without_migrations_is_a_conflict(database_url: str) -> None:
 def test_a_wait_for_locks_is_told_apart_from_the_round_trip(
     leases: RequestLeases, timescale: Timescale
 ) -> None:
-    """What the decision waited for does not make the slots uncertain."""
+    """Waiting for the lock does not make the slots uncertain."""
     leases.take(lease_request(1, limits(interval_s=0.11)))
     with ThreadPoolExecutor(1) as thread, timescale.connection() as connection:
         connection.execute("select * from request_budget for update")
@@ -630,7 +630,7 @@ def test_a_scheduled_run_gets_nearly_all_of_a_budget_that_backfills_want_too(
 
 
 def test_a_worker_that_ends_leaves_no_hole(leases: RequestLeases) -> None:
-    """What it had reserved and did not use is the next one's."""
+    """Its unused reservations go to the next process."""
 
     async def leave_early() -> None:
         budget = LeasedBudget(

@@ -55,7 +55,7 @@ def archive_one(
 
 
 def keys(archived: ArchivedPeriod) -> tuple[str, ...]:
-    """Return where a period's files are."""
+    """Return the keys of a period's files."""
     assert archived.logged
     return archived.logged.proof.object_keys
 
@@ -66,7 +66,7 @@ def files(store: ObjectStore) -> list[str]:
 
 
 def drop(url: str, period: Period) -> None:
-    """Delete a period's rows and say so, as retention does."""
+    """Delete a period's rows and write the tombstone, as retention does."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "delete from daily_bar where session_date >= %s and session_date < %s",
@@ -84,7 +84,7 @@ def drop(url: str, period: Period) -> None:
 def test_an_archived_period_equals_the_database(
     archive: Archive, object_store: ObjectStore, tmp_path: Path
 ) -> None:
-    """What an Iceberg reader finds is what the database holds, and the file is what it says."""
+    """An Iceberg reader finds the database's rows, and the file equals its proof."""
     result = archive_one(archive, Y2023)
 
     assert (result.status, result.period, result.rows) == (ArchiveStatus.COMMITTED, Y2023, 3 * 31)
@@ -105,7 +105,7 @@ def test_an_archived_period_equals_the_database(
 
 @pytest.mark.usefixtures("two_years")
 def test_the_proof_tells_the_least_and_the_greatest_values(archive: Archive) -> None:
-    """Of every column that is no mere text, read from the files' own statistics."""
+    """For every column but plain text, read from the files' own statistics."""
     logged = archive_one(archive, Y2023).logged
     assert logged
     assert logged.proof.bounds["session_date"] == ("2023-12-01", "2023-12-31")
@@ -208,7 +208,7 @@ def test_many_periods_are_one_commit_in_the_order_asked_for(archive: Archive) ->
 def test_very_large_periods_are_committed_one_by_one(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that a crash costs no more than what was proven since the last commit."""
+    """So a crash costs only the work since the last commit."""
     monkeypatch.setattr(archive_module, "COMMIT_BYTES", 1)
 
     results = archive.archive(BARS, [Y2023, Y2024])
@@ -255,7 +255,7 @@ def test_a_crash_before_the_commit_leaves_nothing_archived(
     object_store: ObjectStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The orphaned file is named for its bytes: the next run writes the same one."""
+    """The orphaned file is named by its digest: the next run writes the same one."""
 
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
@@ -351,7 +351,7 @@ def test_a_bucket_that_fails_ends_the_run(
 def test_fewer_rows_never_replace_an_archived_period(
     archive: Archive, migrated_url: str, last_gone: date, left: int
 ) -> None:
-    """Bars are restated, never removed: rows that went missing are a person's business."""
+    """Bars are restated, never removed: a person has to look at missing rows."""
     before = archive_one(archive, Y2023).logged
     with psycopg.connect(migrated_url) as connection:
         connection.execute("delete from daily_bar where session_date <= %s", [last_gone])
@@ -371,7 +371,7 @@ def test_fewer_rows_never_replace_an_archived_period(
 def test_as_many_other_rows_never_replace_an_archived_period(
     archive: Archive, migrated_url: str, timescale: Timescale, two_years: list[Row]
 ) -> None:
-    """What counts is that each archived row is there, not how many there are."""
+    """Each archived row must be there; their number is not enough."""
     before = archive_one(archive, Y2023).logged
     instrument_id, _, close = two_years[0]
     with psycopg.connect(migrated_url) as connection:
@@ -403,7 +403,7 @@ def test_as_many_other_rows_never_replace_an_archived_period(
 def test_a_row_that_no_load_restated_never_replaces_the_archived_one(
     archive: Archive, migrated_url: str, change: str, back: str, columns: str
 ) -> None:
-    """It has kept its ingest_id, so nobody kept the version that it had: the archive is all."""
+    """Its ingest_id is unchanged, so no version was kept: the archive has the only copy."""
     before = archive_one(archive, Y2023).logged
     altering = "update daily_bar set"
     where = "where instrument_id = 2 and session_date = '2023-12-15'"
@@ -481,7 +481,7 @@ def test_a_year_that_lacks_a_row_of_its_months_replaces_none(
 def test_a_lost_file_whose_rows_are_hot_is_written_again(
     archive: Archive, object_store: ObjectStore, *, truncated: bool
 ) -> None:
-    """It is named for its bytes, so that no commit is needed."""
+    """It is named by its digest, so no commit is needed."""
     before, _ = archive.archive(BARS, [Y2023, Y2024])
     (key,) = keys(before)
     if truncated:
@@ -503,7 +503,7 @@ def test_a_lost_file_whose_rows_are_hot_is_written_again(
 def test_a_lost_file_of_restated_rows_is_replaced(
     archive: Archive, object_store: ObjectStore, timescale: Timescale, two_years: list[Row]
 ) -> None:
-    """What it held cannot be compared any more; as many rows as it had must be there."""
+    """Its rows cannot be compared any more; the database must have as many."""
     (key,) = keys(archive_one(archive, Y2023))
     object_store.delete(key)
     instrument_id, day, close = two_years[0]
@@ -582,7 +582,7 @@ def test_a_dropped_period_is_frozen_and_compared_with_its_proof(
     timescale: Timescale,
     two_years: list[Row],
 ) -> None:
-    """After retention the archive is all there is, whatever rows come late."""
+    """After retention the archive has the only copy, whatever rows come late."""
     logged = archive_one(archive, Y2023).logged
     drop(migrated_url, Y2023)
     assert archive.verify(BARS, ["2023"])[0].against == "proof"
@@ -600,7 +600,7 @@ def test_a_dropped_period_is_frozen_and_compared_with_its_proof(
 
 @pytest.mark.usefixtures("two_years")
 def test_a_restored_period_is_archived_like_any_other(archive: Archive, migrated_url: str) -> None:
-    """Its tombstone is history: what the database holds counts again."""
+    """Its tombstone is history: the database's rows count again."""
     archive_one(archive, Y2023)
     with psycopg.connect(migrated_url) as connection:
         connection.execute(
@@ -616,7 +616,7 @@ def test_a_restored_period_is_archived_like_any_other(archive: Archive, migrated
 def test_writers_beside_each_other_all_end_archived(
     timescale: Timescale, object_store: ObjectStore
 ) -> None:
-    """A commit that another writer forestalled is made again, the table's first one too."""
+    """A commit that lost to another writer is repeated, also the table's first one."""
 
     def archive(period: Period) -> ArchiveStatus:
         return archive_one(Archive(timescale, object_store), period).status
@@ -649,7 +649,7 @@ def test_a_writer_who_always_loses_gives_up(
 
 
 def test_looking_makes_no_table(archive: Archive, object_store: ObjectStore) -> None:
-    """What is listed, or archived without a row, leaves catalogue and bucket as they are."""
+    """Listing, and archiving without rows, leave catalogue and bucket unchanged."""
     assert archive.proofs(BARS) == {}
     assert archive_one(archive, Y2023).status is ArchiveStatus.EMPTY
     assert archive.table(BARS).load() is None
@@ -736,7 +736,7 @@ def test_the_bucket_is_checked_once(
 def test_another_bucket_than_the_catalogue_names_is_refused(
     archive: Archive, timescale: Timescale, object_store: ObjectStore
 ) -> None:
-    """Files of one archive in two buckets would be found by nobody; both cures are true."""
+    """No reader would find files of one archive in two buckets; both cures work."""
     old = object_store.settings.bucket
     archive_one(archive, Y2023)
     moved = ObjectStore(replace(object_store.settings, bucket=f"{old}-new"))
@@ -770,7 +770,7 @@ def test_another_bucket_than_the_catalogue_names_is_refused(
 def test_a_file_of_another_program_stops_the_archive(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who wrote it knows what it holds; we do not."""
+    """Only its writer knows its content."""
     monkeypatch.setattr("resources.storage.archive.write.files.folder_of", lambda _: "elsewhere")
     archive_one(archive, Y2023)
     monkeypatch.undo()
@@ -781,7 +781,7 @@ def test_a_file_of_another_program_stops_the_archive(
 
 @pytest.mark.usefixtures("two_years")
 def test_every_snapshot_carries_the_proofs_it_was_committed_with(archive: Archive) -> None:
-    """So that a lost log can be written again from the bucket alone."""
+    """So a lost log can be rebuilt from the bucket alone."""
     logged = archive_one(archive, Y2023).logged
     table = archive.table(BARS).load()
     assert table

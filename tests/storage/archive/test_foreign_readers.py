@@ -1,4 +1,4 @@
-"""Other people's readers find in the archive what the database holds."""
+"""Third-party readers find the database's rows in the archive."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from tests.storage.archive.archived_years import (
 
 @pytest.fixture
 def stored(timescale: Timescale, object_store: ObjectStore, instrument_ids: list[int]) -> pa.Table:
-    """The database's rows of two years, which are archived; 2023 was restated in between."""
+    """The database's rows of two archived years; 2023 was restated and archived again."""
     rows = store_bars(timescale, instrument_ids)
     archive = archive_years(timescale, object_store)
     restate(timescale, rows[-1], 51.0)
@@ -46,7 +46,7 @@ def _batches(timescale: Timescale, label: str) -> list[pa.RecordBatch]:
 
 @pytest.fixture
 def table(stored: pa.Table, timescale: Timescale, object_store: ObjectStore) -> Table:
-    """The table as a stranger opens it: by the settings of docs/archive.md alone."""
+    """The table as others open it: by the settings of docs/archive.md alone."""
     assert stored.num_rows == 60
     s3 = object_store.settings
     address = timescale.url.removeprefix("postgresql://")

@@ -1,4 +1,4 @@
-"""Rows that were loaded and are gone are missed, whoever removed them, and asked for again."""
+"""Loaded rows that are gone are missed, whatever removed them, and asked for again."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -47,7 +47,7 @@ def load_days(
 
 
 def lose(moves: Moves, dataset: str, day: datetime, *, by: str = "delete") -> None:
-    """Remove a day's rows past the loader: a chunk by hand, or by a statement."""
+    """Remove a day's rows without the loader: a chunk by hand, or by a statement."""
     archived = ARCHIVED[dataset]
     with moves.timescale.connection() as connection:
         if by == "chunk":
@@ -74,7 +74,7 @@ def letters(moves: Moves, dataset: str) -> list[tuple[Any, ...]]:
 def test_what_is_gone_before_the_first_proof_is_a_hole_again(
     moves: Moves, subjects: dict[str, list[int]], dataset: str
 ) -> None:
-    """No proof is made of what is left; a load fills the hole, and then it is archived."""
+    """The remaining rows are not proven; a load fills the hole, then it is archived."""
     ids, archived = subjects[dataset], ARCHIVED[dataset]
     load_days(moves, dataset, ids, JANUARY, SECOND)
     refresh(moves.aggregates)
@@ -175,7 +175,7 @@ def test_what_the_archive_has_is_brought_back_from_there(
 def test_a_proof_of_what_was_left_drops_nothing(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """As it was made when nobody counted: the ledger keeps the day, and the rows stay."""
+    """A proof from before rows were counted: the ledger keeps the day, and the rows stay."""
     ids = subjects["minute_bars"]
     load_days(moves, "minute_bars", ids, JANUARY, SECOND)
     lose(moves, "minute_bars", SECOND)
@@ -204,7 +204,7 @@ def test_a_proof_of_what_was_left_drops_nothing(
 def test_days_that_are_in_the_archive_only_are_not_missed(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """Nor the evening in New York of which the hour after midnight in UTC is of the next month."""
+    """Nor a New York evening whose hours after midnight UTC belong to the next month."""
     ids, archived = subjects["minute_bars"], ARCHIVED["minute_bars"]
     evening = datetime(2024, 1, 31, 23, 58, tzinfo=UTC)
     load(moves.timescale, "minute_bars", minutes(ids, evening, 6))

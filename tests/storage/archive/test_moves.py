@@ -1,4 +1,4 @@
-"""Whatever is loaded, restated, archived, dropped and restored, in any order: nothing is lost.
+"""Loading, restating, archiving, dropping and restoring in any order lose nothing.
 
 A second database gets the same loads and never drops anything. What it holds, the other one must
 hold too: hot, or in the archive.
@@ -56,7 +56,7 @@ STEPS = st.lists(
         does=st.sampled_from([Does.LOAD, Does.LOAD, *Does]),
         prices=st.dictionaries(
             st.tuples(st.integers(0, 1), st.integers(0, len(MONTHS) - 1), st.integers(0, 3)),
-            # Of another step no price is the same: that is a test of its own.
+            # Prices differ between steps; equal prices have their own test.
             st.sampled_from([10.25, 20.5, 1234.0625]),
             min_size=1,
             max_size=6,
@@ -131,7 +131,7 @@ def take(
     step: Step,
     number: int,
 ) -> None:
-    """Do what a step does; loads go to both databases."""
+    """Run a step; loads go to both databases."""
     if step.does is not Does.LOAD:
         move(moves, dataset, step)
         return
@@ -146,7 +146,7 @@ def take(
 
 
 def move(moves: Moves, dataset: ArchivedDataset, step: Step) -> None:
-    """Move rows, or what they need; a drop may refuse, but not lose anything."""
+    """Archive, drop, restore or refresh; a drop may refuse, but must lose nothing."""
     day = MONTHS[step.month].date()
     period = dataset.period_of(day, date.max)
     match step.does:
@@ -192,7 +192,7 @@ def lose_a_row(moves: Moves, dataset: ArchivedDataset, period: Period) -> None:
 
 
 def everything(world: Moves, dataset: ArchivedDataset) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    """Return close and volume by key: what lies in the archive only, and over it what is hot."""
+    """Return close and volume by key: archived rows, overridden by hot ones."""
     names = [*dataset.order, "close", "volume"]
     rows: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for name, start, end, live in tombstones(world.timescale):
@@ -219,7 +219,7 @@ def _by_key(
 
 
 def versions(world: Moves, dataset: ArchivedDataset) -> set[tuple[Any, ...]]:
-    """Return key and values of all that was ever replaced."""
+    """Return key and values of all replaced rows."""
     names = ", ".join([*dataset.order, "close", "volume"])
     return table_rows(world.timescale, f"(select {names} from {dataset.table}_version)")  # noqa: S608
 

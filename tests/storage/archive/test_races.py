@@ -1,4 +1,4 @@
-"""Moves of rows that meet one another, or somebody who does not know of them."""
+"""Moves of rows that meet each other, or other writers and readers."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ LATER = FETCHED_AT + timedelta(days=1)
 
 @pytest.fixture
 def proven(moves: Moves, subjects: dict[str, list[int]]) -> Moves:
-    """A January of minutes that lacks nothing to be dropped."""
+    """A January of minutes that is ready to be dropped."""
     load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], JANUARY, 40))
     moves.prove("minute_bars", "2024-01")
     return moves
@@ -47,7 +47,7 @@ def dropped(proven: Moves) -> Moves:
 
 
 def closes(moves: Moves, instrument_id: int) -> list[float]:
-    """Return what is known of an instrument's first minute, versions first."""
+    """Return the closes of an instrument's first minute, versions first."""
     query = """
         select close from {} where instrument_id = %s and opened_at = %s order by known_from
     """
@@ -117,7 +117,7 @@ def test_a_refresh_that_began_before_the_drop_does_not_empty_the_aggregates(
 def test_a_drop_behind_somebody_who_changes_the_table_gives_way(
     proven: Moves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its rows are read on a second connection, of which the server does not know that it waits."""
+    """Its rows are read on a second connection, whose wait the server cannot detect."""
     whole = retention_module.lock_writers_out
     with psycopg.connect(proven.timescale.url) as other:
 
@@ -155,7 +155,7 @@ def test_a_late_period_that_cannot_be_restored_holds_up_no_other(
 def test_a_late_period_waits_for_a_writer_without_ending_the_run(
     dropped: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """It is refused for its turn, and settled by the next run."""
+    """It is refused this time, and settled by the next run."""
     late = {(subjects["minute_bars"][0], JANUARY): 555.0}
     load(dropped.timescale, "minute_bars", late, fetched_at=LATER)
     with psycopg.connect(dropped.timescale.url) as other:
@@ -184,7 +184,7 @@ def test_a_dry_run_does_not_promise_what_the_archive_will_refuse(
 def test_an_archive_of_other_instruments_is_not_restored(
     dropped: Moves, world: LocalWorld, migrated_template: str
 ) -> None:
-    """The archive names instruments by number, which mean others in another database."""
+    """The archive names instruments by id, which differ in another database."""
     with (
         scratch_database(world, "test", copy_of=migrated_template) as url,
         Timescale(url) as elsewhere,
@@ -200,7 +200,7 @@ def test_an_archive_of_other_instruments_is_not_restored(
 
 
 def in_thread(does: Callable[[], object]) -> threading.Thread:
-    """Start something that may have to wait."""
+    """Start a call that may have to wait."""
     started = threading.Thread(target=does, daemon=True)
     started.start()
     return started

@@ -112,7 +112,7 @@ def test_proofs_of_expired_snapshots_come_back_too(
 def test_a_dry_run_of_the_rebuild_changes_nothing(
     archive: Archive, rebuild: ArchiveRebuild, timescale: Timescale
 ) -> None:
-    """It checks all the same that everything is there."""
+    """It still checks that everything is there."""
     key = newest_key(archive)
     lose_catalogue(timescale)
 
@@ -216,7 +216,7 @@ def test_a_catalogue_that_is_not_behind_is_never_overwritten(
 def test_metadata_that_later_commits_followed_is_not_registered(
     archive: Archive, rebuild: ArchiveRebuild, timescale: Timescale, object_store: ObjectStore
 ) -> None:
-    """Not even where a person names it: what came later would count as garbage."""
+    """Not even if a person names it: later files would count as orphans."""
     lose_catalogue(timescale)
     first = next(key for key in keys(object_store) if "/metadata/00000-" in key)
 
@@ -280,7 +280,7 @@ def test_a_cut_file_is_not_registered(
 
 
 def claim(object_store: ObjectStore, key: str, older: str) -> str:
-    """Put what an older metadata file says under the number of the newest; return its key."""
+    """Store an older metadata file's content under the newest number; return its key."""
     number = key.rpartition("/")[2].partition("-")[0]
     rival = f"{FOLDER}metadata/{number}-00000000-1111-2222-3333-444455556666.metadata.json"
     object_store.put_bytes(rival, object_store.get(older).content, content_type="x")

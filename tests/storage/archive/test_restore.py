@@ -1,4 +1,4 @@
-"""Rows that come back from the bucket equal those that went, whatever came meanwhile."""
+"""Restored rows equal the dropped ones, whatever was loaded meanwhile."""
 
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -45,7 +45,7 @@ def label_of(dataset: str) -> str:
 def test_a_dropped_period_comes_back_row_by_row(
     moves: Moves, subjects: dict[str, list[int]], dataset: str
 ) -> None:
-    """With the provider, the ingest and the moment since which it is known."""
+    """With provider, ingest and the moment from which it is known."""
     archived, rows = ARCHIVED[dataset], moments(dataset, subjects[dataset], JANUARY, 9)
     load(moves.timescale, dataset, rows, states=[COMPLETE])
     before = table_rows(moves.timescale, archived.table)
@@ -95,7 +95,7 @@ def test_rows_come_back_into_a_schema_of_their_own(
 def test_documents_and_amounts_come_back_as_they_were(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """What is archived whole is restored into a schema, and nowhere else."""
+    """Datasets archived as a whole are restored into a schema only."""
     with moves.timescale.connection() as connection:
         connection.execute(
             """insert into income_statement (
@@ -122,7 +122,7 @@ def test_documents_and_amounts_come_back_as_they_were(
 
 
 def test_days_that_are_not_archived_are_told(moves: Moves) -> None:
-    """With what is there instead."""
+    """The message names what is archived."""
     with pytest.raises(errors.ConfigurationError, match="is archived; nothing of it"):
         moves.restore.into_hot(MINUTES, DAY, DAY, by="test")
 
@@ -130,7 +130,7 @@ def test_days_that_are_not_archived_are_told(moves: Moves) -> None:
 def test_files_that_were_changed_restore_nothing(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """The tombstone stays, so that the next attempt finds all as it was."""
+    """The tombstone stays, so the next attempt finds everything unchanged."""
     load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], JANUARY, 3))
     moves.prove("minute_bars", "2024-01")
     moves.retention.drop(MINUTES, "2024-01", by="test")
@@ -286,7 +286,7 @@ def require_one_history(moves: Moves, table: str) -> None:
 
 
 def no_differences(moves: Moves) -> bool:
-    """Tell whether all aggregates equal a recomputation."""
+    """Return whether all aggregates equal a recomputation."""
     return not [
         difference
         for source in Source
@@ -341,7 +341,7 @@ def test_a_year_that_was_restored_draws_in_the_next_one_over_new_year(
 
 
 def test_a_restore_gives_way_to_a_writer(moves: Moves, subjects: dict[str, list[int]]) -> None:
-    """It needs the table for itself while rows are put in their places."""
+    """It locks the table while it puts rows in place."""
     load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], JANUARY, 3))
     moves.prove("minute_bars", "2024-01")
     moves.retention.drop(MINUTES, "2024-01", by="test")

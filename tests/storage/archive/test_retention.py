@@ -57,7 +57,7 @@ def january(moves: Moves, subjects: dict[str, list[int]]) -> Moves:
 
 
 def refused(moves: Moves, label: str = "2024-01") -> dict[Missing, str]:
-    """Try to drop; return what is missing, after a look that nothing happened."""
+    """Try to drop; check that nothing happened, and return what is missing."""
     before = table_rows(moves.timescale, "minute_bar")
     invalidations = table_rows(moves.timescale, "minute_bar_invalidation")
     outcome = moves.retention.drop(MINUTES, label, by="test")
@@ -73,7 +73,7 @@ def refused(moves: Moves, label: str = "2024-01") -> dict[Missing, str]:
 def test_a_proven_period_leaves_and_nothing_else(
     moves: Moves, subjects: dict[str, list[int]], dataset: str
 ) -> None:
-    """Neighbours in time and in the same table stay, and so does all that was made of the rows."""
+    """Neighbours in time and in the same table stay, and so do aggregates of the rows."""
     covered = ARCHIVED[dataset]
     neighbours = [other for other in DROPPABLE if ARCHIVED[other].table == covered.table]
     for name in neighbours:
@@ -147,7 +147,7 @@ def test_without_a_proof_nothing_is_dropped(moves: Moves, subjects: dict[str, li
 
 
 def test_a_row_that_changed_after_it_was_archived_stays(january: Moves) -> None:
-    """Also where the aggregates follow it already."""
+    """Even if the aggregates already follow it."""
     rows = minutes([1], JANUARY, 1, price=50.0)
     load(january.timescale, "minute_bars", rows, fetched_at=LATER)
     refresh(january.aggregates)
@@ -156,7 +156,7 @@ def test_a_row_that_changed_after_it_was_archived_stays(january: Moves) -> None:
 
 
 def test_a_missing_object_keeps_the_rows(january: Moves) -> None:
-    """The proof alone is nothing."""
+    """The proof alone is not enough."""
     [key] = january.archive.proofs(MINUTES)["2024-01"].proof.object_keys
     january.store.delete(key)
 
@@ -181,7 +181,7 @@ def test_what_waits_for_a_refresh_keeps_the_rows(january: Moves) -> None:
 
 
 def test_a_wrong_aggregate_keeps_the_rows(january: Moves) -> None:
-    """It could never be mended."""
+    """It could never be filled."""
     with january.timescale.connection() as connection:
         connection.execute("update rollup_1h set close = close + 1 where instrument_id = 1")
 
@@ -257,7 +257,7 @@ def test_ages_are_read_by_dataset() -> None:
 def between_proof_and_lock(
     monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]
 ) -> Generator[None]:
-    """Let something happen after the files were read back, before the table is locked."""
+    """Run a function after the files were read back, before the table is locked."""
 
     def turn(connection: Any, dataset: str) -> None:
         happens()
@@ -271,7 +271,7 @@ def between_proof_and_lock(
 def test_a_load_between_proof_and_lock_is_noticed(
     january: Moves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are compared again when nobody can write any more."""
+    """Rows are compared again once the table is locked."""
 
     def happens() -> None:
         new = minutes([2], JANUARY + timedelta(days=3), 1)
@@ -304,7 +304,7 @@ def test_an_archive_run_between_proof_and_lock_is_noticed(
 def test_the_table_is_closed_to_writers_while_rows_are_compared(
     january: Moves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also to those who would make a chunk; readers go on."""
+    """Also to writers that would create a chunk; readers continue."""
     whole, counts = retention_module.remove, list[str]()
 
     def remove(connection: Any, rows: HotRows) -> int:
@@ -362,7 +362,7 @@ def test_two_retentions_do_not_meet(january: Moves) -> None:
 
 
 def test_a_drop_waits_for_a_run_that_writes_to_the_archive(january: Moves) -> None:
-    """What that run has read must not be gone when it commits."""
+    """Rows that the run has read must not be gone when it commits."""
     with committing(january.timescale.url, "minute_bars"):
         assert "a run is writing to archive.minute_bars" in refused_while_busy(january)
 
@@ -415,7 +415,7 @@ def test_a_server_that_ends_the_session_before_the_commit_has_dropped_nothing(
 def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """What the run itself would mend is told and is not in the way."""
+    """Gaps that the run itself would fill are reported and do not block."""
     ids = subjects["minute_bars"]
     load(moves.timescale, "minute_bars", minutes(ids, JANUARY, 3))
     load(moves.timescale, "minute_bars", minutes(ids, FEBRUARY, 3))
@@ -444,7 +444,7 @@ def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(
 def test_a_run_that_cannot_archive_one_period_drops_the_others(
     january: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """Each refusal is told with its reason."""
+    """Each refusal has its reason."""
     load(january.timescale, "minute_bars", minutes(subjects["minute_bars"], FEBRUARY, 3))
     with january.timescale.connection() as connection:
         connection.execute("delete from minute_bar where opened_at < '2024-02-01' and close > 105")
@@ -460,7 +460,7 @@ def test_a_run_that_cannot_archive_one_period_drops_the_others(
 def test_a_row_that_no_load_restated_is_refused_by_drop_run_and_restore_alike(
     january: Moves,
 ) -> None:
-    """The archived row is the only one that is left of what was loaded."""
+    """The archived row is the only copy of what was loaded."""
     with january.timescale.connection() as connection:
         connection.execute(
             "update minute_bar set close = close + 0.5 where instrument_id = 2 and opened_at = %s",
@@ -499,7 +499,7 @@ def test_a_dropped_period_is_frozen_in_the_archive(january: Moves) -> None:
 
 
 def test_nobody_asks_for_dropped_days_again(january: Moves) -> None:
-    """Archived is settled to a planner."""
+    """The planner treats archived days as settled."""
     january.retention.drop(MINUTES, "2024-01", by="test")
     archived = days_in(january.timescale, "minute_bars", "archived")
     days = sorted({day for _, day in archived})
@@ -510,7 +510,7 @@ def test_nobody_asks_for_dropped_days_again(january: Moves) -> None:
 
 
 def test_only_datasets_with_an_age_are_chosen(moves: Moves) -> None:
-    """A typo must not look like nothing to do."""
+    """A typo must not look like success."""
     with pytest.raises(errors.ConfigurationError, match="no age is set"):
         moves.with_ages({}).run(["minute_bars"], by="test")
 
@@ -518,7 +518,7 @@ def test_only_datasets_with_an_age_are_chosen(moves: Moves) -> None:
 def test_an_archive_begins_with_what_was_dropped(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """A run over everything tells these periods too: they are frozen."""
+    """A run over everything lists these periods too, as frozen."""
     assert moves.archive.first_day(MINUTES) is None
     load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], JANUARY, 5))
     load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], FEBRUARY, 5))

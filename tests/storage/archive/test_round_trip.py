@@ -1,4 +1,4 @@
-"""Rows of every dataset, from the database to Parquet and back, whatever their types may hold."""
+"""Rows of every dataset, from the database to Parquet and back, with extreme values."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -67,12 +67,12 @@ Row = dict[str, Any]
 
 
 def period(dataset: ArchivedDataset) -> Period:
-    """Return the period that the rows of these tests are of."""
+    """Return the period of the rows of these tests."""
     return dataset.period_of(date(2024, 3, 15), TODAY)
 
 
 def own_columns(dataset: ArchivedDataset) -> list[str]:
-    """Return the archived columns that the table has."""
+    """Return the archived columns that exist in the table."""
     label = {"ticker"} if dataset.labelled else set[str]()
     return [name for name in dataset.schema.names if name not in label]
 
@@ -109,7 +109,7 @@ def rows_of(dataset: ArchivedDataset) -> st.SearchStrategy[list[Row]]:
 
 
 def extremes(dataset: ArchivedDataset) -> list[Row]:
-    """Return three rows of a dataset, each of its own instrument, with the ends of every type."""
+    """Return three rows of a dataset, one per instrument, with the bounds of every type."""
     rows: list[Row] = [{"instrument_id": number} for number in range(3)]
     for number, row in enumerate(rows):
         for name in own_columns(dataset)[1:]:
@@ -129,7 +129,7 @@ def extremes(dataset: ArchivedDataset) -> list[Row]:
 
 @pytest.fixture
 def subjects(timescale: Timescale) -> dict[str, list[int]]:
-    """Three instruments of each kind, one of them with a ticker; no rule holds rows back."""
+    """Three instruments of each kind, one with a ticker; the tables have no constraints."""
     ids: dict[str, list[int]] = {}
     with timescale.connection() as connection:
         for kind in ("equity", "pair", "series", "index"):
@@ -172,7 +172,7 @@ def subjects(timescale: Timescale) -> dict[str, list[int]]:
 def store_rows(
     timescale: Timescale, dataset: ArchivedDataset, ids: list[int], rows: list[Row]
 ) -> list[tuple[Any, ...]]:
-    """Put rows into the empty table; return what it holds then, in the archive's order."""
+    """Put rows into the empty table; return its rows, in the archive's order."""
     names = own_columns(dataset)
     columns = sql.SQL(", ").join(sql.Identifier(name) for name in names)
     shown = sql.SQL(", ").join(
@@ -236,7 +236,7 @@ def test_every_dataset_is_archived_read_by_iceberg_and_verified(
     object_store: ObjectStore,
     subjects: dict[str, list[int]],
 ) -> None:
-    """Through the table and its commit; the ticker stands beside who has one."""
+    """Through the table and its commit; a ticker is added where there is one."""
     rows = extremes(dataset)
     stored = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)
     archive = Archive(timescale, object_store)
@@ -262,7 +262,7 @@ def test_a_row_that_is_gone_is_wrong_unless_providers_withdraw_such_rows(
     object_store: ObjectStore,
     subjects: dict[str, list[int]],
 ) -> None:
-    """What was withdrawn waits for the next run; where all is gone, nobody has withdrawn it."""
+    """Withdrawn rows wait for the next run; if all rows are gone, they were not withdrawn."""
     store_rows(timescale, dataset, subjects[dataset.kind.value], extremes(dataset))
     archive = Archive(timescale, object_store)
     archive.archive(dataset, [period(dataset)])
