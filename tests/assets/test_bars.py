@@ -1,4 +1,4 @@
-"""Bars of coarser intervals as assets: they come along with the loads they are made of."""
+"""Aggregated bars as assets: refreshed in the runs that load their sources."""
 
 from datetime import timedelta
 from typing import Any, LiteralString
@@ -60,7 +60,7 @@ def test_aggregates_follow_a_backfill_from_the_dialog(pipeline: Pipeline) -> Non
 def test_the_check_names_a_bar_that_is_wrong(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is wrong, and the command that looks at all; the other intervals are well."""
+    """The check names the difference and the command that compares all; other intervals pass."""
     monkeypatch.setattr(checks, "COMPARED", 1.0)
     _load(pipeline, "minute_bars", "AAPL")
     with pipeline.stores.timescale.connection() as connection:
@@ -108,7 +108,7 @@ def test_the_night_finds_rows_that_are_gone_and_asks_for_them_again(
 
 
 def test_bars_made_of_rows_that_are_gone_are_not_computed_anew(pipeline: Pipeline) -> None:
-    """They are the last trace of them: `aggregates refresh --all` refuses, and asks for rows."""
+    """They are the last trace of the rows: `aggregates refresh --all` refuses."""
     _load(pipeline, "minute_bars", "AAPL")
     bars = pipeline.stores.aggregates.rows(Interval.HOUR)
     aggregates_command._require_all_rows(pipeline.stores)
@@ -160,7 +160,7 @@ def _sensor(pipeline: Pipeline) -> dg.RunRequest | dg.SkipReason:
 def test_aggregates_that_a_killed_run_left_behind_are_refreshed_without_another_load(
     pipeline: Pipeline,
 ) -> None:
-    """Bars are loaded, and whoever would have refreshed is gone: a run is asked for."""
+    """Bars are loaded, but the process that would refresh is gone: the sensor requests a run."""
     assert pipeline.backfill(["AAPL"]).success
     assert isinstance(_sensor(pipeline), dg.SkipReason)
     _execute(pipeline, "update daily_bar set high = high + 1")

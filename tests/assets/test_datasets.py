@@ -1,4 +1,4 @@
-"""Datasets of the catalogue as they are run: every provider, failures, letters, versions."""
+"""Runs of the catalogue's datasets: every provider, failures, letters, versions."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from tests.fixtures.pipeline import Pipeline
 from usecases import instruments
 
 SERVED: dict[tuple[str, str], tuple[list[str], int]] = {
-    # Others each time: an equal daily bar stays under the name of who said it first.
+    # Other tickers each time: an equal daily bar keeps its first provider.
     ("daily_bars", "fmp"): (["AAPL"], 0),
     ("daily_bars", "polygon"): (["MSFT"], 0),
     ("daily_bars", "tiingo"): (["BRK.B"], 0),
@@ -84,7 +84,7 @@ def test_every_dataset_of_every_provider_equals_what_the_provider_has(pipeline: 
 
 
 def test_a_second_run_asks_only_for_what_is_not_fresh(pipeline: Pipeline) -> None:
-    """A weekly state is not asked for twice in a day; --refetch asks, and finds it unchanged."""
+    """A weekly snapshot is not fetched twice a day; --refetch fetches it, and it is unchanged."""
     _run(pipeline, "companies", ["AAPL", "MSFT"])
     again = _figures(_run(pipeline, "companies", ["AAPL", "MSFT"]), "companies")
     asked = _figures(_run(pipeline, "companies", ["AAPL", "MSFT"], only_missing=False), "companies")
@@ -216,7 +216,7 @@ def test_series_that_did_not_change_cost_one_request_together(
 def test_the_calendar_brings_the_actions_of_all_who_were_asked_before(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who was never asked is asked by name; a new split is in the calendar of its day."""
+    """A symbol never asked for is asked by name; a new split comes from its day's calendar."""
     monkeypatch.setattr(instruments, "member_tickers", lambda _: ["AAPL", "NVDA"])
     _run(pipeline, "splits", ["AAPL"])
     # The third of the days to come, so that it is announced and has not happened.
@@ -273,7 +273,7 @@ def test_rebased_histories_are_asked_for_once_a_day(pipeline: Pipeline) -> None:
 def test_a_schedule_without_its_providers_key_skips_and_names_the_variable(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A provider without a key is one that is not used here; the others go on."""
+    """A provider without a key is skipped; the others run."""
     monkeypatch.delenv("FRED_API_KEY")
     at = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
     answers = {
@@ -290,7 +290,7 @@ def test_a_schedule_without_its_providers_key_skips_and_names_the_variable(
 def test_another_provider_is_one_line_of_configuration_and_never_a_fallback(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Daily bars from Polygon: as traded, under its name; when it is down, nobody else is asked.
+    """Daily bars from Polygon: as traded, under its name; when it is down, no other is asked.
 
     What FMP has answered before covers nothing of it.
     """
@@ -312,7 +312,7 @@ def test_another_provider_is_one_line_of_configuration_and_never_a_fallback(
 def test_a_day_of_the_whole_market_is_one_request_at_polygon_and_tiingo(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The daily bars of the whole universe cost one request, whoever serves them."""
+    """The daily bars of the whole universe cost one request, at every provider."""
     session = calendar().last_closed(utc_now())
     for provider in ("polygon", "tiingo"):
         monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", provider)

@@ -1,4 +1,4 @@
-"""Facts about the main job as a whole: universe, roll-ups, archive, checks, secrets."""
+"""The main job as a whole: universe, roll-ups, archive, checks, secrets."""
 
 from datetime import date
 
@@ -65,7 +65,7 @@ def test_who_leaves_the_index_keeps_partition_and_data(pipeline: Pipeline) -> No
 
 
 def test_a_list_that_lost_a_fifth_of_its_members_changes_nothing(pipeline: Pipeline) -> None:
-    """A provider's slip must not end two hundred memberships."""
+    """A provider's error must not end two hundred memberships."""
     before = pipeline.stores.instruments.members(UNIVERSE)
     for member in before[:150]:
         pipeline.simulator.remove_constituent(member.ticker)
@@ -97,7 +97,7 @@ def test_closed_years_are_archived_once_and_replaced_when_restated(pipeline: Pip
 
 
 def test_one_run_archives_every_dataset_and_reports_on_each(pipeline: Pipeline) -> None:
-    """By period where there are partitions; a month without rows is told and has no file."""
+    """By period where there are partitions; a month without rows is reported and has no file."""
     pipeline.backfill(["AAPL"])
     config = {"start": "2024-01-01", "end": "2024-02-01"}
 
@@ -119,7 +119,7 @@ def test_one_run_archives_every_dataset_and_reports_on_each(pipeline: Pipeline) 
 
 
 def test_a_run_over_everything_begins_with_the_first_row(pipeline: Pipeline) -> None:
-    """Years and months in which there was nothing yet are not told one by one."""
+    """Years and months before the first row are not reported one by one."""
     pipeline.backfill(["AAPL"])
     with pipeline.stores.timescale.connection() as connection:
         row = connection.execute("select min(session_date) from daily_bar").fetchone()
@@ -147,7 +147,7 @@ def test_a_run_over_everything_begins_with_the_first_row(pipeline: Pipeline) -> 
 def test_months_that_never_closed_are_a_wish_for_no_dataset(
     dataset: str, start: str, end: str
 ) -> None:
-    """Also of those that are archived by the year, or in one piece."""
+    """Also of datasets that are archived by the year, or as a whole."""
     assert requested_periods(ARCHIVED[dataset], ArchiveRunConfig(start=start, end=end)) == []
     assert requested_periods(
         ARCHIVED[dataset], ArchiveRunConfig(start="2024-01-01", end="2024-01-31")

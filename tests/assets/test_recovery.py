@@ -51,7 +51,7 @@ def test_a_ticker_that_fails_waits_in_a_letter_until_any_load_answers_it(
 
 
 def test_a_load_of_less_does_not_settle_a_letter(pipeline: Pipeline) -> None:
-    """One day of a ticker is not the ten years that came to nothing."""
+    """One day of a ticker does not resolve ten failed years."""
     pipeline.simulator.add_fault("status", status=503, symbol="MSFT")
     assert pipeline.backfill(["AAPL", "MSFT"]).success
     pipeline.simulator.clear_faults()
@@ -88,7 +88,7 @@ def test_a_retry_asks_for_exactly_what_the_letter_waits_for(pipeline: Pipeline) 
 
 
 def test_a_permanent_failure_waits_for_a_person(pipeline: Pipeline) -> None:
-    """A plan that does not cover a symbol is not asked again by a machine."""
+    """No sensor retries a symbol that the plan does not cover."""
     pipeline.simulator.add_fault("status", status=402, symbol="MSFT")
 
     assert pipeline.backfill(["AAPL", "MSFT"]).success
@@ -135,7 +135,7 @@ def test_an_outage_puts_work_off_instead_of_failing_it_ticker_by_ticker(
 def test_a_pause_of_an_hour_is_kept_by_every_later_run_and_work_waits_until_it_ends(
     pipeline: Pipeline,
 ) -> None:
-    """One answer says so; who comes afterwards sends nothing, and its letters say until when."""
+    """One answer says so; later requests are not sent, and their letters say until when."""
     members = [instrument.ticker for instrument in pipeline.stores.instruments.members(UNIVERSE)]
     pipeline.simulator.add_fault("status", status=429, seconds=3600)
     pipeline.backfill(members)
@@ -157,7 +157,7 @@ def test_a_pause_of_an_hour_is_kept_by_every_later_run_and_work_waits_until_it_e
 def test_an_answer_is_kept_before_anything_of_it_is_loaded(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No bucket, no load: what came could not be read again."""
+    """Without a bucket nothing is loaded: the answer could not be replayed."""
     monkeypatch.setenv("WRDATA_ARCHIVE_BUCKET", "no-such-bucket")
 
     result = pipeline.backfill(["AAPL", "MSFT"])

@@ -31,7 +31,7 @@ RENAMED_ON = date(2022, 6, 9)
 LAST_OF_FB = date(2022, 6, 8)
 OF_THE_FUND = date(2022, 1, 3)
 FUND = "AIG"
-"""Whose prices in this world are the fund's that traded as META."""
+"""Series of the fund that traded as META in this world."""
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def _asked(pipeline: Pipeline, since: Any) -> list[str]:
 def test_a_history_across_a_rename_is_the_shares_own_and_is_planned_as_it_is_asked(
     renamed: Pipeline,
 ) -> None:
-    """Two requests, told beforehand; the fund's closes are nobody's, and nothing is left to ask."""
+    """Two planned requests; the fund's closes are not stored, and nothing is left to ask."""
     planned = _requests(renamed, "META")
     since = utc_now()
     result = renamed.backfill(["META"])
@@ -185,7 +185,7 @@ def test_minutes_around_a_rename_are_the_shares_own(renamed: Pipeline) -> None:
 
 
 def test_splits_and_dividends_of_the_fund_are_not_the_shares(renamed: Pipeline) -> None:
-    """What the ticker paid before the share had it is another's."""
+    """Dividends of the ticker before the rename belong to another share."""
     for dataset in ("splits", "dividends"):
         op = REFRESHES[dataset].node_def.name
         config = {"symbols": ["META"], "provider": "polygon"}

@@ -1,4 +1,4 @@
-"""The days of a wish: what a launchpad may be told, and what it answers."""
+"""The requested days of a run config: valid and refused values in the launchpad."""
 
 from datetime import date
 
@@ -40,7 +40,7 @@ def test_a_slip_is_told_in_one_line(start: str, end: str, message: str) -> None:
 def test_a_run_with_reversed_days_fails_and_says_so(
     pipeline: Pipeline, job: str, asset: str
 ) -> None:
-    """It would have done nothing, and ended green."""
+    """It would do nothing, and succeed."""
     config = {"start": "2024-05-01", "end": "2024-01-31"}
 
     result = pipeline.run(job, config={asset: {"config": config}})

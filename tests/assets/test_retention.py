@@ -79,7 +79,7 @@ def test_what_has_to_stay_is_a_warning_with_its_reason(aged: Pipeline) -> None:
 
 
 def test_a_run_without_any_age_says_so(pipeline: Pipeline) -> None:
-    """Otherwise its green check would look like one that found nothing in the way."""
+    """Otherwise its passed check would look as if nothing blocked the drop."""
     result = pipeline.run("retention", config={ASSET: {"config": {"dry_run": True}}})
 
     assert result.success
@@ -90,7 +90,7 @@ def test_a_run_without_any_age_says_so(pipeline: Pipeline) -> None:
 
 
 def test_a_dataset_that_does_not_exist_is_none_without_an_age(aged: Pipeline) -> None:
-    """The failure names those there are."""
+    """The failure names the known ones."""
     result = aged.run("retention", config={ASSET: {"config": {"datasets": ["minutebars"]}}})
 
     assert not result.success

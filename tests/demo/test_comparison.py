@@ -62,7 +62,7 @@ def _compared(stored: pa.Table, truth: pa.Table, **options: Any) -> Comparison:
 
 
 def test_equal_rows_in_another_order_are_equal() -> None:
-    """Null equals null, and an amount its own with other zeros."""
+    """Null equals null, and an amount equals itself with other trailing zeros."""
     stored = _statements(("A", "1.50", None), ("B", None, None))
     truth = _statements(("B", None, None), ("A", "1.5", None))
     compared = _compared(stored, truth)
@@ -102,7 +102,7 @@ def test_documents_are_compared_by_what_they_say(stored: str, same: bool) -> Non
 
 
 def test_rows_of_one_side_only_are_told_apart() -> None:
-    """What nobody serves is foreign, what is not stored is absent."""
+    """A row that is not served is foreign; one that is not stored is absent."""
     stored = _statements(("A", "1", None), ("X", "1", None))
     truth = _statements(("A", "1", None), ("B", "1", None), ("C", "1", None))
     compared = _compared(stored, truth)

@@ -1,4 +1,4 @@
-"""The documentation site: it is built without a complaint, holds all there is, and fetches nothing.
+"""The documentation site: it builds without warnings, is complete, and fetches nothing.
 
 Built once for the file: that takes some ten seconds.
 """
@@ -73,7 +73,7 @@ def test_every_dataset_and_column_is_there(site: Path) -> None:
 
 
 def test_every_command_is_there(site: Path) -> None:
-    """What can be called can be looked up."""
+    """Every command can be looked up."""
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     page = (site / "reference" / "commands.html").read_text("utf-8")
@@ -93,7 +93,7 @@ def test_every_setting_is_there(site: Path) -> None:
 
 
 def test_every_schedule_and_function_is_there(site: Path) -> None:
-    """What the clock starts, and what a program calls."""
+    """Schedules, and the reader's functions."""
     text = words(site / "reference" / "schedules.html")
     functions = words(site / "reference" / "read_bars.html")
 
@@ -103,7 +103,7 @@ def test_every_schedule_and_function_is_there(site: Path) -> None:
 
 
 def test_nothing_is_fetched_from_the_net(site: Path) -> None:
-    """The site is read on a train: no page asks a server of others for anything."""
+    """The site works offline: no page fetches anything from other servers."""
     fetched = {
         (page.name, match[0])
         for page in site.rglob("*.html")

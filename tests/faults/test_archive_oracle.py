@@ -115,7 +115,7 @@ def test_what_is_interrupted_may_be_behind_until_it_is_settled() -> None:
 def test_a_row_that_is_lost_twice_foreign_or_different_is_found(
     places: Places, sign: str, *, settled: bool
 ) -> None:
-    """Interrupted or settled: none of this may ever be."""
+    """Never allowed, interrupted or settled."""
     findings = row_findings("x", places, settled=settled)
     assert any(finding.startswith(f"x: {sign}") for finding in findings), findings
 
@@ -129,7 +129,7 @@ def test_a_row_that_is_lost_twice_foreign_or_different_is_found(
     ],
 )
 def test_what_is_left_unsettled_is_found(places: Places, sign: str) -> None:
-    """After the run that was to settle it."""
+    """After the run that settles it."""
     (finding,) = row_findings("x", places, settled=True)
     assert finding.startswith(f"x: {sign}")
 
@@ -249,7 +249,7 @@ MINUTES = _minutes(*SESSION)
     ],
 )
 def test_the_recomputation_is_that_of_the_project(interval: Interval, bars: int) -> None:
-    """Two that share no code: what both say is the contract."""
+    """They share no code, so their agreement checks both."""
     ours = recomputed(MINUTES.to_pandas(), interval)
     named = MINUTES.append_column("provider", pa.array(["polygon"] * len(SESSION)))
     named = named.append_column("instrument_id", pa.array([1] * len(SESSION)))

@@ -26,7 +26,7 @@ SLICE = Slice(dataset="minute_bars", provider="polygon", symbols=("AAA", "BBB"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Truth:
-    """What the simulator would say: the rows as they were loaded."""
+    """The truth of the simulator: the rows as they were loaded."""
 
     rows: pa.Table
 
@@ -43,7 +43,7 @@ class Dropped:
     store: ObjectStore
 
     def findings(self, *, settled: bool = True) -> list[str]:
-        """Return what the oracle finds."""
+        """Return the oracle's findings."""
         return list(self.oracle.look([Archived(slice=SLICE)], settled=settled).wrong)
 
 
@@ -91,7 +91,7 @@ def dropped(database_url: str, bucket: BucketSettings) -> Iterator[Dropped]:
 
 
 def _findings(dropped: Dropped, *, settled: bool = True) -> list[str]:
-    """Return what is found beside the test's own session."""
+    """Return the findings except for the test's own session."""
     return [
         finding
         for finding in dropped.findings(settled=settled)
@@ -100,7 +100,7 @@ def _findings(dropped: Dropped, *, settled: bool = True) -> list[str]:
 
 
 def test_each_damage_of_the_database_is_found(dropped: Dropped) -> None:
-    """One after the other, each mended before the next, so that each finding has one cause."""
+    """Each damage is mended before the next, so each finding has one cause."""
     assert _findings(dropped) == []
     for damage, cure, sign, settled in DAMAGES:
         dropped.connection.execute(damage.encode())
@@ -179,7 +179,7 @@ DAMAGES = (
         True,
     ),
 )
-"""A statement, the one that mends it, a part of the finding, and when it is one."""
+"""A damaging statement, its repair, a part of the finding, and when it is one."""
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ DAMAGES = (
 def test_a_file_that_is_gone_or_changed_is_found(
     dropped: Dropped, damage: Callable[[bytes], bytes | None], signs: list[str]
 ) -> None:
-    """Told by the bucket, whatever the log says; its rows were nowhere else."""
+    """Found in the bucket, whatever the log says; its rows had no other copy."""
     (key,) = [entry.key for entry in dropped.store.list() if "/data/2024-01/" in entry.key]
     changed: Any = damage(dropped.store.get(key).content)
     dropped.store.delete(key)
@@ -205,6 +205,6 @@ def test_a_file_that_is_gone_or_changed_is_found(
 
 
 def test_a_session_that_is_left_open_is_found(dropped: Dropped) -> None:
-    """That of this test."""
+    """The session of this test."""
     (finding,) = dropped.findings()
     assert "sessions were left open" in finding

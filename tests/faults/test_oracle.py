@@ -54,7 +54,7 @@ def test_the_truth_itself_is_found_right() -> None:
 
 
 def test_a_lost_row_is_found() -> None:
-    """One bar of one ticker, and nobody tells of it."""
+    """One bar of one ticker, without a letter."""
     stored = _without("MSFT", DAYS[2])
     assert letterless_findings(TRUTH, stored, []) == [
         "1 bars are missing without a letter, such as MSFT 2026-11-18"
@@ -62,7 +62,7 @@ def test_a_lost_row_is_found() -> None:
 
 
 def test_a_duplicate_is_found() -> None:
-    """Though the table's key forbids it: the oracle does not take the table's word."""
+    """Although the table's key forbids it: the oracle does not rely on it."""
     (finding,) = bar_findings(TRUTH, pd.concat([TRUTH, TRUTH.iloc[3:4]]))
     assert finding == "1 bars are stored twice, such as AAPL 2026-11-19"
 
@@ -184,7 +184,7 @@ def test_two_workers_that_do_not_share_are_found_before_the_minute_is_over(per_m
 
 
 def test_a_traceback_is_found() -> None:
-    """And a task that was left behind; an error in one line is none of them."""
+    """And an abandoned task; a one-line error is neither."""
     assert output_findings("backfill", "error: the provider is away\n") == []
     for text in (
         "Traceback (most recent call last):\n  File x\nKeyError: 1\n",

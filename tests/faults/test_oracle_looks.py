@@ -57,7 +57,7 @@ def loaded(
 
 
 def test_each_damage_is_found(loaded: Loaded) -> None:
-    """One after the other, each mended before the next, so that each finding has one cause."""
+    """Each damage is mended before the next, so each finding has one cause."""
     with loaded.connection:
         evidence = loaded.look()
         assert (evidence.wrong, evidence.unfinished) == ((), ())
@@ -86,7 +86,7 @@ def test_an_answer_that_is_gone_from_the_raw_zone_is_found(loaded: Loaded) -> No
 def test_requests_over_the_limit_are_found(
     loaded: Loaded, simulators: RunningSimulators, ask: Callable[[], None]
 ) -> None:
-    """Told by the simulator's own journal."""
+    """By the simulator's own journal."""
     strict = Oracle(
         database_url=loaded.oracle.database_url,
         control=simulators.control,
@@ -156,4 +156,4 @@ DAMAGES = (
         ("1 loads do not say where their answer is kept",),
     ),
 )
-"""A statement, the one that mends it, and a part of each finding that it causes."""
+"""A damaging statement, its repair, and a part of each finding that it causes."""

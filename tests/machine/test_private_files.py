@@ -10,7 +10,7 @@ from marketdata.recovery import errors
 
 
 def test_a_file_is_replaced_whole_and_private(tmp_path: Path) -> None:
-    """Nobody else can read it, and no draft stays behind."""
+    """Only its owner can read it, and no draft stays behind."""
     path = tmp_path / "folder" / "state.json"
     private_files.write_json(path, {"a": 1})
     private_files.write_json(path, {"a": 2})
@@ -20,7 +20,7 @@ def test_a_file_is_replaced_whole_and_private(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
-    """What cannot be written as JSON leaves no trace."""
+    """Content that is no JSON leaves no file."""
     path = tmp_path / "state.json"
     private_files.write_json(path, {"a": 1})
     with pytest.raises(TypeError):

@@ -1,4 +1,4 @@
-"""Which splits and dividends may be stored, which may be used, and what they do to prices."""
+"""Splits and dividends: which are stored, which are used, and how they adjust prices."""
 
 import itertools
 import json
@@ -93,7 +93,7 @@ def test_a_split_that_breaks_a_rule_is_rejected_with_the_reason(
 def test_a_dividend_that_breaks_a_rule_is_rejected_with_the_reason(
     wrong: dict[str, object], reason: str
 ) -> None:
-    """A currency that nobody tells breaks none."""
+    """An unknown currency breaks no rule."""
     other = {"ex_date": date(2020, 8, 31), "currency": "USD"}
     judged = validate_dividends(dividends_table(wrong, other, {"ex_date": date(2020, 3, 2)}))
     assert judged.accepted.num_rows == 2
@@ -103,7 +103,7 @@ def test_a_dividend_that_breaks_a_rule_is_rejected_with_the_reason(
 
 
 def test_one_of_equal_rows_is_kept_and_none_of_contradicting_ones() -> None:
-    """Nobody knows which ratio is right; a regular and a special dividend are two things."""
+    """It is unknown which ratio is right; a regular and a special dividend are two rows."""
     assert validate_splits(splits_table({}, {})).accepted.num_rows == 1
     judged = validate_splits(splits_table({}, {"new_shares": Decimal(2)}))
     assert judged.accepted.num_rows == 0
@@ -217,12 +217,12 @@ BEFORE_IT = MONDAY - timedelta(days=1)
         (terms(4), [], SplitVerdict.UNPROVEN),
         (terms(4, ex_date=date(2024, 7, 30)), prices(1), SplitVerdict.UNPROVEN),
         (terms(4, ex_date=date(2024, 3, 1)), prices(1), SplitVerdict.UNPROVEN),
-        # What the provider has adjusted since tells nothing, but where it contradicts itself.
+        # Prices that the provider has adjusted since prove nothing, unless they contradict.
         (terms(4), prices(1, adjustment=SPLITS), SplitVerdict.UNPROVEN),
         (terms(4), prices(4, adjustment=SPLITS), SplitVerdict.NO_JUMP),
         (terms(4), prices(16, adjustment=SPLITS), SplitVerdict.INVERSE),
         (terms(4), prices(1 / 4, adjustment=SPLITS), SplitVerdict.CONFIRMED),
-        # What it had adjusted before the split is as good as a price that was paid.
+        # Prices that it had adjusted before the split are as good as paid ones.
         (terms(4), prices(1 / 4, adjustment=SPLITS, known_on=BEFORE_IT), SplitVerdict.CONFIRMED),
         (terms(4), prices(1, adjustment=SPLITS, known_on=BEFORE_IT), SplitVerdict.NO_JUMP),
         (terms(4), prices(4, adjustment=SPLITS, known_on=BEFORE_IT), SplitVerdict.INVERSE),
@@ -247,7 +247,7 @@ def test_prices_tell_true_splits_from_wrong_ones(
 def test_the_same_split_under_two_dates_counts_once(
     adjustment: Adjustment, jump: float, kept: SplitVerdict
 ) -> None:
-    """Under the date that prices bear out, or the earlier one if they cannot tell."""
+    """The one whose date prices confirm, or the earlier one if they cannot."""
     real, again = terms(4), terms(4, ex_date=MONDAY + timedelta(days=3))
     early = terms(8, 2, ex_date=MONDAY - timedelta(days=3))
     findings = check_splits([real, again], prices(jump, adjustment=adjustment))
@@ -261,7 +261,7 @@ def test_the_same_split_under_two_dates_counts_once(
 
 
 def test_two_splits_of_other_ratios_or_far_apart_are_two() -> None:
-    """Nothing is a duplicate that is not the same."""
+    """Different splits are no duplicates."""
     far = terms(4, ex_date=MONDAY + timedelta(days=14))
     findings = check_splits([terms(4), far], prices(1 / 4))
     assert [finding.verdict for finding in findings] == [
@@ -297,7 +297,7 @@ def test_a_second_split_of_another_ratio_is_none_of_the_first() -> None:
 
 
 def test_splits_between_the_same_two_sessions_are_judged_together() -> None:
-    """One is listed on a Saturday: Friday's close and Monday's open know both, or one twice."""
+    """One is on a Saturday: Friday's close and Monday's open show both, or one twice."""
     saturday = MONDAY - timedelta(days=2)
     both = [terms(4, 3, ex_date=saturday), terms(1, 2)]
     findings = check_splits(both, prices(3 / 2))
@@ -333,12 +333,12 @@ def test_a_duplicate_follows_from_what_is_known_of_the_other_split() -> None:
     assert verdicts_of(twice, []) == [SplitVerdict.CONFIRMED] * 2
     once = jumping((late.ex_date, 0.5))
     assert verdicts_of(once, []) == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
-    # What was kept of it is judged anew: alone it may be true, and not beside one that is proven.
+    # Its kept verdict is checked again: alone it may be true, but not beside a proven one.
     kept = SplitFinding(split=late, verdict=SplitVerdict.DUPLICATE, reason="then")
     assert verdicts_of([], [kept], [late]) == [SplitVerdict.UNPROVEN]
     proven = SplitFinding(split=late, verdict=SplitVerdict.CONFIRMED, reason="then")
     assert verdicts_of([], [proven]) == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
-    # And prices that refute it now are believed before what was kept.
+    # Prices that refute it now override the kept verdict.
     refuted = verdicts([early], prices(1), {})
     assert combined(refuted, [replace(proven, split=early)]) == refuted
 
@@ -360,7 +360,7 @@ def test_a_spin_off_on_the_day_of_a_split_is_no_mismatch(adjustment: Adjustment)
 
 
 def test_what_prices_once_said_is_kept_when_they_can_tell_no_longer() -> None:
-    """But not about other terms, and not against prices that can tell."""
+    """But not about other terms, and not against prices that prove otherwise."""
     silent = SplitFinding(split=terms(4), verdict=SplitVerdict.UNPROVEN, reason="adjusted")
     inverse = SplitFinding(split=terms(4), verdict=SplitVerdict.INVERSE, reason="then")
     mended = SplitFinding(split=terms(1, 4), verdict=SplitVerdict.UNPROVEN, reason="adjusted")
@@ -371,7 +371,7 @@ def test_what_prices_once_said_is_kept_when_they_can_tell_no_longer() -> None:
 
 
 def step_on(steps: Sequence[FactorStep], day: date) -> FactorStep:
-    """Return the step that ``day`` lies in."""
+    """Return the step of ``day``."""
     [step] = [part for part in steps if part.first_day <= day < part.before_day]
     return step
 
@@ -387,7 +387,7 @@ DAYS = weekdays(60)
 def test_factors_of_a_day_are_the_products_over_all_later_actions(
     splits: list[tuple[date, tuple[int, int]]], dividends: list[tuple[date, int]]
 ) -> None:
-    """Steps lie side by side from the beginning to the end, and the latest one changes nothing."""
+    """Steps adjoin from beginning to end, and the latest one changes nothing."""
     real = [terms(new, old, ex_date=day) for day, (new, old) in splits]
     paid = [DividendTerms(ex_date=day, amount=Decimal(cents) / 100) for day, cents in dividends]
     points = prices(1.0)

@@ -1,4 +1,4 @@
-"""What is archived of each dataset, and in which portions."""
+"""Archived columns and portions of each dataset."""
 
 from datetime import date, timedelta
 from itertools import pairwise
@@ -28,7 +28,7 @@ def test_every_dataset_is_archived() -> None:
 
 @pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda dataset: dataset.name)
 def test_rows_are_named_by_columns_that_are_never_null(dataset: ArchivedDataset) -> None:
-    """Otherwise their order would depend on who sorts; the origin of a row is kept with it."""
+    """Otherwise their order would depend on the sorter; the origin of a row is kept too."""
     for name in (*dataset.order, "provider", "ingest_id", "known_from"):
         assert not dataset.schema.field(name).nullable, name
     assert len(set(dataset.schema.names)) == len(dataset.schema.names)

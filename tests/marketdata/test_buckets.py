@@ -54,7 +54,7 @@ def test_every_moment_lies_in_its_bucket(moment: datetime, interval: Interval) -
     ],
 )
 def test_the_last_day_of_a_year(interval: Interval, start: date, after: date) -> None:
-    """Only its week goes on into the next one."""
+    """Only its week continues into the next one."""
     assert bucket_of_day(interval, date(2024, 12, 31)) == start
     assert next_bucket_of_days(interval, start) == after
 

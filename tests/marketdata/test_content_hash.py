@@ -1,4 +1,4 @@
-"""A fingerprint of rows that does not see how they are cut, and sees everything else."""
+"""A fingerprint of rows that ignores how they are chunked, and depends on all else."""
 
 import hashlib
 from datetime import UTC, date, datetime
@@ -145,7 +145,7 @@ def test_no_rows_have_a_fingerprint_too() -> None:
 
 
 def test_a_type_without_canonical_bytes_is_refused() -> None:
-    """Better no proof than a doubtful one."""
+    """No proof is better than a doubtful one."""
     with pytest.raises(TypeError, match="list"):
         _hash(pa.table({"x": [[1]]}))
 

@@ -1,4 +1,4 @@
-"""What is known of each session: states, spans and holes."""
+"""Coverage of each session: states, spans and holes."""
 
 import itertools
 from datetime import UTC, date, datetime, timedelta
@@ -80,13 +80,13 @@ def test_a_bar_is_complete_once_its_session_has_settled(
 
 
 def test_a_bar_that_came_in_a_good_and_a_broken_form_counts_as_received() -> None:
-    """What is stored decides."""
+    """The stored bar decides."""
     session = SESSIONS[0]
     assert _assess([session], {session}, {session}) == {CoverageState.COMPLETE: [session]}
 
 
 def test_sessions_before_the_first_bar_are_no_more_than_empty() -> None:
-    """A listing that came later looks like a plan that shows five years: evidence tells."""
+    """A later listing looks like a plan of five years: evidence decides."""
     first, second, third = SESSIONS[:3]
     states = _assess([first, second, third], {third}, {second})
     assert states == {
@@ -98,7 +98,7 @@ def test_sessions_before_the_first_bar_are_no_more_than_empty() -> None:
 
 
 def test_a_day_without_session_cannot_be_assessed() -> None:
-    """Asking for one is a mistake in the program."""
+    """Asking for one is a bug."""
     with pytest.raises(ValueError, match="no session"):
         _assess([date(2024, 1, 1)])
 

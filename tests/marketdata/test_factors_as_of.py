@@ -1,4 +1,4 @@
-"""Factors of a moment: from few prices the same as from all, and from no later verdict."""
+"""Factors as of a moment: few prices give the same as all, and no later verdict counts."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -112,7 +112,7 @@ ex_dates = st.integers(-3, 155).map(lambda offset: FIRST + timedelta(days=offset
 def test_few_prices_make_the_same_factors_as_all(
     given_prices: list[PricePoint], splits: dict[date, int], dividends: dict[date, int]
 ) -> None:
-    """To the last bit: what is left out decides nothing."""
+    """To the last bit: omitted prices do not matter."""
     terms = [
         SplitTerms(ex_date=day, new_shares=Decimal(new), old_shares=Decimal(1))
         for day, new in sorted(splits.items())
@@ -150,13 +150,13 @@ UNPROVEN = SplitVerdict.UNPROVEN
 @pytest.mark.parametrize(
     ("bars", "held", "counted"),
     [
-        # What prices of the moment tell, no later verdict changes.
+        # No later verdict overrides prices of the moment.
         (JUMP, None, True),
         (JUMP, check(NO_JUMP, AFTER), True),
         (JUMP, check(NO_JUMP, BEFORE), True),
         (FLAT, None, False),
         (FLAT, check(CONFIRMED, AFTER), False),
-        # Where they cannot tell, the verdict of then counts.
+        # Where they prove nothing, the verdict of then counts.
         (HIDDEN, None, True),
         (HIDDEN, check(UNPROVEN, BEFORE), True),
         (HIDDEN, check(CONFIRMED, BEFORE), True),
@@ -173,7 +173,7 @@ UNPROVEN = SplitVerdict.UNPROVEN
 def test_a_split_counts_as_it_did_then(
     bars: pa.Table, held: HeldCheck | None, *, counted: bool
 ) -> None:
-    """By prices, by the verdict that was held, or by a person's word."""
+    """By prices, by the stored verdict, or by a person's confirmation."""
     factors = factors_as_of(actions_of(SPLIT, check=held), bars, MOMENT)
 
     assert factors.split_factors.tolist() == ([0.5, 1.0] if counted else [1.0])
@@ -182,7 +182,7 @@ def test_a_split_counts_as_it_did_then(
 @pytest.mark.parametrize(
     ("bars", "held", "is_past"),
     [
-        # Prices cannot tell, and what was held then has been written over.
+        # Prices prove nothing, and the verdict of then has been overwritten.
         (HIDDEN, check(CONFIRMED, AFTER), False),
         (HIDDEN, check(NO_JUMP, AFTER), False),
         (HIDDEN, check(UNPROVEN, AFTER, terms=MENDED), True),

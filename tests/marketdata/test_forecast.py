@@ -1,4 +1,4 @@
-"""What a load would take, by arithmetic that can be done by hand."""
+"""Forecast of a load, by simple arithmetic."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -70,14 +70,14 @@ def test_a_schedule_that_starts_meanwhile_goes_first_and_puts_the_load_back() ->
 
 
 def test_a_schedule_that_starts_within_the_delay_of_another_is_met_too() -> None:
-    """The first puts the end back to behind the start of the second."""
+    """The first delays the end beyond the start of the second."""
     forecast = _made(_load(120), _tonight(50, 60), _tonight(80, 20))
 
     assert forecast.ends_at == NOW + timedelta(seconds=60 + 30 + 10)
 
 
 def test_nothing_to_ask_takes_nothing_and_meets_nobody() -> None:
-    """Not even what is reserved, or a quota that is spent already."""
+    """Not even reserved slots, or a spent quota."""
     spent = QuotaUse(quota=DAILY, used=1000, resets_at=MIDNIGHT)
     forecast = _made(
         Load(requests=0, interval_s=0.5, bars=0, rows=0),
@@ -173,7 +173,7 @@ SCHEDULES = st.lists(
 def test_more_requests_never_end_sooner_or_meet_fewer(
     requests: int, more: int, reserved_s: float, schedules: list[ScheduledLoad]
 ) -> None:
-    """The end is the pace, what is reserved, and what each schedule that is met puts it back."""
+    """The end is the pace, the reserved time, and the delay by each schedule met."""
     small = _made(_load(requests), *schedules, reserved_s=reserved_s)
     large = _made(_load(requests + more), *schedules, reserved_s=reserved_s)
 

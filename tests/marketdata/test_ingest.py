@@ -158,7 +158,7 @@ def test_a_refused_key_ends_the_whole_run() -> None:
 
 
 def test_an_open_breaker_puts_all_that_is_left_off_at_once() -> None:
-    """Nothing fails five hundred times: the rest waits in letters until the next trial."""
+    """It does not fail five hundred times: the rest waits in letters until the next trial."""
     store, provider = MemoryStore(), ScriptedProvider()
     requests = [_request(f"T{number}", number) for number in range(50)]
     is_open = errors.CircuitOpenError(
@@ -193,7 +193,7 @@ def test_weekly_bars_are_not_taken_for_daily_ones() -> None:
 
 
 def test_a_row_that_cannot_be_placed_waits_in_a_letter() -> None:
-    """Nobody knows which session it was; the row is kept as it came."""
+    """Its session is unknown; the row is kept as it came."""
 
     class WithARow(ScriptedProvider):
         async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
@@ -223,7 +223,7 @@ def test_a_providers_retry_after_is_believed_within_bounds(seconds: float) -> No
 
 
 def test_a_database_that_restarts_is_waited_for() -> None:
-    """A load may be repeated, so it is, before the run gives up."""
+    """A load is repeated before the run gives up."""
     store, failures = MemoryStore(), [errors.StorageUnavailableError("restarts")]
 
     class Restarting(MemoryStore):
@@ -240,7 +240,7 @@ def test_a_database_that_restarts_is_waited_for() -> None:
 
 
 def test_what_was_stored_beside_a_refused_key_is_reported_first() -> None:
-    """A stored instrument that nobody hears of would be asked for again."""
+    """A stored but unreported instrument would be asked for again."""
     store, provider = MemoryStore(), ScriptedProvider()
     good = [_request(f"T{number}", number) for number in range(7)]
     provider.answers = {
@@ -271,14 +271,14 @@ def test_what_was_stored_beside_a_refused_key_is_reported_first() -> None:
 
 
 def test_a_failing_database_ends_the_run() -> None:
-    """It is nobody's answer that is wrong."""
+    """No answer is at fault."""
     store = MemoryStore(broken=errors.StorageUnavailableError("gone"))
     with pytest.raises(errors.StorageUnavailableError), stamina.set_testing(True, attempts=1):
         _ingest(store, ScriptedProvider({"A-X": bars_of("A-X", FIRST)}), _request("A"))
 
 
 def test_no_more_requests_are_under_way_than_allowed() -> None:
-    """And the work never stops short of it while something waits."""
+    """And it is always used in full while work waits."""
     running = most = 0
 
     class Counting(ScriptedProvider):

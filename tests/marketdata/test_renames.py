@@ -143,7 +143,7 @@ def test_what_is_empty_is_told_of_all_tickers_together() -> None:
 
 
 def test_days_without_a_ticker_are_neither_asked_for_nor_explained() -> None:
-    """Who carried the ticker before is unknown here: not a listing day of this instrument."""
+    """The ticker's former holder is unknown: this is no listing day of the instrument."""
     late = ListedInstrument(instrument_id=1, ticker="META", symbol="META", carried=(META,))
     now = datetime(2022, 6, 10, 22, tzinfo=UTC)
     (request,) = plan_requests(BARS, calendar(), [late], {}, Wanted(), now=now)
@@ -178,7 +178,7 @@ def test_minutes_are_planned_without_days_on_which_there_was_no_ticker() -> None
 
 
 def test_a_market_day_goes_by_the_symbols_of_that_day() -> None:
-    """On the day before the rename META is the fund's: its bar is nobody's here."""
+    """On the day before the rename META is the fund: its bar belongs to no instrument here."""
     store = MemoryStore()
     fund = bars_of("META", LAST_OF_FB, close=FUND_CLOSE)
     market = pa.concat_tables([fund, bars_of("FB", LAST_OF_FB, close=10.5)])
@@ -202,7 +202,7 @@ def test_a_day_by_ticker_goes_by_the_symbols_of_that_day() -> None:
 
 
 class _Actions:
-    """Serves all dividends of a ticker, whoever carried it."""
+    """Serves all dividends of a ticker, of all its holders."""
 
     name = "polygon"
 
@@ -264,7 +264,7 @@ def test_actions_are_asked_for_under_each_ticker_and_the_funds_are_left_out() ->
 
 
 def test_actions_of_the_market_go_by_the_ticker_of_their_day() -> None:
-    """The fund's dividend under META is nobody's here."""
+    """The fund's dividend under META belongs to no instrument here."""
     feed = DatasetFeed(DATASETS["dividends"], _Actions(_DIVIDENDS), calendar())
     store = MemoryStore()
     other = listed("AAPL", 2)

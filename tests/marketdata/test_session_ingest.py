@@ -92,7 +92,7 @@ def test_a_day_by_ticker_tells_stored_missing_and_failed_apart() -> None:
 
 
 def test_a_day_on_which_every_ticker_fails_is_an_outage() -> None:
-    """Red, not a day with gaps."""
+    """A failure, not a day with gaps."""
     store, provider = MemoryStore(), ScriptedProvider()
     refusal = provider.refuses(errors.ProviderUnavailableError, "is down")
     provider.answers = dict.fromkeys(("A", "BRK-B"), refusal)
@@ -102,7 +102,7 @@ def test_a_day_on_which_every_ticker_fails_is_an_outage() -> None:
 
 
 def test_a_day_of_nothing_listed_is_an_empty_day() -> None:
-    """No ticker, no outage."""
+    """Without tickers there is no outage."""
     day = asyncio.run(
         ingest_session_by_symbol(context(MemoryStore()), feed_of(ScriptedProvider()), [], DAY)
     )

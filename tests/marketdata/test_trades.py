@@ -55,7 +55,7 @@ def test_a_bad_trade_is_refused_with_its_reason(change: Mapping[str, object], re
 
 
 def test_of_a_trade_that_comes_twice_one_is_kept_if_they_are_equal() -> None:
-    """If they differ none is, since nobody knows which is right."""
+    """If they differ none is, since the right one is unknown."""
     assert validate(_quoted({}, {})).accepted.num_rows == 1
     validated = validate(_quoted({}, {"size": Decimal(1)}))
     assert validated.accepted.num_rows == 0

@@ -63,7 +63,7 @@ def command(
 
 
 def test_a_wheel_holds_no_simulator_and_no_test(wheel: zipfile.ZipFile) -> None:
-    """Nor faults, benches and stubs: only the packages that production is made of."""
+    """Nor faults, benches and stubs: only production packages."""
     folders = {name.partition("/")[0] for name in wheel.namelist()}
 
     assert {name for name in folders if not name.endswith(".dist-info")} == OURS
@@ -98,7 +98,7 @@ def test_production_installs_no_simulator_and_no_library_of_tests() -> None:
 
 
 def test_a_demo_installs_no_library_of_tests() -> None:
-    """What `make demo` and `make dev` install is what they run on."""
+    """`make demo` and `make dev` install what they run on."""
     demo = distributions([*base(), *extra("pipeline"), *group("sandbox")])
 
     assert not demo & CHECKOUT_ONLY
@@ -130,7 +130,7 @@ def test_a_reader_who_calls_the_command_line_is_told_what_it_needs(installed: Pa
 def test_commands_of_the_local_world_say_that_it_is_not_installed(
     installed: Path, words: str
 ) -> None:
-    """They are listed, so that whoever read of them learns why they do not work."""
+    """They are listed, with the reason why they do not work."""
     done = command(installed, *words.split())
 
     output = done.stdout + done.stderr

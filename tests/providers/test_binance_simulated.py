@@ -1,4 +1,4 @@
-"""The Binance client against the simulators: files, REST, and what each of them does wrong."""
+"""The Binance client against the simulators: files, REST, and their faults."""
 
 import asyncio
 import hashlib
@@ -203,7 +203,7 @@ def _replay(kept: Mapping[str, Body], pointers: Sequence[str]) -> BinanceClient:
 def test_what_an_error_points_to_is_never_taken_for_a_whole_answer(
     binance: SimulatedBinance, of: str
 ) -> None:
-    """Whichever reply is spoilt: the error points to all before it too, and a replay fails."""
+    """Whichever reply is corrupted: the error also points to all before it, and a replay fails."""
     span = ("BTCUSDT", YESTERDAY, TODAY)
     whole = binance.do(lambda client: getattr(client, of)(*span))
     kept = {key: Body(body) for key, body in binance.kept.bodies.items()}
@@ -220,7 +220,7 @@ def test_what_an_error_points_to_is_never_taken_for_a_whole_answer(
 
 @pytest.mark.parametrize("of", ["minute_bars", "trades"])
 def test_an_answer_is_as_old_as_binances_clock_in_it(binance: SimulatedBinance, of: str) -> None:
-    """A load that begins before midnight and ends after it knows no whole day."""
+    """A load that runs over midnight holds no whole day."""
     span = ("BTCUSDT", YESTERDAY, TODAY)
     whole = binance.do(lambda client: getattr(client, of)(*span))
     kept = {
@@ -397,7 +397,7 @@ def test_what_rest_does_wrong_is_named(
     kind: type[errors.ProviderError],
     message: str,
 ) -> None:
-    """Each by the class that says what to do."""
+    """Each by the error class that says what to do."""
     binance.fault(**rule, path=REST_KLINES if of == "bars" else REST_TRADES)
     with pytest.raises(kind, match=message):
         (_bars if of == "bars" else _trades)(binance, TODAY, TODAY)
@@ -476,7 +476,7 @@ def test_minutes_that_a_file_has_lost_come_by_rest(binance: SimulatedBinance) ->
 def test_a_day_whose_file_lost_rows_while_rest_cannot_be_read_stays_open(
     binance: SimulatedBinance, of: str
 ) -> None:
-    """What the file holds is kept; the day waits in a letter, since REST may tell more tomorrow."""
+    """The file's rows are kept; the day waits in a letter, since REST may have more tomorrow."""
     path = DAY_OF_BARS if of == "bars" else DAY_OF_TRADES
     ask = _bars if of == "bars" else _trades
     binance.fault(kind="quirk", quirk="lost_rows", path=f"{path}{YESTERDAY}")
@@ -508,7 +508,7 @@ def test_minutes_that_the_venue_has_nowhere_are_noted(binance: SimulatedBinance)
 
 
 def test_a_minute_that_ends_while_rest_is_asked_is_not_missing() -> None:
-    """It was not over when the question was put; the next one has opened by the last page."""
+    """It was not over at the first request; the next one has opened by the last page."""
     day = date(2026, 11, 29)
     asked_at = datetime(2026, 11, 29, 0, 3, 40, tzinfo=UTC)
     minutes = [datetime(2026, 11, 29, 0, minute, tzinfo=UTC) for minute in range(3)]
@@ -591,7 +591,7 @@ def test_a_day_before_rests_first_trade_is_neither_empty_nor_lost(
 
 
 def test_a_file_from_before_rests_first_trade_lacks_nothing() -> None:
-    """What REST does not reach back to is no run of missing trades."""
+    """Trades before REST's reach do not count as missing."""
     name = f"BTCUSDT-aggTrades-{EARLIER}"
     noon, after = datetime(2026, 11, 19, 12, tzinfo=UTC), datetime(2026, 11, 20, 12, tzinfo=UTC)
     zipped = _zip(name, [list(_trade(number, noon).values()) for number in (7, 8)])
@@ -670,7 +670,7 @@ def test_a_file_that_was_replaced_restates_its_row(binance: SimulatedBinance) ->
 
 
 def test_todays_bars_stay_the_same_tomorrow(binance: SimulatedBinance) -> None:
-    """What REST told of a day is what its file tells of it."""
+    """REST and file have the same rows of a day."""
     today = _rows(_bars(binance, TODAY, TODAY).rows)
     traded = _rows(_trades(binance, TODAY, TODAY).rows)
     binance.clock.moment = NOW + timedelta(days=1)

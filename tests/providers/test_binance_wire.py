@@ -159,7 +159,7 @@ def test_every_refusal_has_its_class(
 
 @pytest.mark.parametrize("body", [b"[]", b'{"serverTime":1}', b"[[1]]", b""])
 def test_what_is_no_error_is_let_through(body: bytes) -> None:
-    """The parser has the next word."""
+    """The parser decides."""
     assert wire.classify_error(_answer(200, body), OPERATION) is None
 
 
@@ -209,7 +209,7 @@ def test_a_missing_file_is_no_error_and_all_else_is(
     ],
 )
 def test_klines_of_another_shape_are_refused(body: bytes, message: str) -> None:
-    """As a whole, since nothing can be told apart in them."""
+    """As a whole, since no rows can be separated."""
     with pytest.raises(errors.MalformedPayloadError, match=message):
         _bars(body)
 
@@ -227,7 +227,7 @@ def test_klines_of_another_shape_are_refused(body: bytes, message: str) -> None:
     ],
 )
 def test_trades_of_another_shape_are_refused(body: bytes, message: str) -> None:
-    """As a whole, since nothing can be told apart in them."""
+    """As a whole, since no rows can be separated."""
     with pytest.raises(errors.MalformedPayloadError, match=message):
         _trades(body)
 
@@ -402,7 +402,7 @@ def test_milliseconds_and_microseconds_give_the_same_time(milliseconds: int, mor
     ],
 )
 def test_the_servers_time_is_a_time_or_nothing(body: bytes, at: datetime | None) -> None:
-    """Everything in an answer hangs on it."""
+    """The whole answer depends on it."""
     if at is None:
         with pytest.raises(errors.MalformedPayloadError):
             wire.server_time(body, operation=OPERATION)

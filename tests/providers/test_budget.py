@@ -1,4 +1,4 @@
-"""Pacing: what the provider may count in any of its windows, and how little is wasted."""
+"""Pacing: the most a provider counts in any window, and how little is wasted."""
 
 import asyncio
 import itertools
@@ -71,7 +71,7 @@ def test_a_waiting_crowd_uses_nearly_all_of_the_budget() -> None:
 
 
 def test_waiting_requests_go_in_the_order_they_came() -> None:
-    """Nobody starves at the end of a long queue."""
+    """No request starves at the end of a long queue."""
 
     async def order() -> list[int]:
         budget, served = PacedBudget(requests=60), list[int]()
@@ -98,7 +98,7 @@ def test_a_heavy_request_takes_as_many_permits_as_it_weighs() -> None:
 
 
 class InlineLoop(VirtualClockLoop):
-    """Calls what should run in a thread at once: a virtual clock would jump past a real one."""
+    """Runs thread work at once: the virtual clock would jump past a real thread."""
 
     def run_in_executor(  # type: ignore[override]
         self, executor: object, func: Callable[..., T], *args: object
@@ -352,7 +352,7 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
 
 
 def test_a_store_whose_permits_always_come_too_late_is_given_up() -> None:
-    """Nobody waits for ever: after a minute without one usable permit the request fails."""
+    """No endless wait: after a minute without a usable permit the request fails."""
 
     async def scene() -> float:
         leases, loop = MemoryLeases(), asyncio.get_running_loop()
@@ -386,7 +386,7 @@ def test_void_permits_are_counted_back_and_asked_for_anew() -> None:
 
 @pytest.mark.parametrize("weights", [(2, 1), (2, 1, 1), (1, 2, 1), (3, 1, 2)])
 def test_requests_of_several_weights_go_on_after_a_stall(weights: tuple[int, ...]) -> None:
-    """Who had lost its permit took the lighter ones of those behind it, and none was enough.
+    """A request that lost its permit took lighter ones from behind it, and none was enough.
 
     Light permits were leased and given back for ever: Binance's requests alone differ in weight.
     """
@@ -414,7 +414,7 @@ def test_requests_of_several_weights_go_on_after_a_stall(weights: tuple[int, ...
 
 
 def test_permits_do_not_bunch_after_a_stall() -> None:
-    """What is late by less than the tolerance goes at a distance all the same."""
+    """Requests late by less than the tolerance still keep the distance."""
     quick = RequestLimits(budget=LIMITS.budget, paces=(Pace(limit=100, window_s=9.4),))
 
     async def scene() -> list[float]:
@@ -529,7 +529,7 @@ def test_an_open_breaker_rejects_all_at_once_and_says_until_when() -> None:
 
 
 def test_the_failure_that_opens_the_breaker_stops_permits_in_hand() -> None:
-    """They go back, and who waits for them is told."""
+    """They are returned, and waiting requests fail with the error."""
 
     async def scene() -> tuple[MemoryLeases, object]:
         leases = MemoryLeases()
@@ -549,7 +549,7 @@ def test_the_failure_that_opens_the_breaker_stops_permits_in_hand() -> None:
 
 
 def test_a_spent_quota_fails_at_once() -> None:
-    """Nobody waits for midnight."""
+    """No request waits for midnight."""
 
     async def scene() -> object:
         leases = MemoryLeases()
@@ -567,7 +567,7 @@ def test_a_spent_quota_fails_at_once() -> None:
 
 
 def _after(outcome: Outcome | None, *, failures: int = 0, trial: bool = False) -> MemoryLeases:
-    """Return what the store was told after one request with this outcome."""
+    """Return the store's reports after one request with this outcome."""
 
     async def scene() -> MemoryLeases:
         leases = MemoryLeases()
@@ -673,7 +673,7 @@ def test_a_budget_without_a_database_keeps_a_short_pause(named_s: float, waited_
 
 
 def test_a_budget_without_a_database_refuses_in_a_long_pause() -> None:
-    """Nobody sits through an hour, and nobody asks into a ban."""
+    """No request waits an hour, and none is sent into a ban."""
 
     async def scene() -> None:
         budget = PacedBudget(requests=100, window_s=1.0)
@@ -700,7 +700,7 @@ def test_a_429_takes_back_the_permits_in_hand() -> None:
 
 
 def test_a_permit_that_is_sooner_than_the_one_given_back_is_used_in_its_time() -> None:
-    """Whoever slept until the old one is woken."""
+    """A sleep until the old time is ended."""
 
     async def scene() -> float:
         leases = MemoryLeases()
@@ -709,7 +709,7 @@ def test_a_permit_that_is_sooner_than_the_one_given_back_is_used_in_its_time() -
             leases.next_at = 6.0
             waiting = asyncio.create_task(crowd(budget, 1))
             await asyncio.sleep(0.1)
-            leases.next_at = 0.0  # As when the one before gives back as well.
+            leases.next_at = 0.0  # As when the lease before it is returned too.
             await budget.settle(permit, _limited(1.0))
             (went,) = await waiting
         return went
@@ -718,7 +718,7 @@ def test_a_permit_that_is_sooner_than_the_one_given_back_is_used_in_its_time() -
 
 
 def test_the_weight_that_a_header_tells_is_passed_on() -> None:
-    """Binance counts by address, so that others may have used what we do not know of."""
+    """Binance counts by address, so other processes may have used weight too."""
 
     async def scene() -> list[float]:
         leases = MemoryLeases()
@@ -765,7 +765,7 @@ def test_a_trial_has_less_time_than_other_requests() -> None:
 
 
 def test_a_budget_that_is_not_open_explains_itself() -> None:
-    """Nobody would ever serve the request."""
+    """The request could never be served."""
 
     async def scene() -> None:
         await leased(MemoryLeases()).acquire()
@@ -786,7 +786,7 @@ def test_a_weight_beyond_the_limits_is_a_mistake_of_the_program() -> None:
 
 
 class Struck(BaseException):
-    """Stands for what a signal handler raises in the middle of anything."""
+    """Stands for an exception of a signal handler at any point."""
 
 
 def test_whatever_ends_the_serving_ends_those_who_wait_for_permits() -> None:

@@ -1,4 +1,4 @@
-"""Which requests make one answer of Coinbase, and what is done with the bodies."""
+"""The requests of one answer of Coinbase, and the use of their bodies."""
 
 import asyncio
 import json
@@ -133,13 +133,13 @@ def test_an_answers_origin_is_in_the_order_of_the_windows() -> None:
     ],
 )
 def test_a_minute_that_is_not_over_is_left_out(fetched_at: str, last: str) -> None:
-    """By the time at which the answer came, wherever it comes from."""
+    """By the time of the answer, also of a kept one."""
     bodies = Bodies(lambda _, parameters: _of_window(parameters), fetched_at=_at(fetched_at))
     assert max(_bars(bodies).rows["opened_at"].to_pylist()) == _at(last)
 
 
 def test_buckets_from_before_the_window_belong_to_another() -> None:
-    """They are dropped: the first window's were not asked for, the others' come in their own."""
+    """They are dropped: not asked for in the first window, part of their own window otherwise."""
 
     def body(_: str, parameters: Mapping[str, str]) -> object:
         start = datetime.fromisoformat(parameters["start"])
@@ -202,7 +202,7 @@ def test_windows_that_an_error_points_to_never_pass_for_the_whole(
 
 @pytest.mark.parametrize("ask", ["minute_bars", "trades"])
 def test_an_answer_is_as_old_as_its_oldest_part(ask: str) -> None:
-    """A load that begins before midnight and ends after it knows no whole day."""
+    """A load that runs over midnight holds no whole day."""
     history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
     before_midnight = _at("2026-08-04T23:59")
     bodies = Bodies(
@@ -222,7 +222,7 @@ def test_rows_that_cannot_be_placed_are_handed_over() -> None:
 
 
 def test_the_first_failure_ends_the_other_windows() -> None:
-    """It is raised as it is, and nothing runs on behind it."""
+    """It is raised unchanged, and no request continues."""
 
     def body(_: str, parameters: Mapping[str, str]) -> object:
         if parameters["start"] == "2026-08-04T15:00:00Z":
@@ -406,7 +406,7 @@ def test_a_product_without_trades_has_none() -> None:
 def test_a_number_that_never_was_costs_no_other_trade(lost: int) -> None:
     """Within a page and at its edges: two answers lack it, so that it is not an answer's fault.
 
-    Nobody can tell it from one that Coinbase has lost, so it waits in a letter.
+    It looks like one that Coinbase has lost, so it waits in a letter.
     """
     history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))], frozenset({lost}))
     bodies = Bodies(history.page)
@@ -425,7 +425,7 @@ def test_a_number_that_never_was_costs_no_other_trade(lost: int) -> None:
 
 
 def test_a_number_that_one_answer_lacks_comes_with_the_next() -> None:
-    """A gap is never stored as a whole day because a cache was behind."""
+    """A stale cache never makes a gap look like a whole day."""
     whole = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
     lacking = History(whole.knots, frozenset({2_500}))
     bodies = Bodies(
@@ -478,7 +478,7 @@ def test_trades_that_were_not_asked_for_are_malformed() -> None:
 
 
 def test_a_trade_that_cannot_be_placed_is_told_and_is_no_gap() -> None:
-    """One row without a readable time: the others are stored, that one is handed over."""
+    """One row without a readable time: the others are stored, it is returned."""
     history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
 
     def body(path: str, parameters: Mapping[str, str]) -> object:

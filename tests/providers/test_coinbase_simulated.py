@@ -311,7 +311,7 @@ def test_candles_of_another_request_or_form_are_malformed(
 
 
 def test_a_page_that_lacks_a_trade_is_asked_for_again(simulated: Simulated) -> None:
-    """And read the other way round it is as good."""
+    """And in reverse order it is read too."""
     simulated.fault(kind="quirk", quirk="reversed", symbol=PAIR)
     assert simulated.trades().rows.num_rows == 8_000
     httpx.delete(f"{simulated.origin}/_sandbox/faults").raise_for_status()
@@ -338,7 +338,7 @@ def test_the_client_stays_within_the_limit_it_is_paced_to(tmp_path: Path) -> Non
 def test_by_hand_the_last_rows_are_shown(
     simulated: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bars or trades, and what they took."""
+    """Bars or trades, and their number of requests."""
     monkeypatch.setenv("COINBASE_BASE_URL", f"{simulated.origin}/coinbase")
     span = ["--from", "2026-08-05", "--to", "2026-08-05"]
     assert main([PAIR, *span]) == 0

@@ -155,7 +155,7 @@ _JSON = st.recursive(
 @settings(deadline=None)
 @given(st.lists(st.lists(_JSON, min_size=6, max_size=6), max_size=4))
 def test_candles_of_any_cells_are_read_or_malformed(rows: list[list[object]]) -> None:
-    """No cell escapes as another error, and no row is lost without a word."""
+    """No cell raises another error, and no row is lost silently."""
     with contextlib.suppress(errors.MalformedPayloadError):
         page = _candles(rows)
         assert page.bars.num_rows + len(page.left_out) == len(rows)
@@ -164,7 +164,7 @@ def test_candles_of_any_cells_are_read_or_malformed(rows: list[list[object]]) ->
 @settings(deadline=None)
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(TRADE, _JSON)), max_size=4))
 def test_trades_of_any_cells_are_read_or_malformed(rows: list[dict[str, object]]) -> None:
-    """The same of trades."""
+    """The same for trades."""
     with contextlib.suppress(errors.MalformedPayloadError):
         page = _trades(*rows)
         assert page.trades.num_rows + len(page.left_out) == len(rows)

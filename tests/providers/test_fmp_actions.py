@@ -112,7 +112,7 @@ def test_a_split_is_so_many_new_shares_for_old_ones() -> None:
     ],
 )
 def test_a_split_type_that_says_nothing_is_null(sent: object, kind: str | None) -> None:
-    """FMP says it as the text None, as null, and by leaving the field out."""
+    """FMP sends the text None, null, or no field."""
     page = actions_wire.split_page(body({**SPLIT, "splitType": sent}), operation=ASKED)
     assert page.table["kind"].to_pylist() == [kind]
     without = {name: value for name, value in SPLIT.items() if name != "splitType"}
@@ -275,7 +275,7 @@ async def asked_of(
 
 
 async def test_rows_of_another_symbol_are_refused_with_a_pointer_to_the_answer() -> None:
-    """FMP ignores parameters it does not know: a slip would store them as this symbol's."""
+    """FMP ignores unknown parameters: a typo would store them as this symbol's."""
     with pytest.raises(errors.MalformedPayloadError, match="such as of AAA") as caught:
         await asked_of(
             lambda _: Reply(body=body(SPLIT)), lambda client: client.splits("BBB"), kept=[]
@@ -329,7 +329,7 @@ async def test_an_odd_symbol_is_not_sent(symbol: str) -> None:
 
 
 async def test_a_reversed_range_is_the_programs_mistake() -> None:
-    """It is told at once."""
+    """It is reported at once."""
     later, earlier = date(2026, 8, 4), date(2026, 8, 3)
     for ask in (FmpActions.splits_between, FmpActions.dividends_between):
         with pytest.raises(ValueError, match="reversed"):
@@ -523,7 +523,7 @@ def test_prices_that_were_paid_can_be_asked_for_as_evidence(simulated: Simulated
 def test_every_fault_of_the_book_ends_in_its_error(
     simulated: Simulated, rule: dict[str, object], kind: type[errors.ProviderError]
 ) -> None:
-    """Those that pass are survived when they pass."""
+    """Temporary ones are retried until they end."""
     simulated.fault(**rule, symbol="AAPL")
     with pytest.raises(kind):
         simulated.do(lambda client: client.splits("AAPL"))

@@ -97,7 +97,7 @@ def test_a_cell_that_is_no_number_is_a_hole_in_its_row_alone(name: str, cell: ob
     ],
 )
 def test_a_symbol_that_is_no_text_names_its_field(change: dict[str, object], named: str) -> None:
-    """Nobody knows whose row it is: nothing of the answer is stored."""
+    """The row's symbol is unknown: nothing of the answer is stored."""
     with pytest.raises(errors.MalformedPayloadError, match=named):
         _history(json.dumps([ROW, ROW | change]).encode())
 
@@ -165,7 +165,7 @@ def test_a_field_that_every_row_lacks_is_another_wire_format() -> None:
 
 
 def test_an_empty_list_is_an_empty_table() -> None:
-    """Nobody knows here whether the symbol is unknown or had no bars."""
+    """An unknown symbol looks like one without bars."""
     assert _history(b"[]").equals(WIRE_BARS.empty_table())
 
 

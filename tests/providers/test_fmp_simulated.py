@@ -1,4 +1,4 @@
-"""The FMP client against the simulator, which somebody else wrote from the same wire facts."""
+"""The FMP client against the simulator, written independently from the same wire facts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator

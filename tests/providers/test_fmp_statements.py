@@ -291,7 +291,7 @@ def test_a_row_without_a_readable_date_is_left_out_and_returned() -> None:
 
 
 def test_rows_that_break_a_rule_are_left_to_validation() -> None:
-    """A currency or a period that nobody knows costs one row."""
+    """An unknown currency or period costs one row."""
     row = _recorded_row()
     rows = [
         row | {"reportedCurrency": "", "date": "2021-09-25"},
@@ -381,7 +381,7 @@ def _company(change: dict[str, object]) -> records_wire.RecordPage:
 
 
 def test_a_profile_of_another_company_is_malformed() -> None:
-    """FMP ignores parameters that it does not know."""
+    """FMP ignores unknown parameters."""
     with pytest.raises(errors.MalformedPayloadError, match="of symbol 'MSFT'"):
         _company({"symbol": "MSFT"})
 
@@ -520,7 +520,7 @@ class Simulated:
 
 
 class Kept:
-    """Keeps nothing, and says where."""
+    """Keeps nothing, but returns a pointer."""
 
     def keep(self, provider: str, operation: str, body: bytes, sha256: str, media_type: str) -> str:
         del operation, body, media_type
@@ -682,7 +682,7 @@ def test_spoilt_rows_are_left_to_validation(simulated: Simulated) -> None:
 
 
 def test_years_of_quarters_without_a_year_are_no_answer(simulated: Simulated) -> None:
-    """An empty list of one request would lose all annual rows without anybody noticing."""
+    """An empty list of one request would lose all annual rows silently."""
     simulated.fault(kind="unknown", symbol="MSFT", count=1)
     with pytest.raises(errors.ProviderUnavailableError, match="no annual rows beside"):
         simulated.do(lambda client: client.statements(StatementKind.INCOME, "MSFT"))
@@ -727,7 +727,7 @@ class Scripted:
 
 
 def test_as_many_rows_as_were_asked_for_are_not_believed() -> None:
-    """Older ones may be missing without a word."""
+    """Older ones may be missing silently."""
     row = _recorded_row()
     body = json.dumps([row] * records.MOST_PERIODS).encode()
     client = FmpRecords(Scripted([body, b"[]"]))

@@ -136,7 +136,7 @@ def test_constituents_carry_our_tickers_and_ten_digit_ciks() -> None:
 def test_a_constituent_that_is_not_as_promised_is_malformed(
     change: dict[str, object], named: str
 ) -> None:
-    """A slip here would rename or drop an instrument."""
+    """An error here would rename or drop an instrument."""
     row = {"symbol": "A", "name": "A Inc.", "cik": "0000000001", "sector": "S"} | change
     with pytest.raises(errors.MalformedPayloadError, match=named):
         wire.constituent_list(json.dumps([row]).encode(), operation="op")

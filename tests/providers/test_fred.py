@@ -1,4 +1,4 @@
-"""Which requests make one answer of FRED's, with pages smaller than the simulated world needs."""
+"""The requests of one answer of FRED, with small pages."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ class Body:
 
 
 class Told:
-    """Gives one body after the other, as kept ones come: without headers."""
+    """Returns one body after the other, without headers, as kept ones."""
 
     def __init__(self, *bodies: bytes | object) -> None:
         self.waiting = [
@@ -194,7 +194,7 @@ def _changed(*rows: tuple[str, str], count: int | None = None) -> object:
 def test_updates_are_paged_and_the_next_look_begins_where_the_first_page_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What changes between two pages is told again; what was not asked for is left out."""
+    """Changes between two pages are served again; series not asked for are left out."""
     monkeypatch.setattr(fred_client, "UPDATES_A_PAGE", 2)
     server = Told(
         _changed(("GDP", "2026-08-05 06:30:00-05"), ("DFF", "2026-08-04 08:00:00-05"), count=3),

@@ -1,4 +1,4 @@
-"""The FRED client against the simulator: the database it makes would equal the world's truth."""
+"""The FRED client against the simulator: its rows equal the world's truth."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -128,7 +128,7 @@ def test_a_span_of_real_time_gives_whole_rows_that_were_the_latest_in_it(
 
 
 def test_holidays_are_rows_without_a_value(simulated: Simulated) -> None:
-    """Missing is told apart from not published."""
+    """A missing value differs from an unpublished one."""
     answer = simulated.do(lambda client: client.observations("DGS10", NOW.date(), NOW.date()))
     values = {row["observed_on"]: row["value"] for row in answer.rows.to_pylist()}
     assert values[date(2026, 5, 25)] is None
@@ -171,7 +171,7 @@ def test_a_revision_between_two_runs_is_told_and_fetched(simulated: Simulated) -
 def test_updates_of_the_last_days_name_what_was_published_and_nothing_else(
     simulated: Simulated,
 ) -> None:
-    """Whichever of the two clocks FRED reads the minutes by."""
+    """In either zone that FRED may read the time in."""
     since = NOW - timedelta(days=7)
     changed = simulated.do(lambda client: client.changed_since(since))
     expected = {name for name in macro.series() if simulated.world.last_updated(name, NOW) >= since}

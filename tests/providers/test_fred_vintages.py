@@ -146,7 +146,7 @@ def test_a_repeated_row_stays_repeated_for_validation_to_see() -> None:
 
 
 def test_rows_that_begin_on_no_vintages_day_are_told_and_newer_ones_are_kept() -> None:
-    """What is newer than the list was published since."""
+    """Vintages newer than the list were published since."""
     rows = _quoted(
         [
             (FIRST, date(2001, 1, 1), date(2001, 1, 31), Decimal(1)),

@@ -1,4 +1,4 @@
-"""One GET: attempts, pauses, time-outs, and a key that nobody gets to see."""
+"""One GET: attempts, pauses, time-outs, and a key that is never shown."""
 
 import asyncio
 import itertools
@@ -121,7 +121,7 @@ def test_parameters_and_key_arrive_as_they_were_given() -> None:
 def test_each_failure_has_its_class_and_its_number_of_attempts(
     reply: Reply, kind: type[errors.ProviderError], attempts: int
 ) -> None:
-    """What may pass is tried again and paid for again; what is permanent is asked once."""
+    """Temporary errors are retried and charged again; permanent ones are asked once."""
     outcome = Asked(always(reply))
     assert type(outcome.error) is kind
     assert len(outcome.requests) == outcome.budget.taken == outcome.sent == attempts
@@ -144,7 +144,7 @@ def test_an_address_where_nobody_listens_is_unavailable() -> None:
 
 
 def test_a_connection_that_never_comes_about_is_tried_three_times_and_names_its_host() -> None:
-    """Whoever mistyped an address waits some seconds, not a quarter of a minute."""
+    """A mistyped address fails within seconds, not a quarter of a minute."""
 
     async def ask() -> tuple[int, str]:
         async with serve(always(Reply())) as server:
@@ -321,7 +321,7 @@ def test_the_budget_learns_what_became_of_each_attempt(
 
 
 def test_an_attempt_that_is_cancelled_is_reported_as_unknown() -> None:
-    """It tells nothing of the provider; a trial is free for someone else."""
+    """It shows nothing about the provider; the trial is free for another request."""
 
     async def ask() -> list[Outcome | None]:
         budget = CountedBudget()
@@ -402,7 +402,7 @@ def test_an_answer_is_kept_before_anyone_sees_it_and_refused_ones_are_not() -> N
 
 
 def test_an_answer_that_cannot_be_kept_is_not_given_out() -> None:
-    """Nothing is loaded whose origin is lost, and the provider is not asked again for it."""
+    """An answer that is not kept is not loaded, and not asked for again."""
     asked = 0
 
     def script(_: object) -> Reply:
@@ -546,7 +546,7 @@ def test_retry_after_is_read_in_both_its_forms(header: str | None, expected: flo
 
 
 def test_a_repeat_that_may_not_go_leaves_what_the_request_failed_with() -> None:
-    """It was sent, and answered 503: that is what a dead letter has to say, and it is a try."""
+    """It was sent and answered 503: the dead letter says so, and counts an attempt."""
 
     class OpensAfterTheFirst(CountedBudget):
         async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:

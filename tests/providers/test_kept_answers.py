@@ -1,4 +1,4 @@
-"""FMP's answers are kept before they are parsed, and can be had once more from there."""
+"""FMP's answers are kept before they are parsed, and can be replayed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -88,7 +88,7 @@ def _listed_since(first: date) -> Script:
 def _do(
     script: Script, kept: AnswerKeeper | None, work: Callable[[FmpClient], Awaitable[T]]
 ) -> tuple[T, ScriptedServer]:
-    """Work with a real client, which keeps."""
+    """Work with a real client that keeps answers."""
 
     async def main() -> tuple[T, ScriptedServer]:
         async with (
@@ -154,7 +154,7 @@ def test_without_a_keeper_an_answer_points_nowhere() -> None:
 def test_an_answer_that_cannot_be_used_is_kept_and_its_error_points_to_it(
     ask: Callable[[FmpClient], Awaitable[object]], body: bytes
 ) -> None:
-    """Whatever was asked: what a person has to look at is there."""
+    """For any request: the answer is there for a person to look at."""
     kept = KeptInMemory()
 
     with pytest.raises(errors.PermanentProviderError) as caught:
@@ -206,7 +206,7 @@ class _FullDisk:
 
 
 def test_an_answer_that_cannot_be_kept_is_not_used() -> None:
-    """Nothing is loaded whose origin is not kept; the provider is not asked again for it."""
+    """An answer that is not kept is not loaded, and not asked for again."""
     full = _FullDisk()
 
     with pytest.raises(errors.StorageUnavailableError, match="raw zone"):

@@ -1,4 +1,4 @@
-"""The Polygon client: which requests make one answer, and the simulator's answers as truth."""
+"""The Polygon client: the requests of one answer, and the simulator's answers as truth."""
 
 import asyncio
 import itertools
@@ -244,7 +244,7 @@ async def test_an_error_over_a_later_page_points_to_the_pages_before() -> None:
 async def test_an_answer_to_another_question_is_refused_and_pointed_to(
     body: bytes, named: str
 ) -> None:
-    """A parameter that was overheard gives plausible rows."""
+    """An ignored parameter gives plausible rows."""
     client = PolygonClient(Kept([body]))
     with pytest.raises(errors.MalformedPayloadError, match=named) as raised:
         await client.daily_history("A", date(2026, 8, 3), END)
@@ -345,7 +345,7 @@ async def test_a_reversed_range_is_the_programs_mistake() -> None:
 
 
 async def test_actions_of_another_symbol_or_day_are_refused() -> None:
-    """Polygon ignores parameters that it does not know."""
+    """Polygon ignores unknown parameters."""
     row = {"ticker": "B", "execution_date": "2026-08-04", "split_from": 1, "split_to": 2}
     with pytest.raises(errors.MalformedPayloadError, match="rows of B came"):
         await PolygonClient(Kept([_body(row)])).splits("A")
@@ -375,7 +375,7 @@ def test_a_whole_history_equals_the_world_as_traded(simulated: Simulated, ticker
 
 
 def test_a_market_day_equals_the_world_as_traded(simulated: Simulated) -> None:
-    """On the session before a split, and among stocks nobody asked for."""
+    """On the session before a split, and among other stocks."""
     session = date(2020, 8, 28)
     answer = simulated.do(lambda client: client.daily_market(session))
     came = {row["symbol"]: row for row in answer.rows.to_pylist()}

@@ -228,7 +228,7 @@ def test_a_refusal_is_told_by_status_and_content(
     ],
 )
 def test_what_may_be_parsed_is_no_refusal(body: bytes) -> None:
-    """Nonsense too: that is for the parser to say."""
+    """Nonsense too: the parser refuses it."""
     assert wire.classify_error(_answer(200, body), "op", key=KEY) is None
 
 
@@ -376,7 +376,7 @@ def test_counts_may_have_an_exponent_and_volumes_a_fraction() -> None:
 
 
 def test_optional_figures_that_cannot_be_read_are_told() -> None:
-    """Null would say that Polygon did not tell them."""
+    """Null would mean that Polygon did not send them."""
     for count in ("89", 8.5, 1e300, 10**30, True, [89]):
         rows = _minutes(MINUTE, MINUTE | {"n": count})
         assert rows.table["trades"].to_pylist() == [89]
@@ -533,7 +533,7 @@ def test_an_amount_that_is_no_number_is_null(text: str) -> None:
     ids=repr,
 )  # fmt: skip
 def test_an_action_that_cannot_be_placed_is_left_out_and_told(change: dict[str, object]) -> None:
-    """Nobody knows whose it is, or when; alone it makes the answer malformed."""
+    """Its symbol or time is unknown; alone it makes the answer malformed."""
     odd = json.dumps(DIVIDEND | change)
     rows = _dividends(json.dumps(DIVIDEND), odd)
     assert (rows.table.num_rows, len(rows.left_out)) == (1, 1)

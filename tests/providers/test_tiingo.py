@@ -153,7 +153,7 @@ def test_a_whole_history_is_what_was_paid(simulated: Simulated, ticker: str) -> 
 def test_a_market_day_is_what_was_paid_for_every_constituent(
     simulated: Simulated, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In one request; rows of other days, of others' shares, are told and left out."""
+    """In one request; rows of other days or shares are reported and left out."""
     caplog.set_level(logging.INFO, "resources")
     answer = simulated.do(lambda client: client.daily_market(END))
     came = {row["symbol"]: row for row in answer.rows.to_pylist()}
@@ -455,7 +455,7 @@ def test_minutes_of_another_new_york_day_are_refused(hour: int) -> None:
 
 
 def test_an_answer_that_may_have_been_capped_is_refused() -> None:
-    """The oldest rows would be missing without a word; one row less is fine."""
+    """The oldest rows would be missing silently; one row less is fine."""
     first = datetime(2026, 7, 20, 4, tzinfo=UTC)
     span = (date(2026, 7, 20), date(2026, 7, 22))
     fits = _minutes(first, ROW_CAP - 1)

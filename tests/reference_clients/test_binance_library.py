@@ -1,4 +1,4 @@
-"""Binance's own client and ccxt read the simulator as they read Binance."""
+"""Binance's own client and ccxt read the simulator like Binance."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Coinbase's own client and ccxt read the simulator as they read Coinbase."""
+"""Coinbase's own client and ccxt read the simulator like Coinbase."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class _Plainly(HTTPAdapter):
-    """Sends without TLS what was meant for https: the library knows no other scheme."""
+    """Sends https requests without TLS: the library knows no other scheme."""
 
     def send(
         self, request: requests.PreparedRequest, *args: object, **kwargs: object

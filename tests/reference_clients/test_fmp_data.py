@@ -73,7 +73,7 @@ def test_it_reads_statements(
     method: str,
     period_type: str,
 ) -> None:
-    """All of them, and every line as the world has it."""
+    """All of them, and every line as in the world."""
     read = getattr(fmp.fundamental, method)("BRK-B", period=PERIODS[period_type], limit=1000)
     rows = fundamentals.statements.rows(kind, "BRK.B", period_type, NOW)
     assert [_told(record) for record in read] == [_plain(row) for row in reversed(rows)]
@@ -88,7 +88,7 @@ def test_it_reads_ratios(fmp: FMPDataClient, fundamentals: Fundamentals, period_
 
 
 def test_it_reads_a_profile(fmp: FMPDataClient) -> None:
-    """Under FMP's spelling; ours is nobody's."""
+    """In FMP's spelling; ours is unknown."""
     read = fmp.company.get_profile("BRK-B")
     assert (read.symbol, read.company_name) == ("BRK-B", "Berkshire Hathaway")
     assert read.cik == "0001067983"

@@ -16,7 +16,7 @@ from sandbox.simulators.worlds.shares.world import World
 
 KEY = "a" * 40
 OLD_PANDAS = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")
-"""The library's frames are made in a way that pandas will give up."""
+"""The library makes frames in a way that pandas deprecates."""
 NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)
 START, END = date(2026, 7, 1), date(2026, 8, 4)
 

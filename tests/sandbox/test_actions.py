@@ -1,4 +1,4 @@
-"""Splits and dividends of the simulated world, and how FMP's simulator tells them."""
+"""Splits and dividends of the simulated world, and FMP's answers about them."""
 
 import json
 from collections.abc import Iterator
@@ -89,7 +89,7 @@ def test_a_new_split_changes_the_adjusted_history_on_its_day_and_no_price_that_w
 
 
 def test_a_split_is_announced_thirty_days_before(tmp_path: Path) -> None:
-    """Not sooner, whenever it was decided."""
+    """Not sooner, whenever it was added."""
     world = World(tmp_path)
     world.split("MMM", date(2026, 9, 10), 2, 1)
     actions = Actions(world)
@@ -100,7 +100,7 @@ def test_a_split_is_announced_thirty_days_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("new", "old"), [(1, 1), (0, 1), (3, -1)])
 def test_a_split_that_changes_nothing_is_refused(tmp_path: Path, new: int, old: int) -> None:
-    """A slip in a test shows at once."""
+    """A typo in a test shows at once."""
     with pytest.raises(ValueError, match="is no split"):
         World(tmp_path).split("MMM", SPLIT_ON, new, old)
 
@@ -134,7 +134,7 @@ def test_returns_of_the_fully_adjusted_series_include_the_dividend() -> None:
 
 
 def test_the_worlds_truth_breaks_no_rule() -> None:
-    """What is served rightly is stored without a rejected row, missing dates and specials too."""
+    """Right answers have no rejected row, with missing dates and specials too."""
     actions = Actions(World(Path("/nonexistent")))
     splits, dividends = actions.split_truth(TICKERS, NOW), actions.dividend_truth(TICKERS, NOW)
     assert validate_splits(splits).rejected == ()

@@ -1,4 +1,4 @@
-"""The Binance simulator's REST answers are Binance's, as its documents and recordings tell them."""
+"""The Binance simulator's REST answers are those of Binance's documents and recordings."""
 
 import json
 from collections.abc import Iterator
@@ -279,7 +279,7 @@ def test_every_answer_tells_the_weight_used_in_this_minute(
 
 
 def test_beyond_the_limit_is_429_and_then_a_ban(binance: httpx.Client, clock: Clock) -> None:
-    """Retry-After ends with the minute; who goes on asking is banned for two minutes."""
+    """Retry-After ends with the minute; further requests are banned for two minutes."""
     for _ in range(239):
         assert binance.get("/api/v3/trades", params={**BTC, "limit": 1}).status_code == 200
     assert binance.get("/api/v3/exchangeInfo").status_code == 200
@@ -318,7 +318,7 @@ def test_a_second_ban_is_longer_and_raw_requests_count_too() -> None:
 
 
 def test_an_unknown_quirk_is_an_error_that_names_those_there_are() -> None:
-    """Nobody should believe that a fault was in force."""
+    """Otherwise a test would believe that a fault was in force."""
     simulator = BinanceSimulator(now=lambda: NOW, crypto=CryptoWorld())
     with pytest.raises(ValueError, match="banned, firewall, numbers"):
         simulator.quirk("nonsense", request=None)  # type: ignore[arg-type]

@@ -141,7 +141,7 @@ def test_a_month_is_made_within_a_second(files: httpx.Client) -> None:
 def test_files_appear_when_they_are_published(
     files: httpx.Client, clock: Clock, moment: str, path: str, status: int
 ) -> None:
-    """A day on the next one, a month on a Monday; all else is missing, as an object store says."""
+    """A day on the next one, a month on a Monday; all else is an object store's 404."""
     clock.moment = datetime.fromisoformat(moment)
     answer = files.get(path)
     assert answer.status_code == status

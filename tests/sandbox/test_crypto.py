@@ -1,4 +1,4 @@
-"""The crypto world: deterministic, contiguous, and the same whoever looks at it."""
+"""The crypto world: deterministic, contiguous, and equal at all venues."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -114,7 +114,7 @@ def test_prices_go_on_over_midnight_and_differ_little_between_quotes() -> None:
     ("venue", "pair"), [("binance", "BTC-USDT"), ("coinbase", "BTC-USD"), ("coinbase", "BTC-USDT")]
 )
 def test_the_truth_is_acceptable_and_ends_with_now(venue: str, pair: str) -> None:
-    """Whole minutes, trades before this moment, and nothing that validation would refuse."""
+    """Whole minutes, trades before this moment, and no row that validation refuses."""
     bars = WORLD.bar_truth(venue, [pair], date(2026, 11, 20), date(2026, 11, 22), NOW)
     traded = WORLD.trade_truth(venue, [pair], date(2026, 11, 20), date(2026, 11, 22), NOW)
     assert minute_bars.validate(bars).rejected == ()

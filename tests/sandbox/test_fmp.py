@@ -1,4 +1,4 @@
-"""The simulator's answers are FMP's, as its reference, measurements and recordings tell them."""
+"""The simulator's answers are those of FMP's reference, measurements and recordings."""
 
 import csv
 import io
@@ -147,7 +147,7 @@ def test_rows_of_every_kind_can_be_spoilt(
 
 
 def test_an_oddity_of_fmp_is_asked_for_by_name(fmp: httpx.Client) -> None:
-    """A split that is told upside down."""
+    """A split with inverse ratio."""
     asked = {"symbol": "AAPL"}
     right = fmp.get("/stable/splits", params=asked).json()[0]
     fmp.post("/_sandbox/faults", json={"kind": "quirk", "quirk": "split_inverse", "count": 1})

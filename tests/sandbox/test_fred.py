@@ -1,4 +1,4 @@
-"""The simulator's answers are FRED's, as recordings, its clients and their users tell them."""
+"""The simulator's answers are FRED's, by recordings, its clients and their users."""
 
 import json
 from collections.abc import Iterator
@@ -241,7 +241,7 @@ def test_first_releases_leave_out_what_the_first_vintage_knew(fred: Client) -> N
 
 
 def test_limit_offset_and_order_cut_a_list_without_a_word(fred: Client) -> None:
-    """Only the count tells."""
+    """Only the count shows it."""
     whole = fred.data(OBSERVATIONS, series_id="GDP", **SINCE_EVER)["observations"]
     part = fred.data(OBSERVATIONS, series_id="GDP", limit="10", offset="5", **SINCE_EVER)
     assert isinstance(whole, list)
@@ -335,7 +335,7 @@ def test_version_2_splits_a_series_across_pages(fred: Client, cursor_name: str) 
 
 
 def test_version_2_wants_the_bearers_key_and_the_others_the_querys(fred: Client) -> None:
-    """Neither takes the other's."""
+    """Neither accepts the other's."""
     bulk, series = "/fred/v2/release/observations", "/fred/series"
     bearer = {"authorization": f"Bearer {KEY}"}
     refused = fred.http.get(bulk, params={"release_id": "53", "api_key": KEY})
@@ -345,7 +345,7 @@ def test_version_2_wants_the_bearers_key_and_the_others_the_querys(fred: Client)
 
 
 def test_an_unknown_quirk_names_those_there_are(fred: Client) -> None:
-    """A typo in a test is no answer of FRED's."""
+    """A typo in a test must not look like an answer of FRED."""
     simulator = FredSimulator(MacroWorld(Path("unused")), keys={KEY}, now=fred._clock)
     request = Request(path="/series", query={}, headers={}, key=KEY, at=fred._clock())
     with pytest.raises(ValueError, match="key_not_registered, not_in_alfred, truncated, xml"):

@@ -1,4 +1,4 @@
-"""The simulated world's fundamentals: books that fit together, and FMP's way of serving them."""
+"""The simulated world's fundamentals: consistent books, and FMP's answers about them."""
 
 import json
 from collections.abc import Iterator
@@ -193,7 +193,7 @@ def test_apples_year_ends_on_its_last_saturday_of_september() -> None:
 
 
 def test_a_late_listing_reports_from_its_first_whole_year(tmp_path: Path) -> None:
-    """Nothing is told of the years before."""
+    """Earlier years are not served."""
     world = World(tmp_path)
     late = next(
         listing.ticker
@@ -210,7 +210,7 @@ def test_a_late_listing_reports_from_its_first_whole_year(tmp_path: Path) -> Non
 def test_tomorrow_serves_yesterdays_rows_unchanged(
     fundamentals: Fundamentals, kind: StatementKind
 ) -> None:
-    """But for what was restated in between, and told so by a later acceptance."""
+    """Except for restatements in between, which have a later acceptance."""
     before = NOW - timedelta(days=900)
     restated = 0
     for ticker in COMPANIES:
@@ -481,7 +481,7 @@ def test_what_was_filed_lately_comes_in_pages(
         fmp.get("latest-financial-statements", params={"page": page}).json() for page in (0, 1)
     )
     assert (len(first), len(second)) == (250, 250)
-    # The year's figures are told anew with the quarter's.
+    # The year's figures are restated with the quarter's.
     assert [(row["symbol"], row["calendarYear"], row["period"]) for row in first[:2]] == [
         ("MSFT", 2025, "Q2"),
         ("MSFT", 2025, "FY"),

@@ -1,4 +1,4 @@
-"""A day's minutes add up to its bar, whoever asks and whenever."""
+"""A day's minutes add up to its bar, at any time."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -93,7 +93,7 @@ def test_minutes_add_up_to_any_bar(
 
 
 def test_a_bar_without_volume_has_no_minutes() -> None:
-    """Nothing was traded, so nothing can be told of its minutes."""
+    """Nothing was traded, so there are no minutes."""
     with pytest.raises(ValueError, match="without volume"):
         fill_day(
             "A", NOW, 5, open=1.0, high=1.0, low=1.0, close=1.0, volume=0.0, quiet=0.0, decimals=2
@@ -118,7 +118,7 @@ def test_a_session_adds_up_to_the_worlds_bar(world: World, session: date, minute
 
 
 def test_the_clock_only_decides_what_is_over(world: World) -> None:
-    """What is served during a session is served again after it."""
+    """Minutes served during a session are served again after it."""
     whole = session_minutes(world, "MSFT", DAY, NOW)
     at = datetime(2026, 8, 4, 15, 30, 30, tzinfo=UTC)
     so_far = session_minutes(world, "MSFT", DAY, at)

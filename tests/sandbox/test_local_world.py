@@ -45,7 +45,7 @@ def _processes(world: LocalWorld) -> dict[str, int]:
 
 
 def test_a_second_start_reuses_what_runs(running: LocalWorld) -> None:
-    """Same processes, same ports, and nothing to tell."""
+    """Same processes, same ports, and no report."""
     before, said = _processes(running), list[str]()
     running.start(report=said.append)
     assert _processes(running) == before
@@ -146,7 +146,7 @@ def test_a_taken_port_is_given_up(running: LocalWorld) -> None:
 
 
 def test_a_lost_state_file_costs_nothing_but_a_restart(running: LocalWorld) -> None:
-    """Data and keys are found; servers nobody remembers do not stand in the way."""
+    """Data and keys are found; forgotten servers do not block the start."""
     simulator = _processes(running)["providers"], _processes(running)["object_store"]
     key = running.environment()["FMP_API_KEY"]
     orphans = [process for process in map(processes.identify, simulator) if process]
@@ -210,7 +210,7 @@ def test_a_server_that_cannot_start_shows_its_log(running: LocalWorld) -> None:
 
 
 def test_a_world_that_was_never_started_says_so(tmp_path: Path) -> None:
-    """Nothing is created by asking."""
+    """Asking creates nothing."""
     world = LocalWorld(tmp_path / "none")
     assert [service.detail for service in world.status()] == ["never started"] * 3
     assert world.stop() == []
@@ -220,7 +220,7 @@ def test_a_world_that_was_never_started_says_so(tmp_path: Path) -> None:
 
 
 def test_an_unknown_service_is_refused(tmp_path: Path) -> None:
-    """The text lists those there are."""
+    """The text lists the known ones."""
     with pytest.raises(errors.ConfigurationError, match="no such service: kafka; there are"):
         LocalWorld(tmp_path).start(["kafka"])
 

@@ -1,4 +1,4 @@
-"""The simulated macroeconomic world: deterministic, published on its days, revised as told."""
+"""The simulated macroeconomic world: deterministic, published on its days, revised on demand."""
 
 import itertools
 from datetime import UTC, date, datetime, timedelta
@@ -39,7 +39,7 @@ def test_every_series_that_is_kept_is_simulated() -> None:
 def test_tomorrows_world_knows_yesterdays_vintages_unchanged(
     world: MacroWorld, series: str
 ) -> None:
-    """Whatever it has learnt since: what was known on a day of the past stays."""
+    """Values as of a past day stay, whatever was published since."""
     earlier = datetime(2023, 12, 29, 17, tzinfo=UTC)
     then = world.observations(series, earlier)
     now = world.observations(series, NOW)
@@ -148,7 +148,7 @@ def test_a_revision_on_demand_makes_a_vintage_that_outlives_the_process(tmp_path
 def test_a_second_revision_on_a_day_replaces_the_first_within_its_vintage(
     world: MacroWorld,
 ) -> None:
-    """Real time is told in days."""
+    """Real time is in days."""
     world.publish_revision("UNRATE", NOW)
     once = world.observations("UNRATE", NOW)
     world.publish_revision("UNRATE", NOW + timedelta(minutes=5))
@@ -159,7 +159,7 @@ def test_a_second_revision_on_a_day_replaces_the_first_within_its_vintage(
 
 
 def test_later_scheduled_revisions_follow_one_on_demand(world: MacroWorld) -> None:
-    """The world goes on as it would have."""
+    """The world continues unchanged."""
     world.publish_revision("GDP", NOW)
     later = NOW + timedelta(days=60)
     starts = [

@@ -36,7 +36,7 @@ def test_every_bar_is_in_order_and_above_zero(ticker: str, through: date) -> Non
 
 @given(st.floats(0.0, 1e6))
 def test_prices_have_two_digits_or_four_below_a_dollar(price: float) -> None:
-    """What JSON shows of a price is short, as with a real provider."""
+    """A price in JSON is short, as with a real provider."""
     rounded = float(market.in_cents(np.array([price]))[0])
     assert rounded == round(rounded, 2 if rounded >= 1 else 4)
     assert rounded > 0

@@ -1,4 +1,4 @@
-"""The S3 server does what the archive needs of it."""
+"""The S3 server does what the archive needs."""
 
 import io
 

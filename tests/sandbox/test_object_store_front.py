@@ -86,7 +86,7 @@ def test_a_share_spoils_the_same_requests_of_every_run() -> None:
 
 
 def test_other_keys_and_methods_pass() -> None:
-    """What the fault does not name is left alone."""
+    """Other requests are left alone."""
     front = ObjectStoreFront("http://127.0.0.1:9", seed=1)
     front.fault = S3Fault(troubles=(SLOW_DOWN,), methods=frozenset({"PUT"}), prefix="raw/")
     assert front._trouble(_request("PUT", "/bucket/raw/x")) == SLOW_DOWN

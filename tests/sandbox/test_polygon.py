@@ -1,4 +1,4 @@
-"""The simulator's answers are Polygon's, as its reference, its library and recordings tell them."""
+"""The simulator's answers are those of Polygon's reference, library and recordings."""
 
 import json
 from collections.abc import Iterator
@@ -115,7 +115,7 @@ def test_a_key_travels_in_the_header_or_in_the_query(polygon: httpx.Client) -> N
 
 
 def test_the_free_plan_has_five_requests_a_minute(polygon: httpx.Client, clock: Clock) -> None:
-    """The sixth is told so, without Retry-After; a minute later there are five again."""
+    """The sixth is refused without Retry-After; a minute later there are five again."""
     headers = {"authorization": f"Bearer {KEYS[Plan.FREE]}"}
     path = f"{AGGS}/day/2026-08-03/2026-08-04"
     replies = [polygon.get(path, headers=headers) for _ in range(6)]
@@ -309,7 +309,7 @@ def test_actions_have_filters_orders_and_pages(polygon: httpx.Client, world: Wor
 def test_a_split_of_today_is_told_and_changes_adjusted_prices_only(
     polygon: httpx.Client, world: World
 ) -> None:
-    """What was traded stays what it was."""
+    """Traded prices never change."""
     path = f"{AGGS}/day/2026-07-01/2026-08-04"
     before = {kind: polygon.get(path, params={"adjusted": kind}).json()["results"]
               for kind in ("true", "false")}  # fmt: skip
@@ -344,7 +344,7 @@ def test_a_split_of_today_is_told_and_changes_adjusted_prices_only(
 def test_a_fault_spoils_one_answer_and_the_next_is_right(
     polygon: httpx.Client, rule: dict[str, object], status: int, opening: str
 ) -> None:
-    """All kinds of the book, and Polygon's own oddities."""
+    """All kinds of faults, and Polygon's own quirks."""
     path = f"{AGGS}/day/2026-07-28/2026-08-04"
     right = polygon.get(path).json()["results"]
     origin = str(polygon.base_url).removesuffix("/polygon/")
@@ -355,7 +355,7 @@ def test_a_fault_spoils_one_answer_and_the_next_is_right(
 
 
 def test_a_quirk_that_nobody_knows_is_named(world: World, clock: Clock) -> None:
-    """With those there are."""
+    """The text names the known ones."""
     simulator = PolygonSimulator(world, {}, now=clock)
     request = Request(path="/v9", query={}, headers={}, key=None, at=clock.moment)
     with pytest.raises(ValueError, match="no quirk 'sideways', but empty_429"):

@@ -109,7 +109,7 @@ def test_a_fault_spoils_one_answer_of_any_provider(
 
 
 def test_a_path_of_nobody_is_a_gateways_404(simulators: RunningSimulators) -> None:
-    """FMP has no prefix, so what no other provider claims is a path that FMP does not know."""
+    """FMP has no prefix, so a path of no other provider is an unknown path of FMP."""
     answer = httpx.get(f"{simulators.origin}/nowhere/at/all", trust_env=False)
     assert answer.status_code in {401, 404}
 
@@ -123,7 +123,7 @@ def test_every_dataset_has_a_truth() -> None:
 def test_each_provider_of_the_catalogue_has_a_truth(
     simulators: RunningSimulators, dataset: Dataset
 ) -> None:
-    """So that whatever is configured can be verified; the first one's comes unasked."""
+    """So every configuration can be verified; the first provider's is the default."""
     subjects = SUBJECTS.get(dataset.name, ["AAPL"])
     span = {"start": LAST_WEEK, "end": LAST_WEEK + timedelta(days=4)}
     control = simulators.control
@@ -148,7 +148,7 @@ def test_the_truth_of_the_whole_market_comes_in_order(simulators: RunningSimulat
 
 
 def test_daily_bars_are_as_fmp_says_unless_asked_otherwise(simulators: RunningSimulators) -> None:
-    """FMP adjusts for splits, the others tell what was paid; only these three serve any."""
+    """FMP adjusts for splits, the others serve paid prices; only these three have any."""
     span = {"start": date(2020, 8, 24), "end": date(2020, 9, 4)}
     control = simulators.control
     fmp, polygon, tiingo = (
@@ -221,7 +221,7 @@ def test_a_split_re_bases_what_fmp_serves_and_not_what_was_paid(
 
 
 def test_a_restatement_changes_one_period_of_one_company(simulators: RunningSimulators) -> None:
-    """Truth and provider say the new figures from now on."""
+    """Truth and provider have the new figures from now on."""
     control, year = simulators.control, date.today().year - 2  # noqa: DTZ011
     before = control.dataset_truth("income_statements", ["AAPL", "MSFT"]).to_pylist()
     control.restate("AAPL", year, "Q2", 1.25)

@@ -1,4 +1,4 @@
-"""The simulator's answers are Tiingo's, as its documents, measurements and recordings tell them."""
+"""The simulator's answers are those of Tiingo's documents, measurements and recordings."""
 
 import csv
 import io
@@ -353,7 +353,7 @@ def test_minutes_before_a_split_are_as_they_were_paid(world: World) -> None:
 
 
 def test_minutes_served_once_are_served_again(world: World) -> None:
-    """What was over at noon is unchanged at night."""
+    """Minutes that were over at noon are unchanged at night."""
     day = date(2026, 8, 4)
     noon, night = datetime(2026, 8, 4, 16, tzinfo=UTC), datetime(2026, 8, 5, tzinfo=UTC)
     early = iex_minute_truth(world, ["AAPL"], day, day, noon)
@@ -440,7 +440,7 @@ def test_faults_find_their_ticker_in_either_case(tiingo: httpx.Client) -> None:
 
 
 def test_a_quirk_that_tiingo_lacks_is_named(world: World) -> None:
-    """With those there are."""
+    """The text names the known ones."""
     simulator = TiingoSimulator(world, keys={}, now=Clock())
     with pytest.raises(ValueError, match="no quirk 'x'; it has symbol_cap"):
         simulator.quirk("x", None)  # type: ignore[arg-type] - it is not looked at
@@ -464,7 +464,7 @@ def test_where_prices_drop_the_split_factor_says_so(
 def test_a_split_of_a_weekend_stands_on_the_next_session(
     tiingo: httpx.Client, world: World
 ) -> None:
-    """Whoever made it: the row of the first new price tells it."""
+    """For any split: the row of the first new price shows it."""
     world.split("MMM", date(2026, 7, 25), 4, 1)
     span = {"startDate": "2026-07-20", "endDate": "2026-07-31"}
     rows = tiingo.get(f"{DAILY}/MMM/prices", params=span).json()

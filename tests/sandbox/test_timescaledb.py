@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
     ],
 )
 def test_the_server_is_set_up_as_meant(database_url: str, setting: str, value: str) -> None:
-    """Each setting as the running server tells it."""
+    """Each setting as the running server reports it."""
     with psycopg.connect(database_url) as connection:
         row = connection.execute("select current_setting(%s)", [setting]).fetchone()
     assert row == (value,)
@@ -73,7 +73,7 @@ def test_a_wrong_password_is_refused(database_url: str, role: str) -> None:
 
 
 def test_the_server_is_not_roots(world: LocalWorld) -> None:
-    """Whoever started it, its processes belong to somebody without rights."""
+    """Whoever started it, its processes belong to an unprivileged user."""
     root = world.root / "timescaledb" / "data"
     pid = int((root / "postmaster.pid").read_text().splitlines()[0])
     assert Path(f"/proc/{pid}").stat().st_uid != 0
