@@ -47,7 +47,7 @@ YESTERDAY = utc_now().date() - timedelta(days=1)
 class Case:
     """One question to a provider, and the number of symbols that it is asked for."""
 
-    what: str
+    title: str
     dataset: str
     provider: str
     symbols: int
@@ -57,7 +57,7 @@ class Case:
 
 def _statements(kind: StatementKind) -> Case:
     return Case(
-        what=f"{kind.value}, annual and quarterly, all years",
+        title=f"{kind.value}, annual and quarterly, all years",
         dataset=kind.value,
         provider="fmp",
         symbols=TICKERS,
@@ -67,7 +67,7 @@ def _statements(kind: StatementKind) -> Case:
 
 def _history(provider: str) -> Case:
     return Case(
-        what="daily bars, all history",
+        title="daily bars, all history",
         dataset=DAILY_BARS_DATASET,
         provider=provider,
         symbols=TICKERS,
@@ -77,7 +77,7 @@ def _history(provider: str) -> Case:
 
 def _session(provider: str) -> Case:
     return Case(
-        what="daily bars, one session of all tickers",
+        title="daily bars, one session of all tickers",
         dataset=DAILY_BARS_DATASET,
         provider=provider,
         symbols=1,
@@ -88,7 +88,7 @@ def _session(provider: str) -> Case:
 
 def _minutes(dataset: str, provider: str, symbol: str, symbols: int) -> Case:
     return Case(
-        what="minute bars, 30 days",
+        title="minute bars, 30 days",
         dataset=dataset,
         provider=provider,
         symbols=symbols,
@@ -98,7 +98,7 @@ def _minutes(dataset: str, provider: str, symbol: str, symbols: int) -> Case:
 
 def _trades(provider: str, symbol: str) -> Case:
     return Case(
-        what="trades, one day (8,000 of them)",
+        title="trades, one day (8,000 of them)",
         dataset="crypto_trades",
         provider=provider,
         symbols=1,
@@ -113,7 +113,7 @@ def _by_name(dataset: str, provider: str) -> Case:
         "dividends": lambda api: api.dividends("AAPL"),
     }
     return Case(
-        what=f"{dataset}, all there are",
+        title=f"{dataset}, all there are",
         dataset=dataset,
         provider=provider,
         symbols=TICKERS,
@@ -128,7 +128,7 @@ def _calendar(dataset: str, provider: str) -> Case:
         "dividends": lambda api: api.dividends_between(start, end),
     }
     return Case(
-        what=f"{dataset}, the next 30 days of all tickers",
+        title=f"{dataset}, the next 30 days of all tickers",
         dataset=dataset,
         provider=provider,
         symbols=1,
@@ -138,7 +138,7 @@ def _calendar(dataset: str, provider: str) -> Case:
 
 def _series(name: str) -> Case:
     return Case(
-        what=f"{name} with all vintages",
+        title=f"{name} with all vintages",
         dataset="macro_observations",
         provider="fred",
         symbols=1,
@@ -243,7 +243,7 @@ def main() -> None:
                 requests = sum(by_line) * case.symbols
                 weekly += requests if case.dataset in set(StatementKind) else 0
                 print(
-                    f"{case.what:52}{case.provider:>10}{sum(by_line):>6}{case.symbols:>7}"
+                    f"{case.title:52}{case.provider:>10}{sum(by_line):>6}{case.symbols:>7}"
                     f"{requests:>10,}{hours(limits, requests):>9.2f}"
                 )
             print(f"weekly fundamentals of {TICKERS} tickers: {weekly:,} requests (bar: 4,000)")

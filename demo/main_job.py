@@ -126,7 +126,7 @@ def demo(
             compared, step = _compared(stores, control)
             steps.append(step)
             arrivals = [entry.at for entry in control.requests(since) if _of_fmp(entry)]
-    _tell(steps, arrivals, settings, _since(began), json=json)
+    _report(steps, arrivals, settings, _since(began), json=json)
     for name, result in compared.items():
         if not result.perfect:
             console.fail(
@@ -254,7 +254,7 @@ def _good(report: RunReport) -> RunReport:
     return report
 
 
-def _tell(
+def _report(
     steps: Sequence[Step], arrivals: list[str], settings: Settings, seconds: float, *, json: bool
 ) -> None:
     """Print the report: steps, what is stored, the budget, and how to go on."""

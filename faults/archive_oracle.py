@@ -221,8 +221,8 @@ def row_findings(name: str, places: Places, *, settled: bool) -> list[str]:
         (silent, "left the table without a tombstone"),
         (hot[hot.duplicated(key)], "stand in the table twice"),
         (archived[archived.duplicated(key)], "stand in the archive twice"),
-        (hot[~_is_in(hot, truth, key)], "of the table are none that anybody served"),
-        (archived[~_is_in(archived, truth, key)], "of the archive are none that anybody served"),
+        (hot[~_is_in(hot, truth, key)], "of the table were never served"),
+        (archived[~_is_in(archived, truth, key)], "of the archive were never served"),
         (hot[_differing(hot, truth, key)], "of the table differ from the truth"),
         (archived[stale], "of the archive differ from the truth"),
     ]

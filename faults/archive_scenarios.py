@@ -112,7 +112,7 @@ def archive_without_bucket(scene: Scene) -> Sequence[Archived]:
     claim = _loaded(scene, 2)
     scene.front.corrupt(Corruption.HALF_KEPT, rf"^PUT \S+{DATA}", 1)
     if scene.run(*_archive(claim)) == 0:
-        scene.wrong.append("an archive run whose file came back in half calls itself a success")
+        scene.wrong.append("an archive run succeeded though half of its file was lost")
     _look(scene, claim, "after half of an object was kept")
     how = scene.random.choice((Corruption.HALF_ANSWER, Corruption.DONE_BUT_500))
     method = "GET" if how is Corruption.HALF_ANSWER else "PUT"
@@ -162,7 +162,7 @@ def two_archives(scene: Scene) -> Sequence[Archived]:
         ]
         _have_to_work(scene, others)
         if scene.archive_oracle.snapshots(DATASET) == before:
-            scene.wrong.append("nobody committed while the slower run was held: it showed nothing")
+            scene.wrong.append("no run committed while the slower one was held: it showed nothing")
     scene.inject("commit that lost its race")
     scene.fault_ends()
     _have_to_work(scene, [slower])

@@ -202,7 +202,7 @@ def row_findings(part: Slice, stored: pa.Table, truth: pa.Table) -> list[str]:
     findings = (
         (twice, "are stored twice"),
         (compared.different, "differ from the truth"),
-        (compared.foreign, "are stored that nobody serves or asked for"),
+        (compared.foreign, "are stored, but not served or not asked for"),
     )
     shown = ", ".join(compared.sample[:SHOWN])
     return [

@@ -274,7 +274,7 @@ def bar_findings(truth: pd.DataFrame, stored: pd.DataFrame) -> list[str]:
     wrong: dict[str, pd.DataFrame] = {
         "are stored twice": twice,
         "differ from the truth": known[~equal],
-        "are stored that nobody serves or asked for": foreign,
+        "are stored, but not served or not asked for": foreign,
     }
     return [
         f"{len(rows)} bars {finding}, such as {_sample(rows)}"

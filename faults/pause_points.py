@@ -127,7 +127,7 @@ class WatchedFront(ObjectStoreFront):
         elif corruption is Corruption.HALF_ANSWER:
             send = _cut(send)
         elif corruption is Corruption.DONE_BUT_500:
-            await super().__call__(scope, receive, _nobody)
+            await super().__call__(scope, receive, _discard)
             await Response(status_code=500)(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
@@ -227,5 +227,5 @@ def _cut(send: Send) -> Send:
     return cutting
 
 
-async def _nobody(_: Message) -> None:
+async def _discard(_: Message) -> None:
     """Swallow an answer."""

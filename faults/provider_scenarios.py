@@ -48,7 +48,7 @@ def polygon(scene: Scene) -> Sequence[Slice]:
         for name in ("companies", "splits", "dividends")
     ]
     slices += [_minutes("polygon", tickers), _days(scene, "polygon", tickers)]
-    names = _spelt("polygon", tickers)
+    names = _provider_symbols("polygon", tickers)
     bars = "/polygon/v2/aggs/ticker/{}/range/1/"
     minutes, days = f"{bars}minute", f"{bars}day"
     quirks = [
@@ -70,7 +70,7 @@ def tiingo(scene: Scene) -> Sequence[Slice]:
     """Minutes of IEX and days while Tiingo misbehaves."""
     tickers = tuple(scene.draw_tickers(24))[:8]
     slices = [_minutes("tiingo", tickers), _days(scene, "tiingo", tickers)]
-    names = _spelt("tiingo", tickers)
+    names = _provider_symbols("tiingo", tickers)
     quirks = [
         _quirk("newest_first", "/tiingo/iex/", names[1]),
         _quirk("newest_first", "/tiingo/tiingo/daily/", names[2]),
@@ -129,7 +129,7 @@ def binance(scene: Scene) -> Sequence[Slice]:
     _corrupt(scene, [replaced, *quirks], "/binance/", "/binance-files/")
     scene.load(bars, trades)
     _heal(scene, [replaced, *quirks])
-    return [_asked_again(scene, replace(bars, symbols=pairs[:1]), bars, most=2), trades]
+    return [_load_again(scene, replace(bars, symbols=pairs[:1]), bars, most=2), trades]
 
 
 def coinbase(scene: Scene) -> Sequence[Slice]:
@@ -156,7 +156,7 @@ def coinbase(scene: Scene) -> Sequence[Slice]:
     _corrupt(scene, quirks, "/coinbase/")
     scene.load(bars, trades)
     _heal(scene, quirks)
-    return [_asked_again(scene, replace(bars, symbols=pairs[2:]), bars, most=1), trades]
+    return [_load_again(scene, replace(bars, symbols=pairs[2:]), bars, most=1), trades]
 
 
 def fmp_records(scene: Scene) -> Sequence[Slice]:
@@ -168,7 +168,7 @@ def fmp_records(scene: Scene) -> Sequence[Slice]:
     ]
     slices.append(Slice(dataset="index_changes", provider="fmp", symbols=("SP500",)))
     splits = Slice(dataset="splits", provider="fmp", symbols=tickers)
-    names = _spelt("fmp", tickers)
+    names = _provider_symbols("fmp", tickers)
     quirks = [
         replace(_DUPLICATE, path="/stable/income-statement", symbol=names[0]),
         replace(_DUPLICATE, path="/stable/dividends", symbol=names[1]),
@@ -179,7 +179,7 @@ def fmp_records(scene: Scene) -> Sequence[Slice]:
     _corrupt(scene, [inverse, *quirks], "/stable/")
     scene.load(*slices, splits)
     _heal(scene, [inverse, *quirks])
-    return [*slices, _asked_again(scene, replace(splits, symbols=tickers[4:5]), splits, most=1)]
+    return [*slices, _load_again(scene, replace(splits, symbols=tickers[4:5]), splits, most=1)]
 
 
 _DUPLICATE = FaultRule(kind=FaultKind.DUPLICATE_ROWS, count=1)
@@ -214,7 +214,7 @@ def _heal(scene: Scene, quirks: Sequence[FaultRule]) -> None:
                 scene.inject(rule.quirk, rule.count or 0)
 
 
-def _asked_again(scene: Scene, part: Slice, whole: Slice, *, most: int) -> Slice:
+def _load_again(scene: Scene, part: Slice, whole: Slice, *, most: int) -> Slice:
     """Load ``part`` again, of which at most ``most`` rows may be wrong without a letter.
 
     Returns ``whole`` with the number of rows that this load restated.
@@ -258,7 +258,7 @@ def _draw(scene: Scene, provider: str, count: int) -> tuple[str, ...]:
     return tuple(sorted(scene.random.sample(sorted(has[0] & has[1]), count)))
 
 
-def _spelt(provider: str, tickers: Sequence[str]) -> list[str]:
+def _provider_symbols(provider: str, tickers: Sequence[str]) -> list[str]:
     return [provider_spellings(provider).get(ticker, ticker) for ticker in tickers]
 
 

@@ -280,7 +280,7 @@ def full_disk(scene: Scene) -> Sequence[Claim]:
     scene.await_arrivals(scene.random.randint(2, 10), worker)
     scene.front.fault = S3Fault(troubles=(DISK_FULL,), methods=frozenset({"PUT"}), prefix="raw/")
     if worker.ended() == 0:
-        scene.wrong.append("a worker whose answers cannot be kept calls its run a success")
+        scene.wrong.append("a worker succeeded though its answers could not be kept")
     scene.heal_object_store()
     return [Claim(tickers=tuple(tickers))]
 
@@ -300,9 +300,9 @@ def asked_to_end(scene: Scene) -> Sequence[Claim]:
     if took_s > ENDS_WITHIN_S:
         scene.wrong.append(f"SIGTERM took {took_s:.1f} s, {ENDS_WITHIN_S:g} are allowed")
     if status == 0:
-        scene.wrong.append("a load that was cut off calls itself a success")
+        scene.wrong.append("an interrupted load succeeded")
     if not DONE_SO_FAR.search(worker.stderr):
-        scene.wrong.append("a load that was cut off does not say where it stopped")
+        scene.wrong.append("an interrupted load does not say where it stopped")
     scene.wrong += scene.oracle.held_by(worker.pid)
     return [Claim(tickers=tuple(tickers))]
 

@@ -98,11 +98,11 @@ def test_what_is_interrupted_may_be_behind_until_it_is_settled() -> None:
         ),
         (
             replace(RIGHT, hot=pd.concat([TRUTH, TRUTH.iloc[:1].assign(symbol="NVDA")])),
-            "1 rows of the table are none that anybody served",
+            "1 rows of the table were never served",
         ),
         (
             replace(DROPPED, archived=pd.concat([CLOSED, CLOSED.iloc[:1].assign(symbol=None)])),
-            "1 rows of the archive are none that anybody served",
+            "1 rows of the archive were never served",
         ),
         (replace(RIGHT, hot=_wrong(TRUTH, 3)), "1 rows of the table differ from the truth"),
         (

@@ -89,7 +89,7 @@ def test_a_bar_that_nobody_serves_is_found() -> None:
     nameless = TRUTH.assign(ticker=None).iloc[:1]
     for stored in (foreign, nameless):
         (finding,) = bar_findings(TRUTH, pd.concat([TRUTH, stored]))
-        assert finding.startswith("1 bars are stored that nobody serves or asked for")
+        assert finding.startswith("1 bars are stored, but not served or not asked for")
 
 
 @pytest.mark.parametrize(

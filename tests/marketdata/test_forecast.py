@@ -36,7 +36,7 @@ def _tonight(after_s: float, requests: int = 503, name: str = "daily") -> Schedu
     return ScheduledLoad(name=name, starts_at=starts_at, requests=requests, interval_s=0.5)
 
 
-def _made(
+def _forecast(
     load: Load,
     *schedules: ScheduledLoad,
     reserved_s: float = 0.0,
@@ -50,7 +50,7 @@ def _made(
 
 def test_time_is_the_requests_at_their_pace_after_what_is_reserved() -> None:
     """120 requests at two a second, behind six seconds of others."""
-    forecast = _made(_load(120), reserved_s=6.0)
+    forecast = _forecast(_load(120), reserved_s=6.0)
 
     assert forecast.minutes == pytest.approx(1.1)
     assert forecast.ends_at == NOW + timedelta(seconds=66)
@@ -60,7 +60,7 @@ def test_a_schedule_that_starts_meanwhile_goes_first_and_puts_the_load_back() ->
     """The load is only slower: the schedule is not endangered."""
     before, meanwhile, after = _tonight(-1, 10), _tonight(59, 60), _tonight(1000, 60)
 
-    forecast = _made(_load(120), after, meanwhile, before)
+    forecast = _forecast(_load(120), after, meanwhile, before)
 
     assert [meeting.schedule for meeting in forecast.meetings] == [before, meanwhile, after]
     assert [meeting.slowed_s for meeting in forecast.meetings] == [5.0, 30.0, 0.0]
@@ -71,7 +71,7 @@ def test_a_schedule_that_starts_meanwhile_goes_first_and_puts_the_load_back() ->
 
 def test_a_schedule_that_starts_within_the_delay_of_another_is_met_too() -> None:
     """The first delays the end beyond the start of the second."""
-    forecast = _made(_load(120), _tonight(50, 60), _tonight(80, 20))
+    forecast = _forecast(_load(120), _tonight(50, 60), _tonight(80, 20))
 
     assert forecast.ends_at == NOW + timedelta(seconds=60 + 30 + 10)
 
@@ -79,7 +79,7 @@ def test_a_schedule_that_starts_within_the_delay_of_another_is_met_too() -> None
 def test_nothing_to_ask_takes_nothing_and_meets_nobody() -> None:
     """Not even reserved slots, or a spent quota."""
     spent = QuotaUse(quota=DAILY, used=1000, resets_at=MIDNIGHT)
-    forecast = _made(
+    forecast = _forecast(
         Load(requests=0, interval_s=0.5, bars=0, rows=0),
         _tonight(0),
         reserved_s=60.0,
@@ -108,7 +108,7 @@ def test_a_quota_too_small_for_both_endangers_the_schedule(
 ) -> None:
     """What is left after the load has to be enough for the 503 requests of the evening."""
     use = QuotaUse(quota=DAILY, used=used, resets_at=MIDNIGHT)
-    forecast = _made(_load(asked), _tonight(3600), quotas=[use])
+    forecast = _forecast(_load(asked), _tonight(3600), quotas=[use])
 
     (share,) = forecast.quotas
     assert (share.left_after, share.scheduled) == (left_after, 503)
@@ -120,7 +120,7 @@ def test_a_quota_too_small_for_both_endangers_the_schedule(
 def test_a_quota_that_resets_before_the_schedule_concerns_it_not() -> None:
     """The next day's run has the next day's quota."""
     use = QuotaUse(quota=DAILY, used=0, resets_at=MIDNIGHT)
-    forecast = _made(_load(1000), _tonight(8 * 3600), quotas=[use])
+    forecast = _forecast(_load(1000), _tonight(8 * 3600), quotas=[use])
 
     assert forecast.quotas[0].scheduled == 0
     assert forecast.endangered == ()
@@ -141,7 +141,9 @@ def test_a_load_that_takes_the_last_slot_endangers_what_starts_meanwhile(
     allowed: int | None, taken: int, after_s: float, endangered: bool
 ) -> None:
     """A schedule that starts after its end finds the slot free again."""
-    forecast = _made(_load(120), _tonight(after_s), slots=RunSlots(allowed=allowed, taken=taken))
+    forecast = _forecast(
+        _load(120), _tonight(after_s), slots=RunSlots(allowed=allowed, taken=taken)
+    )
 
     assert forecast.meetings[0].without_slot is endangered
     assert bool(forecast.endangered) is endangered
@@ -149,11 +151,11 @@ def test_a_load_that_takes_the_last_slot_endangers_what_starts_meanwhile(
 
 def test_bytes_follow_from_rows_answers_and_bars() -> None:
     """One history of 2,738 bars comes to what was measured."""
-    result = _made(Load(requests=1, interval_s=0.5, bars=2738, rows=2738))
+    result = _forecast(Load(requests=1, interval_s=0.5, bars=2738, rows=2738))
 
     assert result.raw_bytes == pytest.approx(120_376, rel=0.01)
     assert result.database_bytes == 2738 * 189
-    days = _made(Load(requests=2, interval_s=30.0, bars=1006, rows=503, market_days=2))
+    days = _forecast(Load(requests=2, interval_s=30.0, bars=1006, rows=503, market_days=2))
     assert days.raw_bytes == 2 * forecast.RAW_BYTES_PER_MARKET_DAY
 
 
@@ -174,8 +176,8 @@ def test_more_requests_never_end_sooner_or_meet_fewer(
     requests: int, more: int, reserved_s: float, schedules: list[ScheduledLoad]
 ) -> None:
     """The end is the pace, the reserved time, and the delay by each schedule met."""
-    small = _made(_load(requests), *schedules, reserved_s=reserved_s)
-    large = _made(_load(requests + more), *schedules, reserved_s=reserved_s)
+    small = _forecast(_load(requests), *schedules, reserved_s=reserved_s)
+    large = _forecast(_load(requests + more), *schedules, reserved_s=reserved_s)
 
     assert large.ends_at >= small.ends_at
     assert {meeting.schedule for meeting in small.meetings if meeting.during} <= {

@@ -76,7 +76,7 @@ def test_it_reads_statements(
     """All of them, and every line as in the world."""
     read = getattr(fmp.fundamental, method)("BRK-B", period=PERIODS[period_type], limit=1000)
     rows = fundamentals.statements.rows(kind, "BRK.B", period_type, NOW)
-    assert [_told(record) for record in read] == [_plain(row) for row in reversed(rows)]
+    assert [_by_fmp_names(record) for record in read] == [_plain(row) for row in reversed(rows)]
 
 
 @pytest.mark.parametrize("period_type", [ANNUAL, QUARTERLY])
@@ -84,7 +84,7 @@ def test_it_reads_ratios(fmp: FMPDataClient, fundamentals: Fundamentals, period_
     """Also the two fields of July 2026."""
     read = fmp.fundamental.get_financial_ratios("AAPL", period=PERIODS[period_type], limit=1000)
     rows = fundamentals.statements.rows(StatementKind.RATIOS, "AAPL", period_type, NOW)
-    assert [_told(record) for record in read] == [_plain(row) for row in reversed(rows)]
+    assert [_by_fmp_names(record) for record in read] == [_plain(row) for row in reversed(rows)]
 
 
 def test_it_reads_a_profile(fmp: FMPDataClient) -> None:
@@ -111,7 +111,7 @@ def test_it_reads_the_history_of_the_index(fmp: FMPDataClient) -> None:
     assert any(change.removed_ticker for change in read)
 
 
-def _told(row: Any) -> dict[str, Any]:
+def _by_fmp_names(row: Any) -> dict[str, Any]:
     """Return what the library read, by FMP's names; dates as text."""
     fields = row.model_dump(by_alias=True, exclude_unset=True)
     return {

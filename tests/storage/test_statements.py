@@ -101,7 +101,7 @@ def _read(
         return cursor.execute(query, asked).fetchall()
 
 
-def _told(timescale: Timescale, kind: StatementKind, at: datetime) -> list[int]:
+def _known_years(timescale: Timescale, kind: StatementKind, at: datetime) -> list[int]:
     return [row["fiscal_year"] for row in _read(timescale, kind, at)]
 
 
@@ -112,9 +112,9 @@ def test_history_that_was_loaded_later_counts_from_its_filing(
     """Loaded in 2026, public in 2024: not a second before it was accepted."""
     _store(timescale, kind, [Version(accepted_at=ACCEPTED, known_from=LOADED, year=1)])
 
-    assert _told(timescale, kind, ACCEPTED - timedelta(microseconds=1)) == []
-    assert _told(timescale, kind, ACCEPTED) == [1]
-    assert _told(timescale, kind, LOADED + DAY) == [1]
+    assert _known_years(timescale, kind, ACCEPTED - timedelta(microseconds=1)) == []
+    assert _known_years(timescale, kind, ACCEPTED) == [1]
+    assert _known_years(timescale, kind, LOADED + DAY) == [1]
 
 
 @pytest.mark.parametrize("kind", FILED)
@@ -129,8 +129,8 @@ def test_a_new_filing_counts_from_its_own_acceptance(
     ]
     _store(timescale, kind, versions)
 
-    assert _told(timescale, kind, amended - DAY) == [1]
-    assert _told(timescale, kind, amended) == [2]
+    assert _known_years(timescale, kind, amended - DAY) == [1]
+    assert _known_years(timescale, kind, amended) == [2]
 
 
 def test_figures_that_change_under_the_same_filing_count_from_when_they_were_seen(
@@ -145,7 +145,12 @@ def test_figures_that_change_under_the_same_filing_count_from_when_they_were_see
     _store(timescale, StatementKind.INCOME, versions)
 
     moments = [ACCEPTED, LOADED, LOADED + DAY, LOADED + 2 * DAY]
-    assert [_told(timescale, StatementKind.INCOME, at) for at in moments] == [[1], [1], [2], [3]]
+    assert [_known_years(timescale, StatementKind.INCOME, at) for at in moments] == [
+        [1],
+        [1],
+        [2],
+        [3],
+    ]
 
 
 def test_a_row_without_acceptance_counts_from_when_it_was_loaded(timescale: Timescale) -> None:
@@ -158,7 +163,12 @@ def test_a_row_without_acceptance_counts_from_when_it_was_loaded(timescale: Time
     _store(timescale, StatementKind.INCOME, versions)
 
     moments = [ACCEPTED + DAY, LOADED, LOADED + DAY, LOADED + 2 * DAY]
-    assert [_told(timescale, StatementKind.INCOME, at) for at in moments] == [[], [1], [2], [3]]
+    assert [_known_years(timescale, StatementKind.INCOME, at) for at in moments] == [
+        [],
+        [1],
+        [2],
+        [3],
+    ]
 
 
 def test_of_versions_that_begin_together_the_last_one_counts(timescale: Timescale) -> None:
@@ -170,8 +180,8 @@ def test_of_versions_that_begin_together_the_last_one_counts(timescale: Timescal
     ]
     _store(timescale, StatementKind.INCOME, versions)
 
-    assert _told(timescale, StatementKind.INCOME, LOADED + 4 * DAY) == [1]
-    assert _told(timescale, StatementKind.INCOME, LOADED + 5 * DAY) == [3]
+    assert _known_years(timescale, StatementKind.INCOME, LOADED + 4 * DAY) == [1]
+    assert _known_years(timescale, StatementKind.INCOME, LOADED + 5 * DAY) == [3]
 
 
 def test_a_year_and_its_last_quarter_are_two_rows(timescale: Timescale) -> None:
@@ -217,7 +227,12 @@ def test_ratios_count_from_the_acceptance_of_the_income_statement(timescale: Tim
     _store(timescale, StatementKind.RATIOS, ratios)
 
     moments = [ACCEPTED - DAY, ACCEPTED, LOADED + 3 * DAY, LOADED + 4 * DAY]
-    assert [_told(timescale, StatementKind.RATIOS, at) for at in moments] == [[], [1], [1], [2]]
+    assert [_known_years(timescale, StatementKind.RATIOS, at) for at in moments] == [
+        [],
+        [1],
+        [1],
+        [2],
+    ]
 
 
 def test_ratios_of_nothing_filed_count_from_when_they_were_loaded(timescale: Timescale) -> None:
@@ -227,8 +242,8 @@ def test_ratios_of_nothing_filed_count_from_when_they_were_loaded(timescale: Tim
     ratios = [Version(accepted_at=None, known_from=LOADED, year=1)]
     _store(timescale, StatementKind.RATIOS, ratios)
 
-    assert _told(timescale, StatementKind.RATIOS, LOADED - DAY) == []
-    assert _told(timescale, StatementKind.RATIOS, LOADED) == [1]
+    assert _known_years(timescale, StatementKind.RATIOS, LOADED - DAY) == []
+    assert _known_years(timescale, StatementKind.RATIOS, LOADED) == [1]
 
 
 HALF_YEAR = date(2025, 6, 30)
@@ -237,7 +252,7 @@ PERIOD_END = datetime(2025, 6, 30, 4, tzinfo=UTC)
 
 
 def _since(timescale: Timescale, kind: StatementKind, moments: list[datetime]) -> list[list[int]]:
-    return [_told(timescale, kind, at) for at in moments]
+    return [_known_years(timescale, kind, at) for at in moments]
 
 
 @pytest.mark.parametrize("kind", list(TABLES))
@@ -355,7 +370,7 @@ def test_the_rule_holds_for_any_course_of_versions(
             begins_at = version.accepted_at if is_news or not place else begins_at
         if begins_at <= at:
             expected = [version.year]
-    assert _told(timescale, StatementKind.INCOME, at) == expected
+    assert _known_years(timescale, StatementKind.INCOME, at) == expected
 
 
 @pytest.mark.parametrize("kind", list(TABLES))

@@ -74,7 +74,7 @@ def current_observations(world: MacroWorld, series: str, now: datetime) -> list[
     ]
 
 
-def found(text: str) -> list[str]:
+def search(text: str) -> list[str]:
     """Return the series whose id or title contains every word of ``text``."""
     words = text.lower().split()
     return [
@@ -150,11 +150,11 @@ def release_page(
 
 def _block(world: MacroWorld, series: str, rows: Sequence[Row], now: datetime) -> dict[str, object]:
     today = now.astimezone(ST_LOUIS).date()
-    said = series_row(world, series, Span(start=today, end=today), now)
+    row = series_row(world, series, Span(start=today, end=today), now)
     return {
         "series_id": series,
-        **{name: said[name] for name in ("title", "frequency", "units", "seasonal_adjustment")},
-        "last_updated": said["last_updated"],
+        **{name: row[name] for name in ("title", "frequency", "units", "seasonal_adjustment")},
+        "last_updated": row["last_updated"],
         "copyright_id": 1,
         "observations": rows,
     }

@@ -77,9 +77,9 @@ def aggregates(world: World, actions: Actions, asked: Asked, now: datetime) -> F
         for carried in carriers
     ]
     if asked.bar_ms is None:
-        base = _one_after_the_other([_days(bars_of, part, now) for part in parts])
+        base = _concatenated([_days(bars_of, part, now) for part in parts])
     else:
-        base = _one_after_the_other([_minutes(world, bars_of, part, now) for part in parts])
+        base = _concatenated([_minutes(world, bars_of, part, now) for part in parts])
     if asked.span is not None:
         starts = _starts(base.times, asked.span)
     else:
@@ -122,7 +122,7 @@ def first_moment(day: date) -> int:
     return _ms(datetime.combine(day, time(), NEW_YORK_ZONE))
 
 
-def _one_after_the_other(parts: Sequence[BarRows]) -> BarRows:
+def _concatenated(parts: Sequence[BarRows]) -> BarRows:
     if len(parts) == 1:
         return parts[0]
     columns = [field.name for field in fields(BarRows) if field.name != "tickers"]

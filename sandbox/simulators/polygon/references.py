@@ -91,7 +91,7 @@ class References:
             identity = wire.request_id(request)
             return wire.error(HTTPStatus.NOT_FOUND, "Ticker not found.", identity=identity)
         known = profile(self._world, ticker, now)
-        return wire.one(wire.ticker_detail(ticker, known, now), request)
+        return wire.single_result(wire.ticker_detail(ticker, known, now), request)
 
     def listing(self, request: Request, now: datetime) -> Reply | None:
         """Return a page of the list at the request's path, or None if there is no such list."""
@@ -122,7 +122,7 @@ class References:
             return sorted(listing.ticker for listing in self._world.listings())
         return [ticker] if self._world.listing(ticker) is not None else []
 
-    def _ever(self, ticker: str | None) -> list[str]:
+    def _holders(self, ticker: str | None) -> list[str]:
         """Return the securities whose actions a ticker covers: all that ever carried it."""
         if ticker is None:
             return self._known(None)
@@ -136,7 +136,7 @@ class References:
 
     def _splits(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         rows: list[Row] = []
-        for name in self._ever(ticker):
+        for name in self._holders(ticker):
             splits = self._actions.splits(name, now)
             rows += [
                 wire.split_row(
@@ -150,7 +150,7 @@ class References:
 
     def _dividends(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         rows: list[Row] = []
-        for name in self._ever(ticker):
+        for name in self._holders(ticker):
             splits = self._actions.splits(name, now)
             rows += [
                 wire.dividend_row(
@@ -168,7 +168,7 @@ class References:
         Only to the rows of a page, since it takes all prices of a ticker.
         """
         ex_date = date.fromisoformat(str(row["ex_dividend_date"]))
-        for name in self._ever(str(row["ticker"])):
+        for name in self._holders(str(row["ticker"])):
             left = self._left(name, now).get(ex_date)
             if left is not None:
                 return {**row, "historical_adjustment_factor": round(left, 10)}

@@ -133,7 +133,7 @@ def listed(
     return _json_reply(envelope)
 
 
-def one(result: Mapping[str, object], request: Request) -> Reply:
+def single_result(result: Mapping[str, object], request: Request) -> Reply:
     """Return the envelope around one object."""
     return _json_reply({"request_id": request_id(request), "results": result, "status": "OK"})
 

@@ -71,8 +71,8 @@ class IexPrices:
         ``agreed``: whether the key has an agreement with IEX.
         """
         named = requests.symbols(request)
-        found = [requests.find(self._world, symbol) for symbol in named]
-        listings = found if named else self._world.listings()
+        listed = [requests.find(self._world, symbol) for symbol in named]
+        listings = listed if named else self._world.listings()
         quotes = [
             self._quote(listing, agreed=agreed) for listing in listings if listing is not None
         ]

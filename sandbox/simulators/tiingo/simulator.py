@@ -72,8 +72,8 @@ class TiingoSimulator:
     def error(self, status: int, text: str) -> Reply:
         """Return an error with ``detail``; that of a limit begins as Tiingo's does."""
         limited = status == HTTPStatus.TOO_MANY_REQUESTS
-        said = f"{wire.overrun('hourly')} ({text})" if limited else text
-        return wire.detail(status, said)
+        message = f"{wire.overrun('hourly')} ({text})" if limited else text
+        return wire.detail(status, message)
 
     def nothing(self) -> Reply:
         """Return the answer of metadata and IEX prices to an unknown ticker."""
