@@ -58,7 +58,7 @@ def test_the_truth_itself_is_found_right() -> None:
     ("stored", "sign"),
     [
         (_splits(("AAPL", 4), ("MSFT", 3)), "1 rows differ from the truth, such as MSFT"),
-        (_splits(("AAPL", 4), ("MSFT", 2), ("NVDA", 2)), "1 rows are stored that nobody serves"),
+        (_splits(("AAPL", 4), ("MSFT", 2), ("NVDA", 2)), "1 rows are stored, but not served"),
         (_splits(("AAPL", 4), ("MSFT", 2), ("MSFT", 2)), "1 rows are stored twice"),
     ],
 )
