@@ -23,9 +23,9 @@ from tests.fixtures.pipeline import Pipeline
 LOADED = "holds_what_was_loaded"
 
 
-def _load(pipeline: Pipeline, dataset: str, subject: str) -> dg.ExecuteInProcessResult:
+def _load(pipeline: Pipeline, dataset: str, symbol: str) -> dg.ExecuteInProcessResult:
     start = (utc_now().date() - timedelta(days=6)).isoformat()
-    config: dict[str, Any] = {"symbols": [subject], "start": start}
+    config: dict[str, Any] = {"symbols": [symbol], "start": start}
     op = REFRESHES[dataset].node_def.name
     result = pipeline.run(dataset, config={op: {"config": config}})
     assert result.success
@@ -34,8 +34,8 @@ def _load(pipeline: Pipeline, dataset: str, subject: str) -> dg.ExecuteInProcess
 
 def test_minute_bars_bring_their_aggregates_along_in_the_same_run(pipeline: Pipeline) -> None:
     """Of shares and of pairs; each asset says how many bars have changed."""
-    for dataset, subject in (("minute_bars", "AAPL"), ("crypto_bars", "BTC-USDT")):
-        result = _load(pipeline, dataset, subject)
+    for dataset, symbol in (("minute_bars", "AAPL"), ("crypto_bars", "BTC-USDT")):
+        result = _load(pipeline, dataset, symbol)
         metadata = {
             event.asset_key: event.step_materialization_data.materialization.metadata
             for event in result.get_asset_materialization_events()

@@ -71,9 +71,9 @@ def _letters(pipeline: Pipeline, dataset: str) -> list[StoredLetter]:
 def test_every_dataset_of_every_provider_equals_what_the_provider_has(pipeline: Pipeline) -> None:
     """Through Dagster, the shared budgets, the raw zone and the loader, row by row."""
     wrong: dict[tuple[str, str], object] = {}
-    for (dataset, provider), (subjects, back) in SERVED.items():
+    for (dataset, provider), (names, back) in SERVED.items():
         start = (utc_now().date() - timedelta(days=back)).isoformat() if back else ""
-        result = _run(pipeline, dataset, subjects, provider=provider, start=start)
+        result = _run(pipeline, dataset, names, provider=provider, start=start)
         compared = comparison.compare_dataset(
             pipeline.stores, pipeline.simulator, DATASETS[dataset], provider
         )
@@ -116,7 +116,7 @@ def test_one_failed_ticker_waits_in_a_letter_and_its_job_does_it_again(pipeline:
 
 
 def test_a_run_over_partitions_says_which_of_them_are_good(pipeline: Pipeline) -> None:
-    """The door of the UI's backfill dialog: one run, the truth about each subject."""
+    """The door of the UI's backfill dialog: one run, the truth about each symbol."""
     pipeline.simulator.add_fault("status", status=503, path="/fred/", symbol="UNRATE")
     dataset = DATASETS["macro_observations"]
     result = pipeline.materialize(BY_SYMBOL[dataset.name], ("CPIAUCSL", "UNRATE"))

@@ -52,9 +52,9 @@ def test_every_closed_session_asked_for_gets_exactly_one_state(
     states = _assess(sorted(asked), received, rejected, now)
     sorted_in = [session for sessions in states.values() for session in sessions]
     assert len(sorted_in) == len(set(sorted_in))
-    came = received | rejected
+    answered = received | rejected
     assert set(sorted_in) == {
-        session for session in asked if NYSE.close_at(session) <= now or session in came
+        session for session in asked if NYSE.close_at(session) <= now or session in answered
     }
     assert all(states.values())
     for state in (CoverageState.COMPLETE, CoverageState.PROVISIONAL):

@@ -72,7 +72,7 @@ def test_a_code_server_that_is_years_old_asks_for_the_session_that_closed_today(
 
 
 def test_the_archive_follows_the_month_and_is_verified_on_the_next_day() -> None:
-    """Without a wish both runs are about everything."""
+    """Without a run config both runs are about everything."""
     assert (archive_monthly.cron_schedule, archive_monthly.job_name) == ("0 6 3 * *", "archive")
     assert archive_verified_monthly.cron_schedule == "0 6 4 * *"
     assert archive_verified_monthly.job_name == "archive_verification"

@@ -491,10 +491,10 @@ def test_a_store_that_stays_gone_fails_those_who_wait() -> None:
         leases = MemoryLeases()
         leases.gone = True
         async with leased(leases) as budget:
-            got = await asyncio.gather(
+            results = await asyncio.gather(
                 *(budget.acquire() for _ in range(2)), return_exceptions=True
             )
-        return [result for result in got if isinstance(result, BaseException)], (
+        return [result for result in results if isinstance(result, BaseException)], (
             asyncio.get_running_loop().time()
         )
 
@@ -514,14 +514,14 @@ def test_an_open_breaker_rejects_all_at_once_and_says_until_when() -> None:
             reason=RefusalReason.CIRCUIT_OPEN, retry_after_s=23.0, detail="it is open"
         )
         async with leased(leases) as budget:
-            got: list[object] = await asyncio.gather(
+            results: list[object] = await asyncio.gather(
                 *(budget.acquire(operation=f"ask {number}") for number in range(5)),
                 return_exceptions=True,
             )
-        return got, asyncio.get_running_loop().time()
+        return results, asyncio.get_running_loop().time()
 
-    got, took_s = play(scene())
-    for number, error in enumerate(got):
+    results, took_s = play(scene())
+    for number, error in enumerate(results):
         assert isinstance(error, errors.CircuitOpenError)
         assert str(error) == f"fmp ask {number}: not sent: it is open"
         assert error.retry_after_s == 23.0
@@ -539,12 +539,12 @@ def test_the_failure_that_opens_the_breaker_stops_permits_in_hand() -> None:
             waiting = asyncio.create_task(budget.acquire())
             await asyncio.sleep(0.1)
             await budget.settle(permit, FAILED)
-            (got,) = await asyncio.gather(waiting, return_exceptions=True)
-        return leases, got
+            (error,) = await asyncio.gather(waiting, return_exceptions=True)
+        return leases, error
 
-    leases, got = play(scene())
-    assert isinstance(got, errors.CircuitOpenError)
-    assert "1 failures in a row (last: fmp o: HTTP 503)" in str(got)
+    leases, error = play(scene())
+    assert isinstance(error, errors.CircuitOpenError)
+    assert "1 failures in a row (last: fmp o: HTTP 503)" in str(error)
     assert leases.given_back == [(2, [0])]
 
 
@@ -557,13 +557,13 @@ def test_a_spent_quota_fails_at_once() -> None:
             reason=RefusalReason.QUOTA_SPENT, retry_after_s=3600.0, detail="250 a day are used"
         )
         async with leased(leases) as budget:
-            (got,) = await asyncio.gather(budget.acquire(), return_exceptions=True)
-        return got
+            (error,) = await asyncio.gather(budget.acquire(), return_exceptions=True)
+        return error
 
-    got = play(scene())
-    assert isinstance(got, errors.BudgetSpentError)
-    assert got.retry_after_s == 3600.0
-    assert "250 a day are used" in str(got)
+    error = play(scene())
+    assert isinstance(error, errors.BudgetSpentError)
+    assert error.retry_after_s == 3600.0
+    assert "250 a day are used" in str(error)
 
 
 def _after(outcome: Outcome | None, *, failures: int = 0, trial: bool = False) -> MemoryLeases:
@@ -649,13 +649,13 @@ def test_a_pause_that_no_run_waits_for_fails_those_who_wait_at_once() -> None:
             reason=RefusalReason.PAUSED, retry_after_s=3600.0, detail="left alone until 15:04"
         )
         async with leased(leases) as budget:
-            (got,) = await asyncio.gather(budget.acquire(), return_exceptions=True)
-        return got, asyncio.get_running_loop().time()
+            (error,) = await asyncio.gather(budget.acquire(), return_exceptions=True)
+        return error, asyncio.get_running_loop().time()
 
-    got, took_s = play(scene())
-    assert isinstance(got, errors.ProviderPausedError)
-    assert str(got) == "fmp request: not sent: left alone until 15:04"
-    assert got.retry_after_s == 3600.0
+    error, took_s = play(scene())
+    assert isinstance(error, errors.ProviderPausedError)
+    assert str(error) == "fmp request: not sent: left alone until 15:04"
+    assert error.retry_after_s == 3600.0
     assert took_s < 0.01
 
 

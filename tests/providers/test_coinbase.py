@@ -376,8 +376,8 @@ def test_a_busy_midnight_loses_nothing() -> None:
     history = History([(trade_id, _at(at)) for trade_id, at in [*knots, (51_000, "2026-08-09")]])
     first, last = history.ids_of(DAY, DAY)
     assert last - first > 24_000
-    came = _trades(Bodies(history.page)).rows["trade_id"].to_pylist()
-    assert sorted(came) == list(range(first, last + 1))
+    trade_ids = _trades(Bodies(history.page)).rows["trade_id"].to_pylist()
+    assert sorted(trade_ids) == list(range(first, last + 1))
 
 
 def test_a_trade_told_a_moment_out_of_order_is_not_lost_at_the_edge_of_a_page() -> None:
@@ -391,9 +391,9 @@ def test_a_trade_told_a_moment_out_of_order_is_not_lost_at_the_edge_of_a_page() 
             for row in history.page(path, parameters)
         ]
 
-    came = set(_trades(Bodies(body)).rows["trade_id"].to_pylist())
-    assert 3_000 in came
-    assert 3_001 not in came
+    trade_ids = set(_trades(Bodies(body)).rows["trade_id"].to_pylist())
+    assert 3_000 in trade_ids
+    assert 3_001 not in trade_ids
 
 
 def test_a_product_without_trades_has_none() -> None:
@@ -412,8 +412,8 @@ def test_a_number_that_never_was_costs_no_other_trade(lost: int) -> None:
     bodies = Bodies(history.page)
     answer = _trades(bodies)
     first, last = history.ids_of(DAY, DAY)
-    came = set(answer.rows["trade_id"].to_pylist())
-    assert came == set(range(first, last + 1)) - {lost}
+    trade_ids = set(answer.rows["trade_id"].to_pylist())
+    assert trade_ids == set(range(first, last + 1)) - {lost}
     (missing,) = answer.left_out
     assert (missing.what, missing.reason) == (
         f"1 trades from {lost} to {lost}",
@@ -503,8 +503,8 @@ def test_the_search_ends_among_trades_that_cannot_be_placed(edge: int) -> None:
 
     bodies = Bodies(body)
     first, _ = history.ids_of(DAY, DAY)
-    came = set(_trades(bodies).rows["trade_id"].to_pylist())
-    assert came == set(range(first, last + 1)) - hidden
+    trade_ids = set(_trades(bodies).rows["trade_id"].to_pylist())
+    assert trade_ids == set(range(first, last + 1)) - hidden
 
 
 def test_a_trade_repeated_or_out_of_order_is_left_to_validation() -> None:

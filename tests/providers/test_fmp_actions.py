@@ -472,8 +472,8 @@ def test_a_month_of_the_dividend_calendar_is_asked_for_day_by_day(simulated: Sim
         if start <= row["ex_date"] <= end
     ]
     ours = {row["symbol"] for row in truth}
-    came = [row for row in answer.rows.to_pylist() if row["symbol"] in ours]
-    assert sorted(came, key=lambda row: (row["symbol"], row["kind"])) == sorted(
+    rows = [row for row in answer.rows.to_pylist() if row["symbol"] in ours]
+    assert sorted(rows, key=lambda row: (row["symbol"], row["kind"])) == sorted(
         truth, key=lambda row: (row["symbol"], row["kind"])
     )
     assert answer.rows.num_rows > CALENDAR_ROWS

@@ -97,14 +97,14 @@ def test_a_whole_history_equals_the_worlds_truth(simulated: Simulated, ticker: s
 def test_a_bulk_day_equals_the_worlds_truth(simulated: Simulated) -> None:
     """For every constituent under its FMP spelling, among crypto pairs and foreign shares."""
     answer = simulated.do(lambda client: client.daily_market(END))
-    came = {row["symbol"]: row for row in answer.rows.to_pylist()}
+    rows = {row["symbol"]: row for row in answer.rows.to_pylist()}
     spelt = provider_spellings("fmp")
     tickers = [constituent.ticker for constituent in simulated.world.constituents()]
     for row in simulated.world.truth(tickers, END, END, NOW).to_pylist():
-        bar = came.pop(spelt.get(row["symbol"], row["symbol"]))
+        bar = rows.pop(spelt.get(row["symbol"], row["symbol"]))
         for name in ("open", "high", "low", "close", "volume"):
             assert bar[name] == row[name]
-    assert came, "others than the constituents are in it too"
+    assert rows, "others than the constituents are in it too"
     assert calendar().is_session(END)
 
 

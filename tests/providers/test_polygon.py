@@ -378,18 +378,18 @@ def test_a_market_day_equals_the_world_as_traded(simulated: Simulated) -> None:
     """On the session before a split, and among other stocks."""
     session = date(2020, 8, 28)
     answer = simulated.do(lambda client: client.daily_market(session))
-    came = {row["symbol"]: row for row in answer.rows.to_pylist()}
+    rows = {row["symbol"]: row for row in answer.rows.to_pylist()}
     actions = Actions(simulated.world)
     tickers = [constituent.ticker for constituent in simulated.world.constituents()]
     for ticker in tickers:
         bars = actions.as_traded(ticker, session, session, NOW)
         if len(bars.dates):
-            bar = came.pop(ticker)
+            bar = rows.pop(ticker)
             assert (bar["session_date"], bar["close"], bar["volume"]) == (
                 session, bars.closes[0], bars.volumes[0],
             )  # fmt: skip
-    assert came, "others than the constituents are in it too"
-    assert len(came) < len(tickers)
+    assert rows, "others than the constituents are in it too"
+    assert len(rows) < len(tickers)
     assert answer.requests == 1
     assert simulated.do(lambda client: client.daily_market(date(2026, 8, 2))).rows.num_rows == 0
 

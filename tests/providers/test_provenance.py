@@ -56,10 +56,10 @@ def test_pointers_end_where_a_reply_is_missing_or_not_kept() -> None:
 
 def test_an_error_points_to_all_replies_so_far() -> None:
     """Also to those before the one that it is about."""
-    came = Replies(REPLY)
-    came.add(replace(REPLY, raw_answer="raw/2"))
+    replies = Replies(REPLY)
+    replies.add(replace(REPLY, raw_answer="raw/2"))
     error = errors.MalformedPayloadError("bad", provider="p", operation="op")
-    with pytest.raises(errors.MalformedPayloadError), came.kept():
+    with pytest.raises(errors.MalformedPayloadError), replies.kept():
         raise error
     assert error.raw_answers == ("raw/1", "raw/2")
     with pytest.raises(errors.MalformedPayloadError), kept_as([REPLY, None]):

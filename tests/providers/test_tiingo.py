@@ -156,10 +156,10 @@ def test_a_market_day_is_what_was_paid_for_every_constituent(
     """In one request; rows of other days or shares are reported and left out."""
     caplog.set_level(logging.INFO, "resources")
     answer = simulated.do(lambda client: client.daily_market(END))
-    came = {row["symbol"]: row for row in answer.rows.to_pylist()}
+    rows = {row["symbol"]: row for row in answer.rows.to_pylist()}
     actions = Actions(simulated.world)
     for constituent in simulated.world.constituents():
-        bar = came.pop(provider_spellings("tiingo").get(constituent.ticker, constituent.ticker))
+        bar = rows.pop(provider_spellings("tiingo").get(constituent.ticker, constituent.ticker))
         paid = actions.as_traded(constituent.ticker, END, END, NOW)
         assert (bar["open"], bar["high"], bar["low"], bar["close"], bar["volume"]) == (
             paid.opens[0],
@@ -169,7 +169,7 @@ def test_a_market_day_is_what_was_paid_for_every_constituent(
             paid.volumes[0],
         )
         assert bar["session_date"] == END
-    assert came == {}
+    assert rows == {}
     assert answer.requests == 1
     assert "503 rows of 2026-08-04; 120 of other days left out" in caplog.text
 

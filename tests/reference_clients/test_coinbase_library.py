@@ -156,11 +156,11 @@ def test_ccxt_reads_trades(exchange: ccxt.coinbaseexchange) -> None:
     first = int(newest[0]["id"])
     older = exchange.fetch_trades("BTC/USD", limit=1000, params={"after": first})
     of_world = CryptoWorld().trades_by_id("BTC-USD", first - 1000, first + 999)
-    came = [*older, *newest]
-    assert [int(trade["id"]) for trade in came] == of_world.trade_id.tolist()
-    assert [trade["side"] for trade in came] == of_world.taker_side
-    assert [trade["price"] for trade in came] == [float(price) for price in of_world.price]
-    assert [trade["amount"] for trade in came] == [float(size) for size in of_world.size]
+    trades = [*older, *newest]
+    assert [int(trade["id"]) for trade in trades] == of_world.trade_id.tolist()
+    assert [trade["side"] for trade in trades] == of_world.taker_side
+    assert [trade["price"] for trade in trades] == [float(price) for price in of_world.price]
+    assert [trade["amount"] for trade in trades] == [float(size) for size in of_world.size]
 
 
 def test_ccxt_understands_refusals(exchange: ccxt.coinbaseexchange) -> None:

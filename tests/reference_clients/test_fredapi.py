@@ -60,26 +60,26 @@ def test_it_reads_the_latest_values_and_the_missing_ones(
     library: Fred, world: MacroWorld, series: str
 ) -> None:
     """Every period of the world."""
-    came = library.get_series(series)
+    values = library.get_series(series)
     latest = _latest(world, series)
-    assert [day.date() for day in came.index] == list(latest)
-    for value, text in zip(came, latest.values(), strict=True):
+    assert [day.date() for day in values.index] == list(latest)
+    for value, text in zip(values, latest.values(), strict=True):
         assert math.isnan(value) if text == MISSING else value == float(text)
 
 
 def test_it_reads_a_part_of_a_series(library: Fred, world: MacroWorld) -> None:
     """By the days of its periods."""
-    came = library.get_series("GDP", observation_start="2024-01-01", observation_end="2024-12-31")
-    assert len(came) == 4
-    assert came.iloc[0] == float(_latest(world, "GDP")[date(2024, 1, 1)])
+    values = library.get_series("GDP", observation_start="2024-01-01", observation_end="2024-12-31")
+    assert len(values) == 4
+    assert values.iloc[0] == float(_latest(world, "GDP")[date(2024, 1, 1)])
 
 
 def test_it_reads_all_releases(library: Fred, world: MacroWorld) -> None:
     """Each value with the day of its vintage."""
-    came = library.get_series_all_releases("GDP")
+    values = library.get_series_all_releases("GDP")
     rows = [
         (row.date.date(), row.realtime_start.date(), float(row.value))
-        for row in came.itertuples(index=False)
+        for row in values.itertuples(index=False)
     ]
     assert rows == [
         (observation.observed_on, observation.realtime_start, float(observation.text))
@@ -92,22 +92,22 @@ def test_it_reads_all_releases(library: Fred, world: MacroWorld) -> None:
 def test_it_reads_what_was_known_on_a_day(library: Fred, world: MacroWorld) -> None:
     """All that had been published by then."""
     day = date(2024, 8, 15)
-    came = library.get_series_as_of_date("GDP", day.isoformat())
+    values = library.get_series_as_of_date("GDP", day.isoformat())
     expected = [
         observation
         for observation in world.observations("GDP", NOW)
         if observation.realtime_start <= day
     ]
-    assert len(came) == len(expected)
-    newest = came[came["date"] == came["date"].max()]
+    assert len(values) == len(expected)
+    newest = values[values["date"] == values["date"].max()]
     assert [at.date() for at in newest["date"]] == [date(2024, 4, 1)]
     assert [at.date() for at in newest["realtime_start"]] == [date(2024, 8, 1)]
 
 
 def test_it_reads_vintage_dates(library: Fred, world: MacroWorld) -> None:
     """All of them."""
-    came = library.get_series_vintage_dates("GDP")
-    assert [day.date() for day in came] == world.vintages("GDP", NOW)
+    vintages = library.get_series_vintage_dates("GDP")
+    assert [day.date() for day in vintages] == world.vintages("GDP", NOW)
 
 
 def test_it_reads_what_a_series_is(library: Fred) -> None:

@@ -102,16 +102,18 @@ def test_answers_have_the_fields_types_and_order_of_the_recordings(
     fred: Client, path: str, parameters: dict[str, str], recording: str, rows: str
 ) -> None:
     """Down to the rows; only figures and days differ."""
-    came = fred.data(path, series_id="GDP", **parameters)
+    content = fred.data(path, series_id="GDP", **parameters)
     recorded = json.loads((RECORDINGS / recording).read_bytes())
-    assert list(came) == _names(recording)
-    assert {name: type(value) for name, value in came.items()} == {
+    assert list(content) == _names(recording)
+    assert {name: type(value) for name, value in content.items()} == {
         name: type(value) for name, value in recorded.items()
     }
     fixed = ("units", "output_type", "file_type", "order_by", "sort_order", "offset", "limit",
              "observation_start", "observation_end")  # fmt: skip
-    assert {name: came.get(name) for name in fixed} == {name: recorded.get(name) for name in fixed}
-    ours, theirs = came[rows], recorded[rows]
+    assert {name: content.get(name) for name in fixed} == {
+        name: recorded.get(name) for name in fixed
+    }
+    ours, theirs = content[rows], recorded[rows]
     assert isinstance(ours, list)
     assert type(ours[0]) is type(theirs[0])
     if isinstance(theirs[0], dict):

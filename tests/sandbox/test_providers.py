@@ -37,7 +37,7 @@ ASKED: dict[str, tuple[str, dict[str, str]]] = {
 }
 """A request of each provider that succeeds."""
 
-SUBJECTS: dict[str, list[str]] = {
+SYMBOLS: dict[str, list[str]] = {
     "crypto_bars": ["BTC-USDT"],
     "crypto_trades": ["BTC-USDT"],
     "index_changes": ["SP500"],
@@ -124,17 +124,17 @@ def test_each_provider_of_the_catalogue_has_a_truth(
     simulators: RunningSimulators, dataset: Dataset
 ) -> None:
     """So every configuration can be verified; the first provider's is the default."""
-    subjects = SUBJECTS.get(dataset.name, ["AAPL"])
+    symbols = SYMBOLS.get(dataset.name, ["AAPL"])
     span = {"start": LAST_WEEK, "end": LAST_WEEK + timedelta(days=4)}
     control = simulators.control
     of_each = {
-        provider: control.dataset_truth(dataset.name, subjects, provider=provider, **span)
+        provider: control.dataset_truth(dataset.name, symbols, provider=provider, **span)
         for provider in dataset.sources
     }
     assert all(table.schema.equals(dataset.wire_schema) for table in of_each.values())
     assert all(table.num_rows for table in of_each.values())
     first = next(iter(of_each.values()))
-    assert control.dataset_truth(dataset.name, subjects, **span).equals(first)
+    assert control.dataset_truth(dataset.name, symbols, **span).equals(first)
 
 
 def test_the_truth_of_the_whole_market_comes_in_order(simulators: RunningSimulators) -> None:
@@ -177,7 +177,7 @@ def test_a_truth_comes_as_csv_too(simulators: RunningSimulators) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "subjects", "message"),
+    ("dataset", "symbols", "message"),
     [
         ("weather", None, "there is no dataset 'weather'; there are daily_bars"),
         ("splits", ["BRK-B"], "nothing trades as BRK-B"),
@@ -186,11 +186,11 @@ def test_a_truth_comes_as_csv_too(simulators: RunningSimulators) -> None:
     ],
 )
 def test_an_unknown_truth_says_what_there_is(
-    simulators: RunningSimulators, dataset: str, subjects: list[str] | None, message: str
+    simulators: RunningSimulators, dataset: str, symbols: list[str] | None, message: str
 ) -> None:
     """In one line, as every control."""
     with pytest.raises(errors.ConfigurationError, match=message):
-        simulators.control.dataset_truth(dataset, subjects)
+        simulators.control.dataset_truth(dataset, symbols)
 
 
 def _column(table: pa.Table, name: str) -> list[Any]:

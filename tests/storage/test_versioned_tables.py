@@ -333,10 +333,10 @@ def test_the_table_holds_the_latest_values_and_the_versions_all_others(
     replaced = 0
     for number, minutes in enumerate(loads):
         rows = [_minute(pair, minute, close) for minute, close in sorted(minutes.items())]
-        came = store.load(_batch(BARS, rows, fetched_at=NOON + timedelta(minutes=number)))
+        result = store.load(_batch(BARS, rows, fetched_at=NOON + timedelta(minutes=number)))
         new = len(minutes.keys() - current.keys())
         changed = sum(current.get(minute, close) != close for minute, close in minutes.items())
-        assert (came.inserted, came.restated) == (new, changed)
+        assert (result.inserted, result.restated) == (new, changed)
         replaced += changed
         current |= minutes
     with timescale.connection() as connection:
