@@ -76,7 +76,7 @@ def test_equal_repeats_of_a_bar_are_kept_once() -> None:
 
 
 def test_of_contradictory_repeats_none_is_kept() -> None:
-    """Nobody knows which is right; the other sessions go on."""
+    """The right one is unknown; other sessions are stored."""
     validated = validate(_table({}, {"symbol": "B"}, {"volume": 1.0}, {}))
     assert validated.accepted["symbol"].to_pylist() == ["B"]
     assert [(row.symbol, row.day) for row in validated.rejected] == [("A", DAY)]

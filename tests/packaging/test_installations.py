@@ -89,7 +89,7 @@ def test_a_reader_installs_no_dagster() -> None:
 
 
 def test_production_installs_no_simulator_and_no_library_of_tests() -> None:
-    """Judges of simulators are what somebody else wrote: they belong to the tests alone."""
+    """Reference clients belong to the tests only."""
     production = distributions([*base(), *extra("pipeline")])
 
     # Dagster's web server brings starlette and uvicorn by itself.

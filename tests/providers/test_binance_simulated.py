@@ -661,7 +661,7 @@ def test_a_header_in_a_file_is_no_row(binance: SimulatedBinance, of: str) -> Non
 
 
 def test_a_file_that_was_replaced_restates_its_row(binance: SimulatedBinance) -> None:
-    """Its checksum goes with it, so only the values tell."""
+    """Its checksum fits it, so only the values show it."""
     before = _trades(binance, EARLIER, EARLIER).rows.sort_by("trade_id")
     binance.fault(kind="quirk", quirk="replaced", path=DAY_OF_TRADES)
     after = _trades(binance, EARLIER, EARLIER).rows.sort_by("trade_id")

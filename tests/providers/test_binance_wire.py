@@ -178,7 +178,7 @@ def test_what_is_no_error_is_let_through(body: bytes) -> None:
 def test_a_missing_file_is_no_error_and_all_else_is(
     status: int, body: bytes, kind: type[errors.ProviderError] | None
 ) -> None:
-    """A kept answer has lost its status, so its body tells too."""
+    """A kept answer has lost its status, so its body is classified too."""
     answer = _answer(status, body)
     error = wire.classify_file_error(answer, OPERATION)
     assert (None if error is None else type(error)) is kind

@@ -166,7 +166,7 @@ def test_it_is_every_provider_that_it_says_it_is() -> None:
 
 
 async def test_a_history_is_one_request_for_all_days() -> None:
-    """Up to 50,000 of them, as traded; the answer tells its origin."""
+    """Up to 50,000 of them, as traded; the answer has its provenance."""
     body = _body(_bar(_ms(END)), ticker="BRK.B")
     getter = Kept([body])
     answer = await PolygonClient(getter).daily_history("BRK.B", START, END)
@@ -274,7 +274,7 @@ async def test_a_minute_that_is_not_over_is_left_out() -> None:
 
 
 async def test_a_long_span_of_minutes_is_asked_in_windows_that_one_page_holds() -> None:
-    """72 days each; the same windows whoever asks, so that kept answers replay."""
+    """72 days each; always the same windows, so that kept answers replay."""
     getter = Kept([EMPTY] * 6)
     await PolygonClient(getter).minute_bars("A", date(2025, 8, 5), END)
     spans = [path.rsplit("/", 2)[1:] for path, _, _ in getter.asked]

@@ -421,7 +421,7 @@ def test_a_market_day_without_rows_is_empty() -> None:
 
 
 def test_a_split_has_its_kind_and_a_dividend_its_days() -> None:
-    """Amounts are exact, dates are dates, and what is not told is null."""
+    """Amounts are exact, dates are dates, and absent fields are null."""
     body = json.dumps({"results": [SPLIT]}).encode()
     (split,) = actions.split_rows(_rows(body, exact=True), operation="op").table.to_pylist()
     assert split == {

@@ -204,7 +204,7 @@ def test_trades_have_the_fields_of_a_recorded_match(coinbase: httpx.Client) -> N
 
 
 def test_trades_are_paged_back_by_the_oldest_number(coinbase: httpx.Client) -> None:
-    """Newest first; the headers tell the edges; numbers are contiguous."""
+    """Newest first; the headers hold the edges; numbers are contiguous."""
     page = coinbase.get(TRADES)
     ids = [row["trade_id"] for row in page.json()]
     assert ids == list(range(ids[0], ids[0] - 1000, -1))

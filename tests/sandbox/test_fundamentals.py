@@ -493,7 +493,7 @@ def test_what_was_filed_lately_comes_in_pages(
 
 
 def test_index_rows_hold_additions_removals_or_both(fmp: httpx.Client) -> None:
-    """The other side is an empty text or null; some rows tell two dates."""
+    """The other side is an empty text or null; some rows have two dates."""
     rows = fmp.get("historical-sp500-constituent").json()
     sides = {(bool(row["symbol"]), bool(row["removedTicker"])) for row in rows}
     assert sides == {(True, False), (False, True), (True, True)}

@@ -1,4 +1,4 @@
-"""The front before the S3 server: transparent, until it is told to fail."""
+"""The front before the S3 server: transparent until a fault is set."""
 
 from collections.abc import Iterator
 from dataclasses import replace

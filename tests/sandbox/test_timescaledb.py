@@ -92,7 +92,7 @@ def test_data_move_to_where_the_servers_user_can_reach_them(tmp_path: Path) -> N
 def test_a_system_without_time_zones_is_told_before_a_server_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would end at once, and say why in its log only."""
+    """It would end at once, with the reason in its log only."""
     monkeypatch.setattr(timescaledb, "_ZONEINFO", tmp_path)
     server = timescaledb.TimescaleServer(home=tmp_path / "home", log=tmp_path / "log")
 

@@ -19,7 +19,7 @@ DAYS = st.dates(FIRST, LAST)
 
 @given(DAYS, DAYS)
 def test_a_bar_is_the_same_in_every_range_that_holds_it(first: date, second: date) -> None:
-    """What is asked for decides which bars come, never what is in them."""
+    """The range decides which bars are returned, never their values."""
     world = World(Path("/nonexistent"))
     start, end = min(first, second), max(first, second)
     part = world.truth(["AAPL"], start, end, NOW)
@@ -50,7 +50,7 @@ def test_a_bar_appears_when_its_session_closes(tmp_path: Path) -> None:
 
 
 def test_a_correction_changes_one_bar_and_outlives_the_process(tmp_path: Path) -> None:
-    """Prices of that session are multiplied, all others stay; a new world knows it still."""
+    """Prices of that session are multiplied, others stay; a new world object keeps it."""
     world = World(tmp_path)
     before = world.bars("AAPL", FIRST, LAST, NOW)
     world.correct("AAPL", date(2024, 3, 1), 1.5)
@@ -87,7 +87,7 @@ def test_a_renamed_security_carries_its_prices_on(tmp_path: Path) -> None:
 
 
 def test_who_leaves_the_index_still_trades(tmp_path: Path) -> None:
-    """Membership and listing are two things."""
+    """A listing does not need membership."""
     World(tmp_path).leave_index("MMM")
     world = World(tmp_path)
     assert "MMM" not in {constituent.ticker for constituent in world.constituents()}
@@ -103,7 +103,7 @@ def test_constituents_come_from_the_data_file(tmp_path: Path) -> None:
 
 
 def test_every_split_of_the_past_is_on_a_session(tmp_path: Path) -> None:
-    """CMCSA, ZBRA and ALL split on holidays before: on the next session it is in the prices."""
+    """CMCSA, ZBRA and ALL split on holidays: prices change on the next session."""
     world = World(tmp_path)
     splits = {
         (constituent.ticker, split.ex_date)

@@ -107,7 +107,7 @@ def test_an_engine_that_the_edition_does_not_have_is_refused_with_the_cure(
 
 
 def test_an_engine_that_is_not_in_force_is_not_opened(community: Market) -> None:
-    """Its name was written into the environment, but nobody has changed the database."""
+    """Its name is in the environment, but the database is unchanged."""
     timescale = community.timescale
     with pytest.raises(errors.ConfigurationError, match="wrdata migrate"):
         engines.opened(timescale, EngineSetting.CONTINUOUS_AGGREGATES)

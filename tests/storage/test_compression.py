@@ -84,7 +84,7 @@ def test_asking_for_compression_again_changes_nothing(market: Market) -> None:
 
 
 def test_a_load_changes_compressed_minutes_as_any_others(market: Market) -> None:
-    """Equal, restated and new minutes are told apart, versions kept, aggregates brought along."""
+    """Equal, restated and new minutes are distinguished, versions kept, aggregates refreshed."""
     share = market.shares[0]
     hour = each_minute(OLD, OLD + HOUR)
     market.load_minutes(share, flat(hour, 5.0))

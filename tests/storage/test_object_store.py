@@ -83,7 +83,7 @@ def test_refused_keys_are_not_shown(object_store: ObjectStore, tmp_path: Path) -
 
 
 def test_a_server_that_is_gone_may_come_back(object_store: ObjectStore) -> None:
-    """Nobody listens at the endpoint."""
+    """No server listens at the endpoint."""
     gone = ObjectStore(replace(object_store.settings, endpoint="http://127.0.0.1:1"))
 
     with pytest.raises(errors.StorageUnavailableError, match="endpoint"):

@@ -123,7 +123,7 @@ def test_an_object_that_is_gone_is_named_with_the_cure(
 
 
 @pytest.mark.parametrize(
-    ("expected", "said"),
+    ("content", "said"),
     [
         (gzip.compress(b"something else"), "instead of its name"),
         (gzip.compress(BODY)[:-4], "cannot be unpacked"),
@@ -134,11 +134,11 @@ def test_an_object_that_is_gone_is_named_with_the_cure(
     ids=["another body", "cut off", "damaged", "not packed", "empty"],
 )
 def test_an_object_that_is_not_what_its_name_says_is_refused(
-    zone: RawZone, object_store: ObjectStore, expected: bytes, said: str
+    zone: RawZone, object_store: ObjectStore, content: bytes, said: str
 ) -> None:
     """Damaged, cut or exchanged: it is never given back."""
     key = _keep(zone)
-    object_store.put_bytes(key, expected, content_type="application/gzip")
+    object_store.put_bytes(key, content, content_type="application/gzip")
 
     with pytest.raises(errors.StorageConflictError, match=said) as caught:
         zone.get(key)
@@ -268,7 +268,7 @@ def test_a_full_disk_may_have_room_later() -> None:
 
 
 def test_a_bucket_nobody_answers_for_may_come_back() -> None:
-    """Nobody listens at the endpoint."""
+    """No server listens at the endpoint."""
     gone = S3Settings(bucket="b", access_key="a", secret_key="s", endpoint="http://127.0.0.1:1")
 
     with pytest.raises(errors.StorageUnavailableError, match=r"written: bucket b.*endpoint"):

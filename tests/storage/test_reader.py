@@ -508,7 +508,7 @@ def test_rows_that_move_while_others_read_are_always_all_there(
 
 
 def test_only_row_groups_that_may_hold_the_instrument_are_fetched(tmp_path: Any) -> None:
-    """The statistics of a file that is sorted by instrument tell."""
+    """The statistics of a file sorted by instrument show which parts to read."""
     path = tmp_path / "sorted.parquet"
     ids = [number for number in range(1, 9) for _ in range(10)]
     rows = pa.table({"instrument_id": pa.array(ids, pa.int64()), "provider": ["p"] * len(ids)})

@@ -1,4 +1,4 @@
-"""Roll-ups on a real TimescaleDB: what the log of invalidations says, and what a refresh writes.
+"""Roll-ups on a real TimescaleDB: invalidations, and the writes of a refresh.
 
 What every engine has to fulfil is in test_aggregate_contract.py.
 """
@@ -53,7 +53,7 @@ def test_touched_minutes_are_noted_as_whole_buckets_within_a_month(market: Marke
 
 
 def test_touched_days_are_one_span_a_year_and_far_ones_apart(market: Market) -> None:
-    """A weekend does not divide; what lies between far days is not touched."""
+    """A weekend does not divide; days between distant spans are not touched."""
     share = market.shares[0]
     near = [date(2024, 12, 20), date(2024, 12, 23), date(2024, 12, 31), date(2025, 1, 2)]
     market.load_days(share, {date(2024, 3, 1): 10.0} | dict.fromkeys(near, 10.0))
@@ -67,7 +67,7 @@ def test_touched_days_are_one_span_a_year_and_far_ones_apart(market: Market) -> 
 
 
 def test_equal_bars_touch_nothing(market: Market) -> None:
-    """Loading again what is there leaves nothing to refresh."""
+    """Loading equal rows again leaves nothing to refresh."""
 
     def load() -> list[int]:
         market.load_minutes(market.shares[0], flat([OPEN], 5.0))
@@ -79,7 +79,7 @@ def test_equal_bars_touch_nothing(market: Market) -> None:
 
 
 def test_bars_that_are_copied_in_by_hand_are_noted_too(market: Market, migrated_url: str) -> None:
-    """Whoever writes bars: triggers do not depend on the loader."""
+    """Any write is noted: triggers do not depend on the loader."""
     with psycopg.connect(migrated_url) as connection:
         with connection.cursor().copy("copy minute_bar from stdin") as copy:
             copy.write_row((1, "polygon", OPEN, 1, 1, 1, 1, 5, None, None, 1, OPEN))
@@ -122,7 +122,7 @@ def test_a_revised_day_costs_one_bar_of_each_interval(market: Market) -> None:
 
 
 def test_bars_that_come_out_equal_are_not_written(market: Market) -> None:
-    """What is computed again without need leaves every row as it was, down to its transaction."""
+    """A needless recomputation leaves every row unchanged, down to its transaction."""
     share = market.shares[0]
     market.load_minutes(share, minutes(OPEN, 300))
     market.load_days(share, {MONDAY: 10.0})
@@ -170,7 +170,7 @@ def test_a_refresh_that_fails_leaves_all_of_it_to_the_next_one(market: Market) -
 def test_a_large_backfill_is_refreshed_in_slices_and_each_one_stays(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No transaction recomputes more than its share; what is done need not be done again."""
+    """No transaction recomputes more than its share; finished slices stay."""
     share = market.shares[0]
     for day in range(3, 8):
         market.load_minutes(share, flat([utc(f"2024-06-0{day} 14:00")], float(day)))
@@ -195,7 +195,7 @@ def test_a_large_backfill_is_refreshed_in_slices_and_each_one_stays(
 def test_wrong_missing_and_stray_bars_are_found_and_waiting_ones_not_judged(
     market: Market,
 ) -> None:
-    """The comparison tells what is wrong from what has not been refreshed yet."""
+    """The comparison separates wrong bars from those not refreshed yet."""
     first, second, third = market.shares
     for instrument_id in (first, second):
         market.load_minutes(instrument_id, flat([OPEN], 5.0))
@@ -225,7 +225,7 @@ def test_wrong_missing_and_stray_bars_are_found_and_waiting_ones_not_judged(
 def test_only_months_and_years_that_have_bars_are_compared(
     market: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else a year of the minutes of few means months of all shares, most of them of nothing."""
+    """Otherwise a year of a few shares' minutes would mean months of all shares, mostly empty."""
     first, second, _ = market.shares
     market.load_minutes(first, flat([OPEN, OPEN + timedelta(days=90)], 5.0))
     market.load_minutes(second, flat([OPEN + timedelta(days=90)], 5.0))
@@ -241,7 +241,7 @@ def test_only_months_and_years_that_have_bars_are_compared(
 
 
 def test_what_only_the_source_or_only_the_roll_up_has_is_compared(market: Market) -> None:
-    """Rows that `truncate` removed were noted by no trigger, whichever table they were in."""
+    """No trigger notes rows that `truncate` removed, in either table."""
     first, second, _ = market.shares
     market.load_minutes(first, flat([OPEN], 5.0))
     market.load_days(first, {MONDAY: 10.0})
@@ -272,7 +272,7 @@ def test_what_only_the_source_or_only_the_roll_up_has_is_compared(market: Market
 
 
 def test_a_comparison_can_be_of_some_days_or_of_a_sample(market: Market) -> None:
-    """Days outside are not looked at; half of two months is one of them."""
+    """Days outside are not compared; half of two months is one of them."""
     share = market.shares[0]
     market.load_minutes(share, flat([OPEN, OPEN + timedelta(days=30)], 5.0))
     market.load_days(share, {date(2023, 6, 1): 5.0, date(2024, 6, 3): 5.0})
@@ -314,7 +314,7 @@ def test_refreshes_beside_loads_end_equal_to_the_bars(market: Market) -> None:
 
 
 def test_a_bar_that_no_trigger_saw_is_mended_by_computing_all_anew(market: Market) -> None:
-    """A refresh of what was touched does not look at it."""
+    """A refresh of invalidated spans does not read it."""
     market.load_minutes(market.shares[0], flat(each_minute(OPEN, OPEN + timedelta(hours=1)), 10.0))
     market.refresh()
     market.execute("update rollup_1h set volume = 0")
@@ -329,7 +329,7 @@ def test_a_bar_that_no_trigger_saw_is_mended_by_computing_all_anew(market: Marke
 def test_a_session_that_changes_beside_a_refresh_waits_for_what_that_one_makes(
     market: Market,
 ) -> None:
-    """Bars that are not committed yet are seen by nobody: they could not be invalidated."""
+    """Uncommitted bars are invisible to others: they could not be invalidated."""
     keep_sessions(market.timescale, calendar())
     day = OPEN.date()
     market.load_minutes(market.shares[0], flat(each_minute(OPEN, OPEN + timedelta(hours=6)), 10.0))
@@ -352,7 +352,7 @@ def test_a_session_that_changes_beside_a_refresh_waits_for_what_that_one_makes(
 
 
 def test_the_planner_knows_the_size_of_a_calendar_that_has_just_come(timescale: Timescale) -> None:
-    """Else it compares each bar that is made with each session, until autovacuum comes by."""
+    """Otherwise it compares each new bar with each session, until an autovacuum."""
     with timescale.connection() as connection:
         connection.execute("delete from trading_session")
     changed = keep_sessions(timescale, calendar())
@@ -366,7 +366,7 @@ def test_the_planner_knows_the_size_of_a_calendar_that_has_just_come(timescale: 
 
 
 def test_a_refresh_waits_for_another_one_of_the_same_share(market: Market) -> None:
-    """Else the hour that it adds up would lack the minutes that the other one has not committed."""
+    """Otherwise its hour would lack the minutes that the other one has not committed."""
     at, later = OPEN + timedelta(minutes=30), OPEN + timedelta(minutes=50)
     market.load_minutes(market.shares[0], flat([OPEN + timedelta(hours=4)], 10.0))
     market.refresh()

@@ -73,7 +73,7 @@ def ids(timescale: Timescale) -> dict[str, int]:
 def test_new_equal_and_restated_rows_are_told_apart(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """What is replaced is kept with the time until which it was known."""
+    """Replaced values are kept with the time until which they were known."""
     store, pair = BatchStore(timescale), ids["A-USD"]
     first = store.load(_batch(BARS, [_minute(pair, 0), _minute(pair, 1)]))
     again = store.load(_batch(BARS, [_minute(pair, 0), _minute(pair, 1)]))
@@ -159,7 +159,7 @@ def test_two_dividends_of_one_kind_and_day_are_two_rows(
 def test_what_a_whole_answer_lacks_is_withdrawn_and_kept_as_a_version(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """A dividend that moved by a day must not be taken out of prices twice."""
+    """A dividend that moved by a day must not adjust prices twice."""
     store, pair, other = BatchStore(timescale), ids["A-USD"], ids["B-USD"]
     asked = Asked(
         instrument_ids=(pair,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
@@ -186,7 +186,7 @@ def test_what_a_whole_answer_lacks_is_withdrawn_and_kept_as_a_version(
 def test_an_answer_that_lacks_most_of_what_is_stored_changes_nothing(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """A provider corrects a row or two; one that lost most of them is ill."""
+    """A provider corrects a row or two; one that lost most of them is broken."""
     store, pair = BatchStore(timescale), ids["A-USD"]
     store.load(_batch(DIVIDENDS, [_dividend(pair, day) for day in range(1, 9)]))
     asked = Asked(
@@ -204,7 +204,7 @@ def test_an_answer_that_lacks_most_of_what_is_stored_changes_nothing(
 def test_an_empty_answer_where_something_is_stored_is_refused(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """An ill provider's empty list is no withdrawal of everything."""
+    """A broken provider's empty list withdraws nothing."""
     store, pair = BatchStore(timescale), ids["A-USD"]
     asked = Asked(
         instrument_ids=(pair,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
@@ -219,7 +219,7 @@ def test_an_empty_answer_where_something_is_stored_is_refused(
 def test_another_providers_equal_row_is_restated_under_its_name(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """Who said it is part of what is said."""
+    """The provider is part of the row."""
     store, pair = BatchStore(timescale), ids["A-USD"]
     store.load(_batch(DIVIDENDS, [_dividend(pair, 9)]))
     again = store.load(_batch(DIVIDENDS, [_dividend(pair, 9)], provider="polygon"))
@@ -257,7 +257,7 @@ def test_amounts_are_exact_and_missing_is_not_zero(
             "select value::text from macro_observation order by observed_on"
         ).fetchall()
     assert texts == [("0.1",), (None,), ("0",)]
-    assert ids  # pairs and series have numbers of their own
+    assert ids  # pairs and series have ids of their own
 
 
 def test_a_share_and_a_series_may_have_one_name(timescale: Timescale) -> None:
@@ -296,7 +296,7 @@ def test_a_batch_that_is_not_what_the_dataset_promises_is_refused(
 def test_coverage_is_kept_under_the_providers_own_name(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """What one provider was asked says nothing of the other."""
+    """Coverage of one provider says nothing about another."""
     pair = ids["A-USD"]
     mark = CoverageMark(
         instrument_id=pair,
@@ -325,7 +325,7 @@ def test_coverage_is_kept_under_the_providers_own_name(
 def test_the_table_holds_the_latest_values_and_the_versions_all_others(
     timescale: Timescale, loads: list[dict[int, float]]
 ) -> None:
-    """Whatever comes in whatever order: current rows are the newest, nothing is lost."""
+    """In any order of loads: current rows are the newest, nothing is lost."""
     store = BatchStore(timescale)
     name = f"P{datetime.now(UTC).timestamp()}"
     pair = InstrumentStore(timescale).register("pair", {name: name}, NOON.date())[name]

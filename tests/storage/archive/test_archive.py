@@ -428,7 +428,7 @@ def test_a_row_that_no_load_restated_never_replaces_the_archived_one(
 def test_what_only_waits_for_the_next_run_is_not_wrong(
     archive: Archive, timescale: Timescale, two_years: list[Row]
 ) -> None:
-    """New and restated rows are told apart from lost and altered ones, and counted."""
+    """New and restated rows are distinguished from lost and altered ones, and counted."""
     archive_one(archive, Y2023)
     instrument_id, day, close = two_years[0]
     later = datetime(2024, 6, 10, tzinfo=UTC)

@@ -68,10 +68,10 @@ def table(stored: pa.Table, timescale: Timescale, object_store: ObjectStore) -> 
         catalog.close()
 
 
-def ordered(expected: pa.Table) -> pa.Table:
+def ordered(answer: pa.Table) -> pa.Table:
     """Return a reader's answer in our order and types."""
     return (
-        expected.select(BARS.schema.names)
+        answer.select(BARS.schema.names)
         .cast(BARS.schema)
         .sort_by([(name, "ascending") for name in BARS.order])
     )

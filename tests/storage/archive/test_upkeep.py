@@ -436,7 +436,7 @@ def test_one_commit_ahead_stays_with_all_that_it_names(
     object_store: ObjectStore,
     instrument_ids: list[int],
 ) -> None:
-    """A writer died before the catalogue knew, or a backup was restored: nobody can tell."""
+    """A writer died before its commit, or a backup was restored: both look alike."""
     taken = backup(timescale)
     store_bars(timescale, instrument_ids, close=61.0)
     archive.archive(BARS, YEARS)
