@@ -221,7 +221,7 @@ class _Actions:
         raise NotImplementedError
 
     async def dividends_between(self, start: date, end: date) -> Answer:
-        rows = [(symbol, *row) for symbol, row in self.rows.items() for row in row]
+        rows = [(symbol, *row) for symbol, paid in self.rows.items() for row in paid]
         return self._answer([row for row in rows if start <= row[1] <= end], "market")
 
     def _answer(self, rows: list[tuple[str, date, str]], request: str) -> Answer:

@@ -61,7 +61,7 @@ def test_windows_hold_all_real_time_and_no_more_vintages_than_allowed(
     for window, following in itertools.pairwise(windows):
         assert window.end + timedelta(days=1) == following.start
         assert following.start in vintages
-    counts = [sum(counts.start <= day <= counts.end for day in vintages) for counts in windows]
+    counts = [sum(each.start <= day <= each.end for day in vintages) for each in windows]
     assert max(counts, default=0) < most
     assert sum(counts) == count
     if windows:

@@ -252,9 +252,9 @@ def test_some_quarters_were_restated_by_later_filings(fundamentals: Fundamentals
     ]
     assert 3 < len(restated) < 40
     name, year, quarter = restated[0]
-    restated = periods.restatement(SEED, name, year, quarter)
-    assert restated is not None
-    at = restated.filing.accepted_at
+    restatement = periods.restatement(SEED, name, year, quarter)
+    assert restatement is not None
+    at = restatement.filing.accepted_at
     key = (str(year), f"Q{quarter}")
     before, after = (
         {
@@ -263,7 +263,7 @@ def test_some_quarters_were_restated_by_later_filings(fundamentals: Fundamentals
         }[key]
         for now in (at - timedelta(seconds=1), at)
     )
-    assert after["revenue"] == pytest.approx(before["revenue"] * restated.factor, abs=1000)
+    assert after["revenue"] == pytest.approx(before["revenue"] * restatement.factor, abs=1000)
     assert after["netIncome"] == before["netIncome"]
     assert after["acceptedDate"] > before["acceptedDate"]
 

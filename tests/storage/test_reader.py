@@ -293,8 +293,8 @@ def test_what_was_known_once_stays_readable(
         at = answered[number]
         load(moves.timescale, "daily_bars", rows, fetched_at=FETCHED_AT + timedelta(hours=at))
         for key, price in rows.items():
-            row = hot.get(key)
-            if row is None or (row.price != price and row.answered < at):
+            stored = hot.get(key)
+            if stored is None or (stored.price != price and stored.answered < at):
                 hot[key] = Held(at, price)
         believed = {
             key: max(cold.get(key, row), hot.get(key, row)) for key, row in (cold | hot).items()

@@ -492,11 +492,11 @@ def test_what_the_loader_stored_is_read_as_of_any_moment(
             store.load(
                 replace(
                     batch([], adjustment=None, fetched_at=at),
-                    dataset=kind.value,
-                    rows=_loadable(world.statement_truth(kind, ["MSFT"], at), instrument_ids[0]),
+                    dataset=part.value,
+                    rows=_loadable(world.statement_truth(part, ["MSFT"], at), instrument_ids[0]),
                 )
             )
-            for kind in asked
+            for part in asked
         ]
 
     first = load(first_at)[0]
