@@ -1,8 +1,8 @@
 """Archiving with verification beside a raw binary COPY out, and its memory.
 
-Here: rows a second and peak memory of archiving one month of minute bars (streamed, hashed,
+Here: rows per second and peak memory of archiving one month of minute bars (streamed, hashed,
 written, uploaded, read back, compared, committed), of finding it unchanged, and of verifying it;
-beside them a binary COPY of the same rows to nowhere, which proves nothing. Medians; connections
+beside them a binary COPY of the same rows to nowhere. Medians; connections
 and clients are open when the clock starts, and 248 MB of the memory are the imports. Not here:
 loading (loader.py).
 
@@ -35,10 +35,10 @@ MONTH = Period(start=date(2024, 3, 1), end=date(2024, 4, 1), label="2024-03")
 MONTH_BEFORE = Period(start=date(2024, 2, 1), end=date(2024, 3, 1), label="2024-02")
 DAYS = 21
 MINUTES_A_SHARE = DAYS * 960
-"""Of a month in which it may trade, extended hours included."""
+"""Minutes of a month in which a share may trade, extended hours included."""
 
 Preparation = Callable[[str, S3Settings], AbstractContextManager[Callable[[], None]]]
-"""Opens what a measured piece of work needs, and yields the work."""
+"""Prepares a measured step, and yields the step."""
 
 FILL_MONTH_BEFORE = """
 insert into minute_bar
@@ -71,7 +71,7 @@ select
 from minute_bar
 group by 2, 3, 4
 """
-"""As a load does it: the archive compares each day with it."""
+"""Writes coverage as a load does; the archive compares each day with it."""
 
 COPY_OUT = """
 copy (
@@ -91,19 +91,19 @@ def world() -> Generator[tuple[str, S3Settings]]:
     try:
         with scratch_database(local, "bench") as url:
             migrations.migrate(url)
-            found = local.environment(["object_store"])
+            environment = local.environment(["object_store"])
             settings = S3Settings(
-                endpoint=found["WRDATA_S3_ENDPOINT"],
+                endpoint=environment["WRDATA_S3_ENDPOINT"],
                 bucket=f"bench-{url[-12:]}",
-                region=found["AWS_REGION"],
-                access_key=found["AWS_ACCESS_KEY_ID"],
-                secret_key=found["AWS_SECRET_ACCESS_KEY"],
+                region=environment["AWS_REGION"],
+                access_key=environment["AWS_ACCESS_KEY_ID"],
+                secret_key=environment["AWS_SECRET_ACCESS_KEY"],
             )
             store = ObjectStore(settings)
             store.ensure_bucket()
             yield url, settings
-            for one in list(store.list()):
-                store.delete(one.key)
+            for entry in list(store.list()):
+                store.delete(entry.key)
     finally:
         local.stop()
 
@@ -125,7 +125,7 @@ def fill(url: str, rows: int) -> int:
         )
         connection.execute(FILL_MONTH_BEFORE)
         for number in range(DAYS):
-            # As loads do it: one day after the other, and in it share after share.
+            # In the order of loads: day by day, and share by share within a day.
             day = datetime(2024, 3, 1 + number, 9, tzinfo=UTC)
             connection.execute(FILL_DAY.encode(), {"shares": shares, "day": day})
         connection.execute(COUNT_LOADED)
@@ -172,41 +172,41 @@ def verify_month(url: str, settings: S3Settings) -> Generator[Callable[[], None]
 
 @contextmanager
 def _opened(url: str, settings: S3Settings) -> Generator[Archive]:
-    """Yield an archive that holds the month before, as it does in every month but the first."""
+    """Yield an archive that holds the month before, as in every month but the first."""
     with Timescale(url) as timescale:
         archive = Archive(timescale, ObjectStore(settings))
         archive.archive(DATASET, [MONTH_BEFORE])
         yield archive
 
 
-def _require(held: bool, told: str) -> None:
-    if not held:
-        raise SystemExit(told)
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise SystemExit(message)
 
 
 def _measured(
     prepare: Preparation,
     url: str,
     settings: S3Settings,
-    told: "multiprocessing.Queue[tuple[float, float]]",
+    results: "multiprocessing.Queue[tuple[float, float]]",
 ) -> None:
     with prepare(url, settings) as work:
         began = time.perf_counter()
         work()
         seconds = time.perf_counter() - began
-    told.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+    results.put((seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
 
 
 def measured(prepare: Preparation, url: str, settings: S3Settings) -> tuple[float, float]:
     """Return seconds and peak memory (MB) of what ``prepare`` yields, in a process of its own."""
     context = multiprocessing.get_context("spawn")
-    told: multiprocessing.Queue[tuple[float, float]] = context.Queue()
-    process = context.Process(target=_measured, args=(prepare, url, settings, told))
+    results: multiprocessing.Queue[tuple[float, float]] = context.Queue()
+    process = context.Process(target=_measured, args=(prepare, url, settings, results))
     process.start()
     process.join()
     if process.exitcode:
         raise SystemExit(process.exitcode)
-    return told.get()
+    return results.get()
 
 
 STEPS: dict[str, tuple[Preparation, int]] = {
@@ -215,7 +215,7 @@ STEPS: dict[str, tuple[Preparation, int]] = {
     "archive again, unchanged": (archive_month, 3),
     "verify": (verify_month, 3),
 }
-"""What is measured, and how many times: a month is archived for the first time only once."""
+"""Steps and their repetitions; a month can be archived for the first time only once."""
 
 
 def main() -> None:
@@ -223,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000])
     for number in parser.parse_args().rows:
-        # A world for each size: where a month is archived already, it is compared with what it was.
+        # A new world for each size, since an archived month would be compared instead of written.
         with world() as (url, settings):
             rows = fill(url, number)
             raw = 0.0

@@ -1,8 +1,8 @@
 """The request budget: what a lease costs, and how much of the limit many processes use.
 
 Here: the cost of a lease of 1 and of 8 permits and the statements a batch takes; utilisation of
-120 a minute by 1, 4 and 16 worker processes against the FMP simulator, whose own journal is the
-witness. Not here: dead letters (dead_letters.py).
+120 a minute by 1, 4 and 16 worker processes, by the journal of the FMP simulator.
+Not here: dead letters (dead_letters.py).
 
     python -m bench.budget [--seconds 150] [--workers 1,4,16] [--json]
 
@@ -45,11 +45,11 @@ WINDOW = timedelta(seconds=60)
 LEASES = 2000
 SYMBOLS = ("AAPL", "MSFT", "NVDA", "AMZN", "GOOGL", "TSLA")
 BARS = {"utilisation": 0.98, "windows_over": 0, "answers_429": 0, "lease_median_ms": 2.0}
-"""What the issue demands."""
+"""Required figures."""
 
 
 def lease_request(permits: int) -> LeaseRequest:
-    """Return a wish that is always granted: the budget is a million a second."""
+    """Return a lease request that is always granted: the budget is a million a second."""
     limits = RequestLimits(
         budget="bench", paces=(Pace(limit=1_000_000, window_s=1.0, slack_s=0.1),)
     )
@@ -66,7 +66,7 @@ def lease_request(permits: int) -> LeaseRequest:
 
 
 def statements(url: str) -> int:
-    """Return the top-level statements that this database has been sent and has committed."""
+    """Return the number of top-level statements that this database has committed."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("select pg_stat_force_next_flush()")
         row = connection.execute(
@@ -78,19 +78,19 @@ def statements(url: str) -> int:
 def lease_cost(url: str, permits: int) -> dict[str, float]:
     """Return median and p99 of a lease in ms, and transactions per lease.
 
-    Leases run in autocommit, so a transaction is a statement is a round trip. What the server
-    does by itself meanwhile (autovacuum) is in the count too.
+    Leases run in autocommit, so each transaction is one statement and one round trip. The count
+    includes the server's own transactions meanwhile (autovacuum).
     """
     with Timescale(url) as timescale, RequestLeases(timescale) as leases:
-        wish = lease_request(permits)
+        request = lease_request(permits)
         for _ in range(50):
-            leases.take(wish)
+            leases.take(request)
         leases.close()
-        leases.take(wish)
+        leases.take(request)
         before, took = statements(url), list[float]()
         for _ in range(LEASES):
             began = time.perf_counter()
-            answer = leases.take(wish)
+            answer = leases.take(request)
             took.append((time.perf_counter() - began) * 1000)
             assert isinstance(answer, Lease)
             assert len(answer.slots_s) == permits
@@ -143,7 +143,7 @@ async def work(url: str, base_url: str, key: str, seconds: float) -> int:
 
 
 def utilisation(url: str, origin: str, key: str, workers: int, seconds: float) -> dict[str, float]:
-    """Let ``workers`` processes work for ``seconds`` and judge them by the simulator's journal."""
+    """Run ``workers`` processes for ``seconds`` and measure them by the simulator's journal."""
     began = datetime.now(UTC)
     processes = [
         subprocess.Popen(
@@ -155,28 +155,28 @@ def utilisation(url: str, origin: str, key: str, workers: int, seconds: float) -
     failed = sum(process.wait() != 0 for process in processes)
     with SimulatorControl(origin) as control:
         entries = control.requests(since=began)
-    # Processes start one after the other: measured from when the first request arrived.
-    arrivals = [datetime.fromisoformat(one.at) for one in entries]
+    # Processes start one by one, so the time runs from the first arrival.
+    arrivals = [datetime.fromisoformat(entry.at) for entry in entries]
     first = arrivals[0]
     used = sum(at < first + timedelta(seconds=seconds) for at in arrivals)
     with SimulatorControl(origin) as control:
-        every = control.requests()
+        requests = control.requests()
     return {
         "workers": workers,
         "seconds": seconds,
         "requests": used,
         "utilisation": used / (LIMIT * seconds / 60),
-        "windows_over": windows_over(every),
-        "fullest_window": fullest(every),
-        "answers_429": sum(one.status == 429 for one in entries),
-        "other_errors": sum(one.status not in {200, 429} for one in entries),
+        "windows_over": windows_over(requests),
+        "fullest_window": fullest(requests),
+        "answers_429": sum(entry.status == 429 for entry in entries),
+        "other_errors": sum(entry.status not in {200, 429} for entry in entries),
         "workers_failed": failed,
     }
 
 
 def window_counts(entries: Sequence[JournalEntry]) -> list[int]:
     """Count the arrivals in each closed window of 60 s that begins with one."""
-    arrivals = [datetime.fromisoformat(one.at) for one in entries]
+    arrivals = [datetime.fromisoformat(entry.at) for entry in entries]
     counts, last = list[int](), 0
     for first, at in enumerate(arrivals):
         while last < len(arrivals) and arrivals[last] <= at + WINDOW:
@@ -216,12 +216,12 @@ def measure(workers: Sequence[int], seconds: float) -> dict[str, list[dict[str, 
 
 
 def table(figures: dict[str, list[dict[str, float]]]) -> str:
-    """Lay the figures out beside the bars."""
+    """Format the figures beside the bars."""
     lines = [f"{'lease of':>10}{'median ms':>12}{'p99 ms':>10}{'statements':>12}"]
     lines += [
-        f"{one['permits']:10}{one['median_ms']:12.2f}{one['p99_ms']:10.2f}"
-        f"{one['transactions_per_lease']:12.2f}"
-        for one in figures["lease"]
+        f"{row['permits']:10}{row['median_ms']:12.2f}{row['p99_ms']:10.2f}"
+        f"{row['transactions_per_lease']:12.2f}"
+        for row in figures["lease"]
     ]
     lines += [
         f"{'bar':>10}{BARS['lease_median_ms']:12.2f}{'':10}{1:12.2f}",
@@ -232,10 +232,10 @@ def table(figures: dict[str, list[dict[str, float]]]) -> str:
         ),
     ]
     lines += [
-        f"{one['workers']:10}{one['seconds']:10.0f}{one['requests']:10}"
-        f"{one['utilisation']:10.2%}{one['windows_over']:14}{one['fullest_window']:9}"
-        f"{one['answers_429']:6}{one['other_errors'] + one['workers_failed']:8}"
-        for one in figures["utilisation"]
+        f"{row['workers']:10}{row['seconds']:10.0f}{row['requests']:10}"
+        f"{row['utilisation']:10.2%}{row['windows_over']:14}{row['fullest_window']:9}"
+        f"{row['answers_429']:6}{row['other_errors'] + row['workers_failed']:8}"
+        for row in figures["utilisation"]
     ]
     lines.append(f"{'bar':>10}{'':20}{BARS['utilisation']:10.2%}{0:14}{LIMIT:9}{0:6}")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
 """Which chunk interval daily bars should have: 500 instruments and 20 years, measured.
 
 Here: load, one instrument's history, one session and one month of the whole market, for
-several chunk intervals. Not here: the loader against its rivals (loader.py).
+several chunk intervals. Not here: the loader beside other loaders (loader.py).
 
     python -m bench.chunks [--instruments 500]
 """
@@ -76,7 +76,7 @@ def main() -> None:
     print("interval ", "chunks", "    load", *(f"{name:>9}" for name in QUERIES))
     with scratch_database() as url, psycopg.connect(url, autocommit=True) as connection:
         for interval in INTERVALS:
-            load_s = timed(lambda every=interval: fill(connection, bars, every))
+            load_s = timed(lambda interval=interval: fill(connection, bars, interval))
             chunks = connection.execute("select count(*) from show_chunks('b')").fetchone()
             figures = [
                 1000 * timed(lambda text=text: connection.execute(text).fetchall(), 9)

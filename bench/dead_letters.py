@@ -1,4 +1,4 @@
-"""How long the dead-letter path takes at 10,000 open letters.
+"""Duration of the dead-letter path at 10,000 open letters.
 
 Run by hand: ``.venv/bin/python -m bench.dead_letters [--json]``. Bar: a sensor's tick under 1 s.
 """
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def configure(url: str) -> None:
-    """Let the sensor find the database; the rest of its environment is never used."""
+    """Set the environment of the sensor; only the database is used."""
     os.environ |= {
         "WRDATA_DATABASE_URL": url,
         "WRDATA_ARCHIVE_BUCKET": "unused",
@@ -66,15 +66,15 @@ def measure(timescale: Timescale) -> dict[str, float]:
     letters, ids = DeadLetters(timescale), universe(timescale)
     figures: dict[str, float] = {}
     posts = [
-        timed(lambda start=start: letters.post(some(ids, start, BATCH), DUE_NOW, "a run"))
+        timed(lambda start=start: letters.post(letters_about(ids, start, BATCH), DUE_NOW, "a run"))
         for start in range(0, LETTERS, BATCH)
     ]
     figures["post of 500 new letters, median ms"] = statistics.median(posts) * 1e3
     figures["post of 500 repeated letters, ms"] = (
-        timed(lambda: letters.post(some(ids, 0, BATCH), DUE_NOW, "a run")) * 1e3
+        timed(lambda: letters.post(letters_about(ids, 0, BATCH), DUE_NOW, "a run")) * 1e3
     )
     figures["post of 1 repeated letter, median ms"] = median_ms(
-        lambda: letters.post(some(ids, 7, 1), DUE_NOW, "a run")
+        lambda: letters.post(letters_about(ids, 7, 1), DUE_NOW, "a run")
     )
     figures["resolve by an answer that no letter waits for, median ms"] = median_ms(
         lambda: resolve_nothing(timescale, ids)
@@ -106,7 +106,7 @@ def measure(timescale: Timescale) -> dict[str, float]:
 
 
 def universe(timescale: Timescale) -> list[int]:
-    """Make as many instruments as there are letters."""
+    """Create one instrument for each letter."""
     store = InstrumentStore(timescale)
     joined = tuple(
         Constituent(ticker=f"T{number}", name=f"T{number}", cik=f"{number:010}", sector=None)
@@ -118,12 +118,12 @@ def universe(timescale: Timescale) -> list[int]:
     return sorted(member.instrument_id for member in store.members("bench"))
 
 
-def some(ids: list[int], start: int, count: int) -> list[DeadLetter]:
+def letters_about(ids: list[int], start: int, count: int) -> list[DeadLetter]:
     """Return letters about instruments, one in a hundred about a session instead."""
-    return [one(number, ids[number]) for number in range(start, start + count)]
+    return [letter_about(number, ids[number]) for number in range(start, start + count)]
 
 
-def one(number: int, instrument_id: int) -> DeadLetter:
+def letter_about(number: int, instrument_id: int) -> DeadLetter:
     """Return a letter as a loader posts it."""
     session = (date(1970, 1, 1) + timedelta(days=number)).isoformat()
     of_session = number % 100 == 99
@@ -145,7 +145,7 @@ def one(number: int, instrument_id: int) -> DeadLetter:
 
 
 def resolve_nothing(timescale: Timescale, ids: list[int]) -> None:
-    """Do what every load does, for an instrument that has a letter about other days."""
+    """Resolve by an answer, for an instrument whose letter is about other days."""
     asked = Asked(
         instrument_ids=(ids[5],),
         start=date(1990, 1, 1),

@@ -1,8 +1,8 @@
-"""The loader beside what one would pick instead, in one run on one machine.
+"""The loader beside the alternatives, in one run on one machine.
 
-Here: rows a second of the merge (fresh, unchanged, one percent restated, a history a load) and of
+Here: rows per second of the merge (fresh, unchanged, one percent restated, a history a load) and of
 its rivals: binary COPY into the same table with its triggers, binary and CSV COPY of the bars alone
-into a table without, pandas.to_sql, and dlt's merge where dlt is installed. Not here: chunk
+into one without, pandas.to_sql, and dlt's merge where dlt is installed. Not here: chunk
 intervals (chunks.py).
 
     python -m bench.loader [--rows 1000000]
@@ -42,12 +42,12 @@ from resources.storage.timescale import Timescale
 
 INSTRUMENTS = 500
 SLOW_ROWS = 20_000
-"""Rows for pandas.to_sql, which would take minutes for all of them."""
+"""Rows for pandas.to_sql, which would take minutes for all rows."""
 COPY = "binary COPY, same table"
 COPIES = "binary COPY, by history"
 
 Rates = dict[str, float]
-"""Rows a second, by what loads them."""
+"""Rows per second, by loader."""
 
 
 def market(instrument_ids: list[int], rows: int) -> pa.Table:
@@ -149,7 +149,7 @@ def forget(connection: psycopg.Connection) -> None:
 
 
 def bare_rivals(url: str, bars: pa.Table) -> Rates:
-    """Return the rates of those that load the bars alone into a table without triggers."""
+    """Return the rates of loaders of the bars alone, into a table without triggers."""
     rates: Rates = {}
     with psycopg.connect(url, autocommit=True) as connection:
         for name, copy in (
@@ -192,7 +192,7 @@ def dlt_merge(url: str, bars: pa.Table) -> Rates:
                 loader_file_format="parquet",
             )
 
-        run(bars.slice(0, 1))  # Makes its tables.
+        run(bars.slice(0, 1))  # Creates its tables.
         return {
             f"dlt {dlt.__version__}, {case}": bars.num_rows / timed(lambda: run(bars))
             for case in ("fresh", "unchanged")
@@ -200,7 +200,7 @@ def dlt_merge(url: str, bars: pa.Table) -> Rates:
 
 
 def copies(url: str, rows: pa.Table) -> Rates:
-    """Return the rates of a binary COPY into our own table, triggers and all."""
+    """Return the rates of a binary COPY into our own table with its triggers."""
     with psycopg.connect(url, autocommit=True) as connection:
         forget(connection)
         at_once = timed(lambda: binary_copy(connection, "daily_bar", rows))
@@ -231,7 +231,7 @@ def ours(url: str, bars: pa.Table) -> Rates:
 
 
 def instrument_ids(url: str) -> list[int]:
-    """Make the instruments that the bars are of."""
+    """Create the instruments of the bars."""
     with Timescale(url) as timescale:
         instruments = InstrumentStore(timescale)
         joined = tuple(
@@ -244,7 +244,7 @@ def instrument_ids(url: str) -> list[int]:
 
 
 def main() -> None:
-    """Print the table; each way is run twice in turn, and its faster run counts."""
+    """Print the table; each loader runs twice in turn, and its faster run counts."""
     parser = argparse.ArgumentParser(description="The loader beside its rivals.")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--times", type=int, default=2)

@@ -5,8 +5,8 @@ bars out of an archive of many. Not here: making the archive (archive.py).
 
     python -m bench.reader [--tickers 500] [--minute-tickers 100]
 
-Cold rows never stood in the database here: their files are made and proven as the archive makes
-them, and log and tombstones are written beside, which takes minutes instead of hours.
+Cold rows were never in the database here: their files are written and proven as by the archive,
+and log and tombstones are written beside, which takes minutes instead of hours.
 """
 
 import argparse
@@ -43,7 +43,7 @@ KNOWN_FROM = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def tickers(url: str, count: int) -> dict[str, int]:
-    """Make shares called T0001 and so on; return their ids."""
+    """Create shares T0001 and so on; return their ids."""
     names = [f"T{number:04}" for number in range(1, count + 1)]
     with psycopg.connect(url, autocommit=True) as connection:
         rows = connection.execute(
@@ -73,7 +73,7 @@ def bars(dataset: ArchivedDataset, ids: list[int], times: pa.Array) -> pa.Record
         "volume": np.floor(close * 1e4),
         "vwap": close,
         "trades": np.floor(close).astype(np.int64),
-        "ticker": pa.array([f"T{one:04}" for one in ids]).take(
+        "ticker": pa.array([f"T{instrument_id:04}" for instrument_id in ids]).take(
             np.repeat(range(len(ids)), len(times))
         ),
         "adjustment": pa.repeat("splits", count),
@@ -93,7 +93,9 @@ def sessions(first: date, last: date) -> pa.Array:
 def minutes_of(period: Period) -> pa.Array:
     """Return the regular minutes of a month, as if New York were always five hours behind."""
     days = sessions(period.start, period.end)
-    opens = np.array([one for one in days.to_pylist() if one < period.end], "datetime64[us]")
+    opens = np.array(
+        [moment for moment in days.to_pylist() if moment < period.end], "datetime64[us]"
+    )
     offsets = np.arange(SESSION_MINUTES) * np.timedelta64(1, "m") + np.timedelta64(870, "m")
     return pa.array((opens[:, None] + offsets.astype("timedelta64[us]")).ravel()).cast(
         pa.timestamp("us", tz="UTC")
@@ -109,7 +111,7 @@ def some_at_a_time(
 
 
 def bury(timescale: Timescale, proof: PeriodProof) -> None:
-    """Log a proof, and say that its days are nowhere else."""
+    """Log a proof, and write the tombstone of its days."""
     logged = ArchiveLog(timescale).record([CommittedProof(proof=proof, snapshot_id=0)])
     with timescale.connection() as connection:
         connection.execute(
@@ -126,7 +128,7 @@ def bury(timescale: Timescale, proof: PeriodProof) -> None:
 
 
 def copy_in(url: str, rows: pa.RecordBatch) -> None:
-    """Put daily bars where the loader would."""
+    """Copy daily bars into the loader's table."""
     own = pa.Table.from_batches([rows]).drop_columns("ticker")
     with psycopg.connect(url, autocommit=True) as connection:
         binary_copy(connection, "daily_bar", own)
@@ -144,8 +146,8 @@ def timed(work: Callable[[], object], times: int = 5) -> float:
 
 
 def copy_out(url: str) -> None:
-    """Read all daily bars as bytes, which is as fast as the server hands them out."""
-    held = BytesIO()
+    """Read all daily bars as bytes: the server's own speed."""
+    sink = BytesIO()
     with (
         psycopg.connect(url) as connection,
         connection.cursor().copy(
@@ -153,7 +155,7 @@ def copy_out(url: str) -> None:
         ) as copy,
     ):
         for block in copy:
-            held.write(block)
+            sink.write(block)
 
 
 def plain(s3: S3Settings, proofs: list[PeriodProof], instrument_id: int | None = None) -> pa.Table:
@@ -164,14 +166,14 @@ def plain(s3: S3Settings, proofs: list[PeriodProof], instrument_id: int | None =
         region=s3.region,
         endpoint_override=s3.endpoint,
     )
-    paths = [f"{s3.bucket}/{one}" for proof in proofs for one in proof.object_keys]
+    paths = [f"{s3.bucket}/{object_key}" for proof in proofs for object_key in proof.object_keys]
     wanted = None if instrument_id is None else pc.field("instrument_id") == instrument_id
     return ds.dataset(paths, filesystem=bucket).to_table(filter=wanted)
 
 
-def report(what: str, rows: int, ours_s: float, plain_s: float, bar_s: float) -> None:
+def report(title: str, rows: int, ours_s: float, plain_s: float, bar_s: float) -> None:
     """Print one line."""
-    print(f"{what:44}{rows:10,}{ours_s:10.3f}{plain_s:10.3f}{ours_s / plain_s:8.2f}{bar_s:8.1f}")
+    print(f"{title:44}{rows:10,}{ours_s:10.3f}{plain_s:10.3f}{ours_s / plain_s:8.2f}{bar_s:8.1f}")
 
 
 def main() -> None:
@@ -232,21 +234,21 @@ def main() -> None:
             3.0,
         )
 
-        some = list(ids.values())[: arguments.minute_tickers]
+        chosen = list(ids.values())[: arguments.minute_tickers]
         months = [MINUTES.named(f"{YEAR}-{month:02}", today) for month in range(1, 13)]
         proofs = [
-            files.prove(store, MINUTES, month, some_at_a_time(MINUTES, some, minutes_of(month)))
+            files.prove(store, MINUTES, month, some_at_a_time(MINUTES, chosen, minutes_of(month)))
             for month in months
         ]
         for proof in proofs:
             bury(timescale, proof)
-        name, middle = list(ids.items())[len(some) // 2]
+        name, middle = list(ids.items())[len(chosen) // 2]
 
         def year() -> int:
             return len(read_bars(name, f"{YEAR}-01-01", f"{YEAR}-12-31", "1m", settings=where))
 
-        what = f"a year of 1 of {len(some)} tickers' minutes (pyarrow)"
-        report(what, year(), timed(year), timed(lambda: plain(s3, proofs, middle)), 0.3)
+        title = f"a year of 1 of {len(chosen)} tickers' minutes (pyarrow)"
+        report(title, year(), timed(year), timed(lambda: plain(s3, proofs, middle)), 0.3)
 
 
 if __name__ == "__main__":

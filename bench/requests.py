@@ -1,6 +1,6 @@
-"""How many requests each dataset takes for 500 tickers, and how long that is at each limit.
+"""Requests of each dataset for 500 tickers, and their hours at each limit.
 
-Counted, not reckoned: each client asks the simulator for one subject (or one day of the whole
+Counted, not computed: each client asks the simulator for one symbol (or one day of the whole
 market), and its getter counts what was sent, time of day and retries included. Hours follow from
 the pace of the limits that the pipelines keep (marketdata/recovery/limits.py), for the key of this
 project (FMP 120 a minute) and for the smallest plans of the others (Polygon 5 a minute, Tiingo
@@ -45,63 +45,63 @@ YESTERDAY = utc_now().date() - timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What is asked, of whom, and for how many subjects it has to be asked."""
+    """One question to a provider, and the number of symbols that it is asked for."""
 
-    what: str
+    title: str
     dataset: str
     provider: str
-    subjects: int
+    symbols: int
     ask: Ask
     bulk: bool = False
 
 
 def _statements(kind: StatementKind) -> Case:
     return Case(
-        what=f"{kind.value}, annual and quarterly, all years",
+        title=f"{kind.value}, annual and quarterly, all years",
         dataset=kind.value,
         provider="fmp",
-        subjects=TICKERS,
+        symbols=TICKERS,
         ask=lambda api: api.statements(kind, "AAPL"),
     )
 
 
 def _history(provider: str) -> Case:
     return Case(
-        what="daily bars, all history",
+        title="daily bars, all history",
         dataset=DAILY_BARS_DATASET,
         provider=provider,
-        subjects=TICKERS,
+        symbols=TICKERS,
         ask=lambda api: api.daily_history("AAPL", HISTORY_START, LAST),
     )
 
 
 def _session(provider: str) -> Case:
     return Case(
-        what="daily bars, one session of all tickers",
+        title="daily bars, one session of all tickers",
         dataset=DAILY_BARS_DATASET,
         provider=provider,
-        subjects=1,
+        symbols=1,
         bulk=provider == "fmp",
         ask=lambda api: api.daily_market(LAST),
     )
 
 
-def _minutes(dataset: str, provider: str, symbol: str, subjects: int) -> Case:
+def _minutes(dataset: str, provider: str, symbol: str, symbols: int) -> Case:
     return Case(
-        what="minute bars, 30 days",
+        title="minute bars, 30 days",
         dataset=dataset,
         provider=provider,
-        subjects=subjects,
+        symbols=symbols,
         ask=lambda api: api.minute_bars(symbol, MONTH_AGO, YESTERDAY),
     )
 
 
 def _trades(provider: str, symbol: str) -> Case:
     return Case(
-        what="trades, one day (8,000 of them)",
+        title="trades, one day (8,000 of them)",
         dataset="crypto_trades",
         provider=provider,
-        subjects=1,
+        symbols=1,
         ask=lambda api: api.trades(symbol, YESTERDAY, YESTERDAY),
     )
 
@@ -113,10 +113,10 @@ def _by_name(dataset: str, provider: str) -> Case:
         "dividends": lambda api: api.dividends("AAPL"),
     }
     return Case(
-        what=f"{dataset}, all there are",
+        title=f"{dataset}, all there are",
         dataset=dataset,
         provider=provider,
-        subjects=TICKERS,
+        symbols=TICKERS,
         ask=asks[dataset],
     )
 
@@ -128,20 +128,20 @@ def _calendar(dataset: str, provider: str) -> Case:
         "dividends": lambda api: api.dividends_between(start, end),
     }
     return Case(
-        what=f"{dataset}, the next 30 days of all tickers",
+        title=f"{dataset}, the next 30 days of all tickers",
         dataset=dataset,
         provider=provider,
-        subjects=1,
+        symbols=1,
         ask=asks[dataset],
     )
 
 
 def _series(name: str) -> Case:
     return Case(
-        what=f"{name} with all vintages",
+        title=f"{name} with all vintages",
         dataset="macro_observations",
         provider="fred",
-        subjects=1,
+        symbols=1,
         ask=lambda api: api.observations(name, date(1776, 7, 4), utc_now().date()),
     )
 
@@ -173,7 +173,7 @@ CASES = [
 
 
 async def sent(settings: Settings, case: Case) -> list[int]:
-    """Ask once and return how many requests went out, by line."""
+    """Ask once and return the number of requests sent, by line."""
     async with AsyncExitStack() as stack:
         getters = [
             await stack.enter_async_context(
@@ -190,16 +190,16 @@ async def sent(settings: Settings, case: Case) -> list[int]:
             for line in clients.lines(settings, case.provider)
         ]
         await case.ask(clients.api_over(case.provider, case.dataset, *getters))
-        return [one.requests_sent for one in getters]
+        return [getter.requests_sent for getter in getters]
 
 
 def hours(limits: Sequence[RequestLimits], requests: int) -> float:
-    """Return how long ``requests`` take at all limits: paced, and quota after quota."""
-    paces = [requests * one.interval_s for one in limits]
+    """Return the hours that ``requests`` take at all limits, paces and quotas."""
+    paces = [requests * limit.interval_s for limit in limits]
     quotas = [
         (math.ceil(requests / quota.limit) - 1) * SECONDS[quota.period]
-        for one in limits
-        for quota in one.quotas
+        for limit in limits
+        for quota in limit.quotas
     ]
     return max(paces + quotas) / 3600
 
@@ -217,18 +217,18 @@ def main() -> None:
             fred_limits=FredLimits(per_second=1_000_000, burst=1_000_000),
         )
         with serving.serve(application) as origin:
-            found = simulated.environment(int(origin.rpartition(":")[2]))
+            environment = simulated.environment(int(origin.rpartition(":")[2]))
             # Published limits, not those of the local world.
-            for name in found.keys() & {
+            for name in environment.keys() & {
                 "POLYGON_REQUESTS_PER_MINUTE",
                 "TIINGO_REQUESTS_PER_HOUR",
                 "TIINGO_REQUESTS_PER_DAY",
                 "FMP_BULK_INTERVAL_S",
             }:
-                del found[name]
+                del environment[name]
             settings = Settings.model_validate(
                 {
-                    **found,
+                    **environment,
                     "WRDATA_DATABASE_URL": "postgresql://unused",
                     "WRDATA_ARCHIVE_BUCKET": "unused",
                     "AWS_ACCESS_KEY_ID": "unused",
@@ -240,10 +240,10 @@ def main() -> None:
             for case in CASES:
                 by_line = asyncio.run(sent(settings, case))
                 limits = clients.lines(settings, case.provider)[-1 if case.bulk else 0].limits
-                requests = sum(by_line) * case.subjects
+                requests = sum(by_line) * case.symbols
                 weekly += requests if case.dataset in set(StatementKind) else 0
                 print(
-                    f"{case.what:52}{case.provider:>10}{sum(by_line):>6}{case.subjects:>7}"
+                    f"{case.title:52}{case.provider:>10}{sum(by_line):>6}{case.symbols:>7}"
                     f"{requests:>10,}{hours(limits, requests):>9.2f}"
                 )
             print(f"weekly fundamentals of {TICKERS} tickers: {weekly:,} requests (bar: 4,000)")

@@ -1,8 +1,8 @@
-"""Restoring a month of minute bars beside loading the same rows afresh.
+"""Restoring a month of minute bars beside a fresh load of the same rows.
 
-Here: rows a second from the bucket into the hot table (downloaded, compared with the proof, put
+Here: rows per second from the bucket into the hot table (downloaded, compared with the proof, put
 in place) and of the loader's fresh merge of the same rows out of memory. Not here: archiving
-(archive.py), or the loader's rivals (loader.py).
+(archive.py), or the loader's alternatives (loader.py).
 
     python -m bench.restore [--rows 1000000]
 """
@@ -86,7 +86,7 @@ def main() -> None:
             )
             with stream(url, DATASET, MONTH) as batches:
                 if content_hash(DATASET.schema, batches) != before:
-                    raise SystemExit("the restored rows are not the ones that were archived")
+                    raise SystemExit("the restored rows differ from the archived rows")
     rates = {name: rows / min(seconds) for name, seconds in took.items()}
     print(f"{rows:,} minute bars, the better of two")
     print(f"{'way':22}{'rows/s':>10}{'x the loader':>14}")

@@ -1,4 +1,4 @@
-"""Refreshing aggregates after one ticker was revised, beside computing all of them again.
+"""Refreshing aggregates after a revision of one ticker, beside computing all again.
 
 Here: the engines that the server offers, over the same minute bars. Not here: the load itself
 (loader.py).
@@ -32,7 +32,7 @@ _PLAIN = """
     cross join unnest('{5 minutes, 15 minutes, 1 hour, 1 day}'::interval[]) as width
     group by width, instrument_id, provider, bucket_start
 """
-"""What one would write without an engine: each interval computed from all minutes."""
+"""SQL without an engine: each interval computed from all minutes."""
 
 _LOAD = """
     insert into minute_bar
@@ -79,19 +79,21 @@ def without_an_engine(url: str) -> float:
 
 
 def measured(url: str, aggregates: Aggregates) -> dict[str, float]:
-    """Return seconds for filling, for nothing, for one ticker, and for a look at one of it."""
+    """Return seconds of the first refresh, an empty one, one ticker's, and one read."""
     figures = {"full": timed(lambda: aggregates.refresh(Source.MINUTES))}
     figures["nothing"] = timed(lambda: aggregates.refresh(Source.MINUTES))
     with psycopg.connect(url, autocommit=True) as connection:
         for ticker in (1, 2, 3):
             connection.execute(_REVISE, (ticker,))
-            told: list[object] = []
-            seconds = timed(lambda told=told: told.append(aggregates.refresh(Source.MINUTES)))
+            refreshed: list[object] = []
+            seconds = timed(
+                lambda refreshed=refreshed: refreshed.append(aggregates.refresh(Source.MINUTES))
+            )
             figures["one ticker"] = min(figures.get("one ticker", seconds), seconds)
     for interval in MINUTE_INTERVALS:
-        found = aggregates.differences(interval, sample=0.02)
-        if found:
-            raise AssertionError(found[0])
+        differences = aggregates.differences(interval, sample=0.02)
+        if differences:
+            raise AssertionError(differences[0])
     return figures
 
 

@@ -1,4 +1,4 @@
-"""The database beside the simulators' truth: equal row by row, or where not.
+"""Comparison of the database with the simulators' truth, row by row.
 
 Here: the comparison of any dataset, for the demo and `wrdata sandbox verify`. Not here: the
 truth (sandbox/simulators), or the loader.
@@ -35,20 +35,20 @@ ANSWERED = (
     CoverageState.PROVIDER_EMPTY,
     CoverageState.NOT_LISTED,
 )
-"""States that claim to know what the provider has of a session."""
+"""States of sessions whose rows at the provider are known."""
 
 OVER = (CoverageState.COMPLETE, CoverageState.PROVIDER_EMPTY)
-"""Those of them whose day was over when it was asked for."""
+"""States of days that were over when they were asked for."""
 
 JSON_COLUMN = "answer"
-"""Holds a document as text: the database writes the same one with other blanks and order."""
+"""Holds JSON as text; the database changes its blanks and order."""
 
 Answered = Mapping[str, Sequence[Span]]
-"""Days of which all is claimed to be known, by subject."""
+"""Days whose rows are claimed to be all known, by symbol."""
 
 
 class Days(NamedTuple):
-    """From one day to another, both included; None is without bound."""
+    """First and last day; None is unbounded."""
 
     start: date | None
     end: date | None
@@ -56,13 +56,13 @@ class Days(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """How much of the database the simulators confirm.
+    """The rows of the database that equal the simulators', and the others.
 
     Attributes:
         different: Rows with other values than the simulator serves.
         foreign: Stored rows that the simulator does not serve.
-        absent: Rows that the simulator serves of what is called answered, but that are not stored.
-        sample: Some of the rows that are not equal, in words, such as ``AAPL 2026-08-04``.
+        absent: Rows of answered days that the simulator serves, but that are not stored.
+        sample: Some unequal rows, such as ``AAPL 2026-08-04``.
     """
 
     equal: int
@@ -80,7 +80,7 @@ class Comparison:
 def compare(stores: Stores, control: SimulatorControl) -> Comparison:
     """Compare every stored daily bar, and every session the ledger calls answered.
 
-    The truth is that of the provider that is configured: each adjusts its prices in its own way.
+    The truth is the configured provider's, since each adjusts its prices in its own way.
     """
     provider = provider_of(DAILY_BARS_DATASET)
     end = calendar().last_closed(utc_now())
@@ -106,7 +106,7 @@ def compare(stores: Stores, control: SimulatorControl) -> Comparison:
 def verify(
     stores: Stores, control: SimulatorControl, name: str, provider: str | None = None
 ) -> Comparison:
-    """Compare what is stored of a dataset with what its provider (or another) is simulated to say.
+    """Compare the stored rows of a dataset with those of its simulated provider (or another).
 
     Raises:
         ArgumentError: There is no such dataset, or the provider does not serve it.
@@ -124,29 +124,29 @@ def compare_dataset(
 ) -> Comparison:
     """Compare every stored row, and every day the ledger calls answered, with the truth.
 
-    Of a dataset that is asked for as a state, a subject that was asked for, or that has a row, is
-    claimed to have all.
+    In a snapshot dataset, a symbol that was asked for from inception, or that has a row, is
+    claimed to have all its rows.
     """
-    subjects = every_symbol(stores, dataset, provider)
-    stored = stores.datasets.read(dataset, subjects, provider)
+    symbols = every_symbol(stores, dataset, provider)
+    stored = stores.datasets.read(dataset, symbols, provider)
     if dataset.request_scope is RequestScope.SNAPSHOT:
-        asked = _days_in(ANSWERED, stores, dataset, provider, subjects)
-        # Who was asked for all of it has to have all of it, a row or none.
+        asked = _days_in(ANSWERED, stores, dataset, provider, symbols)
+        # A symbol that was asked for from inception must have all its rows, even none.
         whole = {name for name, spans in asked.items() if min(spans)[0] <= dataset.begins}
         present = sorted({*whole, *pc.unique(stored["symbol"]).to_pylist()})
         answered, span = None, Days(None, None)
     else:
-        asked = _days_in(ANSWERED, stores, dataset, provider, subjects)
+        asked = _days_in(ANSWERED, stores, dataset, provider, symbols)
         present, span = sorted(asked), _bounds(asked)
-        # A day that still went on when it was asked for may have more by now.
-        answered = _days_in(OVER, stores, dataset, provider, subjects)
+        # A day that was not over when it was asked for may have more rows by now.
+        answered = _days_in(OVER, stores, dataset, provider, symbols)
     truth = stored.slice(0, 0)
     if present:
         truth = control.dataset_truth(
             dataset.name, present, start=span.start, end=span.end, provider=provider
         )
     if dataset.completed is not None:
-        # What no provider tells follows from the rows, on both sides.
+        # Columns that no provider serves are derived from the rows, on both sides.
         stored, truth = (dataset.validate(rows).accepted for rows in (stored, truth))
     return compare_rows(stored, truth, key=dataset.key, zone=dataset.zone, answered=answered)
 
@@ -162,11 +162,11 @@ def compare_rows(
     """Compare two tables of one schema, row by row; null equals null and nothing else.
 
     Args:
-        stored: What the database has.
-        truth: What it should have.
-        key: Columns that, beside ``symbol``, name a row.
-        zone: Whose days those of ``answered`` are, where the first of ``key`` is a moment.
-        answered: Days of which an absent row is a fault; None means all.
+        stored: Rows of the database.
+        truth: Rows that it should have.
+        key: Key columns beside ``symbol``.
+        zone: Zone of the days of ``answered``, where the first of ``key`` is a moment.
+        answered: Days whose absent rows are a fault; None means all.
     """
     names = ["symbol", *key]
     values = [name for name in truth.column_names if name not in names]
@@ -194,7 +194,7 @@ Mask = np.ndarray[tuple[int], np.dtype[np.bool_]]
 
 
 def _marked(rows: pa.Table, mark: str) -> pa.Table:
-    """Return ``rows`` ready to be joined; ``mark`` tells a row of nulls from no row."""
+    """Prepare ``rows`` for a join; column ``mark`` tells a row of nulls from no row."""
     if JSON_COLUMN in rows.column_names:
         place = rows.column_names.index(JSON_COLUMN)
         documents = [_canonical(text) for text in rows[JSON_COLUMN].to_pylist()]
@@ -203,7 +203,7 @@ def _marked(rows: pa.Table, mark: str) -> pa.Table:
 
 
 def _canonical(document: str | None) -> str | None:
-    """Write a JSON document in one form only; numbers keep their value exactly."""
+    """Return a JSON document in canonical form; numbers keep their exact value."""
     if document is None:
         return None
     content = json.loads(document, parse_float=Decimal, parse_int=Decimal)
@@ -211,7 +211,7 @@ def _canonical(document: str | None) -> str | None:
 
 
 def _number(value: Decimal) -> dict[str, str]:
-    """Write a number so that it is no text: 1.50 as 1.5, whatever its length."""
+    """Return a number in canonical form, distinct from text: 1.50 as 1.5, at any length."""
     digits = f"{value:f}"
     return {"number": digits.rstrip("0").rstrip(".") if "." in digits else digits}
 
@@ -220,15 +220,15 @@ def _held(merged: pa.Table, mark: str) -> Mask:
     return pc.is_valid(merged[mark]).to_numpy()
 
 
-def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> Mask:
-    equal = pc.fill_null(pc.equal(one, other), False)
-    return pc.or_(equal, pc.and_(pc.is_null(one), pc.is_null(other))).to_numpy()
+def _equal(left: pa.ChunkedArray, other: pa.ChunkedArray) -> Mask:
+    equal = pc.fill_null(pc.equal(left, other), False)
+    return pc.or_(equal, pc.and_(pc.is_null(left), pc.is_null(other))).to_numpy()
 
 
 def _claimed(
     merged: pa.Table, key: Sequence[str], zone: ZoneInfo | None, answered: Answered | None
 ) -> Mask:
-    """Tell of each row whether its day is one of its subject's answered days."""
+    """Return for each row whether its day is an answered day of its symbol."""
     if answered is None:
         return np.ones(merged.num_rows, np.bool_)
     days = _days(merged[key[0]], zone)
@@ -259,19 +259,22 @@ def _days_in(
     stores: Stores,
     dataset: Dataset,
     provider: str,
-    subjects: Sequence[str],
+    symbols: Sequence[str],
 ) -> Answered:
-    """Return the days that the ledger has in one of ``states``, of subjects that have any."""
-    listed, _ = listed_symbols(stores, dataset, provider, subjects)
-    ids = [one.instrument_id for one in listed]
+    """Return the days in one of ``states``, by symbol; without symbols that have none."""
+    listed, _ = listed_symbols(stores, dataset, provider, symbols)
+    ids = [instrument.instrument_id for instrument in listed]
     ledger = stores.coverage.ledger(dataset.name, provider, ids)
-    spans = {one.ticker: _answered(ledger[one.instrument_id], states) for one in listed}
+    spans = {
+        instrument.ticker: _answered(ledger[instrument.instrument_id], states)
+        for instrument in listed
+    }
     return {ticker: of_ticker for ticker, of_ticker in spans.items() if of_ticker}
 
 
 def _bounds(answered: Answered) -> Days:
-    """Return the first and the last answered day of anyone."""
-    spans = [span for of_subject in answered.values() for span in of_subject]
+    """Return the first and the last answered day of all symbols."""
+    spans = [span for of_symbol in answered.values() for span in of_symbol]
     if not spans:
         return Days(None, None)
     last = max(end for _, end in spans) - timedelta(days=1)

@@ -41,11 +41,11 @@ _DAILY_BARS = DATASETS[DAILY_BARS_DATASET]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """A part of a dataset that is small enough to be shown.
+    """A small part of a dataset.
 
     Attributes:
         symbols: Pairs or series; empty means the first ``tickers`` members.
-        days: So many of the latest days, where days are asked for.
+        days: Number of latest days, for a dataset that is asked for by days.
     """
 
     dataset: str
@@ -73,7 +73,7 @@ SLICES = (
     Slice(dataset="crypto_trades", provider="binance", symbols=("BTC-USDT",), days=2),
     Slice(dataset="crypto_trades", provider="coinbase", symbols=("BTC-USD",), days=1),
 )
-"""A bit of every dataset and of every provider."""
+"""A small slice of every dataset and every provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +126,13 @@ def demo(
             compared, step = _compared(stores, control)
             steps.append(step)
             arrivals = [entry.at for entry in control.requests(since) if _of_fmp(entry)]
-    _tell(steps, arrivals, settings, _since(began), json=json)
-    for name, one in compared.items():
-        if not one.perfect:
-            console.fail(f"{name} differ from what is simulated, such as {', '.join(one.sample)}")
-    return 0 if all(one.perfect for one in compared.values()) else 1
+    _report(steps, arrivals, settings, _since(began), json=json)
+    for name, result in compared.items():
+        if not result.perfect:
+            console.fail(
+                f"{name} differ from what is simulated, such as {', '.join(result.sample)}"
+            )
+    return 0 if all(result.perfect for result in compared.values()) else 1
 
 
 def _compared(stores: Stores, control: SimulatorControl) -> tuple[dict[str, Comparison], Step]:
@@ -141,12 +143,12 @@ def _compared(stores: Stores, control: SimulatorControl) -> tuple[dict[str, Comp
         compared[f"{name.replace('_', ' ')} by {provider}"] = comparison.compare_dataset(
             stores, control, DATASETS[name], provider
         )
-    wrong = sum(one.different + one.foreign + one.absent for one in compared.values())
+    wrong = sum(result.different + result.foreign + result.absent for result in compared.values())
     return compared, Step(
         step="compare with the simulators",
         seconds=_since(began),
         requests=0,
-        result=f"{sum(one.equal for one in compared.values()):,} rows equal, {wrong} not",
+        result=f"{sum(result.equal for result in compared.values()):,} rows equal, {wrong} not",
     )
 
 
@@ -241,10 +243,10 @@ def _run(stores: Stores, step: str, plan: LoadPlan) -> Step:
 
 
 def _good(report: RunReport) -> RunReport:
-    """Return ``report`` unless the run failed.
+    """Return ``report`` of a successful run.
 
     Raises:
-        StorageConflictError: It did; the text holds the reasons.
+        StorageConflictError: The run failed; the text holds the reasons.
     """
     failed = loads.failures(report)
     if failed:
@@ -252,7 +254,7 @@ def _good(report: RunReport) -> RunReport:
     return report
 
 
-def _tell(
+def _report(
     steps: Sequence[Step], arrivals: list[str], settings: Settings, seconds: float, *, json: bool
 ) -> None:
     """Print the report: steps, what is stored, the budget, and how to go on."""
@@ -264,11 +266,11 @@ def _tell(
     report: dict[str, Any] = status.report(settings)
     if json:
         console.print_json(
-            {"steps": [asdict(one) for one in steps], "budget": budget, "seconds": seconds}
+            {"steps": [asdict(step) for step in steps], "budget": budget, "seconds": seconds}
             | {"stored": report}
         )
         return
-    console.print_table("what was done", [one.as_row() for one in steps])
+    console.print_table("what was done", [step.as_row() for step in steps])
     status.print_report(report)
     console.print_table("requests to FMP, by the simulator's own log", [budget])
     console.out.print(

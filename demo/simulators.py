@@ -1,4 +1,4 @@
-"""wrdata sandbox …: looking into the simulated providers, and making them misbehave.
+"""wrdata sandbox …: commands that inspect the simulated providers and inject faults.
 
 Here: the commands. Not here: what simulators do (sandbox/simulators), or starting them
 (pipelines/cli/world.py).
@@ -149,20 +149,20 @@ def verify(
 ) -> int:
     """Compare a dataset in the database with the simulators' truth, row by row."""
     with opened() as control, opening.stores(read_settings()) as stores:
-        found = comparison.verify(stores, control, dataset, provider)
+        compared = comparison.verify(stores, control, dataset, provider)
     if json:
-        console.print_json(asdict(found))
-    elif found.perfect and not found.equal:
+        console.print_json(asdict(compared))
+    elif compared.perfect and not compared.equal:
         console.say(f"nothing of {dataset} is stored, so there is nothing to compare")
-    elif found.perfect:
-        console.say(f"all {found.equal:,} stored rows of {dataset} equal what is simulated")
+    elif compared.perfect:
+        console.say(f"all {compared.equal:,} stored rows of {dataset} equal what is simulated")
     else:
         console.fail(
-            f"{found.different} rows of {dataset} differ, {found.foreign} are not served, "
-            f"{found.absent} are served but absent, such as {', '.join(found.sample)}; "
-            f"{found.equal:,} are equal"
+            f"{compared.different} rows of {dataset} differ, {compared.foreign} are not served, "
+            f"{compared.absent} are served but absent, such as {', '.join(compared.sample)}; "
+            f"{compared.equal:,} are equal"
         )
-    return 0 if found.perfect else 1
+    return 0 if compared.perfect else 1
 
 
 @contextmanager
@@ -176,10 +176,8 @@ def opened() -> Generator[SimulatorControl]:
     if not around.simulated:
         message = "FMP_API_KEY is set, so no provider is simulated: unset it to use the local world"
         raise errors.ConfigurationError(message)
-    if not any(one.running for one in around.world.status() if one.name == "providers"):
-        message = (
-            "no simulator runs here: start the local world with `wrdata up`, then say it again"
-        )
+    if not any(service.running for service in around.world.status() if service.name == "providers"):
+        message = "no simulator runs here: start the local world with `wrdata up`, then repeat it"
         raise errors.ConfigurationError(message)
     environment.enter(around, start=False)
     with SimulatorControl(around.world.simulators_origin()) as control:
@@ -188,7 +186,7 @@ def opened() -> Generator[SimulatorControl]:
 
 def busiest_minute(arrivals: list[str]) -> int:
     """Return the most requests in any window of 60 seconds, both its edges included."""
-    moments = sorted(datetime.fromisoformat(one) for one in arrivals)
+    moments = sorted(datetime.fromisoformat(arrival) for arrival in arrivals)
     most = first = 0
     for last, moment in enumerate(moments):
         while moment - moments[first] > timedelta(seconds=60):
@@ -201,7 +199,7 @@ def _ratio(text: str) -> tuple[int, int]:
     """Read ``4:1`` as new and old shares.
 
     Raises:
-        BadParameter: It is no ratio of whole numbers.
+        BadParameter: The text is no ratio of whole numbers.
     """
     new, separator, old = text.partition(":")
     if not separator or not (new.isdecimal() and old.isdecimal() and int(new) and int(old)):

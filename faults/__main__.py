@@ -27,16 +27,18 @@ def main(arguments: Sequence[str]) -> int:
     """Play the chosen scenarios and print their table; return the exit status."""
     asked = _parser().parse_args(arguments)
     seed = asked.seed if asked.seed is not None else secrets.randbelow(1_000_000)
-    chosen = [one for one in SCENARIOS if _is_chosen(one, asked.only, short=asked.short)]
+    chosen = [
+        scenario for scenario in SCENARIOS if _is_chosen(scenario, asked.only, short=asked.short)
+    ]
     logging.getLogger("httpx").setLevel(logging.WARNING)
     console.say(f"seed {seed}: SEED={seed} make faults plays the same again")
     began = time.monotonic()
     results = _play_all(asked.root, chosen, seed, short=asked.short)
     if asked.json:
-        console.print_json([asdict(one) for one in results])
+        console.print_json([asdict(result) for result in results])
     else:
         _print(results, seed, time.monotonic() - began)
-    return 1 if any(one.wrong for one in results) else 0
+    return 1 if any(result.wrong for result in results) else 0
 
 
 def _play_all(root: Path, chosen: Sequence[Scenario], seed: int, *, short: bool) -> list[Result]:
@@ -60,21 +62,25 @@ def _print(results: Sequence[Result], seed: int, took_s: float) -> None:
         f"faults with seed {seed}, {took_s / 60:.1f} minutes",
         [
             {
-                "scenario": one.title,
-                "faults injected": ", ".join(f"{n} x {what}" for what, n in one.injected.items()),
-                "survived": f"{one.at_once} of {one.tickers} tickers, {one.recovered} recovered",
-                "letters": one.letters,
-                "recovered after s": one.recovered_after_s,
-                "verdict": "passed" if not one.wrong else f"WRONG ({len(one.wrong)})",
+                "scenario": result.title,
+                "faults injected": ", ".join(
+                    f"{n} x {fault}" for fault, n in result.injected.items()
+                ),
+                "survived": (
+                    f"{result.at_once} of {result.tickers} tickers, {result.recovered} recovered"
+                ),
+                "letters": result.letters,
+                "recovered after s": result.recovered_after_s,
+                "verdict": "passed" if not result.wrong else f"WRONG ({len(result.wrong)})",
             }
-            for one in results
+            for result in results
         ],
     )
-    for one in results:
-        for note in one.notes:
-            console.say(f"{one.title}: {note}")
-        for finding in one.wrong:
-            console.fail(f"{one.title}: {finding}")
+    for result in results:
+        for note in result.notes:
+            console.say(f"{result.title}: {note}")
+        for finding in result.wrong:
+            console.fail(f"{result.title}: {finding}")
 
 
 def _is_chosen(scenario: Scenario, only: Sequence[str] | None, *, short: bool) -> bool:
@@ -82,7 +88,7 @@ def _is_chosen(scenario: Scenario, only: Sequence[str] | None, *, short: bool) -
 
 
 def _parser() -> argparse.ArgumentParser:
-    names = [one.play.__name__ for one in SCENARIOS]
+    names = [scenario.play.__name__ for scenario in SCENARIOS]
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
     seed = os.environ.get("SEED")
     parser.add_argument(

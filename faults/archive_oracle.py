@@ -50,7 +50,7 @@ LOCKS: Mapping[str, LiteralString] = {
             and backend_type = 'client backend'
             and pid <> pg_backend_pid()""",
 }
-"""What nobody may hold when nobody works, not even a worker that was killed."""
+"""What must be free when no worker runs, also after a worker was killed."""
 
 LEDGER: Mapping[str, LiteralString] = {
     "{} ledgers call days archived that are in the table: {}": """
@@ -83,15 +83,15 @@ SETTLED_LEDGER: Mapping[str, LiteralString] = {
     "{} changes wait for the refresh of aggregates: {}": """
         select instrument_id || ' ' || span from minute_bar_invalidation""",
 }
-"""What has to be so besides once the archive is settled."""
+"""Further conditions once the archive is settled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archived:
-    """What was loaded of a dataset that is archived by the month.
+    """What was loaded of a dataset that is archived monthly.
 
     Attributes:
-        slice: Of which dataset, subjects and days.
+        slice: Its dataset, symbols and days.
         former: Rows as they were before the provider restated some of them; else None.
     """
 
@@ -101,12 +101,12 @@ class Archived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
-    """Rows of one claim, as the oracle found them.
+    """Rows of one claim, by where the oracle found them.
 
     Attributes:
-        truth: What the provider serves by now.
+        truth: What the provider serves now.
         hot: What the table holds.
-        archived: What the files hold that the current snapshot names.
+        archived: What the files of the current snapshot hold.
         dropped: Days of live tombstones.
         closed_before: The first day that is not archived yet.
     """
@@ -123,8 +123,8 @@ class ArchiveOracle:
     """Looks at one scenario's archive.
 
     Attributes:
-        bucket: The S3 server itself, without a front that fails.
-        secrets: Texts that nobody may ever read in a log or table.
+        bucket: The S3 server itself, without the failing front.
+        secrets: Texts that must not stand in any log or table.
     """
 
     database_url: str
@@ -133,28 +133,30 @@ class ArchiveOracle:
     secrets: tuple[str, ...]
 
     def look(self, claims: Sequence[Archived], *, settled: bool = True) -> Evidence:
-        """Gather the evidence when nobody works any more.
+        """Gather the evidence once no worker runs.
 
         Args:
             claims: All that was loaded of their datasets.
-            settled: What was interrupted has been run again to its end; otherwise the archive may
-                be behind the table, late rows and aggregates may wait, and the runs of killed
+            settled: Interrupted commands have been run again to their end. Otherwise the archive
+                may be behind the table, late rows and aggregates may wait, and runs of killed
                 workers may wait for the next command to end them.
         """
         wrong: list[str] = []
         lost_of: set[tuple[str, str]] = set()
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
-            for one in claims:
-                iceberg = read_iceberg(connection, self.bucket, one.slice.dataset)
+            for claim in claims:
+                iceberg = read_iceberg(connection, self.bucket, claim.slice.dataset)
                 wrong += iceberg.findings(logged=settled)
-                places = self._places(connection, one, iceberg)
-                lost_of |= {(one.slice.name, each) for each in _lost(places)["symbol"]}
-                wrong += row_findings(one.slice.name, places, settled=settled)
-                versions = _frame(_versions(connection, one.slice))
-                former = None if one.former is None else _frame(one.former)
-                wrong += version_findings(one.slice.name, former, versions, places, settled=settled)
+                places = self._places(connection, claim, iceberg)
+                lost_of |= {(claim.slice.name, each) for each in _lost(places)["symbol"]}
+                wrong += row_findings(claim.slice.name, places, settled=settled)
+                versions = _frame(_versions(connection, claim.slice))
+                former = None if claim.former is None else _frame(claim.former)
+                wrong += version_findings(
+                    claim.slice.name, former, versions, places, settled=settled
+                )
                 if settled:
-                    wrong += aggregate_findings(connection, one.slice, places.truth)
+                    wrong += aggregate_findings(connection, claim.slice, places.truth)
             wrong += [
                 *answers(connection, {**LOCKS, **LEDGER}),
                 *(answers(connection, {**HELD, **SETTLED_LEDGER}) if settled else ()),
@@ -162,7 +164,7 @@ class ArchiveOracle:
             ]
             unfinished = answers(connection, UNFINISHED)
             letters = unsettled_letters(connection)
-        asked = sum(len(one.slice.subjects) for one in claims)
+        asked = sum(len(claim.slice.symbols) for claim in claims)
         return Evidence(
             wrong=tuple(wrong),
             unfinished=tuple(unfinished),
@@ -171,10 +173,10 @@ class ArchiveOracle:
             complete_tickers=asked - len(lost_of),
         )
 
-    def truth(self, one: Slice) -> pa.Table:
-        """Return what the provider serves of a slice by now."""
+    def truth(self, part: Slice) -> pa.Table:
+        """Return what the provider serves of a slice now."""
         return self.control.dataset_truth(
-            one.dataset, one.subjects, start=one.start, end=one.end, provider=one.provider
+            part.dataset, part.symbols, start=part.start, end=part.end, provider=part.provider
         )
 
     def dropped(self, dataset: str) -> Days:
@@ -186,10 +188,10 @@ class ArchiveOracle:
         """Count the snapshots that the dataset's table keeps."""
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
             files = read_iceberg(connection, self.bucket, dataset).files
-        return len({one.snapshot_id for one in files})
+        return len({file.snapshot_id for file in files})
 
-    def _places(self, connection: psycopg.Connection, one: Archived, iceberg: Iceberg) -> Places:
-        own = one.slice
+    def _places(self, connection: psycopg.Connection, claim: Archived, iceberg: Iceberg) -> Places:
+        own = claim.slice
         return Places(
             truth=_frame(self.truth(own)),
             hot=_frame(stored_rows(connection, own)),
@@ -200,10 +202,10 @@ class ArchiveOracle:
 
 
 def row_findings(name: str, places: Places, *, settled: bool) -> list[str]:
-    """Say which rows are lost, twice, different or foreign, or left the table without a word.
+    """Report rows that are lost, duplicate, different, foreign, or gone without a tombstone.
 
     Args:
-        name: Of what they are, for the sentences.
+        name: The slice's name, for the sentences.
         places: Frames with ``symbol``, the moment as second column, and values behind it.
         settled: See ``ArchiveOracle.look``.
     """
@@ -214,24 +216,26 @@ def row_findings(name: str, places: Places, *, settled: bool) -> list[str]:
     overridden = _is_in(archived, hot, key)
     differing = _differing(archived, truth, key)
     stale = differing if settled else differing & _is_dropped(archived, places) & ~overridden
-    found = [
+    findings = [
         (_lost(places), "are lost: neither the table nor the archive has them"),
         (silent, "left the table without a tombstone"),
         (hot[hot.duplicated(key)], "stand in the table twice"),
         (archived[archived.duplicated(key)], "stand in the archive twice"),
-        (hot[~_is_in(hot, truth, key)], "of the table are none that anybody served"),
-        (archived[~_is_in(archived, truth, key)], "of the archive are none that anybody served"),
+        (hot[~_is_in(hot, truth, key)], "of the table were never served"),
+        (archived[~_is_in(archived, truth, key)], "of the archive were never served"),
         (hot[_differing(hot, truth, key)], "of the table differ from the truth"),
         (archived[stale], "of the archive differ from the truth"),
     ]
     if settled:
         closed = truth[_days(truth) < places.closed_before]
-        found += [
+        findings += [
             (hot[_is_dropped(hot, places)], "are in the table though they were dropped"),
             (_marked(closed, key, archived), "of closed months are not in the archive"),
         ]
     return [
-        f"{name}: {len(rows)} rows {what}, {_sample(rows)}" for rows, what in found if len(rows)
+        f"{name}: {len(rows)} rows {finding}, {_sample(rows)}"
+        for rows, finding in findings
+        if len(rows)
     ]
 
 
@@ -243,14 +247,14 @@ def version_findings(
     *,
     settled: bool,
 ) -> list[str]:
-    """Say which former values are lost, and which versions nobody ever served.
+    """Report former values that are lost, and versions that no provider ever served.
 
-    Until it is settled, the former value of a late row is the archived one.
+    Until the archive is settled, the former value of a late row is the archived one.
 
     Args:
-        name: Of what they are, for the sentences.
-        former: All rows before some were restated, once at most; None if none were.
-        kept: What is kept as versions.
+        name: The slice's name, for the sentences.
+        former: All rows before some were restated (at most once); None if none were.
+        kept: The stored versions.
         places: Where the rows are now.
         settled: See ``ArchiveOracle.look``.
     """
@@ -263,8 +267,8 @@ def version_findings(
     absent = restated[~is_kept]
     foreign = kept[~_is_in(kept, restated, list(kept.columns))]
     return [
-        f"{name}: {len(rows)} rows {what}, {_sample(rows)}"
-        for rows, what in (
+        f"{name}: {len(rows)} rows {finding}, {_sample(rows)}"
+        for rows, finding in (
             (absent, "were restated and have no version"),
             (foreign, "are versions of what was never restated"),
             (kept[kept.duplicated(list(kept.columns))], "are a version twice"),
@@ -274,7 +278,7 @@ def version_findings(
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    # Whole numbers with gaps become floats; so they do on every side.
+    # Integers with nulls become floats, on every side alike.
     return table.to_pandas()
 
 
@@ -285,24 +289,24 @@ def _lost(places: Places) -> pd.DataFrame:
 
 
 def _marked(rows: pd.DataFrame, key: list[str], other: pd.DataFrame) -> pd.DataFrame:
-    """Return those of ``rows`` whose key ``other`` does not have."""
+    """Return the rows whose key is not in ``other``."""
     return rows[~_is_in(rows, other, key)]
 
 
 def _is_in(rows: pd.DataFrame, other: pd.DataFrame, names: list[str]) -> pd.Series:
-    """Tell for each row whether ``other`` has one of the same values; nulls are equal."""
+    """Return for each row whether ``other`` has an equal one; nulls are equal."""
     known = other[names].drop_duplicates()
     merged = rows[names].merge(known, on=names, how="left", indicator="found")
     return pd.Series((merged["found"] == "both").to_numpy(), rows.index, dtype=bool)
 
 
 def _differing(rows: pd.DataFrame, truth: pd.DataFrame, key: list[str]) -> pd.Series:
-    """Tell for each row whether the truth has its key, with other values."""
+    """Return for each row whether the truth has its key, with other values."""
     return _is_in(rows, truth, key) & ~_is_in(rows, truth, list(rows.columns))
 
 
 def _days(rows: pd.DataFrame) -> pd.Series:
-    """Return the day (of UTC) of each row."""
+    """Return the UTC day of each row."""
     return pd.Series(rows.iloc[:, 1].dt.date, rows.index, dtype=object)
 
 
@@ -327,5 +331,5 @@ def _dropped(connection: psycopg.Connection, dataset: str) -> list[tuple[date, d
     ).fetchall()
 
 
-def _versions(connection: psycopg.Connection, one: Slice) -> pa.Table:
-    return stored_rows(connection, one, table=f"{DATASETS[one.dataset].table}_version")
+def _versions(connection: psycopg.Connection, part: Slice) -> pa.Table:
+    return stored_rows(connection, part, table=f"{DATASETS[part.dataset].table}_version")

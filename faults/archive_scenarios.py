@@ -4,9 +4,9 @@ Here: months of minute bars, what is done to `wrdata archive run | drop | restor
 where. Not here: how a worker is held where it is struck (pause_points.py), faults of loads
 (scenarios.py), or the verdict (archive_oracle.py).
 
-A worker is struck where it is held: at a request to the bucket, or where it wants to write a
-table. The seed draws which of these points; so it fixes how far the worker is. After each strike
-the oracle looks, before anybody mends anything.
+A fault strikes a worker at a pause point: at a request to the bucket, or before a write to a
+table. The seed draws the point, so it fixes how far the worker is. After each strike the oracle
+looks before anything is repaired.
 """
 
 import signal
@@ -27,13 +27,13 @@ from sandbox.simulators.object_store_front import INTERNAL_ERROR, SLOW_DOWN, S3F
 DATABASE = STORES[:1]
 DATASET = "minute_bars"
 AGE = timedelta(days=1)
-"""How long its rows stay."""
+"""Age at which its rows may be dropped."""
 NAMED = ("--dataset", DATASET)
 DROP = ("archive", "drop", *NAMED)
 HELD_WITHIN_S = 60.0
-"""So long a command may take to come to its point."""
+"""Seconds a command may take to reach its pause point."""
 SILENT_WITHIN_S = 15.0
-"""So long PostgreSQL may take to see that a killed client is gone."""
+"""Seconds PostgreSQL may take to notice that a killed client is gone."""
 TOLD = 400
 """Characters of a failed command's output that are shown."""
 OTHER_SESSIONS = """
@@ -44,7 +44,7 @@ OTHER_SESSIONS = """
         and pid <> pg_backend_pid()
 """
 LONG_AGO = timedelta(days=4)
-"""Days that ended so long ago are settled at every provider."""
+"""Days that ended this long ago are settled at every provider."""
 
 
 def _written(name: str) -> str:
@@ -62,18 +62,18 @@ BEFORE_COMMIT = (
     PausePoint(name="before the metadata", request=rf"^(PUT|POST) \S+{METADATA}"),
     PausePoint(name="after the metadata", request=_written(METADATA), done=True),
 )
-"""Where an archive run has not committed yet, and does all again."""
+"""Points before the commit of an archive run; the next run starts over."""
 AT_COMMIT = PausePoint(name="before the metadata", request=rf"^(PUT|POST) \S+{METADATA}")
 BEFORE_LOG = PausePoint(name="before the log of proofs", table="archive_log")
 IN_TRANSACTION = (
     PausePoint(name="before the tombstone", table="archive_tombstone"),
     PausePoint(name="before the ledger", table="coverage"),
 )
-"""Where rows have left, or are back, and nothing is committed."""
+"""Points where rows are removed or restored, but not committed."""
 
 
 def killed_archive(scene: Scene) -> Sequence[Archived]:
-    """Kill archive runs before their commit, and one between commit and log; it alone if short."""
+    """Kill archive runs before their commit (long form), and one between commit and log."""
     claim = _loaded(scene, 2)
     points = [] if scene.short else scene.random.sample(BEFORE_COMMIT, 2)
     for point in (*points, BEFORE_LOG):
@@ -88,8 +88,8 @@ def killed_retention(scene: Scene) -> Sequence[Archived]:
     """Kill retention while it archives, while it drops, and between two months."""
     claim = _loaded(scene, 2)
     months = _months(claim)
-    # A file is fetched from its first byte on, in parts of megabytes; the footers of all months,
-    # which are smaller, are looked at before the first of them is dropped.
+    # A file is fetched from its first byte, in parts of megabytes. The footers of all months
+    # are smaller, and are read before the first month is dropped.
     whole = rf"^GET \S+/data/{months[-1]}/\S+\.parquet\? bytes=0-\d{{7,}}$"
     between = PausePoint(name="between two months", request=whole)
     archives, drops = scene.random.choice(BEFORE_COMMIT), scene.random.choice(IN_TRANSACTION)
@@ -112,7 +112,7 @@ def archive_without_bucket(scene: Scene) -> Sequence[Archived]:
     claim = _loaded(scene, 2)
     scene.front.corrupt(Corruption.HALF_KEPT, rf"^PUT \S+{DATA}", 1)
     if scene.run(*_archive(claim)) == 0:
-        scene.wrong.append("an archive run whose file came back in half calls itself a success")
+        scene.wrong.append("an archive run succeeded though half of its file was lost")
     _look(scene, claim, "after half of an object was kept")
     how = scene.random.choice((Corruption.HALF_ANSWER, Corruption.DONE_BUT_500))
     method = "GET" if how is Corruption.HALF_ANSWER else "PUT"
@@ -128,7 +128,7 @@ def archive_without_bucket(scene: Scene) -> Sequence[Archived]:
 
 
 def archive_without_database(scene: Scene) -> Sequence[Archived]:
-    """Restart PostgreSQL under an archive run and under retention, in order and at once."""
+    """Restart PostgreSQL during an archive run (fast) and during retention (immediate)."""
     claim = _loaded(scene, 2)
     _restart_at(scene, scene.random.choice(BEFORE_COMMIT), signal.SIGINT, "fast", *_archive(claim))
     _look(scene, claim, "after a fast restart")
@@ -142,12 +142,12 @@ def archive_without_database(scene: Scene) -> Sequence[Archived]:
 
 
 def two_archives(scene: Scene) -> Sequence[Archived]:
-    """Let an archive run lose its race to another one, while a load restates what both copy."""
+    """Let an archive run lose a race to another, while a load restates what both copy."""
     claim = _loaded(scene, 2)
     _has_to_work(scene, *_archive(claim))
     former = scene.archive_oracle.truth(claim.slice)
     days = _middle(claim)
-    ticker = claim.slice.subjects[0]
+    ticker = claim.slice.symbols[0]
     scene.control.correct(ticker, days[0], 1.25)
     scene.load(claim.slice, refetch=True)
     with scene.held(AT_COMMIT) as hold:
@@ -162,7 +162,7 @@ def two_archives(scene: Scene) -> Sequence[Archived]:
         ]
         _have_to_work(scene, others)
         if scene.archive_oracle.snapshots(DATASET) == before:
-            scene.wrong.append("nobody committed while the slower run was held: it showed nothing")
+            scene.wrong.append("no run committed while the slower one was held: it showed nothing")
     scene.inject("commit that lost its race")
     scene.fault_ends()
     _have_to_work(scene, [slower])
@@ -172,10 +172,10 @@ def two_archives(scene: Scene) -> Sequence[Archived]:
 
 
 def late_rows(scene: Scene) -> Sequence[Archived]:
-    """Load rows of dropped months; kill the retention that takes them in, and a restore."""
+    """Load rows of dropped months; kill the retention that archives them, and a restore."""
     first = _loaded(scene, 2)
-    restated, kept = first.slice.subjects
-    added = next(one for one in scene.members() if one not in first.slice.subjects)
+    restated, kept = first.slice.symbols
+    added = next(member for member in scene.members() if member not in first.slice.symbols)
     whole = Archived(
         slice=_slice((restated, kept, added)), former=scene.archive_oracle.truth(first.slice)
     )
@@ -200,24 +200,24 @@ def late_rows(scene: Scene) -> Sequence[Archived]:
 
 
 def _loaded(scene: Scene, tickers: int) -> Archived:
-    """Load minutes of the last two closed months and of the days around; let them be due."""
+    """Load minutes of the last two closed months and the days around; make them droppable."""
     scene.environment = {**scene.environment, "WRDATA_RETENTION": f"{DATASET}={AGE.days}d"}
-    one = _slice(tuple(sorted(scene.random.sample(scene.members(), tickers))))
-    scene.load(one)
-    return Archived(slice=one)
+    part = _slice(tuple(sorted(scene.random.sample(scene.members(), tickers))))
+    scene.load(part)
+    return Archived(slice=part)
 
 
-def _slice(subjects: tuple[str, ...]) -> Slice:
-    """Return minutes from the end of one month to the beginning of the one after the next.
+def _slice(symbols: tuple[str, ...]) -> Slice:
+    """Return minutes of a whole month and some days before and after it.
 
-    So both borders of the whole month lie within chunks of seven days that hold others' rows too.
+    Both borders of the month lie in seven-day chunks that also hold rows of its neighbours.
     """
     border = (utc_now() - LONG_AGO).date().replace(day=1)
     month_before = (border - timedelta(days=1)).replace(day=1)
     return Slice(
         dataset=DATASET,
         provider="polygon",
-        subjects=subjects,
+        symbols=symbols,
         start=month_before - timedelta(days=4),
         end=border + timedelta(days=2),
     )
@@ -235,7 +235,7 @@ def _archive(claim: Archived) -> tuple[str, ...]:
 
 
 def _middle(claim: Archived) -> list[date]:
-    """Return two sessions from within the whole month."""
+    """Return two sessions in the middle of the slice."""
     sessions = _sessions(claim)
     return [sessions[len(sessions) // 2], sessions[len(sessions) // 2 + 1]]
 
@@ -246,7 +246,7 @@ def _sessions(claim: Archived) -> list[date]:
 
 
 def _kill_at(scene: Scene, point: PausePoint, *command: str) -> None:
-    """Start a command, and kill it when it has come to the point."""
+    """Start a command, and kill it at the pause point."""
     with scene.held(point) as hold:
         worker = scene.start(*command)
         _await(scene, hold, worker)
@@ -259,7 +259,7 @@ def _kill_at(scene: Scene, point: PausePoint, *command: str) -> None:
 def _restart_at(
     scene: Scene, point: PausePoint, how: signal.Signals, name: str, *command: str
 ) -> None:
-    """Start a command, restart PostgreSQL when it has come to the point, and let it end."""
+    """Start a command, restart PostgreSQL at the pause point, and let the command end."""
     with scene.held(point) as hold:
         worker = scene.start(*command)
         _await(scene, hold, worker)
@@ -271,7 +271,7 @@ def _restart_at(
 
 
 def _await(scene: Scene, hold: Hold, worker: Worker) -> None:
-    """Wait until the worker is held; one that never is makes the scenario fail."""
+    """Wait until the worker is held; the scenario fails if it never is."""
     processes.wait_until(
         lambda: hold.is_reached() or not worker.runs, within_s=HELD_WITHIN_S, every_s=0.05
     )
@@ -280,7 +280,7 @@ def _await(scene: Scene, hold: Hold, worker: Worker) -> None:
 
 
 def _await_silence(scene: Scene) -> None:
-    """Wait until the database knows that nobody works any more."""
+    """Wait until the database has no session of a worker left."""
     with psycopg.connect(scene.environment["WRDATA_DATABASE_URL"], autocommit=True) as connection:
         processes.wait_until(
             lambda: not connection.execute(OTHER_SESSIONS).fetchone(), within_s=SILENT_WITHIN_S
@@ -288,9 +288,9 @@ def _await_silence(scene: Scene) -> None:
 
 
 def _look(scene: Scene, claim: Archived, when: str) -> None:
-    """Let the oracle look at what nobody has mended yet."""
-    found = scene.archive_oracle.look([claim], settled=False).wrong
-    scene.wrong += [f"{when}: {finding}" for finding in found]
+    """Let the oracle look before anything is repaired."""
+    wrong = scene.archive_oracle.look([claim], settled=False).wrong
+    scene.wrong += [f"{when}: {finding}" for finding in wrong]
 
 
 def _has_to_work(scene: Scene, *command: str) -> None:
@@ -300,12 +300,12 @@ def _has_to_work(scene: Scene, *command: str) -> None:
 def _have_to_work(scene: Scene, workers: Sequence[Worker]) -> None:
     for worker in workers:
         if worker.ended() != 0:
-            told = f"{worker.stdout}{worker.stderr}".strip()[-TOLD:]
-            scene.wrong.append(f"`{worker.name}` failed: {told}")
+            output = f"{worker.stdout}{worker.stderr}".strip()[-TOLD:]
+            scene.wrong.append(f"`{worker.name}` failed: {output}")
 
 
 def _has_dropped(scene: Scene, months: int) -> None:
-    """See that retention did something, which rows that are in the archive alone do not tell."""
-    found = len(scene.archive_oracle.dropped(DATASET))
-    if found != months:
-        scene.wrong.append(f"{found} months are dropped, not {months}")
+    """Check the number of dropped months: rows alone do not show that retention worked."""
+    dropped = len(scene.archive_oracle.dropped(DATASET))
+    if dropped != months:
+        scene.wrong.append(f"{dropped} months are dropped, not {months}")

@@ -4,8 +4,8 @@ Here: what was asked for (a slice), the evidence about it, and what is wrong wit
 sentences. Not here: daily bars of FMP, and what both oracles share (oracle.py), or what was
 done to the pipeline (provider_scenarios.py).
 
-Rows are read by SQL of the oracle's own. Two tables are compared as `wrdata sandbox verify` does
-it, since that is a function of two tables and nothing else.
+Rows are read by SQL of the oracle's own. Tables are compared by the function of `wrdata sandbox
+verify`, which depends on the two tables only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,27 +48,27 @@ LIMITS: Mapping[str, Sequence[tuple[int, float]]] = {
     "/binance-files/": ((10, 1.0),),
     "/coinbase/": ((10, 1.0),),
 }
-"""So much in any closed window of so many seconds, by the beginning of the provider's paths; what
-the simulators' keys are allowed, or where nothing is published what this project promises."""
+"""Limits (weight, seconds of a closed window), by the prefix of the provider's paths: those of
+the simulators' keys, or this project's own where the provider publishes none."""
 WEIGHTS = {"/binance/api/v3/klines": 2, "/binance/api/v3/aggTrades": 4}
-"""What Binance counts for a request; everything else asked of it here counts 1."""
+"""Request weight at Binance, by path; other requests weigh 1."""
 REFUSED = frozenset({418, 429})
 SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """What was asked to be loaded: a dataset of a provider for some subjects.
+    """What was to be loaded: a dataset of a provider for some symbols.
 
     Attributes:
-        start: First day where days are asked for, else None.
-        end: Last day, which has to be over and settled; else None.
-        restated: Rows that the scenario made the provider restate, each time it did.
+        start: First day; None for a dataset without days.
+        end: Last day, over and settled; None for a dataset without days.
+        restated: Number of rows that the scenario made the provider restate.
     """
 
     dataset: str
     provider: str
-    subjects: tuple[str, ...]
+    symbols: tuple[str, ...]
     start: date | None = None
     end: date | None = None
     restated: int = 0
@@ -80,36 +80,36 @@ class Slice:
 
     @property
     def schema(self) -> pa.Schema:
-        """The quoted schema, with what validation adds to it."""
+        """The quoted schema, with the columns that validation adds."""
         dataset = DATASETS[self.dataset]
         return dataset.completed or dataset.wire_schema
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Columns that name a row of a subject."""
+        """Key columns of a row beside its symbol."""
         return DATASETS[self.dataset].key
 
     @property
     def zone(self) -> ZoneInfo:
-        """Whose midnight ends a day."""
+        """The zone of its days."""
         return DATASETS[self.dataset].zone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SliceLetter:
-    """An unsettled dead letter, and whose work it keeps."""
+    """An unsettled dead letter, with its dataset and provider."""
 
     letter: Letter
     dataset: str
     provider: str | None
 
-    def explains(self, one: Slice, subject: str, day: date | None) -> bool:
-        """Tell whether a person finds here why a row of ``subject`` is missing."""
-        if self.dataset != one.dataset or self.provider not in {one.provider, None}:
+    def explains(self, part: Slice, symbol: str, day: date | None) -> bool:
+        """Return whether this letter explains a missing row of ``symbol``."""
+        if self.dataset != part.dataset or self.provider not in {part.provider, None}:
             return False
         if self.letter.work == "run":
             return True
-        named = self.letter.subject.partition(" ")[0] == subject
+        named = self.letter.subject.partition(" ")[0] == symbol
         first, last = self.letter.start, self.letter.end
         within = day is None or first is None or last is None or first <= day <= last
         return named and within
@@ -117,13 +117,13 @@ class SliceLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetOracle:
-    """Looks at slices.
+    """Compares slices with the truth.
 
     Attributes:
-        bucket: The S3 server itself, without a front that fails.
+        bucket: The S3 server itself, without the failing front.
         per_minute: The limit of the simulated FMP.
-        secrets: Texts that nobody may ever read in a log or table.
-        logs: A folder whose logs are searched for them.
+        secrets: Texts that must not stand in any log or table.
+        logs: Folder whose logs are searched for secrets.
     """
 
     database_url: str
@@ -134,22 +134,22 @@ class DatasetOracle:
     logs: Path
 
     def look(self, slices: Sequence[Slice]) -> Evidence:
-        """Gather the evidence when nobody works any more."""
+        """Gather the evidence once no worker runs."""
         wrong: list[str] = []
         unfinished: list[str] = []
         incomplete: set[tuple[str, str]] = set()
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
             letters = _letters(connection)
-            for one in slices:
-                stored, truth = stored_rows(connection, one), self._truth(one)
-                absent = _absent(one, stored, truth)
-                wrong += row_findings(one, stored, truth)
-                wrong += letterless_findings(one, absent, letters)
-                wrong += _log_findings(connection, one, stored.num_rows)
+            for part in slices:
+                stored, truth = stored_rows(connection, part), self._truth(part)
+                absent = _absent(part, stored, truth)
+                wrong += row_findings(part, stored, truth)
+                wrong += letterless_findings(part, absent, letters)
+                wrong += _log_findings(connection, part, stored.num_rows)
                 if absent:
-                    unfinished.append(f"{one.name}: {len(absent)} rows are missing")
-                incomplete |= {(one.name, subject) for subject, _ in absent}
-            named = sorted({one.dataset for one in slices})
+                    unfinished.append(f"{part.name}: {len(absent)} rows are missing")
+                incomplete |= {(part.name, symbol) for symbol, _ in absent}
+            named = sorted({part.dataset for part in slices})
             wrong += [
                 *answers(connection, HELD),
                 *raw_findings(connection, self.bucket, named),
@@ -157,76 +157,80 @@ class DatasetOracle:
                 *budget_findings(self.control.requests(), self.per_minute),
             ]
             unfinished += answers(connection, UNFINISHED)
-        asked = sum(len(one.subjects) for one in slices)
+        asked = sum(len(part.symbols) for part in slices)
         return Evidence(
             wrong=tuple(wrong),
             unfinished=tuple(unfinished),
-            letters=tuple(one.letter for one in letters),
+            letters=tuple(letter.letter for letter in letters),
             tickers=asked,
             complete_tickers=asked - len(incomplete),
         )
 
-    def unseen(self, one: Slice) -> tuple[int, int]:
-        """Count rows of a slice that are missing without a letter, and rows that differ."""
+    def unseen(self, part: Slice) -> tuple[int, int]:
+        """Count a slice's rows that are missing without a letter, and those that differ."""
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
-            stored, letters = stored_rows(connection, one), _letters(connection)
-        own = stored.filter(pc.is_in(stored["symbol"], value_set=pa.array(one.subjects)))
-        truth = self._truth(one)
+            stored, letters = stored_rows(connection, part), _letters(connection)
+        own = stored.filter(pc.is_in(stored["symbol"], value_set=pa.array(part.symbols)))
+        truth = self._truth(part)
         silent = [
-            subject
-            for subject, day in _absent(one, own, truth)
-            if not any(letter.explains(one, subject, day) for letter in letters)
+            symbol
+            for symbol, day in _absent(part, own, truth)
+            if not any(letter.explains(part, symbol, day) for letter in letters)
         ]
-        return len(silent), compare_rows(own, truth, key=one.key).different
+        return len(silent), compare_rows(own, truth, key=part.key).different
 
-    def _truth(self, one: Slice) -> pa.Table:
+    def _truth(self, part: Slice) -> pa.Table:
         truth = self.control.dataset_truth(
-            one.dataset, one.subjects, start=one.start, end=one.end, provider=one.provider
+            part.dataset, part.symbols, start=part.start, end=part.end, provider=part.provider
         )
-        if one.schema.equals(truth.schema):
+        if part.schema.equals(truth.schema):
             return truth
-        # No provider tells what validation adds, such as which of a day's dividends a row is.
-        return DATASETS[one.dataset].validate(truth).accepted
+        # Validation adds columns that no provider serves, such as a dividend's number on its day.
+        return DATASETS[part.dataset].validate(truth).accepted
 
     def _logged(self) -> list[str]:
         kinds = (".log", ".jsonl", ".stdout", ".stderr")
-        found = (path for path in self.logs.rglob("*") if path.suffix in kinds)
-        return [path.read_text(errors="replace") for path in found]
+        paths = (path for path in self.logs.rglob("*") if path.suffix in kinds)
+        return [path.read_text(errors="replace") for path in paths]
 
 
-def row_findings(one: Slice, stored: pa.Table, truth: pa.Table) -> list[str]:
-    """Say which stored rows differ from the truth, or are none of it."""
-    names = ["symbol", *one.key]
+def row_findings(part: Slice, stored: pa.Table, truth: pa.Table) -> list[str]:
+    """Report stored rows that differ from the truth, or that it lacks."""
+    names = ["symbol", *part.key]
     twice = stored.num_rows - stored.group_by(names).aggregate([]).num_rows
-    compared = compare_rows(stored, truth, key=one.key)
-    found = (
+    compared = compare_rows(stored, truth, key=part.key)
+    findings = (
         (twice, "are stored twice"),
         (compared.different, "differ from the truth"),
-        (compared.foreign, "are stored that nobody serves or asked for"),
+        (compared.foreign, "are stored, but not served or not asked for"),
     )
     shown = ", ".join(compared.sample[:SHOWN])
-    return [f"{one.name}: {count} rows {what}, such as {shown}" for count, what in found if count]
+    return [
+        f"{part.name}: {count} rows {finding}, such as {shown}"
+        for count, finding in findings
+        if count
+    ]
 
 
 def letterless_findings(
-    one: Slice, absent: Sequence[tuple[str, date | None]], letters: Sequence[SliceLetter]
+    part: Slice, absent: Sequence[tuple[str, date | None]], letters: Sequence[SliceLetter]
 ) -> list[str]:
-    """Say which missing rows no dead letter tells of: those are lost without a word."""
+    """Report missing rows that no dead letter explains."""
     silent = [
-        f"{subject} {day or ''}".rstrip()
-        for subject, day in absent
-        if not any(letter.explains(one, subject, day) for letter in letters)
+        f"{symbol} {day or ''}".rstrip()
+        for symbol, day in absent
+        if not any(letter.explains(part, symbol, day) for letter in letters)
     ]
     if not silent:
         return []
     shown = ", ".join(list(dict.fromkeys(silent))[:SHOWN])
-    return [f"{one.name}: {len(silent)} rows are missing without a letter, such as {shown}"]
+    return [f"{part.name}: {len(silent)} rows are missing without a letter, such as {shown}"]
 
 
 def budget_findings(journal: Sequence[JournalEntry], fmp_per_minute: int) -> list[str]:
-    """Say whose limit was broken, by the provider's own log."""
+    """Report broken request limits, by the simulators' journal."""
     fmp = ((fmp_per_minute, MINUTE_S), (at_pace(fmp_per_minute), PACE_S))
-    found: list[str] = []
+    findings: list[str] = []
     for prefix, windows in {"/stable/": fmp, **LIMITS}.items():
         own = [entry for entry in journal if entry.path.startswith(prefix)]
         sent = [
@@ -237,23 +241,25 @@ def budget_findings(journal: Sequence[JournalEntry], fmp_per_minute: int) -> lis
         refused = sum(entry.status in REFUSED and entry.fault is None for entry in own)
         for limit, seconds in windows:
             over = window_findings(sent, limit=limit, window=timedelta(seconds=seconds))
-            found += [f"{prefix}: {finding}" for finding in over]
+            findings += [f"{prefix}: {finding}" for finding in over]
         if refused:
-            found.append(f"{prefix}: the provider itself refused {refused} requests for its limit")
-    return found
+            findings.append(
+                f"{prefix}: the provider itself refused {refused} requests for its limit"
+            )
+    return findings
 
 
-def stored_rows(connection: psycopg.Connection, one: Slice, table: str = "") -> pa.Table:
-    """Return what is stored of the dataset by the provider, whoever's it is.
+def stored_rows(connection: psycopg.Connection, part: Slice, table: str = "") -> pa.Table:
+    """Return the stored rows of the slice's dataset and provider, of any symbol.
 
     Args:
         connection: To the scenario's database.
-        one: Names dataset and provider.
-        table: Another one of the same columns, such as that of the versions.
+        part: Names dataset and provider.
+        table: Another table of the same columns, such as the versions.
     """
-    schema = one.schema
+    schema = part.schema
     columns = schema.names[1:]
-    kind = DATASETS[one.dataset].instrument_kind.value
+    kind = DATASETS[part.dataset].instrument_kind.value
     query = sql.SQL(
         "select coalesce(named.ticker, '?'), {columns} from {table} as held"
         " join instrument on instrument.instrument_id = held.instrument_id"
@@ -266,23 +272,23 @@ def stored_rows(connection: psycopg.Connection, one: Slice, table: str = "") -> 
             sql.SQL("held.{}" + ("::text" if name == "answer" else "")).format(sql.Identifier(name))
             for name in columns
         ),
-        table=sql.Identifier(table or DATASETS[one.dataset].table),
+        table=sql.Identifier(table or DATASETS[part.dataset].table),
     )
-    rows = connection.execute(query, [one.provider, kind]).fetchall()
+    rows = connection.execute(query, [part.provider, kind]).fetchall()
     by_column = list(zip(*rows, strict=True)) or [()] * len(schema)
     arrays = [pa.array(values, field.type) for values, field in zip(by_column, schema, strict=True)]
     return pa.table(arrays, schema=schema)
 
 
-def _absent(one: Slice, stored: pa.Table, truth: pa.Table) -> list[tuple[str, date | None]]:
-    """Return subject and day of each row that is not stored; no day where none is asked for."""
-    names = ["symbol", *one.key]
+def _absent(part: Slice, stored: pa.Table, truth: pa.Table) -> list[tuple[str, date | None]]:
+    """Return symbol and day of each row that is not stored; day None in a snapshot."""
+    names = ["symbol", *part.key]
     left = truth.select(names).join(stored.select(names), keys=names, join_type="left anti")
-    if one.start is None:
-        return [(subject, None) for subject in left["symbol"].to_pylist()]
-    days = left[one.key[0]]
+    if part.start is None:
+        return [(symbol, None) for symbol in left["symbol"].to_pylist()]
+    days = left[part.key[0]]
     if pa.types.is_timestamp(days.type):
-        days = local_days(days, one.zone)
+        days = local_days(days, part.zone)
     return list(zip(left["symbol"].to_pylist(), days.to_pylist(), strict=True))
 
 
@@ -306,20 +312,20 @@ def _letters(connection: psycopg.Connection) -> list[SliceLetter]:
     ]
 
 
-def _log_findings(connection: psycopg.Connection, one: Slice, rows: int) -> list[str]:
-    """Say where the ingest log and the table tell different stories."""
+def _log_findings(connection: psycopg.Connection, part: Slice, rows: int) -> list[str]:
+    """Report contradictions between the ingest log and the table."""
     inserted, restated = connection.execute(
         """
         select coalesce(sum(rows_inserted), 0)::bigint, coalesce(sum(rows_restated), 0)::bigint
         from ingest_log where dataset = %s and provider = %s
         """,
-        [one.dataset, one.provider],
+        [part.dataset, part.provider],
     ).fetchone() or (0, 0)
     checks = (
         (inserted == rows, f"the log inserted {inserted} rows, there are {rows}"),
         (
-            restated == one.restated,
-            f"{restated} rows were replaced, {one.restated} should have been",
+            restated == part.restated,
+            f"{restated} rows were replaced, {part.restated} should have been",
         ),
     )
-    return [f"{one.name}: {sentence}" for right, sentence in checks if not right]
+    return [f"{part.name}: {sentence}" for right, sentence in checks if not right]

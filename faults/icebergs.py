@@ -1,4 +1,4 @@
-"""What an Iceberg table of the archive names, and what lies at those places on the bucket.
+"""Files that an Iceberg table of the archive names, and the objects in the bucket.
 
 Here: the snapshots, their files and proofs, read by pyiceberg and pyarrow from the metadata that
 the catalogue names, and what is wrong between them. Not here: the rows beside the truth
@@ -23,7 +23,7 @@ from resources.storage.object_store import ObjectStore, S3Settings
 
 SHOWN = 3
 PROOF = "wrdata.period."
-"""In the names of properties that carry a proof, of a snapshot or of the table."""
+"""Part of the names of properties (snapshot's or table's) that carry a proof."""
 MISSING = "are named by a snapshot and missing"
 UNPROVEN = "have no proof with any snapshot"
 OTHER = "are not the bytes of their proof"
@@ -34,7 +34,7 @@ class NamedFile:
     """A data file as one kept snapshot names it.
 
     Attributes:
-        bytes: As the manifest says.
+        bytes: Size by the manifest.
         proven: SHA-256 of the proof that a snapshot or the table carries; None without one.
     """
 
@@ -49,9 +49,9 @@ class Iceberg:
     """A table of the archive, with the bytes of the objects it names.
 
     Attributes:
-        current: Id of the current snapshot; None of a table without one, or no table.
-        files: Of all kept snapshots.
-        objects: By key; a key that the bucket lacks is missing.
+        current: Id of the current snapshot; None without snapshot or table.
+        files: Data files of all kept snapshots.
+        objects: Bytes by key; lacks a key that the bucket lacks.
         logged: Keys of the valid rows of archive_log.
     """
 
@@ -62,62 +62,66 @@ class Iceberg:
     logged: Sequence[str]
 
     def findings(self, *, logged: bool) -> list[str]:
-        """Say which files are not what a snapshot or a proof says of them.
+        """Report files that contradict their snapshot or proof.
 
         Args:
-            logged: The log of proofs has to name what the current snapshot names; after a crash
+            logged: The log of proofs must name the files of the current snapshot; after a crash
                 it may be behind until the next run.
         """
-        named = Counter((one.snapshot_id, one.key) for one in self.files)
+        named = Counter((file.snapshot_id, file.key) for file in self.files)
         wrong: list[tuple[str, Sequence[str]]] = [
             ("are named twice by a snapshot", [key for (_, key), n in named.items() if n > 1]),
             *(
-                (what, sorted({one.key for one in self.files if self._verdict(one) == what}))
-                for what in (MISSING, UNPROVEN, OTHER)
+                (
+                    verdict,
+                    sorted({file.key for file in self.files if self._verdict(file) == verdict}),
+                )
+                for verdict in (MISSING, UNPROVEN, OTHER)
             ),
         ]
-        current = {one.key for one in self.files if one.snapshot_id == self.current}
+        current = {file.key for file in self.files if file.snapshot_id == self.current}
         if logged:
             wrong += [
                 ("are named and not logged", sorted(current - set(self.logged))),
                 ("are logged and not named", sorted(set(self.logged) - current)),
             ]
         return [
-            f"archive.{self.dataset}: {len(keys)} files {what}, such as {', '.join(keys[:SHOWN])}"
-            for what, keys in wrong
+            f"archive.{self.dataset}: {len(keys)} files {finding}, "
+            f"such as {', '.join(keys[:SHOWN])}"
+            for finding, keys in wrong
             if keys
         ]
 
     def rows(self, schema: pa.Schema, provider: str) -> pa.Table:
-        """Return the rows of the current snapshot's files in a quoted schema, ours as symbols.
+        """Return the rows of the current snapshot's files in a quoted schema, with our symbols.
 
-        A file that is not what its proof says has none; ``findings`` tells of it.
+        A file that differs from its proof yields no rows; ``findings`` reports it.
         """
         ours = pa.schema([field.with_nullable(True) for field in schema])
         names = ["ticker" if name == "symbol" else name for name in schema.names]
         tables = [ours.empty_table()]
-        for one in self.files:
-            if one.snapshot_id == self.current and not self._verdict(one):
-                table = pq.read_table(io.BytesIO(self.objects[one.key]))
+        for file in self.files:
+            if file.snapshot_id == self.current and not self._verdict(file):
+                table = pq.read_table(io.BytesIO(self.objects[file.key]))
                 own = table.filter(pc.equal(table["provider"], provider)).select(names)
                 tables.append(own.rename_columns(schema.names).cast(ours))
         return pa.concat_tables(tables)
 
-    def _verdict(self, one: NamedFile) -> str:
-        content = self.objects.get(one.key)
+    def _verdict(self, file: NamedFile) -> str:
+        content = self.objects.get(file.key)
         if content is None:
             return MISSING
-        if one.proven is None:
+        if file.proven is None:
             return UNPROVEN
-        is_proven = hashlib.sha256(content).hexdigest() == one.proven
-        return "" if is_proven and len(content) == one.bytes else OTHER
+        is_proven = hashlib.sha256(content).hexdigest() == file.proven
+        return "" if is_proven and len(content) == file.bytes else OTHER
 
 
 def read_iceberg(connection: psycopg.Connection, bucket: S3Settings, dataset: str) -> Iceberg:
     """Read the table as the catalogue has it now, and every object that a kept snapshot names.
 
     Args:
-        connection: To the database of the catalogue.
+        connection: To the catalogue's database.
         bucket: The S3 server itself.
         dataset: Name of the dataset.
     """
@@ -138,7 +142,7 @@ def read_iceberg(connection: psycopg.Connection, bucket: S3Settings, dataset: st
     table = _table(place[0], bucket) if place else None
     files = _named(table, bucket.bucket) if table else []
     store = ObjectStore(bucket)
-    keys = sorted({one.key for one in files})
+    keys = sorted({file.key for file in files})
     current = table.current_snapshot() if table else None
     return Iceberg(
         dataset=dataset,
@@ -150,7 +154,7 @@ def read_iceberg(connection: psycopg.Connection, bucket: S3Settings, dataset: st
 
 
 def _table(location: str, bucket: S3Settings) -> StaticTable:
-    # As for the archive itself: other servers than AWS refuse checksums at the end of a body.
+    # As in the archive itself: servers other than AWS refuse checksums after a body.
     os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     os.environ.setdefault("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
     return StaticTable.from_metadata(
@@ -182,10 +186,14 @@ def _named(table: StaticTable, bucket: str) -> list[NamedFile]:
 
 
 def _proven(table: StaticTable) -> dict[str, str]:
-    """Return the SHA-256 of each file that any proof of the table names."""
+    """Return the SHA-256 of each file that some proof of the table names."""
     carried = [
         dict(table.properties),
-        *(dict(one.summary.additional_properties) for one in table.snapshots() if one.summary),
+        *(
+            dict(snapshot.summary.additional_properties)
+            for snapshot in table.snapshots()
+            if snapshot.summary
+        ),
     ]
     proofs = [
         json.loads(text)

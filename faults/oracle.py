@@ -1,11 +1,11 @@
-"""The oracle: what is true after a fault, told from the provider's side and the database's.
+"""The oracle: the state after a fault, from the provider's side and the database's.
 
 Here: the evidence (the simulator's truth and journal, the database's rows, letters, runs and
 leases) and what is wrong with it, in sentences; an empty list means that nothing is. Not here:
 what was done to the pipeline (scenarios.py).
 
-Nothing here asks the code under test what it believes: tables are read by SQL of the oracle's
-own, and only the raw zone by the project's reader, since what it reads back is the point.
+Nothing here asks the code under test: tables are read by SQL of the oracle's own. Only the raw
+zone is read by the project's reader, which is checked by it.
 """
 
 import bisect
@@ -57,7 +57,7 @@ HELD: Mapping[str, LiteralString] = {
         where datname = current_database() and state like 'idle in transaction%'
             and pid <> pg_backend_pid()""",
 }
-"""What nobody may hold when nobody works."""
+"""What must be free when no worker runs."""
 
 UNFINISHED: Mapping[str, LiteralString] = {
     "{} dead letters are left: {}": """
@@ -70,7 +70,7 @@ UNFINISHED: Mapping[str, LiteralString] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What was asked to be loaded: every bar of these tickers from ``start`` to ``end``."""
+    """What was to be loaded: every bar of these tickers from ``start`` to ``end``."""
 
     tickers: tuple[str, ...]
     start: date = HISTORY_START
@@ -88,16 +88,16 @@ class Letter:
     start: date | None = None
     end: date | None = None
     tickers: tuple[str, ...] = ()
-    """What a run that died was to load; with none, the whole market of its days."""
+    """Tickers of a lost run; empty means the whole market of its days."""
 
     def may_concern(self, ticker: str) -> bool:
-        """Tell whether this letter is about the ticker, or about the whole market."""
+        """Return whether this letter is about the ticker, or about the whole market."""
         if self.work == "run":
             return not self.tickers or ticker in self.tickers
         return self.work == "session" or self.subject.partition(" ")[0] == ticker
 
     def explains(self, ticker: str, session: date) -> bool:
-        """Tell whether this letter is where a person finds a missing bar."""
+        """Return whether this letter explains a missing bar."""
         if self.work == "session":
             return self.subject == session.isoformat()
         if self.work == "run":
@@ -119,11 +119,11 @@ class Evidence:
     """What was found.
 
     Attributes:
-        wrong: What may not be, however much there is still to recover.
-        unfinished: What may be for a while, but not once everything is recovered: missing bars
-            that have a letter, letters, a circuit breaker that is not closed.
+        wrong: What is wrong even before recovery.
+        unfinished: What is allowed until recovery only: missing bars that have a letter, letters,
+            a circuit breaker that is not closed.
         letters: Unsettled dead letters.
-        tickers: What was asked for, and how many of it are there with all their bars.
+        tickers: Number of tickers asked for; ``complete_tickers`` have all their bars.
     """
 
     wrong: tuple[str, ...]
@@ -135,13 +135,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oracle:
-    """Looks at one scenario's world.
+    """Compares one scenario's world with the truth.
 
     Attributes:
-        bucket: The S3 server itself, without a front that fails.
+        bucket: The S3 server itself, without the failing front.
         per_minute: The simulator's limit.
-        bulk_interval_s: What clients keep between bulk requests.
-        secrets: Texts that nobody may ever read in a log or table.
+        bulk_interval_s: Seconds that clients keep between bulk requests.
+        secrets: Texts that must not stand in any log or table.
     """
 
     database_url: str
@@ -152,11 +152,11 @@ class Oracle:
     secrets: tuple[str, ...]
 
     def look(self, claims: Sequence[Claim], *, listed: bool = True) -> Evidence:
-        """Gather the evidence when nobody works any more, and failed runs have been looked at.
+        """Gather the evidence once no worker runs and the sensor has seen failed runs.
 
         Args:
             claims: What was asked for.
-            listed: Every missing bar has to have a letter.
+            listed: Whether every missing bar must have a letter.
         """
         truth = self._truth(claims)
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
@@ -196,16 +196,16 @@ class Oracle:
             return len(connection.execute(_RUNS_AT_WORK).fetchall())
 
     def held_by(self, pid: int) -> list[str]:
-        """Say what a process that has ended still holds of the request budget."""
+        """Report leases that an ended process still holds."""
         with psycopg.connect(self.database_url, connect_timeout=10) as connection:
-            held = connection.execute(
+            leases = connection.execute(
                 """
                 select count(*) from request_lease
                 where pid = %s and released_at is null and expires_at > clock_timestamp()
                 """,
                 [pid],
             ).fetchone()
-        count = held[0] if held else 0
+        count = leases[0] if leases else 0
         return [f"{count} leases of the ended process {pid} are not released"] if count else []
 
     def _truth(self, claims: Sequence[Claim]) -> pd.DataFrame:
@@ -219,11 +219,12 @@ class Oracle:
 
     def _budget_findings(self) -> list[str]:
         journal = self.control.requests()
-        sent = [datetime.fromisoformat(one.at) for one in journal]
-        bulk = [datetime.fromisoformat(one.at) for one in journal if "eod-bulk" in one.path]
+        sent = [datetime.fromisoformat(entry.at) for entry in journal]
+        bulk = [datetime.fromisoformat(entry.at) for entry in journal if "eod-bulk" in entry.path]
         bulk_window = timedelta(seconds=self.bulk_interval_s - BULK_TOLERANCE_S)
         refused = sum(
-            one.status == HTTPStatus.TOO_MANY_REQUESTS and one.fault is None for one in journal
+            entry.status == HTTPStatus.TOO_MANY_REQUESTS and entry.fault is None
+            for entry in journal
         )
         return [
             *window_findings(sent, limit=self.per_minute, window=MINUTE),
@@ -236,13 +237,13 @@ class Oracle:
 def raw_findings(
     connection: psycopg.Connection, bucket: S3Settings, datasets: Sequence[str]
 ) -> list[str]:
-    """Check that every answer that was loaded is kept, and is what its name says."""
+    """Check that every loaded answer is kept, and that its name is its digest."""
     loaded = connection.execute(
         "select raw_answers from ingest_log where outcome = 'loaded' and dataset = any(%s)",
         [list(datasets)],
     ).fetchall()
     zone = RawZone(ObjectStore(bucket))
-    found = [
+    findings = [
         f"{count} loads do not say where their answer is kept"
         for count in [sum(not keys for (keys,) in loaded)]
         if count
@@ -251,8 +252,8 @@ def raw_findings(
         try:
             zone.get(key)
         except errors.StorageError as error:
-            found.append(f"a loaded answer is not in the raw zone: {error}")
-    return found
+            findings.append(f"a loaded answer is not in the raw zone: {error}")
+    return findings
 
 
 def missing(truth: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
@@ -262,7 +263,7 @@ def missing(truth: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
 
 
 def bar_findings(truth: pd.DataFrame, stored: pd.DataFrame) -> list[str]:
-    """Say which stored bars are there twice, differ from the truth, or are none of it."""
+    """Report stored bars that are duplicate, differ from the truth, or that it lacks."""
     twice = stored[stored.duplicated(KEY)]
     merged = stored.merge(truth, on=KEY, how="left", suffixes=("", "_true"), indicator="found")
     foreign = merged[merged["found"] == "left_only"]
@@ -273,11 +274,11 @@ def bar_findings(truth: pd.DataFrame, stored: pd.DataFrame) -> list[str]:
     wrong: dict[str, pd.DataFrame] = {
         "are stored twice": twice,
         "differ from the truth": known[~equal],
-        "are stored that nobody serves or asked for": foreign,
+        "are stored, but not served or not asked for": foreign,
     }
     return [
-        f"{len(rows)} bars {what}, such as {_sample(rows)}"
-        for what, rows in wrong.items()
+        f"{len(rows)} bars {finding}, such as {_sample(rows)}"
+        for finding, rows in wrong.items()
         if len(rows)
     ]
 
@@ -285,13 +286,13 @@ def bar_findings(truth: pd.DataFrame, stored: pd.DataFrame) -> list[str]:
 def letterless_findings(
     truth: pd.DataFrame, stored: pd.DataFrame, letters: Sequence[Letter]
 ) -> list[str]:
-    """Say which missing bars no dead letter tells of: those are lost without a word."""
+    """Report missing bars that no dead letter explains."""
     silent = [
         f"{ticker} {session}"
         for ticker, rows in missing(truth, stored).groupby("ticker")
-        for about in [[one for one in letters if one.may_concern(str(ticker))]]
+        for about in [[letter for letter in letters if letter.may_concern(str(ticker))]]
         for session in rows["session_date"]
-        if not any(one.explains(str(ticker), session) for one in about)
+        if not any(letter.explains(str(ticker), session) for letter in about)
     ]
     if not silent:
         return []
@@ -299,9 +300,9 @@ def letterless_findings(
 
 
 def window_findings(arrivals: Iterable[datetime], *, limit: int, window: timedelta) -> list[str]:
-    """Say whether some closed window of this length holds more than ``limit`` arrivals.
+    """Report whether some closed window of this length holds more than ``limit`` arrivals.
 
-    Exact: a fullest window can always be moved until it begins with an arrival.
+    Exact, since some fullest window begins with an arrival.
     """
     moments = sorted(arrivals)
     counts = [
@@ -323,19 +324,19 @@ def window_findings(arrivals: Iterable[datetime], *, limit: int, window: timedel
 def at_pace(per_minute: int) -> int:
     """Return how many evenly spaced requests may arrive within PACE_WINDOW.
 
-    A load of fewer requests than a minute allows cannot break the limit, and would prove
-    nothing; two workers that do not share their budget go twice as fast, which this finds.
+    A load of fewer requests than a minute allows cannot break the limit of a minute. Two workers
+    that do not share their budget send twice as fast, which this limit finds.
     """
     return math.ceil(per_minute * ((PACE_WINDOW + LATE) / MINUTE)) + 1
 
 
 def coverage_findings(stored: pd.DataFrame, covered: pd.DataFrame) -> list[str]:
-    """Compare the sessions that the ledger calls held with the bars that are."""
+    """Compare the sessions that the ledger calls held with the stored bars."""
     merged = stored[KEY].merge(covered.drop_duplicates(KEY), on=KEY, how="outer", indicator="found")
     twice = covered[covered.duplicated(KEY)]
     return [
-        f"{len(rows)} sessions {what}, such as {_sample(rows)}"
-        for what, rows in (
+        f"{len(rows)} sessions {finding}, such as {_sample(rows)}"
+        for finding, rows in (
             ("have two states in the ledger", twice),
             ("are held but not in the ledger", merged[merged["found"] == "left_only"]),
             ("are held by the ledger alone", merged[merged["found"] == "right_only"]),
@@ -346,7 +347,7 @@ def coverage_findings(stored: pd.DataFrame, covered: pd.DataFrame) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFigures:
-    """What the ingest log says it did, beside what is there."""
+    """Figures of the ingest log beside those of the tables."""
 
     inserted: int
     restated: int
@@ -356,7 +357,7 @@ class LogFigures:
 
 
 def log_findings(figures: LogFigures) -> list[str]:
-    """Say where the ingest log and the tables tell different stories."""
+    """Report contradictions between the ingest log and the tables."""
     checks = (
         (
             figures.inserted == figures.bars,
@@ -372,13 +373,13 @@ def log_findings(figures: LogFigures) -> list[str]:
 
 
 def secret_findings(secrets: Sequence[str], texts: Iterable[str]) -> list[str]:
-    """Say whether a key or password can be read somewhere."""
+    """Report texts that hold a key or password."""
     spilt = sum(secret in text for text in texts for secret in secrets)
     return [f"{spilt} texts hold a key or a password"] if spilt else []
 
 
 def output_findings(command: str, stderr: str) -> list[str]:
-    """Say whether a command's output is meant for nobody: a traceback, a task left behind."""
+    """Report a traceback or an abandoned task in a command's output."""
     for sign in ("Traceback (most recent call last)", "was never retrieved", "was destroyed but"):
         if sign in stderr:
             last = stderr.strip().splitlines()[-1]
@@ -387,7 +388,7 @@ def output_findings(command: str, stderr: str) -> list[str]:
 
 
 def _sample(rows: pd.DataFrame) -> str:
-    return ", ".join(f"{one.ticker} {one.session_date}" for one in rows.head(SHOWN).itertuples())
+    return ", ".join(f"{row.ticker} {row.session_date}" for row in rows.head(SHOWN).itertuples())
 
 
 def _frame(rows: list[tuple[Any, ...]], columns: list[str]) -> pd.DataFrame:
@@ -435,7 +436,7 @@ def unsettled_letters(connection: psycopg.Connection) -> tuple[Letter, ...]:
 
 
 def _covered(connection: psycopg.Connection) -> pd.DataFrame:
-    """Return the sessions that the ledger calls held; one that has two states comes twice."""
+    """Return the sessions that the ledger calls held; one with two states comes twice."""
     spans = connection.execute(
         """
         select named.ticker, lower(span), upper(span) - 1
@@ -477,7 +478,7 @@ def _figures(connection: psycopg.Connection) -> LogFigures:
 
 
 def stored_texts(connection: psycopg.Connection) -> list[str]:
-    """Return what the database tells of failures, loads and providers, as text."""
+    """Return the database's texts about failures, loads and providers."""
     return [
         text
         for (text,) in connection.execute(
@@ -491,10 +492,10 @@ def stored_texts(connection: psycopg.Connection) -> list[str]:
 
 
 def answers(connection: psycopg.Connection, questions: Mapping[str, LiteralString]) -> list[str]:
-    """Ask, and put what comes back into the sentences; no rows, no sentence."""
-    found: list[str] = []
+    """Run each query and format its rows into its sentence; no rows, no sentence."""
+    findings: list[str] = []
     for sentence, question in questions.items():
         rows = [str(row[0]) for row in connection.execute(question).fetchall()]
         if rows:
-            found.append(sentence.format(len(rows), "; ".join(rows[:SHOWN])))
-    return found
+            findings.append(sentence.format(len(rows), "; ".join(rows[:SHOWN])))
+    return findings

@@ -1,7 +1,7 @@
-"""Points at which a worker is paused, so that a seed fixes how far it is when it is struck.
+"""Points at which a worker is paused, so that a seed fixes where the fault strikes.
 
-Here: holding it at one of its requests to the bucket, or where it wants to write a table, and
-corrupting single ones. Not here: which points a scenario draws (archive_scenarios.py), or
+Here: holding it at a request to the bucket or before a write to a table, and corrupting single
+requests. Not here: which points a scenario draws (archive_scenarios.py), or
 refusing a share of all requests (sandbox/simulators/object_store_front.py).
 """
 
@@ -23,7 +23,7 @@ from resources.storage.object_store import ObjectStore
 from sandbox.simulators.object_store_front import ObjectStoreFront
 
 HELD_WITHIN_S = 120.0
-"""Nobody is held for longer, so that a scenario that forgets to release comes to its end."""
+"""Longest hold, so that a scenario that forgets to release still ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +31,11 @@ class PausePoint:
     """Where a worker is held.
 
     Attributes:
-        name: In words, for the table of the faults.
-        request: A pattern of ``METHOD key?query``, and behind a blank the range of bytes where one
-            is asked for; the first request that holds it.
-        done: The server has done what was asked, and its answer waits; otherwise the request does.
-        table: Instead of a request: the first time that it wants to write this table.
+        name: In words, for the table of faults.
+        request: Hold the first request that matches this pattern of ``METHOD key?query``, followed
+            by a blank and the byte range if there is one.
+        done: Hold the answer, after the server has done its work; otherwise hold the request.
+        table: Instead of a request: hold the first write to this table.
     """
 
     name: str
@@ -45,16 +45,16 @@ class PausePoint:
 
 
 class Corruption(StrEnum):
-    """What becomes of one request that the server itself would serve."""
+    """How one request that the server would serve is corrupted."""
 
     HALF_KEPT = "half of an object kept"
-    """The answer is right, and half of the bytes are there."""
+    """The answer is right, but half of the bytes are stored."""
     HALF_ANSWER = "half of an answer"
     DONE_BUT_500 = "500 to what was done"
 
 
 class Hold:
-    """One point in force: who waits for it and who ends it."""
+    """One pause point in force."""
 
     def __init__(self, point: PausePoint) -> None:
         self.point = point
@@ -62,25 +62,25 @@ class Hold:
         self._reached, self._released = threading.Event(), threading.Event()
 
     def reach(self) -> None:
-        """Note that the point has come, and wait for its end."""
+        """Note that the point is reached, and wait for the release."""
         self._reached.set()
         self._released.wait(HELD_WITHIN_S)
 
     def is_reached(self) -> bool:
-        """Tell whether a worker is, or was, held."""
+        """Return whether a worker is, or was, held."""
         return self._reached.is_set()
 
     def release(self) -> None:
-        """Let the worker go on."""
+        """Let the worker continue."""
         self._released.set()
 
 
 class WatchedFront(ObjectStoreFront):
-    """A front that can also hold one request, and corrupt the next ones that hold a pattern.
+    """A front that can also hold one request, and corrupt the next ones that match a pattern.
 
     Args:
-        origin: Of the S3 server.
-        store: The bucket behind the front, for what is to lie there damaged.
+        origin: The S3 server's origin.
+        store: The bucket behind the front, to damage objects in it.
 
     Attributes:
         corrupted: How many requests were corrupted so far.
@@ -99,7 +99,7 @@ class WatchedFront(ObjectStoreFront):
         return self._hold
 
     def corrupt(self, how: Corruption, request: str, count: int) -> None:
-        """Corrupt the next ``count`` requests of which ``METHOD key?query`` holds the pattern."""
+        """Corrupt the next ``count`` requests whose ``METHOD key?query`` matches the pattern."""
         self._corrupting = (how, re.compile(request), count)
 
     def heal(self) -> None:
@@ -127,7 +127,7 @@ class WatchedFront(ObjectStoreFront):
         elif corruption is Corruption.HALF_ANSWER:
             send = _cut(send)
         elif corruption is Corruption.DONE_BUT_500:
-            await super().__call__(scope, receive, _nobody)
+            await super().__call__(scope, receive, _discard)
             await Response(status_code=500)(scope, receive, send)
             return
         await super().__call__(scope, receive, send)
@@ -164,9 +164,9 @@ class WatchedFront(ObjectStoreFront):
 
 @contextlib.contextmanager
 def held(front: WatchedFront, database_url: str, point: PausePoint) -> Generator[Hold]:
-    """Hold whoever comes to ``point`` until the block ends.
+    """Hold the worker that reaches ``point`` until the block ends.
 
-    A server that ends meanwhile takes the lock on a table with it.
+    If the server ends meanwhile, its lock on a table is gone too.
     """
     if not point.table:
         hold = front.hold(point)
@@ -175,7 +175,7 @@ def held(front: WatchedFront, database_url: str, point: PausePoint) -> Generator
         finally:
             hold.release()
         return
-    # Not as a context: it would commit, which a server that was restarted refuses.
+    # Not a context manager: that would commit, which fails after a restart of the server.
     holder = psycopg.connect(database_url)
     try:
         table = sql.Identifier(point.table)
@@ -191,7 +191,7 @@ class _TableHold(Hold):
         self._database_url = database_url
 
     def is_reached(self) -> bool:
-        """Tell whether somebody waits for the table."""
+        """Return whether a session waits for the table."""
         with psycopg.connect(self._database_url) as connection:
             row = connection.execute(
                 """
@@ -227,5 +227,5 @@ def _cut(send: Send) -> Send:
     return cutting
 
 
-async def _nobody(_: Message) -> None:
-    """Take an answer that nobody is to get."""
+async def _discard(_: Message) -> None:
+    """Swallow an answer."""

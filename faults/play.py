@@ -1,6 +1,6 @@
 """One scenario from its fault to its verdict, with the recovery between.
 
-Here: the order of things and the measured time. Not here: the faults (scenarios.py), the evidence
+Here: the order of steps and the measured time. Not here: the faults (scenarios.py), the evidence
 (oracle.py), or the table (__main__.py).
 
 Recovery is what a person on call does: the same command again where a scenario says so, and
@@ -26,23 +26,23 @@ from marketdata.recovery import errors
 
 RECOVERED_WITHIN_S = 240.0
 BULK_INTERVAL_S = 2.0
-"""Of the simulator's bulk endpoint here: FMP's own ten seconds would only be waited for."""
+"""Interval of the simulator's bulk endpoint; FMP's own ten seconds would only cost time."""
 PAUSE_S = 2.0
 SHORT_PER_MINUTE = 300
 
 
 @dataclass(slots=True, kw_only=True)
 class Result:
-    """What became of one scenario.
+    """The result of one scenario.
 
     Attributes:
         scenario: The name of its function, for --only.
-        tickers: What was asked for.
-        at_once: How many tickers had all their bars before anybody recovered anything.
+        tickers: How many tickers were asked for.
+        at_once: How many tickers had all their bars before the recovery.
         recovered: How many had them in the end.
         letters: Unsettled dead letters before the recovery.
         recovered_after_s: From the end of the fault; None if it was not recovered.
-        wrong: One sentence for each finding; empty is a pass.
+        wrong: One sentence for each finding; empty means passed.
     """
 
     scenario: str
@@ -61,13 +61,13 @@ class Result:
 
 
 def play(servers: Servers, scenario: Scenario, seed: int, *, short: bool) -> Result:
-    """Play ``scenario``; what goes wrong, in the pipeline or around it, is in the result.
+    """Play ``scenario``; the result holds every failure, of the pipeline or the suite.
 
     Args:
-        servers: What runs already.
+        servers: The running servers.
         scenario: What to play.
-        seed: Decides all that is left to chance.
-        short: Less of everything.
+        seed: Seed of all random draws.
+        short: Play the short form.
     """
     began = time.monotonic()
     name = scenario.play.__name__
@@ -93,7 +93,7 @@ def _play(scene: Scene, scenario: Scenario, result: Result) -> None:
     claims = scenario.play(scene)
     if not scene.injected:
         result.wrong.append("no fault was injected: the scenario showed nothing")
-    # A load of a provider that lies fails in part, which is no lost run.
+    # A load from a misbehaving provider fails in part; that is no lost run.
     if not scenario.sensor and any(worker.failed for worker in scene.workers):
         scene.tick()
     before = scene.look(claims, listed=scenario.listed)
@@ -109,7 +109,7 @@ def _play(scene: Scene, scenario: Scenario, result: Result) -> None:
     after = _recovered(scene, claims, left)
     result.recovered = after.complete_tickers
     result.requests = len(scene.journal())
-    result.wrong += [f"after recovery: {one}" for one in (*after.wrong, *after.unfinished)]
+    result.wrong += [f"after recovery: {finding}" for finding in (*after.wrong, *after.unfinished)]
     result.wrong += scene.outputs()
     if not after.unfinished:
         result.recovered_after_s = time.monotonic() - scene.fault_ended_at
@@ -125,6 +125,6 @@ def _recovered(
         scene.run("dlq", "retry", "--all")
         evidence = scene.look(claims)
         if evidence.unfinished:
-            # An open circuit breaker rejects at once; there is nothing to win by haste.
+            # An open circuit breaker rejects at once, so haste gains nothing.
             time.sleep(PAUSE_S)
     return evidence

@@ -4,9 +4,9 @@ Here: which slices are loaded, and what is wrong with a provider meanwhile: a sh
 corrupted as any provider's may be, and each of its own oddities at least once. Not here: FMP's
 daily bars and faults of servers (scenarios.py), or the verdict (dataset_oracle.py).
 
-Some oddities no single answer gives away: a figure that is wrong but possible, a row that may
-never have been. The scenario asks for these slices again after the provider has mended itself, as
-a person or the next refresh would, and counts the rows that were wrong until then.
+Some quirks show in no single answer: a figure that is wrong but possible, a missing row. The
+scenario loads these slices again after the provider is healed, as a person or the next refresh
+would, and counts the rows that were wrong until then.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from marketdata.instruments import provider_spellings
 from sandbox.simulators.faults import FaultKind, FaultRule, mixed
 
 SHARE = 0.3
-"""Of the requests that meet none of the provider's own oddities."""
+"""Share of corrupted answers among requests that meet no quirk."""
 SETTLED = timedelta(hours=12)
-"""What ended so long ago is served whole, and its files are published."""
+"""Days that ended this long ago are served whole, and their files are published."""
 ANY_PROVIDER = (
     FaultRule(kind=FaultKind.STATUS, status=503),
     FaultRule(kind=FaultKind.STATUS, status=429),
@@ -44,11 +44,11 @@ def polygon(scene: Scene) -> Sequence[Slice]:
     """Minutes, days, companies, splits and dividends while Polygon misbehaves."""
     tickers = _draw(scene, "polygon", 6)
     slices = [
-        Slice(dataset=name, provider="polygon", subjects=tickers)
+        Slice(dataset=name, provider="polygon", symbols=tickers)
         for name in ("companies", "splits", "dividends")
     ]
     slices += [_minutes("polygon", tickers), _days(scene, "polygon", tickers)]
-    names = _spelt("polygon", tickers)
+    names = _provider_symbols("polygon", tickers)
     bars = "/polygon/v2/aggs/ticker/{}/range/1/"
     minutes, days = f"{bars}minute", f"{bars}day"
     quirks = [
@@ -70,7 +70,7 @@ def tiingo(scene: Scene) -> Sequence[Slice]:
     """Minutes of IEX and days while Tiingo misbehaves."""
     tickers = tuple(scene.draw_tickers(24))[:8]
     slices = [_minutes("tiingo", tickers), _days(scene, "tiingo", tickers)]
-    names = _spelt("tiingo", tickers)
+    names = _provider_symbols("tiingo", tickers)
     quirks = [
         _quirk("newest_first", "/tiingo/iex/", names[1]),
         _quirk("newest_first", "/tiingo/tiingo/daily/", names[2]),
@@ -86,7 +86,7 @@ def tiingo(scene: Scene) -> Sequence[Slice]:
 def fred(scene: Scene) -> Sequence[Slice]:
     """Series with all their vintages while FRED misbehaves."""
     series = tuple(sorted(scene.random.sample(SERIES, 5)))
-    slices = [Slice(dataset="macro_observations", provider="fred", subjects=series)]
+    slices = [Slice(dataset="macro_observations", provider="fred", symbols=series)]
     vintages, observations = "/fred/series/vintagedates", "/fred/series/observations"
     quirks = [
         _quirk("key_not_registered", vintages, series[0]),
@@ -105,11 +105,11 @@ def binance(scene: Scene) -> Sequence[Slice]:
     last = _last_utc_day()
     pairs = ("BTC-USDT", "ETH-USDT", "SOL-USDT")
     bars = Slice(
-        dataset="crypto_bars", provider="binance", subjects=pairs,
+        dataset="crypto_bars", provider="binance", symbols=pairs,
         start=last - timedelta(days=1), end=last,
     )  # fmt: skip
     trades = Slice(
-        dataset="crypto_trades", provider="binance", subjects=pairs[:2], start=last, end=last
+        dataset="crypto_trades", provider="binance", symbols=pairs[:2], start=last, end=last
     )
     files = "/binance-files/data/spot/daily"
     quirks = [
@@ -129,14 +129,14 @@ def binance(scene: Scene) -> Sequence[Slice]:
     _corrupt(scene, [replaced, *quirks], "/binance/", "/binance-files/")
     scene.load(bars, trades)
     _heal(scene, [replaced, *quirks])
-    return [_asked_again(scene, replace(bars, subjects=pairs[:1]), bars, most=2), trades]
+    return [_load_again(scene, replace(bars, symbols=pairs[:1]), bars, most=2), trades]
 
 
 def coinbase(scene: Scene) -> Sequence[Slice]:
     """Minutes and trades of pairs while Coinbase misbehaves; the short form has minutes only."""
     last = _last_utc_day()
     pairs = ("BTC-USD", "ETH-USD", "SOL-USD")
-    bars = Slice(dataset="crypto_bars", provider="coinbase", subjects=pairs, start=last, end=last)
+    bars = Slice(dataset="crypto_bars", provider="coinbase", symbols=pairs, start=last, end=last)
     candles = "/coinbase/products/{}/candles"
     quirks = [
         _quirk("stale_copy", candles.format("BTC-USD"), "BTC-USD"),
@@ -148,7 +148,7 @@ def coinbase(scene: Scene) -> Sequence[Slice]:
         scene.load(bars)
         _heal(scene, quirks)
         return [bars]
-    trades = replace(bars, dataset="crypto_trades", subjects=pairs[:1])
+    trades = replace(bars, dataset="crypto_trades", symbols=pairs[:1])
     quirks += [
         _quirk("missing_row", "/coinbase/products/BTC-USD/trades", "BTC-USD"),
         _quirk("missing_row", candles.format("SOL-USD"), "SOL-USD"),
@@ -156,19 +156,19 @@ def coinbase(scene: Scene) -> Sequence[Slice]:
     _corrupt(scene, quirks, "/coinbase/")
     scene.load(bars, trades)
     _heal(scene, quirks)
-    return [_asked_again(scene, replace(bars, subjects=pairs[2:]), bars, most=1), trades]
+    return [_load_again(scene, replace(bars, symbols=pairs[2:]), bars, most=1), trades]
 
 
 def fmp_records(scene: Scene) -> Sequence[Slice]:
     """Statements, ratios, companies, index changes and actions while FMP misbehaves."""
     tickers = _draw(scene, "fmp", 6)
     slices = [
-        Slice(dataset=name, provider="fmp", subjects=tickers)
+        Slice(dataset=name, provider="fmp", symbols=tickers)
         for name in (*STATEMENTS, "companies", "dividends")
     ]
-    slices.append(Slice(dataset="index_changes", provider="fmp", subjects=("SP500",)))
-    splits = Slice(dataset="splits", provider="fmp", subjects=tickers)
-    names = _spelt("fmp", tickers)
+    slices.append(Slice(dataset="index_changes", provider="fmp", symbols=("SP500",)))
+    splits = Slice(dataset="splits", provider="fmp", symbols=tickers)
+    names = _provider_symbols("fmp", tickers)
     quirks = [
         replace(_DUPLICATE, path="/stable/income-statement", symbol=names[0]),
         replace(_DUPLICATE, path="/stable/dividends", symbol=names[1]),
@@ -179,7 +179,7 @@ def fmp_records(scene: Scene) -> Sequence[Slice]:
     _corrupt(scene, [inverse, *quirks], "/stable/")
     scene.load(*slices, splits)
     _heal(scene, [inverse, *quirks])
-    return [*slices, _asked_again(scene, replace(splits, subjects=tickers[4:5]), splits, most=1)]
+    return [*slices, _load_again(scene, replace(splits, symbols=tickers[4:5]), splits, most=1)]
 
 
 _DUPLICATE = FaultRule(kind=FaultKind.DUPLICATE_ROWS, count=1)
@@ -191,22 +191,22 @@ def _quirk(name: str, path: str, symbol: str, count: int = 1) -> FaultRule:
 
 
 def _corrupt(scene: Scene, quirks: Sequence[FaultRule], *paths: str) -> None:
-    """Put the oddities in force, and for what they leave alone the faults of any provider."""
+    """Activate the quirks, and the faults of any provider for other requests."""
     shares = [
         rule
         for path in paths
-        for rule in mixed([replace(one, path=path) for one in ANY_PROVIDER], SHARE)
+        for rule in mixed([replace(template, path=path) for template in ANY_PROVIDER], SHARE)
     ]
     for rule in (*quirks, *shares):
         scene.control.add_rule(rule)
 
 
 def _heal(scene: Scene, quirks: Sequence[FaultRule]) -> None:
-    """Let the provider behave, and see that each oddity had met a request."""
+    """End the faults, and check that each quirk met a request."""
     left = [rule for rule in scene.control.faults() if rule["count"] is not None]
     for rule in left:
-        what = rule["quirk"] or rule["kind"]
-        scene.wrong.append(f"{what} at {rule['path']} met too few requests: it showed nothing")
+        fault = rule["quirk"] or rule["kind"]
+        scene.wrong.append(f"{fault} at {rule['path']} met too few requests: it showed nothing")
     scene.heal_provider()
     if scene.injected.pop(FaultKind.QUIRK, None):
         for rule in quirks:
@@ -214,15 +214,15 @@ def _heal(scene: Scene, quirks: Sequence[FaultRule]) -> None:
                 scene.inject(rule.quirk, rule.count or 0)
 
 
-def _asked_again(scene: Scene, part: Slice, whole: Slice, *, most: int) -> Slice:
-    """Ask for ``part`` again, of which ``most`` rows may be wrong without anybody knowing.
+def _load_again(scene: Scene, part: Slice, whole: Slice, *, most: int) -> Slice:
+    """Load ``part`` again, of which at most ``most`` rows may be wrong without a letter.
 
-    Returns ``whole`` with the number of rows that this restated.
+    Returns ``whole`` with the number of rows that this load restated.
     """
     lost, different = scene.dataset_oracle.unseen(part)
     scene.notes.append(
-        f"until {', '.join(part.subjects)} was asked for again, {lost} rows of {part.name} were "
-        f"missing and {different} differed, and nothing told of it"
+        f"until {', '.join(part.symbols)} was asked for again, {lost} rows of {part.name} were "
+        f"missing and {different} differed, without a letter"
     )
     if lost + different > most:
         scene.wrong.append(f"{lost + different} rows of {part.name} were wrong, not {most}")
@@ -233,18 +233,16 @@ def _asked_again(scene: Scene, part: Slice, whole: Slice, *, most: int) -> Slice
 def _minutes(provider: str, tickers: tuple[str, ...]) -> Slice:
     last = calendar().last_closed(utc_now() - SETTLED)
     days = calendar().sessions(last - timedelta(days=14), last)[-2:]
-    return Slice(
-        dataset="minute_bars", provider=provider, subjects=tickers, start=days[0], end=last
-    )
+    return Slice(dataset="minute_bars", provider=provider, symbols=tickers, start=days[0], end=last)
 
 
 def _days(scene: Scene, provider: str, tickers: tuple[str, ...]) -> Slice:
-    """Return the whole history by days; all workers of the scenario ask ``provider`` for days."""
+    """Return the whole history of daily bars; all workers take them from ``provider``."""
     scene.environment = {**scene.environment, "WRDATA_DAILY_BARS_PROVIDER": provider}
     return Slice(
         dataset=DAILY_BARS_DATASET,
         provider=provider,
-        subjects=tickers,
+        symbols=tickers,
         start=HISTORY_START,
         end=calendar().last_closed(utc_now()),
     )
@@ -260,8 +258,8 @@ def _draw(scene: Scene, provider: str, count: int) -> tuple[str, ...]:
     return tuple(sorted(scene.random.sample(sorted(has[0] & has[1]), count)))
 
 
-def _spelt(provider: str, tickers: Sequence[str]) -> list[str]:
-    return [provider_spellings(provider).get(one, one) for one in tickers]
+def _provider_symbols(provider: str, tickers: Sequence[str]) -> list[str]:
+    return [provider_spellings(provider).get(ticker, ticker) for ticker in tickers]
 
 
 def _last_utc_day() -> date:

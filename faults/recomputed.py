@@ -1,6 +1,6 @@
 """Aggregates of minutes beside a recomputation of the oracle's own, from the truth.
 
-Here: buckets, phases and sums by pandas, and where a view tells something else. Not here: rows of
+Here: buckets, phases and sums by pandas, and where a view differs. Not here: rows of
 minutes themselves (archive_oracle.py), or the project's own recomputation
 (marketdata/bar_aggregation.py).
 """
@@ -18,23 +18,23 @@ from marketdata.calendars import calendar
 WIDTHS: Mapping[str, str] = {"5m": "5min", "15m": "15min", "1h": "60min"}
 KEY = ["symbol", "bucket_start", "phase"]
 EXACT = ["open", "high", "low", "close", "volume", "trades", "source_bars"]
-"""Volumes of shares are whole numbers, so their sums do not depend on an order."""
+"""Share volumes are integers, so their sums do not depend on the order."""
 VWAP_WITHIN = 1e-12
-"""Of the value: products and sums of floats, in whatever order."""
+"""Relative; sums of float products depend on the order."""
 SHOWN = 3
 
 
 def aggregate_findings(
-    connection: psycopg.Connection, one: Slice, truth: pd.DataFrame
+    connection: psycopg.Connection, part: Slice, truth: pd.DataFrame
 ) -> list[str]:
     """Compare the bars of 5m, 15m, 1h and 1d of a slice of shares with the truth's minutes."""
-    found: list[str] = []
+    findings: list[str] = []
     for interval in (*WIDTHS, "1d"):
-        stored = _stored(connection, one, interval)
-        found += bar_findings(
-            f"bars_{interval} of {one.provider}", recomputed(truth, interval), stored
+        stored = _stored(connection, part, interval)
+        findings += bar_findings(
+            f"bars_{interval} of {part.provider}", recomputed(truth, interval), stored
         )
-    return found
+    return findings
 
 
 def recomputed(minutes: pd.DataFrame, interval: str) -> pd.DataFrame:
@@ -50,7 +50,7 @@ def recomputed(minutes: pd.DataFrame, interval: str) -> pd.DataFrame:
     else:
         start = bars["opened_at"].dt.floor(WIDTHS[interval])
     grouped = bars.assign(bucket_start=start).groupby(KEY, sort=False)
-    made = grouped.agg(
+    aggregated = grouped.agg(
         open=("open", "first"),
         high=("high", "max"),
         low=("low", "min"),
@@ -59,23 +59,27 @@ def recomputed(minutes: pd.DataFrame, interval: str) -> pd.DataFrame:
         turnover=("turnover", "sum"),
         turnovers=("turnover", "count"),
         trades=("trades", "sum"),
-        told=("trades", "count"),
+        trade_counts=("trades", "count"),
         source_bars=("open", "size"),
     ).reset_index()
-    # Where one minute does not tell, nobody knows the sum.
-    turnover = made.pop("turnover").where(made.pop("turnovers") == made["source_bars"])
-    made["trades"] = made["trades"].where(made.pop("told") == made["source_bars"])
-    made["vwap"] = turnover / made["volume"].where(made["volume"] > 0)
-    return made
+    # A sum is unknown if one of its minutes is.
+    turnover = aggregated.pop("turnover").where(
+        aggregated.pop("turnovers") == aggregated["source_bars"]
+    )
+    aggregated["trades"] = aggregated["trades"].where(
+        aggregated.pop("trade_counts") == aggregated["source_bars"]
+    )
+    aggregated["vwap"] = turnover / aggregated["volume"].where(aggregated["volume"] > 0)
+    return aggregated
 
 
 def bar_findings(name: str, expected: pd.DataFrame, stored: pd.DataFrame) -> list[str]:
     """Say which bars are missing, too many, twice, or different.
 
     Args:
-        name: Of the view, for the sentences.
-        expected: As ``recomputed`` returns them.
-        stored: What the view shows, with the same columns.
+        name: The view's name, for the sentences.
+        expected: Bars from ``recomputed``.
+        stored: Bars of the view, with the same columns.
     """
     merged = expected.merge(
         stored, on=KEY, how="outer", suffixes=("", "_stored"), indicator="found"
@@ -97,14 +101,14 @@ def bar_findings(name: str, expected: pd.DataFrame, stored: pd.DataFrame) -> lis
         "are not what their minutes come to": both[~equal],
     }
     return [
-        f"{name}: {len(rows)} bars {what}, such as {_sample(rows)}"
-        for what, rows in wrong.items()
+        f"{name}: {len(rows)} bars {finding}, such as {_sample(rows)}"
+        for finding, rows in wrong.items()
         if len(rows)
     ]
 
 
 def _is_regular(moments: pd.Series) -> pd.Series:
-    """Tell for each moment whether the session of its day (UTC and New York agree) was open."""
+    """Return for each moment whether its day's session (same day in UTC) was open."""
     days = moments.dt.date
     hours = {
         day: (calendar().open_at(day), calendar().close_at(day))
@@ -116,7 +120,7 @@ def _is_regular(moments: pd.Series) -> pd.Series:
     return (moments >= opens) & (moments < closes)
 
 
-def _stored(connection: psycopg.Connection, one: Slice, interval: str) -> pd.DataFrame:
+def _stored(connection: psycopg.Connection, part: Slice, interval: str) -> pd.DataFrame:
     columns = [*EXACT, "vwap"]
     query = sql.SQL(
         "select named.ticker, bar.bucket_start, {phase}, {columns} from {view} as bar"
@@ -124,12 +128,12 @@ def _stored(connection: psycopg.Connection, one: Slice, interval: str) -> pd.Dat
         " on named.instrument_id = bar.instrument_id and upper_inf(named.valid)"
         " where bar.provider = %s"
     ).format(
-        # A day is made of regular minutes only, and so has no phase.
+        # A daily bar aggregates regular minutes only, so it has no phase.
         phase=sql.SQL("''" if interval == "1d" else "bar.phase"),
         columns=sql.SQL(", ").join(sql.Identifier("bar", name) for name in columns),
         view=sql.Identifier(f"bars_{interval}"),
     )
-    rows = connection.execute(query, [one.provider]).fetchall()
+    rows = connection.execute(query, [part.provider]).fetchall()
     frame = pd.DataFrame(rows, columns=pd.Index([*KEY, *columns]))
     if interval == "1d":
         return frame

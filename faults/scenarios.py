@@ -1,11 +1,11 @@
 """The scenarios: what is done to the pipeline, one function each.
 
-Here: faults, and what the pipeline was asked to load meanwhile. Not here: the servers and workers
+Here: faults, and what the pipeline loads meanwhile. Not here: the servers and workers
 (world.py), the verdict (oracle.py), or the order and the recovery (play.py).
 
-A scenario returns what it asked for, with its fault over and its workers ended. Its random draws
-come from the suite's seed. Where a fault strikes is drawn too, in answered requests instead of
-seconds where possible; how far a worker is at that moment no seed can fix.
+A scenario returns its claims once its fault is over and its workers have ended. Its random draws
+come from the suite's seed. The moment of a fault is drawn too, in answered requests instead of
+seconds where possible; no seed can fix how far a worker is then.
 """
 
 import re
@@ -41,7 +41,7 @@ DAEMON_WITHIN_S = 240.0
 """Letters wait up to 60 s, the sensor looks every 30 s, a run takes some seconds to start."""
 REFUSED_FOR_S = 5.0
 DONE_SO_FAR = re.compile(r"\(\d+ of \d+ .* done\)")
-"""How a load that was cut off says where it stopped."""
+"""Text by which an interrupted load says where it stopped."""
 
 PROVIDER_FAULTS = (
     FaultRule(kind=FaultKind.STATUS, path=HISTORIES, status=500),
@@ -65,16 +65,15 @@ class Scenario:
     """One scenario.
 
     Attributes:
-        play: Does it, and returns what was asked for.
-        title: What a reader of the table sees.
-        per_minute: The provider's limit. Low where the load is to meet it, so that a minute holds
-            all that is allowed; otherwise higher than the key's 120, to be quick.
-        short: It is part of the short form.
-        same_command: The load is recovered by the command that was given before; otherwise by
-            its dead letters alone.
-        sensor: What is due is tried by Dagster's sensor first, and what is left by a person.
-        listed: What is missing after the fault has to be in dead letters. A person who stops a
-            command is told how to go on instead.
+        play: The function that plays it; returns what was asked for.
+        title: Its name in the table.
+        per_minute: The provider's limit. Low where the load should reach it within a minute;
+            otherwise above the key's 120, to be quick.
+        short: Whether the short form plays it.
+        same_command: Repeating the command recovers the load; otherwise its dead letters alone.
+        sensor: Dagster's sensor retries due letters first, a person the rest.
+        listed: Bars missing after the fault must have dead letters. A stopped command instead
+            prints how to continue.
     """
 
     play: Callable[[Scene], Sequence[Claim | Slice | Archived]]
@@ -117,7 +116,7 @@ def killed_day_load(scene: Scene) -> Sequence[Claim]:
 
 
 def database_restarts(scene: Scene) -> Sequence[Claim]:
-    """Restart PostgreSQL twice during a load: in order, and as after a crash."""
+    """Restart PostgreSQL twice during a load: fast, and immediate as after a crash."""
     tickers = scene.draw_tickers(40)
     worker = scene.backfill(tickers)
     world = scene.servers.world
@@ -132,7 +131,7 @@ def database_restarts(scene: Scene) -> Sequence[Claim]:
 
 
 def database_refuses(scene: Scene) -> Sequence[Claim]:
-    """Take PostgreSQL away for some seconds, so that connections are refused."""
+    """Stop PostgreSQL for some seconds, so that connections are refused."""
     tickers = scene.draw_tickers(40)
     worker = scene.backfill(tickers)
     if scene.await_arrivals(scene.random.randint(4, 12), worker):
@@ -159,7 +158,7 @@ def object_store_errors(scene: Scene) -> Sequence[Claim]:
 
 
 def provider_faults(scene: Scene) -> Sequence[Claim]:
-    """Corrupt answers in every way there is: each way once for sure, and a fifth of the others."""
+    """Corrupt answers: each kind of fault once for sure, and a fifth of the other answers."""
     tickers = scene.draw_tickers(60)
     unlucky = scene.random.sample(tickers, len(PROVIDER_FAULTS))
     once = [
@@ -202,7 +201,7 @@ def silent_provider(scene: Scene) -> Sequence[Claim]:
 
 
 def outage_and_daemon(scene: Scene) -> Sequence[Claim]:
-    """Answer 503 to everything for a while, and leave the recovery to Dagster's daemon."""
+    """Answer 503 to everything for a while; Dagster's daemon recovers."""
     tickers = scene.draw_tickers(30)
     worker = scene.backfill(tickers)
     scene.await_arrivals(scene.random.randint(2, 10), worker)
@@ -218,7 +217,7 @@ def outage_and_daemon(scene: Scene) -> Sequence[Claim]:
         lambda: not scene.oracle.unsettled(), within_s=DAEMON_WITHIN_S, every_s=1.0
     )
     took_s = time.monotonic() - scene.fault_ended_at
-    # Letters are resolved with the rows; the runs go on to the aggregates and checks after them.
+    # Letters are resolved with the rows; aggregates and checks of the runs follow.
     if not processes.wait_until(
         lambda: not scene.oracle.at_work(), within_s=DAEMON_WITHIN_S, every_s=1.0
     ):
@@ -233,7 +232,7 @@ def outage_and_daemon(scene: Scene) -> Sequence[Claim]:
 
 
 def slow_body(scene: Scene) -> Sequence[Claim]:
-    """Let bodies drip: most of them to a right end, one for ever."""
+    """Send bodies slowly: most complete, one never."""
     tickers = scene.draw_tickers(30)
     endless = _symbol(scene.random.choice(tickers))
     scene.control.add_fault(FaultKind.DRIP, path=HISTORIES, symbol=endless)
@@ -244,7 +243,7 @@ def slow_body(scene: Scene) -> Sequence[Claim]:
 
 
 def two_backfills(scene: Scene) -> Sequence[Claim]:
-    """Load the same tickers in two workers at once, one of them the other way round."""
+    """Load the same tickers in two workers at once, one in reverse order."""
     tickers = scene.draw_tickers(40)
     workers = [scene.backfill(tickers), scene.backfill(tickers[::-1])]
     scene.inject("second worker")
@@ -256,7 +255,7 @@ def two_backfills(scene: Scene) -> Sequence[Claim]:
 
 
 def wrong_clock(scene: Scene) -> Sequence[Claim]:
-    """Let one of two workers have a clock that is two minutes off, and ask both to hold."""
+    """Set one of two workers' clocks two minutes off, and let the provider ask for a pause."""
     tickers = scene.draw_tickers(60)
     shift_s = scene.random.choice((-120, 120))
     scene.inject(f"clock {shift_s:+d} s")
@@ -275,19 +274,19 @@ def wrong_clock(scene: Scene) -> Sequence[Claim]:
 
 
 def full_disk(scene: Scene) -> Sequence[Claim]:
-    """Let the raw zone's disk be full from some request on."""
+    """Fill the raw zone's disk after some requests."""
     tickers = scene.draw_tickers(30)
     worker = scene.backfill(tickers)
     scene.await_arrivals(scene.random.randint(2, 10), worker)
     scene.front.fault = S3Fault(troubles=(DISK_FULL,), methods=frozenset({"PUT"}), prefix="raw/")
     if worker.ended() == 0:
-        scene.wrong.append("a worker whose answers cannot be kept calls its run a success")
+        scene.wrong.append("a worker succeeded though its answers could not be kept")
     scene.heal_object_store()
     return [Claim(tickers=tuple(tickers))]
 
 
 def asked_to_end(scene: Scene) -> Sequence[Claim]:
-    """Send SIGTERM during a load: it has to end in time, say where, and hold nothing."""
+    """Send SIGTERM during a load: it must end in time, say where, and release everything."""
     tickers = scene.draw_tickers(30)
     worker = scene.backfill(tickers)
     scene.await_arrivals(scene.random.randint(3, 12), worker)
@@ -301,9 +300,9 @@ def asked_to_end(scene: Scene) -> Sequence[Claim]:
     if took_s > ENDS_WITHIN_S:
         scene.wrong.append(f"SIGTERM took {took_s:.1f} s, {ENDS_WITHIN_S:g} are allowed")
     if status == 0:
-        scene.wrong.append("a load that was cut off calls itself a success")
+        scene.wrong.append("an interrupted load succeeded")
     if not DONE_SO_FAR.search(worker.stderr):
-        scene.wrong.append("a load that was cut off does not say where it stopped")
+        scene.wrong.append("an interrupted load does not say where it stopped")
     scene.wrong += scene.oracle.held_by(worker.pid)
     return [Claim(tickers=tuple(tickers))]
 

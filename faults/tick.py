@@ -1,6 +1,6 @@
-"""One look of a sensor, as Dagster's daemon takes it every half minute: `python -m faults.tick`.
+"""One tick of a sensor, as of Dagster's daemon every 30 s: `python -m faults.tick`.
 
-Here: `lost_runs` on the instance of DAGSTER_HOME, from its first failure on; and
+Here: `lost_runs` on the instance of DAGSTER_HOME, from its first failure; and
 `dead_letter_retries`, with the runs that it asks for. Not here: what a lost run is
 (pipelines/run_failures.py), or which letters are due (pipelines/retries.py). Opening the instance
 also ends the runs of commands whose process is gone, as every command does.
@@ -20,8 +20,8 @@ from resources.settings import read_settings
 def main(sensor: str) -> int:
     """Give the sensor one tick; return 0 if it could be given."""
     environment.enter(environment.surroundings(), start=False)
-    told = _lost_runs() if sensor == sensors.lost_runs.name else _dead_letter_retries()
-    sys.stdout.write(f"{told}\n")
+    answer = _lost_runs() if sensor == sensors.lost_runs.name else _dead_letter_retries()
+    sys.stdout.write(f"{answer}\n")
     return 0
 
 
@@ -34,14 +34,14 @@ def _lost_runs() -> str | None:
 
 
 def _dead_letter_retries() -> str | None:
-    """Execute what the sensor asks for; a second tick would settle the claims, so they are."""
+    """Execute the runs that the sensor requests, and settle the claims as a second tick would."""
     name = sensors.dead_letter_retries.name
     with runs.open_instance() as instance:
         context = dg.build_sensor_context(instance=instance, sensor_name=name)
         tick = sensors.dead_letter_retries.evaluate_tick(context)
     for request in tick.run_requests or ():
         tags = dict(request.tags)
-        start, end = (tags.get(one) for one in RANGE_TAGS)
+        start, end = (tags.get(tag) for tag in RANGE_TAGS)
         runs.run_job(
             request.job_name or "",
             config=request.run_config.get("ops", {}),

@@ -12,11 +12,11 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 COMMAND_WITHIN_S = 300.0
-"""No command of the suite takes longer; one that does is a finding."""
+"""Longest time of a command; a longer one is a finding."""
 
 
 class SuiteError(Exception):
-    """The suite itself cannot go on: its servers, or a command that has to work, fail."""
+    """The suite itself cannot continue: a server or a required command failed."""
 
 
 class Worker:
@@ -24,8 +24,8 @@ class Worker:
 
     Args:
         command: A module of ours and its arguments, such as ``pipelines.cli.main backfill …``.
-        environment: All that the process sees.
-        log: Where its outputs go: this path with ``.stdout`` and ``.stderr``.
+        environment: The whole environment of the process.
+        log: Path of its outputs, with ``.stdout`` and ``.stderr`` added.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
@@ -47,7 +47,7 @@ class Worker:
 
     @property
     def name(self) -> str:
-        """The command in words, cut."""
+        """The command, shortened."""
         return " ".join(self.command[1:])[:60]
 
     @property
@@ -62,17 +62,17 @@ class Worker:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended otherwise than well, by a kill for instance."""
+        """Whether it ended with an error or a kill."""
         return self._process.poll() not in {None, 0}
 
     @property
     def stderr(self) -> str:
-        """What it has said so far."""
+        """Its standard error so far."""
         return self._log.with_suffix(".stderr").read_text(errors="replace")
 
     @property
     def stdout(self) -> str:
-        """What it has printed so far."""
+        """Its standard output so far."""
         return self._log.with_suffix(".stdout").read_text(errors="replace")
 
     def kill(self) -> bool:
@@ -91,7 +91,7 @@ class Worker:
         """Wait for its end and return its exit status.
 
         Raises:
-            SuiteError: It runs on; it has been killed.
+            SuiteError: It did not end in time; it has been killed.
         """
         try:
             return self._process.wait(within_s)

@@ -46,7 +46,7 @@ STORES = ("timescaledb", "object_store")
 WRDATA = Path(sys.executable).with_name("wrdata")
 WRONG_CLOCK = Path(__file__).with_name("wrong_clock.c")
 AT_ONCE = 4
-"""So many workers load at once: each takes some seconds to start."""
+"""Workers that load at once, since each takes some seconds to start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +54,8 @@ class Servers:
     """The database and S3 servers of one run of the suite.
 
     Attributes:
-        folder: For logs and the scenarios' states.
-        template: URL of a database with schema and universe, which each scenario gets a copy of.
+        folder: Holds logs and the scenarios' states.
+        template: URL of a database with schema and universe; each scenario gets a copy.
     """
 
     world: LocalWorld
@@ -68,12 +68,12 @@ class Scene:
     """One scenario's world, and what was done in it.
 
     Attributes:
-        random: Source of everything that is left to chance, from the suite's seed.
+        random: Source of all random draws, from the suite's seed.
         per_minute: The limit of the simulator and of the workers' settings.
-        short: The tests' form: less of everything.
+        short: Play the short form.
         injected: Faults so far, by name.
         wrong: What the scenario itself found wrong.
-        notes: What is worth telling beside the verdict.
+        notes: Remarks beside the verdict.
         fault_ended_at: Monotonic time at which the last fault ended.
     """
 
@@ -96,7 +96,9 @@ class Scene:
 
     def members(self) -> list[str]:
         """Return the tickers of the universe."""
-        return sorted(one.ticker for one in World(self.folder / "providers").constituents())
+        return sorted(
+            constituent.ticker for constituent in World(self.folder / "providers").constituents()
+        )
 
     def draw_tickers(self, count: int) -> list[str]:
         """Draw members of the universe; a third of them in the short form."""
@@ -113,20 +115,20 @@ class Scene:
         return self.start("backfill", "daily_bars", *named, **changed)
 
     def load(self, *slices: Slice, refetch: bool = False) -> None:
-        """Load slices, each in a worker of its own and some at once, to their ends."""
+        """Load slices, each in its own worker, some at once, and wait for all."""
         for place in range(0, len(slices), AT_ONCE):
             workers = [
-                self.start_load(one, refetch=refetch) for one in slices[place : place + AT_ONCE]
+                self.start_load(part, refetch=refetch) for part in slices[place : place + AT_ONCE]
             ]
             for worker in workers:
                 worker.ended()
 
-    def start_load(self, one: Slice, *, refetch: bool = False) -> Worker:
+    def start_load(self, part: Slice, *, refetch: bool = False) -> Worker:
         """Start a backfill of a slice."""
-        words = ["backfill", one.dataset, "--symbols", ",".join(one.subjects)]
-        words += ["--provider", one.provider]
-        if one.start and one.end and one.dataset != DAILY_BARS_DATASET:
-            words += ["--from", one.start.isoformat(), "--to", one.end.isoformat()]
+        words = ["backfill", part.dataset, "--symbols", ",".join(part.symbols)]
+        words += ["--provider", part.provider]
+        if part.start and part.end and part.dataset != DAILY_BARS_DATASET:
+            words += ["--from", part.start.isoformat(), "--to", part.end.isoformat()]
         return self.start(*words, *(["--refetch"] if refetch else []))
 
     def run(self, *arguments: str) -> int:
@@ -134,7 +136,7 @@ class Scene:
         return self.start(*arguments).ended()
 
     def tick(self) -> None:
-        """Let Dagster's sensor look at failed runs once.
+        """Give Dagster's sensor of lost runs one tick.
 
         Raises:
             SuiteError: The sensor failed.
@@ -142,9 +144,9 @@ class Scene:
         self._tick("lost_runs")
 
     def retry_due(self) -> int:
-        """Let an hour pass for the dead letters, and Dagster's sensor try what is due then.
+        """Age the dead letters by an hour, and let Dagster's sensor retry what is due.
 
-        Returns how many letters those were.
+        Returns the number of those letters.
 
         Raises:
             SuiteError: The sensor failed.
@@ -167,7 +169,7 @@ class Scene:
             raise SuiteError(message)
 
     def daemon(self) -> Worker:
-        """Start Dagster's daemon, with schedules and sensors as they are deployed."""
+        """Start Dagster's daemon, with schedules and sensors as deployed."""
         url = self.environment["WRDATA_DATABASE_URL"]
         program = str(WRDATA.with_name("dagster-daemon"))
         changed = {"WRDATA_DAGSTER_DATABASE_URL": in_schema(url, "dagster")}
@@ -198,7 +200,7 @@ class Scene:
         return {"LD_PRELOAD": str(library), "FAULTS_CLOCK_SHIFT_S": str(seconds)}
 
     def held(self, point: PausePoint) -> AbstractContextManager[Hold]:
-        """Hold whoever comes to ``point`` until the block ends."""
+        """Hold the worker that reaches ``point`` until the block ends."""
         return held(self.front, self.environment["WRDATA_DATABASE_URL"], point)
 
     def inject(self, name: str, count: int = 1) -> None:
@@ -210,7 +212,7 @@ class Scene:
         self.fault_ended_at = time.monotonic()
 
     def heal_provider(self) -> None:
-        """Let the simulator behave again, and count what it did."""
+        """End the simulator's faults, and count the injected ones."""
         self.control.clear_faults()
         self.fault_ends()
         for entry in self.journal():
@@ -219,7 +221,7 @@ class Scene:
                 self.inject(str(entry.status) if is_status else entry.fault)
 
     def heal_object_store(self) -> None:
-        """Let the S3 front pass everything again, and count what it refused."""
+        """Let the S3 front pass everything again, and count its refusals."""
         self.front.heal()
         self.fault_ends()
         for (method, status), count in self.front.refused.items():
@@ -230,12 +232,12 @@ class Scene:
         return Journal(self.folder / "providers" / "requests.jsonl").since(None)
 
     def arrivals(self) -> int:
-        """Count the requests that the simulator is done with."""
+        """Count the requests that the simulator has answered."""
         path = self.folder / "providers" / "requests.jsonl"
         return path.read_bytes().count(b"\n") if path.exists() else 0
 
     def await_arrivals(self, more: int, worker: Worker, within_s: float = 120.0) -> bool:
-        """Wait until the simulator has answered ``more`` further requests, or the worker ended."""
+        """Wait until the simulator has answered ``more`` more requests, or the worker ended."""
         target = self.arrivals() + more
         processes.wait_until(
             lambda: self.arrivals() >= target or not worker.runs, within_s=within_s
@@ -282,18 +284,18 @@ class Scene:
         )
 
     def look(self, claims: Sequence[Claim | Slice | Archived], *, listed: bool = True) -> Evidence:
-        """Ask the oracle of what was claimed; ``listed`` as with ``Oracle.look``."""
-        archived = [one for one in claims if isinstance(one, Archived)]
+        """Ask the oracles about the claims; ``listed`` as in ``Oracle.look``."""
+        archived = [claim for claim in claims if isinstance(claim, Archived)]
         if archived:
             return self.archive_oracle.look(archived)
-        slices = [one for one in claims if isinstance(one, Slice)]
+        slices = [claim for claim in claims if isinstance(claim, Slice)]
         if slices:
             return self.dataset_oracle.look(slices)
-        bars = [one for one in claims if isinstance(one, Claim)]
+        bars = [claim for claim in claims if isinstance(claim, Claim)]
         return self.oracle.look(bars, listed=listed)
 
     def outputs(self) -> list[str]:
-        """Return what is wrong with the workers' outputs."""
+        """Return findings about the workers' outputs."""
         return [
             finding
             for worker in self.workers
@@ -304,7 +306,7 @@ class Scene:
         ]
 
     def end_workers(self) -> None:
-        """Kill what still runs."""
+        """Kill the workers that still run."""
         for worker in self.workers:
             worker.kill()
 
@@ -339,12 +341,12 @@ def scene(
     bulk_interval_s: float,
     short: bool,
 ) -> Generator[Scene]:
-    """Yield the world of one scenario; everything of it is gone afterwards, except its logs."""
+    """Yield the world of one scenario; only its logs remain afterwards."""
     with (
         scratch_database(opened.world, f"faults_{name}", copy_of=opened.template) as database,
-        _scene(opened, name, database, seed, per_minute, bulk_interval_s, short) as made,
+        _scene(opened, name, database, seed, per_minute, bulk_interval_s, short) as started,
     ):
-        yield made
+        yield started
 
 
 @contextlib.contextmanager
@@ -381,7 +383,7 @@ def _scene(
         serving.serve(front) as s3_origin,
         SimulatorControl(simulated.address(port)) as control,
     ):
-        made = Scene(
+        scene = Scene(
             servers=opened,
             folder=folder,
             random=random.Random(f"{seed} {name}"),  # noqa: S311 - to be repeated, not secret
@@ -410,9 +412,9 @@ def _scene(
             short=short,
         )
         try:
-            yield made
+            yield scene
         finally:
-            made.end_workers()
+            scene.end_workers()
 
 
 @contextlib.contextmanager

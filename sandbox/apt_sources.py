@@ -1,6 +1,6 @@
-"""Where this machine's apt gets Debian from, so that another suite can be had there too.
+"""The Debian archive of this machine's apt, as a source of another suite.
 
-Here: reading the answer of ``apt-get indextargets`` and the one field it leaves out. Not here:
+Here: reading the output of ``apt-get indextargets`` and the one field it lacks. Not here:
 downloading. No archive host is written anywhere in this project.
 """
 
@@ -21,7 +21,7 @@ def source_of(suite: str) -> str:
     ones if the entry names none.
 
     Raises:
-        ConfigurationError: This is no Debian system, or its apt has no Debian archive.
+        ConfigurationError: This is no Debian system, or its apt lists no Debian archive.
     """
     codename = _codename()
     listed = _indextargets()
@@ -29,7 +29,7 @@ def source_of(suite: str) -> str:
         created_by, component, known_codename, release, uri, entry = line.split("|")
         if (created_by, component) != ("Packages", "main"):
             continue
-        # An entry may say "stable"; its codename is known once the lists were fetched.
+        # An entry may say "stable"; its codename is known once the lists are fetched.
         if codename in {release, known_codename}:
             lines = ["Types: deb", f"URIs: {uri}", f"Suites: {suite}", "Components: main"]
             return "\n".join([*lines, *_signed_by(entry)]) + "\n"
@@ -49,7 +49,7 @@ def _codename() -> str:
 
 def _indextargets() -> str:
     try:
-        # Answers from the configuration alone, before any `apt-get update`.
+        # Reads the configuration alone; needs no `apt-get update`.
         done = subprocess.run(
             ["apt-get", "indextargets", "--format", _FIELDS],
             capture_output=True,
@@ -66,8 +66,8 @@ def _indextargets() -> str:
 def _signed_by(entry: str) -> list[str]:
     """Return the Signed-By lines of an entry such as ``/etc/apt/….sources:2``.
 
-    apt 2.6 tells the entry's file and number (stanza or line) but not its keys, so they are
-    read there: a path, or a whole key block in a deb822 file.
+    apt 2.6 prints the entry's file and number (stanza or line) but not its keys, so they are
+    read from the file: a path, or a whole key block in deb822.
     """
     name, _, number = entry.rpartition(":")
     try:
@@ -77,13 +77,15 @@ def _signed_by(entry: str) -> list[str]:
     if name.endswith(".sources"):
         return _field_of_stanza(text, int(number))
     options = re.search(r"\[(?P<options>[^\]]*)\]", text.splitlines()[int(number) - 1])
-    found = re.search(r"signed-by=(\S+)", options["options"]) if options else None
-    return [f"Signed-By: {found[1].replace(',', ' ')}"] if found else []
+    match = re.search(r"signed-by=(\S+)", options["options"]) if options else None
+    return [f"Signed-By: {match[1].replace(',', ' ')}"] if match else []
 
 
 def _field_of_stanza(text: str, number: int) -> list[str]:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
-    stanzas = [one for one in re.split(r"\n\s*\n", "\n".join(lines).strip()) if one.strip()]
+    stanzas = [
+        stanza for stanza in re.split(r"\n\s*\n", "\n".join(lines).strip()) if stanza.strip()
+    ]
     field = re.search(
         r"^Signed-By:.*(?:\n[ \t].*)*", stanzas[number - 1], re.MULTILINE | re.IGNORECASE
     )

@@ -68,7 +68,7 @@ class SimulatorControl:
         as_date: bool = False,
         quirk: str | None = None,
     ) -> None:
-        """Spoil requests from now on; see sandbox.simulators.faults.FaultRule."""
+        """Corrupt answers from now on; see sandbox.simulators.faults.FaultRule."""
         self.add_rule(
             FaultRule(
                 kind=FaultKind(kind),
@@ -84,7 +84,7 @@ class SimulatorControl:
         )
 
     def add_rule(self, rule: FaultRule) -> None:
-        """Put a rule in force, behind those there are."""
+        """Add a rule, after the existing ones."""
         self._ask("POST", "/faults", content=asdict(rule))
 
     def faults(self) -> list[dict[str, object]]:
@@ -92,7 +92,7 @@ class SimulatorControl:
         return cast("list[dict[str, object]]", self._ask("GET", "/faults").json())
 
     def clear_faults(self) -> None:
-        """Let the simulator behave again."""
+        """End all faults."""
         self._ask("DELETE", "/faults")
 
     def correct(self, ticker: str, day: date, factor: float) -> None:
@@ -111,9 +111,9 @@ class SimulatorControl:
         self._ask("POST", "/splits", content=fields)
 
     def was_called(self, ticker: str, former: str, first: date, last: date) -> None:
-        """Let what trades as ``ticker`` have traded as ``former`` from ``first`` to ``last``.
+        """Let the share ``ticker`` have traded as ``former`` from ``first`` to ``last``.
 
-        Polygon shows it, which keeps each day under the ticker of that day.
+        Polygon shows it: it keeps each day under that day's ticker.
         """
         fields = {
             "symbol": ticker,
@@ -140,16 +140,16 @@ class SimulatorControl:
     def add_constituent(
         self, ticker: str, *, cik: str | None = None, former_ticker: str | None = None
     ) -> None:
-        """Add a member to the index; with ``former_ticker`` that one is renamed.
+        """Add a member to the index, or with ``former_ticker`` rename one.
 
-        With a ``cik`` a member there is becomes another registrant's.
+        With a ``cik``, an existing member becomes that of another registrant.
         """
         given = {"symbol": ticker, "cik": cik, "former_symbol": former_ticker}
         fields = {name: value for name, value in given.items() if value is not None}
         self._ask("POST", "/constituents", content=fields)
 
     def remove_constituent(self, ticker: str) -> None:
-        """Take a member out of the index; it goes on trading."""
+        """Remove a member from the index; it still trades."""
         self._ask("DELETE", "/constituents", parameters={"symbol": ticker})
 
     def truth(
@@ -159,10 +159,10 @@ class SimulatorControl:
         start: date | None = None,
         end: date | None = None,
     ) -> pa.Table:
-        """Return what a correct database equals: symbol (ours), date, prices, volume.
+        """Return what a correct database holds: symbol (ours), date, prices, volume.
 
         Args:
-            tickers: All present constituents if None.
+            tickers: All current constituents if None.
             start: The first day there is if None.
             end: The last closed session if None.
         """
@@ -177,26 +177,26 @@ class SimulatorControl:
     def dataset_truth(
         self,
         dataset: str,
-        subjects: Sequence[str] | None = None,
+        symbols: Sequence[str] | None = None,
         *,
         start: date | None = None,
         end: date | None = None,
         provider: str | None = None,
     ) -> pa.Table:
-        """Return what a correct database has of ``dataset``, in its quoted schema.
+        """Return what a correct database holds of ``dataset``, in its quoted schema.
 
-        ``symbol`` is spelt our way: ticker, pair, series or index. All is as of now.
+        ``symbol`` is in our spelling: ticker, pair, series or index. All is as of now.
 
         Args:
             dataset: Such as ``minute_bars``.
-            subjects: All there are if None.
-            start: Of the rows' days the first; the first there is if None.
-            end: Of the rows' days the last; today if None. Statements, companies and index
-                changes have no days to choose.
-            provider: Whose rows, where providers' differ; that of the dataset's own if None.
+            symbols: All there are if None.
+            start: First day of rows; the earliest if None.
+            end: Last day of rows; today if None. Not for statements, companies and index
+                changes.
+            provider: Provider of the rows, where they differ; the dataset's own if None.
         """
         parameters = {
-            "subjects": ",".join(subjects) if subjects is not None else "",
+            "subjects": ",".join(symbols) if symbols is not None else "",
             "start": start.isoformat() if start else "",
             "end": end.isoformat() if end else "",
             "provider": provider or "",
@@ -227,9 +227,9 @@ class SimulatorControl:
 
 
 def _reason(answer: httpx.Response) -> str:
-    """Return what a refusal says, without the JSON around it."""
+    """Return the reason of a refusal, without the JSON around it."""
     try:
-        told: object = answer.json()["error"]
+        reason: object = answer.json()["error"]
     except (ValueError, KeyError, TypeError):
-        told = answer.text
-    return str(told)
+        reason = answer.text
+    return str(reason)

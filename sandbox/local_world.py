@@ -24,9 +24,9 @@ from sandbox import object_store, simulated_providers, timescaledb
 SERVICES = ("timescaledb", "object_store", "providers")
 
 _joined: dict[str, TextIO] = {}
-"""Files that say that this process works in a world, by their paths."""
+"""Open files that mark this process as a user of a world, by path."""
 _FORMER = "fmp"
-"""What the simulators were called while FMP's was the only one."""
+"""Name of the simulators while FMP's was the only one."""
 
 
 class Service(Protocol):
@@ -47,7 +47,7 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
-    """How one service is; ``detail`` says it in words, ``cure`` what to do if it is not well."""
+    """State of one service: ``detail`` in words, ``cure`` what to do if it is not running."""
 
     name: str
     address: str
@@ -58,7 +58,7 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Record:
-    """What is remembered of a service: its port, and its process while it runs."""
+    """Kept record of a service: its port, and its process while it runs."""
 
     port: int
     process: processes.Process | None
@@ -67,8 +67,8 @@ class _Record:
 class LocalWorld:
     """The local world of the checkout whose state folder is ``root``, such as ``.wrdata``.
 
-    Servers outlive the process which starts them. Two checkouts never meet: each has its own
-    folder, ports and keys.
+    Servers outlive the process that starts them. Each checkout has its own folder, ports and
+    keys.
     """
 
     def __init__(self, root: Path) -> None:
@@ -79,7 +79,7 @@ class LocalWorld:
         services: Collection[str] = SERVICES,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Start what does not run yet; ``report`` is told each step in a sentence.
+        """Start the services that do not run; ``report`` gets each step as a sentence.
 
         Raises:
             ConfigurationError: A service cannot be started; the text names its log.
@@ -114,9 +114,9 @@ class LocalWorld:
         return stopped
 
     def join(self) -> None:
-        """Be known as a user of this world until this process ends, however it ends.
+        """Register as a user of this world until this process ends, however it ends.
 
-        The file stays open on purpose: that it is open is the sign (see ``users``).
+        The file stays open on purpose: ``users`` looks for processes that have it open.
         """
         private_files.make_passable(self.root)
         file = str(self._users_file())
@@ -132,13 +132,13 @@ class LocalWorld:
         ]
 
     def status(self) -> list[ServiceStatus]:
-        """Return how each service is, without starting anything."""
+        """Return the state of each service, without starting anything."""
         return [self._status(service) for service in self._services(SERVICES)]
 
     def environment(self, services: Collection[str] | None = None) -> dict[str, str]:
         """Return the environment variables by which the pipelines find ``services``.
 
-        Where the providers are among them, database and bucket are those for simulated prices.
+        With the providers among them, database and bucket are those for simulated prices.
 
         Args:
             services: Names of services; all that were ever started if None.
@@ -212,14 +212,14 @@ class LocalWorld:
         )
         if answered and processes.is_running(process):
             return
-        what = (
+        trouble = (
             "ended while starting"
             if answered
             else f"did not answer within {service.start_within_s:g} s"
         )
         processes.end(process, with_signal=service.stop_signal, within_s=10)
         message = (
-            f"{service.name} {what}. Mend what its log, {log}, tells and start again; it ends"
+            f"{service.name} {trouble}. Mend what its log, {log}, shows and start again; it ends"
             f" with:\n{processes.log_tail(log)}"
         )
         raise errors.ConfigurationError(message)
@@ -243,8 +243,12 @@ class LocalWorld:
         if unknown:
             message = f"no such service: {', '.join(unknown)}; there are {', '.join(SERVICES)}"
             raise errors.ConfigurationError(message)
-        every: tuple[Service, ...] = (self._timescaledb(), self._object_store(), self._providers())
-        return [service for service in every if service.name in names]
+        services: tuple[Service, ...] = (
+            self._timescaledb(),
+            self._object_store(),
+            self._providers(),
+        )
+        return [service for service in services if service.name in names]
 
     def _timescaledb(self) -> timescaledb.TimescaleServer:
         return timescaledb.TimescaleServer(
@@ -303,9 +307,9 @@ class LocalWorld:
             yield
 
     def _take_over_former(self) -> None:
-        """Give what is left of a world with FMP alone its present name: key, log and changes.
+        """Give key, log and changes of a world with FMP alone their present names.
 
-        Its process, which serves FMP only, is ended by the next start or stop.
+        Its old process, which serves FMP only, is ended by the next start or stop.
         """
         state = private_files.read_json(self._state_file())
         if _FORMER not in state:
@@ -332,8 +336,8 @@ def main(arguments: list[str]) -> int:
         elif asked.action == "stop":
             say(f"Stopped: {', '.join(world.stop()) or 'nothing ran'}")
         else:
-            for one in world.status():
-                say(f"{one.name:14}{one.detail:28}{one.address}  {one.cure}")
+            for service in world.status():
+                say(f"{service.name:14}{service.detail:28}{service.address}  {service.cure}")
     except errors.MarketDataError as error:
         sys.stderr.write(f"{error}\n")
         return 1

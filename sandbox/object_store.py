@@ -20,7 +20,7 @@ from machine import private_files, processes
 from marketdata.recovery import errors
 
 BUCKETS = {False: "market-data", True: "market-data-simulated"}
-"""The archive, by whether its prices are simulated."""
+"""The archive's buckets, by whether prices are simulated."""
 REGION = "us-east-1"
 
 
@@ -66,13 +66,13 @@ class ObjectStore:
             ],
             log=self._log,
             cwd=self._home,
-            # In the environment and not among the arguments, which everyone can list.
+            # In the environment, not among the arguments, which all users can list.
             env={"PATH": "/usr/bin:/bin", "HOME": str(self._home),
                  "RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"'},
         )  # fmt: skip
 
     def answers(self, port: int) -> bool:
-        """Tell whether the server on ``port`` shows our buckets for our keys."""
+        """Return whether the server on ``port`` lists our buckets for our keys."""
         access_key, secret_key = self.keys()
         client = boto3.client(
             "s3",

@@ -1,10 +1,10 @@
 """Databases for tests, benchmarks and the fault suite: new ones, on the local world's server.
 
-Here: making one, empty or as a copy, and dropping it with whatever still uses it. Not here: the
+Here: creating one, empty or as a copy, and dropping it with its open sessions. Not here: the
 server (timescaledb.py), or schemas (resources/storage).
 
-Another server takes their place where WRDATA_TEST_DATABASE_URL names a database of it: one of
-the Community edition, which the local world cannot have. That database itself is left alone.
+WRDATA_TEST_DATABASE_URL names a database on another server to use instead: one of the Community
+edition, which the local world cannot have. That database itself is left alone.
 """
 
 import os
@@ -27,9 +27,9 @@ def scratch_database(
     Args:
         world: One whose database server runs.
         purpose: What the database's name begins with; the rest is left to chance.
-        copy_of: URL of a database of this server that nobody uses at the moment; without it the
+        copy_of: URL of a database of this server without open sessions; without it the
             new one is empty but for its extensions.
-        to_copy: Others will be copied from it; from the first copy on nobody can connect to it.
+        to_copy: Others will be copied from it; from the first copy on it refuses connections.
             TimescaleDB's background workers stay out of a template: they would be users of it, and
             it could not be copied.
     """
@@ -47,31 +47,31 @@ def scratch_database(
 
 
 def name_of(url: str) -> str:
-    """Return the name of the database that a URL of the local world leads to."""
+    """Return the database name in a URL of the local world."""
     return url.rpartition("/")[2]
 
 
 def _create(admin: psycopg.Connection, name: str, copy_of: str | None, *, to_copy: bool) -> None:
-    """Create a database without a background worker of TimescaleDB in the one it is made of.
+    """Create a database while no background worker of TimescaleDB uses its template.
 
-    TimescaleDB starts one in each database that somebody names as a template, unless nobody may
-    connect to it; template1 is the default, and need not be named.
+    TimescaleDB starts one in each database that is named as a template, unless connections to it
+    are forbidden; the default template1 need not be named.
     """
-    made = sql.SQL("create database {} is_template {}").format(
+    statement = sql.SQL("create database {} is_template {}").format(
         sql.Identifier(name), sql.Literal(to_copy)
     )
     if copy_of is not None:
         original = sql.Identifier(copy_of)
         admin.execute(sql.SQL("alter database {} allow_connections false").format(original))
-        made = sql.SQL("{} template {}").format(made, original)
-    admin.execute(made)
+        statement = sql.SQL("{} template {}").format(statement, original)
+    admin.execute(statement)
 
 
 def _drop(admin: psycopg.Connection, name: str) -> None:
-    """Drop a database with the sessions that were left open.
+    """Drop a database and end its open sessions.
 
-    Not by force: that wants to end an autovacuum worker as well, which only a superuser may,
-    while a plain drop sends it away.
+    Not with force: that would end an autovacuum worker too, which only a superuser may do, while
+    a plain drop makes it leave.
     """
     admin.execute(
         "select pg_terminate_backend(pid) from pg_stat_activity"

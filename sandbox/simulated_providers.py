@@ -18,18 +18,18 @@ from machine import private_files, processes
 PER_MINUTE = 120
 """FMP's limit for this project's key."""
 BULK_INTERVAL_S = 10.0
-"""What clients keep between two of FMP's bulk requests."""
+"""Seconds that clients keep between two of FMP's bulk requests."""
 BULK_TOLERANCE_S = 0.5
-"""So much sooner the simulator allows the next one: requests jitter on their way."""
+"""Seconds by which the simulator allows the next one sooner, since requests jitter."""
 POLYGON_PER_MINUTE = 300
-"""What the local world asks of Polygon: a paid key may more, and a demo needs no more."""
+"""Requests per minute to Polygon in the local world: less than a paid key allows, and enough."""
 
 _KEYS: Mapping[str, Callable[[], str]] = {
     "fmp/ultimate": lambda: private_files.letters_and_digits(32),
     "polygon/advanced": lambda: private_files.letters_and_digits(32),
     "polygon/free": lambda: private_files.letters_and_digits(32),
     "tiingo/power": lambda: secrets.token_hex(20),
-    # FRED takes nothing but 32 lower-case letters and digits for a key.
+    # A key of FRED has 32 lower-case letters and digits.
     "fred/registered": lambda: secrets.token_hex(16),
 }
 """Keys of the local world by provider and plan, each in the form of the provider's own."""
@@ -39,11 +39,11 @@ class SimulatedProviders:
     """The providers' simulators of one local world, in one process.
 
     Args:
-        home: Folder for their keys, their journal and what was changed in their world.
+        home: Folder of their keys, their journal and changes of their world.
         log: File that their output is appended to.
         per_minute: Requests that FMP allows in any 60 seconds.
-        bulk_interval_s: What clients keep between two of FMP's bulk requests.
-        seed: Which requests meet a fault that spoils only a share of them.
+        bulk_interval_s: Seconds that clients keep between two of FMP's bulk requests.
+        seed: Decides which requests meet a fault with a probability.
     """
 
     name = "providers"
@@ -66,7 +66,7 @@ class SimulatedProviders:
         self._seed = seed
 
     def prepare(self, report: Callable[[str], None]) -> None:
-        """Make the folder and the keys."""
+        """Create the folder and the keys."""
         self._home.mkdir(parents=True, exist_ok=True)
         if not (self._home / "keys.json").exists():
             report(f"Making keys for the simulated providers in {self._home}")
@@ -111,14 +111,14 @@ class SimulatedProviders:
             "FMP_API_KEY": keys["fmp/ultimate"],
             "FMP_BASE_URL": f"{origin}/stable",
             "FMP_BULK_INTERVAL_S": f"{self._bulk_interval_s:g}",
-            # FMP's key here is of the plan that has the whole market in one request.
+            # FMP's key here has the plan with the whole market in one request.
             "WRDATA_DAILY_BARS_ROUTE": "bulk",
             "POLYGON_API_KEY": keys["polygon/advanced"],
             "POLYGON_BASE_URL": f"{origin}/polygon",
             "POLYGON_REQUESTS_PER_MINUTE": str(POLYGON_PER_MINUTE),
             "TIINGO_API_KEY": keys["tiingo/power"],
             "TIINGO_BASE_URL": f"{origin}/tiingo",
-            # What the plan "power" sells.
+            # Limits of the plan "power".
             "TIINGO_REQUESTS_PER_HOUR": "5000",
             "TIINGO_REQUESTS_PER_DAY": "50000",
             "FRED_API_KEY": keys["fred/registered"],
@@ -129,12 +129,12 @@ class SimulatedProviders:
         }
 
     def keys(self) -> Mapping[str, str]:
-        """Return the keys by provider and plan; what is missing is made up and kept."""
+        """Return the keys by provider and plan; missing ones are generated and kept."""
         return private_files.kept_secrets(self._home / "keys.json", _KEYS)
 
 
 def take_over(former: Path, home: Path) -> None:
-    """Make ``home`` of ``former``, the folder of a simulator of FMP alone, and rename its key."""
+    """Turn ``former``, the folder of a simulator of FMP alone, into ``home``; rename its key."""
     if home.exists() or not former.exists():
         return
     former.rename(home)

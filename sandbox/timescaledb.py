@@ -105,7 +105,7 @@ class TimescaleServer:
         )
 
     def answers(self, port: int) -> bool:
-        """Tell whether the server on ``port`` takes our connections."""
+        """Return whether the server on ``port`` accepts our connections."""
         try:
             with self._connect(port, "postgres"):
                 return True
@@ -113,7 +113,7 @@ class TimescaleServer:
             return False
 
     def complete(self, port: int) -> None:
-        """Create role, extensions and databases, as far as they are missing."""
+        """Create missing roles, extensions and databases."""
         with self._connect(port, "postgres") as connection:
             if not _exists(connection, "select 1 from pg_roles where rolname = %s", ROLE):
                 # Before the role, so that the role marks a finished template: nobody can copy
@@ -138,11 +138,11 @@ class TimescaleServer:
         return f"postgresql://{ROLE}:{password}@{processes.LOOPBACK}:{port}/{database}"
 
     def address(self, port: int) -> str:
-        """Return the address without a password, fit to be shown."""
+        """Return the address without a password, for display."""
         return f"postgresql://{processes.LOOPBACK}:{port}"
 
     def _secrets(self) -> dict[str, str]:
-        """Return the passwords; they lie beside the data, which are worth nothing without."""
+        """Return the passwords; they lie beside the data that they protect."""
         return private_files.kept_secrets(
             self._home / "passwords.json",
             dict.fromkeys((_SUPERUSER, ROLE), lambda: private_files.letters_and_digits(32)),
@@ -192,7 +192,7 @@ class TimescaleServer:
             )  # fmt: skip
         except subprocess.SubprocessError as error:
             said = str(getattr(error, "stderr", None) or error).splitlines()
-            # What it tells beside its errors is what it does and where, in six lines.
+            # Besides errors, its output has six lines on what it does and where.
             why = [line for line in said if "error:" in line or "FATAL" in line] or said[-1:]
             message = (
                 f"no database cluster can be made in {folder}: {'; '.join(why)}. Set "
@@ -205,7 +205,7 @@ class TimescaleServer:
             os.chown(path, self._user, self._user)
 
     def _end_leftovers(self) -> None:
-        """End what a killed server left behind, since a new one refuses to start beside it.
+        """End leftovers of a killed server, since a new one refuses to start beside them.
 
         Backends outlive a killed postmaster for a moment, and its postmaster.pid may name an id
         which another server of the same user has by now.
@@ -237,7 +237,7 @@ def _server_user() -> int | None:
 
 
 def _reachable(folder: Path) -> bool:
-    """Tell whether any user may pass through the folders above ``folder``."""
+    """Return whether any user may traverse the folders above ``folder``."""
     existing = [parent for parent in (folder, *folder.parents) if parent.exists()]
     return all(parent.stat().st_mode & 0o001 for parent in existing)
 
@@ -248,7 +248,7 @@ def _public_home(home: Path) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """Return what the server's programs see: nothing of ours, above all no PG* variables."""
+    """Return the environment of the server's programs: nothing of ours, above all no PG*."""
     return {"PATH": "/usr/bin:/bin", "LC_ALL": "C"}
 
 

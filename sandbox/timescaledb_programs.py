@@ -29,7 +29,7 @@ from sandbox import apt_sources
 SUITE = "trixie"
 PACKAGE = "postgresql-17-timescaledb"
 _PREFIX_NAME = f"{PACKAGE}-{SUITE}-{platform.machine()}-1"
-"""The last figure counts changes to how a prefix is made: another one is another prefix."""
+"""Its last number counts changes in building a prefix; a new number is a new prefix."""
 
 _SCRATCH = ".unpack-"
 
@@ -40,7 +40,7 @@ _NEEDLESS = (
     "libpam-modules*", "libpam-runtime", "libdb5*", "libgdbm*", "libsemanage*", "libsepol*",
     "libselinux*", "libpcre2*", "libdebconf*", "libncursesw*", "libxslt*", "sensible-utils",
 )  # fmt: skip
-"""Packages whose files no program here opens: maintainer scripts, JIT, cluster wrappers."""
+"""Unneeded packages: maintainer scripts, JIT, cluster wrappers."""
 
 _NEEDLESS_FOLDERS = (
     "usr/share/doc", "usr/share/man", "usr/share/locale", "usr/lib/postgresql/17/lib/bitcode",
@@ -76,7 +76,7 @@ def find_or_install(report: Callable[[str], None]) -> Programs:
 
 
 def cache_folder() -> Path:
-    """Return where prefixes are kept for all checkouts of this user (or of the machine)."""
+    """Return the folder of prefixes for all checkouts of this user (or of the machine)."""
     if os.geteuid() == 0:
         return Path("/var/cache/wrdata")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wrdata"
@@ -95,11 +95,11 @@ def _shared_lock(cache: Path) -> Generator[None]:
 
 def _system_programs() -> Programs | None:
     """Return the newest system PostgreSQL that has the extension (Debian 13 and later)."""
-    found = sorted(
+    extensions = sorted(
         Path("/usr/lib/postgresql").glob("*/lib/timescaledb.so"),
         key=lambda path: int(path.parts[-3]) if path.parts[-3].isdigit() else 0,
     )
-    for extension in reversed(found):
+    for extension in reversed(extensions):
         folder = extension.parents[1] / "bin"
         if (folder / "postgres").exists():
             return Programs(folder=folder, origin="system packages")
@@ -107,7 +107,7 @@ def _system_programs() -> Programs | None:
 
 
 def _install(prefix: Path) -> None:
-    """Make ``prefix`` beside its place, move it there, try it, and only then call it complete."""
+    """Build ``prefix`` beside its place, move it there, test it, then mark it complete."""
     with tempfile.TemporaryDirectory(dir=prefix.parent, prefix=_SCRATCH) as scratch_name:
         scratch = Path(scratch_name)
         scratch.chmod(0o755)
@@ -135,7 +135,7 @@ def _download(scratch: Path) -> list[Path]:
     )
     names = {match[1] for match in re.finditer(r"^'[^']*' ([^_\s]+)_", planned, re.MULTILINE)}
     wanted = sorted(
-        name for name in names if not any(fnmatch.fnmatch(name, one) for one in _NEEDLESS)
+        name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in _NEEDLESS)
     )
     folder = scratch / "packages"
     folder.mkdir()
@@ -144,7 +144,7 @@ def _download(scratch: Path) -> list[Path]:
 
 
 def _apt_options(scratch: Path) -> list[str]:
-    """Return options which give apt its own state and one source, and nothing of the system's.
+    """Return options that give apt its own state and one source, nothing of the system's.
 
     Options go on the command line, which overrides every configuration file.
     """
@@ -168,7 +168,7 @@ def _apt_options(scratch: Path) -> list[str]:
         "Acquire::Retries": "3",
         "quiet": "2",
     }
-    # apt's download user cannot write below a private folder; the signatures are what counts.
+    # apt's download user cannot write in a private folder; signatures are still checked.
     if os.geteuid() == 0:
         settings["APT::Sandbox::User"] = "root"
     return [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
@@ -216,7 +216,7 @@ def _try_out(prefix: Path) -> None:
             [str(loader), "--library-path", str(loader.parent), "--list", str(file)],
             doing=f"load {file.name}",
         )
-        # What is not the prefix's own is a library of the system, which may be too old.
+        # Libraries outside the prefix are the system's, which may be too old.
         strays = re.findall(rf"=> (?!{re.escape(str(prefix))})(\S+.*)", listed)
         if strays:
             message = f"{file.name} misses libraries in {prefix}: {', '.join(strays)}"

@@ -43,12 +43,16 @@ def application(
     async def requests(request: Request) -> Response:
         since = request.query_params.get("since")
         entries = journal.since(datetime.fromisoformat(since) if since else None)
-        return JSONResponse([asdict(one) for one in entries])
+        return JSONResponse([asdict(entry) for entry in entries])
 
     async def truth(request: Request) -> Response:
         query = request.query_params
         asked = query.get("symbols")
-        tickers = asked.split(",") if asked else [one.ticker for one in world.constituents()]
+        tickers = (
+            asked.split(",")
+            if asked
+            else [constituent.ticker for constituent in world.constituents()]
+        )
         table = await run_in_threadpool(
             world.truth,
             [listed_as(world, ticker).ticker for ticker in tickers],
@@ -119,7 +123,7 @@ def _constituent_routes(world: World) -> list[Route]:
 
 
 def explained(handler: Handler) -> Handler:
-    """Answer 400 with the reason where a control was given nonsense."""
+    """Answer 400 with the reason where a control gets invalid input."""
 
     async def answered(request: Request) -> Response:
         try:
@@ -136,7 +140,7 @@ async def fields_of(request: Request) -> dict[str, object]:
     """Return the JSON object that ``request`` carries.
 
     Raises:
-        ValueError: It carries none.
+        ValueError: There is none.
     """
     content: object = json.loads(await request.body())
     if not isinstance(content, dict):
@@ -146,10 +150,10 @@ async def fields_of(request: Request) -> dict[str, object]:
 
 
 def listed_as(world: World, ticker: str) -> Listing:
-    """Return what trades as ``ticker``.
+    """Return the listing that trades as ``ticker``.
 
     Raises:
-        ValueError: Nothing does.
+        ValueError: There is none.
     """
     listing = world.listing(ticker)
     if listing is None:
@@ -183,8 +187,8 @@ def _listing(world: World, fields: dict[str, object]) -> Listing:
 def table_response(request: Request, parts: Iterable[pa.Table]) -> Response:
     """Return tables of one schema, one after the other, in one answer.
 
-    An Arrow stream where ``request`` accepts one, else CSV. Each part is made and sent before
-    the next one, since all of them would double the process's memory.
+    An Arrow stream where ``request`` accepts one, else CSV. Each part is sent before the next is
+    built, since all at once would double the process's memory.
     """
     as_arrow = ARROW_STREAM in request.headers.get("accept", "")
     return StreamingResponse(

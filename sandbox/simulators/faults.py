@@ -45,17 +45,17 @@ class FaultKind(StrEnum):
     ERROR_IN_200 = "error_in_200"
     """Status 200 with an error message."""
     MALFORMED = "malformed"
-    """Half a body that calls itself whole."""
+    """Half a body, declared as the whole."""
     HTML = "html"
     """A gateway's page, with ``status`` (502 by default)."""
     MALFORMED_ROWS = "malformed_rows"
     """One row lacks its close, the next has its low above its high."""
     UNKNOWN = "unknown"
-    """Status 200 and an empty list, as for a symbol nobody knows."""
+    """Status 200 and an empty list, as for an unknown symbol."""
     DUPLICATE_ROWS = "duplicate_rows"
     """One row comes twice."""
     QUIRK = "quirk"
-    """The provider's own oddity that ``quirk`` names (see the simulator's ``quirk``)."""
+    """The provider's own quirk named by ``quirk`` (see the simulator's ``quirk``)."""
 
 
 _OF_ROWS = frozenset({FaultKind.MALFORMED_ROWS, FaultKind.DUPLICATE_ROWS})
@@ -67,11 +67,11 @@ class FaultRule:
 
     Attributes:
         path: Beginning of the path, such as ``/stable/eod-bulk``.
-        count: So many requests are spoilt, then no more; None is without end.
+        count: Number of requests to spoil; None is unlimited.
         probability: Share of the matching requests that is spoilt.
         seconds: Duration or Retry-After; see FaultKind.
         as_date: A Retry-After is written as an HTTP date instead of seconds.
-        quirk: Which of the provider's own oddities, for QUIRK.
+        quirk: Name of the provider's own quirk, for QUIRK.
     """
 
     kind: FaultKind
@@ -89,7 +89,7 @@ def rule_of(fields: Mapping[str, object]) -> FaultRule:
     """Build a rule from decoded JSON.
 
     Raises:
-        ValueError: A field is unknown, missing or of the wrong kind.
+        ValueError: A field is unknown, missing or of the wrong type.
     """
     unknown = fields.keys() - _READERS.keys()
     if unknown or "kind" not in fields:
@@ -114,27 +114,27 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 
 
 class Draws:
-    """Random numbers for requests: a pure function of the seed and of what is asked for.
+    """Random numbers for requests: a pure function of the seed and the request.
 
-    The nth request for the same thing always meets the same fate, in whatever order the
-    requests of concurrent clients arrive.
+    The nth equal request always gets the same numbers, in whatever order the requests of
+    concurrent clients arrive.
     """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._counts: Counter[tuple[str, ...]] = Counter()
 
-    def next(self, *what: str) -> random.Random:
-        """Return the source of numbers for the next request for ``what``."""
-        self._counts[what] += 1
-        return random.Random(f"{self._seed} {self._counts[what]} {' '.join(what)}")
+    def next(self, *key: str) -> random.Random:
+        """Return the source of numbers for the next request for ``key``."""
+        self._counts[key] += 1
+        return random.Random(f"{self._seed} {self._counts[key]} {' '.join(key)}")
 
 
 def mixed(rules: Sequence[FaultRule], share: float) -> list[FaultRule]:
     """Return ``rules`` with probabilities by which ``share`` of the requests is spoilt in all.
 
-    Each rule gets the same part. A rule is only asked about what those before it let pass, so
-    that later ones need higher probabilities.
+    Each rule gets the same share. A rule only sees requests that the rules before it let pass,
+    so later rules need higher probabilities.
     """
     part = share / len(rules)
     return [
@@ -146,7 +146,7 @@ class FaultBook:
     """The rules in force; the oldest that matches a request wins.
 
     Args:
-        seed: Which requests a probability spoils.
+        seed: Decides which requests a probability spoils.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -154,7 +154,7 @@ class FaultBook:
         self._draws = Draws(seed)
 
     def add(self, rule: FaultRule) -> None:
-        """Put ``rule`` in force."""
+        """Add ``rule``."""
         self._rules.append(rule)
 
     def rules(self) -> list[FaultRule]:

@@ -22,17 +22,17 @@ from sandbox.simulators.worlds.shares.world import World
 
 _LONGEST_SILENCE_S = 3600.0
 _DROPS = 200
-"""A dripping body comes in so many pieces."""
+"""Number of pieces of a dripping body."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a provider sees of a request.
+    """A request as a provider sees it.
 
     Attributes:
         path: Without the provider's prefix.
         query: Without the key.
-        headers: By lower-case name, those that carry a key among them.
+        headers: By lower-case name, including those that carry a key.
         at: Arrival, aware UTC.
     """
 
@@ -48,7 +48,7 @@ class Provider(Protocol):
 
     @property
     def prefix(self) -> str:
-        """Beginning of its paths here, such as ``/polygon``; a real host takes its place."""
+        """Beginning of its paths here, such as ``/polygon``; stands for the real host."""
         ...
 
     def key(self, query: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str] | None:
@@ -60,11 +60,11 @@ class Provider(Protocol):
         ...
 
     def refusal(self, request: Request) -> Reply | None:
-        """Return why the request is not looked at (key, limit), or None."""
+        """Return the refusal (key, limit), or None."""
         ...
 
     def answer(self, request: Request) -> Reply:
-        """Return what an admitted request gets."""
+        """Return the answer to an admitted request."""
         ...
 
     def error(self, status: int, text: str) -> Reply:
@@ -72,7 +72,7 @@ class Provider(Protocol):
         ...
 
     def nothing(self) -> Reply:
-        """Return what an unknown symbol gets."""
+        """Return the answer to an unknown symbol."""
         ...
 
     def spoilt(self, rule: FaultRule, reply: Reply) -> Reply:
@@ -80,17 +80,17 @@ class Provider(Protocol):
         ...
 
     def quirk(self, name: str, request: Request) -> Reply:
-        """Return the answer that one of the provider's own oddities makes of ``request``.
+        """Return the answer to ``request`` with one of the provider's own quirks.
 
         Raises:
-            ValueError: There is no such quirk; the text names those there are.
+            ValueError: There is no such quirk; the text names the known ones.
         """
         ...
 
 
 @dataclass(slots=True, kw_only=True)
 class _Sent:
-    """What went over the wire, as it goes."""
+    """What has been sent so far."""
 
     status: int = 0
     bytes: int = 0
@@ -100,9 +100,9 @@ class Front:
     """ASGI application: the providers' paths, and below ``/_sandbox/`` the controls.
 
     Args:
-        providers: A path belongs to the one with the longest prefix that it begins with.
+        providers: A path belongs to the provider with the longest matching prefix.
         now: Clock that returns aware UTC times.
-        seed: Which requests meet a fault that spoils only a share of them.
+        seed: Decides which requests meet a fault with a probability.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class Front:
         now: Callable[[], datetime],
         seed: int = 0,
     ) -> None:
-        self._providers = sorted(providers, key=lambda one: len(one.prefix), reverse=True)
+        self._providers = sorted(providers, key=lambda provider: len(provider.prefix), reverse=True)
         self._journal = journal
         self._now = now
         self._faults = FaultBook(seed)
@@ -164,8 +164,10 @@ class Front:
             )
 
     def _provider(self, path: str) -> Provider | None:
-        found = (one for one in self._providers if path.startswith(f"{one.prefix}/"))
-        return next(found, None)
+        matching = (
+            provider for provider in self._providers if path.startswith(f"{provider.prefix}/")
+        )
+        return next(matching, None)
 
     def _request(self, scope: Scope, provider: Provider) -> Request:
         query = dict(QueryParams(scope["query_string"]))
@@ -203,7 +205,7 @@ async def _misbehave(
 
 
 def _instead(provider: Provider, rule: FaultRule, request: Request) -> Reply | None:
-    """Return the answer of faults which leave the request alone."""
+    """Return the answer of a fault that ignores the request."""
     if rule.kind is FaultKind.STATUS:
         status = rule.status or 500
         reply = provider.error(status, f"injected fault {status}")
@@ -224,7 +226,7 @@ def _retry_after(rule: FaultRule, now: datetime) -> str | None:
         return None
     if not rule.as_date:
         return f"{rule.seconds:g}"
-    # An HTTP date has whole seconds: cut off, it would come a second too soon.
+    # An HTTP date has whole seconds: cut off, it would be a second too early.
     at = now + timedelta(seconds=rule.seconds + 1)
     return email.utils.format_datetime(at, usegmt=True)
 
@@ -240,7 +242,7 @@ def _gateway_page(status: HTTPStatus) -> Reply:
 
 
 async def _outlasts_the_client(silence_s: float, receive: Receive) -> bool:
-    """Say nothing for ``silence_s``; return whether the client is still there then."""
+    """Send nothing for ``silence_s``; return whether the client is still connected."""
     try:
         async with asyncio.timeout(silence_s):
             while (await receive())["type"] != "http.disconnect":
@@ -251,7 +253,7 @@ async def _outlasts_the_client(silence_s: float, receive: Receive) -> bool:
 
 
 async def _send(reply: Reply, send: Send, *, break_off: bool = False) -> None:
-    """Send ``reply``; ``break_off`` promises all of it and sends half, so that the server closes.
+    """Send ``reply``; ``break_off`` announces all of it and sends half, so the server closes.
 
     uvicorn drops the connection when an application returns before its body is complete.
     """
@@ -272,7 +274,7 @@ def _headers(reply: Reply) -> list[tuple[bytes, bytes]]:
 
 
 async def _drip(reply: Reply, duration_s: float, receive: Receive, send: Send) -> None:
-    """Send ``reply`` in drops over ``duration_s``, as long as the client is there."""
+    """Send ``reply`` in pieces over ``duration_s``, while the client is connected."""
     await send({"type": "http.response.start", "status": reply.status, "headers": _headers(reply)})
     size = max(len(reply.body) // _DROPS, 1)
     for place in range(0, len(reply.body), size):
@@ -284,7 +286,7 @@ async def _drip(reply: Reply, duration_s: float, receive: Receive, send: Send) -
 
 
 def _dated(send: Send, at: datetime) -> Send:
-    """Add a Date of the same clock reading that a Retry-After is counted from.
+    """Add a Date from the clock reading of Retry-After.
 
     The server's own Date is a second or more behind while the machine is busy.
     """

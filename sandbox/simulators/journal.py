@@ -1,7 +1,7 @@
 """The provider's own log: every request with its time of arrival.
 
 Here: one JSON object per line, appended when the request is over. Not here: what is answered.
-It is the witness for request budgets, so times are the simulator's and keys are not in it.
+It is the oracle of request budgets, so times are the simulator's. It holds no keys.
 """
 
 import json
@@ -35,7 +35,7 @@ class JournalEntry:
 
 
 class Journal:
-    """Append-only journal in the file ``path``; it goes on where an earlier process ended."""
+    """Append-only journal in the file ``path``; continues that of an earlier process."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,9 @@ class Journal:
         oldest = "" if moment is None else stamp(moment)
         with self._path.open() as file:
             entries = [JournalEntry(**json.loads(line)) for line in file]
-        return sorted((one for one in entries if one.at >= oldest), key=lambda one: one.at)
+        return sorted(
+            (entry for entry in entries if entry.at >= oldest), key=lambda entry: entry.at
+        )
 
 
 def stamp(moment: datetime) -> str:

@@ -3,7 +3,7 @@
 Here: one ASGI application that passes requests on byte for byte, or refuses them as a server in
 trouble does. Not here: the server behind it (sandbox/object_store.py).
 
-Signatures stay right, since they cover the Host header and the front passes on the one it got.
+Signatures stay valid: they cover the Host header, which the front passes on unchanged.
 """
 
 import http.client
@@ -24,7 +24,7 @@ _PER_HOP = {"connection", "transfer-encoding", "keep-alive"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trouble:
-    """What the server is in; the code is S3's word for it."""
+    """A trouble of the server, with S3's code for it."""
 
     status: int
     code: str
@@ -33,7 +33,7 @@ class Trouble:
 INTERNAL_ERROR = Trouble(status=500, code="InternalError")
 SLOW_DOWN = Trouble(status=503, code="SlowDown")
 DISK_FULL = Trouble(status=507, code="XMinioStorageFull")
-"""What MinIO answers a put with; AWS has no such answer."""
+"""MinIO's answer to a put on a full disk; AWS has no such answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class ObjectStoreFront:
         if scope["type"] != "http":
             return
         request = Request(scope, receive)
-        # Read in any case: a client that is refused while it still sends sees a broken pipe.
+        # Always read: a client refused while it sends would see a broken pipe.
         body = await request.body()
         trouble = self._trouble(request)
         if trouble is not None:
@@ -109,7 +109,7 @@ class ObjectStoreFront:
 
 def _as_it_came(answer: http.client.HTTPResponse, content: bytes) -> Response:
     response = Response(content, status_code=answer.status)
-    # Not through the constructor, which would add a length of its own to what has none.
+    # Not through the constructor, which would add a length where there is none.
     response.raw_headers = [
         (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in answer.getheaders()

@@ -1,6 +1,6 @@
 """All providers' simulators in one process, over one world.
 
-Here: which simulators there are, what their keys were sold, and the process that serves them. Not
+Here: which simulators there are, the plans of their keys, and the process that serves them. Not
 here: what any of them answers, the controls (controls.py, world_controls.py), or the service of the
 local world (sandbox/simulated_providers.py).
 
@@ -43,12 +43,12 @@ def create_application(
     """Return the ASGI application of all simulators, whose world and journal lie in ``root``.
 
     Args:
-        root: Also keeps what is changed in the world.
+        root: Also holds changes of the world.
         keys: Each key by provider and plan, as in ``keys.json``.
-        fmp_limits: What FMP allows its keys.
-        fred_limits: What FRED allows its keys.
+        fmp_limits: FMP's limits.
+        fred_limits: FRED's limits.
         now: Clock that returns aware UTC times.
-        seed: Which requests meet a fault that spoils only a share of them.
+        seed: Decides which requests meet a fault with a probability.
     """
     worlds = Worlds(root)
     providers = simulators(
@@ -60,7 +60,7 @@ def create_application(
     )
     journal = Journal(root / "requests.jsonl")
     front = Front(providers, world=worlds.shares, journal=journal, now=now, seed=seed)
-    prefixes = [one.prefix for one in providers]
+    prefixes = [provider.prefix for provider in providers]
     return Starlette(
         routes=[*world_controls.routes(worlds, prefixes=prefixes, now=now), Mount("/", app=front)]
     )

@@ -39,7 +39,7 @@ def serve(application: ASGIApp) -> Generator[str]:
                 raise errors.ConfigurationError(message)
             yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         finally:
-            # Requests that never get an answer must not hold up the end.
+            # Requests that never get an answer must not delay the end.
             server.should_exit = server.force_exit = True
             thread.join(_START_WITHIN_S)
 

@@ -26,17 +26,17 @@ from sandbox.simulators.worlds.shares.world import Bars
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """Which part of a truth is asked for, and as of when.
+    """The requested part of a truth, and its moment.
 
     Attributes:
-        subjects: Our spelling; None asks for all there are.
+        symbols: In our spelling; None means all.
         start: First day of bars and trades; days are those of the exchange, of UTC for pairs.
         end: Last day of bars and trades, included.
-        provider: Whose rows, where providers' differ; None takes the dataset's first provider.
-        now: Nothing that happens later is in the answer.
+        provider: Provider of the rows, where they differ; None means the dataset's first.
+        now: The answer holds nothing later.
     """
 
-    subjects: tuple[str, ...] | None
+    symbols: tuple[str, ...] | None
     start: date
     end: date
     provider: str | None
@@ -48,13 +48,13 @@ _TICKERS_A_PART = 20
 
 
 def truth(worlds: Worlds, dataset: str, question: Question) -> Iterator[pa.Table]:
-    """Yield what is true of ``dataset`` now, in its quoted schema and in parts, by subject.
+    """Yield the truth of ``dataset`` now, in its quoted schema and in parts, by symbol.
 
     A part is of a few tickers, since statements of the whole market would not fit beside the
     worlds; there is always one.
 
     Raises:
-        ValueError: There is no such dataset, provider or subject; the text names what there is.
+        ValueError: The dataset, provider or symbol is unknown; the text names the known ones.
     """
     if dataset not in DATASETS:
         message = f"there is no dataset {dataset!r}; there are {', '.join(DATASETS)}"
@@ -65,7 +65,7 @@ def truth(worlds: Worlds, dataset: str, question: Question) -> Iterator[pa.Table
     tickers = sorted(_tickers(worlds, question))
     for place in range(0, len(tickers), _TICKERS_A_PART):
         part = tuple(tickers[place : place + _TICKERS_A_PART])
-        yield _OF_TICKERS[dataset](worlds, replace(question, subjects=part))
+        yield _OF_TICKERS[dataset](worlds, replace(question, symbols=part))
 
 
 def _daily_bars(worlds: Worlds, question: Question) -> pa.Table:
@@ -83,7 +83,7 @@ def _bar_table(ticker: str, bars: Bars) -> pa.Table:
     columns = [
         pa.array([ticker] * len(bars.dates), pa.string()),
         pa.array(bars.dates, pa.date32()),
-        *(pa.array(one) for one in (bars.opens, bars.highs, bars.lows, bars.closes)),
+        *(pa.array(prices) for prices in (bars.opens, bars.highs, bars.lows, bars.closes)),
         pa.array(bars.volumes.astype("float64")),
     ]
     return pa.table(columns, schema=WIRE_BARS)
@@ -127,7 +127,7 @@ def _companies(worlds: Worlds, question: Question) -> pa.Table:
 def _index_changes(worlds: Worlds, question: Question) -> pa.Table:
     _provider(question, "fmp")
     table = worlds.fundamentals.index_change_truth(question.now)
-    ours = [our_tickers("fmp").get(one, one) for one in table["symbol"].to_pylist()]
+    ours = [our_tickers("fmp").get(ticker, ticker) for ticker in table["symbol"].to_pylist()]
     return table.set_column(0, table.schema.field(0), pa.array(ours, pa.string()))
 
 
@@ -146,9 +146,9 @@ def _dividends(worlds: Worlds, question: Question) -> pa.Table:
 
 
 def _macro_observations(worlds: Worlds, question: Question) -> pa.Table:
-    wanted = question.subjects or tuple(macro.series())
+    wanted = question.symbols or tuple(macro.series())
     _provider(question, "fred")
-    return worlds.macro.truth([known_series(one) for one in wanted], question.now)
+    return worlds.macro.truth([known_series(name) for name in wanted], question.now)
 
 
 _OF_TICKERS: Mapping[str, Truth] = {
@@ -170,7 +170,7 @@ DATASETS = (*_OF_TICKERS, *_OF_OTHERS)
 
 
 def _provider(question: Question, *offered: str) -> str:
-    """Return whose rows are asked for: the first of ``offered`` if nobody's are.
+    """Return the requested provider: by default the first of ``offered``.
 
     Raises:
         ValueError: The provider does not serve the dataset.
@@ -183,25 +183,25 @@ def _provider(question: Question, *offered: str) -> str:
 
 
 def _tickers(worlds: Worlds, question: Question) -> list[str]:
-    """Return the tickers that are asked for: the members of the index if none are.
+    """Return the requested tickers: by default the members of the index.
 
     Raises:
-        ValueError: Nothing trades under one of them.
+        ValueError: One of them does not trade.
     """
-    if question.subjects is None:
-        return [one.ticker for one in worlds.shares.constituents()]
-    strange = [one for one in question.subjects if worlds.shares.listing(one) is None]
+    if question.symbols is None:
+        return [constituent.ticker for constituent in worlds.shares.constituents()]
+    strange = [symbol for symbol in question.symbols if worlds.shares.listing(symbol) is None]
     if strange:
         message = f"nothing trades as {', '.join(strange)}; tickers are spelt our way, as BRK.B"
         raise ValueError(message)
-    return list(question.subjects)
+    return list(question.symbols)
 
 
 def known_series(name: str) -> str:
     """Return ``name`` if there is such a macroeconomic series.
 
     Raises:
-        ValueError: There is none; the text names those there are.
+        ValueError: There is none; the text names the known ones.
     """
     if name not in macro.series():
         message = f"there is no series {name}; there are {', '.join(macro.series())}"
@@ -210,6 +210,6 @@ def known_series(name: str) -> str:
 
 
 def _pairs(question: Question, venue: str) -> list[str]:
-    if question.subjects is not None:
-        return list(question.subjects)
-    return [one.pair for one in crypto_pairs() if venue in one.spellings]
+    if question.symbols is not None:
+        return list(question.symbols)
+    return [pair.pair for pair in crypto_pairs() if venue in pair.spellings]

@@ -30,7 +30,7 @@ def routes(worlds: Worlds, *, prefixes: Sequence[str], now: Callable[[], datetim
         question = _question(request, now())
         dataset = request.path_params["dataset"]
         parts = truths.truth(worlds, dataset, question)
-        # A question that makes no sense is refused with the first part, before any is sent.
+        # A bad question is refused at the first part, before any is sent.
         first = await run_in_threadpool(next, parts)
         return table_response(request, itertools.chain([first], parts))
 
@@ -43,9 +43,9 @@ def routes(worlds: Worlds, *, prefixes: Sequence[str], now: Callable[[], datetim
 
 def _question(request: Request, now: datetime) -> Question:
     query = request.query_params
-    subjects = query.get("subjects")
+    symbols = query.get("subjects")
     return Question(
-        subjects=tuple(subjects.split(",")) if subjects else None,
+        symbols=tuple(symbols.split(",")) if symbols else None,
         start=date.fromisoformat(query.get("start") or market.FIRST_DAY.isoformat()),
         end=date.fromisoformat(query.get("end") or now.date().isoformat()),
         provider=query.get("provider") or None,

@@ -1,4 +1,4 @@
-"""Bars of coarser intervals as assets: they come along with the loads they are made of."""
+"""Aggregated bars as assets: refreshed in the runs that load their sources."""
 
 from datetime import timedelta
 from typing import Any, LiteralString
@@ -23,28 +23,28 @@ from tests.fixtures.pipeline import Pipeline
 LOADED = "holds_what_was_loaded"
 
 
-def _load(pipeline: Pipeline, dataset: str, subject: str) -> dg.ExecuteInProcessResult:
+def _load(pipeline: Pipeline, dataset: str, symbol: str) -> dg.ExecuteInProcessResult:
     start = (utc_now().date() - timedelta(days=6)).isoformat()
-    wish: dict[str, Any] = {"symbols": [subject], "start": start}
+    config: dict[str, Any] = {"symbols": [symbol], "start": start}
     op = REFRESHES[dataset].node_def.name
-    result = pipeline.run(dataset, config={op: {"config": wish}})
+    result = pipeline.run(dataset, config={op: {"config": config}})
     assert result.success
     return result
 
 
 def test_minute_bars_bring_their_aggregates_along_in_the_same_run(pipeline: Pipeline) -> None:
     """Of shares and of pairs; each asset says how many bars have changed."""
-    for dataset, subject in (("minute_bars", "AAPL"), ("crypto_bars", "BTC-USDT")):
-        result = _load(pipeline, dataset, subject)
-        told = {
+    for dataset, symbol in (("minute_bars", "AAPL"), ("crypto_bars", "BTC-USDT")):
+        result = _load(pipeline, dataset, symbol)
+        metadata = {
             event.asset_key: event.step_materialization_data.materialization.metadata
             for event in result.get_asset_materialization_events()
         }
         for interval in MINUTE_INTERVALS:
-            assert told[bars_key(interval)]["bars_changed"].value > 0
+            assert metadata[bars_key(interval)]["bars_changed"].value > 0
             assert pipeline.stores.aggregates.rows(interval) > 0
     assert pipeline.stores.aggregates.waiting(Source.MINUTES) == 0
-    assert all(not pipeline.stores.aggregates.differences(one) for one in MINUTE_INTERVALS)
+    assert all(not pipeline.stores.aggregates.differences(each) for each in MINUTE_INTERVALS)
 
 
 def test_aggregates_follow_a_backfill_from_the_dialog(pipeline: Pipeline) -> None:
@@ -54,13 +54,13 @@ def test_aggregates_follow_a_backfill_from_the_dialog(pipeline: Pipeline) -> Non
 
     ticked = dg.evaluate_automation_conditions(definitions, pipeline.instance, cursor=before.cursor)
 
-    assert all(ticked.get_num_requested(bars_key(one)) for one in MINUTE_INTERVALS)
+    assert all(ticked.get_num_requested(bars_key(interval)) for interval in MINUTE_INTERVALS)
 
 
 def test_the_check_names_a_bar_that_is_wrong(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is wrong, and the command that looks at all; the other intervals are well."""
+    """The check names the difference and the command that compares all; other intervals pass."""
     monkeypatch.setattr(checks, "COMPARED", 1.0)
     _load(pipeline, "minute_bars", "AAPL")
     with pipeline.stores.timescale.connection() as connection:
@@ -68,11 +68,16 @@ def test_the_check_names_a_bar_that_is_wrong(
 
     result = pipeline.run("aggregate_verification")
 
-    verdicts = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    assert {name for name, one in verdicts.items() if not one.passed} == {
+    verdicts = {
+        evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()
+    }
+    assert {name for name, verdict in verdicts.items() if not verdict.passed} == {
         "bars_1h_equal_recomputation"
     }
-    assert set(verdicts) == {*(f"bars_{one}_equal_recomputation" for one in Interval), LOADED}
+    assert set(verdicts) == {
+        *(f"bars_{interval}_equal_recomputation" for interval in Interval),
+        LOADED,
+    }
     described = verdicts["bars_1h_equal_recomputation"].description or ""
     assert "the values differ" in described
     assert "wrdata aggregates verify" in described
@@ -84,26 +89,26 @@ def test_the_night_finds_rows_that_are_gone_and_asks_for_them_again(
     """A loss that no trigger noticed: the check names it, its days are holes, letters wait."""
     monkeypatch.setattr(checks, "COMPARED", 1.0)
     _load(pipeline, "minute_bars", "AAPL")
-    assert all(one.passed for one in _verified(pipeline))
+    assert all(evaluation.passed for evaluation in _verified(pipeline))
     with pipeline.stores.timescale.connection() as connection:
         connection.execute("select drop_chunks('minute_bar', older_than => now() + '1 year')")
 
-    verdicts = [one for one in _verified(pipeline) if one.check_name == LOADED]
+    verdicts = [evaluation for evaluation in _verified(pipeline) if evaluation.check_name == LOADED]
 
-    (failed,) = [one for one in verdicts if not one.passed]
+    (failed,) = [verdict for verdict in verdicts if not verdict.passed]
     assert failed.asset_key == BY_SYMBOL["minute_bars"].key
     assert "rows of minute_bars that were loaded" in (failed.description or "")
     assert "wrdata ledger verify" in (failed.description or "")
     letters = pipeline.stores.dead_letters.find(LetterFilter(dataset="minute_bars"))
-    assert {one.error_class for one in letters} == {"RowsLostError"}
+    assert {letter.error_class for letter in letters} == {"RowsLostError"}
     _load(pipeline, "minute_bars", "AAPL")
     letters = pipeline.stores.dead_letters.find(LetterFilter(dataset="minute_bars"))
-    assert {one.state for one in letters} == {LetterState.RESOLVED}
-    assert all(one.passed for one in _verified(pipeline))
+    assert {letter.state for letter in letters} == {LetterState.RESOLVED}
+    assert all(evaluation.passed for evaluation in _verified(pipeline))
 
 
 def test_bars_made_of_rows_that_are_gone_are_not_computed_anew(pipeline: Pipeline) -> None:
-    """They are the last trace of them: `aggregates refresh --all` refuses, and asks for rows."""
+    """They are the last trace of the rows: `aggregates refresh --all` refuses."""
     _load(pipeline, "minute_bars", "AAPL")
     bars = pipeline.stores.aggregates.rows(Interval.HOUR)
     aggregates_command._require_all_rows(pipeline.stores)
@@ -115,7 +120,7 @@ def test_bars_made_of_rows_that_are_gone_are_not_computed_anew(pipeline: Pipelin
 
     assert pipeline.stores.aggregates.rows(Interval.HOUR) == bars > 0
     letters = pipeline.stores.dead_letters.find(LetterFilter(error_class="RowsLostError"))
-    assert {one.state for one in letters} == {LetterState.OPEN}
+    assert {letter.state for letter in letters} == {LetterState.OPEN}
 
 
 def _verified(pipeline: Pipeline) -> list[dg.AssetCheckEvaluation]:
@@ -125,14 +130,16 @@ def _verified(pipeline: Pipeline) -> list[dg.AssetCheckEvaluation]:
 def test_each_check_says_what_it_chooses_from() -> None:
     """Bars of minutes are compared by the month, bars of days by the year."""
     periods = {
-        spec.name: [one for one in ("months", "years") if one in (spec.description or "")]
+        spec.name: [level for level in ("months", "years") if level in (spec.description or "")]
         for check in checks.AGGREGATE_CHECKS
         for spec in check.check_specs
     }
 
     assert periods == {
-        f"bars_{one}_equal_recomputation": ["months" if one in MINUTE_INTERVALS else "years"]
-        for one in Interval
+        f"bars_{interval}_equal_recomputation": [
+            "months" if interval in MINUTE_INTERVALS else "years"
+        ]
+        for interval in Interval
     }
 
 
@@ -145,15 +152,15 @@ def _sensor(pipeline: Pipeline) -> dg.RunRequest | dg.SkipReason:
     context = dg.build_sensor_context(
         instance=pipeline.instance, sensor_name=sensors.waiting_aggregates.name
     )
-    told = sensors.waiting_aggregates(context)
-    assert isinstance(told, dg.RunRequest | dg.SkipReason)
-    return told
+    answer = sensors.waiting_aggregates(context)
+    assert isinstance(answer, dg.RunRequest | dg.SkipReason)
+    return answer
 
 
 def test_aggregates_that_a_killed_run_left_behind_are_refreshed_without_another_load(
     pipeline: Pipeline,
 ) -> None:
-    """Bars are loaded, and whoever would have refreshed is gone: a run is asked for."""
+    """Bars are loaded, but the process that would refresh is gone: the sensor requests a run."""
     assert pipeline.backfill(["AAPL"]).success
     assert isinstance(_sensor(pipeline), dg.SkipReason)
     _execute(pipeline, "update daily_bar set high = high + 1")

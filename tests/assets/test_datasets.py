@@ -1,4 +1,4 @@
-"""Datasets of the catalogue as they are run: every provider, failures, letters, versions."""
+"""Runs of the catalogue's datasets: every provider, failures, letters, versions."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from tests.fixtures.pipeline import Pipeline
 from usecases import instruments
 
 SERVED: dict[tuple[str, str], tuple[list[str], int]] = {
-    # Others each time: an equal daily bar stays under the name of who said it first.
+    # Other tickers each time: an equal daily bar keeps its first provider.
     ("daily_bars", "fmp"): (["AAPL"], 0),
     ("daily_bars", "polygon"): (["MSFT"], 0),
     ("daily_bars", "tiingo"): (["BRK.B"], 0),
@@ -56,12 +56,12 @@ def _run(pipeline: Pipeline, dataset: str, names: Sequence[str], **config: Any) 
 
 def _figures(result: dg.ExecuteInProcessResult, dataset: str) -> dict[str, Any]:
     key = REFRESHES[dataset].key
-    (made,) = (
+    (materialization,) = (
         event.step_materialization_data.materialization
         for event in result.get_asset_materialization_events()
         if event.asset_key == key
     )
-    return {name: value.value for name, value in made.metadata.items()}
+    return {name: value.value for name, value in materialization.metadata.items()}
 
 
 def _letters(pipeline: Pipeline, dataset: str) -> list[StoredLetter]:
@@ -71,20 +71,20 @@ def _letters(pipeline: Pipeline, dataset: str) -> list[StoredLetter]:
 def test_every_dataset_of_every_provider_equals_what_the_provider_has(pipeline: Pipeline) -> None:
     """Through Dagster, the shared budgets, the raw zone and the loader, row by row."""
     wrong: dict[tuple[str, str], object] = {}
-    for (dataset, provider), (subjects, back) in SERVED.items():
+    for (dataset, provider), (names, back) in SERVED.items():
         start = (utc_now().date() - timedelta(days=back)).isoformat() if back else ""
-        result = _run(pipeline, dataset, subjects, provider=provider, start=start)
+        result = _run(pipeline, dataset, names, provider=provider, start=start)
         compared = comparison.compare_dataset(
             pipeline.stores, pipeline.simulator, DATASETS[dataset], provider
         )
         if not (result.success and compared.perfect and compared.equal):
             wrong[dataset, provider] = (result.success, compared)
     assert wrong == {}
-    assert set(SERVED) == {(one.name, name) for one in DATASETS.values() for name in one.sources}
+    assert set(SERVED) == {(each.name, name) for each in DATASETS.values() for name in each.sources}
 
 
 def test_a_second_run_asks_only_for_what_is_not_fresh(pipeline: Pipeline) -> None:
-    """A weekly state is not asked for twice in a day; --refetch asks, and finds it unchanged."""
+    """A weekly snapshot is not fetched twice a day; --refetch fetches it, and it is unchanged."""
     _run(pipeline, "companies", ["AAPL", "MSFT"])
     again = _figures(_run(pipeline, "companies", ["AAPL", "MSFT"]), "companies")
     asked = _figures(_run(pipeline, "companies", ["AAPL", "MSFT"], only_missing=False), "companies")
@@ -116,7 +116,7 @@ def test_one_failed_ticker_waits_in_a_letter_and_its_job_does_it_again(pipeline:
 
 
 def test_a_run_over_partitions_says_which_of_them_are_good(pipeline: Pipeline) -> None:
-    """The door of the UI's backfill dialog: one run, the truth about each subject."""
+    """The door of the UI's backfill dialog: one run, the truth about each symbol."""
     pipeline.simulator.add_fault("status", status=503, path="/fred/", symbol="UNRATE")
     dataset = DATASETS["macro_observations"]
     result = pipeline.materialize(BY_SYMBOL[dataset.name], ("CPIAUCSL", "UNRATE"))
@@ -132,7 +132,7 @@ def test_a_kept_answer_is_read_again_without_a_request(pipeline: Pipeline) -> No
     pipeline.simulator.add_fault("duplicate_rows", path="/stable/income-statement", count=1)
     pipeline.simulator.add_fault("malformed_rows", path="/polygon/v2/aggs", count=1)
     _run(pipeline, "minute_bars", ["AAPL"])
-    letters = [one for one in _letters(pipeline, "minute_bars") if one.work is Work.RECORD]
+    letters = [letter for letter in _letters(pipeline, "minute_bars") if letter.work is Work.RECORD]
     assert letters
     before = len(pipeline.simulator.requests())
 
@@ -144,8 +144,10 @@ def test_a_kept_answer_is_read_again_without_a_request(pipeline: Pipeline) -> No
 
     assert failed == {}
     assert len(pipeline.simulator.requests()) == before
-    again = [one for one in _letters(pipeline, "minute_bars") if one.work is Work.RECORD]
-    assert [one.occurrences for one in again] == [one.occurrences + 1 for one in letters]
+    again = [letter for letter in _letters(pipeline, "minute_bars") if letter.work is Work.RECORD]
+    assert [letter.occurrences for letter in again] == [
+        letter.occurrences + 1 for letter in letters
+    ]
 
 
 def test_a_restated_quarter_keeps_its_old_version_and_the_past_stays_as_it_was(
@@ -185,8 +187,8 @@ def test_series_that_did_not_change_cost_one_request_together(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """First all are asked by name; then only those that FRED says have changed."""
-    some = {"GDP": "gdp", "UNRATE": "rate", "ICSA": "claims"}
-    monkeypatch.setattr(symbols, "static_symbols", lambda _: some)
+    series = {"GDP": "gdp", "UNRATE": "rate", "ICSA": "claims"}
+    monkeypatch.setattr(symbols, "static_symbols", lambda _: series)
 
     def asked() -> list[str]:
         since = utc_now()
@@ -201,10 +203,10 @@ def test_series_that_did_not_change_cost_one_request_together(
     pipeline.simulator.revise("GDP")
     revised = asked()
 
-    assert {one.partition(" ")[2] for one in first} == set(some)
+    assert {request.partition(" ")[2] for request in first} == set(series)
     assert unchanged == ["updates"]
     assert revised[0] == "updates"
-    assert {one.partition(" ")[2] for one in revised[1:]} == {"GDP"}
+    assert {request.partition(" ")[2] for request in revised[1:]} == {"GDP"}
     compared = comparison.compare_dataset(
         pipeline.stores, pipeline.simulator, DATASETS["macro_observations"], "fred"
     )
@@ -214,7 +216,7 @@ def test_series_that_did_not_change_cost_one_request_together(
 def test_the_calendar_brings_the_actions_of_all_who_were_asked_before(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who was never asked is asked by name; a new split is in the calendar of its day."""
+    """A symbol never asked for is asked by name; a new split comes from its day's calendar."""
     monkeypatch.setattr(instruments, "member_tickers", lambda _: ["AAPL", "NVDA"])
     _run(pipeline, "splits", ["AAPL"])
     # The third of the days to come, so that it is announced and has not happened.
@@ -271,24 +273,24 @@ def test_rebased_histories_are_asked_for_once_a_day(pipeline: Pipeline) -> None:
 def test_a_schedule_without_its_providers_key_skips_and_names_the_variable(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A provider without a key is one that is not used here; the others go on."""
+    """A provider without a key is skipped; the others run."""
     monkeypatch.delenv("FRED_API_KEY")
     at = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
-    told = {
-        one.name: one(dg.build_schedule_context(scheduled_execution_time=at))
-        for one in schedules.REFRESHES
+    answers = {
+        schedule.name: schedule(dg.build_schedule_context(scheduled_execution_time=at))
+        for schedule in schedules.REFRESHES
     }
-    skipped = told.pop("macro_observations_refresh")
+    skipped = answers.pop("macro_observations_refresh")
     assert isinstance(skipped, dg.SkipReason)
     assert "FRED_API_KEY" in (skipped.skip_message or "")
-    assert all(isinstance(one, dg.RunRequest) for one in told.values())
+    assert all(isinstance(answer, dg.RunRequest) for answer in answers.values())
     assert pipeline
 
 
 def test_another_provider_is_one_line_of_configuration_and_never_a_fallback(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Daily bars from Polygon: as traded, under its name; when it is down, nobody else is asked.
+    """Daily bars from Polygon: as traded, under its name; when it is down, no other is asked.
 
     What FMP has answered before covers nothing of it.
     """
@@ -310,13 +312,15 @@ def test_another_provider_is_one_line_of_configuration_and_never_a_fallback(
 def test_a_day_of_the_whole_market_is_one_request_at_polygon_and_tiingo(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The daily bars of the whole universe cost one request, whoever serves them."""
+    """The daily bars of the whole universe cost one request, at every provider."""
     session = calendar().last_closed(utc_now())
     for provider in ("polygon", "tiingo"):
         monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", provider)
         since = utc_now()
         result = pipeline.run("daily_bars_by_session", partition=session.isoformat())
         assert result.success
-        bars = [one for one in pipeline.simulator.requests(since) if provider in one.path]
+        bars = [
+            request for request in pipeline.simulator.requests(since) if provider in request.path
+        ]
         assert len(bars) == 1
     assert pipeline.stores.quality.totals().rows > 490

@@ -11,7 +11,7 @@ import pytest
 from assets.event_loop import in_event_loop
 
 PATIENCE_S = 20.0
-"""Bounds a test that would wait for ever; nothing is measured by it."""
+"""Time-out of a test that would wait for ever."""
 
 
 def interrupted(source: AsyncIterator[int]) -> list[int]:
@@ -34,25 +34,25 @@ def terminate() -> None:
 
 
 async def _in_a_task() -> None:
-    """Be struck in a step of a task that nobody awaits."""
+    """Receive the signal in a task that is not awaited."""
     terminate()
     await asyncio.sleep(0)
 
 
 def in_a_task(waiting: asyncio.Future[None]) -> object:
-    """Be struck while another task has the turn."""
+    """Receive the signal while another task runs."""
     del waiting
     return asyncio.create_task(_in_a_task())
 
 
 def in_a_callback(waiting: asyncio.Future[None]) -> object:
-    """Be struck in what the loop calls by itself."""
+    """Receive the signal in a callback of the loop."""
     del waiting
     return asyncio.get_running_loop().call_soon(terminate)
 
 
 def while_nothing_happens(waiting: asyncio.Future[None]) -> object:
-    """Be struck from a thread, so that the loop waits in its selector."""
+    """Receive the signal from a thread, while the loop waits in its selector."""
     del waiting
     return asyncio.get_running_loop().run_in_executor(None, terminate)
 
@@ -61,7 +61,7 @@ def while_nothing_happens(waiting: asyncio.Future[None]) -> object:
 def test_a_signal_ends_those_who_wait_wherever_the_program_is_just_then(
     strike: Callable[[asyncio.Future[None]], object],
 ) -> None:
-    """Raised by a handler within another task it would end that task, and nobody would know."""
+    """Raised by a handler within another task, it would end that task unnoticed."""
     ended: list[str] = []
 
     async def source() -> AsyncIterator[int]:
@@ -93,7 +93,7 @@ def test_what_came_before_the_signal_has_been_yielded() -> None:
 
 
 def test_a_signal_that_comes_with_the_last_item_is_not_lost() -> None:
-    """It is handed on although nothing is left to cancel."""
+    """It is raised although nothing is left to cancel."""
 
     async def source() -> AsyncIterator[int]:
         terminate()

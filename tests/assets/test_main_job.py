@@ -1,4 +1,4 @@
-"""Facts about the main job as a whole: universe, roll-ups, archive, checks, secrets."""
+"""The main job as a whole: universe, roll-ups, archive, checks, secrets."""
 
 from datetime import date
 
@@ -21,7 +21,10 @@ from usecases.instruments import UNIVERSE
 
 
 def _checks(result: dg.ExecuteInProcessResult) -> dict[str, bool]:
-    return {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
+    return {
+        evaluation.check_name: evaluation.passed
+        for evaluation in result.get_asset_check_evaluations()
+    }
 
 
 def test_a_load_brings_table_and_roll_ups_along_with_all_checks_green(pipeline: Pipeline) -> None:
@@ -62,7 +65,7 @@ def test_who_leaves_the_index_keeps_partition_and_data(pipeline: Pipeline) -> No
 
 
 def test_a_list_that_lost_a_fifth_of_its_members_changes_nothing(pipeline: Pipeline) -> None:
-    """A provider's slip must not end two hundred memberships."""
+    """A provider's error must not end two hundred memberships."""
     before = pipeline.stores.instruments.members(UNIVERSE)
     for member in before[:150]:
         pipeline.simulator.remove_constituent(member.ticker)
@@ -79,9 +82,9 @@ def test_closed_years_are_archived_once_and_replaced_when_restated(pipeline: Pip
     def statuses() -> list[str]:
         result = pipeline.materialize(ARCHIVES["daily_bars"], ("2022", "2024"))
         assert result.success
-        made = result.asset_materializations_for_node("archive__equity_prices__daily_bars")
-        assert [one.partition for one in made] == ["2022", "2023", "2024"]
-        return [str(one.metadata["status"].value) for one in made]
+        events = result.asset_materializations_for_node("archive__equity_prices__daily_bars")
+        assert [event.partition for event in events] == ["2022", "2023", "2024"]
+        return [str(event.metadata["status"].value) for event in events]
 
     assert statuses() == ["committed"] * 3
     assert statuses() == ["unchanged"] * 3
@@ -90,31 +93,33 @@ def test_closed_years_are_archived_once_and_replaced_when_restated(pipeline: Pip
     assert statuses() == ["unchanged", "replaced", "unchanged"]
     bars = ARCHIVED["daily_bars"]
     with opening.archive(read_settings()) as archive:
-        assert all(one.equal for one in archive.verify(bars, archive.proofs(bars)))
+        assert all(verdict.equal for verdict in archive.verify(bars, archive.proofs(bars)))
 
 
 def test_one_run_archives_every_dataset_and_reports_on_each(pipeline: Pipeline) -> None:
-    """By period where there are partitions; a month without rows is told and has no file."""
+    """By period where there are partitions; a month without rows is reported and has no file."""
     pipeline.backfill(["AAPL"])
-    wish = {"start": "2024-01-01", "end": "2024-02-01"}
+    config = {"start": "2024-01-01", "end": "2024-02-01"}
 
-    result = pipeline.run("archive", config={"archive__closed_periods": {"config": wish}})
+    result = pipeline.run("archive", config={"archive__closed_periods": {"config": config}})
 
     assert result.success
-    made = {
-        (one.asset_key.path[-1], one.partition): one.metadata
-        for one in result.asset_materializations_for_node("archive__closed_periods")
+    metadata = {
+        (event.asset_key.path[-1], event.partition): event.metadata
+        for event in result.asset_materializations_for_node("archive__closed_periods")
     }
     of_time = {(name, "2024-01") for name in ("minute_bars", "crypto_bars", "crypto_trades")}
-    assert {*of_time, ("daily_bars", "2024"), ("splits", None), ("companies", None)} <= set(made)
-    assert {name for name, _ in made} == {*ARCHIVED, "closed_periods"}
-    assert made["daily_bars", "2024"]["status"].value == "committed"
-    assert made["minute_bars", "2024-01"]["status"].value == "empty"
-    assert made["closed_periods", None]["committed"].value == 1
+    assert {*of_time, ("daily_bars", "2024"), ("splits", None), ("companies", None)} <= set(
+        metadata
+    )
+    assert {name for name, _ in metadata} == {*ARCHIVED, "closed_periods"}
+    assert metadata["daily_bars", "2024"]["status"].value == "committed"
+    assert metadata["minute_bars", "2024-01"]["status"].value == "empty"
+    assert metadata["closed_periods", None]["committed"].value == 1
 
 
 def test_a_run_over_everything_begins_with_the_first_row(pipeline: Pipeline) -> None:
-    """Years and months in which there was nothing yet are not told one by one."""
+    """Years and months before the first row are not reported one by one."""
     pipeline.backfill(["AAPL"])
     with pipeline.stores.timescale.connection() as connection:
         row = connection.execute("select min(session_date) from daily_bar").fetchone()
@@ -122,13 +127,15 @@ def test_a_run_over_everything_begins_with_the_first_row(pipeline: Pipeline) -> 
 
     result = pipeline.run("archive", config={"archive__closed_periods": {"config": {}}})
 
-    made = [
-        (one.asset_key.path[-1], one.partition)
-        for one in result.asset_materializations_for_node("archive__closed_periods")
+    materialized = [
+        (event.asset_key.path[-1], event.partition)
+        for event in result.asset_materializations_for_node("archive__closed_periods")
     ]
-    assert min(label for name, label in made if name == "daily_bars") == f"{first}"
-    assert not [one for one in made if one[0] in {"minute_bars", "crypto_bars", "crypto_trades"}]
-    assert ("splits", None) in made
+    assert min(label for name, label in materialized if name == "daily_bars") == f"{first}"
+    assert not [
+        key for key in materialized if key[0] in {"minute_bars", "crypto_bars", "crypto_trades"}
+    ]
+    assert ("splits", None) in materialized
 
 
 @pytest.mark.parametrize("dataset", ["daily_bars", "minute_bars", "splits"])
@@ -140,7 +147,7 @@ def test_a_run_over_everything_begins_with_the_first_row(pipeline: Pipeline) -> 
 def test_months_that_never_closed_are_a_wish_for_no_dataset(
     dataset: str, start: str, end: str
 ) -> None:
-    """Also of those that are archived by the year, or in one piece."""
+    """Also of datasets that are archived by the year, or as a whole."""
     assert requested_periods(ARCHIVED[dataset], ArchiveRunConfig(start=start, end=end)) == []
     assert requested_periods(
         ARCHIVED[dataset], ArchiveRunConfig(start="2024-01-01", end="2024-01-31")
@@ -157,10 +164,10 @@ def test_a_refused_period_fails_the_run_and_keeps_no_other_back(pipeline: Pipeli
     result = pipeline.run("archive")
 
     assert not result.success
-    (failure,) = [one for one in result.all_events if one.is_step_failure]
-    told = failure.step_failure_data.user_failure_data
-    assert told
-    assert "daily_bars 2023: the database lacks a row" in (told.description or "")
+    (failure,) = [all_event for all_event in result.all_events if all_event.is_step_failure]
+    data = failure.step_failure_data.user_failure_data
+    assert data
+    assert "daily_bars 2023: the database lacks a row" in (data.description or "")
     with opening.archive(read_settings()) as archive:
         assert "2024" in archive.proofs(ARCHIVED["daily_bars"])
 
@@ -180,18 +187,21 @@ def test_the_archive_check_tells_what_waits_from_what_is_wrong(pipeline: Pipelin
     altered = _archive_verdicts(pipeline)
 
     assert set(waiting) == set(ARCHIVED)
-    assert all(one.passed for one in waiting.values())
+    assert all(evaluation.passed for evaluation in waiting.values())
     assert waiting["daily_bars"].metadata["waiting"].value == 1
     assert "of 1 there is more to archive" in (waiting["daily_bars"].description or "")
-    assert {name for name, one in altered.items() if not one.passed} == {"daily_bars"}
-    told = altered["daily_bars"].description or ""
-    assert "daily_bars 2024 was altered in the database" in told
-    assert "wrdata archive restore --dataset daily_bars" in told
+    assert {name for name, evaluation in altered.items() if not evaluation.passed} == {"daily_bars"}
+    description = altered["daily_bars"].description or ""
+    assert "daily_bars 2024 was altered in the database" in description
+    assert "wrdata archive restore --dataset daily_bars" in description
 
 
 def _archive_verdicts(pipeline: Pipeline) -> dict[str, dg.AssetCheckEvaluation]:
     result = pipeline.run("archive_verification")
-    return {one.asset_key.path[-1]: one for one in result.get_asset_check_evaluations()}
+    return {
+        evaluation.asset_key.path[-1]: evaluation
+        for evaluation in result.get_asset_check_evaluations()
+    }
 
 
 def test_table_and_roll_ups_follow_a_backfill_from_the_dialog(pipeline: Pipeline) -> None:

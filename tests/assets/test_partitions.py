@@ -63,8 +63,14 @@ def test_only_closed_months_have_a_key() -> None:
 
 def test_every_closed_period_of_the_archive_has_a_key_and_a_month_no_other() -> None:
     """Partitions and the archive's own labels are spelt alike; a year has its key all along."""
-    months = [one.label for one in ARCHIVED["minute_bars"].closed_periods(HISTORY_START, TODAY)]
-    years = [one.label for one in ARCHIVED["daily_bars"].closed_periods(HISTORY_START, TODAY)]
+    months = [
+        closed_period.label
+        for closed_period in ARCHIVED["minute_bars"].closed_periods(HISTORY_START, TODAY)
+    ]
+    years = [
+        closed_period.label
+        for closed_period in ARCHIVED["daily_bars"].closed_periods(HISTORY_START, TODAY)
+    ]
 
     assert list(MONTHS.get_partition_keys(current_time=SATURDAY)) == months
     assert list(YEARS.get_partition_keys(current_time=SATURDAY)) == years

@@ -1,4 +1,4 @@
-"""Facts about the three doors to daily bars, on real servers and a simulated provider."""
+"""The three routes to daily bars, on real servers and a simulated provider."""
 
 from datetime import date, timedelta
 
@@ -98,7 +98,7 @@ def test_the_partitioned_door_keeps_the_good_ones_and_fails_only_the_bad_ones(
 
 
 def test_a_failed_ticker_keeps_the_state_that_it_had(pipeline: Pipeline) -> None:
-    """A driver's failure is no reason to call an earlier success bad, nor its neighbours."""
+    """A driver's failure invalidates neither an earlier success nor its neighbours."""
     pipeline.backfill(["AAPL", "MSFT"])
     pipeline.simulator.add_fault("status", symbol="AAPL", status=500)
 
@@ -111,7 +111,7 @@ def test_a_failed_ticker_keeps_the_state_that_it_had(pipeline: Pipeline) -> None
 
 
 def test_a_run_in_which_every_ticker_failed_is_red(pipeline: Pipeline) -> None:
-    """An outage is seen as one."""
+    """An outage is reported as such."""
     pipeline.simulator.add_fault("status", status=503)
 
     result = pipeline.backfill(["AAPL", "MSFT", "NVDA"])
@@ -168,8 +168,8 @@ def test_a_late_correction_is_restated_and_its_old_version_kept(pipeline: Pipeli
 
 
 def _label(after: timedelta) -> str:
-    """Say how old a bar is, as the figures of a run do."""
-    return age_label(max(one for one in RESTATED_AFTER if one <= after)).removeprefix("+")
+    """Return a bar's age as in the figures of a run."""
+    return age_label(max(age for age in RESTATED_AFTER if age <= after)).removeprefix("+")
 
 
 def test_a_correction_of_a_settled_session_is_seen_in_the_next_five(pipeline: Pipeline) -> None:
@@ -177,7 +177,7 @@ def test_a_correction_of_a_settled_session_is_seen_in_the_next_five(pipeline: Pi
     sessions = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-6:]
     pipeline.backfill(["AAPL"])
     for session in sessions[:2]:
-        # By less than what looks like another base, for which the whole history is asked.
+        # By less than a re-based history, for which the whole history is fetched.
         pipeline.simulator.correct("AAPL", session, 1.004)
 
     op = "curated__equity_prices__daily_bars_refresh"
@@ -191,7 +191,7 @@ def test_a_correction_of_a_settled_session_is_seen_in_the_next_five(pipeline: Pi
 
 
 def test_a_correction_is_seen_by_whole_days_too(pipeline: Pipeline) -> None:
-    """What the morning's run asks where the plan has them: five days again, five requests."""
+    """The morning's run where the plan has the bulk route: five days again, five requests."""
     days = calendar().sessions(date(2026, 1, 1), calendar().last_closed(utc_now()))[-5:]
     span = (days[0].isoformat(), days[-1].isoformat())
     pipeline.run("daily_bars_by_session", partitions=span)
@@ -222,8 +222,8 @@ def test_whole_trading_days_are_one_request_each_and_equal_the_simulator(
     assert compared.perfect
     assert read_daily_bars(pipeline.stores.timescale, days[0], days[-1]).num_rows == compared.equal
     assert compared.equal > 2450
-    made = pipeline.instance.get_materialized_partitions(BY_SESSION["daily_bars"].key)
-    assert {day.isoformat() for day in days} == made
+    materialized = pipeline.instance.get_materialized_partitions(BY_SESSION["daily_bars"].key)
+    assert {day.isoformat() for day in days} == materialized
 
 
 def test_a_day_of_which_the_bulk_answer_is_broken_fails_alone(pipeline: Pipeline) -> None:
@@ -236,8 +236,8 @@ def test_a_day_of_which_the_bulk_answer_is_broken_fails_alone(pipeline: Pipeline
     )
 
     assert not result.success
-    made = pipeline.instance.get_materialized_partitions(BY_SESSION["daily_bars"].key)
-    assert {days[1].isoformat(), days[2].isoformat()} == made
+    materialized = pipeline.instance.get_materialized_partitions(BY_SESSION["daily_bars"].key)
+    assert {days[1].isoformat(), days[2].isoformat()} == materialized
 
 
 def test_without_the_bulk_plan_a_day_is_asked_for_ticker_by_ticker(
@@ -273,7 +273,9 @@ def test_rows_that_cannot_be_right_are_quarantined_and_the_rest_is_kept(
     ]
     assert 2 == driver.metadata["rows_rejected"].value
     sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
-    members = [one.instrument_id for one in pipeline.stores.instruments.members(UNIVERSE)]
+    members = [
+        instrument.instrument_id for instrument in pipeline.stores.instruments.members(UNIVERSE)
+    ]
     holes = pipeline.stores.coverage.holes(DAILY_BARS_DATASET, "fmp", members, sessions)
     assert 2 == holes.count
     checks = {
@@ -328,7 +330,7 @@ def _ledger(pipeline: Pipeline, ticker: str) -> dict[CoverageState, list[Span]]:
 def test_a_history_that_a_small_plan_cuts_off_is_asked_for_again_when_the_plan_shows_more(
     pipeline: Pipeline,
 ) -> None:
-    """Until then one request a run finds out; afterwards all of it is there, without a word."""
+    """Until then one request a run checks; afterwards all of it is loaded, without a notice."""
     tickers = ["AAPL", "BRK.B", "MSFT"]
     history = "/stable/historical-price-eod/full"
     pipeline.simulator.add_fault("quirk", quirk="five_years", path=history)
@@ -357,7 +359,7 @@ def test_a_history_that_a_small_plan_cuts_off_is_asked_for_again_when_the_plan_s
 def test_another_key_or_another_plan_of_it_is_asked_for_what_the_last_one_lacked(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A plan's limits are declared; what the plan shows is a fact of it."""
+    """A plan's limits are declared, and so is what it shows."""
     pipeline.backfill(["AAPL", "ED"])
     before = len(pipeline.simulator.requests())
     assert pipeline.backfill(["AAPL", "ED"]).success
@@ -401,13 +403,15 @@ def test_a_day_that_could_not_be_had_is_logged_and_marked_failed(pipeline: Pipel
         DAILY_BARS_DATASET, utc_now() - timedelta(minutes=5)
     )
     assert len(failures) == 1
-    members = [one.instrument_id for one in pipeline.stores.instruments.members(UNIVERSE)]
+    members = [
+        instrument.instrument_id for instrument in pipeline.stores.instruments.members(UNIVERSE)
+    ]
     summary = pipeline.stores.coverage.summary(DAILY_BARS_DATASET, "fmp", members, [day])
     assert summary.sessions == {CoverageState.FAILED: 503}
 
 
 def test_an_empty_universe_is_an_error_and_not_nothing_to_do(pipeline: Pipeline) -> None:
-    """Neither door is green when there is nobody to ask for."""
+    """Neither route succeeds without tickers."""
     with pipeline.stores.timescale.connection() as connection:
         connection.execute("delete from universe_member")
 
@@ -462,7 +466,7 @@ def test_after_a_split_a_backfill_of_one_day_mixes_no_shares(
 def test_while_the_whole_history_cannot_be_had_the_new_bar_of_a_split_share_waits(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Readers see the old shares throughout, and a letter says why."""
+    """Readers see the old history throughout, and a letter says why."""
     monkeypatch.setenv("WRDATA_DAILY_BARS_ROUTE", "bulk")
     assert pipeline.backfill(["AAPL"]).success
     last = calendar().last_closed(utc_now())
@@ -479,4 +483,4 @@ def test_while_the_whole_history_cannot_be_had_the_new_bar_of_a_split_share_wait
     apple = pc.equal(after["ticker"], "AAPL")
     assert after.filter(apple)["close"].to_pylist() == before["close"].to_pylist()
     waiting = pipeline.stores.dead_letters.find(LetterFilter(states=UNSETTLED))
-    assert "AAPL" in {one.subject for one in waiting}
+    assert "AAPL" in {letter.subject for letter in waiting}

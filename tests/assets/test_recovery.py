@@ -17,7 +17,7 @@ def _letters(pipeline: Pipeline, *states: LetterState) -> list[StoredLetter]:
 
 
 def _retry(pipeline: Pipeline, letters: list[StoredLetter]) -> bool:
-    config = {"letters": [one.letter_id for one in letters]}
+    config = {"letters": [letter.letter_id for letter in letters]}
     return pipeline.run(
         "daily_bars", config={"curated__equity_prices__daily_bars_refresh": {"config": config}}
     ).success
@@ -51,7 +51,7 @@ def test_a_ticker_that_fails_waits_in_a_letter_until_any_load_answers_it(
 
 
 def test_a_load_of_less_does_not_settle_a_letter(pipeline: Pipeline) -> None:
-    """One day of a ticker is not the ten years that came to nothing."""
+    """One day of a ticker does not resolve ten failed years."""
     pipeline.simulator.add_fault("status", status=503, symbol="MSFT")
     assert pipeline.backfill(["AAPL", "MSFT"]).success
     pipeline.simulator.clear_faults()
@@ -76,8 +76,10 @@ def test_a_retry_asks_for_exactly_what_the_letter_waits_for(pipeline: Pipeline) 
 
     assert _retry(pipeline, _letters(pipeline))
 
-    asked = [one.query for one in pipeline.simulator.requests(before)]
-    assert [(one["symbol"], one["from"]) for one in asked] == [("MSFT", HISTORY_START.isoformat())]
+    asked = [request.query for request in pipeline.simulator.requests(before)]
+    assert [(query["symbol"], query["from"]) for query in asked] == [
+        ("MSFT", HISTORY_START.isoformat())
+    ]
     (letter,) = _letters(pipeline)
     assert letter.state is LetterState.RESOLVED
     with pipeline.stores.timescale.connection() as connection:
@@ -86,7 +88,7 @@ def test_a_retry_asks_for_exactly_what_the_letter_waits_for(pipeline: Pipeline) 
 
 
 def test_a_permanent_failure_waits_for_a_person(pipeline: Pipeline) -> None:
-    """A plan that does not cover a symbol is not asked again by a machine."""
+    """No sensor retries a symbol that the plan does not cover."""
     pipeline.simulator.add_fault("status", status=402, symbol="MSFT")
 
     assert pipeline.backfill(["AAPL", "MSFT"]).success
@@ -102,20 +104,20 @@ def test_a_bad_bar_is_kept_and_resolved_by_a_good_one(pipeline: Pipeline) -> Non
     assert pipeline.backfill(["AAPL"]).success
 
     letters = _letters(pipeline, LetterState.PARKED)
-    assert [one.work for one in letters] == [Work.RECORD, Work.RECORD]
-    assert any(one.details["received"][0]["close"] is None for one in letters)
-    assert all(one.raw_answers for one in letters), "the whole answer is in the raw zone"
+    assert [letter.work for letter in letters] == [Work.RECORD, Work.RECORD]
+    assert any(letter.details["received"][0]["close"] is None for letter in letters)
+    assert all(letter.raw_answers for letter in letters), "the whole answer is in the raw zone"
 
     assert pipeline.backfill(["AAPL"]).success
 
-    assert {one.state for one in _letters(pipeline)} == {LetterState.RESOLVED}
+    assert {letter.state for letter in _letters(pipeline)} == {LetterState.RESOLVED}
 
 
 def test_an_outage_puts_work_off_instead_of_failing_it_ticker_by_ticker(
     pipeline: Pipeline,
 ) -> None:
     """After five failures in a row nothing is sent; the rest waits for the breaker's trial."""
-    members = [one.ticker for one in pipeline.stores.instruments.members(UNIVERSE)]
+    members = [instrument.ticker for instrument in pipeline.stores.instruments.members(UNIVERSE)]
     pipeline.simulator.add_fault("status", status=500)
     before = utc_now()
 
@@ -125,7 +127,7 @@ def test_an_outage_puts_work_off_instead_of_failing_it_ticker_by_ticker(
     assert len(pipeline.simulator.requests(before)) < 30
     letters = _letters(pipeline, LetterState.OPEN)
     assert len(letters) == len(members)
-    assert sum(one.deferred for one in letters) > len(members) - 30
+    assert sum(letter.deferred for letter in letters) > len(members) - 30
     (breaker,) = pipeline.stores.leases.breakers()
     assert (breaker.provider, breaker.state.value, breaker.failures >= 5) == ("fmp", "open", True)
 
@@ -133,8 +135,8 @@ def test_an_outage_puts_work_off_instead_of_failing_it_ticker_by_ticker(
 def test_a_pause_of_an_hour_is_kept_by_every_later_run_and_work_waits_until_it_ends(
     pipeline: Pipeline,
 ) -> None:
-    """One answer says so; who comes afterwards sends nothing, and its letters say until when."""
-    members = [one.ticker for one in pipeline.stores.instruments.members(UNIVERSE)]
+    """One answer says so; later requests are not sent, and their letters say until when."""
+    members = [instrument.ticker for instrument in pipeline.stores.instruments.members(UNIVERSE)]
     pipeline.simulator.add_fault("status", status=429, seconds=3600)
     pipeline.backfill(members)
     before = utc_now()
@@ -155,7 +157,7 @@ def test_a_pause_of_an_hour_is_kept_by_every_later_run_and_work_waits_until_it_e
 def test_an_answer_is_kept_before_anything_of_it_is_loaded(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No bucket, no load: what came could not be read again."""
+    """Without a bucket nothing is loaded: the answer could not be replayed."""
     monkeypatch.setenv("WRDATA_ARCHIVE_BUCKET", "no-such-bucket")
 
     result = pipeline.backfill(["AAPL", "MSFT"])
@@ -190,5 +192,7 @@ def test_days_that_a_refused_key_left_untried_wait_for_a_person(
 
     assert len(pipeline.simulator.requests(before)) == 1
     letters = _letters(pipeline, LetterState.PARKED)
-    assert sorted(one.subject for one in letters) == [day.isoformat() for day in days]
-    assert {(one.work, one.error_class) for one in letters} == {(Work.SESSION, "KeyRefusedError")}
+    assert sorted(letter.subject for letter in letters) == [day.isoformat() for day in days]
+    assert {(letter.work, letter.error_class) for letter in letters} == {
+        (Work.SESSION, "KeyRefusedError")
+    }

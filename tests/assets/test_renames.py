@@ -31,7 +31,7 @@ RENAMED_ON = date(2022, 6, 9)
 LAST_OF_FB = date(2022, 6, 8)
 OF_THE_FUND = date(2022, 1, 3)
 FUND = "AIG"
-"""Whose prices in this world are the fund's that traded as META."""
+"""Series of the fund that traded as META in this world."""
 
 
 @pytest.fixture
@@ -59,11 +59,11 @@ def renamed(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
 
 
 def _closes(pipeline: Pipeline, ticker: str = "META") -> dict[date, float]:
-    (one,), _ = pipeline.stores.instruments.resolve("polygon", [ticker], utc_now().date())
+    (instrument,), _ = pipeline.stores.instruments.resolve("polygon", [ticker], utc_now().date())
     with pipeline.stores.timescale.connection() as connection:
         rows = connection.execute(
             "select session_date, close from daily_bar where instrument_id = %s order by 1",
-            [one.instrument_id],
+            [instrument.instrument_id],
         ).fetchall()
     return dict[date, float](rows)
 
@@ -87,14 +87,18 @@ def _requests(pipeline: Pipeline, *tickers: str, day: date | None = None) -> int
 
 def _asked(pipeline: Pipeline, since: Any) -> list[str]:
     """Return the tickers and days of the requests for bars, in order."""
-    paths = [one.path for one in pipeline.simulator.requests(since) if "/aggs/ticker/" in one.path]
-    return [f"{one.split('/')[5]} {'/'.join(one.split('/')[9:])}" for one in paths]
+    paths = [
+        request.path
+        for request in pipeline.simulator.requests(since)
+        if "/aggs/ticker/" in request.path
+    ]
+    return [f"{path.split('/')[5]} {'/'.join(path.split('/')[9:])}" for path in paths]
 
 
 def test_a_history_across_a_rename_is_the_shares_own_and_is_planned_as_it_is_asked(
     renamed: Pipeline,
 ) -> None:
-    """Two requests, told beforehand; the fund's closes are nobody's, and nothing is left to ask."""
+    """Two planned requests; the fund's closes are not stored, and nothing is left to ask."""
     planned = _requests(renamed, "META")
     since = utc_now()
     result = renamed.backfill(["META"])
@@ -108,12 +112,12 @@ def test_a_history_across_a_rename_is_the_shares_own_and_is_planned_as_it_is_ask
     assert planned == 2
     assert _closes(renamed) == _truth(renamed)
     assert _requests(renamed, "META") == 0
-    (made,) = (
+    (materialization,) = (
         event.step_materialization_data.materialization
         for event in result.get_asset_materialization_events()
         if event.partition == "META"
     )
-    assert made.metadata["requests"].value == 2
+    assert materialization.metadata["requests"].value == 2
     assert renamed.stores.dead_letters.find(LetterFilter()) == []
 
 
@@ -149,7 +153,9 @@ def test_who_was_a_member_on_the_day_is_loaded_with_it(renamed: Pipeline) -> Non
             """,
             [left_on],
         )
-    assert "AAPL" not in [one.ticker for one in renamed.stores.instruments.members(UNIVERSE)]
+    assert "AAPL" not in [
+        instrument.ticker for instrument in renamed.stores.instruments.members(UNIVERSE)
+    ]
     day, before = date(2022, 1, 3), date(2021, 12, 31)
     for session in (before, day):
         assert renamed.run("daily_bars_by_session", partition=session.isoformat()).success
@@ -160,13 +166,13 @@ def test_minutes_around_a_rename_are_the_shares_own(renamed: Pipeline) -> None:
     """In one load of two requests."""
     since = utc_now()
     op = REFRESHES["minute_bars"].node_def.name
-    wish = {
+    config = {
         "symbols": ["META"],
         "start": LAST_OF_FB.isoformat(),
         "end": RENAMED_ON.isoformat(),
         "provider": "polygon",
     }
-    assert renamed.run("minute_bars", config={op: {"config": wish}}).success
+    assert renamed.run("minute_bars", config={op: {"config": config}}).success
     truth = renamed.simulator.dataset_truth(
         "minute_bars", ["META"], start=LAST_OF_FB, end=RENAMED_ON, provider="polygon"
     )
@@ -175,15 +181,15 @@ def test_minutes_around_a_rename_are_the_shares_own(renamed: Pipeline) -> None:
     assert rows == list(
         zip(truth["opened_at"].to_pylist(), truth["close"].to_pylist(), strict=True)
     )
-    assert [one.split()[0] for one in _asked(renamed, since)] == ["FB", "META"]
+    assert [path.split()[0] for path in _asked(renamed, since)] == ["FB", "META"]
 
 
 def test_splits_and_dividends_of_the_fund_are_not_the_shares(renamed: Pipeline) -> None:
-    """What the ticker paid before the share had it is another's."""
+    """Dividends of the ticker before the rename belong to another share."""
     for dataset in ("splits", "dividends"):
         op = REFRESHES[dataset].node_def.name
-        wish = {"symbols": ["META"], "provider": "polygon"}
-        assert renamed.run(dataset, config={op: {"config": wish}}).success
+        config = {"symbols": ["META"], "provider": "polygon"}
+        assert renamed.run(dataset, config={op: {"config": config}}).success
         truth = renamed.simulator.dataset_truth(dataset, ["META"], provider="polygon")
         table = dataset.removesuffix("s")
         with renamed.stores.timescale.connection() as connection:
@@ -236,11 +242,11 @@ def test_a_company_that_is_registered_anew_keeps_its_history_and_is_told(
     assert result.success
     after = read_bars("AAPL", days[0], days[-1], as_of=utc_now())
     assert len(after) == len(before) == len(days) == 7
-    (made,) = (
+    (materialization,) = (
         event.step_materialization_data.materialization
         for event in result.get_asset_materialization_events()
     )
-    figures = {name: value.value for name, value in made.metadata.items()}
+    figures = {name: value.value for name, value in materialization.metadata.items()}
     assert (figures["joined"], figures["left"], figures["issuer_changed"]) == (0, 0, 1)
     assert "AAPL issuer_changed: 0000320193 to 0000000099" in str(figures["events"])
     assert [event.ticker for event in pipeline.stores.instruments.events()] == ["AAPL"]
@@ -254,7 +260,7 @@ def test_what_happened_to_instruments_can_be_read_later(
     pipeline.simulator.add_constituent("AAPX", former_ticker="AAPL")
     assert pipeline.run("universe").success
     since = utc_now()
-    told = CliRunner().invoke(app, ["universe", "--events", "--json"])
-    (event,) = json.loads(told.stdout)
+    content = CliRunner().invoke(app, ["universe", "--events", "--json"])
+    (event,) = json.loads(content.stdout)
     assert (event["event"], event["before"], event["after"]) == ("renamed", "AAPL", "AAPX")
     assert pipeline.simulator.requests(since) == []

@@ -1,4 +1,4 @@
-"""The days of a wish: what a launchpad may be told, and what it answers."""
+"""The requested days of a run config: valid and refused values in the launchpad."""
 
 from datetime import date
 
@@ -17,16 +17,16 @@ def test_days_are_iso_dates_or_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "told"),
+    ("start", "end", "message"),
     [
         ("2024-05-01", "2024-01-31", "reversed: start 2024-05-01 is after end 2024-01-31"),
         ("2024-5", "", "start is '2024-5', which is no day"),
         ("", "yesterday", "end is 'yesterday', which is no day"),
     ],
 )
-def test_a_slip_is_told_in_one_line(start: str, end: str, told: str) -> None:
+def test_a_slip_is_told_in_one_line(start: str, end: str, message: str) -> None:
     """Which field, what it holds, and how a day is written."""
-    with pytest.raises(errors.ConfigurationError, match=told):
+    with pytest.raises(errors.ConfigurationError, match=message):
         requested_days(start, end)
 
 
@@ -40,13 +40,13 @@ def test_a_slip_is_told_in_one_line(start: str, end: str, told: str) -> None:
 def test_a_run_with_reversed_days_fails_and_says_so(
     pipeline: Pipeline, job: str, asset: str
 ) -> None:
-    """It would have done nothing, and ended green."""
-    wish = {"start": "2024-05-01", "end": "2024-01-31"}
+    """It would do nothing, and succeed."""
+    config = {"start": "2024-05-01", "end": "2024-01-31"}
 
-    result = pipeline.run(job, config={asset: {"config": wish}})
+    result = pipeline.run(job, config={asset: {"config": config}})
 
     assert not result.success
-    told = result.failure_data_for_node(asset)
-    assert told
-    assert told.user_failure_data
-    assert "the days are reversed" in (told.user_failure_data.description or "")
+    data = result.failure_data_for_node(asset)
+    assert data
+    assert data.user_failure_data
+    assert "the days are reversed" in (data.user_failure_data.description or "")

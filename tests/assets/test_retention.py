@@ -28,24 +28,28 @@ def aged(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     return pipeline
 
 
-def told(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
+def figures_of(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     """Return what a run of retention reported."""
-    [made] = result.asset_materializations_for_node(ASSET)
-    return {name: value.value for name, value in made.metadata.items()}
+    [event] = result.asset_materializations_for_node(ASSET)
+    return {name: value.value for name, value in event.metadata.items()}
 
 
 def test_a_dry_run_drops_nothing_and_a_run_drops_what_is_due(aged: Pipeline) -> None:
     """It archives first, so that nothing needs to be prepared."""
     dry = aged.run("retention", config={ASSET: {"config": {"dry_run": True}}})
     assert dry.success
-    assert (told(dry)["due"], told(dry)["dropped"], told(dry)["dry_run"]) == (2, 0, True)
+    assert (figures_of(dry)["due"], figures_of(dry)["dropped"], figures_of(dry)["dry_run"]) == (
+        2,
+        0,
+        True,
+    )
     assert tombstones(aged.stores.timescale) == []
 
     result = aged.run("retention")
 
     assert result.success
-    assert (told(result)["dropped"], told(result)["rows_dropped"]) == (2, 8)
-    assert told(result)["ages"] == "minute_bars=60d"
+    assert (figures_of(result)["dropped"], figures_of(result)["rows_dropped"]) == (2, 8)
+    assert figures_of(result)["ages"] == "minute_bars=60d"
     [check] = result.get_asset_check_evaluations()
     assert check.passed
     assert table_rows(aged.stores.timescale, "minute_bar") == set()
@@ -67,7 +71,7 @@ def test_what_has_to_stay_is_a_warning_with_its_reason(aged: Pipeline) -> None:
     result = aged.run("retention")
 
     assert result.success
-    assert (told(result)["dropped"], told(result)["refused"]) == (1, 1)
+    assert (figures_of(result)["dropped"], figures_of(result)["refused"]) == (1, 1)
     [check] = result.get_asset_check_evaluations()
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
@@ -75,18 +79,18 @@ def test_what_has_to_stay_is_a_warning_with_its_reason(aged: Pipeline) -> None:
 
 
 def test_a_run_without_any_age_says_so(pipeline: Pipeline) -> None:
-    """Otherwise its green check would look like one that found nothing in the way."""
+    """Otherwise its passed check would look as if nothing blocked the drop."""
     result = pipeline.run("retention", config={ASSET: {"config": {"dry_run": True}}})
 
     assert result.success
-    assert "no dataset has an age" in told(result)["ages"]
+    assert "no dataset has an age" in figures_of(result)["ages"]
     [check] = result.get_asset_check_evaluations()
     assert check.passed
     assert "no dataset has an age" in (check.description or "")
 
 
 def test_a_dataset_that_does_not_exist_is_none_without_an_age(aged: Pipeline) -> None:
-    """The failure names those there are."""
+    """The failure names the known ones."""
     result = aged.run("retention", config={ASSET: {"config": {"datasets": ["minutebars"]}}})
 
     assert not result.success

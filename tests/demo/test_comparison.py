@@ -62,11 +62,11 @@ def _compared(stored: pa.Table, truth: pa.Table, **options: Any) -> Comparison:
 
 
 def test_equal_rows_in_another_order_are_equal() -> None:
-    """Null equals null, and an amount its own with other zeros."""
+    """Null equals null, and an amount equals itself with other trailing zeros."""
     stored = _statements(("A", "1.50", None), ("B", None, None))
     truth = _statements(("B", None, None), ("A", "1.5", None))
-    found = _compared(stored, truth)
-    assert (found.equal, found.perfect) == (2, True)
+    compared = _compared(stored, truth)
+    assert (compared.equal, compared.perfect) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_equal_rows_in_another_order_are_equal() -> None:
 )
 def test_the_last_digit_and_missing_count(stored: str | None, truth: str | None) -> None:
     """An amount is compared as a decimal, and missing is not zero."""
-    found = _compared(_statements(("A", stored, None)), _statements(("A", truth, None)))
-    assert (found.equal, found.different, found.sample) == (0, 1, ("A 2026-06-27",))
+    compared = _compared(_statements(("A", stored, None)), _statements(("A", truth, None)))
+    assert (compared.equal, compared.different, compared.sample) == (0, 1, ("A 2026-06-27",))
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ def test_the_last_digit_and_missing_count(stored: str | None, truth: str | None)
 def test_documents_are_compared_by_what_they_say(stored: str, same: bool) -> None:
     """The database writes a document with other blanks, order and zeros."""
     truth = '{"revenue": 9.1e9, "eps": 1.5}'
-    found = _compared(_statements(("A", "1", stored)), _statements(("A", "1", truth)))
-    assert found.perfect is same
+    compared = _compared(_statements(("A", "1", stored)), _statements(("A", "1", truth)))
+    assert compared.perfect is same
 
 
 def test_rows_of_one_side_only_are_told_apart() -> None:
-    """What nobody serves is foreign, what is not stored is absent."""
+    """A row that is not served is foreign; one that is not stored is absent."""
     stored = _statements(("A", "1", None), ("X", "1", None))
     truth = _statements(("A", "1", None), ("B", "1", None), ("C", "1", None))
-    found = _compared(stored, truth)
-    assert (found.equal, found.different, found.foreign, found.absent) == (1, 0, 1, 2)
-    assert found.sample == ("B 2026-06-27", "C 2026-06-27", "X 2026-06-27")
+    compared = _compared(stored, truth)
+    assert (compared.equal, compared.different, compared.foreign, compared.absent) == (1, 0, 1, 2)
+    assert compared.sample == ("B 2026-06-27", "C 2026-06-27", "X 2026-06-27")
 
 
 def _at(day: int, hour: int) -> datetime:
@@ -130,16 +130,16 @@ def test_only_rows_of_answered_days_can_be_absent(
 ) -> None:
     """A day belongs to its zone, and a span's end does not belong to it."""
     truth = _minutes(("A", _at(4, 15), 1.0), ("A", _at(5, 1), 1.0), ("B", _at(4, 15), 1.0))
-    found = _compared(truth.slice(0, 0), truth, zone=ZoneInfo(zone), answered={"A": spans})
-    assert (found.absent, found.foreign) == (absent, 0)
+    compared = _compared(truth.slice(0, 0), truth, zone=ZoneInfo(zone), answered={"A": spans})
+    assert (compared.absent, compared.foreign) == (absent, 0)
 
 
 def test_prices_are_compared_to_the_last_bit() -> None:
     """A float that is one step away is another price."""
     stored = _minutes(("A", _at(4, 15), 0.1 + 0.2), ("A", _at(4, 16), 0.3))
     truth = _minutes(("A", _at(4, 15), 0.3), ("A", _at(4, 16), 0.3))
-    found = _compared(stored, truth)
-    assert (found.equal, found.different) == (1, 1)
+    compared = _compared(stored, truth)
+    assert (compared.equal, compared.different) == (1, 1)
 
 
 def test_nothing_against_nothing_is_perfect() -> None:

@@ -41,7 +41,7 @@ def named(page: Path) -> str:
 
 
 def found_command(words: list[str]) -> tuple[Any, list[str]]:
-    """Return the command that words begin with, and the words behind it.
+    """Return the command at the beginning of ``words``, and the other words.
 
     Raises:
         KeyError: No command is called so.
@@ -100,7 +100,7 @@ def test_relative_links_lead_to_files(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_pages_name_commands_and_options_that_there_are(page: Path) -> None:
-    """Whoever copies a line from a runbook is in need of it."""
+    """Lines copied from a runbook must work."""
     text = page.read_text("utf-8")
     in_prose = IN_PROSE.findall(FENCE.sub("", text))
     wrong = {words: bad for words in in_prose if (bad := list(unknown_options(words.split())))}
@@ -110,7 +110,7 @@ def test_pages_name_commands_and_options_that_there_are(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_in_blocks_are_whole(page: Path) -> None:
-    """What stands in a block is copied as it is: no word is missing and none is too much."""
+    """Blocks are copied as they are: no word is missing or superfluous."""
     blocks = "\n".join(FENCE.findall(page.read_text("utf-8")))
     lines = [line for line in IN_A_FENCE.findall(blocks) if "…" not in line]
 
@@ -119,7 +119,7 @@ def test_commands_in_blocks_are_whole(page: Path) -> None:
 
 @pytest.mark.parametrize("page", GUIDES, ids=named)
 def test_guides_name_places_that_there_are(page: Path) -> None:
-    """Who looks for a file that was moved long ago loses trust in the rest of the page."""
+    """A reader who misses a named file does not trust the page."""
     prose = FENCE.sub("", page.read_text("utf-8"))
     places = [
         place.rstrip("/")

@@ -1,4 +1,4 @@
-"""The documentation site: it is built without a complaint, holds all there is, and fetches nothing.
+"""The documentation site: it builds without warnings, is complete, and fetches nothing.
 
 Built once for the file: that takes some ten seconds.
 """
@@ -60,20 +60,20 @@ def command_names(group: TyperGroup, before: str = "wrdata") -> list[str]:
 def test_every_dataset_and_column_is_there(site: Path) -> None:
     """A dataset of the catalogue has its section, with every column's type, meaning and unit."""
     page = (site / "reference" / "datasets.html").read_text("utf-8")
-    told = words(site / "reference" / "datasets.html")
+    text = words(site / "reference" / "datasets.html")
 
     for dataset in ARCHIVED.values():
         assert f'id="{dataset.name}"' in page
         for field in dataset.schema:
             meaning = column(field.name, dataset.name).meaning
-            assert field.name in told
+            assert field.name in text
             assert field.name in {"ticker", "ingest_id", "known_from", "provider"} or (
-                meaning.replace("`", "") in told
+                meaning.replace("`", "") in text
             )
 
 
 def test_every_command_is_there(site: Path) -> None:
-    """What can be called can be looked up."""
+    """Every command can be looked up."""
     group = get_command(app)
     assert isinstance(group, TyperGroup)
     page = (site / "reference" / "commands.html").read_text("utf-8")
@@ -93,21 +93,21 @@ def test_every_setting_is_there(site: Path) -> None:
 
 
 def test_every_schedule_and_function_is_there(site: Path) -> None:
-    """What the clock starts, and what a program calls."""
-    told = words(site / "reference" / "schedules.html")
+    """Schedules, and the reader's functions."""
+    text = words(site / "reference" / "schedules.html")
     functions = words(site / "reference" / "read_bars.html")
 
-    assert [schedule.name for schedule in schedules.ALL if schedule.name not in told] == []
+    assert [schedule.name for schedule in schedules.ALL if schedule.name not in text] == []
     assert "read_bars" in functions
     assert "as_of" in functions
 
 
 def test_nothing_is_fetched_from_the_net(site: Path) -> None:
-    """The site is read on a train: no page asks a server of others for anything."""
+    """The site works offline: no page fetches anything from other servers."""
     fetched = {
-        (page.name, found[0])
+        (page.name, match[0])
         for page in site.rglob("*.html")
-        for found in FETCHED.finditer(page.read_text("utf-8"))
+        for match in FETCHED.finditer(page.read_text("utf-8"))
     }
     styles = {
         sheet.name

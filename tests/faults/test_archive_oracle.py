@@ -98,11 +98,11 @@ def test_what_is_interrupted_may_be_behind_until_it_is_settled() -> None:
         ),
         (
             replace(RIGHT, hot=pd.concat([TRUTH, TRUTH.iloc[:1].assign(symbol="NVDA")])),
-            "1 rows of the table are none that anybody served",
+            "1 rows of the table were never served",
         ),
         (
             replace(DROPPED, archived=pd.concat([CLOSED, CLOSED.iloc[:1].assign(symbol=None)])),
-            "1 rows of the archive are none that anybody served",
+            "1 rows of the archive were never served",
         ),
         (replace(RIGHT, hot=_wrong(TRUTH, 3)), "1 rows of the table differ from the truth"),
         (
@@ -115,9 +115,9 @@ def test_what_is_interrupted_may_be_behind_until_it_is_settled() -> None:
 def test_a_row_that_is_lost_twice_foreign_or_different_is_found(
     places: Places, sign: str, *, settled: bool
 ) -> None:
-    """Interrupted or settled: none of this may ever be."""
-    found = row_findings("x", places, settled=settled)
-    assert any(finding.startswith(f"x: {sign}") for finding in found), found
+    """Never allowed, interrupted or settled."""
+    findings = row_findings("x", places, settled=settled)
+    assert any(finding.startswith(f"x: {sign}") for finding in findings), findings
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_row_that_is_lost_twice_foreign_or_different_is_found(
     ],
 )
 def test_what_is_left_unsettled_is_found(places: Places, sign: str) -> None:
-    """After the run that was to settle it."""
+    """After the run that settles it."""
     (finding,) = row_findings("x", places, settled=True)
     assert finding.startswith(f"x: {sign}")
 
@@ -157,8 +157,8 @@ def test_a_former_value_has_one_version(
     former: pd.DataFrame | None, versions: pd.DataFrame, sign: str, *, settled: bool
 ) -> None:
     """None is lost, none invented, none there twice."""
-    found = version_findings("x", former, versions, AFTER, settled=settled)
-    assert [one.startswith(f"x: {sign}") for one in found] == ([True] if sign else [])
+    findings = version_findings("x", former, versions, AFTER, settled=settled)
+    assert [finding.startswith(f"x: {sign}") for finding in findings] == ([True] if sign else [])
 
 
 def test_the_former_value_of_a_late_row_may_be_the_archived_one_until_it_is_settled() -> None:
@@ -249,7 +249,7 @@ MINUTES = _minutes(*SESSION)
     ],
 )
 def test_the_recomputation_is_that_of_the_project(interval: Interval, bars: int) -> None:
-    """Two that share no code: what both say is the contract."""
+    """They share no code, so their agreement checks both."""
     ours = recomputed(MINUTES.to_pandas(), interval)
     named = MINUTES.append_column("provider", pa.array(["polygon"] * len(SESSION)))
     named = named.append_column("instrument_id", pa.array([1] * len(SESSION)))

@@ -21,12 +21,12 @@ from sandbox.control import SimulatorControl
 from tests.fixtures.world import BucketSettings
 from tests.storage.archive.moves import FEBRUARY, JANUARY, Moves, load, minutes, refresh
 
-SLICE = Slice(dataset="minute_bars", provider="polygon", subjects=("AAA", "BBB"))
+SLICE = Slice(dataset="minute_bars", provider="polygon", symbols=("AAA", "BBB"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Truth:
-    """What the simulator would say: the rows as they were loaded."""
+    """The truth of the simulator: the rows as they were loaded."""
 
     rows: pa.Table
 
@@ -42,8 +42,8 @@ class Dropped:
     oracle: ArchiveOracle
     store: ObjectStore
 
-    def found(self, *, settled: bool = True) -> list[str]:
-        """Return what the oracle finds."""
+    def findings(self, *, settled: bool = True) -> list[str]:
+        """Return the oracle's findings."""
         return list(self.oracle.look([Archived(slice=SLICE)], settled=settled).wrong)
 
 
@@ -72,9 +72,9 @@ def dropped(database_url: str, bucket: BucketSettings) -> Iterator[Dropped]:
         with psycopg.connect(database_url) as connection:
             truth = stored_rows(connection, SLICE)
         refresh(moves.aggregates)
-        one = moves.prove("minute_bars", "2024-01")
+        archived = moves.prove("minute_bars", "2024-01")
         moves.prove("minute_bars", "2024-02")
-        assert moves.retention.drop(one, "2024-01", by="test").rows == 80
+        assert moves.retention.drop(archived, "2024-01", by="test").rows == 80
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("create table dagster.runs (run_id text, status text)")
         connection.execute(
@@ -90,20 +90,24 @@ def dropped(database_url: str, bucket: BucketSettings) -> Iterator[Dropped]:
         yield Dropped(connection=connection, oracle=oracle, store=ObjectStore(settings))
 
 
-def _found(dropped: Dropped, *, settled: bool = True) -> list[str]:
-    """Return what is found beside the test's own session."""
-    return [one for one in dropped.found(settled=settled) if "sessions were left open" not in one]
+def _findings(dropped: Dropped, *, settled: bool = True) -> list[str]:
+    """Return the findings except for the test's own session."""
+    return [
+        finding
+        for finding in dropped.findings(settled=settled)
+        if "sessions were left open" not in finding
+    ]
 
 
 def test_each_damage_of_the_database_is_found(dropped: Dropped) -> None:
-    """One after the other, each mended before the next, so that each finding has one cause."""
-    assert _found(dropped) == []
+    """Each damage is mended before the next, so each finding has one cause."""
+    assert _findings(dropped) == []
     for damage, cure, sign, settled in DAMAGES:
         dropped.connection.execute(damage.encode())
-        found = _found(dropped, settled=settled)
-        assert any(sign in one for one in found), (damage, found)
+        findings = _findings(dropped, settled=settled)
+        assert any(sign in finding for finding in findings), (damage, findings)
         dropped.connection.execute(cure.encode())
-        assert _found(dropped, settled=settled) == [], cure
+        assert _findings(dropped, settled=settled) == [], cure
 
 
 DAMAGES = (
@@ -175,7 +179,7 @@ DAMAGES = (
         True,
     ),
 )
-"""A statement, the one that mends it, a part of the finding, and when it is one."""
+"""A damaging statement, its repair, a part of the finding, and when it is one."""
 
 
 @pytest.mark.parametrize(
@@ -188,19 +192,19 @@ DAMAGES = (
 def test_a_file_that_is_gone_or_changed_is_found(
     dropped: Dropped, damage: Callable[[bytes], bytes | None], signs: list[str]
 ) -> None:
-    """Told by the bucket, whatever the log says; its rows were nowhere else."""
-    (key,) = [one.key for one in dropped.store.list() if "/data/2024-01/" in one.key]
+    """Found in the bucket, whatever the log says; its rows had no other copy."""
+    (key,) = [entry.key for entry in dropped.store.list() if "/data/2024-01/" in entry.key]
     changed: Any = damage(dropped.store.get(key).content)
     dropped.store.delete(key)
     if changed is not None:
         dropped.store.put_bytes(key, changed, content_type="application/octet-stream")
-    found = _found(dropped, settled=False)
-    assert len(found) == len(signs), found
+    findings = _findings(dropped, settled=False)
+    assert len(findings) == len(signs), findings
     for sign in signs:
-        assert any(sign in one for one in found), found
+        assert any(sign in finding for finding in findings), findings
 
 
 def test_a_session_that_is_left_open_is_found(dropped: Dropped) -> None:
-    """That of this test."""
-    (finding,) = dropped.found()
+    """The session of this test."""
+    (finding,) = dropped.findings()
     assert "sessions were left open" in finding

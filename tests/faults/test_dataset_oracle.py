@@ -17,11 +17,11 @@ from faults.oracle import Letter
 from marketdata.actions import WIRE_SPLITS
 from sandbox.simulators.journal import JournalEntry
 
-SPLITS = Slice(dataset="splits", provider="fmp", subjects=("AAPL", "MSFT"))
+SPLITS = Slice(dataset="splits", provider="fmp", symbols=("AAPL", "MSFT"))
 MINUTES = Slice(
     dataset="minute_bars",
     provider="polygon",
-    subjects=("AAPL",),
+    symbols=("AAPL",),
     start=date(2026, 11, 19),
     end=date(2026, 11, 20),
 )
@@ -58,7 +58,7 @@ def test_the_truth_itself_is_found_right() -> None:
     ("stored", "sign"),
     [
         (_splits(("AAPL", 4), ("MSFT", 3)), "1 rows differ from the truth, such as MSFT"),
-        (_splits(("AAPL", 4), ("MSFT", 2), ("NVDA", 2)), "1 rows are stored that nobody serves"),
+        (_splits(("AAPL", 4), ("MSFT", 2), ("NVDA", 2)), "1 rows are stored, but not served"),
         (_splits(("AAPL", 4), ("MSFT", 2), ("MSFT", 2)), "1 rows are stored twice"),
     ],
 )
@@ -91,27 +91,30 @@ def test_only_a_letter_about_the_row_explains_it(
     """Of the dataset, the provider, the subject and the day."""
     kept = Letter(**{"work": "instrument", "state": "open", "error_class": "X", **letter})
     letters = [SliceLetter(letter=kept, dataset=dataset, provider=provider)]
-    found = letterless_findings(MINUTES, [("AAPL", DAY)], letters)
-    assert (found == []) == explained
+    findings = letterless_findings(MINUTES, [("AAPL", DAY)], letters)
+    assert (findings == []) == explained
 
 
 def test_each_provider_is_held_to_its_own_limit() -> None:
     """Ten a second is Coinbase's, two FRED's; what weighs more counts more."""
-    found = [
+    findings = [
         *budget_findings(_arrivals("/coinbase/products", 10), 120),
         *budget_findings(_arrivals("/fred/series", 2), 120),
         *budget_findings(_arrivals("/binance/api/v3/aggTrades", 1_500), 120),
     ]
-    assert found == []
+    assert findings == []
     for path, count in (
         ("/coinbase/products", 11), ("/fred/series", 3), ("/polygon/v2", 301),
         ("/binance/api/v3/aggTrades", 1_501), ("/stable/splits", 121),
     ):  # fmt: skip
-        assert any("requests in" in one for one in budget_findings(_arrivals(path, count), 120))
+        assert any(
+            "requests in" in budget_finding
+            for budget_finding in budget_findings(_arrivals(path, count), 120)
+        )
 
 
 def test_a_refusal_that_nobody_injected_is_found() -> None:
-    """The provider's own word that it was asked too much."""
+    """The provider's own refusal for too many requests."""
     (finding,) = budget_findings(_arrivals("/tiingo/iex", 1, status=429), 120)
     assert finding == "/tiingo/: the provider itself refused 1 requests for its limit"
     assert budget_findings(_arrivals("/tiingo/iex", 1, status=429, fault="status"), 120) == []

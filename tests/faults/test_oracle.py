@@ -54,7 +54,7 @@ def test_the_truth_itself_is_found_right() -> None:
 
 
 def test_a_lost_row_is_found() -> None:
-    """One bar of one ticker, and nobody tells of it."""
+    """One bar of one ticker, without a letter."""
     stored = _without("MSFT", DAYS[2])
     assert letterless_findings(TRUTH, stored, []) == [
         "1 bars are missing without a letter, such as MSFT 2026-11-18"
@@ -62,7 +62,7 @@ def test_a_lost_row_is_found() -> None:
 
 
 def test_a_duplicate_is_found() -> None:
-    """Though the table's key forbids it: the oracle does not take the table's word."""
+    """Although the table's key forbids it: the oracle does not rely on it."""
     (finding,) = bar_findings(TRUTH, pd.concat([TRUTH, TRUTH.iloc[3:4]]))
     assert finding == "1 bars are stored twice, such as AAPL 2026-11-19"
 
@@ -89,7 +89,7 @@ def test_a_bar_that_nobody_serves_is_found() -> None:
     nameless = TRUTH.assign(ticker=None).iloc[:1]
     for stored in (foreign, nameless):
         (finding,) = bar_findings(TRUTH, pd.concat([TRUTH, stored]))
-        assert finding.startswith("1 bars are stored that nobody serves or asked for")
+        assert finding.startswith("1 bars are stored, but not served or not asked for")
 
 
 @pytest.mark.parametrize(
@@ -114,16 +114,16 @@ def test_a_bar_that_nobody_serves_is_found() -> None:
 )  # fmt: skip
 def test_only_a_letter_about_the_bar_explains_it(letter: Letter, *, explained: bool) -> None:
     """A ticker without a letter is found even if there are letters about others."""
-    found = letterless_findings(TRUTH, _without("MSFT", DAYS[2]), [letter])
-    assert (found == []) == explained
+    findings = letterless_findings(TRUTH, _without("MSFT", DAYS[2]), [letter])
+    assert (findings == []) == explained
 
 
 def test_a_ledger_that_claims_or_forgets_is_found() -> None:
     """Held by the ledger alone, held by the table alone, and in two states at once."""
     stored = _without("MSFT", DAYS[0])
     covered = TRUTH[TRUTH["session_date"] != DAYS[4]][KEY]
-    found = coverage_findings(stored, pd.concat([covered, covered.iloc[:1]]))
-    assert [finding.partition(" sessions ")[2].partition(",")[0] for finding in found] == [
+    findings = coverage_findings(stored, pd.concat([covered, covered.iloc[:1]]))
+    assert [finding.partition(" sessions ")[2].partition(",")[0] for finding in findings] == [
         "have two states in the ledger",
         "are held but not in the ledger",
         "are held by the ledger alone",
@@ -164,8 +164,10 @@ def test_a_window_over_the_limit_is_found_at_its_edges() -> None:
 )
 def test_no_window_over_the_limit_stays_hidden(seconds: list[int], limit: int) -> None:
     """Beside the plain definition: every window, begun at every second there is."""
-    arrivals = [NOON + timedelta(seconds=one) for one in seconds]
-    plain = any(sum(begin <= one <= begin + 60 for one in seconds) > limit for begin in range(301))
+    arrivals = [NOON + timedelta(seconds=second) for second in seconds]
+    plain = any(
+        sum(begin <= second <= begin + 60 for second in seconds) > limit for begin in range(301)
+    )
     assert bool(window_findings(arrivals, limit=limit, window=MINUTE)) == plain
 
 
@@ -173,16 +175,16 @@ def test_no_window_over_the_limit_stays_hidden(seconds: list[int], limit: int) -
 def test_two_workers_that_do_not_share_are_found_before_the_minute_is_over(per_minute: int) -> None:
     """At the pace of one nothing is found, at that of two it is."""
     pause = MINUTE / per_minute
-    one = [NOON + place * pause for place in range(per_minute // 4)]
-    both = [*one, *one]
+    arrivals = [NOON + place * pause for place in range(per_minute // 4)]
+    both = [*arrivals, *arrivals]
     limit = at_pace(per_minute)
-    assert window_findings(one, limit=limit, window=PACE_WINDOW) == []
+    assert window_findings(arrivals, limit=limit, window=PACE_WINDOW) == []
     assert window_findings(both, limit=limit, window=PACE_WINDOW) != []
     assert window_findings(both, limit=per_minute, window=MINUTE) == []
 
 
 def test_a_traceback_is_found() -> None:
-    """And a task that was left behind; an error in one line is none of them."""
+    """And an abandoned task; a one-line error is neither."""
     assert output_findings("backfill", "error: the provider is away\n") == []
     for text in (
         "Traceback (most recent call last):\n  File x\nKeyError: 1\n",

@@ -57,7 +57,7 @@ def loaded(
 
 
 def test_each_damage_is_found(loaded: Loaded) -> None:
-    """One after the other, each mended before the next, so that each finding has one cause."""
+    """Each damage is mended before the next, so each finding has one cause."""
     with loaded.connection:
         evidence = loaded.look()
         assert (evidence.wrong, evidence.unfinished) == ((), ())
@@ -65,10 +65,10 @@ def test_each_damage_is_found(loaded: Loaded) -> None:
         for damage, cure, signs in DAMAGES:
             loaded.connection.execute(damage.replace(":bar", _BAR).encode())
             evidence = loaded.look()
-            found = [*evidence.wrong, *evidence.unfinished]
-            assert len(found) == len(signs), (damage, found)
+            findings = [*evidence.wrong, *evidence.unfinished]
+            assert len(findings) == len(signs), (damage, findings)
             for sign in signs:
-                assert any(sign in finding for finding in found), (sign, found)
+                assert any(sign in finding for finding in findings), (sign, findings)
             loaded.connection.execute(cure.replace(":bar", _BAR).encode())
 
 
@@ -76,17 +76,17 @@ def test_an_answer_that_is_gone_from_the_raw_zone_is_found(loaded: Loaded) -> No
     """A bar whose origin cannot be shown is a finding even if its values are right."""
     with loaded.connection:
         store = ObjectStore(loaded.bucket)
-        for one in list(store.list("raw/")):
-            store.delete(one.key)
-        found = loaded.look().wrong
-    assert len(found) == len(TICKERS)
-    assert all("a loaded answer is not in the raw zone" in finding for finding in found)
+        for entry in list(store.list("raw/")):
+            store.delete(entry.key)
+        findings = loaded.look().wrong
+    assert len(findings) == len(TICKERS)
+    assert all("a loaded answer is not in the raw zone" in finding for finding in findings)
 
 
 def test_requests_over_the_limit_are_found(
     loaded: Loaded, simulators: RunningSimulators, ask: Callable[[], None]
 ) -> None:
-    """Told by the simulator's own journal."""
+    """By the simulator's own journal."""
     strict = Oracle(
         database_url=loaded.oracle.database_url,
         control=simulators.control,
@@ -97,8 +97,8 @@ def test_requests_over_the_limit_are_found(
     )
     ask()
     with loaded.connection:
-        found = strict.look([Claim(tickers=TICKERS)]).wrong
-    assert any("in 60 s" in finding for finding in found)
+        findings = strict.look([Claim(tickers=TICKERS)]).wrong
+    assert any("in 60 s" in finding for finding in findings)
 
 
 @pytest.fixture
@@ -156,4 +156,4 @@ DAMAGES = (
         ("1 loads do not say where their answer is kept",),
     ),
 )
-"""A statement, the one that mends it, and a part of each finding that it causes."""
+"""A damaging statement, its repair, and a part of each finding that it causes."""

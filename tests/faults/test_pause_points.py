@@ -1,4 +1,4 @@
-"""A worker can be held where it is to be struck, and single requests be spoilt, on a real S3."""
+"""A worker is held at a pause point, and single requests are corrupted, on a real S3 server."""
 
 import threading
 from collections.abc import Iterator
@@ -100,7 +100,7 @@ def test_half_of_an_object_is_kept_behind_a_right_answer(fronted: Fronted) -> No
 
 
 def test_half_of_an_answer_arrives(fronted: Fronted) -> None:
-    """With the length of the whole: who reads it sees that it is cut."""
+    """With the length of the whole, so readers see that it is cut."""
     fronted.put()
     fronted.front.corrupt(Corruption.HALF_ANSWER, r"^GET \S+\.parquet", 1)
     with pytest.raises(errors.StorageUnavailableError):

@@ -14,17 +14,17 @@ from faults.world import Servers, servers
 from sandbox.local_world import LocalWorld
 
 SEED = 20261121
-SHORT = [one for one in SCENARIOS if one.short]
+SHORT = [played for played in SCENARIOS if played.short]
 
 
 @pytest.fixture(scope="module")
 def opened(world: LocalWorld, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """The tests' servers, with a template database."""
-    with servers(world, tmp_path_factory.mktemp("faults") / "scenarios") as made:
-        yield made
+    with servers(world, tmp_path_factory.mktemp("faults") / "scenarios") as started:
+        yield started
 
 
-@pytest.mark.parametrize("scenario", SHORT, ids=lambda one: one.play.__name__)
+@pytest.mark.parametrize("scenario", SHORT, ids=lambda scenario: scenario.play.__name__)
 def test_a_scenario_of_the_short_form_passes(opened: Servers, scenario: Scenario) -> None:
     """Faults strike, everything is recovered, and the oracle finds nothing wrong."""
     result = play(opened, scenario, SEED, short=True)

@@ -10,23 +10,23 @@ from marketdata.recovery import errors
 
 
 def test_a_file_is_replaced_whole_and_private(tmp_path: Path) -> None:
-    """Nobody else can read it, and no draft stays behind."""
+    """Only its owner can read it, and no draft stays behind."""
     path = tmp_path / "folder" / "state.json"
     private_files.write_json(path, {"a": 1})
     private_files.write_json(path, {"a": 2})
     assert private_files.read_json(path) == {"a": 2}
     assert path.stat().st_mode & 0o777 == 0o600
-    assert [one.name for one in path.parent.iterdir()] == ["state.json"]
+    assert [file.name for file in path.parent.iterdir()] == ["state.json"]
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
-    """What cannot be written as JSON leaves no trace."""
+    """Content that is no JSON leaves no file."""
     path = tmp_path / "state.json"
     private_files.write_json(path, {"a": 1})
     with pytest.raises(TypeError):
         private_files.write_json(path, {"a": object()})
     assert private_files.read_json(path) == {"a": 1}
-    assert [one.name for one in tmp_path.iterdir()] == ["state.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["state.json"]
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
@@ -62,5 +62,7 @@ def test_folders_are_passable_under_any_umask(tmp_path: Path) -> None:
         private_files.make_passable(closed / "one" / "two")
     finally:
         os.umask(before)
-    modes = [one.stat().st_mode & 0o777 for one in (closed, closed / "one", closed / "one" / "two")]
+    modes = [
+        folder.stat().st_mode & 0o777 for folder in (closed, closed / "one", closed / "one" / "two")
+    ]
     assert modes == [0o700, 0o755, 0o755]

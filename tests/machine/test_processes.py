@@ -28,7 +28,7 @@ def _spawn(command: list[str], folder: Path) -> processes.Process:
 
 
 def test_a_process_is_ended_once(tmp_path: Path) -> None:
-    """Ending says whether there was anything to end."""
+    """Ending returns whether there was a process to end."""
     process = _spawn(_SLEEPER, tmp_path)
     assert processes.is_running(process)
     assert processes.working_in(tmp_path) == [process]
@@ -68,7 +68,7 @@ def test_a_port_in_use_is_replaced() -> None:
 
 
 def test_a_missing_log_is_told() -> None:
-    """The tail of a log that was never written is a word, not an error."""
+    """The tail of a missing log is a text, not an error."""
     assert processes.log_tail(Path("/nonexistent")) == "(no log)"
 
 
@@ -82,7 +82,7 @@ def test_the_words_of_a_program_that_ends_at_once_are_in_its_log(tmp_path: Path)
 
 
 def test_an_unknown_id_is_no_process() -> None:
-    """Ids beyond the kernel's limit belong to nobody."""
+    """Ids beyond the kernel's limit belong to no process."""
     assert processes.identify(2**30) is None
 
 

@@ -46,7 +46,7 @@ def bars_of(symbol: str, *days: date, close: float | None = 10.0) -> pa.Table:
 
 @dataclass
 class MemoryStore:
-    """Keeps what it is given; ``broken`` raises at the next load."""
+    """Keeps the loaded batches; ``broken`` is raised at the next load."""
 
     batches: list[Batch] = field(default_factory=list)
     failures: list[IngestFailure] = field(default_factory=list)
@@ -96,5 +96,5 @@ def feed_of(provider: ScriptedProvider) -> DatasetFeed:
 
 
 def context(store: MemoryStore, now: datetime = NOW) -> IngestContext:
-    """Return what the steps share."""
+    """Return the context that the steps share."""
     return IngestContext(store=store, calendar=calendar(), run_id="run-1", now=lambda: now)

@@ -1,4 +1,4 @@
-"""Which splits and dividends may be stored, which may be used, and what they do to prices."""
+"""Splits and dividends: which are stored, which are used, and how they adjust prices."""
 
 import itertools
 import json
@@ -93,15 +93,17 @@ def test_a_split_that_breaks_a_rule_is_rejected_with_the_reason(
 def test_a_dividend_that_breaks_a_rule_is_rejected_with_the_reason(
     wrong: dict[str, object], reason: str
 ) -> None:
-    """A currency that nobody tells breaks none."""
+    """An unknown currency breaks no rule."""
     other = {"ex_date": date(2020, 8, 31), "currency": "USD"}
     judged = validate_dividends(dividends_table(wrong, other, {"ex_date": date(2020, 3, 2)}))
     assert judged.accepted.num_rows == 2
-    assert [(one.reason, one.day) for one in judged.rejected] == [(reason, MONDAY)]
+    assert [(rejection.reason, rejection.day) for rejection in judged.rejected] == [
+        (reason, MONDAY)
+    ]
 
 
 def test_one_of_equal_rows_is_kept_and_none_of_contradicting_ones() -> None:
-    """Nobody knows which ratio is right; a regular and a special dividend are two things."""
+    """It is unknown which ratio is right; a regular and a special dividend are two rows."""
     assert validate_splits(splits_table({}, {})).accepted.num_rows == 1
     judged = validate_splits(splits_table({}, {"new_shares": Decimal(2)}))
     assert judged.accepted.num_rows == 0
@@ -149,17 +151,17 @@ def test_dividends_of_one_day_are_told_apart_and_duplicates_count_once(
         assert judged.accepted.schema.equals(NUMBERED_DIVIDENDS)
         numbers = judged.accepted["ordinal"].to_pylist()
         assert sorted(numbers) == list(range(1, len(counted) + 1))
-        amounts = [one.normalize() for one in judged.accepted["amount"].to_pylist()]
-        assert sorted(amounts) == sorted(Decimal(one).normalize() for one in counted)
-    tables = [one.accepted.sort_by("ordinal") for one in results]
-    assert all(one.equals(tables[0]) for one in tables)
+        amounts = [amount.normalize() for amount in judged.accepted["amount"].to_pylist()]
+        assert sorted(amounts) == sorted(Decimal(amount).normalize() for amount in counted)
+    tables = [result.accepted.sort_by("ordinal") for result in results]
+    assert all(table.equals(tables[0]) for table in tables)
 
 
 def test_a_bad_row_takes_no_number_and_its_letter_names_day_and_kind() -> None:
     """The good one beside it is stored."""
     judged = validate_dividends(dividends_table({"amount": None}, {}))
     assert judged.accepted["ordinal"].to_pylist() == [1]
-    assert [one.what for one in judged.rejected] == [f"{MONDAY} regular"]
+    assert [rejection.what for rejection in judged.rejected] == [f"{MONDAY} regular"]
 
 
 def weekdays(count: int) -> list[date]:
@@ -215,12 +217,12 @@ BEFORE_IT = MONDAY - timedelta(days=1)
         (terms(4), [], SplitVerdict.UNPROVEN),
         (terms(4, ex_date=date(2024, 7, 30)), prices(1), SplitVerdict.UNPROVEN),
         (terms(4, ex_date=date(2024, 3, 1)), prices(1), SplitVerdict.UNPROVEN),
-        # What the provider has adjusted since tells nothing, but where it contradicts itself.
+        # Prices that the provider has adjusted since prove nothing, unless they contradict.
         (terms(4), prices(1, adjustment=SPLITS), SplitVerdict.UNPROVEN),
         (terms(4), prices(4, adjustment=SPLITS), SplitVerdict.NO_JUMP),
         (terms(4), prices(16, adjustment=SPLITS), SplitVerdict.INVERSE),
         (terms(4), prices(1 / 4, adjustment=SPLITS), SplitVerdict.CONFIRMED),
-        # What it had adjusted before the split is as good as a price that was paid.
+        # Prices that it had adjusted before the split are as good as paid ones.
         (terms(4), prices(1 / 4, adjustment=SPLITS, known_on=BEFORE_IT), SplitVerdict.CONFIRMED),
         (terms(4), prices(1, adjustment=SPLITS, known_on=BEFORE_IT), SplitVerdict.NO_JUMP),
         (terms(4), prices(4, adjustment=SPLITS, known_on=BEFORE_IT), SplitVerdict.INVERSE),
@@ -245,21 +247,27 @@ def test_prices_tell_true_splits_from_wrong_ones(
 def test_the_same_split_under_two_dates_counts_once(
     adjustment: Adjustment, jump: float, kept: SplitVerdict
 ) -> None:
-    """Under the date that prices bear out, or the earlier one if they cannot tell."""
+    """The one whose date prices confirm, or the earlier one if they cannot."""
     real, again = terms(4), terms(4, ex_date=MONDAY + timedelta(days=3))
     early = terms(8, 2, ex_date=MONDAY - timedelta(days=3))
-    found = check_splits([real, again], prices(jump, adjustment=adjustment))
-    assert [one.verdict for one in found] == [kept, SplitVerdict.DUPLICATE]
+    findings = check_splits([real, again], prices(jump, adjustment=adjustment))
+    assert [finding.verdict for finding in findings] == [kept, SplitVerdict.DUPLICATE]
     if adjustment is RAW:
-        found = check_splits([early, real], prices(jump))
-        assert [one.verdict for one in found] == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
+        findings = check_splits([early, real], prices(jump))
+        assert [finding.verdict for finding in findings] == [
+            SplitVerdict.DUPLICATE,
+            SplitVerdict.CONFIRMED,
+        ]
 
 
 def test_two_splits_of_other_ratios_or_far_apart_are_two() -> None:
-    """Nothing is a duplicate that is not the same."""
+    """Different splits are no duplicates."""
     far = terms(4, ex_date=MONDAY + timedelta(days=14))
-    found = check_splits([terms(4), far], prices(1 / 4))
-    assert [one.verdict for one in found] == [SplitVerdict.CONFIRMED, SplitVerdict.NO_JUMP]
+    findings = check_splits([terms(4), far], prices(1 / 4))
+    assert [finding.verdict for finding in findings] == [
+        SplitVerdict.CONFIRMED,
+        SplitVerdict.NO_JUMP,
+    ]
 
 
 def jumping(*jumps: tuple[date, float], adjustment: Adjustment = RAW) -> list[PricePoint]:
@@ -267,10 +275,10 @@ def jumping(*jumps: tuple[date, float], adjustment: Adjustment = RAW) -> list[Pr
     points = prices(1.0, adjustment=adjustment)
     for day, jump in jumps:
         points = [
-            replace(one, open=one.open * jump, close=one.close * jump)
-            if one.session_date >= day
-            else one
-            for one in points
+            replace(point, open=point.open * jump, close=point.close * jump)
+            if point.session_date >= day
+            else point
+            for point in points
         ]
     return points
 
@@ -280,46 +288,57 @@ def test_a_second_split_of_another_ratio_is_none_of_the_first() -> None:
     first, second = terms(4, 3), terms(1, 2, ex_date=MONDAY + timedelta(days=7))
     paid = jumping((first.ex_date, 3 / 4), (second.ex_date, 2.0))
     for given_prices in (paid, prices(1, adjustment=SPLITS)):
-        assert {one.verdict for one in check_splits([first, second], given_prices)} <= USABLE
+        assert {
+            check_split.verdict for check_split in check_splits([first, second], given_prices)
+        } <= USABLE
     equal = terms(1, 2), second
-    found = check_splits(equal, jumping((MONDAY, 2.0), (second.ex_date, 2.0)))
-    assert [one.verdict for one in found] == [SplitVerdict.CONFIRMED] * 2
+    findings = check_splits(equal, jumping((MONDAY, 2.0), (second.ex_date, 2.0)))
+    assert [finding.verdict for finding in findings] == [SplitVerdict.CONFIRMED] * 2
 
 
 def test_splits_between_the_same_two_sessions_are_judged_together() -> None:
-    """One is listed on a Saturday: Friday's close and Monday's open know both, or one twice."""
+    """One is on a Saturday: Friday's close and Monday's open show both, or one twice."""
     saturday = MONDAY - timedelta(days=2)
     both = [terms(4, 3, ex_date=saturday), terms(1, 2)]
-    found = check_splits(both, prices(3 / 2))
-    assert [one.verdict for one in found] == [SplitVerdict.CONFIRMED] * 2
+    findings = check_splits(both, prices(3 / 2))
+    assert [finding.verdict for finding in findings] == [SplitVerdict.CONFIRMED] * 2
     twice = [terms(4, ex_date=saturday), terms(4)]
-    found = check_splits(twice, prices(1 / 4))
-    assert [one.verdict for one in found] == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
+    findings = check_splits(twice, prices(1 / 4))
+    assert [finding.verdict for finding in findings] == [
+        SplitVerdict.DUPLICATE,
+        SplitVerdict.CONFIRMED,
+    ]
 
 
 def test_a_duplicate_follows_from_what_is_known_of_the_other_split() -> None:
     """Evidence that proves both undoes it, and evidence that refutes one leaves the other."""
     early, late = terms(2), terms(2, ex_date=MONDAY + timedelta(days=7))
     both, silent = [early, late], prices(1, adjustment=SPLITS)
-    found = check_splits(both, silent)
-    assert [one.verdict for one in found] == [SplitVerdict.UNPROVEN, SplitVerdict.DUPLICATE]
+    findings = check_splits(both, silent)
+    assert [finding.verdict for finding in findings] == [
+        SplitVerdict.UNPROVEN,
+        SplitVerdict.DUPLICATE,
+    ]
 
-    def told(
+    def verdicts_of(
         told_by: list[PricePoint], kept: Sequence[SplitFinding], of: Sequence[SplitTerms] = both
     ) -> list[SplitVerdict]:
-        alone = [verdicts(of, one, {}) for one in (silent, told_by)]
-        return [one.verdict for one in without_duplicates(combined(*alone, kept))]
+        alone = [verdicts(of, points, {}) for points in (silent, told_by)]
+        return [
+            without_duplicate.verdict
+            for without_duplicate in without_duplicates(combined(*alone, kept))
+        ]
 
     twice = jumping((MONDAY, 0.5), (late.ex_date, 0.5))
-    assert told(twice, []) == [SplitVerdict.CONFIRMED] * 2
+    assert verdicts_of(twice, []) == [SplitVerdict.CONFIRMED] * 2
     once = jumping((late.ex_date, 0.5))
-    assert told(once, []) == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
-    # What was kept of it is judged anew: alone it may be true, and not beside one that is proven.
+    assert verdicts_of(once, []) == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
+    # Its kept verdict is checked again: alone it may be true, but not beside a proven one.
     kept = SplitFinding(split=late, verdict=SplitVerdict.DUPLICATE, reason="then")
-    assert told([], [kept], [late]) == [SplitVerdict.UNPROVEN]
+    assert verdicts_of([], [kept], [late]) == [SplitVerdict.UNPROVEN]
     proven = SplitFinding(split=late, verdict=SplitVerdict.CONFIRMED, reason="then")
-    assert told([], [proven]) == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
-    # And prices that refute it now are believed before what was kept.
+    assert verdicts_of([], [proven]) == [SplitVerdict.DUPLICATE, SplitVerdict.CONFIRMED]
+    # Prices that refute it now override the kept verdict.
     refuted = verdicts([early], prices(1), {})
     assert combined(refuted, [replace(proven, split=early)]) == refuted
 
@@ -330,17 +349,18 @@ def test_a_spin_off_on_the_day_of_a_split_is_no_mismatch(adjustment: Adjustment)
     split = terms(1, 3)
     jump = 3.0 * 0.6 if adjustment is RAW else 0.6
     before = 100.0 if adjustment is RAW else 300.0
-    told = jumping((MONDAY, jump), adjustment=adjustment)
-    told = [
-        replace(one, open=one.open * before / 100, close=one.close * before / 100) for one in told
+    points = jumping((MONDAY, jump), adjustment=adjustment)
+    points = [
+        replace(point, open=point.open * before / 100, close=point.close * before / 100)
+        for point in points
     ]
-    assert check_splits([split], told)[0].verdict is SplitVerdict.MISMATCH
-    [finding] = check_splits([split], told, {MONDAY: Decimal(120)})
+    assert check_splits([split], points)[0].verdict is SplitVerdict.MISMATCH
+    [finding] = check_splits([split], points, {MONDAY: Decimal(120)})
     assert finding.verdict in USABLE
 
 
 def test_what_prices_once_said_is_kept_when_they_can_tell_no_longer() -> None:
-    """But not about other terms, and not against prices that can tell."""
+    """But not about other terms, and not against prices that prove otherwise."""
     silent = SplitFinding(split=terms(4), verdict=SplitVerdict.UNPROVEN, reason="adjusted")
     inverse = SplitFinding(split=terms(4), verdict=SplitVerdict.INVERSE, reason="then")
     mended = SplitFinding(split=terms(1, 4), verdict=SplitVerdict.UNPROVEN, reason="adjusted")
@@ -351,8 +371,8 @@ def test_what_prices_once_said_is_kept_when_they_can_tell_no_longer() -> None:
 
 
 def step_on(steps: Sequence[FactorStep], day: date) -> FactorStep:
-    """Return the step that ``day`` lies in."""
-    [step] = [one for one in steps if one.first_day <= day < one.before_day]
+    """Return the step of ``day``."""
+    [step] = [part for part in steps if part.first_day <= day < part.before_day]
     return step
 
 
@@ -361,34 +381,34 @@ DAYS = weekdays(60)
 
 
 @given(
-    splits=st.lists(st.tuples(st.sampled_from(DAYS), RATIOS), unique_by=lambda one: one[0]),
+    splits=st.lists(st.tuples(st.sampled_from(DAYS), RATIOS), unique_by=lambda row: row[0]),
     dividends=st.lists(st.tuples(st.sampled_from(DAYS), st.integers(1, 900)), max_size=6),
 )
 def test_factors_of_a_day_are_the_products_over_all_later_actions(
     splits: list[tuple[date, tuple[int, int]]], dividends: list[tuple[date, int]]
 ) -> None:
-    """Steps lie side by side from the beginning to the end, and the latest one changes nothing."""
+    """Steps adjoin from beginning to end, and the latest one changes nothing."""
     real = [terms(new, old, ex_date=day) for day, (new, old) in splits]
     paid = [DividendTerms(ex_date=day, amount=Decimal(cents) / 100) for day, cents in dividends]
     points = prices(1.0)
     steps = price_factors(real, paid, points).steps
     assert (steps[0].first_day, steps[-1].before_day) == (BEGINNING, END)
-    assert all(one.before_day == other.first_day for one, other in itertools.pairwise(steps))
+    assert all(step.before_day == other.first_day for step, other in itertools.pairwise(steps))
     assert (steps[-1].split_factor, steps[-1].dividend_factor) == (1, 1)
     for day in DAYS:
-        later = [one for one in real if one.ex_date > day]
+        later = [split for split in real if split.ex_date > day]
         expected = math.prod(
-            (Fraction(one.old_shares) / Fraction(one.new_shares) for one in later),
+            (Fraction(split.old_shares) / Fraction(split.new_shares) for split in later),
             start=Fraction(1),
         )
         assert step_on(steps, day).split_factor == expected
         ahead = step_on(steps, day).dividend_factor
         assert ahead <= step_on(steps, day + timedelta(days=1)).dividend_factor
-        if not any(one.ex_date > day for one in paid):
+        if not any(dividend.ex_date > day for dividend in paid):
             assert ahead == 1
 
 
-@given(st.lists(st.tuples(st.sampled_from(DAYS[1:]), RATIOS), unique_by=lambda one: one[0]))
+@given(st.lists(st.tuples(st.sampled_from(DAYS[1:]), RATIOS), unique_by=lambda row: row[0]))
 def test_a_dividend_takes_the_same_share_whatever_its_prices_are_adjusted_for(
     splits: list[tuple[date, tuple[int, int]]],
 ) -> None:
@@ -400,9 +420,9 @@ def test_a_dividend_takes_the_same_share_whatever_its_prices_are_adjusted_for(
     def point(day: date, adjustment: Adjustment) -> PricePoint:
         shares_of = day if adjustment is RAW else max(day, known_on)
         level = 100.0
-        for one in real:
-            if one.ex_date <= shares_of:
-                level *= float(one.old_shares / one.new_shares)
+        for split in real:
+            if split.ex_date <= shares_of:
+                level *= float(split.old_shares / split.new_shares)
         return PricePoint(
             session_date=day, open=level, close=level, adjustment=adjustment, known_on=known_on
         )
@@ -418,7 +438,7 @@ def test_a_dividend_takes_the_same_share_whatever_its_prices_are_adjusted_for(
 def test_dividends_of_one_day_count_with_their_sum() -> None:
     """A regular and a special one leave 1 - (1 + 4) / 100."""
     points = prices(1.0, wobble=0.0)
-    paid = [DividendTerms(ex_date=MONDAY, amount=Decimal(one)) for one in (1, 4)]
+    paid = [DividendTerms(ex_date=MONDAY, amount=Decimal(amount)) for amount in (1, 4)]
     [before, after] = price_factors([], paid, points).steps
     assert (before.before_day, before.dividend_factor) == (MONDAY, Decimal("0.95"))
     assert after.dividend_factor == 1

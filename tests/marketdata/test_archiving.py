@@ -1,4 +1,4 @@
-"""What is archived of each dataset, and in which portions."""
+"""Archived columns and portions of each dataset."""
 
 from datetime import date, timedelta
 from itertools import pairwise
@@ -18,7 +18,7 @@ from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
 
 TODAY = date(2026, 11, 21)
-BY_TIME = [one for one in ARCHIVED.values() if one.portion is not Portion.WHOLE]
+BY_TIME = [archived for archived in ARCHIVED.values() if archived.portion is not Portion.WHOLE]
 
 
 def test_every_dataset_is_archived() -> None:
@@ -26,9 +26,9 @@ def test_every_dataset_is_archived() -> None:
     assert set(ARCHIVED) == {"daily_bars", *DATASETS}
 
 
-@pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", ARCHIVED.values(), ids=lambda dataset: dataset.name)
 def test_rows_are_named_by_columns_that_are_never_null(dataset: ArchivedDataset) -> None:
-    """Otherwise their order would depend on who sorts; the origin of a row is kept with it."""
+    """Otherwise their order would depend on the sorter; the origin of a row is kept too."""
     for name in (*dataset.order, "provider", "ingest_id", "known_from"):
         assert not dataset.schema.field(name).nullable, name
     assert len(set(dataset.schema.names)) == len(dataset.schema.names)
@@ -46,13 +46,13 @@ def test_closed_periods_follow_each_other_and_hold_no_day_of_this_month(
 ) -> None:
     """Every day from the first to the end of last month is in exactly one of them."""
     periods = dataset.closed_periods(first, today)
-    assert all(one.start < one.end <= today.replace(day=1) for one in periods)
-    assert all(one.end == other.start for one, other in pairwise(periods))
+    assert all(period.start < period.end <= today.replace(day=1) for period in periods)
+    assert all(period.end == other.start for period, other in pairwise(periods))
     assert bool(periods) == (dataset.period_of(first, today).start < today.replace(day=1))
     if periods:
         assert periods[0].start <= first
         assert periods[-1].end == today.replace(day=1)
-        assert [dataset.period_of(one.start, today) for one in periods] == periods
+        assert [dataset.period_of(period.start, today) for period in periods] == periods
 
 
 def test_a_year_is_archived_as_its_months_close() -> None:

@@ -54,7 +54,7 @@ def _days(closes: dict[date, float], adjustments: list[str]) -> pa.Table:
     )  # fmt: skip
 
 
-def _told(table: pa.Table, *names: str) -> list[tuple[Any, ...]]:
+def _columns(table: pa.Table, *names: str) -> list[tuple[Any, ...]]:
     return [tuple(row[name] for name in names) for row in table.to_pylist()]
 
 
@@ -88,7 +88,7 @@ def test_sums_are_taken_one_after_the_other_and_level_by_level() -> None:
          for place, volume in enumerate(volumes)]
     )  # fmt: skip
 
-    [(quarter,)] = _told(aggregate_minutes(bars, Interval.QUARTER_HOUR, calendar()), "volume")
+    [(quarter,)] = _columns(aggregate_minutes(bars, Interval.QUARTER_HOUR, calendar()), "volume")
 
     assert sum(volumes[:5]) == 1e16
     assert quarter == 1e16 + 5.0 == 10_000_000_000_000_004.0
@@ -104,14 +104,14 @@ def test_a_half_day_is_cut_out_of_the_hours_around_it() -> None:
     hours = aggregate_minutes(bars, Interval.HOUR, calendar())
     around_the_clock = aggregate_minutes(bars, Interval.DAY, None)
 
-    assert _told(day, "bucket_start", "close", "source_bars") == [(date(2024, 7, 3), 12.0, 2)]
-    assert _told(hours, "bucket_start", "phase") == [
+    assert _columns(day, "bucket_start", "close", "source_bars") == [(date(2024, 7, 3), 12.0, 2)]
+    assert _columns(hours, "bucket_start", "phase") == [
         (OPEN - timedelta(minutes=30), "extended"),
         (OPEN - timedelta(minutes=30), "regular"),
         (OPEN + timedelta(minutes=150), "regular"),
         (OPEN + timedelta(minutes=210), "extended"),
     ]
-    assert _told(around_the_clock, "bucket_start", "source_bars") == [(date(2024, 7, 3), 4)]
+    assert _columns(around_the_clock, "bucket_start", "source_bars") == [(date(2024, 7, 3), 4)]
 
 
 def test_days_become_weeks_months_quarters_and_years() -> None:
@@ -122,7 +122,7 @@ def test_days_become_weeks_months_quarters_and_years() -> None:
     )
 
     def rolled(interval: Interval) -> list[tuple[Any, ...]]:
-        return _told(aggregate_days(bars, interval), "bucket_start", "volume", "adjustment")
+        return _columns(aggregate_days(bars, interval), "bucket_start", "volume", "adjustment")
 
     assert rolled(Interval.WEEK) == [
         (date(2024, 12, 30), 3.0, "splits"), (date(2025, 3, 31), 4.0, "as_traded"),
@@ -156,7 +156,7 @@ def test_an_interval_of_the_other_source_is_refused() -> None:
 @given(places=st.lists(st.integers(0, 3000), min_size=1, unique=True))
 def test_every_level_accounts_for_every_minute(places: list[int]) -> None:
     """No minute is lost or counted twice, whatever the gaps."""
-    bars = _minutes([(OPEN + timedelta(minutes=one), 10.0, 1.0, 10.0, 1) for one in places])
+    bars = _minutes([(OPEN + timedelta(minutes=place), 10.0, 1.0, 10.0, 1) for place in places])
 
     for interval in MINUTE_INTERVALS:
         rolled = aggregate_minutes(bars, interval, None).to_pylist()

@@ -76,7 +76,7 @@ def test_equal_repeats_of_a_bar_are_kept_once() -> None:
 
 
 def test_of_contradictory_repeats_none_is_kept() -> None:
-    """Nobody knows which is right; the other sessions go on."""
+    """The right one is unknown; other sessions are stored."""
     validated = validate(_table({}, {"symbol": "B"}, {"volume": 1.0}, {}))
     assert validated.accepted["symbol"].to_pylist() == ["B"]
     assert [(row.symbol, row.day) for row in validated.rejected] == [("A", DAY)]
@@ -96,7 +96,7 @@ def test_a_table_in_several_pieces_is_judged_like_one() -> None:
     pieces = pa.concat_tables([_table({}), _table({"symbol": "B", "open": 0.0}), _table({})])
     validated = validate(pieces)
     assert validated.accepted["symbol"].to_pylist() == ["A"]
-    assert [one.symbol for one in validated.rejected] == ["B"]
+    assert [rejection.symbol for rejection in validated.rejected] == ["B"]
 
 
 _VALUES = st.none() | st.sampled_from([0.0, 1.0, 2.0, 3.0, -1.0, math.nan, math.inf])

@@ -54,7 +54,7 @@ def test_every_moment_lies_in_its_bucket(moment: datetime, interval: Interval) -
     ],
 )
 def test_the_last_day_of_a_year(interval: Interval, start: date, after: date) -> None:
-    """Only its week goes on into the next one."""
+    """Only its week continues into the next one."""
     assert bucket_of_day(interval, date(2024, 12, 31)) == start
     assert next_bucket_of_days(interval, start) == after
 
@@ -78,9 +78,12 @@ def test_weeks_are_spans_of_their_own() -> None:
     spans = [Span(1, "", date(2024, 12, 24), date(2024, 12, 31)),
              Span(1, "", date(2025, 1, 2), date(2025, 1, 3))]  # fmt: skip
 
-    assert [(one.start, one.end) for one in weeks(spans)] == [
+    assert [(week.start, week.end) for week in weeks(spans)] == [
         (date(2024, 12, 23), date(2024, 12, 30)), (date(2024, 12, 30), date(2025, 1, 6)),
     ]  # fmt: skip
-    assert [(one.start, one.end) for one in whole_buckets_of_days(Interval.MONTH, spans)] == [
+    assert [
+        (whole_buckets_of_day.start, whole_buckets_of_day.end)
+        for whole_buckets_of_day in whole_buckets_of_days(Interval.MONTH, spans)
+    ] == [
         (date(2024, 12, 1), date(2025, 2, 1)),
     ]

@@ -1,4 +1,4 @@
-"""Sessions of the New York exchanges, against what is known of them from elsewhere."""
+"""Sessions of the New York exchanges, against other sources."""
 
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -118,7 +118,7 @@ def test_a_session_counts_as_closed_from_its_very_close_on() -> None:
 
 
 def test_before_the_first_close_no_session_has_closed() -> None:
-    """The calendar does not answer with its other end."""
+    """The calendar does not return its last session instead."""
     with pytest.raises(ValueError, match="begins at"):
         NYSE.last_closed(NYSE.close_at(NYSE.first) - timedelta(seconds=1))
 
@@ -185,7 +185,7 @@ def test_announced_changes_override_the_calendar() -> None:
     ],
 )
 def test_a_row_that_cannot_be_read_is_named_with_its_line_and_the_cure(row: str, said: str) -> None:
-    """A slip in this file would move sessions."""
+    """A typo in this file would move sessions."""
     text = f"{HEADER}XNYS,2024-11-25,closed,,2024-11-20,x\n{row}\n"
     with pytest.raises(errors.ConfigurationError, match=said) as caught:
         parse_overrides(text)
@@ -201,7 +201,7 @@ def test_a_file_with_another_header_is_refused() -> None:
 
 def test_the_projects_own_overrides_can_be_read() -> None:
     """The file that is shipped."""
-    assert all(isinstance(one, SessionOverride) for one in read_overrides())
+    assert all(isinstance(read_override, SessionOverride) for read_override in read_overrides())
 
 
 def test_the_present_is_aware() -> None:
@@ -220,7 +220,7 @@ def test_every_session_lies_within_a_day_of_utc_at_quarters_of_an_hour() -> None
 
 
 def test_a_session_that_is_added_opens_at_the_usual_time() -> None:
-    """An override tells when it closes; one that closes early keeps the calendar's open."""
+    """An override gives the close; an early close keeps the calendar's open."""
     text = HEADER + "XNYS,2024-11-30,open,,2024-01-01,test\nXNYS,2024-11-27,early_close,13:00,,test"
     changed = SessionCalendar(NEW_YORK, parse_overrides(text))
 

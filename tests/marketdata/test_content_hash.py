@@ -1,4 +1,4 @@
-"""A fingerprint of rows that does not see how they are cut, and sees everything else."""
+"""A fingerprint of rows that ignores how they are chunked, and depends on all else."""
 
 import hashlib
 from datetime import UTC, date, datetime
@@ -86,7 +86,7 @@ def test_any_change_of_a_value_shows_in_its_column_alone(
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("left", "right"),
     [
         (["ab", "c"], ["a", "bc"]),
         ([None], [""]),
@@ -95,9 +95,9 @@ def test_any_change_of_a_value_shows_in_its_column_alone(
         (["a"], ["a", "a"]),
     ],
 )
-def test_texts_do_not_run_into_each_other(one: list[str | None], other: list[str | None]) -> None:
+def test_texts_do_not_run_into_each_other(left: list[str | None], right: list[str | None]) -> None:
     """Order, limits, nulls and counts show."""
-    hashes = [_hash(pa.table({"t": pa.array(texts, pa.string())})) for texts in (one, other)]
+    hashes = [_hash(pa.table({"t": pa.array(texts, pa.string())})) for texts in (left, right)]
     assert hashes[0].columns != hashes[1].columns
     assert hashes[0].digest != hashes[1].digest
 
@@ -128,7 +128,7 @@ def test_the_layout_is_the_one_that_older_proofs_were_made_with() -> None:
         "b": (b"\1\0", b"", second_row),
     }
     expected = {
-        name: b"".join(hashlib.sha256(one).digest() for one in laid_out)
+        name: b"".join(hashlib.sha256(row).digest() for row in laid_out)
         for name, laid_out in values_lengths_nulls.items()
     }
     hashed = _hash(table)
@@ -145,7 +145,7 @@ def test_no_rows_have_a_fingerprint_too() -> None:
 
 
 def test_a_type_without_canonical_bytes_is_refused() -> None:
-    """Better no proof than a doubtful one."""
+    """No proof is better than a doubtful one."""
     with pytest.raises(TypeError, match="list"):
         _hash(pa.table({"x": [[1]]}))
 

@@ -1,4 +1,4 @@
-"""What is known of each session: states, spans and holes."""
+"""Coverage of each session: states, spans and holes."""
 
 import itertools
 from datetime import UTC, date, datetime, timedelta
@@ -52,9 +52,9 @@ def test_every_closed_session_asked_for_gets_exactly_one_state(
     states = _assess(sorted(asked), received, rejected, now)
     sorted_in = [session for sessions in states.values() for session in sessions]
     assert len(sorted_in) == len(set(sorted_in))
-    came = received | rejected
+    answered = received | rejected
     assert set(sorted_in) == {
-        session for session in asked if NYSE.close_at(session) <= now or session in came
+        session for session in asked if NYSE.close_at(session) <= now or session in answered
     }
     assert all(states.values())
     for state in (CoverageState.COMPLETE, CoverageState.PROVISIONAL):
@@ -80,13 +80,13 @@ def test_a_bar_is_complete_once_its_session_has_settled(
 
 
 def test_a_bar_that_came_in_a_good_and_a_broken_form_counts_as_received() -> None:
-    """What is stored decides."""
+    """The stored bar decides."""
     session = SESSIONS[0]
     assert _assess([session], {session}, {session}) == {CoverageState.COMPLETE: [session]}
 
 
 def test_sessions_before_the_first_bar_are_no_more_than_empty() -> None:
-    """A listing that came later looks like a plan that shows five years: evidence tells."""
+    """A later listing looks like a plan of five years: evidence decides."""
     first, second, third = SESSIONS[:3]
     states = _assess([first, second, third], {third}, {second})
     assert states == {
@@ -98,7 +98,7 @@ def test_sessions_before_the_first_bar_are_no_more_than_empty() -> None:
 
 
 def test_a_day_without_session_cannot_be_assessed() -> None:
-    """Asking for one is a mistake in the program."""
+    """Asking for one is a bug."""
     with pytest.raises(ValueError, match="no session"):
         _assess([date(2024, 1, 1)])
 
@@ -107,7 +107,9 @@ def test_a_day_without_session_cannot_be_assessed() -> None:
 def test_spans_cover_exactly_the_sessions(sessions: set[date]) -> None:
     """In order, never touching each other, and no other session within them."""
     spans = spans_of(DAYS, sessions)
-    covered = {one for one in SESSIONS if any(start <= one < end for start, end in spans)}
+    covered = {
+        session for session in SESSIONS if any(start <= session < end for start, end in spans)
+    }
     assert covered == sessions
     for (_, end), (start, _) in itertools.pairwise(spans):
         assert end < start
@@ -157,8 +159,8 @@ def test_holes_are_the_expected_sessions_that_nothing_settles(
         CoverageState.COMPLETE: spans_of(DAYS, complete),
         CoverageState.FAILED: spans_of(DAYS, failed - complete),
     }
-    found = holes(sorted(expected), ledger, today=NOW.date())
-    assert found == sorted(expected - complete)
+    missing = holes(sorted(expected), ledger, today=NOW.date())
+    assert missing == sorted(expected - complete)
 
 
 @given(_SOME, _SOME)
@@ -168,9 +170,9 @@ def test_an_assessed_answer_leaves_no_settled_session_a_hole(
     """From answer to ledger to plan: what is complete or not listed is not asked for again."""
     states = _assess(SESSIONS, received, rejected - received)
     ledger = {state: spans_of(DAYS, sessions) for state, sessions in states.items()}
-    found = holes(SESSIONS, ledger, today=SESSIONS[-1])
+    missing = holes(SESSIONS, ledger, today=SESSIONS[-1])
     again = {CoverageState.QUARANTINED, CoverageState.PROVIDER_EMPTY}
-    assert found == sorted(
+    assert missing == sorted(
         session
         for state in again
         for session in states.get(state, [])

@@ -1,4 +1,4 @@
-"""Datasets of the catalogue: what answers mean for the ledger, and when they are asked again."""
+"""Datasets of the catalogue: the ledger after answers, and when they are asked again."""
 
 import asyncio
 from collections.abc import Mapping
@@ -99,7 +99,7 @@ def _ingest(
 ) -> list[Ingested | NotIngested]:
     async def main() -> list[Ingested | NotIngested]:
         feed = DatasetFeed(dataset, client, calendar())
-        return [one async for one in ingest(_context(store), feed, [request])]
+        return [outcome async for outcome in ingest(_context(store), feed, [request])]
 
     return asyncio.run(main())
 
@@ -131,7 +131,7 @@ def test_days_are_complete_provisional_or_empty_by_the_exchanges_own_midnight() 
 
 
 def test_a_crypto_day_ends_at_midnight_utc_and_weekends_count() -> None:
-    """Every day of the week is asked for, and a day without bars is told apart from no answer."""
+    """Every day of the week is asked for; a day without bars differs from no answer."""
     store = MemoryStore()
     rows = [_minute(datetime(2026, 2, 28, 23, 59, tzinfo=UTC), "BTC-USD")]
     pair = listed("BTC-USD", 3)
@@ -196,7 +196,7 @@ def test_rows_refused_for_one_reason_are_one_letter_with_a_count_and_samples() -
 
 
 def test_a_day_whose_rows_were_all_refused_is_not_empty_at_the_provider() -> None:
-    """Where a row tells no day, it may be of any day that seems to be empty."""
+    """A row without a day may belong to any day that seems empty."""
     request = FetchRequest(
         instrument=listed("BTC-USD", 3), start=date(2026, 3, 1), end=date(2026, 3, 2)
     )
@@ -216,7 +216,7 @@ def test_a_day_whose_rows_were_all_refused_is_not_empty_at_the_provider() -> Non
 
 
 def test_a_day_that_an_answer_does_not_tell_of_is_neither_empty_nor_complete() -> None:
-    """It stays what it is in the ledger; what came of it may still change."""
+    """Its state in the ledger stays; its rows may still change."""
     store = MemoryStore()
     client = Client(CRYPTO, [_minute(datetime(2026, 3, 2, 15, tzinfo=UTC), "BTC-USD")])
     client.untold = frozenset({date(2026, 3, 1), date(2026, 3, 2)})
@@ -230,7 +230,7 @@ def test_a_day_that_an_answer_does_not_tell_of_is_neither_empty_nor_complete() -
 
 
 def test_a_row_that_was_refused_is_not_one_that_the_provider_withdrew() -> None:
-    """The good split that is stored stays, although today's answer has it illegible."""
+    """The stored good split stays, although today's answer has it unreadable."""
     store = MemoryStore()
     client = Client(SPLITS, [_split("AAPL", date(2026, 3, 2))])
     client.left_out = (unread("{}", symbol="AAPL"),)
@@ -265,7 +265,7 @@ def test_texts_that_the_database_cannot_hold_are_escaped_in_a_letter() -> None:
 
 
 def test_a_failure_marks_the_days_that_had_ended() -> None:
-    """Today is not over, so nobody knows that it is missing."""
+    """Today is not over, so it is not missing."""
     store = MemoryStore()
     error = errors.ProviderUnavailableError("down", provider="polygon", operation="aggs")
     request = FetchRequest(
@@ -283,7 +283,7 @@ def test_a_failure_marks_the_days_that_had_ended() -> None:
 
 
 def test_rows_of_another_symbol_are_refused_as_a_whole() -> None:
-    """Providers ignore parameters that they do not know, so a slip gives a plausible answer."""
+    """Providers ignore unknown parameters, so a typo gives a plausible answer."""
     store = MemoryStore()
     rows = [_split("MSFT", date(2026, 3, 2))]
     request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
@@ -305,7 +305,7 @@ def test_rows_of_another_symbol_are_refused_as_a_whole() -> None:
 def test_nothing_at_all_is_an_error_where_there_has_to_be_something(
     dataset: Dataset, *, holds: bool, error_class: str | None
 ) -> None:
-    """A share without splits is nothing odd; a company that was there does not vanish."""
+    """A share may have no splits; a stored company does not vanish."""
     store = MemoryStore()
     request = FetchRequest(
         instrument=AAPL, start=dataset.begins, end=NOW.date(), from_inception=True, has_data=holds
@@ -341,7 +341,7 @@ def test_work_of_a_letter_is_asked_for_through_today() -> None:
 
 
 def test_a_bad_row_of_a_state_waits_for_all_that_was_asked_for() -> None:
-    """Its day lies on another axis than the request, so a day's answer cannot mend it."""
+    """Its day is not a day of the request, so a day's answer cannot resolve it."""
     store = MemoryStore()
     rows = [_split("AAPL", date(2026, 3, 2), new=0)]
     request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
@@ -374,7 +374,7 @@ def test_what_the_database_refuses_concerns_its_subject_alone() -> None:
 
 
 def test_the_whole_market_is_stored_for_those_listed_and_marks_all_of_them() -> None:
-    """Who has no row had no action in these days; later days are not known yet."""
+    """A symbol without rows had no action in these days; later days are not known yet."""
     store = MemoryStore()
     client = Client(SPLITS, [_split("BRK-B", date(2026, 3, 4)), _split("OTHER", date(2026, 3, 4))])
     feed = DatasetFeed(SPLITS, client, calendar())
@@ -385,7 +385,7 @@ def test_the_whole_market_is_stored_for_those_listed_and_marks_all_of_them() -> 
     (batch,) = store.batches
     assert batch.asked.whole_sessions
     assert {mark.instrument_id: mark.spans for mark in batch.coverage} == {
-        one: ((date(2026, 3, 3), date(2026, 3, 6)),) for one in (1, 2)
+        number: ((date(2026, 3, 3), date(2026, 3, 6)),) for number in (1, 2)
     }
 
 
@@ -405,7 +405,7 @@ def _plan(
     dataset: Dataset, known: Mapping[CoverageState, list[Span]], **wanted: Any
 ) -> list[tuple[date, date]]:
     planned = plan_requests(dataset, calendar(), [AAPL], {1: known}, Wanted(**wanted), now=NOW)
-    return [(one.start, one.end) for one in planned]
+    return [(piece.start, piece.end) for piece in planned]
 
 
 def test_a_state_is_asked_again_when_it_is_no_longer_fresh() -> None:
@@ -432,7 +432,7 @@ def test_what_grows_is_asked_for_from_the_last_answer_on() -> None:
 
 
 def test_a_state_is_asked_through_a_day_of_the_publisher() -> None:
-    """After midnight in UTC St. Louis still publishes on the day before: that day goes on."""
+    """After midnight UTC it is still the day before in St. Louis, and publication continues."""
     evening = datetime(2026, 3, 6, 0, 30, tzinfo=UTC)
     answer_day = date(2026, 3, 5)
     request = FetchRequest(instrument=AAPL, start=MACRO.begins, end=date(2026, 3, 6))
@@ -449,7 +449,7 @@ def test_a_state_is_asked_through_a_day_of_the_publisher() -> None:
 
 
 def test_an_answer_about_the_whole_market_says_nothing_of_the_time_before() -> None:
-    """Who was never asked for by name has to be."""
+    """A symbol never asked for by name has to be."""
     market_only = {CoverageState.COMPLETE: [(date(2026, 3, 1), date(2026, 3, 6))]}
     assert asked_through(SPLITS, market_only) is None
     assert _plan(SPLITS, market_only) == [(SPLITS.begins, NOW.date())]
@@ -477,7 +477,7 @@ def test_days_are_asked_for_where_they_are_missing_and_cut_to_fit_into_memory() 
 
 
 def test_days_that_an_outage_left_out_are_asked_for_afterwards() -> None:
-    """Longer than the usual days, as far as anything is known of the time before."""
+    """Longer than the usual days, as far as earlier days are known."""
     assert CRYPTO.usual_days == 2
     known = {
         CoverageState.COMPLETE: [(date(2026, 2, 20), date(2026, 2, 25))],
@@ -495,18 +495,18 @@ def test_the_latest_day_that_is_over_is_asked_once_more_where_bars_are_corrected
         requests = plan_requests(
             dataset, calendar(), [AAPL], {1: settled}, Wanted(again=True), now=NOW
         )
-        return [(one.start, one.end) for one in requests]
+        return [(request.start, request.end) for request in requests]
 
     assert asked(BARS) == [(date(2026, 3, 4), date(2026, 3, 4))]
     assert asked(CRYPTO) == [(date(2026, 3, 4), date(2026, 3, 4))]
     assert asked(DATASETS["crypto_trades"]) == []
 
 
-@pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda dataset: dataset.name)
 def test_every_entry_of_the_catalogue_fits_its_own_schema(dataset: Dataset) -> None:
     """Key and schema agree, and what a provider serves has a source in words."""
     assert dataset.wire_schema.names[0] == "symbol"
     assert set(dataset.key) <= set(dataset.table_schema.names)
     assert dataset.sources
     assert dataset.validate(dataset.wire_schema.empty_table()).accepted.num_rows == 0
-    assert all(dataset.requests(one, 1) >= 1 for one in dataset.sources)
+    assert all(dataset.requests(source, 1) >= 1 for source in dataset.sources)

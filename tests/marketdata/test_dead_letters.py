@@ -65,16 +65,16 @@ def test_a_rename_makes_no_second_letter() -> None:
     ],
 )
 def test_other_work_is_another_letter(other: dict[str, object]) -> None:
-    """Each part of what names the work counts."""
+    """Each part of the work's name counts."""
     assert replace(LETTER, **other).fingerprint != LETTER.fingerprint  # pyright: ignore[reportArgumentType]
 
 
 def test_no_two_names_run_together() -> None:
     """A space in one part is no border between two."""
-    one = replace(LETTER, instrument_id=None, dataset="a b", provider="c")
+    letter = replace(LETTER, instrument_id=None, dataset="a b", provider="c")
     other = replace(LETTER, instrument_id=None, dataset="a", provider="b c")
 
-    assert one.fingerprint != other.fingerprint
+    assert letter.fingerprint != other.fingerprint
 
 
 @given(
@@ -96,7 +96,7 @@ def test_a_pause_doubles_up_to_the_longest_and_is_shortened_by_chance_only(
 
 
 def test_eight_attempts_take_at_most_three_hours() -> None:
-    """An outage of an evening is survived; after that a person is asked."""
+    """The retries outlast an evening's outage; after that a person has to act."""
     waits = LETTER_RETRY.longest_waits_s()
 
     assert waits == (60, 120, 240, 480, 960, 1920, 3600, 3600)

@@ -1,4 +1,4 @@
-"""Factors of a moment: from few prices the same as from all, and from no later verdict."""
+"""Factors as of a moment: few prices give the same as all, and no later verdict counts."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -25,13 +25,14 @@ SPLIT = SplitTerms(ex_date=EX_DATE, new_shares=Decimal(2), old_shares=Decimal(1)
 
 def table(prices: Sequence[PricePoint]) -> pa.Table:
     """Return daily bars of one instrument that came at noon."""
-    noon = [datetime(one.known_on.year, one.known_on.month, one.known_on.day, 12) for one in prices]  # noqa: DTZ001
+    days = [price.known_on for price in prices]
+    noon = [datetime(day.year, day.month, day.day, 12) for day in days]  # noqa: DTZ001
     return pa.table(
         {
-            "bucket_start": pa.array([one.session_date for one in prices], pa.date32()),
-            "open": [one.open for one in prices],
-            "close": [one.close for one in prices],
-            "adjustment": [one.adjustment.value for one in prices],
+            "bucket_start": pa.array([price.session_date for price in prices], pa.date32()),
+            "open": [price.open for price in prices],
+            "close": [price.close for price in prices],
+            "adjustment": [price.adjustment.value for price in prices],
             "known_from": pa.array(noon, pa.timestamp("us")).cast(pa.timestamp("us", tz="UTC")),
         }
     )
@@ -56,7 +57,7 @@ def days(*closes: float, adjustment: Adjustment = Adjustment.AS_TRADED) -> pa.Ta
 def steps(factors: FactorSteps) -> list[tuple[int, float, float]]:
     """Return all steps."""
     columns = (factors.first_days, factors.split_factors, factors.dividend_factors)
-    return list(zip(*(one.tolist() for one in columns), strict=True))
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def actions_of(
@@ -64,7 +65,7 @@ def actions_of(
 ) -> KnownActions:
     """Return splits, and the check that is held of one."""
     return KnownActions(
-        splits=[KnownSplit(terms=one, is_past=is_past) for one in splits],
+        splits=[KnownSplit(terms=split, is_past=is_past) for split in splits],
         checks={} if check is None else {check.terms.ex_date: check},
     )
 
@@ -84,11 +85,11 @@ def check(
 def prices(draw: st.DrawFn) -> list[PricePoint]:
     """Sessions with gaps, of which some came adjusted before or after the actions."""
     offsets = draw(st.lists(st.integers(0, 150), min_size=1, max_size=110, unique=True))
-    found: list[PricePoint] = []
+    points: list[PricePoint] = []
     for offset in sorted(offsets):
         day = FIRST + timedelta(days=offset)
         level = draw(st.sampled_from([100.0, 50.0, 25.0])) * draw(st.floats(0.97, 1.03))
-        found.append(
+        points.append(
             PricePoint(
                 session_date=day,
                 open=level,
@@ -97,7 +98,7 @@ def prices(draw: st.DrawFn) -> list[PricePoint]:
                 known_on=day + timedelta(days=draw(st.integers(0, 60))),
             )
         )
-    return found
+    return points
 
 
 ex_dates = st.integers(-3, 155).map(lambda offset: FIRST + timedelta(days=offset))
@@ -111,26 +112,32 @@ ex_dates = st.integers(-3, 155).map(lambda offset: FIRST + timedelta(days=offset
 def test_few_prices_make_the_same_factors_as_all(
     given_prices: list[PricePoint], splits: dict[date, int], dividends: dict[date, int]
 ) -> None:
-    """To the last bit: what is left out decides nothing."""
+    """To the last bit: omitted prices do not matter."""
     terms = [
         SplitTerms(ex_date=day, new_shares=Decimal(new), old_shares=Decimal(1))
         for day, new in sorted(splits.items())
     ]
-    paid = [DividendTerms(ex_date=day, amount=Decimal(one)) for day, one in dividends.items()]
-    usable = [one.split for one in check_splits(terms, given_prices) if one.verdict in USABLE]
+    paid = [
+        DividendTerms(ex_date=day, amount=Decimal(dividend)) for day, dividend in dividends.items()
+    ]
+    usable = [
+        check_split.split
+        for check_split in check_splits(terms, given_prices)
+        if check_split.verdict in USABLE
+    ]
     expected = price_factors(usable, paid, given_prices).steps
 
     known = KnownActions(
-        splits=[KnownSplit(terms=one, is_past=False) for one in terms], dividends=paid, checks={}
+        splits=[KnownSplit(terms=term, is_past=False) for term in terms], dividends=paid, checks={}
     )
-    found = factors_as_of(known, table(given_prices), MOMENT)
+    factors = factors_as_of(known, table(given_prices), MOMENT)
 
     epoch = date(1970, 1, 1)
-    assert steps(found) == [
-        ((one.first_day - epoch).days, float(one.split_factor), float(one.dividend_factor))
-        for one in expected
+    assert steps(factors) == [
+        ((step.first_day - epoch).days, float(step.split_factor), float(step.dividend_factor))
+        for step in expected
     ]
-    assert found.first_days.dtype == np.int32
+    assert factors.first_days.dtype == np.int32
 
 
 JUMP, FLAT = days(100, 100, 100, 50, 50), days(100, 100, 100, 100, 100)
@@ -143,13 +150,13 @@ UNPROVEN = SplitVerdict.UNPROVEN
 @pytest.mark.parametrize(
     ("bars", "held", "counted"),
     [
-        # What prices of the moment tell, no later verdict changes.
+        # No later verdict overrides prices of the moment.
         (JUMP, None, True),
         (JUMP, check(NO_JUMP, AFTER), True),
         (JUMP, check(NO_JUMP, BEFORE), True),
         (FLAT, None, False),
         (FLAT, check(CONFIRMED, AFTER), False),
-        # Where they cannot tell, the verdict of then counts.
+        # Where they prove nothing, the verdict of then counts.
         (HIDDEN, None, True),
         (HIDDEN, check(UNPROVEN, BEFORE), True),
         (HIDDEN, check(CONFIRMED, BEFORE), True),
@@ -166,7 +173,7 @@ UNPROVEN = SplitVerdict.UNPROVEN
 def test_a_split_counts_as_it_did_then(
     bars: pa.Table, held: HeldCheck | None, *, counted: bool
 ) -> None:
-    """By prices, by the verdict that was held, or by a person's word."""
+    """By prices, by the stored verdict, or by a person's confirmation."""
     factors = factors_as_of(actions_of(SPLIT, check=held), bars, MOMENT)
 
     assert factors.split_factors.tolist() == ([0.5, 1.0] if counted else [1.0])
@@ -175,7 +182,7 @@ def test_a_split_counts_as_it_did_then(
 @pytest.mark.parametrize(
     ("bars", "held", "is_past"),
     [
-        # Prices cannot tell, and what was held then has been written over.
+        # Prices prove nothing, and the verdict of then has been overwritten.
         (HIDDEN, check(CONFIRMED, AFTER), False),
         (HIDDEN, check(NO_JUMP, AFTER), False),
         (HIDDEN, check(UNPROVEN, AFTER, terms=MENDED), True),

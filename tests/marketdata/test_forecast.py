@@ -1,4 +1,4 @@
-"""What a load would take, by arithmetic that can be done by hand."""
+"""Forecast of a load, by simple arithmetic."""
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -36,7 +36,7 @@ def _tonight(after_s: float, requests: int = 503, name: str = "daily") -> Schedu
     return ScheduledLoad(name=name, starts_at=starts_at, requests=requests, interval_s=0.5)
 
 
-def _made(
+def _forecast(
     load: Load,
     *schedules: ScheduledLoad,
     reserved_s: float = 0.0,
@@ -50,36 +50,36 @@ def _made(
 
 def test_time_is_the_requests_at_their_pace_after_what_is_reserved() -> None:
     """120 requests at two a second, behind six seconds of others."""
-    made = _made(_load(120), reserved_s=6.0)
+    forecast = _forecast(_load(120), reserved_s=6.0)
 
-    assert made.minutes == pytest.approx(1.1)
-    assert made.ends_at == NOW + timedelta(seconds=66)
+    assert forecast.minutes == pytest.approx(1.1)
+    assert forecast.ends_at == NOW + timedelta(seconds=66)
 
 
 def test_a_schedule_that_starts_meanwhile_goes_first_and_puts_the_load_back() -> None:
     """The load is only slower: the schedule is not endangered."""
     before, meanwhile, after = _tonight(-1, 10), _tonight(59, 60), _tonight(1000, 60)
 
-    made = _made(_load(120), after, meanwhile, before)
+    forecast = _forecast(_load(120), after, meanwhile, before)
 
-    assert [one.schedule for one in made.meetings] == [before, meanwhile, after]
-    assert [one.slowed_s for one in made.meetings] == [5.0, 30.0, 0.0]
-    assert [one.during for one in made.meetings] == [True, True, False]
-    assert made.minutes == pytest.approx((60 + 5 + 30) / 60)
-    assert made.endangered == ()
+    assert [meeting.schedule for meeting in forecast.meetings] == [before, meanwhile, after]
+    assert [meeting.slowed_s for meeting in forecast.meetings] == [5.0, 30.0, 0.0]
+    assert [meeting.during for meeting in forecast.meetings] == [True, True, False]
+    assert forecast.minutes == pytest.approx((60 + 5 + 30) / 60)
+    assert forecast.endangered == ()
 
 
 def test_a_schedule_that_starts_within_the_delay_of_another_is_met_too() -> None:
-    """The first puts the end back to behind the start of the second."""
-    made = _made(_load(120), _tonight(50, 60), _tonight(80, 20))
+    """The first delays the end beyond the start of the second."""
+    forecast = _forecast(_load(120), _tonight(50, 60), _tonight(80, 20))
 
-    assert made.ends_at == NOW + timedelta(seconds=60 + 30 + 10)
+    assert forecast.ends_at == NOW + timedelta(seconds=60 + 30 + 10)
 
 
 def test_nothing_to_ask_takes_nothing_and_meets_nobody() -> None:
-    """Not even what is reserved, or a quota that is spent already."""
+    """Not even reserved slots, or a spent quota."""
     spent = QuotaUse(quota=DAILY, used=1000, resets_at=MIDNIGHT)
-    made = _made(
+    forecast = _forecast(
         Load(requests=0, interval_s=0.5, bars=0, rows=0),
         _tonight(0),
         reserved_s=60.0,
@@ -87,9 +87,9 @@ def test_nothing_to_ask_takes_nothing_and_meets_nobody() -> None:
         slots=RunSlots(allowed=1, taken=1),
     )
 
-    assert (made.minutes, made.database_bytes, made.raw_bytes) == (0.0, 0, 0)
-    assert made.endangered == ()
-    assert made.quotas[0].share == 0.0
+    assert (forecast.minutes, forecast.database_bytes, forecast.raw_bytes) == (0.0, 0, 0)
+    assert forecast.endangered == ()
+    assert forecast.quotas[0].share == 0.0
 
 
 @pytest.mark.parametrize(
@@ -108,22 +108,22 @@ def test_a_quota_too_small_for_both_endangers_the_schedule(
 ) -> None:
     """What is left after the load has to be enough for the 503 requests of the evening."""
     use = QuotaUse(quota=DAILY, used=used, resets_at=MIDNIGHT)
-    made = _made(_load(asked), _tonight(3600), quotas=[use])
+    forecast = _forecast(_load(asked), _tonight(3600), quotas=[use])
 
-    (share,) = made.quotas
+    (share,) = forecast.quotas
     assert (share.left_after, share.scheduled) == (left_after, 503)
     assert share.share == pytest.approx(asked / 1000)
-    assert bool(made.endangered) is endangered
-    assert made.meetings[0].short_of == (DAILY if endangered else None)
+    assert bool(forecast.endangered) is endangered
+    assert forecast.meetings[0].short_of == (DAILY if endangered else None)
 
 
 def test_a_quota_that_resets_before_the_schedule_concerns_it_not() -> None:
     """The next day's run has the next day's quota."""
     use = QuotaUse(quota=DAILY, used=0, resets_at=MIDNIGHT)
-    made = _made(_load(1000), _tonight(8 * 3600), quotas=[use])
+    forecast = _forecast(_load(1000), _tonight(8 * 3600), quotas=[use])
 
-    assert made.quotas[0].scheduled == 0
-    assert made.endangered == ()
+    assert forecast.quotas[0].scheduled == 0
+    assert forecast.endangered == ()
 
 
 @pytest.mark.parametrize(
@@ -141,26 +141,28 @@ def test_a_load_that_takes_the_last_slot_endangers_what_starts_meanwhile(
     allowed: int | None, taken: int, after_s: float, endangered: bool
 ) -> None:
     """A schedule that starts after its end finds the slot free again."""
-    made = _made(_load(120), _tonight(after_s), slots=RunSlots(allowed=allowed, taken=taken))
+    forecast = _forecast(
+        _load(120), _tonight(after_s), slots=RunSlots(allowed=allowed, taken=taken)
+    )
 
-    assert made.meetings[0].without_slot is endangered
-    assert bool(made.endangered) is endangered
+    assert forecast.meetings[0].without_slot is endangered
+    assert bool(forecast.endangered) is endangered
 
 
 def test_bytes_follow_from_rows_answers_and_bars() -> None:
     """One history of 2,738 bars comes to what was measured."""
-    made = _made(Load(requests=1, interval_s=0.5, bars=2738, rows=2738))
+    result = _forecast(Load(requests=1, interval_s=0.5, bars=2738, rows=2738))
 
-    assert made.raw_bytes == pytest.approx(120_376, rel=0.01)
-    assert made.database_bytes == 2738 * 189
-    days = _made(Load(requests=2, interval_s=30.0, bars=1006, rows=503, market_days=2))
+    assert result.raw_bytes == pytest.approx(120_376, rel=0.01)
+    assert result.database_bytes == 2738 * 189
+    days = _forecast(Load(requests=2, interval_s=30.0, bars=1006, rows=503, market_days=2))
     assert days.raw_bytes == 2 * forecast.RAW_BYTES_PER_MARKET_DAY
 
 
 SCHEDULES = st.lists(
     st.builds(_tonight, st.floats(-100, 5000), st.integers(0, 1000), st.text(max_size=3)),
     max_size=5,
-    unique_by=lambda one: one.starts_at,
+    unique_by=lambda meeting: meeting.starts_at,
 )
 
 
@@ -173,18 +175,18 @@ SCHEDULES = st.lists(
 def test_more_requests_never_end_sooner_or_meet_fewer(
     requests: int, more: int, reserved_s: float, schedules: list[ScheduledLoad]
 ) -> None:
-    """The end is the pace, what is reserved, and what each schedule that is met puts it back."""
-    small = _made(_load(requests), *schedules, reserved_s=reserved_s)
-    large = _made(_load(requests + more), *schedules, reserved_s=reserved_s)
+    """The end is the pace, the reserved time, and the delay by each schedule met."""
+    small = _forecast(_load(requests), *schedules, reserved_s=reserved_s)
+    large = _forecast(_load(requests + more), *schedules, reserved_s=reserved_s)
 
     assert large.ends_at >= small.ends_at
-    assert {one.schedule for one in small.meetings if one.during} <= {
-        one.schedule for one in large.meetings if one.during
+    assert {meeting.schedule for meeting in small.meetings if meeting.during} <= {
+        meeting.schedule for meeting in large.meetings if meeting.during
     }
-    lasts_s = reserved_s + requests * 0.5 + sum(one.slowed_s for one in small.meetings)
+    lasts_s = reserved_s + requests * 0.5 + sum(meeting.slowed_s for meeting in small.meetings)
     assert small.minutes * 60 == pytest.approx(lasts_s, abs=0.001)
-    for one in small.meetings:
-        assert one.during == (one.schedule.starts_at < small.ends_at)
+    for meeting in small.meetings:
+        assert meeting.during == (meeting.schedule.starts_at < small.ends_at)
 
 
 @given(

@@ -46,7 +46,7 @@ def _ingest(
     store: MemoryStore, provider: ScriptedProvider, *requests: FetchRequest
 ) -> list[Ingested | NotIngested]:
     async def every() -> list[Ingested | NotIngested]:
-        return [one async for one in ingest(context(store), feed_of(provider), requests)]
+        return [outcome async for outcome in ingest(context(store), feed_of(provider), requests)]
 
     return asyncio.run(every())
 
@@ -123,8 +123,8 @@ def test_one_failure_concerns_its_instrument_alone() -> None:
         "C-X": bars_of("C-X", FIRST),
     }
     outcomes = _ingest(store, provider, _request("A", 1), _request("B", 2), _request("C", 3))
-    assert sorted(one.ticker for one in outcomes) == ["A", "B", "C"]
-    (failed,) = (one for one in outcomes if isinstance(one, NotIngested))
+    assert sorted(outcome.ticker for outcome in outcomes) == ["A", "B", "C"]
+    (failed,) = (outcome for outcome in outcomes if isinstance(outcome, NotIngested))
     assert failed.error_class == "ProviderUnavailableError"
     assert failed.message == "scripted history X: is down"
     (failure,) = store.failures
@@ -144,34 +144,38 @@ def test_a_refused_key_ends_the_whole_run() -> None:
     store, provider = MemoryStore(), ScriptedProvider()
     requests = [_request(f"T{number}", number) for number in range(50)]
     refusal = provider.refuses(errors.KeyRefusedError)
-    provider.answers = {one.instrument.symbol: refusal for one in requests}
+    provider.answers = {request.instrument.symbol: refusal for request in requests}
     with pytest.raises(errors.KeyRefusedError):
         _ingest(store, provider, *requests)
     assert len(provider.asked) == CONCURRENT_REQUESTS
-    assert sorted(one.letter.instrument_id or 0 for one in store.failures) == list(range(50))
-    assert all(one.letter.parked for one in store.failures), "a person has to act"
-    assert all(not one.coverage for one in store.failures), "nothing is known of their sessions"
+    assert sorted(failure.letter.instrument_id or 0 for failure in store.failures) == list(
+        range(50)
+    )
+    assert all(failure.letter.parked for failure in store.failures), "a person has to act"
+    assert all(not failure.coverage for failure in store.failures), (
+        "nothing is known of their sessions"
+    )
 
 
 def test_an_open_breaker_puts_all_that_is_left_off_at_once() -> None:
-    """Nothing fails five hundred times: the rest waits in letters until the next trial."""
+    """It does not fail five hundred times: the rest waits in letters until the next trial."""
     store, provider = MemoryStore(), ScriptedProvider()
     requests = [_request(f"T{number}", number) for number in range(50)]
     is_open = errors.CircuitOpenError(
         "the breaker is open", provider="scripted", operation="history X", retry_after_s=23.0
     )
-    provider.answers = {one.instrument.symbol: is_open for one in requests}
+    provider.answers = {request.instrument.symbol: is_open for request in requests}
     provider.answers["T0-X"] = bars_of("T0-X", FIRST)
     outcomes = _ingest(store, provider, *requests)
     assert len(provider.asked) <= 2 * CONCURRENT_REQUESTS
-    assert [type(one) for one in outcomes].count(Ingested) == 1
-    put_off = [one for one in outcomes if isinstance(one, NotIngested)]
+    assert [type(outcome) for outcome in outcomes].count(Ingested) == 1
+    put_off = [outcome for outcome in outcomes if isinstance(outcome, NotIngested)]
     assert len(put_off) == 49
-    assert all(one.deferred for one in put_off)
-    letters = [one.letter for one in store.failures]
+    assert all(outcome.deferred for outcome in put_off)
+    letters = [failure.letter for failure in store.failures]
     assert len(letters) == 49
-    assert {one.not_before for one in letters} == {NOW + timedelta(seconds=23)}
-    assert all(one.deferred and not one.parked for one in letters)
+    assert {letter.not_before for letter in letters} == {NOW + timedelta(seconds=23)}
+    assert all(letter.deferred and not letter.parked for letter in letters)
 
 
 def test_weekly_bars_are_not_taken_for_daily_ones() -> None:
@@ -183,13 +187,13 @@ def test_weekly_bars_are_not_taken_for_daily_ones() -> None:
     assert isinstance(outcome, NotIngested)
     assert "bars of weeks or months came" in outcome.message
     store = MemoryStore()
-    some = bars_of("A-X", *fridays, date(2024, 1, 8))
-    (outcome,) = _ingest(store, ScriptedProvider({"A-X": some}), request)
+    bars = bars_of("A-X", *fridays, date(2024, 1, 8))
+    (outcome,) = _ingest(store, ScriptedProvider({"A-X": bars}), request)
     assert isinstance(outcome, Ingested)
 
 
 def test_a_row_that_cannot_be_placed_waits_in_a_letter() -> None:
-    """Nobody knows which session it was; the row is kept as it came."""
+    """Its session is unknown; the row is kept as it came."""
 
     class WithARow(ScriptedProvider):
         async def daily_history(self, symbol: str, start: date, end: date) -> Answer:
@@ -219,7 +223,7 @@ def test_a_providers_retry_after_is_believed_within_bounds(seconds: float) -> No
 
 
 def test_a_database_that_restarts_is_waited_for() -> None:
-    """A load may be repeated, so it is, before the run gives up."""
+    """A load is repeated before the run gives up."""
     store, failures = MemoryStore(), [errors.StorageUnavailableError("restarts")]
 
     class Restarting(MemoryStore):
@@ -236,11 +240,11 @@ def test_a_database_that_restarts_is_waited_for() -> None:
 
 
 def test_what_was_stored_beside_a_refused_key_is_reported_first() -> None:
-    """A stored instrument that nobody hears of would be asked for again."""
+    """A stored but unreported instrument would be asked for again."""
     store, provider = MemoryStore(), ScriptedProvider()
     good = [_request(f"T{number}", number) for number in range(7)]
     provider.answers = {
-        one.instrument.symbol: bars_of(one.instrument.symbol, FIRST) for one in good
+        request.instrument.symbol: bars_of(request.instrument.symbol, FIRST) for request in good
     }
 
     class RefusedInTheEnd(ScriptedProvider):
@@ -255,26 +259,26 @@ def test_what_was_stored_beside_a_refused_key_is_reported_first() -> None:
 
     async def main() -> None:
         last = RefusedInTheEnd(provider.answers)
-        async for one in ingest(context(store), feed_of(last), [*good, _request("KEY", 9)]):
-            reported.append(one.ticker)
+        async for outcome in ingest(context(store), feed_of(last), [*good, _request("KEY", 9)]):
+            reported.append(outcome.ticker)
             while len(asyncio.all_tasks()) > 1:  # noqa: ASYNC110  # nor do tasks that end
                 await asyncio.sleep(0)
 
     with pytest.raises(errors.KeyRefusedError):
         asyncio.run(main())
-    assert sorted(reported[:-1]) == [one.instrument.ticker for one in good]
+    assert sorted(reported[:-1]) == [request.instrument.ticker for request in good]
     assert reported[-1] == "KEY", "what was not done is told as well"
 
 
 def test_a_failing_database_ends_the_run() -> None:
-    """It is nobody's answer that is wrong."""
+    """No answer is at fault."""
     store = MemoryStore(broken=errors.StorageUnavailableError("gone"))
     with pytest.raises(errors.StorageUnavailableError), stamina.set_testing(True, attempts=1):
         _ingest(store, ScriptedProvider({"A-X": bars_of("A-X", FIRST)}), _request("A"))
 
 
 def test_no_more_requests_are_under_way_than_allowed() -> None:
-    """And the work never stops short of it while something waits."""
+    """And it is always used in full while work waits."""
     running = most = 0
 
     class Counting(ScriptedProvider):
@@ -288,7 +292,10 @@ def test_no_more_requests_are_under_way_than_allowed() -> None:
 
     requests = [_request(f"T{number}", number) for number in range(30)]
     provider = Counting(
-        {one.instrument.symbol: bars_of(one.instrument.symbol, FIRST) for one in requests}
+        {
+            request.instrument.symbol: bars_of(request.instrument.symbol, FIRST)
+            for request in requests
+        }
     )
     outcomes = _ingest(MemoryStore(), provider, *requests)
     assert len(outcomes) == 30

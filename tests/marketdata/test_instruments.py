@@ -1,4 +1,4 @@
-"""From a list of constituents to what has to change."""
+"""From a list of constituents to the changes of the universe."""
 
 import pytest
 from hypothesis import given
@@ -34,10 +34,10 @@ def _change(
         [_listed(ticker, cik) for ticker, cik in listed.items()],
     )
     return (
-        [one.ticker for one in change.joined],
-        [one.ticker for one in change.left],
-        [f"{one.member.ticker}>{one.constituent.ticker}" for one in change.renamed],
-        [one.ticker for one in change.kept],
+        [constituent.ticker for constituent in change.joined],
+        [member.ticker for member in change.left],
+        [f"{rename.member.ticker}>{rename.constituent.ticker}" for rename in change.renamed],
+        [member.ticker for member in change.kept],
     )
 
 
@@ -122,7 +122,7 @@ _SIDE = st.dictionaries(
 
 
 def test_a_ticker_that_goes_on_with_another_cik_is_an_event_of_the_same_instrument() -> None:
-    """A re-domiciled company: who kept an instrument by CIK lost its history."""
+    """A re-domiciled company: keyed by CIK, its instrument would lose its history."""
     known, listed = _member("CCC", "0000000003", 7), _listed("CCC", "0000000099")
     change = universe_change([known], [listed])
     assert (change.joined, change.left, change.kept) == ((), (), (known,))
@@ -135,8 +135,8 @@ def test_every_member_and_every_constituent_has_one_fate(
 ) -> None:
     """Members are kept, renamed or leave; constituents are kept, renamed to or join."""
     joined, left, renamed, kept = _change(known, listed)
-    before = [one.split(">")[0] for one in renamed]
-    after = [one.split(">")[1] for one in renamed]
+    before = [pair.split(">")[0] for pair in renamed]
+    after = [pair.split(">")[1] for pair in renamed]
     assert sorted(left + before + kept) == sorted(known)
     assert sorted(joined + after + kept) == sorted(listed)
     for old, new in zip(before, after, strict=True):
@@ -145,12 +145,12 @@ def test_every_member_and_every_constituent_has_one_fate(
 
 @given(_SIDE)
 def test_an_unchanged_list_changes_nothing(side: dict[str, str | None]) -> None:
-    """Running twice is running once."""
+    """A second run changes nothing."""
     assert _change(side, side) == ([], [], [], list(side))
 
 
 def test_a_list_that_lost_too_much_is_not_believed() -> None:
-    """An index does not shrink by a fifth overnight; an answer may."""
+    """An index does not shrink by a fifth overnight; a bad answer may."""
     known = [_member(str(number), None, number + 1) for number in range(10)]
     listed = [_listed(str(number), None) for number in range(10)]
     enough = int(SMALLEST_SHARE * 10)
@@ -164,7 +164,7 @@ def test_a_list_that_lost_too_much_is_not_believed() -> None:
 
 
 def test_a_list_that_names_a_ticker_twice_is_not_believed() -> None:
-    """One of the two would be lost without a word."""
+    """One of the two would be lost silently."""
     with pytest.raises(errors.RecordRejectedError, match="twice"):
         refuse_implausible([], [_listed("A", "1"), _listed("A", "2")])
 

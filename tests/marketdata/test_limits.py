@@ -1,4 +1,4 @@
-"""Limits: the one interval that keeps every pace, and what providers publish."""
+"""Limits: the interval that keeps every pace, and the providers' published limits."""
 
 import itertools
 from collections.abc import Sequence
@@ -38,13 +38,13 @@ def any_limits(draw: st.DrawFn) -> RequestLimits:
 
 
 def _heaviest_window(arrivals: Sequence[tuple[float, int]], window_s: float) -> int:
-    """Return the most weight that a closed window holds; one that opens with an arrival is it."""
+    """Return the most weight in a closed window; the fullest one opens with an arrival."""
     ordered = sorted(arrivals)
     return max(
         sum(
             weight
             for at, weight in itertools.takewhile(
-                lambda one, opens=opens: one[0] <= opens + window_s, ordered[first:]
+                lambda arrival, opens=opens: arrival[0] <= opens + window_s, ordered[first:]
             )
         )
         for first, (opens, _) in enumerate(ordered)
@@ -68,7 +68,7 @@ def test_no_closed_window_of_arrivals_holds_more_than_any_pace_allows(
 
 
 def test_an_interval_one_thousandth_shorter_breaks_the_limit() -> None:
-    """The slack is not generosity: with less, requests that are late as allowed are too many."""
+    """The slack is needed: with less, requests late within bounds would be too many."""
     pace = Pace(limit=120, window_s=60.0, slack_s=0.6)
     interval_s = RequestLimits(budget="x", paces=(pace,)).interval_s * 0.999
     arrivals = [(number * interval_s + 0.599 * (number < 60), 1) for number in range(200)]
@@ -76,7 +76,7 @@ def test_an_interval_one_thousandth_shorter_breaks_the_limit() -> None:
 
 
 def test_at_120_a_minute_99_in_100_are_used() -> None:
-    """The price of both edges and of the slack."""
+    """The cost of both edges and of the slack."""
     assert fmp_limits("key", 120).interval_s == pytest.approx(60.6 / 120)
 
 
@@ -87,7 +87,7 @@ def test_a_limit_below_the_heaviest_request_is_refused() -> None:
 
 
 def test_limits_need_a_pace() -> None:
-    """A quota alone would let a burst go."""
+    """A quota alone would allow a burst."""
     with pytest.raises(ValueError, match="every pace"):
         RequestLimits(budget="x", paces=())
 

@@ -60,7 +60,7 @@ _write(bars, Form.CSV, sys.stdout.buffer)
 
 @given(st.lists(st.datetimes(datetime(1970, 1, 2), datetime(2080, 1, 1), timezones=st.just(UTC))))  # noqa: DTZ001 - the strategy adds the zone
 def test_a_day_of_a_column_is_the_day_of_each_of_its_moments(moments: list[datetime]) -> None:
-    """As Python tells it, in zones that differ by hours and by quarters of one."""
+    """As in Python, in zones that differ by hours and by quarters of one."""
     column = pa.chunked_array([pa.array(moments, pa.timestamp("us", tz="UTC"))])
     for zone in ZONES:
         expected = [moment.astimezone(zone).date() for moment in moments]
@@ -109,10 +109,10 @@ def test_nothing_asks_arrow_for_a_time_zone() -> None:
         "faults",
     ]
     files = [path for room in rooms for path in (PROJECT / room).rglob("*.py")]
-    found = [
+    uses = [
         f"{path.relative_to(PROJECT)}: {match[0]}"
         for path in files
         for match in NEEDS_THE_SYSTEMS_ZONES.finditer(path.read_text("utf-8"))
     ]
     assert files
-    assert found == []
+    assert uses == []

@@ -57,9 +57,9 @@ def test_a_row_that_cannot_be_right_is_refused_with_its_reason(
 ) -> None:
     """In whatever order rows come; those beside it stay."""
     validated = macro.validate(_quoted(*rows))
-    assert [one.what.split()[1] for one in validated.rejected] == refused
-    assert all(reason in one.reason for one in validated.rejected)
-    assert {one.day for one in validated.rejected} == {date(2026, 1, 1)}
+    assert [rejection.what.split()[1] for rejection in validated.rejected] == refused
+    assert all(reason in rejection.reason for rejection in validated.rejected)
+    assert {rejection.day for rejection in validated.rejected} == {date(2026, 1, 1)}
     kept = {row["realtime_start"].isoformat() for row in validated.accepted.to_pylist()}
     assert kept == {row[1].isoformat() for row in rows} - set(refused)
 
@@ -101,12 +101,12 @@ def test_no_day_has_two_latest_values_among_accepted_rows(
         for period, start, end in spans
     ]  # fmt: skip
     accepted = macro.validate(_quoted(*rows)).accepted.to_pylist()
-    for place, one in enumerate(accepted):
+    for place, row in enumerate(accepted):
         for other in accepted[place + 1 :]:
-            if one["observed_on"] == other["observed_on"]:
+            if row["observed_on"] == other["observed_on"]:
                 assert (
-                    one["realtime_end"] < other["realtime_start"]
-                    or other["realtime_end"] < one["realtime_start"]
+                    row["realtime_end"] < other["realtime_start"]
+                    or other["realtime_end"] < row["realtime_start"]
                 )
 
 
@@ -122,14 +122,14 @@ def test_the_series_that_are_kept_are_described_in_freds_words() -> None:
         release="Gross Domestic Product",
     )
     assert listed["ICSA"].frequency == "Weekly, Ending Saturday"
-    assert all(name == one.series and one.release for name, one in listed.items())
+    assert all(name == series.series and series.release for name, series in listed.items())
 
 
 def test_exchange_rates_tell_which_way_they_are_quoted() -> None:
     """FRED names a series by it: DEXUS.. is dollars for one unit, DEX..US units for one dollar."""
-    rates = {name: one for name, one in macro.series().items() if one.currency}
-    assert {one.currency for one in rates.values()} >= {"CAD", "EUR", "GBP", "CHF", "JPY"}
-    assert len({one.currency for one in rates.values()}) == len(rates) == 11
+    rates = {name: series for name, series in macro.series().items() if series.currency}
+    assert {rate.currency for rate in rates.values()} >= {"CAD", "EUR", "GBP", "CHF", "JPY"}
+    assert len({rate.currency for rate in rates.values()}) == len(rates) == 11
     assert all(name.startswith("DEX") for name in rates)
-    assert all(one.per_dollar is name.endswith("US") for name, one in rates.items())
+    assert all(rate.per_dollar is name.endswith("US") for name, rate in rates.items())
     assert {name for name in macro.series() if name.startswith("DEX")} == set(rates)

@@ -79,7 +79,7 @@ def test_a_refused_minute_is_of_its_exchanges_day() -> None:
 
 
 def test_a_minute_that_comes_twice_is_kept_once_or_not_at_all() -> None:
-    """Equal ones are one; of different ones nobody knows which is right."""
+    """Equal ones count once; of different ones the right one is unknown."""
     assert validate(_table({}, {})).accepted.num_rows == 1
     validated = validate(_table({}, {"volume": 101.0}))
     assert validated.accepted.num_rows == 0
@@ -108,7 +108,7 @@ def test_no_minute_is_lost_and_none_is_invented(rows: list[dict[str, object]]) -
 
 
 def test_bars_of_five_minutes_are_not_taken_for_those_of_one() -> None:
-    """No row says how long it is; of many the times do."""
+    """A row has no length; the times of many rows show it."""
     begins = datetime(2026, 1, 6, 15, tzinfo=UTC)
     rows = [
         {
@@ -118,7 +118,7 @@ def test_bars_of_five_minutes_are_not_taken_for_those_of_one() -> None:
         for number in range(30)
     ]  # fmt: skip
     coarse = pa.Table.from_pylist(rows, schema=WIRE_MINUTE_BARS)
-    assert {one.reason for one in validate(coarse).rejected} == {
+    assert {rejection.reason for rejection in validate(coarse).rejected} == {
         "the bars are longer than a minute: none opens between those of five"
     }
     assert len(validate(coarse).rejected) == 30

@@ -1,4 +1,4 @@
-"""Which histories are asked for."""
+"""Planned requests for histories."""
 
 from datetime import UTC, date, datetime
 
@@ -25,11 +25,14 @@ def _plan(
 ) -> list[tuple[str, date, date, bool]]:
     wanted = Wanted(only_missing=only_missing, probes=probes)
     requests = plan_requests(BARS, NYSE, [B, A], ledger, wanted, now=now)
-    return [(one.instrument.ticker, one.start, one.end, one.from_inception) for one in requests]
+    return [
+        (request.instrument.ticker, request.start, request.end, request.from_inception)
+        for request in requests
+    ]
 
 
 def test_a_whole_history_reaches_from_the_start_to_the_last_closed_session() -> None:
-    """Whatever the ledger knows, in the order given."""
+    """Whatever the ledger holds, in the given order."""
     ledger = {1: {CoverageState.COMPLETE: spans_of(DAYS, SESSIONS)}}
     assert _plan(ledger, only_missing=False) == [
         ("B", HISTORY_START, TODAY, True),
@@ -38,19 +41,19 @@ def test_a_whole_history_reaches_from_the_start_to_the_last_closed_session() -> 
 
 
 def test_an_instrument_without_holes_needs_no_request() -> None:
-    """One that the ledger does not know has nothing but holes."""
+    """An instrument that is not in the ledger has only holes."""
     ledger = {1: {CoverageState.COMPLETE: spans_of(DAYS, SESSIONS)}}
     assert _plan(ledger, only_missing=True) == [("B", HISTORY_START, TODAY, True)]
 
 
 @given(st.sets(st.sampled_from(SESSIONS)))
 def test_one_request_spans_all_holes_and_no_more(complete: set[date]) -> None:
-    """From the first to the last; only from the very start does it speak of the listing."""
+    """From the first to the last hole; only from the very start can it show the listing."""
     known = {CoverageState.COMPLETE: spans_of(DAYS, complete)}
     missing = [session for session in SESSIONS if session not in complete]
     expected = [(missing[0], missing[-1], missing[0] == HISTORY_START)] if missing else []
     plan = _plan({1: known, 2: known}, only_missing=True)
-    assert [one[1:] for one in plan if one[0] == "A"] == expected
+    assert [piece[1:] for piece in plan if piece[0] == "A"] == expected
 
 
 LATER = datetime(2018, 2, 1, 22, tzinfo=UTC)
@@ -68,7 +71,7 @@ def _absent_until(first_bar: date) -> dict[CoverageState, tuple[Span, ...]]:
 def test_where_no_history_begins_at_the_beginning_one_request_finds_out_whether_it_does_now() -> (
     None
 ):
-    """That of the history which begins first; the request is for what it lacks and no more."""
+    """That of the history which begins first; the request covers only its holes."""
     ledger = {1: _absent_until(date(2017, 2, 1)), 2: _absent_until(date(2017, 6, 1))}
 
     assert _plan(ledger, only_missing=True, now=LATER) == [
@@ -78,7 +81,7 @@ def test_where_no_history_begins_at_the_beginning_one_request_finds_out_whether_
 
 
 def test_where_a_history_begins_at_the_beginning_the_others_are_believed() -> None:
-    """The key shows all that is ever asked for: what is absent has another reason."""
+    """The key shows the whole range: absences have another reason."""
     ledger = {
         1: _absent_until(date(2017, 2, 1)),
         2: {CoverageState.COMPLETE: spans_of(DAYS, NOW_SESSIONS)},
@@ -98,11 +101,11 @@ def test_a_share_whose_listing_is_known_is_no_reason_to_ask() -> None:
 
 
 def test_the_latest_sessions_are_asked_again_although_they_are_settled() -> None:
-    """Who lacks something comes first; one request holds both."""
+    """Instruments with holes come first; one request covers both."""
     settled = {CoverageState.COMPLETE: spans_of(DAYS, SESSIONS)}
     lacking = {CoverageState.COMPLETE: spans_of(DAYS, [*SESSIONS[:8], *SESSIONS[9:]])}
     ledger = {1: lacking, 2: settled}
     requests = plan_requests(BARS, NYSE, [B, A], ledger, Wanted(again=True), now=NOW)
 
-    asked = [(one.instrument.ticker, one.start, one.end) for one in requests]
+    asked = [(request.instrument.ticker, request.start, request.end) for request in requests]
     assert asked == [("A", SESSIONS[8], TODAY), ("B", SESSIONS[-5], TODAY)]

@@ -64,7 +64,7 @@ def test_only_what_may_pass_is_tried_again(error: Exception, expected: bool | fl
 
 @given(st.floats(allow_nan=False), st.floats(0.0, 100.0))
 def test_no_pause_is_longer_than_the_policy_allows(asked: float, longest: float) -> None:
-    """One that is as good as none leaves the usual ones, which grow; a long one ends the tries."""
+    """A negligible one keeps the usual, growing pauses; a long one ends the attempts."""
     retry = RequestRetry(longest_wait_s=longest)
     decided = retry.back_off(_limited(asked))
     if asked <= retry.first_wait_s:
@@ -85,9 +85,9 @@ def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
         name = line.split("─ ")[-1].strip().split()[0]
         depth = line.index(name)
         at_depth[depth] = name
-        above = [at_depth[one] for one in sorted(at_depth) if one < depth]
+        above = [at_depth[level] for level in sorted(at_depth) if level < depth]
         parents[name] = above[-1] if above else "Exception"
-        at_depth = {one: kept for one, kept in at_depth.items() if one <= depth}
+        at_depth = {level: kept for level, kept in at_depth.items() if level <= depth}
     classes = dict(inspect.getmembers(errors, inspect.isclass))
     assert parents == {name: kind.__base__.__name__ for name, kind in classes.items()}
 
@@ -100,7 +100,7 @@ def test_an_error_says_who_and_what() -> None:
 
 
 def test_what_was_held_back_says_so_and_when_it_may_go() -> None:
-    """The text begins with what did not happen; the pause is for whoever parks the work."""
+    """The text begins with what did not happen; the pause is for the code that defers the work."""
     error = _held_back(errors.CircuitOpenError)
     assert str(error) == "p o: not sent: x"
     assert error.retry_after_s == 3.0
@@ -137,9 +137,9 @@ def test_a_trial_is_over_before_it_is_given_to_someone_else() -> None:
 
 
 def test_results_of_several_loads_add_up() -> None:
-    """Rows are what was held, whatever became of them."""
-    one = LoadResult(inserted=1, unchanged=2, restated=3)
-    total = LoadResult.total(iter([one, one]))
+    """Rows count all rows of the answer, whatever their result."""
+    load = LoadResult(inserted=1, unchanged=2, restated=3)
+    total = LoadResult.total(iter([load, load]))
     assert total == LoadResult(inserted=2, unchanged=4, restated=6)
     assert total.rows == 12
     assert LoadResult.total([]).rows == 0

@@ -49,7 +49,7 @@ def _ingest(provider: ScriptedProvider, request: FetchRequest) -> tuple[MemorySt
     store = MemoryStore()
 
     async def run() -> list[Any]:
-        return [one async for one in ingest(context(store), feed_of(provider), [request])]
+        return [outcome async for outcome in ingest(context(store), feed_of(provider), [request])]
 
     return store, asyncio.run(run())
 
@@ -102,7 +102,7 @@ def test_a_part_that_fails_leaves_one_letter_for_the_whole_span() -> None:
     }
     store, outcomes = _ingest(provider, _history(LAST_OF_FB, RENAMED_ON))
 
-    assert [one.error_class for one in outcomes] == ["ProviderUnavailableError"]
+    assert [outcome.error_class for outcome in outcomes] == ["ProviderUnavailableError"]
     assert store.batches == []
     (failure,) = store.failures
     assert failure.letter.subject == "META"
@@ -143,7 +143,7 @@ def test_what_is_empty_is_told_of_all_tickers_together() -> None:
 
 
 def test_days_without_a_ticker_are_neither_asked_for_nor_explained() -> None:
-    """Who carried the ticker before is unknown here: not a listing day of this instrument."""
+    """The ticker's former holder is unknown: this is no listing day of the instrument."""
     late = ListedInstrument(instrument_id=1, ticker="META", symbol="META", carried=(META,))
     now = datetime(2022, 6, 10, 22, tzinfo=UTC)
     (request,) = plan_requests(BARS, calendar(), [late], {}, Wanted(), now=now)
@@ -172,11 +172,13 @@ def test_minutes_are_planned_without_days_on_which_there_was_no_ticker() -> None
         Wanted(start=date(2022, 6, 6), end=date(2022, 6, 10)),
         now=NOW,
     )
-    assert [(one.start, one.end) for one in requests] == [(RENAMED_ON, date(2022, 6, 10))]
+    assert [(request.start, request.end) for request in requests] == [
+        (RENAMED_ON, date(2022, 6, 10))
+    ]
 
 
 def test_a_market_day_goes_by_the_symbols_of_that_day() -> None:
-    """On the day before the rename META is the fund's: its bar is nobody's here."""
+    """On the day before the rename META is the fund: its bar belongs to no instrument here."""
     store = MemoryStore()
     fund = bars_of("META", LAST_OF_FB, close=FUND_CLOSE)
     market = pa.concat_tables([fund, bars_of("FB", LAST_OF_FB, close=10.5)])
@@ -200,7 +202,7 @@ def test_a_day_by_ticker_goes_by_the_symbols_of_that_day() -> None:
 
 
 class _Actions:
-    """Serves all dividends of a ticker, whoever carried it."""
+    """Serves all dividends of a ticker, of all its holders."""
 
     name = "polygon"
 
@@ -210,7 +212,7 @@ class _Actions:
 
     async def dividends(self, symbol: str) -> Answer:
         self.asked.append(symbol)
-        return self._answer([(symbol, *one) for one in self.rows.get(symbol, [])], symbol)
+        return self._answer([(symbol, *row) for row in self.rows.get(symbol, [])], symbol)
 
     async def splits(self, symbol: str) -> Answer:
         raise NotImplementedError
@@ -219,8 +221,8 @@ class _Actions:
         raise NotImplementedError
 
     async def dividends_between(self, start: date, end: date) -> Answer:
-        rows = [(symbol, *one) for symbol, every in self.rows.items() for one in every]
-        return self._answer([one for one in rows if start <= one[1] <= end], "market")
+        rows = [(symbol, *row) for symbol, paid in self.rows.items() for row in paid]
+        return self._answer([row for row in rows if start <= row[1] <= end], "market")
 
     def _answer(self, rows: list[tuple[str, date, str]], request: str) -> Answer:
         quoted = [
@@ -262,7 +264,7 @@ def test_actions_are_asked_for_under_each_ticker_and_the_funds_are_left_out() ->
 
 
 def test_actions_of_the_market_go_by_the_ticker_of_their_day() -> None:
-    """The fund's dividend under META is nobody's here."""
+    """The fund's dividend under META belongs to no instrument here."""
     feed = DatasetFeed(DATASETS["dividends"], _Actions(_DIVIDENDS), calendar())
     store = MemoryStore()
     other = listed("AAPL", 2)
@@ -314,8 +316,8 @@ def test_who_keeps_the_past_under_which_ticker_is_declared_once_for_each_source(
 def test_an_instrument_with_one_ticker_is_asked_for_as_ever() -> None:
     """One symbol for all days, in one request."""
     provider = ScriptedProvider(answers={"BRK-B": bars_of("BRK-B", RENAMED_ON)})
-    one = listed("BRK.B", 3, "BRK-B")
+    instrument = listed("BRK.B", 3, "BRK-B")
     feed = feed_of(provider)
-    request = FetchRequest(instrument=one, start=LAST_OF_FB, end=RENAMED_ON)
+    request = FetchRequest(instrument=instrument, start=LAST_OF_FB, end=RENAMED_ON)
     asyncio.run(feed.fetch(request))
     assert provider.asked == ["BRK-B 2022-06-08 2022-06-09"]

@@ -44,7 +44,7 @@ def test_a_market_day_stores_the_listed_instruments_alone() -> None:
         )
     )
     assert (day.session, day.load.inserted, day.requests) == (DAY, 1, 2)
-    assert [one.symbol for one in day.rejected] == ["A"]
+    assert [rejection.symbol for rejection in day.rejected] == ["A"]
     assert day.missing == ("A", "C")
     assert day.failed == {}
     (batch,) = store.batches
@@ -85,14 +85,14 @@ def test_a_day_by_ticker_tells_stored_missing_and_failed_apart() -> None:
         "C": provider.refuses(errors.NotEntitledError, "not in the plan"),
     }
     day = asyncio.run(ingest_session_by_symbol(context(store), feed_of(provider), [A, B, C], DAY))
-    assert sorted(provider.asked) == [f"{one} {DAY} {DAY}" for one in ("A", "BRK-B", "C")]
+    assert sorted(provider.asked) == [f"{symbol} {DAY} {DAY}" for symbol in ("A", "BRK-B", "C")]
     assert (day.load.inserted, day.load.rows, day.requests) == (1, 1, 4)
     assert day.missing == ("BRK.B",)
     assert day.failed == {"C": "scripted history X: not in the plan"}
 
 
 def test_a_day_on_which_every_ticker_fails_is_an_outage() -> None:
-    """Red, not a day with gaps."""
+    """A failure, not a day with gaps."""
     store, provider = MemoryStore(), ScriptedProvider()
     refusal = provider.refuses(errors.ProviderUnavailableError, "is down")
     provider.answers = dict.fromkeys(("A", "BRK-B"), refusal)
@@ -102,7 +102,7 @@ def test_a_day_on_which_every_ticker_fails_is_an_outage() -> None:
 
 
 def test_a_day_of_nothing_listed_is_an_empty_day() -> None:
-    """No ticker, no outage."""
+    """Without tickers there is no outage."""
     day = asyncio.run(
         ingest_session_by_symbol(context(MemoryStore()), feed_of(ScriptedProvider()), [], DAY)
     )
@@ -141,8 +141,10 @@ def test_a_history_that_was_re_based_is_asked_for_whole_and_the_others_are_store
     stored = [batch.rows["instrument_id"].to_pylist() for batch in store.batches]
     assert stored == ([[3], [1, 1]] if answers else [[3]])
     assert sorted(day.failed) == ([] if answers else ["A"])
-    letters = [one.letter for one in store.failures]
-    assert [(one.subject, one.parked) for one in letters] == ([] if answers else [("A", False)])
+    letters = [failure.letter for failure in store.failures]
+    assert [(letter.subject, letter.parked) for letter in letters] == (
+        [] if answers else [("A", False)]
+    )
     assert day.requests == (4 if answers else 2)
 
 
@@ -158,5 +160,5 @@ def test_what_begins_at_the_listing_and_ends_early_is_a_part_of_a_history() -> N
     answer = Answer(
         rows=bars_of("A", DAY), request="r", content_sha256="ab", fetched_at=NOW, requests=1
     )
-    asked = {one: feed.prepare(one, answer, "run").batch for one in (early, whole)}
+    asked = {each: feed.prepare(each, answer, "run").batch for each in (early, whole)}
     assert [batch.joins_history for batch in asked.values()] == [True, False]

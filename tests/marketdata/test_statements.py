@@ -86,7 +86,7 @@ def test_nothing_is_filed_before_its_period_is_over(kind: StatementKind) -> None
 
 
 def test_a_repeated_row_is_kept_once_and_a_contradicted_one_not_at_all() -> None:
-    """Nobody knows which of two figures is right; exact amounts are shown as they are."""
+    """It is unknown which figure is right; exact amounts are shown unchanged."""
     kind = StatementKind.INCOME
     twice = _row(kind, fiscal_period="Q1", revenue=Decimal("1.5"))
     validated = _validated(
@@ -133,7 +133,7 @@ def test_no_row_is_lost_between_the_two_halves(
         (period, day) for (_, period), day, currency in drawn if currency == "USD" and day <= ON
     }
     assert validated.accepted.num_rows == len(sound)
-    unsound = [one for one in drawn if one[2] != "USD" or one[1] > ON]
+    unsound = [row for row in drawn if row[2] != "USD" or row[1] > ON]
     assert len(validated.rejected) == len(unsound)
 
 
@@ -152,16 +152,18 @@ def _company(**change: object) -> dict[str, Any]:
     ],
 )
 def test_a_company_that_cannot_be_right_is_refused(change: dict[str, object], reason: str) -> None:
-    """What is not told is no reason."""
+    """A missing value is no reason to refuse."""
     quoted = [_company(**change), _company(symbol="BBB", cik="0000320193", employees=0)]
     table = pa.Table.from_pylist(quoted, schema=companies.WIRE_COMPANIES)
     validated = companies.validate_companies(table)
-    assert [(one.symbol, one.reason) for one in validated.rejected] == [("AAA", reason)]
+    assert [(rejection.symbol, rejection.reason) for rejection in validated.rejected] == [
+        ("AAA", reason)
+    ]
     assert validated.accepted["symbol"].to_pylist() == ["BBB"]
 
 
 def test_an_instrument_is_one_company() -> None:
-    """Two different answers about one are none; the same one twice is one."""
+    """Two different rows are both refused; the same row twice counts once."""
     quoted = [_company(), _company(name="Another"), _company(symbol="BBB"), _company(symbol="BBB")]
     table = pa.Table.from_pylist(quoted, schema=companies.WIRE_COMPANIES)
     validated = companies.validate_companies(table)
@@ -192,5 +194,5 @@ def test_an_index_change_that_cannot_be_right_is_refused(
         schema=companies.WIRE_INDEX_CHANGES,
     )
     validated = companies.validate_index_changes(table)
-    assert [one.reason for one in validated.rejected] == [reason]
+    assert [rejection.reason for rejection in validated.rejected] == [reason]
     assert validated.accepted["action"].to_pylist() == ["added", "removed"]

@@ -22,7 +22,7 @@ GOOD: Mapping[str, object] = {
 
 
 def _quoted(*changes: Mapping[str, object]) -> pa.Table:
-    return pa.Table.from_pylist([{**GOOD, **one} for one in changes], schema=WIRE_TRADES)
+    return pa.Table.from_pylist([{**GOOD, **change} for change in changes], schema=WIRE_TRADES)
 
 
 def test_a_good_trade_is_accepted_as_it_came() -> None:
@@ -55,7 +55,7 @@ def test_a_bad_trade_is_refused_with_its_reason(change: Mapping[str, object], re
 
 
 def test_of_a_trade_that_comes_twice_one_is_kept_if_they_are_equal() -> None:
-    """If they differ none is, since nobody knows which is right."""
+    """If they differ none is, since the right one is unknown."""
     assert validate(_quoted({}, {})).accepted.num_rows == 1
     validated = validate(_quoted({}, {"size": Decimal(1)}))
     assert validated.accepted.num_rows == 0
@@ -87,7 +87,9 @@ def test_every_trade_is_accepted_or_refused(changes: list[Mapping[str, object]])
     validated = validate(quoted)
     keys = validated.accepted["trade_id"].to_pylist()
     assert len(keys) == len(set(keys))
-    refused = {str(row["trade_id"]) for one in validated.rejected for row in one.received}
-    assert {str(one) for one in keys} | refused == {
-        str(one) for one in quoted["trade_id"].to_pylist()
+    refused = {
+        str(row["trade_id"]) for rejection in validated.rejected for row in rejection.received
+    }
+    assert {str(key) for key in keys} | refused == {
+        str(trade_id) for trade_id in quoted["trade_id"].to_pylist()
     }

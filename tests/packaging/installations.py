@@ -1,4 +1,4 @@
-"""What an installation of this project holds: its distributions, and what they let be imported.
+"""Contents of an installation of this project: its distributions and their modules.
 
 Here: the sets of pyproject.toml, followed through the metadata of what is installed here. Not
 here: facts about them (the tests beside this module).

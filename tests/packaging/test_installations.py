@@ -63,7 +63,7 @@ def command(
 
 
 def test_a_wheel_holds_no_simulator_and_no_test(wheel: zipfile.ZipFile) -> None:
-    """Nor faults, benches and stubs: only the packages that production is made of."""
+    """Nor faults, benches and stubs: only production packages."""
     folders = {name.partition("/")[0] for name in wheel.namelist()}
 
     assert {name for name in folders if not name.endswith(".dist-info")} == OURS
@@ -89,7 +89,7 @@ def test_a_reader_installs_no_dagster() -> None:
 
 
 def test_production_installs_no_simulator_and_no_library_of_tests() -> None:
-    """Judges of simulators are what somebody else wrote: they belong to the tests alone."""
+    """Reference clients belong to the tests only."""
     production = distributions([*base(), *extra("pipeline")])
 
     # Dagster's web server brings starlette and uvicorn by itself.
@@ -98,7 +98,7 @@ def test_production_installs_no_simulator_and_no_library_of_tests() -> None:
 
 
 def test_a_demo_installs_no_library_of_tests() -> None:
-    """What `make demo` and `make dev` install is what they run on."""
+    """`make demo` and `make dev` install what they run on."""
     demo = distributions([*base(), *extra("pipeline"), *group("sandbox")])
 
     assert not demo & CHECKOUT_ONLY
@@ -130,16 +130,16 @@ def test_a_reader_who_calls_the_command_line_is_told_what_it_needs(installed: Pa
 def test_commands_of_the_local_world_say_that_it_is_not_installed(
     installed: Path, words: str
 ) -> None:
-    """They are listed, so that whoever read of them learns why they do not work."""
+    """They are listed, with the reason why they do not work."""
     done = command(installed, *words.split())
 
-    told = done.stdout + done.stderr
+    output = done.stdout + done.stderr
     if words.endswith("--help"):
-        assert (done.returncode, told.count("Not installed.")) == (0, 8)
+        assert (done.returncode, output.count("Not installed.")) == (0, 8)
     else:
         name = words.rpartition(" ")[2]
         assert done.returncode == 1
-        assert told == f"error: {name} is not installed: only a checkout of the project has it\n"
+        assert output == f"error: {name} is not installed: only a checkout of the project has it\n"
 
 
 def test_without_a_local_world_what_is_not_configured_is_asked_for(installed: Path) -> None:

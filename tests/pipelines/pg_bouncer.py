@@ -72,8 +72,8 @@ def _exactly(client: socket.socket, length: int) -> bytes:
     return read
 
 
-def _copy(one: socket.socket, other: socket.socket) -> None:
+def _copy(source: socket.socket, other: socket.socket) -> None:
     with suppress(OSError):
-        while part := one.recv(65536):
+        while part := source.recv(65536):
             other.sendall(part)
         other.shutdown(socket.SHUT_WR)

@@ -67,8 +67,8 @@ def wrdata(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
     """A command line whose world is new; it is stopped at the end."""
     folder = tmp_path_factory.mktemp("cli")
     # The database server runs as another user when the tests run as root.
-    for one in (folder, *list(folder.parents)[:2]):
-        one.chmod(0o755)
+    for path in (folder, *list(folder.parents)[:2]):
+        path.chmod(0o755)
     command = CommandLine(state=folder / "world")
     yield command
     command("down")
@@ -79,9 +79,9 @@ def test_the_doctor_names_what_does_not_run_and_the_cure(wrdata: CommandLine) ->
     said = wrdata("doctor", "--json")
 
     assert said.status == 1
-    broken = [one for one in said.json if one["state"] != "ok"]
-    assert {one["name"] for one in broken} == {"timescaledb", "object_store", "providers"}
-    assert all("wrdata up" in one["cure"] for one in broken)
+    broken = [service for service in said.json if service["state"] != "ok"]
+    assert {service["name"] for service in broken} == {"timescaledb", "object_store", "providers"}
+    assert all("wrdata up" in service["cure"] for service in broken)
 
 
 def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> None:
@@ -178,7 +178,7 @@ def test_a_simulator_that_does_not_run_is_told_with_the_command_that_starts_it(
 
     assert said.status == 1
     assert said.err == (
-        "error: no simulator runs here: start the local world with `wrdata up`, then say it again\n"
+        "error: no simulator runs here: start the local world with `wrdata up`, then repeat it\n"
     )
 
 
@@ -282,18 +282,18 @@ def test_the_whole_way_of_some_tickers_by_command_line(wrdata: CommandLine) -> N
     assert archived.json["written"] == 3, archived.err
     assert archived.err.splitlines()[-1].startswith("periods: 3 of 3, ")
     listed = wrdata("archive", "list", "--json").json
-    assert [(one["dataset"], one["period"]) for one in listed] == [
+    assert [(period["dataset"], period["period"]) for period in listed] == [
         ("daily_bars", year) for year in ("2022", "2023", "2024")
     ]
     verified = wrdata("archive", "verify", "--json").json
     assert (verified["periods"], verified["different"]) == (3, [])
 
-    kept = {one["view"]: one for one in wrdata("aggregates", "status", "--json").json}
+    kept = {view["view"]: view for view in wrdata("aggregates", "status", "--json").json}
     assert kept["bars_1y"]["bars"] > 10
-    assert {one["invalidations_waiting"] for one in kept.values()} == {0}
+    assert {view["invalidations_waiting"] for view in kept.values()} == {0}
     compared = wrdata("aggregates", "verify", "--json")
     assert compared.status == 0, compared.out
-    assert {one["differences"] for one in compared.json} == {0}
+    assert {comparison["differences"] for comparison in compared.json} == {0}
     assert "bars_1w, instruments' years: " in compared.err
     assert wrdata("aggregates", "refresh", "--json").json[1]["invalidations"] == 0
     again = wrdata("aggregates", "refresh", "--all", "--json").json[1]
@@ -304,7 +304,7 @@ def test_the_whole_way_of_some_tickers_by_command_line(wrdata: CommandLine) -> N
     assert stored["archive"]["periods"] == 3
     assert wrdata("sandbox", "verify", "--json").json["equal"] == loaded.json["rows_inserted"]
     arrived = wrdata("sandbox", "requests", "--json").json
-    asked = [one["query"].get("symbol") for one in arrived if "full" in one["path"]]
+    asked = [request["query"].get("symbol") for request in arrived if "full" in request["path"]]
     assert asked == ["AAPL", "BRK-B"] * 2
 
 
@@ -370,7 +370,7 @@ def test_a_ticker_that_fails_is_named_and_the_status_is_not_zero(wrdata: Command
     assert set(said.json["failures"]) == {"MSFT"}
     assert said.json["rows_inserted"] > 1000
     failures = wrdata("status", "--json").json["failures"]
-    assert any("MSFT" in one["reason"] for one in failures)
+    assert any("MSFT" in failure["reason"] for failure in failures)
     assert wrdata("backfill", "daily_bars", "--failed", "--json").status == 0
 
 
@@ -390,7 +390,7 @@ def test_the_doctor_finds_everything_well_in_a_running_world(wrdata: CommandLine
     said = wrdata("doctor", "--json")
 
     assert said.status == 0, said.out
-    found = {one["name"]: one for one in said.json}
+    found = {finding["name"]: finding for finding in said.json}
     assert "apache edition" in found["database"]["detail"]
     assert "schema up to date" in found["database"]["detail"]
     assert found["object store"]["state"] == "ok"
@@ -454,14 +454,16 @@ def test_up_serves_the_ui_and_ctrl_c_stops_all_of_it(wrdata: CommandLine) -> Non
     try:
         assert wait_until(lambda: _loaded("http://127.0.0.1:3917"), within_s=90)
         user_interface = next(
-            one for one in wrdata("doctor", "--json").json if one["name"] == "dagster ui"
+            finding
+            for finding in wrdata("doctor", "--json").json
+            if finding["name"] == "dagster ui"
         )
         assert user_interface["address"] == "http://127.0.0.1:3917"
         running.send_signal(signal.SIGINT)
         assert running.wait(timeout=60) == 0
     finally:
         running.kill()
-    assert {one["state"] for one in wrdata("doctor", "--json").json[:3]} == {"not ok"}
+    assert {finding["state"] for finding in wrdata("doctor", "--json").json[:3]} == {"not ok"}
     assert "nothing was running" in wrdata("down").err
 
 

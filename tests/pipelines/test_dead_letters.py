@@ -119,7 +119,7 @@ def tick_letters(pipeline: Pipeline) -> list[dg.RunRequest]:
 def instrument_of(pipeline: Pipeline, ticker: str) -> int:
     """Return the id of a member."""
     members = pipeline.stores.instruments.members(UNIVERSE)
-    return next(one.instrument_id for one in members if one.ticker == ticker)
+    return next(instrument.instrument_id for instrument in members if instrument.ticker == ticker)
 
 
 def launch(pipeline: Pipeline, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
@@ -196,12 +196,15 @@ def test_due_letters_become_few_runs_and_are_not_asked_for_twice(pipeline: Pipel
     members = pipeline.stores.instruments.members(UNIVERSE)[:20]
     stored = post_due(
         pipeline,
-        *(letter_about(Work.INSTRUMENT, one.ticker, one.instrument_id) for one in members),
+        *(
+            letter_about(Work.INSTRUMENT, instrument.ticker, instrument.instrument_id)
+            for instrument in members
+        ),
         letter_about(Work.SESSION, "2024-01-02"),
         lost_run("archive_by_month", {"dagster/partition": "2024-01"}, {}),
         lost_run("universe", {}, {"some_op": {"config": {"x": 1}}}),
     )
-    histories = {one.letter_id for one in stored if one.work is Work.INSTRUMENT}
+    histories = {letter.letter_id for letter in stored if letter.work is Work.INSTRUMENT}
 
     asked = {request.job_name: request for request in tick_letters(pipeline)}
 
@@ -286,7 +289,7 @@ def test_a_letter_whose_ticker_another_carries_now_ends_in_its_run(pipeline: Pip
     (asked,) = tick_letters(pipeline)
 
     assert launch(pipeline, asked).success
-    by_subject = {one.subject: one for one in letters_of(pipeline).find(LetterFilter())}
+    by_subject = {letter.subject: letter for letter in letters_of(pipeline).find(LetterFilter())}
     assert by_subject["AAPL"].state is OBSOLETE
     assert "another carries its ticker now" in by_subject["AAPL"].reason
     assert by_subject["MSFT"].state is RESOLVED
@@ -586,9 +589,9 @@ def test_the_same_lost_work_is_one_letter_and_other_work_another(pipeline: Pipel
     ]
     made = [
         run_failures.lost_work(
-            pipeline.instance, failed_run(pipeline, a_bug, one), datetime.now(UTC)
+            pipeline.instance, failed_run(pipeline, a_bug, tag), datetime.now(UTC)
         )
-        for one in tags
+        for tag in tags
     ]
 
     one, same, other = (letter.fingerprint for letter in made if letter)
@@ -686,7 +689,9 @@ def test_the_check_fails_while_letters_wait_and_names_the_cure(pipeline: Pipelin
 
     def verdict(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
         evaluations = result.get_asset_check_evaluations()
-        return next(one for one in evaluations if one.check_name == "no_dead_letters")
+        return next(
+            evaluation for evaluation in evaluations if evaluation.check_name == "no_dead_letters"
+        )
 
     assert red.success
     assert not verdict(red).passed
@@ -735,17 +740,19 @@ def test_the_list_shows_unsettled_letters_and_takes_filters(
         letter_about(Work.INSTRUMENT, "MSFT", msft),
         gone,
     )
-    (stored,) = [one for one in letters_of(pipeline).find(LetterFilter()) if not one.instrument_id]
+    (stored,) = [
+        letter for letter in letters_of(pipeline).find(LetterFilter()) if not letter.instrument_id
+    ]
     letters_of(pipeline).discard([stored.letter_id], by="me", reason="not needed")
 
     every = json.loads(dlq("list", "--json").stdout)
     aapl_only = json.loads(dlq("list", "--ticker", "aapl", "--json").stdout)
     discarded = dlq("list", "--state", "discarded", "--json")
 
-    assert {one["subject"] for one in every} == {"AAPL", "MSFT"}
-    assert [one["subject"] for one in aapl_only] == ["AAPL"]
+    assert {letter["subject"] for letter in every} == {"AAPL", "MSFT"}
+    assert [letter["subject"] for letter in aapl_only] == ["AAPL"]
     assert aapl_only[0]["state"] == "open"
-    assert [one["reason"] for one in json.loads(discarded.stdout)] == ["not needed"]
+    assert [letter["reason"] for letter in json.loads(discarded.stdout)] == ["not needed"]
     assert "MSFT" in dlq("list").stdout
 
 
@@ -817,7 +824,7 @@ def test_a_run_that_dagster_does_not_even_begin_fails_its_letter_alone(
     result = dlq("retry", "--all", "--json")
 
     assert result.return_value == 1
-    by_subject = {one.subject: one for one in letters_of(pipeline).find(LetterFilter())}
+    by_subject = {letter.subject: letter for letter in letters_of(pipeline).find(LetterFilter())}
     assert by_subject["2024-03-05"].state is RESOLVED
     assert by_subject["universe"].state is OPEN
     assert "universe cannot be run" in by_subject["universe"].reason
@@ -875,7 +882,8 @@ def test_an_interrupted_command_gives_back_what_it_had_taken(
     dlq("retry", "--all")
 
     after = {
-        one.subject: (one.state, one.attempts) for one in letters_of(pipeline).find(LetterFilter())
+        letter.subject: (letter.state, letter.attempts)
+        for letter in letters_of(pipeline).find(LetterFilter())
     }
     assert after == {"2024-01-02": (OPEN, 0), "2024-01-03": (PARKED, 0)}
 
@@ -909,7 +917,7 @@ def test_everything_is_exported_as_csv_and_as_json_lines(
     dlq("export", "--output", str(file))
 
     exported = [json.loads(line) for line in lines]
-    assert {one["subject"] for one in exported} == {"2024-01-02", "2024-01-03"}
+    assert {letter["subject"] for letter in exported} == {"2024-01-02", "2024-01-03"}
     head, *rows = file.read_text().splitlines()
     assert set(head.split(",")) == set(exported[0])
     assert len(rows) == 2
@@ -967,13 +975,13 @@ def test_a_replay_of_work_that_no_longer_exists_ends_its_letter_and_stops_no_oth
         details=day,
     )
     gone = replace(good, dataset="tea_leaves", raw_answers=("raw/of/tea",))
-    stored = {one.dataset: one.letter_id for one in post_due(pipeline, gone, good)}
+    stored = {letter.dataset: letter.letter_id for letter in post_due(pipeline, gone, good)}
 
     result = dlq("replay", str(stored["tea_leaves"]), str(stored["daily_bars"]), "--json")
 
     assert result.return_value == 0, result.output
     assert "there is no dataset tea_leaves any more" in result.output
-    after = {one.dataset: one.state for one in letters_of(pipeline).find(LetterFilter())}
+    after = {letter.dataset: letter.state for letter in letters_of(pipeline).find(LetterFilter())}
     assert after == {"tea_leaves": OBSOLETE, "daily_bars": RESOLVED}
 
 

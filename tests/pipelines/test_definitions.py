@@ -40,7 +40,7 @@ def test_every_check_says_what_it_looks_at() -> None:
 
 def test_an_archive_says_which_of_its_rows_are_archived() -> None:
     """Months that are closed, or all of a dataset that has no months."""
-    begins = {name: one.descriptions_by_key[one.key] for name, one in ARCHIVES.items()}
+    begins = {name: dataset.descriptions_by_key[dataset.key] for name, dataset in ARCHIVES.items()}
 
     assert begins["minute_bars"].startswith("Closed months of minute_bars ")
     assert begins["daily_bars"].startswith("Years, each with its closed months, of daily_bars ")
@@ -51,7 +51,7 @@ def test_every_asset_with_a_condition_is_watched_by_a_sensor_that_runs() -> None
     """Dagster adds a sensor of its own, which is off, for any that ours leaves out."""
     sensors = definitions.get_repository_def().sensor_defs
 
-    assert sorted(sensor.name for sensor in sensors) == sorted(one.name for one in ALL)
+    assert sorted(sensor.name for sensor in sensors) == sorted(each.name for each in ALL)
     assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
 
 

@@ -58,7 +58,7 @@ def doctor() -> Doctor:
         said = CliRunner().invoke(app, ["doctor", "--json"], standalone_mode=False)
         assert said.exception is None, said.exception
         assert said.return_value == status, said.stdout
-        return {one["name"]: one for one in json.loads(said.stdout)}
+        return {finding["name"]: finding for finding in json.loads(said.stdout)}
 
     return run
 
@@ -75,8 +75,9 @@ def test_a_healthy_world_has_its_keys_accepted_and_shows_no_refusal(
     for name in ("binance", "coinbase"):
         assert found[name]["detail"].startswith("answers and needs no key"), found[name]
     assert "with index constituents" in found["fmp"]["detail"]
-    assert not re.search(r"\b4\d\d\b", " ".join(one["detail"] for one in found.values()))
-    assert [one.status for one in simulators.control.requests()] == [200] * 7  # Binance has files.
+    assert not re.search(r"\b4\d\d\b", " ".join(finding["detail"] for finding in found.values()))
+    requests = simulators.control.requests()  # Binance has files.
+    assert [request.status for request in requests] == [200] * 7
 
 
 @pytest.mark.parametrize(
@@ -171,9 +172,9 @@ def test_one_fault_does_not_hide_another(configured: pytest.MonkeyPatch) -> None
     configured.setenv("WRDATA_SPLITS_PROVIDER", "x")
     configured.setenv("FRED_API_KEY", "wrong")
 
-    broken = [one for one in diagnosis.findings() if not one.ok]
+    broken = [finding for finding in diagnosis.findings() if not finding.ok]
 
-    assert [one.name for one in broken] == ["configuration"] * 3 + ["fred"]
+    assert [finding.name for finding in broken] == ["configuration"] * 3 + ["fred"]
 
 
 def test_every_command_tells_a_variable_that_nobody_reads(
@@ -201,7 +202,7 @@ def test_variables_of_other_programs_are_left_alone(configured: pytest.MonkeyPat
     configured.setenv("BINANCE_API_SECRET", "x")
     configured.setenv("AWS_PROFILE", "x")
 
-    assert [one for one in diagnosis.findings() if one.name == "configuration"] == []
+    assert [finding for finding in diagnosis.findings() if finding.name == "configuration"] == []
 
 
 @pytest.fixture

@@ -67,8 +67,8 @@ class Planner:
     def join(self, *tickers: str) -> None:
         """Make ``tickers`` the universe."""
         joined = tuple(
-            Constituent(ticker=one, name=one, cik=f"{number:010}", sector=None)
-            for number, one in enumerate(tickers)
+            Constituent(ticker=ticker, name=ticker, cik=f"{number:010}", sector=None)
+            for number, ticker in enumerate(tickers)
         )
         change = UniverseChange(joined=joined, left=(), renamed=(), kept=())
         self.stores.instruments.apply(change, date(2020, 1, 2), UNIVERSE)
@@ -76,7 +76,8 @@ class Planner:
     def mark(self, ticker: str, state: CoverageState, start: date, end: date) -> None:
         """Say in the ledger that ``ticker``'s days up to and without ``end`` are in ``state``."""
         members = {
-            one.ticker: one.instrument_id for one in self.stores.instruments.members(UNIVERSE)
+            instrument.ticker: instrument.instrument_id
+            for instrument in self.stores.instruments.members(UNIVERSE)
         }
         mark = CoverageMark(instrument_id=members[ticker], state=state, spans=((start, end),))
         with self.stores.timescale.connection() as connection:
@@ -302,7 +303,7 @@ def test_the_next_runs_are_those_of_the_schedules_in_new_york_time(planner: Plan
 
     told = planner("--all")["schedules"]
 
-    assert [(one["schedule"], one["starts_at"]) for one in told] == [
+    assert [(schedule["schedule"], schedule["starts_at"]) for schedule in told] == [
         ("daily_bars_after_close", "2026-11-23T18:30:00-05:00"),
         ("corporate_actions_refresh", "2026-11-24T06:00:00-05:00"),
         ("daily_bars_again_by_ticker", "2026-11-24T08:45:00-05:00"),
@@ -331,7 +332,9 @@ def test_the_daily_schedule_skips_days_without_a_session(
     monkeypatch.setattr("pipelines.cli.plan.utc_now", lambda: moment)
     planner.join(*NAMES)
 
-    starts = {one["schedule"]: one["starts_at"] for one in planner("--all")["schedules"]}
+    starts = {
+        schedule["schedule"]: schedule["starts_at"] for schedule in planner("--all")["schedules"]
+    }
 
     assert starts["daily_bars_after_close"] == evening
 

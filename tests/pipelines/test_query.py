@@ -33,17 +33,17 @@ def told(days: list[date]) -> pa.Table:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """Answer every wish with three bars; the wishes come here."""
-    wishes: list[tuple[Any, ...]] = []
+    """Answer every request with three bars; the requests come here."""
+    requests: list[tuple[Any, ...]] = []
 
-    def read_bars(*wish: Any, missing: str) -> pa.Table:
-        wishes.append(wish)
+    def read_bars(*request: Any, missing: str) -> pa.Table:
+        requests.append(request)
         assert missing in {"warn", "raise", "ignore"}
         return told(DAYS)
 
     monkeypatch.setattr(query, "read_bars", read_bars)
     monkeypatch.setattr(environment, "enter", lambda *_, **__: None)
-    return wishes
+    return requests
 
 
 def run(*words: str) -> Any:

@@ -72,7 +72,7 @@ def test_a_code_server_that_is_years_old_asks_for_the_session_that_closed_today(
 
 
 def test_the_archive_follows_the_month_and_is_verified_on_the_next_day() -> None:
-    """Without a wish both runs are about everything."""
+    """Without a run config both runs are about everything."""
     assert (archive_monthly.cron_schedule, archive_monthly.job_name) == ("0 6 3 * *", "archive")
     assert archive_verified_monthly.cron_schedule == "0 6 4 * *"
     assert archive_verified_monthly.job_name == "archive_verification"
@@ -80,7 +80,7 @@ def test_the_archive_follows_the_month_and_is_verified_on_the_next_day() -> None
 
 def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
     """Daily after the close, weekly for universe and gaps, monthly for the archive."""
-    schedules = {one.name: one for one in definitions.schedules or []}
+    schedules = {schedule.name: schedule for schedule in definitions.schedules or []}
 
     assert set(schedules) == {
         "daily_bars_after_close",
@@ -104,10 +104,10 @@ def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
         "crypto_bars_refresh",
         "crypto_bars_refresh_again",
     }
-    for one in schedules.values():
-        assert isinstance(one, dg.ScheduleDefinition)
-        assert one.execution_timezone == "America/New_York"
-        assert one.default_status is dg.DefaultScheduleStatus.RUNNING
+    for schedule in schedules.values():
+        assert isinstance(schedule, dg.ScheduleDefinition)
+        assert schedule.execution_timezone == "America/New_York"
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
 
 
 def test_scheduled_loads_queue_before_backfills() -> None:
@@ -167,6 +167,6 @@ def test_nothing_is_asked_again_on_a_holiday(surroundings: pytest.MonkeyPatch) -
 
 def test_minutes_of_shares_and_pairs_are_asked_once_more_in_the_morning() -> None:
     """Of the last session, and of yesterday."""
-    crons = {one.name: one.cron_schedule for one in definitions.schedules or []}
+    crons = {schedule.name: schedule.cron_schedule for schedule in definitions.schedules or []}
     assert crons["minute_bars_refresh_again"] == "45 8 * * 1-5"
     assert crons["crypto_bars_refresh_again"] == "45 8 * * *"

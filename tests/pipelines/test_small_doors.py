@@ -156,7 +156,7 @@ def test_a_name_that_says_nothing_needs_a_format(bars: pa.Table, tmp_path: Path)
     assert "the ending of x.xlsx names no format" in told
     assert ".parquet" in told
     assert (tmp_path / "x.txt").read_text().startswith('"ticker"')
-    assert [one.name for one in tmp_path.iterdir()] == ["x.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
 
 
 @pytest.mark.parametrize("name", ["x.parquet", "x.csv", "x.json", "x.arrow"])
@@ -171,7 +171,7 @@ def test_a_full_disk_leaves_the_file_that_was_there(
         for file in (old, new):
             assert "cannot be written" in refused("query", "AAPL", "--output", str(file))
 
-    assert [one.name for one in tmp_path.iterdir()] == [old.name]
+    assert [path.name for path in tmp_path.iterdir()] == [old.name]
     assert old.read_text() == "of yesterday"
 
 

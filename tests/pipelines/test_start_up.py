@@ -55,7 +55,7 @@ def commands(group: TyperGroup) -> dict[str, DeferredCommand]:
         if isinstance(command, DeferredCommand):
             found[name] = command
         elif isinstance(command, TyperGroup):
-            found |= {f"{name} {rest}": one for rest, one in commands(command).items()}
+            found |= {f"{name} {rest}": part for rest, part in commands(command).items()}
     return found
 
 
@@ -86,7 +86,9 @@ def test_help_version_and_mistakes_import_nothing_of_what_commands_stand_on(
 
     assert done.returncode == status
     assert imported & HEAVY == set()
-    assert {one for one in imported if one.partition(".")[0] in {"marketdata", "pipelines"}} <= OURS
+    assert {
+        module for module in imported if module.partition(".")[0] in {"marketdata", "pipelines"}
+    } <= OURS
 
 
 def test_the_shell_completes_names_of_commands_without_importing_them() -> None:
@@ -153,7 +155,7 @@ def test_a_wrong_word_is_told_in_plain_words_with_the_help_of_its_own_command(
 ) -> None:
     """Neither pydantic's "Value error" nor a format of strftime's."""
     done, _ = started(*words.split())
-    line = next(one for one in done.stderr.splitlines() if one.startswith("error:"))
+    line = next(text for text in done.stderr.splitlines() if text.startswith("error:"))
     command = " ".join(words.split()[: 1 if words.startswith("backfill") else 2])
 
     assert done.returncode == 2

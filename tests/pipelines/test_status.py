@@ -70,8 +70,8 @@ def test_a_dataset_that_nobody_asked_for_has_no_holes(pipeline: Pipeline) -> Non
     """Nothing asked is not the same as nothing missing: of what should be there nothing is."""
     shown = _rows()
 
-    assert {one["holes"] for one in shown.values()} == {0}
-    assert {one["coverage_percent"] for one in shown.values()} == {0.0}
+    assert {row["holes"] for row in shown.values()} == {0}
+    assert {row["coverage_percent"] for row in shown.values()} == {0.0}
     assert shown["crypto_bars", "binance"]["never_asked"] > 1
     with pipeline.stores.timescale.connection() as connection:
         made = connection.execute("select count(*) from instrument where kind <> 'equity'")

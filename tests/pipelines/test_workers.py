@@ -171,7 +171,9 @@ def test_every_run_of_ours_is_known_while_it_works_and_leaves_in_good_order(
             dg.reconstructable(universe_job), instance=instance, raise_on_error=False
         )
         assert result.success
-    (worker,) = [one for one in known.all() if one.run_id == result.run_id]
+    (worker,) = [
+        known_worker for known_worker in known.all() if known_worker.run_id == result.run_id
+    ]
     assert (worker.has_left, worker.process.pid) == (True, os.getpid())
     assert worker.place == process_identity.here()
 

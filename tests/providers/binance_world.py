@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 @dataclass
 class Kept:
-    """Keeps answers as the raw zone does, and gives them out again in their order."""
+    """Keeps answers as the raw zone does, and returns them in order."""
 
     bodies: dict[str, bytes] = field(default_factory=dict)
     pointers: list[str] = field(default_factory=list)

@@ -8,7 +8,7 @@ AT_ONCE = RequestRetry(attempts=3, first_wait_s=0.0, longest_wait_s=0.0, jitter_
 
 
 class CountedBudget:
-    """Lets everything go at once and counts it."""
+    """Grants every permit at once and counts it."""
 
     def __init__(self) -> None:
         self.taken = 0

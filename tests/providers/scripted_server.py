@@ -32,7 +32,7 @@ class Reply:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What arrived, and when by the loop's clock."""
+    """A request and its arrival by the loop's clock."""
 
     path: str
     query: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""JSON of providers: what is read, and what is refused in the provider's name."""
+"""JSON of providers: what is read, and what is refused with the provider's name."""
 
 import json
 import math

@@ -21,7 +21,7 @@ def test_pieces_cover_each_day_once_and_ask_for_no_file_that_cannot_be(
     covered: list[date] = []
     for piece in pieces("BTCUSDT", start, end, today):
         covered += [
-            piece.first + one * ONE_DAY for one in range((piece.last - piece.first).days + 1)
+            piece.first + offset * ONE_DAY for offset in range((piece.last - piece.first).days + 1)
         ]
         begins, after = (moment.date() for moment in piece.file_holds)
         assert begins <= piece.first <= piece.last < after
@@ -33,11 +33,11 @@ def test_pieces_cover_each_day_once_and_ask_for_no_file_that_cannot_be(
         if piece.way == "month":
             assert month_published_on(piece.first) < today
             assert piece.last > piece.first
-    expected = [start + one * ONE_DAY for one in range((end - start).days + 1)]
+    expected = [start + offset * ONE_DAY for offset in range((end - start).days + 1)]
     assert covered == expected
 
 
 def test_ten_years_are_a_file_a_month() -> None:
     """And a single day of a month is a day's file."""
-    every = list(pieces("BTCUSDT", date(2017, 1, 31), date(2026, 10, 31), date(2026, 11, 21)))
-    assert [piece.way for piece in every] == ["day"] + ["month"] * 117
+    plan = list(pieces("BTCUSDT", date(2017, 1, 31), date(2026, 10, 31), date(2026, 11, 21)))
+    assert [piece.way for piece in plan] == ["day"] + ["month"] * 117

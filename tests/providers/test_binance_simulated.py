@@ -1,4 +1,4 @@
-"""The Binance client against the simulators: files, REST, and what each of them does wrong."""
+"""The Binance client against the simulators: files, REST, and their faults."""
 
 import asyncio
 import hashlib
@@ -195,7 +195,7 @@ class Body:
 
 
 def _replay(kept: Mapping[str, Body], pointers: Sequence[str]) -> BinanceClient:
-    getter = KeptGetter("binance", lambda one: kept[one], pointers)
+    getter = KeptGetter("binance", lambda key: kept[key], pointers)
     return BinanceClient(getter, getter)
 
 
@@ -203,10 +203,10 @@ def _replay(kept: Mapping[str, Body], pointers: Sequence[str]) -> BinanceClient:
 def test_what_an_error_points_to_is_never_taken_for_a_whole_answer(
     binance: SimulatedBinance, of: str
 ) -> None:
-    """Whichever reply is spoilt: the error points to all before it too, and a replay fails."""
+    """Whichever reply is corrupted: the error also points to all before it, and a replay fails."""
     span = ("BTCUSDT", YESTERDAY, TODAY)
     whole = binance.do(lambda client: getattr(client, of)(*span))
-    kept = {one: Body(body) for one, body in binance.kept.bodies.items()}
+    kept = {key: Body(body) for key, body in binance.kept.bodies.items()}
     assert len(whole.raw_answers) >= 4
     for count in range(1, len(whole.raw_answers) + 1):
         known = whole.raw_answers[:count]
@@ -220,12 +220,12 @@ def test_what_an_error_points_to_is_never_taken_for_a_whole_answer(
 
 @pytest.mark.parametrize("of", ["minute_bars", "trades"])
 def test_an_answer_is_as_old_as_binances_clock_in_it(binance: SimulatedBinance, of: str) -> None:
-    """A load that begins before midnight and ends after it knows no whole day."""
+    """A load that runs over midnight holds no whole day."""
     span = ("BTCUSDT", YESTERDAY, TODAY)
     whole = binance.do(lambda client: getattr(client, of)(*span))
     kept = {
-        one: Body(binance.kept.bodies[one], NOW + place * timedelta(hours=6))
-        for place, one in enumerate(whole.raw_answers)
+        raw_answer: Body(binance.kept.bodies[raw_answer], NOW + place * timedelta(hours=6))
+        for place, raw_answer in enumerate(whole.raw_answers)
     }
     answer = asyncio.run(getattr(_replay(kept, whole.raw_answers), of)(*span))
     assert answer.fetched_at == NOW
@@ -242,7 +242,7 @@ def test_numbers_that_neither_file_nor_rest_has_are_told() -> None:
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
     name = "BTCUSDT-aggTrades-2026-11-20"
     lines = [_trade(number, noon).values() for number in (5, 6, 9, 14)]
-    csv = "\n".join(",".join(str(one) for one in line) for line in lines)
+    csv = "\n".join(",".join(str(cell) for cell in line) for line in lines)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr(f"{name}.csv", csv)
@@ -292,8 +292,16 @@ def test_trades_after_the_answers_own_time_are_for_the_next_answer() -> None:
     """Those that happen while the pages come; so a repeated answer ends where the first did."""
     began = round(NOW.timestamp() * 1000)
     rows = [
-        {"a": 7 + one, "p": "1", "q": "1", "f": 1, "l": 1, "T": began + one - 1, "m": one > 0}
-        for one in range(3)
+        {
+            "a": 7 + number,
+            "p": "1",
+            "q": "1",
+            "f": 1,
+            "l": 1,
+            "T": began + number - 1,
+            "m": number > 0,
+        }
+        for number in range(3)
     ]
     kept = Kept({"time": b'{"serverTime":%d}' % began, "page": json.dumps(rows).encode()})
     answer = asyncio.run(kept.again(["time", "page"]).trades("BTCUSDT", TODAY, TODAY))
@@ -365,7 +373,7 @@ def test_a_passing_fault_is_survived_and_a_lasting_one_is_named(
 
 
 @pytest.mark.parametrize(
-    ("rule", "kind", "told"),
+    ("rule", "kind", "message"),
     [
         ({"kind": "malformed"}, errors.MalformedPayloadError, "not JSON"),
         ({"kind": "html", "status": 200}, errors.MalformedPayloadError, "not JSON"),
@@ -387,11 +395,11 @@ def test_what_rest_does_wrong_is_named(
     of: str,
     rule: dict[str, object],
     kind: type[errors.ProviderError],
-    told: str,
+    message: str,
 ) -> None:
-    """Each by the class that says what to do."""
+    """Each by the error class that says what to do."""
     binance.fault(**rule, path=REST_KLINES if of == "bars" else REST_TRADES)
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         (_bars if of == "bars" else _trades)(binance, TODAY, TODAY)
 
 
@@ -468,7 +476,7 @@ def test_minutes_that_a_file_has_lost_come_by_rest(binance: SimulatedBinance) ->
 def test_a_day_whose_file_lost_rows_while_rest_cannot_be_read_stays_open(
     binance: SimulatedBinance, of: str
 ) -> None:
-    """What the file holds is kept; the day waits in a letter, since REST may tell more tomorrow."""
+    """The file's rows are kept; the day waits in a letter, since REST may have more tomorrow."""
     path = DAY_OF_BARS if of == "bars" else DAY_OF_TRADES
     ask = _bars if of == "bars" else _trades
     binance.fault(kind="quirk", quirk="lost_rows", path=f"{path}{YESTERDAY}")
@@ -500,11 +508,11 @@ def test_minutes_that_the_venue_has_nowhere_are_noted(binance: SimulatedBinance)
 
 
 def test_a_minute_that_ends_while_rest_is_asked_is_not_missing() -> None:
-    """It was not over when the question was put; the next one has opened by the last page."""
+    """It was not over at the first request; the next one has opened by the last page."""
     day = date(2026, 11, 29)
     asked_at = datetime(2026, 11, 29, 0, 3, 40, tzinfo=UTC)
     minutes = [datetime(2026, 11, 29, 0, minute, tzinfo=UTC) for minute in range(3)]
-    told = Klines(
+    answer = Klines(
         bars=minute_bars.WIRE_MINUTE_BARS.empty_table(),
         quiet=pa.chunked_array([pa.array(minutes, INSTANT)]),
         left_out=(),
@@ -514,9 +522,9 @@ def test_a_minute_that_ends_while_rest_is_asked_is_not_missing() -> None:
     )
     piece = klines.Piece(way="rest", first=day, last=day, path=None)
 
-    assert klines._missing_in_rest(told, piece, asked_at).tolist() == []
+    assert klines._missing_in_rest(answer, piece, asked_at).tolist() == []
     later = asked_at.replace(minute=4, second=30)
-    missing = klines._missing_in_rest(told, piece, later).tolist()
+    missing = klines._missing_in_rest(answer, piece, later).tolist()
     assert [datetime.fromtimestamp(minute * 60, UTC).minute for minute in missing] == [3]
 
 
@@ -583,7 +591,7 @@ def test_a_day_before_rests_first_trade_is_neither_empty_nor_lost(
 
 
 def test_a_file_from_before_rests_first_trade_lacks_nothing() -> None:
-    """What REST does not reach back to is no run of missing trades."""
+    """Trades before REST's reach do not count as missing."""
     name = f"BTCUSDT-aggTrades-{EARLIER}"
     noon, after = datetime(2026, 11, 19, 12, tzinfo=UTC), datetime(2026, 11, 20, 12, tzinfo=UTC)
     zipped = _zip(name, [list(_trade(number, noon).values()) for number in (7, 8)])
@@ -624,7 +632,7 @@ def test_spoilt_rows_are_left_to_validation(
         assert (validated.accepted.num_rows, validated.rejected) == (whole, ())
         return
     assert (validated.accepted.num_rows, len(validated.rejected)) == (whole - 2, 2)
-    reasons = {one.reason.split(" is ")[0] for one in validated.rejected}
+    reasons = {rejection.reason.split(" is ")[0] for rejection in validated.rejected}
     assert reasons == ({"close", "high"} if of == "bars" else {"price", "size"})
     binance.fault(kind="duplicate_rows", path=path, count=2 if day == YESTERDAY else 1)
     repeated = ask(binance, day, day).rows
@@ -653,7 +661,7 @@ def test_a_header_in_a_file_is_no_row(binance: SimulatedBinance, of: str) -> Non
 
 
 def test_a_file_that_was_replaced_restates_its_row(binance: SimulatedBinance) -> None:
-    """Its checksum goes with it, so only the values tell."""
+    """Its checksum fits it, so only the values show it."""
     before = _trades(binance, EARLIER, EARLIER).rows.sort_by("trade_id")
     binance.fault(kind="quirk", quirk="replaced", path=DAY_OF_TRADES)
     after = _trades(binance, EARLIER, EARLIER).rows.sort_by("trade_id")
@@ -662,7 +670,7 @@ def test_a_file_that_was_replaced_restates_its_row(binance: SimulatedBinance) ->
 
 
 def test_todays_bars_stay_the_same_tomorrow(binance: SimulatedBinance) -> None:
-    """What REST told of a day is what its file tells of it."""
+    """REST and file have the same rows of a day."""
     today = _rows(_bars(binance, TODAY, TODAY).rows)
     traded = _rows(_trades(binance, TODAY, TODAY).rows)
     binance.clock.moment = NOW + timedelta(days=1)
@@ -674,7 +682,7 @@ def test_todays_bars_stay_the_same_tomorrow(binance: SimulatedBinance) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "told"),
+    ("of", "message"),
     [
         ("minutes", "rows in 2 requests: klines symbol=ETHUSDT interval=1m from=2026-11-21"),
         ("trades", "rows in 6 requests: aggTrades symbol=ETHUSDT from=2026-11-21"),
@@ -685,7 +693,7 @@ def test_it_runs_by_hand(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     of: str,
-    told: str,
+    message: str,
 ) -> None:
     """Addresses come from the environment; an error is one line."""
     monkeypatch.setenv("BINANCE_BASE_URL", f"{binance.origin}/binance")
@@ -694,6 +702,6 @@ def test_it_runs_by_hand(
     assert main(["ETHUSDT", *span]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 22
-    assert told in lines[-1]
+    assert message in lines[-1]
     assert main(["NOSUCHUSDT", *span]) == 1
     assert capsys.readouterr().err.endswith("Invalid symbol.\n")

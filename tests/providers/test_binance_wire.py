@@ -63,7 +63,7 @@ def _klines(*changes: dict[int, object]) -> bytes:
 
 
 def _agg_trades(*changes: dict[str, object]) -> bytes:
-    rows = [{**TRADE, "a": TRADE["a"] + place, **one} for place, one in enumerate(changes)]
+    rows = [{**TRADE, "a": TRADE["a"] + place, **change} for place, change in enumerate(changes)]
     return json.dumps(rows).encode()
 
 
@@ -107,7 +107,7 @@ def test_recorded_trades_are_read_digit_by_digit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "headers", "kind", "told", "retry_after_s"),
+    ("status", "body", "headers", "kind", "message", "retry_after_s"),
     [
         (400, recorded("binance_error_invalid_symbol_400.json"), {}, errors.UnknownSymbolError,
          "Invalid symbol.", None),
@@ -146,20 +146,20 @@ def test_every_refusal_has_its_class(
     body: bytes,
     headers: dict[str, str],
     kind: type[errors.ProviderError],
-    told: str,
+    message: str,
     retry_after_s: float | None,
 ) -> None:
     """By status, by code, by text; a ban's end by its header or else by its text."""
     error = wire.classify_error(_answer(status, body, headers), OPERATION)
     assert type(error) is kind
-    with pytest.raises(kind, match=told):
+    with pytest.raises(kind, match=message):
         raise error
     assert getattr(error, "retry_after_s", None) == retry_after_s
 
 
 @pytest.mark.parametrize("body", [b"[]", b'{"serverTime":1}', b"[[1]]", b""])
 def test_what_is_no_error_is_let_through(body: bytes) -> None:
-    """The parser has the next word."""
+    """The parser decides."""
     assert wire.classify_error(_answer(200, body), OPERATION) is None
 
 
@@ -178,7 +178,7 @@ def test_what_is_no_error_is_let_through(body: bytes) -> None:
 def test_a_missing_file_is_no_error_and_all_else_is(
     status: int, body: bytes, kind: type[errors.ProviderError] | None
 ) -> None:
-    """A kept answer has lost its status, so its body tells too."""
+    """A kept answer has lost its status, so its body is classified too."""
     answer = _answer(status, body)
     error = wire.classify_file_error(answer, OPERATION)
     assert (None if error is None else type(error)) is kind
@@ -187,7 +187,7 @@ def test_a_missing_file_is_no_error_and_all_else_is(
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"", "not JSON"),
         (b"<html>", "not JSON"),
@@ -208,14 +208,14 @@ def test_a_missing_file_is_no_error_and_all_else_is(
         (b'[["\\ud800",1,2,3,4,5,6,7,8,9,10,11]]', "no row can be placed"),
     ],
 )
-def test_klines_of_another_shape_are_refused(body: bytes, told: str) -> None:
-    """As a whole, since nothing can be told apart in them."""
-    with pytest.raises(errors.MalformedPayloadError, match=told):
+def test_klines_of_another_shape_are_refused(body: bytes, message: str) -> None:
+    """As a whole, since no rows can be separated."""
+    with pytest.raises(errors.MalformedPayloadError, match=message):
         _bars(body)
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"<html>", "not JSON"),
         (b"{}", "a dict came"),
@@ -226,9 +226,9 @@ def test_klines_of_another_shape_are_refused(body: bytes, told: str) -> None:
         (_agg_trades({"m": "x"}, {"m": None}), "field taker_side"),
     ],
 )
-def test_trades_of_another_shape_are_refused(body: bytes, told: str) -> None:
-    """As a whole, since nothing can be told apart in them."""
-    with pytest.raises(errors.MalformedPayloadError, match=told):
+def test_trades_of_another_shape_are_refused(body: bytes, message: str) -> None:
+    """As a whole, since no rows can be separated."""
+    with pytest.raises(errors.MalformedPayloadError, match=message):
         _trades(body)
 
 
@@ -249,7 +249,7 @@ def test_one_bad_cell_costs_one_kline(cell: dict[int, object], reason: str) -> N
     """The other one is good."""
     validated = minute_bars.validate(_bars(_klines({}, cell)).bars)
     assert validated.accepted.num_rows == 1
-    assert [one.reason[: len(reason)] for one in validated.rejected] == [reason]
+    assert [rejection.reason[: len(reason)] for rejection in validated.rejected] == [reason]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_one_bad_cell_costs_one_trade(cell: dict[str, object], reason: str) -> N
     """The other one is good."""
     validated = trades.validate(_trades(_agg_trades({}, cell)).table)
     assert validated.accepted.num_rows == 1
-    assert [one.reason[: len(reason)] for one in validated.rejected] == [reason]
+    assert [rejection.reason[: len(reason)] for rejection in validated.rejected] == [reason]
 
 
 def test_a_row_that_cannot_be_placed_is_left_out_and_told() -> None:
@@ -385,7 +385,7 @@ def test_milliseconds_and_microseconds_give_the_same_time(milliseconds: int, mor
         for value in (milliseconds * 1000 + more, milliseconds)
     ]
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    assert [one.as_py() for one in both] == [epoch + timedelta(milliseconds=milliseconds)] * 2
+    assert [moment.as_py() for moment in both] == [epoch + timedelta(milliseconds=milliseconds)] * 2
 
 
 @pytest.mark.parametrize(
@@ -402,7 +402,7 @@ def test_milliseconds_and_microseconds_give_the_same_time(milliseconds: int, mor
     ],
 )
 def test_the_servers_time_is_a_time_or_nothing(body: bytes, at: datetime | None) -> None:
-    """Everything in an answer hangs on it."""
+    """The whole answer depends on it."""
     if at is None:
         with pytest.raises(errors.MalformedPayloadError):
             wire.server_time(body, operation=OPERATION)
@@ -411,11 +411,11 @@ def test_the_servers_time_is_a_time_or_nothing(body: bytes, at: datetime | None)
 
 
 def _zip(name: str = "X-1m-2026-01.csv", content: bytes = b"", names: int = 1) -> bytes:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(names):
             archive.writestr(name if number == 0 else f"{number}-{name}", content)
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 def _damaged(body: bytes) -> bytes:
@@ -428,7 +428,7 @@ LINE = ",".join(map(str, KLINE)).encode()
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"", "the zip cannot be read"),
         (b"<html>", "the zip cannot be read"),
@@ -443,9 +443,9 @@ LINE = ",".join(map(str, KLINE)).encode()
         (_zip(content=b"1\xff" + LINE), "not the promised CSV"),
     ],
 )
-def test_files_of_another_shape_are_refused(body: bytes, told: str) -> None:
+def test_files_of_another_shape_are_refused(body: bytes, message: str) -> None:
     """Among them one that unpacks to a thousand times its size."""
-    with pytest.raises(errors.MalformedPayloadError, match=told):
+    with pytest.raises(errors.MalformedPayloadError, match=message):
         files.kline_rows(body, "data/X-1m-2026-01.zip", operation=OPERATION, limit=20_000_000)
 
 

@@ -1,4 +1,4 @@
-"""Pacing: what the provider may count in any of its windows, and how little is wasted."""
+"""Pacing: the most a provider counts in any window, and how little is wasted."""
 
 import asyncio
 import itertools
@@ -58,7 +58,9 @@ def test_no_window_of_arrivals_holds_more_than_the_limit(
     taken = run(_permits(PacedBudget(requests=requests, window_s=window_s), 100, pauses))
     arrived = sorted(at + delay for at, delay in zip(sorted(taken), late, strict=True))
     for first, at in enumerate(arrived):
-        window = itertools.takewhile(lambda one, at=at: one <= at + window_s, arrived[first:])
+        window = itertools.takewhile(
+            lambda arrival, at=at: arrival <= at + window_s, arrived[first:]
+        )
         assert len(list(window)) <= requests
 
 
@@ -69,7 +71,7 @@ def test_a_waiting_crowd_uses_nearly_all_of_the_budget() -> None:
 
 
 def test_waiting_requests_go_in_the_order_they_came() -> None:
-    """Nobody starves at the end of a long queue."""
+    """No request starves at the end of a long queue."""
 
     async def order() -> list[int]:
         budget, served = PacedBudget(requests=60), list[int]()
@@ -96,7 +98,7 @@ def test_a_heavy_request_takes_as_many_permits_as_it_weighs() -> None:
 
 
 class InlineLoop(VirtualClockLoop):
-    """Calls what should run in a thread at once: a virtual clock would jump past a real one."""
+    """Runs thread work at once: the virtual clock would jump past a real thread."""
 
     def run_in_executor(  # type: ignore[override]
         self, executor: object, func: Callable[..., T], *args: object
@@ -242,11 +244,11 @@ async def crowd(budget: LeasedBudget, count: int) -> list[float]:
     """Let ``count`` requests wait at once; return when each went."""
     went: list[float] = []
 
-    async def one() -> None:
+    async def ask_once() -> None:
         await budget.acquire()
         went.append(asyncio.get_running_loop().time())
 
-    await asyncio.gather(*(one() for _ in range(count)))
+    await asyncio.gather(*(ask_once() for _ in range(count)))
     return went
 
 
@@ -257,7 +259,7 @@ def test_requests_that_wait_are_leased_for_together_and_go_at_their_slots() -> N
         leases = MemoryLeases()
         async with leased(leases) as budget:
             went = await crowd(budget, 3)
-        return went, [len(one.weights) for one in leases.asked]
+        return went, [len(lease.weights) for lease in leases.asked]
 
     went, asked = play(scene())
     assert went == pytest.approx([0.0, INTERVAL_S, 2 * INTERVAL_S], abs=0.001)
@@ -271,12 +273,12 @@ def test_a_crowd_goes_in_its_order_and_uses_nearly_all_of_the_budget() -> None:
         order: list[int] = []
         async with leased(MemoryLeases()) as budget:
 
-            async def one(number: int) -> float:
+            async def ask_once(number: int) -> float:
                 await budget.acquire()
                 order.append(number)
                 return asyncio.get_running_loop().time()
 
-            went = await asyncio.gather(*(one(number) for number in range(1300)))
+            went = await asyncio.gather(*(ask_once(number) for number in range(1300)))
         return sum(at < 600.0 for at in went), order
 
     used, order = play(scene())
@@ -330,7 +332,7 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
         leases.take = recorded  # type: ignore[method-assign]
         async with leased(leases) as budget:
 
-            async def one() -> None:
+            async def ask_once() -> None:
                 try:
                     await budget.acquire()
                 except errors.StorageUnavailableError as error:
@@ -339,7 +341,7 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
                 went.append(loop.time())
                 loop._jumping.now += stalls.get(len(went), 0.0)
 
-            await asyncio.gather(*(one() for _ in range(30)))
+            await asyncio.gather(*(ask_once() for _ in range(30)))
         return went, slots
 
     went, slots = play(scene())
@@ -350,7 +352,7 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
 
 
 def test_a_store_whose_permits_always_come_too_late_is_given_up() -> None:
-    """Nobody waits for ever: after a minute without one usable permit the request fails."""
+    """No endless wait: after a minute without a usable permit the request fails."""
 
     async def scene() -> float:
         leases, loop = MemoryLeases(), asyncio.get_running_loop()
@@ -384,7 +386,7 @@ def test_void_permits_are_counted_back_and_asked_for_anew() -> None:
 
 @pytest.mark.parametrize("weights", [(2, 1), (2, 1, 1), (1, 2, 1), (3, 1, 2)])
 def test_requests_of_several_weights_go_on_after_a_stall(weights: tuple[int, ...]) -> None:
-    """Who had lost its permit took the lighter ones of those behind it, and none was enough.
+    """A request that lost its permit took lighter ones from behind it, and none was enough.
 
     Light permits were leased and given back for ever: Binance's requests alone differ in weight.
     """
@@ -394,13 +396,13 @@ def test_requests_of_several_weights_go_on_after_a_stall(weights: tuple[int, ...
         leases, loop, went = MemoryLeases(), asyncio.get_running_loop(), list[int]()
         assert isinstance(loop, InlineLoop)
 
-        async def one(weight: int) -> None:
+        async def ask_once(weight: int) -> None:
             await budget.acquire(weight)
             went.append(weight)
 
         async with leased(leases, limits=several) as budget, asyncio.timeout(60):
             await budget.acquire(3)
-            waiting = asyncio.gather(*(one(weight) for weight in weights))
+            waiting = asyncio.gather(*(ask_once(weight) for weight in weights))
             await asyncio.sleep(0.1)
             loop._jumping.now += stalled_s
             await waiting
@@ -412,7 +414,7 @@ def test_requests_of_several_weights_go_on_after_a_stall(weights: tuple[int, ...
 
 
 def test_permits_do_not_bunch_after_a_stall() -> None:
-    """What is late by less than the tolerance goes at a distance all the same."""
+    """Requests late by less than the tolerance still keep the distance."""
     quick = RequestLimits(budget=LIMITS.budget, paces=(Pace(limit=100, window_s=9.4),))
 
     async def scene() -> list[float]:
@@ -458,7 +460,7 @@ def test_closing_gives_back_what_is_not_used_and_cancels_who_waits() -> None:
             waiting.append(asyncio.create_task(budget.acquire()))
             await asyncio.sleep(0.1)
         await asyncio.sleep(0)
-        return leases, [one.cancelled() for one in waiting]
+        return leases, [task.cancelled() for task in waiting]
 
     leases, cancelled = play(scene())
     assert leases.given_back == [(3, [0]), (1, [1, 2])]
@@ -489,15 +491,15 @@ def test_a_store_that_stays_gone_fails_those_who_wait() -> None:
         leases = MemoryLeases()
         leases.gone = True
         async with leased(leases) as budget:
-            got = await asyncio.gather(
+            results = await asyncio.gather(
                 *(budget.acquire() for _ in range(2)), return_exceptions=True
             )
-        return [one for one in got if isinstance(one, BaseException)], (
+        return [result for result in results if isinstance(result, BaseException)], (
             asyncio.get_running_loop().time()
         )
 
     failed, took_s = play(scene())
-    assert [type(one) for one in failed] == [errors.StorageUnavailableError] * 2
+    assert [type(error) for error in failed] == [errors.StorageUnavailableError] * 2
     assert failed[0] is not failed[1]
     assert BUDGET.storage_total_s - BUDGET.storage_longest_wait_s <= took_s
     assert took_s <= BUDGET.storage_total_s
@@ -512,14 +514,14 @@ def test_an_open_breaker_rejects_all_at_once_and_says_until_when() -> None:
             reason=RefusalReason.CIRCUIT_OPEN, retry_after_s=23.0, detail="it is open"
         )
         async with leased(leases) as budget:
-            got: list[object] = await asyncio.gather(
+            results: list[object] = await asyncio.gather(
                 *(budget.acquire(operation=f"ask {number}") for number in range(5)),
                 return_exceptions=True,
             )
-        return got, asyncio.get_running_loop().time()
+        return results, asyncio.get_running_loop().time()
 
-    got, took_s = play(scene())
-    for number, error in enumerate(got):
+    results, took_s = play(scene())
+    for number, error in enumerate(results):
         assert isinstance(error, errors.CircuitOpenError)
         assert str(error) == f"fmp ask {number}: not sent: it is open"
         assert error.retry_after_s == 23.0
@@ -527,7 +529,7 @@ def test_an_open_breaker_rejects_all_at_once_and_says_until_when() -> None:
 
 
 def test_the_failure_that_opens_the_breaker_stops_permits_in_hand() -> None:
-    """They go back, and who waits for them is told."""
+    """They are returned, and waiting requests fail with the error."""
 
     async def scene() -> tuple[MemoryLeases, object]:
         leases = MemoryLeases()
@@ -537,17 +539,17 @@ def test_the_failure_that_opens_the_breaker_stops_permits_in_hand() -> None:
             waiting = asyncio.create_task(budget.acquire())
             await asyncio.sleep(0.1)
             await budget.settle(permit, FAILED)
-            (got,) = await asyncio.gather(waiting, return_exceptions=True)
-        return leases, got
+            (error,) = await asyncio.gather(waiting, return_exceptions=True)
+        return leases, error
 
-    leases, got = play(scene())
-    assert isinstance(got, errors.CircuitOpenError)
-    assert "1 failures in a row (last: fmp o: HTTP 503)" in str(got)
+    leases, error = play(scene())
+    assert isinstance(error, errors.CircuitOpenError)
+    assert "1 failures in a row (last: fmp o: HTTP 503)" in str(error)
     assert leases.given_back == [(2, [0])]
 
 
 def test_a_spent_quota_fails_at_once() -> None:
-    """Nobody waits for midnight."""
+    """No request waits for midnight."""
 
     async def scene() -> object:
         leases = MemoryLeases()
@@ -555,17 +557,17 @@ def test_a_spent_quota_fails_at_once() -> None:
             reason=RefusalReason.QUOTA_SPENT, retry_after_s=3600.0, detail="250 a day are used"
         )
         async with leased(leases) as budget:
-            (got,) = await asyncio.gather(budget.acquire(), return_exceptions=True)
-        return got
+            (error,) = await asyncio.gather(budget.acquire(), return_exceptions=True)
+        return error
 
-    got = play(scene())
-    assert isinstance(got, errors.BudgetSpentError)
-    assert got.retry_after_s == 3600.0
-    assert "250 a day are used" in str(got)
+    error = play(scene())
+    assert isinstance(error, errors.BudgetSpentError)
+    assert error.retry_after_s == 3600.0
+    assert "250 a day are used" in str(error)
 
 
 def _after(outcome: Outcome | None, *, failures: int = 0, trial: bool = False) -> MemoryLeases:
-    """Return what the store was told after one request with this outcome."""
+    """Return the store's reports after one request with this outcome."""
 
     async def scene() -> MemoryLeases:
         leases = MemoryLeases()
@@ -595,7 +597,7 @@ REJECTED = Outcome(
 
 
 @pytest.mark.parametrize(
-    ("outcome", "failures", "trial", "told"),
+    ("outcome", "failures", "trial", "message"),
     [
         (FINE, 0, False, []),
         (FINE, 2, False, ["report_success"]),
@@ -612,10 +614,10 @@ REJECTED = Outcome(
     ],
 )
 def test_the_store_is_told_what_others_have_to_know_and_no_more(
-    outcome: Outcome | None, failures: int, trial: bool, told: list[str]
+    outcome: Outcome | None, failures: int, trial: bool, message: list[str]
 ) -> None:
     """Failures at once, a success where it changes something, a given-up trial."""
-    assert _after(outcome, failures=failures, trial=trial).calls == ["take", *told]
+    assert _after(outcome, failures=failures, trial=trial).calls == ["take", *message]
 
 
 @pytest.mark.parametrize(
@@ -647,13 +649,13 @@ def test_a_pause_that_no_run_waits_for_fails_those_who_wait_at_once() -> None:
             reason=RefusalReason.PAUSED, retry_after_s=3600.0, detail="left alone until 15:04"
         )
         async with leased(leases) as budget:
-            (got,) = await asyncio.gather(budget.acquire(), return_exceptions=True)
-        return got, asyncio.get_running_loop().time()
+            (error,) = await asyncio.gather(budget.acquire(), return_exceptions=True)
+        return error, asyncio.get_running_loop().time()
 
-    got, took_s = play(scene())
-    assert isinstance(got, errors.ProviderPausedError)
-    assert str(got) == "fmp request: not sent: left alone until 15:04"
-    assert got.retry_after_s == 3600.0
+    error, took_s = play(scene())
+    assert isinstance(error, errors.ProviderPausedError)
+    assert str(error) == "fmp request: not sent: left alone until 15:04"
+    assert error.retry_after_s == 3600.0
     assert took_s < 0.01
 
 
@@ -671,7 +673,7 @@ def test_a_budget_without_a_database_keeps_a_short_pause(named_s: float, waited_
 
 
 def test_a_budget_without_a_database_refuses_in_a_long_pause() -> None:
-    """Nobody sits through an hour, and nobody asks into a ban."""
+    """No request waits an hour, and none is sent into a ban."""
 
     async def scene() -> None:
         budget = PacedBudget(requests=100, window_s=1.0)
@@ -698,7 +700,7 @@ def test_a_429_takes_back_the_permits_in_hand() -> None:
 
 
 def test_a_permit_that_is_sooner_than_the_one_given_back_is_used_in_its_time() -> None:
-    """Whoever slept until the old one is woken."""
+    """A sleep until the old time is ended."""
 
     async def scene() -> float:
         leases = MemoryLeases()
@@ -707,7 +709,7 @@ def test_a_permit_that_is_sooner_than_the_one_given_back_is_used_in_its_time() -
             leases.next_at = 6.0
             waiting = asyncio.create_task(crowd(budget, 1))
             await asyncio.sleep(0.1)
-            leases.next_at = 0.0  # As when the one before gives back as well.
+            leases.next_at = 0.0  # As when the lease before it is returned too.
             await budget.settle(permit, _limited(1.0))
             (went,) = await waiting
         return went
@@ -716,14 +718,14 @@ def test_a_permit_that_is_sooner_than_the_one_given_back_is_used_in_its_time() -
 
 
 def test_the_weight_that_a_header_tells_is_passed_on() -> None:
-    """Binance counts by address, so that others may have used what we do not know of."""
+    """Binance counts by address, so other processes may have used weight too."""
 
     async def scene() -> list[float]:
         leases = MemoryLeases()
         telling = replace(LIMITS, used_weight=UsedWeight(header="used", window_s=60.0))
         async with leased(leases, limits=telling) as budget:
-            for told in ("41", "", "x"):
-                outcome = Outcome(error=None, status=200, headers={"used": told})
+            for header in ("41", "", "x"):
+                outcome = Outcome(error=None, status=200, headers={"used": header})
                 await budget.settle(await budget.acquire(), outcome)
         return leases.observed
 
@@ -763,7 +765,7 @@ def test_a_trial_has_less_time_than_other_requests() -> None:
 
 
 def test_a_budget_that_is_not_open_explains_itself() -> None:
-    """Nobody would ever serve the request."""
+    """The request could never be served."""
 
     async def scene() -> None:
         await leased(MemoryLeases()).acquire()
@@ -784,7 +786,7 @@ def test_a_weight_beyond_the_limits_is_a_mistake_of_the_program() -> None:
 
 
 class Struck(BaseException):
-    """Stands for what a signal handler raises in the middle of anything."""
+    """Stands for an exception of a signal handler at any point."""
 
 
 def test_whatever_ends_the_serving_ends_those_who_wait_for_permits() -> None:
@@ -803,4 +805,4 @@ def test_whatever_ends_the_serving_ends_those_who_wait_for_permits() -> None:
                 await asyncio.gather(budget.acquire(), budget.acquire(), return_exceptions=True)
             )
 
-    assert [type(one) for one in play(scene())] == [Struck, Struck]
+    assert [type(outcome) for outcome in play(scene())] == [Struck, Struck]

@@ -1,4 +1,4 @@
-"""Which requests make one answer of Coinbase, and what is done with the bodies."""
+"""The requests of one answer of Coinbase, and the use of their bodies."""
 
 import asyncio
 import json
@@ -80,7 +80,7 @@ def _candle(at: datetime, volume: float = 1.0) -> list[float]:
 def _of_window(parameters: Mapping[str, str]) -> list[list[float]]:
     """All minutes of the window, newest first."""
     start, end = (datetime.fromisoformat(parameters[name]) for name in ("start", "end"))
-    return [_candle(start + one * MINUTE) for one in range((end - start) // MINUTE + 1)][::-1]
+    return [_candle(start + offset * MINUTE) for offset in range((end - start) // MINUTE + 1)][::-1]
 
 
 def _bars(bodies: Bodies, start: date = DAY, end: date = DAY) -> Answer:
@@ -92,7 +92,7 @@ def test_a_day_is_asked_for_in_five_windows_of_at_most_300_buckets() -> None:
     bodies = Bodies(lambda _, parameters: _of_window(parameters))
     answer = _bars(bodies)
     assert [path for path, _ in bodies.asked] == ["products/BTC-USD/candles"] * 5
-    assert [(one["start"], one["end"], one["granularity"]) for _, one in bodies.asked] == [
+    assert [(query["start"], query["end"], query["granularity"]) for _, query in bodies.asked] == [
         ("2026-08-04T00:00:00Z", "2026-08-04T04:59:00Z", "60"),
         ("2026-08-04T05:00:00Z", "2026-08-04T09:59:00Z", "60"),
         ("2026-08-04T10:00:00Z", "2026-08-04T14:59:00Z", "60"),
@@ -101,7 +101,7 @@ def test_a_day_is_asked_for_in_five_windows_of_at_most_300_buckets() -> None:
     ]
     assert answer.rows.num_rows == 1440
     assert sorted(set(answer.rows["opened_at"].to_pylist())) == [
-        _at("2026-08-04") + one * MINUTE for one in range(1440)
+        _at("2026-08-04") + offset * MINUTE for offset in range(1440)
     ]
 
 
@@ -118,8 +118,8 @@ def test_an_answers_origin_is_in_the_order_of_the_windows() -> None:
     answer = _bars(bodies)
     assert answer.raw_answers == ("raw/1", "raw/2", "raw/3", "raw/4", "raw/5")
     assert answer.request == "candles symbol=BTC-USD granularity=60 from=2026-08-04 to=2026-08-04"
-    every = b"".join(json.dumps(_of_window(one)).encode() for _, one in bodies.asked)
-    assert answer.content_sha256 == sha256(every).hexdigest()
+    whole = b"".join(json.dumps(_of_window(query)).encode() for _, query in bodies.asked)
+    assert answer.content_sha256 == sha256(whole).hexdigest()
     assert (answer.requests, answer.fetched_at, answer.left_out) == (5, LATER, ())
     assert bodies.operations[1] == f"{answer.request} window=2026-08-04T05:00Z"
 
@@ -133,13 +133,13 @@ def test_an_answers_origin_is_in_the_order_of_the_windows() -> None:
     ],
 )
 def test_a_minute_that_is_not_over_is_left_out(fetched_at: str, last: str) -> None:
-    """By the time at which the answer came, wherever it comes from."""
+    """By the time of the answer, also of a kept one."""
     bodies = Bodies(lambda _, parameters: _of_window(parameters), fetched_at=_at(fetched_at))
     assert max(_bars(bodies).rows["opened_at"].to_pylist()) == _at(last)
 
 
 def test_buckets_from_before_the_window_belong_to_another() -> None:
-    """They are dropped: the first window's were not asked for, the others' come in their own."""
+    """They are dropped: not asked for in the first window, part of their own window otherwise."""
 
     def body(_: str, parameters: Mapping[str, str]) -> object:
         start = datetime.fromisoformat(parameters["start"])
@@ -188,25 +188,25 @@ def test_windows_that_an_error_points_to_never_pass_for_the_whole(
     """
     start = f"2026-08-04T{5 * (spoilt - 1):02}:00:00Z"
     bodies = Bodies(
-        lambda _, one: {} if one["start"] == start else _of_window(one),
+        lambda _, query: {} if query["start"] == start else _of_window(query),
         pauses={spoilt: 0.05, late: 5.0},
     )
     with pytest.raises(errors.MalformedPayloadError, match="a list was promised") as caught:
         _bars(bodies)
     pointers = caught.value.raw_answers
     assert pointers == EVERY[:known]
-    getter = KeptGetter("coinbase", lambda one: bodies.kept[one], pointers)
+    getter = KeptGetter("coinbase", lambda key: bodies.kept[key], pointers)
     with pytest.raises(errors.MalformedPayloadError):
         asyncio.run(CoinbaseClient(getter).minute_bars("BTC-USD", DAY, DAY))
 
 
 @pytest.mark.parametrize("ask", ["minute_bars", "trades"])
 def test_an_answer_is_as_old_as_its_oldest_part(ask: str) -> None:
-    """A load that begins before midnight and ends after it knows no whole day."""
+    """A load that runs over midnight holds no whole day."""
     history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
     before_midnight = _at("2026-08-04T23:59")
     bodies = Bodies(
-        history.page if ask == "trades" else lambda _, one: _of_window(one),
+        history.page if ask == "trades" else lambda _, query: _of_window(query),
         fetched_at=before_midnight - timedelta(hours=1),
         step=timedelta(hours=1),
     )
@@ -222,7 +222,7 @@ def test_rows_that_cannot_be_placed_are_handed_over() -> None:
 
 
 def test_the_first_failure_ends_the_other_windows() -> None:
-    """It is raised as it is, and nothing runs on behind it."""
+    """It is raised unchanged, and no request continues."""
 
     def body(_: str, parameters: Mapping[str, str]) -> object:
         if parameters["start"] == "2026-08-04T15:00:00Z":
@@ -270,8 +270,8 @@ class History:
         assert "before" not in parameters
         below = min(int(parameters.get("after", self.newest + 1)), self.newest + 1)
         first = max(below - min(int(parameters["limit"]), 1000), 1)
-        ids = [one for one in range(below - 1, first - 1, -1) if one not in self.lost]
-        return [self.row(one) for one in ids]
+        ids = [number for number in range(below - 1, first - 1, -1) if number not in self.lost]
+        return [self.row(number) for number in ids]
 
     def ids_of(self, start: date, end: date) -> tuple[int, int]:
         """First and last number of the days; the first is above the last if there is none."""
@@ -314,13 +314,13 @@ def test_a_day_is_found_in_ten_years_of_trades(newest: int, day: str) -> None:
     first, last = history.ids_of(asked, asked)
     assert sorted(answer.rows["trade_id"].to_pylist()) == list(range(first, last + 1))
     assert _search(answer) <= 2 * log2(newest / 1000) + 3
-    assert answer.raw_answers == tuple(f"raw/{one + 1}" for one in range(answer.requests))
+    assert answer.raw_answers == tuple(f"raw/{number + 1}" for number in range(answer.requests))
 
 
 def test_the_search_among_ten_million_trades_takes_about_eight_requests() -> None:
     """Halving alone would take fourteen."""
     history = _ten_years(10_000_000)
-    days = [date(2015, 2, 1) + timedelta(days=311 * one) for one in range(13)]
+    days = [date(2015, 2, 1) + timedelta(days=311 * number) for number in range(13)]
     searches = [_search(_trades(Bodies(history.page), day, day)) for day in days]
     assert sum(searches) / len(searches) < 9.0
 
@@ -335,7 +335,7 @@ def test_requests_hold_the_largest_limit_and_the_oldest_number_of_the_page_befor
     history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
     bodies = Bodies(history.page)
     answer = _trades(bodies)
-    assert [one for _, one in bodies.asked] == [
+    assert [query for _, query in bodies.asked] == [
         {"limit": "1000"},
         {"limit": "1000", "after": "3001"},
         {"limit": "1000", "after": "2001"},
@@ -373,11 +373,11 @@ def test_whatever_the_history_the_days_come_whole(
 def test_a_busy_midnight_loses_nothing() -> None:
     """Most of all trades within two minutes around the end of the day."""
     knots = [(0, "2026-08-01"), (1_000, "2026-08-04T23:59"), (50_000, "2026-08-05T00:01")]
-    history = History([(one, _at(at)) for one, at in [*knots, (51_000, "2026-08-09")]])
+    history = History([(trade_id, _at(at)) for trade_id, at in [*knots, (51_000, "2026-08-09")]])
     first, last = history.ids_of(DAY, DAY)
     assert last - first > 24_000
-    came = _trades(Bodies(history.page)).rows["trade_id"].to_pylist()
-    assert sorted(came) == list(range(first, last + 1))
+    trade_ids = _trades(Bodies(history.page)).rows["trade_id"].to_pylist()
+    assert sorted(trade_ids) == list(range(first, last + 1))
 
 
 def test_a_trade_told_a_moment_out_of_order_is_not_lost_at_the_edge_of_a_page() -> None:
@@ -391,9 +391,9 @@ def test_a_trade_told_a_moment_out_of_order_is_not_lost_at_the_edge_of_a_page() 
             for row in history.page(path, parameters)
         ]
 
-    came = set(_trades(Bodies(body)).rows["trade_id"].to_pylist())
-    assert 3_000 in came
-    assert 3_001 not in came
+    trade_ids = set(_trades(Bodies(body)).rows["trade_id"].to_pylist())
+    assert 3_000 in trade_ids
+    assert 3_001 not in trade_ids
 
 
 def test_a_product_without_trades_has_none() -> None:
@@ -406,30 +406,30 @@ def test_a_product_without_trades_has_none() -> None:
 def test_a_number_that_never_was_costs_no_other_trade(lost: int) -> None:
     """Within a page and at its edges: two answers lack it, so that it is not an answer's fault.
 
-    Nobody can tell it from one that Coinbase has lost, so it waits in a letter.
+    It looks like one that Coinbase has lost, so it waits in a letter.
     """
     history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))], frozenset({lost}))
     bodies = Bodies(history.page)
     answer = _trades(bodies)
     first, last = history.ids_of(DAY, DAY)
-    came = set(answer.rows["trade_id"].to_pylist())
-    assert came == set(range(first, last + 1)) - {lost}
+    trade_ids = set(answer.rows["trade_id"].to_pylist())
+    assert trade_ids == set(range(first, last + 1)) - {lost}
     (missing,) = answer.left_out
     assert (missing.what, missing.reason) == (
         f"1 trades from {lost} to {lost}",
         "trades are missing at Coinbase",
     )
-    replay = KeptGetter("coinbase", lambda one: bodies.kept[one], answer.raw_answers)
+    replay = KeptGetter("coinbase", lambda key: bodies.kept[key], answer.raw_answers)
     again = asyncio.run(CoinbaseClient(replay).trades("BTC-USD", DAY, DAY))
     assert (again.rows.equals(answer.rows), again.left_out) == (True, answer.left_out)
 
 
 def test_a_number_that_one_answer_lacks_comes_with_the_next() -> None:
-    """A gap is never stored as a whole day because a cache was behind."""
+    """A stale cache never makes a gap look like a whole day."""
     whole = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
     lacking = History(whole.knots, frozenset({2_500}))
     bodies = Bodies(
-        lambda path, one: (lacking if one["limit"] == "1000" else whole).page(path, one)
+        lambda path, query: (lacking if query["limit"] == "1000" else whole).page(path, query)
     )
     answer = _trades(bodies)
     assert 2_500 in answer.rows["trade_id"].to_pylist()
@@ -440,7 +440,9 @@ def test_answers_that_lack_different_numbers_are_believed_neither() -> None:
     """The error points to both."""
     knots = [(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))]
     first, second = (History(knots, frozenset({lost})) for lost in (2_500, 2_600))
-    bodies = Bodies(lambda path, one: (first if one["limit"] == "1000" else second).page(path, one))
+    bodies = Bodies(
+        lambda path, query: (first if query["limit"] == "1000" else second).page(path, query)
+    )
     with pytest.raises(errors.ProviderUnavailableError, match="1 ids are missing") as caught:
         _trades(bodies)
     assert caught.value.raw_answers == EVERY[: len(bodies.asked)]
@@ -469,14 +471,14 @@ def test_a_history_may_begin_above_the_number_one(day: str) -> None:
 def test_trades_that_were_not_asked_for_are_malformed() -> None:
     """A page that does not lie below the number: as if ``after`` were ignored."""
     history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
-    bodies = Bodies(lambda path, one: history.page(path, {"limit": one["limit"]}))
+    bodies = Bodies(lambda path, query: history.page(path, {"limit": query["limit"]}))
     with pytest.raises(errors.MalformedPayloadError, match=r"trade 4000.*not below 3001") as caught:
         _trades(bodies)
     assert caught.value.raw_answers == ("raw/1", "raw/2")
 
 
 def test_a_trade_that_cannot_be_placed_is_told_and_is_no_gap() -> None:
-    """One row without a readable time: the others are stored, that one is handed over."""
+    """One row without a readable time: the others are stored, it is returned."""
     history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
 
     def body(path: str, parameters: Mapping[str, str]) -> object:
@@ -493,7 +495,7 @@ def test_the_search_ends_among_trades_that_cannot_be_placed(edge: int) -> None:
     """Rows without a time around the end of the day do not make it turn in circles."""
     history = History([(0, _at("2026-07-01")), (50_000, _at("2026-08-09"))])
     _, last = history.ids_of(DAY, DAY)
-    hidden = {last + one for one in range(-edge, edge)}
+    hidden = {last + offset for offset in range(-edge, edge)}
 
     def body(path: str, parameters: Mapping[str, str]) -> object:
         rows = history.page(path, parameters)
@@ -501,8 +503,8 @@ def test_the_search_ends_among_trades_that_cannot_be_placed(edge: int) -> None:
 
     bodies = Bodies(body)
     first, _ = history.ids_of(DAY, DAY)
-    came = set(_trades(bodies).rows["trade_id"].to_pylist())
-    assert came == set(range(first, last + 1)) - hidden
+    trade_ids = set(_trades(bodies).rows["trade_id"].to_pylist())
+    assert trade_ids == set(range(first, last + 1)) - hidden
 
 
 def test_a_trade_repeated_or_out_of_order_is_left_to_validation() -> None:

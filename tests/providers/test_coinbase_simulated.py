@@ -163,7 +163,7 @@ def test_trades_make_the_bars(simulated: Simulated) -> None:
     sizes = pa.table({"minute": minutes, "size": trades["size"]})
     summed = sizes.group_by("minute").aggregate([("size", "sum")]).sort_by("minute")
     assert summed["minute"].to_pylist() == bars["opened_at"].to_pylist()
-    assert [float(one) for one in summed["size_sum"].to_pylist()] == bars["volume"].to_pylist()
+    assert [float(size) for size in summed["size_sum"].to_pylist()] == bars["volume"].to_pylist()
 
 
 def test_of_a_day_that_is_not_over_comes_what_there_is(simulated: Simulated) -> None:
@@ -283,7 +283,7 @@ def test_spoilt_trades_are_left_to_validation(simulated: Simulated) -> None:
     spoilt = simulated.trades(start=TODAY, end=TODAY).rows
     assert spoilt.num_rows == whole.num_rows
     assert pc.sum(pc.is_null(spoilt["price"])).as_py() == 1
-    assert len([one for one in spoilt["size"].to_pylist() if one < 0]) == 1
+    assert len([size for size in spoilt["size"].to_pylist() if size < 0]) == 1
     simulated.fault(kind="duplicate_rows", symbol=PAIR, count=1)
     assert simulated.trades(start=TODAY, end=TODAY).rows.num_rows == whole.num_rows + 1
 
@@ -311,7 +311,7 @@ def test_candles_of_another_request_or_form_are_malformed(
 
 
 def test_a_page_that_lacks_a_trade_is_asked_for_again(simulated: Simulated) -> None:
-    """And read the other way round it is as good."""
+    """And in reverse order it is read too."""
     simulated.fault(kind="quirk", quirk="reversed", symbol=PAIR)
     assert simulated.trades().rows.num_rows == 8_000
     httpx.delete(f"{simulated.origin}/_sandbox/faults").raise_for_status()
@@ -338,7 +338,7 @@ def test_the_client_stays_within_the_limit_it_is_paced_to(tmp_path: Path) -> Non
 def test_by_hand_the_last_rows_are_shown(
     simulated: Simulated, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bars or trades, and what they took."""
+    """Bars or trades, and their number of requests."""
     monkeypatch.setenv("COINBASE_BASE_URL", f"{simulated.origin}/coinbase")
     span = ["--from", "2026-08-05", "--to", "2026-08-05"]
     assert main([PAIR, *span]) == 0

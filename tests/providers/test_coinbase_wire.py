@@ -41,7 +41,7 @@ def _answer(status: int, body: bytes) -> HttpAnswer:
     )
 
 
-def _told(text: str) -> bytes:
+def _error_body(text: str) -> bytes:
     return json.dumps({"message": text}).encode()
 
 
@@ -56,9 +56,14 @@ def _trades(*rows: object) -> coinbase_rows.TradePage:
 @pytest.mark.parametrize(
     ("status", "body", "kind", "shown"),
     [
-        (404, _told("NotFound"), errors.UnknownSymbolError, "no product of this name"),
-        (200, _told("NotFound"), errors.UnknownSymbolError, "no product of this name"),
-        (404, _told("Route not found"), errors.RequestRejectedError, "HTTP 404: Route not found"),
+        (404, _error_body("NotFound"), errors.UnknownSymbolError, "no product of this name"),
+        (200, _error_body("NotFound"), errors.UnknownSymbolError, "no product of this name"),
+        (
+            404,
+            _error_body("Route not found"),
+            errors.RequestRejectedError,
+            "HTTP 404: Route not found",
+        ),
         (404, b"<html>nginx", errors.RequestRejectedError, "HTTP 404: a web page"),
         (
             400,
@@ -66,17 +71,27 @@ def _trades(*rows: object) -> coinbase_rows.TradePage:
             errors.RequestRejectedError,
             "HTTP 400: granularity too small.*exceeds 300$",
         ),
-        (400, _told("Unsupported granularity"), errors.RequestRejectedError, "Unsupported"),
-        (400, _told("NotFound"), errors.RequestRejectedError, "HTTP 400: NotFound"),
-        (429, _told("Public rate limit exceeded"), errors.RateLimitedError, "HTTP 429: Public"),
+        (400, _error_body("Unsupported granularity"), errors.RequestRejectedError, "Unsupported"),
+        (400, _error_body("NotFound"), errors.RequestRejectedError, "HTTP 400: NotFound"),
+        (
+            429,
+            _error_body("Public rate limit exceeded"),
+            errors.RateLimitedError,
+            "HTTP 429: Public",
+        ),
         (429, b"", errors.RateLimitedError, "HTTP 429$"),
-        (200, _told("Public rate limit exceeded"), errors.RateLimitedError, ": Public rate limit"),
-        (200, _told("Slow down"), errors.RequestRejectedError, "Slow down"),
-        (200, _told(""), errors.RequestRejectedError, "without a text"),
-        (401, _told("CB-ACCESS-KEY header is required"), errors.KeyRefusedError, "HTTP 401"),
+        (
+            200,
+            _error_body("Public rate limit exceeded"),
+            errors.RateLimitedError,
+            ": Public rate limit",
+        ),
+        (200, _error_body("Slow down"), errors.RequestRejectedError, "Slow down"),
+        (200, _error_body(""), errors.RequestRejectedError, "without a text"),
+        (401, _error_body("CB-ACCESS-KEY header is required"), errors.KeyRefusedError, "HTTP 401"),
         (403, b"error code: 1020", errors.ProviderUnavailableError, "HTTP 403: error code: 1020"),
         (301, b"", errors.RequestRejectedError, "HTTP 301"),
-        (500, _told("Internal server error"), errors.ProviderUnavailableError, "HTTP 500"),
+        (500, _error_body("Internal server error"), errors.ProviderUnavailableError, "HTTP 500"),
         (502, b"<html><h1>Bad gateway", errors.ProviderUnavailableError, "web page"),
         (503, b"", errors.ProviderUnavailableError, "HTTP 503"),
         (400, b"x" * 5000, errors.RequestRejectedError, "x…$"),
@@ -155,7 +170,7 @@ _JSON = st.recursive(
 @settings(deadline=None)
 @given(st.lists(st.lists(_JSON, min_size=6, max_size=6), max_size=4))
 def test_candles_of_any_cells_are_read_or_malformed(rows: list[list[object]]) -> None:
-    """No cell escapes as another error, and no row is lost without a word."""
+    """No cell raises another error, and no row is lost silently."""
     with contextlib.suppress(errors.MalformedPayloadError):
         page = _candles(rows)
         assert page.bars.num_rows + len(page.left_out) == len(rows)
@@ -164,7 +179,7 @@ def test_candles_of_any_cells_are_read_or_malformed(rows: list[list[object]]) ->
 @settings(deadline=None)
 @given(st.lists(st.fixed_dictionaries(dict.fromkeys(TRADE, _JSON)), max_size=4))
 def test_trades_of_any_cells_are_read_or_malformed(rows: list[dict[str, object]]) -> None:
-    """The same of trades."""
+    """The same for trades."""
     with contextlib.suppress(errors.MalformedPayloadError):
         page = _trades(*rows)
         assert page.trades.num_rows + len(page.left_out) == len(rows)
@@ -272,7 +287,7 @@ def test_a_candle_that_cannot_be_placed_is_left_out_and_told(row: list[object]) 
     """Another length, or a time that is no minute's; if there is no other, all is refused."""
     page = _candles([row, [120, 1, 2, 1, 2, 5]])
     assert page.bars["opened_at"].to_pylist() == [datetime(1970, 1, 1, 0, 2, tzinfo=UTC)]
-    assert [json.loads(str(one.received[0])) for one in page.left_out] in (
+    assert [json.loads(str(rejection.received[0])) for rejection in page.left_out] in (
         [row],
         [["60.5", *row[1:]]],
     )

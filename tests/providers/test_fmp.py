@@ -163,7 +163,7 @@ def test_a_page_whose_rows_are_all_of_one_day_ends_the_walk() -> None:
 
 
 def test_order_and_repeats_are_kept_for_validation_to_judge() -> None:
-    """The client reports what came."""
+    """The client returns the rows it got."""
     bars = [_bar(START), _bar(END), _bar(END), _bar(START + timedelta(days=1))]
     days, _ = _history(always(as_json(bars)))
     assert days == [START, END, END, START + timedelta(days=1)]
@@ -184,7 +184,7 @@ def test_no_bars_are_an_empty_answer() -> None:
     ],
 )
 def test_rows_nobody_asked_for_are_malformed(row: dict[str, object], named: str) -> None:
-    """FMP ignores parameters it does not know: a slip would look like an answer."""
+    """FMP ignores unknown parameters: a typo would look like an answer."""
     with pytest.raises(errors.MalformedPayloadError, match=named):
         _history(always(as_json([_bar(END), row])))
 
@@ -227,18 +227,20 @@ def test_constituents_whose_symbols_are_no_tickers_are_named_in_the_log(
 ) -> None:
     """Five of them, quoted, so that none can forge a line; the others are returned."""
     bad = ["BAD,ONE", "O'X; drop", "x\nforged", "lower", "A" * 16, "SIXTH!"]
-    rows = [{"symbol": one, "name": "N", "cik": "", "sector": ""} for one in ("GOOD", *bad)]
+    rows = [{"symbol": symbol, "name": "N", "cik": "", "sector": ""} for symbol in ("GOOD", *bad)]
     listed = Asked().do(always(as_json(rows)), lambda client: client.sp500_constituents())
-    assert [one.ticker for one in listed] == ["GOOD"]
-    (told,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
-    assert "6 rows left out" in told
-    assert all(repr(one) in told for one in bad[:5])
-    assert "SIXTH" not in told
-    assert "\n" not in told
+    assert [constituent.ticker for constituent in listed] == ["GOOD"]
+    (message,) = [
+        record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
+    ]
+    assert "6 rows left out" in message
+    assert all(repr(symbol) in message for symbol in bad[:5])
+    assert "SIXTH" not in message
+    assert "\n" not in message
 
 
 def test_an_error_inside_a_200_is_tried_again() -> None:
-    """The limit told in the content counts like a 429, and the answer counts both requests."""
+    """A limit inside a 200 counts like a 429, and the answer counts both requests."""
     limited = as_json({"Error Message": "Limit Reach . Please upgrade"})
     days, asked = _history(one_by_one(limited, as_json([_bar(END)])))
     assert (days, len(asked.requests)) == ([END], 2)
@@ -272,7 +274,10 @@ def test_constituents_and_profiles_are_asked_for_at_their_paths() -> None:
         Reply(body=recorded("fmp_profile_aapl.json")),
     )
     assert asked.do(replies, both) == (30, "Apple Inc.")
-    assert [one.path for one in asked.requests] == ["/stable/sp500-constituent", "/stable/profile"]
+    assert [request.path for request in asked.requests] == [
+        "/stable/sp500-constituent",
+        "/stable/profile",
+    ]
     assert asked.requests[1].query["symbol"] == "AAPL"
 
 

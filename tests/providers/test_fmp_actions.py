@@ -112,7 +112,7 @@ def test_a_split_is_so_many_new_shares_for_old_ones() -> None:
     ],
 )
 def test_a_split_type_that_says_nothing_is_null(sent: object, kind: str | None) -> None:
-    """FMP says it as the text None, as null, and by leaving the field out."""
+    """FMP sends the text None, null, or no field."""
     page = actions_wire.split_page(body({**SPLIT, "splitType": sent}), operation=ASKED)
     assert page.table["kind"].to_pylist() == [kind]
     without = {name: value for name, value in SPLIT.items() if name != "splitType"}
@@ -204,7 +204,7 @@ def test_what_only_adorns_a_dividend_does_not_cost_it(
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         (b"", "not JSON"),
         (b'[{"symbol": "AAA", "da', "not JSON"),
@@ -220,9 +220,9 @@ def test_what_only_adorns_a_dividend_does_not_cost_it(
         ),
     ],
 )
-def test_an_answer_of_another_shape_is_refused(bad: bytes, told: str) -> None:
+def test_an_answer_of_another_shape_is_refused(bad: bytes, message: str) -> None:
     """None of it is stored, and the reason says what came."""
-    with pytest.raises(errors.MalformedPayloadError, match=told.replace("+", r"\+")):
+    with pytest.raises(errors.MalformedPayloadError, match=message.replace("+", r"\+")):
         actions_wire.split_page(bad, operation=ASKED)
 
 
@@ -232,7 +232,9 @@ def test_one_bad_figure_costs_one_row() -> None:
     page = actions_wire.split_page(body(*rows), operation=ASKED)
     judged = validate_splits(page.table)
     assert judged.accepted["ex_date"].to_pylist() == [date(2026, 8, 3)]
-    assert [one.reason for one in judged.rejected] == ["new_shares is missing or no number"]
+    assert [rejection.reason for rejection in judged.rejected] == [
+        "new_shares is missing or no number"
+    ]
 
 
 def unopened(url: str, kept: list[str] | None = None) -> HttpGetter:
@@ -273,7 +275,7 @@ async def asked_of(
 
 
 async def test_rows_of_another_symbol_are_refused_with_a_pointer_to_the_answer() -> None:
-    """FMP ignores parameters it does not know: a slip would store them as this symbol's."""
+    """FMP ignores unknown parameters: a typo would store them as this symbol's."""
     with pytest.raises(errors.MalformedPayloadError, match="such as of AAA") as caught:
         await asked_of(
             lambda _: Reply(body=body(SPLIT)), lambda client: client.splits("BBB"), kept=[]
@@ -327,7 +329,7 @@ async def test_an_odd_symbol_is_not_sent(symbol: str) -> None:
 
 
 async def test_a_reversed_range_is_the_programs_mistake() -> None:
-    """It is told at once."""
+    """It is reported at once."""
     later, earlier = date(2026, 8, 4), date(2026, 8, 3)
     for ask in (FmpActions.splits_between, FmpActions.dividends_between):
         with pytest.raises(ValueError, match="reversed"):
@@ -344,7 +346,10 @@ async def test_a_calendar_hands_over_what_it_left_out() -> None:
 
     answer = await asked_of(script, lambda client: client.dividends_between(first, last))
     assert answer.rows["ex_date"].to_pylist() == [first, last]
-    assert [json.loads(str(one.received[0]))["symbol"] for one in answer.left_out] == [None, None]
+    assert [json.loads(str(rejection.received[0]))["symbol"] for rejection in answer.left_out] == [
+        None,
+        None,
+    ]
 
 
 async def test_an_error_over_a_later_day_points_to_the_days_before() -> None:
@@ -360,7 +365,7 @@ async def test_an_error_over_a_later_day_points_to_the_days_before() -> None:
         )
     assert caught.value.raw_answers == ("raw/1", "raw/2")
     mended = {"raw/1": bodies[0], "raw/2": b"[]"}
-    client = FmpActions(KeptGetter("fmp", lambda one: Body(mended[one]), caught.value.raw_answers))
+    client = FmpActions(KeptGetter("fmp", lambda key: Body(mended[key]), caught.value.raw_answers))
     with pytest.raises(errors.MalformedPayloadError, match="not all of this answer was kept"):
         await client.dividends_between(first, last)
 
@@ -459,7 +464,7 @@ def test_a_month_of_the_dividend_calendar_is_asked_for_day_by_day(simulated: Sim
     start, end = date(2026, 6, 1), date(2026, 6, 30)
     kept: list[str] = []
     answer = simulated.do(lambda client: client.dividends_between(start, end), kept)
-    tickers = [one.ticker for one in simulated.world.constituents()]
+    tickers = [constituent.ticker for constituent in simulated.world.constituents()]
     spelt = provider_spellings("fmp")
     truth = [
         {**row, "symbol": spelt.get(row["symbol"], row["symbol"])}
@@ -467,8 +472,8 @@ def test_a_month_of_the_dividend_calendar_is_asked_for_day_by_day(simulated: Sim
         if start <= row["ex_date"] <= end
     ]
     ours = {row["symbol"] for row in truth}
-    came = [row for row in answer.rows.to_pylist() if row["symbol"] in ours]
-    assert sorted(came, key=lambda row: (row["symbol"], row["kind"])) == sorted(
+    rows = [row for row in answer.rows.to_pylist() if row["symbol"] in ours]
+    assert sorted(rows, key=lambda row: (row["symbol"], row["kind"])) == sorted(
         truth, key=lambda row: (row["symbol"], row["kind"])
     )
     assert answer.rows.num_rows > CALENDAR_ROWS
@@ -481,7 +486,7 @@ def test_a_year_of_the_split_calendar_takes_twelve_requests(simulated: Simulated
     """The calendar goes back 90 days only, so that a year at once would come back short."""
     start, end = date(2022, 1, 1), date(2022, 12, 31)
     answer = simulated.do(lambda client: client.splits_between(start, end))
-    tickers = [one.ticker for one in simulated.world.constituents()]
+    tickers = [constituent.ticker for constituent in simulated.world.constituents()]
     truth = simulated.actions.split_truth(tickers, NOW).to_pylist()
     expected = [row["ex_date"] for row in truth if start <= row["ex_date"] <= end]
     assert sorted(answer.rows["ex_date"].to_pylist()) == sorted(expected)
@@ -518,7 +523,7 @@ def test_prices_that_were_paid_can_be_asked_for_as_evidence(simulated: Simulated
 def test_every_fault_of_the_book_ends_in_its_error(
     simulated: Simulated, rule: dict[str, object], kind: type[errors.ProviderError]
 ) -> None:
-    """Those that pass are survived when they pass."""
+    """Temporary ones are retried until they end."""
     simulated.fault(**rule, symbol="AAPL")
     with pytest.raises(kind):
         simulated.do(lambda client: client.splits("AAPL"))

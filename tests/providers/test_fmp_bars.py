@@ -83,7 +83,7 @@ def test_a_cell_that_is_no_number_is_a_hole_in_its_row_alone(name: str, cell: ob
     assert [column for column, value in second.items() if value is None] == [name]
     validated = validate(table)
     assert validated.accepted.num_rows == 1
-    assert [one.reason for one in validated.rejected] == [
+    assert [rejection.reason for rejection in validated.rejected] == [
         f"{name} is missing or not a finite number"
     ]
 
@@ -97,7 +97,7 @@ def test_a_cell_that_is_no_number_is_a_hole_in_its_row_alone(name: str, cell: ob
     ],
 )
 def test_a_symbol_that_is_no_text_names_its_field(change: dict[str, object], named: str) -> None:
-    """Nobody knows whose row it is: nothing of the answer is stored."""
+    """The row's symbol is unknown: nothing of the answer is stored."""
     with pytest.raises(errors.MalformedPayloadError, match=named):
         _history(json.dumps([ROW, ROW | change]).encode())
 
@@ -165,7 +165,7 @@ def test_a_field_that_every_row_lacks_is_another_wire_format() -> None:
 
 
 def test_an_empty_list_is_an_empty_table() -> None:
-    """Nobody knows here whether the symbol is unknown or had no bars."""
+    """An unknown symbol looks like one without bars."""
     assert _history(b"[]").equals(WIRE_BARS.empty_table())
 
 
@@ -254,7 +254,7 @@ def test_a_bulk_cell_that_is_no_number_is_a_hole_in_its_row_alone(name: str, cel
     assert table["symbol"].to_pylist() == ["A", "B", "C"]
     holes = {column: table[column].null_count for column in table.column_names}
     assert holes == dict.fromkeys(table.column_names, 0) | {name: 1}
-    assert [one.symbol for one in validate(table).rejected] == ["B"]
+    assert [rejection.symbol for rejection in validate(table).rejected] == ["B"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The FMP client against the simulator, which somebody else wrote from the same wire facts."""
+"""The FMP client against the simulator, written independently from the same wire facts."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -97,23 +97,25 @@ def test_a_whole_history_equals_the_worlds_truth(simulated: Simulated, ticker: s
 def test_a_bulk_day_equals_the_worlds_truth(simulated: Simulated) -> None:
     """For every constituent under its FMP spelling, among crypto pairs and foreign shares."""
     answer = simulated.do(lambda client: client.daily_market(END))
-    came = {row["symbol"]: row for row in answer.rows.to_pylist()}
+    rows = {row["symbol"]: row for row in answer.rows.to_pylist()}
     spelt = provider_spellings("fmp")
-    tickers = [one.ticker for one in simulated.world.constituents()]
+    tickers = [constituent.ticker for constituent in simulated.world.constituents()]
     for row in simulated.world.truth(tickers, END, END, NOW).to_pylist():
-        bar = came.pop(spelt.get(row["symbol"], row["symbol"]))
+        bar = rows.pop(spelt.get(row["symbol"], row["symbol"]))
         for name in ("open", "high", "low", "close", "volume"):
             assert bar[name] == row[name]
-    assert came, "others than the constituents are in it too"
+    assert rows, "others than the constituents are in it too"
     assert calendar().is_session(END)
 
 
 def test_constituents_are_the_worlds(simulated: Simulated) -> None:
     """Tickers in our spelling, CIKs of ten digits."""
     listed = simulated.do(lambda client: client.sp500_constituents())
-    expected = {(one.ticker, one.cik) for one in simulated.world.constituents()}
-    assert {(one.ticker, one.cik) for one in listed} == expected
-    assert "BRK.B" in {one.ticker for one in listed}
+    expected = {
+        (constituent.ticker, constituent.cik) for constituent in simulated.world.constituents()
+    }
+    assert {(constituent.ticker, constituent.cik) for constituent in listed} == expected
+    assert "BRK.B" in {constituent.ticker for constituent in listed}
 
 
 @pytest.mark.parametrize("symbol", ["BRK.B", "NOBODY"])
@@ -184,5 +186,5 @@ def test_a_day_without_session_holds_only_what_trades_on_it(simulated: Simulated
     answer = simulated.do(lambda client: client.daily_market(date(2026, 8, 2)))
     symbols = set(answer.rows["symbol"].to_pylist())
     assert symbols
-    assert symbols.isdisjoint(one.ticker for one in simulated.world.constituents())
+    assert symbols.isdisjoint(constituent.ticker for constituent in simulated.world.constituents())
     assert pc.min(answer.rows["volume"]).as_py() > 0

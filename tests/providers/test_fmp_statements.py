@@ -132,7 +132,7 @@ def test_a_recorded_acceptance_is_new_yorks_wall_clock(kind: StatementKind) -> N
 
 
 @pytest.mark.parametrize(
-    ("told", "accepted_at"),
+    ("message", "accepted_at"),
     [
         ("2024-11-04 06:01:36", datetime(2024, 11, 4, 11, 1, 36, tzinfo=UTC)),
         ("2024-03-10 03:30:00", datetime(2024, 3, 10, 7, 30, tzinfo=UTC)),
@@ -142,10 +142,10 @@ def test_a_recorded_acceptance_is_new_yorks_wall_clock(kind: StatementKind) -> N
     ],
 )
 def test_acceptance_follows_daylight_saving_time(
-    told: str | None, accepted_at: datetime | None
+    message: str | None, accepted_at: datetime | None
 ) -> None:
     """Winter, the hour after the gap, and the first of the hour that comes twice."""
-    (row,) = _page(_changed(acceptedDate=told)).table.to_pylist()
+    (row,) = _page(_changed(acceptedDate=message)).table.to_pylist()
     assert row["accepted_at"] == accepted_at
 
 
@@ -163,7 +163,7 @@ def test_every_line_with_a_column_is_in_the_recording(kind: StatementKind) -> No
 
 
 @pytest.mark.parametrize(
-    ("told", "amount"),
+    ("message", "amount"),
     [
         ("1", Decimal(1)),
         ("-0.5", Decimal("-0.5")),
@@ -176,12 +176,12 @@ def test_every_line_with_a_column_is_in_the_recording(kind: StatementKind) -> No
         ("0", Decimal(0)),
     ],
 )  # fmt: skip
-def test_an_amount_is_what_the_digits_say(told: str, amount: Decimal | None) -> None:
+def test_an_amount_is_what_the_digits_say(message: str, amount: Decimal | None) -> None:
     """Text, exponents and more places than a double has; null and 0 are two things."""
-    body = _changed(revenue="HERE").replace(b'"HERE"', told.encode())
+    body = _changed(revenue="HERE").replace(b'"HERE"', message.encode())
     (row,) = _page(body).table.to_pylist()
     assert row["revenue"] == amount
-    assert f'"revenue": {told}' in row["answer"]
+    assert f'"revenue": {message}' in row["answer"]
 
 
 @pytest.mark.parametrize(
@@ -287,11 +287,11 @@ def test_a_row_without_a_readable_date_is_left_out_and_returned() -> None:
     rows = [row | {"date": ""}, row, row | {"date": "2023-09-30"}]
     page = _page(json.dumps(rows).encode())
     assert page.table["fiscal_date"].to_pylist() == [date(2024, 9, 28), date(2023, 9, 30)]
-    assert [json.loads(str(one.received[0])) for one in page.left_out] == [rows[0]]
+    assert [json.loads(str(rejection.received[0])) for rejection in page.left_out] == [rows[0]]
 
 
 def test_rows_that_break_a_rule_are_left_to_validation() -> None:
-    """A currency or a period that nobody knows costs one row."""
+    """An unknown currency or period costs one row."""
     row = _recorded_row()
     rows = [
         row | {"reportedCurrency": "", "date": "2021-09-25"},
@@ -381,7 +381,7 @@ def _company(change: dict[str, object]) -> records_wire.RecordPage:
 
 
 def test_a_profile_of_another_company_is_malformed() -> None:
-    """FMP ignores parameters that it does not know."""
+    """FMP ignores unknown parameters."""
     with pytest.raises(errors.MalformedPayloadError, match="of symbol 'MSFT'"):
         _company({"symbol": "MSFT"})
 
@@ -467,8 +467,8 @@ def test_an_index_row_is_an_addition_a_removal_or_both() -> None:
     page = _changes({}, removed, removed | {"symbol": None, "addedSecurity": None})
     assert page.table.schema == companies.WIRE_INDEX_CHANGES
     rows = page.table.to_pylist()
-    told = [(row["action"], row["ticker"], row["security"]) for row in rows]
-    assert told == [
+    changes = [(row["action"], row["ticker"], row["security"]) for row in rows]
+    assert changes == [
         ("added", "EXM", "Example Corp"),
         ("added", "EXM", "Example Corp"),
         ("removed", "BF.B", "Brown-Forman"),
@@ -520,7 +520,7 @@ class Simulated:
 
 
 class Kept:
-    """Keeps nothing, and says where."""
+    """Keeps nothing, but returns a pointer."""
 
     def keep(self, provider: str, operation: str, body: bytes, sha256: str, media_type: str) -> str:
         del operation, body, media_type
@@ -671,7 +671,7 @@ def test_spoilt_rows_are_left_to_validation(simulated: Simulated) -> None:
     simulated.fault(kind="malformed_rows", symbol="MSFT", count=1)
     answer = simulated.do(lambda client: client.statements(StatementKind.INCOME, "MSFT"))
     validated = statements.validate(StatementKind.INCOME, answer.rows)
-    assert [one.reason for one in validated.rejected] == [
+    assert [rejection.reason for rejection in validated.rejected] == [
         "the reported currency is missing",
         "the fiscal period does not go with the period type",
     ]
@@ -682,7 +682,7 @@ def test_spoilt_rows_are_left_to_validation(simulated: Simulated) -> None:
 
 
 def test_years_of_quarters_without_a_year_are_no_answer(simulated: Simulated) -> None:
-    """An empty list of one request would lose all annual rows without anybody noticing."""
+    """An empty list of one request would lose all annual rows silently."""
     simulated.fault(kind="unknown", symbol="MSFT", count=1)
     with pytest.raises(errors.ProviderUnavailableError, match="no annual rows beside"):
         simulated.do(lambda client: client.statements(StatementKind.INCOME, "MSFT"))
@@ -727,7 +727,7 @@ class Scripted:
 
 
 def test_as_many_rows_as_were_asked_for_are_not_believed() -> None:
-    """Older ones may be missing without a word."""
+    """Older ones may be missing silently."""
     row = _recorded_row()
     body = json.dumps([row] * records.MOST_PERIODS).encode()
     client = FmpRecords(Scripted([body, b"[]"]))
@@ -741,13 +741,13 @@ def test_an_error_over_the_quarters_points_to_the_years_too() -> None:
     kept = {"raw/1": json.dumps([_recorded_row()]).encode(), "raw/2": b"["}
     with pytest.raises(errors.MalformedPayloadError, match="not JSON") as caught:
         asyncio.run(
-            FmpRecords(KeptGetter("fmp", lambda one: Body(kept[one]), list(kept))).statements(
+            FmpRecords(KeptGetter("fmp", lambda key: Body(kept[key]), list(kept))).statements(
                 StatementKind.INCOME, "AAPL"
             )
         )
     assert caught.value.raw_answers == ("raw/1", "raw/2")
     for cut in (caught.value.raw_answers, caught.value.raw_answers[:1]):
-        client = FmpRecords(KeptGetter("fmp", lambda one: Body(kept[one]), cut))
+        client = FmpRecords(KeptGetter("fmp", lambda key: Body(kept[key]), cut))
         with pytest.raises(errors.MalformedPayloadError):
             asyncio.run(client.statements(StatementKind.INCOME, "AAPL"))
 

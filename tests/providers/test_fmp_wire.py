@@ -29,20 +29,20 @@ def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> 
     )
 
 
-def _told(text: str) -> bytes:
+def _error_body(text: str) -> bytes:
     return json.dumps({"Error Message": text}).encode()
 
 
 @pytest.mark.parametrize(
     ("status", "body", "kind", "shown"),
     [
-        (200, _told("Limit Reach. This is a bulk endpoint"), errors.RateLimitedError, "bulk"),
-        (200, b"[" + _told("Limit Reach .") + b"]", errors.RateLimitedError, "Limit"),
-        (200, _told("Bandwidth Limit Reach"), errors.RateLimitedError, "Bandwidth"),
-        (200, _told("Invalid API KEY. Feel free"), errors.KeyRefusedError, "Invalid"),
-        (200, _told("Something else"), errors.RequestRejectedError, "Something else"),
-        (200, _told("You said sesame"), errors.RequestRejectedError, r"You said \*\*\*"),
-        (429, _told("Limit Reach ."), errors.RateLimitedError, "HTTP 429: Limit"),
+        (200, _error_body("Limit Reach. This is a bulk endpoint"), errors.RateLimitedError, "bulk"),
+        (200, b"[" + _error_body("Limit Reach .") + b"]", errors.RateLimitedError, "Limit"),
+        (200, _error_body("Bandwidth Limit Reach"), errors.RateLimitedError, "Bandwidth"),
+        (200, _error_body("Invalid API KEY. Feel free"), errors.KeyRefusedError, "Invalid"),
+        (200, _error_body("Something else"), errors.RequestRejectedError, "Something else"),
+        (200, _error_body("You said sesame"), errors.RequestRejectedError, r"You said \*\*\*"),
+        (429, _error_body("Limit Reach ."), errors.RateLimitedError, "HTTP 429: Limit"),
         (429, b"", errors.RateLimitedError, "HTTP 429"),
         (
             400,
@@ -62,7 +62,7 @@ def _told(text: str) -> bytes:
             errors.NotEntitledError,
             "Premium Query Parameter.*the plan",
         ),
-        (403, _told("Legacy Endpoint : Due to"), errors.NotEntitledError, "legacy endpoint"),
+        (403, _error_body("Legacy Endpoint : Due to"), errors.NotEntitledError, "legacy endpoint"),
         (404, b"[]", errors.RequestRejectedError, "HTTP 404$"),
         (500, b"", errors.ProviderUnavailableError, "HTTP 500"),
         (502, b"<html><h1>Bad gateway", errors.ProviderUnavailableError, "web page"),
@@ -136,7 +136,7 @@ def test_constituents_carry_our_tickers_and_ten_digit_ciks() -> None:
 def test_a_constituent_that_is_not_as_promised_is_malformed(
     change: dict[str, object], named: str
 ) -> None:
-    """A slip here would rename or drop an instrument."""
+    """An error here would rename or drop an instrument."""
     row = {"symbol": "A", "name": "A Inc.", "cik": "0000000001", "sector": "S"} | change
     with pytest.raises(errors.MalformedPayloadError, match=named):
         wire.constituent_list(json.dumps([row]).encode(), operation="op")
@@ -146,9 +146,11 @@ def test_a_constituent_that_is_not_as_promised_is_malformed(
 def test_a_symbol_that_is_no_ticker_is_left_out_and_returned(symbol: str) -> None:
     """The others stay members, odd but possible tickers among them."""
     fits = ["A", "BRK-B", "3M", "A" * 15]
-    rows = [{"symbol": one, "name": "N", "cik": None, "sector": None} for one in (symbol, *fits)]
+    rows = [
+        {"symbol": ticker, "name": "N", "cik": None, "sector": None} for ticker in (symbol, *fits)
+    ]
     listed = wire.constituent_list(json.dumps(rows).encode(), operation="op")
-    assert [one.ticker for one in listed.members] == ["A", "BRK.B", "3M", "A" * 15]
+    assert [instrument.ticker for instrument in listed.members] == ["A", "BRK.B", "3M", "A" * 15]
     assert listed.refused == [symbol]
 
 

@@ -1,4 +1,4 @@
-"""Which requests make one answer of FRED's, with pages smaller than the simulated world needs."""
+"""The requests of one answer of FRED, with small pages."""
 
 import asyncio
 import json
@@ -31,11 +31,11 @@ class Body:
 
 
 class Told:
-    """Gives one body after the other, as kept ones come: without headers."""
+    """Returns one body after the other, without headers, as kept ones."""
 
     def __init__(self, *bodies: bytes | object) -> None:
         self.waiting = [
-            one if isinstance(one, bytes) else json.dumps(one).encode() for one in bodies
+            body if isinstance(body, bytes) else json.dumps(body).encode() for body in bodies
         ]
         self.asked: list[tuple[str, Mapping[str, str], str]] = []
 
@@ -70,8 +70,8 @@ def _rows(*rows: Mapping[str, str], count: int | None = None, **said: str) -> ob
     return {**ALL_TIME, "output_type": 1, "count": counted, "observations": list(rows), **said}
 
 
-def _observations(told: Told, start: date = date.min, end: date = date.max) -> Answer:
-    return asyncio.run(FredClient(told).observations("X", start, end))
+def _observations(message: Told, start: date = date.min, end: date = date.max) -> Answer:
+    return asyncio.run(FredClient(message).observations("X", start, end))
 
 
 FIRST = _row("2026-01-01", "2026-04-29", "2026-05-27", "1.5")
@@ -86,34 +86,34 @@ def test_pages_are_asked_for_until_the_count_is_reached(
     """Of vintages and of observations; the answer carries the facts of all of them."""
     monkeypatch.setattr(fred_client, "VINTAGES_A_PAGE", 2)
     monkeypatch.setattr(fred_client, "OBSERVATIONS_A_PAGE", 2)
-    told = Told(
+    server = Told(
         _days(*VINTAGES[:2], count=3),
         _days(*VINTAGES[2:], count=3),
         _rows(FIRST, SECOND, count=3),
         _rows(THIRD, count=3),
     )
-    bodies = b"".join(told.waiting)
-    answer = _observations(told)
+    bodies = b"".join(server.waiting)
+    answer = _observations(server)
     assert answer.rows["value"].to_pylist() == [Decimal("1.5"), Decimal("1.6"), None]
     assert answer.raw_answers == ("raw/1", "raw/2", "raw/3", "raw/4")
     assert answer.requests == 1 + 2 + 3 + 4
     assert answer.fetched_at == NOW + timedelta(seconds=1), "all of it is at least as new"
     assert answer.content_sha256 == sha256(bodies).hexdigest()
-    assert [(path, asked["offset"], asked["limit"]) for path, asked, _ in told.asked] == [
+    assert [(path, asked["offset"], asked["limit"]) for path, asked, _ in server.asked] == [
         ("series/vintagedates", "0", "2"),
         ("series/vintagedates", "2", "2"),
         ("series/observations", "0", "2"),
         ("series/observations", "2", "2"),
     ]
-    assert all(asked["file_type"] == "json" for _, asked, _ in told.asked)
-    assert {asked["realtime_end"] for _, asked, _ in told.asked[2:]} == {"9999-12-31"}
-    assert len({operation for *_, operation in told.asked}) == 4
+    assert all(asked["file_type"] == "json" for _, asked, _ in server.asked)
+    assert {asked["realtime_end"] for _, asked, _ in server.asked[2:]} == {"9999-12-31"}
+    assert len({operation for *_, operation in server.asked}) == 4
 
 
 def test_a_series_without_any_vintage_is_an_empty_answer() -> None:
     """One request says so."""
-    answer = _observations(told := Told(_days()))
-    assert (answer.rows.num_rows, answer.requests, told.waiting) == (0, 1, [])
+    answer = _observations(server := Told(_days()))
+    assert (answer.rows.num_rows, answer.requests, server.waiting) == (0, 1, [])
 
 
 @pytest.mark.parametrize(
@@ -152,9 +152,9 @@ def test_a_list_that_grew_between_two_pages_is_asked_for_again_later(
 ) -> None:
     """Rows may have moved from one page to the other."""
     monkeypatch.setattr(fred_client, "VINTAGES_A_PAGE", 2)
-    told = Told(_days(*VINTAGES[:2], count=3), _days(*VINTAGES[1:], count=4))
+    server = Told(_days(*VINTAGES[:2], count=3), _days(*VINTAGES[1:], count=4))
     with pytest.raises(errors.ProviderUnavailableError, match="grew from 3 to 4"):
-        _observations(told)
+        _observations(server)
 
 
 def test_what_an_error_points_to_is_never_taken_for_a_whole_answer(
@@ -166,11 +166,11 @@ def test_what_an_error_points_to_is_never_taken_for_a_whole_answer(
     with pytest.raises(errors.MalformedPayloadError, match="not JSON") as raised:
         _observations(Told(*bodies))
     assert raised.value.raw_answers == ("raw/1", "raw/2", "raw/3")
-    for last, told in ((b"[", "not JSON"), (_rows(SECOND, count=3), "not all of this answer")):
+    for last, message in ((b"[", "not JSON"), (_rows(SECOND, count=3), "not all of this answer")):
         again = Told(*bodies[:2], last).waiting
         kept = dict(zip(raised.value.raw_answers, again, strict=True))
-        getter = KeptGetter("fred", lambda one, kept=kept: Body(kept[one]), tuple(kept))
-        with pytest.raises(errors.MalformedPayloadError, match=told):
+        getter = KeptGetter("fred", lambda key, kept=kept: Body(kept[key]), tuple(kept))
+        with pytest.raises(errors.MalformedPayloadError, match=message):
             asyncio.run(FredClient(getter).observations("X", date.min, date.max))
 
 
@@ -194,18 +194,18 @@ def _changed(*rows: tuple[str, str], count: int | None = None) -> object:
 def test_updates_are_paged_and_the_next_look_begins_where_the_first_page_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What changes between two pages is told again; what was not asked for is left out."""
+    """Changes between two pages are served again; series not asked for are left out."""
     monkeypatch.setattr(fred_client, "UPDATES_A_PAGE", 2)
-    told = Told(
+    server = Told(
         _changed(("GDP", "2026-08-05 06:30:00-05"), ("DFF", "2026-08-04 08:00:00-05"), count=3),
         _changed(("OLD", "2026-08-04 06:59:59-05"), count=3),
     )
     since = datetime(2026, 8, 4, 12, tzinfo=UTC)
-    client = FredClient(told, now=lambda: NOW)
+    client = FredClient(server, now=lambda: NOW)
     updates = asyncio.run(client.changed_since(since))
     assert updates.symbols == {"GDP", "DFF"}
     assert updates.raw_answers == ("raw/1", "raw/2")
-    _, asked, _ = told.asked[0]
+    _, asked, _ = server.asked[0]
     assert asked["start_time"] == "202608040700", "St. Louis's wall time is five hours behind"
     assert asked["end_time"] == "202608051201"
     assert updates.request == "series/updates since=2026-08-04T12:00:00+00:00"

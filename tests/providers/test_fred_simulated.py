@@ -1,4 +1,4 @@
-"""The FRED client against the simulator: the database it makes would equal the world's truth."""
+"""The FRED client against the simulator: its rows equal the world's truth."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -72,7 +72,7 @@ class Simulated:
         httpx.post(f"{self.origin}/_sandbox/faults", json=rule).raise_for_status()
 
     def paths(self) -> list[str]:
-        return [one.path.removeprefix("/fred/") for one in self.journal.since(None)]
+        return [entry.path.removeprefix("/fred/") for entry in self.journal.since(None)]
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_a_span_of_real_time_gives_whole_rows_that_were_the_latest_in_it(
 
 
 def test_holidays_are_rows_without_a_value(simulated: Simulated) -> None:
-    """Missing is told apart from not published."""
+    """A missing value differs from an unpublished one."""
     answer = simulated.do(lambda client: client.observations("DGS10", NOW.date(), NOW.date()))
     values = {row["observed_on"]: row["value"] for row in answer.rows.to_pylist()}
     assert values[date(2026, 5, 25)] is None
@@ -144,8 +144,8 @@ def test_a_revision_between_two_runs_is_told_and_fetched(simulated: Simulated) -
     assert (quiet.symbols, quiet.requests) == (frozenset(), 1)
     simulated.clock.advance(600)
     vintage = simulated.world.publish_revision("GDP", simulated.clock())
-    told = simulated.do(lambda client: client.changed_since(since))
-    assert told.symbols == {"GDP"}
+    changed = simulated.do(lambda client: client.changed_since(since))
+    assert changed.symbols == {"GDP"}
     after = simulated.do(lambda client: client.observations("GDP", EARLIEST, LATEST))
     truth = simulated.world.truth(["GDP"], simulated.clock())
     assert _sorted(after.rows).equals(_sorted(truth))
@@ -171,13 +171,13 @@ def test_a_revision_between_two_runs_is_told_and_fetched(simulated: Simulated) -
 def test_updates_of_the_last_days_name_what_was_published_and_nothing_else(
     simulated: Simulated,
 ) -> None:
-    """Whichever of the two clocks FRED reads the minutes by."""
+    """In either zone that FRED may read the time in."""
     since = NOW - timedelta(days=7)
-    told = simulated.do(lambda client: client.changed_since(since))
+    changed = simulated.do(lambda client: client.changed_since(since))
     expected = {name for name in macro.series() if simulated.world.last_updated(name, NOW) >= since}
-    assert told.symbols == expected
-    assert {"DGS10", "FEDFUNDS"} <= told.symbols
-    assert not {"CPIAUCSL", "UNRATE"} & told.symbols
+    assert changed.symbols == expected
+    assert {"DGS10", "FEDFUNDS"} <= changed.symbols
+    assert not {"CPIAUCSL", "UNRATE"} & changed.symbols
     with pytest.raises(errors.RequestRejectedError, match="ask for each series"):
         simulated.do(lambda client: client.changed_since(NOW - timedelta(days=15)))
 

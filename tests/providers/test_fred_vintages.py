@@ -61,9 +61,9 @@ def test_windows_hold_all_real_time_and_no_more_vintages_than_allowed(
     for window, following in itertools.pairwise(windows):
         assert window.end + timedelta(days=1) == following.start
         assert following.start in vintages
-    held = [sum(one.start <= day <= one.end for day in vintages) for one in windows]
-    assert max(held, default=0) < most
-    assert sum(held) == count
+    counts = [sum(each.start <= day <= each.end for day in vintages) for each in windows]
+    assert max(counts, default=0) < most
+    assert sum(counts) == count
     if windows:
         assert (windows[0].start, windows[-1].end) == (EARLIEST, LATEST)
 
@@ -97,19 +97,23 @@ def test_what_windows_cut_is_joined_to_what_it_was(
         day = FIRST - timedelta(days=30 * period)
         began: date | None = None
         latest: Decimal | None = None
-        for vintage, told in zip(vintages, tale, strict=True):
-            what = told[period]
-            value = None if what == "missing" else Decimal(what) if what in {"1", "2"} else latest
-            if what == "same" or (began is not None and what != "withdrawn" and value == latest):
+        for vintage, states in zip(vintages, tale, strict=True):
+            state = states[period]
+            value = (
+                None if state == "missing" else Decimal(state) if state in {"1", "2"} else latest
+            )
+            if state == "same" or (began is not None and state != "withdrawn" and value == latest):
                 continue
             if began is not None:
                 rows.append((day, began, vintage - timedelta(days=1), latest))
-            began, latest = (None, None) if what == "withdrawn" else (vintage, value)
+            began, latest = (None, None) if state == "withdrawn" else (vintage, value)
         if began is not None:
             rows.append((day, began, LATEST, latest))
     whole = _quoted(rows)
     windows = fred_vintages.windows(vintages, most=most)
-    joined = fred_vintages.joined([(one, _as_fred_cuts_it(whole, one, cut)) for one in windows])
+    joined = fred_vintages.joined(
+        [(window, _as_fred_cuts_it(whole, window, cut)) for window in windows]
+    )
     assert _rows(joined) == _rows(whole)
     assert joined.schema == WIRE_OBSERVATIONS
     assert set(joined["realtime_start"].to_pylist()) <= set(vintages)
@@ -142,7 +146,7 @@ def test_a_repeated_row_stays_repeated_for_validation_to_see() -> None:
 
 
 def test_rows_that_begin_on_no_vintages_day_are_told_and_newer_ones_are_kept() -> None:
-    """What is newer than the list was published since."""
+    """Vintages newer than the list were published since."""
     rows = _quoted(
         [
             (FIRST, date(2001, 1, 1), date(2001, 1, 31), Decimal(1)),

@@ -33,7 +33,7 @@ def _answer(status: int, body: bytes, headers: dict[str, str] | None = None) -> 
     )
 
 
-def _told(text: str, code: object = 400) -> bytes:
+def _body(text: str, code: object = 400) -> bytes:
     return json.dumps({"error_code": code, "error_message": text}).encode()
 
 
@@ -50,30 +50,30 @@ def _xml(text: str, code: int = 400) -> bytes:
         (200, recorded("fred_error_rate_limit_429.json"), errors.RateLimitedError, "HTTP 429"),
         (429, b"", errors.RateLimitedError, "HTTP 429$"),
         (429, _xml("Too Many Requests.", 429), errors.RateLimitedError, "Too Many"),
-        (400, _told("Bad Request.  The series does not exist."), errors.UnknownSymbolError,
+        (400, _body("Bad Request.  The series does not exist."), errors.UnknownSymbolError,
          "HTTP 400: Bad Request. The series does not exist"),
-        (200, _told("Bad Request.  The series does not exist."), errors.UnknownSymbolError, "400"),
+        (200, _body("Bad Request.  The series does not exist."), errors.UnknownSymbolError, "400"),
         (400, _xml("Bad Request.  The series does not exist."), errors.UnknownSymbolError,
          "The series does not exist"),
-        (400, _told(NOT_IN_ALFRED), errors.RequestRejectedError, "no vintages are kept"),
-        (400, _told("Bad Request.  The value for variable api_key is not registered.  Read"),
+        (400, _body(NOT_IN_ALFRED), errors.RequestRejectedError, "no vintages are kept"),
+        (400, _body("Bad Request.  The value for variable api_key is not registered.  Read"),
          errors.KeyRefusedError, "not registered.*check the key"),
         (400, _xml("Bad Request.  The value for variable api_key is not registered."),
          errors.KeyRefusedError, "not registered"),
-        (400, _told("Bad Request.  Variable api_key is not set."), errors.KeyRefusedError, "set"),
-        (400, _told("Bad Request.  The value for variable api_key is not a 32 character"),
+        (400, _body("Bad Request.  Variable api_key is not set."), errors.KeyRefusedError, "set"),
+        (400, _body("Bad Request.  The value for variable api_key is not a 32 character"),
          errors.KeyRefusedError, "32 character"),
-        (400, _told("Bad Request.  There are 2004 vintage dates in the specified real-time period"),
+        (400, _body("Bad Request.  There are 2004 vintage dates in the specified real-time period"),
          errors.RequestRejectedError, "2004 vintage dates"),
-        (400, _told("Your key is sesame"), errors.RequestRejectedError, r"is \*\*\*$"),
-        (400, _told("sesame"), errors.RequestRejectedError, r"\*\*\*"),
+        (400, _body("Your key is sesame"), errors.RequestRejectedError, r"is \*\*\*$"),
+        (400, _body("sesame"), errors.RequestRejectedError, r"\*\*\*"),
         (400, _xml("A &quot;quoted&quot; text"), errors.RequestRejectedError, 'A "quoted" text'),
-        (200, _told("", 500), errors.ProviderUnavailableError, "an error without a text"),
-        (200, _told("odd", "many"), errors.RequestRejectedError, "odd"),
-        (404, _told("Not Found.", 404), errors.RequestRejectedError, "HTTP 404"),
-        (401, _told("Unauthorized.", 401), errors.KeyRefusedError, "401"),
+        (200, _body("", 500), errors.ProviderUnavailableError, "an error without a text"),
+        (200, _body("odd", "many"), errors.RequestRejectedError, "odd"),
+        (404, _body("Not Found.", 404), errors.RequestRejectedError, "HTTP 404"),
+        (401, _body("Unauthorized.", 401), errors.KeyRefusedError, "401"),
         (403, b"<html>blocked", errors.ProviderUnavailableError, "web page"),
-        (500, _told("Internal Server Error", 500), errors.ProviderUnavailableError, "HTTP 500"),
+        (500, _body("Internal Server Error", 500), errors.ProviderUnavailableError, "HTTP 500"),
         (500, b"<html><h1>Internal Server Error", errors.ProviderUnavailableError, "web page"),
         (503, b"", errors.ProviderUnavailableError, "HTTP 503$"),
         (301, b"", errors.RequestRejectedError, "HTTP 301"),

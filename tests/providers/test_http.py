@@ -1,4 +1,4 @@
-"""One GET: attempts, pauses, time-outs, and a key that nobody gets to see."""
+"""One GET: attempts, pauses, time-outs, and a key that is never shown."""
 
 import asyncio
 import itertools
@@ -121,7 +121,7 @@ def test_parameters_and_key_arrive_as_they_were_given() -> None:
 def test_each_failure_has_its_class_and_its_number_of_attempts(
     reply: Reply, kind: type[errors.ProviderError], attempts: int
 ) -> None:
-    """What may pass is tried again and paid for again; what is permanent is asked once."""
+    """Temporary errors are retried and charged again; permanent ones are asked once."""
     outcome = Asked(always(reply))
     assert type(outcome.error) is kind
     assert len(outcome.requests) == outcome.budget.taken == outcome.sent == attempts
@@ -144,7 +144,7 @@ def test_an_address_where_nobody_listens_is_unavailable() -> None:
 
 
 def test_a_connection_that_never_comes_about_is_tried_three_times_and_names_its_host() -> None:
-    """Whoever mistyped an address waits some seconds, not a quarter of a minute."""
+    """A mistyped address fails within seconds, not a quarter of a minute."""
 
     async def ask() -> tuple[int, str]:
         async with serve(always(Reply())) as server:
@@ -157,15 +157,15 @@ def test_a_connection_that_never_comes_about_is_tried_three_times_and_names_its_
         assert url.partition("//")[2].partition("/")[0] in str(raised.value)
         return budget.taken, str(raised.value)
 
-    taken, told = run(ask())
+    taken, message = run(ask())
     assert taken == 3
-    assert "no connection to 127.0.0.1:" in told
-    assert "is that its address?" in told
-    assert "secret-path" not in told
+    assert "no connection to 127.0.0.1:" in message
+    assert "is that its address?" in message
+    assert "secret-path" not in message
 
 
 @pytest.mark.parametrize(
-    ("told", "least", "most"),
+    ("message", "least", "most"),
     [
         ("7", 7.0, 7.1),
         ("60", 20.0, 20.1),
@@ -174,19 +174,19 @@ def test_a_connection_that_never_comes_about_is_tried_three_times_and_names_its_
     ],
 )
 def test_the_next_attempt_comes_when_the_provider_asks_for_it(
-    told: str, least: float, most: float
+    message: str, least: float, most: float
 ) -> None:
     """Retry-After is slept to the second, a long one up to the policy's longest, none as usual."""
-    refused = Reply(status=429, headers={"retry-after": told})
+    refused = Reply(status=429, headers={"retry-after": message})
     outcome = Asked(one_by_one(refused, Reply()), REQUEST_RETRY)
     first, second = (request.at_s for request in outcome.requests)
     assert least <= second - first <= most
 
 
-@pytest.mark.parametrize("told", ["0", "Fri, 02 Jan 2015 03:05:05 GMT"])
-def test_a_retry_after_that_says_nothing_leaves_pauses_that_grow(told: str) -> None:
+@pytest.mark.parametrize("message", ["0", "Fri, 02 Jan 2015 03:05:05 GMT"])
+def test_a_retry_after_that_says_nothing_leaves_pauses_that_grow(message: str) -> None:
     """Five requests take seconds, not half of one, and no two of them the same pause."""
-    refused = Reply(status=429, headers={"retry-after": told})
+    refused = Reply(status=429, headers={"retry-after": message})
     times = [request.at_s for request in Asked(always(refused), REQUEST_RETRY).requests]
     pauses = [after - before for before, after in itertools.pairwise(times)]
     for pause, floor in zip(pauses, [0.5, 1.0, 2.0, 4.0], strict=True):
@@ -207,7 +207,7 @@ def test_a_pause_of_an_hour_is_not_asked_into(status: int) -> None:
 def test_pauses_grow_and_stay_within_the_policy() -> None:
     """Without Retry-After: from the first pause on, doubled, with jitter, bounded."""
     retry = RequestRetry(attempts=5, first_wait_s=1.0, longest_wait_s=4.0, jitter_s=0.5)
-    times = [one.at_s for one in Asked(always(Reply(status=500)), retry).requests]
+    times = [request.at_s for request in Asked(always(Reply(status=500)), retry).requests]
     pauses = [after - before for before, after in itertools.pairwise(times)]
     for pause, floor in zip(pauses, [1.0, 2.0, 4.0, 4.0], strict=True):
         assert floor <= pause <= min(floor + 0.5, 4.0) + 0.1
@@ -313,15 +313,15 @@ def test_the_budget_learns_what_became_of_each_attempt(
     outcome = Asked(always(reply))
     expected = 1 if kind is errors.ProviderUnavailableError else len(outcome.requests)
     assert len(outcome.budget.outcomes) == expected, "a request that fails again is no news"
-    for told in outcome.budget.outcomes:
-        assert told is not None
-        assert (type(told.error) if told.error else None) is kind
-        assert told.status == status
-        assert ("content-type" in told.headers) is (status is not None)
+    for observed in outcome.budget.outcomes:
+        assert observed is not None
+        assert (type(observed.error) if observed.error else None) is kind
+        assert observed.status == status
+        assert ("content-type" in observed.headers) is (status is not None)
 
 
 def test_an_attempt_that_is_cancelled_is_reported_as_unknown() -> None:
-    """It tells nothing of the provider; a trial is free for someone else."""
+    """It shows nothing about the provider; the trial is free for another request."""
 
     async def ask() -> list[Outcome | None]:
         budget = CountedBudget()
@@ -402,7 +402,7 @@ def test_an_answer_is_kept_before_anyone_sees_it_and_refused_ones_are_not() -> N
 
 
 def test_an_answer_that_cannot_be_kept_is_not_given_out() -> None:
-    """Nothing is loaded whose origin is lost, and the provider is not asked again for it."""
+    """An answer that is not kept is not loaded, and not asked for again."""
     asked = 0
 
     def script(_: object) -> Reply:
@@ -546,7 +546,7 @@ def test_retry_after_is_read_in_both_its_forms(header: str | None, expected: flo
 
 
 def test_a_repeat_that_may_not_go_leaves_what_the_request_failed_with() -> None:
-    """It was sent, and answered 503: that is what a dead letter has to say, and it is a try."""
+    """It was sent and answered 503: the dead letter says so, and counts an attempt."""
 
     class OpensAfterTheFirst(CountedBudget):
         async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:

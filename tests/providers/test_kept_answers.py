@@ -1,4 +1,4 @@
-"""FMP's answers are kept before they are parsed, and can be had once more from there."""
+"""FMP's answers are kept before they are parsed, and can be replayed."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -88,7 +88,7 @@ def _listed_since(first: date) -> Script:
 def _do(
     script: Script, kept: AnswerKeeper | None, work: Callable[[FmpClient], Awaitable[T]]
 ) -> tuple[T, ScriptedServer]:
-    """Work with a real client, which keeps."""
+    """Work with a real client that keeps answers."""
 
     async def main() -> tuple[T, ScriptedServer]:
         async with (
@@ -127,8 +127,11 @@ def test_every_page_is_kept_and_the_answer_points_to_all_of_them() -> None:
     whole = f"historical-price-eod/full symbol=A from={START} to={END}"
 
     assert answer.request == whole
-    assert [kept.operations[one] for one in answer.raw_answers] == [whole, f"{whole} page=2"]
-    joined = b"".join(kept.bodies[one] for one in answer.raw_answers)
+    assert [kept.operations[raw_answer] for raw_answer in answer.raw_answers] == [
+        whole,
+        f"{whole} page=2",
+    ]
+    joined = b"".join(kept.bodies[raw_answer] for raw_answer in answer.raw_answers)
     assert answer.content_sha256 == sha256(joined).hexdigest()
     assert "sesame" not in str(kept.operations)
 
@@ -151,12 +154,12 @@ def test_without_a_keeper_an_answer_points_nowhere() -> None:
 def test_an_answer_that_cannot_be_used_is_kept_and_its_error_points_to_it(
     ask: Callable[[FmpClient], Awaitable[object]], body: bytes
 ) -> None:
-    """Whatever was asked: what a person has to look at is there."""
+    """For any request: the answer is there for a person to look at."""
     kept = KeptInMemory()
 
     with pytest.raises(errors.PermanentProviderError) as caught:
         _do(always(Reply(body=body)), kept, ask)
-    assert [kept.bodies[one] for one in caught.value.raw_answers] == [body]
+    assert [kept.bodies[raw_answer] for raw_answer in caught.value.raw_answers] == [body]
 
 
 def test_a_later_page_that_cannot_be_used_is_named_as_one() -> None:
@@ -170,7 +173,7 @@ def test_a_later_page_that_cannot_be_used_is_named_as_one() -> None:
     with pytest.raises(errors.MalformedPayloadError) as caught:
         _asked(one_by_one(full, as_json({})), kept)
     pages = caught.value.raw_answers
-    assert [kept.bodies[one] for one in pages] == [full.body, b"{}"]
+    assert [kept.bodies[page] for page in pages] == [full.body, b"{}"]
     assert caught.value.operation.endswith(" page=2")
     with pytest.raises(errors.MalformedPayloadError, match="a list was promised"):
         _replayed(kept, pages)
@@ -203,7 +206,7 @@ class _FullDisk:
 
 
 def test_an_answer_that_cannot_be_kept_is_not_used() -> None:
-    """Nothing is loaded whose origin is not kept; the provider is not asked again for it."""
+    """An answer that is not kept is not loaded, and not asked for again."""
     full = _FullDisk()
 
     with pytest.raises(errors.StorageUnavailableError, match="raw zone"):

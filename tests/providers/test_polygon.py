@@ -1,4 +1,4 @@
-"""The Polygon client: which requests make one answer, and the simulator's answers as truth."""
+"""The Polygon client: the requests of one answer, and the simulator's answers as truth."""
 
 import asyncio
 import itertools
@@ -162,11 +162,11 @@ def test_it_is_every_provider_that_it_says_it_is() -> None:
     minutes: MinuteBarProvider = client
     actions: ActionProvider = client
     reference: ReferenceProvider = client
-    assert {one.name for one in (history, market, minutes, actions, reference)} == {"polygon"}
+    assert {each.name for each in (history, market, minutes, actions, reference)} == {"polygon"}
 
 
 async def test_a_history_is_one_request_for_all_days() -> None:
-    """Up to 50,000 of them, as traded; the answer tells its origin."""
+    """Up to 50,000 of them, as traded; the answer has its provenance."""
     body = _body(_bar(_ms(END)), ticker="BRK.B")
     getter = Kept([body])
     answer = await PolygonClient(getter).daily_history("BRK.B", START, END)
@@ -220,12 +220,12 @@ async def test_an_error_over_a_later_page_points_to_the_pages_before() -> None:
         await client.minute_bars("A", END, END)
     assert raised.value.raw_answers == ("raw/1", "raw/2")
     second = _body(_bar(_ms(END, 11)), ticker="A", next_url=f"{next_url}b")
-    for last, told in ((b"[", "not JSON"), (second, "not all of this answer was kept")):
+    for last, message in ((b"[", "not JSON"), (second, "not all of this answer was kept")):
         kept = {"raw/1": first, "raw/2": last}
         getter = KeptGetter(
-            "polygon", lambda one, kept=kept: Body(kept[one]), raised.value.raw_answers
+            "polygon", lambda key, kept=kept: Body(kept[key]), raised.value.raw_answers
         )
-        with pytest.raises(errors.MalformedPayloadError, match=told):
+        with pytest.raises(errors.MalformedPayloadError, match=message):
             await PolygonClient(getter).minute_bars("A", END, END)
 
 
@@ -244,7 +244,7 @@ async def test_an_error_over_a_later_page_points_to_the_pages_before() -> None:
 async def test_an_answer_to_another_question_is_refused_and_pointed_to(
     body: bytes, named: str
 ) -> None:
-    """A parameter that was overheard gives plausible rows."""
+    """An ignored parameter gives plausible rows."""
     client = PolygonClient(Kept([body]))
     with pytest.raises(errors.MalformedPayloadError, match=named) as raised:
         await client.daily_history("A", date(2026, 8, 3), END)
@@ -274,7 +274,7 @@ async def test_a_minute_that_is_not_over_is_left_out() -> None:
 
 
 async def test_a_long_span_of_minutes_is_asked_in_windows_that_one_page_holds() -> None:
-    """72 days each; the same windows whoever asks, so that kept answers replay."""
+    """72 days each; always the same windows, so that kept answers replay."""
     getter = Kept([EMPTY] * 6)
     await PolygonClient(getter).minute_bars("A", date(2025, 8, 5), END)
     spans = [path.rsplit("/", 2)[1:] for path, _, _ in getter.asked]
@@ -345,7 +345,7 @@ async def test_a_reversed_range_is_the_programs_mistake() -> None:
 
 
 async def test_actions_of_another_symbol_or_day_are_refused() -> None:
-    """Polygon ignores parameters that it does not know."""
+    """Polygon ignores unknown parameters."""
     row = {"ticker": "B", "execution_date": "2026-08-04", "split_from": 1, "split_to": 2}
     with pytest.raises(errors.MalformedPayloadError, match="rows of B came"):
         await PolygonClient(Kept([_body(row)])).splits("A")
@@ -368,28 +368,28 @@ def test_a_whole_history_equals_the_world_as_traded(simulated: Simulated, ticker
     answer = simulated.do(lambda client: client.daily_history(ticker, START, END))
     bars = Actions(simulated.world).as_traded(ticker, START, END, NOW)
     columns = (bars.dates, bars.opens, bars.highs, bars.lows, bars.closes, bars.volumes)
-    assert _prices(answer.rows) == list(zip(*(one.tolist() for one in columns), strict=True))
+    assert _prices(answer.rows) == list(zip(*(column.tolist() for column in columns), strict=True))
     assert answer.rows.num_rows > 5000
     assert answer.requests == 1
     assert validate(answer.rows).rejected == ()
 
 
 def test_a_market_day_equals_the_world_as_traded(simulated: Simulated) -> None:
-    """On the session before a split, and among stocks nobody asked for."""
+    """On the session before a split, and among other stocks."""
     session = date(2020, 8, 28)
     answer = simulated.do(lambda client: client.daily_market(session))
-    came = {row["symbol"]: row for row in answer.rows.to_pylist()}
+    rows = {row["symbol"]: row for row in answer.rows.to_pylist()}
     actions = Actions(simulated.world)
-    tickers = [one.ticker for one in simulated.world.constituents()]
+    tickers = [constituent.ticker for constituent in simulated.world.constituents()]
     for ticker in tickers:
         bars = actions.as_traded(ticker, session, session, NOW)
         if len(bars.dates):
-            bar = came.pop(ticker)
+            bar = rows.pop(ticker)
             assert (bar["session_date"], bar["close"], bar["volume"]) == (
                 session, bars.closes[0], bars.volumes[0],
             )  # fmt: skip
-    assert came, "others than the constituents are in it too"
-    assert len(came) < len(tickers)
+    assert rows, "others than the constituents are in it too"
+    assert len(rows) < len(tickers)
     assert answer.requests == 1
     assert simulated.do(lambda client: client.daily_market(date(2026, 8, 2))).rows.num_rows == 0
 
@@ -407,7 +407,7 @@ def test_minutes_equal_the_worlds_truth(simulated: Simulated, span: tuple[date, 
 
 def test_splits_equal_the_worlds(simulated: Simulated) -> None:
     """Of one symbol, and of the whole market by day."""
-    tickers = [one.ticker for one in simulated.world.listings()]
+    tickers = [listing.ticker for listing in simulated.world.listings()]
     truth = truths.split_truth(Actions(simulated.world), tickers, NOW)
     answer = simulated.do(lambda client: client.splits_between(START, date(2026, 12, 31)))
     assert answer.rows.sort_by([("symbol", "ascending"), ("ex_date", "ascending")]).equals(truth)
@@ -422,7 +422,7 @@ def test_splits_equal_the_worlds(simulated: Simulated) -> None:
 
 def test_dividends_equal_the_worlds(simulated: Simulated) -> None:
     """More than one page holds, to the last tenth of a cent."""
-    tickers = [one.ticker for one in simulated.world.listings()]
+    tickers = [listing.ticker for listing in simulated.world.listings()]
     first, last = date(2021, 1, 1), END
     truth = truths.dividend_truth(Actions(simulated.world), tickers, NOW)
     inside = pc.and_(
@@ -434,8 +434,8 @@ def test_dividends_equal_the_worlds(simulated: Simulated) -> None:
     assert answer.requests > 1
     assert answer.rows.num_rows > 5000
     payer = truth["symbol"][0].as_py()
-    one = simulated.do(lambda client: client.dividends(payer))
-    assert one.rows.equals(truth.filter(pc.equal(truth["symbol"], payer)))
+    paid = simulated.do(lambda client: client.dividends(payer))
+    assert paid.rows.equals(truth.filter(pc.equal(truth["symbol"], payer)))
 
 
 @pytest.mark.parametrize("ticker", ["BRK.B", "AAPL", "MMM", "XOM", "A", "ABT", "ADBE"])
@@ -532,7 +532,7 @@ def test_spoilt_rows_are_left_to_validation(simulated: Simulated) -> None:
     assert judged.accepted.num_rows == answer.rows.num_rows - 1
     simulated.fault(kind="malformed_rows", path="/polygon/v2/aggs/grouped", symbol="MSFT", count=1)
     market = validate(simulated.do(lambda client: client.daily_market(END)).rows)
-    assert [one.symbol for one in market.rejected] == ["MSFT"]
+    assert [rejection.symbol for rejection in market.rejected] == ["MSFT"]
 
 
 def test_keys_and_plans_are_told_apart(simulated: Simulated) -> None:

@@ -228,7 +228,7 @@ def test_a_refusal_is_told_by_status_and_content(
     ],
 )
 def test_what_may_be_parsed_is_no_refusal(body: bytes) -> None:
-    """Nonsense too: that is for the parser to say."""
+    """Nonsense too: the parser refuses it."""
     assert wire.classify_error(_answer(200, body), "op", key=KEY) is None
 
 
@@ -305,8 +305,8 @@ def test_a_next_page_elsewhere_is_not_followed(next_url: str) -> None:
 def test_both_names_of_the_vendor_are_followed_and_a_key_in_the_address_is_dropped() -> None:
     """The key travels in the header."""
     for host in ("api.massive.com", "api.polygon.io"):
-        found = wire.following(f"https://{host}/v2/a?cursor=x&apiKey=y", operation="op")
-        assert (found.path, dict(found.parameters)) == ("v2/a", {"cursor": "x"})
+        following = wire.following(f"https://{host}/v2/a?cursor=x&apiKey=y", operation="op")
+        assert (following.path, dict(following.parameters)) == ("v2/a", {"cursor": "x"})
 
 
 @pytest.mark.parametrize(
@@ -376,11 +376,13 @@ def test_counts_may_have_an_exponent_and_volumes_a_fraction() -> None:
 
 
 def test_optional_figures_that_cannot_be_read_are_told() -> None:
-    """Null would say that Polygon did not tell them."""
+    """Null would mean that Polygon did not send them."""
     for count in ("89", 8.5, 1e300, 10**30, True, [89]):
         rows = _minutes(MINUTE, MINUTE | {"n": count})
         assert rows.table["trades"].to_pylist() == [89]
-        assert [json.loads(str(one.received[0]))["n"] for one in rows.left_out] == [count]
+        assert [json.loads(str(rejection.received[0]))["n"] for rejection in rows.left_out] == [
+            count
+        ]
     judged = minute_bars.validate(_minutes(MINUTE | {"vw": "102.1"}).table)
     assert judged.rejected[0].reason == "vwap is not a finite number above zero"
 
@@ -419,7 +421,7 @@ def test_a_market_day_without_rows_is_empty() -> None:
 
 
 def test_a_split_has_its_kind_and_a_dividend_its_days() -> None:
-    """Amounts are exact, dates are dates, and what is not told is null."""
+    """Amounts are exact, dates are dates, and absent fields are null."""
     body = json.dumps({"results": [SPLIT]}).encode()
     (split,) = actions.split_rows(_rows(body, exact=True), operation="op").table.to_pylist()
     assert split == {
@@ -432,8 +434,8 @@ def test_a_split_has_its_kind_and_a_dividend_its_days() -> None:
     bare = {name: DIVIDEND[name] for name in ("ticker", "ex_dividend_date", "cash_amount")}
     table = _dividends(json.dumps(DIVIDEND), json.dumps(bare | {"ticker": "BBB"})).table
     assert table.schema == WIRE_DIVIDENDS
-    told, untold = table.to_pylist()
-    assert told == {
+    first, untold = table.to_pylist()
+    assert first == {
         "symbol": "AAA",
         "ex_date": date(2026, 8, 4),
         "kind": "regular",
@@ -463,7 +465,7 @@ def test_a_supplemental_dividend_beside_a_special_one_is_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "frequency", "kind"),
+    ("message", "frequency", "kind"),
     [
         ("recurring", 4, "regular"),
         ("recurring", 0, "regular"),
@@ -476,10 +478,10 @@ def test_a_supplemental_dividend_beside_a_special_one_is_told_apart() -> None:
     ],
 )
 def test_a_dividend_is_regular_or_special(
-    told: str | None, frequency: int | None, kind: str
+    message: str | None, frequency: int | None, kind: str
 ) -> None:
     """Polygon knows five kinds."""
-    changed = DIVIDEND | {"distribution_type": told, "frequency": frequency}
+    changed = DIVIDEND | {"distribution_type": message, "frequency": frequency}
     assert _dividends(json.dumps(changed)).table["kind"].to_pylist() == [kind]
 
 
@@ -531,7 +533,7 @@ def test_an_amount_that_is_no_number_is_null(text: str) -> None:
     ids=repr,
 )  # fmt: skip
 def test_an_action_that_cannot_be_placed_is_left_out_and_told(change: dict[str, object]) -> None:
-    """Nobody knows whose it is, or when; alone it makes the answer malformed."""
+    """Its symbol or time is unknown; alone it makes the answer malformed."""
     odd = json.dumps(DIVIDEND | change)
     rows = _dividends(json.dumps(DIVIDEND), odd)
     assert (rows.table.num_rows, len(rows.left_out)) == (1, 1)
@@ -548,8 +550,8 @@ def test_no_amount_loses_a_digit(amount: Decimal) -> None:
 
 def _company(**change: object) -> bars.Rows:
     body = json.dumps({"status": "OK", "results": COMPANY | change}).encode()
-    found = wire.detail(body, operation="op")
-    return companies.company(found, "AAA", operation="op")
+    details = wire.detail(body, operation="op")
+    return companies.company(details, "AAA", operation="op")
 
 
 def test_a_company_keeps_what_lasts() -> None:

@@ -1,4 +1,4 @@
-"""The origin of an answer that several replies make."""
+"""The provenance of an answer of several replies."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ replies = st.lists(
 def test_an_answer_is_as_old_as_its_oldest_reply_and_has_the_bytes_of_all(
     came: list[HttpAnswer],
 ) -> None:
-    """Whatever the order: nothing in it is older than it says."""
+    """In any order: nothing in it is older than its time."""
     answer = Replies(*came).answer("asked", ROWS, ["left"])
     assert answer.fetched_at == min(reply.fetched_at for reply in came)
     assert answer.content_sha256 == sha256(b"".join(reply.body for reply in came)).hexdigest()
@@ -56,10 +56,10 @@ def test_pointers_end_where_a_reply_is_missing_or_not_kept() -> None:
 
 def test_an_error_points_to_all_replies_so_far() -> None:
     """Also to those before the one that it is about."""
-    came = Replies(REPLY)
-    came.add(replace(REPLY, raw_answer="raw/2"))
+    replies = Replies(REPLY)
+    replies.add(replace(REPLY, raw_answer="raw/2"))
     error = errors.MalformedPayloadError("bad", provider="p", operation="op")
-    with pytest.raises(errors.MalformedPayloadError), came.kept():
+    with pytest.raises(errors.MalformedPayloadError), replies.kept():
         raise error
     assert error.raw_answers == ("raw/1", "raw/2")
     with pytest.raises(errors.MalformedPayloadError), kept_as([REPLY, None]):

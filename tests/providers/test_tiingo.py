@@ -153,14 +153,14 @@ def test_a_whole_history_is_what_was_paid(simulated: Simulated, ticker: str) -> 
 def test_a_market_day_is_what_was_paid_for_every_constituent(
     simulated: Simulated, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In one request; rows of other days, of others' shares, are told and left out."""
+    """In one request; rows of other days or shares are reported and left out."""
     caplog.set_level(logging.INFO, "resources")
     answer = simulated.do(lambda client: client.daily_market(END))
-    came = {row["symbol"]: row for row in answer.rows.to_pylist()}
+    rows = {row["symbol"]: row for row in answer.rows.to_pylist()}
     actions = Actions(simulated.world)
-    for one in simulated.world.constituents():
-        bar = came.pop(provider_spellings("tiingo").get(one.ticker, one.ticker))
-        paid = actions.as_traded(one.ticker, END, END, NOW)
+    for constituent in simulated.world.constituents():
+        bar = rows.pop(provider_spellings("tiingo").get(constituent.ticker, constituent.ticker))
+        paid = actions.as_traded(constituent.ticker, END, END, NOW)
         assert (bar["open"], bar["high"], bar["low"], bar["close"], bar["volume"]) == (
             paid.opens[0],
             paid.highs[0],
@@ -169,7 +169,7 @@ def test_a_market_day_is_what_was_paid_for_every_constituent(
             paid.volumes[0],
         )
         assert bar["session_date"] == END
-    assert came == {}
+    assert rows == {}
     assert answer.requests == 1
     assert "503 rows of 2026-08-04; 120 of other days left out" in caplog.text
 
@@ -217,7 +217,7 @@ def test_minutes_are_asked_for_in_windows_that_stay_below_the_cap(simulated: Sim
     """With volume by name, with the hours around the session, and without filled gaps."""
     before = len(simulated.asked())
     simulated.do(lambda client: client.minute_bars("AAPL", date(2026, 7, 20), date(2026, 7, 26)))
-    queries = [one["query"] for one in simulated.asked()[before:]]
+    queries = [request["query"] for request in simulated.asked()[before:]]
     assert queries == [
         {
             "startDate": first,
@@ -419,14 +419,14 @@ def test_an_error_over_a_later_window_points_to_the_windows_before() -> None:
             one_by_one(first, Reply(body=b"[")), lambda client: client.minute_bars("A", *span)
         )
     pointers = raised.value.raw_answers
-    assert [one.split(" endDate")[0] for one in pointers] == [
+    assert [pointer.split(" endDate")[0] for pointer in pointers] == [
         "kept iex/A/prices startDate=2026-07-20",
         "kept iex/A/prices startDate=2026-07-23",
     ]
-    for last, told in ((b"[", "not JSON"), (b"[]", "not all of this answer was kept")):
+    for last, message in ((b"[", "not JSON"), (b"[]", "not all of this answer was kept")):
         kept = dict(zip(pointers, (Body(first.body, NOW), Body(last, NOW)), strict=True))
         client = TiingoClient(KeptGetter("tiingo", kept.__getitem__, pointers))
-        with pytest.raises(errors.MalformedPayloadError, match=told):
+        with pytest.raises(errors.MalformedPayloadError, match=message):
             asyncio.run(client.minute_bars("A", *span))
 
 
@@ -455,7 +455,7 @@ def test_minutes_of_another_new_york_day_are_refused(hour: int) -> None:
 
 
 def test_an_answer_that_may_have_been_capped_is_refused() -> None:
-    """The oldest rows would be missing without a word; one row less is fine."""
+    """The oldest rows would be missing silently; one row less is fine."""
     first = datetime(2026, 7, 20, 4, tzinfo=UTC)
     span = (date(2026, 7, 20), date(2026, 7, 22))
     fits = _minutes(first, ROW_CAP - 1)
@@ -505,8 +505,8 @@ def test_rows_that_cannot_be_placed_are_handed_on_as_text() -> None:
     good = _minutes(datetime(2026, 7, 20, 14, tzinfo=UTC), 1)
     later = _minutes(datetime(2026, 7, 23, 14, tzinfo=UTC), 1)
     bodies = [
-        json.dumps([*json.loads(one.body), {"date": place}]).encode()
-        for place, one in enumerate((good, later))
+        json.dumps([*json.loads(reply.body), {"date": place}]).encode()
+        for place, reply in enumerate((good, later))
     ]
     answer = _scripted(
         one_by_one(*(Reply(body=body) for body in bodies)),

@@ -215,7 +215,7 @@ def test_the_recorded_intraday_answer_lacks_volume_and_is_refused() -> None:
 
 
 def test_the_recorded_intraday_prices_are_read_with_a_volume() -> None:
-    """Thirteen half hours; vwap and trades are not told."""
+    """Thirteen half hours, without vwap and trades."""
     rows = json.loads(recorded("tiingo_iex_prices_30min_googl.json"))
     body = json.dumps([row | {"volume": 100.0} for row in rows]).encode()
     page = tiingo_bars.minute_page(body, "GOOGL", operation="op")
@@ -258,12 +258,14 @@ def _row(**fields: object) -> dict[str, object]:
 def test_a_day_is_read_in_every_form_tiingo_has_and_in_no_other(
     text: object, day: date | None
 ) -> None:
-    """A time of day or another zone would be a guess: the row is left out and told."""
+    """A time of day or another zone would be a guess: the row is left out and reported."""
     rows = [_row(date=text), _row(date="2026-08-03")]
     page = tiingo_bars.history_page(json.dumps(rows).encode(), "A", operation="op")
     days = page.bars["session_date"].to_pylist()
     assert days == ([day, date(2026, 8, 3)] if day else [date(2026, 8, 3)])
-    assert [json.loads(str(one.received[0])) for one in page.left_out] == ([] if day else rows[:1])
+    assert [json.loads(str(rejection.received[0])) for rejection in page.left_out] == (
+        [] if day else rows[:1]
+    )
 
 
 @pytest.mark.parametrize(
@@ -281,7 +283,7 @@ def test_a_day_is_read_in_every_form_tiingo_has_and_in_no_other(
     ],
 )
 def test_a_minute_is_read_with_its_zone_or_not_at_all(text: object, at: datetime | None) -> None:
-    """Without a zone nobody knows which moment is meant."""
+    """Without a zone the moment is unknown."""
     other = datetime(2026, 8, 4, 14, tzinfo=UTC)
     rows = [_row(date=text), _row(date="2026-08-04T14:00:00.000Z")]
     page = tiingo_bars.minute_page(json.dumps(rows).encode(), "A", operation="op")
@@ -312,9 +314,9 @@ def test_a_bad_cell_costs_its_row_and_no_other(
     assert page.bars["close"].to_pylist() == [read, 11.0]
     validated = bars.validate(page.bars)
     assert validated.accepted.num_rows == (1 if reason else 2)
-    assert [one.reason.startswith(reason or "") for one in validated.rejected] == [True] * (
-        1 if reason else 0
-    )
+    assert [rejection.reason.startswith(reason or "") for rejection in validated.rejected] == [
+        True
+    ] * (1 if reason else 0)
 
 
 def test_equal_repeats_are_one_bar_and_contradictory_ones_none() -> None:

@@ -1,4 +1,4 @@
-"""Binance's own client and ccxt read the simulator as they read Binance."""
+"""Binance's own client and ccxt read the simulator like Binance."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -82,13 +82,13 @@ def test_binances_client_reads_bars_and_trades(connector: Spot) -> None:
     assert answer["limit_usage"] == {"x-mbx-used-weight": "2", "x-mbx-used-weight-1m": "2"}
     page = connector.agg_trades("BTCUSDT", startTime=START, limit=3)["data"]
     more = connector.agg_trades("BTCUSDT", fromId=page[-1]["a"] + 1, limit=3)["data"]
-    assert [row["a"] for row in more] == [page[-1]["a"] + one for one in (1, 2, 3)]
+    assert [row["a"] for row in more] == [page[-1]["a"] + offset for offset in (1, 2, 3)]
     newest = connector.trades("BTCUSDT", limit=1)["data"][0]
     assert Decimal(newest["quoteQty"]) == Decimal(newest["price"]) * Decimal(newest["qty"])
     assert connector.time()["data"] == {"serverTime": round(NOW.timestamp() * 1000)}
     assert connector.ping()["data"] == {}
     symbols = connector.exchange_info(symbols=["BTCUSDT", "ETHUSDT"])["data"]["symbols"]
-    assert [one["baseAsset"] for one in symbols] == ["BTC", "ETH"]
+    assert [symbol["baseAsset"] for symbol in symbols] == ["BTC", "ETH"]
 
 
 def test_binances_client_reads_microseconds(origin: str) -> None:
@@ -130,7 +130,7 @@ def test_ccxt_reads_markets_bars_and_trades(market: ccxt.binance) -> None:
     traded = market.fetch_trades("BTC/USDT", START, 5)
     day = datetime(2026, 8, 4, tzinfo=UTC).date()
     truth = CRYPTO.trade_truth("binance", ["BTC-USDT"], day, day, NOW).slice(0, 5).to_pylist()
-    assert [(one["price"], one["amount"], one["side"]) for one in traded] == [
+    assert [(trade["price"], trade["amount"], trade["side"]) for trade in traded] == [
         (float(row["price"]), float(row["size"]), row["taker_side"]) for row in truth
     ]
     assert market.fetch_time() == round(NOW.timestamp() * 1000)

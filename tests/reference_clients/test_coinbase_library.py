@@ -1,4 +1,4 @@
-"""Coinbase's own client and ccxt read the simulator as they read Coinbase."""
+"""Coinbase's own client and ccxt read the simulator like Coinbase."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -38,7 +38,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 class _Plainly(HTTPAdapter):
-    """Sends without TLS what was meant for https: the library knows no other scheme."""
+    """Sends https requests without TLS: the library knows no other scheme."""
 
     def send(
         self, request: requests.PreparedRequest, *args: object, **kwargs: object
@@ -78,10 +78,10 @@ def test_coinbases_client_reads_products(advanced: RESTClient) -> None:
     """The list and one product, with every field where the library looks for it."""
     listed = advanced.get_public_products()
     assert listed.num_products == len(listed.products) == 8
-    one = advanced.get_public_product("BTC-USDC")
-    assert (one.product_id, one.alias, one.status) == ("BTC-USDC", "BTC-USD", "online")
-    assert float(one.price) > 0
-    assert one.quote_increment == "0.01"
+    product = advanced.get_public_product("BTC-USDC")
+    assert (product.product_id, product.alias, product.status) == ("BTC-USDC", "BTC-USD", "online")
+    assert float(product.price) > 0
+    assert product.quote_increment == "0.01"
     assert advanced.get_unix_time().epoch_seconds == "1785931230"
 
 
@@ -92,13 +92,19 @@ def test_coinbases_client_reads_candles(advanced: RESTClient) -> None:
     )
     truth = [row for row in _day_of_bars() if row["opened_at"].timestamp() <= START + 299 * 60]
     assert [
-        (int(one.start), float(one.open), float(one.high), float(one.low), float(one.close))
-        for one in reversed(answer.candles)
+        (
+            int(candle.start),
+            float(candle.open),
+            float(candle.high),
+            float(candle.low),
+            float(candle.close),
+        )
+        for candle in reversed(answer.candles)
     ] == [
         (row["opened_at"].timestamp(), row["open"], row["high"], row["low"], row["close"])
         for row in truth
     ]
-    assert [float(one.volume) for one in reversed(answer.candles)] == [
+    assert [float(candle.volume) for candle in reversed(answer.candles)] == [
         row["volume"] for row in truth
     ]
 
@@ -107,8 +113,8 @@ def test_coinbases_client_reads_trades(advanced: RESTClient) -> None:
     """At most a hundred, with the best quotes."""
     answer = advanced.get_public_market_trades("BTC-USD", limit=500)
     newest = CryptoWorld().last_id("BTC-USD", NOW)
-    assert [int(one.trade_id) for one in answer.trades] == list(range(newest, newest - 100, -1))
-    assert {one.side for one in answer.trades} == {"BUY", "SELL"}
+    assert [int(trade.trade_id) for trade in answer.trades] == list(range(newest, newest - 100, -1))
+    assert {trade.side for trade in answer.trades} == {"BUY", "SELL"}
     assert float(answer.best_bid) < float(answer.best_ask)
 
 
@@ -150,11 +156,11 @@ def test_ccxt_reads_trades(exchange: ccxt.coinbaseexchange) -> None:
     first = int(newest[0]["id"])
     older = exchange.fetch_trades("BTC/USD", limit=1000, params={"after": first})
     of_world = CryptoWorld().trades_by_id("BTC-USD", first - 1000, first + 999)
-    came = [*older, *newest]
-    assert [int(one["id"]) for one in came] == of_world.trade_id.tolist()
-    assert [one["side"] for one in came] == of_world.taker_side
-    assert [one["price"] for one in came] == [float(price) for price in of_world.price]
-    assert [one["amount"] for one in came] == [float(size) for size in of_world.size]
+    trades = [*older, *newest]
+    assert [int(trade["id"]) for trade in trades] == of_world.trade_id.tolist()
+    assert [trade["side"] for trade in trades] == of_world.taker_side
+    assert [trade["price"] for trade in trades] == [float(price) for price in of_world.price]
+    assert [trade["amount"] for trade in trades] == [float(size) for size in of_world.size]
 
 
 def test_ccxt_understands_refusals(exchange: ccxt.coinbaseexchange) -> None:

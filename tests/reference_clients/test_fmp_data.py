@@ -73,10 +73,10 @@ def test_it_reads_statements(
     method: str,
     period_type: str,
 ) -> None:
-    """All of them, and every line as the world has it."""
+    """All of them, and every line as in the world."""
     read = getattr(fmp.fundamental, method)("BRK-B", period=PERIODS[period_type], limit=1000)
     rows = fundamentals.statements.rows(kind, "BRK.B", period_type, NOW)
-    assert [_told(one) for one in read] == [_plain(row) for row in reversed(rows)]
+    assert [_by_fmp_names(record) for record in read] == [_plain(row) for row in reversed(rows)]
 
 
 @pytest.mark.parametrize("period_type", [ANNUAL, QUARTERLY])
@@ -84,11 +84,11 @@ def test_it_reads_ratios(fmp: FMPDataClient, fundamentals: Fundamentals, period_
     """Also the two fields of July 2026."""
     read = fmp.fundamental.get_financial_ratios("AAPL", period=PERIODS[period_type], limit=1000)
     rows = fundamentals.statements.rows(StatementKind.RATIOS, "AAPL", period_type, NOW)
-    assert [_told(one) for one in read] == [_plain(row) for row in reversed(rows)]
+    assert [_by_fmp_names(record) for record in read] == [_plain(row) for row in reversed(rows)]
 
 
 def test_it_reads_a_profile(fmp: FMPDataClient) -> None:
-    """Under FMP's spelling; ours is nobody's."""
+    """In FMP's spelling; ours is unknown."""
     read = fmp.company.get_profile("BRK-B")
     assert (read.symbol, read.company_name) == ("BRK-B", "Berkshire Hathaway")
     assert read.cik == "0001067983"
@@ -100,20 +100,20 @@ def test_it_reads_what_was_filed_lately(fmp: FMPDataClient) -> None:
     """A page of it."""
     read = fmp.fundamental.get_latest_financial_statements(page=1, limit=10)
     assert len(read) == 10
-    assert all(one.date_added <= datetime(2026, 8, 5, 8) for one in read)  # noqa: DTZ001 - New York's clock
+    assert all(change.date_added <= datetime(2026, 8, 5, 8) for change in read)  # noqa: DTZ001 - New York's clock
 
 
 def test_it_reads_the_history_of_the_index(fmp: FMPDataClient) -> None:
     """Additions and removals."""
     read = fmp.index.get_historical_sp500()
     assert len(read) > 300
-    assert any(one.symbol for one in read)
-    assert any(one.removed_ticker for one in read)
+    assert any(change.symbol for change in read)
+    assert any(change.removed_ticker for change in read)
 
 
-def _told(one: Any) -> dict[str, Any]:
+def _by_fmp_names(row: Any) -> dict[str, Any]:
     """Return what the library read, by FMP's names; dates as text."""
-    fields = one.model_dump(by_alias=True, exclude_unset=True)
+    fields = row.model_dump(by_alias=True, exclude_unset=True)
     return {
         name: value.isoformat(sep=" ") if isinstance(value, datetime) else value
         for name, value in fields.items()

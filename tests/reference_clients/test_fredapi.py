@@ -49,9 +49,9 @@ def library(origin: str, monkeypatch: pytest.MonkeyPatch) -> Fred:
 
 def _latest(world: MacroWorld, series: str) -> dict[date, str]:
     return {
-        one.observed_on: one.text
-        for one in world.observations(series, NOW)
-        if one.realtime_end == FOREVER
+        observation.observed_on: observation.text
+        for observation in world.observations(series, NOW)
+        if observation.realtime_end == FOREVER
     }
 
 
@@ -60,30 +60,30 @@ def test_it_reads_the_latest_values_and_the_missing_ones(
     library: Fred, world: MacroWorld, series: str
 ) -> None:
     """Every period of the world."""
-    came = library.get_series(series)
+    values = library.get_series(series)
     latest = _latest(world, series)
-    assert [one.date() for one in came.index] == list(latest)
-    for value, text in zip(came, latest.values(), strict=True):
+    assert [day.date() for day in values.index] == list(latest)
+    for value, text in zip(values, latest.values(), strict=True):
         assert math.isnan(value) if text == MISSING else value == float(text)
 
 
 def test_it_reads_a_part_of_a_series(library: Fred, world: MacroWorld) -> None:
     """By the days of its periods."""
-    came = library.get_series("GDP", observation_start="2024-01-01", observation_end="2024-12-31")
-    assert len(came) == 4
-    assert came.iloc[0] == float(_latest(world, "GDP")[date(2024, 1, 1)])
+    values = library.get_series("GDP", observation_start="2024-01-01", observation_end="2024-12-31")
+    assert len(values) == 4
+    assert values.iloc[0] == float(_latest(world, "GDP")[date(2024, 1, 1)])
 
 
 def test_it_reads_all_releases(library: Fred, world: MacroWorld) -> None:
     """Each value with the day of its vintage."""
-    came = library.get_series_all_releases("GDP")
+    values = library.get_series_all_releases("GDP")
     rows = [
         (row.date.date(), row.realtime_start.date(), float(row.value))
-        for row in came.itertuples(index=False)
+        for row in values.itertuples(index=False)
     ]
     assert rows == [
-        (one.observed_on, one.realtime_start, float(one.text))
-        for one in world.observations("GDP", NOW)
+        (observation.observed_on, observation.realtime_start, float(observation.text))
+        for observation in world.observations("GDP", NOW)
     ]
     first = library.get_series_first_release("GDP")
     assert len(first) == len(_latest(world, "GDP"))
@@ -92,18 +92,22 @@ def test_it_reads_all_releases(library: Fred, world: MacroWorld) -> None:
 def test_it_reads_what_was_known_on_a_day(library: Fred, world: MacroWorld) -> None:
     """All that had been published by then."""
     day = date(2024, 8, 15)
-    came = library.get_series_as_of_date("GDP", day.isoformat())
-    expected = [one for one in world.observations("GDP", NOW) if one.realtime_start <= day]
-    assert len(came) == len(expected)
-    newest = came[came["date"] == came["date"].max()]
-    assert [one.date() for one in newest["date"]] == [date(2024, 4, 1)]
-    assert [one.date() for one in newest["realtime_start"]] == [date(2024, 8, 1)]
+    values = library.get_series_as_of_date("GDP", day.isoformat())
+    expected = [
+        observation
+        for observation in world.observations("GDP", NOW)
+        if observation.realtime_start <= day
+    ]
+    assert len(values) == len(expected)
+    newest = values[values["date"] == values["date"].max()]
+    assert [at.date() for at in newest["date"]] == [date(2024, 4, 1)]
+    assert [at.date() for at in newest["realtime_start"]] == [date(2024, 8, 1)]
 
 
 def test_it_reads_vintage_dates(library: Fred, world: MacroWorld) -> None:
     """All of them."""
-    came = library.get_series_vintage_dates("GDP")
-    assert [one.date() for one in came] == world.vintages("GDP", NOW)
+    vintages = library.get_series_vintage_dates("GDP")
+    assert [day.date() for day in vintages] == world.vintages("GDP", NOW)
 
 
 def test_it_reads_what_a_series_is(library: Fred) -> None:
@@ -120,9 +124,9 @@ def test_it_searches_by_text_and_by_release(library: Fred) -> None:
     """With the fields that it makes columns of."""
     came = library.search("treasury constant maturity")
     assert set(came.index) == {"DGS2", "DGS10", "T10Y2Y"}
-    found = library.search_by_release(53)
-    assert list(found.index) == ["GDP", "GDPC1"]
-    assert found.loc["GDP", "frequency_short"] == "Q"
+    series = library.search_by_release(53)
+    assert list(series.index) == ["GDP", "GDPC1"]
+    assert series.loc["GDP", "frequency_short"] == "Q"
     assert library.search("no such words") is None
 
 

@@ -100,7 +100,7 @@ def test_it_reads_the_whole_market(library: polygon.RESTClient, world: World) ->
     """Every listing is in it, at the end of the session."""
     bars = library.get_grouped_daily_aggs(DAY, adjusted=False)
     by_ticker = {bar.ticker: bar for bar in bars}
-    assert {one.ticker for one in world.listings()} < set(by_ticker)
+    assert {listing.ticker for listing in world.listings()} < set(by_ticker)
     traded = Actions(world).as_traded("BRK.B", DAY, DAY, Clock().moment)
     assert by_ticker["BRK.B"].close == traded.closes[0]
     close = round(calendar().close_at(DAY).timestamp() * 1000)
@@ -112,7 +112,9 @@ def test_it_reads_the_whole_market(library: polygon.RESTClient, world: World) ->
 def test_it_reads_tickers_page_by_page(library: polygon.RESTClient, world: World) -> None:
     """All of them, in order."""
     tickers = list(library.list_tickers(market="stocks", active=True, limit=100))
-    assert [one.ticker for one in tickers] == sorted(one.ticker for one in world.listings())
+    assert [ticker.ticker for ticker in tickers] == sorted(
+        share.ticker for share in world.listings()
+    )
     detail = library.get_ticker_details("BRK.B")
     listing = world.listing("BRK.B")
     assert listing is not None
@@ -125,30 +127,32 @@ def test_it_reads_splits_and_dividends(library: polygon.RESTClient, world: World
     now = Clock().moment
     actions = Actions(world)
     splits = list(library.list_splits(ticker="AAPL", order="asc", sort="execution_date", limit=1))
-    assert [(one.execution_date, one.split_from, one.split_to) for one in splits] == [
-        (one.ex_date.isoformat(), one.old_shares, one.new_shares)
-        for one in actions.splits("AAPL", now)
+    assert [(split.execution_date, split.split_from, split.split_to) for split in splits] == [
+        (split.ex_date.isoformat(), split.old_shares, split.new_shares)
+        for split in actions.splits("AAPL", now)
     ]
-    every = list(library.list_splits(execution_date_gte="2010-01-01", limit=1000))
+    listed = list(library.list_splits(execution_date_gte="2010-01-01", limit=1000))
     expected = sum(
-        one.ex_date >= date(2010, 1, 1)
+        split.ex_date >= date(2010, 1, 1)
         for listing in world.listings()
-        for one in actions.splits(listing.ticker, now)
+        for split in actions.splits(listing.ticker, now)
     )
-    assert len(every) == expected > 50
+    assert len(listed) == expected > 50
     month = list(
         library.list_dividends(
             ex_dividend_date_gte=DAY - timedelta(days=30), ex_dividend_date_lte=DAY, limit=20
         )
     )
-    found = {(one.ticker, one.ex_dividend_date): one.cash_amount for one in month}
-    truth = {
-        (listing.ticker, one.ex_date.isoformat()): float(one.amount)
-        for listing in world.listings()
-        for one in actions.dividends(listing.ticker, now)
-        if DAY - timedelta(days=30) <= one.ex_date <= DAY
+    paid = {
+        (dividend.ticker, dividend.ex_dividend_date): dividend.cash_amount for dividend in month
     }
-    assert found == truth
+    truth = {
+        (listing.ticker, dividend.ex_date.isoformat()): float(dividend.amount)
+        for listing in world.listings()
+        for dividend in actions.dividends(listing.ticker, now)
+        if DAY - timedelta(days=30) <= dividend.ex_date <= DAY
+    }
+    assert paid == truth
     assert len(month) == len(truth) > 20
 
 

@@ -16,7 +16,7 @@ from sandbox.simulators.worlds.shares.world import World
 
 KEY = "a" * 40
 OLD_PANDAS = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")
-"""The library's frames are made in a way that pandas will give up."""
+"""The library makes frames in a way that pandas deprecates."""
 NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)
 START, END = date(2026, 7, 1), date(2026, 8, 4)
 
@@ -46,8 +46,8 @@ def _client(origin: str, key: str = KEY) -> TiingoClient:
 
 def test_it_reads_metadata(origin: str) -> None:
     """As a dictionary, and as an object of its own."""
-    told = _client(origin).get_ticker_metadata("BRK-B")
-    assert (told["ticker"], told["endDate"]) == ("BRK-B", "2026-08-04")
+    metadata = _client(origin).get_ticker_metadata("BRK-B")
+    assert (metadata["ticker"], metadata["endDate"]) == ("BRK-B", "2026-08-04")
     assert _client(origin).get_ticker_metadata("AAPL", fmt="object").ticker == "AAPL"
 
 
@@ -59,7 +59,7 @@ def test_it_reads_daily_prices(origin: str, world: World) -> None:
     rows = client.get_ticker_price("AAPL", **span)
     assert [row["close"] for row in rows] == paid.closes.tolist()
     objects = client.get_ticker_price("AAPL", fmt="object", **span)
-    assert [one.open for one in objects] == paid.opens.tolist()
+    assert [price.open for price in objects] == paid.opens.tolist()
     text = client.get_ticker_price("AAPL", fmt="csv", **span)
     assert len(text.splitlines()) == len(rows) + 1
     (latest,) = client.get_ticker_price("AAPL")

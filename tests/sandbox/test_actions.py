@@ -1,4 +1,4 @@
-"""Splits and dividends of the simulated world, and how FMP's simulator tells them."""
+"""Splits and dividends of the simulated world, and FMP's answers about them."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)
 FIRST, LAST = date(2006, 1, 1), date(2026, 8, 4)
 SPLIT_ON = date(2026, 8, 10)
 AFTER = datetime(2026, 8, 12, 22, tzinfo=UTC)
-TICKERS = [one.ticker for one in World(Path("/nonexistent")).constituents()]
+TICKERS = [constituent.ticker for constituent in World(Path("/nonexistent")).constituents()]
 RECORDED = json.loads(
     (Path(__file__).parents[1] / "recordings" / "fmp_dividends_aapl.json").read_text()
 )
@@ -63,8 +63,8 @@ def test_what_was_told_once_stays_as_it_was(ticker: str, early: datetime, later:
     actions = Actions(World(Path("/nonexistent")))
     first = early.replace(tzinfo=UTC)
     second = min(first + later, NOW)
-    for told in (actions.splits, actions.dividends):
-        before, after = told(ticker, first), told(ticker, second)
+    for actions_of in (actions.splits, actions.dividends):
+        before, after = actions_of(ticker, first), actions_of(ticker, second)
         assert after[: len(before)] == before
 
 
@@ -89,18 +89,18 @@ def test_a_new_split_changes_the_adjusted_history_on_its_day_and_no_price_that_w
 
 
 def test_a_split_is_announced_thirty_days_before(tmp_path: Path) -> None:
-    """Not sooner, whenever it was decided."""
+    """Not sooner, whenever it was added."""
     world = World(tmp_path)
     world.split("MMM", date(2026, 9, 10), 2, 1)
     actions = Actions(world)
-    known = {one.ex_date for one in actions.splits("MMM", NOW)}
+    known = {split.ex_date for split in actions.splits("MMM", NOW)}
     assert date(2026, 9, 10) not in known
     assert actions.splits("MMM", NOW + timedelta(days=6))[-1].ex_date == date(2026, 9, 10)
 
 
 @pytest.mark.parametrize(("new", "old"), [(1, 1), (0, 1), (3, -1)])
 def test_a_split_that_changes_nothing_is_refused(tmp_path: Path, new: int, old: int) -> None:
-    """A slip in a test shows at once."""
+    """A typo in a test shows at once."""
     with pytest.raises(ValueError, match="is no split"):
         World(tmp_path).split("MMM", SPLIT_ON, new, old)
 
@@ -112,29 +112,29 @@ def test_dividends_are_worth_what_they_take_out_of_the_price() -> None:
     assert 0.6 < len(payers) / len(TICKERS) < 0.72
     for ticker in payers[:60]:
         paid = actions.as_traded(ticker, FIRST, LAST, NOW)
-        for one in actions.dividends(ticker, NOW):
-            at = int(np.searchsorted(paid.dates, np.datetime64(one.ex_date)))
+        for dividend in actions.dividends(ticker, NOW):
+            at = int(np.searchsorted(paid.dates, np.datetime64(dividend.ex_date)))
             if at < len(paid.dates):
-                assert paid.dates[at] == np.datetime64(one.ex_date), "an ex-date is a session"
-                assert 0 < float(one.amount) < 0.2 * paid.closes[at - 1]
+                assert paid.dates[at] == np.datetime64(dividend.ex_date), "an ex-date is a session"
+                assert 0 < float(dividend.amount) < 0.2 * paid.closes[at - 1]
 
 
 def test_returns_of_the_fully_adjusted_series_include_the_dividend() -> None:
     """Over an ex-date, (price + dividend) / price before, but for cents."""
     world = World(Path("/nonexistent"))
     actions = Actions(world)
-    one = next(d for d in actions.dividends("AAPL", NOW) if d.ex_date.year == 2024)
-    start, end = one.ex_date - timedelta(days=5), one.ex_date
+    dividend = next(d for d in actions.dividends("AAPL", NOW) if d.ex_date.year == 2024)
+    start, end = dividend.ex_date - timedelta(days=5), dividend.ex_date
     paid = actions.as_traded("AAPL", start, end, NOW)
     adjusted = actions.total_return("AAPL", start, end, NOW)
-    whole = paid.closes[-2] - float(one.amount)
+    whole = paid.closes[-2] - float(dividend.amount)
     assert adjusted.closes[-2] / adjusted.closes[-1] == pytest.approx(
         whole / paid.closes[-1], abs=0.01 / paid.closes[-1]
     )
 
 
 def test_the_worlds_truth_breaks_no_rule() -> None:
-    """What is served rightly is stored without a rejected row, missing dates and specials too."""
+    """Right answers have no rejected row, with missing dates and specials too."""
     actions = Actions(World(Path("/nonexistent")))
     splits, dividends = actions.split_truth(TICKERS, NOW), actions.dividend_truth(TICKERS, NOW)
     assert validate_splits(splits).rejected == ()
@@ -251,9 +251,11 @@ def test_pages_of_the_calendar_overlap_and_lose_rows(fmp: httpx.Client) -> None:
     paged = [(row["symbol"], row["date"]) for page in pages for row in page]
     alone: set[tuple[str, str]] = set()
     for day in range(1, 31):
-        one = f"2026-06-{day:02}"
-        rows = fmp.get("/stable/dividends-calendar", params={"from": one, "to": one}).json()
-        assert {row["date"] for row in rows} == {one}
+        date_text = f"2026-06-{day:02}"
+        rows = fmp.get(
+            "/stable/dividends-calendar", params={"from": date_text, "to": date_text}
+        ).json()
+        assert {row["date"] for row in rows} == {date_text}
         alone |= {(row["symbol"], row["date"]) for row in rows}
     assert set(paged) < alone
     assert len(paged) == len(alone)

@@ -1,4 +1,4 @@
-"""The Binance simulator's REST answers are Binance's, as its documents and recordings tell them."""
+"""The Binance simulator's REST answers are those of Binance's documents and recordings."""
 
 import json
 from collections.abc import Iterator
@@ -198,7 +198,9 @@ def test_trades_have_the_recorded_form_and_page_by_number(binance: httpx.Client)
     assert isinstance(recorded, list)
     page = binance.get(TRADES, params={**BTC, "startTime": _ms(MIDNIGHT), "limit": 700}).json()
     assert list(page[0]) == list(recorded[0])
-    assert [type(cell) for cell in page[0].values()] == [type(one) for one in recorded[0].values()]
+    assert [type(cell) for cell in page[0].values()] == [
+        type(value) for value in recorded[0].values()
+    ]
     following = binance.get(TRADES, params={**BTC, "fromId": page[-1]["a"] + 1}).json()
     numbers = [row["a"] for row in [*page, *following]]
     assert numbers == list(range(numbers[0], numbers[0] + 1200))
@@ -245,11 +247,13 @@ def test_exchange_info_has_the_recorded_keys(binance: httpx.Client) -> None:
     """Those of the recording of 2026, and the limits as they are here."""
     recorded = _recorded("binance_exchange_info_binanceus_btcusd.json")
     assert isinstance(recorded, dict)
-    told = binance.get("/api/v3/exchangeInfo", params={"symbols": '["BTCUSDT","SOLUSDT"]'}).json()
-    assert list(told) == list(recorded)
-    assert list(told["symbols"][0]) == list(recorded["symbols"][0])
-    assert [one["symbol"] for one in told["symbols"]] == ["BTCUSDT", "SOLUSDT"]
-    limits = {one["rateLimitType"]: one["limit"] for one in told["rateLimits"]}
+    content = binance.get(
+        "/api/v3/exchangeInfo", params={"symbols": '["BTCUSDT","SOLUSDT"]'}
+    ).json()
+    assert list(content) == list(recorded)
+    assert list(content["symbols"][0]) == list(recorded["symbols"][0])
+    assert [symbol["symbol"] for symbol in content["symbols"]] == ["BTCUSDT", "SOLUSDT"]
+    limits = {rateLimit["rateLimitType"]: rateLimit["limit"] for rateLimit in content["rateLimits"]}
     assert (limits["REQUEST_WEIGHT"], limits["RAW_REQUESTS"]) == (6000, 61000)
 
 
@@ -275,7 +279,7 @@ def test_every_answer_tells_the_weight_used_in_this_minute(
 
 
 def test_beyond_the_limit_is_429_and_then_a_ban(binance: httpx.Client, clock: Clock) -> None:
-    """Retry-After ends with the minute; who goes on asking is banned for two minutes."""
+    """Retry-After ends with the minute; further requests are banned for two minutes."""
     for _ in range(239):
         assert binance.get("/api/v3/trades", params={**BTC, "limit": 1}).status_code == 200
     assert binance.get("/api/v3/exchangeInfo").status_code == 200
@@ -314,7 +318,7 @@ def test_a_second_ban_is_longer_and_raw_requests_count_too() -> None:
 
 
 def test_an_unknown_quirk_is_an_error_that_names_those_there_are() -> None:
-    """Nobody should believe that a fault was in force."""
+    """Otherwise a test would believe that a fault was in force."""
     simulator = BinanceSimulator(now=lambda: NOW, crypto=CryptoWorld())
     with pytest.raises(ValueError, match="banned, firewall, numbers"):
         simulator.quirk("nonsense", request=None)  # type: ignore[arg-type]

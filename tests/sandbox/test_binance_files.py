@@ -69,9 +69,9 @@ def _lines(files: httpx.Client, path: str) -> list[list[str]]:
 def test_a_checksum_is_the_zips_and_both_stay_the_same(files: httpx.Client, clock: Clock) -> None:
     """Two blanks between digest and name, as sha256sum writes it."""
     path = f"{DAY}2026-11-20.zip"
-    told = files.get(f"{path}.CHECKSUM").text
+    checksum = files.get(f"{path}.CHECKSUM").text
     zipped = files.get(path).content
-    assert told == f"{hashlib.sha256(zipped).hexdigest()}  BTCUSDT-1m-2026-11-20.zip\n"
+    assert checksum == f"{hashlib.sha256(zipped).hexdigest()}  BTCUSDT-1m-2026-11-20.zip\n"
     clock.advance(90 * 86_400)
     binance_files._zipped.cache_clear()
     assert files.get(path).content == zipped
@@ -141,7 +141,7 @@ def test_a_month_is_made_within_a_second(files: httpx.Client) -> None:
 def test_files_appear_when_they_are_published(
     files: httpx.Client, clock: Clock, moment: str, path: str, status: int
 ) -> None:
-    """A day on the next one, a month on a Monday; all else is missing, as an object store says."""
+    """A day on the next one, a month on a Monday; all else is an object store's 404."""
     clock.moment = datetime.fromisoformat(moment)
     answer = files.get(path)
     assert answer.status_code == status
@@ -158,8 +158,8 @@ def test_oddities_on_demand(files: httpx.Client, origin: str) -> None:
     for quirk in ("replaced", "wrong_checksum", "header", "lost_rows"):
         rule = {"kind": "quirk", "quirk": quirk, "path": "/binance-files/"}
         httpx.post(f"{origin}/_sandbox/faults", json=rule).raise_for_status()
-        told = files.get(f"{path}.CHECKSUM").text.split()[0]
-        agrees = hashlib.sha256(files.get(path).content).hexdigest() == told
+        checksum = files.get(f"{path}.CHECKSUM").text.split()[0]
+        agrees = hashlib.sha256(files.get(path).content).hexdigest() == checksum
         seen[quirk] = (_lines(files, path), agrees)
         httpx.delete(f"{origin}/_sandbox/faults").raise_for_status()
     assert seen["replaced"][0][1:] == plain[1:]
@@ -181,5 +181,5 @@ def test_the_journal_has_whole_paths_and_rules_meet_only_their_host(
     httpx.post(f"{origin}/_sandbox/faults", json=rule).raise_for_status()
     assert files.get(f"{DAY}2026-11-20.zip").status_code == 200
     assert httpx.get(f"{origin}/binance/api/v3/ping").status_code == 500
-    paths = [one["path"] for one in json.loads(httpx.get(f"{origin}/_sandbox/requests").text)]
+    paths = [load["path"] for load in json.loads(httpx.get(f"{origin}/_sandbox/requests").text)]
     assert paths == [f"/binance-files/{DAY}2026-11-20.zip", "/binance/api/v3/ping"]

@@ -1,4 +1,4 @@
-"""The simulator's answers are Coinbase's, as reference, measurements and recordings tell them."""
+"""The simulator's answers are those of Coinbase's reference, measurements and recordings."""
 
 import json
 from collections.abc import Iterator
@@ -48,13 +48,13 @@ def _client(tmp_path: Path, clock: Clock, limits: CoinbaseLimits) -> Iterator[ht
 
 @pytest.fixture
 def coinbase(tmp_path: Path, clock: Clock) -> Iterator[httpx.Client]:
-    """A client of a simulator that refuses nobody."""
+    """A client of a simulator without limits."""
     yield from _client(tmp_path, clock, CoinbaseLimits(burst=10_000))
 
 
 @pytest.fixture
 def strict(tmp_path: Path, clock: Clock) -> Iterator[httpx.Client]:
-    """A client of a simulator with the limits that Coinbase tells."""
+    """A client of a simulator with Coinbase's published limits."""
     yield from _client(tmp_path, clock, CoinbaseLimits())
 
 
@@ -204,7 +204,7 @@ def test_trades_have_the_fields_of_a_recorded_match(coinbase: httpx.Client) -> N
 
 
 def test_trades_are_paged_back_by_the_oldest_number(coinbase: httpx.Client) -> None:
-    """Newest first; the headers tell the edges; numbers are contiguous."""
+    """Newest first; the headers hold the edges; numbers are contiguous."""
     page = coinbase.get(TRADES)
     ids = [row["trade_id"] for row in page.json()]
     assert ids == list(range(ids[0], ids[0] - 1000, -1))
@@ -217,7 +217,7 @@ def test_trades_are_paged_back_by_the_oldest_number(coinbase: httpx.Client) -> N
 
 @pytest.mark.parametrize(("limit", "rows"), [("1", 1), ("1000", 1000), ("5000", 1000), ("", 1000)])
 def test_a_larger_limit_gives_no_more(coinbase: httpx.Client, limit: str, rows: int) -> None:
-    """It is cut to 1,000 without a word."""
+    """It is cut to 1,000 silently."""
     assert len(coinbase.get(TRADES, params={"limit": limit}).json()) == rows
 
 
@@ -270,18 +270,18 @@ def test_ticker_and_stats_agree_with_trades_and_candles(coinbase: httpx.Client) 
     assert ticker["trade_id"] == last["trade_id"]
     assert float(ticker["price"]) == float(last["price"])
     assert float(ticker["bid"]) < float(ticker["ask"])
-    every = coinbase.get("/products/stats").json()
-    one = coinbase.get("/products/BTC-USD/stats").json()
-    assert set(every) == {row["id"] for row in coinbase.get("/products").json()} - {
+    all_stats = coinbase.get("/products/stats").json()
+    stats = coinbase.get("/products/BTC-USD/stats").json()
+    assert set(all_stats) == {row["id"] for row in coinbase.get("/products").json()} - {
         "BTC-USDC",
         "ETH-USDC",
     }
-    assert every["BTC-USD"]["stats_24hour"] == {
-        name: one[name] for name in ("open", "high", "low", "last", "volume")
+    assert all_stats["BTC-USD"]["stats_24hour"] == {
+        name: stats[name] for name in ("open", "high", "low", "last", "volume")
     }
-    assert every["BTC-USD"]["stats_30day"] == {"volume": one["volume_30day"]}
-    assert float(one["low"]) <= float(ticker["price"]) <= float(one["high"])
-    assert float(one["volume"]) < float(one["volume_30day"])
+    assert all_stats["BTC-USD"]["stats_30day"] == {"volume": stats["volume_30day"]}
+    assert float(stats["low"]) <= float(ticker["price"]) <= float(stats["high"])
+    assert float(stats["volume"]) < float(stats["volume_30day"])
 
 
 def test_the_clock_is_told_by_both_apis(coinbase: httpx.Client) -> None:
@@ -295,7 +295,7 @@ def test_the_clock_is_told_by_both_apis(coinbase: httpx.Client) -> None:
 
 
 def test_fifteen_requests_at_once_and_ten_a_second(strict: httpx.Client, clock: Clock) -> None:
-    """Then 429 without a word on when to come back; each API has a bucket of its own."""
+    """Then 429 without Retry-After; each API has its own bucket."""
     first = [strict.get("/time").status_code for _ in range(17)]
     assert first == [200] * 15 + [429] * 2
     refused = strict.get("/time")
@@ -308,7 +308,7 @@ def test_fifteen_requests_at_once_and_ten_a_second(strict: httpx.Client, clock: 
 
 
 def test_a_bucket_never_holds_more_than_its_burst() -> None:
-    """However long nobody asks."""
+    """However long no request comes."""
     at = datetime(2026, 8, 5, tzinfo=UTC)
     bucket = TokenBucket(per_second=10, burst=15)
     assert bucket.admits(at)
@@ -400,8 +400,8 @@ def test_advanced_products_have_other_names_for_one_book(coinbase: httpx.Client)
     )
     assert by_name["BTC-USDC"]["price"] == by_name["BTC-USD"]["price"]
     assert {row["best_bid_price"] for row in by_name.values()} == {""}
-    one = coinbase.get(f"{ADVANCED}/market/products/BTC-USD").json()
-    assert one["best_bid_price"] == one["price"]
+    product = coinbase.get(f"{ADVANCED}/market/products/BTC-USD").json()
+    assert product["best_bid_price"] == product["price"]
     candles = [
         coinbase.get(f"{ADVANCED}/market/products/{name}/candles", params=_advanced_candles(5))
         for name in ("BTC-USD", "BTC-USDC")
@@ -413,7 +413,7 @@ def test_advanced_products_have_other_names_for_one_book(coinbase: httpx.Client)
 def test_advanced_answers_claim_to_be_fresh_for_four_hours(
     coinbase: httpx.Client, path: str
 ) -> None:
-    """A cache that believes it serves old prices."""
+    """A cache that obeys it serves old prices."""
     answer = coinbase.get(f"{ADVANCED}{path}")
     assert answer.headers["cache-control"] == "public, max-age=14400"
 
@@ -433,7 +433,7 @@ def test_an_unknown_quirk_names_those_there_are() -> None:
 
 
 def test_the_truth_is_the_worlds(coinbase: httpx.Client) -> None:
-    """What a correct database equals has what the candles show."""
+    """The truth equals the candles."""
     day = date(2026, 8, 4)
     now = datetime(2026, 8, 6, tzinfo=UTC)
     truth = CryptoWorld().bar_truth("coinbase", ["BTC-USD"], day, day, now).to_pylist()[:100]

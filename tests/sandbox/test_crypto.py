@@ -1,4 +1,4 @@
-"""The crypto world: deterministic, contiguous, and the same whoever looks at it."""
+"""The crypto world: deterministic, contiguous, and equal at all venues."""
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -21,19 +21,19 @@ WORLD = CryptoWorld()
 
 def test_pairs_are_data() -> None:
     """Binance offers no dollars, and each venue has its own spelling."""
-    assert {one.pair for one in crypto_pairs()} >= {"BTC-USD", "BTC-USDT", "ETH-USD", "SOL-USDT"}
+    assert {pair.pair for pair in crypto_pairs()} >= {"BTC-USD", "BTC-USDT", "ETH-USD", "SOL-USDT"}
     assert pairs_at("binance")["BTCUSDT"].pair == "BTC-USDT"
     assert pairs_at("coinbase")["BTC-USD"].base == "BTC"
-    assert "BTC-USD" not in {one.pair for one in pairs_at("binance").values()}
+    assert "BTC-USD" not in {listed.pair for listed in pairs_at("binance").values()}
 
 
 @pytest.mark.parametrize("pair", ["BTC-USD", "SOL-USDT"])
 def test_minutes_are_what_their_trades_make(pair: str) -> None:
     """Summed by hand, exactly."""
     minutes = WORLD.minutes(pair, DAY, DAY + ONE_DAY)
-    every = WORLD.trades(pair, DAY, DAY + ONE_DAY)
+    trades = WORLD.trades(pair, DAY, DAY + ONE_DAY)
     by_minute: dict[np.datetime64, list[tuple[Decimal, Decimal]]] = {}
-    for at, price, size in zip(every.traded_at, every.price, every.size, strict=True):
+    for at, price, size in zip(trades.traded_at, trades.price, trades.size, strict=True):
         by_minute.setdefault(at.astype("datetime64[m]"), []).append((Decimal(price), Decimal(size)))
     assert list(by_minute) == list(minutes.opened_at)
     for place, of_minute in enumerate(by_minute.values()):
@@ -58,9 +58,9 @@ def test_some_minutes_are_quiet() -> None:
 
 def test_numbers_follow_each_other_from_the_first_day_on() -> None:
     """In the order of time, over midnight."""
-    every = WORLD.trades("ETH-USD", DAY, DAY + 2 * ONE_DAY)
-    assert np.array_equal(np.diff(every.trade_id), np.ones(2 * TRADES_A_DAY - 1))
-    assert (np.diff(every.traded_at) >= np.timedelta64(0, "us")).all()
+    trades = WORLD.trades("ETH-USD", DAY, DAY + 2 * ONE_DAY)
+    assert np.array_equal(np.diff(trades.trade_id), np.ones(2 * TRADES_A_DAY - 1))
+    assert (np.diff(trades.traded_at) >= np.timedelta64(0, "us")).all()
     first = datetime.combine(FIRST_DAY, datetime.min.time(), UTC)
     assert WORLD.trades("ETH-USD", first, first + ONE_DAY).trade_id[0] == 1
     assert len(WORLD.trades("ETH-USD", first - 3 * ONE_DAY, first)) == 0
@@ -72,16 +72,16 @@ def test_a_trade_is_the_same_however_it_is_found(begins_s: int, lasts_s: int, pa
     """By time in any span, by number, and by the last number before a moment."""
     start = DAY - 3 * ONE_DAY + timedelta(seconds=begins_s)
     end = start + timedelta(seconds=lasts_s)
-    every = WORLD.trades(pair, start, end)
+    trades = WORLD.trades(pair, start, end)
     first, last = WORLD.last_id(pair, start) + 1, WORLD.last_id(pair, end)
-    assert every.trade_id.tolist() == list(range(first, last + 1))
+    assert trades.trade_id.tolist() == list(range(first, last + 1))
     again = CryptoWorld().trades_by_id(pair, first, last)
-    assert again.traded_at.tolist() == every.traded_at.tolist()
-    assert again.price == every.price
-    if len(every):
-        one = WORLD.trade(pair, last)
-        assert (one.price, one.size, one.taker_side) == (
-            every.price[-1:], every.size[-1:], every.taker_side[-1:],
+    assert again.traded_at.tolist() == trades.traded_at.tolist()
+    assert again.price == trades.price
+    if len(trades):
+        trade = WORLD.trade(pair, last)
+        assert (trade.price, trade.size, trade.taker_side) == (
+            trades.price[-1:], trades.size[-1:], trades.taker_side[-1:],
         )  # fmt: skip
 
 
@@ -102,8 +102,8 @@ def test_an_outage_moves_trades_and_no_numbers() -> None:
 
 def test_prices_go_on_over_midnight_and_differ_little_between_quotes() -> None:
     """No jump of more than a per cent from one trade to the next."""
-    every = WORLD.trades("BTC-USD", DAY - 20 * ONE_DAY, DAY)
-    steps = np.abs(np.diff(np.log(every.price_units)))
+    trades = WORLD.trades("BTC-USD", DAY - 20 * ONE_DAY, DAY)
+    steps = np.abs(np.diff(np.log(trades.price_units)))
     assert steps.max() < 0.01
     dollars = WORLD.minutes("BTC-USD", DAY, DAY + ONE_DAY)
     tether = WORLD.minutes("BTC-USDT", DAY, DAY + ONE_DAY)
@@ -114,7 +114,7 @@ def test_prices_go_on_over_midnight_and_differ_little_between_quotes() -> None:
     ("venue", "pair"), [("binance", "BTC-USDT"), ("coinbase", "BTC-USD"), ("coinbase", "BTC-USDT")]
 )
 def test_the_truth_is_acceptable_and_ends_with_now(venue: str, pair: str) -> None:
-    """Whole minutes, trades before this moment, and nothing that validation would refuse."""
+    """Whole minutes, trades before this moment, and no row that validation refuses."""
     bars = WORLD.bar_truth(venue, [pair], date(2026, 11, 20), date(2026, 11, 22), NOW)
     traded = WORLD.trade_truth(venue, [pair], date(2026, 11, 20), date(2026, 11, 22), NOW)
     assert minute_bars.validate(bars).rejected == ()

@@ -1,4 +1,4 @@
-"""Which requests a fault meets, and what it does to rows."""
+"""The requests that a fault meets, and its damage to rows."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ BULK = '"symbol","low","high","close"\n"A","1","2","1.5"\n"B","3","4","3.5"\n'
 
 
 def test_a_count_is_used_up() -> None:
-    """After so many requests the provider behaves again."""
+    """After this number of requests the provider behaves again."""
     book = FaultBook()
     book.add(FaultRule(kind=FaultKind.STATUS, count=2))
     taken = [book.take("/stable/x", None) is not None for _ in range(4)]

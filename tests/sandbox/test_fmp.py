@@ -1,4 +1,4 @@
-"""The simulator's answers are FMP's, as its reference, measurements and recordings tell them."""
+"""The simulator's answers are those of FMP's reference, measurements and recordings."""
 
 import csv
 import io
@@ -147,7 +147,7 @@ def test_rows_of_every_kind_can_be_spoilt(
 
 
 def test_an_oddity_of_fmp_is_asked_for_by_name(fmp: httpx.Client) -> None:
-    """A split that is told upside down."""
+    """A split with inverse ratio."""
     asked = {"symbol": "AAPL"}
     right = fmp.get("/stable/splits", params=asked).json()[0]
     fmp.post("/_sandbox/faults", json={"kind": "quirk", "quirk": "split_inverse", "count": 1})
@@ -255,8 +255,8 @@ def test_the_bulk_file_holds_the_worlds_bars_and_much_more(fmp: httpx.Client) ->
     }
     assert row["adjClose"] == row["close"]
     assert len(rows) > 3000
-    assert any("e-" in one["open"] for one in rows.values())
-    assert any("." in one["volume"] for one in rows.values())
+    assert any("e-" in cells["open"] for cells in rows.values())
+    assert any("." in cells["volume"] for cells in rows.values())
 
 
 def test_the_bulk_file_is_quoted_and_has_low_before_high(fmp: httpx.Client) -> None:

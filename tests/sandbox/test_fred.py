@@ -1,4 +1,4 @@
-"""The simulator's answers are FRED's, as recordings, its clients and their users tell them."""
+"""The simulator's answers are FRED's, by recordings, its clients and their users."""
 
 import json
 from collections.abc import Iterator
@@ -102,16 +102,18 @@ def test_answers_have_the_fields_types_and_order_of_the_recordings(
     fred: Client, path: str, parameters: dict[str, str], recording: str, rows: str
 ) -> None:
     """Down to the rows; only figures and days differ."""
-    came = fred.data(path, series_id="GDP", **parameters)
+    content = fred.data(path, series_id="GDP", **parameters)
     recorded = json.loads((RECORDINGS / recording).read_bytes())
-    assert list(came) == _names(recording)
-    assert {name: type(value) for name, value in came.items()} == {
+    assert list(content) == _names(recording)
+    assert {name: type(value) for name, value in content.items()} == {
         name: type(value) for name, value in recorded.items()
     }
     fixed = ("units", "output_type", "file_type", "order_by", "sort_order", "offset", "limit",
              "observation_start", "observation_end")  # fmt: skip
-    assert {name: came.get(name) for name in fixed} == {name: recorded.get(name) for name in fixed}
-    ours, theirs = came[rows], recorded[rows]
+    assert {name: content.get(name) for name in fixed} == {
+        name: recorded.get(name) for name in fixed
+    }
+    ours, theirs = content[rows], recorded[rows]
     assert isinstance(ours, list)
     assert type(ours[0]) is type(theirs[0])
     if isinstance(theirs[0], dict):
@@ -195,16 +197,16 @@ def test_errors_are_told_in_json_and_in_xml(
 ) -> None:
     """XML is the default, of errors too."""
     asked = {"api_key": KEY, **parameters}
-    told = fred.get(path, file_type="json", **asked)
-    assert told.status_code == status
-    content = told.json()
+    answer = fred.get(path, file_type="json", **asked)
+    assert answer.status_code == status
+    content = answer.json()
     assert list(content) == ["error_code", "error_message"]
     assert content["error_code"] == status
     assert content["error_message"].startswith(opening)
-    told = fred.get(path, **asked)
-    assert told.status_code == status
-    assert told.headers["content-type"].startswith("text/xml")
-    element = _parsed(told)
+    answer = fred.get(path, **asked)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/xml")
+    element = _parsed(answer)
     assert (element.tag, element.get("code")) == ("error", str(status))
     assert element.get("message") == content["error_message"]
 
@@ -241,7 +243,7 @@ def test_first_releases_leave_out_what_the_first_vintage_knew(fred: Client) -> N
 
 
 def test_limit_offset_and_order_cut_a_list_without_a_word(fred: Client) -> None:
-    """Only the count tells."""
+    """Only the count shows it."""
     whole = fred.data(OBSERVATIONS, series_id="GDP", **SINCE_EVER)["observations"]
     part = fred.data(OBSERVATIONS, series_id="GDP", limit="10", offset="5", **SINCE_EVER)
     assert isinstance(whole, list)
@@ -283,9 +285,9 @@ def test_releases_are_told_with_their_days_and_series(fred: Client) -> None:
     days = fred.data("/release/dates", release_id="53")["release_dates"]
     assert isinstance(days, list)
     assert days[-1] == {"release_id": 53, "date": "2026-07-30"}
-    every = fred.data("/releases")["releases"]
-    assert isinstance(every, list)
-    assert len(every) == 14
+    releases = fred.data("/releases")["releases"]
+    assert isinstance(releases, list)
+    assert len(releases) == 14
 
 
 def test_a_search_wants_all_words(fred: Client) -> None:
@@ -335,7 +337,7 @@ def test_version_2_splits_a_series_across_pages(fred: Client, cursor_name: str) 
 
 
 def test_version_2_wants_the_bearers_key_and_the_others_the_querys(fred: Client) -> None:
-    """Neither takes the other's."""
+    """Neither accepts the other's."""
     bulk, series = "/fred/v2/release/observations", "/fred/series"
     bearer = {"authorization": f"Bearer {KEY}"}
     refused = fred.http.get(bulk, params={"release_id": "53", "api_key": KEY})
@@ -345,7 +347,7 @@ def test_version_2_wants_the_bearers_key_and_the_others_the_querys(fred: Client)
 
 
 def test_an_unknown_quirk_names_those_there_are(fred: Client) -> None:
-    """A typo in a test is no answer of FRED's."""
+    """A typo in a test must not look like an answer of FRED."""
     simulator = FredSimulator(MacroWorld(Path("unused")), keys={KEY}, now=fred._clock)
     request = Request(path="/series", query={}, headers={}, key=KEY, at=fred._clock())
     with pytest.raises(ValueError, match="key_not_registered, not_in_alfred, truncated, xml"):

@@ -158,7 +158,7 @@ def test_the_truth_follows_a_correction(fmp_simulator: RunningSimulator) -> None
     control.correct("AAPL", day, 1.1)
     after = control.truth(["AAPL", "BRK.B"], end=date(2026, 6, 30))
     pairs = zip(before.to_pylist(), after.to_pylist(), strict=True)
-    changed = [(one["symbol"], one["date"]) for one, other in pairs if one != other]
+    changed = [(pair["symbol"], pair["date"]) for pair, other in pairs if pair != other]
     assert changed == [("AAPL", day)]
     served = {row["date"]: row["close"] for row in _get(fmp_simulator).json()}
     truth = {

@@ -1,4 +1,4 @@
-"""The simulated world's fundamentals: books that fit together, and FMP's way of serving them."""
+"""The simulated world's fundamentals: consistent books, and FMP's answers about them."""
 
 import json
 from collections.abc import Iterator
@@ -120,16 +120,16 @@ def test_companies_differ_as_companies_do() -> None:
     """Some do no research, some have no inventory, some pay nothing, some lose money."""
     world = [books.ledger(SEED, name) for name in _tickers()]
     for lines, name in (
-        ([one.income for one in world], "researchAndDevelopmentExpenses"),
-        ([one.income for one in world], "sellingAndMarketingExpenses"),
-        ([one.balance for one in world], "inventory"),
-        ([one.cash_flow for one in world], "netDividendsPaid"),
+        ([company.income for company in world], "researchAndDevelopmentExpenses"),
+        ([company.income for company in world], "sellingAndMarketingExpenses"),
+        ([company.balance for company in world], "inventory"),
+        ([company.cash_flow for company in world], "netDividendsPaid"),
     ):
         without = sum(not line[name].any() for line in lines)
         assert 0.2 < without / len(world) < 0.8, name
-    abroad = sum(one.currency != "USD" for one in world)
+    abroad = sum(company.currency != "USD" for company in world)
     assert 0.05 < abroad / len(world) < 0.4
-    assert any((one.income["netIncome"] < 0).any() for one in world)
+    assert any((company.income["netIncome"] < 0).any() for company in world)
 
 
 def _tickers() -> list[str]:
@@ -193,9 +193,13 @@ def test_apples_year_ends_on_its_last_saturday_of_september() -> None:
 
 
 def test_a_late_listing_reports_from_its_first_whole_year(tmp_path: Path) -> None:
-    """Nothing is told of the years before."""
+    """Earlier years are not served."""
     world = World(tmp_path)
-    late = next(one.ticker for one in world.listings() if listed_on(SEED, one.series).year == 2015)
+    late = next(
+        listing.ticker
+        for listing in world.listings()
+        if listed_on(SEED, listing.series).year == 2015
+    )
     rows = _rows(Fundamentals(world), StatementKind.INCOME, late)
     assert rows[0]["period"] == "Q1"
     assert rows[0]["date"] >= world.listed_on(late).isoformat()
@@ -206,7 +210,7 @@ def test_a_late_listing_reports_from_its_first_whole_year(tmp_path: Path) -> Non
 def test_tomorrow_serves_yesterdays_rows_unchanged(
     fundamentals: Fundamentals, kind: StatementKind
 ) -> None:
-    """But for what was restated in between, and told so by a later acceptance."""
+    """Except for restatements in between, which have a later acceptance."""
     before = NOW - timedelta(days=900)
     restated = 0
     for ticker in COMPANIES:
@@ -239,18 +243,18 @@ def test_a_row_appears_when_it_is_accepted(fundamentals: Fundamentals) -> None:
 
 def test_some_quarters_were_restated_by_later_filings(fundamentals: Fundamentals) -> None:
     """One in forty; profit stays, and the year takes part in it."""
-    found = [
+    restated = [
         (name, year, quarter)
         for name in COMPANIES
         for year in range(2010, 2024)
         for quarter in range(1, 5)
         if periods.restatement(SEED, name, year, quarter)
     ]
-    assert 3 < len(found) < 40
-    name, year, quarter = found[0]
-    told = periods.restatement(SEED, name, year, quarter)
-    assert told is not None
-    at = told.filing.accepted_at
+    assert 3 < len(restated) < 40
+    name, year, quarter = restated[0]
+    restatement = periods.restatement(SEED, name, year, quarter)
+    assert restatement is not None
+    at = restatement.filing.accepted_at
     key = (str(year), f"Q{quarter}")
     before, after = (
         {
@@ -259,7 +263,7 @@ def test_some_quarters_were_restated_by_later_filings(fundamentals: Fundamentals
         }[key]
         for now in (at - timedelta(seconds=1), at)
     )
-    assert after["revenue"] == pytest.approx(before["revenue"] * told.factor, abs=1000)
+    assert after["revenue"] == pytest.approx(before["revenue"] * restatement.factor, abs=1000)
     assert after["netIncome"] == before["netIncome"]
     assert after["acceptedDate"] > before["acceptedDate"]
 
@@ -331,7 +335,7 @@ def test_what_was_never_reported_cannot_be_restated(
 
 def test_ratios_of_recorded_books_are_the_recorded_ratios() -> None:
     """All that follow from the recorded income statement, balance sheet and price."""
-    income, sheet, told = (
+    income, sheet, content = (
         json.loads((RECORDINGS / f"fmp_{name}_annual.json").read_text())[0]
         for name in ("income_statement", "balance_sheet", "ratios")
     )
@@ -344,7 +348,9 @@ def test_ratios_of_recorded_books_are_the_recorded_ratios() -> None:
     shares = np.array([income["weightedAverageShsOut"]])
 
     def lines(row: dict[str, Any]) -> dict[str, Any]:
-        return {name: np.array([one]) for name, one in row.items() if not isinstance(one, str)}
+        return {
+            name: np.array([value]) for name, value in row.items() if not isinstance(value, str)
+        }
 
     figures = ratios(
         lines(income),
@@ -361,12 +367,12 @@ def test_ratios_of_recorded_books_are_the_recorded_ratios() -> None:
         "workingCapitalTurnoverRatio",
         "debtServiceCoverageRatio",
     }
-    names = [name for name in told if name in figures and name not in unknown]
+    names = [name for name in content if name in figures and name not in unknown]
     assert len(names) == 55
     for name in names:
-        assert float(figures[name][0]) == pytest.approx(told[name], rel=1e-9), name
-    order = [name for name in figures if name in told]
-    assert order == [name for name in told if name in figures]
+        assert float(figures[name][0]) == pytest.approx(content[name], rel=1e-9), name
+    order = [name for name in figures if name in content]
+    assert order == [name for name in content if name in figures]
 
 
 @pytest.fixture
@@ -408,20 +414,20 @@ def test_fields_are_the_recorded_ones_in_their_order_and_types(
     fmp: httpx.Client, endpoint: str, recording: str
 ) -> None:
     """Whole numbers where the recording has them, text where it has text."""
-    (told,) = json.loads((RECORDINGS / recording).read_text())
+    (content,) = json.loads((RECORDINGS / recording).read_text())
     (row,) = fmp.get(endpoint, params={"symbol": "AAPL", "limit": 1}).json()
-    assert list(row) == list(told)
-    for name, value in told.items():
+    assert list(row) == list(content)
+    for name, value in content.items():
         if isinstance(value, str | bool):
             assert type(row[name]) is type(value), name
 
 
 def test_ratios_have_the_recorded_fields_and_two_newer_ones(fmp: httpx.Client) -> None:
     """FMP added them in July 2026."""
-    (told,) = json.loads((RECORDINGS / "fmp_ratios_annual.json").read_text())
+    (content,) = json.loads((RECORDINGS / "fmp_ratios_annual.json").read_text())
     (row,) = fmp.get("ratios", params={"symbol": "AAPL", "limit": 1}).json()
-    assert list(row)[: len(told)] == list(told)
-    assert len(row) == len(told) + 2
+    assert list(row)[: len(content)] == list(content)
+    assert len(row) == len(content) + 2
 
 
 def test_a_cash_flow_has_its_forty_seven_fields(fmp: httpx.Client) -> None:
@@ -447,10 +453,10 @@ def test_parameters_are_taken_as_fmp_takes_them(
     fmp: httpx.Client, parameters: dict[str, str | int], rows: int, kinds: set[str]
 ) -> None:
     """Five rows unless more are asked for, no cap, newest first; this year begins in October."""
-    found = fmp.get("income-statement", params={"symbol": "JPM"} | parameters).json()
-    assert len(found) == rows
-    assert {row["period"] for row in found} == kinds
-    dates = [row["date"] for row in found]
+    content = fmp.get("income-statement", params={"symbol": "JPM"} | parameters).json()
+    assert len(content) == rows
+    assert {row["period"] for row in content} == kinds
+    dates = [row["date"] for row in content]
     assert dates == sorted(dates, reverse=True)
 
 
@@ -475,7 +481,7 @@ def test_what_was_filed_lately_comes_in_pages(
         fmp.get("latest-financial-statements", params={"page": page}).json() for page in (0, 1)
     )
     assert (len(first), len(second)) == (250, 250)
-    # The year's figures are told anew with the quarter's.
+    # The year's figures are restated with the quarter's.
     assert [(row["symbol"], row["calendarYear"], row["period"]) for row in first[:2]] == [
         ("MSFT", 2025, "Q2"),
         ("MSFT", 2025, "FY"),
@@ -487,7 +493,7 @@ def test_what_was_filed_lately_comes_in_pages(
 
 
 def test_index_rows_hold_additions_removals_or_both(fmp: httpx.Client) -> None:
-    """The other side is an empty text or null; some rows tell two dates."""
+    """The other side is an empty text or null; some rows have two dates."""
     rows = fmp.get("historical-sp500-constituent").json()
     sides = {(bool(row["symbol"]), bool(row["removedTicker"])) for row in rows}
     assert sides == {(True, False), (False, True), (True, True)}

@@ -1,4 +1,4 @@
-"""A day's minutes add up to its bar, whoever asks and whenever."""
+"""A day's minutes add up to its bar, at any time."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -36,7 +36,7 @@ def _regular(minutes: Minutes, session: date) -> Minutes:
     """Return the minutes of the regular session."""
     opens = datetime.combine(session, time(9, 30), NEW_YORK_ZONE).astimezone(UTC)
     closes = calendar().close_at(session)
-    begin, end = (np.datetime64(one.replace(tzinfo=None), "us") for one in (opens, closes))
+    begin, end = (np.datetime64(moment.replace(tzinfo=None), "us") for moment in (opens, closes))
     return minutes.where((minutes.opened_at >= begin) & (minutes.opened_at < end))
 
 
@@ -67,8 +67,8 @@ def test_minutes_add_up_to_any_bar(
     quiet: float,
 ) -> None:
     """First open, highest high, lowest low, last close, volume; each minute is a bar itself."""
-    low, first, last, high = sorted(one / 10**decimals for one in prices)
-    made = fill_day(
+    low, first, last, high = sorted(price / 10**decimals for price in prices)
+    bars = fill_day(
         "ANY/day",
         datetime(2026, 8, 4, tzinfo=UTC),
         minutes,
@@ -81,19 +81,19 @@ def test_minutes_add_up_to_any_bar(
         decimals=decimals,
         volume_decimals=volume_decimals,
     )
-    assert _summed_up(made)[:4] == (first, high, low, last)
-    assert np.rint(made.volumes * 10**volume_decimals).sum() == units
-    assert np.all(made.volumes > 0)
-    assert np.all(made.lows <= np.minimum(made.opens, made.closes))
-    assert np.all(made.highs >= np.maximum(made.opens, made.closes))
-    assert np.all((made.lows <= made.vwaps) & (made.vwaps <= made.highs))
-    assert np.all(made.trades >= 1)
-    assert np.all(np.diff(made.opened_at) > np.timedelta64(0))
-    assert 1 <= len(made) <= minutes
+    assert _summed_up(bars)[:4] == (first, high, low, last)
+    assert np.rint(bars.volumes * 10**volume_decimals).sum() == units
+    assert np.all(bars.volumes > 0)
+    assert np.all(bars.lows <= np.minimum(bars.opens, bars.closes))
+    assert np.all(bars.highs >= np.maximum(bars.opens, bars.closes))
+    assert np.all((bars.lows <= bars.vwaps) & (bars.vwaps <= bars.highs))
+    assert np.all(bars.trades >= 1)
+    assert np.all(np.diff(bars.opened_at) > np.timedelta64(0))
+    assert 1 <= len(bars) <= minutes
 
 
 def test_a_bar_without_volume_has_no_minutes() -> None:
-    """Nothing was traded, so nothing can be told of its minutes."""
+    """Nothing was traded, so there are no minutes."""
     with pytest.raises(ValueError, match="without volume"):
         fill_day(
             "A", NOW, 5, open=1.0, high=1.0, low=1.0, close=1.0, volume=0.0, quiet=0.0, decimals=2
@@ -105,20 +105,20 @@ def test_a_bar_without_volume_has_no_minutes() -> None:
 )
 def test_a_session_adds_up_to_the_worlds_bar(world: World, session: date, minutes: int) -> None:
     """A few of its minutes are quiet; half days are shorter."""
-    made = session_minutes(world, "AAPL", session, NOW)
+    bars = session_minutes(world, "AAPL", session, NOW)
     bar = world.bars("AAPL", session, session, NOW)
-    regular = _regular(made, session)
+    regular = _regular(bars, session)
     assert _summed_up(regular) == (
         bar.opens[0], bar.highs[0], bar.lows[0], bar.closes[0], bar.volumes[0],
     )  # fmt: skip
     assert 0.9 * minutes < len(regular) < minutes
-    assert 5 < len(made) - len(regular) < 60, "a few before the opening and after the close"
-    assert _summed_up(made)[1:3] == _summed_up(regular)[1:3]
-    assert np.all(made.volumes == np.rint(made.volumes))
+    assert 5 < len(bars) - len(regular) < 60, "a few before the opening and after the close"
+    assert _summed_up(bars)[1:3] == _summed_up(regular)[1:3]
+    assert np.all(bars.volumes == np.rint(bars.volumes))
 
 
 def test_the_clock_only_decides_what_is_over(world: World) -> None:
-    """What is served during a session is served again after it."""
+    """Minutes served during a session are served again after it."""
     whole = session_minutes(world, "MSFT", DAY, NOW)
     at = datetime(2026, 8, 4, 15, 30, 30, tzinfo=UTC)
     so_far = session_minutes(world, "MSFT", DAY, at)

@@ -19,7 +19,7 @@ def test_no_window_holds_more_than_the_limit_and_none_is_refused_needlessly(
     admitted: list[datetime] = []
     for offset in seconds:
         at = BEGIN + timedelta(seconds=offset)
-        recent = [one for one in admitted if one > at - timedelta(seconds=60)]
+        recent = [arrival for arrival in admitted if arrival > at - timedelta(seconds=60)]
         assert window.admits("key", at) == (len(recent) < limit)
         if len(recent) < limit:
             admitted.append(at)

@@ -45,7 +45,7 @@ def _processes(world: LocalWorld) -> dict[str, int]:
 
 
 def test_a_second_start_reuses_what_runs(running: LocalWorld) -> None:
-    """Same processes, same ports, and nothing to tell."""
+    """Same processes, same ports, and no report."""
     before, said = _processes(running), list[str]()
     running.start(report=said.append)
     assert _processes(running) == before
@@ -64,7 +64,9 @@ def test_its_environment_leads_to_working_services(running: LocalWorld) -> None:
         trust_env=False,
     )
     assert len(answer.json()) == 503
-    assert {one.name: one.running for one in running.status()} == dict.fromkeys(SERVICES, True)
+    assert {service.name: service.running for service in running.status()} == dict.fromkeys(
+        SERVICES, True
+    )
 
 
 def test_it_says_only_what_was_asked_for(running: LocalWorld) -> None:
@@ -96,7 +98,7 @@ def test_data_survive_a_stop_and_ports_stay(running: LocalWorld) -> None:
         connection.execute("create table kept (a int)")
     assert running.stop() == ["providers", "object_store", "timescaledb"]
     assert running.stop() == []
-    assert not any(one.running for one in running.status())
+    assert not any(service.running for service in running.status())
     running.start()
     assert running.environment() == environment
     with psycopg.connect(environment["WRDATA_DATABASE_URL"]) as connection:
@@ -113,7 +115,7 @@ def test_a_killed_database_comes_back_with_its_data(running: LocalWorld, which: 
         victims = [_processes(running)["timescaledb"]]
         if which == "whole family":
             data = running.root / "timescaledb" / "data"
-            victims = [one.pid for one in processes.working_in(data)]
+            victims = [process.pid for process in processes.working_in(data)]
         for pid in victims:
             # The rest of the family ends by itself when the first is gone.
             with contextlib.suppress(ProcessLookupError):
@@ -131,7 +133,7 @@ def test_killed_servers_come_back(running: LocalWorld) -> None:
         os.kill(_processes(running)[name], signal.SIGKILL)
     running.start()
     assert running.environment() == environment
-    assert all(one.running for one in running.status())
+    assert all(service.running for service in running.status())
 
 
 def test_a_taken_port_is_given_up(running: LocalWorld) -> None:
@@ -144,10 +146,10 @@ def test_a_taken_port_is_given_up(running: LocalWorld) -> None:
 
 
 def test_a_lost_state_file_costs_nothing_but_a_restart(running: LocalWorld) -> None:
-    """Data and keys are found; servers nobody remembers do not stand in the way."""
+    """Data and keys are found; forgotten servers do not block the start."""
     simulator = _processes(running)["providers"], _processes(running)["object_store"]
     key = running.environment()["FMP_API_KEY"]
-    orphans = [one for one in map(processes.identify, simulator) if one]
+    orphans = [process for process in map(processes.identify, simulator) if process]
     (running.root / "state.json").unlink()
     try:
         running.start()
@@ -155,7 +157,7 @@ def test_a_lost_state_file_costs_nothing_but_a_restart(running: LocalWorld) -> N
     finally:
         for orphan in orphans:
             processes.end(orphan, with_signal=signal.SIGTERM, within_s=10)
-    assert all(one.running for one in running.status())
+    assert all(service.running for service in running.status())
 
 
 def test_the_simulators_controls_are_at_its_origin(running: LocalWorld) -> None:
@@ -188,7 +190,7 @@ def test_a_world_with_fmp_alone_is_taken_over(running: LocalWorld) -> None:
     assert not processes.is_running(former)
     assert running.environment()["FMP_API_KEY"] == environment["FMP_API_KEY"]
     assert running.environment()["FMP_BASE_URL"] == environment["FMP_BASE_URL"]
-    assert [one.name for one in running.status() if one.running] == list(SERVICES)
+    assert [service.name for service in running.status() if service.running] == list(SERVICES)
     assert not (running.root / "fmp").exists()
 
 
@@ -208,9 +210,9 @@ def test_a_server_that_cannot_start_shows_its_log(running: LocalWorld) -> None:
 
 
 def test_a_world_that_was_never_started_says_so(tmp_path: Path) -> None:
-    """Nothing is created by asking."""
+    """Asking creates nothing."""
     world = LocalWorld(tmp_path / "none")
-    assert [one.detail for one in world.status()] == ["never started"] * 3
+    assert [service.detail for service in world.status()] == ["never started"] * 3
     assert world.stop() == []
     with pytest.raises(errors.ConfigurationError, match="was never started"):
         world.environment()
@@ -218,7 +220,7 @@ def test_a_world_that_was_never_started_says_so(tmp_path: Path) -> None:
 
 
 def test_an_unknown_service_is_refused(tmp_path: Path) -> None:
-    """The text lists those there are."""
+    """The text lists the known ones."""
     with pytest.raises(errors.ConfigurationError, match="no such service: kafka; there are"):
         LocalWorld(tmp_path).start(["kafka"])
 

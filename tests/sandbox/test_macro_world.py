@@ -1,4 +1,4 @@
-"""The simulated macroeconomic world: deterministic, published on its days, revised as told."""
+"""The simulated macroeconomic world: deterministic, published on its days, revised on demand."""
 
 import itertools
 from datetime import UTC, date, datetime, timedelta
@@ -24,9 +24,9 @@ def world(tmp_path: Path) -> MacroWorld:
 
 def _as_of(observations: tuple[Observation, ...], day: date) -> list[tuple[date, date, str]]:
     return [
-        (one.observed_on, one.realtime_start, one.text)
-        for one in observations
-        if one.realtime_start <= day <= one.realtime_end
+        (observation.observed_on, observation.realtime_start, observation.text)
+        for observation in observations
+        if observation.realtime_start <= day <= observation.realtime_end
     ]
 
 
@@ -39,13 +39,15 @@ def test_every_series_that_is_kept_is_simulated() -> None:
 def test_tomorrows_world_knows_yesterdays_vintages_unchanged(
     world: MacroWorld, series: str
 ) -> None:
-    """Whatever it has learnt since: what was known on a day of the past stays."""
+    """Values as of a past day stay, whatever was published since."""
     earlier = datetime(2023, 12, 29, 17, tzinfo=UTC)
     then = world.observations(series, earlier)
     now = world.observations(series, NOW)
     assert _as_of(then, earlier.date()) == _as_of(now, earlier.date())
-    assert {one.realtime_start for one in then} == {
-        one.realtime_start for one in now if one.realtime_start <= earlier.date()
+    assert {observation.realtime_start for observation in then} == {
+        observation.realtime_start
+        for observation in now
+        if observation.realtime_start <= earlier.date()
     }
 
 
@@ -55,14 +57,14 @@ def test_spans_of_a_period_follow_each_other_and_the_last_one_is_open(
 ) -> None:
     """Values of neighbours differ; nothing is published before its period is over."""
     spans: dict[date, list[Observation]] = {}
-    for one in world.observations(series, NOW):
-        spans.setdefault(one.observed_on, []).append(one)
-    for observed_on, told in spans.items():
-        assert told[-1].realtime_end == FOREVER
-        assert told[0].realtime_start > observed_on
-        for one, following in itertools.pairwise(told):
-            assert one.realtime_end + timedelta(days=1) == following.realtime_start
-            assert one.text != following.text
+    for observation in world.observations(series, NOW):
+        spans.setdefault(observation.observed_on, []).append(observation)
+    for observed_on, span in spans.items():
+        assert span[-1].realtime_end == FOREVER
+        assert span[0].realtime_start > observed_on
+        for observation, following in itertools.pairwise(span):
+            assert observation.realtime_end + timedelta(days=1) == following.realtime_start
+            assert observation.text != following.text
 
 
 def test_the_national_product_is_estimated_three_times_and_revised_each_year(
@@ -70,8 +72,8 @@ def test_the_national_product_is_estimated_three_times_and_revised_each_year(
 ) -> None:
     """The third estimate of the second quarter carries the revision of five years."""
     by_period: dict[date, list[date]] = {}
-    for one in world.observations("GDP", NOW):
-        by_period.setdefault(one.observed_on, []).append(one.realtime_start)
+    for observation in world.observations("GDP", NOW):
+        by_period.setdefault(observation.observed_on, []).append(observation.realtime_start)
     assert by_period[date(2020, 1, 1)] == [
         date(2020, 4, 30),
         date(2020, 5, 28),
@@ -90,23 +92,30 @@ def test_the_national_product_is_estimated_three_times_and_revised_each_year(
 def test_daily_rates_are_never_revised_and_missing_on_holidays(world: MacroWorld) -> None:
     """More vintages than FRED hands out at once; seven days a week for one of them."""
     rates = world.observations("DGS10", NOW)
-    assert len({one.observed_on for one in rates}) == len(rates)
+    assert len({rate.observed_on for rate in rates}) == len(rates)
     assert len(world.vintages("DGS10", NOW)) == 5210
-    holidays = {one.observed_on for one in rates if one.text == MISSING}
+    holidays = {rate.observed_on for rate in rates if rate.text == MISSING}
     assert {date(2026, 5, 25), date(2025, 12, 25), date(2025, 11, 27)} <= holidays
-    assert all(one.observed_on.weekday() < 5 for one in rates)
-    assert all((one.text == MISSING) is calendar.is_holiday(one.observed_on) for one in rates)
+    assert all(rate.observed_on.weekday() < 5 for rate in rates)
+    assert all((rate.text == MISSING) is calendar.is_holiday(rate.observed_on) for rate in rates)
     funds = world.observations("DFF", NOW)
-    assert {one.observed_on.weekday() for one in funds} == set(range(7))
-    assert MISSING not in {one.text for one in funds}
+    assert {fund.observed_on.weekday() for fund in funds} == set(range(7))
+    assert MISSING not in {fund.text for fund in funds}
 
 
 def test_a_week_is_dated_on_its_saturday_and_revised_a_week_later(world: MacroWorld) -> None:
     """Published on Thursdays, or the day after where that is a holiday."""
-    weeks = [one for one in world.observations("ICSA", NOW) if one.observed_on.year == 2026]
-    assert {one.observed_on.weekday() for one in weeks} == {5}
-    first = [one for one in weeks if one.observed_on == date(2026, 1, 10)]
-    assert [one.realtime_start for one in first] == [date(2026, 1, 15), date(2026, 1, 22)]
+    weeks = [
+        observation
+        for observation in world.observations("ICSA", NOW)
+        if observation.observed_on.year == 2026
+    ]
+    assert {week.observed_on.weekday() for week in weeks} == {5}
+    first = [week for week in weeks if week.observed_on == date(2026, 1, 10)]
+    assert [observation.realtime_start for observation in first] == [
+        date(2026, 1, 15),
+        date(2026, 1, 22),
+    ]
 
 
 def test_a_vintage_is_there_from_its_hour_on(world: MacroWorld) -> None:
@@ -126,9 +135,9 @@ def test_a_revision_on_demand_makes_a_vintage_that_outlives_the_process(tmp_path
     assert world.observations("GDP", NOW - timedelta(seconds=1)) == before
     again = MacroWorld(tmp_path)
     new = {
-        (one.observed_on, one.realtime_start)
-        for one in again.observations("GDP", NOW)
-        if one not in before and one.realtime_end == FOREVER
+        (observation.observed_on, observation.realtime_start)
+        for observation in again.observations("GDP", NOW)
+        if observation not in before and observation.realtime_end == FOREVER
     }
     today = date(2026, 8, 5)
     assert new == {(date(2026, 1, 1), today), (date(2026, 4, 1), today)}
@@ -139,7 +148,7 @@ def test_a_revision_on_demand_makes_a_vintage_that_outlives_the_process(tmp_path
 def test_a_second_revision_on_a_day_replaces_the_first_within_its_vintage(
     world: MacroWorld,
 ) -> None:
-    """Real time is told in days."""
+    """Real time is in days."""
     world.publish_revision("UNRATE", NOW)
     once = world.observations("UNRATE", NOW)
     world.publish_revision("UNRATE", NOW + timedelta(minutes=5))
@@ -150,13 +159,13 @@ def test_a_second_revision_on_a_day_replaces_the_first_within_its_vintage(
 
 
 def test_later_scheduled_revisions_follow_one_on_demand(world: MacroWorld) -> None:
-    """The world goes on as it would have."""
+    """The world continues unchanged."""
     world.publish_revision("GDP", NOW)
     later = NOW + timedelta(days=60)
     starts = [
-        one.realtime_start
-        for one in world.observations("GDP", later)
-        if one.observed_on == date(2026, 4, 1)
+        observation.realtime_start
+        for observation in world.observations("GDP", later)
+        if observation.observed_on == date(2026, 4, 1)
     ]
     assert starts == [date(2026, 7, 30), date(2026, 8, 5), date(2026, 8, 27), date(2026, 9, 24)]
 
@@ -190,5 +199,5 @@ def test_periods_are_numbered_wherever_a_series_begins(
     """Dated on their first day."""
     through = date(2026, 4, 1)
     assert list(calendar.periods(rhythm, first, through)) == expected
-    every = calendar.periods(rhythm, calendar.FIRST_PERIOD, through)
-    assert [one for one in every if one[1] >= first] == expected
+    periods = calendar.periods(rhythm, calendar.FIRST_PERIOD, through)
+    assert [period for period in periods if period[1] >= first] == expected

@@ -14,11 +14,11 @@ DAYS = st.dates(market.FIRST_DAY, date(2031, 1, 1))
 
 @given(TICKERS, DAYS, DAYS)
 def test_a_bar_does_not_depend_on_how_far_the_series_reaches(
-    ticker: str, one: date, other: date
+    ticker: str, first: date, second: date
 ) -> None:
     """The shorter of two series is the beginning of the longer one."""
-    short = market.series("seed", ticker, min(one, other))
-    long = market.series("seed", ticker, max(one, other))
+    short = market.series("seed", ticker, min(first, second))
+    long = market.series("seed", ticker, max(first, second))
     length = len(short.closes)
     for name in ("opens", "highs", "lows", "closes", "volumes"):
         np.testing.assert_array_equal(getattr(short, name), getattr(long, name)[:length])
@@ -36,7 +36,7 @@ def test_every_bar_is_in_order_and_above_zero(ticker: str, through: date) -> Non
 
 @given(st.floats(0.0, 1e6))
 def test_prices_have_two_digits_or_four_below_a_dollar(price: float) -> None:
-    """What JSON shows of a price is short, as with a real provider."""
+    """A price in JSON is short, as with a real provider."""
     rounded = float(market.in_cents(np.array([price]))[0])
     assert rounded == round(rounded, 2 if rounded >= 1 else 4)
     assert rounded > 0
@@ -56,5 +56,5 @@ def test_tickers_and_seeds_have_prices_of_their_own() -> None:
 def test_some_tickers_were_listed_late() -> None:
     """About one in eight; the others begin with the world."""
     tickers = [f"T{number}" for number in range(400)]
-    late = [one for one in tickers if market.listed_on("seed", one) > market.FIRST_DAY]
+    late = [ticker for ticker in tickers if market.listed_on("seed", ticker) > market.FIRST_DAY]
     assert 25 < len(late) < 80

@@ -1,4 +1,4 @@
-"""The S3 server does what the archive needs of it."""
+"""The S3 server does what the archive needs."""
 
 import io
 
@@ -32,7 +32,7 @@ def test_objects_are_put_read_listed_and_deleted(bucket: BucketSettings) -> None
     assert client.get_object(Bucket=bucket.bucket, Key="a/b.parquet")["Body"].read() == b"bytes"
     assert client.head_object(Bucket=bucket.bucket, Key="a/b.parquet")["ContentLength"] == 5
     listed = client.list_objects_v2(Bucket=bucket.bucket, Prefix="a/")["Contents"]
-    assert [one["Key"] for one in listed] == ["a/b.parquet"]
+    assert [entry["Key"] for entry in listed] == ["a/b.parquet"]
     client.delete_object(Bucket=bucket.bucket, Key="a/b.parquet")
     assert client.list_objects_v2(Bucket=bucket.bucket).get("Contents") is None
     client.close()

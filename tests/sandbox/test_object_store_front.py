@@ -1,4 +1,4 @@
-"""The front before the S3 server: transparent, until it is told to fail."""
+"""The front before the S3 server: transparent until a fault is set."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -52,7 +52,7 @@ def test_objects_pass_through_unchanged(store: ObjectStore) -> None:
     _put(store)
     assert store.get(KEY).content == CONTENT
     assert store.stat(KEY).bytes == len(CONTENT)
-    assert [one.key for one in store.list("raw/")] == [KEY]
+    assert [entry.key for entry in store.list("raw/")] == [KEY]
     store.delete(KEY)
     assert not store.exists(KEY)
 
@@ -86,7 +86,7 @@ def test_a_share_spoils_the_same_requests_of_every_run() -> None:
 
 
 def test_other_keys_and_methods_pass() -> None:
-    """What the fault does not name is left alone."""
+    """Other requests are left alone."""
     front = ObjectStoreFront("http://127.0.0.1:9", seed=1)
     front.fault = S3Fault(troubles=(SLOW_DOWN,), methods=frozenset({"PUT"}), prefix="raw/")
     assert front._trouble(_request("PUT", "/bucket/raw/x")) == SLOW_DOWN

@@ -1,4 +1,4 @@
-"""The simulator's answers are Polygon's, as its reference, its library and recordings tell them."""
+"""The simulator's answers are those of Polygon's reference, library and recordings."""
 
 import json
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def polygon(clock: Clock, root: Path, world: World) -> Iterator[httpx.Client]:
 def _shape(value: object) -> object:
     """Return names and kinds of what JSON holds, of a list those of its first row."""
     if isinstance(value, dict):
-        return {name: _shape(one) for name, one in value.items()}
+        return {name: _shape(field) for name, field in value.items()}
     if isinstance(value, list):
         return [_shape(value[0])]
     return (
@@ -115,11 +115,11 @@ def test_a_key_travels_in_the_header_or_in_the_query(polygon: httpx.Client) -> N
 
 
 def test_the_free_plan_has_five_requests_a_minute(polygon: httpx.Client, clock: Clock) -> None:
-    """The sixth is told so, without Retry-After; a minute later there are five again."""
+    """The sixth is refused without Retry-After; a minute later there are five again."""
     headers = {"authorization": f"Bearer {KEYS[Plan.FREE]}"}
     path = f"{AGGS}/day/2026-08-03/2026-08-04"
     replies = [polygon.get(path, headers=headers) for _ in range(6)]
-    assert [one.status_code for one in replies] == [200] * 5 + [429]
+    assert [reply.status_code for reply in replies] == [200] * 5 + [429]
     assert replies[5].json()["error"].startswith("You've exceeded the maximum requests per minute")
     assert "retry-after" not in replies[5].headers
     clock.advance(61)
@@ -219,7 +219,7 @@ def test_a_day_begins_at_midnight_in_new_york_and_the_market_ends_at_its_close(
         datetime.fromtimestamp(row["t"] / 1000, UTC).isoformat() == f"{day}T{hour:02}:00:00+00:00"
     )
     market = polygon.get(f"{GROUPED}/{day}").json()["results"]
-    assert {datetime.fromtimestamp(one["t"] / 1000, UTC).hour for one in market} == {hour + 16}
+    assert {datetime.fromtimestamp(bar["t"] / 1000, UTC).hour for bar in market} == {hour + 16}
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_a_session_under_way_has_minutes_and_no_day(polygon: httpx.Client, clock
     path = f"{AGGS}/minute/2026-08-05/2026-08-05"
     live = polygon.get(path).json()
     late = polygon.get(path, headers={"authorization": f"Bearer {KEYS[Plan.STARTER]}"}).json()
-    last = [datetime.fromtimestamp(one["results"][-1]["t"] / 1000, UTC) for one in (live, late)]
+    last = [datetime.fromtimestamp(page["results"][-1]["t"] / 1000, UTC) for page in (live, late)]
     assert last[0].strftime("%H:%M") in {"14:59", "14:58", "14:57"}
     assert (last[0] - last[1]).total_seconds() >= 12 * 60
     assert (live["status"], late["status"]) == ("OK", "DELAYED")
@@ -275,36 +275,41 @@ def test_a_session_under_way_has_minutes_and_no_day(polygon: httpx.Client, clock
 def test_actions_have_filters_orders_and_pages(polygon: httpx.Client, world: World) -> None:
     """By ticker, by several, and by a span of days."""
     rows = polygon.get("/stocks/v1/splits", params={"ticker": "AAPL"}).json()["results"]
-    assert [(one["execution_date"], one["split_from"], one["split_to"]) for one in rows] == [
+    assert [(row["execution_date"], row["split_from"], row["split_to"]) for row in rows] == [
         ("2020-08-31", 1, 4), ("2014-06-09", 1, 7),
     ]  # fmt: skip
-    assert [one["historical_adjustment_factor"] for one in rows] == [0.25, round(1 / 28, 10)]
+    assert [row["historical_adjustment_factor"] for row in rows] == [0.25, round(1 / 28, 10)]
     query = {"execution_date.gte": "2014-01-01", "execution_date.lt": "2015-01-01",
              "sort": "execution_date.asc", "limit": "1"}  # fmt: skip
-    found: list[str] = []
+    listed: list[str] = []
     path, asked = "/stocks/v1/splits", query
     while True:
         page = polygon.get(path, params=asked).json()
-        found += [f"{one['execution_date']} {one['ticker']}" for one in page["results"]]
+        listed += [f"{result['execution_date']} {result['ticker']}" for result in page["results"]]
         if "next_url" not in page:
             break
         following = httpx.URL(page["next_url"])
         path, asked = following.path, dict(following.params)
-    assert [one[:10] for one in found] == sorted(one[:10] for one in found)
-    assert set(found) == {
-        f"{one.ex_date} {listing.ticker}"
+    assert [text[:10] for text in listed] == sorted(text[:10] for text in listed)
+    assert set(listed) == {
+        f"{split.ex_date} {listing.ticker}"
         for listing in world.listings()
-        for one in world.splits(listing.ticker)
-        if one.ex_date.year == 2014
+        for split in world.splits(listing.ticker)
+        if split.ex_date.year == 2014
     }
     any_of = polygon.get("/stocks/v1/dividends", params={"ticker.any_of": "AAPL,MSFT,ABT,KO"})
-    assert {one["ticker"] for one in any_of.json()["results"]} <= {"AAPL", "MSFT", "ABT", "KO"}
+    assert {result["ticker"] for result in any_of.json()["results"]} <= {
+        "AAPL",
+        "MSFT",
+        "ABT",
+        "KO",
+    }
 
 
 def test_a_split_of_today_is_told_and_changes_adjusted_prices_only(
     polygon: httpx.Client, world: World
 ) -> None:
-    """What was traded stays what it was."""
+    """Traded prices never change."""
     path = f"{AGGS}/day/2026-07-01/2026-08-04"
     before = {kind: polygon.get(path, params={"adjusted": kind}).json()["results"]
               for kind in ("true", "false")}  # fmt: skip
@@ -339,7 +344,7 @@ def test_a_split_of_today_is_told_and_changes_adjusted_prices_only(
 def test_a_fault_spoils_one_answer_and_the_next_is_right(
     polygon: httpx.Client, rule: dict[str, object], status: int, opening: str
 ) -> None:
-    """All kinds of the book, and Polygon's own oddities."""
+    """All kinds of faults, and Polygon's own quirks."""
     path = f"{AGGS}/day/2026-07-28/2026-08-04"
     right = polygon.get(path).json()["results"]
     origin = str(polygon.base_url).removesuffix("/polygon/")
@@ -350,7 +355,7 @@ def test_a_fault_spoils_one_answer_and_the_next_is_right(
 
 
 def test_a_quirk_that_nobody_knows_is_named(world: World, clock: Clock) -> None:
-    """With those there are."""
+    """The text names the known ones."""
     simulator = PolygonSimulator(world, {}, now=clock)
     request = Request(path="/v9", query={}, headers={}, key=None, at=clock.moment)
     with pytest.raises(ValueError, match="no quirk 'sideways', but empty_429"):
@@ -381,40 +386,44 @@ def test_bars_of_weeks_and_more_are_whole_and_begin_where_polygons_do(
     path = f"{AGGS}/{span}/2026-05-28/2026-06-10"
     content = polygon.get(path).json()
     new_york = ZoneInfo("America/New_York")
-    moments = [datetime.fromtimestamp(one["t"] / 1000, new_york) for one in content["results"]]
-    assert [f"{one:%Y-%m-%d %H:%M}" for one in moments] == [f"{one} 00:00" for one in starts]
+    moments = [
+        datetime.fromtimestamp(result["t"] / 1000, new_york) for result in content["results"]
+    ]
+    assert [f"{moment:%Y-%m-%d %H:%M}" for moment in moments] == [
+        f"{start} 00:00" for start in starts
+    ]
     ends = {"week": "2026-05-31", "month": "2026-06-01", "quarter": "2026-07-01"}
     days = polygon.get(f"{AGGS}/day/2025-12-01/2026-08-04").json()["results"]
     inside = [
-        one
-        for one in days
+        day
+        for day in days
         if starts[0]
-        <= f"{datetime.fromtimestamp(one['t'] / 1000, new_york):%Y-%m-%d}"
+        <= f"{datetime.fromtimestamp(day['t'] / 1000, new_york):%Y-%m-%d}"
         < ends.get(span, "2027-01-01")
     ]
     bar = content["results"][0]
     assert (bar["o"], bar["c"]) == (inside[0]["o"], inside[-1]["c"])
-    assert bar["h"] == max(one["h"] for one in inside)
-    assert bar["v"] == sum(one["v"] for one in inside)
+    assert bar["h"] == max(minute["h"] for minute in inside)
+    assert bar["v"] == sum(minute["v"] for minute in inside)
 
 
 def test_tickers_are_searched_and_filtered_by_exchange(polygon: httpx.Client) -> None:
     """By ticker or name in any case, and by the code of the primary exchange."""
 
-    def found(**query: str) -> list[dict[str, str]]:
+    def search(**query: str) -> list[dict[str, str]]:
         path = "/v3/reference/tickers"
         return polygon.get(path, params={"limit": "1000", **query}).json().get("results", [])
 
-    every = found()
-    apple = found(search="apple inc")
-    assert [one["ticker"] for one in apple] == ["AAPL"]
-    assert "AAPL" in {one["ticker"] for one in found(search="aap")}
-    assert found(search="nothing is called so") == []
-    by_exchange = {code: found(exchange=code) for code in ("XNAS", "XNYS")}
+    all_tickers = search()
+    apple = search(search="apple inc")
+    assert [row["ticker"] for row in apple] == ["AAPL"]
+    assert "AAPL" in {row["ticker"] for row in search(search="aap")}
+    assert search(search="nothing is called so") == []
+    by_exchange = {code: search(exchange=code) for code in ("XNAS", "XNYS")}
     assert all(
-        {one["primary_exchange"] for one in rows} == {code} for code, rows in by_exchange.items()
+        {row["primary_exchange"] for row in rows} == {code} for code, rows in by_exchange.items()
     )
-    assert sum(len(rows) for rows in by_exchange.values()) == len(every)
+    assert sum(len(rows) for rows in by_exchange.values()) == len(all_tickers)
 
 
 def test_splits_are_filtered_by_their_direction(polygon: httpx.Client) -> None:
@@ -428,8 +437,8 @@ def test_splits_are_filtered_by_their_direction(polygon: httpx.Client) -> None:
             "forward": {"reverse_split": "false"},
         }.items()
     }
-    assert all(one["split_from"] > one["split_to"] for one in rows["reverse"])
-    assert all(one["split_from"] < one["split_to"] for one in rows["forward"])
+    assert all(split["split_from"] > split["split_to"] for split in rows["reverse"])
+    assert all(split["split_from"] < split["split_to"] for split in rows["forward"])
     assert 0 < len(rows["reverse"]) < len(rows["forward"])
     assert len(rows["all"]) == len(rows["reverse"]) + len(rows["forward"])
 
@@ -442,18 +451,18 @@ def test_dividends_tell_what_they_and_later_ones_leave_of_prices(
     rows = polygon.get(path, params={"ticker": "AAPL", "limit": "500"}).json()["results"]
     today = clock.moment.date().isoformat()
     assert all(
-        ("historical_adjustment_factor" in one) is (one["ex_dividend_date"] <= today)
-        for one in rows
+        ("historical_adjustment_factor" in row) is (row["ex_dividend_date"] <= today)
+        for row in rows
     )
-    past = [one for one in rows if one["ex_dividend_date"] <= today]
+    past = [row for row in rows if row["ex_dividend_date"] <= today]
     assert len(past) > 50
     start, end = date(2006, 1, 1), date(2026, 8, 4)
     split = world.bars("AAPL", start, end, clock.moment)
     total = Actions(world).total_return("AAPL", start, end, clock.moment)
     days = split.dates.astype("datetime64[D]").astype(str).tolist()
-    for one in past:
-        place = sum(day < one["ex_dividend_date"] for day in days) - 1
+    for dividend in past:
+        place = sum(day < dividend["ex_dividend_date"] for day in days) - 1
         if place < 0:
             continue
         expected = total.closes[place] / split.closes[place]
-        assert one["historical_adjustment_factor"] == pytest.approx(expected, rel=0.003)
+        assert dividend["historical_adjustment_factor"] == pytest.approx(expected, rel=0.003)

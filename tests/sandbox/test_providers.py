@@ -37,7 +37,7 @@ ASKED: dict[str, tuple[str, dict[str, str]]] = {
 }
 """A request of each provider that succeeds."""
 
-SUBJECTS: dict[str, list[str]] = {
+SYMBOLS: dict[str, list[str]] = {
     "crypto_bars": ["BTC-USDT"],
     "crypto_trades": ["BTC-USDT"],
     "index_changes": ["SP500"],
@@ -93,7 +93,7 @@ def test_a_fault_hits_only_its_provider(
 ) -> None:
     """All the others answer as before."""
     simulators.control.add_fault(FaultKind.STATUS, path=prefix, status=503)
-    assert {one for one in ASKED if _ask(simulators, one).status_code == 503} == hit
+    assert {request for request in ASKED if _ask(simulators, request).status_code == 503} == hit
 
 
 @pytest.mark.parametrize("kind", [FaultKind.HTML, FaultKind.ERROR_IN_200, FaultKind.MALFORMED])
@@ -109,7 +109,7 @@ def test_a_fault_spoils_one_answer_of_any_provider(
 
 
 def test_a_path_of_nobody_is_a_gateways_404(simulators: RunningSimulators) -> None:
-    """FMP has no prefix, so what no other provider claims is a path that FMP does not know."""
+    """FMP has no prefix, so a path of no other provider is an unknown path of FMP."""
     answer = httpx.get(f"{simulators.origin}/nowhere/at/all", trust_env=False)
     assert answer.status_code in {401, 404}
 
@@ -119,22 +119,22 @@ def test_every_dataset_has_a_truth() -> None:
     assert set(truths.DATASETS) == {DAILY_BARS_DATASET, *DATASETS}
 
 
-@pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda one: one.name)
+@pytest.mark.parametrize("dataset", DATASETS.values(), ids=lambda dataset: dataset.name)
 def test_each_provider_of_the_catalogue_has_a_truth(
     simulators: RunningSimulators, dataset: Dataset
 ) -> None:
-    """So that whatever is configured can be verified; the first one's comes unasked."""
-    subjects = SUBJECTS.get(dataset.name, ["AAPL"])
+    """So every configuration can be verified; the first provider's is the default."""
+    symbols = SYMBOLS.get(dataset.name, ["AAPL"])
     span = {"start": LAST_WEEK, "end": LAST_WEEK + timedelta(days=4)}
     control = simulators.control
     of_each = {
-        provider: control.dataset_truth(dataset.name, subjects, provider=provider, **span)
+        provider: control.dataset_truth(dataset.name, symbols, provider=provider, **span)
         for provider in dataset.sources
     }
     assert all(table.schema.equals(dataset.wire_schema) for table in of_each.values())
     assert all(table.num_rows for table in of_each.values())
     first = next(iter(of_each.values()))
-    assert control.dataset_truth(dataset.name, subjects, **span).equals(first)
+    assert control.dataset_truth(dataset.name, symbols, **span).equals(first)
 
 
 def test_the_truth_of_the_whole_market_comes_in_order(simulators: RunningSimulators) -> None:
@@ -148,12 +148,12 @@ def test_the_truth_of_the_whole_market_comes_in_order(simulators: RunningSimulat
 
 
 def test_daily_bars_are_as_fmp_says_unless_asked_otherwise(simulators: RunningSimulators) -> None:
-    """FMP adjusts for splits, the others tell what was paid; only these three serve any."""
+    """FMP adjusts for splits, the others serve paid prices; only these three have any."""
     span = {"start": date(2020, 8, 24), "end": date(2020, 9, 4)}
     control = simulators.control
     fmp, polygon, tiingo = (
-        control.dataset_truth("daily_bars", ["AAPL"], provider=one, **span)
-        for one in ("fmp", "polygon", "tiingo")
+        control.dataset_truth("daily_bars", ["AAPL"], provider=provider, **span)
+        for provider in ("fmp", "polygon", "tiingo")
     )
     assert control.dataset_truth("daily_bars", ["AAPL"], **span).equals(fmp)
     assert polygon.equals(tiingo)
@@ -177,7 +177,7 @@ def test_a_truth_comes_as_csv_too(simulators: RunningSimulators) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "subjects", "told"),
+    ("dataset", "symbols", "message"),
     [
         ("weather", None, "there is no dataset 'weather'; there are daily_bars"),
         ("splits", ["BRK-B"], "nothing trades as BRK-B"),
@@ -186,11 +186,11 @@ def test_a_truth_comes_as_csv_too(simulators: RunningSimulators) -> None:
     ],
 )
 def test_an_unknown_truth_says_what_there_is(
-    simulators: RunningSimulators, dataset: str, subjects: list[str] | None, told: str
+    simulators: RunningSimulators, dataset: str, symbols: list[str] | None, message: str
 ) -> None:
     """In one line, as every control."""
-    with pytest.raises(errors.ConfigurationError, match=told):
-        simulators.control.dataset_truth(dataset, subjects)
+    with pytest.raises(errors.ConfigurationError, match=message):
+        simulators.control.dataset_truth(dataset, symbols)
 
 
 def _column(table: pa.Table, name: str) -> list[Any]:
@@ -221,16 +221,16 @@ def test_a_split_re_bases_what_fmp_serves_and_not_what_was_paid(
 
 
 def test_a_restatement_changes_one_period_of_one_company(simulators: RunningSimulators) -> None:
-    """Truth and provider say the new figures from now on."""
+    """Truth and provider have the new figures from now on."""
     control, year = simulators.control, date.today().year - 2  # noqa: DTZ011
     before = control.dataset_truth("income_statements", ["AAPL", "MSFT"]).to_pylist()
     control.restate("AAPL", year, "Q2", 1.25)
     after = control.dataset_truth("income_statements", ["AAPL", "MSFT"]).to_pylist()
 
     changed = {
-        (one["symbol"], one["fiscal_year"], one["fiscal_period"])
-        for one, other in zip(after, before, strict=True)
-        if one != other
+        (now["symbol"], now["fiscal_year"], now["fiscal_period"])
+        for now, then in zip(after, before, strict=True)
+        if now != then
     }
     assert ("AAPL", year, "Q2") in changed
     assert {symbol for symbol, _, _ in changed} == {"AAPL"}
@@ -242,8 +242,11 @@ def test_a_restatement_changes_one_period_of_one_company(simulators: RunningSimu
         trust_env=False,
     ).json()  # fmt: skip
     of_period = {(row["fiscalYear"], row["period"]): row["revenue"] for row in served}
-    truth = {(str(one["fiscal_year"]), one["fiscal_period"]): one["revenue"] for one in after
-             if one["symbol"] == "AAPL" and one["period_type"] == "quarterly"}  # fmt: skip
+    truth = {
+        (str(row["fiscal_year"]), row["fiscal_period"]): row["revenue"]
+        for row in after
+        if row["symbol"] == "AAPL" and row["period_type"] == "quarterly"
+    }
     assert of_period == {key: int(value) for key, value in truth.items()}
 
 

@@ -1,4 +1,4 @@
-"""The simulator's answers are Tiingo's, as its documents, measurements and recordings tell them."""
+"""The simulator's answers are those of Tiingo's documents, measurements and recordings."""
 
 import csv
 import io
@@ -123,9 +123,9 @@ def test_quotes_without_the_slash_are_redirected(tiingo: httpx.Client) -> None:
 
 def test_metadata_has_the_recorded_fields(tiingo: httpx.Client) -> None:
     """In their order, for a ticker in either case."""
-    told = tiingo.get(f"{DAILY}/brk-b").json()
-    assert list(told) == list(json.loads(_recorded("tiingo_ticker_metadata_googl.json")))
-    assert (told["ticker"], told["endDate"]) == ("BRK-B", "2026-08-04")
+    content = tiingo.get(f"{DAILY}/brk-b").json()
+    assert list(content) == list(json.loads(_recorded("tiingo_ticker_metadata_googl.json")))
+    assert (content["ticker"], content["endDate"]) == ("BRK-B", "2026-08-04")
 
 
 def test_a_span_of_days_has_the_recorded_form(tiingo: httpx.Client, world: World) -> None:
@@ -148,14 +148,19 @@ def test_splits_and_dividends_stand_on_their_ex_dates(tiingo: httpx.Client, worl
     rows = tiingo.get(f"{DAILY}/AAPL/prices", params={"startDate": "2006-1-1"}).json()
     now = Clock().moment
     actions = Actions(world)
-    past = [one for one in actions.dividends("AAPL", now) if one.ex_date <= date(2026, 8, 4)]
+    past = [
+        dividend
+        for dividend in actions.dividends("AAPL", now)
+        if dividend.ex_date <= date(2026, 8, 4)
+    ]
     cash = {row["date"][:10]: row["divCash"] for row in rows if row["divCash"]}
     assert past
-    assert cash == {str(one.ex_date): float(one.amount) for one in past}
+    assert cash == {str(dividend.ex_date): float(dividend.amount) for dividend in past}
     ratios = {row["date"][:10]: row["splitFactor"] for row in rows if row["splitFactor"] != 1.0}
     assert ratios
     assert ratios == {
-        str(one.ex_date): one.new_shares / one.old_shares for one in actions.splits("AAPL", now)
+        str(split.ex_date): split.new_shares / split.old_shares
+        for split in actions.splits("AAPL", now)
     }
     assert rows[-1]["adjClose"] == rows[-1]["close"]
     adjusted = actions.total_return("AAPL", date(2006, 1, 1), date(2026, 8, 4), now)
@@ -326,10 +331,10 @@ def test_iex_trades_a_small_part_of_all(world: World) -> None:
     """Two to three per cent of the volume, in fewer minutes, at the same prices."""
     now, day = Clock().moment, date(2026, 8, 4)
     paid = Actions(world).as_traded("MSFT", day, day, now)
-    every = intraday.unfolded(world, "MSFT", paid, now)
+    minutes = intraday.unfolded(world, "MSFT", paid, now)
     here = iex_minutes(world, "MSFT", day, now)
-    assert 0.6 < len(here) / len(regular(every, day)) < 0.95
-    shared = every.where(np.isin(every.opened_at, here.opened_at))
+    assert 0.6 < len(here) / len(regular(minutes, day)) < 0.95
+    shared = minutes.where(np.isin(minutes.opened_at, here.opened_at))
     assert (shared.closes == here.closes).all()
     assert 0.019 < here.volumes.sum() / shared.volumes.sum() < 0.031
     assert (here.volumes >= 1.0).all()
@@ -348,7 +353,7 @@ def test_minutes_before_a_split_are_as_they_were_paid(world: World) -> None:
 
 
 def test_minutes_served_once_are_served_again(world: World) -> None:
-    """What was over at noon is unchanged at night."""
+    """Minutes that were over at noon are unchanged at night."""
     day = date(2026, 8, 4)
     noon, night = datetime(2026, 8, 4, 16, tzinfo=UTC), datetime(2026, 8, 5, tzinfo=UTC)
     early = iex_minute_truth(world, ["AAPL"], day, day, noon)
@@ -365,10 +370,10 @@ def test_longer_bars_are_made_of_the_minutes(world: World) -> None:
     day = date(2026, 8, 4)
     minutes = regular(iex_minutes(world, "AAPL", day, Clock().moment), day)
     hours = resampled(minutes, timedelta(hours=1))
-    assert [one.opened_at.hour for one in hours] == list(range(13, 20))
-    assert sum(one.volume for one in hours) == minutes.volumes.sum()
-    assert max(one.high for one in hours) == minutes.highs.max()
-    assert min(one.low for one in hours) == minutes.lows.min()
+    assert [hour.opened_at.hour for hour in hours] == list(range(13, 20))
+    assert sum(hour.volume for hour in hours) == minutes.volumes.sum()
+    assert max(hour.high for hour in hours) == minutes.highs.max()
+    assert min(hour.low for hour in hours) == minutes.lows.min()
     assert (hours[0].open, hours[-1].close) == (minutes.opens[0], minutes.closes[-1])
     assert calendar().is_session(day)
 
@@ -435,7 +440,7 @@ def test_faults_find_their_ticker_in_either_case(tiingo: httpx.Client) -> None:
 
 
 def test_a_quirk_that_tiingo_lacks_is_named(world: World) -> None:
-    """With those there are."""
+    """The text names the known ones."""
     simulator = TiingoSimulator(world, keys={}, now=Clock())
     with pytest.raises(ValueError, match="no quirk 'x'; it has symbol_cap"):
         simulator.quirk("x", None)  # type: ignore[arg-type] - it is not looked at
@@ -451,19 +456,19 @@ def test_where_prices_drop_the_split_factor_says_so(
     span = {"startDate": f"{day[:8]}01", "endDate": f"{day[:8]}20"}
     rows = tiingo.get(f"{DAILY}/{ticker}/prices", params=span).json()
     factors = {row["date"][:10]: row["splitFactor"] for row in rows}
-    assert [one for one, factor in factors.items() if factor != 1.0] == [day]
-    [split] = [one for one in world.splits(ticker) if one.ex_date.isoformat() == day]
+    assert [on for on, factor in factors.items() if factor != 1.0] == [day]
+    [split] = [known for known in world.splits(ticker) if known.ex_date.isoformat() == day]
     assert factors[day] == split.ratio
 
 
 def test_a_split_of_a_weekend_stands_on_the_next_session(
     tiingo: httpx.Client, world: World
 ) -> None:
-    """Whoever made it: the row of the first new price tells it."""
+    """For any split: the row of the first new price shows it."""
     world.split("MMM", date(2026, 7, 25), 4, 1)
     span = {"startDate": "2026-07-20", "endDate": "2026-07-31"}
     rows = tiingo.get(f"{DAILY}/MMM/prices", params=span).json()
-    told = {row["date"][:10]: row["splitFactor"] for row in rows if row["splitFactor"] != 1.0}
-    assert told == {"2026-07-27": 4.0}
+    factors = {row["date"][:10]: row["splitFactor"] for row in rows if row["splitFactor"] != 1.0}
+    assert factors == {"2026-07-27": 4.0}
     closes = {row["date"][:10]: row["close"] for row in rows}
     assert closes["2026-07-27"] / closes["2026-07-24"] == pytest.approx(0.25, rel=0.1)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(
     ],
 )
 def test_the_server_is_set_up_as_meant(database_url: str, setting: str, value: str) -> None:
-    """Each setting as the running server tells it."""
+    """Each setting as the running server reports it."""
     with psycopg.connect(database_url) as connection:
         row = connection.execute("select current_setting(%s)", [setting]).fetchone()
     assert row == (value,)
@@ -73,7 +73,7 @@ def test_a_wrong_password_is_refused(database_url: str, role: str) -> None:
 
 
 def test_the_server_is_not_roots(world: LocalWorld) -> None:
-    """Whoever started it, its processes belong to somebody without rights."""
+    """Whoever started it, its processes belong to an unprivileged user."""
     root = world.root / "timescaledb" / "data"
     pid = int((root / "postmaster.pid").read_text().splitlines()[0])
     assert Path(f"/proc/{pid}").stat().st_uid != 0
@@ -92,7 +92,7 @@ def test_data_move_to_where_the_servers_user_can_reach_them(tmp_path: Path) -> N
 def test_a_system_without_time_zones_is_told_before_a_server_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would end at once, and say why in its log only."""
+    """It would end at once, with the reason in its log only."""
     monkeypatch.setattr(timescaledb, "_ZONEINFO", tmp_path)
     server = timescaledb.TimescaleServer(home=tmp_path / "home", log=tmp_path / "log")
 

@@ -18,10 +18,10 @@ DAYS = st.dates(FIRST, LAST)
 
 
 @given(DAYS, DAYS)
-def test_a_bar_is_the_same_in_every_range_that_holds_it(one: date, other: date) -> None:
-    """What is asked for decides which bars come, never what is in them."""
+def test_a_bar_is_the_same_in_every_range_that_holds_it(first: date, second: date) -> None:
+    """The range decides which bars are returned, never their values."""
     world = World(Path("/nonexistent"))
-    start, end = min(one, other), max(one, other)
+    start, end = min(first, second), max(first, second)
     part = world.truth(["AAPL"], start, end, NOW)
     whole = world.truth(["AAPL"], FIRST, LAST, NOW).to_pylist()
     assert part.to_pylist() == [row for row in whole if start <= row["date"] <= end]
@@ -31,7 +31,9 @@ def test_every_session_since_the_listing_has_a_bar(tmp_path: Path) -> None:
     """Holidays and weekends have none, and nothing trades before it is listed."""
     world = World(tmp_path)
     late = next(
-        one.ticker for one in world.constituents() if world.listed_on(one.ticker) > market.FIRST_DAY
+        constituent.ticker
+        for constituent in world.constituents()
+        if world.listed_on(constituent.ticker) > market.FIRST_DAY
     )
     for ticker in ("AAPL", late):
         days = world.bars(ticker, FIRST, LAST, NOW).dates.tolist()
@@ -48,7 +50,7 @@ def test_a_bar_appears_when_its_session_closes(tmp_path: Path) -> None:
 
 
 def test_a_correction_changes_one_bar_and_outlives_the_process(tmp_path: Path) -> None:
-    """Prices of that session are multiplied, all others stay; a new world knows it still."""
+    """Prices of that session are multiplied, others stay; a new world object keeps it."""
     world = World(tmp_path)
     before = world.bars("AAPL", FIRST, LAST, NOW)
     world.correct("AAPL", date(2024, 3, 1), 1.5)
@@ -85,10 +87,10 @@ def test_a_renamed_security_carries_its_prices_on(tmp_path: Path) -> None:
 
 
 def test_who_leaves_the_index_still_trades(tmp_path: Path) -> None:
-    """Membership and listing are two things."""
+    """A listing does not need membership."""
     World(tmp_path).leave_index("MMM")
     world = World(tmp_path)
-    assert "MMM" not in {one.ticker for one in world.constituents()}
+    assert "MMM" not in {constituent.ticker for constituent in world.constituents()}
     assert world.listing("MMM") is not None
     assert len(world.constituents()) == 502
 
@@ -97,20 +99,20 @@ def test_constituents_come_from_the_data_file(tmp_path: Path) -> None:
     """503 securities, CIKs padded to ten digits."""
     members = World(tmp_path).constituents()
     assert len(members) == 503
-    assert {len(one.cik) for one in members} == {10}
+    assert {len(instrument.cik) for instrument in members} == {10}
 
 
 def test_every_split_of_the_past_is_on_a_session(tmp_path: Path) -> None:
-    """CMCSA, ZBRA and ALL split on holidays before: on the next session it is in the prices."""
+    """CMCSA, ZBRA and ALL split on holidays: prices change on the next session."""
     world = World(tmp_path)
-    every = {
-        (one.ticker, split.ex_date)
-        for one in world.constituents()
-        for split in world.splits(one.ticker)
+    splits = {
+        (constituent.ticker, split.ex_date)
+        for constituent in world.constituents()
+        for split in world.splits(constituent.ticker)
     }
-    assert all(calendar().is_session(day) for _, day in every)
+    assert all(calendar().is_session(day) for _, day in splits)
     moved = {("CMCSA", date(2024, 1, 2)), ("ZBRA", date(2022, 7, 5)), ("ALL", date(2016, 7, 5))}
-    assert moved < every
+    assert moved < splits
     for ticker, day in moved:
         before, after = world.scale_on(ticker, date(day.year, 1, 1)), world.scale_on(ticker, day)
         assert world.scale_on(ticker, date(day.year, day.month, day.day - 1)) == before != after

@@ -1,4 +1,4 @@
-"""What every engine of aggregates has to fulfil: a market to load and change, and the comparison.
+"""The contract of every engine of aggregates: a market to load and change, and comparisons.
 
 Here: loading through the real loader, and aggregates beside a recomputation in Arrow
 (marketdata/bar_aggregation.py). Not here: the facts themselves (test_aggregate_contract.py).
@@ -60,10 +60,10 @@ def minutes(start: datetime, count: int, seed: int = 1, *, gaps: float = 0.1) ->
     """Return bars of about ``count`` minutes in a row, with gaps and odd digits."""
     chance = np.random.default_rng(seed)
     price = 50 * np.exp(np.cumsum(chance.normal(0, 1e-3, count)))
-    made: Minutes = {}
+    rows: Minutes = {}
     for place in np.flatnonzero(chance.random(count) >= gaps):
         close = float(price[place])
-        made[start + MINUTE * int(place)] = {
+        rows[start + MINUTE * int(place)] = {
             "open": close * 0.999,
             "high": close * 1.01,
             "low": close * 0.98,
@@ -72,11 +72,11 @@ def minutes(start: datetime, count: int, seed: int = 1, *, gaps: float = 0.1) ->
             "vwap": close * 1.0003,
             "trades": int(chance.integers(1, 500)),
         }
-    return made
+    return rows
 
 
 def flat(moments: Iterable[datetime], close: float, **values: Any) -> Minutes:
-    """Return bars that stand still: open, high, low, close and vwap are one price."""
+    """Return flat bars: open, high, low, close and vwap are one price."""
     bar = dict.fromkeys(("open", "high", "low", "close", "vwap"), close)
     return {at: {**bar, "volume": 10.0, "trades": 2, **values} for at in moments}
 
@@ -144,7 +144,7 @@ class Market:
             self.aggregates.refresh(source, everything=everything)
 
     def bars(self, interval: Interval, instrument_id: int | None = None) -> list[dict[str, Any]]:
-        """Return what the view of an interval shows, sorted as a recomputation is."""
+        """Return the rows of an interval's view, sorted like a recomputation."""
         schema = aggregated_bars(interval)
         rows = self.execute(f"select {', '.join(schema.names)} from bars_{interval}")  # noqa: S608
         listed = [dict(zip(schema.names, row, strict=True)) for row in rows]

@@ -19,7 +19,7 @@ NOTHING_ASKED = Asked(
 )
 
 Row = tuple[int, date, float]
-"""Instrument, session, close: the other prices follow from the close."""
+"""Instrument, session, close; the other prices follow from the close."""
 
 
 def bars(rows: Iterable[Row]) -> pa.Table:

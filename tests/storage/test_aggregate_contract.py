@@ -49,30 +49,32 @@ def market(timescale: Timescale, instrument_ids: list[int], engine: Make) -> Mar
 
 def test_every_interval_equals_a_recomputation_to_the_last_bit(market: Market) -> None:
     """Half day, both changes of the clocks, gaps, two providers, pairs, a turn of the year."""
-    one, two, three = market.shares
+    first, second, third = market.shares
     for number, day in enumerate(["2024-03-08", "2024-03-11", "2024-07-03", "2024-11-01"]):
         # From 4:00 to 20:00 in New York, which may be the next day of UTC.
-        market.load_minutes(one, minutes(utc(f"{day} 08:00"), 1020, number))
-    market.load_minutes(one, minutes(utc("2024-07-03 13:30"), 300, 7), "tiingo")
-    market.load_minutes(two, minutes(utc("2024-11-29 09:00"), 960, 8, gaps=0.9))
+        market.load_minutes(first, minutes(utc(f"{day} 08:00"), 1020, number))
+    market.load_minutes(first, minutes(utc("2024-07-03 13:30"), 300, 7), "tiingo")
+    market.load_minutes(second, minutes(utc("2024-11-29 09:00"), 960, 8, gaps=0.9))
     market.load_minutes(market.pairs[0], minutes(utc("2023-12-31 20:00"), 2000, 9), "binance")
     market.load_minutes(market.pairs[0], minutes(utc("2024-01-01 00:00"), 300, 10), "coinbase")
     sessions = calendar().sessions(date(2022, 12, 1), date(2024, 2, 20))
-    market.load_days(one, {day: 10 + 0.1 * place for place, day in enumerate(sessions)})
-    market.load_days(three, dict.fromkeys(sessions[::3], 7.7), Adjustment.SPLITS)
+    market.load_days(first, {day: 10 + 0.1 * place for place, day in enumerate(sessions)})
+    market.load_days(third, dict.fromkeys(sessions[::3], 7.7), Adjustment.SPLITS)
 
     market.refresh()
 
     market.require_equal()
     market.require_no_difference()
-    assert len(market.bars(Interval.DAY, one)) == 5
-    assert len(market.bars(Interval.YEAR, one)) == 3
+    assert len(market.bars(Interval.DAY, first)) == 5
+    assert len(market.bars(Interval.YEAR, first)) == 3
 
 
 def test_an_hour_that_holds_both_phases_is_two_bars(market: Market) -> None:
     """From 9:00 to 9:30 in New York is before the session, from 9:30 to 10:00 within."""
-    one = market.shares[0]
-    market.load_minutes(one, flat(each_minute(utc("2024-06-03 13:00"), utc("2024-06-03 14:00")), 5))
+    share = market.shares[0]
+    market.load_minutes(
+        share, flat(each_minute(utc("2024-06-03 13:00"), utc("2024-06-03 14:00")), 5)
+    )
 
     market.refresh()
 
@@ -88,11 +90,11 @@ def test_an_hour_that_holds_both_phases_is_two_bars(market: Market) -> None:
 
 def test_a_half_day_ends_where_the_exchange_closes(market: Market) -> None:
     """What trades after 13:00 on such a day is no part of its daily bar."""
-    one = market.shares[0]
-    market.load_minutes(one, flat([utc("2024-07-03 13:29")], 1.0))
-    market.load_minutes(one, flat([utc("2024-07-03 13:30")], 2.0))
-    market.load_minutes(one, flat([utc("2024-07-03 16:59")], 3.0))
-    market.load_minutes(one, flat([utc("2024-07-03 17:00")], 4.0))
+    share = market.shares[0]
+    market.load_minutes(share, flat([utc("2024-07-03 13:29")], 1.0))
+    market.load_minutes(share, flat([utc("2024-07-03 13:30")], 2.0))
+    market.load_minutes(share, flat([utc("2024-07-03 16:59")], 3.0))
+    market.load_minutes(share, flat([utc("2024-07-03 17:00")], 4.0))
 
     market.refresh()
 
@@ -168,27 +170,29 @@ def test_weeks_months_quarters_and_years_are_named_by_their_first_day(market: Ma
 
 def test_what_a_minute_does_not_tell_no_bar_of_it_tells(market: Market) -> None:
     """A missing vwap counts where shares were traded at it; missing trades always count."""
-    one = market.shares[0]
+    share = market.shares[0]
     start = utc("2024-06-03 14:00")
     at = each_minute(start, start + timedelta(minutes=15))
-    market.load_minutes(one, flat(at[:5], 10.0, volume=30.0) | flat(at[4:5], 20.0, volume=10.0))
-    market.load_minutes(one, flat(at[5:10], 10.0) | flat(at[5:6], 10.0, vwap=None, volume=0.0))
-    market.load_minutes(one, flat(at[10:15], 10.0) | flat(at[10:11], 10.0, vwap=None, trades=None))
+    market.load_minutes(share, flat(at[:5], 10.0, volume=30.0) | flat(at[4:5], 20.0, volume=10.0))
+    market.load_minutes(share, flat(at[5:10], 10.0) | flat(at[5:6], 10.0, vwap=None, volume=0.0))
+    market.load_minutes(
+        share, flat(at[10:15], 10.0) | flat(at[10:11], 10.0, vwap=None, trades=None)
+    )
 
     market.refresh()
 
-    told = [(bar["vwap"], bar["trades"]) for bar in market.bars(Interval.FIVE_MINUTES)]
-    assert told == [((4 * 300.0 + 200.0) / 130.0, 10), (10.0, 10), (None, None)]
+    figures = [(bar["vwap"], bar["trades"]) for bar in market.bars(Interval.FIVE_MINUTES)]
+    assert figures == [((4 * 300.0 + 200.0) / 130.0, 10), (10.0, 10), (None, None)]
     [quarter] = market.bars(Interval.QUARTER_HOUR)
     assert (quarter["vwap"], quarter["trades"], quarter["volume"]) == (None, None, 220.0)
     market.require_equal()
 
 
 def test_a_bar_without_volume_has_no_vwap(market: Market) -> None:
-    """Nothing divided by nothing is unknown, and adds nothing to the hour."""
-    one, start = market.shares[0], utc("2024-06-03 14:00")
-    market.load_minutes(one, flat([start], 10.0, volume=0.0))
-    market.load_minutes(one, flat([start + timedelta(minutes=5)], 12.0, volume=5.0))
+    """Zero divided by zero is unknown, and adds nothing to the hour."""
+    share, start = market.shares[0], utc("2024-06-03 14:00")
+    market.load_minutes(share, flat([start], 10.0, volume=0.0))
+    market.load_minutes(share, flat([start + timedelta(minutes=5)], 12.0, volume=5.0))
 
     market.refresh()
 
@@ -197,7 +201,7 @@ def test_a_bar_without_volume_has_no_vwap(market: Market) -> None:
 
 
 def test_refreshing_twice_changes_nothing(market: Market) -> None:
-    """Nothing is claimed, and every bar is what it was."""
+    """Nothing is reported as changed, and no bar changes."""
     market.load_minutes(market.shares[0], minutes(utc("2024-06-03 13:00"), 200))
     market.load_days(market.shares[0], {date(2024, 6, 3): 10.0})
     market.refresh()
@@ -214,38 +218,38 @@ def test_refreshing_twice_changes_nothing(market: Market) -> None:
 
 
 def test_late_restated_and_deleted_bars_reach_every_level(market: Market) -> None:
-    """Each of them, between two refreshes, leaves aggregates equal to the source."""
-    one, two, _ = market.shares
+    """After each kind of change and a refresh, aggregates equal the source."""
+    first, second, _ = market.shares
     start = utc("2024-06-03 13:00")
     bars = minutes(start, 400)
     days = dict.fromkeys(calendar().sessions(date(2024, 5, 1), date(2024, 6, 28)), 10.0)
-    for instrument_id in (one, two):
+    for instrument_id in (first, second):
         market.load_minutes(instrument_id, bars)
         market.load_days(instrument_id, days)
     market.refresh()
 
     late = flat([start - timedelta(minutes=3)], 40.0)
     highest = flat([start + timedelta(minutes=100)], 99.0)
-    market.load_minutes(one, late | highest)
-    market.load_days(one, {date(2024, 6, 5): 11.0, date(2024, 4, 30): 9.0})
+    market.load_minutes(first, late | highest)
+    market.load_days(first, {date(2024, 6, 5): 11.0, date(2024, 4, 30): 9.0})
     market.refresh()
     market.require_equal()
-    assert max(bar["high"] for bar in market.bars(Interval.DAY, one)) == 99.0
+    assert max(bar["high"] for bar in market.bars(Interval.DAY, first)) == 99.0
 
-    market.delete("minute_bar", one, "opened_at >= %s", start + timedelta(minutes=60))
-    market.delete("daily_bar", one, "session_date between %s and %s",
+    market.delete("minute_bar", first, "opened_at >= %s", start + timedelta(minutes=60))
+    market.delete("daily_bar", first, "session_date between %s and %s",
                   date(2024, 6, 1), date(2024, 6, 30))  # fmt: skip
     market.refresh()
     market.require_equal()
-    months = [bar["bucket_start"] for bar in market.bars(Interval.MONTH, one)]
+    months = [bar["bucket_start"] for bar in market.bars(Interval.MONTH, first)]
     assert months == [date(2024, 4, 1), date(2024, 5, 1)]
 
-    market.delete("minute_bar", one, "true")
-    market.delete("daily_bar", one, "true")
+    market.delete("minute_bar", first, "true")
+    market.delete("daily_bar", first, "true")
     market.refresh()
     market.require_equal()
-    assert all(market.bars(interval, one) == [] for interval in Interval)
-    assert all(market.bars(interval, two) for interval in Interval)
+    assert all(market.bars(interval, first) == [] for interval in Interval)
+    assert all(market.bars(interval, second) for interval in Interval)
 
 
 @pytest.mark.parametrize(
@@ -254,16 +258,16 @@ def test_late_restated_and_deleted_bars_reach_every_level(market: Market) -> Non
 def test_a_history_that_is_restated_whole_reaches_every_bucket_whatever_day_it_ends_on(
     market: Market, last: date
 ) -> None:
-    """TimescaleDB 2.25.1 to 2.29.2 loses a bucket that begins with the last day it was told of.
+    """TimescaleDB 2.25.1 to 2.29.2 loses a bucket that begins with the last invalidated day.
 
     The last month of 15 April begins with a quarter, that of 16 October too, and its last quarter.
     """
-    one = market.shares[0]
+    share = market.shares[0]
     days = [*calendar().sessions(date(2022, 1, 3), last), last]
-    market.load_days(one, dict.fromkeys(days, 396.4))
+    market.load_days(share, dict.fromkeys(days, 396.4))
     market.refresh()
 
-    market.load_days(one, dict.fromkeys(days, 198.2))
+    market.load_days(share, dict.fromkeys(days, 198.2))
     market.refresh()
 
     market.require_equal()
@@ -276,15 +280,15 @@ def test_computing_everything_again_mends_what_no_refresh_would_look_at(
     market: Market, engine: Make
 ) -> None:
     """Bars that changed, are missing, or have no source left: as after a fault of the server."""
-    one, two = market.shares[:2]
-    for instrument_id in (one, two):
+    first, second = market.shares[:2]
+    for instrument_id in (first, second):
         market.load_minutes(
             instrument_id, flat([utc("2024-06-03 14:00"), utc("2024-05-31 14:00")], 5.0)
         )
         market.load_days(instrument_id, {date(2024, 6, 3): 5.0, date(2023, 6, 1): 5.0})
     market.refresh()
-    _damage(market, engine, one)
-    _lose_the_source(market, two)
+    _damage(market, engine, first)
+    _lose_the_source(market, second)
     market.refresh()
     assert all(market.aggregates.differences(interval) for interval in Interval)
 
@@ -292,12 +296,12 @@ def test_computing_everything_again_mends_what_no_refresh_would_look_at(
 
     market.require_equal()
     market.require_no_difference()
-    assert all(market.bars(interval, one) and not market.bars(interval, two)
+    assert all(market.bars(interval, first) and not market.bars(interval, second)
                for interval in Interval)  # fmt: skip
 
 
 def _damage(market: Market, engine: Make, instrument_id: int) -> None:
-    """Change and remove kept bars, as nobody should."""
+    """Change and remove stored aggregates by hand."""
     for interval in Interval:
         if engine is RollUps:
             kept = f"rollup_{interval}"
@@ -316,20 +320,20 @@ def _damage(market: Market, engine: Make, instrument_id: int) -> None:
 
 
 def _lose_the_source(market: Market, instrument_id: int) -> None:
-    """Remove source bars where no trigger sees it."""
+    """Remove source bars without triggers."""
     for table in ("minute_bar", "daily_bar"):
         market.delete(table, instrument_id, "true")
         market.execute(f"delete from {table}_invalidation")  # noqa: S608
 
 
 def test_computing_everything_again_leaves_what_lies_in_the_archive_only(market: Market) -> None:
-    """Nobody could compute it, and nothing waits for it afterwards."""
-    one = market.shares[0]
-    market.load_minutes(one, minutes(utc("2024-05-31 13:00"), 300))
-    market.load_minutes(one, minutes(utc("2024-06-03 13:00"), 300, 2))
+    """It cannot be computed, and nothing waits for it afterwards."""
+    share = market.shares[0]
+    market.load_minutes(share, minutes(utc("2024-05-31 13:00"), 300))
+    market.load_minutes(share, minutes(utc("2024-06-03 13:00"), 300, 2))
     market.refresh()
     before = {interval: market.bars(interval) for interval in MINUTE_INTERVALS}
-    market.delete("minute_bar", one, "opened_at < '2024-06-01 00:00+00'")
+    market.delete("minute_bar", share, "opened_at < '2024-06-01 00:00+00'")
     market.execute("delete from minute_bar_invalidation")
     _tombstone(market, "minute_bars", date(2024, 5, 1), date(2024, 6, 1))
 
@@ -343,9 +347,9 @@ def test_a_session_that_is_shortened_takes_its_minutes_out_of_the_day(
     market: Market, engine: Make
 ) -> None:
     """An override of the calendar reaches the bars of that day, though no minute has changed."""
-    one, day = market.shares[0], date(2024, 6, 3)
+    share, day = market.shares[0], date(2024, 6, 3)
     around = each_minute(utc("2024-06-03 13:00"), utc("2024-06-03 21:00"))
-    market.load_minutes(one, flat(around, 3.0))
+    market.load_minutes(share, flat(around, 3.0))
     market.load_minutes(market.pairs[0], flat(around, 3.0), "binance")
     market.refresh()
     shortened = SessionOverride(
@@ -357,16 +361,16 @@ def test_a_session_that_is_shortened_takes_its_minutes_out_of_the_day(
     market.refresh()
 
     market.require_equal()
-    assert [bar["source_bars"] for bar in market.bars(Interval.DAY, one)] == [210]
+    assert [bar["source_bars"] for bar in market.bars(Interval.DAY, share)] == [210]
     assert [bar["source_bars"] for bar in market.bars(Interval.DAY, market.pairs[0])] == [480]
 
 
 def test_bars_of_days_that_differ_in_adjustment_say_none(market: Market) -> None:
     """A month that was loaded from two providers has no adjustment, its year neither."""
-    one = market.shares[0]
-    market.load_days(one, {date(2024, 5, 30): 10.0, date(2024, 5, 31): 10.0})
-    market.load_days(one, {date(2024, 6, 3): 10.0}, Adjustment.SPLITS)
-    market.load_days(one, {date(2024, 5, 31): 10.0}, Adjustment.SPLITS)
+    share = market.shares[0]
+    market.load_days(share, {date(2024, 5, 30): 10.0, date(2024, 5, 31): 10.0})
+    market.load_days(share, {date(2024, 6, 3): 10.0}, Adjustment.SPLITS)
+    market.load_days(share, {date(2024, 5, 31): 10.0}, Adjustment.SPLITS)
 
     market.refresh()
 
@@ -376,24 +380,24 @@ def test_bars_of_days_that_differ_in_adjustment_say_none(market: Market) -> None
 
 def test_a_week_with_a_split_is_right_where_it_is_made_of_adjusted_days(market: Market) -> None:
     """A split of 2 for 1 on Wednesday halves what was before it, not the whole week."""
-    one = market.shares[0]
+    share = market.shares[0]
     week = [date(2024, 6, 3) + timedelta(days=offset) for offset in range(5)]
-    market.load_days(one, dict(zip(week, [100.0, 102.0, 51.0, 52.0, 53.0], strict=True)))
-    market.load_minutes(one, flat([utc("2024-06-04 14:00")], 102.0))
-    market.load_minutes(one, flat([utc("2024-06-05 14:00")], 51.0))
+    market.load_days(share, dict(zip(week, [100.0, 102.0, 51.0, 52.0, 53.0], strict=True)))
+    market.load_minutes(share, flat([utc("2024-06-04 14:00")], 102.0))
+    market.load_minutes(share, flat([utc("2024-06-05 14:00")], 51.0))
     market.execute(
         """insert into split (instrument_id, ex_date, new_shares, old_shares, provider, ingest_id,
            known_from) values (%s, '2024-06-05', 2, 1, 'fmp', 1, now())""",
-        one,
+        share,
     )
-    AdjustedBars(market.timescale).derive(one)
+    AdjustedBars(market.timescale).derive(share)
 
     market.refresh()
 
     def shown(view: str, columns: str) -> list[tuple[object, ...]]:
         query = f"select {columns} from {view} where instrument_id = %s"  # noqa: S608
         order = " and adjustment = 'splits' order by bucket_start" if "adjusted" in view else ""
-        return market.execute(query + order, one)
+        return market.execute(query + order, share)
 
     assert shown("bars_1w", "open, high, low, close, volume") == [
         (99.0, 103.0, 49.0, 53.0, 358_000.0)
@@ -430,25 +434,25 @@ def _restore(market: Market) -> None:
 
 
 def test_aggregates_of_dropped_minutes_stay_and_late_ones_wait(market: Market) -> None:
-    """What lies in the archive only is not computed again until it is restored."""
-    one = market.shares[0]
+    """Bars in the archive only are not recomputed until they are restored."""
+    share = market.shares[0]
     may, june = minutes(utc("2024-05-31 13:00"), 300), minutes(utc("2024-06-03 13:00"), 300, 2)
-    market.load_minutes(one, may | june)
+    market.load_minutes(share, may | june)
     market.refresh()
     before = {interval: market.bars(interval) for interval in Interval}
-    market.delete("minute_bar", one, "opened_at < '2024-06-01 00:00+00'")
+    market.delete("minute_bar", share, "opened_at < '2024-06-01 00:00+00'")
     market.execute("delete from minute_bar_invalidation")
     _tombstone(market, "minute_bars", date(2024, 5, 1), date(2024, 6, 1))
 
-    market.load_minutes(one, flat([utc("2024-05-31 14:00")], 99.0))
-    market.load_minutes(one, june)
+    market.load_minutes(share, flat([utc("2024-05-31 14:00")], 99.0))
+    market.load_minutes(share, june)
     market.refresh()
 
     assert {interval: market.bars(interval) for interval in Interval} == before
     assert market.aggregates.waiting(Source.MINUTES) == 1
     assert market.aggregates.differences(Interval.HOUR) == []
 
-    market.load_minutes(one, may | flat([utc("2024-05-31 14:00")], 99.0))
+    market.load_minutes(share, may | flat([utc("2024-05-31 14:00")], 99.0))
     _restore(market)
     market.refresh()
     market.require_equal()
@@ -460,12 +464,12 @@ def test_aggregates_of_dropped_minutes_stay_and_late_ones_wait(market: Market) -
 def test_what_waits_for_a_refresh_is_told_with_its_time_and_frozen_days_are_not(
     market: Market,
 ) -> None:
-    """Nobody could do anything about them."""
-    began, one = datetime.now(UTC), market.shares[0]
+    """A refresh could not change them."""
+    began, share = datetime.now(UTC), market.shares[0]
     assert [market.aggregates.waiting_since(source) for source in Source] == [None, None]
 
-    market.load_minutes(one, flat([utc("2024-05-31 14:00")], 10.0))
-    market.load_days(one, {date(2024, 5, 31): 10.0})
+    market.load_minutes(share, flat([utc("2024-05-31 14:00")], 10.0))
+    market.load_days(share, {date(2024, 5, 31): 10.0})
     waiting = [market.aggregates.waiting_since(source) for source in Source]
     assert all(moment is not None and moment >= began for moment in waiting)
 
@@ -495,16 +499,16 @@ def test_a_week_across_the_border_of_what_was_dropped_waits_for_its_other_days(
     market: Market,
 ) -> None:
     """Months and years beside it are brought up to date; the week would lose its first days."""
-    one = market.shares[0]
+    share = market.shares[0]
     december, january = date(2024, 12, 31), date(2025, 1, 2)
-    market.load_days(one, {december: 50.0, january: 20.0})
+    market.load_days(share, {december: 50.0, january: 20.0})
     market.refresh()
     [week] = market.bars(Interval.WEEK)
-    market.delete("daily_bar", one, "session_date < '2025-01-01'")
+    market.delete("daily_bar", share, "session_date < '2025-01-01'")
     market.execute("delete from daily_bar_invalidation")
     _tombstone(market, "daily_bars", date(2024, 1, 1), date(2025, 1, 1))
 
-    market.load_days(one, {january: 90.0})
+    market.load_days(share, {january: 90.0})
     market.refresh()
 
     assert market.bars(Interval.WEEK) == [week]
@@ -512,7 +516,7 @@ def test_a_week_across_the_border_of_what_was_dropped_waits_for_its_other_days(
     assert market.aggregates.waiting(Source.DAYS) == 1
     assert all(market.aggregates.differences(interval) == [] for interval in Interval)
 
-    market.load_days(one, {december: 50.0})
+    market.load_days(share, {december: 50.0})
     _restore(market)
     market.refresh()
     market.require_equal()

@@ -72,7 +72,7 @@ def definitions(market: Market) -> list[tuple[object, ...]]:
 
 
 def test_auto_means_roll_ups_on_every_edition(market: Market) -> None:
-    """They are right on all of them; the other engine is there for who asks for it by name."""
+    """Roll-ups are right on all of them; the other engine has to be asked for by name."""
     assert engines.in_force(market.timescale) is Engine.ROLLUPS
     assert engines.chosen(market.timescale, EngineSetting.AUTO) is Engine.ROLLUPS
     assert engines.chosen(market.timescale, EngineSetting.ROLLUPS) is Engine.ROLLUPS
@@ -96,7 +96,7 @@ def test_auto_takes_a_database_of_continuous_aggregates_back_to_roll_ups(native:
 def test_an_engine_that_the_edition_does_not_have_is_refused_with_the_cure(
     timescale: Timescale,
 ) -> None:
-    """Nothing falls back in silence on what was not asked for."""
+    """There is no silent fallback to the other engine."""
     if timescale.server().edition == COMMUNITY:
         pytest.skip("the connected database has every engine")
 
@@ -107,7 +107,7 @@ def test_an_engine_that_the_edition_does_not_have_is_refused_with_the_cure(
 
 
 def test_an_engine_that_is_not_in_force_is_not_opened(community: Market) -> None:
-    """Its name was written into the environment, but nobody has changed the database."""
+    """Its name is in the environment, but the database is unchanged."""
     timescale = community.timescale
     with pytest.raises(errors.ConfigurationError, match="wrdata migrate"):
         engines.opened(timescale, EngineSetting.CONTINUOUS_AGGREGATES)
@@ -140,7 +140,7 @@ def test_readers_see_the_same_bars_through_both_changes(community: Market) -> No
 
 
 def test_bars_that_the_server_has_lost_are_not_taken_over(native: Market) -> None:
-    """Its faults stay behind: what the other engine keeps is what the source says."""
+    """Wrong bars are not carried over: the other engine equals the source."""
     load_some(native)
     native.refresh()
     for view, change_of in (("rollup_1q", "set close = 396.4"), ("shares_1h", "set high = 99")):
@@ -162,7 +162,7 @@ def test_bars_that_the_server_has_lost_are_not_taken_over(native: Market) -> Non
 def test_a_change_that_was_interrupted_is_completed_by_the_next_refresh(
     native: Market, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing that was taken over is believed before it was computed again."""
+    """Bars that were taken over are recomputed first."""
     load_some(native)
     native.refresh()
 
@@ -192,7 +192,7 @@ def test_settling_again_changes_nothing(native: Market) -> None:
 
 
 def test_who_still_holds_the_other_engine_settles_nothing(community: Market) -> None:
-    """A worker that was started before a change ends, and what waits goes on waiting."""
+    """A worker from before the change ends with an error; waiting changes stay."""
     old = RollUps(community.timescale)
     change(community, EngineSetting.CONTINUOUS_AGGREGATES)
     load_some(community)
@@ -239,7 +239,7 @@ def test_a_refresh_that_is_interrupted_is_repeated(native: Market) -> None:
 
 
 def test_the_newest_bars_are_seen_before_any_refresh(native: Market) -> None:
-    """What lies behind the last refreshed bar is read from the minutes themselves."""
+    """Bars after the last refreshed one are computed from the minutes."""
     load_some(native)
     native.refresh()
 
@@ -329,7 +329,7 @@ def test_days_that_the_server_refreshes_on_its_own_cannot_be_dropped(native: Mar
 
 
 def test_a_database_with_dropped_days_stays_with_its_roll_ups(community: Market) -> None:
-    """The other engine would have nothing to make their bars of."""
+    """The other engine could not compute their bars."""
     load_some(community)
     community.refresh()
     before = all_bars(community)
@@ -343,7 +343,7 @@ def test_a_database_with_dropped_days_stays_with_its_roll_ups(community: Market)
 
 
 def test_bars_of_dropped_days_are_handed_over_to_the_roll_ups(native: Market) -> None:
-    """Nobody could compute them again."""
+    """They could not be recomputed."""
     load_some(native)
     native.refresh()
     native.delete("minute_bar", native.shares[0], "opened_at < '2024-06-01 00:00+00'")
@@ -370,15 +370,15 @@ def test_refreshes_beside_loads_end_equal_to_the_source(native: Market) -> None:
     with ThreadPoolExecutor(4) as pool:
         work = [pool.submit(load, number) for number in range(9)]
         work += [pool.submit(native.refresh) for _ in range(4)]
-        for one in work:
-            one.result()
+        for future in work:
+            future.result()
     native.refresh()
 
     native.require_equal()
 
 
 def bury(market: Market, dataset: str, first: date, before: date) -> None:
-    """Write what retention writes when it has dropped days."""
+    """Write the rows that retention writes after a drop."""
     market.execute(
         """
         with proof as (

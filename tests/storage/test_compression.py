@@ -33,7 +33,7 @@ def market(timescale: Timescale, instrument_ids: list[int]) -> Market:
 
 
 def run_policies(market: Market) -> None:
-    """Do what the server does when its policies come round."""
+    """Run the server's policies."""
     jobs = market.execute(
         "select job_id from timescaledb_information.jobs where proc_name = 'policy_compression'"
     )
@@ -43,7 +43,7 @@ def run_policies(market: Market) -> None:
 
 
 def compressed_chunks(market: Market, table: str) -> list[bool]:
-    """Tell of each chunk, oldest first, whether it is compressed."""
+    """Return for each chunk, oldest first, whether it is compressed."""
     rows = market.execute(
         "select is_compressed from timescaledb_information.chunks where hypertable_name = %s"
         " order by coalesce(range_start, '-infinity'), chunk_name",
@@ -53,7 +53,7 @@ def compressed_chunks(market: Market, table: str) -> list[bool]:
 
 
 def test_an_edition_without_compression_is_left_as_it_is(timescale: Timescale) -> None:
-    """There the archive takes what is old."""
+    """There old rows go to the archive."""
     if timescale.server().edition == COMMUNITY:
         pytest.skip("the connected database can compress")
 
@@ -84,18 +84,18 @@ def test_asking_for_compression_again_changes_nothing(market: Market) -> None:
 
 
 def test_a_load_changes_compressed_minutes_as_any_others(market: Market) -> None:
-    """Equal, restated and new minutes are told apart, versions kept, aggregates brought along."""
-    one = market.shares[0]
+    """Equal, restated and new minutes are distinguished, versions kept, aggregates refreshed."""
+    share = market.shares[0]
     hour = each_minute(OLD, OLD + HOUR)
-    market.load_minutes(one, flat(hour, 5.0))
+    market.load_minutes(share, flat(hour, 5.0))
     run_policies(market)
     market.refresh()
     assert compressed_chunks(market, "minute_bar") == [True]
 
-    market.load_minutes(one, flat(hour, 5.0))
+    market.load_minutes(share, flat(hour, 5.0))
     assert market.aggregates.waiting(Source.MINUTES) == 0
 
-    market.load_minutes(one, flat(hour[:7], 6.0) | flat([OLD + HOUR], 7.0) | flat(hour[7:], 5.0))
+    market.load_minutes(share, flat(hour[:7], 6.0) | flat([OLD + HOUR], 7.0) | flat(hour[7:], 5.0))
     log = market.execute("select rows_inserted, rows_restated from ingest_log order by ingest_id")
     versions = market.execute("select count(*), min(close), max(close) from minute_bar_version")
     market.refresh()
@@ -107,14 +107,14 @@ def test_a_load_changes_compressed_minutes_as_any_others(market: Market) -> None
 
 def test_minutes_deleted_from_compressed_chunks_are_noted(market: Market) -> None:
     """Whole buckets of each series, whether a few rows go or all rows of a share."""
-    one, two, _ = market.shares
-    for instrument_id in (one, two):
+    first, second, _ = market.shares
+    for instrument_id in (first, second):
         market.load_minutes(instrument_id, flat(each_minute(OLD, OLD + HOUR), 5.0))
-    market.load_days(one, {date(2012, 3, 1): 5.0, date(2012, 3, 2): 5.0})
+    market.load_days(first, {date(2012, 3, 1): 5.0, date(2012, 3, 2): 5.0})
     run_policies(market)
     market.refresh()
 
-    market.delete("minute_bar", one, "opened_at < %s", OLD + timedelta(minutes=12))
+    market.delete("minute_bar", first, "opened_at < %s", OLD + timedelta(minutes=12))
     noted = market.execute(
         """select instrument_id, lower(joined), upper(joined)
            from (
@@ -122,15 +122,15 @@ def test_minutes_deleted_from_compressed_chunks_are_noted(market: Market) -> Non
                from minute_bar_invalidation group by instrument_id
            ) as each order by 1"""
     )
-    market.delete("minute_bar", two, "true")
-    market.delete("daily_bar", one, "session_date = '2012-03-01'")
+    market.delete("minute_bar", second, "true")
+    market.delete("daily_bar", first, "session_date = '2012-03-01'")
     days = market.execute(
         "select instrument_id, lower(span), upper(span) from daily_bar_invalidation"
     )
     market.refresh()
 
-    assert noted == [(one, OLD, OLD + timedelta(minutes=15))]
-    assert days == [(one, date(2012, 3, 1), date(2012, 3, 2))]
+    assert noted == [(first, OLD, OLD + timedelta(minutes=15))]
+    assert days == [(first, date(2012, 3, 1), date(2012, 3, 2))]
     market.require_equal()
     assert market.execute("select count(*) from minute_bar") == [(48,)]
 

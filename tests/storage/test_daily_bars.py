@@ -36,11 +36,13 @@ def test_new_equal_and_restated_rows_are_told_apart(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """A second batch inserts what is new, leaves what is equal, restates what differs."""
-    one, two, _ = instrument_ids
+    first, second, _ = instrument_ids
     store = BatchStore(timescale)
-    store.load(batch([(one, MONDAY, 10.0), (two, MONDAY, 20.0)]))
+    store.load(batch([(first, MONDAY, 10.0), (second, MONDAY, 20.0)]))
 
-    result = store.load(batch([(one, MONDAY, 10.0), (two, MONDAY, 21.0), (two, TUESDAY, 22.0)]))
+    result = store.load(
+        batch([(first, MONDAY, 10.0), (second, MONDAY, 21.0), (second, TUESDAY, 22.0)])
+    )
 
     assert LoadResult(inserted=1, unchanged=1, restated=1) == result
 
@@ -49,9 +51,9 @@ def test_the_same_batch_again_changes_nothing(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
     """A repeated batch leaves every row where it was: not even a tuple is rewritten."""
-    one = instrument_ids[0]
+    share = instrument_ids[0]
     store = BatchStore(timescale)
-    again = batch([(one, MONDAY, 10.0), (one, TUESDAY, 11.0)])
+    again = batch([(share, MONDAY, 10.0), (share, TUESDAY, 11.0)])
     store.load(again)
     before = rows_of(migrated_url, "select ctid, xmin::text, xmax::text, * from daily_bar")
 
@@ -65,10 +67,10 @@ def test_a_restated_bar_keeps_its_old_version(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
     """The replaced values are kept, valid up to the moment from which the new ones are."""
-    one = instrument_ids[0]
+    share = instrument_ids[0]
     store = BatchStore(timescale)
-    store.load(batch([(one, MONDAY, 10.0)]))
-    store.load(batch([(one, MONDAY, 12.5)]))
+    store.load(batch([(share, MONDAY, 10.0)]))
+    store.load(batch([(share, MONDAY, 12.5)]))
 
     versions = rows_of(
         migrated_url,
@@ -97,7 +99,7 @@ def test_another_adjustment_is_a_restatement(
 def test_another_provider_with_equal_values_changes_nothing(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """Who said it is no part of the comparison."""
+    """The provider is no part of the comparison."""
     row = (instrument_ids[0], MONDAY, 10.0)
     store = BatchStore(timescale)
     store.load(batch([row], provider="fmp"))
@@ -109,11 +111,13 @@ def test_an_older_answer_does_not_replace_a_newer_one(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
     """An answer fetched before the stored one, but loaded after it, is stale where it differs."""
-    one = instrument_ids[0]
+    share = instrument_ids[0]
     store = BatchStore(timescale)
-    store.load(batch([(one, MONDAY, 12.5)]))
+    store.load(batch([(share, MONDAY, 12.5)]))
 
-    result = store.load(batch([(one, MONDAY, 10.0)], fetched_at=FETCHED_AT - timedelta(minutes=5)))
+    result = store.load(
+        batch([(share, MONDAY, 10.0)], fetched_at=FETCHED_AT - timedelta(minutes=5))
+    )
 
     assert LoadResult(inserted=0, unchanged=1, restated=0) == result
     assert rows_of(migrated_url, "select close from daily_bar") == [(12.5,)]
@@ -155,8 +159,8 @@ def test_the_log_counts_what_the_load_did(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
     """The log row of a batch of one instrument names it and has the counts."""
-    one = instrument_ids[0]
-    BatchStore(timescale).load(batch([(one, MONDAY, 10.0), (one, TUESDAY, 11.0)]))
+    share = instrument_ids[0]
+    BatchStore(timescale).load(batch([(share, MONDAY, 10.0), (share, TUESDAY, 11.0)]))
 
     logged = rows_of(
         migrated_url,
@@ -165,19 +169,21 @@ def test_the_log_counts_what_the_load_did(
            from ingest_log""",
     )
 
-    assert [("loaded", one, 2, "fmp", "run-1", FETCHED_AT, "splits", True)] == logged
+    assert [("loaded", share, 2, "fmp", "run-1", FETCHED_AT, "splits", True)] == logged
 
 
 def test_a_failed_load_leaves_nothing(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
     """A batch that breaks a constraint half-way stores no bar, no mark and no log row."""
-    one = instrument_ids[0]
-    mark = CoverageMark(instrument_id=one, state=CoverageState.COMPLETE, spans=((MONDAY, TUESDAY),))
+    share = instrument_ids[0]
+    mark = CoverageMark(
+        instrument_id=share, state=CoverageState.COMPLETE, spans=((MONDAY, TUESDAY),)
+    )
 
     with pytest.raises(errors.StorageConflictError, match="daily_bar_prices_are_in_order"):
         BatchStore(timescale).load(
-            batch([(one, MONDAY, 10.0), (one, TUESDAY, 1.0)], coverage=[mark])
+            batch([(share, MONDAY, 10.0), (share, TUESDAY, 1.0)], coverage=[mark])
         )
 
     for table in ("daily_bar", "coverage", "ingest_log", "daily_bar_invalidation"):
@@ -191,11 +197,11 @@ def test_an_unknown_instrument_is_refused(timescale: Timescale) -> None:
 
 
 def test_a_repeated_key_is_refused(timescale: Timescale, instrument_ids: list[int]) -> None:
-    """Two rows of one key have no order, so neither may win."""
-    one = instrument_ids[0]
+    """Two rows of one key have no order, so neither wins."""
+    share = instrument_ids[0]
 
     with pytest.raises(errors.StorageConflictError, match="batch of daily_bars repeats a key"):
-        BatchStore(timescale).load(batch([(one, MONDAY, 10.0), (one, MONDAY, 11.0)]))
+        BatchStore(timescale).load(batch([(share, MONDAY, 10.0), (share, MONDAY, 11.0)]))
 
 
 def test_other_columns_are_refused(timescale: Timescale, instrument_ids: list[int]) -> None:
@@ -212,16 +218,16 @@ def test_an_empty_batch_still_marks_and_logs(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
     """An empty answer is knowledge too."""
-    one = instrument_ids[0]
+    share = instrument_ids[0]
     mark = CoverageMark(
-        instrument_id=one, state=CoverageState.PROVIDER_EMPTY, spans=((MONDAY, TUESDAY),)
+        instrument_id=share, state=CoverageState.PROVIDER_EMPTY, spans=((MONDAY, TUESDAY),)
     )
 
     result = BatchStore(timescale).load(batch([], coverage=[mark], fetched_at=utc_now()))
 
     assert LoadResult(inserted=0, unchanged=0, restated=0) == result
-    ledger = CoverageLedger(timescale).ledger(DATASET, PROVIDER, [one])
-    assert {one: {CoverageState.PROVIDER_EMPTY: [(MONDAY, TUESDAY)]}} == ledger
+    ledger = CoverageLedger(timescale).ledger(DATASET, PROVIDER, [share])
+    assert {share: {CoverageState.PROVIDER_EMPTY: [(MONDAY, TUESDAY)]}} == ledger
     assert rows_of(migrated_url, "select count(*) from ingest_log") == [(1,)]
 
 
@@ -230,10 +236,12 @@ def test_two_loaders_of_the_same_instruments_lose_nothing(
 ) -> None:
     """Loads in parallel end as some order of them would: every value is current or a version."""
     store = BatchStore(timescale)
-    one, two, three = instrument_ids
+    first, second, third = instrument_ids
 
     def load(close: float) -> LoadResult:
-        return store.load(batch([(one, MONDAY, close), (two, MONDAY, close), (three, TUESDAY, 9)]))
+        return store.load(
+            batch([(first, MONDAY, close), (second, MONDAY, close), (third, TUESDAY, 9)])
+        )
 
     closes = [10.0 + number for number in range(12)]
     with ThreadPoolExecutor(4) as pool:
@@ -241,7 +249,7 @@ def test_two_loaders_of_the_same_instruments_lose_nothing(
 
     assert sum(result.inserted for result in results) == 3
     assert sum(result.restated for result in results) == 2 * 11
-    for instrument_id in (one, two):
+    for instrument_id in (first, second):
         seen = rows_of(
             migrated_url,
             f"""select close, known_from, known_to from daily_bar_version
@@ -256,14 +264,14 @@ def test_two_loaders_of_the_same_instruments_lose_nothing(
 def test_a_failure_is_logged_and_marked(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
-    """A request that came to nothing leaves its reason and the days nobody knows of."""
-    one = instrument_ids[0]
+    """A failed request leaves its reason and the unknown days."""
+    share = instrument_ids[0]
     letter = DeadLetter(
         dataset=DATASET,
         provider="fmp",
         work=Work.INSTRUMENT,
         subject="AAA",
-        instrument_id=one,
+        instrument_id=share,
         error_class="RateLimitedError",
         message="429",
         request="historical-price-eod/full AAA",
@@ -276,15 +284,17 @@ def test_a_failure_is_logged_and_marked(
     failure = IngestFailure(
         letter=letter,
         coverage=(
-            CoverageMark(instrument_id=one, state=CoverageState.FAILED, spans=((MONDAY, TUESDAY),)),
+            CoverageMark(
+                instrument_id=share, state=CoverageState.FAILED, spans=((MONDAY, TUESDAY),)
+            ),
         ),
     )
 
     BatchStore(timescale).record_failures([failure])
 
-    ledger = CoverageLedger(timescale).ledger(DATASET, PROVIDER, [one])
-    assert {one: {CoverageState.FAILED: [(MONDAY, TUESDAY)]}} == ledger
-    assert [("failed", "RateLimitedError", one)] == rows_of(
+    ledger = CoverageLedger(timescale).ledger(DATASET, PROVIDER, [share])
+    assert {share: {CoverageState.FAILED: [(MONDAY, TUESDAY)]}} == ledger
+    assert [("failed", "RateLimitedError", share)] == rows_of(
         migrated_url, "select outcome::text, error_class, instrument_id from ingest_log"
     )
     assert [("open", "AAA")] == rows_of(
@@ -296,13 +306,13 @@ def test_a_request_that_was_never_sent_is_no_failed_request(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
     """It waits in a letter; the log of requests and the ledger say nothing of it."""
-    one = instrument_ids[0]
+    share = instrument_ids[0]
     letter = DeadLetter(
         dataset=DATASET,
         provider="fmp",
         work=Work.INSTRUMENT,
         subject="AAA",
-        instrument_id=one,
+        instrument_id=share,
         error_class="CircuitOpenError",
         message="not sent",
         request="AAA",
@@ -317,7 +327,7 @@ def test_a_request_that_was_never_sent_is_no_failed_request(
     BatchStore(timescale).record_failures([IngestFailure(letter=letter)])
 
     assert rows_of(migrated_url, "select 1 from ingest_log") == []
-    assert CoverageLedger(timescale).ledger(DATASET, PROVIDER, [one]) == {one: {}}
+    assert CoverageLedger(timescale).ledger(DATASET, PROVIDER, [share]) == {share: {}}
     assert [(True,)] == rows_of(migrated_url, "select deferred from dead_letter")
 
 
@@ -330,11 +340,11 @@ def test_sessions_of_many_years_land_in_their_chunks(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """A history over several chunks is inserted, found equal, and restated across them."""
-    one = instrument_ids[0]
+    share = instrument_ids[0]
     days = [date(year, 3, 1) for year in range(2006, 2026)]
     store = BatchStore(timescale)
-    first = store.load(batch([(one, day, 10.0) for day in days]))
-    second = store.load(batch([(one, day, 10.0 + (day.year % 2)) for day in days]))
+    first = store.load(batch([(share, day, 10.0) for day in days]))
+    second = store.load(batch([(share, day, 10.0 + (day.year % 2)) for day in days]))
 
     assert (first.inserted, second.unchanged, second.restated) == (20, 10, 10)
     assert pa.types.is_date32(bars([]).schema.field("session_date").type)

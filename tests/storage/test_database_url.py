@@ -1,4 +1,4 @@
-"""One URL in the spelling that every library takes which reads it."""
+"""One URL in a spelling that all its readers accept."""
 
 import psycopg
 import pytest
@@ -37,7 +37,7 @@ from resources.storage.object_store import ObjectStore
     ],
 )
 def test_what_libpq_takes_is_written_as_sqlalchemy_takes_it(given_url: str, written: str) -> None:
-    """And libpq understands the same as before."""
+    """The values are the same to libpq."""
     assert normalised(given_url) == written
     assert normalised(written) == written
     assert sqlalchemy.make_url(for_sqlalchemy(given_url)).drivername == "postgresql+psycopg"
@@ -47,7 +47,7 @@ def test_what_libpq_takes_is_written_as_sqlalchemy_takes_it(given_url: str, writ
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20))
 def test_a_password_means_the_same_to_every_library(password: str) -> None:
-    """Whatever signs it has."""
+    """Whatever characters it has."""
     given_url = conninfo.make_conninfo(host="h", user="u", password=password, dbname="d")
 
     assert conninfo.conninfo_to_dict(normalised(given_url))["password"] == password

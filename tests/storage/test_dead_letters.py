@@ -1,4 +1,4 @@
-"""Dead letters in the database: what it allows, what it refuses, and who may do the work."""
+"""Dead letters in the database: allowed and refused changes, and claims."""
 
 import secrets
 import threading
@@ -55,7 +55,7 @@ AT_ONCE = LetterRetry(first_wait_s=0.0, longest_wait_s=0.0)
 
 
 def letter_about(subject: str, instrument_id: int | None = None, **more: Any) -> DeadLetter:
-    """Return a letter with what a test does not care about filled in."""
+    """Return a letter with defaults for all other fields."""
     letter = DeadLetter(
         dataset="daily_bars",
         provider="fmp",
@@ -81,9 +81,9 @@ def letters(timescale: Timescale) -> DeadLetters:
 
 
 def only(letters: DeadLetters) -> StoredLetter:
-    """Return the one letter there is."""
-    (found,) = letters.find(LetterFilter())
-    return found
+    """Return the only letter."""
+    (letter,) = letters.find(LetterFilter())
+    return letter
 
 
 def claim_all(letters: DeadLetters, by: str = "a sensor", hold_s: float = 60) -> list[StoredLetter]:
@@ -120,7 +120,7 @@ def write_sql(timescale: Timescale, letter_id: int, state: LetterState) -> None:
 
 
 class Life(RuleBasedStateMachine):
-    """Everything that can happen to the letters of a few subjects, beside a model of it.
+    """All transitions of the letters of a few subjects, beside a model.
 
     Attributes:
         timescale: Set by the test.
@@ -141,9 +141,9 @@ class Life(RuleBasedStateMachine):
     def live(self, subject: str) -> StoredLetter | None:
         """Return the unsettled letter of a subject; the database holds one at most."""
         wanted = LetterFilter(states=UNSETTLED, dataset=self.dataset)
-        found = [letter for letter in self.letters.find(wanted) if letter.subject == subject]
-        assert len(found) <= 1
-        return found[0] if found else None
+        matching = [letter for letter in self.letters.find(wanted) if letter.subject == subject]
+        assert len(matching) <= 1
+        return matching[0] if matching else None
 
     def move(self, subject: str, state: LetterState) -> None:
         """Note where the model has the subject's latest letter now."""
@@ -153,7 +153,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(subject=subjects, parked=st.booleans(), deferred=st.booleans())
     def fails(self, subject: str, parked: bool, deferred: bool) -> None:
-        """The work comes to nothing, by any path."""
+        """The work fails, by any path."""
         before = self.states.get(subject)
         letter = letter_about(subject, dataset=self.dataset, parked=parked, deferred=deferred)
         self.letters.post([letter], AT_ONCE, "a run")
@@ -168,7 +168,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def the_sensor_claims(self) -> None:
-        """What is open is due here, and is taken; nothing else is."""
+        """All open letters are due here, and are claimed; no others are."""
         taken = {
             letter.subject for letter in claim_all(self.letters) if letter.dataset == self.dataset
         }
@@ -211,7 +211,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(subject=subjects)
     def a_person_discards(self, subject: str) -> None:
-        """What is under way cannot be given up."""
+        """A letter being retried cannot be discarded."""
         letter = self.live(subject)
         if letter is None:
             return
@@ -222,10 +222,10 @@ class Life(RuleBasedStateMachine):
 
     @rule(subject=subjects)
     def the_work_is_found_to_be_gone(self, subject: str) -> None:
-        """Whoever holds the letter; one that is settled stays what it is."""
+        """Whoever holds the claim; a settled letter does not change."""
         letter = self.live(subject)
-        every = self.letters.find(LetterFilter(dataset=self.dataset))
-        settled = [letter for letter in every if letter.state not in UNSETTLED]
+        matching = self.letters.find(LetterFilter(dataset=self.dataset))
+        settled = [letter for letter in matching if letter.state not in UNSETTLED]
         given = [letter.letter_id for letter in ([letter] if letter else settled)]
         self.letters.end_obsolete(dict.fromkeys(given, "it was closed"), by="a sensor")
         if letter is not None:
@@ -245,7 +245,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(wanted=st.sampled_from(list(LetterState)), which=st.integers(0, 100))
     def somebody_writes_sql(self, wanted: LetterState, which: int) -> None:
-        """A state that is no legal next one is refused, also to whoever writes SQL."""
+        """An illegal next state is refused, also by SQL."""
         everything = self.letters.find(LetterFilter(dataset=self.dataset))
         if not everything:
             return
@@ -259,7 +259,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def the_history_is_complete_and_legal(self) -> None:
-        """Steps lead from nothing to where the letter stands, each legal, each with its actor."""
+        """The steps lead from the first state to the current one, each legal, with its actor."""
         steps = 0
         for letter in self.letters.find(LetterFilter(dataset=self.dataset)):
             state: LetterState | None = None
@@ -285,7 +285,7 @@ class Life(RuleBasedStateMachine):
 
 
 def test_only_legal_transitions_happen_and_each_is_on_record(timescale: Timescale) -> None:
-    """Whatever comes in whatever order, the database agrees with a model of the rules."""
+    """In any order of events, the database agrees with a model of the rules."""
 
     class LifeHere(Life): ...
 
@@ -356,7 +356,7 @@ def test_a_person_and_the_sensor_at_once_share_no_letter(letters: DeadLetters) -
 
 
 def test_after_eight_attempts_a_letter_waits_for_a_person(letters: DeadLetters) -> None:
-    """The eighth failure parks it, and no machine takes it again."""
+    """The eighth failure parks it, and no sensor claims it again."""
     for attempt in range(9):
         letters.post([letter_about("2024-01-02")], AT_ONCE, "a run")
         stored = only(letters)
@@ -385,7 +385,7 @@ def test_a_permanent_error_is_parked_at_once_and_never_taken_by_a_machine(
 def test_a_bad_row_is_never_taken_by_a_machine(
     letters: DeadLetters, instrument_ids: list[int]
 ) -> None:
-    """Not even if somebody posted it as open."""
+    """Even if it was posted as open."""
     row = letter_about("AAA 2024-01-02", instrument_ids[0], work=Work.RECORD)
     letters.post([row], AT_ONCE, "a run")
 
@@ -462,13 +462,13 @@ def test_an_answer_resolves_the_letters_that_waited_for_no_more_than_it(
     letters: DeadLetters, timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """Not other instruments, other days, whole sessions, or rows that it has wrong again."""
-    one, other, _ = instrument_ids
+    share, other, _ = instrument_ids
     january = {"start": "2024-01-02", "end": "2024-01-31"}
     longer = {"start": "2024-01-02", "end": "2024-02-29"}
     good, bad = (
         letter_about(
             f"AAA {day}",
-            one,
+            share,
             work=Work.RECORD,
             parked=True,
             details={"start": day, "end": day},
@@ -477,9 +477,9 @@ def test_an_answer_resolves_the_letters_that_waited_for_no_more_than_it(
     )
     letters.post(
         [
-            letter_about("AAA", one, details=january),
+            letter_about("AAA", share, details=january),
             letter_about("BBB", other, details=january),
-            letter_about("AAA", one, details=longer, provider="polygon"),
+            letter_about("AAA", share, details=longer, provider="polygon"),
             letter_about("2024-01-10", details={"start": "2024-01-10", "end": "2024-01-10"}),
             good,
             bad,
@@ -488,7 +488,7 @@ def test_an_answer_resolves_the_letters_that_waited_for_no_more_than_it(
         "a run",
     )
     asked = Asked(
-        instrument_ids=(one,), start=date(2024, 1, 1), end=date(2024, 1, 31), whole_sessions=False
+        instrument_ids=(share,), start=date(2024, 1, 1), end=date(2024, 1, 31), whole_sessions=False
     )
 
     with timescale.connection() as connection:
@@ -505,19 +505,19 @@ def test_an_answer_resolves_the_letters_that_waited_for_no_more_than_it(
 def test_an_answer_from_before_the_letter_does_not_resolve_it(
     letters: DeadLetters, timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """A kept answer that is read again says nothing of a later failure, except its own."""
-    one, other, _ = instrument_ids
+    """A replayed answer does not resolve a later failure, except its own."""
+    share, other, _ = instrument_ids
     january = {"start": "2024-01-02", "end": "2024-01-31"}
     letters.post(
         [
-            letter_about("AAA", one, details=january),
+            letter_about("AAA", share, details=january),
             letter_about("BBB", other, details=january, raw_answers=("raw/it",)),
         ],
         LETTER_RETRY,
         "a run",
     )
     asked = Asked(
-        instrument_ids=(one, other),
+        instrument_ids=(share, other),
         start=date(2024, 1, 1),
         end=date(2024, 1, 31),
         whole_sessions=False,
@@ -583,7 +583,7 @@ def test_a_whole_market_day_resolves_the_letter_of_its_session(
 def test_letters_live_and_die_with_the_loaders_transaction(
     letters: DeadLetters, timescale: Timescale
 ) -> None:
-    """What is rolled back was never posted."""
+    """A rolled-back letter was never posted."""
     with timescale.connection() as connection:
         post(connection, [letter_about("2024-01-02")], LETTER_RETRY, "a run")
         connection.rollback()
@@ -599,9 +599,9 @@ def test_an_expired_claim_is_told_and_given_back_without_an_attempt(letters: Dea
     claim_all(letters, hold_s=0)
     letters.claim([parked], batch=500, by="me", hold_s=60)
 
-    due, held = sorted(letters.claims(), key=lambda claim: claim.expired, reverse=True)
-    assert (due.expired, held.expired, held.claimed_by) == (True, False, "me")
-    for claim in (due, held):
+    due, claimed = sorted(letters.claims(), key=lambda claim: claim.expired, reverse=True)
+    assert (due.expired, claimed.expired, claimed.claimed_by) == (True, False, "me")
+    for claim in (due, claimed):
         letters.give_back(claim.claim, by="a sensor", reason="no run came of it")
 
     states = {
@@ -613,7 +613,7 @@ def test_an_expired_claim_is_told_and_given_back_without_an_attempt(letters: Dea
 def test_a_bad_row_whose_run_failed_waits_for_a_person_again(
     letters: DeadLetters, instrument_ids: list[int]
 ) -> None:
-    """A machine would never take it from those that are open."""
+    """A sensor would never claim it if it were open."""
     row = letter_about("AAA 2024-01-02", instrument_ids[0], work=Work.RECORD, parked=True)
     letters.post([row], LETTER_RETRY, "a run")
     (claimed,) = letters.claim([only(letters).letter_id], batch=1, by="me", hold_s=60)
@@ -639,7 +639,7 @@ def test_a_claim_that_is_extended_does_not_expire(letters: DeadLetters) -> None:
 def test_histories_share_a_claim_and_other_work_does_not(
     letters: DeadLetters, instrument_ids: list[int]
 ) -> None:
-    """Few runs: up to so many instruments of one dataset and provider in each."""
+    """Few runs: each has up to a maximum of instruments of one dataset and provider."""
     tickers = [letter_about(f"T{instrument_id}", instrument_id) for instrument_id in instrument_ids]
     elsewhere = [replace(letter, provider="polygon") for letter in tickers]
     days = [letter_about("2024-01-02"), letter_about("2024-01-03")]
@@ -667,7 +667,7 @@ def test_histories_share_a_claim_and_other_work_does_not(
 def test_history_is_not_rewritten(
     letters: DeadLetters, timescale: Timescale, statement: str
 ) -> None:
-    """Letters and their steps are kept, whatever a statement says."""
+    """Letters and their steps cannot be deleted by any statement."""
     letters.post([letter_about("2024-01-02")], LETTER_RETRY, "a run")
 
     with (
@@ -680,7 +680,7 @@ def test_history_is_not_rewritten(
 def test_nobody_changes_a_letter_without_saying_who(
     letters: DeadLetters, migrated_url: str
 ) -> None:
-    """Also not in a session that has said so in an earlier transaction."""
+    """Nor in a session that set an actor in an earlier transaction."""
     letters.post([letter_about("2024-01-02")], LETTER_RETRY, "a run")
     with psycopg.connect(migrated_url, autocommit=True) as connection:
         with connection.transaction():
@@ -713,9 +713,9 @@ def filters() -> list[tuple[LetterFilter, set[str]]]:
     ]
 
 
-@pytest.mark.parametrize(("wanted", "found"), filters())
+@pytest.mark.parametrize(("wanted", "expected"), filters())
 def test_letters_are_found_by_each_of_their_properties(
-    letters: DeadLetters, instrument_ids: list[int], wanted: LetterFilter, found: set[str]
+    letters: DeadLetters, instrument_ids: list[int], wanted: LetterFilter, expected: set[str]
 ) -> None:
     """The list and the export agree."""
     letters.post(
@@ -728,7 +728,7 @@ def test_letters_are_found_by_each_of_their_properties(
         "a run",
     )
 
-    assert {letter.subject for letter in letters.find(wanted)} == found
+    assert {letter.subject for letter in letters.find(wanted)} == expected
     assert list(letters.export(wanted)) == letters.find(wanted)
 
 
@@ -736,23 +736,23 @@ def test_days_to_ask_for_are_those_of_all_unsettled_letters_of_an_instrument(
     letters: DeadLetters, instrument_ids: list[int]
 ) -> None:
     """A bad row and a failed history of one instrument are one request."""
-    one, other, _ = instrument_ids
+    share, other, _ = instrument_ids
     row = letter_about(
         "AAA 2023-05-05",
-        one,
+        share,
         work=Work.RECORD,
         parked=True,
         details={"start": "2023-05-05", "end": "2023-05-05"},
     )
-    letters.post([letter_about("AAA", one), row, letter_about("BBB", other)], LETTER_RETRY, "r")
-    found = letters.find(LetterFilter())
+    letters.post([letter_about("AAA", share), row, letter_about("BBB", other)], LETTER_RETRY, "r")
+    live = letters.find(LetterFilter())
     letters.discard(
-        [letter.letter_id for letter in found if letter.subject == "BBB"], by="me", reason="no"
+        [letter.letter_id for letter in live if letter.subject == "BBB"], by="me", reason="no"
     )
 
-    spans = letters.spans([letter.letter_id for letter in found])
+    spans = letters.spans([letter.letter_id for letter in live])
 
-    assert spans == {one: (date(2023, 5, 5), date(2024, 1, 31))}
+    assert spans == {share: (date(2023, 5, 5), date(2024, 1, 31))}
 
 
 def test_two_runs_that_post_and_resolve_the_same_letters_do_not_deadlock(
@@ -794,7 +794,7 @@ def test_two_runs_that_post_and_resolve_the_same_letters_do_not_deadlock(
 def test_a_letter_that_grows_while_it_is_being_resolved_waits_on(
     letters: DeadLetters, timescale: Timescale
 ) -> None:
-    """What it waits for is looked at under the lock: the days that came to it were not answered."""
+    """Its days are read under the lock: days added meanwhile were not answered."""
     short = letter_about("all at once")
     longer = replace(short, details={"start": "2024-01-02", "end": "2024-02-29"})
     asked = Asked(

@@ -26,7 +26,7 @@ BOUNDS = (MONDAY, MONDAY + timedelta(days=30))
 
 
 def without(dataset: str, *names: str) -> pa.Schema:
-    """Return what is read of a dataset's hot rows."""
+    """Return a dataset's hot rows as read."""
     fields = [field for field in ARCHIVED[dataset].schema if field.name not in ("ticker", *names)]
     return pa.schema(fields)
 
@@ -36,7 +36,7 @@ def many(timescale: Timescale) -> list[int]:
     """Twenty instruments of five days each."""
     names = {f"P{number:02}-USD": f"p{number}" for number in range(20)}
     ids = sorted(InstrumentStore(timescale).register("pair", names, MONDAY).values())
-    BatchStore(timescale).load(batch([(one, day, 10.0 + one) for one in ids for day in DAYS]))
+    BatchStore(timescale).load(batch([(pair, day, 10.0 + pair) for pair in ids for day in DAYS]))
     return ids
 
 
@@ -48,7 +48,7 @@ def several_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def closes(moment: Snapshot, ids: list[int]) -> list[tuple[int, date, float]]:
-    """Return what the moment holds of some instruments, in the order in which it comes."""
+    """Return the rows of some instruments as of the moment, in the order read."""
     rows = moment.days(ids, BOUNDS, None, without("daily_bars", "ingest_id", "known_from"))
     columns = (rows[name].to_pylist() for name in ("instrument_id", "session_date", "close"))
     return list(zip(*columns, strict=True))
@@ -65,10 +65,10 @@ def moment(migrated_url: str, many: list[int]) -> Iterator[Snapshot]:
 def test_all_connections_read_as_of_one_moment(
     moment: Snapshot, many: list[int], timescale: Timescale
 ) -> None:
-    """What is restated, loaded and deleted after it began is in nobody's rows."""
-    expected = [(one, day, 10.0 + one) for one in many for day in DAYS]
+    """Changes after the read began are in no connection's rows."""
+    expected = [(share, day, 10.0 + share) for share in many for day in DAYS]
     later = [*DAYS, DAYS[-1] + timedelta(days=3)]
-    BatchStore(timescale).load(batch([(one, day, 99.0) for one in many for day in later]))
+    BatchStore(timescale).load(batch([(share, day, 99.0) for share in many for day in later]))
     with timescale.connection() as connection:
         connection.execute("delete from daily_bar where session_date = %s", [MONDAY])
 
@@ -79,7 +79,7 @@ def test_all_connections_read_as_of_one_moment(
 def test_several_connections_read(
     moment: Snapshot, many: list[int], migrated_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of them says at once that it has joined, and only the first one would be too few."""
+    """Each of them joins; the first one alone would be too few."""
     joined: list[str] = []
     connect = hot.connect
 
@@ -96,7 +96,7 @@ def test_several_connections_read(
 def test_a_drop_that_waits_for_the_reader_stops_no_read(
     moment: Snapshot, many: list[int], migrated_url: str
 ) -> None:
-    """Whoever would wait behind it leaves the rows to the connection that it waits for."""
+    """A connection that would wait behind it leaves the rows to the first one."""
 
     def lock() -> None:
         with psycopg.connect(migrated_url) as connection:
@@ -129,11 +129,11 @@ def test_rows_that_differ_in_texts_and_gaps_all_come(
     timescale: Timescale, many: list[int], migrated_url: str
 ) -> None:
     """Of providers and adjustments that alternate from day to day, and of minutes without vwap."""
-    one, two = many[:2]
+    first, second = many[:2]
     store = BatchStore(timescale)
     store.load(
         batch(
-            [(one, day, 5.0) for day in DAYS[::2]],
+            [(first, day, 5.0) for day in DAYS[::2]],
             adjustment=Adjustment.AS_TRADED,
             provider="polygon",
         )
@@ -149,7 +149,7 @@ def test_rows_that_differ_in_texts_and_gaps_all_come(
             "vwap": float(place) if place % 2 else None,
             "trades": place if place % 3 else None,
         }
-        for instrument_id in (one, two)
+        for instrument_id in (first, second)
         for place, moment in enumerate(opened)
     ]
     store.load(
@@ -162,14 +162,16 @@ def test_rows_that_differ_in_texts_and_gaps_all_come(
     )
 
     with snapshot(migrated_url, days=True, minutes=True) as at:
-        days = at.days([one], BOUNDS, None, without("daily_bars", "ingest_id", "known_from"))
+        days = at.days([first], BOUNDS, None, without("daily_bars", "ingest_id", "known_from"))
         bounds = (opened[0], opened[-1] + timedelta(minutes=1))
         wanted = without("minute_bars", "ingest_id", "known_from")
-        read = at.minutes([one, two], bounds, "fmp", None, wanted)
+        read = at.minutes([first, second], bounds, "fmp", None, wanted)
 
     by_day = sorted(zip(*(days[name].to_pylist() for name in days.column_names[1:]), strict=True))
     assert [(row[0], row[-1], row[-2], row[4]) for row in by_day] == [
-        (day, "polygon", "as_traded", 5.0) if place % 2 == 0 else (day, "fmp", "splits", 10.0 + one)
+        (day, "polygon", "as_traded", 5.0)
+        if place % 2 == 0
+        else (day, "fmp", "splits", 10.0 + first)
         for place, day in enumerate(DAYS)
     ]
     names = ["instrument_id", "opened_at", "close", "vwap", "trades"]

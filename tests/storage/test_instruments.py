@@ -39,7 +39,7 @@ def follow(store: InstrumentStore, constituents: list[Constituent], on: date) ->
 
 
 def memberships(timescale: Timescale) -> list[tuple[int, date, date | None]]:
-    """Return instrument, first day and the day after the last of every membership there was."""
+    """Return instrument, first day and day after the last of every membership."""
     with timescale.connection() as connection:
         return connection.execute(
             "select instrument_id, lower(valid), upper(valid) from universe_member order by 1, 2"
@@ -60,10 +60,12 @@ def test_who_joined_is_a_member(timescale: Timescale, instrument_ids: list[int])
 def test_a_new_instrument_carries_its_ticker_since_ever(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """Its history is fetched too, and nobody else is known to have had the ticker."""
-    found, unknown = InstrumentStore(timescale).resolve("fmp", ["CCC", "ZZZ"], date(2006, 1, 3))
+    """Its history is fetched too, and no other instrument is known to have had the ticker."""
+    instruments, unknown = InstrumentStore(timescale).resolve(
+        "fmp", ["CCC", "ZZZ"], date(2006, 1, 3)
+    )
 
-    assert [(instrument.instrument_id, instrument.ticker) for instrument in found] == [
+    assert [(instrument.instrument_id, instrument.ticker) for instrument in instruments] == [
         (instrument_ids[2], "CCC")
     ]
     assert unknown == ["ZZZ"]
@@ -77,8 +79,8 @@ def test_who_left_keeps_instrument_and_ticker(
     follow(store, listed(AAA, CCC), LATER)
 
     assert [member.ticker for member in store.members(UNIVERSE)] == ["AAA", "CCC"]
-    found, _ = store.resolve("fmp", ["BBB"], LATEST)
-    assert found[0].instrument_id == instrument_ids[1]
+    instruments, _ = store.resolve("fmp", ["BBB"], LATEST)
+    assert instruments[0].instrument_id == instrument_ids[1]
     assert store.tickers() == ["AAA", "BBB", "CCC"]
     assert memberships(timescale) == [
         (instrument_ids[0], JOINED_ON, None),
@@ -108,7 +110,7 @@ def test_who_returns_is_the_instrument_of_before(
 def test_a_renamed_instrument_is_found_under_the_ticker_of_the_day(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """FB until the day, META from it on: one instrument, one membership."""
+    """FB before the day, META from it on: one instrument, one membership."""
     store = InstrumentStore(timescale)
     change = follow(store, listed(AAA, ("BBX", "0000000002"), CCC), LATER)
 
@@ -130,8 +132,8 @@ def test_another_registrant_under_the_same_ticker_keeps_the_instrument_and_is_no
     assert [member.instrument_id for member in store.members(UNIVERSE)] == instrument_ids
     assert [member.cik for member in store.members(UNIVERSE)] == [AAA[1], "0000000099", CCC[1]]
     for day in (date(2023, 4, 30), LATER):
-        found, _ = store.resolve("fmp", ["BBB"], day)
-        assert found[0].instrument_id == instrument_ids[1]
+        instruments, _ = store.resolve("fmp", ["BBB"], day)
+        assert instruments[0].instrument_id == instrument_ids[1]
     assert all(ended_on is None for _, _, ended_on in memberships(timescale))
     (event,) = store.events()
     assert str(event) == f"BBB issuer_changed: 0000000002 to 0000000099 on {LATER}"
@@ -163,10 +165,10 @@ def test_a_provider_that_keeps_each_day_under_its_ticker_is_asked_under_those_of
     follow(store, listed(AAA, ("BBX", "0000000002"), CCC), LATER)
     follow(store, listed(AAA, ("BBX", "0000000002"), ("BBB", "0000000004"), CCC), LATEST)
     of_the_day = PastSymbols.OF_THE_DAY
-    found, _ = store.resolve("fmp", ["AAA", "BBX", "BBB"], LATEST, of_the_day)
+    instruments, _ = store.resolve("fmp", ["AAA", "BBX", "BBB"], LATEST, of_the_day)
     before, day = LATER - timedelta(days=1), LATEST - timedelta(days=1)
 
-    assert [carrier.carried for carrier in found] == [
+    assert [carrier.carried for carrier in instruments] == [
         (),
         (
             SymbolSpan(symbol="BBB", start=date.min, end=before),
@@ -174,9 +176,9 @@ def test_a_provider_that_keeps_each_day_under_its_ticker_is_asked_under_those_of
         ),
         (SymbolSpan(symbol="BBB", start=LATEST, end=date.max),),
     ]
-    assert [span.symbol for span in found[1].symbols(before, day)] == ["BBB", "BBX"]
-    assert found[2].on(day) is None
-    assert found[1].instrument_id == instrument_ids[1]
+    assert [span.symbol for span in instruments[1].symbols(before, day)] == ["BBB", "BBX"]
+    assert instruments[2].on(day) is None
+    assert instruments[1].instrument_id == instrument_ids[1]
     today, _ = store.resolve("fmp", ["BBX"], LATEST)
     assert today[0].carried == ()
     assert str(store.events()[-1]) == f"BBX renamed: BBB to BBX on {LATER}"
@@ -197,7 +199,7 @@ def test_a_former_ticker_comes_back_as_another_instrument_even_of_the_same_compa
 def test_whose_ticker_another_carries_can_still_be_asked_for_under_the_one_of_then(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """Only where days stay under their tickers; under today's it would be the other's data."""
+    """Only where days stay under their tickers; today's ticker would give another's data."""
     store = InstrumentStore(timescale)
     follow(store, listed(AAA, CCC), LATER)
     follow(store, listed(AAA, ("BBB", "0000000099"), CCC), LATEST)
@@ -212,9 +214,9 @@ def test_spellings_are_the_providers(timescale: Timescale) -> None:
     store = InstrumentStore(timescale)
     follow(store, listed(("BRK.B", "0001067983"), AAA), JOINED_ON)
 
-    found, unknown = store.resolve("fmp", ["BRK.B", "AAA", "BRK.B"], LATER)
+    instruments, unknown = store.resolve("fmp", ["BRK.B", "AAA", "BRK.B"], LATER)
 
-    assert [(instrument.ticker, instrument.symbol) for instrument in found] == [
+    assert [(instrument.ticker, instrument.symbol) for instrument in instruments] == [
         ("BRK.B", "BRK-B"),
         ("AAA", "AAA"),
     ]
@@ -243,7 +245,7 @@ def test_applying_a_change_again_does_nothing(
 
 
 def test_joining_and_leaving_on_one_day_leaves_no_membership(timescale: Timescale) -> None:
-    """A membership of no day is none."""
+    """A membership of no day is not stored."""
     store = InstrumentStore(timescale)
     follow(store, listed(AAA), LATER)
     follow(store, [], LATER)

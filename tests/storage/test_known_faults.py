@@ -1,4 +1,4 @@
-"""What versions of TimescaleDB are known to do wrong."""
+"""Known faults of TimescaleDB's versions."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The two lanes of a load: rows of which nothing is stored are copied, all others are merged."""
+"""The two lanes of a load: entirely new rows are copied, all others are merged."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -107,8 +107,8 @@ _TIMES = {"known_from", "known_to", "finished_at", "updated_at", "noted_at"}
 
 
 def stored(connection: psycopg.Connection) -> dict[str, list[dict[str, Any]]]:
-    """Return all that loads leave behind, but for when it came."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    """Return all that loads store, except times."""
+    by_table: dict[str, list[dict[str, Any]]] = {}
     for table, columns in STORED.items():
         query = composed.SQL("select {} from {}").format(
             composed.SQL(columns), composed.Identifier(table)
@@ -117,8 +117,8 @@ def stored(connection: psycopg.Connection) -> dict[str, list[dict[str, Any]]]:
         names = [column.name for column in cursor.description or []]
         rows = [dict(zip(names, row, strict=True)) for row in cursor]
         kept = [{name: row[name] for name in names if name not in _TIMES} for row in rows]
-        found[table] = sorted(kept, key=str)
-    return found
+        by_table[table] = sorted(kept, key=str)
+    return by_table
 
 
 def empty(connection: psycopg.Connection) -> None:
@@ -192,13 +192,13 @@ def test_a_history_is_copied_where_nothing_is_stored_of_it(
     timescale: Timescale, instrument_ids: list[int], lanes: list[str]
 ) -> None:
     """Other instruments and other days are no reason to compare; a bar of the span is."""
-    one, two, _ = instrument_ids
+    first, second, _ = instrument_ids
     store = BatchStore(timescale)
     days = [MONDAY + timedelta(days=offset) for offset in range(5)]
-    store.load(batch([(one, day, 10.0) for day in days]))
-    store.load(batch([(two, day, 10.0) for day in days]))
-    store.load(batch([(one, day + timedelta(days=7), 10.0) for day in days]))
-    store.load(batch([(two, day + timedelta(days=4), 10.0) for day in days]))
+    store.load(batch([(first, day, 10.0) for day in days]))
+    store.load(batch([(second, day, 10.0) for day in days]))
+    store.load(batch([(first, day + timedelta(days=7), 10.0) for day in days]))
+    store.load(batch([(second, day + timedelta(days=4), 10.0) for day in days]))
 
     assert lanes == ["copied", "copied", "copied", "merged"]
 
@@ -206,7 +206,7 @@ def test_a_history_is_copied_where_nothing_is_stored_of_it(
 def test_bars_that_join_a_history_are_compared_with_it(
     timescale: Timescale, instrument_ids: list[int], lanes: list[str]
 ) -> None:
-    """They may be in other shares than those beside them, which no look at their span tells."""
+    """They may be in other shares than their neighbours, outside their span."""
     store = BatchStore(timescale)
     first = batch([(instrument_ids[0], MONDAY, 10.0)])
     second = batch([(instrument_ids[0], MONDAY + timedelta(days=1), 10.0)])
@@ -231,8 +231,8 @@ def test_bars_as_traded_join_a_history_without_being_compared(
 def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
     timescale: Timescale, instrument_ids: list[int], lanes: list[str]
 ) -> None:
-    """That it has rows of one share, of which nothing is stored, says nothing of the other's."""
-    one, two, _ = instrument_ids
+    """New rows of one share do not protect stored rows of the other."""
+    first, second, _ = instrument_ids
     store = BatchStore(timescale)
 
     def dividends(*instruments: int) -> Batch:
@@ -247,7 +247,7 @@ def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
         rows = [
             {**dict.fromkeys(schema.names), **row, "instrument_id": each} for each in instruments
         ]
-        asked = replace(NOTHING_ASKED, instrument_ids=(one, two))
+        asked = replace(NOTHING_ASKED, instrument_ids=(first, second))
         return replace(
             batch([], asked=asked),
             dataset="dividends",
@@ -256,14 +256,14 @@ def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
             full_snapshot=True,
         )
 
-    store.load(dividends(one))
-    store.load(dividends(two))
+    store.load(dividends(first))
+    store.load(dividends(second))
 
     assert lanes == ["copied", "merged"]
     with timescale.connection() as connection:
-        held = connection.execute("select instrument_id from dividend").fetchall()
+        remaining = connection.execute("select instrument_id from dividend").fetchall()
         gone = connection.execute("select instrument_id from dividend_version").fetchall()
-    assert (held, gone) == ([(two,)], [(one,)])
+    assert (remaining, gone) == ([(second,)], [(first,)])
 
 
 def _wait_for(reason: str, is_so: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""Whatever is loaded in whatever order: the database equals a dict, and nothing is lost."""
+"""Any sequence of loads: the database equals a dict, and nothing is lost."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -64,7 +64,7 @@ LOADS = st.lists(
 
 @dataclass
 class Model:
-    """What the database must equal."""
+    """A model of the database."""
 
     current: dict[Key, float] = field(default_factory=dict)
     replaced: dict[Key, list[float]] = field(default_factory=dict)
@@ -106,13 +106,13 @@ def emptied(migrated_url: str) -> Iterator[psycopg.Connection]:
 
 def versions(connection: psycopg.Connection) -> dict[Key, list[tuple[float, datetime, datetime]]]:
     """Return the replaced values of each key, oldest first."""
-    found: dict[Key, list[tuple[float, datetime, datetime]]] = {}
-    for one, day, close, known_from, known_to in connection.execute(
+    by_key: dict[Key, list[tuple[float, datetime, datetime]]] = {}
+    for share, day, close, known_from, known_to in connection.execute(
         """select instrument_id, session_date, close, known_from, known_to
            from daily_bar_version order by known_from"""
     ):
-        found.setdefault((one, day), []).append((close, known_from, known_to))
-    return found
+        by_key.setdefault((share, day), []).append((close, known_from, known_to))
+    return by_key
 
 
 def ledger_days(
@@ -120,8 +120,8 @@ def ledger_days(
 ) -> list[tuple[Key, CoverageState]]:
     """Return every day of every state."""
     return [
-        ((one, start + timedelta(days=offset)), state)
-        for one, states in ledger.items()
+        ((share, start + timedelta(days=offset)), state)
+        for share, states in ledger.items()
         for state, spans in states.items()
         for start, end in spans
         for offset in range((end - start).days)
@@ -146,7 +146,7 @@ def test_any_sequence_of_loads_equals_a_dict(
            rollup_1w, rollup_1mo, rollup_1q, rollup_1y"""
     )
     bars, rollups, model = BatchStore(timescale), RollUps(timescale), Model()
-    # What an answer of long ago lacked is not known any more.
+    # Absences of old answers have expired.
     began_at = utc_now() - timedelta(hours=1)
     for number, load in enumerate(loads):
         closes = {(instrument_ids[i], DAYS[d]): close for (i, d), close in load.closes.items()}
@@ -160,7 +160,7 @@ def test_any_sequence_of_loads_equals_a_dict(
         ]
         result = bars.load(
             batch(
-                [(one, day, close) for (one, day), close in closes.items()],
+                [(share, day, close) for (share, day), close in closes.items()],
                 coverage=marks,
                 fetched_at=began_at + timedelta(minutes=number),
             )
@@ -173,17 +173,19 @@ def test_any_sequence_of_loads_equals_a_dict(
             rollups.refresh(Source.DAYS)
 
     current = {
-        (one, day): (close, known_from)
-        for one, day, close, known_from in emptied.execute(
+        (share, day): (close, known_from)
+        for share, day, close, known_from in emptied.execute(
             "select instrument_id, session_date, close, known_from from daily_bar"
         )
     }
     assert {key: close for key, (close, _) in current.items()} == model.current
     kept = versions(emptied)
-    assert {key: [one[0] for one in values] for key, values in kept.items()} == model.replaced
+    assert {
+        key: [version[0] for version in values] for key, values in kept.items()
+    } == model.replaced
     for key, values in kept.items():
-        starts = [one[1] for one in values] + [current[key][1]]
-        assert [one[2] for one in values] == starts[1:]
+        starts = [version[1] for version in values] + [current[key][1]]
+        assert [version[2] for version in values] == starts[1:]
     days = ledger_days(CoverageLedger(timescale).ledger(DATASET, PROVIDER, instrument_ids))
     assert len(days) == len({key for key, _ in days})
     assert dict(days) == model.states

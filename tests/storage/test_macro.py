@@ -1,4 +1,4 @@
-"""Macroeconomic observations in the database: what was published by a moment."""
+"""Macroeconomic observations in the database, as published by a moment."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -118,7 +118,7 @@ def test_of_values_that_overlap_the_newest_counts(database: psycopg.Connection) 
 
 
 def test_a_condition_on_a_series_reaches_the_index(database: psycopg.Connection) -> None:
-    """The function is looked into: nobody pays for the other series."""
+    """The function is inlined: other series cost nothing."""
     rows = [
         (instrument_id, QUARTER + timedelta(days=day), date(2026, 4, 30), FOREVER, "1")
         for instrument_id in range(20)

@@ -28,11 +28,11 @@ def test_an_empty_database_gets_everything_once(database_url: str) -> None:
 
 
 def test_the_status_of_an_empty_database_is_all_pending(database_url: str) -> None:
-    """Asking changes nothing: not even the table of records is made."""
+    """Asking changes nothing: it does not even create the table of records."""
     assert all(migration.applied_at is None for migration in migrations.status(database_url))
     with psycopg.connect(database_url) as connection:
-        found = connection.execute("select to_regclass('schema_migration')").fetchone()
-    assert found == (None,)
+        row = connection.execute("select to_regclass('schema_migration')").fetchone()
+    assert row == (None,)
 
 
 def test_processes_that_migrate_together_wait_for_each_other(database_url: str) -> None:

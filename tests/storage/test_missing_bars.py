@@ -1,4 +1,4 @@
-"""What a reader is told of bars that are not here: a read is never partial without a word."""
+"""Missing bars in a read: a partial read always warns or fails."""
 
 import warnings
 from datetime import UTC, date, datetime
@@ -40,25 +40,25 @@ def where(migrated_url: str, bucket: BucketSettings) -> StoreSettings:
     )
 
 
-def load(timescale: Timescale, one: int, days: list[date]) -> None:
-    """Store a bar of each day, as an answer about them does."""
+def load(timescale: Timescale, instrument_id: int, days: list[date]) -> None:
+    """Store a bar of each day, with its coverage."""
     spans = tuple((day, calendar().next_session(day)) for day in days)
-    mark = CoverageMark(instrument_id=one, state=CoverageState.COMPLETE, spans=spans)
-    BatchStore(timescale).load(batch([(one, day, 10.0) for day in days], coverage=[mark]))
+    mark = CoverageMark(instrument_id=instrument_id, state=CoverageState.COMPLETE, spans=spans)
+    BatchStore(timescale).load(batch([(instrument_id, day, 10.0) for day in days], coverage=[mark]))
 
 
-def mark(timescale: Timescale, one: int, state: CoverageState, *spans: Span) -> None:
-    """Say in the ledger of FMP's daily bars what is known of days."""
-    marks = [CoverageMark(instrument_id=one, state=state, spans=spans)]
+def mark(timescale: Timescale, instrument_id: int, state: CoverageState, *spans: Span) -> None:
+    """Mark days in the ledger of FMP's daily bars."""
+    marks = [CoverageMark(instrument_id=instrument_id, state=state, spans=spans)]
     with timescale.connection() as connection:
         apply_marks(connection, "daily_bars", PROVIDER, marks, asked_at=utc_now())
 
 
-def warned(where: StoreSettings, *wish: object, **named: object) -> tuple[pa.Table, str]:
-    """Read, and return the bars and what was said of those that are missing."""
+def warned(where: StoreSettings, *arguments: object, **named: object) -> tuple[pa.Table, str]:
+    """Read, and return the bars and the warning about missing ones."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        bars = read_bars(*wish, settings=where, **named)  # pyright: ignore[reportArgumentType]
+        bars = read_bars(*arguments, settings=where, **named)  # pyright: ignore[reportArgumentType]
     assert all(issubclass(warning.category, MissingBarsWarning) for warning in said)
     return bars, " ".join(str(warning.message) for warning in said)
 
@@ -66,7 +66,7 @@ def warned(where: StoreSettings, *wish: object, **named: object) -> tuple[pa.Tab
 def test_nine_bars_of_last_month_are_not_told_as_five_years(
     timescale: Timescale, instrument_ids: list[int], where: StoreSettings
 ) -> None:
-    """They are returned, with a warning that counts what is missing, and says why and the cure."""
+    """They are returned, with a warning of how many are missing, why, and the cure."""
     load(timescale, instrument_ids[0], LAST)
     start = date(2020, 1, 1)
     wanted = calendar().sessions(start, END)
@@ -83,7 +83,7 @@ def test_nine_bars_of_last_month_are_not_told_as_five_years(
 def test_a_read_can_insist_on_all_bars_or_do_without_a_word(
     timescale: Timescale, instrument_ids: list[int], where: StoreSettings
 ) -> None:
-    """An error on wish; a warning carries the days."""
+    """An error on request; a warning carries the days."""
     load(timescale, instrument_ids[0], LAST)
 
     with pytest.raises(MissingBarsError, match="AAA lacks 1 of 10 days"):
@@ -107,17 +107,17 @@ def test_an_instrument_of_which_nothing_was_ever_loaded_is_named(
     assert set(bars["ticker"].to_pylist()) == {"AAA"}
     sessions = calendar().sessions(HISTORY_START, calendar().last_closed(utc_now()))
     assert f"BBB has none of {len(sessions):,} days of daily_bars from 2016-01-04" in said
-    assert "AAA lacks" in said, "a wish without an end is for today"
+    assert "AAA lacks" in said, "a request without an end reads until today"
     assert f"from {AFTER}" in said, "and without a start for the oldest bar"
 
 
 def test_what_was_not_listed_is_not_missing(
     timescale: Timescale, instrument_ids: list[int], where: StoreSettings
 ) -> None:
-    """What the provider had not, refused, or failed to send is, with the reason."""
-    one = instrument_ids[0]
-    load(timescale, one, LAST)
-    mark(timescale, one, CoverageState.PROVIDER_EMPTY, (HISTORY_START, FIRST))
+    """Days that the provider lacked, refused or failed to send are, with the reason."""
+    share = instrument_ids[0]
+    load(timescale, share, LAST)
+    mark(timescale, share, CoverageState.PROVIDER_EMPTY, (HISTORY_START, FIRST))
     assert "the provider had none" in warned(where, "AAA", "2020-01-01", END)[1]
 
     with timescale.connection() as connection:
@@ -125,7 +125,7 @@ def test_what_was_not_listed_is_not_missing(
             """insert into company
             (instrument_id, name, listed_on, answer, provider, ingest_id, known_from)
             values (%s, 'A company', %s, '{}', 'fmp', 1, now())""",
-            (one, FIRST),
+            (share, FIRST),
         )
 
     assert warned(where, "AAA", "2020-01-01", END)[1] == ""
@@ -134,30 +134,30 @@ def test_what_was_not_listed_is_not_missing(
 def test_coverage_says_of_each_day_whether_it_is_held_and_why_not(
     timescale: Timescale, instrument_ids: list[int], where: StoreSettings
 ) -> None:
-    """Whoever was asked; days in the archive are held."""
-    one = instrument_ids[0]
-    load(timescale, one, LAST)
-    mark(timescale, one, CoverageState.ARCHIVED, (LAST[0], LAST[2]))
-    mark(timescale, one, CoverageState.FAILED, (date(2024, 11, 14), LAST[0]))
+    """For any provider; archived days count as held."""
+    share = instrument_ids[0]
+    load(timescale, share, LAST)
+    mark(timescale, share, CoverageState.ARCHIVED, (LAST[0], LAST[2]))
+    mark(timescale, share, CoverageState.FAILED, (date(2024, 11, 14), LAST[0]))
     with timescale.connection() as connection:
         other = CoverageMark(
-            instrument_id=one,
+            instrument_id=share,
             state=CoverageState.COMPLETE,
             spans=((date(2024, 11, 13), date(2024, 11, 14)),),
         )
         apply_marks(connection, "daily_bars", "tiingo", [other], asked_at=utc_now())
 
-    told = coverage("AAA", date(2015, 12, 31), END, settings=where).to_pylist()
+    spans = coverage("AAA", date(2015, 12, 31), END, settings=where).to_pylist()
     of_fmp = coverage("AAA", "2024-11-13", "2024-11-13", provider="fmp", settings=where)
 
-    assert [(row["first_day"], row["last_day"], row["days"], row["state"]) for row in told] == [
+    assert [(row["first_day"], row["last_day"], row["days"], row["state"]) for row in spans] == [
         (date(2015, 12, 31), date(2015, 12, 31), 1, "before_history"),
         (HISTORY_START, date(2024, 11, 12), 2231, "never_asked_for"),
         (date(2024, 11, 13), date(2024, 11, 13), 1, "held"),
         (date(2024, 11, 14), date(2024, 11, 15), 2, "failed"),
         (LAST[0], END, 9, "held"),
     ]
-    assert {row["dataset"] for row in told} == {"daily_bars"}
+    assert {row["dataset"] for row in spans} == {"daily_bars"}
     assert of_fmp["state"].to_pylist() == ["never_asked_for"]
 
 
@@ -167,13 +167,13 @@ def test_bars_of_a_pair_are_missing_by_days_of_utc(
 ) -> None:
     """They are all made of minutes."""
     (pair,) = InstrumentStore(timescale).register("pair", {"BTC-USD": "b"}, END).values()
-    held = CoverageMark(
+    complete = CoverageMark(
         instrument_id=pair,
         state=CoverageState.COMPLETE,
         spans=((date(2024, 11, 2), date(2024, 11, 4)),),
     )
     with timescale.connection() as connection:
-        apply_marks(connection, "crypto_bars", "coinbase", [held], asked_at=utc_now())
+        apply_marks(connection, "crypto_bars", "coinbase", [complete], asked_at=utc_now())
 
     said = warned(where, "BTC-USD", "2024-11-01", "2024-11-05", interval)[1]
 
@@ -184,6 +184,6 @@ def test_bars_of_a_pair_are_missing_by_days_of_utc(
 def test_a_day_that_is_not_over_is_not_missing() -> None:
     """It may grow until midnight in UTC."""
     today = datetime.now(UTC).date()
-    wish = parse_request("BTC-USD", today, today, "1m", None, None, None)
+    reading = parse_request("BTC-USD", today, today, "1m", None, None, None)
 
-    assert expected_days(wish, InstrumentKind.PAIR) == []
+    assert expected_days(reading, InstrumentKind.PAIR) == []

@@ -33,7 +33,7 @@ def runner() -> ModuleType:
 
 
 def outputs(cell: dict[str, Any], kind: str) -> str:
-    """Return what a cell shows in one form, or nothing."""
+    """Return a cell's output in one form, or nothing."""
     return "".join("".join(output.get("data", {}).get(kind, "")) for output in cell["outputs"])
 
 
@@ -80,7 +80,7 @@ def test_the_notebook_runs_from_the_first_cell_to_the_last(
 
 
 def test_the_notebook_is_saved_with_its_pictures() -> None:
-    """Whoever reads it on the web sees them."""
+    """Readers on the web see them."""
     notebook = json.loads(NOTEBOOK.read_text("utf-8"))
 
     shown = [outputs(cell, "image/svg+xml") for cell in notebook["cells"] if "outputs" in cell]

@@ -66,7 +66,7 @@ def test_a_missing_bucket_is_named_with_the_setting(object_store: ObjectStore) -
 
 
 def test_refused_keys_are_not_shown(object_store: ObjectStore, tmp_path: Path) -> None:
-    """A wrong key is a person's business; neither half of it is in the text."""
+    """A person has to correct the key; no part of it is in the text."""
     refused = ObjectStore(
         replace(object_store.settings, access_key="AKIAWRONGWRONGWRONG0", secret_key="s" * 40)
     )
@@ -83,7 +83,7 @@ def test_refused_keys_are_not_shown(object_store: ObjectStore, tmp_path: Path) -
 
 
 def test_a_server_that_is_gone_may_come_back(object_store: ObjectStore) -> None:
-    """Nobody listens at the endpoint."""
+    """No server listens at the endpoint."""
     gone = ObjectStore(replace(object_store.settings, endpoint="http://127.0.0.1:1"))
 
     with pytest.raises(errors.StorageUnavailableError, match="endpoint"):
@@ -91,7 +91,7 @@ def test_a_server_that_is_gone_may_come_back(object_store: ObjectStore) -> None:
 
 
 def test_settings_hide_their_keys() -> None:
-    """A logged settings object gives nothing away."""
+    """A logged settings object shows no secret."""
     shown = repr(S3Settings(bucket="b", access_key="AKIATOPSECRET", secret_key="topsecret"))
 
     assert "SECRET" not in shown.upper().replace("SECRET_KEY", "")

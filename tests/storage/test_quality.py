@@ -1,4 +1,4 @@
-"""The checks' questions on a real database."""
+"""The checks' queries on a real database."""
 
 from datetime import date
 
@@ -13,7 +13,7 @@ FRIDAY, SATURDAY, MONDAY = date(2024, 5, 31), date(2024, 6, 1), date(2024, 6, 3)
 
 
 def test_clean_bars_raise_no_suspicion(timescale: Timescale, instrument_ids: list[int]) -> None:
-    """Every question answers none, and the totals count."""
+    """Every query finds nothing, and the totals count."""
     store, quality = BatchStore(timescale), QualityQueries(timescale)
     assert quality.totals() == BarTotals(
         rows=0, instruments=0, first_session=None, last_session=None, versions=0
@@ -40,45 +40,45 @@ def test_clean_bars_raise_no_suspicion(timescale: Timescale, instrument_ids: lis
 
 def test_a_bar_on_no_session_is_found(timescale: Timescale, instrument_ids: list[int]) -> None:
     """A Saturday's bar between two sessions is named with its ticker and weekday."""
-    one = instrument_ids[0]
-    BatchStore(timescale).load(batch([(one, day, 10.0) for day in (FRIDAY, SATURDAY, MONDAY)]))
+    share = instrument_ids[0]
+    BatchStore(timescale).load(batch([(share, day, 10.0) for day in (FRIDAY, SATURDAY, MONDAY)]))
 
-    found = QualityQueries(timescale).strangers([FRIDAY, MONDAY])
+    strangers = QualityQueries(timescale).strangers([FRIDAY, MONDAY])
 
-    assert found.count == 1
-    sample = found.sample[0]
+    assert strangers.count == 1
+    sample = strangers.sample[0]
     assert (sample.ticker, sample.session_date, sample.detail) == ("AAA", SATURDAY, "Saturday")
 
 
 def test_contradicting_prices_are_found(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
-    """The constraint keeps them out; the question finds them where it was dropped."""
+    """The constraint refuses them; the query finds them once it is dropped."""
     BatchStore(timescale).load(batch([(instrument_ids[0], MONDAY, 10.0)]))
     with psycopg.connect(migrated_url) as connection:
         connection.execute("alter table daily_bar drop constraint daily_bar_prices_are_in_order")
         connection.execute("update daily_bar set low = 50")
 
-    found = QualityQueries(timescale).ohlc_violations()
+    violations = QualityQueries(timescale).ohlc_violations()
 
-    assert found.count == 1
-    assert found.sample[0].detail == "open 9, high 11, low 50, close 10"
+    assert violations.count == 1
+    assert violations.sample[0].detail == "open 9, high 11, low 50, close 10"
 
 
 def test_two_instruments_under_one_ticker_are_found(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
-    """The exclusion constraint keeps them out; the question finds them where it was dropped."""
-    one, two, _ = instrument_ids
-    BatchStore(timescale).load(batch([(one, MONDAY, 10.0), (two, MONDAY, 20.0)]))
+    """The exclusion constraint refuses them; the query finds them once it is dropped."""
+    first, second, _ = instrument_ids
+    BatchStore(timescale).load(batch([(first, MONDAY, 10.0), (second, MONDAY, 20.0)]))
     with psycopg.connect(migrated_url) as connection:
         connection.execute(
             "alter table instrument_ticker drop constraint instrument_ticker_belongs_to_one"
         )
         connection.execute("update instrument_ticker set ticker = 'AAA' where ticker = 'BBB'")
 
-    found = QualityQueries(timescale).duplicates()
+    duplicates = QualityQueries(timescale).duplicates()
 
-    assert found.count == 1
-    assert (found.sample[0].ticker, found.sample[0].session_date) == ("AAA", MONDAY)
-    assert found.sample[0].detail == f"instruments {one}, {two}"
+    assert duplicates.count == 1
+    assert (duplicates.sample[0].ticker, duplicates.sample[0].session_date) == ("AAA", MONDAY)
+    assert duplicates.sample[0].detail == f"instruments {first}, {second}"

@@ -63,7 +63,7 @@ def test_an_answer_is_named_for_its_content_and_packed_alike_each_time(
 def test_the_name_ends_as_the_provider_called_the_answer(
     zone: RawZone, media_type: str, ending: str
 ) -> None:
-    """What is neither JSON nor CSV is kept as well, and called neither."""
+    """Other content is kept too, without such an ending."""
     key = _keep(zone, media_type=media_type)
 
     assert key.endswith(ending)
@@ -91,7 +91,7 @@ def test_what_was_asked_and_when_comes_back_with_the_answer(zone: RawZone) -> No
 def test_a_server_that_forgot_the_metadata_still_tells_when(
     zone: RawZone, object_store: ObjectStore
 ) -> None:
-    """`rclone serve s3` does so when it restarts: the time of the put is left."""
+    """`rclone serve s3` loses it at a restart: the time of the put remains."""
     key = _keep(zone)
     object_store.put_bytes(key, object_store.get(key).content, content_type="application/gzip")
 
@@ -114,7 +114,7 @@ def test_any_bytes_come_back_as_they_were(zone: RawZone, body: bytes) -> None:
 def test_an_object_that_is_gone_is_named_with_the_cure(
     zone: RawZone, object_store: ObjectStore
 ) -> None:
-    """To try again would not bring it back."""
+    """Trying again does not help."""
     key = _keep(zone)
     object_store.delete(key)
 
@@ -123,7 +123,7 @@ def test_an_object_that_is_gone_is_named_with_the_cure(
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("content", "said"),
     [
         (gzip.compress(b"something else"), "instead of its name"),
         (gzip.compress(BODY)[:-4], "cannot be unpacked"),
@@ -134,11 +134,11 @@ def test_an_object_that_is_gone_is_named_with_the_cure(
     ids=["another body", "cut off", "damaged", "not packed", "empty"],
 )
 def test_an_object_that_is_not_what_its_name_says_is_refused(
-    zone: RawZone, object_store: ObjectStore, found: bytes, said: str
+    zone: RawZone, object_store: ObjectStore, content: bytes, said: str
 ) -> None:
     """Damaged, cut or exchanged: it is never given back."""
     key = _keep(zone)
-    object_store.put_bytes(key, found, content_type="application/gzip")
+    object_store.put_bytes(key, content, content_type="application/gzip")
 
     with pytest.raises(errors.StorageConflictError, match=said) as caught:
         zone.get(key)
@@ -156,7 +156,7 @@ def test_an_object_that_is_not_what_its_name_says_is_refused(
     ],
 )
 def test_a_text_that_is_no_pointer_asks_for_nothing(key: str) -> None:
-    """Pointers come from the database, and from people."""
+    """Pointers come from the database and from users."""
     nowhere = S3Settings(bucket="b", access_key="a", secret_key="s", endpoint="http://127.0.0.1:1")
 
     with pytest.raises(errors.StorageConflictError, match="is no answer of the raw zone"):
@@ -231,7 +231,7 @@ def _server(*answers: int) -> Iterator[tuple[RawZone, list[str]]]:
 
 
 def test_a_short_outage_of_the_bucket_is_bridged() -> None:
-    """500 and 503 three times, then well: the client's own repeats carry over it."""
+    """500 and 503 three times, then success: the client's own retries suffice."""
     with _server(500, 503, 500, 200) as (zone, arrived):
         key = _keep(zone)
 
@@ -257,7 +257,7 @@ def test_an_outage_that_lasts_is_told_after_four_attempts(status: int) -> None:
 
 
 def test_a_full_disk_may_have_room_later() -> None:
-    """A server that answers 507 is not asked again at once: it has said all there is to say."""
+    """A server that answers 507 is not asked again at once."""
     with (
         _server(507) as (zone, arrived),
         pytest.raises(errors.StorageUnavailableError, match="no space left"),
@@ -268,7 +268,7 @@ def test_a_full_disk_may_have_room_later() -> None:
 
 
 def test_a_bucket_nobody_answers_for_may_come_back() -> None:
-    """Nobody listens at the endpoint."""
+    """No server listens at the endpoint."""
     gone = S3Settings(bucket="b", access_key="a", secret_key="s", endpoint="http://127.0.0.1:1")
 
     with pytest.raises(errors.StorageUnavailableError, match=r"written: bucket b.*endpoint"):

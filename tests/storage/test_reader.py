@@ -46,7 +46,7 @@ from tests.storage.batches import FETCHED_AT
 from tests.storage.conftest import UNIVERSE
 from wrdata import read_bars
 
-# These rows come without a ledger; what is said of that: test_missing_bars.py.
+# These rows have no ledger; warnings about that are tested in test_missing_bars.py.
 pytestmark = pytest.mark.filterwarnings("ignore::wrdata.MissingBarsWarning")
 
 OPEN = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
@@ -58,7 +58,7 @@ PERIODS = {"daily_bars": "2024", "minute_bars": "2024-01", "crypto_bars": "2024-
 
 
 class Held(NamedTuple):
-    """A price, and which answer it is of; the greatest is the latest one's."""
+    """A price and its answer; the greatest one is the latest."""
 
     answered: int
     price: float
@@ -92,15 +92,15 @@ def pairs(timescale: Timescale) -> list[int]:
 
 def drop(moves: Moves, dataset: str) -> None:
     """Archive the period of these tests' rows and drop it from the database."""
-    one = moves.prove(dataset, PERIODS[dataset])
-    outcome = moves.retention.drop(one, PERIODS[dataset], by="test")
+    archived = moves.prove(dataset, PERIODS[dataset])
+    outcome = moves.retention.drop(archived, PERIODS[dataset], by="test")
     assert outcome.status == "dropped", outcome
 
 
 def begin_anew(moves: Moves) -> None:
-    """Forget bars and archive, so that an example of a property meets nothing of another."""
-    for one in list(moves.store.list("iceberg/")):
-        moves.store.delete(one.key)
+    """Delete bars and archive, so that examples of a property are independent."""
+    for entry in list(moves.store.list("iceberg/")):
+        moves.store.delete(entry.key)
     with moves.timescale.connection() as connection:
         connection.execute("truncate archive_tombstone, archive_log")
         connection.execute("delete from iceberg_catalog.iceberg_tables")
@@ -111,7 +111,9 @@ def begin_anew(moves: Moves) -> None:
 def daily(ids: Sequence[int], prices: Sequence[float]) -> Rows:
     """Return a bar of each instrument for each price, on the first sessions of 2024."""
     return {
-        (one, day): price + one for one in ids for day, price in zip(DAYS, prices, strict=False)
+        (share, day): price + share
+        for share in ids
+        for day, price in zip(DAYS, prices, strict=False)
     }
 
 
@@ -134,7 +136,7 @@ def hold_factors(timescale: Timescale, instrument_id: int) -> None:
 
 
 def told_by(timescale: Timescale, view: str, instrument_id: int, **chosen: str) -> list[Any]:
-    """Return an instrument's prices, volume and start as a view tells them."""
+    """Return an instrument's prices, volume and start from a view."""
     start = "session_date" if view == "adjusted_daily_bars" else "bucket_start"
     conditions = "".join(f" and {name} = '{value}'" for name, value in chosen.items())
     query = f"select {start}, open, high, low, close, volume from {view}"  # noqa: S608
@@ -159,8 +161,8 @@ def test_bars_come_by_ticker_and_time(
 
     assert bars.select(["ticker", "bucket_start", "close", "provider"]).to_pylist() == [
         {"ticker": name, "bucket_start": date(2024, 1, day), "close": close, "provider": "fmp"}
-        for name, one in (("AAA", instrument_ids[0]), ("CCC", instrument_ids[2]))
-        for day, close in ((2, 10.0 + one), (3, 11.0 + one))
+        for name, share in (("AAA", instrument_ids[0]), ("CCC", instrument_ids[2]))
+        for day, close in ((2, 10.0 + share), (3, 11.0 + share))
     ]
     assert bars["vwap"].null_count == bars["source_bars"].null_count == 4
 
@@ -218,8 +220,8 @@ def test_a_read_over_the_border_takes_each_side_from_where_it_lies(
 ) -> None:
     """The last minutes of January are in the archive, the first of February in the database."""
     midnight = datetime(2024, 2, 1, tzinfo=UTC)
-    held = minutes(instrument_ids, midnight - timedelta(minutes=5), 10)
-    load(moves.timescale, "minute_bars", held)
+    rows = minutes(instrument_ids, midnight - timedelta(minutes=5), 10)
+    load(moves.timescale, "minute_bars", rows)
     drop(moves, "minute_bars")
 
     bars = read_bars(
@@ -231,11 +233,11 @@ def test_a_read_over_the_border_takes_each_side_from_where_it_lies(
     )
 
     expected = [
-        (one, midnight + timedelta(minutes=offset))
-        for one in (instrument_ids[0], instrument_ids[2])
+        (share, midnight + timedelta(minutes=offset))
+        for share in (instrument_ids[0], instrument_ids[2])
         for offset in (-2, -1, 0, 1)
     ]
-    assert bars["close"].to_pylist() == [held[key] for key in expected]
+    assert bars["close"].to_pylist() == [rows[key] for key in expected]
     assert bars["bucket_start"].to_pylist() == [at for _, at in expected]
 
 
@@ -244,12 +246,12 @@ def test_a_read_over_the_border_takes_each_side_from_where_it_lies(
 def test_a_late_row_stands_in_the_place_of_the_archived_one(
     dataset: str, answer: str, moves: Moves, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """Until retention has joined them, if its answer is the newer one; new rows stand beside."""
-    one = instrument_ids[0]
+    """Until retention merges them, if its answer is newer; new rows are read too."""
+    share = instrument_ids[0]
     times = DAYS[:4] if dataset == "daily_bars" else [OPEN + timedelta(minutes=n) for n in range(4)]
-    load(moves.timescale, dataset, {(one, at): 10.0 + n for n, at in enumerate(times[:3])})
+    load(moves.timescale, dataset, {(share, at): 10.0 + n for n, at in enumerate(times[:3])})
     drop(moves, dataset)
-    late = {(one, times[1]): 50.0, (one, times[3]): 60.0}
+    late = {(share, times[1]): 50.0, (share, times[3]): 60.0}
     after = timedelta(days=1 if answer == "newer" else -1)
     load(moves.timescale, dataset, late, fetched_at=FETCHED_AT + after)
 
@@ -284,18 +286,20 @@ def test_what_was_known_once_stays_readable(
     begin_anew(moves)
     for number, prices in enumerate(loads):
         rows = {
-            (one, DAYS[day]): float(price + one) for day, price in prices.items() for one in ids
+            (share, DAYS[day]): float(price + share)
+            for day, price in prices.items()
+            for share in ids
         }
         at = answered[number]
         load(moves.timescale, "daily_bars", rows, fetched_at=FETCHED_AT + timedelta(hours=at))
         for key, price in rows.items():
-            held = hot.get(key)
-            if held is None or (held.price != price and held.answered < at):
+            stored = hot.get(key)
+            if stored is None or (stored.price != price and stored.answered < at):
                 hot[key] = Held(at, price)
         believed = {
-            key: max(cold.get(key, one), hot.get(key, one)) for key, one in (cold | hot).items()
+            key: max(cold.get(key, row), hot.get(key, row)) for key, row in (cold | hot).items()
         }
-        states.append((datetime.now(UTC), {key: one.price for key, one in believed.items()}))
+        states.append((datetime.now(UTC), {key: row.price for key, row in believed.items()}))
         if number == dropped_after:
             drop(moves, "daily_bars")
             cold, hot = hot, {}
@@ -316,12 +320,12 @@ def test_what_was_known_once_stays_readable(
 def test_adjusted_bars_are_those_of_the_views_to_the_last_bit(
     moves: Moves, where: StoreSettings, instrument_ids: list[int], adjustment: str
 ) -> None:
-    """And stay so when the days are in the archive only, where the views have nothing left."""
-    one = instrument_ids[0]
-    hold_factors(moves.timescale, one)
-    load(moves.timescale, "daily_bars", daily([one], [10.1, 10.2, 5.3, 5.4, 5.5]))
+    """Also when the days are in the archive only, where the views are empty."""
+    share = instrument_ids[0]
+    hold_factors(moves.timescale, share)
+    load(moves.timescale, "daily_bars", daily([share], [10.1, 10.2, 5.3, 5.4, 5.5]))
     minutes_held = {
-        (one, at + timedelta(hours=15, minutes=offset)): 10 + offset / 7
+        (share, at + timedelta(hours=15, minutes=offset)): 10 + offset / 7
         for at in DAYS
         for offset in range(12)
     }
@@ -336,10 +340,10 @@ def test_adjusted_bars_are_those_of_the_views_to_the_last_bit(
         return figures(bars)
 
     expected = {
-        "1d": told_by(moves.timescale, "adjusted_daily_bars", one, adjustment=adjustment),
+        "1d": told_by(moves.timescale, "adjusted_daily_bars", share, adjustment=adjustment),
         **{
             interval: told_by(
-                moves.timescale, f"adjusted_bars_{interval}", one, adjustment=adjustment
+                moves.timescale, f"adjusted_bars_{interval}", share, adjustment=adjustment
             )
             for interval in ("5m", "15m", "1h", "1w", "1mo", "1q", "1y")
         },
@@ -358,22 +362,22 @@ def test_adjusted_bars_are_those_of_the_views_to_the_last_bit(
 def test_bars_that_came_adjusted_are_in_the_shares_of_the_day_on_which_they_came(
     timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """A split since then has to be taken out of them, one before has been."""
-    one = instrument_ids[0]
-    load(timescale, "daily_bars", daily([one], [10, 10]))  # They come today, after the split.
-    hold_factors(timescale, one)
+    """A later split must be divided out of them; an earlier one already was."""
+    share = instrument_ids[0]
+    load(timescale, "daily_bars", daily([share], [10, 10]))  # They come today, after the split.
+    hold_factors(timescale, share)
 
     bars = read_bars("AAA", "2024-01-01", "2024-01-31", adjusted="splits", settings=where)
 
-    assert figures(bars) == told_by(timescale, "adjusted_daily_bars", one, adjustment="splits")
-    assert bars["close"].to_pylist() == [10.0 + one] * 2
+    assert figures(bars) == told_by(timescale, "adjusted_daily_bars", share, adjustment="splits")
+    assert bars["close"].to_pylist() == [10.0 + share] * 2
 
 
 @pytest.mark.parametrize("interval", ["5m", "15m", "1h", "1w", "1mo", "1q", "1y"])
 def test_aggregates_as_of_now_are_the_aggregates(
     moves: Moves, where: StoreSettings, instrument_ids: list[int], interval: str
 ) -> None:
-    """What is rolled up on the way and what the database keeps are one and the same."""
+    """Aggregates computed while reading equal those that the database keeps."""
     load(moves.timescale, "daily_bars", daily(instrument_ids, [10.1, 11.2, 12.3, 13.4, 14.5]))
     load(moves.timescale, "minute_bars", minutes(instrument_ids, OPEN - timedelta(hours=1), 200))
     refresh(moves.aggregates)
@@ -422,14 +426,14 @@ def test_rows_that_are_being_read_are_not_dropped_under_the_reader(
     """A drop that comes between the first question of a read and its rows has to wait."""
     load(moves.timescale, dataset, some_rows(dataset, instrument_ids))
     refresh(moves.aggregates)
-    one, label = moves.prove(dataset, PERIODS[dataset]), PERIODS[dataset]
+    archived, label = moves.prove(dataset, PERIODS[dataset]), PERIODS[dataset]
     day, minute = dataset == "daily_bars", dataset == "minute_bars"
     url = where.database_url.get_secret_value()
     schema = ARCHIVED[dataset].schema
     schema = schema.remove(schema.get_field_index("ticker"))
     with snapshot(url, days=day, minutes=minute) as at:
         assert at.dropped(dataset, date(2024, 1, 1), date(2024, 12, 31)) == []
-        dropping = threading.Thread(target=lambda: moves.retention.drop(one, label, by="test"))
+        dropping = threading.Thread(target=lambda: moves.retention.drop(archived, label, by="test"))
         dropping.start()
         dropping.join(1.0)
         waited = dropping.is_alive()
@@ -456,12 +460,12 @@ def test_a_read_locks_the_table_and_not_its_chunks(
         moves.timescale.connection() as connection,
     ):
         at.resolve_tickers(["AAA"], date(2024, 1, 2))
-        held = connection.execute(
+        locked = connection.execute(
             """select relation::regclass::text from pg_locks
                join pg_class on pg_class.oid = relation
                where relation::regclass::text ~ 'minute_bar|_hyper_' and relkind = 'r'"""
         ).fetchall()
-    assert held == [("minute_bar",)]
+    assert locked == [("minute_bar",)]
 
 
 @pytest.mark.parametrize("dataset", ["daily_bars", "minute_bars"])
@@ -487,11 +491,11 @@ def test_rows_that_move_while_others_read_are_always_all_there(
     readers = [threading.Thread(target=read_on) for _ in range(2)]
     for reader in readers:
         reader.start()
-    one, label = moves.prove(dataset, PERIODS[dataset]), PERIODS[dataset]
+    archived, label = moves.prove(dataset, PERIODS[dataset]), PERIODS[dataset]
     moved = 0
     for _ in range(5):
-        moved += moves.retention.drop(one, label, by="test").status == "dropped"
-        moves.restore.into_hot(one, date(2024, 1, 1), date(2024, 1, 31), by="test")
+        moved += moves.retention.drop(archived, label, by="test").status == "dropped"
+        moves.restore.into_hot(archived, date(2024, 1, 1), date(2024, 1, 31), by="test")
         refresh(moves.aggregates)
     done.set()
     for reader in readers:
@@ -500,13 +504,13 @@ def test_rows_that_move_while_others_read_are_always_all_there(
     assert moved >= 2
     assert len(answers) > 10
     assert expected.num_rows == 6
-    assert all(one.equals(expected) for one in answers)
+    assert all(answer.equals(expected) for answer in answers)
 
 
 def test_only_row_groups_that_may_hold_the_instrument_are_fetched(tmp_path: Any) -> None:
-    """The statistics of a file that is sorted by instrument tell."""
+    """The statistics of a file sorted by instrument show which parts to read."""
     path = tmp_path / "sorted.parquet"
-    ids = [one for one in range(1, 9) for _ in range(10)]
+    ids = [number for number in range(1, 9) for _ in range(10)]
     rows = pa.table({"instrument_id": pa.array(ids, pa.int64()), "provider": ["p"] * len(ids)})
     pq.write_table(rows, path, row_group_size=10)
     wanted = cold.Wanted(
@@ -521,7 +525,7 @@ def test_only_row_groups_that_may_hold_the_instrument_are_fetched(tmp_path: Any)
 def test_the_bucket_is_needed_for_cold_rows_only(
     moves: Moves, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """Whoever reads what the database holds does not notice that the archive is away."""
+    """Reads of hot rows work while the archive is unavailable."""
     away = where.model_copy(update={"s3_endpoint": "http://127.0.0.1:9"})
     load(moves.timescale, "daily_bars", daily(instrument_ids, [10]))
     assert read_bars("AAA", "2024-01-01", "2024-01-31", settings=away).num_rows == 1
@@ -566,19 +570,19 @@ def test_one_flipped_byte_of_an_archived_file_is_an_error_and_never_a_price(
     content[at if place == "a page" else -20] ^= 1
     moves.store.put_bytes(key, bytes(content), content_type="application/octet-stream")
 
-    with pytest.raises(errors.ArchiveMismatchError) as told:
+    with pytest.raises(errors.ArchiveMismatchError) as caught:
         read_bars(["AAA", "BBB"], OPEN, "2024-01-31", "1m", settings=where)
 
-    assert "minute_bars 2024-01 cannot be read" in str(told.value)
-    assert f"{key} is not the file that was proven" in str(told.value)
-    assert "restore the object from a backup" in str(told.value)
-    assert "\n" not in str(told.value)
+    assert "minute_bars 2024-01 cannot be read" in str(caught.value)
+    assert f"{key} is not the file that was proven" in str(caught.value)
+    assert "restore the object from a backup" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_byte_of_an_archived_file_can_change_without_being_noticed(
     moves: Moves, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """Or it is one that this read has no need of: each answer is an error or the right one."""
+    """Or the read does not need it: each read fails or is right."""
     load(moves.timescale, "minute_bars", minutes(instrument_ids[:1], OPEN, 4))
     before = read_bars("AAA", OPEN, "2024-01-31", "1m", settings=where)
     drop(moves, "minute_bars")
@@ -636,13 +640,13 @@ def without_checksums(*arguments: Any, **options: Any) -> pq.ParquetWriter:
 
 def of_the_whole_file(**fields: Any) -> FileProof:
     """Prove as it was done before footers were."""
-    return FileProof(**{n: one for n, one in fields.items() if not n.startswith("footer_")})
+    return FileProof(**{n: field for n, field in fields.items() if not n.startswith("footer_")})
 
 
 def test_an_object_that_went_behind_the_servers_cache_is_named(
     moves: Moves, where: StoreSettings, instrument_ids: list[int], world: LocalWorld
 ) -> None:
-    """The server still lists it, with its size, and fails to hand it out: that is no traffic."""
+    """The server lists it, with its size, but fails to serve it: this is no busy server."""
     load(moves.timescale, "minute_bars", minutes(instrument_ids, OPEN, 60))
     drop(moves, "minute_bars")
     key = next(iter(moves.store.list("iceberg/archive/minute_bars/data/"))).key
@@ -658,7 +662,7 @@ def test_a_name_means_who_carried_it_last(
 ) -> None:
     """With the history under its former names; a name that went to another company has moved."""
     store = InstrumentStore(timescale)
-    first = next(one for one in store.members(UNIVERSE) if one.ticker == "AAA")
+    first = next(instrument for instrument in store.members(UNIVERSE) if instrument.ticker == "AAA")
     load(timescale, "daily_bars", daily(instrument_ids[:1], [10, 11]))
     renamed = Constituent(ticker="AAX", name="AAA Inc.", cik=first.cik, sector=None)
     store.apply(
@@ -678,7 +682,7 @@ def test_a_name_means_who_carried_it_last(
 
 
 @pytest.mark.parametrize(
-    ("wish", "told"),
+    ("arguments", "message"),
     [
         (
             {"tickers": "AAB"},
@@ -708,11 +712,11 @@ def test_a_name_means_who_carried_it_last(
 )
 @pytest.mark.usefixtures("instrument_ids", "pairs")
 def test_a_wish_that_cannot_be_served_is_refused_in_one_line(
-    where: StoreSettings, wish: dict[str, Any], told: str
+    where: StoreSettings, arguments: dict[str, Any], message: str
 ) -> None:
-    """With what can be."""
-    with pytest.raises(errors.ArgumentError, match=told) as refused:
-        read_bars(**{"tickers": "AAA", "start": "2024-01-01", **wish}, settings=where)
+    """The message says what can be."""
+    with pytest.raises(errors.ArgumentError, match=message) as refused:
+        read_bars(**{"tickers": "AAA", "start": "2024-01-01", **arguments}, settings=where)
 
     assert "\n" not in str(refused.value)
 
@@ -729,21 +733,21 @@ def test_minutes_are_told_as_they_were_known_to_the_microsecond(
             row = connection.execute("select known_from from minute_bar").fetchone()
         known.append(row[0] if row else asked)
 
-    def told(moment: datetime) -> list[float]:
+    def closes_then(moment: datetime) -> list[float]:
         bars = read_bars("AAA", OPEN.date(), OPEN.date(), "1m", as_of=moment, settings=where)
         return bars["close"].to_pylist()
 
     before = timedelta(microseconds=1)
-    assert told(known[0] - before) == []
-    assert told(known[0]) == told(known[1] - before) == [100.0]
-    assert told(known[1]) == [200.0]
+    assert closes_then(known[0] - before) == []
+    assert closes_then(known[0]) == closes_then(known[1] - before) == [100.0]
+    assert closes_then(known[1]) == [200.0]
 
 
 @pytest.mark.parametrize("interval", ["1m", "1h", "1d", "1w"])
 def test_a_wish_to_the_end_of_time_is_served(
     timescale: Timescale, where: StoreSettings, instrument_ids: list[int], interval: str
 ) -> None:
-    """Many write it so when they mean no end."""
+    """Many users write it to mean no end."""
     load(timescale, "daily_bars", daily(instrument_ids[:1], [10]))
 
     bars = read_bars("AAA", "0001-01-01", "9999-12-31", interval, settings=where)
@@ -769,7 +773,7 @@ def test_a_pair_is_read_from_the_venue_that_offers_it(
     """Binance, which serves the dataset by default, has no BTC-USD, and Coinbase no BTC-USDT."""
     names = {"BTC-USD": "a", "BTC-USDT": "b"}
     ids = InstrumentStore(timescale).register("pair", names, date(2023, 1, 1))
-    load(timescale, "crypto_bars", {(one, OPEN): 20.0 for one in ids.values()})
+    load(timescale, "crypto_bars", {(pair, OPEN): 20.0 for pair in ids.values()})
     with timescale.connection() as connection:
         connection.execute(
             "update minute_bar set provider = 'coinbase' where instrument_id = %s", [ids["BTC-USD"]]
@@ -779,14 +783,14 @@ def test_a_pair_is_read_from_the_venue_that_offers_it(
     with pytest.raises(errors.ConfigurationError, match="binance does not offer BTC-USD"):
         read_bars("BTC-USD", "2024-01-01", interval="1m", provider="binance", settings=where)
 
-    told = [(row["ticker"], row["provider"]) for row in bars.to_pylist()]
-    assert told == [("BTC-USD", "coinbase"), ("BTC-USDT", "binance")]
+    providers = [(row["ticker"], row["provider"]) for row in bars.to_pylist()]
+    assert providers == [("BTC-USD", "coinbase"), ("BTC-USDT", "binance")]
 
 
 def test_shares_without_factors_are_named(
     timescale: Timescale, where: StoreSettings, instrument_ids: list[int]
 ) -> None:
-    """They are not left out in silence, as the views do; one without bars needs none."""
+    """They are not left out silently, as in the views; one without bars needs none."""
     load(timescale, "daily_bars", daily(instrument_ids[:2], [10]))
     hold_factors(timescale, instrument_ids[0])
     with pytest.raises(errors.StorageConflictError, match="no factors have been derived for BBB"):
@@ -850,8 +854,11 @@ def test_no_ticker_has_to_be_known_to_say_that_the_database_is_away(where: Store
 def test_a_database_that_is_none_of_ours_says_what_to_do(where: StoreSettings) -> None:
     """One that is not there, and one without tables."""
     server = where.database_url.get_secret_value().rpartition("/")[0]
-    told = {"nosuch": "create the database or correct its name", "postgres": "run `wrdata migrate`"}
-    for name, cure in told.items():
+    cures = {
+        "nosuch": "create the database or correct its name",
+        "postgres": "run `wrdata migrate`",
+    }
+    for name, cure in cures.items():
         other = where.model_copy(update={"database_url": SecretStr(f"{server}/{name}")})
         with pytest.raises(errors.StorageConflictError, match=cure) as refused:
             read_bars("AAA", settings=other)

@@ -1,4 +1,4 @@
-"""Adjusted prices as of a moment are those that were read then, whatever was learnt since."""
+"""Adjusted prices as of a moment equal those read then, whatever was loaded since."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from tests.storage.archive.moves import Moves, load, refresh
 from tests.storage.batches import NOTHING_ASKED, batch
 from wrdata import read_bars
 
-# These rows come without a ledger; what is said of that: test_missing_bars.py.
+# These rows have no ledger; warnings about that are tested in test_missing_bars.py.
 pytestmark = pytest.mark.filterwarnings("ignore::wrdata.MissingBarsWarning")
 
 SPLIT_ON = date(2024, 1, 4)
@@ -61,7 +61,7 @@ def moves(timescale: Timescale, object_store: ObjectStore) -> Moves:
 
 @dataclass(frozen=True)
 class Market:
-    """One instrument of which things become known one after the other.
+    """One instrument about which facts become known one by one.
 
     Each of them comes by the real loader, and its factors are derived at once.
     """
@@ -79,7 +79,7 @@ class Market:
         self._load(batch(rows, adjustment=adjustment, fetched_at=now))
 
     def learn_splits(self, splits: Actions) -> None:
-        """Load all splits there are: those that are missing are withdrawn."""
+        """Load all splits: missing ones are withdrawn."""
         rows = [
             {"ex_date": day, "new_shares": Decimal(new), "old_shares": Decimal(1)}
             for day, new in splits.items()
@@ -132,8 +132,8 @@ class Market:
 
     def drop(self) -> None:
         """Archive the year and drop it from the database."""
-        one = self.moves.prove("daily_bars", "2024")
-        outcome = self.moves.retention.drop(one, "2024", by="test")
+        archived = self.moves.prove("daily_bars", "2024")
+        outcome = self.moves.retention.drop(archived, "2024", by="test")
         assert outcome.status == "dropped", outcome
 
     def read(
@@ -148,8 +148,8 @@ class Market:
 
     def _learn(self, dataset: str, rows: list[dict[str, Any]]) -> None:
         stored = DATASETS[dataset].table_schema
-        every = dict.fromkeys(stored.names) | {"instrument_id": self.instrument_id}
-        table = pa.Table.from_pylist([every | row for row in rows], schema=stored)
+        defaults = dict.fromkeys(stored.names) | {"instrument_id": self.instrument_id}
+        table = pa.Table.from_pylist([defaults | row for row in rows], schema=stored)
         asked = replace(NOTHING_ASKED, instrument_ids=(self.instrument_id,))
         answer = batch([], fetched_at=datetime.now(UTC), asked=asked)
         self._load(
@@ -163,7 +163,7 @@ class Market:
 
 @pytest.fixture
 def market(moves: Moves, where: StoreSettings, instrument_ids: list[int]) -> Market:
-    """AAA, of which nothing is known yet."""
+    """AAA, without any facts yet."""
     return Market(moves, where, instrument_ids[0])
 
 
@@ -205,8 +205,8 @@ def test_what_is_learnt_later_adjusts_nothing_before(market: Market) -> None:
 
 
 def test_a_dividend_is_converted_by_the_rate_that_was_known_then(market: Market) -> None:
-    """Not by one that came later, was revised later, or by a word that was given later."""
-    both, one = "splits_and_dividends", market.instrument_id
+    """Not by one that was loaded, revised or confirmed later."""
+    both, share = "splits_and_dividends", market.instrument_id
     market.learn_bars(dict.fromkeys(SESSIONS, 100.0))
     market.learn_dividends({PAID_ON: "26"}, "CAD")
     waiting = now()
@@ -217,17 +217,17 @@ def test_a_dividend_is_converted_by_the_rate_that_was_known_then(market: Market)
     revised = now()
     [noted] = AdjustedBars(market.moves.timescale).dividends()
     AdjustedBars(market.moves.timescale).confirm_dividend(
-        one, noted.finding.dividend, Decimal(50), by="ada", reason="the company's letter"
+        share, noted.finding.dividend, Decimal(50), by="ada", reason="the company's letter"
     )
     market.derive()
-    told = now()
+    moment = now()
 
     last = [100.0] * (len(SESSIONS) - SESSIONS.index(PAID_ON))
     first = len(SESSIONS) - len(last)
     assert market.closes(both, waiting) == [100.0] * len(SESSIONS)
     assert market.closes(both, converted) == [80.0] * first + last
     assert market.closes(both, revised) == [90.0] * first + last
-    assert market.closes(both, told) == market.closes(both) == [50.0] * first + last
+    assert market.closes(both, moment) == market.closes(both) == [50.0] * first + last
 
 
 def test_a_spin_off_counts_from_when_a_person_told_it(market: Market) -> None:
@@ -241,7 +241,7 @@ def test_a_spin_off_counts_from_when_a_person_told_it(market: Market) -> None:
         market.instrument_id, SPLIT_ON, "NEWCO", Decimal(80), by="ada", reason="form 10"
     )
     market.derive()
-    told = now()
+    moment = now()
     store.record_spin_off(
         market.instrument_id, SPLIT_ON, "NEWCO", Decimal(0), by="ada", reason="a slip"
     )
@@ -250,12 +250,12 @@ def test_a_spin_off_counts_from_when_a_person_told_it(market: Market) -> None:
     first = SESSIONS.index(SPLIT_ON)
     last = [120.0] * (len(SESSIONS) - first)
     assert market.closes(both, hidden) == market.closes(both) == [100.0] * first + last
-    assert market.closes("splits", told) == [200.0] * first + last
-    assert market.closes(both, told) == [120.0] * first + last
+    assert market.closes("splits", moment) == [200.0] * first + last
+    assert market.closes(both, moment) == [120.0] * first + last
 
 
 def test_a_persons_word_counts_from_when_it_was_given(market: Market) -> None:
-    """Until then a split that prices refute adjusts nothing; a second word moves nothing."""
+    """Until then a refuted split adjusts nothing; a second confirmation changes nothing."""
     market.learn_bars(dict.fromkeys(SESSIONS, 100.0))
     market.learn_splits({SPLIT_ON: "2"})
     refuted = now()
@@ -268,7 +268,7 @@ def test_a_persons_word_counts_from_when_it_was_given(market: Market) -> None:
 
 
 def test_a_check_that_was_written_over_is_missed_in_one_line(market: Market) -> None:
-    """Bars on one side of a split tell nothing of it, and what was held of it then is gone."""
+    """Bars on one side of a split prove nothing, and the verdict of then is gone."""
     market.learn_bars({day: close for day, close in as_paid().items() if day >= SPLIT_ON})
     market.learn_splits({SPLIT_ON: "2"})
     unproven = now()
@@ -280,7 +280,7 @@ def test_a_check_that_was_written_over_is_missed_in_one_line(market: Market) -> 
 
 
 def test_every_interval_is_that_of_then_to_the_last_bit(market: Market) -> None:
-    """Days, minutes and what is made of either."""
+    """Days, minutes and their aggregates."""
     prices = as_paid() | {SESSIONS[0]: 150.0, SESSIONS[1]: 153.0}
     minutes = {
         (
@@ -295,12 +295,12 @@ def test_every_interval_is_that_of_then_to_the_last_bit(market: Market) -> None:
     market.learn_bars(prices)
     market.learn_splits({SPLIT_ON: "3"})
     market.learn_dividends({PAID_ON: "0.37"})
-    wishes = [
+    requests = [
         (interval, adjusted)
         for interval in ("1m", "5m", "15m", "1h", "1d", "1w", "1mo", "1q", "1y")
         for adjusted in ("splits", "splits_and_dividends")
     ]
-    then = {wish: market.read(*wish) for wish in wishes}
+    then = {request: market.read(*request) for request in requests}
     moment = now()
     market.learn_dividends({PAID_ON: "1", date(2024, 1, 5): "2"})
     market.learn_splits({SPLIT_ON: "4"})
@@ -310,7 +310,7 @@ def test_every_interval_is_that_of_then_to_the_last_bit(market: Market) -> None:
     refresh(market.moves.aggregates)
     market.drop()
 
-    assert {wish: market.read(*wish, moment) for wish in wishes} == then
+    assert {request: market.read(*request, moment) for request in requests} == then
     assert all(bars.num_rows for bars in then.values())
 
 
@@ -352,7 +352,7 @@ steps = st.one_of(
 
 
 def forget(moves: Moves) -> None:
-    """Forget everything that examples of a property leave behind."""
+    """Delete everything that examples of a property store."""
     for stored in list(moves.store.list("iceberg/")):
         moves.store.delete(stored.key)
     with moves.timescale.connection() as connection:
@@ -366,7 +366,7 @@ def forget(moves: Moves) -> None:
 
 
 def take(market: Market, step: tuple[Any, ...]) -> None:
-    """Learn what a step tells."""
+    """Load the facts of a step."""
     match step:
         case ("bars", prices, adjustment):
             market.learn_bars(prices, adjustment)

@@ -41,7 +41,7 @@ def test_bars_of_database_and_archive_are_read_without_dagster(
     migrated_url: str,
     bucket: BucketSettings,
 ) -> None:
-    """Everything else that a pipeline or a test has installed cannot be imported either."""
+    """Nothing else that pipelines or tests install can be imported."""
     moves = Moves(timescale=timescale, store=object_store, aggregates=RollUps(timescale))
     load(timescale, "minute_bars", minutes(instrument_ids[:1], OPEN, 2))
     dataset = moves.prove("minute_bars", "2024-01")
@@ -66,10 +66,10 @@ def test_bars_of_database_and_archive_are_read_without_dagster(
     )
 
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert len(told["closes"]) == 3
-    assert told["closes"][-1] == 7.0
-    assert not {"dagster", "httpx", "typer", "sandbox", "pipelines"} & set(told["modules"])
+    content = json.loads(done.stdout)
+    assert len(content["closes"]) == 3
+    assert content["closes"][-1] == 7.0
+    assert not {"dagster", "httpx", "typer", "sandbox", "pipelines"} & set(content["modules"])
 
 
 def importable() -> set[str]:

@@ -1,4 +1,4 @@
-"""Facts about what a reader of bars may ask for, before anything is opened."""
+"""Requests of readers, validated before anything is opened."""
 
 from datetime import date, datetime
 from typing import Any
@@ -17,7 +17,7 @@ NEW_YEAR = date(2024, 1, 2)
 def asked(
     tickers: Any = "AAPL", start: Any = None, end: Any = None, interval: str = "1d"
 ) -> BarsRequest:
-    """Put a wish in order that says no more than this."""
+    """Validate a request with these fields only."""
     return parse_request(tickers, start, end, interval, None, None, None)
 
 
@@ -30,7 +30,7 @@ def test_what_is_no_ticker_is_refused_in_a_line(wrong: Any) -> None:
 
 @pytest.mark.parametrize("nothing", [None, "", " ", [], (), [""]])
 def test_no_ticker_at_all_is_told(nothing: Any) -> None:
-    """Nothing is not everything."""
+    """An empty list does not mean all."""
     with pytest.raises(errors.ConfigurationError, match="no ticker is given"):
         read_bars(nothing)
 
@@ -71,21 +71,21 @@ def test_a_moment_at_which_a_day_begins_is_that_day_for_bars_of_days(
     day: Any, interval: str
 ) -> None:
     """Pandas has no other way to write a day."""
-    wish = asked(start=day, end=day, interval=interval)
+    request = asked(start=day, end=day, interval=interval)
 
-    assert (wish.start, wish.end) == (NEW_YEAR, NEW_YEAR)
-    assert type(wish.start) is date
+    assert (request.start, request.end) == (NEW_YEAR, NEW_YEAR)
+    assert type(request.start) is date
 
 
 @pytest.mark.parametrize("moment", ["2024-01-02T09:30:00", pd.Timestamp("2024-01-02 09:30")])
 def test_a_time_of_the_day_is_no_day(moment: Any) -> None:
-    """It would be cut in silence."""
+    """It would be truncated silently."""
     with pytest.raises(errors.ConfigurationError, match="a date"):
         asked(start=moment)
 
 
 def test_minutes_still_want_a_zone() -> None:
-    """Midnight of which zone nobody can guess; a date is New York's day of shares."""
+    """Its zone cannot be guessed; a date is New York's day for shares."""
     with pytest.raises(errors.ConfigurationError, match="has no time zone"):
         asked(start=pd.Timestamp("2024-01-02"), interval="1m")
     assert asked(start=NEW_YEAR, interval="1m").start == NEW_YEAR

@@ -1,4 +1,4 @@
-"""Histories that a provider has re-based: all of them at once, or nothing."""
+"""Re-based histories are stored whole or not at all."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -30,7 +30,7 @@ def history(
     fetched_at: datetime = LATER,
     provider: str = "fmp",
 ) -> Batch:
-    """Return bars near 66 dollars in cents, in shares of which ``factor`` is one of before."""
+    """Return bars near 66 dollars in cents, with prices multiplied by ``factor``."""
     rows = [
         {
             "instrument_id": instrument_id,
@@ -58,15 +58,15 @@ def test_a_day_restated_by_a_ratio_is_refused_and_the_whole_history_is_taken(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """After 4:1 the last session alone comes: 66.87 and 16.72 never stand side by side."""
-    one, store = instrument_ids[0], BatchStore(timescale)
-    store.load(history(one, DAYS))
+    share, store = instrument_ids[0], BatchStore(timescale)
+    store.load(history(share, DAYS))
     before = closes(timescale)
     for joins in (True, False):
         with pytest.raises(errors.HistoryRebasedError, match=r"restated by a factor of 0\.25"):
-            store.load(history(one, DAYS[-1:], factor=0.25, joins=joins))
+            store.load(history(share, DAYS[-1:], factor=0.25, joins=joins))
         assert closes(timescale) == before
 
-    assert store.load(history(one, DAYS, factor=0.25)).restated == len(DAYS)
+    assert store.load(history(share, DAYS, factor=0.25)).restated == len(DAYS)
 
     assert closes(timescale) == pytest.approx([price / 4 for price in before], abs=0.005)
 
@@ -75,10 +75,10 @@ def test_all_but_one_day_of_a_re_based_history_is_refused(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """A plan that shows five years of ten leaves the older ones in the old shares."""
-    one, store = instrument_ids[0], BatchStore(timescale)
-    store.load(history(one, DAYS))
+    share, store = instrument_ids[0], BatchStore(timescale)
+    store.load(history(share, DAYS))
     with pytest.raises(errors.HistoryRebasedError):
-        store.load(history(one, DAYS[1:], factor=0.25, joins=False))
+        store.load(history(share, DAYS[1:], factor=0.25, joins=False))
 
 
 @pytest.mark.parametrize("factor", [1 / 3, 2 / 3, 8.0, 20 / 21])
@@ -86,38 +86,38 @@ def test_every_usual_ratio_is_told_from_rounding(
     timescale: Timescale, instrument_ids: list[int], factor: float
 ) -> None:
     """Down to a stock dividend of five percent, at prices in cents."""
-    one, store = instrument_ids[0], BatchStore(timescale)
-    store.load(history(one, DAYS))
+    share, store = instrument_ids[0], BatchStore(timescale)
+    store.load(history(share, DAYS))
     with pytest.raises(errors.HistoryRebasedError) as refused:
-        store.load(history(one, DAYS[-1:], factor=factor))
-    assert refused.value.instrument_ids == (one,)
+        store.load(history(share, DAYS[-1:], factor=factor))
+    assert refused.value.instrument_ids == (share,)
 
 
 def test_prices_that_fall_alike_while_volume_does_too_are_no_other_share(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
-    """More shares would have traded; where volumes were left alone, prices decide."""
-    one, store = instrument_ids[0], BatchStore(timescale)
-    store.load(history(one, DAYS))
+    """A split would raise volumes; where volumes are unchanged, prices decide."""
+    share, store = instrument_ids[0], BatchStore(timescale)
+    store.load(history(share, DAYS))
     for day, volume, is_rebased in ((DAYS[-1], 900_000.0, False), (DAYS[-2], 1_000_000.0, True)):
-        told = history(one, [day], factor=0.98)
-        place = told.rows.schema.get_field_index("volume")
+        batch = history(share, [day], factor=0.98)
+        place = batch.rows.schema.get_field_index("volume")
         column = DAILY_BARS.field("volume"), pa.array([volume])
-        told = replace(told, rows=told.rows.set_column(place, *column))
+        batch = replace(batch, rows=batch.rows.set_column(place, *column))
         if is_rebased:
             with pytest.raises(errors.HistoryRebasedError):
-                store.load(told)
+                store.load(batch)
         else:
-            assert store.load(told).restated == 1
+            assert store.load(batch).restated == 1
 
 
 def test_a_correction_of_one_price_is_no_other_share(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """Nor is one of all four by different amounts."""
-    one, store = instrument_ids[0], BatchStore(timescale)
-    store.load(history(one, DAYS))
-    right = history(one, DAYS[-1:])
+    share, store = instrument_ids[0], BatchStore(timescale)
+    store.load(history(share, DAYS))
+    right = history(share, DAYS[-1:])
     for column, by in (("close", -0.5), ("open", 0.75), ("low", -3.0)):
         place = right.rows.schema.get_field_index(column)
         mended = pa.array([right.rows[column][0].as_py() + by])
@@ -129,30 +129,30 @@ def test_a_correction_of_one_price_is_no_other_share(
 def test_a_new_day_in_other_shares_is_refused_too(
     timescale: Timescale, instrument_ids: list[int], days: list[date]
 ) -> None:
-    """Nothing is restated by it: the stored bar beside it tells, before or after."""
-    one, store = instrument_ids[0], BatchStore(timescale)
-    store.load(history(one, DAYS))
+    """It restates nothing: the neighbouring stored bar shows it."""
+    share, store = instrument_ids[0], BatchStore(timescale)
+    store.load(history(share, DAYS))
     with pytest.raises(errors.HistoryRebasedError, match="times the stored one beside it"):
-        store.load(history(one, days, factor=0.25))
-    assert store.load(history(one, days)).inserted == len(days)
+        store.load(history(share, days, factor=0.25))
+    assert store.load(history(share, days)).inserted == len(days)
 
 
 def test_a_new_day_after_a_known_split_waits_for_the_whole_history(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """A stock dividend of five percent is no jump, but its ex-date has come since."""
-    one, store = instrument_ids[0], BatchStore(timescale)
+    share, store = instrument_ids[0], BatchStore(timescale)
     with timescale.connection() as connection:
         row = connection.execute("select clock_timestamp()::date").fetchone()
     assert row is not None
     today = row[0]
     days = [today - timedelta(days=at) for at in range(9, 2, -1)]
-    store.load(history(one, days))
+    store.load(history(share, days))
     with timescale.connection() as connection:
         connection.execute("update daily_bar set known_from = known_from - interval '6 days'")
     ex_date = today - timedelta(days=2)
     split = {
-        "instrument_id": one,
+        "instrument_id": share,
         "ex_date": ex_date,
         "new_shares": Decimal(21),
         "old_shares": Decimal(20),
@@ -164,20 +164,20 @@ def test_a_new_day_after_a_known_split_waits_for_the_whole_history(
 
     now = datetime.now(UTC)
     with pytest.raises(errors.HistoryRebasedError, match=f"split on {ex_date}"):
-        store.load(history(one, [ex_date], factor=20 / 21, fetched_at=now))
-    every = [*days, ex_date]
-    whole = store.load(history(one, every, factor=20 / 21, fetched_at=now, joins=False))
-    assert whole.rows == len(every)
-    assert store.load(history(one, [today], factor=20 / 21, fetched_at=now)).inserted == 1
+        store.load(history(share, [ex_date], factor=20 / 21, fetched_at=now))
+    all_days = [*days, ex_date]
+    whole = store.load(history(share, all_days, factor=20 / 21, fetched_at=now, joins=False))
+    assert whole.rows == len(all_days)
+    assert store.load(history(share, [today], factor=20 / 21, fetched_at=now)).inserted == 1
 
 
 def test_as_traded_bars_are_in_the_shares_of_their_day(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """They jump over a split, and are right."""
-    one, store = instrument_ids[0], BatchStore(timescale)
-    store.load(history(one, DAYS, adjustment=Adjustment.AS_TRADED, provider="polygon"))
-    new = history(one, [LAST], factor=0.25, adjustment=Adjustment.AS_TRADED, provider="polygon")
+    share, store = instrument_ids[0], BatchStore(timescale)
+    store.load(history(share, DAYS, adjustment=Adjustment.AS_TRADED, provider="polygon"))
+    new = history(share, [LAST], factor=0.25, adjustment=Adjustment.AS_TRADED, provider="polygon")
     assert store.load(new).inserted == 1
 
 
@@ -185,9 +185,9 @@ def test_an_older_answer_in_the_old_shares_restates_nothing(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """It came before the one that is stored: it is stale, and no reason to ask."""
-    one, store = instrument_ids[0], BatchStore(timescale)
-    store.load(history(one, DAYS, factor=0.25))
-    old = history(one, DAYS[-1:], fetched_at=LATER - timedelta(days=1))
+    share, store = instrument_ids[0], BatchStore(timescale)
+    store.load(history(share, DAYS, factor=0.25))
+    old = history(share, DAYS[-1:], fetched_at=LATER - timedelta(days=1))
     assert store.load(old).restated == 0
 
 
@@ -195,14 +195,14 @@ def test_others_of_a_market_day_are_named_apart(
     timescale: Timescale, instrument_ids: list[int]
 ) -> None:
     """The error names exactly those that were re-based; the rest of the batch is loadable."""
-    one, two, _ = instrument_ids
+    first, second, _ = instrument_ids
     store = BatchStore(timescale)
-    for each in (one, two):
+    for each in (first, second):
         store.load(history(each, DAYS))
-    day = history(one, [LAST], factor=0.25)
-    both = replace(day, rows=pa.concat_tables([day.rows, history(two, [LAST]).rows]))
+    day = history(first, [LAST], factor=0.25)
+    both = replace(day, rows=pa.concat_tables([day.rows, history(second, [LAST]).rows]))
     with pytest.raises(errors.HistoryRebasedError) as refused:
         store.load(both)
-    assert refused.value.instrument_ids == (one,)
+    assert refused.value.instrument_ids == (first,)
     left = both.without(refused.value.instrument_ids)
     assert store.load(left).inserted == 1

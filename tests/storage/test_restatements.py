@@ -20,15 +20,18 @@ def test_corrections_are_counted_by_the_age_of_their_bar(
     timescale: Timescale, instrument_ids: list[int], migrated_url: str
 ) -> None:
     """By the run as well; the calendar says when a session ended, half days included."""
-    one, two, _ = instrument_ids
+    first, second, _ = instrument_ids
     bars = BatchStore(timescale)
-    bars.load(batch([(one, FRIDAY, 10.0), (two, FRIDAY, 10.0)]))
+    bars.load(batch([(first, FRIDAY, 10.0), (second, FRIDAY, 10.0)]))
     bars.load(
-        batch([(one, FRIDAY, 11.0), (two, FRIDAY, 10.0)], fetched_at=utc_now() - timedelta(hours=1))
+        batch(
+            [(first, FRIDAY, 11.0), (second, FRIDAY, 10.0)],
+            fetched_at=utc_now() - timedelta(hours=1),
+        )
     )
-    bars.load(batch([(two, FRIDAY, 11.0)], fetched_at=utc_now()))
+    bars.load(batch([(second, FRIDAY, 11.0)], fetched_at=utc_now()))
     with psycopg.connect(migrated_url) as connection:
-        for instrument_id, after in ((one, "3 hours 59 minutes"), (two, "17 hours")):
+        for instrument_id, after in ((first, "3 hours 59 minutes"), (second, "17 hours")):
             connection.execute(
                 """update daily_bar_version
                 set known_from = '2024-11-29 18:00Z',

@@ -1,4 +1,4 @@
-"""Dagster's history in a real database: what of it goes, and what it must go on telling."""
+"""Dagster's history in a real database: what is deleted, and what must stay."""
 
 import shutil
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def _aged(database_url: str, run_id: str, days: int) -> None:
 def test_old_events_go_and_what_is_materialized_is_still_known(
     instance: dg.DagsterInstance, database_url: str
 ) -> None:
-    """Of an old run nothing stays but what is still the latest of a partition or a check."""
+    """Of an old run only the latest events of a partition or a check stay."""
     replaced, latest_of_a, latest_of_b = (
         _materialized(instance, "a"),
         _materialized(instance, "a"),

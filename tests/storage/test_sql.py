@@ -24,7 +24,7 @@ def test_a_missing_block_is_named_with_those_there_are() -> None:
 
 
 def test_a_missing_file_is_an_error_of_the_installation() -> None:
-    """Files that did not travel with the package are not a bug of the caller."""
+    """Files missing from the package are no bug of the caller."""
     with pytest.raises(errors.ConfigurationError, match="install the project again"):
         sql.query("nope", "nope")
 

@@ -1,4 +1,4 @@
-"""Statements in the database: what was public at a moment, and what a table refuses."""
+"""Statements in the database: rows public at a moment, and refused rows."""
 
 import json
 from dataclasses import dataclass, replace
@@ -40,7 +40,7 @@ INSTRUMENT = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """One version of a row: what it says, when it was accepted, when it was loaded."""
+    """One version of a row: its value, its acceptance, its load."""
 
     accepted_at: datetime | None
     known_from: datetime
@@ -57,7 +57,7 @@ def _store(
     period: str = "Q3",
     instrument_id: int = INSTRUMENT,
 ) -> None:
-    """Store versions of one row as the loader would: the last in the table, the others beside."""
+    """Store versions of one row like the loader: the last in the table, the others as versions."""
     for place, version in enumerate(versions):
         row: dict[str, object] = {
             "instrument_id": instrument_id,
@@ -101,7 +101,7 @@ def _read(
         return cursor.execute(query, asked).fetchall()
 
 
-def _told(timescale: Timescale, kind: StatementKind, at: datetime) -> list[int]:
+def _known_years(timescale: Timescale, kind: StatementKind, at: datetime) -> list[int]:
     return [row["fiscal_year"] for row in _read(timescale, kind, at)]
 
 
@@ -112,16 +112,16 @@ def test_history_that_was_loaded_later_counts_from_its_filing(
     """Loaded in 2026, public in 2024: not a second before it was accepted."""
     _store(timescale, kind, [Version(accepted_at=ACCEPTED, known_from=LOADED, year=1)])
 
-    assert _told(timescale, kind, ACCEPTED - timedelta(microseconds=1)) == []
-    assert _told(timescale, kind, ACCEPTED) == [1]
-    assert _told(timescale, kind, LOADED + DAY) == [1]
+    assert _known_years(timescale, kind, ACCEPTED - timedelta(microseconds=1)) == []
+    assert _known_years(timescale, kind, ACCEPTED) == [1]
+    assert _known_years(timescale, kind, LOADED + DAY) == [1]
 
 
 @pytest.mark.parametrize("kind", FILED)
 def test_a_new_filing_counts_from_its_own_acceptance(
     timescale: Timescale, kind: StatementKind
 ) -> None:
-    """The refresh that brought it came a week later, the public did not wait for it."""
+    """It was loaded a week later, but was public from its filing."""
     amended = LOADED + 10 * DAY
     versions = [
         Version(accepted_at=ACCEPTED, known_from=LOADED, year=1),
@@ -129,14 +129,14 @@ def test_a_new_filing_counts_from_its_own_acceptance(
     ]
     _store(timescale, kind, versions)
 
-    assert _told(timescale, kind, amended - DAY) == [1]
-    assert _told(timescale, kind, amended) == [2]
+    assert _known_years(timescale, kind, amended - DAY) == [1]
+    assert _known_years(timescale, kind, amended) == [2]
 
 
 def test_figures_that_change_under_the_same_filing_count_from_when_they_were_seen(
     timescale: Timescale,
 ) -> None:
-    """The provider mended its own mistake: nobody could have known before."""
+    """The provider corrected its own mistake, which was not known before."""
     versions = [
         Version(accepted_at=ACCEPTED, known_from=LOADED, year=1),
         Version(accepted_at=ACCEPTED, known_from=LOADED + DAY, year=2),
@@ -145,7 +145,12 @@ def test_figures_that_change_under_the_same_filing_count_from_when_they_were_see
     _store(timescale, StatementKind.INCOME, versions)
 
     moments = [ACCEPTED, LOADED, LOADED + DAY, LOADED + 2 * DAY]
-    assert [_told(timescale, StatementKind.INCOME, at) for at in moments] == [[1], [1], [2], [3]]
+    assert [_known_years(timescale, StatementKind.INCOME, at) for at in moments] == [
+        [1],
+        [1],
+        [2],
+        [3],
+    ]
 
 
 def test_a_row_without_acceptance_counts_from_when_it_was_loaded(timescale: Timescale) -> None:
@@ -158,11 +163,16 @@ def test_a_row_without_acceptance_counts_from_when_it_was_loaded(timescale: Time
     _store(timescale, StatementKind.INCOME, versions)
 
     moments = [ACCEPTED + DAY, LOADED, LOADED + DAY, LOADED + 2 * DAY]
-    assert [_told(timescale, StatementKind.INCOME, at) for at in moments] == [[], [1], [2], [3]]
+    assert [_known_years(timescale, StatementKind.INCOME, at) for at in moments] == [
+        [],
+        [1],
+        [2],
+        [3],
+    ]
 
 
 def test_of_versions_that_begin_together_the_last_one_counts(timescale: Timescale) -> None:
-    """A filing of before the version that it replaces was seen: what came last is right."""
+    """A filing from before the load of the version it replaces: the last load is right."""
     versions = [
         Version(accepted_at=ACCEPTED, known_from=LOADED, year=1),
         Version(accepted_at=ACCEPTED, known_from=LOADED + 5 * DAY, year=2),
@@ -170,8 +180,8 @@ def test_of_versions_that_begin_together_the_last_one_counts(timescale: Timescal
     ]
     _store(timescale, StatementKind.INCOME, versions)
 
-    assert _told(timescale, StatementKind.INCOME, LOADED + 4 * DAY) == [1]
-    assert _told(timescale, StatementKind.INCOME, LOADED + 5 * DAY) == [3]
+    assert _known_years(timescale, StatementKind.INCOME, LOADED + 4 * DAY) == [1]
+    assert _known_years(timescale, StatementKind.INCOME, LOADED + 5 * DAY) == [3]
 
 
 def test_a_year_and_its_last_quarter_are_two_rows(timescale: Timescale) -> None:
@@ -217,7 +227,12 @@ def test_ratios_count_from_the_acceptance_of_the_income_statement(timescale: Tim
     _store(timescale, StatementKind.RATIOS, ratios)
 
     moments = [ACCEPTED - DAY, ACCEPTED, LOADED + 3 * DAY, LOADED + 4 * DAY]
-    assert [_told(timescale, StatementKind.RATIOS, at) for at in moments] == [[], [1], [1], [2]]
+    assert [_known_years(timescale, StatementKind.RATIOS, at) for at in moments] == [
+        [],
+        [1],
+        [1],
+        [2],
+    ]
 
 
 def test_ratios_of_nothing_filed_count_from_when_they_were_loaded(timescale: Timescale) -> None:
@@ -227,8 +242,8 @@ def test_ratios_of_nothing_filed_count_from_when_they_were_loaded(timescale: Tim
     ratios = [Version(accepted_at=None, known_from=LOADED, year=1)]
     _store(timescale, StatementKind.RATIOS, ratios)
 
-    assert _told(timescale, StatementKind.RATIOS, LOADED - DAY) == []
-    assert _told(timescale, StatementKind.RATIOS, LOADED) == [1]
+    assert _known_years(timescale, StatementKind.RATIOS, LOADED - DAY) == []
+    assert _known_years(timescale, StatementKind.RATIOS, LOADED) == [1]
 
 
 HALF_YEAR = date(2025, 6, 30)
@@ -237,7 +252,7 @@ PERIOD_END = datetime(2025, 6, 30, 4, tzinfo=UTC)
 
 
 def _since(timescale: Timescale, kind: StatementKind, moments: list[datetime]) -> list[list[int]]:
-    return [_told(timescale, kind, at) for at in moments]
+    return [_known_years(timescale, kind, at) for at in moments]
 
 
 @pytest.mark.parametrize("kind", list(TABLES))
@@ -264,7 +279,7 @@ def test_a_statement_is_never_known_on_the_day_on_which_its_period_ends(
 def test_where_only_the_filing_date_is_possible_the_statement_counts_from_the_end_of_that_day(
     timescale: Timescale, kind: StatementKind
 ) -> None:
-    """Nobody knows at what hour it was filed; midnight in New York is four in UTC."""
+    """The hour of its filing is unknown; midnight in New York is four in UTC."""
     for accepted_at in (PERIOD_END, None):
         with timescale.connection() as connection:
             connection.execute("truncate income_statement, balance_sheet, cash_flow_statement")
@@ -283,7 +298,7 @@ def test_where_only_the_filing_date_is_possible_the_statement_counts_from_the_en
 def test_a_filing_that_an_answer_held_on_its_own_day_is_known_from_that_answer(
     timescale: Timescale,
 ) -> None:
-    """It was public by then, although its hour is not told."""
+    """It was public by then, although its hour is unknown."""
     answered = datetime(2025, 8, 5, 20, tzinfo=UTC)
     version = Version(
         accepted_at=PERIOD_END, known_from=answered, year=1, filing_date=date(2025, 8, 5)
@@ -297,7 +312,7 @@ def test_a_filing_that_an_answer_held_on_its_own_day_is_known_from_that_answer(
 def test_a_statement_accepted_in_the_evening_is_known_in_the_morning_of_its_filing_date(
     timescale: Timescale,
 ) -> None:
-    """EDGAR publishes at six in New York what came after half past five the evening before."""
+    """EDGAR publishes filings from after 17:30 New York at six the next morning."""
     version = Version(
         accepted_at=datetime(2025, 7, 31, 22, 1, tzinfo=UTC),
         known_from=LOADED,
@@ -312,7 +327,7 @@ def test_a_statement_accepted_in_the_evening_is_known_in_the_morning_of_its_fili
 
 
 def test_a_time_that_becomes_possible_later_backdates_no_figure(timescale: Timescale) -> None:
-    """The first version counts from its answer, and so does the one that mends its time."""
+    """The first version counts from its answer, and so does the one that corrects its time."""
     versions = [
         Version(accepted_at=PERIOD_END, known_from=LOADED, year=1),
         Version(accepted_at=PERIOD_END + 40 * DAY, known_from=LOADED + DAY, year=2),
@@ -355,7 +370,7 @@ def test_the_rule_holds_for_any_course_of_versions(
             begins_at = version.accepted_at if is_news or not place else begins_at
         if begins_at <= at:
             expected = [version.year]
-    assert _told(timescale, StatementKind.INCOME, at) == expected
+    assert _known_years(timescale, StatementKind.INCOME, at) == expected
 
 
 @pytest.mark.parametrize("kind", list(TABLES))
@@ -466,7 +481,7 @@ def _loadable(table: pa.Table, instrument_id: int) -> pa.Table:
 def test_what_the_loader_stored_is_read_as_of_any_moment(
     timescale: Timescale, instrument_ids: list[int], tmp_path: Path, kind: StatementKind
 ) -> None:
-    """Twenty years come at once, a restatement comes later; the past is told as it was told."""
+    """Twenty years are loaded at once, a restatement later; past moments read as before."""
     world = Fundamentals(World(tmp_path))
     first_at, later_at = datetime(2026, 8, 1, tzinfo=UTC), datetime(2026, 8, 8, tzinfo=UTC)
     asked = [kind, StatementKind.INCOME] if kind is StatementKind.RATIOS else [kind]
@@ -477,11 +492,11 @@ def test_what_the_loader_stored_is_read_as_of_any_moment(
             store.load(
                 replace(
                     batch([], adjustment=None, fetched_at=at),
-                    dataset=one.value,
-                    rows=_loadable(world.statement_truth(one, ["MSFT"], at), instrument_ids[0]),
+                    dataset=part.value,
+                    rows=_loadable(world.statement_truth(part, ["MSFT"], at), instrument_ids[0]),
                 )
             )
-            for one in asked
+            for part in asked
         ]
 
     first = load(first_at)[0]
@@ -495,13 +510,13 @@ def test_what_the_loader_stored_is_read_as_of_any_moment(
     past = datetime(2020, 6, 30, tzinfo=UTC)
     wanted = {"instrument_id": instrument_ids[0], "period_type": "quarterly"}
     with timescale.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-        told = cursor.execute(query, wanted | {"at": past}).fetchall()
+        rows = cursor.execute(query, wanted | {"at": past}).fetchall()
     public = {
         row["fiscal_date"]
         for row in world.statement_truth(kind, ["MSFT"], past).to_pylist()
         if row["period_type"] == "quarterly"
     }
-    known = {row["fiscal_date"] for row in told}
+    known = {row["fiscal_date"] for row in rows}
     # A quarter that was restated before the first load is known by its restatement alone.
     assert known <= public
     assert len(public - known) <= 2
@@ -510,7 +525,7 @@ def test_what_the_loader_stored_is_read_as_of_any_moment(
         for row in world.statement_truth(kind, ["MSFT"], first_at).to_pylist()
         if row["period_type"] == "quarterly"
     }
-    for row in told:
+    for row in rows:
         truth = now[row["fiscal_date"]]
         lines = statements.LINES[kind]
         assert {name: row[name] for name in lines} == {name: truth[name] for name in lines}

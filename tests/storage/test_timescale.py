@@ -40,7 +40,7 @@ def test_sessions_speak_utc(timescale: Timescale) -> None:
 
 
 def test_an_error_undoes_the_transaction(timescale: Timescale) -> None:
-    """What was written before the error is gone, and the error is one of ours."""
+    """Writes before the error are undone, and the error is one of ours."""
 
     def write_and_fail() -> None:
         with timescale.connection() as connection:
@@ -65,15 +65,15 @@ def test_a_database_without_migrations_says_so(database_url: str) -> None:
 
 
 def test_the_server_notices_within_a_minute_that_a_machine_is_lost(timescale: Timescale) -> None:
-    """What its sessions had claimed, such as aggregates, would be locked for two hours."""
+    """Otherwise locks of its sessions, such as on aggregates, would last two hours."""
     with timescale.connection() as connection:
-        found = [
+        settings = [
             int(row[0])
             for row in connection.execute(
                 "select setting from pg_settings where starts_with(name, 'tcp_') order by name"
             )
         ]
-    count, idle, interval, unanswered_ms = found
+    count, idle, interval, unanswered_ms = settings
     assert idle + count * interval <= 60
     assert unanswered_ms <= 60_000
 
@@ -99,7 +99,7 @@ def test_a_wrong_password_is_refused_at_once_and_not_shown(database_url: str) ->
 
 
 def test_a_server_that_is_gone_may_come_back() -> None:
-    """Nobody listens: the same call may succeed later."""
+    """No server listens: the same call may succeed later."""
     url = "postgresql://someone:topsecret@127.0.0.1:1/nowhere"
 
     with pytest.raises(errors.StorageUnavailableError, match="is the server up"), Timescale(url):

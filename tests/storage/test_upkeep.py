@@ -1,4 +1,4 @@
-"""The database's upkeep: sizes of what grows, and what of our own tables goes."""
+"""The database's upkeep: sizes of growing stores, and deletions from our own tables."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +11,7 @@ from resources.storage.upkeep import RAW_ZONE, DatabaseUpkeep
 def test_all_that_grows_is_measured_and_says_what_bounds_it(
     timescale: Timescale, object_store: ObjectStore
 ) -> None:
-    """Tables at once; the raw zone, which only a listing can tell, as it was listed last."""
+    """Tables are measured at once; the raw zone has the size of its last listing."""
     RawZone(object_store).keep("fmp", "GET /x", b'{"a": 1}', "4" * 64, "application/json")
     upkeep = DatabaseUpkeep(timescale)
     before = {size.store: size for size in upkeep.sizes()}
@@ -29,7 +29,7 @@ def test_all_that_grows_is_measured_and_says_what_bounds_it(
 def test_rows_are_estimates_and_none_where_the_planner_has_not_looked_yet(
     timescale: Timescale,
 ) -> None:
-    """Seven thousand bars were told as 0 entries until something analyzed their table."""
+    """Otherwise 7,000 bars count as 0 entries until their table is analyzed."""
     letters = (
         "insert into circuit_breaker_transition "
         "(provider, changed_at, from_state, to_state, failures) "

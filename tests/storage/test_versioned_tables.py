@@ -73,20 +73,20 @@ def ids(timescale: Timescale) -> dict[str, int]:
 def test_new_equal_and_restated_rows_are_told_apart(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """What is replaced is kept with the time until which it was known."""
-    store, one = BatchStore(timescale), ids["A-USD"]
-    first = store.load(_batch(BARS, [_minute(one, 0), _minute(one, 1)]))
-    again = store.load(_batch(BARS, [_minute(one, 0), _minute(one, 1)]))
+    """Replaced values are kept with the time until which they were known."""
+    store, pair = BatchStore(timescale), ids["A-USD"]
+    first = store.load(_batch(BARS, [_minute(pair, 0), _minute(pair, 1)]))
+    again = store.load(_batch(BARS, [_minute(pair, 0), _minute(pair, 1)]))
     mixed = store.load(
         _batch(
             BARS,
-            [_minute(one, 0), _minute(one, 1, close=10.5), _minute(one, 2)],
+            [_minute(pair, 0), _minute(pair, 1, close=10.5), _minute(pair, 2)],
             fetched_at=NOON + timedelta(minutes=1),
         )
     )
 
-    told = [(load.inserted, load.unchanged, load.restated) for load in (first, again, mixed)]
-    assert told == [(2, 0, 0), (0, 2, 0), (1, 1, 1)]
+    counts = [(load.inserted, load.unchanged, load.restated) for load in (first, again, mixed)]
+    assert counts == [(2, 0, 0), (0, 2, 0), (1, 1, 1)]
     with timescale.connection() as connection:
         kept = connection.execute(
             "select close, known_to > known_from, replaced_by_ingest_id > ingest_id"
@@ -97,10 +97,10 @@ def test_new_equal_and_restated_rows_are_told_apart(
 
 def test_an_older_answer_restates_nothing(timescale: Timescale, ids: dict[str, int]) -> None:
     """Two workers may load the same in the wrong order."""
-    store, one = BatchStore(timescale), ids["A-USD"]
-    store.load(_batch(BARS, [_minute(one)]))
+    store, pair = BatchStore(timescale), ids["A-USD"]
+    store.load(_batch(BARS, [_minute(pair)]))
     older = store.load(
-        _batch(BARS, [_minute(one, close=10.9)], fetched_at=NOON - timedelta(hours=1))
+        _batch(BARS, [_minute(pair, close=10.9)], fetched_at=NOON - timedelta(hours=1))
     )
 
     assert (older.restated, older.unchanged) == (0, 1)
@@ -112,9 +112,9 @@ def test_minutes_of_two_providers_stand_side_by_side(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
     """All exchanges together and IEX alone are two facts."""
-    store, one = BatchStore(timescale), ids["A-USD"]
-    store.load(_batch(BARS, [_minute(one)]))
-    other = store.load(_batch(BARS, [_minute(one, close=10.2)], provider="tiingo"))
+    store, pair = BatchStore(timescale), ids["A-USD"]
+    store.load(_batch(BARS, [_minute(pair)]))
+    other = store.load(_batch(BARS, [_minute(pair, close=10.2)], provider="tiingo"))
 
     assert (other.inserted, other.restated) == (1, 0)
 
@@ -135,14 +135,14 @@ def test_two_dividends_of_one_kind_and_day_are_two_rows(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
     """The second one is withdrawn by itself, and corrected by itself."""
-    store, one = BatchStore(timescale), ids["A-USD"]
+    store, pair = BatchStore(timescale), ids["A-USD"]
     asked = Asked(
-        instrument_ids=(one,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
+        instrument_ids=(pair,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
     )
     answers = [
-        [_dividend(one, 9, amount="0.5"), _dividend(one, 9, ordinal=2, amount="0.83")],
-        [_dividend(one, 9, amount="0.5"), _dividend(one, 9, ordinal=2, amount="0.84")],
-        [_dividend(one, 9, amount="0.5")],
+        [_dividend(pair, 9, amount="0.5"), _dividend(pair, 9, ordinal=2, amount="0.83")],
+        [_dividend(pair, 9, amount="0.5"), _dividend(pair, 9, ordinal=2, amount="0.84")],
+        [_dividend(pair, 9, amount="0.5")],
     ]
     for number, rows in enumerate(answers):
         fetched_at = NOON + timedelta(days=number)
@@ -159,15 +159,15 @@ def test_two_dividends_of_one_kind_and_day_are_two_rows(
 def test_what_a_whole_answer_lacks_is_withdrawn_and_kept_as_a_version(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """A dividend that moved by a day must not be taken out of prices twice."""
-    store, one, other = BatchStore(timescale), ids["A-USD"], ids["B-USD"]
+    """A dividend that moved by a day must not adjust prices twice."""
+    store, pair, other = BatchStore(timescale), ids["A-USD"], ids["B-USD"]
     asked = Asked(
-        instrument_ids=(one,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
+        instrument_ids=(pair,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
     )
-    store.load(_batch(DIVIDENDS, [_dividend(one, 9), _dividend(one, 12)]))
+    store.load(_batch(DIVIDENDS, [_dividend(pair, 9), _dividend(pair, 12)]))
     store.load(_batch(DIVIDENDS, [_dividend(other, 12)]))
     later = NOON + timedelta(days=1)
-    moved = [_dividend(one, 9), _dividend(one, 13)]
+    moved = [_dividend(pair, 9), _dividend(pair, 13)]
     store.load(_batch(DIVIDENDS, moved, asked=asked, full_snapshot=True, fetched_at=later))
 
     with timescale.connection() as connection:
@@ -178,7 +178,7 @@ def test_what_a_whole_answer_lacks_is_withdrawn_and_kept_as_a_version(
         withdrawn = connection.execute("select sum(rows_withdrawn) from ingest_log").fetchone()
         assert gone.fetchall() == [(date(2026, 2, 12), True)]
     assert current == [
-        (one, date(2026, 2, 9)), (one, date(2026, 2, 13)), (other, date(2026, 2, 12)),
+        (pair, date(2026, 2, 9)), (pair, date(2026, 2, 13)), (other, date(2026, 2, 12)),
     ]  # fmt: skip
     assert withdrawn == (1,)
 
@@ -186,14 +186,14 @@ def test_what_a_whole_answer_lacks_is_withdrawn_and_kept_as_a_version(
 def test_an_answer_that_lacks_most_of_what_is_stored_changes_nothing(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """A provider corrects a row or two; one that lost most of them is ill."""
-    store, one = BatchStore(timescale), ids["A-USD"]
-    store.load(_batch(DIVIDENDS, [_dividend(one, day) for day in range(1, 9)]))
+    """A provider corrects a row or two; one that lost most of them is broken."""
+    store, pair = BatchStore(timescale), ids["A-USD"]
+    store.load(_batch(DIVIDENDS, [_dividend(pair, day) for day in range(1, 9)]))
     asked = Asked(
-        instrument_ids=(one,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
+        instrument_ids=(pair,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
     )
     short = _batch(
-        DIVIDENDS, [_dividend(one, 1), _dividend(one, 2)], asked=asked, full_snapshot=True
+        DIVIDENDS, [_dividend(pair, 1), _dividend(pair, 2)], asked=asked, full_snapshot=True
     )
     with pytest.raises(errors.StorageConflictError, match="lacks 6 that are stored"):
         store.load(short)
@@ -204,14 +204,14 @@ def test_an_answer_that_lacks_most_of_what_is_stored_changes_nothing(
 def test_an_empty_answer_where_something_is_stored_is_refused(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """An ill provider's empty list is no withdrawal of everything."""
-    store, one = BatchStore(timescale), ids["A-USD"]
+    """A broken provider's empty list withdraws nothing."""
+    store, pair = BatchStore(timescale), ids["A-USD"]
     asked = Asked(
-        instrument_ids=(one,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
+        instrument_ids=(pair,), start=date(2016, 1, 4), end=date(2026, 3, 2), whole_sessions=False
     )
     nothing = _batch(DIVIDENDS, [], asked=asked, full_snapshot=True)
     assert store.load(nothing).rows == 0
-    store.load(_batch(DIVIDENDS, [_dividend(one, 9)]))
+    store.load(_batch(DIVIDENDS, [_dividend(pair, 9)]))
     with pytest.raises(errors.StorageConflictError, match="empty where 1 rows"):
         store.load(nothing)
 
@@ -219,17 +219,17 @@ def test_an_empty_answer_where_something_is_stored_is_refused(
 def test_another_providers_equal_row_is_restated_under_its_name(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """Who said it is part of what is said."""
-    store, one = BatchStore(timescale), ids["A-USD"]
-    store.load(_batch(DIVIDENDS, [_dividend(one, 9)]))
-    again = store.load(_batch(DIVIDENDS, [_dividend(one, 9)], provider="polygon"))
+    """The provider is part of the row."""
+    store, pair = BatchStore(timescale), ids["A-USD"]
+    store.load(_batch(DIVIDENDS, [_dividend(pair, 9)]))
+    again = store.load(_batch(DIVIDENDS, [_dividend(pair, 9)], provider="polygon"))
 
     assert (again.inserted, again.restated) == (0, 1)
     with timescale.connection() as connection:
-        told = connection.execute(
+        rows = connection.execute(
             "select provider from dividend union all select provider from dividend_version"
         ).fetchall()
-    assert sorted(told) == [("fmp",), ("polygon",)]
+    assert sorted(rows) == [("fmp",), ("polygon",)]
 
 
 def test_amounts_are_exact_and_missing_is_not_zero(
@@ -257,7 +257,7 @@ def test_amounts_are_exact_and_missing_is_not_zero(
             "select value::text from macro_observation order by observed_on"
         ).fetchall()
     assert texts == [("0.1",), (None,), ("0",)]
-    assert ids  # pairs and series have numbers of their own
+    assert ids  # pairs and series have ids of their own
 
 
 def test_a_share_and_a_series_may_have_one_name(timescale: Timescale) -> None:
@@ -275,10 +275,10 @@ def test_a_share_and_a_series_may_have_one_name(timescale: Timescale) -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        (lambda one: pa.table({"instrument_id": [one]}), "has the columns"),
+        (lambda share: pa.table({"instrument_id": [share]}), "has the columns"),
         (
-            lambda one: pa.Table.from_pylist(
-                [_minute(one), _minute(one)], schema=BARS.table_schema
+            lambda share: pa.Table.from_pylist(
+                [_minute(share), _minute(share)], schema=BARS.table_schema
             ),
             "repeats a key",
         ),
@@ -296,18 +296,18 @@ def test_a_batch_that_is_not_what_the_dataset_promises_is_refused(
 def test_coverage_is_kept_under_the_providers_own_name(
     timescale: Timescale, ids: dict[str, int]
 ) -> None:
-    """What one provider was asked says nothing of the other."""
-    one = ids["A-USD"]
+    """Coverage of one provider says nothing about another."""
+    pair = ids["A-USD"]
     mark = CoverageMark(
-        instrument_id=one,
+        instrument_id=pair,
         state=CoverageState.COMPLETE,
         spans=((date(2026, 3, 2), date(2026, 3, 3)),),
     )
-    BatchStore(timescale).load(_batch(BARS, [_minute(one)], coverage=(mark,)))
+    BatchStore(timescale).load(_batch(BARS, [_minute(pair)], coverage=(mark,)))
 
     ledger = CoverageLedger(timescale)
-    assert ledger.ledger("minute_bars", "polygon", [one])[one]
-    assert not ledger.ledger("minute_bars", "tiingo", [one])[one]
+    assert ledger.ledger("minute_bars", "polygon", [pair])[pair]
+    assert not ledger.ledger("minute_bars", "tiingo", [pair])[pair]
 
 
 @settings(
@@ -325,26 +325,26 @@ def test_coverage_is_kept_under_the_providers_own_name(
 def test_the_table_holds_the_latest_values_and_the_versions_all_others(
     timescale: Timescale, loads: list[dict[int, float]]
 ) -> None:
-    """Whatever comes in whatever order: current rows are the newest, nothing is lost."""
+    """In any order of loads: current rows are the newest, nothing is lost."""
     store = BatchStore(timescale)
     name = f"P{datetime.now(UTC).timestamp()}"
-    one = InstrumentStore(timescale).register("pair", {name: name}, NOON.date())[name]
-    held: dict[int, float] = {}
+    pair = InstrumentStore(timescale).register("pair", {name: name}, NOON.date())[name]
+    current: dict[int, float] = {}
     replaced = 0
     for number, minutes in enumerate(loads):
-        rows = [_minute(one, minute, close) for minute, close in sorted(minutes.items())]
-        came = store.load(_batch(BARS, rows, fetched_at=NOON + timedelta(minutes=number)))
-        new = len(minutes.keys() - held.keys())
-        changed = sum(held.get(minute, close) != close for minute, close in minutes.items())
-        assert (came.inserted, came.restated) == (new, changed)
+        rows = [_minute(pair, minute, close) for minute, close in sorted(minutes.items())]
+        result = store.load(_batch(BARS, rows, fetched_at=NOON + timedelta(minutes=number)))
+        new = len(minutes.keys() - current.keys())
+        changed = sum(current.get(minute, close) != close for minute, close in minutes.items())
+        assert (result.inserted, result.restated) == (new, changed)
         replaced += changed
-        held |= minutes
+        current |= minutes
     with timescale.connection() as connection:
         rows = connection.execute(
-            "select close from minute_bar where instrument_id = %s order by opened_at", [one]
+            "select close from minute_bar where instrument_id = %s order by opened_at", [pair]
         ).fetchall()
         versions = connection.execute(
-            "select count(*) from minute_bar_version where instrument_id = %s", [one]
+            "select count(*) from minute_bar_version where instrument_id = %s", [pair]
         ).fetchone()
-    assert [row[0] for row in rows] == [held[minute] for minute in sorted(held)]
+    assert [row[0] for row in rows] == [current[minute] for minute in sorted(current)]
     assert versions == (replaced,)

@@ -25,7 +25,7 @@ AMOUNTS = st.none() | st.one_of(
 def test_a_decimal_comes_as_the_server_would_trim_it(
     timescale: Timescale, amounts: list[Decimal | None], left_out: int
 ) -> None:
-    """To the last place, without zeros at its end, wherever in an array it stands."""
+    """To the last digit, without trailing zeros, anywhere in an array."""
     schema = pa.schema([pa.field("price", pa.decimal128(38, PLACES))])
     batch = pa.record_batch([pa.array(amounts, schema.field("price").type)], schema=schema)
     sent = batch.slice(left_out)
@@ -42,7 +42,7 @@ def test_a_decimal_comes_as_the_server_would_trim_it(
 
 
 def test_a_document_comes_as_one(timescale: Timescale) -> None:
-    """What a provider sent is a value that can be asked, and null is none."""
+    """A provider's value can be queried, and null is no value."""
     documents = [json.dumps({"name": "Ä\u2028", "of": [1, None]}), None]
     schema = pa.schema([pa.field("answer", pa.string())])
     batch = pa.record_batch([pa.array(documents)], schema=schema)

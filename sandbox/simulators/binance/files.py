@@ -1,6 +1,6 @@
 """A simulator of Binance's public files: zips of klines and aggregate trades, and their checksums.
 
-Here: which file there is by now, and its bytes. Not here: the rows (wire.py, klines.py), REST
+Here: which files are published, and their bytes. Not here: the rows (wire.py, klines.py), REST
 (simulator.py), or faults (../front.py). Facts: binance/binance-public-data.
 
 A file is a pure function of its name: the same bytes today and tomorrow. Times are in
@@ -77,7 +77,7 @@ class BinanceFilesSimulator:
     """Serves files as data.binance.vision would.
 
     Args:
-        now: Clock that returns aware UTC times; what is not published by then is missing.
+        now: Clock that returns aware UTC times; files not published by then are missing.
         crypto: The trades; those of the usual world by default.
     """
 
@@ -93,19 +93,19 @@ class BinanceFilesSimulator:
 
     def subject(self, request: Request) -> str | None:
         """Return the symbol of the file."""
-        found = _PATH.fullmatch(request.path)
-        return None if found is None else found["pair"] or found["of"]
+        match = _PATH.fullmatch(request.path)
+        return None if match is None else match["pair"] or match["of"]
 
     def refusal(self, request: Request) -> Reply | None:
-        """Everything is looked at: no limit is published."""
+        """Return None: no limit is published."""
         del request
 
     def answer(self, request: Request) -> Reply:
-        """Return a zip or its checksum, or say that there is none."""
-        found = self._file(request)
-        if found is None:
+        """Return a zip or its checksum, or a 404."""
+        file = self._file(request)
+        if file is None:
             return _missing(request.path)
-        return _as_asked(request, found, _zipped(self._crypto, found))
+        return _as_asked(request, file, _zipped(self._crypto, file))
 
     def error(self, status: int, text: str) -> Reply:
         """Return an error as an object store writes it."""
@@ -117,24 +117,24 @@ class BinanceFilesSimulator:
         return _missing("")
 
     def spoilt(self, rule: FaultRule, reply: Reply) -> Reply:
-        """Return a zip with rows damaged; its checksum, asked for under the same rule, is right."""
+        """Return a zip with damaged rows; its checksum, asked for under the same rule, fits it."""
 
         def damaged(rows: list[Row]) -> None:
             _damage(rule, rows)
 
         if reply.content_type == ZIP:
             return replace(reply, body=_edited(reply.body, damaged))
-        found = _NAME.search(reply.body.decode("utf-8", "replace"))
-        if reply.status != HTTPStatus.OK or found is None:
+        match = _NAME.search(reply.body.decode("utf-8", "replace"))
+        if reply.status != HTTPStatus.OK or match is None:
             return reply
-        file = _file_of(found["symbol"], found["when"], of_trades=found["kind"] == "aggTrades")
+        file = _file_of(match["symbol"], match["when"], of_trades=match["kind"] == "aggTrades")
         return _checksum(file, _edited(_zipped(self._crypto, file), damaged))
 
     def quirk(self, name: str, request: Request) -> Reply:
-        """Return one of the files' oddities.
+        """Return the answer with one of the files' quirks.
 
-        ``replaced`` is a later version of the file, its first row restated, and the checksum to
-        it; ``wrong_checksum`` is that version's checksum beside the file as it was; ``header`` is
+        ``replaced`` is a later version of the file, its first row restated, with its checksum;
+        ``wrong_checksum`` is that version's checksum beside the file as it was; ``header`` is
         a file with a header, as those of futures have; ``lost_rows`` is one which lacks rows in
         its middle and at its end, as all days of trades of 2021-12-14 do.
 
@@ -144,10 +144,10 @@ class BinanceFilesSimulator:
         if name not in _QUIRKS:
             message = f"Binance's files have no quirk {name!r}, but {', '.join(_QUIRKS)}"
             raise ValueError(message)
-        found = self._file(request)
-        if found is None:
+        file = self._file(request)
+        if file is None:
             return _missing(request.path)
-        original = _zipped(self._crypto, found)
+        original = _zipped(self._crypto, file)
         if name == "header":
             body = _edited(original, _add_header)
         elif name == "lost_rows":
@@ -156,21 +156,21 @@ class BinanceFilesSimulator:
             body = original
         else:
             body = _edited(original, _restate)
-        return _as_asked(request, found, body)
+        return _as_asked(request, file, body)
 
     def _file(self, request: Request) -> _File | None:
-        """Return the file that is asked for, if it has been published."""
+        """Return the requested file, if it is published."""
         asked = _PATH.fullmatch(request.path)
         if asked is None or (len(asked["when"]) == len("2026-01")) != (asked["span"] == "monthly"):
             return None
         try:
-            found = _file_of(
+            file = _file_of(
                 asked["pair"] or asked["of"], asked["when"], of_trades=asked["of"] is not None
             )
         except ValueError:
             return None
-        listed = found.symbol in pairs_at(VENUE) and found.first >= FIRST_DAY
-        return found if listed and found.published_at <= self._now() else None
+        listed = file.symbol in pairs_at(VENUE) and file.first >= FIRST_DAY
+        return file if listed and file.published_at <= self._now() else None
 
 
 def _file_of(symbol: str, when: str, *, of_trades: bool) -> _File:
@@ -189,7 +189,7 @@ def _file_of(symbol: str, when: str, *, of_trades: bool) -> _File:
 
 @functools.lru_cache(maxsize=16)
 def _zipped(crypto: CryptoWorld, file: _File) -> bytes:
-    days = [file.first + _ONE_DAY * one for one in range((file.last - file.first).days + 1)]
+    days = [file.first + _ONE_DAY * offset for offset in range((file.last - file.first).days + 1)]
     pair = pairs_at(VENUE)[file.symbol].pair
     of_day = _trades_of_day if file.of_trades else _klines_of_day
     lines = [",".join(map(str, row)) for day in days for row in of_day(crypto, pair, day)]
@@ -210,17 +210,17 @@ def _trades_of_day(crypto: CryptoWorld, pair: str, day: date) -> Iterable[tuple[
 
 
 def _zip_of(name: str, text: str) -> bytes:
-    """Return a zip of one file; without a clock in it, the same text gives the same bytes."""
-    held = io.BytesIO()
+    """Return a zip of one file without timestamps: the same text gives the same bytes."""
+    buffer = io.BytesIO()
     member = zipfile.ZipInfo(name, date_time=(2026, 1, 1, 0, 0, 0))
     member.compress_type = zipfile.ZIP_DEFLATED
-    with zipfile.ZipFile(held, "w") as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(member, text, compresslevel=1)
-    return held.getvalue()
+    return buffer.getvalue()
 
 
 def _edited(body: bytes, edit: Callable[[list[Row]], None]) -> bytes:
-    """Return a zip whose CSV went through ``edit``."""
+    """Return a zip with its CSV edited by ``edit``."""
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         (name,) = archive.namelist()
         rows = list(csv.reader(io.StringIO(archive.read(name).decode())))
@@ -250,7 +250,7 @@ def _lose(rows: list[Row]) -> None:
 
 
 def _restate(rows: list[Row]) -> None:
-    """Add one to what the first row's volume or size is."""
+    """Add one to the first row's volume or size."""
     place = 2 if len(rows[0]) == len(_TRADE_HEADER) else 5
     rows[0][place] = f"{float(rows[0][place]) + 1:.8f}"
 

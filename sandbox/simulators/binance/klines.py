@@ -1,4 +1,4 @@
-"""Binance's klines: every minute that the venue ran, the quiet ones included.
+"""Binance's klines: every minute in which the venue ran, also quiet ones.
 
 Here: quiet minutes filled in, the minute under way, and longer intervals, in whole units. Not here:
 texts and JSON (wire.py), or the trades themselves (worlds/crypto/trades.py).
@@ -38,15 +38,15 @@ def klines_of_day(
     """Return the klines of a UTC day that have begun by ``now``; the last may be under way.
 
     Args:
-        world: Whose trades they add up.
+        world: Source of the trades.
         pair: Our name.
         day: From FIRST_DAY on.
         now: Aware.
         minutes: Length of a kline; a divisor of a day's minutes.
     """
     over = datetime.combine(day + _ONE_DAY, time(), UTC) <= now
-    every = _whole_day(world, pair, day) if over else _day_by(world, pair, day, now)
-    return every if minutes == 1 else _longer(every, minutes)
+    klines = _whole_day(world, pair, day) if over else _day_by(world, pair, day, now)
+    return klines if minutes == 1 else _longer(klines, minutes)
 
 
 @functools.lru_cache(maxsize=64)
@@ -68,7 +68,7 @@ def _day_by(world: CryptoWorld, pair: str, day: date, now: datetime) -> PairMinu
 
 
 def _filled(traded: PairMinutes, grid: Times, before: int) -> PairMinutes:
-    """Put ``traded`` into ``grid``; without a trade a minute is at the last price (``before``)."""
+    """Put ``traded`` into ``grid``; minutes without trades have the last price (``before``)."""
     places = (traded.opened_at - grid[0]) // _MINUTE
     latest = np.full(len(grid), -1)
     latest[places] = np.arange(len(places))
@@ -89,40 +89,42 @@ def _filled(traded: PairMinutes, grid: Times, before: int) -> PairMinutes:
     )
 
 
-def chosen(every: PairMinutes, places: Integers) -> PairMinutes:
+def chosen(klines: PairMinutes, places: Integers) -> PairMinutes:
     """Return the klines at ``places``."""
-    return PairMinutes(**{one.name: getattr(every, one.name)[places] for one in fields(every)})
+    return PairMinutes(
+        **{field.name: getattr(klines, field.name)[places] for field in fields(klines)}
+    )
 
 
-def _longer(every: PairMinutes, minutes: int) -> PairMinutes:
+def _longer(klines: PairMinutes, minutes: int) -> PairMinutes:
     """Join minutes to klines of ``minutes``, which begin with the day."""
-    if not len(every.opened_at):
-        return every
-    opened_at = every.opened_at - (every.opened_at - np.datetime64(0, "us")) % (minutes * _MINUTE)
+    if not len(klines.opened_at):
+        return klines
+    opened_at = klines.opened_at - (klines.opened_at - np.datetime64(0, "us")) % (minutes * _MINUTE)
     starts = np.flatnonzero(np.diff(opened_at, prepend=np.datetime64(-1, "us")))
     return PairMinutes(
         opened_at=opened_at[starts],
-        opens=every.opens[starts],
-        highs=np.maximum.reduceat(every.highs, starts),
-        lows=np.minimum.reduceat(every.lows, starts),
-        closes=every.closes[np.append(starts[1:], len(opened_at)) - 1],
-        **{name: np.add.reduceat(getattr(every, name), starts) for name in _SUMMED},
+        opens=klines.opens[starts],
+        highs=np.maximum.reduceat(klines.highs, starts),
+        lows=np.minimum.reduceat(klines.lows, starts),
+        closes=klines.closes[np.append(starts[1:], len(opened_at)) - 1],
+        **{name: np.add.reduceat(getattr(klines, name), starts) for name in _SUMMED},
     )
 
 
 def joined(parts: Sequence[PairMinutes]) -> PairMinutes:
-    """Put ``parts`` one after the other."""
-    every = [_NONE, *parts]
+    """Concatenate ``parts``."""
+    all_parts = [_NONE, *parts]
     return PairMinutes(
         **{
-            one.name: np.concatenate([getattr(part, one.name) for part in every])
-            for one in fields(PairMinutes)
+            field.name: np.concatenate([getattr(part, field.name) for part in all_parts])
+            for field in fields(PairMinutes)
         }
     )
 
 
 def instant(moment: datetime) -> np.datetime64:
-    """Return an aware time as the klines have it."""
+    """Return an aware time as in the klines."""
     return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
 
 

@@ -1,6 +1,6 @@
-"""The parameters of a request to Binance, and what is said of those that it cannot read.
+"""The parameters of a request to Binance, and the errors for bad ones.
 
-Here: reading them, with the codes and texts of Binance's errors.md. Not here: what they ask for
+Here: reading them, with the codes and texts of Binance's errors.md. Not here: the answers
 (simulator.py).
 """
 
@@ -35,14 +35,14 @@ def pair_of(request: Request) -> CryptoPair:
     symbol = given(request, "symbol")
     if _SYMBOL.fullmatch(symbol) is None:
         raise _illegal("symbol", "^[A-Z0-9-_.]{1,20}$")
-    found = pairs_at(VENUE).get(symbol)
-    if found is None:
+    pair = pairs_at(VENUE).get(symbol)
+    if pair is None:
         raise RefusedError(-1121, "Invalid symbol.")
-    return found
+    return pair
 
 
 def given(request: Request, name: str) -> str:
-    """Return a parameter that has to be there; code -1102 otherwise."""
+    """Return a required parameter; code -1102 without it."""
     text = request.query.get(name)
     if not text:
         message = f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed."
@@ -51,7 +51,7 @@ def given(request: Request, name: str) -> str:
 
 
 def number(request: Request, name: str) -> int | None:
-    """Return a whole number, or None; code -1100 where it is none."""
+    """Return a whole number or None; code -1100 for other text."""
     text = request.query.get(name)
     if text is None:
         return None
@@ -61,7 +61,7 @@ def number(request: Request, name: str) -> int | None:
 
 
 def limit_of(request: Request) -> int:
-    """Return how many rows are wanted: 500 by default, 1,000 at most."""
+    """Return the requested number of rows: 500 by default, 1,000 at most."""
     limit = number(request, "limit")
     if limit == 0:
         raise RefusedError(-1130, "Data sent for parameter 'limit' is not valid.")
@@ -82,14 +82,14 @@ def time_of(request: Request, name: str) -> datetime | None:
 
 
 def listed(text: str) -> list[str]:
-    """Return a list of symbols that came as JSON; code -1100 where it is none."""
+    """Return a JSON list of symbols; code -1100 for other text."""
     try:
         names: object = json.loads(text)
     except ValueError:
         names = None
     if not isinstance(names, list):
         raise _illegal("symbols", '^\\["[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}"){0,}\\]$')
-    return [str(one) for one in cast("list[object]", names)]
+    return [str(name) for name in cast("list[object]", names)]
 
 
 def _illegal(name: str, legal: str) -> RefusedError:
@@ -98,7 +98,7 @@ def _illegal(name: str, legal: str) -> RefusedError:
 
 
 def unread(sent: int, strange: int) -> RefusedError:
-    """Return code -1104: some parameters mean nothing here."""
+    """Return code -1104: some parameters are unknown."""
     read = sent - strange
     message = (
         f"Not all sent parameters were read; read '{read}' parameter(s) but was sent '{sent}'."
@@ -107,5 +107,5 @@ def unread(sent: int, strange: int) -> RefusedError:
 
 
 def in_microseconds(request: Request) -> bool:
-    """Tell whether times are wanted in microseconds, by the header."""
+    """Return whether the header asks for times in microseconds."""
     return request.headers.get("x-mbx-time-unit", "").upper() == "MICROSECOND"

@@ -40,14 +40,14 @@ INTERVALS = {
     "1m": 1, "3m": 3, "5m": 5, "15m": 15, "30m": 30, "1h": 60, "2h": 120, "4h": 240, "6h": 360,
     "8h": 480, "12h": 720, "1d": 1440,
 }  # fmt: skip
-"""Minutes by interval. Binance also has 1s, 3d, 1w and 1M, which nobody here asks for."""
+"""Minutes by interval. Binance also has 1s, 3d, 1w and 1M, which are not simulated."""
 _ONE_DAY = timedelta(days=1)
 _QUIRKS = ("banned", "firewall", "numbers", "restricted", "reversed")
 
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """What a request weighs, the parameters that are read, and what answers it."""
+    """Weight, known parameters and handler of a request."""
 
     weight: int
     reads: frozenset[str]
@@ -58,9 +58,9 @@ class BinanceSimulator:
     """Answers requests as Binance would.
 
     Args:
-        now: Clock that returns aware UTC times; what has not happened by then is not served.
+        now: Clock that returns aware UTC times; later trades are not served.
         crypto: The trades; those of the usual world by default.
-        limits: What the one address is allowed.
+        limits: Limits of the one address.
     """
 
     prefix = "/binance"
@@ -92,22 +92,22 @@ class BinanceSimulator:
         }
 
     def key(self, query: Mapping[str, str], headers: Mapping[str, str]) -> tuple[str, str] | None:
-        """Market data needs no key; that of a client which sends one is kept out of the journal."""
+        """Return a key that a client sent, to keep it out of the journal; none is needed."""
         del query
         return ("", headers["x-mbx-apikey"]) if headers.get("x-mbx-apikey") else None
 
     def subject(self, request: Request) -> str | None:
-        """Return the symbol that is asked for, in Binance's spelling."""
+        """Return the requested symbol, in Binance's spelling."""
         return request.query.get("symbol")
 
     def refusal(self, request: Request) -> Reply | None:
-        """Return why the address gets no answer now, or None; counts the request's weight."""
+        """Return the refusal beyond the limit, or None; counts the request's weight."""
         endpoint = self._endpoints.get(request.path)
         refused = self._meter.refusal(endpoint.weight if endpoint else 1, request.at)
         return None if refused is None else self._metered(refused, request)
 
     def answer(self, request: Request) -> Reply:
-        """Return what the endpoint says, with the weight used so far in two headers."""
+        """Return the endpoint's answer, with the weight used so far in two headers."""
         endpoint = self._endpoints.get(request.path)
         if endpoint is None:
             return self._metered(wire.no_such_path(request.path), request)
@@ -121,7 +121,7 @@ class BinanceSimulator:
         return self._metered(reply, request)
 
     def error(self, status: int, text: str) -> Reply:
-        """Return an error object; those of limits and places have texts of their own."""
+        """Return an error object; those of limits and regions have texts of their own."""
         return wire.status_reply(status, text)
 
     def nothing(self) -> Reply:
@@ -133,7 +133,7 @@ class BinanceSimulator:
         return wire.spoilt(rule, reply)
 
     def quirk(self, name: str, request: Request) -> Reply:
-        """Return one of Binance's oddities.
+        """Return the answer with one of Binance's quirks.
 
         ``banned`` is 418, ``firewall`` 403, ``restricted`` 451; ``numbers`` has figures without
         quotation marks, ``reversed`` the newest row first.
@@ -178,10 +178,10 @@ class BinanceSimulator:
             wanted = listed(request.query["symbols"])
         elif "symbol" in request.query:
             wanted = [request.query["symbol"]]
-        if any(one not in pairs for one in wanted):
+        if any(symbol not in pairs for symbol in wanted):
             return wire.unknown_symbol()
         return wire.exchange_info(
-            [(one, pairs[one]) for one in wanted],
+            [(symbol, pairs[symbol]) for symbol in wanted],
             self._now(),
             weight_per_minute=self._limits.weight_per_minute,
             requests_per_five_minutes=self._limits.requests_per_five_minutes,
@@ -210,23 +210,23 @@ class BinanceSimulator:
         day = until.date() if start is None else max(start.date(), FIRST_DAY)
         step = -_ONE_DAY if start is None else _ONE_DAY
         days: list[PairMinutes] = []
-        # One day more than the rows need, since the first day may count only in part.
+        # One day more than the rows need, since the first day may be partial.
         while (
             len(days) <= limit * minutes // MINUTES_A_DAY + 2 and FIRST_DAY <= day <= until.date()
         ):
             days.append(klines_of_day(self._crypto, pair, day, now, minutes=minutes))
             day += step
-        every = joined(days if start is not None else days[::-1])
-        wanted = every.opened_at <= instant(until)
+        klines = joined(days if start is not None else days[::-1])
+        wanted = klines.opened_at <= instant(until)
         if start is not None:
-            wanted &= every.opened_at >= instant(start)
+            wanted &= klines.opened_at >= instant(start)
         places = np.flatnonzero(wanted)
-        return chosen(every, places[-limit:] if start is None else places[:limit])
+        return chosen(klines, places[-limit:] if start is None else places[:limit])
 
     def _agg_trades(self, request: Request) -> Reply:
         micro = in_microseconds(request)
-        found = self._found_trades(request)
-        return wire.agg_trades(wire.trade_rows(found, microseconds=micro))
+        trades = self._found_trades(request)
+        return wire.agg_trades(wire.trade_rows(trades, microseconds=micro))
 
     def _found_trades(self, request: Request) -> Trades:
         pair, limit, now = pair_of(request).pair, limit_of(request), self._now()
@@ -246,5 +246,5 @@ class BinanceSimulator:
         return self._crypto.trades_by_id(pair, first, last, venue=VENUE)
 
     def _trades(self, request: Request) -> Reply:
-        found = self._found_trades(request)
-        return wire.single_trades(found, microseconds=in_microseconds(request))
+        trades = self._found_trades(request)
+        return wire.single_trades(trades, microseconds=in_microseconds(request))

@@ -1,4 +1,4 @@
-"""How much an address may ask of Binance: weight in a minute, requests in five, and the ban.
+"""Limits of an address at Binance: weight in a minute, requests in five, and the ban.
 
 Here: counting, in the clock's own minutes as Binance counts. Not here: what a request weighs
 (simulator.py), or the texts (wire.py).
@@ -18,11 +18,11 @@ _FIVE_MINUTES_S = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BinanceLimits:
-    """What the simulator allows its one address.
+    """Limits of the simulator's one address.
 
     Attributes:
-        refused_before_ban: So many requests on top of the limit within a minute are told 429; one
-            more is a ban.
+        refused_before_ban: Requests beyond the limit within a minute that get 429; one more is a
+            ban.
         ban_s: Length of the first ban; each further one is twice as long. Binance's own run from
             two minutes to three days.
     """
@@ -34,7 +34,7 @@ class BinanceLimits:
 
 
 class WeightMeter:
-    """Counts what was asked; refused requests have no weight, but lead to the ban."""
+    """Counts requests; refused ones have no weight, but lead to the ban."""
 
     def __init__(self, limits: BinanceLimits) -> None:
         self._limits = limits
@@ -76,7 +76,7 @@ class WeightMeter:
 
 
 class _Window:
-    """Counts within spans of the clock that begin at multiples of their length."""
+    """Counts within clock spans that begin at multiples of their length."""
 
     def __init__(self, length_s: int) -> None:
         self._length = timedelta(seconds=length_s)

@@ -50,11 +50,11 @@ def error_reply(code: int, message: str, status: int = 400) -> Reply:
 
 
 def status_reply(status: int, text: str) -> Reply:
-    """Return the answer of a status by itself, with the code that Binance gives it."""
+    """Return the answer of a bare status, with Binance's code for it."""
     if status == _TOO_MANY:
         return too_much_weight(6000, retry_after_s=None)
     if status == _BANNED:
-        # How long the ban lasts is told by the fault's Retry-After; the text contradicts it not.
+        # The fault's Retry-After says how long the ban lasts; the text does not contradict it.
         return banned(int(utc_now().timestamp() * 1000), retry_after_s=None)
     if status == _RESTRICTED:
         return restricted()
@@ -71,7 +71,7 @@ def unknown_symbol() -> Reply:
 def no_such_path(path: str) -> Reply:
     """Return the answer to a path that does not exist: an error object, as all errors are.
 
-    Code and text are those of the venue's futures interface; of spot's they are unverified.
+    Code and text are those of Binance's futures API; those of spot are unverified.
     """
     return error_reply(-5000, f"Path {path}, Method GET is invalid", 404)
 
@@ -88,7 +88,7 @@ def too_much_weight(limit: int, *, retry_after_s: int | None) -> Reply:
 
 
 def banned(until_ms: int, *, retry_after_s: int | None) -> Reply:
-    """Return the answer to an address that went on asking."""
+    """Return the answer to a banned address."""
     reply = error_reply(
         -1003,
         f"Way too much request weight used; IP banned until {until_ms}. "
@@ -128,7 +128,7 @@ def kline_rows(klines: PairMinutes, *, minutes: int, microseconds: bool) -> list
     return list(
         zip(
             opens_at.tolist(),
-            *(decimal_texts(one, PRICE_DECIMALS, shown=SHOWN) for one in prices),
+            *(decimal_texts(price, PRICE_DECIMALS, shown=SHOWN) for price in prices),
             decimal_texts(klines.volumes, SIZE_DECIMALS, shown=SHOWN),
             closes_at.tolist(),
             decimal_texts(klines.quotes, money, shown=SHOWN),
@@ -142,7 +142,7 @@ def kline_rows(klines: PairMinutes, *, minutes: int, microseconds: bool) -> list
 
 
 def trade_rows(trades: Trades, *, microseconds: bool) -> list[TradeRow]:
-    """Return aggregate trades as rows: each is one trade, and the best price."""
+    """Return aggregate trades as rows: each is one trade, at the best price."""
     at = _epoch_us(trades.traded_at) // (1 if microseconds else 1000)
     numbers = trades.trade_id.tolist()
     return list(
@@ -225,7 +225,7 @@ def _symbol(spelling: str, pair: CryptoPair) -> Mapping[str, object]:
         "quotePrecision", "quoteAssetPrecision", "baseCommissionPrecision",
         "quoteCommissionPrecision",
     )  # fmt: skip
-    tick, step = (_unit(one) for one in (PRICE_DECIMALS, SIZE_DECIMALS))
+    tick, step = (_unit(decimals) for decimals in (PRICE_DECIMALS, SIZE_DECIMALS))
     return {
         "symbol": spelling,
         "status": "TRADING",

@@ -1,4 +1,4 @@
-"""The public half of Coinbase's Advanced Trade API: the same market, other words.
+"""The public half of Coinbase's Advanced Trade API: the same market in another form.
 
 Here: its endpoints and bodies. Not here: figures (market.py), the Exchange API (simulator.py,
 wire.py), or limits. Facts: measurements of September 2026, the types of coinbase-advanced-py,
@@ -39,7 +39,7 @@ GRANULARITIES = {
 }
 MOST_CANDLES = 350
 MOST_TRADES = 100
-"""Trades of one answer, whatever is asked for."""
+"""Trades of one answer, whatever the requested number."""
 _LARGEST_LIMIT = 1000
 """Beyond it the server fails."""
 _CACHED = {"cache-control": "public, max-age=14400"}
@@ -54,13 +54,13 @@ class AdvancedTrade:
         self._now = now
 
     def answer(self, request: Request) -> Reply:
-        """Return what the endpoint says, with the header that asks caches to keep it."""
+        """Return the endpoint's answer, with the header that asks caches to keep it."""
         return replace(self._answer(request), headers=_CACHED)
 
     def limit_reached(self) -> Reply:
         """Return the answer beyond the limit; that it has this form is unverified."""
-        told = {"id": "rate_limit_exceeded", "message": "Too many requests"}
-        return replace(json_reply({"errors": [told]}, 429), headers=_CACHED)
+        error = {"id": "rate_limit_exceeded", "message": "Too many requests"}
+        return replace(json_reply({"errors": [error]}, 429), headers=_CACHED)
 
     def _answer(self, request: Request) -> Reply:
         path = request.path.removeprefix(PREFIX)
@@ -68,11 +68,11 @@ class AdvancedTrade:
             return _server_time(self._now())
         if path == "/market/products":
             return self._products(request)
-        found = _PRODUCT_PATH.fullmatch(path)
-        if found is None:
-            # What is not below /market wants a signed token, which nobody has here.
+        match = _PRODUCT_PATH.fullmatch(path)
+        if match is None:
+            # Paths outside /market need a signed token, which no client has here.
             return Reply(status=401, body=b"Unauthorized\n", content_type="text/plain")
-        return self._of_product(found["product"], found["rest"], request)
+        return self._of_product(match["product"], match["rest"], request)
 
     def _of_product(self, product: str, rest: str, request: Request) -> Reply:
         if ALIASES.get(product, product) not in pairs_at(VENUE):

@@ -1,4 +1,4 @@
-"""What faults do to Coinbase's answers: damaged rows, and oddities of its own.
+"""Faults in Coinbase's answers: damaged rows, and its own quirks.
 
 Here: changes to a request or to an answer. Not here: which request meets a fault (../front.py).
 """
@@ -22,7 +22,7 @@ Row = dict[str, object] | list[object]
 
 
 def spoilt(rule: FaultRule, reply: Reply) -> Reply:
-    """Return ``reply`` with its first rows damaged as MALFORMED_ROWS or DUPLICATE_ROWS say.
+    """Return ``reply`` with its first rows damaged, as of MALFORMED_ROWS or DUPLICATE_ROWS.
 
     Of trades the first lacks its price, and the next has a size below zero.
     """
@@ -66,11 +66,11 @@ def _changed(reply: Reply, change: Callable[[list[Row]], list[Row]]) -> Reply:
     parsed: object = json.loads(reply.body)
     if isinstance(parsed, list):
         return replace(reply, body=json.dumps(change(cast("list[Row]", parsed))).encode())
-    held = cast("dict[str, object]", parsed)
+    document = cast("dict[str, object]", parsed)
     for name in ("candles", "trades"):
-        if isinstance(held.get(name), list):
-            held[name] = change(cast("list[Row]", held[name]))
-    return replace(reply, body=json.dumps(held).encode())
+        if isinstance(document.get(name), list):
+            document[name] = change(cast("list[Row]", document[name]))
+    return replace(reply, body=json.dumps(document).encode())
 
 
 def _first_twice(rows: list[Row]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""How many requests Coinbase allows an address: a token bucket.
+"""Coinbase's request limit of an address: a token bucket.
 
 Here: counting. Not here: what a refused request is answered (wire.py).
 """
@@ -20,7 +20,7 @@ class TokenBucket:
     _since: datetime | None = None
 
     def admits(self, at: datetime) -> bool:
-        """Take one request out of the bucket if there is one; say whether there was."""
+        """Take one request out of the bucket; return whether there was one."""
         if self._since is None:
             self._tokens = self.burst
         else:

@@ -1,4 +1,4 @@
-"""What Coinbase's market has seen by now: products, buckets of trades, the last day.
+"""Coinbase's market until now: products, buckets of trades, the last day.
 
 Here: figures in whole units, the same for both of Coinbase's APIs, which show one order book. Not
 here: the trades themselves (worlds/crypto/world.py), bodies (wire.py, advanced.py), or which
@@ -22,7 +22,7 @@ DAY = timedelta(days=1)
 _SECOND_US = 1_000_000
 _DAY_S = 86_400
 _LATEST_S = 4_102_444_800
-"""The year 2100: nothing is asked for beyond it."""
+"""The year 2100: the end of all requests."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -47,7 +47,7 @@ class Candles:
 
     def newest(self, count: int) -> "Candles":
         """Return the last ``count`` buckets."""
-        return Candles(**{one.name: getattr(self, one.name)[-count:] for one in fields(self)})
+        return Candles(**{field.name: getattr(self, field.name)[-count:] for field in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class CoinbaseMarket:
 
 
 def buckets(trades: Trades, seconds: int) -> Candles:
-    """Return the buckets of ``seconds`` that ``trades`` make; one without trades is absent."""
+    """Return the buckets of ``seconds`` of ``trades``; those without trades are absent."""
     at_us = trades.traded_at.astype(np.int64)
     opened_s = at_us // (seconds * _SECOND_US) * seconds
     starts = np.flatnonzero(np.diff(opened_s, prepend=-1))

@@ -1,4 +1,4 @@
-"""A simulator of Coinbase over the crypto world: its Exchange API, and the way to the other one.
+"""A simulator of Coinbase over the crypto world: its Exchange API, and dispatch to the other.
 
 Here: limits, and which request gets which answer. Not here: bodies (wire.py), figures (market.py),
 Advanced Trade (advanced.py), what faults do to an answer (faults.py), or the journal (../front.py).
@@ -31,12 +31,12 @@ from sandbox.simulators.worlds.crypto.world import CryptoWorld
 
 GRANULARITIES = (60, 300, 900, 3_600, 21_600, 86_400)
 MOST_INTERVALS = 300
-"""Of a window; since both edges count, 301 rows may come."""
+"""Most intervals of a window; since both edges count, 301 rows may come."""
 MOST_TRADES = 1000
 NEWEST_ROWS = 350
 """Rows without a window."""
 COPY_S = 300
-"""An answer without a window may be so old."""
+"""Greatest age in seconds of an answer without a window."""
 _PRODUCT_PATH = re.compile(
     r"/products/(?P<product>[^/]+)(?P<rest>|/candles|/trades|/ticker|/stats)"
 )
@@ -56,9 +56,9 @@ class CoinbaseSimulator:
     """Answers requests as Coinbase would.
 
     Args:
-        now: Clock that returns aware UTC times: what has been traded by then is served.
+        now: Clock that returns aware UTC times; later trades are not served.
         crypto: The trades; a world of its own by default.
-        limits: What an address may ask.
+        limits: Limits of an address.
     """
 
     prefix = "/coinbase"
@@ -95,9 +95,9 @@ class CoinbaseSimulator:
         del query, headers
 
     def subject(self, request: Request) -> str | None:
-        """Return the product that is asked for."""
-        found = _SUBJECT.fullmatch(request.path)
-        return None if found is None else found["product"]
+        """Return the requested product."""
+        match = _SUBJECT.fullmatch(request.path)
+        return None if match is None else match["product"]
 
     def refusal(self, request: Request) -> Reply | None:
         """Return the answer beyond the limit, or None."""
@@ -109,8 +109,8 @@ class CoinbaseSimulator:
     def error(self, status: int, text: str) -> Reply:
         """Return an error message; that of the limit begins as Coinbase's does."""
         limited = status == HTTPStatus.TOO_MANY_REQUESTS
-        told = f"Public rate limit exceeded ({text})" if limited else text
-        return wire.error_reply(status, told)
+        message = f"Public rate limit exceeded ({text})" if limited else text
+        return wire.error_reply(status, message)
 
     def nothing(self) -> Reply:
         """Return ``NotFound``."""
@@ -121,7 +121,7 @@ class CoinbaseSimulator:
         return faults.spoilt(rule, reply)
 
     def quirk(self, name: str, request: Request) -> Reply:
-        """Return the answer with one of Coinbase's oddities (faults.QUIRKS).
+        """Return the answer with one of Coinbase's quirks (faults.QUIRKS).
 
         Raises:
             ValueError: There is no such quirk.
@@ -135,18 +135,18 @@ class CoinbaseSimulator:
         return faults.odd(name, self.answer(request))
 
     def answer(self, request: Request) -> Reply:
-        """Return what the endpoint says."""
+        """Return the endpoint's answer."""
         if request.path.startswith(f"{PREFIX}/"):
             return self._advanced.answer(request)
         plain = self._of_all.get(request.path)
         if plain is not None:
             return plain()
-        found = _PRODUCT_PATH.fullmatch(request.path)
-        if found is None or found["product"] not in {*pairs_at(VENUE), *ALIASES}:
+        match = _PRODUCT_PATH.fullmatch(request.path)
+        if match is None or match["product"] not in {*pairs_at(VENUE), *ALIASES}:
             return wire.not_found()
-        if found["product"] in ALIASES:
-            return _delisted(found["product"], found["rest"])
-        return self._of_product[found["rest"]](found["product"], request)
+        if match["product"] in ALIASES:
+            return _delisted(match["product"], match["rest"])
+        return self._of_product[match["rest"]](match["product"], request)
 
     def _product(self, product: str, request: Request) -> Reply:
         del request
@@ -154,7 +154,7 @@ class CoinbaseSimulator:
 
     def _candles(self, product: str, request: Request) -> Reply:
         granularity = request.query.get("granularity", "")
-        if granularity not in {str(one) for one in GRANULARITIES}:
+        if granularity not in {str(allowed) for allowed in GRANULARITIES}:
             return wire.unsupported_granularity()
         seconds = int(granularity)
         start, end = request.query.get("start"), request.query.get("end")
@@ -177,8 +177,8 @@ class CoinbaseSimulator:
         copied = datetime.fromtimestamp(at, UTC)
         # A little further back, since buckets without trades are absent.
         first = at - (NEWEST_ROWS + 50) * seconds
-        every = self._market.candles(self._pair(product), first, at, seconds, copied)
-        return every.newest(NEWEST_ROWS)
+        candles = self._market.candles(self._pair(product), first, at, seconds, copied)
+        return candles.newest(NEWEST_ROWS)
 
     def _trades(self, product: str, request: Request) -> Reply:
         """Page by number: ``after`` goes back from it; ``before`` gives the newest above it."""
@@ -216,19 +216,19 @@ class CoinbaseSimulator:
 
 
 def _every_product() -> list[dict[str, object]]:
-    listed = [wire.listed_product(one) for one in pairs_at(VENUE).values()]
+    listed = [wire.listed_product(pair) for pair in pairs_at(VENUE).values()]
     return [*listed, *(wire.delisted_product(name) for name in ALIASES)]
 
 
 def _delisted(product: str, rest: str) -> Reply:
-    """A product that was delisted is still described, and has no rows any more."""
+    """Describe a delisted product, which has no rows any more."""
     if rest:
         return wire.json_reply([])
     return wire.json_reply(wire.delisted_product(product))
 
 
 def _seconds(text: str) -> int | None:
-    """Read seconds since 1970, or ISO 8601, which is in UTC where it tells no zone."""
+    """Read seconds since 1970, or ISO 8601, in UTC where it has no zone."""
     if _SECONDS.fullmatch(text):
         return int(text)
     try:
@@ -239,7 +239,7 @@ def _seconds(text: str) -> int | None:
 
 
 def _number(text: str | None) -> int | None:
-    """Read a positive number; 0 where there is none, None where it is none."""
+    """Read a positive number; 0 if absent, None if invalid."""
     if not text:
         return 0
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None

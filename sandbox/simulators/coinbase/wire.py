@@ -41,17 +41,17 @@ def error_reply(status: int, message: str) -> Reply:
 
 
 def not_found() -> Reply:
-    """Return the answer to a product or a path that nobody knows."""
+    """Return the answer to an unknown product or path."""
     return error_reply(404, "NotFound")
 
 
 def limit_reached() -> Reply:
-    """Return the answer beyond the limit by address; no header tells of the limit."""
+    """Return the answer beyond the address's limit; no header names the limit."""
     return error_reply(429, "Public rate limit exceeded")
 
 
 def unsupported_granularity() -> Reply:
-    """Return the answer to a bucket of a length that there is not."""
+    """Return the answer to an unsupported length of buckets."""
     return error_reply(400, "Unsupported granularity")
 
 
@@ -103,7 +103,7 @@ def candles(of: Candles) -> Reply:
     """Return ``candles``: [time, low, high, open, close, volume] in numbers, newest first."""
     columns = (
         of.opened_s.tolist(),
-        *(_numbers(one, PRICE_DECIMALS) for one in (of.lows, of.highs, of.opens, of.closes)),
+        *(_numbers(prices, PRICE_DECIMALS) for prices in (of.lows, of.highs, of.opens, of.closes)),
         _numbers(of.volumes, SIZE_DECIMALS),
     )
     rows = [list(row) for row in zip(*columns, strict=True)]
@@ -111,7 +111,7 @@ def candles(of: Candles) -> Reply:
 
 
 def trades(of: Trades) -> Reply:
-    """Return ``trades``, newest first; the headers tell the newest and the oldest number."""
+    """Return ``trades``, newest first; headers hold the newest and the oldest number."""
     columns = zip(
         of.trade_id.tolist(),
         maker_sides(of),
@@ -121,8 +121,8 @@ def trades(of: Trades) -> Reply:
         strict=True,
     )
     rows = [
-        {"trade_id": one, "side": side, "size": size, "price": price, "time": at}
-        for one, side, size, price, at in columns
+        {"trade_id": trade_id, "side": side, "size": size, "price": price, "time": at}
+        for trade_id, side, size, price, at in columns
     ][::-1]
     reply = json_reply(rows)
     if not rows:
@@ -189,7 +189,7 @@ def server_time(now: datetime) -> Reply:
 
 
 def maker_sides(of: Trades) -> list[str]:
-    """Return what the maker did: the opposite of the taker."""
+    """Return the maker's side, the opposite of the taker's."""
     return np.where(of.taker_buys, "sell", "buy").tolist()
 
 
@@ -200,12 +200,12 @@ def times(of: Trades) -> list[str]:
 
 
 def price_text(units: int) -> str:
-    """Return a price as text without idle zeros."""
+    """Return a price as text without trailing zeros."""
     return _plain(units, PRICE_DECIMALS)
 
 
 def size_text(units: int) -> str:
-    """Return a size or a volume as text without idle zeros."""
+    """Return a size or a volume as text without trailing zeros."""
     return _plain(units, SIZE_DECIMALS)
 
 
@@ -215,6 +215,6 @@ def _plain(units: int, decimals: int) -> str:
 
 
 def _numbers(units: Integers, decimals: int) -> list[float | int]:
-    """Return numbers as the recording has them: a whole one has no decimal point."""
-    one = 10**decimals
-    return [value // one if value % one == 0 else value / one for value in units.tolist()]
+    """Return numbers as in the recording: a whole one has no decimal point."""
+    unit = 10**decimals
+    return [value // unit if value % unit == 0 else value / unit for value in units.tolist()]

@@ -1,7 +1,7 @@
 """FMP's answers about splits, dividends, and the prices that they change.
 
-Here: paths below ``/stable/`` that tell or apply corporate actions, and what FMP does wrong with
-them. Not here: keys, plans and limits (simulator.py), or the actions themselves
+Here: paths below ``/stable/`` that list or apply corporate actions, and FMP's quirks in them.
+Not here: keys, plans and limits (simulator.py), or the actions themselves
 (worlds/shares/actions.py).
 
 Facts: FMP's reference of /stable, live measurements of August 2026 (jerbersoft/fmpdotnet),
@@ -32,16 +32,16 @@ Endpoint = Callable[[Request], Reply]
 Row = dict[str, object]
 
 ROW_CAP = 5000
-"""Prices of one answer; beyond it the OLDEST are dropped without a word."""
+"""Prices of one answer; beyond it the OLDEST are dropped silently."""
 PAGE_ROWS = 4000
 """Dividends of one page of the calendar."""
 SPLIT_DAYS = 90
-"""The calendar of splits goes back so far from the last day that is asked for."""
+"""Reach of the calendar of splits, back from the last requested day."""
 _DEFAULT_SPAN = timedelta(days=5 * 365 + 1)
 _CALENDAR_SPAN = timedelta(days=90)
 _DAY = timedelta(days=1)
 _FOREIGN_PAYERS = 8
-"""One foreign share in so many pays on a day."""
+"""One in this many foreign shares pays on a day."""
 _ADJUSTED = ("adjOpen", "adjHigh", "adjLow", "adjClose")
 
 
@@ -49,7 +49,7 @@ def endpoints(world: World, now: Callable[[], datetime]) -> Mapping[str, Endpoin
     """Return answers by path below ``/stable/``.
 
     Args:
-        world: Whose actions and prices are told.
+        world: Source of actions and prices.
         now: Clock that returns aware UTC times.
     """
     served = _Served(world, now)
@@ -89,7 +89,7 @@ def quirks(world: World, now: Callable[[], datetime]) -> Mapping[str, Endpoint]:
 
 
 def spoilt(reply: Reply) -> Reply:
-    """Return a list of splits or dividends whose first row lacks its figure and next its date."""
+    """Damage a list of splits or dividends: the first row lacks its figure, the next its date."""
     rows: list[Row] = json.loads(reply.body)
     for row in rows[:1]:
         for name in ("numerator", "dividend", "adjClose", "price"):
@@ -120,8 +120,8 @@ class _Served:
         first, last = max(span[0], span[1] - SPLIT_DAYS * _DAY), span[1]
         rows = [
             row
-            for one in self._world.listings()
-            for row in self._split_rows(one)
+            for listing in self._world.listings()
+            for row in self._split_rows(listing)
             if first.isoformat() <= str(row["date"]) <= last.isoformat()
         ]
         rows.sort(key=lambda row: (row["date"], row["symbol"]), reverse=True)
@@ -168,8 +168,8 @@ class _Served:
         listing = self._find(symbol)
         if listing is None:
             return wire.nothing()
-        every = rows(listing)
-        return wire.json_reply(every[: int(limit)] if limit.isdigit() else every)
+        all_rows = rows(listing)
+        return wire.json_reply(all_rows[: int(limit)] if limit.isdigit() else all_rows)
 
     def _prices(
         self,
@@ -186,56 +186,56 @@ class _Served:
         listing = self._find(symbol)
         if listing is None or span[0] > span[1]:
             return wire.nothing()
-        found = bars(listing.ticker, *span, self._now()).newest(ROW_CAP)
-        return wire.json_reply(rows(symbol, found)[::-1])
+        prices = bars(listing.ticker, *span, self._now()).newest(ROW_CAP)
+        return wire.json_reply(rows(symbol, prices)[::-1])
 
     def _split_rows(self, listing: Listing) -> list[Row]:
         symbol = _spelt(listing)
         splits = self._actions.splits(listing.ticker, self._now())
-        return [_split_row(symbol, one) for one in reversed(splits)]
+        return [_split_row(symbol, split) for split in reversed(splits)]
 
     def _dividend_rows(self, listing: Listing) -> list[Row]:
         dividends = self._actions.dividends(listing.ticker, self._now())
-        return [self._dividend_row(listing, one) for one in reversed(dividends)]
+        return [self._dividend_row(listing, dividend) for dividend in reversed(dividends)]
 
-    def _dividend_row(self, listing: Listing, one: Dividend) -> Row:
+    def _dividend_row(self, listing: Listing, dividend: Dividend) -> Row:
         """Return a row; ``adjDividend`` is for the shares of today."""
         today = self._today()
         later = [
             Fraction(split.new_shares, split.old_shares)
             for split in self._world.splits(listing.ticker)
-            if one.ex_date < split.ex_date <= today
+            if dividend.ex_date < split.ex_date <= today
         ]
         adjusted = functools.reduce(lambda amount, ratio: amount / float(ratio), later, 1.0)
-        price = self._world.close_unscaled(listing.ticker, one.ex_date)
-        paid_price = price * self._world.scale_on(listing.ticker, one.ex_date)
+        price = self._world.close_unscaled(listing.ticker, dividend.ex_date)
+        paid_price = price * self._world.scale_on(listing.ticker, dividend.ex_date)
         return {
             "symbol": _spelt(listing),
-            "date": one.ex_date.isoformat(),
-            "recordDate": _text(one.record_date),
-            "paymentDate": _text(one.payment_date),
-            "declarationDate": _text(one.declaration_date),
-            "adjDividend": round(float(one.amount) * adjusted, 6),
-            "dividend": float(one.amount),
-            "yield": float(one.amount) * 400.0 / paid_price,
-            "frequency": one.frequency,
+            "date": dividend.ex_date.isoformat(),
+            "recordDate": _text(dividend.record_date),
+            "paymentDate": _text(dividend.payment_date),
+            "declarationDate": _text(dividend.declaration_date),
+            "adjDividend": round(float(dividend.amount) * adjusted, 6),
+            "dividend": float(dividend.amount),
+            "yield": float(dividend.amount) * 400.0 / paid_price,
+            "frequency": dividend.frequency,
         }
 
     def _calendar_days(self, first: date, last: date) -> Iterator[list[Row]]:
         """Yield the rows of each day with dividends, the newest day first."""
         ours: dict[str, list[Row]] = {}
         for listing in self._world.listings():
-            for one in self._actions.dividends(listing.ticker, self._now()):
-                if first <= one.ex_date <= last:
-                    row = self._dividend_row(listing, one)
-                    ours.setdefault(one.ex_date.isoformat(), []).append(row)
+            for dividend in self._actions.dividends(listing.ticker, self._now()):
+                if first <= dividend.ex_date <= last:
+                    row = self._dividend_row(listing, dividend)
+                    ours.setdefault(dividend.ex_date.isoformat(), []).append(row)
         day = min(last, self._today() + 25 * _DAY)
         while day >= first:
             yield [*ours.get(day.isoformat(), []), *_foreign_rows(day)]
             day -= _DAY
 
     def _find(self, symbol: str) -> Listing | None:
-        """Return the listing under FMP's spelling; ours is unknown where the two differ."""
+        """Return the listing in FMP's spelling; ours is unknown where the two differ."""
         if symbol in provider_spellings("fmp"):
             return None
         return self._world.listing(our_tickers("fmp").get(symbol, symbol))
@@ -249,7 +249,7 @@ def _spelt(listing: Listing) -> str:
 
 
 def _span(query: Mapping[str, str], today: date, default: timedelta) -> tuple[date, date] | Reply:
-    """Return first and last day asked for, or the refusal of a date that cannot be read."""
+    """Return the first and last requested day, or the refusal of an unreadable date."""
     days: dict[str, date] = {}
     for name in ("from", "to"):
         try:
@@ -261,13 +261,13 @@ def _span(query: Mapping[str, str], today: date, default: timedelta) -> tuple[da
     return days.get("from", last - default), last
 
 
-def _split_row(symbol: str, one: Split) -> Row:
+def _split_row(symbol: str, split: Split) -> Row:
     return {
         "symbol": symbol,
-        "date": one.ex_date.isoformat(),
-        "numerator": one.new_shares,
-        "denominator": one.old_shares,
-        "splitType": one.kind,
+        "date": split.ex_date.isoformat(),
+        "numerator": split.new_shares,
+        "denominator": split.old_shares,
+        "splitType": split.kind,
     }
 
 
@@ -294,19 +294,21 @@ def _numbers(values: market.Floats) -> list[float | int]:
 
 def _adjusted_rows(symbol: str, bars: Bars) -> list[Row]:
     prices = (bars.opens, bars.highs, bars.lows, bars.closes)
-    columns = (_days(bars), *(_numbers(one) for one in prices), bars.volumes.tolist())
+    columns = (_days(bars), *(_numbers(price) for price in prices), bars.volumes.tolist())
     names = ("symbol", "date", *_ADJUSTED, "volume")
     return [dict(zip(names, (symbol, *row), strict=True)) for row in zip(*columns, strict=True)]
 
 
 @functools.cache
 def _foreign_symbols() -> Sequence[str]:
-    return [one.symbol for one in elsewhere.foreign_shares(SEED, market.FIRST_DAY)]
+    return [
+        foreign_share.symbol for foreign_share in elsewhere.foreign_shares(SEED, market.FIRST_DAY)
+    ]
 
 
 @functools.lru_cache(maxsize=64)
 def _foreign_rows(day: date) -> list[Row]:
-    """Return what shares of other exchanges pay on a day; nobody declares it."""
+    """Return dividends of foreign shares on a day, without declaration dates."""
     symbols = _foreign_symbols()
     draws = market.uniforms(f"{SEED}/foreign-dividends/{day}", len(symbols), 2).tolist()
     rows: list[Row] = []

@@ -23,7 +23,7 @@ from sandbox.simulators.worlds.fundamentals.world import Fundamentals
 from sandbox.simulators.worlds.shares.world import World
 
 DEFAULT_LIMIT = 5
-"""Rows of an answer where none is asked for; there is no cap."""
+"""Default number of rows of an answer; there is no cap."""
 LATEST_ROWS, LATEST_PAGES = 250, 100
 LATEST_SPAN = timedelta(days=400)
 
@@ -45,8 +45,8 @@ def endpoints(
 
     Args:
         world: Listings and prices.
-        now: Clock that returns aware UTC times; what is filed later is not served.
-        fundamentals: Where restatements are made, to be shared with who makes them.
+        now: Clock that returns aware UTC times; later filings are not served.
+        fundamentals: Source of statements; share it with the code that restates them.
     """
     source = (fundamentals or Fundamentals(world)).statements
     return {
@@ -117,7 +117,7 @@ def _index_changes(world: World, now: Callable[[], datetime]) -> Endpoint:
 
 
 def _latest(filed: FiledStatements, now: Callable[[], datetime]) -> Endpoint:
-    """Serve what was filed lately, newest first, in pages."""
+    """Serve the latest filings, newest first, in pages."""
 
     def answer(request: Request) -> Reply:
         page = _count(request, "page", 0)
@@ -128,7 +128,7 @@ def _latest(filed: FiledStatements, now: Callable[[], datetime]) -> Endpoint:
         at = now()
         latest = sorted(
             filed.filings(at - LATEST_SPAN, at),
-            key=lambda one: (one[0], one[1], one[2].period),
+            key=lambda row: (row[0], row[1], row[2].period),
             reverse=True,
         )
         spelt = provider_spellings("fmp")
@@ -149,13 +149,13 @@ def _latest(filed: FiledStatements, now: Callable[[], datetime]) -> Endpoint:
 
 
 def _count(request: Request, name: str, default: int) -> int:
-    """Return a whole number of the query; what is none is ignored, as FMP ignores much."""
+    """Return a whole number of the query; other text is ignored, as at FMP."""
     text = request.query.get(name, "")
     return int(text) if text.isascii() and text.isdecimal() else default
 
 
 def _ticker(world: World, symbol: str) -> str | None:
-    """Return our ticker for FMP's spelling; ours is unknown where the two differ."""
+    """Return our ticker for FMP's spelling; our spelling is unknown where the two differ."""
     if symbol in provider_spellings("fmp"):
         return None
     ticker = our_tickers("fmp").get(symbol, symbol)

@@ -27,14 +27,14 @@ from sandbox.simulators.worlds.shares import elsewhere
 from sandbox.simulators.worlds.shares.world import SEED, Listing, World
 
 ROW_CAP = 5000
-"""Rows per answer; beyond it the OLDEST are dropped without a word."""
+"""Rows per answer; beyond it the OLDEST are dropped silently."""
 SMALL_PLAN_SESSIONS = 1255
-"""Sessions that a plan of five years shows, whatever is asked for; without a word."""
+"""Sessions that a plan of five years shows, whatever is requested; no error says so."""
 _DEFAULT_SPAN = timedelta(days=5 * 365 + 1)
 
 
 class Plan(StrEnum):
-    """What a key has been sold."""
+    """The plan of a key."""
 
     FREE = "free"
     STARTER = "starter"
@@ -52,14 +52,14 @@ _NEEDS = {
     "latest-financial-statements": frozenset({Plan.ULTIMATE}),
 }
 FREE_STATEMENTS = 5
-"""Rows that the free plan may ask of an endpoint of statements or ratios."""
+"""Most rows of statements or ratios in the free plan."""
 _OF_ACTIONS = frozenset({"numerator", "dividend", "adjClose", "price"})
-"""Names that tell rows of corporate actions from others."""
+"""Field names by which rows of corporate actions are recognised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FmpLimits:
-    """What the simulator allows a key.
+    """Limits of a key.
 
     Attributes:
         per_minute: Requests in any 60 seconds; the key of this project has 120.
@@ -76,9 +76,9 @@ class FmpSimulator:
     Args:
         world: Listings, prices and corporate actions.
         keys: Plan by key.
-        limits: What a key may be asked.
+        limits: Limits of each key.
         now: Clock that returns aware UTC times; a session's bar is served after its close.
-        fundamentals: Where restatements are made; if None, nobody makes any.
+        fundamentals: Source of statements; without restatements if None.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class FmpSimulator:
         return ("", headers["apikey"]) if headers.get("apikey") else None
 
     def subject(self, request: Request) -> str | None:
-        """Return the symbol that is asked for."""
+        """Return the requested symbol."""
         return request.query.get("symbol")
 
     def error(self, status: int, text: str) -> Reply:
@@ -126,7 +126,7 @@ class FmpSimulator:
         return wire.nothing()
 
     def spoilt(self, rule: FaultRule, reply: Reply) -> Reply:
-        """Return ``reply`` with rows damaged, in the way of what they tell."""
+        """Return ``reply`` with rows damaged according to their kind."""
         if reply.status != HTTPStatus.OK or reply.content_type.startswith(CSV):
             return spoilt_rows(rule, reply) if reply.status == HTTPStatus.OK else reply
         rows: list[Mapping[str, object]] = json.loads(reply.body)
@@ -138,10 +138,10 @@ class FmpSimulator:
         return fmp_fundamentals.spoilt(rule, reply)
 
     def quirk(self, name: str, request: Request) -> Reply:
-        """Return what an oddity of FMP makes of a request for splits or a history.
+        """Return the answer with a quirk of FMP, to a request for splits or a history.
 
         Raises:
-            ValueError: There is no such quirk; the text names those there are.
+            ValueError: There is no such quirk; the text names the known ones.
         """
         if name not in self._quirks:
             message = f"FMP has no quirk {name!r}; it has {', '.join(self._quirks)}"
@@ -149,7 +149,7 @@ class FmpSimulator:
         return self._quirks[name](request)
 
     def refusal(self, request: Request) -> Reply | None:
-        """Return why the request is not looked at (key, legacy path, limit), or None."""
+        """Return the refusal (key, legacy path, limit), or None."""
         if request.key is None or request.key not in self._keys:
             return wire.invalid_key()
         if request.path.startswith(("/api/v3/", "/api/v4/")):
@@ -159,7 +159,7 @@ class FmpSimulator:
         return None
 
     def answer(self, request: Request) -> Reply:
-        """Return what the endpoint says; unknown parameters are ignored, as measured."""
+        """Return the endpoint's answer; unknown parameters are ignored, as measured."""
         name = request.path.removeprefix("/stable/")
         endpoint = self._endpoints.get(name)
         if endpoint is None or name == request.path:
@@ -176,7 +176,7 @@ class FmpSimulator:
         return endpoint(request)
 
     def _five_years(self, request: Request) -> Reply:
-        """Return a history as a smaller plan shows it: no more than the newest sessions."""
+        """Return a history as in a smaller plan: the newest sessions only."""
         last = calendar().last_closed(self._now())
         shown = calendar().sessions(last - 2 * _DEFAULT_SPAN, last)[-SMALL_PLAN_SESSIONS:]
         return self._full_history(request, shown[0])
@@ -196,7 +196,7 @@ class FmpSimulator:
         return wire.full_history(symbol, bars.newest(ROW_CAP))
 
     def _span(self, query: Mapping[str, str]) -> tuple[date, date]:
-        """Return first and last day asked for: five years back if ``from`` is not given.
+        """Return the first and last requested day: five years back without ``from``.
 
         Raises:
             ValueError: A date cannot be read; the text is the parameter's name.
@@ -220,9 +220,9 @@ class FmpSimulator:
         now = self._now()
         if day > now.date():
             return []
-        rows = [wire.foreign_row(day, one) for one in elsewhere.crypto_pairs(SEED, day)]
+        rows = [wire.foreign_row(day, pair) for pair in elsewhere.crypto_pairs(SEED, day)]
         if self._world.is_closed_session(day, now):
-            rows += [wire.foreign_row(day, one) for one in elsewhere.foreign_shares(SEED, day)]
+            rows += [wire.foreign_row(day, share) for share in elsewhere.foreign_shares(SEED, day)]
             for listing in self._world.listings():
                 bars = self._world.bars(listing.ticker, day, day, now)
                 if len(bars.dates):
@@ -230,10 +230,12 @@ class FmpSimulator:
         return sorted(rows)
 
     def _constituents(self, _: Request) -> Reply:
-        return wire.constituents((_spelt(one), one) for one in self._world.constituents())
+        return wire.constituents(
+            (_spelt(listing), listing) for listing in self._world.constituents()
+        )
 
     def _find(self, symbol: str) -> Listing | None:
-        """Return the listing under FMP's spelling; ours is unknown where the two differ."""
+        """Return the listing in FMP's spelling; ours is unknown where the two differ."""
         if symbol in provider_spellings("fmp"):
             return None
         return self._world.listing(our_tickers("fmp").get(symbol, symbol))
@@ -249,7 +251,7 @@ def create_front(
 ) -> Front:
     """Return the ASGI application of a simulator whose world and journal lie in ``root``.
 
-    ``seed`` decides which requests meet a fault that spoils only a share of them.
+    ``seed`` decides which requests meet a fault with a probability.
     """
     world = World(root)
     simulator = FmpSimulator(world, keys=keys, limits=limits or FmpLimits(), now=now)
@@ -272,6 +274,6 @@ def _day(query: Mapping[str, str], name: str) -> date | None:
 
 
 def _limit(request: Request) -> int:
-    """Return how many rows are asked for; FMP's default if the number cannot be read."""
+    """Return the requested number of rows; FMP's default if unreadable."""
     text = request.query.get("limit", "")
     return int(text) if text.isdecimal() else FREE_STATEMENTS

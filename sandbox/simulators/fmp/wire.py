@@ -117,7 +117,7 @@ def full_history(symbol: str, bars: Bars) -> Reply:
     vwap = np.round((bars.opens + bars.highs + bars.lows + bars.closes) / 4.0, 6)
     columns = zip(
         np.datetime_as_string(bars.dates, unit="D").tolist(),
-        *(_numbers(one) for one in (bars.opens, bars.highs, bars.lows, bars.closes)),
+        *(_numbers(prices) for prices in (bars.opens, bars.highs, bars.lows, bars.closes)),
         bars.volumes.tolist(),
         _numbers(change),
         _numbers(percent),
@@ -138,15 +138,15 @@ def constituents(listings: Iterable[tuple[str, Listing]]) -> Reply:
         [
             {
                 "symbol": symbol,
-                "name": one.name,
-                "sector": one.sector,
-                "subSector": one.sub_sector,
-                "headQuarter": one.headquarter,
-                "dateFirstAdded": one.added_on,
-                "cik": one.cik,
-                "founded": one.founded,
+                "name": listing.name,
+                "sector": listing.sector,
+                "subSector": listing.sub_sector,
+                "headQuarter": listing.headquarter,
+                "dateFirstAdded": listing.added_on,
+                "cik": listing.cik,
+                "founded": listing.founded,
             }
-            for symbol, one in listings
+            for symbol, listing in listings
         ]
     )
 
@@ -154,7 +154,7 @@ def constituents(listings: Iterable[tuple[str, Listing]]) -> Reply:
 def bulk_row(symbol: str, day: date, bars: Bars) -> list[str]:
     """Return one constituent's row of ``eod-bulk``; ``bars`` holds exactly that day."""
     figures = (bars.opens, bars.lows, bars.highs, bars.closes, bars.closes)
-    prices = [str(_numbers(one)[0]) for one in figures]
+    prices = [str(_numbers(figure)[0]) for figure in figures]
     return [symbol, day.isoformat(), *prices, str(int(bars.volumes[0]))]
 
 

@@ -1,4 +1,4 @@
-"""What FRED says about its series and releases, over the simulated world.
+"""FRED's descriptions of series and releases, over the simulated world.
 
 Here: the rows of series and releases, publication days, and pages of version 2. Not here:
 observations (observations.py), parameters (query.py) or bodies (wire.py).
@@ -42,46 +42,50 @@ _POPULARITY = 50
 
 
 def series_row(world: MacroWorld, series: str, period: Span, now: datetime) -> dict[str, str | int]:
-    """Return what FRED says about a series; the span of its observations is today's."""
-    one = macro.series()[series]
+    """Return FRED's row of a series; the span of its observations is as of today."""
+    definition = macro.series()[series]
     long, short = figures.SHAPES[series].adjustment
     current = current_observations(world, series, now)
     return {
         "id": series,
         "realtime_start": period.start.isoformat(),
         "realtime_end": period.end.isoformat(),
-        "title": one.title,
+        "title": definition.title,
         "observation_start": current[0].observed_on.isoformat(),
         "observation_end": current[-1].observed_on.isoformat(),
-        "frequency": one.frequency,
-        "frequency_short": one.frequency[0],
-        "units": one.units,
-        "units_short": one.units,
+        "frequency": definition.frequency,
+        "frequency_short": definition.frequency[0],
+        "units": definition.units,
+        "units_short": definition.units,
         "seasonal_adjustment": long,
         "seasonal_adjustment_short": short,
         "last_updated": wire.moment(world.last_updated(series, now)),
         "popularity": _POPULARITY + len(series),
-        "notes": f"{one.title} in a simulated world.",
+        "notes": f"{definition.title} in a simulated world.",
     }
 
 
 def current_observations(world: MacroWorld, series: str, now: datetime) -> list[Observation]:
     """Return the latest value of each period."""
-    return [one for one in world.observations(series, now) if one.realtime_end == FOREVER]
+    return [
+        observation
+        for observation in world.observations(series, now)
+        if observation.realtime_end == FOREVER
+    ]
 
 
-def found(text: str) -> list[str]:
-    """Return the series whose id or title has every word of ``text`` in it."""
+def search(text: str) -> list[str]:
+    """Return the series whose id or title contains every word of ``text``."""
     words = text.lower().split()
     return [
         name
-        for name, one in macro.series().items()
-        if all(word in f"{name} {one.title}".lower() for word in words)
+        for name, definition in macro.series().items()
+        if all(word in f"{name} {definition.title}".lower() for word in words)
     ]
 
 
 def release_row(name: str, period: Span) -> Row:
-    """Return what FRED says about a release."""
+    """Return FRED's row of a release."""
     return {
         "id": RELEASE_IDS[name],
         "realtime_start": period.start.isoformat(),
@@ -106,7 +110,9 @@ def release_named(text: str) -> str:
 
 def series_of(release: str) -> list[str]:
     """Return the ids of a release's series, sorted."""
-    return sorted(name for name, one in macro.series().items() if one.release == release)
+    return sorted(
+        name for name, definition in macro.series().items() if definition.release == release
+    )
 
 
 def release_days(world: MacroWorld, release: str, now: datetime) -> list[date]:
@@ -123,13 +129,15 @@ def release_page(
         ValueError: The cursor is none of ours.
     """
     everything = [
-        (name, one) for name in series_of(release) for one in current_observations(world, name, now)
+        (name, observation)
+        for name in series_of(release)
+        for observation in current_observations(world, name, now)
     ]
     begin = 0 if cursor is None else _place(cursor)
     end = begin + limit
     blocks: dict[str, list[Row]] = {}
-    for name, one in everything[begin:end]:
-        row = {"date": one.observed_on.isoformat(), "value": one.text}
+    for name, observation in everything[begin:end]:
+        row = {"date": observation.observed_on.isoformat(), "value": observation.text}
         blocks.setdefault(name, []).append(row)
     has_more = end < len(everything)
     page: dict[str, object] = {"has_more": has_more}
@@ -142,11 +150,11 @@ def release_page(
 
 def _block(world: MacroWorld, series: str, rows: Sequence[Row], now: datetime) -> dict[str, object]:
     today = now.astimezone(ST_LOUIS).date()
-    said = series_row(world, series, Span(start=today, end=today), now)
+    row = series_row(world, series, Span(start=today, end=today), now)
     return {
         "series_id": series,
-        **{name: said[name] for name in ("title", "frequency", "units", "seasonal_adjustment")},
-        "last_updated": said["last_updated"],
+        **{name: row[name] for name in ("title", "frequency", "units", "seasonal_adjustment")},
+        "last_updated": row["last_updated"],
         "copyright_id": 1,
         "observations": rows,
     }

@@ -18,9 +18,13 @@ from sandbox.simulators.worlds.macro.world import Observation
 def by_real_time(observations: Sequence[Observation], period: Span) -> list[Row]:
     """Return type 1: each value that was the latest within ``period``, its span cut to it."""
     return [
-        _row(one, max(one.realtime_start, period.start), min(one.realtime_end, period.end))
-        for one in observations
-        if one.realtime_start <= period.end and one.realtime_end >= period.start
+        _row(
+            observation,
+            max(observation.realtime_start, period.start),
+            min(observation.realtime_end, period.end),
+        )
+        for observation in observations
+        if observation.realtime_start <= period.end and observation.realtime_end >= period.start
     ]
 
 
@@ -29,34 +33,35 @@ def by_vintage(
 ) -> list[Row]:
     """Return type 2: a row for each period, with a field for each of ``vintages`` that has it."""
     rows: dict[date, dict[str, str]] = {}
-    for one in observations:
+    for observation in observations:
         shown = {
-            f"{series}_{day:%Y%m%d}": one.text
+            f"{series}_{day:%Y%m%d}": observation.text
             for day in vintages
-            if one.realtime_start <= day <= one.realtime_end
+            if observation.realtime_start <= day <= observation.realtime_end
         }
         if shown:
-            first = {"date": one.observed_on.isoformat()}
-            rows.setdefault(one.observed_on, first).update(shown)
+            first = {"date": observation.observed_on.isoformat()}
+            rows.setdefault(observation.observed_on, first).update(shown)
     return list(rows.values())
 
 
 def first_releases(observations: Sequence[Observation], period: Span, archived: date) -> list[Row]:
     """Return type 4: the first value of each period that was published within ``period``."""
     firsts: dict[date, Observation] = {}
-    for one in observations:
-        firsts.setdefault(one.observed_on, one)
+    for observation in observations:
+        firsts.setdefault(observation.observed_on, observation)
     return [
-        _row(one, one.realtime_start, one.realtime_end)
-        for one in firsts.values()
-        if one.realtime_start > archived and period.start <= one.realtime_start <= period.end
+        _row(observation, observation.realtime_start, observation.realtime_end)
+        for observation in firsts.values()
+        if observation.realtime_start > archived
+        and period.start <= observation.realtime_start <= period.end
     ]
 
 
-def _row(one: Observation, start: date, end: date) -> Row:
+def _row(observation: Observation, start: date, end: date) -> Row:
     return {
         "realtime_start": start.isoformat(),
         "realtime_end": end.isoformat(),
-        "date": one.observed_on.isoformat(),
-        "value": one.text,
+        "date": observation.observed_on.isoformat(),
+        "value": observation.text,
     }

@@ -1,4 +1,4 @@
-"""What a request to FRED asks for: its parameters, read and bounded as FRED does.
+"""The parameters of a request to FRED, read and bounded as by FRED.
 
 Here: reading, and the texts of what cannot be read. Not here: answers (simulator.py).
 """
@@ -13,7 +13,7 @@ from sandbox.simulators.worlds.macro.world import FOREVER
 
 EARLIEST = date(1776, 7, 4)
 FIRST_OBSERVATION = date(1600, 1, 1)
-"""What FRED shows as the beginning where nothing was asked for."""
+"""The beginning that FRED shows by default."""
 _T = TypeVar("_T")
 
 
@@ -27,7 +27,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """Which part of a list is asked for."""
+    """The requested part of a list."""
 
     limit: int
     offset: int
@@ -48,7 +48,7 @@ def needed(query: Mapping[str, str], name: str) -> str:
     """Return a parameter that must be there.
 
     Raises:
-        ValueError: It is not; the text is FRED's, as with the others here.
+        ValueError: It is missing; the text is FRED's, as with the others here.
     """
     if not query.get(name):
         message = f"Variable {name} is not set."
@@ -60,7 +60,7 @@ def choice(query: Mapping[str, str], name: str, simulated: Sequence[str]) -> str
     """Return a parameter with few values, the first of which is its default.
 
     Raises:
-        ValueError: It is another value, one of FRED's that is not simulated among them.
+        ValueError: It has another value, or one of FRED's that is not simulated.
     """
     value = query.get(name) or simulated[0]
     if value not in simulated:
@@ -122,7 +122,7 @@ def observed(query: Mapping[str, str]) -> Span:
 
 
 def minute(query: Mapping[str, str], name: str) -> datetime | None:
-    """Return a time such as 202608051230, here St. Louis's (which FRED's is, is unverified).
+    """Return a time such as 202608051230, in St. Louis's zone (FRED's zone is unverified).
 
     Raises:
         ValueError: It cannot be read.

@@ -1,4 +1,4 @@
-"""What goes wrong with FRED's answers: spoilt rows, and oddities of its own.
+"""Faults in FRED's answers: damaged rows, and its own quirks.
 
 Here: good answers turned into bad ones. Not here: good answers (simulator.py), or which requests
 meet them (../faults.py).
@@ -18,9 +18,9 @@ _QUIRKS = ("key_not_registered", "not_in_alfred", "truncated", "xml")
 
 
 def spoilt(rule: FaultRule, reply: Reply) -> Reply:
-    """Return observations of which one lacks its value and the next ends before it begins.
+    """Damage observations: one lacks its value, and the next ends before it begins.
 
-    Or of which the first comes twice, and is counted twice. Other answers stay as they are.
+    Or the first comes twice, and is counted twice. Other answers stay as they are.
     """
     if b'"observations":[{' not in reply.body:
         return reply
@@ -42,7 +42,7 @@ def spoilt(rule: FaultRule, reply: Reply) -> Reply:
 def quirk(
     name: str, request: Request, answer: Callable[[Request], Reply], *, as_json: bool
 ) -> Reply:
-    """Return what one of FRED's oddities makes of ``request``, which ``answer`` would answer.
+    """Return the answer to ``request`` with one of FRED's quirks; ``answer`` is without it.
 
     ``key_not_registered``: denies a good key, as under load; ``not_in_alfred``: has no vintages
     of the series; ``truncated``: leaves out half of the rows without a word; ``xml``: answers in
@@ -64,7 +64,7 @@ def quirk(
 
 
 def _halved(reply: Reply) -> Reply:
-    """Return a list without the second half of its rows, which it still counts."""
+    """Return a list without the second half of its rows; its count stays."""
     if reply.status != HTTPStatus.OK or not reply.body.startswith(b"{"):
         return reply
     content: dict[str, object] = json.loads(reply.body)

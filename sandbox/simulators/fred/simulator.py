@@ -4,7 +4,7 @@ Here: keys, the limit, and which request gets which answer. Not here: bodies (wi
 (query.py), what the answers are about (observations.py, catalogue.py), faults and the journal
 (../front.py), or figures (worlds/macro/world.py).
 
-What is not simulated is refused, not passed over: units other than ``lin``, output type 3,
+Refused, not ignored, because not simulated: units other than ``lin``, output type 3,
 frequencies, ``vintage_dates``.
 """
 
@@ -89,17 +89,17 @@ class FredSimulator:
         return ("", token) if scheme.lower() == "bearer" and token else None
 
     def subject(self, request: Request) -> str | None:
-        """Return the series that is asked for."""
+        """Return the requested series."""
         return request.query.get("series_id")
 
     def error(self, status: int, text: str) -> Reply:
         """Return an error as JSON."""
         limited = status == HTTPStatus.TOO_MANY_REQUESTS
-        told = f"{wire.LIMIT_EXCEEDED} ({text})" if limited else text
-        return wire.error(status, told, as_json=True)
+        message = f"{wire.LIMIT_EXCEEDED} ({text})" if limited else text
+        return wire.error(status, message, as_json=True)
 
     def nothing(self) -> Reply:
-        """Return what an unknown series gets."""
+        """Return the answer to an unknown series."""
         return wire.error(400, wire.NO_SUCH_SERIES, as_json=True)
 
     def spoilt(self, rule: FaultRule, reply: Reply) -> Reply:
@@ -107,11 +107,11 @@ class FredSimulator:
         return quirks.spoilt(rule, reply)
 
     def quirk(self, name: str, request: Request) -> Reply:
-        """Return what one of FRED's oddities makes of ``request``: see ``quirks.quirk``."""
+        """Return the answer with one of FRED's quirks: see ``quirks.quirk``."""
         return quirks.quirk(name, request, self.answer, as_json=_wants_json(request))
 
     def refusal(self, request: Request) -> Reply | None:
-        """Return why the request is not looked at (key, limit), or None.
+        """Return the refusal (key, limit), or None.
 
         Version 2 wants the bearer's key and the others the query's; how version 2 refuses one
         is unverified.
@@ -132,7 +132,7 @@ class FredSimulator:
         return None
 
     def answer(self, request: Request) -> Reply:
-        """Return what the endpoint says."""
+        """Return the endpoint's answer."""
         as_json = _wants_json(request)
         endpoint = self._endpoints.get(request.path)
         if endpoint is None:
@@ -159,13 +159,13 @@ class FredSimulator:
         return self._now().astimezone(ST_LOUIS).date()
 
     def _asked_series(self, request: Request, period: Span) -> str:
-        """Return the series that is asked for; the text of the refusal is FRED's."""
+        """Return the requested series; the text of a refusal is FRED's."""
         series = fred_query.needed(request.query, "series_id")
         is_past = {"realtime_start", "realtime_end"} & request.query.keys() and (
             period != Span(start=self._today(), end=self._today())
         )
         if series not in SHAPES:
-            # Of a past period FRED says the same as of a series that it keeps no vintages of.
+            # For a past period FRED answers as for a series without vintages.
             raise ValueError(wire.NOT_IN_ALFRED if is_past else wire.NO_SUCH_SERIES)
         if period.end < SHAPES[series].archived:
             raise ValueError(wire.NOT_IN_ALFRED)
@@ -176,10 +176,10 @@ class FredSimulator:
         request: Request,
         of: wire.ListOf,
         rows: list[wire.Row],
-        said: wire.Row,
+        envelope: wire.Row,
         cut: Cut,
     ) -> Reply:
-        page = {**said, "sort_order": cut.sort_order, "count": len(rows)}
+        page = {**envelope, "sort_order": cut.sort_order, "count": len(rows)}
         page |= {"offset": cut.offset, "limit": cut.limit}
         return wire.listed(of, page, list(cut.of(rows)), as_json=_wants_json(request))
 
@@ -187,7 +187,7 @@ class FredSimulator:
         period = fred_query.real_time(request.query, today=self._today())
         series = self._asked_series(request, period)
         row = catalogue.series_row(self._world, series, period, self._now())
-        return wire.listed(wire.SERIES, _said(period), [row], as_json=_wants_json(request))
+        return wire.listed(wire.SERIES, _shown(period), [row], as_json=_wants_json(request))
 
     def _observations(self, request: Request) -> Reply:
         query = request.query
@@ -198,8 +198,8 @@ class FredSimulator:
         observed = fred_query.observed(query)
         cut = fred_query.cut(query, MOST_OBSERVATIONS)
         rows = self._observation_rows(series, output_type, period, observed)
-        said: wire.Row = {
-            **_said(period),
+        envelope: wire.Row = {
+            **_shown(period),
             "observation_start": observed.start.isoformat(),
             "observation_end": observed.end.isoformat(),
             "units": "lin",
@@ -207,15 +207,15 @@ class FredSimulator:
             "file_type": "json" if _wants_json(request) else "xml",
             "order_by": "observation_date",
         }
-        return self._listed(request, wire.OBSERVATIONS, rows, said, cut)
+        return self._listed(request, wire.OBSERVATIONS, rows, envelope, cut)
 
     def _observation_rows(
         self, series: str, output_type: str, period: Span, observed: Span
     ) -> list[wire.Row]:
-        """Return what an output type shows of ``period``.
+        """Return the rows of ``period`` in an output type.
 
         Raises:
-            ValueError: The period has too many vintages, or none where there have to be some.
+            ValueError: The period has too many vintages, or none where some are required.
         """
         now = self._now()
         vintages = [
@@ -227,9 +227,9 @@ class FredSimulator:
         if output_type != "1" and not vintages:
             raise ValueError(wire.no_vintages(period.start, period.end))
         shown = [
-            one
-            for one in self._world.observations(series, now)
-            if observed.start <= one.observed_on <= observed.end
+            observation
+            for observation in self._world.observations(series, now)
+            if observed.start <= observation.observed_on <= observed.end
         ]
         if output_type == "1":
             return observations.by_real_time(shown, period)
@@ -246,8 +246,8 @@ class FredSimulator:
             if period.start <= day <= period.end
         ]
         cut = fred_query.cut(request.query, MOST_DATES)
-        said: wire.Row = {**_said(period), "order_by": "vintage_date"}
-        return self._listed(request, wire.VINTAGE_DATES, rows, said, cut)
+        envelope: wire.Row = {**_shown(period), "order_by": "vintage_date"}
+        return self._listed(request, wire.VINTAGE_DATES, rows, envelope, cut)
 
     def _updates(self, request: Request) -> Reply:
         query, now = request.query, self._now()
@@ -264,15 +264,15 @@ class FredSimulator:
             name for name, at in changed.items() if not is_regional and oldest <= at <= (end or now)
         ]
         names.sort(key=lambda name: (changed[name], name))
-        said: wire.Row = {
+        envelope: wire.Row = {
             "filter_variable": "geography",
             "filter_value": query.get("filter_value") or "all",
             "order_by": "last_updated",
         }
-        return self._series_list(request, names, said, default_order="desc")
+        return self._series_list(request, names, envelope, default_order="desc")
 
     def _search(self, request: Request) -> Reply:
-        names = catalogue.found(fred_query.needed(request.query, "search_text"))
+        names = catalogue.search(fred_query.needed(request.query, "search_text"))
         order = fred_query.choice(request.query, "order_by", ("search_rank", "series_id", "title"))
         if order != "search_rank":
             titles = macro.series()
@@ -288,7 +288,7 @@ class FredSimulator:
         self,
         request: Request,
         names: list[str],
-        said: wire.Row,
+        envelope: wire.Row,
         *,
         default_order: str = "asc",
     ) -> Reply:
@@ -297,20 +297,20 @@ class FredSimulator:
             catalogue.series_row(self._world, name, period, self._now()) for name in names
         ]
         cut = fred_query.cut(request.query, MOST_ROWS, default_order)
-        return self._listed(request, wire.SERIES, rows, {**_said(period), **said}, cut)
+        return self._listed(request, wire.SERIES, rows, {**_shown(period), **envelope}, cut)
 
     def _series_release(self, request: Request) -> Reply:
         period = fred_query.real_time(request.query, today=self._today())
         series = self._asked_series(request, period)
         row = catalogue.release_row(macro.series()[series].release, period)
-        return wire.listed(wire.RELEASES, _said(period), [row], as_json=_wants_json(request))
+        return wire.listed(wire.RELEASES, _shown(period), [row], as_json=_wants_json(request))
 
     def _releases(self, request: Request) -> Reply:
         period = fred_query.real_time(request.query, today=self._today())
         rows = [catalogue.release_row(name, period) for name in catalogue.RELEASE_IDS]
         cut = fred_query.cut(request.query, MOST_ROWS)
-        said: wire.Row = {**_said(period), "order_by": "release_id"}
-        return self._listed(request, wire.RELEASES, rows, said, cut)
+        envelope: wire.Row = {**_shown(period), "order_by": "release_id"}
+        return self._listed(request, wire.RELEASES, rows, envelope, cut)
 
     def _release_dates(self, request: Request) -> Reply:
         period = fred_query.real_time(request.query, today=self._today(), default=_ALWAYS)
@@ -322,8 +322,8 @@ class FredSimulator:
             if period.start <= day <= period.end
         ]
         cut = fred_query.cut(request.query, MOST_DATES)
-        said: wire.Row = {**_said(period), "order_by": "release_date"}
-        return self._listed(request, wire.RELEASE_DATES, rows, said, cut)
+        envelope: wire.Row = {**_shown(period), "order_by": "release_date"}
+        return self._listed(request, wire.RELEASE_DATES, rows, envelope, cut)
 
     def _bulk(self, request: Request) -> Reply:
         query = request.query
@@ -343,7 +343,7 @@ def _wants_json(request: Request) -> bool:
     return request.query.get("file_type") == "json" or request.path.startswith("/v2/")
 
 
-def _said(period: Span) -> wire.Row:
+def _shown(period: Span) -> wire.Row:
     return {
         "realtime_start": period.start.isoformat(),
         "realtime_end": period.end.isoformat(),

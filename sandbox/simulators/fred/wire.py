@@ -56,7 +56,7 @@ VINTAGE_DATES = ListOf(rows="vintage_dates", row="vintage_date", text="date")
 
 
 def listed(of: ListOf, envelope: Row, rows: Sequence[Row], *, as_json: bool) -> Reply:
-    """Return a list with what is said about it."""
+    """Return a list with its envelope."""
     if not as_json:
         return _xml(of, envelope, rows)
     # A vintage date is a bare text in JSON.

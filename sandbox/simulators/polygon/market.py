@@ -1,4 +1,4 @@
-"""What Polygon's market data endpoints find in the world: days, minutes and whole markets.
+"""Data of Polygon's market endpoints from the world: days, minutes and whole markets.
 
 Here: which bars a request covers, how far its limit reaches, and bars of several minutes. Not here:
 requests as text (simulator.py), or the wire form (wire.py).
@@ -22,7 +22,7 @@ from sandbox.simulators.worlds.shares.world import SEED, Bars, World
 MINUTE_MS = 60_000
 _SESSIONS_AT_ONCE = 20
 _PREFERRED = 12
-"""So many preferred shares trade beside the listings: their symbols have a lower-case letter."""
+"""Number of preferred shares beside the listings; their symbols have a lower-case letter."""
 
 Whole = npt.NDArray[np.int64]
 
@@ -49,7 +49,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What an answer holds, and where the next one goes on (None on the last page)."""
+    """Bars of an answer, and the moment where the next page begins (None on the last)."""
 
     rows: BarRows
     base_bars: int
@@ -57,9 +57,9 @@ class Found:
 
 
 def aggregates(world: World, actions: Actions, asked: Asked, now: datetime) -> Found:
-    """Return the bars of ``asked`` that are over by ``now``, of who had the ticker on each day.
+    """Return the bars of ``asked`` over by ``now``, of each day's holder of the ticker.
 
-    There are none of an unknown ticker.
+    An unknown ticker has none.
     """
     if asked.span is not None and asked.begin <= asked.end:
         asked = _stretched(asked, asked.span)
@@ -77,9 +77,9 @@ def aggregates(world: World, actions: Actions, asked: Asked, now: datetime) -> F
         for carried in carriers
     ]
     if asked.bar_ms is None:
-        base = _one_after_the_other([_days(bars_of, part, now) for part in parts])
+        base = _concatenated([_days(bars_of, part, now) for part in parts])
     else:
-        base = _one_after_the_other([_minutes(world, bars_of, part, now) for part in parts])
+        base = _concatenated([_minutes(world, bars_of, part, now) for part in parts])
     if asked.span is not None:
         starts = _starts(base.times, asked.span)
     else:
@@ -100,16 +100,16 @@ def whole_market(
     if not world.is_closed_session(session, now):
         return days(_NO_BARS, np.array([], np.int64))
     bars_of = world.bars if adjusted else actions.as_traded
-    found = {
-        world.ticker_on(one.ticker, session): bars_of(one.ticker, session, session, now)
-        for one in world.listings()
+    by_ticker = {
+        world.ticker_on(listing.ticker, session): bars_of(listing.ticker, session, session, now)
+        for listing in world.listings()
     }
-    traded = {ticker: bars for ticker, bars in found.items() if len(bars.dates)}
-    every = [*traded.values(), _preferred(session)]
+    traded = {ticker: bars for ticker, bars in by_ticker.items() if len(bars.dates)}
+    all_bars = [*traded.values(), _preferred(session)]
     together = Bars(
         **{
-            one.name: np.concatenate([getattr(bars, one.name) for bars in every])
-            for one in fields(Bars)
+            field.name: np.concatenate([getattr(bars, field.name) for bars in all_bars])
+            for field in fields(Bars)
         }
     )
     names = [*traded, *(f"{ticker}p{'ABC'[place % 3]}" for place, ticker in _issuers(world))]
@@ -122,10 +122,10 @@ def first_moment(day: date) -> int:
     return _ms(datetime.combine(day, time(), NEW_YORK_ZONE))
 
 
-def _one_after_the_other(parts: Sequence[BarRows]) -> BarRows:
+def _concatenated(parts: Sequence[BarRows]) -> BarRows:
     if len(parts) == 1:
         return parts[0]
-    columns = [one.name for one in fields(BarRows) if one.name != "tickers"]
+    columns = [field.name for field in fields(BarRows) if field.name != "tickers"]
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
     return replace(parts[0], **joined)
 
@@ -136,7 +136,7 @@ _A_DAY = timedelta(days=1)
 
 
 def _first_of(day: date, span: str) -> date:
-    """Return the first day of the span that a day lies in."""
+    """Return the first day of the span of a day."""
     if span == "week":
         return day - timedelta(days=(day.weekday() + 1) % 7)
     month = {"month": day.month, "quarter": (day.month - 1) // 3 * 3 + 1, "year": 1}[span]
@@ -165,28 +165,28 @@ def _days(bars_of: BarsOf, asked: Asked, now: datetime) -> BarRows:
 
 
 def _minutes(world: World, bars_of: BarsOf, asked: Asked, now: datetime) -> BarRows:
-    """Return minutes of ``asked``: all, or somewhat more than its limit."""
-    found: list[Minutes] = []
+    """Return minutes of ``asked``: all, or slightly more than its limit."""
+    parts: list[Minutes] = []
     count = 0
     for first, last in _spans(asked, now):
         bars = intraday.running(bars_of, asked.ticker, first, last, now)
         part = intraday.unfolded(world, asked.ticker, bars, now)
         times = part.opened_at.astype("datetime64[ms]").astype(np.int64)
         part = part.where((times >= asked.begin) & (times <= asked.end))
-        found.append(part)
+        parts.append(part)
         count += len(part)
         if count > asked.limit + 1:
             break
-    made = intraday.joined(reversed(found) if asked.descending else found)
+    minutes = intraday.joined(reversed(parts) if asked.descending else parts)
     return BarRows(
-        times=made.opened_at.astype("datetime64[ms]").astype(np.int64),
-        opens=made.opens,
-        highs=made.highs,
-        lows=made.lows,
-        closes=made.closes,
-        volumes=made.volumes,
-        vwaps=made.vwaps,
-        trades=made.trades,
+        times=minutes.opened_at.astype("datetime64[ms]").astype(np.int64),
+        opens=minutes.opens,
+        highs=minutes.highs,
+        lows=minutes.lows,
+        closes=minutes.closes,
+        volumes=minutes.volumes,
+        vwaps=minutes.vwaps,
+        trades=minutes.trades,
     )
 
 
@@ -202,7 +202,7 @@ def _spans(asked: Asked, now: datetime) -> Iterator[tuple[date, date]]:
 
 
 def _within_limit(starts: Whole, asked: Asked) -> tuple[slice, int | None]:
-    """Return which base bars one answer is made of, and where the next one begins or ends.
+    """Return the base bars of one answer, and where the next one begins or ends.
 
     An answer ends with a whole bar, unless a single one takes more than the limit.
     """
@@ -219,7 +219,7 @@ def _within_limit(starts: Whole, asked: Asked) -> tuple[slice, int | None]:
 
 
 def _grouped(rows: BarRows, starts: Whole) -> BarRows:
-    """Make one bar of all that begin within the same one."""
+    """Merge all bars that begin within the same longer bar."""
     if not len(starts):
         return rows
     firsts = np.flatnonzero(np.concatenate(([True], starts[1:] != starts[:-1])))
@@ -238,12 +238,12 @@ def _grouped(rows: BarRows, starts: Whole) -> BarRows:
 
 
 def _taken(rows: BarRows, chosen: slice | npt.NDArray[np.bool_]) -> BarRows:
-    columns = [one.name for one in fields(BarRows) if one.name != "tickers"]
+    columns = [field.name for field in fields(BarRows) if field.name != "tickers"]
     return replace(rows, **{name: getattr(rows, name)[chosen] for name in columns})
 
 
 def _issuers(world: World) -> list[tuple[int, str]]:
-    return list(enumerate(sorted(one.ticker for one in world.listings())[:_PREFERRED]))
+    return list(enumerate(sorted(listing.ticker for listing in world.listings())[:_PREFERRED]))
 
 
 def _preferred(session: date) -> Bars:

@@ -1,4 +1,4 @@
-"""Polygon's oddities on demand: what it does, or did once, to an answer that would be right.
+"""Polygon's quirks on demand: changes to right answers, as seen at Polygon.
 
 Here: how a right answer is changed. Not here: right answers (simulator.py), or the faults that all
 providers share (../front.py). Facts: the vendor's documentation and issue threads; those that no
@@ -50,10 +50,10 @@ def _impossible(row: dict[str, object]) -> None:
 
 
 def apply(name: str, reply: Reply) -> Reply:
-    """Return what the oddity ``name`` makes of ``reply``.
+    """Return ``reply`` changed by the quirk ``name``.
 
     Raises:
-        ValueError: There is none of this name; the text names those there are.
+        ValueError: There is no such quirk; the text names the known ones.
     """
     if name in _REPLIES:
         return _REPLIES[name]
@@ -90,7 +90,7 @@ def _lost_results(content: Content) -> None:
 
 
 def _exponents(content: Content) -> None:
-    """Write volume and count as a double: JSON itself does not tell 1e3 from 1000."""
+    """Write volume and count as doubles: in JSON 1e3 equals 1000."""
     for row in _rows(content):
         for name in ("v", "n"):
             row[name] = float(cast("float", row[name]))

@@ -27,17 +27,17 @@ _COMPARE: Mapping[str, Callable[[str, str], bool]] = {
 }
 _OFFSET = "page_offset"
 _CALLED = {"exchange": "primary_exchange"}
-"""Filters that are called otherwise than their field."""
+"""Filters whose name differs from their field's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Endpoint:
-    """A list, and what is customary there.
+    """A list, with its defaults.
 
     Attributes:
         sort: In the newer spelling, such as ``execution_date.desc``.
         counted: Whether its envelope has a ``count``.
-        completed: Adds to the rows of a page what is not filtered by.
+        completed: Adds to the rows of a page fields without filters.
     """
 
     rows: Callable[[datetime, str | None], Sequence[Row]]
@@ -52,7 +52,7 @@ class References:
     """Answers reference requests.
 
     Args:
-        world: Whose listings they are.
+        world: Source of the listings.
         actions: Of the same world.
     """
 
@@ -86,12 +86,12 @@ class References:
         }
 
     def ticker(self, request: Request, ticker: str, now: datetime) -> Reply:
-        """Return what is known of one ticker, or 404."""
+        """Return the details of one ticker, or 404."""
         if self._world.listing(ticker) is None:
             identity = wire.request_id(request)
             return wire.error(HTTPStatus.NOT_FOUND, "Ticker not found.", identity=identity)
         known = profile(self._world, ticker, now)
-        return wire.one(wire.ticker_detail(ticker, known, now), request)
+        return wire.single_result(wire.ticker_detail(ticker, known, now), request)
 
     def listing(self, request: Request, now: datetime) -> Reply | None:
         """Return a page of the list at the request's path, or None if there is no such list."""
@@ -119,14 +119,14 @@ class References:
     def _known(self, ticker: str | None) -> list[str]:
         """Return the tickers to look at: one, or all."""
         if ticker is None:
-            return sorted(one.ticker for one in self._world.listings())
+            return sorted(listing.ticker for listing in self._world.listings())
         return [ticker] if self._world.listing(ticker) is not None else []
 
-    def _ever(self, ticker: str | None) -> list[str]:
-        """Return who is to be looked at for the actions of a ticker: who ever carried it."""
+    def _holders(self, ticker: str | None) -> list[str]:
+        """Return the securities whose actions a ticker covers: all that ever carried it."""
         if ticker is None:
             return self._known(None)
-        return [one.listed for one in self._world.carriers(ticker, date.min, date.max)]
+        return [carrier.listed for carrier in self._world.carriers(ticker, date.min, date.max)]
 
     def _tickers(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         return [
@@ -136,44 +136,46 @@ class References:
 
     def _splits(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         rows: list[Row] = []
-        for name in self._ever(ticker):
+        for name in self._holders(ticker):
             splits = self._actions.splits(name, now)
             rows += [
                 wire.split_row(
-                    self._world.ticker_on(name, one.ex_date), one, _factor(splits, one.ex_date)
+                    self._world.ticker_on(name, split.ex_date),
+                    split,
+                    _factor(splits, split.ex_date),
                 )
-                for one in splits
+                for split in splits
             ]
         return [row for row in rows if ticker in {None, row["ticker"]}]
 
     def _dividends(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         rows: list[Row] = []
-        for name in self._ever(ticker):
+        for name in self._holders(ticker):
             splits = self._actions.splits(name, now)
             rows += [
                 wire.dividend_row(
-                    self._world.ticker_on(name, one.ex_date),
-                    one,
-                    _factor(splits, one.ex_date + timedelta(days=1)),
+                    self._world.ticker_on(name, dividend.ex_date),
+                    dividend,
+                    _factor(splits, dividend.ex_date + timedelta(days=1)),
                 )
-                for one in self._actions.dividends(name, now)
+                for dividend in self._actions.dividends(name, now)
             ]
         return [row for row in rows if ticker in {None, row["ticker"]}]
 
     def _with_factor(self, row: Row, now: datetime) -> Row:
-        """Add what a dividend and all later ones leave of the prices before; none before its day.
+        """Add the factor of a dividend and all later ones on earlier prices; none before its day.
 
         Only to the rows of a page, since it takes all prices of a ticker.
         """
         ex_date = date.fromisoformat(str(row["ex_dividend_date"]))
-        for name in self._ever(str(row["ticker"])):
+        for name in self._holders(str(row["ticker"])):
             left = self._left(name, now).get(ex_date)
             if left is not None:
                 return {**row, "historical_adjustment_factor": round(left, 10)}
         return row
 
     def _left(self, name: str, now: datetime) -> Mapping[date, float]:
-        """Return what each ex-date's dividends and all later ones leave of the prices before."""
+        """Return by ex-date the factor of its and all later dividends on earlier prices."""
         today, splits = now.astimezone(NEW_YORK_ZONE).date(), tuple(self._world.splits(name))
         kept = self._lefts.get(name)
         if kept is None or kept[:2] != (today, splits):
@@ -189,15 +191,15 @@ class References:
     def _old(
         self, rows: Callable[[datetime, str | None], Sequence[Row]]
     ) -> Callable[[datetime, str | None], Sequence[Row]]:
-        return lambda now, ticker: [wire.old_action_row(one) for one in rows(now, ticker)]
+        return lambda now, ticker: [wire.old_action_row(row) for row in rows(now, ticker)]
 
 
 def _factor(splits: Sequence[Split], since: date) -> float:
-    """Return what the splits from ``since`` on do to the prices before them."""
+    """Return the factor of the splits from ``since`` on, for earlier prices."""
     factor = 1.0
-    for one in splits:
-        if one.ex_date >= since:
-            factor *= one.old_shares / one.new_shares
+    for split in splits:
+        if split.ex_date >= since:
+            factor *= split.old_shares / split.new_shares
     return round(factor, 10)
 
 
@@ -223,20 +225,20 @@ def _matches(row: Row, query: Mapping[str, str]) -> bool:
 
 
 def _is_searched(row: Row, text: str) -> bool:
-    """Tell whether ticker or name holds what is searched for, in any case of letters."""
-    told = f"{row.get('ticker', '')} {row.get('name', '')}".lower()
-    return "name" not in row or text.lower() in told
+    """Return whether ticker or name contains ``text``, ignoring case."""
+    searched = f"{row.get('ticker', '')} {row.get('name', '')}".lower()
+    return "name" not in row or text.lower() in searched
 
 
 def _sorted(rows: list[Row], query: Mapping[str, str], usual: str) -> list[Row]:
     """Order rows by both spellings: ``sort=a.desc,b.asc`` and ``sort=a&order=desc``."""
     direction = query.get("order", "")
     for part in reversed(query.get("sort", usual).split(",")):
-        field, _, told = part.partition(".")
+        field, _, order = part.partition(".")
         rows = sorted(
             rows,
             key=lambda row: str(row.get(field, "")),
-            reverse=(direction or told or "asc") == "desc",
+            reverse=(direction or order or "asc") == "desc",
         )
     return rows
 

@@ -25,18 +25,18 @@ from sandbox.simulators.worlds.shares.world import World
 
 
 class Plan(StrEnum):
-    """What a key has been sold."""
+    """The plan of a key."""
 
     FREE = "free"
     """5 requests a minute, two years, 15 minutes late."""
     STARTER = "starter"
     """Five years, 15 minutes late: good answers have the status DELAYED."""
     ADVANCED = "advanced"
-    """All of it, at once."""
+    """All data, without delay."""
 
 
 _PER_MINUTE = {Plan.FREE: 5, Plan.STARTER: 300, Plan.ADVANCED: 300}
-"""Paid plans have no hard limit; 300 keeps a client honest all the same."""
+"""Paid plans have no hard limit; 300 still checks a client's pace."""
 _YEARS = {Plan.FREE: 2, Plan.STARTER: 5, Plan.ADVANCED: 20}
 _LATE = {Plan.FREE: timedelta(minutes=15), Plan.STARTER: timedelta(minutes=15)}
 _BAR_MS = {"minute": MINUTE_MS, "hour": 60 * MINUTE_MS, "day": None} | dict.fromkeys(market.SPANS)
@@ -79,11 +79,11 @@ class PolygonSimulator:
 
     def subject(self, request: Request) -> str | None:
         """Return the ticker of the path or of the query."""
-        found = _AGGREGATES.fullmatch(request.path) or _TICKER.fullmatch(request.path)
-        return found["ticker"] if found else request.query.get("ticker")
+        match = _AGGREGATES.fullmatch(request.path) or _TICKER.fullmatch(request.path)
+        return match["ticker"] if match else request.query.get("ticker")
 
     def refusal(self, request: Request) -> Reply | None:
-        """Return why the request is not looked at (key, limit), or None."""
+        """Return the refusal (key, limit), or None."""
         identity = wire.request_id(request)
         if request.key is None or request.key not in self._keys:
             return wire.error(HTTPStatus.UNAUTHORIZED, "Unknown API Key", identity=identity)
@@ -92,16 +92,16 @@ class PolygonSimulator:
         return None
 
     def answer(self, request: Request) -> Reply:
-        """Return what the endpoint says; an unknown path is 404 in plain text."""
-        found = _AGGREGATES.fullmatch(request.path)
-        if found is not None:
-            return self._aggregates(request, found)
-        found = _GROUPED.fullmatch(request.path)
-        if found is not None:
-            return self._grouped(request, found["day"])
-        found = _TICKER.fullmatch(request.path)
-        if found is not None:
-            return self._references.ticker(request, found["ticker"], self._now())
+        """Return the endpoint's answer; an unknown path is 404 in plain text."""
+        match = _AGGREGATES.fullmatch(request.path)
+        if match is not None:
+            return self._aggregates(request, match)
+        match = _GROUPED.fullmatch(request.path)
+        if match is not None:
+            return self._grouped(request, match["day"])
+        match = _TICKER.fullmatch(request.path)
+        if match is not None:
+            return self._references.ticker(request, match["ticker"], self._now())
         reply = self._references.listing(request, self._now())
         return reply or Reply(status=404, body=b"404 page not found", content_type="text/plain")
 
@@ -112,7 +112,7 @@ class PolygonSimulator:
         return wire.error(status, text)
 
     def nothing(self) -> Reply:
-        """Return what an unknown symbol gets: an envelope without ``results``."""
+        """Return the answer to an unknown symbol: an envelope without ``results``."""
         body = (
             b'{"queryCount":0,"resultsCount":0,"adjusted":true,"status":"OK",'
             b'"request_id":"00000000000000000000000000000000","count":0}'
@@ -124,7 +124,7 @@ class PolygonSimulator:
         return quirks.spoilt(rule, reply)
 
     def quirk(self, name: str, request: Request) -> Reply:
-        """Return the answer that one of ``polygon_quirks`` makes of ``request``."""
+        """Return the answer to ``request`` with a quirk of quirks.py."""
         return quirks.apply(name, self.answer(request))
 
     def _aggregates(self, request: Request, path: Mapping[str, str] | re.Match[str]) -> Reply:
@@ -134,19 +134,19 @@ class PolygonSimulator:
             return self._unreadable(request)
         if self._is_too_old(request, asked.begin):
             return self._too_old(request)
-        found = market.aggregates(self._world, self._actions, asked, self._seen(request))
+        page = market.aggregates(self._world, self._actions, asked, self._seen(request))
         following = None
-        if found.goes_on_at is not None:
+        if page.goes_on_at is not None:
             first, last = path["first"], path["last"]
-            edge = str(found.goes_on_at)
+            edge = str(page.goes_on_at)
             ends = f"{first}/{edge}" if asked.descending else f"{edge}/{last}"
             head = request.path.removesuffix(f"{first}/{last}")
             following = wire.next_url(f"{head}{ends}", query)
         return wire.aggregates(
-            found.rows,
+            page.rows,
             request,
             ticker=asked.ticker,
-            base_bars=found.base_bars,
+            base_bars=page.base_bars,
             adjusted=asked.adjusted,
             status=self._status(request),
             next_url=following,
@@ -172,7 +172,7 @@ class PolygonSimulator:
         )
 
     def _seen(self, request: Request) -> datetime:
-        """Return the moment up to which the request's plan shows the market."""
+        """Return the latest moment that the request's plan shows."""
         return self._now() - _LATE.get(self._plan(request), timedelta())
 
     def _status(self, request: Request) -> str:

@@ -1,4 +1,4 @@
-"""What a correct database equals that was filled from Polygon: actions and companies.
+"""The truth of a database filled from Polygon: actions and companies.
 
 Here: the world in Polygon's words, in quoted schemas and under our tickers. Not here: days
 (Actions.as_traded) and minutes (intraday.minute_truth), or the wire form (wire.py).
@@ -24,13 +24,13 @@ def split_truth(actions: Actions, tickers: Iterable[str], now: datetime) -> pa.T
     rows = [
         {
             "symbol": ticker,
-            "ex_date": one.ex_date,
-            "new_shares": Decimal(one.new_shares),
-            "old_shares": Decimal(one.old_shares),
-            "kind": wire.split_row(ticker, one, 1.0)["adjustment_type"],
+            "ex_date": split.ex_date,
+            "new_shares": Decimal(split.new_shares),
+            "old_shares": Decimal(split.old_shares),
+            "kind": wire.split_row(ticker, split, 1.0)["adjustment_type"],
         }
         for ticker in sorted(tickers)
-        for one in actions.splits(ticker, now)
+        for split in actions.splits(ticker, now)
     ]
     return pa.Table.from_pylist(rows, schema=WIRE_SPLITS)
 
@@ -40,39 +40,39 @@ def dividend_truth(actions: Actions, tickers: Iterable[str], now: datetime) -> p
     rows = [
         {
             "symbol": ticker,
-            "ex_date": one.ex_date,
-            "kind": one.kind,
-            "amount": one.amount,
+            "ex_date": dividend.ex_date,
+            "kind": dividend.kind,
+            "amount": dividend.amount,
             "currency": "USD",
-            "declaration_date": one.declaration_date,
-            "record_date": one.record_date,
-            "payment_date": one.payment_date,
-            "frequency": "Quarterly" if one.kind == "regular" else "Irregular",
+            "declaration_date": dividend.declaration_date,
+            "record_date": dividend.record_date,
+            "payment_date": dividend.payment_date,
+            "frequency": "Quarterly" if dividend.kind == "regular" else "Irregular",
         }
         for ticker in sorted(tickers)
-        for one in actions.dividends(ticker, now)
+        for dividend in actions.dividends(ticker, now)
     ]
     return pa.Table.from_pylist(rows, schema=WIRE_DIVIDENDS)
 
 
 def company_truth(world: World, tickers: Iterable[str], now: datetime) -> pa.Table:
-    """Return what Polygon knows of each company (WIRE_COMPANIES), by ticker."""
+    """Return Polygon's data of each company (WIRE_COMPANIES), by ticker."""
     rows: list[dict[str, object]] = []
     for ticker in sorted(tickers):
-        told = wire.ticker_detail(ticker, profile(world, ticker, now), now)
-        lasting = {name: value for name, value in told.items() if name != "market_cap"}
+        detail = wire.ticker_detail(ticker, profile(world, ticker, now), now)
+        lasting = {name: value for name, value in detail.items() if name != "market_cap"}
         rows.append(
             {
                 "symbol": ticker,
-                "name": told["name"],
-                "cik": told["cik"],
-                "exchange": told["primary_exchange"],
+                "name": detail["name"],
+                "cik": detail["cik"],
+                "exchange": detail["primary_exchange"],
                 "currency": "USD",
-                "industry": told["sic_description"],
-                "listed_on": date.fromisoformat(str(told["list_date"])),
-                "employees": told.get("total_employees"),
-                "website": told.get("homepage_url"),
-                "description": told["description"],
+                "industry": detail["sic_description"],
+                "listed_on": date.fromisoformat(str(detail["list_date"])),
+                "employees": detail.get("total_employees"),
+                "website": detail.get("homepage_url"),
+                "description": detail["description"],
                 "is_etf": False,
                 "is_trading": True,
                 "answer": json.dumps(lasting, sort_keys=True, ensure_ascii=False),

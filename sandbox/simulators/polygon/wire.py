@@ -50,7 +50,7 @@ class BarRows:
 
 
 def days(bars: Bars, times: npt.NDArray[np.int64], tickers: Sequence[str] = ()) -> BarRows:
-    """Return days with what a daily bar of the world does not tell."""
+    """Return days, with invented fields that a daily bar of the world lacks."""
     mean = (bars.highs + bars.lows + bars.closes) / 3.0
     return BarRows(
         times=times,
@@ -66,7 +66,7 @@ def days(bars: Bars, times: npt.NDArray[np.int64], tickers: Sequence[str] = ()) 
 
 
 def request_id(request: Request) -> str:
-    """Return 32 hexadecimal digits that depend on what was asked and when."""
+    """Return 32 hexadecimal digits that depend on the request and its time."""
     asked = f"{request.path} {sorted(request.query.items())} {request.at.isoformat()}"
     return hashlib.sha256(asked.encode()).hexdigest()[:32]
 
@@ -98,7 +98,7 @@ def _bar_texts(rows: BarRows) -> Iterable[str]:
     columns = (
         rows.volumes, rows.vwaps, rows.opens, rows.closes, rows.highs, rows.lows,
     )  # fmt: skip
-    figures = zip(*(map(_figure, one.tolist()) for one in columns), strict=True)
+    figures = zip(*(map(_figure, column.tolist()) for column in columns), strict=True)
     for name, (v, vw, o, c, h, low), t, n in zip(
         names, figures, rows.times.tolist(), rows.trades.tolist(), strict=True
     ):
@@ -133,25 +133,25 @@ def listed(
     return _json_reply(envelope)
 
 
-def one(found: Mapping[str, object], request: Request) -> Reply:
+def single_result(result: Mapping[str, object], request: Request) -> Reply:
     """Return the envelope around one object."""
-    return _json_reply({"request_id": request_id(request), "results": found, "status": "OK"})
+    return _json_reply({"request_id": request_id(request), "results": result, "status": "OK"})
 
 
 def next_url(path: str, query: Mapping[str, str]) -> str:
-    """Return where the next page is: without the key, everything else in an opaque cursor."""
+    """Return the URL of the next page: without the key, all else in an opaque cursor."""
     text = urlencode(sorted(query.items()))
     cursor = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     return f"{NEXT_HOST}{path}?cursor={cursor}"
 
 
 def asked(query: Mapping[str, str]) -> Mapping[str, str] | None:
-    """Return the parameters, those that a cursor stands for; None if it is none of ours."""
+    """Return the parameters, with those in the cursor; None if the cursor is invalid."""
     return of_cursor(query["cursor"]) if "cursor" in query else query
 
 
 def of_cursor(cursor: str) -> dict[str, str] | None:
-    """Return what a cursor stands for, or None if it is none of ours."""
+    """Return the parameters in a cursor, or None if it is invalid."""
     padded = cursor + "=" * (-len(cursor) % 4)
     try:
         text = base64.b64decode(padded.encode(), altchars=b"-_", validate=True).decode()
@@ -161,7 +161,7 @@ def of_cursor(cursor: str) -> dict[str, str] | None:
 
 
 def error(status: int, text: str, *, identity: str = "0" * 32) -> Reply:
-    """Return an error; 403 and 404 tell it under ``message``, all others under ``error``."""
+    """Return an error; 403 and 404 have it under ``message``, all others under ``error``."""
     words = {403: "NOT_AUTHORIZED", 404: "NOT_FOUND"}
     place = "message" if status in words else "error"
     content = {"status": words.get(status, "ERROR"), "request_id": identity, place: text}
@@ -169,7 +169,7 @@ def error(status: int, text: str, *, identity: str = "0" * 32) -> Reply:
 
 
 def ticker_row(symbol: str, known: Mapping[str, object], now: datetime) -> dict[str, object]:
-    """Return what the list of tickers tells of a share; ``known`` is its profile."""
+    """Return a share's row in the list of tickers; ``known`` is its profile."""
     return {
         "ticker": symbol,
         "name": known["companyName"],
@@ -187,7 +187,7 @@ def ticker_row(symbol: str, known: Mapping[str, object], now: datetime) -> dict[
 
 
 def ticker_detail(symbol: str, known: Mapping[str, object], now: datetime) -> dict[str, object]:
-    """Return what the detail endpoint tells of a share: what is not known is absent."""
+    """Return a share's details; unknown fields are absent."""
     row = ticker_row(symbol, known, now)
     del row["last_updated_utc"]
     root, _, suffix = symbol.partition(".")
@@ -264,8 +264,8 @@ def old_action_row(row: Mapping[str, object]) -> Mapping[str, object]:
     return old
 
 
-def _code(*what: str) -> str:
-    return hashlib.sha256("/".join(what).encode()).hexdigest()[:9].upper()
+def _code(*parts: str) -> str:
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()[:9].upper()
 
 
 def _compact(content: Mapping[str, object]) -> str:

@@ -20,7 +20,7 @@ from sandbox.simulators.worlds.shares.world import SEED, World
 PUBLISHED_AT = time(17, 30)
 """New York time at which a session's daily prices appear, on half days too."""
 _FOREIGN = 20
-"""One foreign share in so many is in Tiingo's market, half of them long gone."""
+"""One in this many foreign shares is in Tiingo's market, half of them long gone."""
 _LONG_GONE = date(2015, 3, 2)
 
 
@@ -84,12 +84,12 @@ class DailyPrices:
         )
 
     def market(self, published: date, request: Request) -> Reply:
-        """Return every ticker's latest day; some trade no longer, some are a day late."""
+        """Return each ticker's latest day; some no longer trade, some are a day late."""
         before = calendar().sessions(published - timedelta(days=20), published)[-2]
         then = calendar().close_at(published)
         rows: list[Row] = []
         for listing in self._world.listings():
-            # On the latest day nothing is adjusted yet, so that both columns are the same bars.
+            # On the latest day nothing is adjusted yet, so both columns are equal.
             traded = self._actions.as_traded(listing.ticker, published, published, then)
             days = wire.Dailies(
                 traded=traded,
@@ -99,24 +99,24 @@ class DailyPrices:
             )
             ticker = requests.spelt(listing).lower()
             rows += [{"ticker": ticker, **row} for row in wire.daily_rows(days)]
-        for place, one in enumerate(elsewhere.foreign_shares(SEED, before)):
+        for place, share in enumerate(elsewhere.foreign_shares(SEED, before)):
             if place % _FOREIGN == 0:
                 day = before if place % (2 * _FOREIGN) else _LONG_GONE
-                rows.append(_foreign(one, day))
+                rows.append(_foreign(share, day))
         if requests.wants_csv(request):
             return wire.table(rows, ("ticker", *wire.DAILY_COLUMNS))
         return wire.history(rows)
 
 
-def _foreign(one: elsewhere.ForeignRow, day: date) -> Row:
+def _foreign(share: elsewhere.ForeignRow, day: date) -> Row:
     prices = {
-        "close": float(one.close),
-        "high": float(one.high),
-        "low": float(one.low),
-        "open": float(one.open),
-        "volume": int(one.volume),
+        "close": float(share.close),
+        "high": float(share.high),
+        "low": float(share.low),
+        "open": float(share.open),
+        "volume": int(share.volume),
     }
     adjusted = {f"adj{name.capitalize()}": value for name, value in prices.items()}
-    symbol = one.symbol.replace(".", "-").lower()
+    symbol = share.symbol.replace(".", "-").lower()
     fields: dict[str, object] = {"ticker": symbol, "date": day.isoformat(), **prices, **adjusted}
     return {**fields, "divCash": 0.0, "splitFactor": 1.0}

@@ -31,20 +31,22 @@ def iex_minutes(world: World, ticker: str, session: date, now: datetime) -> Minu
     """Return the minutes of ``session`` (a New York day) with trades on IEX, over by ``now``.
 
     Prices are those of all exchanges, as traded: Tiingo documents no adjustment of them.
-    ``vwaps`` and ``trades`` stay those of all exchanges too, and are not told by Tiingo. Empty
+    ``vwaps`` and ``trades`` stay those of all exchanges too; Tiingo does not serve them. Empty
     where the ticker did not trade.
     """
     listing = world.listing(ticker)
     series = ticker if listing is None else listing.series
     bars = intraday.running(Actions(world).as_traded, ticker, session, session, now)
-    every = intraday.unfolded(world, ticker, bars, now)
+    minutes = intraday.unfolded(world, ticker, bars, now)
     opens_at = np.datetime64(_utc(session, _OPENS_AT).replace(tzinfo=None), "us")
-    places = (every.opened_at - opens_at) // MINUTE
+    places = (minutes.opened_at - opens_at) // MINUTE
     inside = (places >= 0) & (places < _OPEN_MINUTES)
-    every, places = every.where(inside), places[inside]
+    minutes, places = minutes.where(inside), places[inside]
     draws = market.uniforms(f"{SEED}/{series}/{session}/iex", _OPEN_MINUTES, 2)[places]
-    volumes = np.maximum(np.rint(every.volumes * (_LEAST_SHARE + _SHARE_SPREAD * draws[:, 1])), 1.0)
-    return replace(every, volumes=volumes).where(draws[:, 0] >= _QUIET_SHARE)
+    volumes = np.maximum(
+        np.rint(minutes.volumes * (_LEAST_SHARE + _SHARE_SPREAD * draws[:, 1])), 1.0
+    )
+    return replace(minutes, volumes=volumes).where(draws[:, 0] >= _QUIET_SHARE)
 
 
 def regular(minutes: Minutes, session: date) -> Minutes:
@@ -115,8 +117,8 @@ def iex_minute_truth(
 def _as_table(ticker: str, minutes: Minutes) -> pa.Table:
     table = intraday.as_table(ticker, minutes)
     columns = [table[name] for name in WIRE_MINUTE_BARS.names[:-2]]
-    untold = [pa.nulls(len(minutes), field.type) for field in list(WIRE_MINUTE_BARS)[-2:]]
-    return pa.table([*columns, *untold], schema=WIRE_MINUTE_BARS)
+    nulls = [pa.nulls(len(minutes), field.type) for field in list(WIRE_MINUTE_BARS)[-2:]]
+    return pa.table([*columns, *nulls], schema=WIRE_MINUTE_BARS)
 
 
 def _utc(session: date, at: time) -> datetime:

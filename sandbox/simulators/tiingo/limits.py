@@ -1,4 +1,4 @@
-"""What Tiingo allows a key: requests by the hour and the day, different symbols by the month.
+"""Tiingo's limits of a key: requests per hour and day, different symbols per month.
 
 Here: counting in calendar periods of New York. Not here: what a refused request is answered
 (wire.py).
@@ -13,7 +13,7 @@ from marketdata.calendars import NEW_YORK_ZONE
 
 
 class Plan(StrEnum):
-    """What a key has been sold."""
+    """The plan of a key."""
 
     FREE = "free"
     POWER = "power"
@@ -21,7 +21,7 @@ class Plan(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanLimits:
-    """What a plan allows; ``symbols_per_month`` is None where none is told."""
+    """Limits of a plan; ``symbols_per_month`` is None where none is published."""
 
     per_hour: int
     per_day: int
@@ -36,7 +36,7 @@ PLAN_LIMITS = {
 
 @dataclass(slots=True)
 class Usage:
-    """What keys have used; whoever was refused has used nothing (at Tiingo that is unverified)."""
+    """Usage by key; refused requests count nothing (at Tiingo that is unverified)."""
 
     _requests: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     _symbols: dict[tuple[str, str], set[str]] = field(
@@ -46,7 +46,7 @@ class Usage:
     def overrun(self, key: str, limits: PlanLimits, at: datetime) -> str | None:
         """Count a request, or return which allocation it would run over."""
         there = at.astimezone(NEW_YORK_ZONE)
-        # The offset tells the hour that comes twice in autumn from itself.
+        # The offset distinguishes the two equal hours in autumn.
         hour, day = (key, f"{there:%Y-%m-%dT%H%z}"), (key, f"{there:%Y-%m-%d}")
         if self._requests.get(hour, 0) >= limits.per_hour:
             return "hourly"
@@ -57,7 +57,7 @@ class Usage:
         return None
 
     def admits(self, key: str, limits: PlanLimits, symbols: Iterable[str], at: datetime) -> bool:
-        """Count ``symbols`` if the month has room for those that are new; say whether it had."""
+        """Count ``symbols`` if the month has room for the new ones; return whether it had."""
         month = (key, f"{at.astimezone(NEW_YORK_ZONE):%Y-%m}")
         seen = self._symbols.setdefault(month, set())
         wanted = seen.union(symbols)

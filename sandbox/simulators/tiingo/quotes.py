@@ -18,7 +18,7 @@ from sandbox.simulators.worlds.shares.intraday import Minutes
 from sandbox.simulators.worlds.shares.world import Listing, World
 
 ROW_CAP = 2_000
-"""Rows of an answer; beyond it the OLDEST are dropped without a word."""
+"""Rows of an answer; beyond it the OLDEST are dropped silently."""
 
 
 class IexPrices:
@@ -71,13 +71,15 @@ class IexPrices:
         ``agreed``: whether the key has an agreement with IEX.
         """
         named = requests.symbols(request)
-        found = [requests.find(self._world, one) for one in named]
-        listings = found if named else self._world.listings()
-        quotes = [self._quote(one, agreed=agreed) for one in listings if one is not None]
-        return wire.quotes([one for one in quotes if one is not None])
+        listed = [requests.find(self._world, symbol) for symbol in named]
+        listings = listed if named else self._world.listings()
+        quotes = [
+            self._quote(listing, agreed=agreed) for listing in listings if listing is not None
+        ]
+        return wire.quotes([quote for quote in quotes if quote is not None])
 
     def _quote(self, listing: Listing, *, agreed: bool) -> wire.Quote | None:
-        """Return the day so far of the latest session that has begun trading."""
+        """Return the quote of the latest session that has begun, so far."""
         now = self._now()
         today = now.astimezone(NEW_YORK_ZONE).date()
         sessions = calendar().sessions(today - timedelta(days=20), today)
@@ -103,5 +105,5 @@ class IexPrices:
             last=float(official.closes[0] if is_over else minutes.closes[-1]),
             volume=int(official.volumes[0] if is_over else minutes.volumes.sum()),
             before=float(before.closes[0]),
-            told=agreed and not is_over,
+            is_live=agreed and not is_over,
         )

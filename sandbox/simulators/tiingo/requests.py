@@ -1,6 +1,6 @@
-"""What a request to Tiingo asks for: tickers, days, length of bars, format.
+"""The parameters of a request to Tiingo: tickers, days, length of bars, format.
 
-Here: the reading of paths and parameters. Not here: who may ask (simulator.py), or answers.
+Here: the reading of paths and parameters. Not here: keys and limits (simulator.py), or answers.
 """
 
 import re
@@ -15,7 +15,7 @@ _FREQUENCY = re.compile(r"([1-9][0-9]{0,3})(min|hour)", re.IGNORECASE)
 
 
 def find(world: World, symbol: str) -> Listing | None:
-    """Return the listing under Tiingo's spelling, in either case; ours may be unknown."""
+    """Return the listing in Tiingo's spelling, ignoring case; ours may be unknown."""
     upper = symbol.upper()
     if upper in provider_spellings("tiingo"):
         return None
@@ -43,19 +43,19 @@ def symbols(request: Request) -> list[str]:
     ticker = ticker_of(request.path)
     if ticker:
         return [ticker]
-    return [one for one in request.query.get("tickers", "").split(",") if one]
+    return [symbol for symbol in request.query.get("tickers", "").split(",") if symbol]
 
 
 def wants_csv(request: Request) -> bool:
-    """Tell whether the answer is to be CSV."""
+    """Return whether the request wants CSV."""
     return request.query.get("format", "").lower() == "csv"
 
 
 def span(query: Mapping[str, str]) -> tuple[date | None, date | None]:
-    """Return first and last day asked for.
+    """Return the first and last requested day.
 
     Raises:
-        ValueError: One cannot be read; the text names the parameter.
+        ValueError: A day cannot be read; the text names the parameter.
     """
     return _asked_day(query, "startDate"), _asked_day(query, "endDate")
 
@@ -64,7 +64,7 @@ def _asked_day(query: Mapping[str, str], name: str) -> date | None:
     """Read a day; Tiingo's own examples write ``2012-1-1``.
 
     Raises:
-        ValueError: It is none; the text names the parameter.
+        ValueError: It cannot be read; the text names the parameter.
     """
     text = query.get(name)
     if not text:
@@ -78,9 +78,9 @@ def _asked_day(query: Mapping[str, str], name: str) -> date | None:
 
 
 def length(frequency: str) -> timedelta | None:
-    """Read the length of an IEX bar, such as ``5min`` or ``2Hour``; None if it is none."""
-    found = _FREQUENCY.fullmatch(frequency)
-    if found is None:
+    """Read the length of an IEX bar, such as ``5min`` or ``2Hour``; None if unreadable."""
+    match = _FREQUENCY.fullmatch(frequency)
+    if match is None:
         return None
-    count = int(found[1])
-    return timedelta(hours=count) if found[2].lower() == "hour" else timedelta(minutes=count)
+    count = int(match[1])
+    return timedelta(hours=count) if match[2].lower() == "hour" else timedelta(minutes=count)

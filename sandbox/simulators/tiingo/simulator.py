@@ -37,7 +37,7 @@ class TiingoSimulator:
     Args:
         keys: Plan by key; only keys of the power plan have an agreement with IEX.
         now: Clock that returns aware UTC times.
-        limits: What each plan allows.
+        limits: Limits of each plan.
     """
 
     prefix = "/tiingo"
@@ -72,11 +72,11 @@ class TiingoSimulator:
     def error(self, status: int, text: str) -> Reply:
         """Return an error with ``detail``; that of a limit begins as Tiingo's does."""
         limited = status == HTTPStatus.TOO_MANY_REQUESTS
-        said = f"{wire.overrun('hourly')} ({text})" if limited else text
-        return wire.detail(status, said)
+        message = f"{wire.overrun('hourly')} ({text})" if limited else text
+        return wire.detail(status, message)
 
     def nothing(self) -> Reply:
-        """Return what metadata and IEX prices of an unknown ticker are."""
+        """Return the answer of metadata and IEX prices to an unknown ticker."""
         return wire.not_found()
 
     def spoilt(self, rule: FaultRule, reply: Reply) -> Reply:
@@ -87,13 +87,13 @@ class TiingoSimulator:
         if not isinstance(parsed, list):
             return reply
         rows = cast("list[Row]", parsed)
-        named = [one for one in rows if str(one.get("ticker", "")).upper() == rule.symbol]
-        others = [one for one in rows if one not in named] if named else []
+        named = [row for row in rows if str(row.get("ticker", "")).upper() == rule.symbol]
+        others = [row for row in rows if row not in named] if named else []
         damaged = spoilt_rows(rule, wire.json_reply(named or rows))
         return replace(reply, body=wire.json_reply([*json.loads(damaged.body), *others]).body)
 
     def quirk(self, name: str, request: Request) -> Reply:
-        """Return what the oddity called ``name`` makes of ``request``.
+        """Return the answer to ``request`` with the quirk ``name``.
 
         ``symbol_cap`` and ``symbol_cap_json`` are the month's cap inside a 200, as text and as an
         object; ``daily_limit`` and ``bandwidth`` other allocations used up; ``bad_key`` the word
@@ -120,7 +120,7 @@ class TiingoSimulator:
         return simple[name]()
 
     def refusal(self, request: Request) -> Reply | None:
-        """Return why the request is not looked at (key, allocation, cap of symbols), or None.
+        """Return the refusal (key, allocation, cap of symbols), or None.
 
         Errors of CSV requests are bare text in a 200.
         """
@@ -136,14 +136,14 @@ class TiingoSimulator:
             if requests.wants_csv(request):
                 return wire.bare_text(text)
             return wire.detail(HTTPStatus.TOO_MANY_REQUESTS, text)
-        found = (requests.find(self._world, one) for one in requests.symbols(request))
-        known = {one.ticker for one in found if one is not None}
+        listings = (requests.find(self._world, symbol) for symbol in requests.symbols(request))
+        known = {listing.ticker for listing in listings if listing is not None}
         if not self._usage.admits(key, limits, known, request.at):
             return wire.bare_text(wire.symbol_cap(limits.symbols_per_month or 0))
         return None
 
     def answer(self, request: Request) -> Reply:
-        """Return what the endpoint says; unknown parameters are ignored."""
+        """Return the endpoint's answer; unknown parameters are ignored."""
         return self._answer(request, behind=0)
 
     def _answer(self, request: Request, *, behind: int) -> Reply:

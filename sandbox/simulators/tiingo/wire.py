@@ -29,7 +29,7 @@ _NEEDS_AGREEMENT = (
     "lastSaleTimestamp", "quoteTimestamp", "mid", "last", "lastSize", "bidSize", "bidPrice",
     "askPrice", "askSize",
 )  # fmt: skip
-"""Null out of hours, and for who has no market-data agreement with IEX."""
+"""Null out of hours, and for keys without a market-data agreement with IEX."""
 
 
 def json_reply(content: object, status: int = 200) -> Reply:
@@ -43,27 +43,27 @@ def detail(status: int, text: str) -> Reply:
 
 
 def not_found() -> Reply:
-    """Return what metadata and IEX prices of an unknown ticker are, and unknown paths."""
+    """Return the answer to an unknown path, and of metadata and IEX prices to an unknown ticker."""
     return detail(404, "Not found.")
 
 
 def bare_text(text: str, status: int = 200) -> Reply:
-    """Return an error as text alone, as CSV requests and the cap of symbols get it."""
+    """Return an error as bare text, as for CSV requests and the cap of symbols."""
     return Reply(status=status, body=text.encode(), content_type=_TEXT)
 
 
 def overrun(which: str) -> str:
-    """Return what is said when the ``hourly`` or ``daily`` allocation is used up."""
+    """Return the text for a used-up ``hourly`` or ``daily`` allocation."""
     return f"Error: You have run over your {which} request allocation. {_UPGRADE}"
 
 
 def symbol_cap(limit: int) -> str:
-    """Return what is said when a month's number of different symbols is used up."""
+    """Return the text for a used-up monthly number of different symbols."""
     return f"You have run over your {limit} symbol look up for this month. {_UPGRADE}"
 
 
 def bandwidth() -> str:
-    """Return what is said when a month's bandwidth is used up."""
+    """Return the text for a used-up monthly bandwidth."""
     return f"Error: You have run over your monthly bandwidth allocation. {_UPGRADE}"
 
 
@@ -105,13 +105,13 @@ def daily_rows(days: Dailies) -> list[Row]:
     cash: dict[date, float] = {}
     ratios: dict[date, float] = {}
     traded = days.traded.dates.tolist()
-    # Whether an action of before the first row moved that one's price is not ours to tell.
-    for one in days.dividends:
-        day = _first_from(one.ex_date, traded)
-        cash[day] = cash.get(day, 0.0) + float(one.amount)
-    for one in days.splits:
-        day = _first_from(one.ex_date, traded)
-        ratios[day] = ratios.get(day, 1.0) * one.new_shares / one.old_shares
+    # Whether an action before the first row moved its price is not known here.
+    for dividend in days.dividends:
+        day = _first_from(dividend.ex_date, traded)
+        cash[day] = cash.get(day, 0.0) + float(dividend.amount)
+    for split in days.splits:
+        day = _first_from(split.ex_date, traded)
+        ratios[day] = ratios.get(day, 1.0) * split.new_shares / split.old_shares
     names = ("close", "high", "low", "open", "volume", *_ADJUSTED)
     columns = zip(*_columns(days.traded), *_columns(days.adjusted), strict=True)
     return [
@@ -126,14 +126,14 @@ def daily_rows(days: Dailies) -> list[Row]:
 
 
 def _first_from(day: date, traded: Sequence[date]) -> date:
-    """Return the first of ``traded`` that is not before ``day``; itself before and after all."""
+    """Return the first of ``traded`` not before ``day``; ``day`` itself outside of them."""
     place = bisect.bisect_left(traded, day)
     return traded[place] if 0 < place < len(traded) else day
 
 
 def _columns(bars: Bars) -> list[list[float]]:
     prices: tuple[Floats, ...] = (bars.closes, bars.highs, bars.lows, bars.opens)
-    return [*(one.tolist() for one in prices), bars.volumes.tolist()]
+    return [*(price.tolist() for price in prices), bars.volumes.tolist()]
 
 
 def latest(rows: Iterable[Row]) -> Reply:
@@ -167,24 +167,24 @@ def iex_rows(bars: Iterable[IexBar], *, with_volume: bool) -> list[Row]:
     """Return the rows of ``/iex/<ticker>/prices``; volume, a float, only if it was named."""
     return [
         {
-            "date": one.opened_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-            "open": one.open,
-            "high": one.high,
-            "low": one.low,
-            "close": one.close,
-            **({"volume": one.volume} if with_volume else {}),
+            "date": bar.opened_at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+            "open": bar.open,
+            "high": bar.high,
+            "low": bar.low,
+            "close": bar.close,
+            **({"volume": bar.volume} if with_volume else {}),
         }
-        for one in bars
+        for bar in bars
     ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quote:
-    """What is known of a ticker's day.
+    """A ticker's day.
 
     Attributes:
         volume: Of IEX while the session runs, of all exchanges after it.
-        told: Whether bids, asks and sales are in the answer.
+        is_live: Whether bids, asks and sales are in the answer.
     """
 
     symbol: str
@@ -195,37 +195,39 @@ class Quote:
     last: float
     volume: int
     before: float
-    told: bool
+    is_live: bool
 
 
-def quotes(every: Sequence[Quote]) -> Reply:
+def quotes(quoted: Sequence[Quote]) -> Reply:
     """Return ``/iex/``: fields in the measured order, tickers in none."""
     shuffled = sorted(
-        every, key=lambda one: hashlib.sha256(one.symbol.encode()).digest(), reverse=True
+        quoted, key=lambda quote: hashlib.sha256(quote.symbol.encode()).digest(), reverse=True
     )
-    return json_reply([_quote(one) for one in shuffled])
+    return json_reply([_quote(quote) for quote in shuffled])
 
 
-def _quote(one: Quote) -> Row:
+def _quote(quote: Quote) -> Row:
     # Nanoseconds while it runs, whole seconds for the close.
-    at = one.at.strftime("%Y-%m-%dT%H:%M:%S") + (".186520297+00:00" if one.told else "+00:00")
+    at = quote.at.strftime("%Y-%m-%dT%H:%M:%S") + (
+        ".186520297+00:00" if quote.is_live else "+00:00"
+    )
     row: dict[str, object] = {
-        "ticker": one.symbol,
+        "ticker": quote.symbol,
         "timestamp": at,
         "lastSaleTimestamp": at,
         "quoteTimestamp": at,
-        "open": one.open,
-        "high": one.high,
-        "low": one.low,
-        "mid": one.last,
-        "tngoLast": one.last,
-        "last": one.last,
+        "open": quote.open,
+        "high": quote.high,
+        "low": quote.low,
+        "mid": quote.last,
+        "tngoLast": quote.last,
+        "last": quote.last,
         "lastSize": 100,
         "bidSize": 100,
-        "bidPrice": round(one.last - 0.01, 4),
-        "askPrice": round(one.last + 0.01, 4),
+        "bidPrice": round(quote.last - 0.01, 4),
+        "askPrice": round(quote.last + 0.01, 4),
         "askSize": 200,
-        "volume": one.volume,
-        "prevClose": one.before,
+        "volume": quote.volume,
+        "prevClose": quote.before,
     }
-    return row if one.told else row | dict.fromkeys(_NEEDS_AGREEMENT)
+    return row if quote.is_live else row | dict.fromkeys(_NEEDS_AGREEMENT)

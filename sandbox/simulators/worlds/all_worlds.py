@@ -1,4 +1,4 @@
-"""Everything that is simulated, side by side: what all providers' simulators serve from.
+"""All simulated worlds: the source of all providers' simulators.
 
 Here: which worlds there are, over one folder. Not here: any of them, or what is true (truths.py).
 """
@@ -13,7 +13,7 @@ from sandbox.simulators.worlds.shares.world import World
 
 
 class Worlds:
-    """The worlds over one folder, each of them once, so that a change is seen by everyone.
+    """The worlds over one folder, one object each, so that all see a change.
 
     Args:
         root: Folder in which changes are kept.

@@ -1,4 +1,4 @@
-"""Two archived years of daily bars, and what the archive's files look like from outside."""
+"""Two archived years of daily bars, and looks at the archive's files from outside."""
 
 from datetime import date
 
@@ -40,7 +40,7 @@ def archive_years(timescale: Timescale, store: ObjectStore) -> Archive:
 
 
 def backup(timescale: Timescale) -> tuple[str, int]:
-    """Return where the catalogue and the log of proofs stand: metadata, and the last row."""
+    """Return the state of catalogue and log of proofs: metadata, and the last row."""
     with timescale.connection() as connection:
         row = connection.execute(
             """select metadata_location, (select max(archive_id) from archive_log)
@@ -52,7 +52,7 @@ def backup(timescale: Timescale) -> tuple[str, int]:
 
 
 def restore_backup(timescale: Timescale, taken: tuple[str, int]) -> None:
-    """Set catalogue and log back, as a database does that is restored from a backup."""
+    """Set catalogue and log back, like a database restored from a backup."""
     location, last = taken
     with timescale.connection() as connection:
         connection.execute(

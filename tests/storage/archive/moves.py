@@ -1,4 +1,4 @@
-"""Rows of every dataset that can be dropped, and looks at where they are."""
+"""Rows of every droppable dataset, and looks at where they are."""
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -40,9 +40,9 @@ def load(
     fetched_at: datetime = FETCHED_AT,
     states: Sequence[tuple[CoverageState, date, date]] = (),
 ) -> LoadResult:
-    """Load one row for each price; where a state is given, it is marked for all instruments.
+    """Load one row for each price; mark a given state for all instruments.
 
-    Of daily bars, only days that have one are in it: the ledger claims no others.
+    Of daily bars, only days with a bar are marked.
     """
     ids = sorted({instrument_id for instrument_id, _ in rows})
     days = sorted({moment.date() for _, moment in rows})
@@ -70,12 +70,12 @@ def load(
 def _batch(
     dataset: str, rows: Rows, marks: tuple[CoverageMark, ...], fetched_at: datetime
 ) -> Batch:
-    one = DATASETS[dataset]
-    row = _trade if one.table == "trade" else _minute
+    archived = DATASETS[dataset]
+    row = _trade if archived.table == "trade" else _minute
     ordered = [row(key[0], key[1], rows[key]) for key in sorted(rows)]
     return Batch(
         dataset=dataset,
-        provider=next(iter(one.sources)),
+        provider=next(iter(archived.sources)),
         adjustment=None,
         request="asked",
         content_sha256="0" * 64,
@@ -85,7 +85,7 @@ def _batch(
         asked=Asked(
             instrument_ids=(), start=date(2024, 1, 1), end=date(2024, 1, 1), whole_sessions=False
         ),
-        rows=pa.Table.from_pylist(ordered, schema=one.table_schema),
+        rows=pa.Table.from_pylist(ordered, schema=archived.table_schema),
         rejected=(),
         coverage=marks,
     )
@@ -101,7 +101,7 @@ def _minute(instrument_id: int, opened_at: datetime, price: float) -> dict[str, 
         "close": price,
         "volume": price * 10,
         "vwap": price + 0.25,
-        # Providers that do not tell leave it out.
+        # Some providers do not serve it.
         "trades": None if opened_at.minute % 3 == 0 else 7,
     }
 
@@ -118,14 +118,14 @@ def _trade(instrument_id: int, traded_at: datetime, price: float) -> dict[str, A
 
 
 def table_rows(timescale: Timescale, table: str) -> set[tuple[Any, ...]]:
-    """Return all rows of a table with all their columns, origin included."""
+    """Return all rows of a table with all columns, including those of their origin."""
     with timescale.connection() as connection:
-        every = f"select * from {table}"  # noqa: S608
-        return set(connection.execute(every.encode()).fetchall())
+        query = f"select * from {table}"  # noqa: S608
+        return set(connection.execute(query.encode()).fetchall())
 
 
 def days_in(timescale: Timescale, dataset: str, state: str) -> set[tuple[int, date]]:
-    """Return instrument and day for all days of a dataset that are in a state."""
+    """Return instrument and day for all days of a dataset in a state."""
     with timescale.connection() as connection:
         rows = connection.execute(
             """select instrument_id, lower(piece), upper(piece)
@@ -172,10 +172,10 @@ class Moves:
 
     def prove(self, dataset: str, label: str) -> ArchivedDataset:
         """Archive a period and refresh the aggregates, so that nothing is missing."""
-        one = ARCHIVED[dataset]
+        archived = ARCHIVED[dataset]
         refresh(self.aggregates)
-        self.archive.archive(one, [one.named(label, datetime.now(UTC).date())])
-        return one
+        self.archive.archive(archived, [archived.named(label, datetime.now(UTC).date())])
+        return archived
 
 
 def refresh(aggregates: Aggregates) -> None:
@@ -185,18 +185,18 @@ def refresh(aggregates: Aggregates) -> None:
 
 
 def lose_behind_the_server(world: LocalWorld, store: ObjectStore, key: str) -> None:
-    """Delete an object's file under the local S3 server, which goes on listing it."""
-    assert list(store.list(key)), "what the server has not listed it does not remember"
+    """Delete an object's file under the local S3 server, which still lists it."""
+    assert list(store.list(key)), "the server remembers only objects that it has listed"
     (world.root / "object_store" / "buckets" / store.settings.bucket / key).unlink()
     assert list(store.list(key))
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """The process died."""
 
 
 class CrashingTimescale(Timescale):
-    """A database whose client dies before one of the statements that it was about to send."""
+    """A database whose client dies before sending one of its statements."""
 
     def __init__(self, url: str, *, at: int) -> None:
         super().__init__(url)

@@ -47,13 +47,15 @@ def two_years(timescale: Timescale, instrument_ids: list[int]) -> list[Row]:
     return rows
 
 
-def one(archive: Archive, period: Period, dataset: ArchivedDataset = BARS) -> ArchivedPeriod:
+def archive_one(
+    archive: Archive, period: Period, dataset: ArchivedDataset = BARS
+) -> ArchivedPeriod:
     """Archive one period."""
     return archive.archive(dataset, [period])[0]
 
 
 def keys(archived: ArchivedPeriod) -> tuple[str, ...]:
-    """Return where a period's files are."""
+    """Return the keys of a period's files."""
     assert archived.logged
     return archived.logged.proof.object_keys
 
@@ -64,7 +66,7 @@ def files(store: ObjectStore) -> list[str]:
 
 
 def drop(url: str, period: Period) -> None:
-    """Delete a period's rows and say so, as retention does."""
+    """Delete a period's rows and write the tombstone, as retention does."""
     with psycopg.connect(url) as connection:
         connection.execute(
             "delete from daily_bar where session_date >= %s and session_date < %s",
@@ -82,8 +84,8 @@ def drop(url: str, period: Period) -> None:
 def test_an_archived_period_equals_the_database(
     archive: Archive, object_store: ObjectStore, tmp_path: Path
 ) -> None:
-    """What an Iceberg reader finds is what the database holds, and the file is what it says."""
-    result = one(archive, Y2023)
+    """An Iceberg reader finds the database's rows, and the file equals its proof."""
+    result = archive_one(archive, Y2023)
 
     assert (result.status, result.period, result.rows) == (ArchiveStatus.COMMITTED, Y2023, 3 * 31)
     verified = archive.verify(BARS, ["2023"])[0]
@@ -103,8 +105,8 @@ def test_an_archived_period_equals_the_database(
 
 @pytest.mark.usefixtures("two_years")
 def test_the_proof_tells_the_least_and_the_greatest_values(archive: Archive) -> None:
-    """Of every column that is no mere text, read from the files' own statistics."""
-    logged = one(archive, Y2023).logged
+    """For every column but plain text, read from the files' own statistics."""
+    logged = archive_one(archive, Y2023).logged
     assert logged
     assert logged.proof.bounds["session_date"] == ("2023-12-01", "2023-12-31")
     assert logged.proof.bounds["open"] == ("10.0", "40.0")
@@ -116,10 +118,10 @@ def test_the_same_period_again_uploads_and_commits_nothing(
     archive: Archive, object_store: ObjectStore
 ) -> None:
     """An unchanged period costs a read."""
-    first = one(archive, Y2023)
+    first = archive_one(archive, Y2023)
     before = list(object_store.list())
 
-    again = one(archive, Y2023)
+    again = archive_one(archive, Y2023)
 
     assert again == replace(first, status=ArchiveStatus.UNCHANGED)
     assert list(object_store.list()) == before
@@ -145,7 +147,7 @@ def test_a_restated_period_is_replaced_in_one_commit(
         "known_from",
     )
 
-    result = one(archive, Y2023)
+    result = archive_one(archive, Y2023)
 
     assert result.status is ArchiveStatus.REPLACED
     assert all(verdict.equal for verdict in archive.verify(BARS, ["2023", "2024"]))
@@ -206,7 +208,7 @@ def test_many_periods_are_one_commit_in_the_order_asked_for(archive: Archive) ->
 def test_very_large_periods_are_committed_one_by_one(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that a crash costs no more than what was proven since the last commit."""
+    """So a crash costs only the work since the last commit."""
     monkeypatch.setattr(archive_module, "COMMIT_BYTES", 1)
 
     results = archive.archive(BARS, [Y2023, Y2024])
@@ -220,7 +222,7 @@ def test_a_period_that_is_not_over_is_refused(archive: Archive) -> None:
     today = datetime.now(UTC).date()
     month = Period(start=today.replace(day=1), end=today + timedelta(days=40), label="x")
     with pytest.raises(errors.StorageConflictError, match="not over"):
-        one(archive, month)
+        archive_one(archive, month)
 
 
 @pytest.mark.usefixtures("two_years")
@@ -237,10 +239,10 @@ def test_a_crash_before_the_log_heals(
     with monkeypatch.context() as patched:
         patched.setattr(ArchiveLog, "record", crash)
         with pytest.raises(KeyboardInterrupt):
-            one(archive, Y2023)
+            archive_one(archive, Y2023)
     assert ArchiveLog(timescale).valid("daily_bars") == {}
 
-    again = one(archive, Y2023)
+    again = archive_one(archive, Y2023)
 
     assert again.status is ArchiveStatus.UNCHANGED
     assert ArchiveLog(timescale).valid("daily_bars")["2023"] == again.logged
@@ -253,7 +255,7 @@ def test_a_crash_before_the_commit_leaves_nothing_archived(
     object_store: ObjectStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The orphaned file is named for its bytes: the next run writes the same one."""
+    """The orphaned file is named by its digest: the next run writes the same one."""
 
     def crash(*_: object) -> None:
         raise KeyboardInterrupt
@@ -261,12 +263,12 @@ def test_a_crash_before_the_commit_leaves_nothing_archived(
     with monkeypatch.context() as patched:
         patched.setattr(ArchiveTable, "commit", crash)
         with pytest.raises(KeyboardInterrupt):
-            one(archive, Y2023)
+            archive_one(archive, Y2023)
     orphans = files(object_store)
     assert len(orphans) == 1
     assert archive.proofs(BARS) == {}
 
-    assert list(keys(one(archive, Y2023))) == orphans
+    assert list(keys(archive_one(archive, Y2023))) == orphans
 
 
 def damaged(store: ObjectStore, tmp_path: Path) -> Callable[[Path, str], None]:
@@ -290,13 +292,13 @@ def test_a_file_that_comes_back_different_is_never_committed(
     """A valid Parquet file that lacks one row is found out; the next run mends it."""
     with monkeypatch.context() as patched:
         patched.setattr(object_store, "upload_file", damaged(object_store, tmp_path))
-        refused = one(archive, Y2023)
+        refused = archive_one(archive, Y2023)
     assert (refused.status, refused.logged) == (ArchiveStatus.REFUSED, None)
     assert "not the file that was sent" in refused.reason
     assert archive.proofs(BARS) == {}
     assert len(files(object_store)) == 1
 
-    assert one(archive, Y2023).status is ArchiveStatus.COMMITTED
+    assert archive_one(archive, Y2023).status is ArchiveStatus.COMMITTED
     assert archive.verify(BARS, ["2023"])[0].equal
 
 
@@ -349,8 +351,8 @@ def test_a_bucket_that_fails_ends_the_run(
 def test_fewer_rows_never_replace_an_archived_period(
     archive: Archive, migrated_url: str, last_gone: date, left: int
 ) -> None:
-    """Bars are restated, never removed: rows that went missing are a person's business."""
-    before = one(archive, Y2023).logged
+    """Bars are restated, never removed: a person has to look at missing rows."""
+    before = archive_one(archive, Y2023).logged
     with psycopg.connect(migrated_url) as connection:
         connection.execute("delete from daily_bar where session_date <= %s", [last_gone])
 
@@ -369,15 +371,15 @@ def test_fewer_rows_never_replace_an_archived_period(
 def test_as_many_other_rows_never_replace_an_archived_period(
     archive: Archive, migrated_url: str, timescale: Timescale, two_years: list[Row]
 ) -> None:
-    """What counts is that each archived row is there, not how many there are."""
-    before = one(archive, Y2023).logged
+    """Each archived row must be there; their number is not enough."""
+    before = archive_one(archive, Y2023).logged
     instrument_id, _, close = two_years[0]
     with psycopg.connect(migrated_url) as connection:
         connection.execute("delete from daily_bar where session_date = '2023-12-31'")
     more = [(instrument_id, date(2023, 11, day), close) for day in range(1, 11)]
     BatchStore(timescale).load(batch(more))
 
-    refused = one(archive, Y2023)
+    refused = archive_one(archive, Y2023)
 
     assert (refused.status, refused.logged) == (ArchiveStatus.REFUSED, before)
     assert f"(instrument_id {instrument_id}, session_date 2023-12-31)" in refused.reason
@@ -401,8 +403,8 @@ def test_as_many_other_rows_never_replace_an_archived_period(
 def test_a_row_that_no_load_restated_never_replaces_the_archived_one(
     archive: Archive, migrated_url: str, change: str, back: str, columns: str
 ) -> None:
-    """It has kept its ingest_id, so nobody kept the version that it had: the archive is all."""
-    before = one(archive, Y2023).logged
+    """Its ingest_id is unchanged, so no version was kept: the archive has the only copy."""
+    before = archive_one(archive, Y2023).logged
     altering = "update daily_bar set"
     where = "where instrument_id = 2 and session_date = '2023-12-15'"
     with psycopg.connect(migrated_url) as connection:
@@ -420,14 +422,14 @@ def test_a_row_that_no_load_restated_never_replaces_the_archived_one(
         assert "restore --dataset daily_bars --start 2023-01-01 --end 2023-12-31 --into" in sentence
     with psycopg.connect(migrated_url) as connection:
         connection.execute(f"{altering} {back} {where}".encode())
-    assert one(archive, Y2023).status is ArchiveStatus.UNCHANGED
+    assert archive_one(archive, Y2023).status is ArchiveStatus.UNCHANGED
 
 
 def test_what_only_waits_for_the_next_run_is_not_wrong(
     archive: Archive, timescale: Timescale, two_years: list[Row]
 ) -> None:
-    """New and restated rows are told apart from lost and altered ones, and counted."""
-    one(archive, Y2023)
+    """New and restated rows are distinguished from lost and altered ones, and counted."""
+    archive_one(archive, Y2023)
     instrument_id, day, close = two_years[0]
     later = datetime(2024, 6, 10, tzinfo=UTC)
     rows = [(instrument_id, day, close + 1), (instrument_id, date(2023, 3, 1), 10.0)]
@@ -438,7 +440,7 @@ def test_what_only_waits_for_the_next_run_is_not_wrong(
     assert (verdict.equal, verdict.is_wrong) == (False, False)
     assert verdict.waiting == "1 rows came, 1 rows were restated"
     assert verdict.told.endswith("since it was archived: the next archive run takes them")
-    assert one(archive, Y2023).status is ArchiveStatus.REPLACED
+    assert archive_one(archive, Y2023).status is ArchiveStatus.REPLACED
     assert archive.verify(BARS, ["2023"])[0].equal
 
 
@@ -467,7 +469,7 @@ def test_a_year_that_lacks_a_row_of_its_months_replaces_none(
         batch([(instrument_id, date(2023, 10, 2), 10.0) for instrument_id in instrument_ids])
     )
 
-    refused = one(archive, Y2023)
+    refused = archive_one(archive, Y2023)
 
     assert refused.status is ArchiveStatus.REFUSED
     assert f"(instrument_id {instrument_ids[0]}, session_date {deleted})" in refused.reason
@@ -479,7 +481,7 @@ def test_a_year_that_lacks_a_row_of_its_months_replaces_none(
 def test_a_lost_file_whose_rows_are_hot_is_written_again(
     archive: Archive, object_store: ObjectStore, *, truncated: bool
 ) -> None:
-    """It is named for its bytes, so that no commit is needed."""
+    """It is named by its digest, so no commit is needed."""
     before, _ = archive.archive(BARS, [Y2023, Y2024])
     (key,) = keys(before)
     if truncated:
@@ -501,13 +503,13 @@ def test_a_lost_file_whose_rows_are_hot_is_written_again(
 def test_a_lost_file_of_restated_rows_is_replaced(
     archive: Archive, object_store: ObjectStore, timescale: Timescale, two_years: list[Row]
 ) -> None:
-    """What it held cannot be compared any more; as many rows as it had must be there."""
-    (key,) = keys(one(archive, Y2023))
+    """Its rows cannot be compared any more; the database must have as many."""
+    (key,) = keys(archive_one(archive, Y2023))
     object_store.delete(key)
     instrument_id, day, close = two_years[0]
     BatchStore(timescale).load(batch([(instrument_id, day, close + 1)]))
 
-    assert one(archive, Y2023).status is ArchiveStatus.REPLACED
+    assert archive_one(archive, Y2023).status is ArchiveStatus.REPLACED
     assert archive.verify(BARS, ["2023"])[0].equal
 
 
@@ -517,7 +519,7 @@ def test_an_object_that_is_listed_and_cannot_be_had_is_no_archive(
     archive: Archive, object_store: ObjectStore, migrated_url: str, world: LocalWorld, how: str
 ) -> None:
     """Written again while its rows are hot, refused once they are dropped, never unchanged."""
-    (key,) = keys(one(archive, Y2023))
+    (key,) = keys(archive_one(archive, Y2023))
     content = object_store.get(key).content
     damaged = content[:-20] + bytes([content[-20] ^ 1]) + content[-19:]
 
@@ -531,16 +533,16 @@ def test_an_object_that_is_listed_and_cannot_be_had_is_no_archive(
     (verdict,) = archive.verify(BARS, ["2023"])
     assert key in verdict.reason
     assert "not the file that was proven" in verdict.reason or "does not hand" in verdict.reason
-    assert one(archive, Y2023).status is ArchiveStatus.REPAIRED
+    assert archive_one(archive, Y2023).status is ArchiveStatus.REPAIRED
     assert archive.verify(BARS, ["2023"])[0].equal
 
     harm()
     drop(migrated_url, Y2023)
-    refused = one(archive, Y2023)
+    refused = archive_one(archive, Y2023)
     assert refused.status is ArchiveStatus.REFUSED
     assert f"the bucket has lost {key}: restore it from a backup" in refused.reason
     object_store.put_bytes(key, content, content_type="x")
-    assert one(archive, Y2023).status is ArchiveStatus.FROZEN
+    assert archive_one(archive, Y2023).status is ArchiveStatus.FROZEN
 
 
 @pytest.mark.usefixtures("two_years")
@@ -548,12 +550,12 @@ def test_fewer_rows_than_a_lost_file_had_never_replace_it(
     archive: Archive, object_store: ObjectStore, migrated_url: str
 ) -> None:
     """A backup may still have it."""
-    result = one(archive, Y2023)
+    result = archive_one(archive, Y2023)
     object_store.delete(keys(result)[0])
     with psycopg.connect(migrated_url) as connection:
         connection.execute("delete from daily_bar where session_date = '2023-12-31'")
 
-    refused = one(archive, Y2023)
+    refused = archive_one(archive, Y2023)
 
     assert (refused.status, refused.logged) == (ArchiveStatus.REFUSED, result.logged)
     assert "90 rows of daily_bars 2023 and the archive 93" in refused.reason
@@ -564,11 +566,11 @@ def test_a_lost_file_of_dropped_rows_is_told(
     archive: Archive, object_store: ObjectStore, migrated_url: str
 ) -> None:
     """Nothing here can write it again."""
-    (key,) = keys(one(archive, Y2023))
+    (key,) = keys(archive_one(archive, Y2023))
     drop(migrated_url, Y2023)
     object_store.delete(key)
 
-    refused = one(archive, Y2023)
+    refused = archive_one(archive, Y2023)
 
     assert refused.status is ArchiveStatus.REFUSED
     assert f"the bucket has lost {key}: restore it from a backup" in refused.reason
@@ -580,8 +582,8 @@ def test_a_dropped_period_is_frozen_and_compared_with_its_proof(
     timescale: Timescale,
     two_years: list[Row],
 ) -> None:
-    """After retention the archive is all there is, whatever rows come late."""
-    logged = one(archive, Y2023).logged
+    """After retention the archive has the only copy, whatever rows come late."""
+    logged = archive_one(archive, Y2023).logged
     drop(migrated_url, Y2023)
     assert archive.verify(BARS, ["2023"])[0].against == "proof"
     BatchStore(timescale).load(batch([two_years[0]]))
@@ -598,8 +600,8 @@ def test_a_dropped_period_is_frozen_and_compared_with_its_proof(
 
 @pytest.mark.usefixtures("two_years")
 def test_a_restored_period_is_archived_like_any_other(archive: Archive, migrated_url: str) -> None:
-    """Its tombstone is history: what the database holds counts again."""
-    one(archive, Y2023)
+    """Its tombstone is history: the database's rows count again."""
+    archive_one(archive, Y2023)
     with psycopg.connect(migrated_url) as connection:
         connection.execute(
             "insert into archive_tombstone"
@@ -607,17 +609,17 @@ def test_a_restored_period_is_archived_like_any_other(archive: Archive, migrated
             " select dataset, span, archive_id, rows, 'a', now(), 'b' from archive_log"
         )
 
-    assert one(archive, Y2023).status is ArchiveStatus.UNCHANGED
+    assert archive_one(archive, Y2023).status is ArchiveStatus.UNCHANGED
 
 
 @pytest.mark.usefixtures("two_years")
 def test_writers_beside_each_other_all_end_archived(
     timescale: Timescale, object_store: ObjectStore
 ) -> None:
-    """A commit that another writer forestalled is made again, the table's first one too."""
+    """A commit that lost to another writer is repeated, also the table's first one."""
 
     def archive(period: Period) -> ArchiveStatus:
-        return one(Archive(timescale, object_store), period).status
+        return archive_one(Archive(timescale, object_store), period).status
 
     with ThreadPoolExecutor(3) as pool:
         statuses = list(pool.map(archive, [Y2023, Y2024, Y2023]))
@@ -642,14 +644,14 @@ def test_a_writer_who_always_loses_gives_up(
     monkeypatch.setattr(ArchiveTable, "commit", lose)
 
     with pytest.raises(errors.StorageConflictError, match="archive again"):
-        one(archive, Y2023)
+        archive_one(archive, Y2023)
     assert list(attempts) == []
 
 
 def test_looking_makes_no_table(archive: Archive, object_store: ObjectStore) -> None:
-    """What is listed, or archived without a row, leaves catalogue and bucket as they are."""
+    """Listing, and archiving without rows, leave catalogue and bucket unchanged."""
     assert archive.proofs(BARS) == {}
-    assert one(archive, Y2023).status is ArchiveStatus.EMPTY
+    assert archive_one(archive, Y2023).status is ArchiveStatus.EMPTY
     assert archive.table(BARS).load() is None
     assert list(object_store.list()) == []
 
@@ -669,7 +671,7 @@ def test_a_bucket_that_is_gone_is_unavailable(
     gone = ObjectStore(replace(object_store.settings, endpoint="http://127.0.0.1:1"))
 
     with warnings.catch_warnings(), pytest.raises(errors.StorageUnavailableError):
-        one(Archive(timescale, gone), Y2023)
+        archive_one(Archive(timescale, gone), Y2023)
 
     assert ArchiveLog(timescale).valid("daily_bars") == {}
 
@@ -682,14 +684,14 @@ def test_refused_keys_are_not_an_outage(
     timescale: Timescale, object_store: ObjectStore, archive: Archive, wrong: dict[str, str]
 ) -> None:
     """Both clients of the bucket, ours and Iceberg's, name the settings and not their values."""
-    one(archive, Y2023)
+    archive_one(archive, Y2023)
     settings = replace(object_store.settings, **wrong)
     refused = Archive(timescale, ObjectStore(settings))
 
     for attempt in (
         lambda: refused.proofs(BARS),
         lambda: refused.verify(BARS, ["2023"]),
-        lambda: one(refused, Y2023),
+        lambda: archive_one(refused, Y2023),
         refused.table(BARS).state,
     ):
         with pytest.raises(
@@ -723,7 +725,7 @@ def test_the_bucket_is_checked_once(
 
     monkeypatch.setattr(object_store, "require_bucket", counted)
 
-    one(archive, Y2023)
+    archive_one(archive, Y2023)
     archive.proofs(BARS)
     archive.verify(BARS, ["2023"])
 
@@ -734,14 +736,14 @@ def test_the_bucket_is_checked_once(
 def test_another_bucket_than_the_catalogue_names_is_refused(
     archive: Archive, timescale: Timescale, object_store: ObjectStore
 ) -> None:
-    """Files of one archive in two buckets would be found by nobody; both cures are true."""
+    """No reader would find files of one archive in two buckets; both cures work."""
     old = object_store.settings.bucket
-    one(archive, Y2023)
+    archive_one(archive, Y2023)
     moved = ObjectStore(replace(object_store.settings, bucket=f"{old}-new"))
     moved.ensure_bucket()
     try:
         other = Archive(timescale, moved)
-        for attempt in (lambda: other.proofs(BARS), lambda: one(other, Y2024)):
+        for attempt in (lambda: other.proofs(BARS), lambda: archive_one(other, Y2024)):
             with pytest.raises(
                 errors.StorageConflictError,
                 match=f"names s3://{old}, WRDATA_ARCHIVE_BUCKET is {old}-new: set it back",
@@ -755,7 +757,7 @@ def test_another_bucket_than_the_catalogue_names_is_refused(
                 """delete from iceberg_catalog.iceberg_tables where table_name = 'daily_bars'"""
             )
 
-        assert one(other, Y2023).status is ArchiveStatus.COMMITTED
+        assert archive_one(other, Y2023).status is ArchiveStatus.COMMITTED
         assert other.verify(BARS, ["2023"])[0].equal
         assert len(files(moved)) == 1
     finally:
@@ -768,9 +770,9 @@ def test_another_bucket_than_the_catalogue_names_is_refused(
 def test_a_file_of_another_program_stops_the_archive(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who wrote it knows what it holds; we do not."""
+    """Only its writer knows its content."""
     monkeypatch.setattr("resources.storage.archive.write.files.folder_of", lambda _: "elsewhere")
-    one(archive, Y2023)
+    archive_one(archive, Y2023)
     monkeypatch.undo()
 
     with pytest.raises(errors.ArchiveMismatchError, match="another program wrote it"):
@@ -779,8 +781,8 @@ def test_a_file_of_another_program_stops_the_archive(
 
 @pytest.mark.usefixtures("two_years")
 def test_every_snapshot_carries_the_proofs_it_was_committed_with(archive: Archive) -> None:
-    """So that a lost log can be written again from the bucket alone."""
-    logged = one(archive, Y2023).logged
+    """So a lost log can be rebuilt from the bucket alone."""
+    logged = archive_one(archive, Y2023).logged
     table = archive.table(BARS).load()
     assert table
     assert logged

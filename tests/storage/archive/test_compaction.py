@@ -27,7 +27,7 @@ def archive(timescale: Timescale, object_store: ObjectStore, instrument_ids: lis
 
 
 def drop_rows(timescale: Timescale) -> None:
-    """Take the bars out of the database, as retention does."""
+    """Remove the bars from the database, as retention does."""
     with timescale.connection() as connection:
         connection.execute("delete from daily_bar")
 
@@ -109,7 +109,7 @@ def test_a_dry_run_of_compaction_writes_nothing(
 def test_files_as_they_should_be_are_left_alone(
     archive: Archive, timescale: Timescale, object_store: ObjectStore
 ) -> None:
-    """What archiving writes needs no compaction."""
+    """Newly archived files need no compaction."""
     archive.archive(BARS, YEARS)
     there = keys(object_store)
 
@@ -120,7 +120,7 @@ def test_files_as_they_should_be_are_left_alone(
 def test_a_changed_file_is_not_compacted(
     archive: Archive, timescale: Timescale, object_store: ObjectStore
 ) -> None:
-    """It would be proven anew with whatever it holds now."""
+    """Compaction would prove it with its damaged content."""
     archive.archive(OLDER, YEARS)
     before = current_files(archive, OLDER)
     object_store.put_bytes(before[0], object_store.get(before[1]).content, content_type="x")
@@ -159,7 +159,7 @@ def test_a_period_that_is_archived_meanwhile_wins(
     instrument_ids: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The compaction is refused, and what the database held is archived."""
+    """The compaction is refused, and the database's rows are archived."""
     archive.archive(OLDER, YEARS)
     prove = files.prove
 

@@ -1,4 +1,4 @@
-"""What goes wrong on the bucket's side, over real HTTP: one clear line each, and no false commit.
+"""Faults of the bucket, over real HTTP: one clear line each, and no false commit.
 
 After each fault every file that any snapshot names is read back and compared with its proof:
 nothing is ever committed that was not read back.
@@ -37,11 +37,11 @@ DATA = f"{FOLDER}data/"
 
 
 class Front(ObjectStoreFront):
-    """A front that also meddles with what passes.
+    """A front that also changes what passes.
 
     Attributes:
         after: Called with method and key once a request was served.
-        cut: Answers to GETs of keys that begin so lose their second half, and keep their length.
+        cut: GETs of keys with this prefix lose the second half of their answer, not its length.
     """
 
     def __init__(self, origin: str) -> None:
@@ -68,7 +68,7 @@ def front(object_store: ObjectStore) -> Front:
 def archive(
     front: Front, object_store: ObjectStore, timescale: Timescale, instrument_ids: list[int]
 ) -> Iterator[Archive]:
-    """An archive that sees its bucket through the front; two years wait to be archived."""
+    """An archive behind the front; two years wait to be archived."""
     store_bars(timescale, instrument_ids)
     with serving.serve(front) as origin:
         yield Archive(timescale, ObjectStore(replace(object_store.settings, endpoint=origin)))
@@ -76,14 +76,14 @@ def archive(
 
 @pytest.fixture
 def direct(timescale: Timescale, object_store: ObjectStore) -> Archive:
-    """The same archive beside the front."""
+    """The same archive without the front."""
     return Archive(timescale, object_store)
 
 
 def require_proven(direct: Archive, store: ObjectStore) -> int:
     """Read every file that any snapshot names; return how many there are.
 
-    Each is what its proof says, byte for byte.
+    Each equals its proof, byte for byte.
     """
     archive_table = direct.table(BARS)
     state = archive_table.state()
@@ -127,11 +127,11 @@ def test_a_server_that_refuses_is_told_in_one_line(
     """At the first request, before a row is read: what, where, and the cure."""
     front.fault = S3Fault(troubles=(trouble,))
 
-    with pytest.raises(error, match=words) as told:
+    with pytest.raises(error, match=words) as caught:
         archive.archive(BARS, YEARS)
 
-    assert "\n" not in str(told.value)
-    assert archive._store.settings.bucket in str(told.value)
+    assert "\n" not in str(caught.value)
+    assert archive._store.settings.bucket in str(caught.value)
     assert direct.proofs(BARS) == {}
 
 
@@ -154,13 +154,13 @@ def test_an_upload_or_a_commit_that_fails_leaves_nothing_archived(
     trouble: Trouble,
     error: type[errors.StorageError],
 ) -> None:
-    """Keys that expire halfway, a full disk, a busy server; once it is over the same call works."""
+    """Keys expire halfway, disk full, server busy; afterwards the same call works."""
     front.fault = S3Fault(troubles=(trouble,), methods=frozenset({"PUT", "POST"}), prefix=prefix)
 
-    with pytest.raises(error) as told:
+    with pytest.raises(error) as caught:
         archive.archive(BARS, YEARS)
 
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
     assert direct.proofs(BARS) == {}
     assert require_proven(direct, object_store) == 0
     front.fault = None
@@ -171,7 +171,7 @@ def test_an_upload_or_a_commit_that_fails_leaves_nothing_archived(
 def test_a_partial_upload_is_refused(
     archive: Archive, front: Front, direct: Archive, object_store: ObjectStore
 ) -> None:
-    """A server that keeps half of what it was sent is found out by reading back."""
+    """Reading back detects a server that keeps half of an object."""
 
     def half(method: str, key: str) -> None:
         if method == "PUT" and key.startswith(f"{DATA}2022/"):
@@ -204,7 +204,7 @@ def test_a_cut_answer_is_not_taken_for_the_file(
 def test_an_object_that_goes_before_it_is_read_back_is_not_committed(
     archive: Archive, front: Front, direct: Archive, object_store: ObjectStore
 ) -> None:
-    """Somebody, or a lifecycle rule, removed it between upload and reading."""
+    """A person or a lifecycle rule removed it between upload and reading."""
 
     def gone(method: str, key: str) -> None:
         if method == "PUT" and key.startswith(DATA):
@@ -262,7 +262,7 @@ def test_a_wrong_bucket_is_named(archive: Archive, timescale: Timescale) -> None
 def test_a_catalogue_without_its_metadata_is_told(
     archive: Archive, direct: Archive, object_store: ObjectStore
 ) -> None:
-    """Catalogue and bucket out of step: the catalogue names a file that is not there."""
+    """Catalogue and bucket disagree: the catalogue names a missing file."""
     archive.archive(BARS, YEARS)
     table = direct.table(BARS).load()
     assert table

@@ -1,4 +1,4 @@
-"""Files of a period: cut into parts, proven while the next is written, and gone from the disk."""
+"""Files of a period: split into parts, proven while the next is written, removed from the disk."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ OPENED_AT = datetime(2024, 3, 1, 14, 30, tzinfo=UTC)
 
 @pytest.fixture
 def march(timescale: Timescale, instrument_ids: list[int]) -> int:
-    """A hundred minutes of three shares in March without trades; how many rows there are."""
+    """Store a hundred minutes of three shares in March, without trades; return their number."""
     store_minutes(timescale, instrument_ids, OPENED_AT)
     return 300
 
@@ -74,7 +74,7 @@ def test_a_large_period_is_cut_into_files_of_one_order(
     rows_a_group: int,
     bytes_a_group: int,
 ) -> None:
-    """However it is cut, the fingerprint is the same; a file ends with the group that fills it."""
+    """The fingerprint does not depend on the parts; a file ends with the group that fills it."""
     whole = stored(timescale)
     uncut = files.prove(object_store, MINUTES, MARCH, iter(whole.to_batches()))
     monkeypatch.setattr(files, "ROW_GROUP_ROWS", rows_a_group)
@@ -95,15 +95,15 @@ def test_a_large_period_is_cut_into_files_of_one_order(
 def test_parts_of_a_period_are_one_commit_and_one_scan(
     timescale: Timescale, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who reads the Iceberg table sees no border."""
+    """Readers of the Iceberg table see no border."""
     monkeypatch.setattr(files, "ROW_GROUP_ROWS", 10)
     monkeypatch.setattr(files, "PART_ROWS", 100)
     archive = Archive(timescale, object_store)
 
-    (made,) = archive.archive(MINUTES, [MARCH])
+    (result,) = archive.archive(MINUTES, [MARCH])
 
-    assert made.logged
-    assert len(made.logged.proof.files) == 3
+    assert result.logged
+    assert len(result.logged.proof.files) == 3
     assert all(verdict.equal for verdict in archive.verify(MINUTES, ["2024-03"]))
     table = archive.table(MINUTES).load()
     assert table
@@ -126,7 +126,7 @@ class WatchedStore(ObjectStore):
 def test_the_disk_holds_few_parts_and_none_afterwards(
     timescale: Timescale, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, work: Path
 ) -> None:
-    """The one that is sent, the one that is written, and the one that waits for its place."""
+    """One being sent, one being written, and one waiting."""
     monkeypatch.setattr(files, "ROW_GROUP_ROWS", 10)
     monkeypatch.setattr(files, "PART_ROWS", 20)
     store = WatchedStore(object_store.settings)
@@ -142,7 +142,7 @@ def test_the_disk_holds_few_parts_and_none_afterwards(
 def test_a_full_disk_is_named_and_left_clean(
     timescale: Timescale, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, work: Path
 ) -> None:
-    """What is missing is space below TMPDIR; the same call may succeed once there is some."""
+    """TMPDIR has no space; the same call may succeed once it has."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -176,7 +176,7 @@ def test_a_failure_of_the_database_half_way_proves_nothing(
 def test_a_new_column_rewrites_nothing(
     timescale: Timescale, object_store: ObjectStore, instrument_ids: list[int], march: int
 ) -> None:
-    """Old files count as null in it: only a period that holds something there is replaced."""
+    """Old files count as null there: only periods with values in it are replaced."""
     without = MINUTES.schema.remove(MINUTES.schema.get_field_index("trades"))
     older = replace(MINUTES, schema=without)
     archive = Archive(timescale, object_store)
@@ -214,14 +214,14 @@ def test_shares_and_pairs_of_one_table_are_two_archives(
 ) -> None:
     """Each holds its own kind's rows, and the ticker of the row's day."""
     with timescale.connection() as connection:
-        found = connection.execute(
+        row = connection.execute(
             "insert into instrument (name, kind) values ('BTC', 'pair') returning instrument_id"
         ).fetchone()
-        assert found
+        assert row
         connection.execute(
             "insert into instrument_ticker (instrument_id, ticker, valid, kind)"
             " values (%s, 'BTC-USD', '(,)', 'pair')",
-            found,
+            row,
         )
         connection.execute(
             "delete from instrument_ticker where instrument_id = %s", instrument_ids[:1]
@@ -232,7 +232,7 @@ def test_shares_and_pairs_of_one_table_are_two_archives(
             {"id": instrument_ids[0]},
         )
     for days in (0, 2, 4):
-        store_minutes(timescale, [instrument_ids[0], found[0]], OPENED_AT + timedelta(days=days))
+        store_minutes(timescale, [instrument_ids[0], row[0]], OPENED_AT + timedelta(days=days))
 
     with stream(timescale.url, MINUTES, MARCH) as batches:
         shares = rows(batches)
@@ -254,7 +254,7 @@ def test_shares_and_pairs_of_one_table_are_two_archives(
 def test_the_folder_of_a_killed_run_goes_with_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That of one which is still at work stays, however old it is; so does one that is new."""
+    """The folder of a running process stays, however old; so does a new one."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     holding = (
         "import time\n"

@@ -1,4 +1,4 @@
-"""Other people's readers find in the archive what the database holds."""
+"""Third-party readers find the database's rows in the archive."""
 
 from pathlib import Path
 
@@ -26,10 +26,10 @@ from tests.storage.archive.archived_years import (
 
 @pytest.fixture
 def stored(timescale: Timescale, object_store: ObjectStore, instrument_ids: list[int]) -> pa.Table:
-    """The database's rows of two years, which are archived; 2023 was restated in between."""
-    held = store_bars(timescale, instrument_ids)
+    """The database's rows of two archived years; 2023 was restated and archived again."""
+    rows = store_bars(timescale, instrument_ids)
     archive = archive_years(timescale, object_store)
-    restate(timescale, held[-1], 51.0)
+    restate(timescale, rows[-1], 51.0)
     archive.archive(BARS, YEARS)
     return pa.concat_tables(
         pa.Table.from_batches(batches, BARS.schema)
@@ -40,13 +40,13 @@ def stored(timescale: Timescale, object_store: ObjectStore, instrument_ids: list
 
 def _batches(timescale: Timescale, label: str) -> list[pa.RecordBatch]:
     period = next(period for period in YEARS if period.label == label)
-    with rows.stream(timescale.url, BARS, period) as found:
-        return list(found)
+    with rows.stream(timescale.url, BARS, period) as batches:
+        return list(batches)
 
 
 @pytest.fixture
 def table(stored: pa.Table, timescale: Timescale, object_store: ObjectStore) -> Table:
-    """The table as a stranger opens it: by the settings of docs/archive.md alone."""
+    """The table as others open it: by the settings of docs/archive.md alone."""
     assert stored.num_rows == 60
     s3 = object_store.settings
     address = timescale.url.removeprefix("postgresql://")
@@ -68,10 +68,10 @@ def table(stored: pa.Table, timescale: Timescale, object_store: ObjectStore) -> 
         catalog.close()
 
 
-def ordered(found: pa.Table) -> pa.Table:
+def ordered(answer: pa.Table) -> pa.Table:
     """Return a reader's answer in our order and types."""
     return (
-        found.select(BARS.schema.names)
+        answer.select(BARS.schema.names)
         .cast(BARS.schema)
         .sort_by([(name, "ascending") for name in BARS.order])
     )
@@ -100,9 +100,9 @@ def test_earlier_snapshots_can_be_read(table: Table, stored: pa.Table) -> None:
 
 def test_pandas_reads_what_the_database_holds(table: Table, stored: pa.Table) -> None:
     """Through pyiceberg."""
-    found = table.scan().to_pandas().sort_values(list(BARS.order), ignore_index=True)
+    frame = table.scan().to_pandas().sort_values(list(BARS.order), ignore_index=True)
 
-    pd.testing.assert_frame_equal(found[BARS.schema.names], stored.to_pandas())
+    pd.testing.assert_frame_equal(frame[BARS.schema.names], stored.to_pandas())
 
 
 def test_polars_reads_what_the_database_holds(table: Table, stored: pa.Table) -> None:
@@ -128,12 +128,12 @@ def test_duckdb_reads_what_the_database_holds(
         paths.append(str(path))
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
-        found = connection.read_parquet(paths).to_arrow_table()
+        read = connection.read_parquet(paths).to_arrow_table()
         (count,) = connection.execute(
             "select count(*) from read_parquet($paths) where ticker = 'BBB'", {"paths": paths}
         ).fetchone() or (0,)
 
-    assert ordered(found).equals(stored)
+    assert ordered(read).equals(stored)
     assert count == 20
 
 

@@ -31,7 +31,7 @@ def test_rules_are_what_the_service_takes(name: str) -> None:
 
 
 def test_data_files_that_are_never_replaced_become_cold() -> None:
-    """A dataset that is replaced whole each month would pay for months of storage it left."""
+    """A dataset replaced each month would still pay for months of its old files."""
     cold = [rule for rule in _rules("aws.json") if "Transitions" in rule]
 
     assert {rule["Filter"]["Prefix"] for rule in cold} == {
@@ -47,7 +47,7 @@ def test_data_files_that_are_never_replaced_become_cold() -> None:
 
 @pytest.mark.parametrize("name", ["aws.json", "spaces.json"])
 def test_no_rule_deletes_an_object(name: str) -> None:
-    """What may go is decided by the archive's own metadata, never by age."""
+    """The archive's own metadata decide what may be deleted, never age."""
     for rule in _rules(name):
         assert set(rule) <= {
             "ID",

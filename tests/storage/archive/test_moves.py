@@ -1,4 +1,4 @@
-"""Whatever is loaded, restated, archived, dropped and restored, in any order: nothing is lost.
+"""Loading, restating, archiving, dropping and restoring in any order lose nothing.
 
 A second database gets the same loads and never drops anything. What it holds, the other one must
 hold too: hot, or in the archive.
@@ -56,7 +56,7 @@ STEPS = st.lists(
         does=st.sampled_from([Does.LOAD, Does.LOAD, *Does]),
         prices=st.dictionaries(
             st.tuples(st.integers(0, 1), st.integers(0, len(MONTHS) - 1), st.integers(0, 3)),
-            # Of another step no price is the same: that is a test of its own.
+            # Prices differ between steps; equal prices have their own test.
             st.sampled_from([10.25, 20.5, 1234.0625]),
             min_size=1,
             max_size=6,
@@ -99,20 +99,20 @@ def test_a_database_that_drops_holds_what_one_that_never_does_holds(
     steps: list[Step],
 ) -> None:
     """Latest values, all versions ever, and aggregates that equal a recomputation."""
-    one, ids = ARCHIVED[dataset], subjects[dataset]
+    archived, ids = ARCHIVED[dataset], subjects[dataset]
     for world in (moves, never_drops):
         forget(world)
     for number, step in enumerate(steps):
-        take(moves, never_drops, one, ids, step, number)
-        assert set(everything(moves, one)) == set(everything(never_drops, one))
+        take(moves, never_drops, archived, ids, step, number)
+        assert set(everything(moves, archived)) == set(everything(never_drops, archived))
 
     outcomes = moves.retention.run(by="test")
 
     assert {outcome.status for outcome in outcomes} <= {RetentionStatus.DROPPED}
-    assert everything(moves, one) == everything(never_drops, one)
-    for logged in moves.archive.proofs(one).values():
+    assert everything(moves, archived) == everything(never_drops, archived)
+    for logged in moves.archive.proofs(archived).values():
         day = logged.proof.period.start
-        moves.restore.into_hot(one, day, day, by="test")
+        moves.restore.into_hot(archived, day, day, by="test")
     for world in (moves, never_drops):
         refresh(world.aggregates)
     for source in Source:
@@ -120,7 +120,7 @@ def test_a_database_that_drops_holds_what_one_that_never_does_holds(
             assert moves.aggregates.differences(interval) == []
             view = f"bars_{interval}"
             assert table_rows(moves.timescale, view) == table_rows(never_drops.timescale, view)
-    assert versions(moves, one) >= versions(never_drops, one)
+    assert versions(moves, archived) >= versions(never_drops, archived)
 
 
 def take(
@@ -131,7 +131,7 @@ def take(
     step: Step,
     number: int,
 ) -> None:
-    """Do what a step does; loads go to both databases."""
+    """Run a step; loads go to both databases."""
     if step.does is not Does.LOAD:
         move(moves, dataset, step)
         return
@@ -146,7 +146,7 @@ def take(
 
 
 def move(moves: Moves, dataset: ArchivedDataset, step: Step) -> None:
-    """Move rows, or what they need; a drop may refuse, but not lose anything."""
+    """Archive, drop, restore or refresh; a drop may refuse, but must lose nothing."""
     day = MONTHS[step.month].date()
     period = dataset.period_of(day, date.max)
     match step.does:
@@ -192,9 +192,9 @@ def lose_a_row(moves: Moves, dataset: ArchivedDataset, period: Period) -> None:
 
 
 def everything(world: Moves, dataset: ArchivedDataset) -> dict[tuple[Any, ...], tuple[Any, ...]]:
-    """Return close and volume by key: what lies in the archive only, and over it what is hot."""
+    """Return close and volume by key: archived rows, overridden by hot ones."""
     names = [*dataset.order, "close", "volume"]
-    found: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+    rows: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for name, start, end, live in tombstones(world.timescale):
         if name != dataset.name or not live:
             continue
@@ -202,12 +202,12 @@ def everything(world: Moves, dataset: ArchivedDataset) -> dict[tuple[Any, ...], 
         [proof] = [logged.proof for logged in proofs if logged.proof.period.start == start]
         assert proof.period.end == end
         for batch in files.read_back(world.store, dataset, proof):
-            found |= _by_key(batch.select(names).to_pylist(), dataset)
+            rows |= _by_key(batch.select(names).to_pylist(), dataset)
     with world.timescale.connection() as connection:
         hot = f"select {', '.join(names)} from {dataset.table}"  # noqa: S608
         cursor = connection.cursor(row_factory=dict_row)
-        found |= _by_key(cursor.execute(hot.encode()).fetchall(), dataset)
-    return found
+        rows |= _by_key(cursor.execute(hot.encode()).fetchall(), dataset)
+    return rows
 
 
 def _by_key(
@@ -219,7 +219,7 @@ def _by_key(
 
 
 def versions(world: Moves, dataset: ArchivedDataset) -> set[tuple[Any, ...]]:
-    """Return key and values of all that was ever replaced."""
+    """Return key and values of all replaced rows."""
     names = ", ".join([*dataset.order, "close", "volume"])
     return table_rows(world.timescale, f"(select {names} from {dataset.table}_version)")  # noqa: S608
 

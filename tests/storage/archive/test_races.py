@@ -1,4 +1,4 @@
-"""Moves of rows that meet one another, or somebody who does not know of them."""
+"""Moves of rows that meet each other, or other writers and readers."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ LATER = FETCHED_AT + timedelta(days=1)
 
 @pytest.fixture
 def proven(moves: Moves, subjects: dict[str, list[int]]) -> Moves:
-    """A January of minutes that lacks nothing to be dropped."""
+    """A January of minutes that is ready to be dropped."""
     load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], JANUARY, 40))
     moves.prove("minute_bars", "2024-01")
     return moves
@@ -47,7 +47,7 @@ def dropped(proven: Moves) -> Moves:
 
 
 def closes(moves: Moves, instrument_id: int) -> list[float]:
-    """Return what is known of an instrument's first minute, versions first."""
+    """Return the closes of an instrument's first minute, versions first."""
     query = """
         select close from {} where instrument_id = %s and opened_at = %s order by known_from
     """
@@ -65,8 +65,8 @@ def test_a_restore_does_not_bring_back_what_was_replaced_while_it_waited(
     dropped: Moves, subjects: dict[str, list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A late row that a retention has joined meanwhile is in the newer file only."""
-    one = subjects["minute_bars"][0]
-    load(dropped.timescale, "minute_bars", {(one, JANUARY): 555.0}, fetched_at=LATER)
+    share = subjects["minute_bars"][0]
+    load(dropped.timescale, "minute_bars", {(share, JANUARY): 555.0}, fetched_at=LATER)
     whole = Restore._into_hot
 
     def into_hot(self: Restore, *arguments: Any) -> Any:
@@ -80,16 +80,16 @@ def test_a_restore_does_not_bring_back_what_was_replaced_while_it_waited(
     with pytest.raises(errors.StorageUnavailableError, match="archived anew meanwhile"):
         dropped.restore.into_hot(MINUTES, DAY, DAY, by="test")
 
-    assert closes(dropped, one) == [101.0]  # The version; the row lies in the archive.
+    assert closes(dropped, share) == [101.0]  # The version; the row lies in the archive.
     dropped.restore.into_hot(MINUTES, DAY, DAY, by="test")
-    assert closes(dropped, one) == [101.0, 555.0]
+    assert closes(dropped, share) == [101.0, 555.0]
 
 
 def test_a_refresh_that_began_before_the_drop_does_not_empty_the_aggregates(
     proven: Moves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A calendar that changes while rows are compared: its invalidation waits for the tombstone."""
-    made = table_rows(proven.timescale, "bars_5m")
+    bars = table_rows(proven.timescale, "bars_5m")
     whole, others = retention_module.remove, list[threading.Thread]()
 
     def calendar_changes() -> None:
@@ -110,14 +110,14 @@ def test_a_refresh_that_began_before_the_drop_does_not_empty_the_aggregates(
 
     assert proven.retention.drop(MINUTES, "2024-01", by="test").status == "dropped"
     others[0].join(30)
-    assert made
-    assert table_rows(proven.timescale, "bars_5m") == made
+    assert bars
+    assert table_rows(proven.timescale, "bars_5m") == bars
 
 
 def test_a_drop_behind_somebody_who_changes_the_table_gives_way(
     proven: Moves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its rows are read on a second connection, of which the server does not know that it waits."""
+    """Its rows are read on a second connection, whose wait the server cannot detect."""
     whole = retention_module.lock_writers_out
     with psycopg.connect(proven.timescale.url) as other:
 
@@ -155,7 +155,7 @@ def test_a_late_period_that_cannot_be_restored_holds_up_no_other(
 def test_a_late_period_waits_for_a_writer_without_ending_the_run(
     dropped: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """It is refused for its turn, and settled by the next run."""
+    """It is refused this time, and settled by the next run."""
     late = {(subjects["minute_bars"][0], JANUARY): 555.0}
     load(dropped.timescale, "minute_bars", late, fetched_at=LATER)
     with psycopg.connect(dropped.timescale.url) as other:
@@ -184,7 +184,7 @@ def test_a_dry_run_does_not_promise_what_the_archive_will_refuse(
 def test_an_archive_of_other_instruments_is_not_restored(
     dropped: Moves, world: LocalWorld, migrated_template: str
 ) -> None:
-    """The archive names instruments by number, which mean others in another database."""
+    """The archive names instruments by id, which differ in another database."""
     with (
         scratch_database(world, "test", copy_of=migrated_template) as url,
         Timescale(url) as elsewhere,
@@ -200,7 +200,7 @@ def test_an_archive_of_other_instruments_is_not_restored(
 
 
 def in_thread(does: Callable[[], object]) -> threading.Thread:
-    """Start something that may have to wait."""
+    """Start a call that may have to wait."""
     started = threading.Thread(target=does, daemon=True)
     started.start()
     return started

@@ -72,10 +72,14 @@ def test_a_lost_catalogue_and_log_come_back_as_they_were(
     lose_catalogue(timescale)
     lose_log(timescale)
 
-    found = rebuild.rebuild(BARS)
+    rebuilt = rebuild.rebuild(BARS)
 
-    assert (found.registered, found.metadata_key, found.periods) == (True, key, ("2022", "2023"))
-    assert found.snapshots == 2
+    assert (rebuilt.registered, rebuilt.metadata_key, rebuilt.periods) == (
+        True,
+        key,
+        ("2022", "2023"),
+    )
+    assert rebuilt.snapshots == 2
     assert newest_key(archive) == key
     after = archive.proofs(BARS)
     assert {label: (logged.proof, logged.snapshot_id) for label, logged in after.items()} == {
@@ -108,13 +112,13 @@ def test_proofs_of_expired_snapshots_come_back_too(
 def test_a_dry_run_of_the_rebuild_changes_nothing(
     archive: Archive, rebuild: ArchiveRebuild, timescale: Timescale
 ) -> None:
-    """It checks all the same that everything is there."""
+    """It still checks that everything is there."""
     key = newest_key(archive)
     lose_catalogue(timescale)
 
-    found = rebuild.rebuild(BARS, dry_run=True)
+    rebuilt = rebuild.rebuild(BARS, dry_run=True)
 
-    assert (found.registered, found.metadata_key, found.periods) == (True, key, ())
+    assert (rebuilt.registered, rebuilt.metadata_key, rebuilt.periods) == (True, key, ())
     assert archive.table(BARS).load() is None
 
 
@@ -125,9 +129,13 @@ def test_a_table_that_is_known_is_left_alone(
     key = newest_key(archive)
     lose_log(timescale)
 
-    found = rebuild.rebuild(BARS)
+    rebuilt = rebuild.rebuild(BARS)
 
-    assert (found.registered, found.metadata_key, found.periods) == (False, key, ("2022", "2023"))
+    assert (rebuilt.registered, rebuilt.metadata_key, rebuilt.periods) == (
+        False,
+        key,
+        ("2022", "2023"),
+    )
 
 
 @pytest.mark.parametrize("commits", [1, 3])
@@ -149,10 +157,10 @@ def test_a_catalogue_that_went_back_is_moved_forward(
 
     planned = rebuild.rebuild(BARS, dry_run=True)
     assert backup(timescale) == taken
-    found = rebuild.rebuild(BARS)
+    rebuilt = rebuild.rebuild(BARS)
 
     assert (planned.registered, planned.metadata_key) == (True, key)
-    assert (found.registered, found.metadata_key) == (True, key)
+    assert (rebuilt.registered, rebuilt.metadata_key) == (True, key)
     assert newest_key(archive) == key
     assert {label: logged.proof for label, logged in archive.proofs(BARS).items()} == proofs
     assert {outcome.status for outcome in archive.archive(BARS, YEARS)} == {ArchiveStatus.UNCHANGED}
@@ -193,9 +201,9 @@ def test_a_catalogue_that_is_not_behind_is_never_overwritten(
     key = newest_key(archive)
     first = next(key for key in keys(object_store) if "/metadata/00000-" in key)
     other = f"{FOLDER}metadata/00009-00000000-1111-2222-3333-444455556666.metadata.json"
-    told = json.loads(object_store.get(key).content)
-    told["table-uuid"] = "0a0a0a0a-1111-2222-3333-444455556666"
-    object_store.put_bytes(other, json.dumps(told).encode(), content_type="x")
+    content = json.loads(object_store.get(key).content)
+    content["table-uuid"] = "0a0a0a0a-1111-2222-3333-444455556666"
+    object_store.put_bytes(other, json.dumps(content).encode(), content_type="x")
 
     for chosen in (first, other):
         with pytest.raises(
@@ -208,7 +216,7 @@ def test_a_catalogue_that_is_not_behind_is_never_overwritten(
 def test_metadata_that_later_commits_followed_is_not_registered(
     archive: Archive, rebuild: ArchiveRebuild, timescale: Timescale, object_store: ObjectStore
 ) -> None:
-    """Not even where a person names it: what came later would count as garbage."""
+    """Not even if a person names it: later files would count as orphans."""
     lose_catalogue(timescale)
     first = next(key for key in keys(object_store) if "/metadata/00000-" in key)
 
@@ -272,7 +280,7 @@ def test_a_cut_file_is_not_registered(
 
 
 def claim(object_store: ObjectStore, key: str, older: str) -> str:
-    """Put what an older metadata file says under the number of the newest; return its key."""
+    """Store an older metadata file's content under the newest number; return its key."""
     number = key.rpartition("/")[2].partition("-")[0]
     rival = f"{FOLDER}metadata/{number}-00000000-1111-2222-3333-444455556666.metadata.json"
     object_store.put_bytes(rival, object_store.get(older).content, content_type="x")
@@ -301,9 +309,9 @@ def test_of_two_that_claim_to_be_newest_the_log_knows_the_one(
 
 def test_what_was_never_archived_is_nothing_to_rebuild(rebuild: ArchiveRebuild) -> None:
     """An empty bucket is no error."""
-    found = rebuild.rebuild(ARCHIVED["splits"])
+    rebuilt = rebuild.rebuild(ARCHIVED["splits"])
 
-    assert (found.metadata_key, found.registered, found.objects) == ("", False, 0)
+    assert (rebuilt.metadata_key, rebuilt.registered, rebuilt.objects) == ("", False, 0)
 
 
 def test_a_lost_catalogue_is_not_begun_anew(

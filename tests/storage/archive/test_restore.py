@@ -1,4 +1,4 @@
-"""Rows that come back from the bucket equal those that went, whatever came meanwhile."""
+"""Restored rows equal the dropped ones, whatever was loaded meanwhile."""
 
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -45,25 +45,25 @@ def label_of(dataset: str) -> str:
 def test_a_dropped_period_comes_back_row_by_row(
     moves: Moves, subjects: dict[str, list[int]], dataset: str
 ) -> None:
-    """With the provider, the ingest and the moment since which it is known."""
-    one, rows = ARCHIVED[dataset], moments(dataset, subjects[dataset], JANUARY, 9)
+    """With provider, ingest and the moment from which it is known."""
+    archived, rows = ARCHIVED[dataset], moments(dataset, subjects[dataset], JANUARY, 9)
     load(moves.timescale, dataset, rows, states=[COMPLETE])
-    before = table_rows(moves.timescale, one.table)
+    before = table_rows(moves.timescale, archived.table)
     complete = days_in(moves.timescale, dataset, "complete")
     moves.prove(dataset, label_of(dataset))
-    assert moves.retention.drop(one, label_of(dataset), by="test").status == "dropped"
-    assert table_rows(moves.timescale, one.table) == set()
+    assert moves.retention.drop(archived, label_of(dataset), by="test").status == "dropped"
+    assert table_rows(moves.timescale, archived.table) == set()
 
-    [restored] = moves.restore.into_hot(one, DAY, DAY, by="test")
+    [restored] = moves.restore.into_hot(archived, DAY, DAY, by="test")
 
     assert (restored.rows, restored.inserted, restored.was_dropped) == (len(rows), len(rows), True)
-    assert table_rows(moves.timescale, one.table) == before
+    assert table_rows(moves.timescale, archived.table) == before
     assert days_in(moves.timescale, dataset, "complete") == complete
     assert days_in(moves.timescale, dataset, "archived") == set()
     assert [live for *_, live in tombstones(moves.timescale)] == [False]
-    [again] = moves.restore.into_hot(one, DAY, DAY, by="test")
+    [again] = moves.restore.into_hot(archived, DAY, DAY, by="test")
     assert (again.inserted, again.was_dropped) == (0, False)
-    assert table_rows(moves.timescale, one.table) == before
+    assert table_rows(moves.timescale, archived.table) == before
 
 
 @pytest.mark.parametrize("dataset", DROPPABLE)
@@ -71,31 +71,31 @@ def test_rows_come_back_into_a_schema_of_their_own(
     moves: Moves, subjects: dict[str, list[int]], dataset: str
 ) -> None:
     """All periods of the days, and the table itself is not touched."""
-    one = ARCHIVED[dataset]
+    archived = ARCHIVED[dataset]
     for start in (JANUARY, FEBRUARY):
         load(moves.timescale, dataset, moments(dataset, subjects[dataset], start, 3))
     labels = [label_of(dataset)] + ([] if dataset == "daily_bars" else ["2024-02"])
     for label in labels:
         moves.prove(dataset, label)
-    before = table_rows(moves.timescale, one.table)
-    moves.retention.drop(one, labels[0], by="test")
-    hot = table_rows(moves.timescale, one.table)
+    before = table_rows(moves.timescale, archived.table)
+    moves.retention.drop(archived, labels[0], by="test")
+    hot = table_rows(moves.timescale, archived.table)
 
-    restored = moves.restore.into_schema(one, DAY, FEBRUARY.date(), schema="Looked at")
+    restored = moves.restore.into_schema(archived, DAY, FEBRUARY.date(), schema="Looked at")
 
     assert [part.label for part in restored] == labels
     assert sum(part.inserted for part in restored) == len(before)
-    assert table_rows(moves.timescale, f'"Looked at".{one.table}') == before
-    assert table_rows(moves.timescale, one.table) == hot
+    assert table_rows(moves.timescale, f'"Looked at".{archived.table}') == before
+    assert table_rows(moves.timescale, archived.table) == hot
     assert [live for *_, live in tombstones(moves.timescale)] == [True]
     with pytest.raises(errors.ConfigurationError, match="is there already"):
-        moves.restore.into_schema(one, DAY, DAY, schema="Looked at")
+        moves.restore.into_schema(archived, DAY, DAY, schema="Looked at")
 
 
 def test_documents_and_amounts_come_back_as_they_were(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """What is archived whole is restored into a schema, and nowhere else."""
+    """Datasets archived as a whole are restored into a schema only."""
     with moves.timescale.connection() as connection:
         connection.execute(
             """insert into income_statement (
@@ -106,9 +106,9 @@ def test_documents_and_amounts_come_back_as_they_were(
             """,
             (subjects["income_statements"][0], '{"b": [1.50, null, "ä"], "a": {}}'),
         )
-    one = moves.prove("income_statements", "all")
+    archived = moves.prove("income_statements", "all")
 
-    [restored] = moves.restore.into_schema(one, DAY, DAY, schema="scratch")
+    [restored] = moves.restore.into_schema(archived, DAY, DAY, schema="scratch")
 
     assert restored.inserted == 1
     with moves.timescale.connection() as connection:
@@ -118,11 +118,11 @@ def test_documents_and_amounts_come_back_as_they_were(
         ).fetchall()
     assert same == [(True,)]
     with pytest.raises(errors.ConfigurationError, match="never leave the database"):
-        moves.restore.into_hot(one, DAY, DAY, by="test")
+        moves.restore.into_hot(archived, DAY, DAY, by="test")
 
 
 def test_days_that_are_not_archived_are_told(moves: Moves) -> None:
-    """With what is there instead."""
+    """The message names what is archived."""
     with pytest.raises(errors.ConfigurationError, match="is archived; nothing of it"):
         moves.restore.into_hot(MINUTES, DAY, DAY, by="test")
 
@@ -130,7 +130,7 @@ def test_days_that_are_not_archived_are_told(moves: Moves) -> None:
 def test_files_that_were_changed_restore_nothing(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """The tombstone stays, so that the next attempt finds all as it was."""
+    """The tombstone stays, so the next attempt finds everything unchanged."""
     load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], JANUARY, 3))
     moves.prove("minute_bars", "2024-01")
     moves.retention.drop(MINUTES, "2024-01", by="test")
@@ -208,16 +208,16 @@ LATE: dict[str, list[tuple[Rows, timedelta]]] = {
 
 
 @pytest.mark.parametrize("dataset", ["daily_bars", "minute_bars"])
-@pytest.mark.parametrize("what", list(LATE))
+@pytest.mark.parametrize("case", list(LATE))
 def test_late_rows_end_as_if_nothing_had_ever_been_dropped(
-    moves: Moves, subjects: dict[str, list[int]], dataset: str, what: str
+    moves: Moves, subjects: dict[str, list[int]], dataset: str, case: str
 ) -> None:
     """A run restores, archives anew and drops again: row, versions and aggregates are right."""
-    one, rows = ARCHIVED[dataset], moments(dataset, subjects[dataset], JANUARY, 3)
+    archived, rows = ARCHIVED[dataset], moments(dataset, subjects[dataset], JANUARY, 3)
     load(moves.timescale, dataset, rows, states=[COMPLETE])
     moves.prove(dataset, label_of(dataset))
-    moves.retention.drop(one, label_of(dataset), by="test")
-    for late, after in LATE[what]:
+    moves.retention.drop(archived, label_of(dataset), by="test")
+    for late, after in LATE[case]:
         load(moves.timescale, dataset, late, fetched_at=FETCHED_AT + after, states=[COMPLETE])
     refresh(moves.aggregates)
     [planned] = moves.retention.plan([dataset])
@@ -226,24 +226,24 @@ def test_late_rows_end_as_if_nothing_had_ever_been_dropped(
     [outcome] = moves.retention.run([dataset], by="test")
 
     assert (outcome.status, outcome.late) == (RetentionStatus.DROPPED, True)
-    assert table_rows(moves.timescale, one.table) == set()
+    assert table_rows(moves.timescale, archived.table) == set()
     assert [live for *_, live in tombstones(moves.timescale)] == [False, True]
     assert moves.retention.run([dataset], by="test") == []
     latest = dict(rows)
-    for late, after in LATE[what]:
+    for late, after in LATE[case]:
         latest |= late if after > timedelta() else {}
-    moves.restore.into_hot(one, DAY, DAY, by="test")
-    assert prices(moves, one.table) == {
+    moves.restore.into_hot(archived, DAY, DAY, by="test")
+    assert prices(moves, archived.table) == {
         (key[0], key[1].date() if dataset == "daily_bars" else key[1]): price
         for key, price in latest.items()
     }
-    require_one_history(moves, one.table)
+    require_one_history(moves, archived.table)
     refresh(moves.aggregates)
     assert no_differences(moves)
-    [(count, first)] = origins(moves, one.table)
-    untouched = what in {"the same value", "an older answer"}
-    assert (count, first) == ((0, True) if untouched else (len(LATE[what]), False)) or (
-        what == "a new row"
+    [(count, first)] = origins(moves, archived.table)
+    untouched = case in {"the same value", "an older answer"}
+    assert (count, first) == ((0, True) if untouched else (len(LATE[case]), False)) or (
+        case == "a new row"
     )
 
 
@@ -254,7 +254,7 @@ def prices(moves: Moves, table: str) -> dict[tuple[int, Any], float]:
         rows = connection.execute(
             f"select instrument_id, {dated}, close from {table}".encode()  # noqa: S608
         ).fetchall()
-    return {(one, moment): close for one, moment, close in rows}
+    return {(row, moment): close for row, moment, close in rows}
 
 
 def origins(moves: Moves, table: str) -> list[tuple[int, bool]]:
@@ -286,7 +286,7 @@ def require_one_history(moves: Moves, table: str) -> None:
 
 
 def no_differences(moves: Moves) -> bool:
-    """Tell whether all aggregates equal a recomputation."""
+    """Return whether all aggregates equal a recomputation."""
     return not [
         difference
         for source in Source
@@ -299,12 +299,12 @@ def test_a_week_over_new_year_is_right_after_the_old_year_was_dropped(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
     """2 January 2025 belongs to the week of 30 December 2024, whose days are gone."""
-    one = subjects["daily_bars"][0]
+    share = subjects["daily_bars"][0]
     turn = datetime(2024, 12, 30, 15, tzinfo=JANUARY.tzinfo)
-    load(moves.timescale, "daily_bars", moments("daily_bars", [one], turn, 5))
+    load(moves.timescale, "daily_bars", moments("daily_bars", [share], turn, 5))
     moves.prove("daily_bars", "2024")
     assert moves.retention.drop(DAYS, "2024", by="test").status == "dropped"
-    second = {(one, turn + timedelta(days=3)): 500.0}
+    second = {(share, turn + timedelta(days=3)): 500.0}
     load(moves.timescale, "daily_bars", second, fetched_at=FETCHED_AT + timedelta(days=1))
     refresh(moves.aggregates)
 
@@ -321,12 +321,12 @@ def test_a_year_that_was_restored_draws_in_the_next_one_over_new_year(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
     """The week between them is made of both: one run settles it."""
-    one = subjects["daily_bars"][0]
+    share = subjects["daily_bars"][0]
     turn = datetime(2024, 12, 30, 15, tzinfo=JANUARY.tzinfo)
-    load(moves.timescale, "daily_bars", moments("daily_bars", [one], turn, 5))
+    load(moves.timescale, "daily_bars", moments("daily_bars", [share], turn, 5))
     moves.retention.run(["daily_bars"], by="test")
     moves.restore.into_hot(DAYS, turn.date(), turn.date(), by="test")
-    last = {(one, turn): 500.0}
+    last = {(share, turn): 500.0}
     load(moves.timescale, "daily_bars", last, fetched_at=FETCHED_AT + timedelta(days=1))
 
     run = moves.retention.run(["daily_bars"], by="test")
@@ -341,7 +341,7 @@ def test_a_year_that_was_restored_draws_in_the_next_one_over_new_year(
 
 
 def test_a_restore_gives_way_to_a_writer(moves: Moves, subjects: dict[str, list[int]]) -> None:
-    """It needs the table for itself while rows are put in their places."""
+    """It locks the table while it puts rows in place."""
     load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], JANUARY, 3))
     moves.prove("minute_bars", "2024-01")
     moves.retention.drop(MINUTES, "2024-01", by="test")

@@ -57,7 +57,7 @@ def january(moves: Moves, subjects: dict[str, list[int]]) -> Moves:
 
 
 def refused(moves: Moves, label: str = "2024-01") -> dict[Missing, str]:
-    """Try to drop; return what is missing, after a look that nothing happened."""
+    """Try to drop; check that nothing happened, and return what is missing."""
     before = table_rows(moves.timescale, "minute_bar")
     invalidations = table_rows(moves.timescale, "minute_bar_invalidation")
     outcome = moves.retention.drop(MINUTES, label, by="test")
@@ -73,9 +73,9 @@ def refused(moves: Moves, label: str = "2024-01") -> dict[Missing, str]:
 def test_a_proven_period_leaves_and_nothing_else(
     moves: Moves, subjects: dict[str, list[int]], dataset: str
 ) -> None:
-    """Neighbours in time and in the same table stay, and so does all that was made of the rows."""
-    one = ARCHIVED[dataset]
-    neighbours = [other for other in DROPPABLE if ARCHIVED[other].table == one.table]
+    """Neighbours in time and in the same table stay, and so do aggregates of the rows."""
+    covered = ARCHIVED[dataset]
+    neighbours = [other for other in DROPPABLE if ARCHIVED[other].table == covered.table]
     for name in neighbours:
         for start in (JANUARY, FEBRUARY, datetime(2025, 2, 3, 15, tzinfo=JANUARY.tzinfo)):
             rows = moments(name, subjects[name], start, 7)
@@ -86,20 +86,20 @@ def test_a_proven_period_leaves_and_nothing_else(
     if dataset == "daily_bars":
         going |= moments(dataset, subjects[dataset], FEBRUARY, 7)
     keys = {(key[0], key[1].date() if dataset == "daily_bars" else key[1]) for key in going}
-    before = table_rows(moves.timescale, one.table)
-    made = {view: table_rows(moves.timescale, view) for view in VIEWS[one.table]}
+    before = table_rows(moves.timescale, covered.table)
+    bars = {view: table_rows(moves.timescale, view) for view in VIEWS[covered.table]}
 
-    outcome = moves.retention.drop(one, label, by="test")
+    outcome = moves.retention.drop(covered, label, by="test")
 
     assert (outcome.status, outcome.rows) == (RetentionStatus.DROPPED, len(keys))
-    left = table_rows(moves.timescale, one.table)
+    left = table_rows(moves.timescale, covered.table)
     moment = 1 if dataset == "daily_bars" else 2
     assert left == {row for row in before if (row[0], row[moment]) not in keys}
-    assert {view: table_rows(moves.timescale, view) for view in VIEWS[one.table]} == made
-    if VIEWS[one.table]:
-        assert table_rows(moves.timescale, f"{one.table}_invalidation") == set()
+    assert {view: table_rows(moves.timescale, view) for view in VIEWS[covered.table]} == bars
+    if VIEWS[covered.table]:
+        assert table_rows(moves.timescale, f"{covered.table}_invalidation") == set()
     refresh(moves.aggregates)
-    assert {view: table_rows(moves.timescale, view) for view in VIEWS[one.table]} == made
+    assert {view: table_rows(moves.timescale, view) for view in VIEWS[covered.table]} == bars
     [(name, start, end, live)] = tombstones(moves.timescale)
     assert (name, live) == (dataset, True)
     archived = {day for _, day in days_in(moves.timescale, dataset, "archived")}
@@ -108,7 +108,7 @@ def test_a_proven_period_leaves_and_nothing_else(
         claimed = {moment.date() for _, moment in going}
     assert archived == {day for day in claimed if start <= day < end}
     assert not {day for _, day in days_in(moves.timescale, dataset, "complete")} & archived
-    assert moves.archive.verify(one, [label])[0].equal
+    assert moves.archive.verify(covered, [label])[0].equal
 
 
 def test_a_chunk_that_holds_nothing_else_is_dropped_whole(
@@ -147,7 +147,7 @@ def test_without_a_proof_nothing_is_dropped(moves: Moves, subjects: dict[str, li
 
 
 def test_a_row_that_changed_after_it_was_archived_stays(january: Moves) -> None:
-    """Also where the aggregates follow it already."""
+    """Even if the aggregates already follow it."""
     rows = minutes([1], JANUARY, 1, price=50.0)
     load(january.timescale, "minute_bars", rows, fetched_at=LATER)
     refresh(january.aggregates)
@@ -156,7 +156,7 @@ def test_a_row_that_changed_after_it_was_archived_stays(january: Moves) -> None:
 
 
 def test_a_missing_object_keeps_the_rows(january: Moves) -> None:
-    """The proof alone is nothing."""
+    """The proof alone is not enough."""
     [key] = january.archive.proofs(MINUTES)["2024-01"].proof.object_keys
     january.store.delete(key)
 
@@ -181,7 +181,7 @@ def test_what_waits_for_a_refresh_keeps_the_rows(january: Moves) -> None:
 
 
 def test_a_wrong_aggregate_keeps_the_rows(january: Moves) -> None:
-    """It could never be mended."""
+    """It could never be filled."""
     with january.timescale.connection() as connection:
         connection.execute("update rollup_1h set close = close + 1 where instrument_id = 1")
 
@@ -227,7 +227,7 @@ def test_a_year_that_is_not_over_stays(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("splits=10d", "always stay"),
         ("daily_bars=4000d", "adjusted prices"),
@@ -238,9 +238,9 @@ def test_a_year_that_is_not_over_stays(
         ("minute_bars=1d minute_bars=2d", "two ages"),
     ],
 )
-def test_an_age_that_makes_no_sense_is_refused(text: str, told: str) -> None:
+def test_an_age_that_makes_no_sense_is_refused(text: str, message: str) -> None:
     """Datasets that are archived whole are never dropped."""
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         parse_ages(text)
 
 
@@ -257,7 +257,7 @@ def test_ages_are_read_by_dataset() -> None:
 def between_proof_and_lock(
     monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]
 ) -> Generator[None]:
-    """Let something happen after the files were read back, before the table is locked."""
+    """Run a function after the files were read back, before the table is locked."""
 
     def turn(connection: Any, dataset: str) -> None:
         happens()
@@ -271,7 +271,7 @@ def between_proof_and_lock(
 def test_a_load_between_proof_and_lock_is_noticed(
     january: Moves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows are compared again when nobody can write any more."""
+    """Rows are compared again once the table is locked."""
 
     def happens() -> None:
         new = minutes([2], JANUARY + timedelta(days=3), 1)
@@ -304,13 +304,13 @@ def test_an_archive_run_between_proof_and_lock_is_noticed(
 def test_the_table_is_closed_to_writers_while_rows_are_compared(
     january: Moves, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also to those who would make a chunk; readers go on."""
-    whole, told = retention_module.remove, list[str]()
+    """Also to writers that would create a chunk; readers continue."""
+    whole, counts = retention_module.remove, list[str]()
 
     def remove(connection: Any, rows: HotRows) -> int:
         with psycopg.connect(january.timescale.url) as other:
             other.execute("set lock_timeout = '200ms'")
-            told.append(str(other.execute("select count(*) from minute_bar").fetchone()))
+            counts.append(str(other.execute("select count(*) from minute_bar").fetchone()))
             with pytest.raises(psycopg.errors.LockNotAvailable):
                 other.execute(
                     """insert into minute_bar values
@@ -321,7 +321,7 @@ def test_the_table_is_closed_to_writers_while_rows_are_compared(
     monkeypatch.setattr(retention_module, "remove", remove)
 
     assert january.retention.drop(MINUTES, "2024-01", by="test").status == "dropped"
-    assert told == ["(120,)"]
+    assert counts == ["(120,)"]
 
 
 @pytest.mark.parametrize(
@@ -335,10 +335,10 @@ def test_whoever_reads_or_writes_for_long_is_not_disturbed(january: Moves, state
     """The drop gives way, changes nothing, and works later."""
     with psycopg.connect(january.timescale.url) as other:
         other.execute(statement.encode())
-        told = refused_while_busy(january)
+        message = refused_while_busy(january)
         other.rollback()
 
-    assert "busy, and nothing was moved" in told
+    assert "busy, and nothing was moved" in message
     assert january.retention.drop(MINUTES, "2024-01", by="test").status == "dropped"
 
 
@@ -354,15 +354,15 @@ def test_two_retentions_do_not_meet(january: Moves) -> None:
     """The second one gives way; so does a restore."""
     with january.timescale.connection() as connection:
         take_turn(connection, "minute_bars")
-        told = refused_while_busy(january)
+        message = refused_while_busy(january)
         with pytest.raises(errors.StorageUnavailableError, match="another retention or restore"):
             january.restore.into_hot(MINUTES, JANUARY.date(), JANUARY.date(), by="test")
 
-    assert "another retention or restore is at work" in told
+    assert "another retention or restore is at work" in message
 
 
 def test_a_drop_waits_for_a_run_that_writes_to_the_archive(january: Moves) -> None:
-    """What that run has read must not be gone when it commits."""
+    """Rows that the run has read must not be gone when it commits."""
     with committing(january.timescale.url, "minute_bars"):
         assert "a run is writing to archive.minute_bars" in refused_while_busy(january)
 
@@ -371,7 +371,7 @@ def test_a_crash_anywhere_loses_nothing_and_the_next_run_ends_it(january: Moves)
     """Before each statement in turn, until none is left."""
     rows = table_rows(january.timescale, "minute_bar")
     complete = days_in(january.timescale, "minute_bars", "complete")
-    made = {view: table_rows(january.timescale, view) for view in VIEWS["minute_bar"]}
+    bars = {view: table_rows(january.timescale, view) for view in VIEWS["minute_bar"]}
     crashes = 0
     while True:
         with CrashingTimescale(january.timescale.url, at=crashes) as crashing:
@@ -389,7 +389,7 @@ def test_a_crash_anywhere_loses_nothing_and_the_next_run_ends_it(january: Moves)
     assert crashes > 12
     assert outcome.status is RetentionStatus.DROPPED
     assert table_rows(january.timescale, "minute_bar") == set()
-    assert {view: table_rows(january.timescale, view) for view in VIEWS["minute_bar"]} == made
+    assert {view: table_rows(january.timescale, view) for view in VIEWS["minute_bar"]} == bars
 
 
 def test_a_server_that_ends_the_session_before_the_commit_has_dropped_nothing(
@@ -415,7 +415,7 @@ def test_a_server_that_ends_the_session_before_the_commit_has_dropped_nothing(
 def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """What the run itself would mend is told and is not in the way."""
+    """Gaps that the run itself would fill are reported and do not block."""
     ids = subjects["minute_bars"]
     load(moves.timescale, "minute_bars", minutes(ids, JANUARY, 3))
     load(moves.timescale, "minute_bars", minutes(ids, FEBRUARY, 3))
@@ -444,7 +444,7 @@ def test_a_dry_run_tells_what_a_run_would_do_and_changes_nothing(
 def test_a_run_that_cannot_archive_one_period_drops_the_others(
     january: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """Each refusal is told with its reason."""
+    """Each refusal has its reason."""
     load(january.timescale, "minute_bars", minutes(subjects["minute_bars"], FEBRUARY, 3))
     with january.timescale.connection() as connection:
         connection.execute("delete from minute_bar where opened_at < '2024-02-01' and close > 105")
@@ -460,7 +460,7 @@ def test_a_run_that_cannot_archive_one_period_drops_the_others(
 def test_a_row_that_no_load_restated_is_refused_by_drop_run_and_restore_alike(
     january: Moves,
 ) -> None:
-    """The archived row is the only one that is left of what was loaded."""
+    """The archived row is the only copy of what was loaded."""
     with january.timescale.connection() as connection:
         connection.execute(
             "update minute_bar set close = close + 0.5 where instrument_id = 2 and opened_at = %s",
@@ -499,7 +499,7 @@ def test_a_dropped_period_is_frozen_in_the_archive(january: Moves) -> None:
 
 
 def test_nobody_asks_for_dropped_days_again(january: Moves) -> None:
-    """Archived is settled to a planner."""
+    """The planner treats archived days as settled."""
     january.retention.drop(MINUTES, "2024-01", by="test")
     archived = days_in(january.timescale, "minute_bars", "archived")
     days = sorted({day for _, day in archived})
@@ -510,7 +510,7 @@ def test_nobody_asks_for_dropped_days_again(january: Moves) -> None:
 
 
 def test_only_datasets_with_an_age_are_chosen(moves: Moves) -> None:
-    """A typo must not look like nothing to do."""
+    """A typo must not look like success."""
     with pytest.raises(errors.ConfigurationError, match="no age is set"):
         moves.with_ages({}).run(["minute_bars"], by="test")
 
@@ -518,7 +518,7 @@ def test_only_datasets_with_an_age_are_chosen(moves: Moves) -> None:
 def test_an_archive_begins_with_what_was_dropped(
     moves: Moves, subjects: dict[str, list[int]]
 ) -> None:
-    """A run over everything tells these periods too: they are frozen."""
+    """A run over everything lists these periods too, as frozen."""
     assert moves.archive.first_day(MINUTES) is None
     load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], JANUARY, 5))
     load(moves.timescale, "minute_bars", minutes(subjects["minute_bars"], FEBRUARY, 5))

@@ -1,4 +1,4 @@
-"""Rows of every dataset, from the database to Parquet and back, whatever their types may hold."""
+"""Rows of every dataset, from the database to Parquet and back, with extreme values."""
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -67,12 +67,12 @@ Row = dict[str, Any]
 
 
 def period(dataset: ArchivedDataset) -> Period:
-    """Return the period that the rows of these tests are of."""
+    """Return the period of the rows of these tests."""
     return dataset.period_of(date(2024, 3, 15), TODAY)
 
 
 def own_columns(dataset: ArchivedDataset) -> list[str]:
-    """Return the archived columns that the table has."""
+    """Return the archived columns that exist in the table."""
     label = {"ticker"} if dataset.labelled else set[str]()
     return [name for name in dataset.schema.names if name not in label]
 
@@ -109,7 +109,7 @@ def rows_of(dataset: ArchivedDataset) -> st.SearchStrategy[list[Row]]:
 
 
 def extremes(dataset: ArchivedDataset) -> list[Row]:
-    """Return three rows of a dataset, each of its own instrument, with the ends of every type."""
+    """Return three rows of a dataset, one per instrument, with the bounds of every type."""
     rows: list[Row] = [{"instrument_id": number} for number in range(3)]
     for number, row in enumerate(rows):
         for name in own_columns(dataset)[1:]:
@@ -129,8 +129,8 @@ def extremes(dataset: ArchivedDataset) -> list[Row]:
 
 @pytest.fixture
 def subjects(timescale: Timescale) -> dict[str, list[int]]:
-    """Three instruments of each kind, one of them with a ticker; no rule holds rows back."""
-    found: dict[str, list[int]] = {}
+    """Three instruments of each kind, one with a ticker; the tables have no constraints."""
+    ids: dict[str, list[int]] = {}
     with timescale.connection() as connection:
         for kind in ("equity", "pair", "series", "index"):
             for number in range(3):
@@ -139,7 +139,7 @@ def subjects(timescale: Timescale) -> dict[str, list[int]]:
                     [kind],
                 ).fetchone()
                 assert row
-                found.setdefault(kind, []).append(row[0])
+                ids.setdefault(kind, []).append(row[0])
                 if number:
                     continue
                 connection.execute(
@@ -166,13 +166,13 @@ def subjects(timescale: Timescale) -> dict[str, list[int]]:
                         sql.Identifier(table), sql.Identifier(name)
                     )
                 )
-    return found
+    return ids
 
 
 def store_rows(
     timescale: Timescale, dataset: ArchivedDataset, ids: list[int], rows: list[Row]
 ) -> list[tuple[Any, ...]]:
-    """Put rows into the empty table; return what it holds then, in the archive's order."""
+    """Put rows into the empty table; return its rows, in the archive's order."""
     names = own_columns(dataset)
     columns = sql.SQL(", ").join(sql.Identifier(name) for name in names)
     shown = sql.SQL(", ").join(
@@ -192,14 +192,14 @@ def store_rows(
                 ),
                 values,
             )
-        held = connection.execute(sql.SQL("select {} from {}").format(shown, table)).fetchall()
+        stored = connection.execute(sql.SQL("select {} from {}").format(shown, table)).fetchall()
     places = [names.index(name) for name in dataset.order]
 
     def key(row: tuple[Any, ...]) -> list[Any]:
         values = [row[place] for place in places]
         return [value.encode() if isinstance(value, str) else value for value in values]
 
-    return sorted(held, key=key)
+    return sorted(stored, key=key)
 
 
 def as_rows(dataset: ArchivedDataset, batches: list[pa.RecordBatch]) -> list[tuple[Any, ...]]:
@@ -220,11 +220,11 @@ def test_rows_come_back_from_parquet_as_they_stand_in_the_database(
     @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(rows_of(dataset))
     def check(rows: list[Row]) -> None:
-        held = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)
+        stored = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)
         with stream(timescale.url, dataset, period(dataset)) as batches:
             proof = files.prove(object_store, dataset, period(dataset), batches)
         assert proof.rows == len(rows)
-        assert as_rows(dataset, list(files.read_back(object_store, dataset, proof))) == held
+        assert as_rows(dataset, list(files.read_back(object_store, dataset, proof))) == stored
 
     check()
 
@@ -236,21 +236,21 @@ def test_every_dataset_is_archived_read_by_iceberg_and_verified(
     object_store: ObjectStore,
     subjects: dict[str, list[int]],
 ) -> None:
-    """Through the table and its commit; the ticker stands beside who has one."""
+    """Through the table and its commit; a ticker is added where there is one."""
     rows = extremes(dataset)
-    held = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)
+    stored = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)
     archive = Archive(timescale, object_store)
 
-    (found,) = archive.archive(dataset, [period(dataset)])
+    (result,) = archive.archive(dataset, [period(dataset)])
 
-    assert (found.status, found.rows) == (ArchiveStatus.COMMITTED, len(rows))
-    assert all(verdict.equal for verdict in archive.verify(dataset, [found.period.label]))
+    assert (result.status, result.rows) == (ArchiveStatus.COMMITTED, len(rows))
+    assert all(verdict.equal for verdict in archive.verify(dataset, [result.period.label]))
     (again,) = archive.archive(dataset, [period(dataset)])
     assert again.status is ArchiveStatus.UNCHANGED
     table = archive.table(dataset).load()
     assert table
     scanned = table.scan().to_arrow().cast(dataset.schema)
-    assert as_rows(dataset, scanned.to_batches()) == held
+    assert as_rows(dataset, scanned.to_batches()) == stored
     if dataset.labelled:
         assert scanned["ticker"].to_pylist() == ["ONE", None, None]
 
@@ -262,7 +262,7 @@ def test_a_row_that_is_gone_is_wrong_unless_providers_withdraw_such_rows(
     object_store: ObjectStore,
     subjects: dict[str, list[int]],
 ) -> None:
-    """What was withdrawn waits for the next run; where all is gone, nobody has withdrawn it."""
+    """Withdrawn rows wait for the next run; if all rows are gone, they were not withdrawn."""
     store_rows(timescale, dataset, subjects[dataset.kind.value], extremes(dataset))
     archive = Archive(timescale, object_store)
     archive.archive(dataset, [period(dataset)])

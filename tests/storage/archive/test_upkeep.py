@@ -1,4 +1,4 @@
-"""What the archive no longer needs, on a real database and a real S3 server."""
+"""Expiry and orphans of the archive, on a real database and a real S3 server."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -52,7 +52,7 @@ def archive(timescale: Timescale, object_store: ObjectStore, instrument_ids: lis
 
 
 def later() -> datetime:
-    """Return a moment after everything so far."""
+    """Return a moment after all commits so far."""
     return datetime.now(UTC) + SOON
 
 
@@ -63,14 +63,14 @@ def snapshots(archive: Archive) -> list[int]:
 
 
 def equal(archive: Archive) -> bool:
-    """Tell whether all that is archived can be read back and is what the database holds."""
+    """Return whether all archived rows can be read back and equal the database's."""
     return all(verdict.equal for verdict in archive.verify(BARS, archive.proofs(BARS)))
 
 
 def test_old_snapshots_go_and_the_current_one_stays(
     archive: Archive, upkeep: ArchiveUpkeep, object_store: ObjectStore
 ) -> None:
-    """However old it is. No file is deleted, and what is archived reads as before."""
+    """However old it is. No file is deleted, and the archive reads as before."""
     before, there = snapshots(archive), keys(object_store)
 
     expired = upkeep.expire(BARS, later())
@@ -82,7 +82,7 @@ def test_old_snapshots_go_and_the_current_one_stays(
 
 
 def test_younger_snapshots_stay(archive: Archive, upkeep: ArchiveUpkeep) -> None:
-    """The border is a moment, and only what is older goes."""
+    """Only snapshots older than the moment go."""
     table = archive.table(BARS).load()
     assert table
     middle = datetime.fromtimestamp(table.snapshots()[2].timestamp_ms / 1000, UTC)
@@ -95,15 +95,15 @@ def test_younger_snapshots_stay(archive: Archive, upkeep: ArchiveUpkeep) -> None
 def test_a_dry_run_of_expiry_changes_nothing(
     archive: Archive, upkeep: ArchiveUpkeep, object_store: ObjectStore
 ) -> None:
-    """It tells what the run would tell."""
+    """It returns what the run would return."""
     there = keys(object_store)
     moment = later()
 
-    told = upkeep.expire(BARS, moment, dry_run=True)
+    expected = upkeep.expire(BARS, moment, dry_run=True)
 
     assert keys(object_store) == there
     assert len(snapshots(archive)) == 4
-    assert upkeep.expire(BARS, moment) == told
+    assert upkeep.expire(BARS, moment) == expected
 
 
 def test_the_proof_of_a_living_file_outlives_its_snapshot(
@@ -242,7 +242,7 @@ def test_a_young_object_is_left_alone(upkeep: ArchiveUpkeep, object_store: Objec
 def test_other_datasets_and_the_raw_zone_are_out_of_reach(
     upkeep: ArchiveUpkeep, object_store: ObjectStore
 ) -> None:
-    """A dataset whose name begins with another's, too."""
+    """Also a dataset whose name begins with another's."""
     others = {"iceberg/archive/daily_bars_old/x", "iceberg/archive/splits/x", "raw/fmp/x"}
     for key in others:
         object_store.put_bytes(key, b"x", content_type="x")
@@ -254,7 +254,7 @@ def test_other_datasets_and_the_raw_zone_are_out_of_reach(
 def test_nothing_is_removed_while_a_run_writes(
     upkeep: ArchiveUpkeep, object_store: ObjectStore, timescale: Timescale
 ) -> None:
-    """What it finds on the bucket it may commit, however old that is."""
+    """A running archive may commit objects that it finds, however old."""
     upkeep.expire(BARS, later())
     there = keys(object_store)
 
@@ -329,7 +329,7 @@ def test_without_a_table_nothing_is_an_orphan(
 def test_a_lost_writers_metadata_is_an_orphan(
     archive: Archive, upkeep: ArchiveUpkeep, object_store: ObjectStore
 ) -> None:
-    """It is of the same table and no commit: the winner's bears the same number."""
+    """It belongs to the same table but is no commit: the winner's has the same number."""
     table = archive.table(BARS).load()
     assert table
     key = f"{FOLDER}metadata/00004-0a0a0a0a-1111-2222-3333-444455556666.metadata.json"
@@ -380,7 +380,7 @@ def test_a_catalogue_that_went_back_removes_and_commits_nothing(
     object_store: ObjectStore,
     instrument_ids: list[int],
 ) -> None:
-    """What came after the backup may be nowhere else: metadata two commits ahead forbids it."""
+    """Objects from after the backup may be the only copy: newer metadata forbid deletion."""
     taken = backup(timescale)
     for close in (61.0, 62.0):
         store_bars(timescale, instrument_ids, close=close)
@@ -436,7 +436,7 @@ def test_one_commit_ahead_stays_with_all_that_it_names(
     object_store: ObjectStore,
     instrument_ids: list[int],
 ) -> None:
-    """A writer died before the catalogue knew, or a backup was restored: nobody can tell."""
+    """A writer died before its commit, or a backup was restored: both look alike."""
     taken = backup(timescale)
     store_bars(timescale, instrument_ids, close=61.0)
     archive.archive(BARS, YEARS)

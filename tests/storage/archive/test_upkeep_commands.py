@@ -1,4 +1,4 @@
-"""The archive's upkeep as its users meet it: the asset of Sundays, and the commands."""
+"""The archive's upkeep: the asset of Sundays, and the commands."""
 
 import json
 from datetime import timedelta
@@ -25,7 +25,7 @@ from tests.storage.archive.archived_years import (
 )
 
 ALREADY = timedelta(minutes=-1)
-"""An age that everything has reached."""
+"""An age that all objects have reached."""
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_damaged_dataset_fails_the_run_with_its_reason(
 def test_commands_say_what_they_would_do_and_do_it(
     archive: Archive, object_store: ObjectStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A dry run tells what the run then tells, and changes nothing."""
+    """A dry run prints what the run then prints, and changes nothing."""
     before = keys(object_store)
     young = wrdata(capsys, "expire")
     assert young[0]["snapshots_expired"] == []
@@ -148,7 +148,7 @@ def test_commands_say_what_they_would_do_and_do_it(
 def test_rebuild_registers_what_the_catalogue_lost(
     archive: Archive, timescale: Timescale, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Over all datasets: those that were never archived are no error."""
+    """Over all datasets: one that was never archived is no error."""
     proofs = archive.proofs(BARS)
     with timescale.connection() as connection:
         connection.execute("delete from iceberg_catalog.iceberg_tables")
@@ -167,7 +167,7 @@ def test_rebuild_registers_what_the_catalogue_lost(
 
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["list"], "nothing is archived yet"),
         (["list", "--dataset", "splits"], "nothing of splits is archived yet"),
@@ -179,17 +179,17 @@ def test_rebuild_registers_what_the_catalogue_lost(
     ],
 )
 def test_an_empty_archive_is_told_in_a_sentence(
-    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Silence would look like a command that did nothing; standard output stays for results."""
     assert app(["archive", *words], standalone_mode=False) in {None, 0}
 
     said = capsys.readouterr()
-    assert told in said.err
+    assert message in said.err
     assert said.out == ""
 
 
 def test_a_metadata_file_is_chosen_for_one_dataset() -> None:
-    """It is a key of that dataset's folder."""
+    """The key must lie in the dataset's folder."""
     with pytest.raises(errors.ConfigurationError, match="name it with --dataset"):
         app(["archive", "rebuild", "--metadata", "x"], standalone_mode=False)

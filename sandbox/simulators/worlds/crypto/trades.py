@@ -78,7 +78,7 @@ class Trades:
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> "Trades":
         """Return the trades for which ``chosen`` is true."""
-        return Trades(**{one.name: getattr(self, one.name)[chosen] for one in fields(self)})
+        return Trades(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,21 +121,21 @@ class PairMinutes:
 def decimal_texts(units: Integers, decimals: int, *, shown: int | None = None) -> list[str]:
     """Write whole units as decimals, with zeros up to ``shown`` digits behind the point."""
     # Arrow joins texts several times faster than a loop does; a month of bars has 350,000.
-    one = 10**decimals
-    whole = pa.array(units // one).cast(pa.string())
-    behind = pc.utf8_slice_codeunits(pa.array(units % one + one).cast(pa.string()), 1)
+    unit = 10**decimals
+    whole = pa.array(units // unit).cast(pa.string())
+    behind = pc.utf8_slice_codeunits(pa.array(units % unit + unit).cast(pa.string()), 1)
     joined_up = pc.binary_join_element_wise(whole, behind, ".")
     zeros = "0" * ((shown or decimals) - decimals)
     return pc.binary_join_element_wise(joined_up, zeros, "").to_pylist()
 
 
 def joined(parts: Sequence[Trades]) -> Trades:
-    """Put ``parts`` one after the other."""
-    every = [NO_TRADES, *parts]
+    """Concatenate ``parts``."""
+    all_parts = [NO_TRADES, *parts]
     return Trades(
         **{
-            one.name: np.concatenate([getattr(part, one.name) for part in every])
-            for one in fields(Trades)
+            field.name: np.concatenate([getattr(part, field.name) for part in all_parts])
+            for field in fields(Trades)
         }
     )
 

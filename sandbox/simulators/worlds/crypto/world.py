@@ -59,14 +59,14 @@ class CryptoWorld:
     ) -> Trades:
         """Return the trades from ``start`` on and before ``end``, both aware.
 
-        Nothing asks whether they have happened yet. ``venue`` leaves out its outages.
+        They may lie in the future. ``venue`` leaves out its outages.
         """
         first = max(start.astimezone(UTC).date(), FIRST_DAY)
         days = (end.astimezone(UTC).date() - first).days + 1
-        parts = [self._day(pair, first + timedelta(days=one), venue) for one in range(days)]
-        every = joined(parts)
-        at = every.traded_at
-        return every.where((at >= _instant(start)) & (at < _instant(end)))
+        parts = [self._day(pair, first + timedelta(days=offset), venue) for offset in range(days)]
+        traded = joined(parts)
+        at = traded.traded_at
+        return traded.where((at >= _instant(start)) & (at < _instant(end)))
 
     def trades_by_id(
         self, pair: str, first_id: int, last_id: int, *, venue: str | None = None
@@ -74,9 +74,9 @@ class CryptoWorld:
         """Return the trades numbered from ``first_id`` to ``last_id``, both included."""
         first = (max(first_id, 1) - 1) // TRADES_A_DAY
         last = (last_id - 1) // TRADES_A_DAY
-        days = [FIRST_DAY + timedelta(days=one) for one in range(first, last + 1)]
-        every = joined([self._day(pair, day, venue) for day in days])
-        return every.where((every.trade_id >= first_id) & (every.trade_id <= last_id))
+        days = [FIRST_DAY + timedelta(days=number) for number in range(first, last + 1)]
+        traded = joined([self._day(pair, day, venue) for day in days])
+        return traded.where((traded.trade_id >= first_id) & (traded.trade_id <= last_id))
 
     def trade(self, pair: str, trade_id: int, *, venue: str | None = None) -> Trades:
         """Return one trade, or none if ``trade_id`` is below 1."""
@@ -104,7 +104,7 @@ class CryptoWorld:
     def pair_minutes(
         self, pair: str, start: datetime, end: datetime, *, venue: str | None = None
     ) -> PairMinutes:
-        """Return the same with everything a venue may tell, in whole units."""
+        """Return the same minutes with all figures that a venue serves, in whole units."""
         first, last = _next_minute(start), _next_minute(end)
         return minutes_of(self.trades(pair, first, last, venue=venue))
 
@@ -113,7 +113,7 @@ class CryptoWorld:
     ) -> pa.Table:
         """Return WIRE_MINUTE_BARS of the UTC days from ``start`` to ``end``, both included.
 
-        Only minutes that are over by ``now`` are in it. Coinbase tells neither ``vwap`` nor
+        Only minutes that are over by ``now`` are in it. Coinbase serves neither ``vwap`` nor
         ``trades``: they are null there.
 
         Raises:
@@ -125,8 +125,8 @@ class CryptoWorld:
             for pair in _offered(venue, pairs)
         ]
         table = pa.concat_tables([WIRE_MINUTE_BARS.empty_table(), *parts])
-        untold = ("vwap", "trades") if venue == "coinbase" else ()
-        for name in untold:
+        absent = ("vwap", "trades") if venue == "coinbase" else ()
+        for name in absent:
             place, of_type = table.schema.get_field_index(name), table.schema.field(name)
             table = table.set_column(place, of_type, pa.nulls(table.num_rows, of_type.type))
         return table
@@ -181,7 +181,7 @@ def _trade_table(pair: str, trades: Trades, at: intraday.Times) -> pa.Table:
 
 
 def _offered(venue: str, pairs: Sequence[str]) -> Sequence[str]:
-    known = {one.pair for one in crypto_pairs() if venue in one.spellings}
+    known = {listed.pair for listed in crypto_pairs() if venue in listed.spellings}
     strange = [pair for pair in pairs if pair not in known]
     if strange:
         message = f"{venue} does not offer {', '.join(strange)}; it offers {sorted(known)}"

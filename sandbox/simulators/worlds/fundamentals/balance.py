@@ -1,4 +1,4 @@
-"""The balance sheet of an invented company, as its cash flow leaves it.
+"""The balance sheet of an invented company, from its cash flow.
 
 Here: levels and their sums; it balances because every flow has its other side. Not here: income and
 cash flow (ledger.py).
@@ -19,7 +19,7 @@ Lines = Mapping[str, Amounts]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a company begins with: its first revenue, and goodwill as a share of it."""
+    """Initial figures of a company: its first revenue, and goodwill as a share of it."""
 
     revenue: float
     goodwill: float

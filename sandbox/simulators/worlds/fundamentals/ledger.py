@@ -27,7 +27,7 @@ from sandbox.simulators.worlds.shares.market import Floats
 FIRST_YEAR = 2006
 """The first fiscal year of every book."""
 YEARS = 40
-"""A book's length is fixed, so that no figure depends on how far somebody reads."""
+"""A book's length is fixed, so that no figure depends on the requested range."""
 QUARTERS = 4
 _BAD_QUARTERS = 0.05
 """Share of the quarters with a charge that makes most companies lose money."""
@@ -54,7 +54,7 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Traits:
-    """What a company is like; shares are of its revenue."""
+    """Traits of a company; shares are of its revenue."""
 
     revenue: float
     cost: float
@@ -145,7 +145,7 @@ def by_year(of: Ledger) -> Ledger:
 
 
 def _traits(seed: str, name: str) -> _Traits:
-    draws = [float(one) for one in market.uniforms(f"{seed}/{name}/company", 1, 12)[0]]
+    draws = [float(draw) for draw in market.uniforms(f"{seed}/{name}/company", 1, 12)[0]]
     return _Traits(
         revenue=10.0 ** (8.2 + 2.3 * draws[0]),
         cost=0.45 + 0.2 * draws[1],
@@ -166,8 +166,8 @@ def _of_share(draw: float, share: float) -> bool:
     return draw < share
 
 
-def _uniform(seed: str, name: str, what: str) -> float:
-    return float(market.uniforms(f"{seed}/{name}/{what}", 1, 1)[0, 0])
+def _uniform(seed: str, name: str, purpose: str) -> float:
+    return float(market.uniforms(f"{seed}/{name}/{purpose}", 1, 1)[0, 0])
 
 
 def _income(seed: str, name: str, traits: _Traits) -> Lines:
@@ -220,7 +220,7 @@ def _income(seed: str, name: str, traits: _Traits) -> Lines:
 
 
 def _levels(income: Lines, traits: _Traits) -> Lines:
-    """Return what stands in the balance sheet at the end of each quarter, as business goes."""
+    """Return the operating levels of the balance sheet at the end of each quarter."""
     revenue, cost = income["revenue"], income["costOfRevenue"]
     return {
         "cash": thousands(revenue * 0.5),
@@ -249,7 +249,7 @@ def _cash_flow(income: Lines, levels: Lines, traits: _Traits) -> Lines:
     paid = -thousands(np.maximum(earned, 0) * 0.3) * int(traits.pays_dividends)
     sway = np.sin(np.arange(len(revenue)) * 1.7)
     abroad = thousands(revenue * 0.002 * sway) * int(traits.trades_abroad)
-    # What is left beyond the cash that business needs buys shares back; what lacks is issued.
+    # Cash beyond the need of business buys shares back; a lack is met by issuing shares.
     left = operating + investing + borrowed + paid + abroad - change["cash"]
     issued, repurchased = np.maximum(-left, 0), -np.maximum(left, 0)
     financing = borrowed + issued + repurchased + paid
@@ -298,5 +298,5 @@ def _cash_flow(income: Lines, levels: Lines, traits: _Traits) -> Lines:
 
 
 def _change(level: Amounts) -> Amounts:
-    """Return by how much a level rose in each quarter; nothing is known of before the first."""
+    """Return the rise of a level in each quarter; 0 in the first."""
     return np.diff(level, prepend=level[:1])

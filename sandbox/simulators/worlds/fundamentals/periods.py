@@ -1,4 +1,4 @@
-"""When an invented company's fiscal periods end, and when it files what it reports on them.
+"""Ends of an invented company's fiscal periods, and dates of its filings.
 
 Here: dates, a pure function of seed and name. Not here: figures (ledger.py), or what is published
 by a moment (statements.py).
@@ -14,7 +14,7 @@ from marketdata.calendars import NEW_YORK_ZONE
 
 FISCAL_QUARTERS = ("Q1", "Q2", "Q3", "Q4")
 RESTATED_SHARE = 40
-"""One quarter in so many is restated by a later filing."""
+"""One in this many quarters is restated by a later filing."""
 
 _SATURDAY = 5
 _MONTHS = (12,) * 14 + (9, 9, 6, 6, 1, 3)
@@ -25,7 +25,7 @@ _EVENING_FILERS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filing:
-    """A filing with the SEC; what is accepted in the evening has the next weekday's date.
+    """A filing with the SEC; one accepted in the evening has the next weekday's date.
 
     Attributes:
         accepted_at: Aware UTC, whole seconds.
@@ -37,7 +37,7 @@ class Filing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restatement:
-    """A later filing that tells a quarter anew (see ``ledger.reclassified``)."""
+    """A later filing that restates a quarter (see ``ledger.reclassified``)."""
 
     factor: float
     filing: Filing
@@ -57,7 +57,7 @@ def fiscal_end(seed: str, name: str, year: int, quarter: int) -> date:
 
 @functools.lru_cache(maxsize=65_536)
 def filing(seed: str, name: str, year: int, quarter: int) -> Filing:
-    """Return when a quarter was first reported: 26 to 60 days after its end."""
+    """Return the first filing of a quarter: 26 to 60 days after its end."""
     digest = _digest(f"{seed}/{name}/filing/{year}/{quarter}")
     # The fourth quarter waits for the audited annual report.
     least, most = (36, 58) if quarter == len(FISCAL_QUARTERS) else (26, 44)
@@ -67,7 +67,7 @@ def filing(seed: str, name: str, year: int, quarter: int) -> Filing:
 
 @functools.lru_cache(maxsize=65_536)
 def restatement(seed: str, name: str, year: int, quarter: int) -> Restatement | None:
-    """Return how and when a quarter was told anew, two to ten months after its first report."""
+    """Return the restatement of a quarter, two to ten months after its first report."""
     digest = _digest(f"{seed}/{name}/restatement/{year}/{quarter}")
     if int.from_bytes(digest[0:2], "big") % RESTATED_SHARE:
         return None

@@ -1,6 +1,6 @@
 """The simulated world's companies and the index's history, as FMP's rows and as the truth.
 
-Here: profiles, who joined and left the index, and what a correct database holds of either. Not
+Here: profiles, changes of the index, and what a correct database holds of both. Not
 here: statements (statements.py), or HTTP (fmp/fundamentals.py).
 """
 
@@ -42,11 +42,11 @@ class IndexChange:
     Attributes:
         effective_on: The first day with the new member.
         ticker: Ours; empty where FMP has the removal alone.
-        told_on: What FMP's ``date`` says: sometimes the day before.
+        reported_on: FMP's ``date``: sometimes the day before.
     """
 
     effective_on: date
-    told_on: date
+    reported_on: date
     ticker: str
     security: str
     removed_ticker: str
@@ -124,16 +124,16 @@ def _market_figures(world: World, listing: Listing, now: datetime) -> dict[str, 
 
 
 def company_truth(world: World, tickers: Iterable[str], now: datetime) -> pa.Table:
-    """Return what is known of each company (WIRE_COMPANIES) under our tickers."""
+    """Return the data of each company (WIRE_COMPANIES) under our tickers."""
     rows: list[dict[str, object]] = []
     for ticker in sorted(tickers):
         fields = profile(world, ticker, now)
-        told = {name: value or None for name, value in fields.items()}
-        employees = told["fullTimeEmployees"]
+        known = {name: value or None for name, value in fields.items()}
+        employees = known["fullTimeEmployees"]
         lasting = {name: value for name, value in fields.items() if name not in _DAILY}
         row: dict[str, object] = {
             "symbol": ticker,
-            "name": told["companyName"],
+            "name": known["companyName"],
             "listed_on": world.listed_on(ticker),
             "employees": None if employees is None else int(str(employees)),
             "is_etf": fields["isEtf"],
@@ -141,14 +141,14 @@ def company_truth(world: World, tickers: Iterable[str], now: datetime) -> pa.Tab
             "answer": json.dumps(lasting, ensure_ascii=False),
         }
         same = set(WIRE_COMPANIES.names) - row.keys()
-        rows.append(row | {name: told[name] for name in same})
+        rows.append(row | {name: known[name] for name in same})
     return pa.Table.from_pylist(rows, schema=WIRE_COMPANIES)
 
 
 def index_changes(world: World, now: datetime) -> list[IndexChange]:
     """Return the additions of today's members and invented removals, oldest first.
 
-    Like FMP's, it is no complete ledger: one member in twenty has no addition.
+    Like FMP's history it is incomplete: one member in twenty has no addition.
     """
     changes: list[IndexChange] = []
     for listing in world.constituents():
@@ -159,18 +159,20 @@ def index_changes(world: World, now: datetime) -> list[IndexChange]:
             continue
         if digest[0] % 20 and _OLDEST_CHANGE <= effective_on <= now.date():
             changes += _changes_of(listing, effective_on, digest)
-    return sorted(changes, key=lambda one: (one.effective_on, one.ticker, one.removed_ticker))
+    return sorted(
+        changes, key=lambda change: (change.effective_on, change.ticker, change.removed_ticker)
+    )
 
 
 def _changes_of(listing: Listing, effective_on: date, digest: bytes) -> Iterator[IndexChange]:
-    # A tenth of FMP's rows tell the day before in ``date``.
-    told_on = effective_on - timedelta(days=1 if digest[1] % 10 == 0 else 0)
+    # A tenth of FMP's rows have the day before in ``date``.
+    reported_on = effective_on - timedelta(days=1 if digest[1] % 10 == 0 else 0)
     removed = _invented_ticker(digest)
     removed_security = f"{removed.title()} Holdings"
     together = digest[2] % 3 == 0
     yield IndexChange(
         effective_on=effective_on,
-        told_on=told_on,
+        reported_on=reported_on,
         ticker=listing.ticker,
         security=listing.name,
         removed_ticker=removed if together else "",
@@ -180,7 +182,7 @@ def _changes_of(listing: Listing, effective_on: date, digest: bytes) -> Iterator
     if not together:
         yield IndexChange(
             effective_on=effective_on,
-            told_on=told_on,
+            reported_on=reported_on,
             ticker="",
             security="",
             removed_ticker=removed,
@@ -202,7 +204,7 @@ def index_rows(world: World, now: datetime) -> list[Mapping[str, str | None]]:
                 "addedSecurity": change.security or nothing,
                 "removedTicker": change.removed_ticker or nothing,
                 "removedSecurity": change.removed_security or nothing,
-                "date": change.told_on.isoformat(),
+                "date": change.reported_on.isoformat(),
                 "symbol": spelt.get(change.ticker, change.ticker) or nothing,
                 "reason": change.reason,
             }
@@ -233,12 +235,12 @@ def index_change_truth(world: World, now: datetime) -> pa.Table:
 
 
 def _invented_ticker(digest: bytes) -> str:
-    """Return five letters, which none of the real members has."""
+    """Return five letters, which no real member has."""
     return "".join(_ISSUER_LETTERS[10 + letter % 26] for letter in digest[10:15])
 
 
 def _cusip(digest: bytes) -> str:
-    base = "".join(_ISSUER_LETTERS[one % 36] for one in digest[12:18]) + "10"
+    base = "".join(_ISSUER_LETTERS[byte % 36] for byte in digest[12:18]) + "10"
     total = 0
     for place, letter in enumerate(base):
         value = _ISSUER_LETTERS.index(letter) * (2 if place % 2 else 1)

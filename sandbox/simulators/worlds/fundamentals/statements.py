@@ -1,6 +1,6 @@
-"""The simulated world's statements: what has been filed by a moment, and restatements.
+"""The simulated world's statements: filings by a moment, and restatements.
 
-Here: which periods of which company are public, and the rows that FMP makes of them. Not here:
+Here: which periods of which company are public, and FMP's rows of them. Not here:
 figures (ledger.py, ratios.py), dates (periods.py), the truth (truth.py), or HTTP
 (fmp/fundamentals.py).
 """
@@ -51,7 +51,7 @@ class Report:
     """A published quarter or year.
 
     Attributes:
-        filing: Of the latest report on it, a restatement as the case may be.
+        filing: Of the latest report on it, which may be a restatement.
     """
 
     fiscal_year: int
@@ -62,7 +62,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ordered:
-    """A restatement that somebody asked for."""
+    """A requested restatement."""
 
     series: str
     fiscal_year: int
@@ -94,7 +94,7 @@ class FiledStatements:
         self._file = None if folder is None else folder / "fundamentals.json"
         kept = {} if self._file is None else private_files.read_json(self._file)
         ordered = cast("list[dict[str, str | int | float]]", kept.get("restatements", []))
-        self._ordered = [_Ordered(**one) for one in ordered]  # pyright: ignore[reportArgumentType] - written by restate
+        self._ordered = [_Ordered(**order) for order in ordered]  # pyright: ignore[reportArgumentType] - written by restate
 
     def restate(
         self, ticker: str, fiscal_year: int, period: str, factor: float, at: datetime
@@ -107,9 +107,10 @@ class FiledStatements:
             raise ValueError(message + f"{', '.join(periods)}, and a factor above zero are needed")
         quarters = range(1, QUARTERS + 1) if period == "FY" else [periods.index(period) + 1]
         public = {
-            (one.fiscal_year, one.period) for one in self._published(listing, at, original=True)
+            (filing.fiscal_year, filing.period)
+            for filing in self._published(listing, at, original=True)
         }
-        if any((fiscal_year, FISCAL_QUARTERS[one - 1]) not in public for one in quarters):
+        if any((fiscal_year, FISCAL_QUARTERS[number - 1]) not in public for number in quarters):
             message = f"{ticker} had not reported {period} of {fiscal_year} by {at}"
             raise ValueError(message)
         accepted_at = filed_at(at).accepted_at.isoformat()
@@ -124,7 +125,9 @@ class FiledStatements:
             for quarter in quarters
         ]
         if self._file is not None:
-            content: dict[str, object] = {"restatements": [asdict(one) for one in self._ordered]}
+            content: dict[str, object] = {
+                "restatements": [asdict(order) for order in self._ordered]
+            }
             private_files.write_json(self._file, content)
 
     def reports(self, ticker: str, period_type: str, now: datetime) -> list[Report]:
@@ -156,8 +159,11 @@ class FiledStatements:
 
     def filings(self, since: datetime, now: datetime) -> list[tuple[datetime, str, Report]]:
         """Return every report accepted after ``since`` and by ``now`` with its ticker."""
-        # What was filed lately is of lately, unless somebody restated an older year.
-        years = {*range(since.year - 2, now.year + 2), *(one.fiscal_year for one in self._ordered)}
+        # Recent filings are about recent years, except for restatements.
+        years = {
+            *range(since.year - 2, now.year + 2),
+            *(order.fiscal_year for order in self._ordered),
+        }
         return [
             (report.filing.accepted_at, listing.ticker, report)
             for listing in self.world.listings()
@@ -177,9 +183,9 @@ class FiledStatements:
         reports = tuple(self._published(listing, now))
         first_year = reports[0].fiscal_year if reports else FIRST_YEAR
         factors = [
-            1.0 if told is None else told.factor
-            for one in reports
-            for told in [self._restated(listing, one.fiscal_year, one.period, now)]
+            1.0 if restated is None else restated.factor
+            for report in reports
+            for restated in [self._restated(listing, report.fiscal_year, report.period, now)]
         ]
         return _Published(first_year=first_year, reports=reports, factors=np.array(factors))
 
@@ -201,30 +207,32 @@ class FiledStatements:
                 first = filing(SEED, name, year, quarter)
                 if first.accepted_at > now:
                     return
-                told = None if original else self._restated(listing, year, period, now)
+                restated = None if original else self._restated(listing, year, period, now)
                 yield Report(
                     fiscal_year=year,
                     period=period,
                     fiscal_date=fiscal_end(SEED, name, year, quarter),
-                    filing=first if told is None else told.filing,
+                    filing=first if restated is None else restated.filing,
                 )
 
     def _restated(
         self, listing: Listing, year: int, period: str, now: datetime
     ) -> Restatement | None:
-        """Return the latest report that told a quarter anew by ``now``."""
+        """Return the latest restatement of a quarter by ``now``."""
         quarter = FISCAL_QUARTERS.index(period) + 1
-        told = [
-            Restatement(factor=one.factor, filing=filed_at(datetime.fromisoformat(one.accepted_at)))
-            for one in self._ordered
-            if (one.series, one.fiscal_year, one.quarter) == (listing.series, year, quarter)
+        restatements = [
+            Restatement(
+                factor=order.factor, filing=filed_at(datetime.fromisoformat(order.accepted_at))
+            )
+            for order in self._ordered
+            if (order.series, order.fiscal_year, order.quarter) == (listing.series, year, quarter)
         ]
         invented = restatement(SEED, listing.series, year, quarter)
         if invented is not None:
-            told.insert(0, invented)
-        public = [one for one in told if one.filing.accepted_at <= now]
-        # Of two in the same second the later order counts, which max would not give.
-        return max(reversed(public), key=lambda one: one.filing.accepted_at, default=None)
+            restatements.insert(0, invented)
+        public = [restated for restated in restatements if restated.filing.accepted_at <= now]
+        # Of two in the same second the later order wins; max alone would return the first.
+        return max(reversed(public), key=lambda restated: restated.filing.accepted_at, default=None)
 
     def _lines(
         self,
@@ -254,7 +262,7 @@ class FiledStatements:
             ledger.cash_flow,
             shares=ledger.shares,
             eps=eps,
-            price=self._closes(listing, [one.fiscal_date for one in reports], now),
+            price=self._closes(listing, [report.fiscal_date for report in reports], now),
         )
 
     def _closes(self, listing: Listing, days: list[date], now: datetime) -> Floats:
@@ -268,18 +276,18 @@ class FiledStatements:
 
 def _years(quarters: Iterable[Report]) -> list[Report]:
     """Return the years whose four quarters are public; the latest report on any is the year's."""
-    found = list(quarters)
+    fiscal_dates = list(quarters)
     return [
         Report(
             fiscal_year=last.fiscal_year,
             period="FY",
             fiscal_date=last.fiscal_date,
             filing=max(
-                (one.filing for one in found[place - QUARTERS + 1 : place + 1]),
-                key=lambda one: one.accepted_at,
+                (filing.filing for filing in fiscal_dates[place - QUARTERS + 1 : place + 1]),
+                key=lambda filing: filing.accepted_at,
             ),
         )
-        for place, last in enumerate(found)
+        for place, last in enumerate(fiscal_dates)
         if last.period == FISCAL_QUARTERS[-1]
     ]
 
@@ -312,7 +320,7 @@ def _numbers(line: Amounts | Floats) -> list[int | float]:
     """Return numbers as JavaScript prints them: a whole one has no decimal point."""
     if line.dtype.kind == "i":
         return line.tolist()
-    return [int(one) if one.is_integer() else one for one in line.tolist()]
+    return [int(value) if value.is_integer() else value for value in line.tolist()]
 
 
 def exact(number: str | float) -> Decimal:

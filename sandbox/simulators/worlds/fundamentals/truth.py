@@ -1,4 +1,4 @@
-"""What a correct database of statements equals.
+"""The truth of a database of statements.
 
 Here: the world's statements as Arrow tables in the schemas of marketdata/statements.py. Not here:
 the statements (statements.py), or the truth of companies and indices (reference.py).
@@ -45,7 +45,7 @@ _RENAMED: Mapping[str, str] = {
     "interest_coverage_ratio": "interest_coverage",
     "dividend_payout_ratio": "dividend_payout",
 }
-"""Where a column is not simply FMP's name in snake case."""
+"""Columns whose name is not FMP's in snake case."""
 
 
 def statement_truth(

@@ -1,6 +1,6 @@
-"""The simulated world's fundamentals, by one name: restatements, and what a database should hold.
+"""The simulated world's fundamentals behind one class: restatements and truths.
 
-Here: the way in for the controls and for tests. Not here: statements (statements.py and its truth,
+Here: the entry for controls and tests. Not here: statements (statements.py and its truth,
 truth.py), companies and the index (reference.py), or HTTP (fmp/fundamentals.py).
 """
 
@@ -23,7 +23,7 @@ class Fundamentals:
     Args:
         world: Listings and prices.
         folder: Where restatements are kept, the world's folder; without one they last as long as
-            this object. Share one object between who restates and who serves.
+            this object. Share one object between restating and serving code.
     """
 
     def __init__(self, world: World, folder: Path | None = None) -> None:
@@ -39,7 +39,7 @@ class Fundamentals:
         *,
         at: datetime | None = None,
     ) -> None:
-        """Let a filing that is accepted at ``at`` tell a published period anew, from then on.
+        """Restate a published period by a filing that is accepted at ``at``.
 
         Of each quarter revenue becomes ``factor`` times what was reported first, and the other
         lines of ``ledger.reclassified`` follow, in all three statements and in the
@@ -50,7 +50,7 @@ class Fundamentals:
             fiscal_year: The year in which the fiscal year ends.
             period: Q1 to Q4, or FY.
             factor: Above zero.
-            at: Aware; now by the machine's clock if it is not given.
+            at: Aware; the machine's clock by default.
 
         Raises:
             ValueError: Nothing trades as ``ticker``, the period is unknown or was not public by
@@ -65,9 +65,9 @@ class Fundamentals:
         return truth.statement_truth(self.statements, kind, tickers, now)
 
     def company_truth(self, tickers: Iterable[str], now: datetime) -> pa.Table:
-        """Return what is known of each company (WIRE_COMPANIES)."""
+        """Return the data of each company (WIRE_COMPANIES)."""
         return reference.company_truth(self.world, tickers, now)
 
     def index_change_truth(self, now: datetime) -> pa.Table:
-        """Return who joined and left the index by ``now`` (WIRE_INDEX_CHANGES)."""
+        """Return the changes of the index by ``now`` (WIRE_INDEX_CHANGES)."""
         return reference.index_change_truth(self.world, now)

@@ -1,4 +1,4 @@
-"""When the simulated statistics offices publish: periods, working days, publication days.
+"""Calendar of the simulated statistics offices: periods, working days, publication days.
 
 Here: days, pure functions of the calendar. Not here: figures (figures.py), or what is known by now
 (world.py).
@@ -30,13 +30,13 @@ class Rhythm(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """When the figure of a period is published and revised.
+    """Publication and revision days of a period's figure.
 
     Attributes:
         delays: Days from the end of a period to its publications of its own, the first of
             them the first release.
         weekday: Publications wait for this day of the week (0 is Monday); None: any.
-        revised_with_next: So many of the next periods' first releases revise this one as well.
+        revised_with_next: Number of next first releases that also revise this period.
         yearly_month: With the last publication of the period that begins in this month, figures
             of ``yearly_years`` years are revised; None: never.
     """
@@ -50,7 +50,7 @@ class Schedule:
 
 @functools.cache
 def is_holiday(day: date) -> bool:
-    """Tell whether the offices are closed on ``day``, weekends aside."""
+    """Return whether the offices are closed on ``day``, weekends aside."""
     fixed = {(1, 1), (7, 4), (11, 11), (12, 25)}
     floating = {(1, 3, _MONDAY), (2, 3, _MONDAY), (9, 1, _MONDAY), (11, 4, _THURSDAY)}
     which = (day.day - 1) // 7 + 1

@@ -33,18 +33,18 @@ _LONGEST_DELAY = timedelta(days=120)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What a series is like.
+    """Traits of a series.
 
     Attributes:
         begins: Its oldest period.
-        archived: Day of its first vintage, which holds all that was known then.
+        archived: Day of its first vintage, which holds all values known then.
         decimals: Digits behind the point.
         level: Where it starts.
         drift: Mean step of a period; steps are logarithmic unless ``bounds`` are given.
         step: Size of its steps.
         revision: Size of its revisions, relative unless ``bounds`` are given.
-        bounds: A rate is thrown back at these.
-        adjustment: FRED's words for how seasons are treated, long and short.
+        bounds: A rate is reflected at these.
+        adjustment: FRED's names of the seasonal adjustment, long and short.
     """
 
     rhythm: Rhythm
@@ -262,22 +262,26 @@ def written(series: str, figure: float) -> str:
 def history(seed: str, series: str, year: int) -> tuple[Period, ...]:
     """Return all periods that are published by the end of ``year``, with every publication.
 
-    Publications of later years are among them: the caller cuts at its own now.
+    They include publications of later years; the caller cuts at its own now.
     """
     shape = SHAPES[series]
     listed = list(periods(shape.rhythm, shape.begins, date(year, 12, 31)))
     draws = market.uniforms(f"{seed}/macro/{series}", listed[-1][0] + 1, _DRAWS)
     base = _walk(shape, draws)
-    found: list[Period] = []
+    dated: list[Period] = []
     for number, observed_on, ended_on in listed:
         days = _publication_days(shape, observed_on, ended_on, year)
         texts = [
             _text(series, shape, observed_on, float(base[number]), float(draws[number, draw]))
             for draw in days.values()
         ]
-        told = [Publication(day=day, text=text) for day, text in zip(days, texts, strict=True)]
-        found.append(Period(observed_on=observed_on, publications=_archived(told, shape.archived)))
-    return tuple(found)
+        publications = [
+            Publication(day=day, text=text) for day, text in zip(days, texts, strict=True)
+        ]
+        dated.append(
+            Period(observed_on=observed_on, publications=_archived(publications, shape.archived))
+        )
+    return tuple(dated)
 
 
 def _walk(shape: Shape, draws: market.Floats) -> market.Floats:
@@ -314,7 +318,7 @@ def _publication_days(
     for revised in range(observed_on.year, min(observed_on.year + plan.yearly_years, year) + 1):
         day = _yearly_day(shape, revised)
         if day is not None and day >= first:
-            # It takes the place of whatever else would have come that day.
+            # It replaces any other publication of that day.
             days[day] = _OWN_DRAWS + _REVISIONS + revised - observed_on.year
     return dict(sorted(days.items()))
 
@@ -329,8 +333,11 @@ def _yearly_day(shape: Shape, year: int) -> date | None:
     return publication(ended_on, shape.schedule.delays[-1], shape.schedule.weekday)
 
 
-def _archived(told: Sequence[Publication], archived: date) -> tuple[Publication, ...]:
-    """Let what was published before the archive was opened begin on that day."""
-    before = [one for one in told if one.day <= archived]
-    after = [one for one in told if one.day > archived]
-    return (*(Publication(day=archived, text=one.text) for one in before[-1:]), *after)
+def _archived(publications: Sequence[Publication], archived: date) -> tuple[Publication, ...]:
+    """Move publications from before the archive's first day to that day."""
+    before = [publication for publication in publications if publication.day <= archived]
+    after = [publication for publication in publications if publication.day > archived]
+    return (
+        *(Publication(day=archived, text=publication.text) for publication in before[-1:]),
+        *after,
+    )

@@ -21,7 +21,7 @@ from sandbox.simulators.worlds.macro.figures import MISSING
 from sandbox.simulators.worlds.shares.world import SEED
 
 PUBLISHED_AT = time(8)
-"""The hour at which a day's vintages are there, in St. Louis."""
+"""The hour at which a day's vintages are published, in St. Louis."""
 FOREVER = date(9999, 12, 31)
 _REVISED_PERIODS = 2
 
@@ -62,7 +62,7 @@ class MacroWorld:
 
     def observations(self, series: str, now: datetime) -> tuple[Observation, ...]:
         """Return every value of ``series`` by period, then by vintage, as of ``now`` (aware)."""
-        revisions = tuple(one for one in self._revisions(series) if one.at <= now)
+        revisions = tuple(revision for revision in self._revisions(series) if revision.at <= now)
         newest = _newest_day(now)
         key = (series, newest, revisions)
         if key not in self._known:
@@ -71,82 +71,91 @@ class MacroWorld:
 
     def vintages(self, series: str, now: datetime) -> list[date]:
         """Return the days on which something new was published, oldest first."""
-        return sorted({one.realtime_start for one in self.observations(series, now)})
+        return sorted(
+            {observation.realtime_start for observation in self.observations(series, now)}
+        )
 
     def last_updated(self, series: str, now: datetime) -> datetime:
         """Return the time (aware) of the newest publication; the archive's day if there is none."""
         newest = max(self.vintages(series, now), default=figures.SHAPES[series].archived)
-        times = [one.at for one in self._revisions(series) if one.at <= now]
+        times = [revision.at for revision in self._revisions(series) if revision.at <= now]
         scheduled = datetime.combine(newest, PUBLISHED_AT, ST_LOUIS).astimezone(UTC)
-        # A vintage of this morning that a revision made was not published at its hour to come.
+        # A revision of this morning was published before today's usual hour.
         return max([min(scheduled, now), *times])
 
     def publish_revision(self, series: str, now: datetime) -> date:
         """Change the newest figures of ``series`` from ``now`` on; return the vintage's day.
 
-        A value that was published on that very day is replaced within its vintage.
+        A value published on the same day is replaced within its vintage.
         """
         current = [
-            one
-            for one in self.observations(series, now)
-            if one.realtime_end == FOREVER and one.text != MISSING
+            observation
+            for observation in self.observations(series, now)
+            if observation.realtime_end == FOREVER and observation.text != MISSING
         ]
         kept = self._revisions(series)
         change = figures.unit(series) * (len(kept) + 1)
-        made = [
+        revised = [
             _Revision(
-                observed_on=one.observed_on,
+                observed_on=observation.observed_on,
                 at=now,
-                text=figures.written(series, float(one.text) + change),
+                text=figures.written(series, float(observation.text) + change),
             )
-            for one in current[-_REVISED_PERIODS:]
+            for observation in current[-_REVISED_PERIODS:]
         ]
-        self._keep(series, [*kept, *made])
+        self._keep(series, [*kept, *revised])
         return now.astimezone(ST_LOUIS).date()
 
     def truth(self, series: Iterable[str], now: datetime) -> pa.Table:
-        """Return what a correct database equals (macro.WIRE_OBSERVATIONS), sorted."""
-        rows = [(name, one) for name in sorted(series) for one in self.observations(name, now)]
+        """Return the truth (macro.WIRE_OBSERVATIONS), sorted."""
+        rows = [
+            (name, observation)
+            for name in sorted(series)
+            for observation in self.observations(name, now)
+        ]
         return pa.Table.from_pydict(
             {
                 "symbol": [name for name, _ in rows],
-                "observed_on": [one.observed_on for _, one in rows],
-                "realtime_start": [one.realtime_start for _, one in rows],
-                "realtime_end": [one.realtime_end for _, one in rows],
-                "value": [None if one.text == MISSING else Decimal(one.text) for _, one in rows],
+                "observed_on": [observation.observed_on for _, observation in rows],
+                "realtime_start": [observation.realtime_start for _, observation in rows],
+                "realtime_end": [observation.realtime_end for _, observation in rows],
+                "value": [
+                    None if observation.text == MISSING else Decimal(observation.text)
+                    for _, observation in rows
+                ],
             },
             schema=macro.WIRE_OBSERVATIONS,
         )
 
     def _revisions(self, series: str) -> list[_Revision]:
-        # Read each time: the simulator and the test that publishes may be two processes.
+        # Read each time: simulator and publishing test may be two processes.
         kept = cast(
             "Mapping[str, Sequence[Mapping[str, str]]]", private_files.read_json(self._file)
         )
         return [
             _Revision(
-                observed_on=date.fromisoformat(one["observed_on"]),
-                at=datetime.fromisoformat(one["at"]),
-                text=one["text"],
+                observed_on=date.fromisoformat(revision["observed_on"]),
+                at=datetime.fromisoformat(revision["at"]),
+                text=revision["text"],
             )
-            for one in kept.get(series, ())
+            for revision in kept.get(series, ())
         ]
 
     def _keep(self, series: str, revisions: Sequence[_Revision]) -> None:
         content = private_files.read_json(self._file)
         content[series] = [
             {
-                "observed_on": one.observed_on.isoformat(),
-                "at": one.at.astimezone(UTC).isoformat(),
-                "text": one.text,
+                "observed_on": revision.observed_on.isoformat(),
+                "at": revision.at.astimezone(UTC).isoformat(),
+                "text": revision.text,
             }
-            for one in revisions
+            for revision in revisions
         ]
         private_files.write_json(self._file, content)
 
 
 def _newest_day(now: datetime) -> date:
-    """Return the last day whose vintages are there."""
+    """Return the last day whose vintages are published."""
     local = now.astimezone(ST_LOUIS)
     is_early = local.time() < PUBLISHED_AT
     return local.date() - timedelta(days=1) if is_early else local.date()
@@ -156,15 +165,17 @@ def _observations(
     series: str, newest: date, revisions: Sequence[_Revision]
 ) -> Iterable[Observation]:
     of_period: dict[date, list[_Revision]] = {}
-    for one in revisions:
-        of_period.setdefault(one.observed_on, []).append(one)
+    for revision in revisions:
+        of_period.setdefault(revision.observed_on, []).append(revision)
     for period in figures.history(SEED, series, newest.year):
         events = [
-            (datetime.combine(one.day, PUBLISHED_AT, ST_LOUIS), one.text)
-            for one in period.publications
-            if one.day <= newest
+            (datetime.combine(publication.day, PUBLISHED_AT, ST_LOUIS), publication.text)
+            for publication in period.publications
+            if publication.day <= newest
         ]
-        events += [(one.at, one.text) for one in of_period.get(period.observed_on, ())]
+        events += [
+            (revision.at, revision.text) for revision in of_period.get(period.observed_on, ())
+        ]
         spans = _spans(sorted(events))
         for place, (start, text) in enumerate(spans):
             is_last = place == len(spans) - 1

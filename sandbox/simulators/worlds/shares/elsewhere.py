@@ -1,4 +1,4 @@
-"""The rest of the world in a bulk answer: foreign shares and crypto pairs nobody asked for.
+"""The rest of the world in a bulk answer: foreign shares and crypto pairs.
 
 Here: rows that a whole-market file carries beside the constituents, for one date. Not here: the
 constituents (world.py), or CSV (fmp/wire.py).
@@ -55,8 +55,8 @@ def _rows(
     lows = np.minimum(opens, closes) * (1.0 - 0.05 * draws[:, 3])
     volumes = 1e7 * draws[:, 4]
     columns = (opens, lows, highs, closes, volumes)
-    for name, *figures in zip(names, *(one.tolist() for one in columns), strict=True):
-        first, low, high, last = (_figure(one) for one in figures[:4])
+    for name, *figures in zip(names, *(column.tolist() for column in columns), strict=True):
+        first, low, high, last = (_figure(figure) for figure in figures[:4])
         volume = f"{figures[4]:.0f}" if whole_volume else f"{figures[4]:.2f}"
         yield ForeignRow(symbol=name, open=first, low=low, high=high, close=last, volume=volume)
 

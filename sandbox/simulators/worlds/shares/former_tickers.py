@@ -1,7 +1,7 @@
 """Tickers that securities of the simulated world carried for a time, before today's.
 
-Here: who traded under a ticker on which days. Not here: today's tickers (world.py), or how a
-provider keeps the past: who moves all of it to today's ticker never asks here.
+Here: which security traded under a ticker on which days. Not here: today's tickers (world.py), or
+providers that move all history to today's ticker.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,7 +34,7 @@ class Carried:
 def timeline(
     listed: str, series: str, former: Iterable[FormerTicker], first: date, last: date
 ) -> Sequence[Carried]:
-    """Return under which tickers a security traded from ``first`` to ``last``, oldest first.
+    """Return the tickers of a security from ``first`` to ``last``, oldest first.
 
     Args:
         listed: Its ticker of today, which it carried on all days that ``former`` leaves out.
@@ -45,14 +45,17 @@ def timeline(
     """
     spans: list[tuple[str, date, date]] = []
     begins = first
-    own = sorted((one for one in former if one.series == series), key=lambda one: one.first)
-    for one in own:
-        if one.last < begins or one.first > last:
+    own = sorted(
+        (earlier for earlier in former if earlier.series == series),
+        key=lambda earlier: earlier.first,
+    )
+    for earlier in own:
+        if earlier.last < begins or earlier.first > last:
             continue
-        if one.first > begins:
-            spans.append((listed, begins, one.first - _A_DAY))
-        spans.append((one.ticker, max(one.first, begins), min(one.last, last)))
-        begins = one.last + _A_DAY
+        if earlier.first > begins:
+            spans.append((listed, begins, earlier.first - _A_DAY))
+        spans.append((earlier.ticker, max(earlier.first, begins), min(earlier.last, last)))
+        begins = earlier.last + _A_DAY
     if begins <= last:
         spans.append((listed, begins, last))
     return [

@@ -69,7 +69,7 @@ class Minutes:
 
     def where(self, chosen: npt.NDArray[np.bool_]) -> "Minutes":
         """Return the minutes for which ``chosen`` is true."""
-        return Minutes(**{one.name: getattr(self, one.name)[chosen] for one in fields(self)})
+        return Minutes(**{field.name: getattr(self, field.name)[chosen] for field in fields(self)})
 
     def over_by(self, now: datetime) -> "Minutes":
         """Return the minutes that have ended by ``now`` (aware)."""
@@ -77,12 +77,12 @@ class Minutes:
 
 
 def joined(parts: Iterable[Minutes]) -> Minutes:
-    """Put ``parts`` one after the other."""
-    every = [NONE, *parts]
+    """Concatenate ``parts``."""
+    all_parts = [NONE, *parts]
     return Minutes(
         **{
-            one.name: np.concatenate([getattr(part, one.name) for part in every])
-            for one in fields(Minutes)
+            field.name: np.concatenate([getattr(part, field.name) for part in all_parts])
+            for field in fields(Minutes)
         }
     )
 
@@ -161,7 +161,7 @@ def _filled(
     weights = (0.5 + 6.0 * (share - 0.5) ** 2) * np.exp(1.5 * (draws[:, 4] - 0.5))
     whole = _dealt_out(units, weights)
     relative = weights / weights.mean()
-    made = Minutes(
+    filled = Minutes(
         opened_at=opens_at + places * MINUTE,
         opens=opens,
         highs=highs,
@@ -171,13 +171,13 @@ def _filled(
         vwaps=np.clip(np.round((highs + lows + closes) / 3.0, decimals[0] + 2), lows, highs),
         trades=np.minimum(1 + (relative * (20.0 + 180.0 * draws[:, 5])).astype(np.int64), whole),
     )
-    for one in fields(made):
-        getattr(made, one.name).setflags(write=False)
-    return made
+    for field in fields(filled):
+        getattr(filled, field.name).setflags(write=False)
+    return filled
 
 
 def _path(draws: Floats, prices: Prices, decimals: int) -> tuple[Floats, Floats, Floats, Floats]:
-    """Lead from the day's open to its close, touching its high and its low."""
+    """Return a path from the day's open to its close, through its high and low."""
     first, high, low, last = prices
     share = np.arange(len(draws) + 1) / len(draws)
     walk = np.concatenate(([0.0], np.cumsum(draws[:, 1] - 0.5)))
@@ -227,7 +227,8 @@ def unfolded(world: World, ticker: str, bars: Bars, now: datetime) -> Minutes:
     listing = world.listing(ticker)
     series = ticker if listing is None else listing.series
     prices = zip(
-        *(one.tolist() for one in (bars.opens, bars.highs, bars.lows, bars.closes)), strict=True
+        *(column.tolist() for column in (bars.opens, bars.highs, bars.lows, bars.closes)),
+        strict=True,
     )
     days = [
         _whole_session(series, *day)
@@ -293,7 +294,7 @@ def running(bars: BarsOf, ticker: str, start: date, end: date, now: datetime) ->
     """Return bars of ``ticker``, that of a session under way as it will be at its close."""
     last = min(end, now.astimezone(NEW_YORK_ZONE).date())
     sessions = calendar().sessions(start, last)
-    at = max([now, *(calendar().close_at(one) for one in sessions[-1:])])
+    at = max([now, *(calendar().close_at(session) for session in sessions[-1:])])
     return bars(ticker, start, last, at)
 
 
@@ -302,7 +303,10 @@ def as_table(symbol: str, minutes: Minutes) -> pa.Table:
     columns = [
         pa.array([symbol] * len(minutes), pa.string()),
         pa.array(minutes.opened_at, pa.timestamp("us")).cast(INSTANT),
-        *(pa.array(one) for one in (minutes.opens, minutes.highs, minutes.lows, minutes.closes)),
+        *(
+            pa.array(prices)
+            for prices in (minutes.opens, minutes.highs, minutes.lows, minutes.closes)
+        ),
         pa.array(minutes.volumes),
         pa.array(minutes.vwaps),
         pa.array(minutes.trades),

@@ -1,6 +1,6 @@
 """Invented daily prices: one endless series per ticker, a pure function of seed and day.
 
-Here: numbers, and the splits that are part of a ticker's past. Not here: who is listed,
+Here: numbers, and the splits that are part of a ticker's past. Not here: listings,
 corrections, or what has happened yet (world.py); dividends (actions.py).
 
 A day's bar never depends on how far a series reaches or on which days are sessions, so that
@@ -116,17 +116,17 @@ def splits(seed: str, ticker: str) -> tuple[Split, ...]:
     digest = _digest(f"{seed}/{ticker}/splits")
     if digest[0] % _SPLIT_TICKERS:
         return ()
-    found: list[Split] = []
+    drawn: list[Split] = []
     for place in range(1 + digest[1] % 2):
         days = int.from_bytes(digest[4 * place + 4 : 4 * place + 8], "big")
         day = _FIRST_SPLIT + timedelta(days=days % (_LAST_SPLIT - _FIRST_SPLIT).days)
         new, old = _SPLIT_RATIOS[digest[2 + place] % len(_SPLIT_RATIOS)]
-        found.append(split_of(day - timedelta(days=day.weekday()), new, old))
+        drawn.append(split_of(day - timedelta(days=day.weekday()), new, old))
     trading = listed_on(seed, ticker) + timedelta(days=90)
     return tuple(
         sorted(
-            (one for one in found if one.ex_date > trading and _is_alone(one, found)),
-            key=lambda one: one.ex_date,
+            (split for split in drawn if split.ex_date > trading and _is_alone(split, drawn)),
+            key=lambda split: split.ex_date,
         )
     )
 
@@ -138,9 +138,9 @@ def split_of(ex_date: date, new_shares: int, old_shares: int) -> Split:
     return Split(ex_date=ex_date, new_shares=new_shares, old_shares=old_shares, kind=kind)
 
 
-def _is_alone(one: Split, others: list[Split]) -> bool:
+def _is_alone(split: Split, others: list[Split]) -> bool:
     """Tell whether no other split lies within a year."""
-    near = [other for other in others if abs((other.ex_date - one.ex_date).days) < _YEAR_DAYS]
+    near = [other for other in others if abs((other.ex_date - split.ex_date).days) < _YEAR_DAYS]
     return len(near) == 1
 
 

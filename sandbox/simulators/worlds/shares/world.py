@@ -1,4 +1,4 @@
-"""The simulated world: who is listed, what the bars are by now, and late corrections.
+"""The simulated world: listings, bars as of a moment, and late corrections.
 
 Here: constituents, bars as of a moment, splits, and the changes that tests make; changes are kept
 in the world's folder. Not here: prices as numbers (market.py), what splits and dividends make of
@@ -93,7 +93,7 @@ class World:
     def __init__(self, root: Path, *, sessions: SessionCalendar | None = None) -> None:
         self._file = root / "world.json"
         self._given_calendar = sessions
-        self._listings = {one.ticker: one for one in _read_constituents()}
+        self._listings = {listing.ticker: listing for listing in _read_constituents()}
         self._corrections: dict[str, dict[date, float]] = {}
         self._splits: dict[str, list[market.Split]] = {}
         self._former: list[FormerTicker] = []
@@ -106,7 +106,7 @@ class World:
 
     def constituents(self) -> list[Listing]:
         """Return the present members of the index."""
-        return [one for one in self._listings.values() if one.in_index]
+        return [listing for listing in self._listings.values() if listing.in_index]
 
     def listings(self) -> list[Listing]:
         """Return everything that trades, members of the index or not."""
@@ -117,17 +117,17 @@ class World:
         return self._listings.get(ticker)
 
     def carriers(self, ticker: str, first: date, last: date) -> list[Carried]:
-        """Return who traded as ``ticker`` on the days from ``first`` to ``last``, oldest first."""
-        every = [
+        """Return the holders of ``ticker`` from ``first`` to ``last``, oldest first."""
+        carriers = [
             carried
-            for one in self.listings()
-            for carried in timeline(one.ticker, one.series, self._former, first, last)
+            for listing in self.listings()
+            for carried in timeline(listing.ticker, listing.series, self._former, first, last)
             if carried.ticker == ticker
         ]
-        return sorted(every, key=lambda carried: carried.first)
+        return sorted(carriers, key=lambda carried: carried.first)
 
     def ticker_on(self, ticker: str, day: date) -> str:
-        """Return under which ticker the security that is ``ticker`` now traded on a day."""
+        """Return the ticker on ``day`` of the security that is ``ticker`` now."""
         return timeline(ticker, self._listings[ticker].series, self._former, day, day)[0].ticker
 
     def listed_on(self, ticker: str) -> date:
@@ -135,7 +135,7 @@ class World:
         return market.listed_on(SEED, self._listings[ticker].series)
 
     def is_closed_session(self, day: date, now: datetime) -> bool:
-        """Tell whether ``day`` was a session that is over by ``now``."""
+        """Return whether ``day`` was a session that is over by ``now``."""
         return self._calendar.is_session(day) and self._calendar.close_at(day) <= now
 
     def bars(self, ticker: str, start: date, end: date, now: datetime) -> Bars:
@@ -168,30 +168,30 @@ class World:
         )
 
     def scale(self, ticker: str, now: datetime) -> float:
-        """Return what turns prices of ``bars_unscaled`` into prices in the shares of ``now``."""
+        """Return the factor from prices of ``bars_unscaled`` to prices in shares of ``now``."""
         today = now.astimezone(NEW_YORK_ZONE).date()
         return self.scale_on(ticker, today)
 
     def scale_on(self, ticker: str, day: date) -> float:
-        """Return what turns prices of ``bars_unscaled`` into prices in the shares of ``day``."""
+        """Return the factor from prices of ``bars_unscaled`` to prices in shares of ``day``."""
         key = self._listings[ticker].series
-        past = [one.ratio for one in self._past_splits(key) if one.ex_date > day]
-        added = [one.ratio for one in self._splits.get(key, []) if one.ex_date <= day]
+        past = [split.ratio for split in self._past_splits(key) if split.ex_date > day]
+        added = [split.ratio for split in self._splits.get(key, []) if split.ex_date <= day]
         return math.prod(past) / math.prod(added)
 
     def splits(self, ticker: str) -> list[market.Split]:
         """Return all splits of ``ticker``, announced or not, oldest first."""
         key = self._listings[ticker].series
-        every = [*self._past_splits(key), *self._splits.get(key, [])]
-        return sorted(every, key=lambda one: one.ex_date)
+        splits = [*self._past_splits(key), *self._splits.get(key, [])]
+        return sorted(splits, key=lambda split: split.ex_date)
 
     def _past_splits(self, key: str) -> Sequence[market.Split]:
         """Return the splits of a series' past; an ex-date is the first session in new shares."""
         known = self._sessions_of_splits.get(key)
         if known is None:
             known = tuple(
-                replace(one, ex_date=self.session_from(one.ex_date))
-                for one in market.splits(SEED, key)
+                replace(split, ex_date=self.session_from(split.ex_date))
+                for split in market.splits(SEED, key)
             )
             self._sessions_of_splits[key] = known
         return known
@@ -221,7 +221,7 @@ class World:
         self._keep()
 
     def split(self, ticker: str, ex_date: date, new_shares: int, old_shares: int) -> None:
-        """Split from now on: what traded before ``ex_date`` stays as it was paid.
+        """Add a split: prices paid before ``ex_date`` stay as they were paid.
 
         From ``ex_date`` on prices are divided by the ratio, and ``bars`` of all days as well.
 
@@ -231,7 +231,7 @@ class World:
         if min(new_shares, old_shares) < 1 or new_shares == old_shares:
             message = f"{new_shares} shares for {old_shares} is no split"
             raise ValueError(message)
-        if any(one.ex_date == ex_date for one in self.splits(ticker)):
+        if any(split.ex_date == ex_date for split in self.splits(ticker)):
             message = f"{ticker} splits on {ex_date} already"
             raise ValueError(message)
         kept = self._splits.setdefault(self._listings[ticker].series, [])
@@ -239,7 +239,7 @@ class World:
         self._keep()
 
     def put(self, listing: Listing) -> None:
-        """List a security, or change one; who carries on a series replaces its former ticker."""
+        """List a security, or change one; a new ticker of a series replaces its former one."""
         for other in self.listings():
             if other.series == listing.series:
                 del self._listings[other.ticker]
@@ -256,7 +256,7 @@ class World:
         self._keep()
 
     def leave_index(self, ticker: str) -> None:
-        """Take ``ticker`` out of the index; it goes on trading."""
+        """Remove ``ticker`` from the index; it still trades."""
         self._listings[ticker] = replace(self._listings[ticker], in_index=False)
         self._keep()
 
@@ -275,15 +275,15 @@ class World:
         )
 
     def _keep(self) -> None:
-        """Write what differs from the world as it was invented."""
-        original = {one.ticker: one for one in _read_constituents()}
+        """Write the changes of the invented world."""
+        original = {listing.ticker: listing for listing in _read_constituents()}
         private_files.write_json(
             self._file,
             {
                 "listings": [
-                    asdict(one)
-                    for one in self._listings.values()
-                    if original.get(one.ticker) != one
+                    asdict(listing)
+                    for listing in self._listings.values()
+                    if original.get(listing.ticker) != listing
                 ],
                 "gone": sorted(original.keys() - self._listings.keys()),
                 "corrections": {
@@ -291,11 +291,19 @@ class World:
                     for key, days in self._corrections.items()
                 },
                 "former_tickers": [
-                    [one.series, one.ticker, one.first.isoformat(), one.last.isoformat()]
-                    for one in self._former
+                    [
+                        former.series,
+                        former.ticker,
+                        former.first.isoformat(),
+                        former.last.isoformat(),
+                    ]
+                    for former in self._former
                 ],
                 "splits": {
-                    key: [[one.ex_date.isoformat(), one.new_shares, one.old_shares] for one in kept]
+                    key: [
+                        [split.ex_date.isoformat(), split.new_shares, split.old_shares]
+                        for split in kept
+                    ]
                     for key, kept in self._splits.items()
                 },
             },
@@ -304,8 +312,8 @@ class World:
     def _restore(self) -> None:
         kept = private_files.read_json(self._file)
         for fields in cast("list[dict[str, str | bool]]", kept.get("listings", [])):
-            one = Listing(**fields)  # pyright: ignore[reportArgumentType] - written by _keep
-            self._listings[one.ticker] = one
+            listing = Listing(**fields)  # pyright: ignore[reportArgumentType] - written by _keep
+            self._listings[listing.ticker] = listing
         for ticker in cast("list[str]", kept.get("gone", [])):
             self._listings.pop(ticker, None)
         corrections = cast("Mapping[str, Mapping[str, float]]", kept.get("corrections", {}))
@@ -353,7 +361,7 @@ def _as_table(ticker: str, bars: Bars) -> pa.Table:
     columns = [
         pa.array([ticker] * len(bars.dates), pa.string()),
         pa.array(bars.dates, pa.date32()),
-        *(pa.array(one) for one in (bars.opens, bars.highs, bars.lows, bars.closes)),
+        *(pa.array(prices) for prices in (bars.opens, bars.highs, bars.lows, bars.closes)),
         pa.array(bars.volumes),
     ]
     return pa.table(columns, schema=TRUTH)
