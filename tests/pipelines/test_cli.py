@@ -16,6 +16,7 @@ import pytest
 
 from machine.processes import wait_until
 from pipelines.definitions import definitions
+from tests.fixtures.forked_commands import run_command
 from tests.fixtures.world import BucketSettings, RunningSimulator
 
 WRDATA = Path(sys.executable).with_name("wrdata")
@@ -51,14 +52,7 @@ class CommandLine:
 
     def __call__(self, *words: str, **more: str) -> Said:
         """Run ``wrdata`` with ``words``."""
-        done = subprocess.run(
-            [str(WRDATA), *words],
-            env=self.environment(**more),
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        done = run_command(words, self.environment(**more), within_s=240)
         return Said(status=done.returncode, out=done.stdout, err=done.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the storage tests: a migrated database, a universe in it, a bucket's client."""
+"""Fixtures of the storage tests: an open database, a universe in it, a bucket's client."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -6,31 +6,13 @@ from datetime import date
 import pytest
 
 from marketdata.instruments import Constituent, UniverseChange
-from resources.storage import migrations
 from resources.storage.instruments import InstrumentStore
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.timescale import Timescale
-from sandbox.local_world import LocalWorld
-from sandbox.scratch_databases import scratch_database
 from tests.fixtures.world import BucketSettings
 
 UNIVERSE = "sp500"
 JOINED_ON = date(2020, 1, 2)
-
-
-@pytest.fixture(scope="session")
-def migrated_template(world: LocalWorld) -> Iterator[str]:
-    """A migrated database that the others are copied from: migrating each would take longer."""
-    with scratch_database(world, "template", to_copy=True) as url:
-        migrations.migrate(url)
-        yield url
-
-
-@pytest.fixture
-def migrated_url(world: LocalWorld, migrated_template: str) -> Iterator[str]:
-    """A fresh migrated database; it is dropped afterwards."""
-    with scratch_database(world, "test", copy_of=migrated_template) as url:
-        yield url
 
 
 @pytest.fixture
