@@ -8,11 +8,13 @@ WRDATA := $(VENV)/bin/wrdata
 RUNS := $(VENV)/has-pipeline
 TESTS := $(VENV)/has-test
 LINTS := $(VENV)/has-lint
+# Whole files go to four processes, in the order of tests/conftest.py: the longest first.
+SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo dev down test lint types contracts check bench faults docs schema lock clean
+.PHONY: help demo dev down test test-fast coverage lint types contracts check bench faults docs schema lock clean
 
 help: ## these lines
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(RUNS) ## the main job from provider to Parquet, through Dagster, on a local world
 	$(WRDATA) demo
@@ -24,7 +26,13 @@ down: $(RUNS) ## stop what was left running
 	$(WRDATA) down
 
 test: $(TESTS) ## the whole test suite, on real servers of its own
-	$(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile
+	$(SUITE)
+
+test-fast: $(TESTS) ## the tests that need no server, within a minute
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not servers"
+
+coverage: $(TESTS) ## the whole suite, and the share of lines and branches that it runs
+	$(SUITE) --cov --cov-report term:skip-covered
 
 lint: $(LINTS) ## rules of style and form (ruff)
 	$(VENV)/bin/ruff check .

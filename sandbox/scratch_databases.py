@@ -57,7 +57,7 @@ def _create(admin: psycopg.Connection, name: str, copy_of: str | None, *, to_cop
     TimescaleDB starts one in each database that is named as a template, unless connections to it
     are forbidden; the default template1 need not be named.
     """
-    statement = sql.SQL("create database {} is_template {}").format(
+    statement = sql.SQL("create database {} strategy file_copy is_template {}").format(
         sql.Identifier(name), sql.Literal(to_copy)
     )
     if copy_of is not None:

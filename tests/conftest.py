@@ -1,5 +1,8 @@
-"""Index of the suite's fixtures; each plugin says what it holds."""
+"""Index of the suite's fixtures, and the order of its tests; each plugin says what it holds."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 pytest_plugins = ["tests.fixtures.world", "tests.fixtures.pipeline"]
@@ -7,3 +10,31 @@ pytest_plugins = ["tests.fixtures.world", "tests.fixtures.pipeline"]
 # No test is a timed one: what a busy machine does late is not wrong.
 settings.register_profile("wrdata", deadline=None)
 settings.load_profile("wrdata")
+
+LONGEST_FIRST = ("pipelines", "faults", "assets", "storage")
+"""Rooms whose files take longest: the processes that share the suite then end together."""
+SERVERS = {"world", "simulators", "fmp_simulator"}
+"""Fixtures that start servers."""
+SERVER_ROOMS = {"packaging", "reference_clients", "sandbox"}
+"""Rooms whose tests start them by themselves, or install the project."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, and mark the tests that need servers."""
+    items.sort(key=lambda item: _rank(item.path))
+    for item in items:
+        if (
+            SERVERS.intersection(getattr(item, "fixturenames", ()))
+            or _room(item.path) in SERVER_ROOMS
+            or item.path.stem.endswith("_simulated")
+        ):
+            item.add_marker("servers")
+
+
+def _rank(path: Path) -> int:
+    room = _room(path)
+    return LONGEST_FIRST.index(room) if room in LONGEST_FIRST else len(LONGEST_FIRST)
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(Path(__file__).parent).parts[0]

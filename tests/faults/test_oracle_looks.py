@@ -29,13 +29,13 @@ class Loaded:
 @pytest.fixture
 def loaded(
     pipeline: Pipeline,
-    database_url: str,
+    pipeline_url: str,
     bucket: BucketSettings,
     simulators: RunningSimulators,
 ) -> Loaded:
     """A load through the pipeline; Dagster's own tables, elsewhere in the tests, stand empty."""
     assert pipeline.backfill(list(TICKERS)).success
-    connection = psycopg.connect(database_url, autocommit=True)
+    connection = psycopg.connect(pipeline_url, autocommit=True)
     connection.execute("create table dagster.runs (run_id text, status text)")
     connection.execute("create table dagster.concurrency_slots (concurrency_key text, run_id text)")
     settings = S3Settings(
@@ -46,7 +46,7 @@ def loaded(
         secret_key=bucket.secret_key,
     )
     oracle = Oracle(
-        database_url=database_url,
+        database_url=pipeline_url,
         control=simulators.control,
         bucket=settings,
         per_minute=3000,

@@ -19,6 +19,8 @@ from pipelines.definitions import definitions
 from tests.fixtures.forked_commands import run_command
 from tests.fixtures.world import BucketSettings, RunningSimulator
 
+pytestmark = pytest.mark.servers
+
 WRDATA = Path(sys.executable).with_name("wrdata")
 FRIDAY = ("--from", "2026-11-20")
 MARCH = ("--start", "2024-03-01", "--end", "2024-03-31")

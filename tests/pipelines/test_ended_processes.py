@@ -15,6 +15,8 @@ from machine.processes import runs_program, wait_until
 from pipelines.cli.dagster_processes import CODE_SERVER, WORKER
 from tests.fixtures.state_folder import PATIENCE_S, StateFolder, killed, state_folder
 
+pytestmark = pytest.mark.servers
+
 ENDS_WITHIN_S = 30.0
 """How long a load may take after the first signal."""
 PACE = "20"

@@ -14,6 +14,8 @@ from typer.main import get_command
 from pipelines.cli.deferred import DeferredCommand
 from pipelines.cli.main import app
 
+pytestmark = pytest.mark.servers
+
 WRDATA = Path(sys.executable).with_name("wrdata")
 HEAVY = {
     "adbc_driver_postgresql", "boto3", "dagster", "exchange_calendars", "httpx", "numpy", "pandas",

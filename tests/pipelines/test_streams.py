@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.servers
+
 COMMAND = (sys.executable, "-m", "pipelines.cli")
 FULL = Path("/dev/full")
 

@@ -11,6 +11,8 @@ from machine import processes
 from sandbox.local_world import LocalWorld
 from tests.fixtures.state_folder import PATIENCE_S, StateFolder, state_folder
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateFolder]:

@@ -513,13 +513,13 @@ def test_only_row_groups_that_may_hold_the_instrument_are_fetched(tmp_path: Any)
     ids = [number for number in range(1, 9) for _ in range(10)]
     rows = pa.table({"instrument_id": pa.array(ids, pa.int64()), "provider": ["p"] * len(ids)})
     pq.write_table(rows, path, row_group_size=10)
-    wanted = cold.Wanted(
+    row_filter = cold.RowFilter(
         instrument_ids=[3, 4], bounds=(date(2024, 1, 1), date(2024, 2, 1)), provider="p"
     )
 
     fragment = next(ds.dataset(path).get_fragments())
 
-    assert len(fragment.split_by_row_group(cold._of(wanted))) == 2
+    assert len(fragment.split_by_row_group(cold._by_instrument(row_filter))) == 2
 
 
 def test_the_bucket_is_needed_for_cold_rows_only(
