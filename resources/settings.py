@@ -208,8 +208,8 @@ def unread_variables(environment: Mapping[str, str]) -> list[str]:
         near = difflib.get_close_matches(name, known, n=1, cutoff=ALIKE)
         if not name.startswith(OURS) and not (family in families and near):
             continue
-        meant = f": did you mean {near[0]}?" if near else "; unset it, or see the README's table"
-        lines.append(f"{name} is set, but never read{meant}")
+        cure = f": did you mean {near[0]}?" if near else "; unset it, or see docs/how-to/run.md"
+        lines.append(f"{name} is set, but never read{cure}")
     return lines
 
 

@@ -203,6 +203,6 @@ def _require_running(surroundings: Surroundings) -> None:
     if down:
         message = (
             f"the local world does not run ({', '.join(down)}): start it with `wrdata up`, or "
-            "configure services of yours (see the README)"
+            "configure services of yours (docs/how-to/run.md)"
         )
         raise errors.ConfigurationError(message)

@@ -1,7 +1,7 @@
 """Loads that commands start: each is one Dagster run, with progress while it lasts.
 
 Here: the job, config and partitions of each. Not here: what the user reads before and after
-(backfill.py, archive.py, demo.py), or how a run is executed (runs.py).
+(backfill.py, archive.py, demo/main_job.py), or how a run is executed (runs.py).
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """wrdata prune: remove old events and runs, as the weekly upkeep does, and show what grows.
 
 Here: the command. Not here: what is removed and what stays (resources/storage/upkeep.py and
-runs/history.py), archived rows (`wrdata archive drop`), or the archive's objects.
+resources/storage/runs/history.py), archived rows (`wrdata archive drop`), or the archive's objects.
 """
 
 from typing import Annotated

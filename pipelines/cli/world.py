@@ -1,7 +1,7 @@
 """wrdata up, down, doctor, env, migrate: the services that the pipelines run on.
 
 Here: starting, stopping and checking them. Not here: the servers themselves (sandbox/), or what
-runs on them (backfill.py, demo.py).
+runs on them (backfill.py, demo/main_job.py).
 """
 
 import functools

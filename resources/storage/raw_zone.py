@@ -1,8 +1,8 @@
 """The raw zone: every answer of a provider as it came, on S3, stored before it is parsed.
 
-Here: the key of an answer, its compression, and the check that an answer read back is the one
-that was kept. Not here: the bucket (object_store.py), which answers are worth keeping (the clients
-in resources/providers), or replays (kept_answers.py there).
+Here: the key of an answer, its compression, and the check that an answer read back is the one that
+was kept. Not here: the bucket (object_store.py), which answers are worth keeping (the clients in
+resources/providers), or replays (resources/providers/kept_answers.py).
 
 An answer is one object, ``raw/<provider>/<first two hex>/<sha256>.json.gz``, named for the
 SHA-256 of its bytes, so that the same answer is kept once. A repeated answer is simply put again.

@@ -1,7 +1,8 @@
 """Which engine keeps the aggregates of a database, and the change from one to the other.
 
-Here: the choice by setting and edition, and the set-up and removal of continuous aggregates.
-Not here: refreshing (rollup_engine.py, continuous_engine.py), or the setting itself (settings.py).
+Here: the choice by setting and edition, and the set-up and removal of continuous aggregates. Not
+here: refreshing (rollup_engine.py, continuous_engine.py), or the setting itself
+(resources/settings.py).
 """
 
 from enum import StrEnum

@@ -1,7 +1,7 @@
 """The exchange calendar in the database, which assigns minutes to sessions and phases.
 
 Here: keeping the table equal to marketdata.calendars. Not here: which sessions exist
-(calendars.py), or how aggregates use them (rollup_engine.py).
+(marketdata/calendars.py), or how aggregates use them (rollup_engine.py).
 """
 
 from marketdata.calendars import SessionCalendar

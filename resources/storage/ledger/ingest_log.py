@@ -1,7 +1,7 @@
 """Reads the ingest log: requests to providers and their results.
 
-Here: queries of the status page and of progress meters. Not here: writing the log, which the
-loader does in its own transaction (batches.py).
+Here: queries of the status page and of progress meters. Not here: writing the log, which the loader
+does in its own transaction (../batches.py).
 """
 
 from dataclasses import dataclass

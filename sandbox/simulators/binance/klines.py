@@ -1,7 +1,7 @@
 """Binance's klines: every minute in which the venue ran, also quiet ones.
 
 Here: quiet minutes filled in, the minute under way, and longer intervals, in whole units. Not here:
-texts and JSON (wire.py), or the trades themselves (worlds/crypto/trades.py).
+texts and JSON (wire.py), or the trades themselves (../worlds/crypto/trades.py).
 
 A running venue writes a kline without volume for a quiet minute, at the last price; an outage
 leaves none at all.

@@ -1,7 +1,7 @@
 """Coinbase's market until now: products, buckets of trades, the last day.
 
 Here: figures in whole units, the same for both of Coinbase's APIs, which show one order book. Not
-here: the trades themselves (worlds/crypto/world.py), bodies (wire.py, advanced.py), or which
+here: the trades themselves (../worlds/crypto/world.py), bodies (wire.py, advanced.py), or which
 request gets which answer.
 """
 

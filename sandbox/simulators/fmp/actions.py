@@ -1,8 +1,8 @@
 """FMP's answers about splits, dividends, and the prices that they change.
 
-Here: paths below ``/stable/`` that list or apply corporate actions, and FMP's quirks in them.
-Not here: keys, plans and limits (simulator.py), or the actions themselves
-(worlds/shares/actions.py).
+Here: paths below ``/stable/`` that list or apply corporate actions, and FMP's quirks in them. Not
+here: keys, plans and limits (simulator.py), or the actions themselves
+(../worlds/shares/actions.py).
 
 Facts: FMP's reference of /stable, live measurements of August 2026 (jerbersoft/fmpdotnet),
 tests/recordings/fmp_dividends_aapl.json.

@@ -1,7 +1,7 @@
 """FMP's endpoints of statements, ratios, companies and index changes.
 
 Here: which request gets which rows. Not here: keys, plans and limits (simulator.py), or the rows
-themselves (worlds/fundamentals/statements.py, worlds/fundamentals/reference.py). Facts: FMP's
+themselves (../worlds/fundamentals/statements.py, ../worlds/fundamentals/reference.py). Facts: FMP's
 reference of the stable API, live measurements of 2026 (jerbersoft/fmpdotnet),
 tests/recordings/fmp_*.
 """

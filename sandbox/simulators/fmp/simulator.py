@@ -1,7 +1,7 @@
 """A simulator of FMP's /stable API over the simulated world.
 
 Here: keys, plans, limits, and which request gets which answer. Not here: bodies (wire.py), faults
-and the journal (../front.py), figures (worlds/shares/world.py), endpoints of statements and
+and the journal (../front.py), figures (../worlds/shares/world.py), endpoints of statements and
 companies (fundamentals.py) or of corporate actions (actions.py), or the process (../providers.py).
 Facts: see wire.py.
 """

@@ -1,7 +1,7 @@
 """The output types of ``series/observations`` over the simulated world's vintages.
 
 Here: which rows a real-time period shows, cut to it as FRED cuts them. Not here: parameters
-(query.py), bodies (wire.py), or the vintages (worlds/macro/world.py).
+(query.py), bodies (wire.py), or the vintages (../worlds/macro/world.py).
 
 Type 4 is as recorded: tall rows whose spans are whole, without the periods that the first
 vintage already knew.

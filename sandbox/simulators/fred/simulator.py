@@ -2,7 +2,7 @@
 
 Here: keys, the limit, and which request gets which answer. Not here: bodies (wire.py), parameters
 (query.py), what the answers are about (observations.py, catalogue.py), faults and the journal
-(../front.py), or figures (worlds/macro/world.py).
+(../front.py), or figures (../worlds/macro/world.py).
 
 Refused, not ignored, because not simulated: units other than ``lin``, output type 3,
 frequencies, ``vintage_dates``.

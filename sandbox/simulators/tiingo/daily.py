@@ -1,7 +1,7 @@
 """Tiingo's end-of-day endpoints: metadata, one ticker's days, the market's latest day.
 
 Here: which rows they have, and since when. Not here: bodies (wire.py), keys and limits
-(simulator.py), or figures (worlds/shares/actions.py).
+(simulator.py), or figures (../worlds/shares/actions.py).
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """IEX in the simulated world: the small part of a share's minutes that is traded on that exchange.
 
 Here: which minutes, with which volume, in bars of any length. Not here: the minutes of all
-exchanges (worlds/shares/intraday.py), or any wire format (wire.py).
+exchanges (../worlds/shares/intraday.py), or any wire format (wire.py).
 """
 
 from collections.abc import Iterable

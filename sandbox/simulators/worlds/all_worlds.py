@@ -1,6 +1,7 @@
 """All simulated worlds: the source of all providers' simulators.
 
-Here: which worlds there are, over one folder. Not here: any of them, or what is true (truths.py).
+Here: which worlds there are, over one folder. Not here: any of them, or what is true
+(../truths.py).
 """
 
 from pathlib import Path

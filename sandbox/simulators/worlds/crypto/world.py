@@ -2,7 +2,7 @@
 
 Here: the world that venues show, the hours in which one stood still, and what a correct database
 equals. Not here: how trades are made (trades.py), any wire format, or what a venue has published by
-now (binance/simulator.py, coinbase/simulator.py).
+now (../../binance/simulator.py, ../../coinbase/simulator.py).
 
 Both venues see the same trades of a pair, under the same numbers; only a venue that stood still for
 an hour has that day's trades spread over the other 23.

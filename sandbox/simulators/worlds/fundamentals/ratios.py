@@ -2,7 +2,7 @@
 
 Here: the formulas. Those that need one period alone give FMP's recorded ratios from its recorded
 statements (tests/recordings/fmp_ratios_annual.json), but for debtServiceCoverageRatio, whose
-formula is not known. Not here: the books (ledger.py), or prices (worlds/shares/world.py).
+formula is not known. Not here: the books (ledger.py), or prices (../../worlds/shares/world.py).
 
 Ratios are plain fractions. What would be divided by zero is 0, as FMP writes it. Of the two fields
 that FMP added on 30 July 2026 neither the place nor the formula is on record.

@@ -1,7 +1,7 @@
 """The simulated world's companies and the index's history, as FMP's rows and as the truth.
 
-Here: profiles, changes of the index, and what a correct database holds of both. Not
-here: statements (statements.py), or HTTP (fmp/fundamentals.py).
+Here: profiles, changes of the index, and what a correct database holds of both. Not here:
+statements (statements.py), or HTTP (../../fmp/fundamentals.py).
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 """The simulated world's statements: filings by a moment, and restatements.
 
-Here: which periods of which company are public, and FMP's rows of them. Not here:
-figures (ledger.py, ratios.py), dates (periods.py), the truth (truth.py), or HTTP
-(fmp/fundamentals.py).
+Here: which periods of which company are public, and FMP's rows of them. Not here: figures
+(ledger.py, ratios.py), dates (periods.py), the truth (truth.py), or HTTP
+(../../fmp/fundamentals.py).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -1,7 +1,7 @@
 """The simulated world's fundamentals behind one class: restatements and truths.
 
 Here: the entry for controls and tests. Not here: statements (statements.py and its truth,
-truth.py), companies and the index (reference.py), or HTTP (fmp/fundamentals.py).
+truth.py), companies and the index (reference.py), or HTTP (../../fmp/fundamentals.py).
 """
 
 from collections.abc import Iterable

@@ -2,7 +2,7 @@
 
 Here: which corporate actions there are, what has been announced by a moment, prices as they were
 paid, and prices adjusted for everything. Not here: where splits are kept (world.py), or any wire
-format (fmp/actions.py and its like).
+format (../../fmp/actions.py and its like).
 
 Dividends are a pure function of seed, ticker and quarter. An ex-date is a session; record,
 payment and declaration follow it by fixed distances, so nothing moves when time passes.

@@ -1,7 +1,7 @@
 """The rest of the world in a bulk answer: foreign shares and crypto pairs.
 
 Here: rows that a whole-market file carries beside the constituents, for one date. Not here: the
-constituents (world.py), or CSV (fmp/wire.py).
+constituents (world.py), or CSV (../../fmp/wire.py).
 """
 
 from collections.abc import Iterator

@@ -1,0 +1,32 @@
+"""Signposts in modules' charters: the file that "Not here" sends a reader to is there."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+PROJECT = Path(__file__).parents[2]
+NOT_HERE = re.compile(r"Not\s+here:\s.*?(?=\n\n|\Z)", re.DOTALL)
+SIGNPOST = re.compile(r"(?<!its )(?<!'s )(?<![\w./`>])([\w./]+\.py)\b")
+"""A file's name. One of several alike does not count, such as a provider's wire.py."""
+
+
+def charters() -> Iterator[tuple[Path, str]]:
+    """Yield every module but tests with the text of its charter."""
+    for folder in PROJECT.iterdir():
+        if folder.is_dir() and folder.name != "tests" and not folder.name.startswith("."):
+            for module in folder.rglob("*.py"):
+                yield module, ast.get_docstring(ast.parse(module.read_text("utf-8"))) or ""
+
+
+def test_charters_name_files_that_there_are() -> None:
+    """A named file lies in the same folder, or at its path from there or from the root."""
+    lost = [
+        f"{module.relative_to(PROJECT)}: {name}"
+        for module, charter in charters()
+        for part in NOT_HERE.findall(charter)
+        for name in SIGNPOST.findall(part)
+        if not (module.parent / name).exists() and not (PROJECT / name).exists()
+    ]
+
+    assert sorted(lost) == []
