@@ -111,12 +111,12 @@ class DatasetFeed:
 
         Raises:
             ProviderError: What the provider's client raises.
-            ValueError: The provider has no request for a whole session.
+            ConfigurationError: The provider has no request for a whole session.
         """
         question = self.entry.sources[self.provider].session
         if question is None:
             message = f"{self.provider} cannot be asked for a whole session of {self.dataset}"
-            raise ValueError(message)
+            raise errors.ConfigurationError(message)
         return await question(self.client, session)
 
     async def _ask(self, request: FetchRequest) -> Answer:

@@ -1,20 +1,22 @@
 """Protocols of what the ingest steps need from outside.
 
 Here: the protocols of providers and stores, and the values that pass between them. Not here: any
-implementation (resources/), or the steps themselves (ingest.py).
+implementation (resources/), who asks which question (questions.py), or the steps themselves
+(ingest.py).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata.bars import Adjustment
 from marketdata.coverage import CoverageMark, CoverageState
-from marketdata.instruments import ListedInstrument, SymbolSpan
+from marketdata.instruments import Constituent, ListedInstrument, SymbolSpan
+from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter
 from marketdata.rows import RejectedRow
 from marketdata.statements import StatementKind
@@ -85,11 +87,37 @@ class FetchRequest:
         return self.symbols if self.instrument.carried else ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Days:
+    """From one day to another, both included."""
+
+    start: date
+    end: date
+
+
 class Provider(Protocol):
     """A provider's client; the protocols below define what it serves."""
 
     @property
     def name(self) -> str: ...
+
+
+_Protocol = TypeVar("_Protocol")
+
+
+def serving(provider: Provider, protocol: type[_Protocol]) -> _Protocol:
+    """Return a provider's client as one that serves ``protocol``.
+
+    Raises:
+        ConfigurationError: It lacks a method of the protocol.
+    """
+    if not isinstance(provider, protocol):
+        message = (
+            f"{provider.name} does not serve what {protocol.__name__} has: choose another provider "
+            "(WRDATA_<DATASET>_PROVIDER)"
+        )
+        raise errors.ConfigurationError(message)
+    return provider
 
 
 @runtime_checkable
@@ -191,6 +219,20 @@ class IndexProvider(Provider, Protocol):
     """Serves the companies that joined and left an index, with dates (WIRE_INDEX_CHANGES)."""
 
     async def index_changes(self, index: str) -> Answer: ...
+
+
+@runtime_checkable
+class ConstituentProvider(Provider, Protocol):
+    """Serves the present members of the S&P 500, tickers in our spelling."""
+
+    async def sp500_constituents(self) -> list[Constituent]: ...
+
+
+@runtime_checkable
+class AsTradedProvider(Provider, Protocol):
+    """Serves one symbol's daily bars (WIRE_BARS) as they were paid, adjusted for nothing."""
+
+    async def as_traded(self, symbol: str, start: date, end: date) -> Answer: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from marketdata.calendars import utc_now
-from marketdata.datasets import Days
 from marketdata.ingest import IngestContext
 from marketdata.market_ingest import MarketLoad, confirm_unchanged, load_market, post_market
 from marketdata.planning import asked_through, state_request
+from marketdata.ports import Days
 from marketdata.recovery import errors
 from resources.clients import Client
 from resources.opening import Stores

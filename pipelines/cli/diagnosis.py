@@ -15,8 +15,8 @@ import httpx
 from marketdata.recovery import errors
 from pipelines import workers
 from pipelines.cli import dagster_processes, database_probes, environment
-from resources import clients, key_checks, opening
-from resources.clients import Line
+from resources import clients, key_probes, opening
+from resources.provider_registry import PROVIDERS, Line
 from resources.settings import Settings, read_settings, unread_variables, wrong_values
 from resources.storage import compression, migrations
 from resources.storage.aggregates import engines
@@ -28,7 +28,6 @@ from resources.storage.timescale import Timescale
 
 PROBE_TIMEOUT_S = 5.0
 MEGABYTE = 1_000_000
-PROVIDERS = ("fmp", "polygon", "tiingo", "fred", "binance", "coinbase")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +162,7 @@ async def _provider(
     lines = clients.lines(settings, name)
     addresses = ", ".join(dict.fromkeys(_shown(line.base_url) for line in lines))
     try:
-        plan = [answer for answer in await key_checks.ask(settings, name, leases) if answer]
+        plan = [answer for answer in await key_probes.ask(settings, name, leases) if answer]
     except (errors.ProviderError, errors.ConfigurationError) as error:
         ok, detail, cure = _not_accepted(error, needs_key=lines[0].key is not None)
     else:

@@ -13,11 +13,11 @@ import pytest
 from marketdata.calendars import calendar
 from marketdata.coverage import CoverageState, Span
 from marketdata.dataset_ingest import DatasetFeed
-from marketdata.datasets import DATASETS, Dataset, Days
+from marketdata.datasets import DATASETS, Dataset
 from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest
 from marketdata.market_ingest import load_market
 from marketdata.planning import Wanted, asked_through, letter_request, plan_requests
-from marketdata.ports import Answer, FetchRequest
+from marketdata.ports import Answer, Days, FetchRequest
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import Work
 from marketdata.rows import RejectedRow, unread
