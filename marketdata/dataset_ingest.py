@@ -85,7 +85,7 @@ class DatasetFeed:
         """
         # A snapshot is asked for whole under each ticker; only the ticker's own days count.
         is_cut = self.entry.request_scope is RequestScope.SNAPSHOT and request.instrument.carried
-        day = self.entry.key[0] if is_cut else None
+        day = self.entry.dated_by if is_cut else None
         answer = await ask_by_symbol(request, self._ask, provider=self.provider, day=day)
         is_empty = not answer.rows.num_rows and not answer.left_out
         if not is_empty or self.entry.may_be_empty or not request.from_inception:
@@ -208,7 +208,7 @@ class DatasetFeed:
             answer: The answer, under the provider's symbols of each row's day.
             run_id: The run that asked.
         """
-        validated = self.entry.validate(rows_of(answer.rows, listed, self.entry.key[0]))
+        validated = self.entry.validate(rows_of(answer.rows, listed, self.entry.dated_by))
         names = {instrument.symbol for instrument in listed}
         names |= {span.symbol for instrument in listed for span in instrument.carried}
         refused = (
@@ -308,7 +308,7 @@ class DatasetFeed:
         refused: Sequence[RejectedRow],
     ) -> dict[int, States]:
         received: dict[str, set[date]] = {}
-        days: list[date] = local_days(accepted[self.entry.key[0]], self.entry.zone).to_pylist()
+        days: list[date] = local_days(accepted[self.entry.dated_by], self.entry.zone).to_pylist()
         for symbol, day in zip(accepted["symbol"].to_pylist(), days, strict=True):
             received.setdefault(symbol, set()).add(day)
         requested = self.days.between(start, end)
@@ -332,7 +332,7 @@ class DatasetFeed:
     def _days_of(self, rows: pa.Table) -> set[date]:
         """Return the days of ``rows`` in the dataset's zone."""
         days: list[date] = pc.unique(
-            local_days(rows[self.entry.key[0]], self.entry.zone)
+            local_days(rows[self.entry.dated_by], self.entry.zone)
         ).to_pylist()
         return set(days)
 

@@ -162,6 +162,13 @@ class Dataset:
         return pa.schema([named, *list(self.completed or self.wire_schema)[1:]])
 
     @property
+    def dated_by(self) -> str:
+        """Column of the key that places a row on a day; empty if there is none."""
+        schema = self.completed or self.wire_schema
+        times = (name for name in self.key if pa.types.is_temporal(schema.field(name).type))
+        return next(times, "")
+
+    @property
     def has_sessions(self) -> bool:
         """Whether a source serves every symbol's rows of one session."""
         return any(source.session for source in self.sources.values())

@@ -52,6 +52,15 @@ def compressed_chunks(market: Market, table: str) -> list[bool]:
     return [row[0] for row in rows]
 
 
+def test_every_table_of_rows_by_day_is_compressed() -> None:
+    """In the order of its key, so that one instrument's days lie together."""
+    by_day = {dataset.table: dataset for dataset in DATASETS.values() if dataset.by_day}
+
+    assert {layout.table: layout.order for layout in compression.LAYOUTS} == {
+        table: ", ".join(dataset.key) for table, dataset in by_day.items()
+    }
+
+
 def test_an_edition_without_compression_is_left_as_it_is(timescale: Timescale) -> None:
     """There old rows go to the archive."""
     if timescale.server().edition == COMMUNITY:
