@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 import dagster as dg
 import httpx
 
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.recovery import errors
 from pipelines import workers
 from pipelines.cli import dagster_processes, database_probes, environment
 from resources import clients, key_probes, opening
 from resources.provider_registry import PROVIDERS, Line
-from resources.settings import Settings, read_settings, unread_variables, wrong_values
+from resources.settings import Settings, read_settings, route_of, unread_variables, wrong_values
 from resources.storage import compression, migrations
 from resources.storage.aggregates import engines
 from resources.storage.aggregates.engines import Engine, EngineSetting
@@ -197,7 +198,7 @@ def _paces(settings: Settings, name: str, lines: Sequence[Line]) -> list[str]:
         return [
             f"configured for {settings.fmp_requests_per_minute:g} requests a minute",
             f"bulk every {settings.fmp_bulk_interval_s:g} s",
-            f"daily route {settings.daily_bars_route.value}",
+            f"daily route {route_of(DAILY_BARS_DATASET).value}",
         ]
     paces = " and ".join(f"{line.limits[0].interval_s:.3g} s" for line in lines)
     return [f"a request every {paces}"]

@@ -25,7 +25,7 @@ from pipelines.cli import console, environment, load_options, runs
 from pipelines.dagster_internals import schedule_execution_time_iterator
 from resources import opening
 from resources.opening import Stores
-from resources.settings import DailyBarsRoute, Settings, provider_of, read_settings
+from resources.settings import SessionRoute, Settings, provider_of, read_settings, route_of
 from usecases.instruments import UNIVERSE
 from usecases.load_cost import LoadCost, cost_of, interval_s, limits_of
 from usecases.load_plan import LoadPlan
@@ -122,7 +122,7 @@ def _scheduled(
     """Yield the next run of each schedule that asks ``provider``, with its most requests."""
     members = len(stores.instruments.members(UNIVERSE))
     if provider == provider_of(DAILY_BARS_DATASET):
-        bulk = settings.daily_bars_route is DailyBarsRoute.BULK
+        bulk = route_of(DAILY_BARS_DATASET) is SessionRoute.BULK
         daily, gaps = schedules.daily_bars_after_close, schedules.daily_bars_gaps_weekly
         by_session = schedules.daily_bars_again_by_session
         again = by_session if bulk else schedules.daily_bars_again_by_ticker
