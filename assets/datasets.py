@@ -39,7 +39,7 @@ from usecases.bulk_refresh import bulk_refresh
 from usecases.load_plan import LoadPlan, LoadRequest, plan_load
 from usecases.loading import (
     NothingMissing,
-    Outcome,
+    SymbolOutcome,
     feed_of,
     ingest_context,
     load_session,
@@ -343,7 +343,7 @@ async def _refresh(
         opened = providers.client(stores, context.run, dataset.name, load.provider)
         async with opened as client:
             figures: dict[str, Any] = {}
-            if config.bulk_refresh and (dataset.market or dataset.changes):
+            if config.bulk_refresh and dataset.has_bulk_refresh:
                 refreshed = await bulk_refresh(ingest_context(stores, run_id), stores, load, client)
                 figures |= refreshed.figures
                 plan = refreshed.plan
@@ -374,7 +374,7 @@ async def _refresh(
 
 async def _outcomes(
     context: dg.AssetExecutionContext, stores: Stores, client: Client, plan: LoadPlan
-) -> AsyncIterator[Outcome]:
+) -> AsyncIterator[SymbolOutcome]:
     """Carry out ``plan``; log what fails in the run's log as well."""
     run_id, say = context.run.run_id, context.log.info
     async for outcome in load_symbols(stores, client, plan, run_id, say):

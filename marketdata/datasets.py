@@ -71,8 +71,8 @@ class Source:
     Attributes:
         endpoint: The provider's endpoint, in words.
         requests: HTTP requests that a snapshot of one symbol takes.
-        days: Days of one symbol that one HTTP request holds, for datasets by day; None means any
-            number.
+        days_per_request: Days of one symbol that one HTTP request holds, for datasets by day; None
+            means any number.
         past_symbols: The ticker under which days before a rename are kept.
         adjustment: What its prices are adjusted for; None where there are none to adjust.
         session: Question for every symbol's rows of one session, if the provider serves them.
@@ -80,7 +80,7 @@ class Source:
 
     endpoint: str
     requests: int = 1
-    days: float | None = 1.0
+    days_per_request: float | None = 1.0
     past_symbols: PastSymbols = PastSymbols.OF_TODAY
     adjustment: Adjustment | None = None
     session: Callable[[Provider, date], Awaitable[Answer]] | None = None
@@ -122,8 +122,8 @@ class Dataset:
             never stored together.
         refuse_answer: Returns why an answer for one symbol is not what was asked for, or an empty
             text.
-        market: Question for the whole market, if the dataset has one.
-        changes: Question for the symbols whose data have changed, if the dataset has one.
+        bulk_rows: Question of a bulk refresh for all symbols' rows of some days, if there is one.
+        bulk_changes: Question of a bulk refresh for the symbols that have changed, if there is one.
     """
 
     name: str
@@ -152,8 +152,8 @@ class Dataset:
     completed: pa.Schema | None = None
     rebases: bool = False
     refuse_answer: Callable[[pa.Table], str] | None = None
-    market: Callable[[Provider, Days], Awaitable[Answer]] | None = None
-    changes: Callable[[Provider, datetime], Awaitable[Changes]] | None = None
+    bulk_rows: Callable[[Provider, Days], Awaitable[Answer]] | None = None
+    bulk_changes: Callable[[Provider, datetime], Awaitable[Changes]] | None = None
 
     @property
     def table_schema(self) -> pa.Schema:
@@ -174,6 +174,11 @@ class Dataset:
         return any(source.session for source in self.sources.values())
 
     @property
+    def has_bulk_refresh(self) -> bool:
+        """Whether one question is about all symbols."""
+        return self.bulk_rows is not None or self.bulk_changes is not None
+
+    @property
     def by_day(self) -> bool:
         """Whether requests are for days of a symbol, not for a snapshot."""
         return self.request_scope is not RequestScope.SNAPSHOT
@@ -181,11 +186,11 @@ class Dataset:
     def requests(self, provider: str, days: int) -> int:
         """Return the number of HTTP requests for ``days`` of one symbol, or for its snapshot."""
         source = self.sources[provider]
-        if self.request_scope is RequestScope.SNAPSHOT or source.days is None:
+        if self.request_scope is RequestScope.SNAPSHOT or source.days_per_request is None:
             return source.requests
-        return math.ceil(days / source.days)
+        return math.ceil(days / source.days_per_request)
 
-    def days(self, calendar: SessionCalendar) -> DayCalendar:
+    def day_calendar(self, calendar: SessionCalendar) -> DayCalendar:
         """Return the dataset's calendar of days, given the exchange's sessions."""
         if self.request_scope is not RequestScope.SESSIONS:
             return ClockDays(self.zone)
@@ -194,7 +199,7 @@ class Dataset:
 
 def _polygon(
     endpoint: str,
-    days: float | None = 1.0,
+    days_per_request: float | None = 1.0,
     adjustment: Adjustment | None = None,
     session: Callable[[Provider, date], Awaitable[Answer]] | None = None,
 ) -> Source:
@@ -207,7 +212,7 @@ def _polygon(
     """
     return Source(
         endpoint=endpoint,
-        days=days,
+        days_per_request=days_per_request,
         past_symbols=PastSymbols.OF_THE_DAY,
         adjustment=adjustment,
         session=session,
@@ -252,19 +257,19 @@ DATASETS = _catalogue(
         sources={
             "fmp": Source(
                 endpoint="historical-price-eod/full, eod-bulk; adjusted for splits",
-                days=None,
+                days_per_request=None,
                 adjustment=Adjustment.SPLITS,
                 session=questions.ask_daily_bars_of_session,
             ),
             "polygon": _polygon(
                 "aggs by the day, grouped daily; as traded",
-                days=None,
+                days_per_request=None,
                 adjustment=Adjustment.AS_TRADED,
                 session=questions.ask_daily_bars_of_session,
             ),
             "tiingo": Source(
                 endpoint="daily prices; as traded",
-                days=None,
+                days_per_request=None,
                 adjustment=Adjustment.AS_TRADED,
                 session=questions.ask_daily_bars_of_session,
             ),
@@ -291,8 +296,10 @@ DATASETS = _catalogue(
         wire_schema=minute_bars.WIRE_MINUTE_BARS,
         key=minute_bars.KEY,
         sources={
-            "polygon": _polygon("aggs by the minute, all US exchanges", days=50.0),
-            "tiingo": Source(endpoint="IEX intraday by the minute, IEX alone", days=4.0),
+            "polygon": _polygon("aggs by the minute, all US exchanges", days_per_request=50.0),
+            "tiingo": Source(
+                endpoint="IEX intraday by the minute, IEX alone", days_per_request=4.0
+            ),
         },
         about="A minute of a share in which it traded, extended hours included.",
         cadence="daily",
@@ -378,7 +385,7 @@ DATASETS = _catalogue(
         ask=questions.ask_splits,
         may_be_empty=True,
         full_snapshot=True,
-        market=questions.ask_splits_of_all,
+        bulk_rows=questions.ask_splits_of_all,
     ),
     Dataset(
         name="dividends",
@@ -399,7 +406,7 @@ DATASETS = _catalogue(
         ask=questions.ask_dividends,
         may_be_empty=True,
         full_snapshot=True,
-        market=questions.ask_dividends_of_all,
+        bulk_rows=questions.ask_dividends_of_all,
     ),
     Dataset(
         name="macro_observations",
@@ -419,7 +426,7 @@ DATASETS = _catalogue(
         zone=macro.ST_LOUIS,
         begins=FIRST_VINTAGE,
         grows=True,
-        changes=questions.ask_changed_series,
+        bulk_changes=questions.ask_changed_series,
     ),
     Dataset(
         name="crypto_bars",
@@ -429,8 +436,8 @@ DATASETS = _catalogue(
         wire_schema=minute_bars.WIRE_MINUTE_BARS,
         key=minute_bars.KEY,
         sources={
-            "binance": Source(endpoint="monthly and daily files, klines", days=20.0),
-            "coinbase": Source(endpoint="candles", days=0.2),
+            "binance": Source(endpoint="monthly and daily files, klines", days_per_request=20.0),
+            "coinbase": Source(endpoint="candles", days_per_request=0.2),
         },
         about="A minute of a pair at one venue in which it traded.",
         cadence="hourly",
@@ -449,8 +456,8 @@ DATASETS = _catalogue(
         wire_schema=trades.WIRE_TRADES,
         key=trades.KEY,
         sources={
-            "binance": Source(endpoint="daily files, aggTrades", days=1.0),
-            "coinbase": Source(endpoint="trades", days=0.05),
+            "binance": Source(endpoint="daily files, aggTrades", days_per_request=1.0),
+            "coinbase": Source(endpoint="trades", days_per_request=0.05),
         },
         about="A trade of a pair at one venue; at Binance an aggregate trade.",
         cadence="on demand",

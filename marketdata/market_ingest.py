@@ -61,10 +61,10 @@ async def fetch_market(feed: DatasetFeed, days: Days) -> Answer:
         ProviderError: What the provider's client raises.
         ConfigurationError: The dataset has no request for the whole market.
     """
-    if feed.entry.market is None:
+    if feed.entry.bulk_rows is None:
         message = f"{feed.dataset} cannot be asked for the whole market"
         raise errors.ConfigurationError(message)
-    return await feed.entry.market(feed.client, days)
+    return await feed.entry.bulk_rows(feed.client, days)
 
 
 async def store_market(
@@ -116,7 +116,7 @@ async def confirm_unchanged(
         # Letters about single symbols wait for rows, and this answer has none.
         asked=Asked(instrument_ids=(), start=since, end=through, whole_sessions=True),
         rows=feed.entry.table_schema.empty_table(),
-        rejected=(),
+        letters=(),
         coverage=tuple(
             CoverageMark(
                 instrument_id=instrument.instrument_id,

@@ -262,7 +262,7 @@ class Batch:
     Attributes:
         adjustment: For daily bars: what their prices are adjusted for.
         rows: Rows in the dataset's table schema (such as DAILY_BARS), sorted by key.
-        rejected: One dead letter for all rows of an instrument refused for one reason.
+        letters: One dead letter for all rows of an instrument refused for one reason.
         notes: See Answer.
         full_snapshot: The answer holds all rows of its instruments.
         joins_history: For daily bars: they join stored ones, and must be in the same shares.
@@ -278,7 +278,7 @@ class Batch:
     raw_answers: tuple[str, ...]
     asked: Asked
     rows: pa.Table
-    rejected: tuple[DeadLetter, ...]
+    letters: tuple[DeadLetter, ...]
     coverage: tuple[CoverageMark, ...]
     full_snapshot: bool = False
     notes: tuple[str, ...] = ()
@@ -297,8 +297,8 @@ class Batch:
             self,
             rows=self.rows.filter(is_kept),
             asked=replace(self.asked, instrument_ids=tuple(remaining)),
-            rejected=tuple(
-                letter for letter in self.rejected if letter.instrument_id not in instrument_ids
+            letters=tuple(
+                letter for letter in self.letters if letter.instrument_id not in instrument_ids
             ),
             coverage=tuple(
                 mark for mark in self.coverage if mark.instrument_id not in instrument_ids
@@ -312,12 +312,12 @@ class Prepared:
 
     Attributes:
         rejected: Rows that were refused.
-        days: Number of requested days by state.
+        days_by_state: Number of requested days, by state.
     """
 
     batch: Batch
     rejected: tuple[RejectedRow, ...]
-    days: Mapping[CoverageState, int]
+    days_by_state: Mapping[CoverageState, int]
 
 
 class Feed(Protocol):

@@ -226,7 +226,7 @@ class Refresh:
         return f"{self.job.name}_refresh{self.again}"
 
 
-_REFRESHES = (
+_SCHEDULED_REFRESHES = (
     Refresh(
         job=fundamentals_job,
         datasets=("income_statements", "balance_sheets", "cash_flows", "ratios"),
@@ -325,7 +325,7 @@ def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
     return schedule
 
 
-REFRESHES = {_refresh_schedule(refresh): refresh for refresh in _REFRESHES}
+REFRESH_SCHEDULES = {_refresh_schedule(refresh): refresh for refresh in _SCHEDULED_REFRESHES}
 """The schedules of the catalogue's datasets."""
 
 ALL = (
@@ -340,6 +340,6 @@ ALL = (
     archive_upkeep_weekly,
     database_upkeep_weekly,
     aggregates_verified_daily,
-    *REFRESHES,
+    *REFRESH_SCHEDULES,
 )
 """Every schedule."""

@@ -76,14 +76,18 @@ def missing_key(settings: Settings, provider: str) -> str:
     return ""
 
 
-def note_plan(settings: Settings, stores: Stores, provider: str) -> None:
-    """Record the key in use and its limits, before the ledger is asked what is missing.
+def note_key_plan(settings: Settings, stores: Stores, provider: str) -> None:
+    """Note the key in use and what its plan allows, before the ledger is asked what is missing.
+
+    A key of another plan may show other days: then absences that are known count no longer.
 
     Raises:
         ConfigurationError: The provider's key is not set.
     """
     limits = lines(settings, provider)[0].limits[0]
-    stores.coverage.note_plan(provider, f"{limits.budget}, {60 / limits.interval_s:.1f} a minute")
+    stores.coverage.note_key_plan(
+        provider, f"{limits.budget}, {60 / limits.interval_s:.1f} a minute"
+    )
 
 
 @asynccontextmanager
@@ -103,7 +107,7 @@ async def opened(
     Raises:
         ConfigurationError: The provider's key is not set.
     """
-    note_plan(settings, stores, provider)
+    note_key_plan(settings, stores, provider)
     async with AsyncExitStack() as stack:
         getters: list[HttpGetter] = []
         for line in lines(settings, provider):

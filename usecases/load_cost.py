@@ -51,7 +51,7 @@ def cost_of(stores: Stores, settings: Settings, plan: LoadPlan) -> LoadCost:
         return _cost_of_sessions(stores, settings, plan)
     ids = [request.instrument.instrument_id for request in plan.requests]
     ledger = stores.coverage.ledger(dataset.name, provider, ids)
-    days, requests, rows, new_rows = dataset.days(calendar()), 0, 0, 0
+    days, requests, rows, new_rows = dataset.day_calendar(calendar()), 0, 0, 0
     for request in plan.requests:
         if not dataset.by_day:
             requests += sum(dataset.requests(provider, 1) for _ in request.symbols)

@@ -31,7 +31,7 @@ class NothingMissing:
     ticker: str
 
 
-Outcome = Ingested | NotIngested | NothingMissing
+SymbolOutcome = Ingested | NotIngested | NothingMissing
 
 
 def ingest_context(stores: Stores, run_id: str) -> IngestContext:
@@ -50,7 +50,7 @@ async def load_symbols(
     plan: LoadPlan,
     run_id: str,
     say: Callable[[str], None],
-) -> AsyncIterator[Outcome]:
+) -> AsyncIterator[SymbolOutcome]:
     """Make the requests of a plan; yield the outcome of each symbol as it is done.
 
     A symbol that cannot be asked for is a failure like any other.

@@ -145,7 +145,7 @@ def _scheduled(
             interval_s=interval_s(limits_of(settings, provider)),
         )
     pace_s = interval_s(limits_of(settings, provider))
-    for schedule, refresh in schedules.REFRESHES.items():
+    for schedule, refresh in schedules.REFRESH_SCHEDULES.items():
         datasets = [DATASETS[name] for name in refresh.datasets if provider_of(name) == provider]
         if datasets:
             yield ScheduledLoad(
@@ -163,7 +163,7 @@ def _most_requests(
     dataset: Dataset, provider: str, members: int, config: Mapping[str, object]
 ) -> int:
     """Return the most requests that a scheduled refresh takes."""
-    if dataset.market is not None and config.get("bulk_refresh"):
+    if dataset.bulk_rows is not None and config.get("bulk_refresh"):
         return MARKET_DAYS
     offered = len(symbols.provider_symbols(dataset, provider))
     count = members if dataset.instrument_kind is InstrumentKind.EQUITY else offered

@@ -46,10 +46,10 @@ def questions() -> Iterator[tuple[str, str, str, Question]]:
             yield name, provider, "ask", lambda api, ask=dataset.ask: ask(api, REQUEST)
             if session := source.session:
                 yield name, provider, "session", lambda api, ask=session: ask(api, DAY)
-            if market := dataset.market:
+            if market := dataset.bulk_rows:
                 days = Days(start=DAY, end=DAY)
                 yield name, provider, "market", lambda api, ask=market, days=days: ask(api, days)
-            if changes := dataset.changes:
+            if changes := dataset.bulk_changes:
                 since = datetime(2024, 3, 5, tzinfo=UTC)
                 yield (
                     name,

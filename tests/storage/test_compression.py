@@ -10,7 +10,7 @@ import pytest
 from marketdata.datasets import DATASETS
 from marketdata.ports import Asked, Batch
 from resources.storage import compression
-from resources.storage.aggregates import Source, engines
+from resources.storage.aggregates import SourceTable, engines
 from resources.storage.aggregates.engines import EngineSetting
 from resources.storage.batches import BatchStore
 from resources.storage.instruments import InstrumentStore
@@ -102,7 +102,7 @@ def test_a_load_changes_compressed_minutes_as_any_others(market: Market) -> None
     assert compressed_chunks(market, "minute_bar") == [True]
 
     market.load_minutes(share, flat(hour, 5.0))
-    assert market.aggregates.waiting(Source.MINUTES) == 0
+    assert market.aggregates.waiting(SourceTable.MINUTES) == 0
 
     market.load_minutes(share, flat(hour[:7], 6.0) | flat([OLD + HOUR], 7.0) | flat(hour[7:], 5.0))
     log = market.execute("select rows_inserted, rows_restated from ingest_log order by ingest_id")
@@ -198,7 +198,7 @@ def test_compressed_trades_keep_every_digit(market: Market) -> None:
                     whole_sessions=False,
                 ),
                 rows=pa.Table.from_pylist(rows, schema=trades.table_schema),
-                rejected=(),
+                letters=(),
                 coverage=(),
             )
         )
