@@ -239,10 +239,10 @@ def wrong_values() -> list[str]:
         Settings()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
     except ValidationError as error:
         lines += [_fault_line(fault) for fault in _faults(error) if fault["type"] != "missing"]
-    for name, dataset in DATASETS.items():
-        for choice_of in (provider_of, route_of) if dataset.has_sessions else (provider_of,):
+    for dataset in DATASETS:
+        for choice_of in (provider_of, route_of):
             try:
-                choice_of(name)
+                choice_of(dataset)
             except errors.ConfigurationError as error:
                 lines.append(str(error))
     return lines
