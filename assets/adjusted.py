@@ -18,6 +18,7 @@ from assets.failures import as_dagster_failure, failure_table
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.datasets import DATASETS, Domain
+from marketdata.ports import AsTradedProvider, serving
 from marketdata.recovery import errors
 from resources.clients import Client
 from resources.opening import Stores
@@ -114,6 +115,7 @@ async def _evidence(
     unproven: Sequence[tuple[int, date]],
 ) -> dict[int, pa.Table]:
     """Ask for as-traded prices around splits; a split without an answer stays unproven."""
+    prices = serving(client.api, AsTradedProvider)
     ids = list(dict.fromkeys(instrument_id for instrument_id, _ in unproven))
     listed = stores.instruments.listed(client.name, ids, _today())
     symbols = {instrument.instrument_id: instrument.symbol for instrument in listed}
@@ -123,7 +125,7 @@ async def _evidence(
             continue
         start, end = ex_date - AROUND, min(ex_date + AROUND, _today())
         try:
-            answer = await client.api.as_traded(symbols[instrument_id], start, end)
+            answer = await prices.as_traded(symbols[instrument_id], start, end)
         except errors.NotSentError as error:
             context.log.warning("no evidence now: %s", error)
             break

@@ -16,13 +16,15 @@ from assets.failures import as_dagster_failure
 from assets.schemas import column_schema
 from marketdata.bars import MINUTE_INTERVALS, Interval, aggregated_bars
 from marketdata.datasets import DATASETS
-from resources.storage.aggregates import Source
+from resources.storage.aggregates import SourceTable
 from resources.wiring import Database
 
-LOADS_MINUTES = tuple(name for name, dataset in DATASETS.items() if dataset.table == Source.MINUTES)
+LOADS_MINUTES = tuple(
+    name for name, dataset in DATASETS.items() if dataset.table == SourceTable.MINUTES
+)
 """The datasets whose rows are minute bars."""
 
-_FOLDERS = {Source.MINUTES: "intraday", Source.DAYS: "equity_prices"}
+_FOLDERS = {SourceTable.MINUTES: "intraday", SourceTable.DAYS: "equity_prices"}
 
 _ABOUT = {
     Interval.FIVE_MINUTES: "Five minutes, by provider",
@@ -38,11 +40,13 @@ _ABOUT = {
 
 def bars_key(interval: Interval) -> dg.AssetKey:
     """Return the key of the asset of a view."""
-    source = Source.MINUTES if interval in MINUTE_INTERVALS else Source.DAYS
+    source = SourceTable.MINUTES if interval in MINUTE_INTERVALS else SourceTable.DAYS
     return dg.AssetKey(["published", _FOLDERS[source], f"bars_{interval}"])
 
 
-def _specs(source: Source, deps: Sequence[dg.AssetsDefinition | dg.AssetKey]) -> list[dg.AssetSpec]:
+def _specs(
+    source: SourceTable, deps: Sequence[dg.AssetsDefinition | dg.AssetKey]
+) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             key=bars_key(interval),
@@ -69,7 +73,7 @@ def _specs(source: Source, deps: Sequence[dg.AssetsDefinition | dg.AssetKey]) ->
 
 @dg.multi_asset(
     specs=_specs(
-        Source.MINUTES,
+        SourceTable.MINUTES,
         [
             *(REFRESHES[name] for name in LOADS_MINUTES),
             *(by_symbol_key(DATASETS[name]) for name in LOADS_MINUTES),
@@ -79,16 +83,16 @@ def _specs(source: Source, deps: Sequence[dg.AssetsDefinition | dg.AssetKey]) ->
 )
 def bars_of_minutes(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
     """Bars of five minutes to a day, refreshed where loads have invalidated them."""
-    yield from _refreshed(database, Source.MINUTES)
+    yield from _refreshed(database, SourceTable.MINUTES)
 
 
-@dg.multi_asset(specs=_specs(Source.DAYS, [daily_bars_table]), group_name="equity_bars")
+@dg.multi_asset(specs=_specs(SourceTable.DAYS, [daily_bars_table]), group_name="equity_bars")
 def bars_of_days(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
     """Bars of a week to a year, refreshed where loads have invalidated them."""
-    yield from _refreshed(database, Source.DAYS)
+    yield from _refreshed(database, SourceTable.DAYS)
 
 
-def _refreshed(database: Database, source: Source) -> Iterator[dg.MaterializeResult[Any]]:
+def _refreshed(database: Database, source: SourceTable) -> Iterator[dg.MaterializeResult[Any]]:
     began = time.monotonic()
     with as_dagster_failure(), database.open() as stores:
         refreshed = stores.aggregates.refresh(source)

@@ -8,7 +8,7 @@ reports (load_reports.py).
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import date
-from typing import Any
+from typing import Any, Self
 
 import dagster as dg
 from pydantic import Field
@@ -33,13 +33,13 @@ from marketdata.recovery import errors
 from marketdata.session_ingest import defer_session
 from resources.clients import Client
 from resources.opening import Stores
-from resources.settings import provider_of
+from resources.settings import provider_of, route_of, route_variable
 from resources.wiring import Database, Providers
 from usecases.bulk_refresh import bulk_refresh
 from usecases.load_plan import LoadPlan, LoadRequest, plan_load
 from usecases.loading import (
     NothingMissing,
-    Outcome,
+    SymbolOutcome,
     feed_of,
     ingest_context,
     load_session,
@@ -94,6 +94,23 @@ class LoadRunConfig(dg.Config):
         description="Ids of dead letters: exactly what they wait for is asked again; symbols and "
         "days are ignored.",
     )
+
+    @classmethod
+    def of(cls, load: LoadRequest) -> Self:
+        """Return the run config of a load request, for a run over its dataset.
+
+        ``load.failed`` has no field here: the plan of such a load has found its symbols.
+        """
+        wanted = load.wanted
+        return cls(
+            symbols=list(load.symbols),
+            provider=load.provider,
+            only_missing=wanted.only_missing,
+            start=wanted.start.isoformat() if wanted.start else "",
+            end=wanted.end.isoformat() if wanted.end else "",
+            again=wanted.again,
+            letters=list(load.letters),
+        )
 
     def request(self, dataset: Dataset) -> LoadRequest:
         """Return the load request of this run config.
@@ -160,7 +177,7 @@ def by_session(dataset: Dataset) -> dg.AssetsDefinition:
         description=_description(
             dataset,
             "one partition for each trading day of the universe: one request for all tickers, or "
-            f"one for each (WRDATA_{dataset.name.upper()}_ROUTE)",
+            f"one for each ({route_variable(dataset.name)})",
             "after the New York close",
         ),
         metadata=dataset_metadata(dataset, cadence="daily"),
@@ -277,8 +294,9 @@ async def _load_sessions(
     done: dict[str, Metadata] = {}
     failed: dict[str, str] = {}
     ended_by: errors.MarketDataError | None = None
-    run_id, route = context.run.run_id, providers.daily_bars_route()
+    run_id = context.run.run_id
     with as_dagster_failure(), database.open() as stores:
+        route = route_of(dataset.name)
         async with providers.client(stores, context.run, dataset.name) as client:
             for key in keys:
                 session = date.fromisoformat(key)
@@ -325,7 +343,7 @@ async def _refresh(
         opened = providers.client(stores, context.run, dataset.name, load.provider)
         async with opened as client:
             figures: dict[str, Any] = {}
-            if config.bulk_refresh and (dataset.market or dataset.changes):
+            if config.bulk_refresh and dataset.has_bulk_refresh:
                 refreshed = await bulk_refresh(ingest_context(stores, run_id), stores, load, client)
                 figures |= refreshed.figures
                 plan = refreshed.plan
@@ -356,7 +374,7 @@ async def _refresh(
 
 async def _outcomes(
     context: dg.AssetExecutionContext, stores: Stores, client: Client, plan: LoadPlan
-) -> AsyncIterator[Outcome]:
+) -> AsyncIterator[SymbolOutcome]:
     """Carry out ``plan``; log what fails in the run's log as well."""
     run_id, say = context.run.run_id, context.log.info
     async for outcome in load_symbols(stores, client, plan, run_id, say):

@@ -21,7 +21,7 @@ from marketdata.ports import LoadResult
 from marketdata.recovery.leases import BreakerState
 from marketdata.session_ingest import SessionLoad
 from resources.opening import Stores
-from usecases.loading import NothingMissing, Outcome
+from usecases.loading import NothingMissing, SymbolOutcome
 
 LONGEST_RUN = timedelta(days=3)
 """Upper bound of a run's duration: its restatements are looked up no further back."""
@@ -81,7 +81,7 @@ class Tally:
         self.failed: dict[str, str] = {}
         self.deferred: dict[str, str] = {}
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: SymbolOutcome) -> None:
         """Count one symbol."""
         if isinstance(outcome, Ingested):
             self._done.append(outcome)

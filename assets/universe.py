@@ -14,6 +14,7 @@ from assets.partitions import TICKERS
 from marketdata import instruments
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
+from marketdata.ports import ConstituentProvider, serving
 from resources.wiring import Database, Providers
 from usecases.instruments import UNIVERSE
 
@@ -37,7 +38,7 @@ async def universe(
     """
     with as_dagster_failure(), database.open() as stores:
         async with providers.client(stores, context.run, DAILY_BARS_DATASET, "fmp") as client:
-            listed = await client.api.sp500_constituents()
+            listed = await serving(client.api, ConstituentProvider).sp500_constituents()
             requests = client.requests_sent
         members = stores.instruments.members(UNIVERSE)
         instruments.refuse_implausible(members, listed)

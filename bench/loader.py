@@ -84,7 +84,7 @@ def batch(bars: pa.Table) -> Batch:
             instrument_ids=(), start=date(2016, 1, 1), end=date(2016, 1, 1), whole_sessions=False
         ),
         rows=bars,
-        rejected=(),
+        letters=(),
         coverage=(),
     )
 

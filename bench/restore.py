@@ -48,7 +48,7 @@ def batch(rows: pa.Table) -> Batch:
             instrument_ids=(), start=MONTH.start, end=date(2024, 3, 31), whole_sessions=False
         ),
         rows=rows,
-        rejected=(),
+        letters=(),
         coverage=(),
     )
 

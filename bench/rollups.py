@@ -18,7 +18,7 @@ from marketdata.bars import MINUTE_INTERVALS
 from marketdata.calendars import calendar
 from marketdata.recovery import errors
 from resources.storage import migrations
-from resources.storage.aggregates import Aggregates, Source
+from resources.storage.aggregates import Aggregates, SourceTable
 from resources.storage.aggregates.engines import Engine, EngineSetting, opened, put_in_force
 from resources.storage.timescale import Timescale
 
@@ -80,14 +80,16 @@ def without_an_engine(url: str) -> float:
 
 def measured(url: str, aggregates: Aggregates) -> dict[str, float]:
     """Return seconds of the first refresh, an empty one, one ticker's, and one read."""
-    figures = {"full": timed(lambda: aggregates.refresh(Source.MINUTES))}
-    figures["nothing"] = timed(lambda: aggregates.refresh(Source.MINUTES))
+    figures = {"full": timed(lambda: aggregates.refresh(SourceTable.MINUTES))}
+    figures["nothing"] = timed(lambda: aggregates.refresh(SourceTable.MINUTES))
     with psycopg.connect(url, autocommit=True) as connection:
         for ticker in (1, 2, 3):
             connection.execute(_REVISE, (ticker,))
             refreshed: list[object] = []
             seconds = timed(
-                lambda refreshed=refreshed: refreshed.append(aggregates.refresh(Source.MINUTES))
+                lambda refreshed=refreshed: refreshed.append(
+                    aggregates.refresh(SourceTable.MINUTES)
+                )
             )
             figures["one ticker"] = min(figures.get("one ticker", seconds), seconds)
     for interval in MINUTE_INTERVALS:

@@ -14,7 +14,7 @@ import pyarrow as pa
 from marketdata.bars import DAILY_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START
-from marketdata.datasets import DATASETS, Dataset, Domain, InstrumentKind, RequestScope
+from marketdata.datasets import DATASETS, Dataset, Domain, InstrumentKind
 from marketdata.recovery import errors
 from marketdata.rows import INSTANT
 
@@ -169,20 +169,16 @@ def _archived_bars() -> ArchivedDataset:
     )
 
 
-_DATED_BY = {"minute_bar": "opened_at", "trade": "traded_at"}
-"""Tables that are archived by the month; all others are small and archived whole."""
-
-
-def _archived(dataset: Dataset) -> ArchivedDataset:
+def as_archived(dataset: Dataset) -> ArchivedDataset:
+    """Return a dataset as it is archived: by the month if it is by day, otherwise whole."""
     # Answers may lack a part of the key; the table never does.
     own = [
         field.with_nullable(False) if field.name in dataset.key else field
         for field in dataset.table_schema
     ]
     label = [] if "ticker" in dataset.table_schema.names else [pa.field("ticker", pa.string())]
-    by_day = dataset.request_scope is not RequestScope.SNAPSHOT
     # A table of rows by day holds several providers' rows: the provider is part of the key.
-    key = ("provider", *dataset.key) if by_day else dataset.key
+    key = ("provider", *dataset.key) if dataset.by_day else dataset.key
     return ArchivedDataset(
         name=dataset.name,
         domain=dataset.domain,
@@ -190,14 +186,14 @@ def _archived(dataset: Dataset) -> ArchivedDataset:
         kind=dataset.instrument_kind,
         schema=pa.schema([own[0], *label, *own[1:], *_ORIGIN]),
         order=("instrument_id", *key),
-        dated_by=_DATED_BY[dataset.table] if by_day else "",
-        portion=Portion.MONTH if by_day else Portion.WHOLE,
+        dated_by=dataset.dated_by if dataset.by_day else "",
+        portion=Portion.MONTH if dataset.by_day else Portion.WHOLE,
         withdraws=dataset.full_snapshot,
     )
 
 
 ARCHIVED: Mapping[str, ArchivedDataset] = {
-    dataset.name: _archived_bars() if dataset.name == DAILY_BARS_DATASET else _archived(dataset)
+    dataset.name: _archived_bars() if dataset.name == DAILY_BARS_DATASET else as_archived(dataset)
     for dataset in DATASETS.values()
 }
 """Every dataset as it is archived, by name."""

@@ -25,8 +25,8 @@ USUAL_OPEN, USUAL_CLOSE = time(9, 30), time(16, 0)
 HISTORY_START = date(2016, 1, 4)
 """The first session that this project keeps; older days are never asked for."""
 SATURDAY = 5
-FIRST_SESSION_ASKED = date(2006, 1, 1)
-"""First day of calendars: this project loads nothing older."""
+CALENDAR_START = date(2006, 1, 1)
+"""Sessions are known from here; loads begin at HISTORY_START."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class SessionCalendar:
     ) -> None:
         calendar = exchange_calendars.get_calendar(
             exchange,
-            start=FIRST_SESSION_ASKED.isoformat(),
+            start=CALENDAR_START.isoformat(),
             end=(through or _end_of_year(1)).isoformat(),
         )
         zone = ZoneInfo(str(calendar.tz))

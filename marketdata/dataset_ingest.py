@@ -57,7 +57,7 @@ class DatasetFeed:
     def __init__(self, dataset: Dataset, client: Provider, calendar: SessionCalendar) -> None:
         self.entry = dataset
         self.client = client
-        self.days = dataset.days(calendar)
+        self.day_calendar = dataset.day_calendar(calendar)
 
     @property
     def dataset(self) -> str:
@@ -85,7 +85,7 @@ class DatasetFeed:
         """
         # A snapshot is asked for whole under each ticker; only the ticker's own days count.
         is_cut = self.entry.request_scope is RequestScope.SNAPSHOT and request.instrument.carried
-        day = self.entry.key[0] if is_cut else None
+        day = self.entry.dated_by if is_cut else None
         answer = await ask_by_symbol(request, self._ask, provider=self.provider, day=day)
         is_empty = not answer.rows.num_rows and not answer.left_out
         if not is_empty or self.entry.may_be_empty or not request.from_inception:
@@ -111,12 +111,12 @@ class DatasetFeed:
 
         Raises:
             ProviderError: What the provider's client raises.
-            ValueError: The provider has no request for a whole session.
+            ConfigurationError: The provider has no request for a whole session.
         """
         question = self.entry.sources[self.provider].session
         if question is None:
             message = f"{self.provider} cannot be asked for a whole session of {self.dataset}"
-            raise ValueError(message)
+            raise errors.ConfigurationError(message)
         return await question(self.client, session)
 
     async def _ask(self, request: FetchRequest) -> Answer:
@@ -149,7 +149,7 @@ class DatasetFeed:
         )
         if self.entry.by_day:
             states = assess(
-                self.days,
+                self.day_calendar,
                 self._requested_days(request),
                 received=self._days_of(validated.accepted),
                 rejected={row.day for row in refused if row.day is not None},
@@ -158,7 +158,7 @@ class DatasetFeed:
                 untold=answer.untold,
                 now=answer.fetched_at,
             )
-            marks = marks_of(self.days, {instrument.instrument_id: states})
+            marks = marks_of(self.day_calendar, {instrument.instrument_id: states})
             counts = {state: len(days) for state, days in states.items()}
         else:
             # Not beyond the requested days: a letter's work may be days old.
@@ -179,7 +179,7 @@ class DatasetFeed:
         return Prepared(
             batch=replace(
                 batch,
-                rejected=tuple(letters),
+                letters=tuple(letters),
                 coverage=marks,
                 # A refused row is not withdrawn by the provider.
                 full_snapshot=self.entry.full_snapshot
@@ -188,7 +188,7 @@ class DatasetFeed:
                 joins_history=self.entry.rebases and not self._is_whole(request, answer.fetched_at),
             ),
             rejected=refused,
-            days=counts,
+            days_by_state=counts,
         )
 
     def prepare_market(
@@ -208,7 +208,7 @@ class DatasetFeed:
             answer: The answer, under the provider's symbols of each row's day.
             run_id: The run that asked.
         """
-        validated = self.entry.validate(rows_of(answer.rows, listed, self.entry.key[0]))
+        validated = self.entry.validate(rows_of(answer.rows, listed, self.entry.dated_by))
         names = {instrument.symbol for instrument in listed}
         names |= {span.symbol for instrument in listed for span in instrument.carried}
         refused = (
@@ -226,7 +226,7 @@ class DatasetFeed:
         )
         if self.entry.by_day:
             states = self._market_states(listed, start, end, answer, validated.accepted, refused)
-            marks = marks_of(self.days, states)
+            marks = marks_of(self.day_calendar, states)
         else:
             through = min(end, self.day_of(answer.fetched_at))
             marks = tuple(
@@ -236,7 +236,7 @@ class DatasetFeed:
         return PreparedMarket(
             batch=replace(
                 batch,
-                rejected=tuple(letters),
+                letters=tuple(letters),
                 coverage=marks,
                 joins_history=self.entry.rebases,
             ),
@@ -248,15 +248,17 @@ class DatasetFeed:
         """Mark the days that had ended by ``now`` as failed; for a snapshot mark nothing."""
         if not self.entry.by_day:
             return ()
-        ended = [day for day in self._requested_days(request) if self.days.ends_at(day) <= now]
+        ended = [
+            day for day in self._requested_days(request) if self.day_calendar.ends_at(day) <= now
+        ]
         failed: States = {CoverageState.FAILED: ended}
-        return marks_of(self.days, {request.instrument.instrument_id: failed})
+        return marks_of(self.day_calendar, {request.instrument.instrument_id: failed})
 
     def whole(self, request: FetchRequest, now: datetime) -> FetchRequest | None:
         """Return the request for the whole of a re-based history; None if ``request`` is whole."""
         if not self.entry.rebases or self._is_whole(request, now):
             return None
-        end = max(request.end, self.days.last_over(now))
+        end = max(request.end, self.day_calendar.last_over(now))
         return replace(request, start=self.entry.begins, end=end, from_inception=True)
 
     def day_of(self, moment: datetime) -> date:
@@ -272,7 +274,9 @@ class DatasetFeed:
         return error
 
     def _is_whole(self, request: FetchRequest, now: datetime) -> bool:
-        return request.start <= self.entry.begins and request.end >= self.days.last_over(now)
+        return request.start <= self.entry.begins and request.end >= self.day_calendar.last_over(
+            now
+        )
 
     def _batch(
         self,
@@ -294,7 +298,7 @@ class DatasetFeed:
             notes=answer.notes,
             asked=asked,
             rows=identified(accepted, listed, self.entry.key).cast(self.entry.table_schema),
-            rejected=(),
+            letters=(),
             coverage=(),
         )
 
@@ -308,10 +312,10 @@ class DatasetFeed:
         refused: Sequence[RejectedRow],
     ) -> dict[int, States]:
         received: dict[str, set[date]] = {}
-        days: list[date] = local_days(accepted[self.entry.key[0]], self.entry.zone).to_pylist()
+        days: list[date] = local_days(accepted[self.entry.dated_by], self.entry.zone).to_pylist()
         for symbol, day in zip(accepted["symbol"].to_pylist(), days, strict=True):
             received.setdefault(symbol, set()).add(day)
-        requested = self.days.between(start, end)
+        requested = self.day_calendar.between(start, end)
         rejected = {
             # A row without a day may be of any requested day.
             (row.symbol, day)
@@ -320,7 +324,7 @@ class DatasetFeed:
         }
         return {
             instrument.instrument_id: assess(
-                self.days,
+                self.day_calendar,
                 requested,
                 received=received.get(instrument.symbol, set()),
                 rejected={day for symbol, day in rejected if symbol == instrument.symbol},
@@ -332,13 +336,17 @@ class DatasetFeed:
     def _days_of(self, rows: pa.Table) -> set[date]:
         """Return the days of ``rows`` in the dataset's zone."""
         days: list[date] = pc.unique(
-            local_days(rows[self.entry.key[0]], self.entry.zone)
+            local_days(rows[self.entry.dated_by], self.entry.zone)
         ).to_pylist()
         return set(days)
 
     def _requested_days(self, request: FetchRequest) -> list[date]:
         """Return the requested days on which the instrument had a symbol."""
-        return [day for span in request.symbols for day in self.days.between(span.start, span.end)]
+        return [
+            day
+            for span in request.symbols
+            for day in self.day_calendar.between(span.start, span.end)
+        ]
 
 
 def _complete(instrument: ListedInstrument, start: date, through: date) -> CoverageMark:

@@ -11,34 +11,18 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from functools import partial
-from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 
-from marketdata import actions, bars, companies, macro, minute_bars, statements, trades
+from marketdata import actions, bars, companies, macro, minute_bars, questions, statements, trades
 from marketdata.bars import Adjustment
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, NEW_YORK_ZONE, SessionCalendar
 from marketdata.coverage import SESSIONS_ASKED_AGAIN
 from marketdata.day_calendars import ClockDays, DayCalendar, TradingDays
 from marketdata.instruments import PastSymbols
-from marketdata.ports import (
-    ActionProvider,
-    Answer,
-    Changes,
-    ChangesProvider,
-    DailyBarProvider,
-    DailyMarketProvider,
-    FetchRequest,
-    IndexProvider,
-    MacroProvider,
-    MinuteBarProvider,
-    Provider,
-    ReferenceProvider,
-    StatementProvider,
-    TradeProvider,
-)
+from marketdata.ports import Answer, Changes, Days, FetchRequest, Provider
 from marketdata.rows import Validated
 from marketdata.statements import StatementKind
 
@@ -80,28 +64,6 @@ class RequestScope(StrEnum):
     """All that the provider has by the day of the answer."""
 
 
-_Protocol = TypeVar("_Protocol")
-_Query = TypeVar("_Query")
-_Reply = TypeVar("_Reply")
-
-Question = Callable[[Provider, _Query], Awaitable[_Reply]]
-"""One question to a provider's client; TypeError if the client does not serve it."""
-
-
-def _question(
-    protocol: type[_Protocol], ask: Callable[[_Protocol, _Query], Awaitable[_Reply]]
-) -> Question[_Query, _Reply]:
-    """Return ``ask`` as a question; it raises TypeError if the client lacks ``protocol``."""
-
-    async def ask_client(client: Provider, request: _Query) -> _Reply:
-        if not isinstance(client, protocol):
-            message = f"{client.name} does not serve what {protocol.__name__} has"
-            raise TypeError(message)
-        return await ask(client, request)
-
-    return ask_client
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """How one provider serves a dataset.
@@ -109,8 +71,8 @@ class Source:
     Attributes:
         endpoint: The provider's endpoint, in words.
         requests: HTTP requests that a snapshot of one symbol takes.
-        days: Days of one symbol that one HTTP request holds, for datasets by day; None means any
-            number.
+        days_per_request: Days of one symbol that one HTTP request holds, for datasets by day; None
+            means any number.
         past_symbols: The ticker under which days before a rename are kept.
         adjustment: What its prices are adjusted for; None where there are none to adjust.
         session: Question for every symbol's rows of one session, if the provider serves them.
@@ -118,18 +80,10 @@ class Source:
 
     endpoint: str
     requests: int = 1
-    days: float | None = 1.0
+    days_per_request: float | None = 1.0
     past_symbols: PastSymbols = PastSymbols.OF_TODAY
     adjustment: Adjustment | None = None
-    session: Question[date, Answer] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Days:
-    """From one day to another, both included."""
-
-    start: date
-    end: date
+    session: Callable[[Provider, date], Awaitable[Answer]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +101,7 @@ class Dataset:
         cadence: When it is refreshed, in words.
         rows: Approximate number of rows of a symbol, or of one of its days for datasets by day.
         validate: Splits an answer into rows to store and rows to refuse.
-        ask: Question for one instrument.
+        ask: Question for one instrument; as every question, a function of questions.py.
         request_scope: What one request covers.
         zone: Time zone of days; for a snapshot, of the day on which it was asked for.
         ends_at_close: A session ends with its close, not at midnight.
@@ -168,8 +122,8 @@ class Dataset:
             never stored together.
         refuse_answer: Returns why an answer for one symbol is not what was asked for, or an empty
             text.
-        market: Question for the whole market, if the dataset has one.
-        changes: Question for the symbols whose data have changed, if the dataset has one.
+        bulk_rows: Question of a bulk refresh for all symbols' rows of some days, if there is one.
+        bulk_changes: Question of a bulk refresh for the symbols that have changed, if there is one.
     """
 
     name: str
@@ -183,7 +137,7 @@ class Dataset:
     cadence: str
     rows: int
     validate: Callable[[pa.Table], Validated]
-    ask: Question[FetchRequest, Answer]
+    ask: Callable[[Provider, FetchRequest], Awaitable[Answer]]
     request_scope: RequestScope = RequestScope.SNAPSHOT
     zone: ZoneInfo = UTC_ZONE
     ends_at_close: bool = False
@@ -198,8 +152,8 @@ class Dataset:
     completed: pa.Schema | None = None
     rebases: bool = False
     refuse_answer: Callable[[pa.Table], str] | None = None
-    market: Question[Days, Answer] | None = None
-    changes: Question[datetime, Changes] | None = None
+    bulk_rows: Callable[[Provider, Days], Awaitable[Answer]] | None = None
+    bulk_changes: Callable[[Provider, datetime], Awaitable[Changes]] | None = None
 
     @property
     def table_schema(self) -> pa.Schema:
@@ -208,9 +162,21 @@ class Dataset:
         return pa.schema([named, *list(self.completed or self.wire_schema)[1:]])
 
     @property
+    def dated_by(self) -> str:
+        """Column of the key that places a row on a day; empty if there is none."""
+        schema = self.completed or self.wire_schema
+        times = (name for name in self.key if pa.types.is_temporal(schema.field(name).type))
+        return next(times, "")
+
+    @property
     def has_sessions(self) -> bool:
         """Whether a source serves every symbol's rows of one session."""
         return any(source.session for source in self.sources.values())
+
+    @property
+    def has_bulk_refresh(self) -> bool:
+        """Whether one question is about all symbols."""
+        return self.bulk_rows is not None or self.bulk_changes is not None
 
     @property
     def by_day(self) -> bool:
@@ -220,11 +186,11 @@ class Dataset:
     def requests(self, provider: str, days: int) -> int:
         """Return the number of HTTP requests for ``days`` of one symbol, or for its snapshot."""
         source = self.sources[provider]
-        if self.request_scope is RequestScope.SNAPSHOT or source.days is None:
+        if self.request_scope is RequestScope.SNAPSHOT or source.days_per_request is None:
             return source.requests
-        return math.ceil(days / source.days)
+        return math.ceil(days / source.days_per_request)
 
-    def days(self, calendar: SessionCalendar) -> DayCalendar:
+    def day_calendar(self, calendar: SessionCalendar) -> DayCalendar:
         """Return the dataset's calendar of days, given the exchange's sessions."""
         if self.request_scope is not RequestScope.SESSIONS:
             return ClockDays(self.zone)
@@ -233,9 +199,9 @@ class Dataset:
 
 def _polygon(
     endpoint: str,
-    days: float | None = 1.0,
+    days_per_request: float | None = 1.0,
     adjustment: Adjustment | None = None,
-    session: Question[date, Answer] | None = None,
+    session: Callable[[Provider, date], Awaitable[Answer]] | None = None,
 ) -> Source:
     """Return a source of Polygon, which keeps each day under the ticker of that day.
 
@@ -246,57 +212,11 @@ def _polygon(
     """
     return Source(
         endpoint=endpoint,
-        days=days,
+        days_per_request=days_per_request,
         past_symbols=PastSymbols.OF_THE_DAY,
         adjustment=adjustment,
         session=session,
     )
-
-
-def _symbol(request: FetchRequest) -> str:
-    return request.instrument.symbol
-
-
-_daily_bars: Question[FetchRequest, Answer] = _question(
-    DailyBarProvider,
-    lambda client, request: client.daily_history(_symbol(request), request.start, request.end),
-)
-_daily_market: Question[date, Answer] = _question(
-    DailyMarketProvider, lambda client, day: client.daily_market(day)
-)
-_minute_bars: Question[FetchRequest, Answer] = _question(
-    MinuteBarProvider,
-    lambda client, request: client.minute_bars(_symbol(request), request.start, request.end),
-)
-_trades: Question[FetchRequest, Answer] = _question(
-    TradeProvider,
-    lambda client, request: client.trades(_symbol(request), request.start, request.end),
-)
-_company: Question[FetchRequest, Answer] = _question(
-    ReferenceProvider, lambda client, request: client.company(_symbol(request))
-)
-_index_changes: Question[FetchRequest, Answer] = _question(
-    IndexProvider, lambda client, request: client.index_changes(_symbol(request))
-)
-_splits: Question[FetchRequest, Answer] = _question(
-    ActionProvider, lambda client, request: client.splits(_symbol(request))
-)
-_dividends: Question[FetchRequest, Answer] = _question(
-    ActionProvider, lambda client, request: client.dividends(_symbol(request))
-)
-_splits_between: Question[Days, Answer] = _question(
-    ActionProvider, lambda client, days: client.splits_between(days.start, days.end)
-)
-_dividends_between: Question[Days, Answer] = _question(
-    ActionProvider, lambda client, days: client.dividends_between(days.start, days.end)
-)
-_observations: Question[FetchRequest, Answer] = _question(
-    MacroProvider,
-    lambda client, request: client.observations(_symbol(request), request.start, request.end),
-)
-_changed_series: Question[datetime, Changes] = _question(
-    ChangesProvider, lambda client, since: client.changed_since(since)
-)
 
 
 def _statements(kind: StatementKind, table: str, endpoint: str, about: str) -> Dataset:
@@ -313,9 +233,7 @@ def _statements(kind: StatementKind, table: str, endpoint: str, about: str) -> D
         cadence="weekly",
         rows=100,
         validate=partial(statements.validate, kind),
-        ask=_question(
-            StatementProvider, lambda client, request: client.statements(kind, _symbol(request))
-        ),
+        ask=partial(questions.ask_statements, kind),
         fresh_for=_WEEK,
     )
 
@@ -339,28 +257,28 @@ DATASETS = _catalogue(
         sources={
             "fmp": Source(
                 endpoint="historical-price-eod/full, eod-bulk; adjusted for splits",
-                days=None,
+                days_per_request=None,
                 adjustment=Adjustment.SPLITS,
-                session=_daily_market,
+                session=questions.ask_daily_bars_of_session,
             ),
             "polygon": _polygon(
                 "aggs by the day, grouped daily; as traded",
-                days=None,
+                days_per_request=None,
                 adjustment=Adjustment.AS_TRADED,
-                session=_daily_market,
+                session=questions.ask_daily_bars_of_session,
             ),
             "tiingo": Source(
                 endpoint="daily prices; as traded",
-                days=None,
+                days_per_request=None,
                 adjustment=Adjustment.AS_TRADED,
-                session=_daily_market,
+                session=questions.ask_daily_bars_of_session,
             ),
         },
         about="A session of a share: its prices, and its volume.",
         cadence="after the close, and the last sessions again next morning",
         rows=1,
         validate=bars.validate,
-        ask=_daily_bars,
+        ask=questions.ask_daily_bars,
         request_scope=RequestScope.SESSIONS,
         zone=NEW_YORK_ZONE,
         ends_at_close=True,
@@ -378,14 +296,16 @@ DATASETS = _catalogue(
         wire_schema=minute_bars.WIRE_MINUTE_BARS,
         key=minute_bars.KEY,
         sources={
-            "polygon": _polygon("aggs by the minute, all US exchanges", days=50.0),
-            "tiingo": Source(endpoint="IEX intraday by the minute, IEX alone", days=4.0),
+            "polygon": _polygon("aggs by the minute, all US exchanges", days_per_request=50.0),
+            "tiingo": Source(
+                endpoint="IEX intraday by the minute, IEX alone", days_per_request=4.0
+            ),
         },
         about="A minute of a share in which it traded, extended hours included.",
         cadence="daily",
         rows=700,
         validate=partial(minute_bars.validate, zone=NEW_YORK_ZONE),
-        ask=_minute_bars,
+        ask=questions.ask_minute_bars,
         request_scope=RequestScope.SESSIONS,
         zone=NEW_YORK_ZONE,
         asked_again=1,
@@ -429,7 +349,7 @@ DATASETS = _catalogue(
         cadence="weekly",
         rows=1,
         validate=companies.validate_companies,
-        ask=_company,
+        ask=questions.ask_company,
         fresh_for=_WEEK,
     ),
     Dataset(
@@ -444,7 +364,7 @@ DATASETS = _catalogue(
         cadence="weekly",
         rows=1500,
         validate=companies.validate_index_changes,
-        ask=_index_changes,
+        ask=questions.ask_index_changes,
         fresh_for=_WEEK,
     ),
     Dataset(
@@ -462,10 +382,10 @@ DATASETS = _catalogue(
         cadence="daily",
         rows=2,
         validate=actions.validate_splits,
-        ask=_splits,
+        ask=questions.ask_splits,
         may_be_empty=True,
         full_snapshot=True,
-        market=_splits_between,
+        bulk_rows=questions.ask_splits_of_all,
     ),
     Dataset(
         name="dividends",
@@ -483,10 +403,10 @@ DATASETS = _catalogue(
         cadence="daily",
         rows=60,
         validate=actions.validate_dividends,
-        ask=_dividends,
+        ask=questions.ask_dividends,
         may_be_empty=True,
         full_snapshot=True,
-        market=_dividends_between,
+        bulk_rows=questions.ask_dividends_of_all,
     ),
     Dataset(
         name="macro_observations",
@@ -501,12 +421,12 @@ DATASETS = _catalogue(
         cadence="daily",
         rows=3000,
         validate=macro.validate,
-        ask=_observations,
+        ask=questions.ask_observations,
         # A revision in the evening of St. Louis comes when its day is over in UTC.
         zone=macro.ST_LOUIS,
         begins=FIRST_VINTAGE,
         grows=True,
-        changes=_changed_series,
+        bulk_changes=questions.ask_changed_series,
     ),
     Dataset(
         name="crypto_bars",
@@ -516,14 +436,14 @@ DATASETS = _catalogue(
         wire_schema=minute_bars.WIRE_MINUTE_BARS,
         key=minute_bars.KEY,
         sources={
-            "binance": Source(endpoint="monthly and daily files, klines", days=20.0),
-            "coinbase": Source(endpoint="candles", days=0.2),
+            "binance": Source(endpoint="monthly and daily files, klines", days_per_request=20.0),
+            "coinbase": Source(endpoint="candles", days_per_request=0.2),
         },
         about="A minute of a pair at one venue in which it traded.",
         cadence="hourly",
         rows=1440,
         validate=minute_bars.validate,
-        ask=_minute_bars,
+        ask=questions.ask_minute_bars,
         request_scope=RequestScope.DAYS,
         usual_days=2,
         asked_again=1,
@@ -536,14 +456,14 @@ DATASETS = _catalogue(
         wire_schema=trades.WIRE_TRADES,
         key=trades.KEY,
         sources={
-            "binance": Source(endpoint="daily files, aggTrades", days=1.0),
-            "coinbase": Source(endpoint="trades", days=0.05),
+            "binance": Source(endpoint="daily files, aggTrades", days_per_request=1.0),
+            "coinbase": Source(endpoint="trades", days_per_request=0.05),
         },
         about="A trade of a pair at one venue; at Binance an aggregate trade.",
         cadence="on demand",
         rows=10000,
         validate=trades.validate,
-        ask=_trades,
+        ask=questions.ask_trades,
         request_scope=RequestScope.DAYS,
         usual_days=1,
         most_days=1,

@@ -205,7 +205,7 @@ async def _ingest_one(
             ticker=request.instrument.ticker,
             load=load,
             rejected=prepared.rejected,
-            sessions=prepared.days,
+            sessions=prepared.days_by_state,
             requests=requests,
             duration_s=time.monotonic() - started,
         )

@@ -12,11 +12,10 @@ from datetime import date
 
 from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.dataset_ingest import DatasetFeed
-from marketdata.datasets import Days
 from marketdata.day_calendars import ONE_DAY
 from marketdata.ingest import IngestContext, letter_of, retry_storage
 from marketdata.instruments import ListedInstrument
-from marketdata.ports import Answer, Asked, Batch, Changes, IngestFailure, LoadResult
+from marketdata.ports import Answer, Asked, Batch, Changes, Days, IngestFailure, LoadResult
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import Work
 from marketdata.rows import RejectedRow
@@ -45,7 +44,7 @@ async def load_market(
     Raises:
         ProviderError: The request failed, or its answer could not be used; a dead letter is posted.
         StorageError: The database failed; nothing was stored.
-        ValueError: The dataset has no request for the whole market.
+        ConfigurationError: The dataset has no request for the whole market.
     """
     try:
         answer = await fetch_market(feed, days)
@@ -60,12 +59,12 @@ async def fetch_market(feed: DatasetFeed, days: Days) -> Answer:
 
     Raises:
         ProviderError: What the provider's client raises.
-        ValueError: The dataset has no request for the whole market.
+        ConfigurationError: The dataset has no request for the whole market.
     """
-    if feed.entry.market is None:
+    if feed.entry.bulk_rows is None:
         message = f"{feed.dataset} cannot be asked for the whole market"
-        raise ValueError(message)
-    return await feed.entry.market(feed.client, days)
+        raise errors.ConfigurationError(message)
+    return await feed.entry.bulk_rows(feed.client, days)
 
 
 async def store_market(
@@ -117,7 +116,7 @@ async def confirm_unchanged(
         # Letters about single symbols wait for rows, and this answer has none.
         asked=Asked(instrument_ids=(), start=since, end=through, whole_sessions=True),
         rows=feed.entry.table_schema.empty_table(),
-        rejected=(),
+        letters=(),
         coverage=tuple(
             CoverageMark(
                 instrument_id=instrument.instrument_id,

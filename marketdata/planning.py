@@ -69,11 +69,11 @@ def plan_requests(
         return [
             request
             for instrument in listed
-            for request in _state_requests(
+            for request in _snapshot_requests(
                 dataset, instrument, ledger.get(instrument.instrument_id, {}), wanted, now
             )
         ]
-    days, today = dataset.days(calendar), now.astimezone(dataset.zone).date()
+    days, today = dataset.day_calendar(calendar), now.astimezone(dataset.zone).date()
     probe = _probe(dataset, days, listed, ledger, wanted, now)
     missing_first: list[FetchRequest] = []
     settled_last: list[FetchRequest] = []
@@ -119,12 +119,12 @@ def letter_request(
     if dataset.by_day:
         return _days_request(dataset, instrument, known, span, part)
     # Also ask for the days since the letter was posted, without a gap between.
-    request = state_request(dataset, instrument, asked_through(dataset, known), now)
+    request = snapshot_request(dataset, instrument, asked_through(dataset, known), now)
     start = min(request.start, span[0])
     return replace(request, start=start, from_inception=start <= dataset.begins)
 
 
-def state_request(
+def snapshot_request(
     dataset: Dataset,
     instrument: ListedInstrument,
     asked_before: date | None,
@@ -185,14 +185,14 @@ def requested_days(
     return [day for day in recent if day >= first]
 
 
-def _state_requests(
+def _snapshot_requests(
     dataset: Dataset, instrument: ListedInstrument, known: Known, wanted: Wanted, now: datetime
 ) -> list[FetchRequest]:
     asked_before = asked_through(dataset, known)
     age = (now.astimezone(dataset.zone).date() - (asked_before or date.min)).days
     if wanted.only_missing and age < max(dataset.fresh_for.days, 1):
         return []
-    return [state_request(dataset, instrument, asked_before, now, whole=not wanted.only_missing)]
+    return [snapshot_request(dataset, instrument, asked_before, now, whole=not wanted.only_missing)]
 
 
 def _day_requests(

@@ -1,20 +1,22 @@
 """Protocols of what the ingest steps need from outside.
 
 Here: the protocols of providers and stores, and the values that pass between them. Not here: any
-implementation (resources/), or the steps themselves (ingest.py).
+implementation (resources/), who asks which question (questions.py), or the steps themselves
+(ingest.py).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from marketdata.bars import Adjustment
 from marketdata.coverage import CoverageMark, CoverageState
-from marketdata.instruments import ListedInstrument, SymbolSpan
+from marketdata.instruments import Constituent, ListedInstrument, SymbolSpan
+from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter
 from marketdata.rows import RejectedRow
 from marketdata.statements import StatementKind
@@ -85,11 +87,37 @@ class FetchRequest:
         return self.symbols if self.instrument.carried else ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Days:
+    """From one day to another, both included."""
+
+    start: date
+    end: date
+
+
 class Provider(Protocol):
     """A provider's client; the protocols below define what it serves."""
 
     @property
     def name(self) -> str: ...
+
+
+_Protocol = TypeVar("_Protocol")
+
+
+def serving(provider: Provider, protocol: type[_Protocol]) -> _Protocol:
+    """Return a provider's client as one that serves ``protocol``.
+
+    Raises:
+        ConfigurationError: It lacks a method of the protocol.
+    """
+    if not isinstance(provider, protocol):
+        message = (
+            f"{provider.name} does not serve what {protocol.__name__} has: choose another provider "
+            "(WRDATA_<DATASET>_PROVIDER)"
+        )
+        raise errors.ConfigurationError(message)
+    return provider
 
 
 @runtime_checkable
@@ -193,6 +221,20 @@ class IndexProvider(Provider, Protocol):
     async def index_changes(self, index: str) -> Answer: ...
 
 
+@runtime_checkable
+class ConstituentProvider(Provider, Protocol):
+    """Serves the present members of the S&P 500, tickers in our spelling."""
+
+    async def sp500_constituents(self) -> list[Constituent]: ...
+
+
+@runtime_checkable
+class AsTradedProvider(Provider, Protocol):
+    """Serves one symbol's daily bars (WIRE_BARS) as they were paid, adjusted for nothing."""
+
+    async def as_traded(self, symbol: str, start: date, end: date) -> Answer: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """What an answer was asked for: sessions from ``start`` to ``end`` of some instruments.
@@ -220,7 +262,7 @@ class Batch:
     Attributes:
         adjustment: For daily bars: what their prices are adjusted for.
         rows: Rows in the dataset's table schema (such as DAILY_BARS), sorted by key.
-        rejected: One dead letter for all rows of an instrument refused for one reason.
+        letters: One dead letter for all rows of an instrument refused for one reason.
         notes: See Answer.
         full_snapshot: The answer holds all rows of its instruments.
         joins_history: For daily bars: they join stored ones, and must be in the same shares.
@@ -236,7 +278,7 @@ class Batch:
     raw_answers: tuple[str, ...]
     asked: Asked
     rows: pa.Table
-    rejected: tuple[DeadLetter, ...]
+    letters: tuple[DeadLetter, ...]
     coverage: tuple[CoverageMark, ...]
     full_snapshot: bool = False
     notes: tuple[str, ...] = ()
@@ -255,8 +297,8 @@ class Batch:
             self,
             rows=self.rows.filter(is_kept),
             asked=replace(self.asked, instrument_ids=tuple(remaining)),
-            rejected=tuple(
-                letter for letter in self.rejected if letter.instrument_id not in instrument_ids
+            letters=tuple(
+                letter for letter in self.letters if letter.instrument_id not in instrument_ids
             ),
             coverage=tuple(
                 mark for mark in self.coverage if mark.instrument_id not in instrument_ids
@@ -270,12 +312,12 @@ class Prepared:
 
     Attributes:
         rejected: Rows that were refused.
-        days: Number of requested days by state.
+        days_by_state: Number of requested days, by state.
     """
 
     batch: Batch
     rejected: tuple[RejectedRow, ...]
-    days: Mapping[CoverageState, int]
+    days_by_state: Mapping[CoverageState, int]
 
 
 class Feed(Protocol):

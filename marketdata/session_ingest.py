@@ -81,7 +81,7 @@ async def ingest_session_in_bulk(
             MalformedPayloadError if the answer holds none of the listed instruments.
         StorageError: The database failed; nothing was stored.
     """
-    refuse_open_session(context, feed.days, session)
+    refuse_open_session(context, feed.day_calendar, session)
     started = time.monotonic()
     members, listed = listed, listed_on(listed, session)
     try:
@@ -136,7 +136,7 @@ async def ingest_session_by_symbol(
         KeyRefusedError: The provider refuses the key.
         StorageError: The database failed; symbols stored before it are kept.
     """
-    refuse_open_session(context, feed.days, session)
+    refuse_open_session(context, feed.day_calendar, session)
     started = time.monotonic()
     requests = [request_of(instrument, session) for instrument in listed_on(listed, session)]
     outcomes = [outcome async for outcome in ingest(context, feed, requests)]
@@ -208,7 +208,7 @@ async def _record_failure(
     failed = {instrument.instrument_id: {CoverageState.FAILED: [session]} for instrument in listed}
     failure = IngestFailure(
         letter=_letter(context, feed, session, error, deferred=False),
-        coverage=marks_of(feed.days, failed),
+        coverage=marks_of(feed.day_calendar, failed),
     )
     await retry_storage(lambda: context.store.record_failures([failure]))
 

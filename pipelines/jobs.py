@@ -4,7 +4,7 @@ Here: named selections, for schedules, the command line and the UI. Not here: wh
 (schedules.py), or what an asset does (assets/).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import dagster as dg
 
@@ -94,7 +94,12 @@ database_upkeep_job = dg.define_asset_job(
     description="Dagster's old events and runs removed, sizes of all that grows measured.",
 )
 
-ACTIONS = ("splits", "dividends")
+
+def _of_domain(domain: Domain) -> tuple[str, ...]:
+    return tuple(name for name, dataset in DATASETS.items() if dataset.domain is domain)
+
+
+ACTIONS = _of_domain(Domain.CORPORATE_ACTIONS)
 """Datasets from which factors are derived, in the run that loads them."""
 
 
@@ -120,9 +125,9 @@ def _dataset_job(dataset: Dataset) -> UnresolvedAssetJobDefinition:
     )
 
 
-def _domain_job(name: str, datasets: Sequence[str], about: str) -> UnresolvedAssetJobDefinition:
-    chosen = [REFRESHES[dataset] for dataset in datasets]
-    return dg.define_asset_job(name, dg.AssetSelection.assets(*chosen), description=about)
+def _domain_job(domain: Domain, about: str) -> UnresolvedAssetJobDefinition:
+    chosen = [REFRESHES[name] for name in _of_domain(domain)]
+    return dg.define_asset_job(domain.value, dg.AssetSelection.assets(*chosen), description=about)
 
 
 DATASET_JOBS = {name: _dataset_job(dataset) for name, dataset in DATASETS.items()}
@@ -149,13 +154,9 @@ BY_SESSION_JOBS = {
 """One job for each dataset that serves whole sessions, by the dataset's name."""
 
 fundamentals_job = _domain_job(
-    "fundamentals",
-    [dataset.name for dataset in DATASETS.values() if dataset.domain is Domain.FUNDAMENTALS],
-    "Statements and ratios of every member, annual and quarterly.",
+    Domain.FUNDAMENTALS, "Statements and ratios of every member, annual and quarterly."
 )
-reference_job = _domain_job(
-    "reference", ["companies", "index_changes"], "Companies, and who joined and left the index."
-)
+reference_job = _domain_job(Domain.REFERENCE, "Companies, and who joined and left the index.")
 corporate_actions_job = dg.define_asset_job(
     "corporate_actions",
     dg.AssetSelection.assets(*(REFRESHES[name] for name in ACTIONS), price_factors),

@@ -13,12 +13,12 @@ from typing import Any
 
 from marketdata.calendars import SessionCalendar, calendar, utc_now
 from marketdata.dataset_ingest import DatasetFeed
-from marketdata.datasets import DATASETS, Dataset, Days
+from marketdata.datasets import DATASETS, Dataset
 from marketdata.ingest import IngestContext, NotIngested, ingest
 from marketdata.instruments import ListedInstrument, PastSymbols
 from marketdata.market_ingest import fetch_market, store_market
 from marketdata.planning import letter_request
-from marketdata.ports import Answer, FetchRequest, Provider
+from marketdata.ports import Answer, Days, FetchRequest, Provider
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import carried_then
 from marketdata.session_ingest import ingest_session_in_bulk

@@ -34,7 +34,7 @@ from pipelines.jobs import (
     universe_job,
 )
 from resources.clients import missing_key
-from resources.settings import DailyBarsRoute, provider_of, read_settings
+from resources.settings import SessionRoute, provider_of, read_settings, route_of, route_variable
 from resources.wiring import LANE_TAG
 
 NEW_YORK = str(NEW_YORK_ZONE)
@@ -61,13 +61,13 @@ def daily_bars_after_close(
     )
 
 
-def _again(context: dg.ScheduleEvaluationContext, route: DailyBarsRoute) -> dg.SkipReason | None:
+def _again(context: dg.ScheduleEvaluationContext, route: SessionRoute) -> dg.SkipReason | None:
     """Return why this route does not ask for the latest sessions again now, or None."""
     today = context.scheduled_execution_time.astimezone(NEW_YORK_ZONE).date()
     if not calendar().is_session(today):
         return dg.SkipReason(f"{today} is no business day of the New York exchanges")
-    if read_settings().daily_bars_route is not route:
-        return dg.SkipReason(f"WRDATA_DAILY_BARS_ROUTE is not {route}")
+    if route_of(DAILY_BARS_DATASET) is not route:
+        return dg.SkipReason(f"{route_variable(DAILY_BARS_DATASET)} is not {route}")
     return None
 
 
@@ -82,7 +82,7 @@ def daily_bars_again_by_session(
     context: dg.ScheduleEvaluationContext,
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for one run over the latest sessions, if the provider's plan serves whole days."""
-    skipped = _again(context, DailyBarsRoute.BULK)
+    skipped = _again(context, SessionRoute.BULK)
     if skipped:
         return skipped
     last = calendar().last_closed(context.scheduled_execution_time)
@@ -108,7 +108,7 @@ def daily_bars_again_by_ticker(
     context: dg.ScheduleEvaluationContext,
 ) -> dg.RunRequest | dg.SkipReason:
     """Ask for one run over all members, if the provider's plan serves no whole days."""
-    skipped = _again(context, DailyBarsRoute.PER_TICKER)
+    skipped = _again(context, SessionRoute.PER_TICKER)
     if skipped:
         return skipped
     config = {"again": True}
@@ -226,7 +226,7 @@ class Refresh:
         return f"{self.job.name}_refresh{self.again}"
 
 
-_REFRESHES = (
+_SCHEDULED_REFRESHES = (
     Refresh(
         job=fundamentals_job,
         datasets=("income_statements", "balance_sheets", "cash_flows", "ratios"),
@@ -325,7 +325,7 @@ def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
     return schedule
 
 
-REFRESHES = {_refresh_schedule(refresh): refresh for refresh in _REFRESHES}
+REFRESH_SCHEDULES = {_refresh_schedule(refresh): refresh for refresh in _SCHEDULED_REFRESHES}
 """The schedules of the catalogue's datasets."""
 
 ALL = (
@@ -340,6 +340,6 @@ ALL = (
     archive_upkeep_weekly,
     database_upkeep_weekly,
     aggregates_verified_daily,
-    *REFRESHES,
+    *REFRESH_SCHEDULES,
 )
 """Every schedule."""

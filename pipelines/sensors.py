@@ -20,7 +20,7 @@ from pipelines import jobs, retries, run_failures, workers
 from pipelines.jobs import DERIVED, INTRADAY
 from resources import opening
 from resources.settings import provider_of, read_settings
-from resources.storage.aggregates import Source
+from resources.storage.aggregates import SourceTable
 
 FAILURES_PER_TICK = 100
 
@@ -157,7 +157,7 @@ def waiting_aggregates(context: dg.SensorEvaluationContext) -> dg.RunRequest | d
     now = utc_now()
     try:
         with opening.stores(read_settings()) as stores:
-            since = [stores.aggregates.waiting_since(source) for source in Source]
+            since = [stores.aggregates.waiting_since(source) for source in SourceTable]
     except errors.MarketDataError as error:
         return dg.SkipReason(f"waiting aggregates cannot be looked up: {error}")
     oldest = min((moment for moment in since if moment is not None), default=now)

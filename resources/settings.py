@@ -33,8 +33,8 @@ SHOWN = 40
 """Most characters of a wrong value that a message repeats."""
 
 
-class DailyBarsRoute(StrEnum):
-    """How the daily schedule requests a session.
+class SessionRoute(StrEnum):
+    """How a session of a dataset is requested, where some provider serves whole sessions.
 
     BULK is one request for the whole market and needs the provider's largest plan;
     PER_TICKER is one request for each ticker and works with any plan.
@@ -108,7 +108,6 @@ class Settings(StoreSettings):
         polygon_requests_per_minute: The Polygon key's limit: 5 in the free plan.
         tiingo_requests_per_hour: The Tiingo key's limit: 50 in the free plan.
         tiingo_requests_per_day: The same for a day: 1,000 in the free plan.
-        daily_bars_route: How the daily schedule requests bars.
         database_pool_size: Most connections that one process opens.
         retention: How long rows of a dataset stay in the database once their period is archived,
             such as ``minute_bars=400d crypto_trades=90d``; other datasets are never dropped.
@@ -148,9 +147,6 @@ class Settings(StoreSettings):
     coinbase_base_url: Annotated[_Address, Field(alias="COINBASE_BASE_URL")] = (
         "https://api.exchange.coinbase.com"
     )
-    daily_bars_route: Annotated[DailyBarsRoute, Field(alias="WRDATA_DAILY_BARS_ROUTE")] = (
-        DailyBarsRoute.PER_TICKER
-    )
     database_pool_size: Annotated[int, Field(alias="WRDATA_DATABASE_POOL_SIZE", ge=2, le=100)] = 10
     retention: Annotated[
         Mapping[str, timedelta],
@@ -187,11 +183,31 @@ def provider_variable(dataset: str) -> str:
     return f"{OURS}{dataset.upper()}_PROVIDER"
 
 
+def route_of(dataset: str) -> SessionRoute:
+    """Return how a session of a dataset is requested: WRDATA_<DATASET>_ROUTE, or ticker by ticker.
+
+    Raises:
+        ConfigurationError: There is no such route.
+    """
+    variable = route_variable(dataset)
+    chosen = os.environ.get(variable) or SessionRoute.PER_TICKER
+    if chosen not in set(SessionRoute):
+        choices = " or ".join(repr(route.value) for route in SessionRoute)
+        raise errors.ConfigurationError(f"{variable} is {_shown(chosen)}: it should be {choices}")
+    return SessionRoute(chosen)
+
+
+def route_variable(dataset: str) -> str:
+    """Return the variable that sets the route of a dataset's sessions."""
+    return f"{OURS}{dataset.upper()}_ROUTE"
+
+
 def known_variables() -> frozenset[str]:
     """Return every variable that this project reads."""
     aliases = {field.alias for field in Settings.model_fields.values() if field.alias}
     providers = {provider_variable(dataset) for dataset in DATASETS}
-    return frozenset({*aliases, *providers, *READ_ELSEWHERE})
+    routes = {route_variable(name) for name, dataset in DATASETS.items() if dataset.has_sessions}
+    return frozenset({*aliases, *providers, *routes, *READ_ELSEWHERE})
 
 
 def unread_variables(environment: Mapping[str, str]) -> list[str]:
@@ -224,10 +240,11 @@ def wrong_values() -> list[str]:
     except ValidationError as error:
         lines += [_fault_line(fault) for fault in _faults(error) if fault["type"] != "missing"]
     for dataset in DATASETS:
-        try:
-            provider_of(dataset)
-        except errors.ConfigurationError as error:
-            lines.append(str(error))
+        for choice_of in (provider_of, route_of):
+            try:
+                choice_of(dataset)
+            except errors.ConfigurationError as error:
+                lines.append(str(error))
     return lines
 
 
@@ -237,7 +254,11 @@ def read_settings() -> Settings:
     Raises:
         ConfigurationError: Names every variable that is missing or wrong, in one line.
     """
-    return _read(Settings)
+    settings = _read(Settings)
+    for name, dataset in DATASETS.items():
+        if dataset.has_sessions:
+            route_of(name)
+    return settings
 
 
 def read_store_settings() -> StoreSettings:
@@ -284,4 +305,9 @@ def _fault_line(fault: Mapping[str, Any]) -> str:
     ]
     if name.endswith(("_URL", "_ENDPOINT", "_KEY", "_KEY_ID")):
         return f"{name}: {why}"
-    return f"{name} is {str(fault['input'])[:SHOWN]!r}: {why}"
+    return f"{name} is {_shown(fault['input'])}: {why}"
+
+
+def _shown(value: object) -> str:
+    """Return a wrong value as a message repeats it."""
+    return repr(str(value)[:SHOWN])

@@ -16,7 +16,7 @@ from marketdata.recovery.limits import Lane
 from resources import clients, opening
 from resources.clients import Client
 from resources.opening import Stores
-from resources.settings import DailyBarsRoute, provider_of, read_settings
+from resources.settings import provider_of, read_settings
 from resources.storage.archive import Archive as StoredArchive
 from resources.storage.archive.maintain.upkeep import ArchiveUpkeep
 from resources.storage.archive.retain.retention import Retention
@@ -86,7 +86,3 @@ class Providers(dg.ConfigurableResource[None]):
         )
         async with opened as client:
             yield client
-
-    def daily_bars_route(self) -> DailyBarsRoute:
-        """Return how the daily schedule requests bars (WRDATA_DAILY_BARS_ROUTE)."""
-        return read_settings().daily_bars_route

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from marketdata.calendars import utc_now
-from marketdata.datasets import Days
 from marketdata.ingest import IngestContext
 from marketdata.market_ingest import MarketLoad, confirm_unchanged, load_market, post_market
-from marketdata.planning import asked_through, state_request
+from marketdata.planning import asked_through, snapshot_request
+from marketdata.ports import Days
 from marketdata.recovery import errors
 from resources.clients import Client
 from resources.opening import Stores
@@ -83,7 +83,7 @@ async def bulk_refresh(
             for instrument in listed
             if (through[instrument.instrument_id] or date.min) >= oldest
         ]
-        if dataset.market is not None:
+        if dataset.bulk_rows is not None:
             days = Days(start=start - LOOKS_BACK, end=today + AHEAD)
             loaded = await load_market(context, feed, followed, days)
             figures |= _market_figures(loaded, days.start)
@@ -93,10 +93,10 @@ async def bulk_refresh(
                 if instrument.instrument_id in loaded.stored
             }
             by_name = [instrument for instrument in listed if instrument not in followed]
-        elif dataset.changes is not None:
+        elif dataset.bulk_changes is not None:
             since_midnight = datetime.combine(start, time(), dataset.zone)
             try:
-                changes = await dataset.changes(client.api, since_midnight)
+                changes = await dataset.bulk_changes(client.api, since_midnight)
             except errors.ProviderError as error:
                 await post_market(context, feed, Days(start=start, end=today), error)
                 raise
@@ -107,7 +107,7 @@ async def bulk_refresh(
             figures |= {"changed": len(followed) - len(same), "unchanged": len(same)}
             by_name = [instrument for instrument in listed if instrument not in same]
     requests = [
-        state_request(dataset, instrument, through[instrument.instrument_id], now)
+        snapshot_request(dataset, instrument, through[instrument.instrument_id], now)
         for instrument in by_name
     ]
     plan = LoadPlan(load=load, requests=requests, unknown=unknown)

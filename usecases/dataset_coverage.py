@@ -68,7 +68,7 @@ def dataset_coverage(stores: Stores, dataset: Dataset, provider: str) -> Dataset
 
 def expected_days(dataset: Dataset, ledger: Ledger) -> list[date]:
     """Return the days that are over and of which rows are expected."""
-    days = dataset.days(calendar())
+    days = dataset.day_calendar(calendar())
     first = dataset.begins
     if dataset.usual_days is not None:
         first = min(

@@ -12,7 +12,7 @@ from marketdata.forecast import Load, count_days
 from marketdata.recovery.limits import RequestLimits
 from resources import clients
 from resources.opening import Stores
-from resources.settings import DailyBarsRoute, Settings
+from resources.settings import SessionRoute, Settings, route_of
 from usecases.load_plan import LoadPlan, sessions_by_member
 
 
@@ -51,7 +51,7 @@ def cost_of(stores: Stores, settings: Settings, plan: LoadPlan) -> LoadCost:
         return _cost_of_sessions(stores, settings, plan)
     ids = [request.instrument.instrument_id for request in plan.requests]
     ledger = stores.coverage.ledger(dataset.name, provider, ids)
-    days, requests, rows, new_rows = dataset.days(calendar()), 0, 0, 0
+    days, requests, rows, new_rows = dataset.day_calendar(calendar()), 0, 0, 0
     for request in plan.requests:
         if not dataset.by_day:
             requests += sum(dataset.requests(provider, 1) for _ in request.symbols)
@@ -72,7 +72,7 @@ def cost_of(stores: Stores, settings: Settings, plan: LoadPlan) -> LoadCost:
 
 def _cost_of_sessions(stores: Stores, settings: Settings, plan: LoadPlan) -> LoadCost:
     dataset, provider = plan.load.dataset, plan.load.provider
-    bulk = settings.daily_bars_route is DailyBarsRoute.BULK
+    bulk = route_of(dataset.name) is SessionRoute.BULK
     limits = limits_of(settings, provider, bulk=bulk)
     by_member = sessions_by_member(stores, dataset, provider, plan.sessions)
     ledger = stores.coverage.ledger(dataset.name, provider, list(by_member))

@@ -127,7 +127,7 @@ def plan_sessions(load: LoadRequest) -> LoadPlan:
     Raises:
         ArgumentError: There is no such trading day, or one is not over yet.
     """
-    days = load.dataset.days(calendar())
+    days = load.dataset.day_calendar(calendar())
     last_over = days.last_over(utc_now())
     start, end = load.wanted.start or last_over, load.wanted.end or last_over
     if start > end:

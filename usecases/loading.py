@@ -19,7 +19,7 @@ from marketdata.session_ingest import (
 )
 from resources.clients import Client
 from resources.opening import Stores
-from resources.settings import DailyBarsRoute
+from resources.settings import SessionRoute
 from usecases.instruments import member_tickers, members_on
 from usecases.load_plan import LoadPlan, plan_revealed
 
@@ -31,7 +31,7 @@ class NothingMissing:
     ticker: str
 
 
-Outcome = Ingested | NotIngested | NothingMissing
+SymbolOutcome = Ingested | NotIngested | NothingMissing
 
 
 def ingest_context(stores: Stores, run_id: str) -> IngestContext:
@@ -50,7 +50,7 @@ async def load_symbols(
     plan: LoadPlan,
     run_id: str,
     say: Callable[[str], None],
-) -> AsyncIterator[Outcome]:
+) -> AsyncIterator[SymbolOutcome]:
     """Make the requests of a plan; yield the outcome of each symbol as it is done.
 
     A symbol that cannot be asked for is a failure like any other.
@@ -93,7 +93,7 @@ async def load_session(
     session: date,
     run_id: str,
     *,
-    route: DailyBarsRoute,
+    route: SessionRoute,
 ) -> SessionLoad:
     """Load one session of all members, by the configured route.
 
@@ -106,6 +106,6 @@ async def load_session(
     member_tickers(stores)
     listed = members_on(stores, dataset, client.name, session, utc_now().date())
     context, feed = ingest_context(stores, run_id), feed_of(dataset, client)
-    if route is DailyBarsRoute.BULK:
+    if route is SessionRoute.BULK:
         return await ingest_session_in_bulk(context, feed, listed, session)
     return await ingest_session_by_symbol(context, feed, listed, session)

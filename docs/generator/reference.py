@@ -23,7 +23,13 @@ from marketdata.datasets import DATASETS, Source
 from pipelines.cli.deferred import DeferredCommand
 from pipelines.cli.main import app
 from pipelines.schedules import ALL
-from resources.settings import Settings, StoreSettings, provider_variable
+from resources.settings import (
+    SessionRoute,
+    Settings,
+    StoreSettings,
+    provider_variable,
+    route_variable,
+)
 
 ORIGIN = {"provider", "ingest_id", "known_from"}
 """Columns of every table; the page says once what they mean."""
@@ -244,6 +250,15 @@ def settings_page() -> str:
             f"`{next(iter(entry.sources))}`",
         )
         for entry in entries()
+    ]
+    rows += [
+        (
+            f"`{route_variable(name)}`",
+            f"How a session of `{name}` is requested: {' or '.join(SessionRoute)}",
+            f"`{SessionRoute.PER_TICKER}`",
+        )
+        for name, dataset in DATASETS.items()
+        if dataset.has_sessions
     ]
     rows += [
         (f"`{name}`", meaning, default)

@@ -17,7 +17,7 @@ from pipelines.cli import console, environment
 from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
-from resources.storage.aggregates import Difference, Source
+from resources.storage.aggregates import Difference, SourceTable
 from resources.storage.ledger.lost_rows import BY_DAY, describe_loss
 
 Intervals = Annotated[
@@ -39,7 +39,7 @@ def refresh(
     with _stores() as stores:
         if everything:
             _require_all_rows(stores)
-        for source in Source:
+        for source in SourceTable:
             refreshed = stores.aggregates.refresh(source, everything=everything)
             rows.append(
                 {
@@ -86,7 +86,7 @@ def verify(
 def status(*, json: Json = False) -> None:
     """Show the bars of each interval, their engine, and the invalidations that wait."""
     with _stores() as stores:
-        waiting = {source: stores.aggregates.waiting(source) for source in Source}
+        waiting = {source: stores.aggregates.waiting(source) for source in SourceTable}
         rows: list[dict[str, Any]] = [
             {
                 "view": f"bars_{interval}",
@@ -95,7 +95,7 @@ def status(*, json: Json = False) -> None:
                 "bars": stores.aggregates.rows(interval),
                 "invalidations_waiting": waiting[source],
             }
-            for source in Source
+            for source in SourceTable
             for interval in source.intervals
         ]
     _show(rows, json=json)
@@ -107,7 +107,7 @@ def _require_all_rows(stores: Stores) -> None:
     Raises:
         RowsLostError: Rows are gone; their days are holes in the ledger from now on.
     """
-    sources = set(Source)
+    sources = set(SourceTable)
     losses: list[str] = []
     for dataset in BY_DAY:
         if dataset.table in sources and (lost := stores.lost_rows.find(dataset)):

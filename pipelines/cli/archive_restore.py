@@ -18,7 +18,7 @@ from pipelines.cli import console, environment, runs
 from pipelines.cli.archive_options import End, Json, Name, Names, Start
 from resources import opening
 from resources.settings import read_settings
-from resources.storage.aggregates import Source
+from resources.storage.aggregates import SourceTable
 from resources.storage.archive.restore.restore import RestoredPeriod
 
 SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
@@ -109,7 +109,7 @@ def restore(
             restored = restoring.into_hot(entry, start, end, by=by)
     if not into:
         with opening.stores(settings) as stores:
-            for source in Source:
+            for source in SourceTable:
                 stores.aggregates.refresh(source)
     rows = [_row(period, into or "public", entry.table) for period in restored]
     if json:

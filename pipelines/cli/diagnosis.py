@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 import dagster as dg
 import httpx
 
+from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.recovery import errors
 from pipelines import workers
 from pipelines.cli import dagster_processes, database_probes, environment
-from resources import clients, key_checks, opening
-from resources.clients import Line
-from resources.settings import Settings, read_settings, unread_variables, wrong_values
+from resources import clients, key_probes, opening
+from resources.provider_registry import PROVIDERS, Line
+from resources.settings import Settings, read_settings, route_of, unread_variables, wrong_values
 from resources.storage import compression, migrations
 from resources.storage.aggregates import engines
 from resources.storage.aggregates.engines import Engine, EngineSetting
@@ -28,7 +29,6 @@ from resources.storage.timescale import Timescale
 
 PROBE_TIMEOUT_S = 5.0
 MEGABYTE = 1_000_000
-PROVIDERS = ("fmp", "polygon", "tiingo", "fred", "binance", "coinbase")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +163,7 @@ async def _provider(
     lines = clients.lines(settings, name)
     addresses = ", ".join(dict.fromkeys(_shown(line.base_url) for line in lines))
     try:
-        plan = [answer for answer in await key_checks.ask(settings, name, leases) if answer]
+        plan = [answer for answer in await key_probes.ask(settings, name, leases) if answer]
     except (errors.ProviderError, errors.ConfigurationError) as error:
         ok, detail, cure = _not_accepted(error, needs_key=lines[0].key is not None)
     else:
@@ -198,7 +198,7 @@ def _paces(settings: Settings, name: str, lines: Sequence[Line]) -> list[str]:
         return [
             f"configured for {settings.fmp_requests_per_minute:g} requests a minute",
             f"bulk every {settings.fmp_bulk_interval_s:g} s",
-            f"daily route {settings.daily_bars_route.value}",
+            f"daily route {route_of(DAILY_BARS_DATASET).value}",
         ]
     paces = " and ".join(f"{line.limits[0].interval_s:.3g} s" for line in lines)
     return [f"a request every {paces}"]

@@ -132,7 +132,9 @@ class LoadOptions:
         )
 
     def plan(self, stores: Stores, settings: Settings) -> LoadPlan:
-        """Return the plan of the load; ask no provider and change nothing.
+        """Return the plan of the load; ask no provider, and load nothing.
+
+        The key in use is noted: a new one may show other days than the ledger knows.
 
         Raises:
             ArgumentError: There is no such symbol, or the days are reversed or impossible.
@@ -145,7 +147,7 @@ class LoadOptions:
         wanted = Wanted(only_missing=not self.refetch, start=start, end=end)
         load = LoadRequest(dataset=dataset, provider=provider, failed=self.failed, wanted=wanted)
         limits_of(settings, provider)
-        clients.note_plan(settings, stores, provider)
+        clients.note_key_plan(settings, stores, provider)
         if self.is_by_session:
             member_tickers(stores)  # An empty universe is a mistake, not a small load.
             return plan_sessions(load)
@@ -195,7 +197,7 @@ def _refuse_odd_days(dataset: Dataset, start: date, end: date | None) -> None:
     Raises:
         ArgumentError: The days are reversed, in the future, or before the dataset begins.
     """
-    days, now = dataset.days(calendar()), utc_now()
+    days, now = dataset.day_calendar(calendar()), utc_now()
     last = days.last_over(now) if dataset.ends_at_close else now.astimezone(dataset.zone).date()
     if end is not None and start > end:
         raise errors.ArgumentError(f"the days are reversed: {start} is after {end}")

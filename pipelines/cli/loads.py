@@ -5,12 +5,13 @@ Here: the job, config and partitions of each. Not here: what the user reads befo
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
 
 from assets.archive import ArchiveRunConfig, closed_periods, periods_with_rows
-from assets.datasets import NOUNS, REFRESHES
+from assets.datasets import NOUNS, REFRESHES, LoadRunConfig
 from marketdata.archiving import archived_dataset
 from pipelines.cli import console, runs
 from pipelines.cli.interruption import RunInterruptedError
@@ -43,27 +44,15 @@ def load(stores: Stores, plan: LoadPlan) -> RunReport:
             lambda progress: runs.run_job(job, partitions=(first, last), progress=progress),
         )
     op = REFRESHES[dataset.name].node_def.name
+    config = LoadRunConfig.of(replace(plan.load, symbols=tuple(plan.symbols)))
     return _with_meter(
         dataset.name.replace("_", " "),
         len(plan.requests),
         stores,
         lambda progress: runs.run_job(
-            dataset.name, config={op: {"config": _config(plan)}}, progress=progress
+            dataset.name, config={op: {"config": config.model_dump()}}, progress=progress
         ),
     )
-
-
-def _config(plan: LoadPlan) -> dict[str, Any]:
-    """Return the run config of a plan, with the fields that the UI shows."""
-    wanted = plan.load.wanted
-    return {
-        "symbols": plan.symbols,
-        "provider": plan.load.provider,
-        "only_missing": wanted.only_missing,
-        "start": wanted.start.isoformat() if wanted.start else "",
-        "end": wanted.end.isoformat() if wanted.end else "",
-        "again": wanted.again,
-    }
 
 
 def archive(config: ArchiveRunConfig) -> RunReport:

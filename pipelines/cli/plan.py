@@ -25,7 +25,7 @@ from pipelines.cli import console, environment, load_options, runs
 from pipelines.dagster_internals import schedule_execution_time_iterator
 from resources import opening
 from resources.opening import Stores
-from resources.settings import DailyBarsRoute, Settings, provider_of, read_settings
+from resources.settings import SessionRoute, Settings, provider_of, read_settings, route_of
 from usecases.instruments import UNIVERSE
 from usecases.load_cost import LoadCost, cost_of, interval_s, limits_of
 from usecases.load_plan import LoadPlan
@@ -122,7 +122,7 @@ def _scheduled(
     """Yield the next run of each schedule that asks ``provider``, with its most requests."""
     members = len(stores.instruments.members(UNIVERSE))
     if provider == provider_of(DAILY_BARS_DATASET):
-        bulk = settings.daily_bars_route is DailyBarsRoute.BULK
+        bulk = route_of(DAILY_BARS_DATASET) is SessionRoute.BULK
         daily, gaps = schedules.daily_bars_after_close, schedules.daily_bars_gaps_weekly
         by_session = schedules.daily_bars_again_by_session
         again = by_session if bulk else schedules.daily_bars_again_by_ticker
@@ -145,7 +145,7 @@ def _scheduled(
             interval_s=interval_s(limits_of(settings, provider)),
         )
     pace_s = interval_s(limits_of(settings, provider))
-    for schedule, refresh in schedules.REFRESHES.items():
+    for schedule, refresh in schedules.REFRESH_SCHEDULES.items():
         datasets = [DATASETS[name] for name in refresh.datasets if provider_of(name) == provider]
         if datasets:
             yield ScheduledLoad(
@@ -163,7 +163,7 @@ def _most_requests(
     dataset: Dataset, provider: str, members: int, config: Mapping[str, object]
 ) -> int:
     """Return the most requests that a scheduled refresh takes."""
-    if dataset.market is not None and config.get("bulk_refresh"):
+    if dataset.bulk_rows is not None and config.get("bulk_refresh"):
         return MARKET_DAYS
     offered = len(symbols.provider_symbols(dataset, provider))
     count = members if dataset.instrument_kind is InstrumentKind.EQUITY else offered

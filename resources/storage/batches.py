@@ -81,7 +81,7 @@ class BatchStore:
                 "stale": merged.stale,
                 "unchanged": batch.rows.num_rows - merged.inserted - merged.restated - merged.stale,
                 "withdrawn": merged.withdrawn,
-                "rejected": sum(letter.rows for letter in batch.rejected),
+                "rejected": sum(letter.rows for letter in batch.letters),
                 "days_contradicted": contradicted,
             }
             connection.execute(
@@ -152,11 +152,11 @@ def _update_letters(connection: Connection, batch: Batch) -> None:
         batch.asked,
         answered_at=batch.fetched_at,
         raw_answers=batch.raw_answers,
-        still_wrong=batch.rejected,
+        still_wrong=batch.letters,
         by=by,
         reason=f"answered by {batch.request}",
     )
-    posting.post(connection, batch.rejected, LETTER_RETRY, by)
+    posting.post(connection, batch.letters, LETTER_RETRY, by)
 
 
 def _log_failure(connection: Connection, letter: DeadLetter) -> None:

@@ -1,12 +1,12 @@
 """A dataset's table: how rows of any schema are stored in it.
 
 Here: what all datasets' tables have in common (migration 0003 has the convention), and the two
-lanes of a load. Not here: transactions, locks, coverage and letters (batches.py), reading
+write paths of a load. Not here: transactions, locks, coverage and letters (batches.py), reading
 (datasets.py), or the check that only daily bars need (rebased_histories.py).
 
 If nothing is stored of a batch's instruments and days, there is nothing to compare, and its rows
-are copied into the table. All other batches are staged and merged. The lane is chosen under the
-lock of the batch's instruments, so that no other load interferes. Both lanes store the same rows.
+are copied into the table. All other batches are staged and merged. The write path is chosen under
+the lock of the batch's instruments, so that no other load interferes. Both store the same rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -93,8 +93,8 @@ class VersionedTable:
         Raises:
             StorageConflictError: The batch contradicts what is stored.
         """
-        lane = self.insert if self.is_new(connection, batch) else self.merge
-        return lane(connection, batch, origin)
+        write_path = self.insert if self.is_new(connection, batch) else self.merge
+        return write_path(connection, batch, origin)
 
     def is_new(self, connection: Connection, batch: Batch) -> bool:
         """Return whether no stored row has to be compared with those of a batch."""

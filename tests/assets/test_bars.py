@@ -16,7 +16,7 @@ from marketdata.recovery.dead_letters import LetterState
 from pipelines import sensors
 from pipelines.cli import aggregates as aggregates_command
 from pipelines.definitions import definitions
-from resources.storage.aggregates import Source
+from resources.storage.aggregates import SourceTable
 from resources.storage.letters import LetterFilter
 from tests.fixtures.pipeline import Pipeline
 
@@ -43,7 +43,7 @@ def test_minute_bars_bring_their_aggregates_along_in_the_same_run(pipeline: Pipe
         for interval in MINUTE_INTERVALS:
             assert metadata[bars_key(interval)]["bars_changed"].value > 0
             assert pipeline.stores.aggregates.rows(interval) > 0
-    assert pipeline.stores.aggregates.waiting(Source.MINUTES) == 0
+    assert pipeline.stores.aggregates.waiting(SourceTable.MINUTES) == 0
     assert all(not pipeline.stores.aggregates.differences(each) for each in MINUTE_INTERVALS)
 
 
@@ -165,14 +165,14 @@ def test_aggregates_that_a_killed_run_left_behind_are_refreshed_without_another_
     assert isinstance(_sensor(pipeline), dg.SkipReason)
     _execute(pipeline, "update daily_bar set high = high + 1")
 
-    assert pipeline.stores.aggregates.waiting(Source.DAYS)
+    assert pipeline.stores.aggregates.waiting(SourceTable.DAYS)
     assert isinstance(_sensor(pipeline), dg.SkipReason)
     _execute(pipeline, "update daily_bar_invalidation set noted_at = now() - interval '3 min'")
     request = _sensor(pipeline)
 
     assert isinstance(request, dg.RunRequest)
     assert pipeline.run("derived").success
-    assert pipeline.stores.aggregates.waiting(Source.DAYS) == 0
+    assert pipeline.stores.aggregates.waiting(SourceTable.DAYS) == 0
     assert pipeline.stores.aggregates.differences(Interval.YEAR) == []
     assert isinstance(_sensor(pipeline), dg.SkipReason)
 

@@ -278,7 +278,7 @@ def test_a_schedule_without_its_providers_key_skips_and_names_the_variable(
     at = datetime(2026, 11, 20, 15, 30, tzinfo=UTC)
     answers = {
         schedule.name: schedule(dg.build_schedule_context(scheduled_execution_time=at))
-        for schedule in schedules.REFRESHES
+        for schedule in schedules.REFRESH_SCHEDULES
     }
     skipped = answers.pop("macro_observations_refresh")
     assert isinstance(skipped, dg.SkipReason)

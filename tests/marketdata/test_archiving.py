@@ -1,5 +1,6 @@
 """Archived columns and portions of each dataset."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from marketdata.archiving import (
     ArchivedDataset,
     Portion,
     archived_dataset,
+    as_archived,
     is_within,
 )
 from marketdata.datasets import DATASETS
@@ -34,6 +36,14 @@ def test_rows_are_named_by_columns_that_are_never_null(dataset: ArchivedDataset)
     assert len(set(dataset.schema.names)) == len(dataset.schema.names)
     if dataset.dated_by:
         assert dataset.dated_by in dataset.order
+
+
+def test_a_dataset_by_day_in_a_new_table_is_archived_by_the_month() -> None:
+    """Its entry says all that the archive has to know."""
+    quotes = replace(DATASETS["crypto_trades"], name="quotes", table="quote")
+
+    assert as_archived(quotes).dated_by == "traded_at"
+    assert as_archived(quotes).portion is Portion.MONTH
 
 
 @given(

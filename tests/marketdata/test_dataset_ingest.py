@@ -13,11 +13,11 @@ import pytest
 from marketdata.calendars import calendar
 from marketdata.coverage import CoverageState, Span
 from marketdata.dataset_ingest import DatasetFeed
-from marketdata.datasets import DATASETS, Dataset, Days
+from marketdata.datasets import DATASETS, Dataset
 from marketdata.ingest import IngestContext, Ingested, NotIngested, ingest
 from marketdata.market_ingest import load_market
 from marketdata.planning import Wanted, asked_through, letter_request, plan_requests
-from marketdata.ports import Answer, FetchRequest
+from marketdata.ports import Answer, Days, FetchRequest
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import Work
 from marketdata.rows import RejectedRow, unread
@@ -156,7 +156,7 @@ def test_a_refused_row_is_a_letter_and_its_day_is_in_quarantine() -> None:
 
     assert isinstance(outcome, Ingested)
     assert len(outcome.rejected) == 1
-    (letter,) = store.batches[0].rejected
+    (letter,) = store.batches[0].letters
     assert (letter.dataset, letter.provider, letter.work) == (
         "minute_bars",
         "polygon",
@@ -184,7 +184,7 @@ def test_rows_refused_for_one_reason_are_one_letter_with_a_count_and_samples() -
     (outcome,) = _ingest(client, CRYPTO, request, store)
     assert isinstance(outcome, Ingested)
     assert len(outcome.rejected) == 1203
-    by_rule, by_client = store.batches[0].rejected
+    by_rule, by_client = store.batches[0].letters
     assert (by_rule.rows, by_client.rows) == (3, 1200)
     assert len(by_rule.details["received"]) == 3
     assert by_client.details["received"] == [f"row {number}" for number in range(5)]
@@ -249,7 +249,7 @@ def test_a_company_whose_row_was_refused_is_not_unknown() -> None:
     )
     (outcome,) = _ingest(client, COMPANIES, request, store)
     assert isinstance(outcome, Ingested)
-    (letter,) = store.batches[0].rejected
+    (letter,) = store.batches[0].letters
     assert letter.subject == "AAPL"
 
 
@@ -260,7 +260,7 @@ def test_texts_that_the_database_cannot_hold_are_escaped_in_a_letter() -> None:
     client.left_out = (unread("a\0b\ud800", symbol="AAPL"),)
     request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
     _ingest(client, SPLITS, request, store)
-    (letter,) = store.batches[0].rejected
+    (letter,) = store.batches[0].letters
     assert letter.details["received"] == ["a\\u0000b\\ud800"]
 
 
@@ -346,7 +346,7 @@ def test_a_bad_row_of_a_state_waits_for_all_that_was_asked_for() -> None:
     rows = [_split("AAPL", date(2026, 3, 2), new=0)]
     request = FetchRequest(instrument=AAPL, start=SPLITS.begins, end=NOW.date())
     _ingest(Client(SPLITS, rows), SPLITS, request, store)
-    (letter,) = store.batches[0].rejected
+    (letter,) = store.batches[0].letters
     assert (letter.details["start"], letter.details["end"]) == (
         SPLITS.begins.isoformat(), NOW.date().isoformat(),
     )  # fmt: skip

@@ -67,7 +67,7 @@ def test_an_answer_is_stored_with_its_origin_and_its_coverage() -> None:
     assert batch.rows["session_date"].to_pylist() == [SECOND, THIRD]
     assert (batch.provider, batch.adjustment) == ("scripted", Adjustment.SPLITS)
     assert (batch.request, batch.content_sha256) == ("history A-X", "ab")
-    assert (batch.run_id, batch.fetched_at, batch.rejected) == ("run-1", NOW, ())
+    assert (batch.run_id, batch.fetched_at, batch.letters) == ("run-1", NOW, ())
     assert batch.asked == Asked(instrument_ids=(7,), start=FIRST, end=THIRD, whole_sessions=False)
     assert {mark.state: mark.spans for mark in batch.coverage} == {
         CoverageState.COMPLETE: ((SECOND, AFTER),),
@@ -88,7 +88,7 @@ def test_bad_bars_are_quarantined_and_the_rest_goes_on() -> None:
         CoverageState.QUARANTINED: 1,
         CoverageState.PROVIDER_EMPTY: 1,
     }
-    (letter,) = store.batches[0].rejected
+    (letter,) = store.batches[0].letters
     assert (letter.work, letter.subject, letter.instrument_id) == (Work.RECORD, f"A {SECOND}", 1)
     assert letter.parked, "no machine repeats a bad row"
     assert letter.message == f"A {SECOND}: close is missing or not a finite number"
@@ -202,7 +202,7 @@ def test_a_row_that_cannot_be_placed_waits_in_a_letter() -> None:
 
     store = MemoryStore()
     _ingest(store, WithARow({"A-X": bars_of("A-X", FIRST)}), _request("A"))
-    (letter,) = store.batches[0].rejected
+    (letter,) = store.batches[0].letters
     assert (letter.work, letter.parked, letter.raw_answers) == (Work.RECORD, True, ("raw/x",))
     assert letter.subject.startswith("A row ")
     assert letter.details["received"] == ['{"date": null}']

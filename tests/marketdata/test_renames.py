@@ -13,12 +13,12 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar
 from marketdata.coverage import CoverageState
 from marketdata.dataset_ingest import DatasetFeed
-from marketdata.datasets import DATASETS, Days, past_symbols
+from marketdata.datasets import DATASETS, past_symbols
 from marketdata.ingest import ingest
 from marketdata.instruments import ListedInstrument, PastSymbols, SymbolSpan
 from marketdata.market_ingest import load_market
 from marketdata.planning import Wanted, plan_requests
-from marketdata.ports import Answer, FetchRequest
+from marketdata.ports import Answer, Days, FetchRequest
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import asked_details, carried_then
 from marketdata.session_ingest import ingest_session_by_symbol, ingest_session_in_bulk

@@ -34,7 +34,7 @@ START = date(1980, 1, 1)
 END = date(2023, 1, 10)
 
 
-class Asked:
+class Conversation:
     """A client, its budgets and the server it spoke with."""
 
     def __init__(self) -> None:
@@ -81,8 +81,10 @@ def _listed_since(first: date) -> Callable[[Request], list[dict[str, object]]]:
     return rows
 
 
-def _history(script: Script, start: date = START, end: date = END) -> tuple[list[date], Asked]:
-    asked = Asked()
+def _history(
+    script: Script, start: date = START, end: date = END
+) -> tuple[list[date], Conversation]:
+    asked = Conversation()
     answer = asked.do(script, lambda client: client.daily_history("A", start, end))
     assert answer.requests == len(asked.requests) == asked.budget.taken
     return answer.rows["session_date"].to_pylist(), asked
@@ -91,7 +93,7 @@ def _history(script: Script, start: date = START, end: date = END) -> tuple[list
 def test_a_recorded_answer_becomes_bars_with_their_origin() -> None:
     """Path, parameters, digest, time and count are those of the request that was made."""
     body = recorded("fmp_historical_price_eod_full.json")
-    asked = Asked()
+    asked = Conversation()
     answer = asked.do(
         always(Reply(body=body)),
         lambda client: client.daily_history("AAPL", date(2023, 1, 1), END),
@@ -192,7 +194,7 @@ def test_rows_nobody_asked_for_are_malformed(row: dict[str, object], named: str)
 @pytest.mark.parametrize("symbol", ["A,B", "A,", "", " "])
 def test_a_symbol_that_cannot_be_asked_for_is_refused_before(symbol: str) -> None:
     """FMP would answer with silence; the ingest step counts it as this symbol's failure."""
-    asked = Asked()
+    asked = Conversation()
     with pytest.raises(errors.RequestRejectedError, match="one symbol a request") as caught:
         asked.do(always(Reply()), lambda client: client.daily_history(symbol, START, END))
     assert caught.value.operation.startswith(f"historical-price-eod/full symbol={symbol} from=")
@@ -201,7 +203,7 @@ def test_a_symbol_that_cannot_be_asked_for_is_refused_before(symbol: str) -> Non
 
 def test_a_reversed_range_is_a_mistake_of_the_program() -> None:
     """FMP would answer with silence, which reads like a symbol without bars."""
-    asked = Asked()
+    asked = Conversation()
     with pytest.raises(ValueError, match="range of A is reversed"):
         asked.do(always(Reply()), lambda client: client.daily_history("A", END, START))
     assert (asked.budget.taken, asked.requests) == (0, [])
@@ -228,7 +230,7 @@ def test_constituents_whose_symbols_are_no_tickers_are_named_in_the_log(
     """Five of them, quoted, so that none can forge a line; the others are returned."""
     bad = ["BAD,ONE", "O'X; drop", "x\nforged", "lower", "A" * 16, "SIXTH!"]
     rows = [{"symbol": symbol, "name": "N", "cik": "", "sector": ""} for symbol in ("GOOD", *bad)]
-    listed = Asked().do(always(as_json(rows)), lambda client: client.sp500_constituents())
+    listed = Conversation().do(always(as_json(rows)), lambda client: client.sp500_constituents())
     assert [constituent.ticker for constituent in listed] == ["GOOD"]
     (message,) = [
         record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
@@ -248,7 +250,7 @@ def test_an_error_inside_a_200_is_tried_again() -> None:
 
 def test_a_bulk_day_takes_a_permit_of_the_bulk_budget_alone() -> None:
     """That budget is charged to the bulk throttle and to the key's own limit by itself."""
-    asked = Asked()
+    asked = Conversation()
     header = "symbol,date,open,low,high,close,adjClose,volume\n"
     body = f"{header}A,{END},1,1,1,1,1,5\nBTCUSD,{END},1,1,1,1,1,0.5\n".encode()
     answer = asked.do(always(Reply(body=body)), lambda client: client.daily_market(END))
@@ -262,7 +264,7 @@ def test_a_bulk_day_takes_a_permit_of_the_bulk_budget_alone() -> None:
 
 def test_constituents_and_profiles_are_asked_for_at_their_paths() -> None:
     """Both go through the key's budget and count as requests."""
-    asked = Asked()
+    asked = Conversation()
 
     async def both(client: FmpClient) -> tuple[int, str, int]:
         listed = await client.sp500_constituents()

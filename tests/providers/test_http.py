@@ -52,7 +52,7 @@ def _getter(
     )
 
 
-class Asked:
+class OneRequest:
     """What became of one GET against a scripted server."""
 
     def __init__(self, script: Script, retry: RequestRetry = AT_ONCE) -> None:
@@ -73,7 +73,7 @@ class Asked:
 
 def test_an_answer_comes_with_its_digest_its_time_and_its_count() -> None:
     """The body is whole, the digest is of its bytes, repeats are counted."""
-    outcome = Asked(one_by_one(Reply(status=503), Reply(body=b"abc", headers={"X-Y": "z"})))
+    outcome = OneRequest(one_by_one(Reply(status=503), Reply(body=b"abc", headers={"X-Y": "z"})))
     assert outcome.answer is not None
     assert outcome.answer.body == b"abc"
     assert outcome.answer.sha256.startswith("ba7816bf")
@@ -84,7 +84,7 @@ def test_an_answer_comes_with_its_digest_its_time_and_its_count() -> None:
 
 def test_parameters_and_key_arrive_as_they_were_given() -> None:
     """Signs within them are encoded for the way and read back alike."""
-    (request,) = Asked(always(Reply())).requests
+    (request,) = OneRequest(always(Reply())).requests
     assert request.path == "/stable/a/b"
     assert request.query == {"q": "1&2", "apikey": KEY}
 
@@ -122,7 +122,7 @@ def test_each_failure_has_its_class_and_its_number_of_attempts(
     reply: Reply, kind: type[errors.ProviderError], attempts: int
 ) -> None:
     """Temporary errors are retried and charged again; permanent ones are asked once."""
-    outcome = Asked(always(reply))
+    outcome = OneRequest(always(reply))
     assert type(outcome.error) is kind
     assert len(outcome.requests) == outcome.budget.taken == outcome.sent == attempts
     assert (outcome.error.provider, outcome.error.operation) == ("p", "a/b q")
@@ -178,7 +178,7 @@ def test_the_next_attempt_comes_when_the_provider_asks_for_it(
 ) -> None:
     """Retry-After is slept to the second, a long one up to the policy's longest, none as usual."""
     refused = Reply(status=429, headers={"retry-after": message})
-    outcome = Asked(one_by_one(refused, Reply()), REQUEST_RETRY)
+    outcome = OneRequest(one_by_one(refused, Reply()), REQUEST_RETRY)
     first, second = (request.at_s for request in outcome.requests)
     assert least <= second - first <= most
 
@@ -187,7 +187,7 @@ def test_the_next_attempt_comes_when_the_provider_asks_for_it(
 def test_a_retry_after_that_says_nothing_leaves_pauses_that_grow(message: str) -> None:
     """Five requests take seconds, not half of one, and no two of them the same pause."""
     refused = Reply(status=429, headers={"retry-after": message})
-    times = [request.at_s for request in Asked(always(refused), REQUEST_RETRY).requests]
+    times = [request.at_s for request in OneRequest(always(refused), REQUEST_RETRY).requests]
     pauses = [after - before for before, after in itertools.pairwise(times)]
     for pause, floor in zip(pauses, [0.5, 1.0, 2.0, 4.0], strict=True):
         assert floor <= pause <= floor + 1.1
@@ -198,7 +198,7 @@ def test_a_retry_after_that_says_nothing_leaves_pauses_that_grow(message: str) -
 def test_a_pause_of_an_hour_is_not_asked_into(status: int) -> None:
     """One request, and the error says when to come back."""
     refused = Reply(status=status, headers={"retry-after": "3600"})
-    outcome = Asked(always(refused), REQUEST_RETRY)
+    outcome = OneRequest(always(refused), REQUEST_RETRY)
     assert len(outcome.requests) == 1
     assert isinstance(outcome.error, errors.TransientProviderError)
     assert outcome.error.retry_after_s == 3600.0
@@ -207,7 +207,7 @@ def test_a_pause_of_an_hour_is_not_asked_into(status: int) -> None:
 def test_pauses_grow_and_stay_within_the_policy() -> None:
     """Without Retry-After: from the first pause on, doubled, with jitter, bounded."""
     retry = RequestRetry(attempts=5, first_wait_s=1.0, longest_wait_s=4.0, jitter_s=0.5)
-    times = [request.at_s for request in Asked(always(Reply(status=500)), retry).requests]
+    times = [request.at_s for request in OneRequest(always(Reply(status=500)), retry).requests]
     pauses = [after - before for before, after in itertools.pairwise(times)]
     for pause, floor in zip(pauses, [1.0, 2.0, 4.0, 4.0], strict=True):
         assert floor <= pause <= min(floor + 0.5, 4.0) + 0.1
@@ -234,7 +234,7 @@ def test_waiting_for_the_budget_does_not_use_up_the_time_for_repeats() -> None:
 def test_attempts_and_pauses_together_are_bounded() -> None:
     """Pauses of 20 s: of ten attempts only those that begin within 60 s are made."""
     retry = RequestRetry(attempts=10, total_s=60.0, first_wait_s=20.0, longest_wait_s=20.0)
-    outcome = Asked(always(Reply(status=500)), retry)
+    outcome = OneRequest(always(Reply(status=500)), retry)
     assert len(outcome.requests) == 4
     assert outcome.requests[-1].at_s - outcome.requests[0].at_s < 60.0 + 21.0
 
@@ -266,7 +266,7 @@ def test_a_pause_that_would_end_too_late_is_not_begun() -> None:
     """Retry-After of 15 s where 10 are left: the work is handed back now."""
     retry = RequestRetry(attempts=5, total_s=10.0, longest_wait_s=20.0)
     refused = Reply(status=429, headers={"retry-after": "15"})
-    outcome = Asked(always(refused), retry)
+    outcome = OneRequest(always(refused), retry)
     assert len(outcome.requests) == 1
     assert isinstance(outcome.error, errors.RateLimitedError)
 
@@ -310,7 +310,7 @@ def test_the_budget_learns_what_became_of_each_attempt(
     reply: Reply, kind: type[errors.ProviderError] | None, status: int | None
 ) -> None:
     """Whether an answer came, which one, and with which headers."""
-    outcome = Asked(always(reply))
+    outcome = OneRequest(always(reply))
     expected = 1 if kind is errors.ProviderUnavailableError else len(outcome.requests)
     assert len(outcome.budget.outcomes) == expected, "a request that fails again is no news"
     for observed in outcome.budget.outcomes:
@@ -475,7 +475,7 @@ def test_the_key_is_in_no_log_line_and_no_error(
 ) -> None:
     """Even at DEBUG, even in the notes of chained errors; httpx's own line prints whole URLs."""
     caplog.set_level(logging.DEBUG)
-    outcome = Asked(always(reply))
+    outcome = OneRequest(always(reply))
     assert outcome.requests[0].query["apikey"] == KEY
     shown = caplog.text + repr(outcome.answer)
     error: BaseException | None = outcome.error

@@ -24,7 +24,7 @@ from marketdata.bars import (
 from marketdata.calendars import SessionCalendar, calendar
 from marketdata.datasets import DATASETS
 from marketdata.ports import Asked, Batch
-from resources.storage.aggregates import Aggregates, Source
+from resources.storage.aggregates import Aggregates, SourceTable
 from resources.storage.batches import BatchStore
 from resources.storage.timescale import Timescale
 from tests.storage.batches import FETCHED_AT, batch
@@ -140,7 +140,7 @@ class Market:
 
     def refresh(self, *, everything: bool = False) -> None:
         """Bring all aggregates up to date."""
-        for source in Source:
+        for source in SourceTable:
             self.aggregates.refresh(source, everything=everything)
 
     def bars(self, interval: Interval, instrument_id: int | None = None) -> list[dict[str, Any]]:
@@ -194,7 +194,7 @@ class Market:
                     whole_sessions=False,
                 ),
                 rows=rows,
-                rejected=(),
+                letters=(),
                 coverage=(),
             )
         )

@@ -49,7 +49,7 @@ def batch(
     fetched_at: datetime = FETCHED_AT,
     provider: str = PROVIDER,
     asked: Asked = NOTHING_ASKED,
-    rejected: Sequence[DeadLetter] = (),
+    letters: Sequence[DeadLetter] = (),
 ) -> Batch:
     """Return a batch around ``bars(rows)``."""
     return Batch(
@@ -63,6 +63,6 @@ def batch(
         raw_answers=(),
         asked=asked,
         rows=bars(rows),
-        rejected=tuple(rejected),
+        letters=tuple(letters),
         coverage=tuple(coverage),
     )

@@ -11,7 +11,7 @@ from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Adjustment, Interva
 from marketdata.calendars import NEW_YORK, SessionCalendar, SessionOverride, calendar
 from marketdata.recovery import errors
 from resources.storage.adjusted_bars import AdjustedBars
-from resources.storage.aggregates import Aggregates, Source
+from resources.storage.aggregates import Aggregates, SourceTable
 from resources.storage.aggregates.continuous_engine import ContinuousAggregates
 from resources.storage.aggregates.engines import Engine, EngineSetting, put_in_force
 from resources.storage.aggregates.rollup_engine import RollUps
@@ -207,14 +207,14 @@ def test_refreshing_twice_changes_nothing(market: Market) -> None:
     market.refresh()
     before = [market.bars(interval) for interval in Interval]
 
-    again = [market.aggregates.refresh(source) for source in Source]
+    again = [market.aggregates.refresh(source) for source in SourceTable]
 
     figures = [(done.invalidations, done.buckets, sum(done.changed.values())) for done in again]
     assert figures == [
         (0, 0, 0), (0, 0, 0),
     ]  # fmt: skip
     assert [market.bars(interval) for interval in Interval] == before
-    assert [market.aggregates.waiting(source) for source in Source] == [0, 0]
+    assert [market.aggregates.waiting(source) for source in SourceTable] == [0, 0]
 
 
 def test_late_restated_and_deleted_bars_reach_every_level(market: Market) -> None:
@@ -340,7 +340,7 @@ def test_computing_everything_again_leaves_what_lies_in_the_archive_only(market:
     market.refresh(everything=True)
 
     assert {interval: market.bars(interval) for interval in MINUTE_INTERVALS} == before
-    assert market.aggregates.waiting(Source.MINUTES) == 0
+    assert market.aggregates.waiting(SourceTable.MINUTES) == 0
 
 
 def test_a_session_that_is_shortened_takes_its_minutes_out_of_the_day(
@@ -449,7 +449,7 @@ def test_aggregates_of_dropped_minutes_stay_and_late_ones_wait(market: Market) -
     market.refresh()
 
     assert {interval: market.bars(interval) for interval in Interval} == before
-    assert market.aggregates.waiting(Source.MINUTES) == 1
+    assert market.aggregates.waiting(SourceTable.MINUTES) == 1
     assert market.aggregates.differences(Interval.HOUR) == []
 
     market.load_minutes(share, may | flat([utc("2024-05-31 14:00")], 99.0))
@@ -457,7 +457,7 @@ def test_aggregates_of_dropped_minutes_stay_and_late_ones_wait(market: Market) -
     market.refresh()
     market.require_equal()
     market.require_no_difference()
-    assert market.aggregates.waiting(Source.MINUTES) == 0
+    assert market.aggregates.waiting(SourceTable.MINUTES) == 0
     assert max(bar["high"] for bar in market.bars(Interval.DAY)) == 99.0
 
 
@@ -466,16 +466,16 @@ def test_what_waits_for_a_refresh_is_told_with_its_time_and_frozen_days_are_not(
 ) -> None:
     """A refresh could not change them."""
     began, share = datetime.now(UTC), market.shares[0]
-    assert [market.aggregates.waiting_since(source) for source in Source] == [None, None]
+    assert [market.aggregates.waiting_since(source) for source in SourceTable] == [None, None]
 
     market.load_minutes(share, flat([utc("2024-05-31 14:00")], 10.0))
     market.load_days(share, {date(2024, 5, 31): 10.0})
-    waiting = [market.aggregates.waiting_since(source) for source in Source]
+    waiting = [market.aggregates.waiting_since(source) for source in SourceTable]
     assert all(moment is not None and moment >= began for moment in waiting)
 
     _tombstone(market, "minute_bars", date(2024, 5, 1), date(2024, 6, 1))
     _tombstone(market, "daily_bars", date(2024, 1, 1), date(2025, 1, 1))
-    assert [market.aggregates.waiting_since(source) for source in Source] == [None, None]
+    assert [market.aggregates.waiting_since(source) for source in SourceTable] == [None, None]
 
 
 def test_minutes_of_pairs_are_not_frozen_by_those_of_shares(market: Market) -> None:
@@ -492,7 +492,7 @@ def test_minutes_of_pairs_are_not_frozen_by_those_of_shares(market: Market) -> N
 
     late = [bar["instrument_id"] for bar in market.bars(Interval.DAY) if bar["high"] == 99.0]
     assert late == [market.pairs[0]]
-    assert market.aggregates.waiting(Source.MINUTES) == 1
+    assert market.aggregates.waiting(SourceTable.MINUTES) == 1
 
 
 def test_a_week_across_the_border_of_what_was_dropped_waits_for_its_other_days(
@@ -513,7 +513,7 @@ def test_a_week_across_the_border_of_what_was_dropped_waits_for_its_other_days(
 
     assert market.bars(Interval.WEEK) == [week]
     assert [bar["close"] for bar in market.bars(Interval.YEAR)] == [50.0, 90.0]
-    assert market.aggregates.waiting(Source.DAYS) == 1
+    assert market.aggregates.waiting(SourceTable.DAYS) == 1
     assert all(market.aggregates.differences(interval) == [] for interval in Interval)
 
     market.load_days(share, {december: 50.0})
@@ -574,4 +574,4 @@ def test_any_sequence_of_changes_and_refreshes_equals_a_recomputation(
     market.refresh()
 
     market.require_equal()
-    assert [market.aggregates.waiting(source) for source in Source] == [0, 0]
+    assert [market.aggregates.waiting(source) for source in SourceTable] == [0, 0]

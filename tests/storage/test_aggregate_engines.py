@@ -9,7 +9,7 @@ import pytest
 
 from marketdata.bars import Interval
 from marketdata.recovery import errors
-from resources.storage.aggregates import Source, engines
+from resources.storage.aggregates import SourceTable, engines
 from resources.storage.aggregates.continuous_engine import ContinuousAggregates
 from resources.storage.aggregates.engines import Engine, EngineSetting
 from resources.storage.aggregates.rollup_engine import RollUps
@@ -133,7 +133,7 @@ def test_readers_see_the_same_bars_through_both_changes(community: Market) -> No
 
     community.load_minutes(community.shares[0], flat([utc("2024-05-31 15:00")], 99.0))
     change(community, EngineSetting.ROLLUPS)
-    assert [community.aggregates.waiting(source) for source in Source] == [0, 0]
+    assert [community.aggregates.waiting(source) for source in SourceTable] == [0, 0]
     assert definitions(community) == views
     community.require_equal()
     assert max(bar["high"] for bar in community.bars(Interval.HOUR)) == 99.0
@@ -175,7 +175,7 @@ def test_a_change_that_was_interrupted_is_completed_by_the_next_refresh(
             engines.put_in_force(native.timescale, EngineSetting.ROLLUPS)
 
     native.aggregates = engines.opened(native.timescale, EngineSetting.AUTO)
-    assert all(native.aggregates.waiting(source) for source in Source)
+    assert all(native.aggregates.waiting(source) for source in SourceTable)
     native.execute("update rollup_1q set close = 396.4")
     native.refresh()
     native.require_equal()
@@ -188,7 +188,7 @@ def test_settling_again_changes_nothing(native: Market) -> None:
 
     assert change(native, EngineSetting.CONTINUOUS_AGGREGATES) is Engine.CONTINUOUS_AGGREGATES
 
-    assert [native.aggregates.waiting(source) for source in Source] == [0, 0]
+    assert [native.aggregates.waiting(source) for source in SourceTable] == [0, 0]
 
 
 def test_who_still_holds_the_other_engine_settles_nothing(community: Market) -> None:
@@ -196,13 +196,13 @@ def test_who_still_holds_the_other_engine_settles_nothing(community: Market) -> 
     old = RollUps(community.timescale)
     change(community, EngineSetting.CONTINUOUS_AGGREGATES)
     load_some(community)
-    waiting = [community.aggregates.waiting(source) for source in Source]
+    waiting = [community.aggregates.waiting(source) for source in SourceTable]
 
-    for source in Source:
+    for source in SourceTable:
         with pytest.raises(errors.StorageConflictError, match="keep the bars of this database"):
             old.refresh(source)
 
-    assert [community.aggregates.waiting(source) for source in Source] == waiting
+    assert [community.aggregates.waiting(source) for source in SourceTable] == waiting
     community.refresh()
     community.require_equal()
 
@@ -210,8 +210,8 @@ def test_who_still_holds_the_other_engine_settles_nothing(community: Market) -> 
     change(community, EngineSetting.ROLLUPS)
     community.load_minutes(community.shares[0], flat([utc("2024-05-31 15:00")], 99.0))
     with pytest.raises(errors.StorageConflictError):
-        older.refresh(Source.MINUTES)
-    assert community.aggregates.waiting(Source.MINUTES) > 0
+        older.refresh(SourceTable.MINUTES)
+    assert community.aggregates.waiting(SourceTable.MINUTES) > 0
 
 
 def test_a_refresh_that_is_interrupted_is_repeated(native: Market) -> None:
@@ -225,17 +225,17 @@ def test_a_refresh_that_is_interrupted_is_repeated(native: Market) -> None:
         native.execute(
             f"create trigger give_up before delete on {table} execute function give_up()"
         )
-    waiting = [native.aggregates.waiting(source) for source in Source]
+    waiting = [native.aggregates.waiting(source) for source in SourceTable]
 
-    for source in Source:
+    for source in SourceTable:
         with pytest.raises(errors.StorageConflictError, match="given up"):
             native.aggregates.refresh(source)
 
-    assert [native.aggregates.waiting(source) for source in Source] == waiting
+    assert [native.aggregates.waiting(source) for source in SourceTable] == waiting
     native.execute("drop function give_up() cascade")
     native.refresh()
     native.require_equal()
-    assert [native.aggregates.waiting(source) for source in Source] == [0, 0]
+    assert [native.aggregates.waiting(source) for source in SourceTable] == [0, 0]
 
 
 def test_the_newest_bars_are_seen_before_any_refresh(native: Market) -> None:

@@ -10,7 +10,7 @@ import pytest
 from marketdata.datasets import DATASETS
 from marketdata.ports import Asked, Batch
 from resources.storage import compression
-from resources.storage.aggregates import Source, engines
+from resources.storage.aggregates import SourceTable, engines
 from resources.storage.aggregates.engines import EngineSetting
 from resources.storage.batches import BatchStore
 from resources.storage.instruments import InstrumentStore
@@ -50,6 +50,15 @@ def compressed_chunks(market: Market, table: str) -> list[bool]:
         table,
     )
     return [row[0] for row in rows]
+
+
+def test_every_table_of_rows_by_day_is_compressed() -> None:
+    """In the order of its key, so that one instrument's days lie together."""
+    by_day = {dataset.table: dataset for dataset in DATASETS.values() if dataset.by_day}
+
+    assert {layout.table: layout.order for layout in compression.LAYOUTS} == {
+        table: ", ".join(dataset.key) for table, dataset in by_day.items()
+    }
 
 
 def test_an_edition_without_compression_is_left_as_it_is(timescale: Timescale) -> None:
@@ -93,7 +102,7 @@ def test_a_load_changes_compressed_minutes_as_any_others(market: Market) -> None
     assert compressed_chunks(market, "minute_bar") == [True]
 
     market.load_minutes(share, flat(hour, 5.0))
-    assert market.aggregates.waiting(Source.MINUTES) == 0
+    assert market.aggregates.waiting(SourceTable.MINUTES) == 0
 
     market.load_minutes(share, flat(hour[:7], 6.0) | flat([OLD + HOUR], 7.0) | flat(hour[7:], 5.0))
     log = market.execute("select rows_inserted, rows_restated from ingest_log order by ingest_id")
@@ -189,7 +198,7 @@ def test_compressed_trades_keep_every_digit(market: Market) -> None:
                     whole_sessions=False,
                 ),
                 rows=pa.Table.from_pylist(rows, schema=trades.table_schema),
-                rejected=(),
+                letters=(),
                 coverage=(),
             )
         )

@@ -186,15 +186,15 @@ def test_an_absence_is_forgotten_when_another_key_is_in_use(
     """The first key that is noted is the one that was asked."""
     share, ledger = instrument_ids[0], CoverageLedger(timescale)
     apply(timescale, mark(share, CoverageState.PROVIDER_EMPTY, span(0, 90)))
-    ledger.note_plan(PROVIDER, "a key")
-    ledger.note_plan(PROVIDER, "a key")
+    ledger.note_key_plan(PROVIDER, "a key")
+    ledger.note_key_plan(PROVIDER, "a key")
     assert ledger_of(timescale, share) == {CoverageState.PROVIDER_EMPTY: [span(0, 90)]}
 
-    ledger.note_plan("another provider", "a key")
-    ledger.note_plan("another provider", "another key")
+    ledger.note_key_plan("another provider", "a key")
+    ledger.note_key_plan("another provider", "another key")
     assert ledger_of(timescale, share) == {CoverageState.PROVIDER_EMPTY: [span(0, 90)]}
 
-    ledger.note_plan(PROVIDER, "another key")
+    ledger.note_key_plan(PROVIDER, "another key")
     assert ledger_of(timescale, share) == {}
 
 

@@ -145,7 +145,7 @@ def test_the_log_keeps_what_an_answer_notes_and_counts_refused_rows_by_the_row(
             "run-1",
         )
     )  # fmt: skip
-    noted = replace(batch([], rejected=[letter]), notes=("klines have 13 fields, 12 are known",))
+    noted = replace(batch([], letters=[letter]), notes=("klines have 13 fields, 12 are known",))
     BatchStore(timescale).load(noted)
     assert rows_of(migrated_url, "select rows_rejected, notes from ingest_log") == [
         (3, ["klines have 13 fields, 12 are known"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from marketdata.bars import DAY_INTERVALS
 from marketdata.calendars import utc_now
 from marketdata.coverage import CoverageMark, CoverageState, Span
-from resources.storage.aggregates import Source
+from resources.storage.aggregates import SourceTable
 from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.batches import BatchStore
 from resources.storage.ledger.coverage import CoverageLedger
@@ -170,7 +170,7 @@ def test_any_sequence_of_loads_equals_a_dict(
             days = [DAYS[start] + timedelta(days=offset) for offset in range(length)]
             model.mark(instrument_ids[i], state, days)
         if load.refresh:
-            rollups.refresh(Source.DAYS)
+            rollups.refresh(SourceTable.DAYS)
 
     current = {
         (share, day): (close, known_from)
@@ -189,6 +189,6 @@ def test_any_sequence_of_loads_equals_a_dict(
     days = ledger_days(CoverageLedger(timescale).ledger(DATASET, PROVIDER, instrument_ids))
     assert len(days) == len({key for key, _ in days})
     assert dict(days) == model.states
-    rollups.refresh(Source.DAYS)
+    rollups.refresh(SourceTable.DAYS)
     for interval in DAY_INTERVALS:
         assert rollups.differences(interval) == []

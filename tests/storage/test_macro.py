@@ -192,7 +192,7 @@ def _batch(quoted: pa.Table, instrument_id: int, fetched_at: datetime) -> Batch:
             instrument_ids=(instrument_id,), start=QUARTER, end=QUARTER, whole_sessions=False
         ),
         rows=rows.cast(MACRO.table_schema),
-        rejected=(),
+        letters=(),
         coverage=(),
     )
 

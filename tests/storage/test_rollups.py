@@ -12,7 +12,7 @@ import pytest
 from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 from marketdata.calendars import SessionCalendar, SessionOverride, calendar
 from marketdata.recovery import errors
-from resources.storage.aggregates import Source, invalidations, rollup_engine
+from resources.storage.aggregates import SourceTable, invalidations, rollup_engine
 from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.aggregates.sessions import keep_sessions
 from resources.storage.timescale import Timescale
@@ -72,7 +72,7 @@ def test_equal_bars_touch_nothing(market: Market) -> None:
     def load() -> list[int]:
         market.load_minutes(market.shares[0], flat([OPEN], 5.0))
         market.load_days(market.shares[0], {MONDAY: 10.0})
-        return [market.aggregates.refresh(source).invalidations for source in Source]
+        return [market.aggregates.refresh(source).invalidations for source in SourceTable]
 
     assert load() == [1, 1]
     assert load() == [0, 0]
@@ -99,7 +99,7 @@ def test_a_revised_minute_costs_one_bar_of_each_interval(market: Market) -> None
     market.refresh()
 
     market.load_minutes(first, flat([OPEN + timedelta(minutes=200)], 6.0))
-    refreshed = market.aggregates.refresh(Source.MINUTES)
+    refreshed = market.aggregates.refresh(SourceTable.MINUTES)
 
     assert (refreshed.buckets, refreshed.instruments) == (4, 1)
     assert refreshed.changed == dict.fromkeys(MINUTE_INTERVALS, 1)
@@ -115,7 +115,7 @@ def test_a_revised_day_costs_one_bar_of_each_interval(market: Market) -> None:
     market.refresh()
 
     market.load_days(first, {days[7]: 11.0})
-    refreshed = market.aggregates.refresh(Source.DAYS)
+    refreshed = market.aggregates.refresh(SourceTable.DAYS)
 
     assert (refreshed.buckets, refreshed.instruments) == (4, 1)
     assert refreshed.changed == dict.fromkeys(DAY_INTERVALS, 1)
@@ -145,7 +145,7 @@ def test_bars_that_come_out_equal_are_not_written(market: Market) -> None:
            values (%s, daterange(%s, %s))""",
         share, MONDAY, MONDAY + timedelta(days=1),
     )  # fmt: skip
-    refreshed = [market.aggregates.refresh(source) for source in Source]
+    refreshed = [market.aggregates.refresh(source) for source in SourceTable]
 
     assert all(result.buckets > 0 for result in refreshed)
     assert [sum(result.changed.values()) for result in refreshed] == [0, 0]
@@ -158,9 +158,9 @@ def test_a_refresh_that_fails_leaves_all_of_it_to_the_next_one(market: Market) -
     market.execute("alter table rollup_1d add constraint broken check (close < 0)")
 
     with pytest.raises(errors.StorageConflictError, match="broken"):
-        market.aggregates.refresh(Source.MINUTES)
+        market.aggregates.refresh(SourceTable.MINUTES)
 
-    assert market.aggregates.waiting(Source.MINUTES) == 1
+    assert market.aggregates.waiting(SourceTable.MINUTES) == 1
     assert market.bars(Interval.FIVE_MINUTES) == []
     market.execute("alter table rollup_1d drop constraint broken")
     market.refresh()
@@ -176,19 +176,19 @@ def test_a_large_backfill_is_refreshed_in_slices_and_each_one_stays(
         market.load_minutes(share, flat([utc(f"2024-06-0{day} 14:00")], float(day)))
         market.load_days(share, {date(2019 + day, 6, 3): float(day)})
     monkeypatch.setattr(invalidations, "MOST_TIME", timedelta(minutes=10))
-    monkeypatch.setitem(invalidations.MOST_CLAIMS, Source.DAYS, 2)
+    monkeypatch.setitem(invalidations.MOST_CLAIMS, SourceTable.DAYS, 2)
     market.execute(
         "alter table rollup_1d add constraint broken check (bucket_start < '2024-06-07')"
     )
 
     with pytest.raises(errors.StorageConflictError, match="broken"):
-        market.aggregates.refresh(Source.MINUTES)
+        market.aggregates.refresh(SourceTable.MINUTES)
 
-    assert market.aggregates.waiting(Source.MINUTES) == 1
+    assert market.aggregates.waiting(SourceTable.MINUTES) == 1
     assert len(market.bars(Interval.DAY)) == 4
     market.execute("alter table rollup_1d drop constraint broken")
-    assert market.aggregates.refresh(Source.MINUTES).invalidations == 1
-    assert market.aggregates.refresh(Source.DAYS).invalidations == 5
+    assert market.aggregates.refresh(SourceTable.MINUTES).invalidations == 1
+    assert market.aggregates.refresh(SourceTable.DAYS).invalidations == 5
     market.require_equal()
 
 
@@ -232,7 +232,7 @@ def test_only_months_and_years_that_have_bars_are_compared(
     market.load_days(first, {date(2020, 6, 1): 5.0, date(2024, 6, 3): 5.0})
     market.load_days(second, {date(2022, 6, 1): 5.0})
     market.refresh()
-    monkeypatch.setattr(rollup_engine, "COMPARED_SPANS", dict.fromkeys(Source, 2))
+    monkeypatch.setattr(rollup_engine, "COMPARED_SPANS", dict.fromkeys(SourceTable, 2))
 
     for interval in Interval:
         progress: list[tuple[int, int]] = []
@@ -304,12 +304,12 @@ def test_refreshes_beside_loads_end_equal_to_the_bars(market: Market) -> None:
     with ThreadPoolExecutor(6) as pool:
         work = [pool.submit(load, number) for number in range(8)]
         work += [pool.submit(RollUps(market.timescale).refresh, source)
-                 for source in Source for _ in range(6)]  # fmt: skip
+                 for source in SourceTable for _ in range(6)]  # fmt: skip
         for future in work:
             future.result()
     market.refresh()
 
-    assert [market.aggregates.waiting(source) for source in Source] == [0, 0]
+    assert [market.aggregates.waiting(source) for source in SourceTable] == [0, 0]
     market.require_equal()
 
 
@@ -339,7 +339,7 @@ def test_a_session_that_changes_beside_a_refresh_waits_for_what_that_one_makes(
     changed = SessionCalendar("XNYS", [early])
     with ThreadPoolExecutor(1) as pool:
         with market.timescale.connection() as connection:
-            up_to = invalidations.last(connection, Source.MINUTES)
+            up_to = invalidations.last(connection, SourceTable.MINUTES)
             rollup_engine._refresh_minutes(connection, up_to)
             keeping = pool.submit(keep_sessions, market.timescale, changed)
             with pytest.raises(TimeoutError):
@@ -347,7 +347,7 @@ def test_a_session_that_changes_beside_a_refresh_waits_for_what_that_one_makes(
         assert keeping.result(timeout=30.0) == 1
 
     engine = RollUps(market.timescale, lambda: changed)
-    assert engine.refresh(Source.MINUTES).invalidations > 0
+    assert engine.refresh(SourceTable.MINUTES).invalidations > 0
     assert all(not engine.differences(interval) for interval in MINUTE_INTERVALS)
 
 
@@ -373,10 +373,10 @@ def test_a_refresh_waits_for_another_one_of_the_same_share(market: Market) -> No
     market.load_minutes(market.shares[0], flat([at], 10.0))
     with ThreadPoolExecutor(1) as pool:
         with market.timescale.connection() as connection:
-            up_to = invalidations.last(connection, Source.MINUTES)
+            up_to = invalidations.last(connection, SourceTable.MINUTES)
             rollup_engine._refresh_minutes(connection, up_to)
             market.load_minutes(market.shares[0], flat([later], 11.0))
-            second = pool.submit(market.aggregates.refresh, Source.MINUTES)
+            second = pool.submit(market.aggregates.refresh, SourceTable.MINUTES)
             with pytest.raises(TimeoutError):
                 second.result(timeout=1.0)
         second.result(timeout=30.0)

@@ -46,7 +46,7 @@ def _batch(dataset: Dataset, rows: list[dict[str, Any]], **changes: Any) -> Batc
             whole_sessions=False,
         ),
         rows=pa.Table.from_pylist(named, schema=dataset.table_schema),
-        rejected=(),
+        letters=(),
         coverage=(),
     )
     return replace(batch, **changes)

@@ -5,7 +5,7 @@ from resources.storage.aggregates.contract import (
     Difference,
     Progress,
     RefreshResult,
-    Source,
+    SourceTable,
 )
 
-__all__ = ["Aggregates", "Difference", "Progress", "RefreshResult", "Source"]
+__all__ = ["Aggregates", "Difference", "Progress", "RefreshResult", "SourceTable"]

@@ -27,7 +27,7 @@ from marketdata.buckets import MONTHS, Span, joined, weeks, whole_buckets_of_day
 from marketdata.calendars import SessionCalendar, calendar
 from resources.storage import sql, timescale
 from resources.storage.aggregates import invalidations
-from resources.storage.aggregates.contract import Difference, Progress, RefreshResult, Source
+from resources.storage.aggregates.contract import Difference, Progress, RefreshResult, SourceTable
 from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.aggregates.sessions import keep_sessions
 from resources.storage.timescale import Connection, Timescale
@@ -92,12 +92,14 @@ class ContinuousAggregates:
         self._with_aggregates = _WithAggregates(opened)
         self._kept = RollUps(self._with_aggregates, sessions)
 
-    def refresh(self, source: Source, *, everything: bool = False) -> RefreshResult:
+    def refresh(self, source: SourceTable, *, everything: bool = False) -> RefreshResult:
         """Refresh the touched windows; ``changed`` counts the bars within them.
 
         TimescaleDB does not report which of the rewritten bars differ.
         """
-        if source is Source.MINUTES and self._kept_sessions is not (sessions := self._sessions()):
+        if source is SourceTable.MINUTES and self._kept_sessions is not (
+            sessions := self._sessions()
+        ):
             keep_sessions(self._timescale, sessions)
             self._kept_sessions = sessions
         if everything:
@@ -147,12 +149,12 @@ class ContinuousAggregates:
         """Return how many bars are kept, of all instruments; counts them one by one."""
         return self._kept.rows(interval)
 
-    def waiting(self, source: Source) -> int:
+    def waiting(self, source: SourceTable) -> int:
         """Return how many invalidations of a source wait."""
         with self._timescale.connection() as connection:
             return invalidations.waiting(connection, source)
 
-    def waiting_since(self, source: Source) -> datetime | None:
+    def waiting_since(self, source: SourceTable) -> datetime | None:
         """Return since when (UTC) work for a refresh has waited; None if there is none."""
         with self._timescale.connection() as connection:
             return invalidations.waiting_since(connection, source)
@@ -177,7 +179,7 @@ class _WithAggregates(Timescale):
 
 
 @contextmanager
-def _alone(connection: Connection, source: Source) -> Generator[None]:
+def _alone(connection: Connection, source: SourceTable) -> Generator[None]:
     """Wait for other refreshes of ``source`` to end, and block new ones."""
     connection.execute(_query("lock_refresh"), {"source": source.value})
     try:
@@ -186,7 +188,7 @@ def _alone(connection: Connection, source: Source) -> Generator[None]:
         connection.execute(_query("unlock_refresh"), {"source": source.value})
 
 
-def _waiting(connection: Connection, source: Source) -> list[_Portion]:
+def _waiting(connection: Connection, source: SourceTable) -> list[_Portion]:
     """Return the waiting portions, oldest first.
 
     Younger ones are read from the source until it is their turn.

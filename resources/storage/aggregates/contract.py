@@ -14,7 +14,7 @@ from typing import Protocol
 from marketdata.bars import DAY_INTERVALS, MINUTE_INTERVALS, Interval
 
 
-class Source(StrEnum):
+class SourceTable(StrEnum):
     """The tables that bars are aggregated from."""
 
     MINUTES = "minute_bar"
@@ -23,7 +23,7 @@ class Source(StrEnum):
     @property
     def intervals(self) -> tuple[Interval, ...]:
         """The intervals made of it, finest first; each is made of one before it."""
-        return MINUTE_INTERVALS if self is Source.MINUTES else DAY_INTERVALS
+        return MINUTE_INTERVALS if self is SourceTable.MINUTES else DAY_INTERVALS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ class Aggregates(Protocol):
         """``rollups`` or ``continuous_aggregates``."""
         ...
 
-    def refresh(self, source: Source, *, everything: bool = False) -> RefreshResult:
+    def refresh(self, source: SourceTable, *, everything: bool = False) -> RefreshResult:
         """Update the aggregates of all rows that were loaded, restated or deleted since.
 
         An interrupted refresh leaves the rest of its work waiting. Refreshing again without a
@@ -118,10 +118,10 @@ class Aggregates(Protocol):
         """Return how many bars are kept, of all instruments."""
         ...
 
-    def waiting(self, source: Source) -> int:
+    def waiting(self, source: SourceTable) -> int:
         """Return how many invalidations of a source wait."""
         ...
 
-    def waiting_since(self, source: Source) -> datetime | None:
+    def waiting_since(self, source: SourceTable) -> datetime | None:
         """Return since when (UTC) work for a refresh has waited; None if there is none."""
         ...

@@ -21,7 +21,7 @@ from resources.storage.aggregates.continuous_engine import (
     aggregate,
     kept,
 )
-from resources.storage.aggregates.contract import Aggregates, Source
+from resources.storage.aggregates.contract import Aggregates, SourceTable
 from resources.storage.aggregates.known_faults import numbers
 from resources.storage.aggregates.rollup_engine import RollUps
 from resources.storage.aggregates.sessions import keep_sessions
@@ -125,7 +125,7 @@ def put_in_force(timescale: Timescale, setting: EngineSetting) -> Engine:
         _stop_keeping_up(timescale)
     with timescale.connection() as connection:
         connection.execute("set local statement_timeout = 0")
-        for source in Source:
+        for source in SourceTable:
             connection.execute(_query("lock_refresh_until_commit"), {"source": source.value})
         # Removal drops triggers of these tables; upgrading a weaker lock later could deadlock.
         mode = "access exclusive" if after is Engine.ROLLUPS else "share row exclusive"
@@ -136,10 +136,10 @@ def put_in_force(timescale: Timescale, setting: EngineSetting) -> Engine:
             _require_hot(connection)
             _set_up(connection)
         # In the same transaction, so that the next refresh completes a change interrupted here.
-        for source in Source:
+        for source in SourceTable:
             invalidations.everything(connection, source)
     aggregates = opened(timescale, setting)
-    for source in Source:
+    for source in SourceTable:
         aggregates.refresh(source)
     return after
 

@@ -9,16 +9,16 @@ from datetime import date, datetime, timedelta
 
 from marketdata.buckets import Span
 from resources.storage import sql
-from resources.storage.aggregates.contract import Source
+from resources.storage.aggregates.contract import SourceTable
 from resources.storage.timescale import Connection
 
-MOST_CLAIMS = {Source.MINUTES: 20_000, Source.DAYS: 1_000}
+MOST_CLAIMS = {SourceTable.MINUTES: 20_000, SourceTable.DAYS: 1_000}
 """Most invalidations of one claim: few bars where each is of one bar."""
 MOST_TIME = timedelta(days=1_000)
 """Most time that the invalidations of one claim cover: 1.4 million minutes."""
 
 
-def last(connection: Connection, source: Source) -> int:
+def last(connection: Connection, source: SourceTable) -> int:
     """Return the newest invalidation's id; later ones are left to the next refresh."""
     row = connection.execute(sql.query("invalidations", f"last_of_{source.value}")).fetchone()
     return row[0] if row and row[0] else 0
@@ -32,7 +32,7 @@ def claim_minutes(connection: Connection, up_to: int) -> list[Span[datetime]]:
     """
     rows = connection.execute(
         sql.query("invalidations", "claim_minutes"),
-        {"last": up_to, "most": MOST_CLAIMS[Source.MINUTES], "extent": MOST_TIME},
+        {"last": up_to, "most": MOST_CLAIMS[SourceTable.MINUTES], "extent": MOST_TIME},
     ).fetchall()
     return [Span(*row) for row in rows]
 
@@ -41,7 +41,7 @@ def claim_days(connection: Connection, up_to: int) -> list[Span[date]]:
     """Take the oldest invalidations of daily bars; otherwise as ``claim_minutes``."""
     rows = connection.execute(
         sql.query("invalidations", "claim_days"),
-        {"last": up_to, "most": MOST_CLAIMS[Source.DAYS]},
+        {"last": up_to, "most": MOST_CLAIMS[SourceTable.DAYS]},
     ).fetchall()
     return [Span(*row) for row in rows]
 
@@ -58,7 +58,7 @@ def postpone_frozen_weeks(connection: Connection, weeks: Sequence[Span[date]]) -
     )
 
 
-def everything(connection: Connection, source: Source) -> None:
+def everything(connection: Connection, source: SourceTable) -> None:
     """Invalidate all bars, as after a change that no trigger saw.
 
     Bars whose source is gone are included, so that a refresh removes them; those of days in the
@@ -67,7 +67,7 @@ def everything(connection: Connection, source: Source) -> None:
     connection.execute(sql.query("invalidations", f"invalidate_all_of_{source.value}"))
 
 
-def lock(connection: Connection, source: Source, instrument_ids: Iterable[int]) -> None:
+def lock(connection: Connection, source: SourceTable, instrument_ids: Iterable[int]) -> None:
     """Keep other refreshes from these instruments until the transaction ends."""
     connection.execute(
         sql.query("invalidations", "lock_instruments"),
@@ -75,13 +75,13 @@ def lock(connection: Connection, source: Source, instrument_ids: Iterable[int]) 
     )
 
 
-def waiting(connection: Connection, source: Source) -> int:
+def waiting(connection: Connection, source: SourceTable) -> int:
     """Return how many invalidations of a source wait, frozen ones included."""
     row = connection.execute(sql.query("invalidations", f"count_of_{source.value}")).fetchone()
     return row[0] if row else 0
 
 
-def waiting_since(connection: Connection, source: Source) -> datetime | None:
+def waiting_since(connection: Connection, source: SourceTable) -> datetime | None:
     """Return since when (UTC) work for a refresh has waited, or None."""
     row = connection.execute(sql.query("invalidations", f"oldest_of_{source.value}")).fetchone()
     return row[0] if row else None

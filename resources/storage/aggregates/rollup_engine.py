@@ -25,11 +25,11 @@ from marketdata.buckets import (
 from marketdata.calendars import SessionCalendar, calendar
 from resources.storage import sql
 from resources.storage.aggregates import invalidations, rollup_sql
-from resources.storage.aggregates.contract import Difference, Progress, RefreshResult, Source
+from resources.storage.aggregates.contract import Difference, Progress, RefreshResult, SourceTable
 from resources.storage.aggregates.sessions import keep_sessions
 from resources.storage.timescale import Connection, Timescale
 
-COMPARED_SPANS = {Source.MINUTES: 50, Source.DAYS: 500}
+COMPARED_SPANS = {SourceTable.MINUTES: 50, SourceTable.DAYS: 500}
 """Spans compared by one statement: a month of minutes, or a year of days, each."""
 
 ENGINE = "rollups"
@@ -62,9 +62,11 @@ class RollUps:
         self._sessions = sessions
         self._kept_sessions: SessionCalendar | None = None
 
-    def refresh(self, source: Source, *, everything: bool = False) -> RefreshResult:
+    def refresh(self, source: SourceTable, *, everything: bool = False) -> RefreshResult:
         """Recompute the touched buckets, in slices of one transaction each."""
-        if source is Source.MINUTES and self._kept_sessions is not (sessions := self._sessions()):
+        if source is SourceTable.MINUTES and self._kept_sessions is not (
+            sessions := self._sessions()
+        ):
             keep_sessions(self._timescale, sessions)
             self._kept_sessions = sessions
         if everything:
@@ -91,7 +93,7 @@ class RollUps:
         progress: Progress | None = None,
     ) -> list[Difference]:
         """Compare with a recomputation from the source, month by month or year by year."""
-        source = Source.DAYS if interval in DAY_INTERVALS else Source.MINUTES
+        source = SourceTable.DAYS if interval in DAY_INTERVALS else SourceTable.MINUTES
         periods = self._periods(interval, source)
         if within is not None:
             periods = [
@@ -121,24 +123,24 @@ class RollUps:
             row = connection.execute(rollup_sql.count(interval)).fetchone()
         return row[0] if row else 0
 
-    def waiting(self, source: Source) -> int:
+    def waiting(self, source: SourceTable) -> int:
         """Return how many invalidations of a source wait."""
         with self._timescale.connection() as connection:
             return invalidations.waiting(connection, source)
 
-    def waiting_since(self, source: Source) -> datetime | None:
+    def waiting_since(self, source: SourceTable) -> datetime | None:
         """Return since when (UTC) work for a refresh has waited; None if there is none."""
         with self._timescale.connection() as connection:
             return invalidations.waiting_since(connection, source)
 
-    def _slices(self, source: Source) -> Iterator[_Slice]:
+    def _slices(self, source: SourceTable) -> Iterator[_Slice]:
         with self._timescale.connection() as connection:
             up_to = invalidations.last(connection, source)
         while up_to:
             with self._timescale.connection() as connection:
                 done = (
                     _refresh_minutes(connection, up_to)
-                    if source is Source.MINUTES
+                    if source is SourceTable.MINUTES
                     else _refresh_days(connection, up_to)
                 )
             if not done.claims:
@@ -152,7 +154,7 @@ class RollUps:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def _periods(self, interval: Interval, source: Source) -> list[tuple[date, date]]:
+    def _periods(self, interval: Interval, source: SourceTable) -> list[tuple[date, date]]:
         """Return the months or years from the first bar to the last, as whole buckets."""
         with self._timescale.connection() as connection:
             row = connection.execute(
@@ -161,7 +163,7 @@ class RollUps:
         first, last = row or (None, None)
         if first is None or last is None:
             return []
-        portion = Interval.MONTH if source is Source.MINUTES else Interval.YEAR
+        portion = Interval.MONTH if source is SourceTable.MINUTES else Interval.YEAR
         start, periods = bucket_of_day(portion, first), list[tuple[date, date]]()
         while start <= last:
             end = next_bucket_of_days(portion, start)
@@ -215,7 +217,7 @@ def _refresh_minutes(connection: Connection, up_to: int) -> _Slice:
     connection.execute(sql.query("sessions", "hold_sessions"))
     claims = invalidations.claim_minutes(connection, up_to)
     instruments = frozenset(claim.instrument_id for claim in claims)
-    invalidations.lock(connection, Source.MINUTES, instruments)
+    invalidations.lock(connection, SourceTable.MINUTES, instruments)
     written = {
         interval: _recompute(connection, interval, whole_buckets_of_minutes(interval, claims))
         for interval in MINUTE_INTERVALS
@@ -226,7 +228,7 @@ def _refresh_minutes(connection: Connection, up_to: int) -> _Slice:
 def _refresh_days(connection: Connection, up_to: int) -> _Slice:
     claims = invalidations.claim_days(connection, up_to)
     instruments = frozenset(claim.instrument_id for claim in claims)
-    invalidations.lock(connection, Source.DAYS, instruments)
+    invalidations.lock(connection, SourceTable.DAYS, instruments)
     touched = weeks(claims)
     written = {Interval.WEEK: _recompute(connection, Interval.WEEK, touched)}
     invalidations.postpone_frozen_weeks(connection, touched)

@@ -138,11 +138,14 @@ class CoverageLedger:
             spans.append((starts_on, ends_before))
         return ledger
 
-    def note_plan(self, provider: str, plan: str) -> None:
-        """Store a digest of the key in use and its limits; a new key may show other days."""
+    def note_key_plan(self, provider: str, key_plan: str) -> None:
+        """Note the plan of the key in use: a digest of it and its limits.
+
+        A key of another plan may show other days.
+        """
         with self._timescale.connection() as connection:
             connection.execute(
-                sql.query("coverage", "note_plan"), {"provider": provider, "plan": plan}
+                sql.query("coverage", "note_key_plan"), {"provider": provider, "plan": key_plan}
             )
 
     def summary(

@@ -39,7 +39,7 @@ def count_loaded(connection: Connection, batch: Batch, *, inserted: int) -> None
     dataset = DATASETS[batch.dataset]
     days = _by_day(dataset, batch.rows)
     connection.execute(
-        _for_table("count_loaded", dataset.table, dataset.key[0]),
+        _for_table("count_loaded", dataset.table, dataset.dated_by),
         {
             "dataset": dataset.name,
             "provider": batch.provider,
@@ -70,7 +70,7 @@ def count_restored(
 
 def _by_day(dataset: Dataset, rows: pa.Table) -> pa.Table:
     """Return the number of rows by instrument and day, in the dataset's zone."""
-    days = local_days(rows[dataset.key[0]], dataset.zone)
+    days = local_days(rows[dataset.dated_by], dataset.zone)
     counted = pa.table({"instrument_id": rows["instrument_id"], "day": days})
     return counted.group_by(["instrument_id", "day"]).aggregate([("day", "count")])
 

@@ -28,7 +28,7 @@ Whole = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class AggregatesRequest:
     """A request for aggregates, its edges in milliseconds, both included.
 
     Attributes:
@@ -56,7 +56,7 @@ class Found:
     goes_on_at: int | None = None
 
 
-def aggregates(world: World, actions: Actions, asked: Asked, now: datetime) -> Found:
+def aggregates(world: World, actions: Actions, asked: AggregatesRequest, now: datetime) -> Found:
     """Return the bars of ``asked`` over by ``now``, of each day's holder of the ticker.
 
     An unknown ticker has none.
@@ -143,7 +143,7 @@ def _first_of(day: date, span: str) -> date:
     return date(day.year, month, 1)
 
 
-def _stretched(asked: Asked, span: str) -> Asked:
+def _stretched(asked: AggregatesRequest, span: str) -> AggregatesRequest:
     """Return the request from the beginning of its first span to the end of its last one."""
     last = _day(asked.end)
     first = _first_of(last, span)
@@ -158,13 +158,13 @@ def _starts(times: Whole, span: str) -> Whole:
     return np.array([first_moment(_first_of(_day(at), span)) for at in times.tolist()], np.int64)
 
 
-def _days(bars_of: BarsOf, asked: Asked, now: datetime) -> BarRows:
+def _days(bars_of: BarsOf, asked: AggregatesRequest, now: datetime) -> BarRows:
     bars = bars_of(asked.ticker, _day(asked.begin), _day(asked.end), now)
     rows = days(bars, _midnights(tuple(bars.dates.tolist())))
     return _taken(rows, (rows.times >= asked.begin) & (rows.times <= asked.end))
 
 
-def _minutes(world: World, bars_of: BarsOf, asked: Asked, now: datetime) -> BarRows:
+def _minutes(world: World, bars_of: BarsOf, asked: AggregatesRequest, now: datetime) -> BarRows:
     """Return minutes of ``asked``: all, or slightly more than its limit."""
     parts: list[Minutes] = []
     count = 0
@@ -190,7 +190,7 @@ def _minutes(world: World, bars_of: BarsOf, asked: Asked, now: datetime) -> BarR
     )
 
 
-def _spans(asked: Asked, now: datetime) -> Iterator[tuple[date, date]]:
+def _spans(asked: AggregatesRequest, now: datetime) -> Iterator[tuple[date, date]]:
     """Yield spans of sessions in the order in which the answer needs them."""
     last = min(_day(asked.end), now.astimezone(NEW_YORK_ZONE).date())
     sessions = calendar().sessions(_day(asked.begin), last)
@@ -201,7 +201,7 @@ def _spans(asked: Asked, now: datetime) -> Iterator[tuple[date, date]]:
         yield min(part), max(part)
 
 
-def _within_limit(starts: Whole, asked: Asked) -> tuple[slice, int | None]:
+def _within_limit(starts: Whole, asked: AggregatesRequest) -> tuple[slice, int | None]:
     """Return the base bars of one answer, and where the next one begins or ends.
 
     An answer ends with a whole bar, unless a single one takes more than the limit.

@@ -18,7 +18,7 @@ from sandbox.simulators.faults import FaultRule, Reply
 from sandbox.simulators.front import Request
 from sandbox.simulators.limits import SlidingWindow
 from sandbox.simulators.polygon import market, quirks, wire
-from sandbox.simulators.polygon.market import MINUTE_MS, Asked
+from sandbox.simulators.polygon.market import MINUTE_MS, AggregatesRequest
 from sandbox.simulators.polygon.references import References
 from sandbox.simulators.worlds.shares.actions import Actions
 from sandbox.simulators.worlds.shares.world import World
@@ -201,7 +201,9 @@ class PolygonSimulator:
         )
 
 
-def _read(path: Mapping[str, str] | re.Match[str], query: Mapping[str, str]) -> Asked | None:
+def _read(
+    path: Mapping[str, str] | re.Match[str], query: Mapping[str, str]
+) -> AggregatesRequest | None:
     """Read a request for aggregates; None if something in it cannot be read."""
     begin, end = _edge(path["first"], last=False), _edge(path["last"], last=True)
     multiplier, limit = int(path["multiplier"]), query.get("limit", str(_DEFAULT_LIMIT))
@@ -211,7 +213,7 @@ def _read(path: Mapping[str, str] | re.Match[str], query: Mapping[str, str]) -> 
     unit = _BAR_MS[path["timespan"]]
     if not 1 <= int(limit) <= _LARGEST_LIMIT or (unit is None and multiplier > 1):
         return None
-    return Asked(
+    return AggregatesRequest(
         ticker=path["ticker"],
         bar_ms=None if unit is None else unit * multiplier,
         begin=begin,

@@ -13,7 +13,7 @@ from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.datasets import DATASETS
 from marketdata.ports import Asked, Batch, LoadResult
-from resources.storage.aggregates import Aggregates, Source
+from resources.storage.aggregates import Aggregates, SourceTable
 from resources.storage.archive import Archive
 from resources.storage.archive.restore.restore import Restore
 from resources.storage.archive.retain.retention import Retention
@@ -86,7 +86,7 @@ def _batch(
             instrument_ids=(), start=date(2024, 1, 1), end=date(2024, 1, 1), whole_sessions=False
         ),
         rows=pa.Table.from_pylist(ordered, schema=archived.table_schema),
-        rejected=(),
+        letters=(),
         coverage=marks,
     )
 
@@ -180,7 +180,7 @@ class Moves:
 
 def refresh(aggregates: Aggregates) -> None:
     """Bring all aggregates up to date."""
-    for source in Source:
+    for source in SourceTable:
         aggregates.refresh(source)
 
 

@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 
 from marketdata.archiving import ARCHIVED, ArchivedDataset, Period
 from marketdata.bars import Interval
-from resources.storage.aggregates import Source
+from resources.storage.aggregates import SourceTable
 from resources.storage.archive import ArchiveStatus
 from resources.storage.archive.retain.outcomes import RetentionStatus
 from resources.storage.archive.write import files
@@ -115,7 +115,7 @@ def test_a_database_that_drops_holds_what_one_that_never_does_holds(
         moves.restore.into_hot(archived, day, day, by="test")
     for world in (moves, never_drops):
         refresh(world.aggregates)
-    for source in Source:
+    for source in SourceTable:
         for interval in source.intervals:
             assert moves.aggregates.differences(interval) == []
             view = f"bars_{interval}"

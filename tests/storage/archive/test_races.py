@@ -11,7 +11,7 @@ import pytest
 
 from marketdata.archiving import ARCHIVED
 from marketdata.recovery import errors
-from resources.storage.aggregates import Source
+from resources.storage.aggregates import SourceTable
 from resources.storage.archive.maintain.rebuild import ArchiveRebuild
 from resources.storage.archive.restore.hot_rows import HotRows
 from resources.storage.archive.restore.restore import Restore
@@ -99,7 +99,7 @@ def test_a_refresh_that_began_before_the_drop_does_not_empty_the_aggregates(
                    select distinct instrument_id, provider,
                           tstzrange('2024-01-02 14:30Z', '2024-01-02 21:00Z') from bars_5m"""
             )
-        proven.aggregates.refresh(Source.MINUTES)
+        proven.aggregates.refresh(SourceTable.MINUTES)
 
     def remove(connection: Any, rows: HotRows) -> int:
         others.append(in_thread(calendar_changes))

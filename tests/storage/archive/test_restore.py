@@ -9,7 +9,7 @@ import pytest
 from marketdata.archiving import ARCHIVED
 from marketdata.coverage import CoverageState
 from marketdata.recovery import errors
-from resources.storage.aggregates import Source
+from resources.storage.aggregates import SourceTable
 from resources.storage.archive.retain.outcomes import RetentionStatus
 from tests.storage.archive.moves import (
     DROPPABLE,
@@ -289,7 +289,7 @@ def no_differences(moves: Moves) -> bool:
     """Return whether all aggregates equal a recomputation."""
     return not [
         difference
-        for source in Source
+        for source in SourceTable
         for interval in source.intervals
         for difference in moves.aggregates.differences(interval)
     ]

@@ -15,7 +15,7 @@ from psycopg.types.range import DateRange, TimestamptzRange
 from marketdata.archiving import ArchivedDataset, Period
 from marketdata.recovery import errors
 from resources.storage import sql
-from resources.storage.aggregates import Source
+from resources.storage.aggregates import SourceTable
 from resources.storage.arrow_cursor import LOCK_NOT_AVAILABLE
 from resources.storage.timescale import Connection
 
@@ -113,9 +113,9 @@ def _instant(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def source_of(dataset: ArchivedDataset) -> Source | None:
+def source_of(dataset: ArchivedDataset) -> SourceTable | None:
     """Return the source of the dataset's aggregates; None for trades, which have none."""
-    return Source(dataset.table) if dataset.table in set(Source) else None
+    return SourceTable(dataset.table) if dataset.table in set(SourceTable) else None
 
 
 def take_turn(connection: Connection, dataset: str) -> None:

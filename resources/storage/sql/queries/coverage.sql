@@ -185,7 +185,7 @@ values (%(provider)s, %(since)s)
 on conflict (provider) do update
     set shows_since = greatest(known.shows_since, excluded.shows_since);
 
--- name: note_plan
+-- name: note_key_plan
 -- Store the key in use and its limits; a new key may show other days.
 insert into provider_plan as known (provider, plan, shows_since)
 values (%(provider)s, %(plan)s, '-infinity')

@@ -1,4 +1,4 @@
-"""The two lanes of a load: entirely new rows are copied, all others are merged."""
+"""The two write paths of a load: entirely new rows are copied, all others are merged."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ from resources.storage.versioned_table import TABLES, VersionedTable
 from tests.storage.batches import FETCHED_AT, NOTHING_ASKED, batch
 
 MONDAY = date(2024, 6, 3)
-LANES = ("copied", "merged")
+WRITE_PATHS = ("copied", "merged")
 
 Rows = dict[tuple[int, int], float]
 """Closes by place of instrument and day."""
@@ -135,19 +135,19 @@ def connection(migrated_url: str) -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def lanes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which lane each load took, noted as it takes it."""
+def write_paths(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which write path each load took, noted as it takes it."""
     taken: list[str] = []
 
-    def noting(lane: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def noting(write_path: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def note(*given: Any) -> Any:
-            taken.append(lane)
+            taken.append(write_path)
             return method(*given)
 
         return note
 
-    for lane, method in zip(LANES, ("insert", "merge"), strict=True):
-        noted = noting(lane, getattr(VersionedTable, method))
+    for write_path, method in zip(WRITE_PATHS, ("insert", "merge"), strict=True):
+        noted = noting(write_path, getattr(VersionedTable, method))
         monkeypatch.setattr(VersionedTable, method, noted)
     return taken
 
@@ -158,11 +158,11 @@ def lanes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(loads=LOADS)
-def test_both_lanes_leave_the_same_database(
+def test_both_write_paths_leave_the_same_database(
     timescale: Timescale,
     instrument_ids: list[int],
     connection: psycopg.Connection,
-    lanes: list[str],
+    write_paths: list[str],
     loads: list[tuple[str, Rows, str, int]],
 ) -> None:
     """Rows, versions, invalidations, counts, coverage and log, to the last digit."""
@@ -172,24 +172,24 @@ def test_both_lanes_leave_the_same_database(
         for dataset, rows, provider, hour in loads
     ]
     empty(connection)
-    lanes.clear()
+    write_paths.clear()
     results = [store.load(given) for given in batches]
-    assert lanes[0] == "copied"
-    by_both_lanes = stored(connection)
+    assert write_paths[0] == "copied"
+    by_both_paths = stored(connection)
 
     empty(connection)
-    lanes.clear()
+    write_paths.clear()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(VersionedTable, "is_new", lambda *_: False)
         merged = [store.load(given) for given in batches]
 
-    assert set(lanes) == {"merged"}
+    assert set(write_paths) == {"merged"}
     assert results == merged
-    assert by_both_lanes == stored(connection)
+    assert by_both_paths == stored(connection)
 
 
 def test_a_history_is_copied_where_nothing_is_stored_of_it(
-    timescale: Timescale, instrument_ids: list[int], lanes: list[str]
+    timescale: Timescale, instrument_ids: list[int], write_paths: list[str]
 ) -> None:
     """Other instruments and other days are no reason to compare; a bar of the span is."""
     first, second, _ = instrument_ids
@@ -200,11 +200,11 @@ def test_a_history_is_copied_where_nothing_is_stored_of_it(
     store.load(batch([(first, day + timedelta(days=7), 10.0) for day in days]))
     store.load(batch([(second, day + timedelta(days=4), 10.0) for day in days]))
 
-    assert lanes == ["copied", "copied", "copied", "merged"]
+    assert write_paths == ["copied", "copied", "copied", "merged"]
 
 
 def test_bars_that_join_a_history_are_compared_with_it(
-    timescale: Timescale, instrument_ids: list[int], lanes: list[str]
+    timescale: Timescale, instrument_ids: list[int], write_paths: list[str]
 ) -> None:
     """They may be in other shares than their neighbours, outside their span."""
     store = BatchStore(timescale)
@@ -213,11 +213,11 @@ def test_bars_that_join_a_history_are_compared_with_it(
     store.load(replace(first, joins_history=True))
     store.load(replace(second, joins_history=True))
 
-    assert lanes == ["copied", "merged"]
+    assert write_paths == ["copied", "merged"]
 
 
 def test_bars_as_traded_join_a_history_without_being_compared(
-    timescale: Timescale, instrument_ids: list[int], lanes: list[str]
+    timescale: Timescale, instrument_ids: list[int], write_paths: list[str]
 ) -> None:
     """They are in the shares of their own day."""
     store = BatchStore(timescale)
@@ -225,11 +225,11 @@ def test_bars_as_traded_join_a_history_without_being_compared(
         given = batch([(instrument_ids[0], day, 10.0)], adjustment=Adjustment.AS_TRADED)
         store.load(replace(given, joins_history=True))
 
-    assert lanes == ["copied", "copied"]
+    assert write_paths == ["copied", "copied"]
 
 
 def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
-    timescale: Timescale, instrument_ids: list[int], lanes: list[str]
+    timescale: Timescale, instrument_ids: list[int], write_paths: list[str]
 ) -> None:
     """New rows of one share do not protect stored rows of the other."""
     first, second, _ = instrument_ids
@@ -259,7 +259,7 @@ def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
     store.load(dividends(first))
     store.load(dividends(second))
 
-    assert lanes == ["copied", "merged"]
+    assert write_paths == ["copied", "merged"]
     with timescale.connection() as connection:
         remaining = connection.execute("select instrument_id from dividend").fetchall()
         gone = connection.execute("select instrument_id from dividend_version").fetchall()
@@ -278,7 +278,7 @@ def test_two_first_loads_at_once_end_as_one_after_the_other(
     timescale: Timescale,
     instrument_ids: list[int],
     connection: psycopg.Connection,
-    lanes: list[str],
+    write_paths: list[str],
     dataset: str,
 ) -> None:
     """One copies, and the others find its rows.
@@ -314,11 +314,11 @@ def test_two_first_loads_at_once_end_as_one_after_the_other(
                 "not all loads wait for the lock",
                 lambda: connection.execute(waiting).fetchone() == (len(values),),
             )
-            assert lanes == []
+            assert write_paths == []
         results = [load.result() for load in loads]
 
     total = LoadResult.total(results)
-    assert sorted(lanes) == ["copied", "merged", "merged", "merged"]
+    assert sorted(write_paths) == ["copied", "merged", "merged", "merged"]
     assert (total.inserted, total.restated, total.unchanged) == (6, 15, 3)
     table = TABLES[dataset]
     query = composed.SQL(
