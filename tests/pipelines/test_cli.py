@@ -198,7 +198,7 @@ def test_simulated_prices_are_refused_for_a_real_database(wrdata: CommandLine) -
 
     assert said.status == 1
     assert "WRDATA_DATABASE_URL" in said.err
-    assert "FMP_API_KEY" in said.err
+    assert "check the key" in said.err
     assert "secret" not in said.err
 
 
@@ -310,6 +310,52 @@ def test_an_unknown_ticker_is_refused_with_near_matches(wrdata: CommandLine) -> 
 
     assert said.status == 2
     assert "AAPLL (did you mean AAPL" in said.err
+
+
+def test_a_ticker_of_ten_thousand_letters_is_not_echoed_whole(wrdata: CommandLine) -> None:
+    """The mistake is named, and the line stays one that can be read."""
+    said = wrdata("backfill", "daily_bars", "--tickers", "A" * 10_000)
+
+    assert said.status == 2
+    assert "AAAA" in said.err
+    assert len(said.err) < 1000
+
+
+def test_a_refused_key_is_its_reason_and_no_table_of_zeros(wrdata: CommandLine) -> None:
+    """Nothing was loaded, so there is nothing to show but why."""
+    keys = wrdata.state / "providers" / "keys.json"
+    known = keys.read_text()
+    keys.write_text(json.dumps(json.loads(known) | {"fmp/ultimate": "sesame"}))
+
+    said = wrdata("backfill", "daily_bars", "--tickers", "MSFT")
+
+    keys.write_text(known)
+    assert said.status == 1
+    assert "rows_inserted" not in said.out + said.err
+    assert "check the key" in said.err
+    assert "sesame" not in said.out + said.err
+
+
+def test_what_grows_is_shown_and_a_dry_run_removes_nothing(wrdata: CommandLine) -> None:
+    """Events of a month ago would go, and go without the option."""
+    exports = dict(
+        line.removeprefix("export ").split("=", 1) for line in wrdata("env").out.splitlines()
+    )
+    url = exports["WRDATA_DAGSTER_DATABASE_URL"].strip("'")
+    with psycopg.connect(url) as connection:
+        connection.execute("update runs set end_time = end_time - 40 * 86400")
+        connection.execute("update event_logs set timestamp = timestamp - interval '40 days'")
+
+    shown, removed = (
+        wrdata("prune", "--days", "30", *more, "--json") for more in (["--dry-run"], [])
+    )
+
+    assert (shown.status, removed.status) == (0, 0), shown.err + removed.err
+    assert shown.json["dry_run"]
+    assert removed.json["events_removed"] == shown.json["events_removed"] > 0
+    stores = {size["store"] for size in removed.json["sizes"]}
+    assert {"ingest log", "coverage ledger"} <= stores
+    assert wrdata("prune", "--days", "30", "--dry-run", "--json").json["events_removed"] == 0
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ ENDS_ALONE_WITHIN_S = 60.0
 DAGSTER = "WRDATA_DAGSTER_DATABASE_URL"
 TICKED = "select 1 from job_ticks where timestamp > %s and status in ('SKIPPED', 'SUCCESS') limit 1"
 NEWEST = "select max(noted_at) from daily_bar_invalidation"
+TERMINATE = "mutation ($run: String!) { terminateRun(runId: $run) { __typename } }"
 REFRESHED = """
 select run.status
 from runs as run
@@ -46,6 +47,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateFolder]:
 def address(world: StateFolder) -> str:
     """The address of the UI of a `wrdata up`; a test may end that."""
     return world.start(processes.free_port(None))
+
+
+def test_a_run_that_a_person_terminates_in_the_ui_ends_while_it_waits_for_permits(
+    world: StateFolder, address: str
+) -> None:
+    """It waits for most of its time, and nobody who waited was told of the end."""
+    run_id = world.launch_long_run(address)
+
+    answer = httpx.post(
+        f"{address}/graphql", json={"query": TERMINATE, "variables": {"run": run_id}}, timeout=60
+    ).json()
+
+    assert answer["data"]["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
+    assert wait_until(lambda: world.status_of(run_id) == "CANCELED", within_s=PATIENCE_S)
+    assert wait_until(
+        lambda: not any(runs_program(process, WORKER) for process in world.left()),
+        within_s=PATIENCE_S,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -28,6 +28,7 @@ def test_a_second_up_in_one_folder_is_refused_and_the_first_goes_on(world: State
         taken.listen()
         address = world.start(taken.getsockname()[1])
     told = world.said()[world.said().index("Dagster's UI: ") :].splitlines()[0]
+    assert world.said().splitlines()[-1].startswith("Dagster's UI: ")
     assert f"(port {taken_port(told)}: Address already in use)" in told
     assert httpx.get(f"{address}/server_info").is_success, "it is told when it serves"
 
