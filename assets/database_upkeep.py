@@ -5,7 +5,7 @@ Here: the asset. Not here: what may be removed (resources/storage/upkeep.py, run
 """
 
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -15,12 +15,9 @@ from pydantic import Field
 from assets.datasets import OWNERS
 from assets.failures import as_dagster_failure
 from marketdata.calendars import utc_now
-from resources.storage.runs.history import PrunedHistory, RunHistory
+from resources.storage.runs.history import HISTORY_STAYS_FOR, PrunedHistory, RunHistory
 from resources.storage.upkeep import StoreSize
 from resources.wiring import Database
-
-HISTORY_STAYS_FOR = timedelta(days=90)
-"""How long Dagster's events and runs are kept, like its ticks (dagster.yaml)."""
 
 
 class UpkeepConfig(dg.Config):
@@ -49,30 +46,37 @@ def database_upkeep(
     Source: Dagster's storage, our tables and the raw zone. Cadence: weekly. Destination: the same.
     Events that show materialized partitions, or a check's last result, stay at any age.
     """
-    now = utc_now()
+    history = _history(context.instance)
     with as_dagster_failure(), database.upkeep() as (upkeep, objects):
-        history = _prune_history(context.instance, now - timedelta(days=config.days), config)
+        pruned = _pruned(context.instance, history, config)
         if not config.dry_run:
-            rows = upkeep.prune(now)
+            rows = upkeep.prune(utc_now())
             context.log.info("%s", rows)
             upkeep.measure_raw_zone(objects)
         return dg.MaterializeResult(
             metadata={
-                "events_removed": history.events,
-                "runs_removed": history.runs,
-                "sizes": _table(upkeep.sizes()),
+                "events_removed": pruned.events,
+                "runs_removed": pruned.runs,
+                "sizes": _table([*upkeep.sizes(), *(history.sizes() if history else ())]),
             }
         )
 
 
-def _prune_history(
-    instance: dg.DagsterInstance, before: datetime, config: UpkeepConfig
-) -> PrunedHistory:
-    """Prune Dagster's Postgres storage; leave another one, such as a test's, alone."""
+def _history(instance: dg.DagsterInstance) -> RunHistory | None:
+    """Return Dagster's history in Postgres; None for another storage, such as a test's."""
     storage = instance.event_log_storage
-    if not isinstance(storage, PostgresEventLogStorage):
+    return (
+        RunHistory(storage.postgres_url) if isinstance(storage, PostgresEventLogStorage) else None
+    )
+
+
+def _pruned(
+    instance: dg.DagsterInstance, history: RunHistory | None, config: UpkeepConfig
+) -> PrunedHistory:
+    """Prune the history, and remove the captured logs of its ended runs."""
+    if history is None:
         return PrunedHistory(events=0, check_executions=0, runs=0)
-    history = RunHistory(storage.postgres_url)
+    before = utc_now() - timedelta(days=config.days)
     ended = history.ended_before(before)
     pruned = history.prune(before, dry_run=config.dry_run)
     if not config.dry_run:

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from assets.database_upkeep import HISTORY_STAYS_FOR, database_upkeep
+from assets.database_upkeep import database_upkeep
 from pipelines.cli import console, environment, loads, runs
 from pipelines.cli.status import GROWS
+from resources.storage.runs.history import HISTORY_STAYS_FOR
 
 
 def prune(

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 
-from assets.database_upkeep import HISTORY_STAYS_FOR
 from marketdata.archiving import ARCHIVED
 from marketdata.bars import Interval
 from marketdata.batches import DAILY_BARS_DATASET
@@ -31,7 +30,7 @@ from resources.settings import Settings, provider_of, read_settings
 from resources.storage.archive import Archive
 from resources.storage.runs.history import RunHistory
 from resources.storage.runs.workers import RunWorkers
-from resources.storage.upkeep import DatabaseUpkeep, StoreSize
+from resources.storage.upkeep import DatabaseUpkeep
 from usecases.dataset_coverage import daily_bar_figures, dataset_coverage
 
 DAGSTER_DATABASE = "WRDATA_DAGSTER_DATABASE_URL"
@@ -209,16 +208,8 @@ def _letters(stores: Stores) -> list[dict[str, Any]]:
 
 def _sizes(stores: Stores) -> list[dict[str, Any]]:
     """Return the sizes and bounds of what grows; Dagster's tables where they are configured."""
-    history = RunHistory(os.environ[DAGSTER_DATABASE]) if DAGSTER_DATABASE in os.environ else None
-    of_dagster = [
-        StoreSize(
-            store=f"Dagster's {table}",
-            estimated_entries=rows,
-            bytes=size,
-            bound=f"{HISTORY_STAYS_FOR.days} days: wrdata prune",
-        )
-        for table, (rows, size) in (history.sizes() if history else {}).items()
-    ]
+    url = os.environ.get(DAGSTER_DATABASE)
+    of_dagster = RunHistory(url).sizes() if url else []
     return [
         {**asdict(size), "measured_at": _minute(size.measured_at)}
         for size in [*DatabaseUpkeep(stores.timescale).sizes(), *of_dagster]

@@ -354,7 +354,7 @@ def test_what_grows_is_shown_and_a_dry_run_removes_nothing(wrdata: CommandLine) 
     assert shown.json["dry_run"]
     assert removed.json["events_removed"] == shown.json["events_removed"] > 0
     stores = {size["store"] for size in removed.json["sizes"]}
-    assert {"ingest log", "coverage ledger"} <= stores
+    assert {"ingest log", "Dagster's event_logs", "Dagster's runs"} <= stores
     assert wrdata("prune", "--days", "30", "--dry-run", "--json").json["events_removed"] == 0
 
 

@@ -10,10 +10,13 @@ are those of Dagster 1.13 (dagster/_core/storage/event_log/schema.py, runs/schem
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from resources.storage import sql, timescale
+from resources.storage.upkeep import StoreSize
 
+HISTORY_STAYS_FOR = timedelta(days=90)
+"""How long Dagster's events and runs are kept, like its ticks (dagster.yaml)."""
 SLICE = 20_000
 """Events deleted in one transaction: runs that write meanwhile wait only a moment."""
 
@@ -37,11 +40,17 @@ class RunHistory:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def sizes(self) -> dict[str, tuple[int | None, int]]:
-        """Return estimated rows (None: unknown yet) and bytes by table, if they are there."""
+    def sizes(self) -> list[StoreSize]:
+        """Return the sizes of Dagster's tables that grow, and what bounds them."""
         with timescale.connect(self._url) as connection:
             rows = connection.execute(sql.query("run_history", "sizes")).fetchall()
-        return {name: (row_count, size) for name, row_count, size in rows}
+        bound = f"{HISTORY_STAYS_FOR.days} days: wrdata prune"
+        return [
+            StoreSize(
+                store=f"Dagster's {table}", estimated_entries=row_count, bytes=size, bound=bound
+            )
+            for table, row_count, size in rows
+        ]
 
     def ended_before(self, before: datetime) -> Sequence[str]:
         """Return the ids of runs that ended before a moment (aware)."""
