@@ -28,8 +28,9 @@ down: $(RUNS) ## stop what was left running
 test: $(TESTS) ## the whole test suite, on real servers of its own
 	$(SUITE)
 
-test-fast: $(TESTS) ## the tests that need no server, within a minute
-	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not servers"
+test-fast: $(TESTS) ## the tests that need no server: a minute
+	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not servers" \
+	  --ignore tests/reference_clients --ignore tests/sandbox --ignore tests/packaging
 
 coverage: $(TESTS) ## the whole suite, and the share of lines and branches that it runs
 	$(SUITE) --cov --cov-report term:skip-covered

@@ -15,18 +15,14 @@ LONGEST_FIRST = ("pipelines", "faults", "assets", "storage")
 """Rooms whose files take longest: the processes that share the suite then end together."""
 SERVERS = {"world", "simulators", "fmp_simulator"}
 """Fixtures that start servers."""
-SERVER_ROOMS = {"packaging", "reference_clients", "sandbox"}
-"""Rooms whose tests start them by themselves, or install the project."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first, and mark the tests that need servers."""
     items.sort(key=lambda item: _rank(item.path))
     for item in items:
-        if (
-            SERVERS.intersection(getattr(item, "fixturenames", ()))
-            or _room(item.path) in SERVER_ROOMS
-            or item.path.stem.endswith("_simulated")
+        if SERVERS.intersection(getattr(item, "fixturenames", ())) or item.path.stem.endswith(
+            "_simulated"
         ):
             item.add_marker("servers")
 

@@ -20,6 +20,8 @@ from pipelines import schedules
 from pipelines.cli.main import app
 from resources.settings import known_variables
 
+pytestmark = pytest.mark.servers
+
 PROJECT = Path(__file__).parents[2]
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(?:https?:)?//[^"'\s>]+"""

@@ -420,6 +420,7 @@ def test_splits_equal_the_worlds(simulated: Simulated) -> None:
     assert simulated.do(lambda client: client.splits("NOBODY")).rows.num_rows == 0
 
 
+@pytest.mark.servers
 def test_dividends_equal_the_worlds(simulated: Simulated) -> None:
     """More than one page holds, to the last tenth of a cent."""
     tickers = [listing.ticker for listing in simulated.world.listings()]

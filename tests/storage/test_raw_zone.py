@@ -18,6 +18,8 @@ from marketdata.recovery import errors
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.raw_zone import RawZone
 
+pytestmark = pytest.mark.servers
+
 OPERATION = "historical-price-eod/full symbol=AAPL from=2016-01-04 to=2026-11-20"
 BODY = b'[{"symbol": "AAPL", "date": "2026-11-20", "close": 1.5}]'
 Answering = Callable[[BaseHTTPRequestHandler], None]
