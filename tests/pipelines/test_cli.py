@@ -198,7 +198,7 @@ def test_simulated_prices_are_refused_for_a_real_database(wrdata: CommandLine) -
 
     assert said.status == 1
     assert "WRDATA_DATABASE_URL" in said.err
-    assert "check the key" in said.err
+    assert "FMP_API_KEY" in said.err
     assert "secret" not in said.err
 
 
