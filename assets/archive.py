@@ -96,22 +96,22 @@ def _archive(dataset: ArchivedDataset) -> dg.AssetsDefinition:
         today = utc_now().date()
         with as_dagster_failure(), archive.open() as opened:
             if not partitions:
-                (period,) = opened.archive(dataset, dataset.closed_periods(HISTORY_START, today))
+                (outcome,) = opened.archive(dataset, dataset.closed_periods(HISTORY_START, today))
                 _raise_if_any_refused(
-                    {dataset.name: period.reason} if _is_refused(period) else {}, 1
+                    {dataset.name: outcome.reason} if _is_refused(outcome) else {}, 1
                 )
-                yield dg.MaterializeResult(metadata=_metadata(period))
+                yield dg.MaterializeResult(metadata=_metadata(outcome))
                 return
             periods = [dataset.named(key, today) for key in context.partition_keys]
-            archived = opened.archive(dataset, periods)
+            outcomes = opened.archive(dataset, periods)
         yield from partition_results(
             context,
             {
-                period.period.label: _metadata(period)
-                for period in archived
-                if not _is_refused(period)
+                outcome.period.label: _metadata(outcome)
+                for outcome in outcomes
+                if not _is_refused(outcome)
             },
-            {period.period.label: period.reason for period in archived if _is_refused(period)},
+            {outcome.period.label: outcome.reason for outcome in outcomes if _is_refused(outcome)},
         )
 
     return asset
@@ -145,22 +145,22 @@ def closed_periods(
             dataset = archived_dataset(name)
             try:
                 for bundle in _bundles(periods_with_rows(opened, dataset, config)):
-                    archived = opened.archive(dataset, bundle)
+                    outcomes = opened.archive(dataset, bundle)
                     refused |= {
-                        f"{name} {period.period.label}": period.reason
-                        for period in archived
-                        if _is_refused(period)
+                        f"{name} {outcome.period.label}": outcome.reason
+                        for outcome in outcomes
+                        if _is_refused(outcome)
                     }
-                    done += [period for period in archived if not _is_refused(period)]
-                    yield from _reported(dataset, archived)
+                    done += [outcome for outcome in outcomes if not _is_refused(outcome)]
+                    yield from _reported(dataset, outcomes)
             except (errors.ArchiveMismatchError, errors.StorageConflictError) as error:
                 refused[name] = str(error)
     _raise_if_any_refused(refused, len(refused) + len(done))
-    counts = Counter(period.status.value for period in done)
+    counts = Counter(outcome.status.value for outcome in done)
     yield dg.MaterializeResult(
         metadata={
             **{status.value: counts[status.value] for status in ArchiveStatus},
-            "rows": sum(period.rows for period in done),
+            "rows": sum(outcome.rows for outcome in done),
         }
     )
 
@@ -201,14 +201,14 @@ def _bundles(periods: Sequence[Period]) -> Iterator[Sequence[Period]]:
 
 
 def _reported(
-    dataset: ArchivedDataset, archived: Sequence[ArchivedPeriod]
+    dataset: ArchivedDataset, outcomes: Sequence[ArchivedPeriod]
 ) -> Iterator[dg.AssetMaterialization]:
-    for period in archived:
-        if not _is_refused(period):
+    for outcome in outcomes:
+        if not _is_refused(outcome):
             yield dg.AssetMaterialization(
                 archive_key(dataset),
-                partition=period.period.label if PORTIONS[dataset.portion] else None,
-                metadata=_metadata(period),
+                partition=outcome.period.label if PORTIONS[dataset.portion] else None,
+                metadata=_metadata(outcome),
             )
 
 
@@ -221,23 +221,23 @@ def _raise_if_any_refused(refused: dict[str, str], of: int) -> None:
         )
 
 
-def _is_refused(period: ArchivedPeriod) -> bool:
-    return period.status is ArchiveStatus.REFUSED
+def _is_refused(outcome: ArchivedPeriod) -> bool:
+    return outcome.status is ArchiveStatus.REFUSED
 
 
-def _metadata(period: ArchivedPeriod) -> Metadata:
-    whole = period.period.label == WHOLE
+def _metadata(outcome: ArchivedPeriod) -> Metadata:
+    whole = outcome.period.label == WHOLE
     return {
-        "status": period.status.value,
-        "rows": period.rows,
-        "dagster/row_count" if whole else "dagster/partition_row_count": period.rows,
-        "bytes": period.bytes,
+        "status": outcome.status.value,
+        "rows": outcome.rows,
+        "dagster/row_count" if whole else "dagster/partition_row_count": outcome.rows,
+        "bytes": outcome.bytes,
         "files": dg.MetadataValue.json(
-            list(period.logged.proof.object_keys) if period.logged else []
+            list(outcome.logged.proof.object_keys) if outcome.logged else []
         ),
-        "snapshot_id": str(period.logged.snapshot_id)
-        if period.logged
+        "snapshot_id": str(outcome.logged.snapshot_id)
+        if outcome.logged
         else "none: there are no rows",
-        "content_digest": period.logged.proof.content_digest if period.logged else "",
-        **({"reason": period.reason} if period.reason else {}),
+        "content_digest": outcome.logged.proof.content_digest if outcome.logged else "",
+        **({"reason": outcome.reason} if outcome.reason else {}),
     }

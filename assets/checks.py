@@ -222,7 +222,7 @@ def _archive_equals_source(dataset: ArchivedDataset) -> dg.AssetChecksDefinition
             passed=not different,
             description=(
                 f"{len(different)} of {len(verdicts)} periods differ: "
-                + "; ".join(verdict.told for verdict in different[:SAMPLE])
+                + "; ".join(verdict.description for verdict in different[:SAMPLE])
                 if different
                 else f"none of {len(verdicts)} periods is wrong, read back from the bucket; of "
                 f"{waiting} there is more to archive"

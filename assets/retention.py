@@ -95,7 +95,7 @@ def _table(periods: Sequence[RetainedPeriod]) -> dg.TableMetadataValue:
                     "status": period.status.value,
                     "rows": period.rows,
                     "late": period.late,
-                    "missing": period.told,
+                    "missing": period.description,
                 }
             )
             for period in periods
@@ -117,7 +117,7 @@ def _verdict(
     periods: Sequence[RetainedPeriod], ages: Mapping[str, timedelta]
 ) -> dg.AssetCheckResult:
     refused = {
-        f"{period.dataset} {period.label}": period.told
+        f"{period.dataset} {period.label}": period.description
         for period in periods
         if period.status is RetentionStatus.REFUSED
     }

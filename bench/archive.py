@@ -165,7 +165,7 @@ def verify_month(url: str, settings: S3Settings) -> Generator[Callable[[], None]
 
         def work() -> None:
             (verdict,) = archive.verify(DATASET, [MONTH.label])
-            _require(verdict.equal, verdict.told)
+            _require(verdict.equal, verdict.description)
 
         yield work
 

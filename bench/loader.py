@@ -111,9 +111,9 @@ def stored_rows(bars: pa.Table) -> pa.Table:
 
 def histories(bars: pa.Table) -> Iterator[pa.Table]:
     """Yield the bars of each instrument."""
-    each = bars.num_rows // INSTRUMENTS
-    for start in range(0, bars.num_rows, each):
-        yield bars.slice(start, each)
+    rows = bars.num_rows // INSTRUMENTS
+    for start in range(0, bars.num_rows, rows):
+        yield bars.slice(start, rows)
 
 
 def create_rival(connection: psycopg.Connection) -> None:
@@ -205,9 +205,9 @@ def copies(url: str, rows: pa.Table) -> Rates:
         forget(connection)
         at_once = timed(lambda: binary_copy(connection, "daily_bar", rows))
         forget(connection)
-        each = list(histories(rows))
+        parts = list(histories(rows))
         by_history = timed(
-            lambda: [binary_copy(connection, "daily_bar", history) for history in each]
+            lambda: [binary_copy(connection, "daily_bar", history) for history in parts]
         )
         forget(connection)
     return {COPY: rows.num_rows / at_once, COPIES: rows.num_rows / by_history}
@@ -218,8 +218,8 @@ def ours(url: str, bars: pa.Table) -> Rates:
     with Timescale(url) as timescale, psycopg.connect(url, autocommit=True) as connection:
         store = BatchStore(timescale)
         forget(connection)
-        each = [batch(history) for history in histories(bars)]
-        by_history = timed(lambda: [store.load(history) for history in each])
+        batches = [batch(history) for history in histories(bars)]
+        by_history = timed(lambda: [store.load(history) for history in batches])
         forget(connection)
         seconds = {
             "merge, fresh": timed(lambda: store.load(batch(bars))),

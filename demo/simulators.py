@@ -62,7 +62,7 @@ def fail(
     count: Annotated[int | None, typer.Option(help="How often; else until heal.", min=1)] = None,
     probability: Annotated[float, typer.Option(min=0, max=1)] = 1.0,
     seconds: Annotated[float | None, typer.Option(help="Delay or Retry-After.", min=0)] = None,
-    quirk: Annotated[str | None, typer.Option(help="Which of the provider's oddities.")] = None,
+    quirk: Annotated[str | None, typer.Option(help="Which of the provider's quirks.")] = None,
 ) -> None:
     """Corrupt answers from now on, until `wrdata sandbox heal`."""
     if (kind is FaultKind.QUIRK) != (quirk is not None):

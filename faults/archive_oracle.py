@@ -148,7 +148,7 @@ class ArchiveOracle:
                 iceberg = read_iceberg(connection, self.bucket, claim.slice.dataset)
                 wrong += iceberg.findings(logged=settled)
                 places = self._places(connection, claim, iceberg)
-                lost_of |= {(claim.slice.name, each) for each in _lost(places)["symbol"]}
+                lost_of |= {(claim.slice.name, symbol) for symbol in _lost(places)["symbol"]}
                 wrong += row_findings(claim.slice.name, places, settled=settled)
                 versions = _frame(_versions(connection, claim.slice))
                 former = None if claim.former is None else _frame(claim.former)

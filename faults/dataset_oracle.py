@@ -80,7 +80,7 @@ class Slice:
 
     @property
     def schema(self) -> pa.Schema:
-        """The quoted schema, with the columns that validation adds."""
+        """The wire schema, with the columns that validation adds."""
         dataset = DATASETS[self.dataset]
         return dataset.completed or dataset.wire_schema
 

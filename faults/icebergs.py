@@ -93,7 +93,7 @@ class Iceberg:
         ]
 
     def rows(self, schema: pa.Schema, provider: str) -> pa.Table:
-        """Return the rows of the current snapshot's files in a quoted schema, with our symbols.
+        """Return the rows of the current snapshot's files in a wire schema, with our symbols.
 
         A file that differs from its proof yields no rows; ``findings`` reports it.
         """

@@ -1,7 +1,7 @@
 """Scenarios of the providers: a slice of each dataset while its provider misbehaves.
 
 Here: which slices are loaded, and what is wrong with a provider meanwhile: a share of its answers
-corrupted as any provider's may be, and each of its own oddities at least once. Not here: FMP's
+corrupted as any provider's may be, and each of its own quirks at least once. Not here: FMP's
 daily bars and faults of servers (scenarios.py), or the verdict (dataset_oracle.py).
 
 Some quirks show in no single answer: a figure that is wrong but possible, a missing row. The

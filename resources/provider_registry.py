@@ -43,8 +43,8 @@ class KeyProbe:
         path: Below the line's address; ``{day}`` stands for a day that every plan includes.
         parameters: The query, without the key.
         plan: Describes the key's plan from a good answer; empty if unknown.
-        classify: Used in place of the line's, which may doubt the first refusal of a key: a probe
-            is never repeated.
+        classify: Used in place of the line's, which may doubt the first error about a key: a
+            probe is never repeated.
     """
 
     path: str

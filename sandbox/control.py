@@ -183,7 +183,7 @@ class SimulatorControl:
         end: date | None = None,
         provider: str | None = None,
     ) -> pa.Table:
-        """Return what a correct database holds of ``dataset``, in its quoted schema.
+        """Return what a correct database holds of ``dataset``, in its wire schema.
 
         ``symbol`` is in our spelling: ticker, pair, series or index. All is as of now.
 

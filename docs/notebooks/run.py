@@ -57,8 +57,8 @@ def _shown(value: Any, number: int) -> list[dict[str, Any]]:
     if value is None:
         return []
     # What has no words of its own would show its place in memory, another one each time.
-    told = [kind for kind, form in FORMS.items() if getattr(type(value), form, None) not in SILENT]
-    data = {kind: getattr(value, FORMS[kind])() for kind in told}
+    kinds = [kind for kind, form in FORMS.items() if getattr(type(value), form, None) not in SILENT]
+    data = {kind: getattr(value, FORMS[kind])() for kind in kinds}
     return [
         {"output_type": "execute_result", "execution_count": number, "metadata": {}, "data": data}
     ]

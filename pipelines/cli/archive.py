@@ -110,9 +110,9 @@ def verify(dataset: Names = None, *, json: Json = False) -> int:
             }
         )
     for verdict in different:
-        console.fail(verdict.told)
+        console.fail(verdict.description)
     for verdict in () if json else waiting:
-        console.say(verdict.told)
+        console.say(verdict.description)
     if not json and not verdicts:
         console.say(nothing_archived(dataset))
     elif not json and not different:

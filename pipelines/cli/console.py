@@ -165,7 +165,7 @@ class Meter:
         self.done = 0
         self._title = title
         self._total = total
-        self._told = -1
+        self._shown_tenth = -1
         self._bar: Progress | None = None
 
     @contextmanager
@@ -199,8 +199,8 @@ class Meter:
             self._bar.update(ONLY_TASK, completed=done, note=note, rate=rate)
             return
         tenth = done * 10 // max(self._total, 1)
-        if self._total and tenth > self._told and done:
-            self._told = tenth
+        if self._total and tenth > self._shown_tenth and done:
+            self._shown_tenth = tenth
             # More may be done than was expected.
             remaining_s = max(self._total - done, 0) * elapsed_s / done
             say(

@@ -81,7 +81,7 @@ class Snapshot:
         Raises:
             ArgumentError: No instrument ever had one of them, or two are the same instrument.
         """
-        rows = self._query("carriers", tickers=list(tickers), on_day=on)
+        rows = self._query("resolve_tickers", tickers=list(tickers), on_day=on)
         by_ticker = {row["ticker"]: row for row in rows}
         unknown = [ticker for ticker in tickers if ticker not in by_ticker]
         if unknown:

@@ -242,7 +242,7 @@ def _ids_by_ticker(
     connection: Connection, kind: str, tickers: Sequence[str], on: date
 ) -> dict[str, int]:
     rows = connection.execute(
-        sql.query("instruments", "carriers"),
+        sql.query("instruments", "ids_by_ticker"),
         {"kind": kind, "tickers": list(tickers), "on": on},
     ).fetchall()
     return dict[str, int](rows)
@@ -324,7 +324,7 @@ def _instrument_of(
     A missing CIK on either side contradicts nothing, as in marketdata.instruments. A different CIK
     means another company: the ticker was off the list in between.
     """
-    last = _run(connection, "last_carrier", ticker=constituent.ticker)
+    last = _run(connection, "last_holder", ticker=constituent.ticker)
     if last is not None:
         instrument_id, cik, is_open = last
         # A renamed instrument has another ticker: a newcomer with the old one is another company.
@@ -367,7 +367,7 @@ def _assign_ticker(
 ) -> None:
     """Give an instrument the constituent's ticker from ``on``, if it does not have it yet."""
     _describe(connection, instrument_id, constituent)
-    last = _run(connection, "last_carrier", ticker=constituent.ticker)
+    last = _run(connection, "last_holder", ticker=constituent.ticker)
     if last is not None and last[2]:
         if last[0] == instrument_id:
             return

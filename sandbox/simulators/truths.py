@@ -1,4 +1,4 @@
-"""What a correct database equals: the truth of each dataset, in its quoted schema.
+"""What a correct database equals: the truth of each dataset, in its wire schema.
 
 Here: which world answers for which dataset, and as which provider. Not here: the worlds, HTTP
 (world_controls.py), or the comparison with a database (demo/comparison.py).
@@ -48,7 +48,7 @@ _TICKERS_A_PART = 20
 
 
 def truth(worlds: Worlds, dataset: str, question: Question) -> Iterator[pa.Table]:
-    """Yield the truth of ``dataset`` now, in its quoted schema and in parts, by symbol.
+    """Yield the truth of ``dataset`` now, in its wire schema and in parts, by symbol.
 
     A part is of a few tickers, since statements of the whole market would not fit beside the
     worlds; there is always one.

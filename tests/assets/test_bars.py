@@ -44,7 +44,9 @@ def test_minute_bars_bring_their_aggregates_along_in_the_same_run(pipeline: Pipe
             assert metadata[bars_key(interval)]["bars_changed"].value > 0
             assert pipeline.stores.aggregates.rows(interval) > 0
     assert pipeline.stores.aggregates.waiting(SourceTable.MINUTES) == 0
-    assert all(not pipeline.stores.aggregates.differences(each) for each in MINUTE_INTERVALS)
+    assert all(
+        not pipeline.stores.aggregates.differences(interval) for interval in MINUTE_INTERVALS
+    )
 
 
 def test_aggregates_follow_a_backfill_from_the_dialog(pipeline: Pipeline) -> None:

@@ -80,7 +80,9 @@ def test_every_dataset_of_every_provider_equals_what_the_provider_has(pipeline: 
         if not (result.success and compared.perfect and compared.equal):
             wrong[dataset, provider] = (result.success, compared)
     assert wrong == {}
-    assert set(SERVED) == {(each.name, name) for each in DATASETS.values() for name in each.sources}
+    assert set(SERVED) == {
+        (dataset.name, name) for dataset in DATASETS.values() for name in dataset.sources
+    }
 
 
 def test_a_second_run_asks_only_for_what_is_not_fresh(pipeline: Pipeline) -> None:

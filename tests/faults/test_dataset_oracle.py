@@ -113,8 +113,8 @@ def test_each_provider_is_held_to_its_own_limit() -> None:
         )
 
 
-def test_a_refusal_that_nobody_injected_is_found() -> None:
-    """The provider's own refusal for too many requests."""
+def test_an_error_that_nobody_injected_is_found() -> None:
+    """The provider's own error for too many requests."""
     (finding,) = budget_findings(_arrivals("/tiingo/iex", 1, status=429), 120)
     assert finding == "/tiingo/: the provider itself refused 1 requests for its limit"
     assert budget_findings(_arrivals("/tiingo/iex", 1, status=429, fault="status"), 120) == []

@@ -54,8 +54,8 @@ def _ingest(
 def test_an_answer_is_stored_with_its_origin_and_its_coverage() -> None:
     """Ids stand for symbols, rows are sorted, every session asked for has a state."""
     store = MemoryStore()
-    quoted = bars_of("A-X", THIRD, SECOND)
-    provider = ScriptedProvider({"A-X": quoted})
+    wire_rows = bars_of("A-X", THIRD, SECOND)
+    provider = ScriptedProvider({"A-X": wire_rows})
     (outcome,) = _ingest(store, provider, _request("A", 7, from_inception=True))
     assert isinstance(outcome, Ingested)
     assert (outcome.ticker, outcome.load.inserted, outcome.requests) == ("A", 2, 2)
@@ -79,8 +79,8 @@ def test_an_answer_is_stored_with_its_origin_and_its_coverage() -> None:
 def test_bad_bars_are_quarantined_and_the_rest_goes_on() -> None:
     """They are counted, named, and their sessions stay holes."""
     store = MemoryStore()
-    quoted = pa.concat_tables([bars_of("A-X", FIRST), bars_of("A-X", SECOND, close=None)])
-    (outcome,) = _ingest(store, ScriptedProvider({"A-X": quoted}), _request("A"))
+    wire_rows = pa.concat_tables([bars_of("A-X", FIRST), bars_of("A-X", SECOND, close=None)])
+    (outcome,) = _ingest(store, ScriptedProvider({"A-X": wire_rows}), _request("A"))
     assert isinstance(outcome, Ingested)
     assert [row.day for row in outcome.rejected] == [SECOND]
     assert outcome.sessions == {

@@ -14,7 +14,7 @@ FOREVER = date(9999, 12, 31)
 Row = tuple[date, date, date, str | None]
 
 
-def _quoted(*rows: Row, symbol: str = "GDP") -> pa.Table:
+def _wire_rows(*rows: Row, symbol: str = "GDP") -> pa.Table:
     return pa.Table.from_pylist(
         [
             {
@@ -37,10 +37,10 @@ SECOND = (date(2026, 1, 1), date(2026, 5, 28), FOREVER, "23002.1")
 def test_revisions_of_a_period_and_missing_values_are_accepted() -> None:
     """A gap between two values is one in which there was none."""
     later = (date(2025, 10, 1), date(2026, 6, 30), FOREVER, None)
-    quoted = pa.concat_tables([_quoted(FIRST, later), _quoted(SECOND)])
-    validated = macro.validate(quoted)
+    wire_rows = pa.concat_tables([_wire_rows(FIRST, later), _wire_rows(SECOND)])
+    validated = macro.validate(wire_rows)
     assert validated.rejected == ()
-    assert validated.accepted.equals(quoted)
+    assert validated.accepted.equals(wire_rows)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_row_that_cannot_be_right_is_refused_with_its_reason(
     rows: list[Row], refused: list[str], reason: str
 ) -> None:
     """In whatever order rows come; those beside it stay."""
-    validated = macro.validate(_quoted(*rows))
+    validated = macro.validate(_wire_rows(*rows))
     assert [rejection.what.split()[1] for rejection in validated.rejected] == refused
     assert all(reason in rejection.reason for rejection in validated.rejected)
     assert {rejection.day for rejection in validated.rejected} == {date(2026, 1, 1)}
@@ -66,21 +66,21 @@ def test_a_row_that_cannot_be_right_is_refused_with_its_reason(
 
 def test_an_equal_repeated_row_is_one_and_overlaps_nothing() -> None:
     """Also where the series' other rows follow it."""
-    validated = macro.validate(_quoted(FIRST, FIRST, SECOND))
+    validated = macro.validate(_wire_rows(FIRST, FIRST, SECOND))
     assert (validated.accepted.num_rows, validated.rejected) == (2, ())
 
 
 def test_the_same_days_of_two_series_do_not_overlap() -> None:
     """Spans are compared within a series."""
-    quoted = pa.concat_tables(
-        [_quoted((*FIRST[:2], FOREVER, "1")), _quoted(SECOND, symbol="GDPC1")]
+    wire_rows = pa.concat_tables(
+        [_wire_rows((*FIRST[:2], FOREVER, "1")), _wire_rows(SECOND, symbol="GDPC1")]
     )
-    assert macro.validate(quoted).rejected == ()
+    assert macro.validate(wire_rows).rejected == ()
 
 
 def test_nothing_is_accepted_as_nothing() -> None:
     """A series without vintages."""
-    validated = macro.validate(_quoted())
+    validated = macro.validate(_wire_rows())
     assert (validated.accepted.num_rows, validated.rejected) == (0, ())
 
 
@@ -100,7 +100,7 @@ def test_no_day_has_two_latest_values_among_accepted_rows(
               date(2026, 2, 1 + end % 28), "1")
         for period, start, end in spans
     ]  # fmt: skip
-    accepted = macro.validate(_quoted(*rows)).accepted.to_pylist()
+    accepted = macro.validate(_wire_rows(*rows)).accepted.to_pylist()
     for place, row in enumerate(accepted):
         for other in accepted[place + 1 :]:
             if row["observed_on"] == other["observed_on"]:

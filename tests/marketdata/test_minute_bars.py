@@ -96,11 +96,11 @@ def test_a_minute_that_comes_twice_is_kept_once_or_not_at_all() -> None:
 )
 def test_no_minute_is_lost_and_none_is_invented(rows: list[dict[str, object]]) -> None:
     """Every minute is either accepted or rejected, whatever its figures."""
-    quoted = _table(
+    wire_rows = _table(
         *({**row, "opened_at": OPENED + timedelta(minutes=at)} for at, row in enumerate(rows))
     )
-    validated = validate(quoted)
-    assert validated.accepted.num_rows + len(validated.rejected) == quoted.num_rows
+    validated = validate(wire_rows)
+    assert validated.accepted.num_rows + len(validated.rejected) == wire_rows.num_rows
     assert validated.accepted.schema == WIRE_MINUTE_BARS
     for row in validated.accepted.to_pylist():
         assert row["low"] <= row["open"] <= row["high"]

@@ -225,11 +225,11 @@ class _Actions:
         return self._answer([row for row in rows if start <= row[1] <= end], "market")
 
     def _answer(self, rows: list[tuple[str, date, str]], request: str) -> Answer:
-        quoted = [
+        wire_rows = [
             {"symbol": symbol, "ex_date": day, "kind": "regular", "amount": Decimal(amount)}
             for symbol, day, amount in rows
         ]
-        table = pa.Table.from_pylist(quoted, schema=WIRE_DIVIDENDS)
+        table = pa.Table.from_pylist(wire_rows, schema=WIRE_DIVIDENDS)
         return Answer(
             rows=table,
             request=request,

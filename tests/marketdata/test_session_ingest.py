@@ -160,5 +160,5 @@ def test_what_begins_at_the_listing_and_ends_early_is_a_part_of_a_history() -> N
     answer = Answer(
         rows=bars_of("A", DAY), request="r", content_sha256="ab", fetched_at=NOW, requests=1
     )
-    asked = {each: feed.prepare(each, answer, "run").batch for each in (early, whole)}
-    assert [batch.joins_history for batch in asked.values()] == [True, False]
+    batches = {request: feed.prepare(request, answer, "run").batch for request in (early, whole)}
+    assert [batch.joins_history for batch in batches.values()] == [True, False]

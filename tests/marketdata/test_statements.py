@@ -30,8 +30,8 @@ def _row(kind: StatementKind, **change: object) -> dict[str, Any]:
     return row | change
 
 
-def _validated(kind: StatementKind, *quoted: dict[str, Any]) -> rows.Validated:
-    table = pa.Table.from_pylist(list(quoted), schema=WIRE_STATEMENTS[kind])
+def _validated(kind: StatementKind, *wire_rows: dict[str, Any]) -> rows.Validated:
+    table = pa.Table.from_pylist(list(wire_rows), schema=WIRE_STATEMENTS[kind])
     return statements.validate(kind, table, on=ON)
 
 
@@ -123,12 +123,12 @@ def test_no_row_is_lost_between_the_two_halves(
 ) -> None:
     """Accepted, refused, or an equal repeat of one that was accepted."""
     kind = StatementKind.RATIOS
-    quoted = [
+    wire_rows = [
         _row(kind, period_type=period_type, fiscal_period=period, fiscal_date=day)
         | {"reported_currency": currency}
         for (period_type, period), day, currency in drawn
     ]
-    validated = _validated(kind, *quoted)
+    validated = _validated(kind, *wire_rows)
     sound = {
         (period, day) for (_, period), day, currency in drawn if currency == "USD" and day <= ON
     }
@@ -153,8 +153,8 @@ def _company(**change: object) -> dict[str, Any]:
 )
 def test_a_company_that_cannot_be_right_is_refused(change: dict[str, object], reason: str) -> None:
     """A missing value is no reason to refuse."""
-    quoted = [_company(**change), _company(symbol="BBB", cik="0000320193", employees=0)]
-    table = pa.Table.from_pylist(quoted, schema=companies.WIRE_COMPANIES)
+    wire_rows = [_company(**change), _company(symbol="BBB", cik="0000320193", employees=0)]
+    table = pa.Table.from_pylist(wire_rows, schema=companies.WIRE_COMPANIES)
     validated = companies.validate_companies(table)
     assert [(rejection.symbol, rejection.reason) for rejection in validated.rejected] == [
         ("AAA", reason)
@@ -164,8 +164,13 @@ def test_a_company_that_cannot_be_right_is_refused(change: dict[str, object], re
 
 def test_an_instrument_is_one_company() -> None:
     """Two different rows are both refused; the same row twice counts once."""
-    quoted = [_company(), _company(name="Another"), _company(symbol="BBB"), _company(symbol="BBB")]
-    table = pa.Table.from_pylist(quoted, schema=companies.WIRE_COMPANIES)
+    wire_rows = [
+        _company(),
+        _company(name="Another"),
+        _company(symbol="BBB"),
+        _company(symbol="BBB"),
+    ]
+    table = pa.Table.from_pylist(wire_rows, schema=companies.WIRE_COMPANIES)
     validated = companies.validate_companies(table)
     assert validated.accepted["symbol"].to_pylist() == ["BBB"]
     assert len(validated.rejected) == 1

@@ -21,15 +21,15 @@ GOOD: Mapping[str, object] = {
 }
 
 
-def _quoted(*changes: Mapping[str, object]) -> pa.Table:
+def _wire_rows(*changes: Mapping[str, object]) -> pa.Table:
     return pa.Table.from_pylist([{**GOOD, **change} for change in changes], schema=WIRE_TRADES)
 
 
 def test_a_good_trade_is_accepted_as_it_came() -> None:
     """Amounts are exact."""
-    validated = validate(_quoted({}))
+    validated = validate(_wire_rows({}))
     assert validated.rejected == ()
-    assert validated.accepted.equals(_quoted({}))
+    assert validated.accepted.equals(_wire_rows({}))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_good_trade_is_accepted_as_it_came() -> None:
 )
 def test_a_bad_trade_is_refused_with_its_reason(change: Mapping[str, object], reason: str) -> None:
     """And with what came, in a form that JSON can hold; the good one beside it stays."""
-    validated = validate(_quoted({"trade_id": 6}, change))
+    validated = validate(_wire_rows({"trade_id": 6}, change))
     assert validated.accepted["trade_id"].to_pylist() == [6]
     (refused,) = validated.rejected
     assert (refused.symbol, refused.day, refused.reason) == ("BTCUSDT", date(2026, 11, 20), reason)
@@ -56,8 +56,8 @@ def test_a_bad_trade_is_refused_with_its_reason(change: Mapping[str, object], re
 
 def test_of_a_trade_that_comes_twice_one_is_kept_if_they_are_equal() -> None:
     """If they differ none is, since the right one is unknown."""
-    assert validate(_quoted({}, {})).accepted.num_rows == 1
-    validated = validate(_quoted({}, {"size": Decimal(1)}))
+    assert validate(_wire_rows({}, {})).accepted.num_rows == 1
+    validated = validate(_wire_rows({}, {"size": Decimal(1)}))
     assert validated.accepted.num_rows == 0
     assert len(validated.rejected[0].received) == 2
 
@@ -66,7 +66,7 @@ def test_a_number_may_be_used_at_two_times() -> None:
     """Binance gave ZILBTC's 12027555 to the last trade of a day and to the first of the next."""
     assert KEY == ("traded_at", "trade_id")
     later = datetime(2026, 11, 21, tzinfo=UTC)
-    assert validate(_quoted({}, {"traded_at": later})).accepted.num_rows == 2
+    assert validate(_wire_rows({}, {"traded_at": later})).accepted.num_rows == 2
 
 
 @given(
@@ -83,13 +83,13 @@ def test_a_number_may_be_used_at_two_times() -> None:
 )
 def test_every_trade_is_accepted_or_refused(changes: list[Mapping[str, object]]) -> None:
     """None is lost, and a key is accepted once at most."""
-    quoted = _quoted(*changes)
-    validated = validate(quoted)
+    wire_rows = _wire_rows(*changes)
+    validated = validate(wire_rows)
     keys = validated.accepted["trade_id"].to_pylist()
     assert len(keys) == len(set(keys))
     refused = {
         str(row["trade_id"]) for rejection in validated.rejected for row in rejection.received
     }
     assert {str(key) for key in keys} | refused == {
-        str(trade_id) for trade_id in quoted["trade_id"].to_pylist()
+        str(trade_id) for trade_id in wire_rows["trade_id"].to_pylist()
     }

@@ -44,9 +44,9 @@ def _answer(client: socket.socket, server: tuple[str, int], forgets_options: boo
             client.sendall(b"E" + struct.pack("!I", len(_REFUSAL) + 4) + _REFUSAL)
             return
         parameters.pop("options", None)
-        told = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters.items())
+        startup = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters.items())
         with socket.create_connection(server) as upstream:
-            upstream.sendall(struct.pack("!II", len(told) + 9, _PROTOCOL_3) + told + b"\0")
+            upstream.sendall(struct.pack("!II", len(startup) + 9, _PROTOCOL_3) + startup + b"\0")
             back = threading.Thread(target=_copy, args=(upstream, client), daemon=True)
             back.start()
             _copy(client, upstream)

@@ -90,7 +90,7 @@ def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["bakfill"], "Did you mean 'backfill'"),
         (["backfill", "daily_bar", "--all"], "did you mean daily_bars?"),
@@ -114,18 +114,20 @@ def test_commands_that_only_look_do_not_start_servers(wrdata: CommandLine) -> No
         (["backfill", "daily_bars", "--tickers", "AAPL", "--to", "2024-01-31"], "--from"),
     ],
 )
-def test_a_slip_is_answered_in_one_line(wrdata: CommandLine, words: list[str], told: str) -> None:
+def test_a_slip_is_answered_in_one_line(
+    wrdata: CommandLine, words: list[str], expected: str
+) -> None:
     """No traceback, exit status 2, and the line says what would be right."""
     said = wrdata(*words)
 
     assert said.status == 2
-    assert told in said.err
+    assert expected in said.err
     assert said.err.startswith("error: ")
     assert "Traceback" not in said.err
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["run", "--start", "2024-05", "--end", "2024-01"], "2024-05-01 is after end 2024-01-31"),
         (["run", "--start", "2030-05"], "no closed month lies from 2030-05 on: "),
@@ -144,13 +146,13 @@ def test_a_slip_is_answered_in_one_line(wrdata: CommandLine, words: list[str], t
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_a_world_is_made(
-    tmp_path: Path, words: list[str], told: str
+    tmp_path: Path, words: list[str], expected: str
 ) -> None:
     """Nothing is started, and nothing is archived, dropped or restored."""
     said = CommandLine(state=tmp_path / "world")("archive", *words)
 
     assert said.status == 2
-    assert told in said.err
+    assert expected in said.err
     assert said.err.count("\n") == 1
     assert not (tmp_path / "world").exists()
 
@@ -359,7 +361,7 @@ def test_what_grows_is_shown_and_a_dry_run_removes_nothing(wrdata: CommandLine) 
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["query", "NOPE"], "correct it (tickers are spelt as in BRK.B and BTC-USD), or run"),
         (["query", "AAPL", "--start", "2026-11-20", "--end", "2026-11-01"], ", exchange them"),
@@ -372,13 +374,13 @@ def test_what_grows_is_shown_and_a_dry_run_removes_nothing(wrdata: CommandLine) 
     ],
 )
 def test_words_that_only_the_data_show_to_be_wrong_have_the_status_of_wrong_words(
-    wrdata: CommandLine, words: list[str], told: str
+    wrdata: CommandLine, words: list[str], expected: str
 ) -> None:
     """As the shell's own slips have: 2, and one line that says what would be right."""
     said = wrdata(*words)
 
     assert said.status == 2
-    assert told in said.err
+    assert expected in said.err
     assert "Traceback" not in said.err
 
 

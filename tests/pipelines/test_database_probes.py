@@ -65,11 +65,11 @@ def test_the_archives_catalogue_needs_no_options_of_a_connection(
 
 
 @pytest.mark.parametrize(
-    ("forgets_options", "told"),
+    ("forgets_options", "expected"),
     [(False, "unsupported startup parameter: options"), (True, "to schema public")],
 )
 def test_dagsters_schema_behind_pg_bouncer_is_told_with_its_cure(
-    url: str, told: str, *, forgets_options: bool
+    url: str, expected: str, *, forgets_options: bool
 ) -> None:
     """Refused options fail at once; forgotten ones would put Dagster's tables among the data."""
     parts = conninfo.conninfo_to_dict(url)
@@ -77,7 +77,7 @@ def test_dagsters_schema_behind_pg_bouncer_is_told_with_its_cure(
         pg_bouncer(
             str(parts["host"]), int(str(parts["port"])), forgets_options=forgets_options
         ) as port,
-        pytest.raises(errors.StorageError, match=told) as raised,
+        pytest.raises(errors.StorageError, match=expected) as raised,
     ):
         database_probes.try_dagster(in_schema(through(url, port), "dagster"))
     assert "set WRDATA_DAGSTER_DATABASE_URL" in str(raised.value)

@@ -587,15 +587,15 @@ def test_the_same_lost_work_is_one_letter_and_other_work_another(pipeline: Pipel
         {"dagster/partition": "2024-01-02"},
         {"dagster/partition": "2024-01-03"},
     ]
-    made = [
+    letters = [
         run_failures.lost_work(
             pipeline.instance, failed_run(pipeline, a_bug, tag), datetime.now(UTC)
         )
         for tag in tags
     ]
 
-    one, same, other = (letter.fingerprint for letter in made if letter)
-    assert one == same != other
+    first, repeated, next_day = (letter.fingerprint for letter in letters if letter)
+    assert first == repeated != next_day
 
 
 def test_a_killed_run_reaches_the_dead_letters_and_is_run_again(pipeline: Pipeline) -> None:
@@ -769,7 +769,7 @@ def test_a_letter_is_shown_with_every_step(pipeline: Pipeline, dlq: CommandLine)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["show", "999"], "there is no dead letter 999"),
         (["retry", "999"], "there is no dead letter 999"),
@@ -781,7 +781,7 @@ def test_a_letter_is_shown_with_every_step(pipeline: Pipeline, dlq: CommandLine)
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
-    pipeline: Pipeline, dlq: CommandLine, words: list[str], told: str
+    pipeline: Pipeline, dlq: CommandLine, words: list[str], expected: str
 ) -> None:
     """Unknown letters, letters under way, and final ones: nothing is changed."""
     stored = post_due(pipeline, letter_about(Work.SESSION, "2024-01-02"))
@@ -793,7 +793,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     result = dlq(*words)
 
     assert isinstance(result.exception, errors.ConfigurationError)
-    assert told in str(result.exception)
+    assert expected in str(result.exception)
     assert "\n" not in str(result.exception)
     assert letters_of(pipeline).find(LetterFilter()) == before
 

@@ -51,7 +51,7 @@ def test_every_asset_with_a_condition_is_watched_by_a_sensor_that_runs() -> None
     """Dagster adds a sensor of its own, which is off, for any that ours leaves out."""
     sensors = definitions.get_repository_def().sensor_defs
 
-    assert sorted(sensor.name for sensor in sensors) == sorted(each.name for each in ALL)
+    assert sorted(sensor.name for sensor in sensors) == sorted(sensor.name for sensor in ALL)
     assert {sensor.default_status for sensor in sensors} == {dg.DefaultSensorStatus.RUNNING}
 
 

@@ -82,7 +82,7 @@ def test_a_dividend_that_waits_is_listed_and_a_persons_word_ends_that() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("NOPE", "2024-06-20", "--counts", "1"), "no instrument carries NOPE"),
         (("AAPL", "2024-06-21", "--counts", "1"), "0 dividends of AAPL on 2024-06-21"),
@@ -91,12 +91,12 @@ def test_a_dividend_that_waits_is_listed_and_a_persons_word_ends_that() -> None:
 )
 @pytest.mark.usefixtures("apple")
 def test_a_word_for_no_dividend_is_one_line_with_its_cure(
-    words: tuple[str, ...], told: str
+    words: tuple[str, ...], expected: str
 ) -> None:
     """Nothing is written."""
     said = run("dividends", "confirm", *words, "--reason", "x")
     assert isinstance(said.exception, errors.ConfigurationError)
-    assert told in str(said.exception)
+    assert expected in str(said.exception)
 
 
 @pytest.mark.parametrize("counts", ["-1", "much", "nan", "inf"])

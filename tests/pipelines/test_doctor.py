@@ -139,7 +139,7 @@ def test_a_closed_port_names_its_address_and_one_try_is_enough(
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "expected"),
     [
         ({"WRDATA_DATABSE_URL": "x"}, "did you mean WRDATA_DATABASE_URL?"),
         ({"FMP_API_KY": "x"}, "did you mean FMP_API_KEY?"),
@@ -152,7 +152,7 @@ def test_a_closed_port_names_its_address_and_one_try_is_enough(
     ],
 )
 def test_what_nobody_reads_or_knows_is_not_well(
-    configured: pytest.MonkeyPatch, doctor: Doctor, variables: Mapping[str, str], told: str
+    configured: pytest.MonkeyPatch, doctor: Doctor, variables: Mapping[str, str], expected: str
 ) -> None:
     """In one line with its cure, without a pattern of pydantic's."""
     for name, value in variables.items():
@@ -160,7 +160,7 @@ def test_what_nobody_reads_or_knows_is_not_well(
 
     found = doctor(1)["configuration"]
 
-    assert told in found["detail"]
+    assert expected in found["detail"]
     assert next(iter(variables)) in found["detail"]
     assert "^" not in found["detail"]
 

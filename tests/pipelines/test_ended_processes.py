@@ -38,9 +38,9 @@ where tag.key = 'dagster/sensor_name' and tag.value = 'waiting_aggregates'
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateFolder]:
     """A world with the universe in its database."""
-    with state_folder(tmp_path_factory, "ended") as made:
-        assert made("universe").returncode == 0
-        yield made
+    with state_folder(tmp_path_factory, "ended") as folder:
+        assert folder("universe").returncode == 0
+        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ def test_a_list_is_read_however_it_was_saved(tmp_path: Path, content: bytes) -> 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"PK\x03\x04\x14\x00", "is a spreadsheet's workbook: save it as CSV"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1", "is a spreadsheet's workbook: save it as CSV"),
@@ -56,25 +56,25 @@ def test_a_list_is_read_however_it_was_saved(tmp_path: Path, content: bytes) -> 
     ],
 )
 def test_what_is_no_text_is_refused_with_its_cure(
-    tmp_path: Path, content: bytes, told: str
+    tmp_path: Path, content: bytes, expected: str
 ) -> None:
     """A workbook is no list of a million odd tickers."""
     file = tmp_path / "list.xlsx"
     file.write_bytes(content)
 
-    with pytest.raises(errors.ConfigurationError, match=told):
+    with pytest.raises(errors.ConfigurationError, match=expected):
         name_lists.names_of_file(file)
 
 
 def test_an_empty_file_names_nothing(tmp_path: Path) -> None:
     """Nor does one that holds a mark or a heading alone."""
     file = tmp_path / "list.csv"
-    told: list[list[str]] = []
+    lists: list[list[str]] = []
     for content in (b"", codecs.BOM_UTF8, b"\r\n \r\n", b"Ticker\r\n"):
         file.write_bytes(content)
-        told.append(name_lists.names_of_file(file))
+        lists.append(name_lists.names_of_file(file))
 
-    assert told == [[], [], [], []]
+    assert lists == [[], [], [], []]
 
 
 def test_typed_lists_take_what_was_copied_out_of_a_cell() -> None:

@@ -165,17 +165,17 @@ def test_a_fresh_ledger_wants_everything(planner: Planner) -> None:
     """Three histories at 120 a minute; each session since 2016 may be a row."""
     planner.join(*NAMES)
 
-    told = planner("--all")
+    planned = planner("--all")
 
-    assert (told["tickers"], told["requests"]) == (3, 3)
-    assert told["requests_per_minute"] == pytest.approx(60 / (60.6 / 120))
-    assert told["minutes"] == pytest.approx(3 * 60.6 / 120 / 60)
-    assert told["ends_at"] == (NOW + timedelta(minutes=told["minutes"])).isoformat()
-    assert told["rows_at_most"] == 3 * SESSIONS
-    assert told["database_bytes_estimate"] == 3 * SESSIONS * forecast.DATABASE_BYTES_PER_BAR
-    assert told["raw_bytes_estimate"] == pytest.approx(3 * 120_500, rel=0.01)
-    assert told["quotas"] == []
-    assert told["endangered"] is False
+    assert (planned["tickers"], planned["requests"]) == (3, 3)
+    assert planned["requests_per_minute"] == pytest.approx(60 / (60.6 / 120))
+    assert planned["minutes"] == pytest.approx(3 * 60.6 / 120 / 60)
+    assert planned["ends_at"] == (NOW + timedelta(minutes=planned["minutes"])).isoformat()
+    assert planned["rows_at_most"] == 3 * SESSIONS
+    assert planned["database_bytes_estimate"] == 3 * SESSIONS * forecast.DATABASE_BYTES_PER_BAR
+    assert planned["raw_bytes_estimate"] == pytest.approx(3 * 120_500, rel=0.01)
+    assert planned["quotas"] == []
+    assert planned["endangered"] is False
 
 
 def test_what_the_ledger_knows_is_not_expected_again(planner: Planner) -> None:
@@ -271,9 +271,9 @@ def test_nothing_to_load_is_said_so(planner: Planner) -> None:
     planner.join("AAA")
     planner.mark("AAA", CoverageState.COMPLETE, date(2016, 1, 4), date(2026, 11, 23))
 
-    told = planner("--all")
+    planned = planner("--all")
 
-    assert (told["requests"], told["minutes"], told["rows_at_most"]) == (0, 0.0, 0)
+    assert (planned["requests"], planned["minutes"], planned["rows_at_most"]) == (0, 0.0, 0)
     assert "nothing to load" in planner.prose("--all")
 
 
@@ -288,12 +288,12 @@ def test_trading_days_are_planned_by_the_route_they_will_take(
     planner.join(*NAMES)
     planner.mark("AAA", CoverageState.COMPLETE, date(2026, 11, 16), date(2026, 11, 18))
 
-    told = planner("--from", "2026-11-16", "--to", "2026-11-20")
+    planned = planner("--from", "2026-11-16", "--to", "2026-11-20")
 
-    assert (told["trading_days"], told["requests"]) == (5, requests)
-    assert told["requests_per_minute"] == pytest.approx(per_minute, rel=0.001)
-    assert told["rows_at_most"] == 13
-    nightly = told["schedules"][0]
+    assert (planned["trading_days"], planned["requests"]) == (5, requests)
+    assert planned["requests_per_minute"] == pytest.approx(per_minute, rel=0.001)
+    assert planned["rows_at_most"] == 13
+    nightly = planned["schedules"][0]
     assert nightly["requests"] == (1 if route == "bulk" else 3)
 
 
@@ -301,9 +301,9 @@ def test_the_next_runs_are_those_of_the_schedules_in_new_york_time(planner: Plan
     """All that ask the same provider: this evening at 18:30, the next morning, Saturday."""
     planner.join(*NAMES)
 
-    told = planner("--all")["schedules"]
+    schedules = planner("--all")["schedules"]
 
-    assert [(schedule["schedule"], schedule["starts_at"]) for schedule in told] == [
+    assert [(schedule["schedule"], schedule["starts_at"]) for schedule in schedules] == [
         ("daily_bars_after_close", "2026-11-23T18:30:00-05:00"),
         ("corporate_actions_refresh", "2026-11-24T06:00:00-05:00"),
         ("daily_bars_again_by_ticker", "2026-11-24T08:45:00-05:00"),
@@ -351,12 +351,12 @@ def test_a_schedule_that_starts_meanwhile_only_slows_the_load(
     _before_the_schedule(monkeypatch)
     planner.join(*NAMES)
 
-    told = planner("--all")
+    planned = planner("--all")
 
-    assert told["endangered"] is False
-    assert told["schedules"][0]["during"] is True
-    assert told["minutes"] == pytest.approx(6 * 60.6 / 120 / 60)
-    assert "goes first" in told["verdict"]
+    assert planned["endangered"] is False
+    assert planned["schedules"][0]["during"] is True
+    assert planned["minutes"] == pytest.approx(6 * 60.6 / 120 / 60)
+    assert "goes first" in planned["verdict"]
     assert "goes first" in planner.prose("--all")
 
 
@@ -368,11 +368,11 @@ def test_a_schedule_without_a_run_slot_is_endangered(
     planner.join(*NAMES)
     planner.instance.add_run(dg.DagsterRun(job_name="archive", status=dg.DagsterRunStatus.STARTED))
 
-    told = planner("--all")
+    planned = planner("--all")
 
-    assert told["endangered"] is True
-    assert told["schedules"][0]["without_run_slot"] is True
-    assert told["verdict"].startswith("ENDANGERED: daily_bars_after_close (2026-11-23 18:30")
+    assert planned["endangered"] is True
+    assert planned["schedules"][0]["without_run_slot"] is True
+    assert planned["verdict"].startswith("ENDANGERED: daily_bars_after_close (2026-11-23 18:30")
 
 
 def test_days_of_named_tickers_are_asked_for_alone(planner: Planner) -> None:
@@ -404,10 +404,10 @@ def test_what_others_reserved_and_sent_counts(planner: Planner) -> None:
     )
     assert isinstance(lease, Lease)
 
-    told = planner("--all")
+    planned = planner("--all")
 
-    assert 3 * 60.6 / 120 < told["minutes"] * 60 <= 6 * 60.6 / 120
-    assert told["requests_of_others_last_minute"] >= 1
+    assert 3 * 60.6 / 120 < planned["minutes"] * 60 <= 6 * 60.6 / 120
+    assert planned["requests_of_others_last_minute"] >= 1
 
 
 def test_a_plan_starts_no_run_and_sends_no_request(planner: Planner) -> None:
@@ -428,20 +428,20 @@ def test_a_page_says_what_is_an_estimate(planner: Planner) -> None:
 
     page = planner.prose("--tickers", "AAA,BBB")
 
-    for told in ("2 tickers", "requests", "the key has none", "estimate", "no schedule is"):
-        assert told in page
+    for phrase in ("2 tickers", "requests", "the key has none", "estimate", "no schedule is"):
+        assert phrase in page
     assert "daily_bars: 1 ticker " in planner.prose("--tickers", "AAA")
 
 
 def test_a_key_with_a_quota_shows_the_share_and_the_danger() -> None:
     """FMP's free plan allows 250 a day; the evening needs 200 of them."""
     quota = Quota(limit=250, period=QuotaPeriod.DAY, zone="America/New_York")
-    made = _forecast(
+    load_forecast = _forecast(
         requests=100, use=QuotaUse(quota=quota, used=10, resets_at=NOW + timedelta(hours=14))
     )
 
-    assert "could lack requests: this load leaves 140 of 250 a day" in plan.verdict(made)
-    assert made.quotas[0].share == 0.4
+    assert "could lack requests: this load leaves 140 of 250 a day" in plan.verdict(load_forecast)
+    assert load_forecast.quotas[0].share == 0.4
 
 
 def _forecast(*, requests: int, use: QuotaUse) -> Forecast:

@@ -22,7 +22,7 @@ Said = Callable[..., Any]
 DAYS = [date(2024, 1, 2), date(2024, 1, 3), date(2024, 1, 4)]
 
 
-def told(days: list[date]) -> pa.Table:
+def bars_of(days: list[date]) -> pa.Table:
     """Return daily bars of AAPL."""
     rows = [
         {"ticker": "AAPL", "bucket_start": day, "close": 10.1 + number, "provider": "fmp"}
@@ -39,7 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     def read_bars(*request: Any, missing: str) -> pa.Table:
         requests.append(request)
         assert missing in {"warn", "raise", "ignore"}
-        return told(DAYS)
+        return bars_of(DAYS)
 
     monkeypatch.setattr(query, "read_bars", read_bars)
     monkeypatch.setattr(environment, "enter", lambda *_, **__: None)
@@ -111,7 +111,7 @@ def test_a_long_table_shows_its_ends(
 ) -> None:
     """A person reads no thousand lines; the other forms hold them all."""
     days = [date.fromordinal(number) for number in range(738_000, 738_100)]
-    monkeypatch.setattr(query, "read_bars", lambda *_, **__: told(days))
+    monkeypatch.setattr(query, "read_bars", lambda *_, **__: bars_of(days))
     assert not asked
 
     said = run("AAPL")
@@ -125,7 +125,7 @@ def test_a_long_table_shows_its_ends(
 @pytest.mark.usefixtures("asked")
 def test_every_form_holds_the_bars_to_the_last_bit(tmp_path: Path) -> None:
     """Numbers, nulls and days; on standard output and in a file."""
-    expected = told(DAYS)
+    expected = bars_of(DAYS)
     for form in set(query.Form) - {query.Form.TABLE}:
         run("AAPL", "--format", form, "--output", str(tmp_path / form))
 

@@ -55,16 +55,16 @@ def room_for(count: int) -> Iterator[None]:
 
 def test_two_ways_to_say_what_to_load_are_both_named() -> None:
     """It said "say which with one of --tickers … --from", and both were given."""
-    told = refused("backfill", "daily_bars", "--tickers", "AAPL", "--all")
+    error = refused("backfill", "daily_bars", "--tickers", "AAPL", "--all")
 
-    assert "--tickers and --all exclude each other, give one of them" in told
+    assert "--tickers and --all exclude each other, give one of them" in error
 
 
 def test_whole_trading_days_are_always_asked_again_of_the_configured_provider() -> None:
     """What cannot be had so says with what it can."""
     for option in (["--refetch"], ["--provider", "tiingo"]):
-        told = refused("backfill", "daily_bars", "--from", "2026-11-02", *option)
-        assert "need tickers, or --all" in told
+        error = refused("backfill", "daily_bars", "--from", "2026-11-02", *option)
+        assert "need tickers, or --all" in error
 
 
 def test_no_way_to_say_what_to_load_names_all_of_them() -> None:
@@ -104,23 +104,23 @@ def bars(monkeypatch: pytest.MonkeyPatch) -> pa.Table:
     rows = [
         {"ticker": "AAPL", "bucket_start": date(2024, 1, 2), "close": 10.5, "provider": "fmp"},
     ]
-    told = pa.Table.from_pylist(rows, schema=answers.columns("1d"))
-    monkeypatch.setattr(query, "read_bars", lambda *_, **__: told)
+    answer = pa.Table.from_pylist(rows, schema=answers.columns("1d"))
+    monkeypatch.setattr(query, "read_bars", lambda *_, **__: answer)
     monkeypatch.setattr(environment, "enter", lambda *_, **__: None)
-    return told
+    return answer
 
 
 def test_a_query_tells_what_is_missing_and_nothing_that_libraries_tell_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A calendar that is made for the first time warns of what pandas will change."""
-    told = pa.Table.from_pylist([], schema=answers.columns("1d"))
+    answer = pa.Table.from_pylist([], schema=answers.columns("1d"))
 
     def read(*_: object, **__: object) -> pa.Table:
         warnings.warn("Series.values is deprecated", DeprecationWarning, stacklevel=1)
         warnings.warn("a file was not closed", ResourceWarning, stacklevel=1)
         warnings.warn(MissingBarsWarning([]), stacklevel=1)
-        return told
+        return answer
 
     monkeypatch.setattr(query, "read_bars", read)
     monkeypatch.setattr(environment, "enter", lambda *_, **__: None)
@@ -148,13 +148,13 @@ def test_a_file_of_a_query_has_the_format_of_its_name(bars: pa.Table, tmp_path: 
 def test_a_name_that_says_nothing_needs_a_format(bars: pa.Table, tmp_path: Path) -> None:
     """And one that is given counts more than the name."""
     del bars
-    told = refused("query", "AAPL", "--output", str(tmp_path / "x.xlsx"))
+    error = refused("query", "AAPL", "--output", str(tmp_path / "x.xlsx"))
     CliRunner().invoke(
         app, ["query", "AAPL", "--output", str(tmp_path / "x.txt"), "--format", "csv"]
     )
 
-    assert "the ending of x.xlsx names no format" in told
-    assert ".parquet" in told
+    assert "the ending of x.xlsx names no format" in error
+    assert ".parquet" in error
     assert (tmp_path / "x.txt").read_text().startswith('"ticker"')
     assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
 
@@ -178,9 +178,9 @@ def test_a_full_disk_leaves_the_file_that_was_there(
 def test_a_folder_that_is_not_there_is_named(bars: pa.Table, tmp_path: Path) -> None:
     """One line, without a traceback."""
     del bars
-    told = refused("query", "AAPL", "--output", str(tmp_path / "none" / "x.csv"))
+    error = refused("query", "AAPL", "--output", str(tmp_path / "none" / "x.csv"))
 
-    assert "No such file or directory" in told
+    assert "No such file or directory" in error
 
 
 def test_a_device_is_written_to_and_not_replaced() -> None:
@@ -197,12 +197,12 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
 def test_a_correction_needs_a_bar(simulators: RunningSimulators) -> None:
     """A Saturday has none, nor has tomorrow, nor what nobody lists."""
     control = simulators.control
-    for ticker, day, told in (
+    for ticker, day, expected in (
         ("AAPL", date(2026, 11, 21), "AAPL has no bar of 2026-11-21: name a trading day"),
         ("AAPL", date(2099, 1, 5), "AAPL has no bar of 2099-01-05"),
         ("NOPE", date(2026, 11, 20), "refuses: nothing trades as NOPE"),
     ):
-        with pytest.raises(errors.ConfigurationError, match=told):
+        with pytest.raises(errors.ConfigurationError, match=expected):
             control.correct(ticker, day, 1.01)
     control.correct("AAPL", date(2026, 11, 20), 1.01)
 
@@ -226,9 +226,9 @@ def test_refusals_of_the_simulators_are_sentences(simulators: RunningSimulators)
 def test_a_status_that_http_has_not_is_refused() -> None:
     """Both ways."""
     for status, bound in (("99999", "599"), ("99", "200"), ("-1", "200")):
-        told = refused("sandbox", "fail", "status", "--status", status)
-        assert "--status" in told
-        assert bound in told
+        error = refused("sandbox", "fail", "status", "--status", status)
+        assert "--status" in error
+        assert bound in error
 
 
 # What others' libraries say
@@ -242,11 +242,11 @@ def test_a_statement_that_fails_is_told_without_its_sql(database_url: str) -> No
     ):
         connection.execute("select 1\nfrom ingest_log where x = 1")
 
-    told = str(raised.value)
-    assert 'relation "ingest_log" does not exist' in told
-    assert "run `wrdata migrate`" in told
-    assert "LINE" not in told
-    assert "where x" not in told
+    error = str(raised.value)
+    assert 'relation "ingest_log" does not exist' in error
+    assert "run `wrdata migrate`" in error
+    assert "LINE" not in error
+    assert "where x" not in error
 
 
 def test_a_bucket_with_an_impossible_name_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,11 +275,11 @@ def test_a_cluster_that_cannot_be_made_is_one_line(
     with pytest.raises(errors.ConfigurationError) as raised:
         server._initdb(programs, tmp_path, tmp_path / "password")
 
-    told = str(raised.value)
-    assert "could not create directory: No space left on device" in told
-    assert "Set WRDATA_STATE_DIR" in told
-    assert "\n" not in told
-    assert "owned by" not in told
+    error = str(raised.value)
+    assert "could not create directory: No space left on device" in error
+    assert "Set WRDATA_STATE_DIR" in error
+    assert "\n" not in error
+    assert "owned by" not in error
 
 
 def test_reading_commands_need_no_providers_key(

@@ -144,7 +144,7 @@ def test_what_is_listed_is_what_the_command_says_of_itself(words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ("dlq show abc", "Invalid value for 'ID': it should be a valid integer"),
         ("archive run --start 1990-13", "'1990-13' is not written as YYYY-MM, or no such month"),
@@ -153,7 +153,7 @@ def test_what_is_listed_is_what_the_command_says_of_itself(words: str) -> None:
     ],
 )
 def test_a_wrong_word_is_told_in_plain_words_with_the_help_of_its_own_command(
-    words: str, told: str
+    words: str, expected: str
 ) -> None:
     """Neither pydantic's "Value error" nor a format of strftime's."""
     done, _ = started(*words.split())
@@ -161,7 +161,7 @@ def test_a_wrong_word_is_told_in_plain_words_with_the_help_of_its_own_command(
     command = " ".join(words.split()[: 1 if words.startswith("backfill") else 2])
 
     assert done.returncode == 2
-    assert told in line
+    assert expected in line
     assert line.endswith(f"(see wrdata {command} --help)")
     assert "Value error" not in line
     assert "%" not in line

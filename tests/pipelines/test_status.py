@@ -74,8 +74,8 @@ def test_a_dataset_that_nobody_asked_for_has_no_holes(pipeline: Pipeline) -> Non
     assert {row["coverage_percent"] for row in shown.values()} == {0.0}
     assert shown["crypto_bars", "binance"]["never_asked"] > 1
     with pipeline.stores.timescale.connection() as connection:
-        made = connection.execute("select count(*) from instrument where kind <> 'equity'")
-        assert made.fetchone() == (0,)
+        others = connection.execute("select count(*) from instrument where kind <> 'equity'")
+        assert others.fetchone() == (0,)
 
 
 def test_letters_and_loads_are_those_of_their_own_provider(pipeline: Pipeline) -> None:

@@ -111,11 +111,11 @@ def test_ctrl_c_while_a_command_is_loaded_is_no_traceback(
         text=True,
     ) as command:
         assert command.stderr is not None
-        told: list[str] = []
+        lines: list[str] = []
         for line in command.stderr:
-            told.append(line)
+            lines.append(line)
             if line.rstrip().endswith(loaded):
                 command.send_signal(signal.SIGINT)
         assert command.wait() == 130
-    assert loaded in "".join(told)
-    assert "Traceback" not in "".join(told)
+    assert loaded in "".join(lines)
+    assert "Traceback" not in "".join(lines)

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.servers
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StateFolder]:
     """A world that is stopped at the end, whatever a test has left."""
-    with state_folder(tmp_path_factory, "up") as made:
-        yield made
+    with state_folder(tmp_path_factory, "up") as folder:
+        yield folder
 
 
 def test_a_second_up_in_one_folder_is_refused_and_the_first_goes_on(world: StateFolder) -> None:
@@ -27,9 +27,9 @@ def test_a_second_up_in_one_folder_is_refused_and_the_first_goes_on(world: State
         taken.bind((processes.LOOPBACK, 0))
         taken.listen()
         address = world.start(taken.getsockname()[1])
-    told = world.said()[world.said().index("Dagster's UI: ") :].splitlines()[0]
+    line = world.said()[world.said().index("Dagster's UI: ") :].splitlines()[0]
     assert world.said().splitlines()[-1].startswith("Dagster's UI: ")
-    assert f"(port {taken_port(told)}: Address already in use)" in told
+    assert f"(port {taken_port(line)}: Address already in use)" in line
     assert httpx.get(f"{address}/server_info").is_success, "it is told when it serves"
 
     second = world("up", "--port", "0")
@@ -47,9 +47,9 @@ def test_a_second_up_in_one_folder_is_refused_and_the_first_goes_on(world: State
     assert "nothing was running" in world("down").stderr
 
 
-def taken_port(told: str) -> str:
+def taken_port(line: str) -> str:
     """Return the port that was wanted."""
-    return told.partition("(port ")[2].partition(":")[0]
+    return line.partition("(port ")[2].partition(":")[0]
 
 
 def test_ctrl_c_while_a_run_works_ends_its_worker_before_the_servers(world: StateFolder) -> None:

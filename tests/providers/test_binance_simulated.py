@@ -237,7 +237,7 @@ def _trade(number: int, at: datetime) -> dict[str, object]:
     return {"a": number, "p": "1", "q": "1", "f": 1, "l": 1, "T": time, "m": True, "M": True}
 
 
-def test_numbers_that_neither_file_nor_rest_has_are_told() -> None:
+def test_numbers_that_neither_file_nor_rest_has_are_reported() -> None:
     """One text a run, between two days too; a row that cannot be placed is not missing."""
     noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
     name = "BTCUSDT-aggTrades-2026-11-20"

@@ -91,9 +91,9 @@ def test_recorded_klines_are_read_digit_by_digit() -> None:
 
 def test_recorded_trades_are_read_digit_by_digit() -> None:
     """Amounts are exact, and the side is the taker's: a buyer who is the maker was sold to."""
-    quoted = _trades(recorded("binance_agg_trades_btcusdt.json")).table
-    assert quoted.num_rows == 10
-    first, _, third = quoted.slice(0, 3).to_pylist()
+    wire_rows = _trades(recorded("binance_agg_trades_btcusdt.json")).table
+    assert wire_rows.num_rows == 10
+    first, _, third = wire_rows.slice(0, 3).to_pylist()
     assert first == {
         "symbol": "BTCUSDT",
         "trade_id": 966492862,
@@ -103,7 +103,7 @@ def test_recorded_trades_are_read_digit_by_digit() -> None:
         "taker_side": "buy",
     }
     assert (third["price"], third["taker_side"]) == (Decimal("60759.59"), "sell")
-    assert trades.validate(quoted).rejected == ()
+    assert trades.validate(wire_rows).rejected == ()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_recorded_trades_are_read_digit_by_digit() -> None:
         (400, b"x" * 5000, {}, errors.RequestRejectedError, "x…$", None),
     ],
 )  # fmt: skip
-def test_every_refusal_has_its_class(
+def test_every_error_has_its_class(
     status: int,
     body: bytes,
     headers: dict[str, str],
@@ -363,8 +363,8 @@ def test_empty_lists_are_empty_answers() -> None:
 )
 def test_amounts_keep_every_digit_that_fits(sent: object, read: str) -> None:
     """With or without quotation marks; beyond eighteen digits they are rounded half to even."""
-    quoted = _trades(_agg_trades({"q": sent})).table
-    assert quoted["size"][0].as_py() == Decimal(read)
+    wire_rows = _trades(_agg_trades({"q": sent})).table
+    assert wire_rows["size"][0].as_py() == Decimal(read)
 
 
 @given(st.decimals("0.00000001", "99999999", places=8), st.booleans())

@@ -289,7 +289,7 @@ def test_spoilt_trades_are_left_to_validation(simulated: Simulated) -> None:
 
 
 @pytest.mark.parametrize("quirk", ["rows_before_start", "reversed"])
-def test_harmless_oddities_of_candles_change_nothing(simulated: Simulated, quirk: str) -> None:
+def test_harmless_quirks_of_candles_change_nothing(simulated: Simulated, quirk: str) -> None:
     """Buckets from before each window, and rows in the other order."""
     whole = simulated.bars()
     simulated.fault(kind="quirk", quirk=quirk, symbol=PAIR)

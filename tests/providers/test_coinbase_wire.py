@@ -97,7 +97,7 @@ def _trades(*rows: object) -> coinbase_rows.TradePage:
         (400, b"x" * 5000, errors.RequestRejectedError, "x…$"),
     ],
 )
-def test_every_refusal_is_told_by_status_and_message(
+def test_every_error_is_recognized_by_status_and_message(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """Messages under status 200 are errors too; web pages are not quoted."""
@@ -122,7 +122,7 @@ def test_every_refusal_is_told_by_status_and_message(
         b'{"message":null}',
     ],
 )
-def test_what_is_no_refusal_is_left_to_the_parser(body: bytes) -> None:
+def test_what_is_no_error_is_left_to_the_parser(body: bytes) -> None:
     """Only an object with a message makes a 200 an error."""
     assert wire.classify_error(_answer(200, body), "op") is None
 

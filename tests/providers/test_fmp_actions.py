@@ -389,7 +389,7 @@ class Body:
         (Reply(status=503, body=b"<html>"), errors.ProviderUnavailableError),
     ],
 )
-async def test_refusals_have_their_class(reply: Reply, kind: type[errors.ProviderError]) -> None:
+async def test_errors_have_their_class(reply: Reply, kind: type[errors.ProviderError]) -> None:
     """As for FMP's other endpoints."""
     with pytest.raises(kind) as caught:
         await asked_of(lambda _: reply, lambda client: client.splits("AAA"))

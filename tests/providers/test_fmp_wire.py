@@ -70,7 +70,7 @@ def _error_body(text: str) -> bytes:
         (400, b"x" * 5000, errors.RequestRejectedError, "x…$"),
     ],
 )
-def test_every_refusal_is_told_by_its_content(
+def test_every_error_is_recognized_by_its_content(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """Errors inside a 200, plain text labelled JSON, web pages; the key is blotted out."""
@@ -86,7 +86,7 @@ def test_every_refusal_is_told_by_its_content(
     "body",
     [b"[]", b"", HEADER, b'[{"symbol": "AAA"}]', b'{"Error Message" cut', b'["Error Message"]'],
 )
-def test_what_is_no_refusal_is_left_to_the_parser(body: bytes) -> None:
+def test_what_is_no_error_is_left_to_the_parser(body: bytes) -> None:
     """Only a field named Error Message makes a 200 an error."""
     assert wire.classify_error(_answer(200, body), "op", key="sesame") is None
 

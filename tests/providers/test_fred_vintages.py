@@ -19,7 +19,7 @@ FIRST = date(2000, 1, 3)
 Row = tuple[date, date, date, Decimal | None]
 
 
-def _quoted(rows: Sequence[Row]) -> pa.Table:
+def _wire_rows(rows: Sequence[Row]) -> pa.Table:
     return pa.Table.from_pylist(
         [
             {"symbol": "X", "observed_on": day, "realtime_start": start, "realtime_end": end,
@@ -46,7 +46,7 @@ def _as_fred_cuts_it(whole: pa.Table, window: Window, cut: str) -> pa.Table:
         for day, start, end, value in _rows(whole)
         if start <= window.end and end >= window.start
     ]
-    return _quoted(rows)
+    return _wire_rows(rows)
 
 
 @given(count=st.integers(0, 60), most=st.integers(2, 12))
@@ -61,7 +61,7 @@ def test_windows_hold_all_real_time_and_no_more_vintages_than_allowed(
     for window, following in itertools.pairwise(windows):
         assert window.end + timedelta(days=1) == following.start
         assert following.start in vintages
-    counts = [sum(each.start <= day <= each.end for day in vintages) for each in windows]
+    counts = [sum(window.start <= day <= window.end for day in vintages) for window in windows]
     assert max(counts, default=0) < most
     assert sum(counts) == count
     if windows:
@@ -109,7 +109,7 @@ def test_what_windows_cut_is_joined_to_what_it_was(
             began, latest = (None, None) if state == "withdrawn" else (vintage, value)
         if began is not None:
             rows.append((day, began, LATEST, latest))
-    whole = _quoted(rows)
+    whole = _wire_rows(rows)
     windows = fred_vintages.windows(vintages, most=most)
     joined = fred_vintages.joined(
         [(window, _as_fred_cuts_it(whole, window, cut)) for window in windows]
@@ -126,8 +126,8 @@ def test_an_equal_figure_in_other_digits_is_the_same_value() -> None:
     after = Window(start=border, end=LATEST)
     joined = fred_vintages.joined(
         [
-            (before, _quoted([(FIRST, FIRST, before.end, Decimal(7616))])),
-            (after, _quoted([(FIRST, border, LATEST, Decimal("7616.0"))])),
+            (before, _wire_rows([(FIRST, FIRST, before.end, Decimal(7616))])),
+            (after, _wire_rows([(FIRST, border, LATEST, Decimal("7616.0"))])),
         ]
     )
     assert _rows(joined) == [(FIRST, FIRST, LATEST, Decimal(7616))]
@@ -138,16 +138,16 @@ def test_a_repeated_row_stays_repeated_for_validation_to_see() -> None:
     border = date(2010, 1, 4)
     before = Window(start=EARLIEST, end=border - timedelta(days=1))
     after = Window(start=border, end=LATEST)
-    first = _quoted([(FIRST, FIRST, before.end, Decimal(1))] * 2)
-    joined = fred_vintages.joined([(before, first), (after, _quoted([
+    first = _wire_rows([(FIRST, FIRST, before.end, Decimal(1))] * 2)
+    joined = fred_vintages.joined([(before, first), (after, _wire_rows([
         (FIRST, border, LATEST, Decimal(1))
     ]))])  # fmt: skip
     assert _rows(joined) == [(FIRST, FIRST, LATEST, Decimal(1))] * 2
 
 
-def test_rows_that_begin_on_no_vintages_day_are_told_and_newer_ones_are_kept() -> None:
+def test_rows_that_begin_on_no_vintages_day_are_reported_and_newer_ones_are_kept() -> None:
     """Vintages newer than the list were published since."""
-    rows = _quoted(
+    rows = _wire_rows(
         [
             (FIRST, date(2001, 1, 1), date(2001, 1, 31), Decimal(1)),
             (FIRST, date(2001, 1, 2), date(2001, 1, 31), Decimal(2)),
@@ -166,7 +166,7 @@ def test_only_values_that_were_the_latest_on_an_asked_day_are_returned(
 ) -> None:
     """Their spans stay whole."""
     days = [FIRST + timedelta(days=place) for place in range(0, 50, 5)]
-    rows = _quoted([(FIRST, day, day + timedelta(days=4), Decimal(1)) for day in days])
+    rows = _wire_rows([(FIRST, day, day + timedelta(days=4), Decimal(1)) for day in days])
     first = FIRST + timedelta(days=start)
     last = first + timedelta(days=length)
     kept = fred_vintages.current_between(rows, first, last)

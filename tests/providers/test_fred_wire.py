@@ -80,7 +80,7 @@ def _xml(text: str, code: int = 400) -> bytes:
         (400, b"x" * 5000, errors.RequestRejectedError, "x…$"),
     ],
 )  # fmt: skip
-def test_every_refusal_is_told_by_its_text(
+def test_every_error_is_recognized_by_its_text(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """In JSON, in XML, under a 200 and as a web page; the key is blotted out."""
@@ -104,7 +104,7 @@ def test_a_wait_that_fred_names_is_passed_on() -> None:
     "name",
     [ALL_VINTAGES, "fred_vintagedates_gdp.json", "fred_series_gdp.json"],
 )
-def test_data_is_no_refusal(name: str) -> None:
+def test_data_is_no_error(name: str) -> None:
     """Recorded answers with data are let through."""
     assert wire.classify_error(_answer(200, recorded(name)), "op", key="k") is None
 

@@ -185,7 +185,7 @@ def test_a_later_page_that_cannot_be_used_is_named_as_one() -> None:
         _replayed(kept, pages)
 
 
-def test_a_refusal_is_not_kept() -> None:
+def test_an_error_is_not_kept() -> None:
     """Only what is no error is an answer."""
     kept = KeptInMemory()
 

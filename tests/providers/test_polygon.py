@@ -162,7 +162,9 @@ def test_it_is_every_provider_that_it_says_it_is() -> None:
     minutes: MinuteBarProvider = client
     actions: ActionProvider = client
     reference: ReferenceProvider = client
-    assert {each.name for each in (history, market, minutes, actions, reference)} == {"polygon"}
+    assert {provider.name for provider in (history, market, minutes, actions, reference)} == {
+        "polygon"
+    }
 
 
 async def test_a_history_is_one_request_for_all_days() -> None:

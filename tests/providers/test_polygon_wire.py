@@ -169,7 +169,7 @@ def test_a_recorded_page_leads_to_the_next_one_without_host_and_key() -> None:
     assert last.next_url is None
 
 
-def test_the_recorded_refusal_is_about_the_plan() -> None:
+def test_the_recorded_error_is_about_the_plan() -> None:
     """Its text stands under ``message``."""
     body = recorded("polygon_error_not_authorized_403.json")
     error = wire.classify_error(_answer(403, body), "op", key=KEY)
@@ -206,7 +206,7 @@ def test_the_recorded_refusal_is_about_the_plan() -> None:
         (200, '{"error":"odd"}', errors.RequestRejectedError, "odd"),
     ],
 )  # fmt: skip
-def test_a_refusal_is_told_by_status_and_content(
+def test_an_error_is_recognized_by_status_and_content(
     status: int, body: str, kind: type[errors.ProviderError], named: str
 ) -> None:
     """Under ``error`` or ``message``, with a body or without."""
@@ -227,7 +227,7 @@ def test_a_refusal_is_told_by_status_and_content(
         recorded("polygon_aggs_day_aapl.json"),
     ],
 )
-def test_what_may_be_parsed_is_no_refusal(body: bytes) -> None:
+def test_what_may_be_parsed_is_no_error(body: bytes) -> None:
     """Nonsense too: the parser refuses it."""
     assert wire.classify_error(_answer(200, body), "op", key=KEY) is None
 
@@ -375,7 +375,7 @@ def test_counts_may_have_an_exponent_and_volumes_a_fraction() -> None:
     assert (row["volume"], row["trades"]) == (1200345.5, 89)
 
 
-def test_optional_figures_that_cannot_be_read_are_told() -> None:
+def test_optional_figures_that_cannot_be_read_are_reported() -> None:
     """Null would mean that Polygon did not send them."""
     for count in ("89", 8.5, 1e300, 10**30, True, [89]):
         rows = _minutes(MINUTE, MINUTE | {"n": count})

@@ -80,7 +80,7 @@ def _detail(text: str) -> bytes:
         (400, b"you said sesame", errors.RequestRejectedError, r"said \*\*\*$"),
     ],
 )
-def test_every_refusal_is_told_by_status_and_words(
+def test_every_error_is_recognized_by_status_and_words(
     status: int, body: bytes, kind: type[errors.ProviderError], shown: str
 ) -> None:
     """Objects, bare text and web pages, also inside a 200; the key is blotted out."""
@@ -107,7 +107,7 @@ def test_every_refusal_is_told_by_status_and_words(
         recorded("tiingo_daily_prices_range_googl.csv"),
     ],
 )
-def test_what_is_no_refusal_is_left_to_the_parser(body: bytes) -> None:
+def test_what_is_no_error_is_left_to_the_parser(body: bytes) -> None:
     """Only an object with detail, or text that begins as Tiingo's errors do, refuses in a 200."""
     assert wire.classify_error(_answer(200, body), "op", key="sesame") is None
 

@@ -122,7 +122,7 @@ def test_coinbases_client_reads_trades(advanced: RESTClient) -> None:
     ("product", "end", "shown"),
     [("NO-SUCH", START + 60, "NOT_FOUND"), ("BTC-USD", START + 350 * 60, "INVALID_ARGUMENT")],
 )
-def test_coinbases_client_understands_refusals(
+def test_coinbases_client_understands_errors(
     advanced: RESTClient, product: str, end: int, shown: str
 ) -> None:
     """It raises them with the body in the text."""
@@ -163,7 +163,7 @@ def test_ccxt_reads_trades(exchange: ccxt.coinbaseexchange) -> None:
     assert [trade["amount"] for trade in trades] == [float(size) for size in of_world.size]
 
 
-def test_ccxt_understands_refusals(exchange: ccxt.coinbaseexchange) -> None:
+def test_ccxt_understands_errors(exchange: ccxt.coinbaseexchange) -> None:
     """An unknown product, and a window too wide, by their messages."""
     with pytest.raises(ccxt.ExchangeError, match="NotFound"):
         exchange.publicGetProductsIdTicker({"id": "NO-SUCH"})

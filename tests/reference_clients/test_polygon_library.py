@@ -156,7 +156,7 @@ def test_it_reads_splits_and_dividends(library: polygon.RESTClient, world: World
     assert len(month) == len(truth) > 20
 
 
-def test_it_understands_refusals(origin: str, library: polygon.RESTClient) -> None:
+def test_it_understands_errors(origin: str, library: polygon.RESTClient) -> None:
     """A wrong key, an unknown ticker, and a plan that does not reach so far."""
     stranger = polygon.RESTClient(api_key="c" * 32, base=f"{origin}/polygon", retries=0)
     with pytest.raises(polygon.BadResponse, match="Unknown API Key"):

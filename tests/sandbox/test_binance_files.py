@@ -150,7 +150,7 @@ def test_files_appear_when_they_are_published(
         assert answer.headers["content-type"] == "application/xml"
 
 
-def test_oddities_on_demand(files: httpx.Client, origin: str) -> None:
+def test_quirks_on_demand(files: httpx.Client, origin: str) -> None:
     """A later version with its checksum, a checksum that is not the file's, a header, lost rows."""
     path = f"{TRADES}2026-11-20.zip"
     plain = _lines(files, path)

@@ -134,7 +134,7 @@ def test_candles_have_the_recorded_form(coinbase: httpx.Client) -> None:
         ("2026-08-03T23:59:30Z", "2026-08-04T01:00:59Z"),
     ],
 )
-def test_windows_are_told_in_seconds_or_iso_8601(
+def test_windows_are_given_in_seconds_or_iso_8601(
     coinbase: httpx.Client, start: str, end: str
 ) -> None:
     """A bucket is in the window if it opens in it."""

@@ -146,7 +146,7 @@ def test_rows_of_every_kind_can_be_spoilt(
     assert (spoilt.text != right.text) is has_rows
 
 
-def test_an_oddity_of_fmp_is_asked_for_by_name(fmp: httpx.Client) -> None:
+def test_a_quirk_of_fmp_is_asked_for_by_name(fmp: httpx.Client) -> None:
     """A split with inverse ratio."""
     asked = {"symbol": "AAPL"}
     right = fmp.get("/stable/splits", params=asked).json()[0]

@@ -192,7 +192,7 @@ def test_the_limit_is_two_a_second_and_refused_as_recorded(fred: Client, clock: 
         ("/no/such/thing", {}, 404, "Not Found.  "),
     ],
 )  # fmt: skip
-def test_errors_are_told_in_json_and_in_xml(
+def test_errors_come_in_json_and_in_xml(
     fred: Client, path: str, parameters: dict[str, str], status: int, opening: str
 ) -> None:
     """XML is the default, of errors too."""
@@ -275,7 +275,7 @@ def test_updates_come_newest_first_of_two_weeks_at_most(fred: Client) -> None:
     assert {row["id"] for row in today} == {"DFF", "DGS10", "DGS2", "T10Y2Y", "T10YIE", "VIXCLS"}
 
 
-def test_releases_are_told_with_their_days_and_series(fred: Client) -> None:
+def test_releases_come_with_their_days_and_series(fred: Client) -> None:
     """By FRED's numbers."""
     (release,) = fred.data("/series/release", series_id="GDPC1")["releases"]  # type: ignore[misc]
     assert (release["id"], release["name"]) == (53, "Gross Domestic Product")

@@ -171,7 +171,7 @@ def test_later_scheduled_revisions_follow_one_on_demand(world: MacroWorld) -> No
 
 
 def test_the_truth_is_exact_and_acceptable(world: MacroWorld) -> None:
-    """In the quoted schema; what is missing is null."""
+    """In the wire schema; what is missing is null."""
     truth = world.truth(["UNRATE", "DGS10"], NOW)
     assert truth.schema == macro.WIRE_OBSERVATIONS
     assert macro.validate(truth).rejected == ()

@@ -59,12 +59,12 @@ def load_bars(
 
 
 def load_actions(
-    timescale: Timescale, dataset: str, instrument_id: int, quoted: pa.Table
+    timescale: Timescale, dataset: str, instrument_id: int, wire_rows: pa.Table
 ) -> LoadResult:
     """Store splits or dividends."""
-    quoted = numbered(quoted) if dataset == "dividends" else quoted
-    named = pa.array([instrument_id] * quoted.num_rows, pa.int64())
-    rows = quoted.set_column(0, pa.field("instrument_id", pa.int64(), nullable=False), named)
+    wire_rows = numbered(wire_rows) if dataset == "dividends" else wire_rows
+    named = pa.array([instrument_id] * wire_rows.num_rows, pa.int64())
+    rows = wire_rows.set_column(0, pa.field("instrument_id", pa.int64(), nullable=False), named)
     given = replace(
         batch([]),
         dataset=dataset,

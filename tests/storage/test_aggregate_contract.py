@@ -481,12 +481,12 @@ def test_what_waits_for_a_refresh_is_told_with_its_time_and_frozen_days_are_not(
 def test_minutes_of_pairs_are_not_frozen_by_those_of_shares(market: Market) -> None:
     """Two datasets stand in one table, and only one of them was dropped."""
     each_kind = (market.shares[0], market.pairs[0])
-    for each in each_kind:
-        market.load_minutes(each, flat([utc("2024-06-03 14:00")], 10.0))
+    for instrument in each_kind:
+        market.load_minutes(instrument, flat([utc("2024-06-03 14:00")], 10.0))
     market.refresh()
     _tombstone(market, "minute_bars", date(2024, 5, 1), date(2024, 6, 1))
-    for each in each_kind:
-        market.load_minutes(each, flat([utc("2024-05-31 14:00")], 99.0))
+    for instrument in each_kind:
+        market.load_minutes(instrument, flat([utc("2024-05-31 14:00")], 99.0))
 
     market.refresh()
 
@@ -556,11 +556,11 @@ def test_any_sequence_of_changes_and_refreshes_equals_a_recomputation(
     for step in steps:
         match step:
             case ("load", int(place), list(offsets), float(close)):
-                each = instruments[place]
+                instrument = instruments[place]
                 at = [NOON_BEFORE_OPEN + timedelta(minutes=3 * offset) for offset in offsets]
                 vwap = None if close > 4 else close
-                market.load_minutes(each, flat(at, close, vwap=vwap, volume=close * 7))
-                market.load_days(each, {CHRISTMAS + timedelta(days=offset): close + 2
+                market.load_minutes(instrument, flat(at, close, vwap=vwap, volume=close * 7))
+                market.load_days(instrument, {CHRISTMAS + timedelta(days=offset): close + 2
                                         for offset in offsets})  # fmt: skip
             case ("delete", int(place), int(offset), int(length)):
                 start = NOON_BEFORE_OPEN + timedelta(minutes=3 * offset)

@@ -168,7 +168,7 @@ def test_a_provider_that_keeps_each_day_under_its_ticker_is_asked_under_those_of
     instruments, _ = store.resolve("fmp", ["AAA", "BBX", "BBB"], LATEST, of_the_day)
     before, day = LATER - timedelta(days=1), LATEST - timedelta(days=1)
 
-    assert [carrier.carried for carrier in instruments] == [
+    assert [instrument.carried for instrument in instruments] == [
         (),
         (
             SymbolSpan(symbol="BBB", start=date.min, end=before),
@@ -266,7 +266,7 @@ def test_two_renames_on_one_day_keep_the_last(
     assert store.members(UNIVERSE)[1].instrument_id == instrument_ids[1]
 
 
-def test_a_ticker_never_has_two_carriers_on_one_day(
+def test_a_ticker_never_has_two_holders_on_one_day(
     instrument_ids: list[int], migrated_url: str
 ) -> None:
     """The database itself refuses it."""

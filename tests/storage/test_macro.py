@@ -176,9 +176,9 @@ def test_a_revision_closes_the_old_value_and_keeps_its_row_as_it_was(
     assert kept == [(date(2026, 1, 1), FOREVER), (date(2026, 4, 1), FOREVER)]
 
 
-def _batch(quoted: pa.Table, instrument_id: int, fetched_at: datetime) -> Batch:
-    ids = pa.array([instrument_id] * quoted.num_rows, pa.int64())
-    rows = quoted.drop_columns("symbol").add_column(0, MACRO.table_schema.field(0), ids)
+def _batch(wire_rows: pa.Table, instrument_id: int, fetched_at: datetime) -> Batch:
+    ids = pa.array([instrument_id] * wire_rows.num_rows, pa.int64())
+    rows = wire_rows.drop_columns("symbol").add_column(0, MACRO.table_schema.field(0), ids)
     return Batch(
         dataset=MACRO.name,
         provider="fred",

@@ -197,8 +197,8 @@ def test_others_of_a_market_day_are_named_apart(
     """The error names exactly those that were re-based; the rest of the batch is loadable."""
     first, second, _ = instrument_ids
     store = BatchStore(timescale)
-    for each in (first, second):
-        store.load(history(each, DAYS))
+    for instrument_id in (first, second):
+        store.load(history(instrument_id, DAYS))
     day = history(first, [LAST], factor=0.25)
     both = replace(day, rows=pa.concat_tables([day.rows, history(second, [LAST]).rows]))
     with pytest.raises(errors.HistoryRebasedError) as refused:

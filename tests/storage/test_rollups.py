@@ -236,7 +236,9 @@ def test_only_months_and_years_that_have_bars_are_compared(
 
     for interval in Interval:
         progress: list[tuple[int, int]] = []
-        market.aggregates.differences(interval, progress=lambda *each, to=progress: to.append(each))
+        market.aggregates.differences(
+            interval, progress=lambda *counts, to=progress: to.append(counts)
+        )
         assert progress == [(2, 3), (3, 3)], interval
 
 

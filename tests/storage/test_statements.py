@@ -394,7 +394,7 @@ def test_a_read_of_one_company_looks_at_no_other(timescale: Timescale, kind: Sta
 
 
 @pytest.mark.parametrize("kind", list(TABLES))
-def test_columns_are_those_of_the_quoted_schema(timescale: Timescale, kind: StatementKind) -> None:
+def test_columns_are_those_of_the_wire_schema(timescale: Timescale, kind: StatementKind) -> None:
     """The loader takes them by name."""
     wanted = [name for name in statements.WIRE_STATEMENTS[kind].names if name != "symbol"]
     assert _columns(timescale, TABLES[kind])[1:-3] == wanted
@@ -407,7 +407,7 @@ def test_columns_are_those_of_the_quoted_schema(timescale: Timescale, kind: Stat
         ("index_change", companies.WIRE_INDEX_CHANGES.names),
     ],
 )
-def test_columns_of_companies_are_those_of_the_quoted_schema(
+def test_columns_of_companies_are_those_of_the_wire_schema(
     timescale: Timescale, table: str, names: list[str]
 ) -> None:
     """The loader takes them by name."""

@@ -245,7 +245,8 @@ def test_an_answer_that_holds_all_withdraws_what_another_share_has_lost(
             "ordinal": 1,
         }
         rows = [
-            {**dict.fromkeys(schema.names), **row, "instrument_id": each} for each in instruments
+            {**dict.fromkeys(schema.names), **row, "instrument_id": instrument}
+            for instrument in instruments
         ]
         asked = replace(NOTHING_ASKED, instrument_ids=(first, second))
         return replace(

@@ -2,7 +2,7 @@
 
 Here: which cells, rows and answers can be read. One bad cell becomes null and is left to the
 dataset's validation; a row that cannot be placed is left out and reported; an answer of another
-shape is refused. Not here: refusals (wire.py), or which requests make one answer (client.py,
+shape is refused. Not here: errors (wire.py), or which requests make one answer (client.py,
 trades.py).
 
 Wire facts: Coinbase's reference (the maker's side), measurements of September 2026 (columns of a

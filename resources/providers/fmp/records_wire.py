@@ -1,7 +1,7 @@
 """What FMP's company profiles and index changes look like: bytes to Arrow tables.
 
 Here: the parsing of one answer, pure functions of its bytes. Not here: which requests make one
-answer (records.py), refusals (wire.py), or which rows may be stored (marketdata/companies.py).
+answer (records.py), errors (wire.py), or which rows may be stored (marketdata/companies.py).
 
 Wire facts: tests/recordings/fmp_profile_aapl.json; the historical constituents as measured by
 public clients in 2026 (providers' sheet 1.5), unrecorded.

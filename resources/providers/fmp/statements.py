@@ -1,7 +1,7 @@
 """What FMP's statements and ratios look like: bytes to Arrow tables.
 
 Here: the parsing of one answer, pure functions of its bytes. Not here: the names of FMP's lines
-(statement_fields.py), which requests make one answer (records.py), refusals (wire.py), or which
+(statement_fields.py), which requests make one answer (records.py), errors (wire.py), or which
 rows may be stored (marketdata/statements.py).
 
 Wire facts: tests/recordings/fmp_income_statement_annual.json, fmp_balance_sheet_annual.json and
@@ -105,7 +105,7 @@ def statement_page(
     rows = _rows(body, operation)
     _refuse_strangers(rows, symbol, period_type, operation)
     _refuse_missing_lines(rows, kind, operation)
-    quoted: list[Fields] = []
+    wire_rows: list[Fields] = []
     left_out: list[RejectedRow] = []
     for row in rows:
         day = day_of(row.fields.get("date"))
@@ -113,20 +113,20 @@ def statement_page(
             left_out.append(unread(row.text, symbol=symbol))
             continue
         try:
-            quoted.append(_quoted(row, kind, symbol, period_type, day))
+            wire_rows.append(_wire_row(row, kind, symbol, period_type, day))
         except UnreadableError as error:
             label = f"{period_type} {day} {row.fields.get('period')}"
             refused = unread(row.text, reason=str(error), symbol=symbol, day=day, what=label)
             left_out.append(refused)
-    _refuse_nothing_readable(rows, quoted, left_out, operation)
+    _refuse_nothing_readable(rows, wire_rows, left_out, operation)
     schema = WIRE_STATEMENTS[kind]
-    arrays = [pa.array([row[field.name] for row in quoted], field.type) for field in schema]
+    arrays = [pa.array([row[field.name] for row in wire_rows], field.type) for field in schema]
     return StatementPage(
         table=pa.Table.from_arrays(arrays, schema=schema), left_out=tuple(left_out)
     )
 
 
-def _quoted(
+def _wire_row(
     row: _Row, kind: StatementKind, symbol: str, period_type: PeriodType, day: date
 ) -> Fields:
     """Return a row with the field names of the schema."""
@@ -134,7 +134,7 @@ def _quoted(
     refuse_unstorable(fields)
     period = text_of(fields, "period")
     is_half = period in FISCAL_PERIODS[PeriodType.HALF_YEARLY]
-    quoted: dict[str, object] = {
+    wire_row: dict[str, object] = {
         "symbol": symbol,
         "period_type": str(PeriodType.HALF_YEARLY if is_half else period_type),
         "fiscal_date": day,
@@ -144,11 +144,11 @@ def _quoted(
         "answer": row.text,
     }
     if kind is not StatementKind.RATIOS:
-        quoted["filing_date"] = optional_day_of(fields, "filingDate")
-        quoted["accepted_at"] = _accepted_at(fields)
+        wire_row["filing_date"] = optional_day_of(fields, "filingDate")
+        wire_row["accepted_at"] = _accepted_at(fields)
     for line in LINES[kind]:
-        quoted[line] = _amount(fields, FIELDS[kind][line])
-    return quoted
+        wire_row[line] = _amount(fields, FIELDS[kind][line])
+    return wire_row
 
 
 def _rows(body: bytes, operation: str) -> list[_Row]:
@@ -215,12 +215,12 @@ def _refuse_missing_lines(rows: Sequence[_Row], kind: StatementKind, operation: 
 
 def _refuse_nothing_readable(
     rows: Sequence[_Row],
-    quoted: Sequence[Fields],
+    wire_rows: Sequence[Fields],
     left_out: Sequence[RejectedRow],
     operation: str,
 ) -> None:
     # One row that cannot be read is a bad row; if no row can be, it is another wire format.
-    if quoted or not rows or (len(rows) == 1 and left_out[0].reason != UNPLACED):
+    if wire_rows or not rows or (len(rows) == 1 and left_out[0].reason != UNPLACED):
         return
     first = shortened(repr(rows[0].fields.get("date")))
     message = f"field date: no row has a readable one, the first holds {first}"

@@ -53,7 +53,7 @@ def split_rows(rows: Sequence[Row], *, operation: str) -> Rows:
     """
     days = [_placed_on(row, "execution_date") for row in rows]
     _refuse_unplaced(rows, days, operation)
-    quoted = [
+    wire_rows = [
         {
             "symbol": row["ticker"],
             "ex_date": day,
@@ -64,7 +64,7 @@ def split_rows(rows: Sequence[Row], *, operation: str) -> Rows:
         for row, day in zip(rows, days, strict=True)
         if day is not None
     ]
-    table = pa.Table.from_pylist(quoted, schema=WIRE_SPLITS)
+    table = pa.Table.from_pylist(wire_rows, schema=WIRE_SPLITS)
     return Rows(table=table, left_out=_unplaced(rows, days))
 
 
@@ -81,7 +81,7 @@ def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
     """
     days = [_placed_on(row, "ex_dividend_date") for row in rows]
     _refuse_unplaced(rows, days, operation)
-    quoted = [
+    wire_rows = [
         {
             "symbol": row["ticker"],
             "ex_date": day,
@@ -96,7 +96,7 @@ def dividend_rows(rows: Sequence[Row], *, operation: str) -> Rows:
         for row, day in zip(rows, days, strict=True)
         if day is not None
     ]
-    table = pa.Table.from_pylist(quoted, schema=WIRE_DIVIDENDS)
+    table = pa.Table.from_pylist(wire_rows, schema=WIRE_DIVIDENDS)
     return Rows(table=table, left_out=_unplaced(rows, days))
 
 

@@ -1,4 +1,4 @@
-"""What Polygon's (Massive's) answers mean: envelopes, pages and refusals.
+"""What Polygon's (Massive's) answers mean: envelopes, pages and errors.
 
 Here: whether an answer is an error and of which kind, the envelope around rows, and where the next
 page is. Not here: the rows themselves (bars.py, actions.py, companies.py), sending requests

@@ -23,7 +23,7 @@ from resources.providers.http import HttpAnswer, status_error
 PROVIDER = "tiingo"
 JSON = JsonAnswers(PROVIDER)
 malformed = JSON.malformed
-_LONGEST_REFUSAL = 2000
+_LONGEST_ERROR = 2000
 """Longest body, in bytes, that is searched for an error; longer ones are data."""
 _OVERRUN = "you have run over your"
 _OF_A_MONTH = ("symbol look", "bandwidth", "month")
@@ -114,7 +114,7 @@ def _cure(status: int) -> str:
 def _error_text(answer: HttpAnswer) -> str | None:
     """Return the provider's error text, or None for a 2xx answer that may be data."""
     failed = answer.status >= HTTPStatus.MULTIPLE_CHOICES
-    if len(answer.body) > _LONGEST_REFUSAL:
+    if len(answer.body) > _LONGEST_ERROR:
         return "" if failed else None
     text = answer.body.decode("utf-8", "replace").strip()
     try:

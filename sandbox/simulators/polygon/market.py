@@ -63,8 +63,8 @@ def aggregates(world: World, actions: Actions, asked: AggregatesRequest, now: da
     """
     if asked.span is not None and asked.begin <= asked.end:
         asked = _stretched(asked, asked.span)
-    carriers = world.carriers(asked.ticker, _day(asked.begin), _day(asked.end))
-    if not carriers or asked.begin > asked.end:
+    holders = world.holders(asked.ticker, _day(asked.begin), _day(asked.end))
+    if not holders or asked.begin > asked.end:
         return Found(rows=days(_NO_BARS, np.array([], np.int64)), base_bars=0)
     bars_of = world.bars if asked.adjusted else actions.as_traded
     parts = [
@@ -74,7 +74,7 @@ def aggregates(world: World, actions: Actions, asked: AggregatesRequest, now: da
             begin=max(asked.begin, first_moment(carried.first)),
             end=min(asked.end, first_moment(carried.last + timedelta(days=1)) - 1),
         )
-        for carried in carriers
+        for carried in holders
     ]
     if asked.bar_ms is None:
         base = _concatenated([_days(bars_of, part, now) for part in parts])

@@ -123,10 +123,10 @@ class References:
         return [ticker] if self._world.listing(ticker) is not None else []
 
     def _holders(self, ticker: str | None) -> list[str]:
-        """Return the securities whose actions a ticker covers: all that ever carried it."""
+        """Return the securities whose actions a ticker covers: all that ever held it."""
         if ticker is None:
             return self._known(None)
-        return [carrier.listed for carrier in self._world.carriers(ticker, date.min, date.max)]
+        return [holder.listed for holder in self._world.holders(ticker, date.min, date.max)]
 
     def _tickers(self, now: datetime, ticker: str | None) -> Sequence[Row]:
         return [

@@ -1,7 +1,7 @@
 """A simulator of Polygon's (Massive's) REST API over the simulated world.
 
 Here: keys, plans, limits, and which request gets which answer. Not here: what is found in the world
-(market.py), bodies (wire.py), oddities on demand (quirks.py), faults and the journal (../front.py).
+(market.py), bodies (wire.py), quirks on demand (quirks.py), faults and the journal (../front.py).
 Facts: see wire.py.
 
 A running session has no daily bar here: what Polygon says of it is not known for sure.

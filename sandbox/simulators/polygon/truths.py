@@ -1,6 +1,6 @@
 """The truth of a database filled from Polygon: actions and companies.
 
-Here: the world in Polygon's words, in quoted schemas and under our tickers. Not here: days
+Here: the world in Polygon's words, in wire schemas and under our tickers. Not here: days
 (Actions.as_traded) and minutes (intraday.minute_truth), or the wire form (wire.py).
 """
 

@@ -1,7 +1,7 @@
 """Polygon's answers, as its API forms them.
 
 Here: envelopes, bars, reference rows and error bodies from the world's figures. Not here: which
-request gets which answer (simulator.py), or its oddities on demand (quirks.py). Facts: the vendor's
+request gets which answer (simulator.py), or its quirks on demand (quirks.py). Facts: the vendor's
 reference and client library of 2026, tests/recordings/polygon_*.
 """
 

@@ -198,10 +198,10 @@ class Quote:
     is_live: bool
 
 
-def quotes(quoted: Sequence[Quote]) -> Reply:
+def quotes(last: Sequence[Quote]) -> Reply:
     """Return ``/iex/``: fields in the measured order, tickers in none."""
     shuffled = sorted(
-        quoted, key=lambda quote: hashlib.sha256(quote.symbol.encode()).digest(), reverse=True
+        last, key=lambda quote: hashlib.sha256(quote.symbol.encode()).digest(), reverse=True
     )
     return json_reply([_quote(quote) for quote in shuffled])
 

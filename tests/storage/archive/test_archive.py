@@ -316,9 +316,9 @@ def test_a_file_that_somebody_changes_later_is_found_out(
     first, second = archive.verify(BARS, ["2023", "2024"])
 
     assert not first.equal
-    assert f"{changed} is not the file that was proven" in first.told
+    assert f"{changed} is not the file that was proven" in first.description
     assert not second.equal
-    assert f"the bucket lacks {gone}" in second.told
+    assert f"the bucket lacks {gone}" in second.description
 
 
 def test_a_bucket_that_fails_ends_the_run(
@@ -365,7 +365,7 @@ def test_fewer_rows_never_replace_an_archived_period(
     assert archive.proofs(BARS)["2023"] == before
     verified = archive.verify(BARS, ["2023"])[0]
     assert (verified.equal, verified.archive_rows, verified.expected_rows) == (False, 93, left)
-    assert cure in verified.told
+    assert cure in verified.description
 
 
 def test_as_many_other_rows_never_replace_an_archived_period(
@@ -416,7 +416,7 @@ def test_a_row_that_no_load_restated_never_replaces_the_archived_one(
     assert other.status is ArchiveStatus.COMMITTED
     (verdict,) = archive.verify(BARS, ["2023"])
     assert verdict.is_wrong
-    for sentence in (refused.reason, verdict.told):
+    for sentence in (refused.reason, verdict.description):
         assert "altered in the database (instrument_id 2, session_date 2023-12-15; " in sentence
         assert f"; {columns})" in sentence
         assert "restore --dataset daily_bars --start 2023-01-01 --end 2023-12-31 --into" in sentence
@@ -439,7 +439,7 @@ def test_what_only_waits_for_the_next_run_is_not_wrong(
 
     assert (verdict.equal, verdict.is_wrong) == (False, False)
     assert verdict.waiting == "1 rows came, 1 rows were restated"
-    assert verdict.told.endswith("since it was archived: the next archive run takes them")
+    assert verdict.description.endswith("since it was archived: the next archive run takes them")
     assert archive_one(archive, Y2023).status is ArchiveStatus.REPLACED
     assert archive.verify(BARS, ["2023"])[0].equal
 
@@ -488,7 +488,7 @@ def test_a_lost_file_whose_rows_are_hot_is_written_again(
         object_store.put_bytes(key, b"PAR1", content_type="x")
     else:
         object_store.delete(key)
-    assert "wrdata archive run" in archive.verify(BARS, ["2023"])[0].told
+    assert "wrdata archive run" in archive.verify(BARS, ["2023"])[0].description
 
     repaired, other = archive.archive(BARS, [Y2023, Y2024])
 

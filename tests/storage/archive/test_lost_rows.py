@@ -194,7 +194,7 @@ def test_a_proof_of_what_was_left_drops_nothing(
     assert planned.status is RetentionStatus.REFUSED
     assert [refusal.missing for refusal in dropped.refusals] == [Missing.LOADED_ROWS]
     assert run.status is RetentionStatus.REFUSED
-    assert "24 of 24 rows of minute_bars that were loaded" in run.told
+    assert "24 of 24 rows of minute_bars that were loaded" in run.description
     assert days_in(moves.timescale, "minute_bars", "failed") == {
         (instrument_id, SECOND.date()) for instrument_id in ids
     }

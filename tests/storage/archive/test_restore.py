@@ -121,7 +121,7 @@ def test_documents_and_amounts_come_back_as_they_were(
         moves.restore.into_hot(archived, DAY, DAY, by="test")
 
 
-def test_days_that_are_not_archived_are_told(moves: Moves) -> None:
+def test_days_that_are_not_archived_are_reported(moves: Moves) -> None:
     """The message names what is archived."""
     with pytest.raises(errors.ConfigurationError, match="is archived; nothing of it"):
         moves.restore.into_hot(MINUTES, DAY, DAY, by="test")

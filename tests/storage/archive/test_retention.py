@@ -478,7 +478,7 @@ def test_a_row_that_no_load_restated_is_refused_by_drop_run_and_restore_alike(
 
     assert planned.status is RetentionStatus.REFUSED
     assert run.status is RetentionStatus.REFUSED
-    for sentence in (planned.told, dropped, run.told, str(restoring.value)):
+    for sentence in (planned.description, dropped, run.description, str(restoring.value)):
         assert (
             "minute_bars 2024-01 was altered in the database (instrument_id 2, provider" in sentence
         )

@@ -70,7 +70,7 @@ class RetainedPeriod:
     refusals: tuple[Refusal, ...] = ()
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Return the obstacles in one line."""
         return "; ".join(refusal.reason for refusal in self.refusals)
 

@@ -91,7 +91,7 @@ class VerifiedPeriod:
         return not self.equal and not self.waiting
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Return the verdict as text, with the cure."""
         name = f"{self.dataset} {self.period.label}"
         if self.reason:

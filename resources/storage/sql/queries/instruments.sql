@@ -18,7 +18,7 @@ from instrument_ticker
 where instrument_ticker.kind = 'equity'
 order by instrument_ticker.ticker;
 
--- name: carriers
+-- name: ids_by_ticker
 -- The instrument of a kind that has each ticker on a day.
 select
     named.ticker,
@@ -48,8 +48,8 @@ order by former.valid;
 -- shared between universes, hence one lock for all.
 select pg_advisory_xact_lock(hashtextextended('wrdata.universe', 0));
 
--- name: last_carrier
--- The instrument that last had a ticker, with its CIK; open is whether it still has it.
+-- name: last_holder
+-- The instrument that last had a ticker, with its CIK; is_open is whether it still has it.
 select
     named.instrument_id,
     instrument.cik,

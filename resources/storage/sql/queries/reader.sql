@@ -35,7 +35,7 @@ cross join lateral (
     group by {keys}
 ) as held;
 
--- name: carriers
+-- name: resolve_tickers
 -- Resolve each ticker to the instrument that held it last on or before the day; shares before pairs.
 select distinct on (named.ticker)
     named.ticker,

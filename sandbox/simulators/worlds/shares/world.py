@@ -116,15 +116,15 @@ class World:
         """Return the security that trades as ``ticker`` now, in the index or not."""
         return self._listings.get(ticker)
 
-    def carriers(self, ticker: str, first: date, last: date) -> list[Carried]:
+    def holders(self, ticker: str, first: date, last: date) -> list[Carried]:
         """Return the holders of ``ticker`` from ``first`` to ``last``, oldest first."""
-        carriers = [
+        holders = [
             carried
             for listing in self.listings()
             for carried in timeline(listing.ticker, listing.series, self._former, first, last)
             if carried.ticker == ticker
         ]
-        return sorted(carriers, key=lambda carried: carried.first)
+        return sorted(holders, key=lambda carried: carried.first)
 
     def ticker_on(self, ticker: str, day: date) -> str:
         """Return the ticker on ``day`` of the security that is ``ticker`` now."""
