@@ -185,7 +185,9 @@ def no_waiting_dividend(database: Database) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset=price_factors, description="No history is in the shares before a split.")
+@dg.asset_check(
+    asset=price_factors, description="No history is still in the shares from before a split."
+)
 def no_history_in_old_shares(database: Database) -> dg.AssetCheckResult:
     """Warn of histories that a provider has re-based and that were not fetched again yet."""
     with as_dagster_failure(), database.open() as stores:

@@ -30,7 +30,7 @@ from usecases.instruments import UNIVERSE
 
 SAMPLE = 20
 COMPARED = 0.05
-"""Share of the instruments that a check compares."""
+"""Share that a check compares: of the instruments, or of their months or years."""
 
 
 @dg.asset_check(asset=daily_bars_table, blocking=True)
@@ -43,7 +43,7 @@ def ohlc_sanity(database: Database) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=daily_bars_table, blocking=True)
 def no_duplicate_keys(database: Database) -> dg.AssetCheckResult:
-    """No ticker has two bars for one session, also under two instruments."""
+    """No ticker has two bars for one session, whichever instruments hold them."""
     with as_dagster_failure(), database.open() as stores:
         suspects = stores.quality.duplicates(limit=SAMPLE)
     return _none_expected(

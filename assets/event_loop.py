@@ -35,7 +35,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def in_event_loop(source: AsyncIterator[Item]) -> Iterator[Item]:
-    """Yield the items of ``source``, in its own loop, which is closed at the end."""
+    """Yield the items of ``source``; however this ends, ``source`` is closed in its own loop."""
 
     async def following() -> Item:
         return await anext(source)

@@ -32,9 +32,9 @@ async def universe(
     """Instruments of the S&P 500 with the tickers they carry, each dated.
 
     Source: FMP `sp500-constituent`, one request, weekly. Destination: tables `instrument`,
-    `instrument_ticker`, `universe_member`; changes of identity in `instrument_event`. A ticker that
-    leaves keeps its instrument, its data and its partition; an answer that lacks a fifth of the
-    members is refused.
+    `instrument_ticker`, `universe_member`; changes of identity in `instrument_event`. A company
+    that leaves keeps its instrument, its data and its partition. An answer that lacks more than a
+    fifth of the members is refused.
     """
     with as_dagster_failure(), database.open() as stores:
         async with providers.client(stores, context.run, DAILY_BARS_DATASET, "fmp") as client:

@@ -151,7 +151,7 @@ def holding(file: Path) -> list[Process]:
 def marked(name: str, value: str) -> list[Process]:
     """Return the processes that were started with ``name`` set to ``value``.
 
-    Child processes inherit it, even if a parent is gone.
+    Child processes inherit it, so they are found even after their parent is gone.
     """
     variable = f"{name}={value}".encode()
     return _processes_where(lambda entry: variable in (entry / "environ").read_bytes().split(b"\0"))

@@ -1,8 +1,8 @@
 """Bars of coarser intervals, computed in memory from given source bars.
 
-Here: aggregates for reads as of a moment, and the recomputation that tests compare the database's
-aggregates with, to the last bit: it shares only the contract with their SQL. Not here: aggregates
-in the database (resources/storage), or reading source bars.
+Here: aggregates for adjusted reads and reads as of a moment. Tests also compare the database's
+aggregates with them, to the last bit: the two share only their contract. Not here: aggregates in
+the database (resources/storage), or reading source bars.
 """
 
 from collections.abc import Callable, Mapping

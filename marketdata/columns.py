@@ -57,7 +57,7 @@ _SHARED: Mapping[str, Column] = {
     "fiscal_year": Column("The company's own year", "year"),
     "reported_currency": Column("Currency of the amounts (ISO 4217)"),
     "filing_date": Column("Day of the filing"),
-    "accepted_at": Column("When the filing became public, by the provider", "moment, UTC"),
+    "accepted_at": Column("When the filing became public, as the provider says", "moment, UTC"),
     "answer": Column("The provider's row as it came, as JSON"),
     # Companies.
     "name": Column("The company's name"),
@@ -89,7 +89,7 @@ _SHARED: Mapping[str, Column] = {
         "As paid on a share of that day, not adjusted for later splits", "`currency` per share"
     ),
     "declaration_date": Column("Day of the declaration"),
-    "record_date": Column("Day on which owners of the share are entitled to it"),
+    "record_date": Column("Whoever owns the share on this day is paid"),
     "payment_date": Column("Day of the payment"),
     "frequency": Column("How often the company pays, in the provider's words"),
     "ordinal": Column("Counts the dividends of one share, ex-date and kind from 1"),

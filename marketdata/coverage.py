@@ -15,7 +15,7 @@ Span = tuple[date, date]
 """Days from the first (included) to the second (excluded)."""
 
 SETTLE_AFTER = timedelta(hours=1)
-"""A bar fetched sooner than this after its session's close is provisional: it may still change."""
+"""Rows fetched sooner than this after their day's end are provisional: they may still change."""
 
 ASK_AGAIN_FOR = timedelta(days=7)
 """An empty day no older than this is asked for again; an older one stands until it expires."""

@@ -21,7 +21,7 @@ from marketdata.price_factors import DividendTerms
 PRICE_CURRENCY = "USD"
 """Currency of all stored prices of shares: they are listed in New York."""
 OLDEST_RATE = timedelta(days=10)
-"""An older rate before the ex-date is not used: its series has ended, or is late."""
+"""A rate from longer before the ex-date is not used: its series has ended, or is late."""
 _DIGITS = Context(prec=28)
 
 

@@ -157,7 +157,7 @@ SMALLEST_SHARE = 0.8
 
 
 def refuse_implausible(known: Sequence[Member], listed: Sequence[Constituent]) -> None:
-    """Refuse a list of constituents that lost a fifth of the members or names a ticker twice.
+    """Refuse a list that is more than a fifth shorter than the members, or names a ticker twice.
 
     Raises:
         RecordRejectedError: The list is refused; the text says what to do.

@@ -147,7 +147,7 @@ class MinuteBarProvider(Provider, Protocol):
 
 @runtime_checkable
 class TradeProvider(Provider, Protocol):
-    """Serves one pair's trades (WIRE_TRADES) of whole UTC days that are over."""
+    """Serves one pair's trades (WIRE_TRADES) of UTC days; of an unfinished day those so far."""
 
     async def trades(self, symbol: str, start: date, end: date) -> Answer: ...
 
@@ -178,7 +178,7 @@ class Changes:
     """The symbols whose data have changed since a moment, with the answer's provenance.
 
     Attributes:
-        symbols: Among all of the provider's symbols, in its spelling.
+        symbols: The changed symbols of all that the provider has, in its spelling.
     """
 
     symbols: frozenset[str]

@@ -4,12 +4,14 @@ Here: the steps of an instrument's adjustment. Not here: which splits may be use
 (split_checks.py), or the multiplication of bars (resources/storage/sql).
 
 A price before a split is multiplied by old shares / new shares, a volume divided by it. A price
-before a dividend is multiplied by (1 - amount / last close before the ex-date), both in shares of
-the ex-date. So the returns of the adjusted series are those with the dividend reinvested. Several
-dividends of one day count as their sum. Providers do not agree on this: Tiingo multiplies by
-close / (close + amount) with the close of the ex-date itself (its recorded prices of Apple fit to
-the last digit), which differs from ours by the move of that day times the yield.
-Split factors are exact fractions; dividend factors have 28 digits, more than the close, a double.
+before a dividend is multiplied by (1 - amount / last close before the ex-date). The amount is as
+paid, and both are in shares of the ex-date. So the returns of the adjusted series are those with
+the dividend reinvested. Several dividends of one day count as their sum. Providers do not agree on
+this: Tiingo multiplies by close / (close + amount) with the close of the ex-date itself (its
+recorded prices of Apple fit to the last digit), which differs from ours by the move of that day
+times the yield.
+Split factors are exact fractions. Dividend factors have 28 digits: more than the close has, which
+is a double.
 """
 
 import bisect

@@ -6,8 +6,8 @@ their confirmation by a person (resources/storage/adjusted_bars.py).
 
 A wrong split falsifies a whole history. Providers send inverse ratios, one split under two dates,
 or a split that never happened. Prices show that if they are as traded or came before the split.
-Prices that the provider adjusted for the split hide the jump: they cannot confirm it, and refute
-it only if they were adjusted by another ratio.
+Prices that the provider has adjusted for the split should not jump any more, and then they decide
+nothing. If they do jump, they decide: they were not adjusted, or not for the split that took place.
 """
 
 import math
@@ -23,7 +23,7 @@ from marketdata.bars import Adjustment
 NEAR = timedelta(days=10)
 """Bars this near the ex-date show its jump, and a repeated split comes within this time."""
 SMALLEST_BAND = 0.10
-"""Least usual move of a price over the ex-date, in logarithms: about 10 %."""
+"""The jump may miss the expected one by this much at least, in logarithms: about 10 %."""
 NOISE_SESSIONS = 20
 """Sessions on each side of the ex-date that the usual daily move is measured over."""
 _SIGMAS = 6.0
@@ -108,9 +108,9 @@ def check_splits(
     The jump goes from the last close before the ex-date to the next open. It must lie within a
     band around the ratio: six times the usual daily move, at least 10 %. Splits that share one
     jump, for example because the first of two days had no trading, are judged together if the
-    jump fits the product of their ratios. Of two splits with the same ratio within ten days
-    without a jump each, the one that prices bear out is kept, or the earlier one if prices cannot
-    decide; the other is a duplicate.
+    jump fits the product of their ratios. A split without a jump of its own is a duplicate if
+    another one with the same ratio stands within ten days: of the one that prices bear out, or of
+    the earlier one if prices decide about neither.
 
     Args:
         splits: Splits of one instrument.
@@ -270,8 +270,9 @@ def _lost(
 def _expected_jumps(split: SplitTerms, *, is_adjusted: bool) -> Mapping[SplitVerdict, float]:
     """Return the jump, in logarithms, that each verdict expects.
 
-    If the provider adjusted the prices for the split, its ratio is already taken out: only a wrong
-    ratio shows.
+    If the provider has adjusted the prices for the split, its ratio is taken out of the jump: a
+    right split leaves none. The whole jump is there if they were not adjusted after all, and the
+    opposite one if nothing took place; of an inverse split twice the opposite one.
     """
     promised = -split.log_ratio
     if not is_adjusted:

@@ -177,8 +177,8 @@ WIRE_STATEMENTS: Mapping[StatementKind, pa.Schema] = {kind: _schema(kind) for ki
 ``fiscal_date`` is the last day of the period. ``fiscal_period`` is FY of an annual row, H1 or H2
 of a half-yearly one and Q1 to Q4 of a quarterly one, in the words of the provider. Amounts are in
 whole units of ``reported_currency``, expenses positive and outflows of cash negative; ratios are
-plain fractions. ``accepted_at`` (aware UTC) is when the filing became public by the provider: an
-impossible time is judged by statement_public_at in SQL. Ratios have neither ``filing_date`` nor
+plain fractions. ``accepted_at`` (aware UTC) is when the filing became public, as the provider says:
+an impossible time is judged by statement_public_at in SQL. Ratios have neither ``filing_date`` nor
 ``accepted_at``. ``answer`` is the provider's whole row as JSON.
 
 A line that a company does not report has the provider's value: FMP sends 0, which looks like a

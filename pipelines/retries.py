@@ -212,7 +212,11 @@ def _end(
 
 
 def end_succeeded(letters: DeadLetters, claim: UUID, run_id: str, by: str) -> None:
-    """End a claim whose run succeeded; letters that the run did not settle have failed."""
+    """End a claim whose run succeeded.
+
+    Letters about sessions and runs are resolved by that. Others that the run left in the claim have
+    failed again.
+    """
     letters.resolve(claim, works=_DONE_BY_SUCCESS, by=by, reason=f"run {run_id} has done the work")
     letters.fail(
         claim,

@@ -28,8 +28,9 @@ class DatasetCoverage:
             share of all days whose rows are kept. Days count until the last one that is over, from
             the dataset's first day or, if only the latest days are loaded, from the first day that
             was asked for of any symbol. What was never asked for is missing.
-        holes: Days that are over of which nothing or only a failure is known; or snapshots that
-            are due to be asked for again.
+        holes: Days that are over, from a symbol's first requested one on, of which nothing is
+            known, or only a failure or a refused row; or snapshots that are due to be asked for
+            again.
     """
 
     never_asked: int

@@ -107,7 +107,7 @@ def members_on(
         dataset: The dataset to load.
         provider: The provider whose spellings are used.
         day: The day to load.
-        asked_on: The day of the request, whose symbols are the present ones.
+        asked_on: The day of the request; the instruments come under their symbols of that day.
     """
     past = past_symbols(dataset.name, provider)
     ids = {

@@ -28,8 +28,8 @@ class LoadRequest:
         symbols: Our symbols; empty means all.
         failed: Only symbols with failed days, or with a letter that waits.
         wanted: The days to ask for.
-        letters: Ids of dead letters: exactly what they wait for is asked again; the other fields
-            are ignored.
+        letters: Ids of dead letters: exactly what they wait for is asked again; ``symbols``,
+            ``failed`` and ``wanted`` are ignored.
     """
 
     dataset: Dataset
@@ -151,7 +151,7 @@ def plan_sessions(load: LoadRequest) -> LoadPlan:
 
 
 def sessions_with_holes(stores: Stores, load: LoadRequest, sessions: Sequence[date]) -> list[date]:
-    """Return the ``sessions`` that any present member lacks."""
+    """Return the ``sessions`` that are holes of at least one present member."""
     members = [member.instrument_id for member in stores.instruments.members(UNIVERSE)]
     ledger = stores.coverage.ledger(load.dataset.name, load.provider, members)
     today = utc_now().date()

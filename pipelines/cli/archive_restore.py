@@ -73,7 +73,10 @@ def drop(
     elif rows:
         console.print_table("", [{**row, "late": "yes" if row["late"] else ""} for row in rows])
         if dry_run:
-            console.say("the run first archives what a due period lacks, then drops the period")
+            console.say(
+                "a run first refreshes the aggregates and archives, then drops the periods that "
+                "are due"
+            )
     else:
         console.say("nothing is due")
     return 1 if outcome["refused"] else 0
@@ -86,7 +89,8 @@ def restore(
     into: Annotated[
         str,
         typer.Option(
-            help="Schema for new tables, instead of the database's own.", callback=_plain_name
+            help="Schema for new tables; without it, rows go back into their own tables.",
+            callback=_plain_name,
         ),
     ] = "",
     *,

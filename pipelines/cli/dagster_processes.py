@@ -4,8 +4,8 @@ Here: starting `dagster dev` as a child, passing signals on, restarting a code s
 and ending all processes in order, those of an earlier command too. Not here: the local world's
 servers (sandbox/), or runs (runs.py).
 
-All processes below `dagster dev`, workers too, inherit a variable that names our state folder.
-It finds them, even where their parents are gone.
+All processes below `dagster dev`, workers too, inherit a variable that names our state folder. By
+it they are found, even after their parents are gone.
 """
 
 import contextlib

@@ -108,7 +108,7 @@ def run_job(
     for chatty in ("dagster", "psycopg.pool"):
         # The run's report says at its end what they would log on the way.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
-    # Only the person at the command line retries such a run: no daemon does.
+    # No daemon repeats such a run: the person does, or a dead letter if the work is lost.
     every_tag = {**(tags or {}), STARTED_BY: BY_COMMAND, MAX_RETRIES: "0"}
     if partitions:
         every_tag |= dict(zip(RANGE_TAGS, partitions, strict=True))

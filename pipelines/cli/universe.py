@@ -58,5 +58,5 @@ def _show_events(surroundings: environment.Surroundings, *, json: bool) -> int:
     elif rows:
         console.print_table("", rows)
     else:
-        console.say("no instrument was renamed, and no ticker was reused")
+        console.say("no instrument was renamed, no issuer changed, and no ticker was reused")
     return 0

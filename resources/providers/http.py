@@ -194,7 +194,7 @@ class HttpGetter:
     async def get(
         self, path: str, parameters: Mapping[str, str], *, operation: str, weight: int = 1
     ) -> HttpAnswer:
-        """Return the answer to ``path`` that is no error.
+        """Request ``path``, again after some errors, and return the answer.
 
         Args:
             path: Appended to the base address.
@@ -295,7 +295,7 @@ class HttpGetter:
 
 
 def _is_mere_failure(outcome: Outcome | None) -> bool:
-    """Return whether this is a failure without a pause that all processes have to keep."""
+    """Return whether the provider only failed, and named no pause for all processes to keep."""
     error = outcome.error if outcome else None
     return isinstance(error, errors.ProviderUnavailableError) and error.retry_after_s is None
 

@@ -195,7 +195,7 @@ def _fragment(s3: S3Settings, file: FileProof) -> Any:
 def _by_instrument(row_filter: RowFilter) -> Any:
     """Return the filter for instruments and provider.
 
-    Parquet compares its statistics with the least and the greatest id.
+    The bounds of the ids say nothing new: Parquet skips row groups by them, with its statistics.
     """
     column, ids = pc.field("instrument_id"), row_filter.instrument_ids
     condition = (column >= min(ids)) & (column <= max(ids)) & column.isin(pa.array(ids, pa.int64()))

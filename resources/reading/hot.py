@@ -91,7 +91,9 @@ class _Column(Loader):
 def read_hot(
     connection: Connection, url: str, query: HotQuery, instrument_ids: Sequence[int]
 ) -> pa.Table:
-    """Return the rows of some instruments, grouped by instrument; see ``_batch`` for their order.
+    """Return the rows of some instruments, one instrument after the other.
+
+    Rows of an instrument that share texts and nulls stand together, sorted by time.
 
     Args:
         connection: In a transaction of isolation level REPEATABLE READ; its moment counts.

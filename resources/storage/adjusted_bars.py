@@ -51,7 +51,7 @@ class Derivation:
     Attributes:
         steps: Number of spans with factors of their own; 0 without bars.
         changed: Whether the factors differ from those before.
-        quarantined: Splits with a finding; nothing was adjusted for them.
+        quarantined: Splits that prices do not bear out; nothing was adjusted for them.
         unusable: Daily sums of dividends that are not below the price they were paid out of.
         dividends: Dividends that do not count as stored: converted, confirmed, or waiting.
     """
@@ -65,7 +65,7 @@ class Derivation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoubtfulSplit:
-    """A split that its instrument's prices do not confirm."""
+    """A split that its instrument's prices do not bear out."""
 
     instrument_id: int
     finding: SplitFinding
@@ -169,7 +169,7 @@ class AdjustedBars:
     def rebased(self, today: date) -> list[int]:
         """Return the instruments whose split-adjusted history has to be fetched again.
 
-        A split's ex-date has passed since the fetch. Splits that prices refute do not count, since
+        A split's ex-date has come since the fetch. Splits that prices refute do not count, since
         a split that did not happen re-bases nothing. Call ``derive`` first: it checks the prices.
 
         Args:
@@ -260,7 +260,8 @@ class AdjustedBars:
             instrument_id: The parent share.
             ex_date: The first day on which it trades without.
             of: What was spun off.
-            value: Its worth per share on ex_date, in the currency of the prices.
+            value: Worth on ex_date of what one share of the parent got, in the currency of the
+                prices.
             by: Who recorded it.
             reason: Why.
         """

@@ -123,7 +123,7 @@ class InstrumentStore:
         on: date,
         past: PastSymbols = PastSymbols.OF_TODAY,
     ) -> list[ListedInstrument]:
-        """Return those of the instruments that can be requested, by ticker (see ``resolve``).
+        """Return those of the instruments that can be requested, sorted by ticker.
 
         An instrument whose ticker now belongs to another has no symbol of today. It can be
         requested only from providers that keep the past under the symbols of the day.
@@ -170,7 +170,8 @@ class InstrumentStore:
         A member that left keeps its instrument and ticker: only the membership ends. A joining
         member is the instrument that last had the ticker, if its CIK allows (a returning
         constituent), or a new one. A ticker that another company still has is closed first. A
-        change of issuer changes neither.
+        member whose issuer changed keeps its instrument, ticker and membership: only its name, CIK
+        and sector are those of the new issuer.
 
         Returns:
             Changes of identity, which are kept in the table ``instrument_event``.

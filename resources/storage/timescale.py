@@ -22,7 +22,7 @@ from resources.storage import sql
 CONNECT_TIMEOUT_S = 10
 POOL_TIMEOUT_S = 30.0
 STATEMENT_TIMEOUT_S = 600
-"""Longer than the largest merge seen (1 M rows: see bench/loader.py), but no run hangs."""
+"""Longer than the largest merge seen (1 M rows: bench/loader.py), so short that no run hangs."""
 
 _DEAD_PEER_SETTINGS = {
     "tcp_keepalives_idle": "30",

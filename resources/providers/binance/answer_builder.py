@@ -196,8 +196,8 @@ class AnswerBuilder:
     def answer(self, schema: pa.Schema) -> Answer:
         """Return everything that was added.
 
-        ``fetched_at`` is the time of the first reply, by which it was decided what is over,
-        however long the other replies took.
+        ``fetched_at`` is when the first reply came, however long the others took. That reply holds
+        Binance's clock, by which it was decided what is over.
 
         Raises:
             UnknownSymbolError: REST does not know the symbol, and there was no file either. If

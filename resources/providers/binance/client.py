@@ -7,8 +7,8 @@ Days that are over and published come from files, which have checksums and do no
 address' weight limit: a month's file (two requests) for more than one of its days, else a day's.
 REST serves what files lack or have wrong. What neither has is noted with the answer.
 
-Every answer begins with Binance's clock, which decides what is published and which minute is over.
-So a replay of kept answers makes the same requests.
+Every answer begins with a request for Binance's clock, which decides what is published and which
+minute is over. That reply is kept too, so a replay of kept answers makes the same requests.
 """
 
 from datetime import date

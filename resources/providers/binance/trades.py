@@ -50,10 +50,11 @@ Numbers = npt.NDArray[np.int64]
 async def trades(rest: Getter, files: Getter, symbol: str, start: date, end: date) -> Answer:
     """Return the aggregate trades (WIRE_TRADES) of the UTC days ``start`` to ``end``.
 
-    Both days are included, as far as they are over by Binance's clock, which is asked for first:
-    ``fetched_at`` is the time of that reply. Times are cut to whole milliseconds (see
-    ``binance_rows.trades``). The answer's ``request`` says which days came from files. REST fills
-    in for files that are missing or cannot be used, and for trades that a file lacks or has wrong.
+    Both days are included, up to the time of Binance's clock, which is asked for first: of today
+    come the trades so far. ``fetched_at`` is when that first reply came. Times are cut to whole
+    milliseconds (see ``binance_rows.trades``). The answer's ``request`` says which days came from
+    files. REST fills in for files that are missing or cannot be used, and for trades that a file
+    lacks or has wrong.
     A run of ids that Binance itself lacks is in ``left_out``, so that an incomplete day is noticed.
     Trades before REST's first one are no such run: only files have them, and a day of that time
     without a file is ``untold``.

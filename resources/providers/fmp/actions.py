@@ -101,7 +101,7 @@ class FmpActions:
         to ten years can be requested.
 
         Raises:
-            MalformedPayloadError: See ``actions_wire.as_traded_page``; rows were not
+            MalformedPayloadError: See ``actions_wire.as_traded_page``; or rows came that were not
                 requested. The error points to the answer.
             RequestRejectedError: ``symbol`` is empty or has a comma in it; nothing was sent.
             ProviderError: See ``wire.classify_error``.

@@ -8,8 +8,8 @@ TimescaleDB refreshes by time only, all instruments at once: one revised instrum
 as all. Its refresh commits by itself, so invalidations are removed afterwards. After a crash in
 between they are still there, and the same windows are refreshed again.
 
-TimescaleDB's own invalidations are known to lose some buckets (known_faults.py). There only ours
-count: months, quarters and years are refreshed by force.
+TimescaleDB's own invalidations are known to lose some months, quarters and years (known_faults.py).
+So these are refreshed by force, where our own invalidations name them.
 """
 
 from collections import Counter

@@ -73,11 +73,12 @@ class Aggregates(Protocol):
         ...
 
     def refresh(self, source: SourceTable, *, everything: bool = False) -> RefreshResult:
-        """Update the aggregates of all rows that were loaded, restated or deleted since.
+        """Update the aggregates of all rows that changed since the last refresh.
 
-        An interrupted refresh leaves the rest of its work waiting. Refreshing again without a
-        change of the source writes nothing. Days in the archive only (a live row of
-        archive_tombstone) keep their aggregates, and their invalidations wait.
+        A change is a load, a restatement or a deletion. An interrupted refresh leaves the rest of
+        its work waiting. Refreshing again without a change of the source writes nothing. Days in
+        the archive only (a live row of archive_tombstone) keep their aggregates, and their
+        invalidations wait.
 
         Args:
             source: The source whose aggregates are refreshed.

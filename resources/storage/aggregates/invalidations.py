@@ -13,7 +13,7 @@ from resources.storage.aggregates.contract import SourceTable
 from resources.storage.timescale import Connection
 
 MOST_CLAIMS = {SourceTable.MINUTES: 20_000, SourceTable.DAYS: 1_000}
-"""Most invalidations of one claim: few bars where each is of one bar."""
+"""Most invalidations of one claim; it counts where each covers few bars."""
 MOST_TIME = timedelta(days=1_000)
 """Most time that the invalidations of one claim cover: 1.4 million minutes."""
 

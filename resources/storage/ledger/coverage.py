@@ -177,9 +177,9 @@ class CoverageLedger:
         *,
         limit: int = 20,
     ) -> Holes:
-        """Find sessions of some instruments in no state, or only in that of a failure.
+        """Find sessions of some instruments in no state, or only failed or quarantined.
 
-        Sessions before the first one ever requested are no holes.
+        Sessions before an instrument's first requested one are no holes.
         """
         with self._timescale.connection() as connection:
             rows = connection.execute(

@@ -256,7 +256,8 @@ select
     - coalesce((select sum(known.sessions) from known), 0)::bigint;
 
 -- name: holes
--- Holes of some instruments: sessions after the first requested one, in no state or failed.
+-- Holes of some instruments: sessions from the first requested one on that are in no state, failed
+-- or quarantined.
 with
 known as (
     select

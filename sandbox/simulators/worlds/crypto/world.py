@@ -134,7 +134,7 @@ class CryptoWorld:
     def trade_truth(
         self, venue: str, pairs: Sequence[str], start: date, end: date, now: datetime
     ) -> pa.Table:
-        """Return WIRE_TRADES of the UTC days from ``start`` to ``end``, as far as they are over.
+        """Return WIRE_TRADES of the UTC days from ``start`` to ``end``, up to ``now``.
 
         Binance's times are whole milliseconds, as its REST answers and its files before 2025
         tell them.
