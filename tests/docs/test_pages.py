@@ -132,11 +132,9 @@ def test_guides_name_places_that_there_are(page: Path) -> None:
 
 def test_all_decisions_are_listed_in_order() -> None:
     """The list is how a reader finds a decision."""
-    listed = re.findall(
-        r"^- \[(.*)\]\((\d{4}-.*\.md)\)$",
-        (PROJECT / "docs" / "decisions" / "README.md").read_text("utf-8"),
-        re.MULTILINE,
-    )
+    page = (PROJECT / "docs" / "decisions" / "README.md").read_text("utf-8")
+    entries = page.replace("\n  ", " ")  # A long title goes on in the next line.
+    listed = re.findall(r"^- \[(.*)\]\((\d{4}-.*\.md)\)$", entries, re.MULTILINE)
     titles = [page.read_text("utf-8").splitlines()[0].removeprefix("# ") for page in DECISIONS]
 
     assert listed == list(zip(titles, (page.name for page in DECISIONS), strict=True))
