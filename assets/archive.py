@@ -5,8 +5,7 @@ Here: the assets. Not here: how a period is written, read back and committed
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -17,20 +16,12 @@ from assets.datasets import OWNERS, by_symbol_key
 from assets.failures import Metadata, as_dagster_failure, failure_table, partition_results, sample
 from assets.partitions import PORTIONS
 from assets.schemas import column_schema
-from marketdata.archiving import (
-    ARCHIVED,
-    WHOLE,
-    ArchivedDataset,
-    Period,
-    Portion,
-    archived_dataset,
-)
+from marketdata.archiving import ARCHIVED, WHOLE, ArchivedDataset, Portion
 from marketdata.calendars import HISTORY_START, utc_now
 from marketdata.datasets import DATASETS
-from marketdata.recovery import errors
-from resources.storage.archive import Archive as OpenedArchive
 from resources.storage.archive import ArchivedPeriod, ArchiveStatus
 from resources.wiring import Archive
+from usecases.archiving import ArchiveOutcome, archive_closed_periods
 from usecases.requested_days import requested_days
 
 GRAINS = {Portion.MONTH: "month", Portion.YEAR: "year", Portion.WHOLE: "all of it"}
@@ -40,10 +31,6 @@ ARCHIVED_ARE = {
     Portion.WHOLE: "All rows of",
 }
 """Beginning of each description: the part of a dataset that is archived."""
-
-
-PERIODS_A_COMMIT = 24
-"""Daily bars are one commit, and ten years of months a few."""
 
 
 class ArchiveRunConfig(dg.Config):
@@ -95,24 +82,18 @@ def _archive(dataset: ArchivedDataset) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
         today = utc_now().date()
         with as_dagster_failure(), archive.open() as opened:
-            if not partitions:
-                (period,) = opened.archive(dataset, dataset.closed_periods(HISTORY_START, today))
-                _raise_if_any_refused(
-                    {dataset.name: period.reason} if _is_refused(period) else {}, 1
-                )
-                yield dg.MaterializeResult(metadata=_metadata(period))
-                return
-            periods = [dataset.named(key, today) for key in context.partition_keys]
-            archived = opened.archive(dataset, periods)
-        yield from partition_results(
-            context,
-            {
-                period.period.label: _metadata(period)
-                for period in archived
-                if not _is_refused(period)
-            },
-            {period.period.label: period.reason for period in archived if _is_refused(period)},
-        )
+            periods = (
+                [dataset.named(key, today) for key in context.partition_keys]
+                if partitions
+                else dataset.closed_periods(HISTORY_START, today)
+            )
+            outcome = ArchiveOutcome(dataset=dataset, periods=opened.archive(dataset, periods))
+        done = {label: _metadata(period) for label, period in outcome.done.items()}
+        if partitions:
+            yield from partition_results(context, done, outcome.refused)
+            return
+        _raise_if_any_refused(outcome.refused, len(periods))
+        yield dg.MaterializeResult(metadata=done[WHOLE])
 
     return asset
 
@@ -141,78 +122,25 @@ def closed_periods(
     refused: dict[str, str] = {}
     done: list[ArchivedPeriod] = []
     with as_dagster_failure(), archive.open() as opened:
-        for name in config.datasets or ARCHIVED:
-            dataset = archived_dataset(name)
-            try:
-                for bundle in _bundles(periods_with_rows(opened, dataset, config)):
-                    archived = opened.archive(dataset, bundle)
-                    refused |= {
-                        f"{name} {period.period.label}": period.reason
-                        for period in archived
-                        if _is_refused(period)
-                    }
-                    done += [period for period in archived if not _is_refused(period)]
-                    yield from _reported(dataset, archived)
-            except (errors.ArchiveMismatchError, errors.StorageConflictError) as error:
-                refused[name] = str(error)
+        days = requested_days(config.start, config.end)
+        for outcome in archive_closed_periods(opened, config.datasets, *days):
+            yield from _reported(outcome)
+            refused |= outcome.refused
+            done += outcome.done.values()
     _raise_if_any_refused(refused, len(refused) + len(done))
-    counts = Counter(period.status.value for period in done)
-    yield dg.MaterializeResult(
-        metadata={
-            **{status.value: counts[status.value] for status in ArchiveStatus},
-            "rows": sum(period.rows for period in done),
-        }
-    )
+    yield dg.MaterializeResult(metadata=_totals(done))
 
 
-def requested_periods(dataset: ArchivedDataset, config: ArchiveRunConfig) -> list[Period]:
-    """Return the closed periods of a dataset that a run asks for.
-
-    Empty if no closed month lies between its days, whatever the dataset's portion.
-
-    Raises:
-        ConfigurationError: The run's days cannot be read, or are reversed.
-    """
-    first, last = requested_days(config.start, config.end)
-    start, end = first or HISTORY_START, last or date.max
-    today = utc_now().date()
-    if start > end or start >= today.replace(day=1):
-        return []
-    return [period for period in dataset.closed_periods(start, today) if period.start <= end]
+def _reported(outcome: ArchiveOutcome) -> Iterator[dg.AssetMaterialization]:
+    for label, period in outcome.done.items():
+        yield dg.AssetMaterialization(
+            archive_key(outcome.dataset),
+            partition=label if PORTIONS[outcome.dataset.portion] else None,
+            metadata=_metadata(period),
+        )
 
 
-def periods_with_rows(
-    opened: OpenedArchive, dataset: ArchivedDataset, config: ArchiveRunConfig
-) -> list[Period]:
-    """Return the requested periods; without a first day, those from the first row on.
-
-    Empty months before the first row are not reported.
-    """
-    if config.start or dataset.portion is Portion.WHOLE:
-        return requested_periods(dataset, config)
-    first = opened.first_day(dataset)
-    return [period for period in requested_periods(dataset, config) if first and period.end > first]
-
-
-def _bundles(periods: Sequence[Period]) -> Iterator[Sequence[Period]]:
-    """Cut periods into commits: a crash costs at most one commit."""
-    for start in range(0, len(periods), PERIODS_A_COMMIT):
-        yield periods[start : start + PERIODS_A_COMMIT]
-
-
-def _reported(
-    dataset: ArchivedDataset, archived: Sequence[ArchivedPeriod]
-) -> Iterator[dg.AssetMaterialization]:
-    for period in archived:
-        if not _is_refused(period):
-            yield dg.AssetMaterialization(
-                archive_key(dataset),
-                partition=period.period.label if PORTIONS[dataset.portion] else None,
-                metadata=_metadata(period),
-            )
-
-
-def _raise_if_any_refused(refused: dict[str, str], of: int) -> None:
+def _raise_if_any_refused(refused: Mapping[str, str], of: int) -> None:
     if refused:
         raise dg.Failure(
             description=f"{len(refused)} of {of} periods were not archived: {sample(refused)}",
@@ -221,8 +149,12 @@ def _raise_if_any_refused(refused: dict[str, str], of: int) -> None:
         )
 
 
-def _is_refused(period: ArchivedPeriod) -> bool:
-    return period.status is ArchiveStatus.REFUSED
+def _totals(done: Sequence[ArchivedPeriod]) -> Metadata:
+    counts = Counter(period.status for period in done)
+    return {
+        **{status.value: counts[status] for status in ArchiveStatus},
+        "rows": sum(period.rows for period in done),
+    }
 
 
 def _metadata(period: ArchivedPeriod) -> Metadata:
