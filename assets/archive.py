@@ -5,8 +5,7 @@ Here: the assets. Not here: how a period is written, read back and committed
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -17,20 +16,12 @@ from assets.datasets import OWNERS, by_symbol_key
 from assets.failures import Metadata, as_dagster_failure, failure_table, partition_results, sample
 from assets.partitions import PORTIONS
 from assets.schemas import column_schema
-from marketdata.archiving import (
-    ARCHIVED,
-    WHOLE,
-    ArchivedDataset,
-    Period,
-    Portion,
-    archived_dataset,
-)
+from marketdata.archiving import ARCHIVED, WHOLE, ArchivedDataset, Portion
 from marketdata.calendars import HISTORY_START, utc_now
 from marketdata.datasets import DATASETS
-from marketdata.recovery import errors
-from resources.storage.archive import Archive as OpenedArchive
 from resources.storage.archive import ArchivedPeriod, ArchiveStatus
 from resources.wiring import Archive
+from usecases.archiving import ArchiveBatch, archive_closed_periods
 from usecases.requested_days import requested_days
 
 GRAINS = {Portion.MONTH: "month", Portion.YEAR: "year", Portion.WHOLE: "all of it"}
@@ -40,10 +31,6 @@ ARCHIVED_ARE = {
     Portion.WHOLE: "All rows of",
 }
 """Beginning of each description: the part of a dataset that is archived."""
-
-
-PERIODS_A_COMMIT = 24
-"""Daily bars are one commit, and ten years of months a few."""
 
 
 class ArchiveRunConfig(dg.Config):
@@ -95,24 +82,18 @@ def _archive(dataset: ArchivedDataset) -> dg.AssetsDefinition:
     ) -> Iterator[dg.AssetMaterialization | dg.MaterializeResult[Any]]:
         today = utc_now().date()
         with as_dagster_failure(), archive.open() as opened:
-            if not partitions:
-                (outcome,) = opened.archive(dataset, dataset.closed_periods(HISTORY_START, today))
-                _raise_if_any_refused(
-                    {dataset.name: outcome.reason} if _is_refused(outcome) else {}, 1
-                )
-                yield dg.MaterializeResult(metadata=_metadata(outcome))
-                return
-            periods = [dataset.named(key, today) for key in context.partition_keys]
-            outcomes = opened.archive(dataset, periods)
-        yield from partition_results(
-            context,
-            {
-                outcome.period.label: _metadata(outcome)
-                for outcome in outcomes
-                if not _is_refused(outcome)
-            },
-            {outcome.period.label: outcome.reason for outcome in outcomes if _is_refused(outcome)},
-        )
+            periods = (
+                [dataset.named(key, today) for key in context.partition_keys]
+                if partitions
+                else dataset.closed_periods(HISTORY_START, today)
+            )
+            batch = ArchiveBatch(dataset=dataset, outcomes=opened.archive(dataset, periods))
+        done = {label: _metadata(outcome) for label, outcome in batch.done.items()}
+        if partitions:
+            yield from partition_results(context, done, batch.refused)
+            return
+        _raise_if_any_refused(batch.refused, len(periods))
+        yield dg.MaterializeResult(metadata=done[WHOLE])
 
     return asset
 
@@ -141,78 +122,25 @@ def closed_periods(
     refused: dict[str, str] = {}
     done: list[ArchivedPeriod] = []
     with as_dagster_failure(), archive.open() as opened:
-        for name in config.datasets or ARCHIVED:
-            dataset = archived_dataset(name)
-            try:
-                for bundle in _bundles(periods_with_rows(opened, dataset, config)):
-                    outcomes = opened.archive(dataset, bundle)
-                    refused |= {
-                        f"{name} {outcome.period.label}": outcome.reason
-                        for outcome in outcomes
-                        if _is_refused(outcome)
-                    }
-                    done += [outcome for outcome in outcomes if not _is_refused(outcome)]
-                    yield from _reported(dataset, outcomes)
-            except (errors.ArchiveMismatchError, errors.StorageConflictError) as error:
-                refused[name] = str(error)
+        days = requested_days(config.start, config.end)
+        for batch in archive_closed_periods(opened, config.datasets, *days):
+            yield from _reported(batch)
+            refused |= batch.refused
+            done += batch.done.values()
     _raise_if_any_refused(refused, len(refused) + len(done))
-    counts = Counter(outcome.status.value for outcome in done)
-    yield dg.MaterializeResult(
-        metadata={
-            **{status.value: counts[status.value] for status in ArchiveStatus},
-            "rows": sum(outcome.rows for outcome in done),
-        }
-    )
+    yield dg.MaterializeResult(metadata=_totals(done))
 
 
-def requested_periods(dataset: ArchivedDataset, config: ArchiveRunConfig) -> list[Period]:
-    """Return the closed periods of a dataset that a run asks for.
-
-    Empty if no closed month lies between its days, whatever the dataset's portion.
-
-    Raises:
-        ConfigurationError: The run's days cannot be read, or are reversed.
-    """
-    first, last = requested_days(config.start, config.end)
-    start, end = first or HISTORY_START, last or date.max
-    today = utc_now().date()
-    if start > end or start >= today.replace(day=1):
-        return []
-    return [period for period in dataset.closed_periods(start, today) if period.start <= end]
+def _reported(batch: ArchiveBatch) -> Iterator[dg.AssetMaterialization]:
+    for label, outcome in batch.done.items():
+        yield dg.AssetMaterialization(
+            archive_key(batch.dataset),
+            partition=label if PORTIONS[batch.dataset.portion] else None,
+            metadata=_metadata(outcome),
+        )
 
 
-def periods_with_rows(
-    opened: OpenedArchive, dataset: ArchivedDataset, config: ArchiveRunConfig
-) -> list[Period]:
-    """Return the requested periods; without a first day, those from the first row on.
-
-    Empty months before the first row are not reported.
-    """
-    if config.start or dataset.portion is Portion.WHOLE:
-        return requested_periods(dataset, config)
-    first = opened.first_day(dataset)
-    return [period for period in requested_periods(dataset, config) if first and period.end > first]
-
-
-def _bundles(periods: Sequence[Period]) -> Iterator[Sequence[Period]]:
-    """Cut periods into commits: a crash costs at most one commit."""
-    for start in range(0, len(periods), PERIODS_A_COMMIT):
-        yield periods[start : start + PERIODS_A_COMMIT]
-
-
-def _reported(
-    dataset: ArchivedDataset, outcomes: Sequence[ArchivedPeriod]
-) -> Iterator[dg.AssetMaterialization]:
-    for outcome in outcomes:
-        if not _is_refused(outcome):
-            yield dg.AssetMaterialization(
-                archive_key(dataset),
-                partition=outcome.period.label if PORTIONS[dataset.portion] else None,
-                metadata=_metadata(outcome),
-            )
-
-
-def _raise_if_any_refused(refused: dict[str, str], of: int) -> None:
+def _raise_if_any_refused(refused: Mapping[str, str], of: int) -> None:
     if refused:
         raise dg.Failure(
             description=f"{len(refused)} of {of} periods were not archived: {sample(refused)}",
@@ -221,8 +149,12 @@ def _raise_if_any_refused(refused: dict[str, str], of: int) -> None:
         )
 
 
-def _is_refused(outcome: ArchivedPeriod) -> bool:
-    return outcome.status is ArchiveStatus.REFUSED
+def _totals(done: Sequence[ArchivedPeriod]) -> Metadata:
+    counts = Counter(outcome.status for outcome in done)
+    return {
+        **{status.value: counts[status] for status in ArchiveStatus},
+        "rows": sum(outcome.rows for outcome in done),
+    }
 
 
 def _metadata(outcome: ArchivedPeriod) -> Metadata:

@@ -11,7 +11,7 @@ import dagster as dg
 
 from assets.archive import closed_periods
 from assets.datasets import OWNERS
-from assets.failures import as_dagster_failure, failure_table, sample
+from assets.failures import Metadata, as_dagster_failure, failure_table, sample
 from marketdata.archiving import ArchivedDataset
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors
@@ -68,15 +68,16 @@ def archive_upkeep(archive: Archive) -> Iterator[dg.MaterializeResult[Any]]:
             metadata={"failed": failure_table(failed), "done": _table(done)},
             allow_retries=False,
         )
-    yield dg.MaterializeResult(
-        metadata={
-            "periods_compacted": sum(upkept.periods_compacted for upkept in done),
-            "snapshots_expired": sum(upkept.snapshots_expired for upkept in done),
-            "objects_removed": sum(upkept.objects_removed for upkept in done),
-            "bytes_removed": sum(upkept.bytes_removed for upkept in done),
-            "datasets": _table(done),
-        }
-    )
+    yield dg.MaterializeResult(metadata={**_totals(done), "datasets": _table(done)})
+
+
+def _totals(done: list[_Upkept]) -> Metadata:
+    return {
+        "periods_compacted": sum(upkept.periods_compacted for upkept in done),
+        "snapshots_expired": sum(upkept.snapshots_expired for upkept in done),
+        "objects_removed": sum(upkept.objects_removed for upkept in done),
+        "bytes_removed": sum(upkept.bytes_removed for upkept in done),
+    }
 
 
 def _upkept(upkeep: ArchiveUpkeep, dataset: ArchivedDataset) -> _Upkept:

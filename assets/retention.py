@@ -14,7 +14,7 @@ from pydantic import Field
 
 from assets.archive import closed_periods
 from assets.datasets import OWNERS
-from assets.failures import as_dagster_failure, failure_table, sample
+from assets.failures import Metadata, as_dagster_failure, failure_table, sample
 from marketdata.archiving import archived_dataset
 from resources.storage.archive.retain.outcomes import RetainedPeriod, RetentionStatus
 from resources.wiring import Archive
@@ -70,19 +70,25 @@ def retention(
             periods = opened.plan(config.datasets)
         else:
             periods = opened.run(config.datasets, by=f"run {context.run.run_id}")
-    counts = Counter(period.status for period in periods)
-    dropped = [period for period in periods if period.status is RetentionStatus.DROPPED]
     yield dg.MaterializeResult(
         metadata={
-            **{status.value: counts[status] for status in RetentionStatus},
-            "rows_dropped": sum(period.rows for period in dropped),
-            "chunks_dropped": sum(period.chunks for period in dropped),
+            **_totals(periods),
             "dry_run": config.dry_run,
             "ages": " ".join(f"{name}={age.days}d" for name, age in ages.items()) or NO_AGES,
             "periods": _table(periods),
         },
         check_results=[_verdict(periods, ages)],
     )
+
+
+def _totals(periods: Sequence[RetainedPeriod]) -> Metadata:
+    counts = Counter(period.status for period in periods)
+    dropped = [period for period in periods if period.status is RetentionStatus.DROPPED]
+    return {
+        **{status.value: counts[status] for status in RetentionStatus},
+        "rows_dropped": sum(period.rows for period in dropped),
+        "chunks_dropped": sum(period.chunks for period in dropped),
+    }
 
 
 def _table(periods: Sequence[RetainedPeriod]) -> dg.TableMetadataValue:

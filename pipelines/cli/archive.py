@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
-from assets.archive import ArchiveRunConfig, requested_periods
+from assets.archive import ArchiveRunConfig
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.calendars import HISTORY_START, utc_now
 from marketdata.recovery import errors
@@ -18,6 +18,8 @@ from pipelines.cli.runs import RunReport
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.archive import ArchiveStatus
+from usecases.archiving import requested_periods
+from usecases.requested_days import requested_days
 
 WRITTEN = {
     ArchiveStatus.COMMITTED.value,
@@ -40,7 +42,8 @@ def run(
         start=start.isoformat() if start else "",
         end=end.isoformat() if end else "",
     )
-    if not any(requested_periods(entry, config) for entry in chosen):
+    days = requested_days(config.start, config.end)
+    if not any(requested_periods(entry, *days) for entry in chosen):
         raise errors.ArgumentError(_no_closed_month(start, end))
     surroundings = environment.surroundings(writes=False)
     environment.enter(surroundings, start=True, report=console.say)

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.archive import ArchiveRunConfig, closed_periods, periods_with_rows
+from assets.archive import ArchiveRunConfig, closed_periods
 from assets.datasets import NOUNS, REFRESHES, LoadRunConfig
 from marketdata.archiving import archived_dataset
 from pipelines.cli import console, runs
@@ -20,7 +20,9 @@ from pipelines.jobs import BY_SESSION_JOBS
 from resources import opening
 from resources.opening import Stores
 from resources.settings import read_settings
+from usecases.archiving import periods_with_rows
 from usecases.load_plan import LoadPlan
+from usecases.requested_days import requested_days
 
 FIGURES = ("rows_inserted", "rows_unchanged", "rows_restated", "rows_rejected")
 """Figures that every load reports."""
@@ -58,8 +60,9 @@ def load(stores: Stores, plan: LoadPlan) -> RunReport:
 def archive(config: ArchiveRunConfig) -> RunReport:
     """Archive closed periods of some datasets in one run."""
     with opening.archive(read_settings()) as opened:
+        days = requested_days(config.start, config.end)
         periods = sum(
-            len(periods_with_rows(opened, archived_dataset(name), config))
+            len(periods_with_rows(opened, archived_dataset(name), *days))
             for name in config.datasets
         )
     meter = console.Meter("periods", periods)

@@ -5,7 +5,7 @@ from datetime import date
 import dagster as dg
 import pytest
 
-from assets.archive import ARCHIVES, ArchiveRunConfig, requested_periods
+from assets.archive import ARCHIVES
 from assets.bars import bars_key
 from assets.daily_bars import daily_bars_table
 from assets.datasets import BY_SYMBOL
@@ -17,6 +17,7 @@ from pipelines.definitions import definitions
 from resources import opening
 from resources.settings import read_settings
 from tests.fixtures.pipeline import Pipeline
+from usecases.archiving import requested_periods
 from usecases.instruments import UNIVERSE
 
 
@@ -140,18 +141,16 @@ def test_a_run_over_everything_begins_with_the_first_row(pipeline: Pipeline) -> 
 
 @pytest.mark.parametrize("dataset", ["daily_bars", "minute_bars", "splits"])
 @pytest.mark.parametrize(
-    ("start", "end"),
-    [(f"{utc_now():%Y-%m}-01", ""), ("", "1950-01-31")],
+    ("first", "last"),
+    [(utc_now().date().replace(day=1), None), (None, date(1950, 1, 31))],
     ids=["this month", "long ago"],
 )
 def test_months_that_never_closed_are_a_wish_for_no_dataset(
-    dataset: str, start: str, end: str
+    dataset: str, first: date | None, last: date | None
 ) -> None:
     """Also of datasets that are archived by the year, or as a whole."""
-    assert requested_periods(ARCHIVED[dataset], ArchiveRunConfig(start=start, end=end)) == []
-    assert requested_periods(
-        ARCHIVED[dataset], ArchiveRunConfig(start="2024-01-01", end="2024-01-31")
-    )
+    assert requested_periods(ARCHIVED[dataset], first, last) == []
+    assert requested_periods(ARCHIVED[dataset], date(2024, 1, 1), date(2024, 1, 31))
 
 
 def test_a_refused_period_fails_the_run_and_keeps_no_other_back(pipeline: Pipeline) -> None:
