@@ -118,9 +118,11 @@ class World:
 
     def holders(self, ticker: str, first: date, last: date) -> list[Carried]:
         """Return the holders of ``ticker`` from ``first`` to ``last``, oldest first."""
+        series = {earlier.series for earlier in self._former if earlier.ticker == ticker}
         holders = [
             carried
             for listing in self.listings()
+            if listing.ticker == ticker or listing.series in series
             for carried in timeline(listing.ticker, listing.series, self._former, first, last)
             if carried.ticker == ticker
         ]
