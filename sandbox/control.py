@@ -13,6 +13,7 @@ from typing import Self, cast
 import httpx
 import pyarrow as pa
 
+from machine import processes
 from marketdata.recovery import errors
 from sandbox.simulators.controls import ARROW_STREAM
 from sandbox.simulators.faults import FaultKind, FaultRule
@@ -30,7 +31,12 @@ class SimulatorControl:
     def __init__(self, origin: str) -> None:
         self._origin = origin
         # Loopback only: a proxy of the environment has no business in between.
-        self._client = httpx.Client(base_url=f"{origin}/_sandbox", timeout=120, trust_env=False)
+        self._client = httpx.Client(
+            base_url=f"{origin}/_sandbox",
+            timeout=120,
+            verify=processes.NO_AUTHORITIES,
+            trust_env=False,
+        )
 
     def __enter__(self) -> Self:
         """Return itself."""

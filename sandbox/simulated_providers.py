@@ -91,7 +91,10 @@ class SimulatedProviders:
         """Tell whether the simulators on ``port`` are up."""
         try:
             answer = httpx.get(
-                f"{self.address(port)}/_sandbox/providers", timeout=5, trust_env=False
+                f"{self.address(port)}/_sandbox/providers",
+                timeout=5,
+                verify=processes.NO_AUTHORITIES,
+                trust_env=False,
             )
         except httpx.HTTPError:
             return False

@@ -1,5 +1,6 @@
 """Index of the suite's fixtures, and the order of its tests; each plugin says what it holds."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             "_simulated"
         ):
             item.add_marker("servers")
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from walking through all that is imported, again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 def _rank(path: Path) -> int:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 import httpx
 
+from machine.processes import NO_AUTHORITIES
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.recovery import errors
 from pipelines import workers
@@ -321,7 +322,9 @@ def _user_interface(surroundings: environment.Surroundings) -> Finding:
         )  # fmt: skip
     address = f"http://127.0.0.1:{running[1]}"
     try:
-        version = httpx.get(f"{address}/server_info", timeout=PROBE_TIMEOUT_S).json()
+        version = httpx.get(
+            f"{address}/server_info", timeout=PROBE_TIMEOUT_S, verify=NO_AUTHORITIES
+        ).json()
     except (httpx.HTTPError, ValueError):
         return Finding(
             name="dagster ui", ok=False, origin="local", address=address,

@@ -14,7 +14,7 @@ import httpx
 import psycopg
 import pytest
 
-from machine.processes import wait_until
+from machine.processes import NO_AUTHORITIES, wait_until
 from pipelines.definitions import definitions
 from tests.fixtures.forked_commands import run_command
 from tests.fixtures.world import BucketSettings, RunningSimulator
@@ -516,7 +516,10 @@ def _loaded(address: str) -> bool:
     expected = len(definitions.resolve_all_asset_specs())
     try:
         answer = httpx.post(
-            f"{address}/graphql", json={"query": "{ assetNodes { id } }"}, timeout=20
+            f"{address}/graphql",
+            json={"query": "{ assetNodes { id } }"},
+            timeout=20,
+            verify=NO_AUTHORITIES,
         )
         return len(answer.json()["data"]["assetNodes"]) == expected
     except (httpx.HTTPError, KeyError, TypeError, ValueError):
