@@ -11,7 +11,8 @@ LINTS := $(VENV)/has-lint
 # Whole files go to four processes, in the order of tests/conftest.py: the longest first.
 SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo dev down test test-fast coverage lint types contracts check bench faults docs schema lock clean
+.PHONY: help demo dev down test test-fast coverage lint types contracts check bench faults docs \
+  schema lock clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))

@@ -5,13 +5,12 @@ reading, writing and proving files (resources/storage/archive), or when the arch
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 
 import pyarrow as pa
 
-from marketdata.bars import DAILY_BARS
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START
 from marketdata.datasets import DATASETS, Dataset, Domain, InstrumentKind
@@ -147,28 +146,6 @@ def next_month(first: date) -> date:
     return date(first.year + first.month // 12, first.month % 12 + 1, 1)
 
 
-def _archived_bars() -> ArchivedDataset:
-    own = list(DAILY_BARS)
-    return ArchivedDataset(
-        name=DAILY_BARS_DATASET,
-        domain=Domain.EQUITY_PRICES,
-        table="daily_bar",
-        kind=InstrumentKind.EQUITY,
-        schema=pa.schema(
-            [
-                own[0],
-                pa.field("ticker", pa.string()),
-                *own[1:],
-                pa.field("adjustment", pa.string(), nullable=False),
-                *_ORIGIN,
-            ]
-        ),
-        order=("instrument_id", "session_date"),
-        dated_by="session_date",
-        portion=Portion.YEAR,
-    )
-
-
 def as_archived(dataset: Dataset) -> ArchivedDataset:
     """Return a dataset as it is archived: by the month if it is by day, otherwise whole."""
     # Answers may lack a part of the key; the table never does.
@@ -192,9 +169,24 @@ def as_archived(dataset: Dataset) -> ArchivedDataset:
     )
 
 
+def _bars_as_archived(dataset: Dataset) -> ArchivedDataset:
+    """Return daily bars as they are archived: by the year, with the adjustment of each.
+
+    The table holds one provider's bars of a day, so the provider is no part of the key.
+    """
+    bars = as_archived(dataset)
+    adjustment = pa.field("adjustment", pa.string(), nullable=False)
+    return replace(
+        bars,
+        schema=bars.schema.insert(bars.schema.get_field_index("provider"), adjustment),
+        order=("instrument_id", *dataset.key),
+        portion=Portion.YEAR,
+    )
+
+
 ARCHIVED: Mapping[str, ArchivedDataset] = {
-    dataset.name: _archived_bars() if dataset.name == DAILY_BARS_DATASET else as_archived(dataset)
-    for dataset in DATASETS.values()
+    **{dataset.name: as_archived(dataset) for dataset in DATASETS.values()},
+    DAILY_BARS_DATASET: _bars_as_archived(DATASETS[DAILY_BARS_DATASET]),
 }
 """Every dataset as it is archived, by name."""
 

@@ -125,8 +125,11 @@ def _dataset_job(dataset: Dataset) -> UnresolvedAssetJobDefinition:
     )
 
 
-def _domain_job(domain: Domain, about: str) -> UnresolvedAssetJobDefinition:
-    chosen = [REFRESHES[name] for name in _of_domain(domain)]
+def _domain_job(
+    domain: Domain, about: str, *derived: dg.AssetsDefinition
+) -> UnresolvedAssetJobDefinition:
+    """Return the job that loads a domain's datasets, and refreshes what is derived from them."""
+    chosen = [*(REFRESHES[name] for name in _of_domain(domain)), *derived]
     return dg.define_asset_job(domain.value, dg.AssetSelection.assets(*chosen), description=about)
 
 
@@ -157,10 +160,10 @@ fundamentals_job = _domain_job(
     Domain.FUNDAMENTALS, "Statements and ratios of every member, annual and quarterly."
 )
 reference_job = _domain_job(Domain.REFERENCE, "Companies, and who joined and left the index.")
-corporate_actions_job = dg.define_asset_job(
-    "corporate_actions",
-    dg.AssetSelection.assets(*(REFRESHES[name] for name in ACTIONS), price_factors),
-    description="Splits and dividends of the whole market, then factors of their instruments.",
+corporate_actions_job = _domain_job(
+    Domain.CORPORATE_ACTIONS,
+    "Splits and dividends of the whole market, then factors of their instruments.",
+    price_factors,
 )
 
 ALL = (

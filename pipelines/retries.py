@@ -16,7 +16,7 @@ from uuid import UUID
 
 import dagster as dg
 
-from assets.datasets import REFRESHES
+from assets.datasets import REFRESHES, LoadRunConfig
 from marketdata.calendars import utc_now
 from marketdata.datasets import DATASETS, Dataset
 from marketdata.recovery.dead_letters import LETTER_RETRY, Work
@@ -140,14 +140,14 @@ def _retry(claim: UUID, letters: tuple[StoredLetter, ...]) -> Retry:
 def _of_dataset(dataset: Dataset, letters: Sequence[StoredLetter]) -> dict[str, Any]:
     """Return the run config that asks for the data of a dataset's letters."""
     first = letters[0]
-    config: dict[str, Any] = {"provider": first.provider or ""}
+    provider = first.provider or ""
     if first.work is Work.SESSION:
         start = first.span[0].isoformat() if first.span else ""
-        config |= {"bulk_refresh": True, "start": start}
+        config = LoadRunConfig(provider=provider, bulk_refresh=True, start=start)
     else:
-        config["letters"] = [letter.letter_id for letter in letters]
+        config = LoadRunConfig(provider=provider, letters=[letter.letter_id for letter in letters])
     name = REFRESHES[dataset.name].node_def.name
-    return {name: {"config": config}}
+    return {name: {"config": config.model_dump(exclude_unset=True)}}
 
 
 def settle_ended(instance: dg.DagsterInstance, letters: DeadLetters, by: str) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from assets.datasets import REFRESHES
+from assets.datasets import REFRESHES, LoadRunConfig
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
@@ -135,7 +135,7 @@ def rebased_histories(
     if not listed:
         return dg.SkipReason("no history was re-based since it was fetched")
     tickers = [instrument.ticker for instrument in listed]
-    config = {"symbols": tickers, "only_missing": False}
+    config = LoadRunConfig(symbols=tickers, only_missing=False).model_dump(exclude_unset=True)
     return dg.RunRequest(
         run_key=f"rebased {today} {' '.join(tickers)}",
         run_config={"ops": {REFRESHES[DAILY_BARS_DATASET].node_def.name: {"config": config}}},

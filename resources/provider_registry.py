@@ -87,8 +87,12 @@ class ProviderEntry:
     client: Callable[[Domain, Sequence[Getter]], Provider]
 
 
+def _fmp_key(settings: Settings) -> str:
+    return _required(settings.fmp_api_key, "FMP_API_KEY", "FMP")
+
+
 def _fmp_single(settings: Settings) -> Line:
-    key = _required(settings.fmp_api_key, "FMP_API_KEY", "FMP")
+    key = _fmp_key(settings)
     return Line(
         base_url=settings.fmp_base_url,
         key=QueryKey(name="apikey", value=key),
@@ -103,8 +107,8 @@ def _fmp_single(settings: Settings) -> Line:
 def _fmp_bulk(settings: Settings) -> Line:
     single = _fmp_single(settings)
     limits, interval_s = single.limits, settings.fmp_bulk_interval_s
-    if interval_s and single.key:
-        limits = (*limits, fmp_bulk_limits(single.key.value, interval_s))
+    if interval_s:
+        limits = (*limits, fmp_bulk_limits(_fmp_key(settings), interval_s))
     return replace(single, limits=limits, in_flight=1, probe=None)
 
 

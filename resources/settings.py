@@ -31,6 +31,8 @@ ALIKE = 0.8
 """How similar two names have to be to count as a misspelling (difflib's ratio)."""
 SHOWN = 40
 """Most characters of a wrong value that a message repeats."""
+ROUTED = tuple(name for name, dataset in DATASETS.items() if dataset.has_sessions)
+"""Datasets with sessions: the route of any other is never read."""
 
 
 class SessionRoute(StrEnum):
@@ -206,7 +208,7 @@ def known_variables() -> frozenset[str]:
     """Return every variable that this project reads."""
     aliases = {field.alias for field in Settings.model_fields.values() if field.alias}
     providers = {provider_variable(dataset) for dataset in DATASETS}
-    routes = {route_variable(name) for name, dataset in DATASETS.items() if dataset.has_sessions}
+    routes = {route_variable(dataset) for dataset in ROUTED}
     return frozenset({*aliases, *providers, *routes, *READ_ELSEWHERE})
 
 
@@ -239,8 +241,8 @@ def wrong_values() -> list[str]:
         Settings()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
     except ValidationError as error:
         lines += [_fault_line(fault) for fault in _faults(error) if fault["type"] != "missing"]
-    for dataset in DATASETS:
-        for choice_of in (provider_of, route_of):
+    for choice_of, datasets in ((provider_of, DATASETS), (route_of, ROUTED)):
+        for dataset in datasets:
             try:
                 choice_of(dataset)
             except errors.ConfigurationError as error:
@@ -255,9 +257,8 @@ def read_settings() -> Settings:
         ConfigurationError: Names every variable that is missing or wrong, in one line.
     """
     settings = _read(Settings)
-    for name, dataset in DATASETS.items():
-        if dataset.has_sessions:
-            route_of(name)
+    for dataset in ROUTED:
+        route_of(dataset)
     return settings
 
 

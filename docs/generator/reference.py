@@ -24,6 +24,7 @@ from pipelines.cli.deferred import DeferredCommand
 from pipelines.cli.main import app
 from pipelines.schedules import ALL
 from resources.settings import (
+    ROUTED,
     SessionRoute,
     Settings,
     StoreSettings,
@@ -257,8 +258,7 @@ def settings_page() -> str:
             f"How a session of `{name}` is requested: {' or '.join(SessionRoute)}",
             f"`{SessionRoute.PER_TICKER}`",
         )
-        for name, dataset in DATASETS.items()
-        if dataset.has_sessions
+        for name in ROUTED
     ]
     rows += [
         (f"`{name}`", meaning, default)

@@ -20,13 +20,11 @@ from marketdata.recovery import errors
 from pipelines.cli import name_lists
 from resources import clients
 from resources.opening import Stores
+from resources.reading.request import NAMED
 from resources.settings import Settings, provider_of
 from usecases.instruments import every_symbol, member_tickers
 from usecases.load_cost import limits_of
 from usecases.load_plan import LoadPlan, LoadRequest, plan_load, plan_sessions
-
-NAMED = 5
-"""Most unknown tickers that a message names."""
 
 
 def known_dataset(name: str) -> str:

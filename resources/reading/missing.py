@@ -16,7 +16,7 @@ import pyarrow as pa
 from marketdata.calendars import HISTORY_START, calendar, utc_now
 from marketdata.coverage import HELD, CoverageState
 from marketdata.datasets import InstrumentKind
-from resources.reading.request import BEFORE_ALL, BarsRequest
+from resources.reading.request import BEFORE_ALL, NAMED, BarsRequest
 from resources.reading.snapshot import Named
 
 BEFORE_HISTORY = "before_history"
@@ -45,8 +45,6 @@ _WORDS = {
     CoverageState.QUARANTINED.value: "refused as wrong",
 }
 _COMMAND = "wrdata backfill"
-NAMED = 5
-"""Most tickers that a sentence names."""
 
 SCHEMA = pa.schema(
     [

@@ -22,6 +22,8 @@ BEFORE_ALL = date(1900, 1, 1)
 """Where a request without a start begins: before every bar."""
 AFTER_ALL = date(2200, 1, 1)
 """The latest end of a request: no bar begins later."""
+NAMED = 5
+"""Most tickers that a message names."""
 
 When = date | datetime | str
 """A day, an aware moment, or one of the two in ISO 8601."""

@@ -34,6 +34,7 @@ from marketdata.rows import INSTANT
 from marketdata.split_checks import SplitTerms, SplitVerdict
 from resources.reading.cold import DroppedDays
 from resources.reading.hot import HotQuery, read_hot
+from resources.reading.request import NAMED
 from resources.storage import sql
 from resources.storage.archive.prove.proofs import FileProof
 from resources.storage.timescale import Connection, connect
@@ -309,12 +310,13 @@ class Snapshot:
         if not known:
             return "this database knows no names yet: `wrdata universe` loads them"
         described: list[str] = []
-        for ticker in tickers:
+        for ticker in tickers[:NAMED]:
             near = difflib.get_close_matches(ticker, known, n=3)
             described.append(f"{ticker} (nearest: {', '.join(near)})" if near else ticker)
+        more = f" and {len(tickers) - NAMED} more" if len(tickers) > NAMED else ""
         return (
-            f"no instrument here has the ticker {', '.join(described)}: correct it (tickers are "
-            "spelt as in BRK.B and BTC-USD), or run `wrdata universe` if it is new"
+            f"no instrument here has the ticker {', '.join(described)}{more}: correct it (tickers "
+            "are spelt as in BRK.B and BTC-USD), or run `wrdata universe` if it is new"
         )
 
     def _query(self, query: str, /, **values: object) -> Sequence[dict[str, Any]]:

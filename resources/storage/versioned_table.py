@@ -52,6 +52,7 @@ class VersionedTable:
         table: Name of the table.
         schema: Schema of a batch's rows, ``instrument_id`` first.
         key: Columns that identify a row of an instrument.
+        dated_by: The one of them that places a row on a day; empty if there is none.
         is_adjusted: The batch's adjustment is a column, and part of a row's value.
         names_provider: The provider is part of a row's value: an equal row of another provider is
             a restatement.
@@ -63,6 +64,7 @@ class VersionedTable:
     table: str
     schema: pa.Schema
     key: tuple[str, ...]
+    dated_by: str
     is_adjusted: bool = False
     names_provider: bool = True
     refuse: Callable[[Connection, Batch, Origin], None] | None = None
@@ -178,15 +180,14 @@ class VersionedTable:
         joins = batch.joins_history and batch.adjustment is not Adjustment.AS_TRADED
         first: date | datetime | None = None
         last: date | datetime | None = None
-        dated = [name for name in self.key if pa.types.is_temporal(self.schema.field(name).type)]
-        if dated and not (batch.full_snapshot or joins):
-            span = pc.min_max(batch.rows[dated[0]])
+        if self.dated_by and not (batch.full_snapshot or joins):
+            span = pc.min_max(batch.rows[self.dated_by])
             first, last = span["min"].as_py(), span["max"].as_py()
         return {
             "table": self.table,
             "instrument_ids": sorted(instrument_ids),
             "provider": batch.provider,
-            "dated_by": dated[0] if dated else None,
+            "dated_by": self.dated_by,
             "first_moment": None if first is None else str(first),
             "last_moment": None if last is None else str(last),
         }
@@ -209,7 +210,11 @@ def _strictly_ascending(rows: pa.Table, names: list[str]) -> bool:
 
 def _table_of(dataset: Dataset) -> VersionedTable:
     return VersionedTable(
-        dataset=dataset.name, table=dataset.table, schema=dataset.table_schema, key=dataset.key
+        dataset=dataset.name,
+        table=dataset.table,
+        schema=dataset.table_schema,
+        key=dataset.key,
+        dated_by=dataset.dated_by,
     )
 
 

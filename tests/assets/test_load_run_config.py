@@ -1,5 +1,6 @@
 """Run configs of loads, and the routes of sessions, without a run."""
 
+import os
 from datetime import date
 
 import pytest
@@ -8,7 +9,7 @@ from assets.datasets import LoadRunConfig
 from marketdata.datasets import DATASETS
 from marketdata.planning import Wanted
 from marketdata.recovery import errors
-from resources.settings import SessionRoute, route_of
+from resources.settings import SessionRoute, route_of, unread_variables, wrong_values
 from usecases.load_plan import LoadRequest
 
 
@@ -36,3 +37,18 @@ def test_a_session_goes_the_route_of_its_own_dataset(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("WRDATA_DAILY_BARS_ROUTE", "fast")
     with pytest.raises(errors.ConfigurationError, match="it should be 'bulk' or 'per_ticker'"):
         route_of("daily_bars")
+
+
+def test_the_route_of_a_dataset_without_sessions_is_never_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its value cannot be wrong; that of a dataset with sessions can."""
+    monkeypatch.setenv("WRDATA_MINUTE_BARS_ROUTE", "fast")
+
+    (unread,) = unread_variables(os.environ)
+    assert unread.startswith("WRDATA_MINUTE_BARS_ROUTE is set, but never read")
+    assert wrong_values() == []
+
+    monkeypatch.setenv("WRDATA_DAILY_BARS_ROUTE", "fast")
+    (wrong,) = wrong_values()
+    assert wrong.startswith("WRDATA_DAILY_BARS_ROUTE is 'fast'")

@@ -183,6 +183,7 @@ def test_every_command_tells_a_variable_that_nobody_reads(
     """One line beside what the command says; a wrong value is an error of its own."""
     monkeypatch.setattr(dg.DagsterInstance, "get", dg.DagsterInstance.ephemeral)
     configured.setenv("WRDATA_STAET_DIR", "x")
+    configured.setenv("WRDATA_MINUTE_BARS_ROUTE", "fast")
     listed = CliRunner().invoke(app, ["dlq", "list"], standalone_mode=False)
     stopped = CliRunner().invoke(app, ["down"], standalone_mode=False)
     configured.setenv("WRDATA_AGGREGATES", "best")
@@ -192,6 +193,7 @@ def test_every_command_tells_a_variable_that_nobody_reads(
     assert listed.exception is None
     assert line in listed.stderr
     assert line in stopped.stderr
+    assert "warning: WRDATA_MINUTE_BARS_ROUTE is set, but never read" in listed.stderr
     assert "WRDATA_AGGREGATES is 'best': it should be 'auto'" in str(refused.exception)
     assert "Correct it, or unset it" in str(refused.exception)
 

@@ -46,16 +46,21 @@ def questions() -> Iterator[tuple[str, str, str, Question]]:
             yield name, provider, "ask", lambda api, ask=dataset.ask: ask(api, REQUEST)
             if session := source.session:
                 yield name, provider, "session", lambda api, ask=session: ask(api, DAY)
-            if market := dataset.bulk_rows:
+            if bulk_rows := dataset.bulk_rows:
                 days = Days(start=DAY, end=DAY)
-                yield name, provider, "market", lambda api, ask=market, days=days: ask(api, days)
-            if changes := dataset.bulk_changes:
+                yield (
+                    name,
+                    provider,
+                    "bulk_rows",
+                    lambda api, ask=bulk_rows, days=days: ask(api, days),
+                )
+            if bulk_changes := dataset.bulk_changes:
                 since = datetime(2024, 3, 5, tzinfo=UTC)
                 yield (
                     name,
                     provider,
-                    "changes",
-                    lambda api, ask=changes, since=since: ask(api, since),
+                    "bulk_changes",
+                    lambda api, ask=bulk_changes, since=since: ask(api, since),
                 )
 
 

@@ -688,6 +688,10 @@ def test_a_name_means_who_carried_it_last(
             {"tickers": "AAB"},
             r"has the ticker AAB \(nearest: AAA.*run `wrdata universe` if",
         ),
+        (
+            {"tickers": [f"NO{number}" for number in range(32)]},
+            "has the ticker NO0, NO1, NO10, NO11, NO12 and 27 more: correct it",
+        ),
         ({"tickers": []}, "no ticker is given"),
         ({"interval": "2h"}, "'2h' is no interval of bars: take one of 1m, 5m"),
         ({"start": datetime(2024, 1, 2), "interval": "1m"}, "start .* has no time zone"),  # noqa: DTZ001
