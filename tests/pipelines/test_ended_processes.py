@@ -4,8 +4,9 @@ All of it with commands, Dagster's daemon and its workers as they are deployed.
 """
 
 import signal
-from collections.abc import Iterator
-from datetime import timedelta
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from machine import processes
 from machine.processes import runs_program, wait_until
 from pipelines.cli.dagster_processes import CODE_SERVER, WORKER
+from pipelines.sensors import TRIED_AGAIN
 from tests.fixtures.state_folder import PATIENCE_S, StateFolder, killed, state_folder
 
 pytestmark = pytest.mark.servers
@@ -21,17 +23,29 @@ ENDS_WITHIN_S = 30.0
 """How long a load may take after the first signal."""
 PACE = "20"
 """Requests a minute: an answer takes milliseconds, so all that works waits for its permit."""
-WAITING = "select count(*) from daily_bar_invalidation where noted_at < %s"
+WAITING = "select count(*) from daily_bar_invalidation"
+REFRESHED_WITHIN_S = PATIENCE_S + TRIED_AGAIN.total_seconds()
+"""The sensor may have asked for a refresh just before; then it waits before it asks again."""
 ENDS_ALONE_WITHIN_S = 60.0
 DAGSTER = "WRDATA_DAGSTER_DATABASE_URL"
 TICKED = "select 1 from job_ticks where timestamp > %s and status in ('SKIPPED', 'SUCCESS') limit 1"
-NEWEST = "select max(noted_at) from daily_bar_invalidation"
 TERMINATE = "mutation ($run: String!) { terminateRun(runId: $run) { __typename } }"
-REFRESHED = """
-select run.status
-from runs as run
-inner join run_tags as tag on tag.run_id = run.run_id
-where tag.key = 'dagster/sensor_name' and tag.value = 'waiting_aggregates'
+SENSOR = """
+query ($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor { id } } }
+"""
+STOP = "mutation ($id: String!) { stopSensor(id: $id) { __typename } }"
+START = (
+    "mutation ($sensor: SensorSelector!) { startSensor(sensorSelector: $sensor) { __typename } }"
+)
+REFRESHES = """
+select count(*)
+from run_tags
+where key = 'dagster/sensor_name' and value = 'waiting_aggregates'
+"""
+UNDER_WAY = """
+select
+    (select count(*) from runs where status not in ('SUCCESS', 'FAILURE', 'CANCELED'))
+    + (select count(*) from job_ticks where status = 'STARTED')
 """
 
 
@@ -55,11 +69,9 @@ def test_a_run_that_a_person_terminates_in_the_ui_ends_while_it_waits_for_permit
     """It waits for most of its time, and nobody who waited was told of the end."""
     run_id = world.launch_long_run(address)
 
-    answer = httpx.post(
-        f"{address}/graphql", json={"query": TERMINATE, "variables": {"run": run_id}}, timeout=60
-    ).json()
+    answer = _asked(address, TERMINATE, run=run_id)
 
-    assert answer["data"]["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
+    assert answer["terminateRun"]["__typename"] == "TerminateRunSuccess", answer
     assert wait_until(lambda: world.status_of(run_id) == "CANCELED", within_s=PATIENCE_S)
     assert wait_until(
         lambda: not any(runs_program(process, WORKER) for process in world.left()),
@@ -92,23 +104,26 @@ def test_the_daemon_refreshes_what_a_killed_load_left_waiting(
     world: StateFolder, address: str
 ) -> None:
     """Without another load: 148 spans waited beside a daemon for eight minutes."""
-    assert httpx.get(f"{address}/server_info").is_success
-    before = _loads(world)
     words = ("backfill", "daily_bars", "--tickers", "AAPL,MSFT,NVDA")
-    with world.running(*words, FMP_REQUESTS_PER_MINUTE=PACE) as load:
-        assert wait_until(lambda: _loads(world) > before, within_s=PATIENCE_S)
-        load.kill()
-        load.wait()
-    # It has waited for longer than a run takes from its load to its refresh.
-    world.run_sql("update daily_bar_invalidation set noted_at = noted_at - interval '2 minutes'")
-    ((newest,),) = world.rows(NEWEST)
-    after = newest + timedelta(microseconds=1)
-    assert _count(world, WAITING, after) > 0
+    # These two refresh as well: after what the load had reported, and after they load its rest.
+    with _stopped(address, "derived_after_loads", "dead_letter_retries"):
+        assert wait_until(lambda: _count(world, UNDER_WAY, of=DAGSTER) == 0, within_s=PATIENCE_S)
+        before, refreshes = _loads(world), _count(world, REFRESHES, of=DAGSTER)
+        with world.running(*words, FMP_REQUESTS_PER_MINUTE=PACE) as load:
+            assert wait_until(lambda: _loads(world) > before, within_s=PATIENCE_S)
+            load.kill()
+            load.wait()
+        # It has waited for longer than a run takes from its load to its refresh.
+        world.run_sql(
+            "update daily_bar_invalidation set noted_at = noted_at - interval '2 minutes'"
+        )
+        assert _count(world, WAITING) > 0
 
-    # What others load meanwhile may wait for its own refresh.
-    assert wait_until(lambda: _count(world, WAITING, after) == 0, within_s=PATIENCE_S, every_s=0.5)
+        assert wait_until(
+            lambda: _count(world, WAITING) == 0, within_s=REFRESHED_WITHIN_S, every_s=0.5
+        )
 
-    assert world.rows(REFRESHED, of=DAGSTER)
+    assert _count(world, REFRESHES, of=DAGSTER) > refreshes
     verified = world("aggregates", "verify", "--interval", "1w")
     assert verified.returncode == 0, verified.stderr
 
@@ -117,8 +132,7 @@ def test_a_run_ends_within_a_minute_after_its_worker_and_the_code_server_were_ki
     world: StateFolder, address: str
 ) -> None:
     """Dagster starts no new code server: no sensor ran, and the run stayed STARTED for hours."""
-    # What a test before has left is not tried again meanwhile.
-    world.run_sql("update dead_letter set next_attempt_at = next_attempt_at + interval '1 hour'")
+    _postpone_letters(world)
     run_id = world.launch_long_run(address)
     assert world.up is not None
     world.up.send_signal(signal.SIGSTOP)  # so that nobody ends it before we have asked
@@ -147,8 +161,7 @@ def test_a_run_ends_with_the_next_start_after_all_of_dagster_and_its_worker_were
     world: StateFolder, address: str
 ) -> None:
     """Until then `status` and `doctor` name it; it stayed STARTED for hours, and held its lane."""
-    # What a test before has left is not tried again meanwhile.
-    world.run_sql("update dead_letter set next_attempt_at = next_attempt_at + interval '1 hour'")
+    _postpone_letters(world)
     run_id = world.launch_long_run(address)
     assert any(runs_program(process, WORKER) for process in world.left())
 
@@ -167,10 +180,45 @@ def test_a_run_ends_with_the_next_start_after_all_of_dagster_and_its_worker_were
     assert "each has a running worker" in world("doctor").stdout
 
 
+@contextmanager
+def _stopped(address: str, *sensors: str) -> Generator[None]:
+    """Stop sensors for the length of the block, as a person does in the UI."""
+    selectors = [
+        {
+            "repositoryLocationName": "wrdata",
+            "repositoryName": "__repository__",
+            "sensorName": name,
+        }
+        for name in sensors
+    ]
+    for selector in selectors:
+        found = _asked(address, SENSOR, sensor=selector)
+        answer = _asked(address, STOP, id=found["sensorOrError"]["id"])
+        assert answer["stopSensor"]["__typename"] == "StopSensorMutationResult", answer
+    try:
+        yield
+    finally:
+        for selector in selectors:
+            _asked(address, START, sensor=selector)
+
+
+def _asked(address: str, query: str, **variables: object) -> Any:
+    """Ask the UI's server, and return its data."""
+    question = {"query": query, "variables": variables}
+    answer = httpx.post(f"{address}/graphql", json=question, timeout=60).json()
+    assert "errors" not in answer, answer
+    return answer["data"]
+
+
+def _postpone_letters(world: StateFolder) -> None:
+    """Keep the daemon from trying again meanwhile what a test before has left."""
+    world.run_sql("update dead_letter set next_attempt_at = next_attempt_at + interval '1 hour'")
+
+
 def _loads(world: StateFolder) -> int:
     return _count(world, "select count(*) from ingest_log where dataset = 'daily_bars'")
 
 
-def _count(world: StateFolder, query: str, *parameters: object) -> int:
-    ((count,),) = world.rows(query, *parameters)
+def _count(world: StateFolder, query: str, *, of: str = "WRDATA_DATABASE_URL") -> int:
+    ((count,),) = world.rows(query, of=of)
     return int(count)

@@ -36,12 +36,13 @@ def limits(
     budget: str = "key",
     *,
     interval_s: float = 0.5,
+    slack_s: float = 0.1,
     quotas: tuple[Quota, ...] = (),
     heaviest: int = 1,
     used_weight: UsedWeight | None = None,
 ) -> RequestLimits:
     """Return limits whose interval is the given one."""
-    pace = Pace(limit=heaviest, window_s=interval_s - 0.1, slack_s=0.1)
+    pace = Pace(limit=heaviest, window_s=interval_s - slack_s, slack_s=slack_s)
     return RequestLimits(
         budget=budget, paces=(pace,), quotas=quotas, heaviest=heaviest, used_weight=used_weight
     )
@@ -631,11 +632,13 @@ def test_a_scheduled_run_gets_nearly_all_of_a_budget_that_backfills_want_too(
 
 def test_a_worker_that_ends_leaves_no_hole(leases: RequestLeases) -> None:
     """Its unused reservations go to the next process."""
+    # No permit is void before it is used, however late a busy machine gets to it.
+    patient = limits(interval_s=5.0, slack_s=4.0)
 
     async def leave_early() -> None:
         budget = LeasedBudget(
             leases=leases,
-            limits=[limits()],
+            limits=[patient],
             provider="p",
             lane=Lane.SCHEDULED,
             holder=Holder.this_process(),
@@ -648,5 +651,5 @@ def test_a_worker_that_ends_leaves_no_hole(leases: RequestLeases) -> None:
     asyncio.run(leave_early())
     (status,) = leases.status()
     assert status.this_hour == 1
-    assert status.reserved_s <= 0.5
+    assert status.reserved_s <= patient.interval_s
     assert status.leases == {Lane.SCHEDULED: 0, Lane.BACKFILL: 0}
