@@ -164,8 +164,10 @@ def test_an_open_breaker_puts_all_that_is_left_off_at_once() -> None:
     is_open = errors.CircuitOpenError(
         "the breaker is open", provider="scripted", operation="history X", retry_after_s=23.0
     )
-    provider.answers = {request.instrument.symbol: is_open for request in requests}
-    provider.answers["T0-X"] = bars_of("T0-X", FIRST)
+    provider.answers = {
+        **{request.instrument.symbol: is_open for request in requests},
+        "T0-X": bars_of("T0-X", FIRST),
+    }
     outcomes = _ingest(store, provider, *requests)
     assert len(provider.asked) <= 2 * CONCURRENT_REQUESTS
     assert [type(outcome) for outcome in outcomes].count(Ingested) == 1

@@ -156,6 +156,7 @@ def test_what_begins_at_the_listing_and_ends_early_is_a_part_of_a_history() -> N
     )
     whole = feed.whole(early, NOW)
     assert whole == replace(early, end=date(2024, 5, 31))
+    assert whole is not None
     assert feed.whole(whole, NOW) is None
     answer = Answer(
         rows=bars_of("A", DAY), request="r", content_sha256="ab", fetched_at=NOW, requests=1
