@@ -102,6 +102,7 @@ def test_every_refusal_is_told_by_status_and_message(
 ) -> None:
     """Messages under status 200 are errors too; web pages are not quoted."""
     error = wire.classify_error(_answer(status, body), "op")
+    assert error is not None
     assert type(error) is kind
     assert (error.provider, error.operation) == ("coinbase", "op")
     with pytest.raises(kind, match=shown):

@@ -123,6 +123,7 @@ def test_each_failure_has_its_class_and_its_number_of_attempts(
 ) -> None:
     """Temporary errors are retried and charged again; permanent ones are asked once."""
     outcome = OneRequest(always(reply))
+    assert outcome.error is not None
     assert type(outcome.error) is kind
     assert len(outcome.requests) == outcome.budget.taken == outcome.sent == attempts
     assert (outcome.error.provider, outcome.error.operation) == ("p", "a/b q")
