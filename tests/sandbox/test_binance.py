@@ -141,7 +141,7 @@ def test_times_bound_klines_as_documented(binance: httpx.Client) -> None:
     """None: the newest. A start: the oldest from there. An end: the newest up to it. Both."""
     start, end = _ms(MIDNIGHT), _ms(MIDNIGHT + timedelta(minutes=9))
 
-    def opened(**more: object) -> list[int]:
+    def opened(**more: int) -> list[int]:
         rows = binance.get(KLINES, params={**BARS, **more}).json()
         return [(row[0] - start) // 60_000 for row in rows]
 

@@ -51,10 +51,10 @@ class Client:
 
     def __init__(self, http: httpx.Client, clock: Clock) -> None:
         self.http = http
-        self._clock = clock
+        self.clock = clock
 
     def get(self, path: str, **parameters: str) -> httpx.Response:
-        self._clock.advance(1)
+        self.clock.advance(1)
         return self.http.get(f"/fred{path}", params=parameters)
 
     def data(self, path: str, **parameters: str) -> dict[str, object]:
@@ -320,7 +320,7 @@ def test_version_2_splits_a_series_across_pages(fred: Client, cursor_name: str) 
             "/fred/v2/release/observations", params={**asked, **cursor}, headers=headers
         )
         if answer.status_code == 429:
-            fred._clock.advance(1)
+            fred.clock.advance(1)
             continue
         pages.append(answer.json())
         cursor = {cursor_name: pages[-1].get("next_cursor", "")}
@@ -348,7 +348,7 @@ def test_version_2_wants_the_bearers_key_and_the_others_the_querys(fred: Client)
 
 def test_an_unknown_quirk_names_those_there_are(fred: Client) -> None:
     """A typo in a test must not look like an answer of FRED."""
-    simulator = FredSimulator(MacroWorld(Path("unused")), keys={KEY}, now=fred._clock)
-    request = Request(path="/series", query={}, headers={}, key=KEY, at=fred._clock())
+    simulator = FredSimulator(MacroWorld(Path("unused")), keys={KEY}, now=fred.clock)
+    request = Request(path="/series", query={}, headers={}, key=KEY, at=fred.clock())
     with pytest.raises(ValueError, match="key_not_registered, not_in_alfred, truncated, xml"):
         simulator.quirk("nope", request)
