@@ -103,7 +103,7 @@ class ObjectStore:
         # Servers other than AWS refuse or miscount the trailing checksums that boto3 sends by
         # default since 1.36. The archive and the raw zone compare SHA-256 digests anyway.
         checksums = "when_supported" if settings.is_aws else "when_required"
-        return boto3.session.Session().client(
+        return boto3.session.Session().client(  # pyright: ignore[reportUnknownMemberType] stubs of S3 alone are installed
             "s3",
             endpoint_url=settings.endpoint or None,
             region_name=settings.region,
