@@ -1,6 +1,7 @@
 """Histories of many instruments: each stored, covered and logged on its own."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -325,7 +326,8 @@ def test_a_consumer_that_stops_leaves_no_work_behind() -> None:
         outcomes = ingest(context(MemoryStore()), feed_of(provider), requests)
         await anext(outcomes)
         under_way = len(asyncio.all_tasks()) - 1
-        await outcomes.aclose()  # type: ignore[attr-defined]  # it is a generator
+        assert isinstance(outcomes, AsyncGenerator)
+        await outcomes.aclose()
         return under_way, len(asyncio.all_tasks()) - 1
 
     assert asyncio.run(main()) == (CONCURRENT_REQUESTS - 1, 0)

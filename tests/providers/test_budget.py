@@ -100,7 +100,7 @@ def test_a_heavy_request_takes_as_many_permits_as_it_weighs() -> None:
 class InlineLoop(VirtualClockLoop):
     """Runs thread work at once: the virtual clock would jump past a real thread."""
 
-    def run_in_executor(  # type: ignore[override]
+    def run_in_executor(
         self, executor: object, func: Callable[..., T], *args: object
     ) -> asyncio.Future[T]:
         del executor
@@ -329,7 +329,7 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
                 slots.extend(decided_at + slot_s for slot_s in answer.slots_s)
             return answer
 
-        leases.take = recorded  # type: ignore[method-assign]
+        leases.take = recorded
         async with leased(leases) as budget:
 
             async def ask_once() -> None:
@@ -799,7 +799,7 @@ def test_whatever_ends_the_serving_ends_those_who_wait_for_permits() -> None:
             del request
             raise Struck
 
-        leases.take = struck  # type: ignore[method-assign]
+        leases.take = struck
         async with leased(leases) as budget, asyncio.timeout(60.0):
             return list(
                 await asyncio.gather(budget.acquire(), budget.acquire(), return_exceptions=True)

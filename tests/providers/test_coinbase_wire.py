@@ -300,9 +300,9 @@ def test_a_candle_that_cannot_be_placed_is_left_out_and_told(row: list[object]) 
 def test_a_column_without_numbers_is_another_wire_format(place: int) -> None:
     """Such as text in all rows."""
     name = ("time", "low", "high", "open", "close", "volume")[place]
-    rows = [[60, 1, 2, 1, 2, 5], [120, 1, 2, 1, 2, 5]]
+    rows: list[list[object]] = [[60, 1, 2, 1, 2, 5], [120, 1, 2, 1, 2, 5]]
     for row in rows:
-        row[place] = "1.5"  # type: ignore[call-overload]
+        row[place] = "1.5"
     with pytest.raises(errors.MalformedPayloadError, match=f"usable value in field {name}"):
         _candles(rows)
 

@@ -482,7 +482,8 @@ def test_the_key_is_in_no_log_line_and_no_error(
     error: BaseException | None = outcome.error
     while error is not None:
         shown += repr(error) + "".join(traceback.format_exception(error))
-        shown += str(getattr(error, "_request", None) and error.request.url)  # type: ignore[attr-defined]
+        request = getattr(error, "_request", None)
+        shown += str(request and request.url)
         error = error.__cause__
     assert "s3cr3t" not in shown
     if not reply.cut:

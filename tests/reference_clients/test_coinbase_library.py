@@ -46,7 +46,7 @@ class _Plainly(HTTPAdapter):
         self, request: requests.PreparedRequest, *args: object, **kwargs: object
     ) -> requests.Response:
         request.url = str(request.url).replace("https://", "http://", 1)
-        return super().send(request, *args, **kwargs)  # type: ignore[arg-type]
+        return super().send(request, *args, **kwargs)  # pyright: ignore[reportArgumentType] as they came
 
 
 @pytest.fixture

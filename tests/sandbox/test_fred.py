@@ -255,7 +255,9 @@ def test_limit_offset_and_order_cut_a_list_without_a_word(fred: Client) -> None:
 
 def test_the_description_of_a_series_has_its_offset_in_two_digits(fred: Client) -> None:
     """St. Louis's, by the season."""
-    (row,) = fred.data("/series", series_id="GDP")["seriess"]  # type: ignore[misc]
+    told = fred.data("/series", series_id="GDP")["seriess"]
+    assert isinstance(told, list)
+    (row,) = told
     assert row["last_updated"] == "2026-07-30 08:00:00-05"
     assert (row["observation_start"], row["observation_end"]) == ("1990-01-01", "2026-04-01")
 
@@ -277,7 +279,9 @@ def test_updates_come_newest_first_of_two_weeks_at_most(fred: Client) -> None:
 
 def test_releases_are_told_with_their_days_and_series(fred: Client) -> None:
     """By FRED's numbers."""
-    (release,) = fred.data("/series/release", series_id="GDPC1")["releases"]  # type: ignore[misc]
+    told = fred.data("/series/release", series_id="GDPC1")["releases"]
+    assert isinstance(told, list)
+    (release,) = told
     assert (release["id"], release["name"]) == (53, "Gross Domestic Product")
     listed = fred.data("/release/series", release_id="53")["seriess"]
     assert isinstance(listed, list)
