@@ -8,7 +8,7 @@ reports (load_reports.py).
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import date
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import dagster as dg
 from pydantic import Field
@@ -57,7 +57,12 @@ NOUNS = {
 Report = dg.AssetMaterialization | dg.MaterializeResult[Any]
 """What an asset of this module yields."""
 
-AFTER_LOADS = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
+AFTER_LOADS = cast(
+    "dg.AutomationCondition[dg.AssetKey]",
+    dg.AutomationCondition.eager().without(  # pyright: ignore[reportUnknownMemberType] Dagster's type
+        ~dg.AutomationCondition.any_deps_missing()
+    ),
+)
 """Condition of tables and aggregates that follow loads outside their run, such as UI backfills.
 
 Eager alone would wait until every ticker's history is there, which may be never."""

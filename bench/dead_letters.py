@@ -83,7 +83,7 @@ def measure(timescale: Timescale) -> dict[str, float]:
     figures["counts for status and check, median ms"] = median_ms(letters.counts)
     figures["export of all, ms"] = timed(lambda: list(letters.export(LetterFilter()))) * 1e3
 
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:  # pyright: ignore[reportUnknownMemberType] Dagster's type
         ticks: list[float] = []
         runs = 0
         for _ in range(6):

@@ -22,7 +22,7 @@ from resources.wiring import Archive, Database, Providers
 
 definitions = dg.Definitions(
     assets=[
-        *dg.load_assets_from_modules(
+        *dg.load_assets_from_modules(  # pyright: ignore[reportUnknownMemberType] Dagster's type
             [
                 universe,
                 daily_bars,

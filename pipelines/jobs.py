@@ -7,6 +7,7 @@ Here: named selections, for schedules, the command line and the UI. Not here: wh
 from collections.abc import Mapping
 
 import dagster as dg
+from dagster import define_asset_job  # pyright: ignore[reportUnknownVariableType] Dagster leaves a part of its type open
 
 from assets.adjusted import price_factors
 from assets.archive import ARCHIVES, closed_periods
@@ -35,31 +36,31 @@ INTRADAY = dg.AssetSelection.assets(bars_of_minutes).without_checks()
 AS_BACKFILL = {LANE_TAG: Lane.BACKFILL.value}
 """Tags of backfills: schedules go first in the request budget, and keep one run slot."""
 
-universe_job = dg.define_asset_job(
+universe_job = define_asset_job(
     "universe", dg.AssetSelection.assets(universe), description="Constituents and tickers."
 )
 
-derived_job = dg.define_asset_job(
+derived_job = define_asset_job(
     "derived",
     DERIVED | INTRADAY,
     description="Factors and aggregates, refreshed without a load.",
 )
 
-aggregate_verification_job = dg.define_asset_job(
+aggregate_verification_job = define_asset_job(
     "aggregate_verification",
     dg.AssetSelection.checks(*AGGREGATE_CHECKS, *LOADED_CHECKS),
     description="A random sample of aggregates compared with a recomputation, and their sources "
     "with what was loaded.",
 )
 
-archive_job = dg.define_asset_job(
+archive_job = define_asset_job(
     "archive",
     dg.AssetSelection.assets(closed_periods),
     description="Closed periods to Parquet on S3, read back and committed to Iceberg.",
 )
 
 ARCHIVE_JOBS = {
-    portion: dg.define_asset_job(
+    portion: define_asset_job(
         f"archive_by_{portion.value}",
         dg.AssetSelection.assets(
             *(ARCHIVES[name] for name, dataset in ARCHIVED.items() if dataset.portion is portion)
@@ -70,25 +71,25 @@ ARCHIVE_JOBS = {
     for portion in (Portion.YEAR, Portion.MONTH)
 }
 
-archive_verification_job = dg.define_asset_job(
+archive_verification_job = define_asset_job(
     "archive_verification",
     dg.AssetSelection.checks(*ARCHIVE_CHECKS),
     description="Everything archived is read back and compared with the database or its proof.",
 )
 
-archive_upkeep_job = dg.define_asset_job(
+archive_upkeep_job = define_asset_job(
     "archive_upkeep",
     dg.AssetSelection.assets(archive_upkeep),
     description="Outdated files rewritten, old snapshots forgotten, orphaned objects removed.",
 )
 
-retention_job = dg.define_asset_job(
+retention_job = define_asset_job(
     "retention",
     dg.AssetSelection.assets(retention),
     description="Rows older than WRDATA_RETENTION are dropped, if proven to be archived.",
 )
 
-database_upkeep_job = dg.define_asset_job(
+database_upkeep_job = define_asset_job(
     "database_upkeep",
     dg.AssetSelection.assets(database_upkeep),
     description="Dagster's old events and runs removed, sizes of all that grows measured.",
@@ -117,7 +118,7 @@ def _with_derived(dataset: Dataset, selection: dg.AssetSelection) -> dg.AssetSel
 
 
 def _dataset_job(dataset: Dataset) -> UnresolvedAssetJobDefinition:
-    return dg.define_asset_job(
+    return define_asset_job(
         dataset.name,
         _with_derived(dataset, dg.AssetSelection.assets(REFRESHES[dataset.name])),
         tags=AS_BACKFILL,
@@ -130,14 +131,14 @@ def _domain_job(
 ) -> UnresolvedAssetJobDefinition:
     """Return the job that loads a domain's datasets, and refreshes what is derived from them."""
     chosen = [*(REFRESHES[name] for name in _of_domain(domain)), *derived]
-    return dg.define_asset_job(domain.value, dg.AssetSelection.assets(*chosen), description=about)
+    return define_asset_job(domain.value, dg.AssetSelection.assets(*chosen), description=about)
 
 
 DATASET_JOBS = {name: _dataset_job(dataset) for name, dataset in DATASETS.items()}
 """One job for each dataset, for the command line and dead letters, by the dataset's name."""
 
 BY_SYMBOL_JOBS = {
-    name: dg.define_asset_job(
+    name: define_asset_job(
         f"{name}_by_symbol",
         _with_derived(dataset, dg.AssetSelection.assets(by_symbol_key(dataset))),
         tags=AS_BACKFILL,
@@ -147,7 +148,7 @@ BY_SYMBOL_JOBS = {
 }
 
 BY_SESSION_JOBS = {
-    name: dg.define_asset_job(
+    name: define_asset_job(
         f"{name}_by_session",
         _with_derived(DATASETS[name], dg.AssetSelection.assets(asset)),
         description=f"{DATASETS[name].about} Whole sessions of the universe.",

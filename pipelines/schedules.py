@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import dagster as dg
+from dagster import schedule  # pyright: ignore[reportUnknownVariableType] Dagster leaves a part of its type open
 
 from assets import datasets
 from marketdata.batches import DAILY_BARS_DATASET
@@ -42,7 +43,7 @@ AS_SCHEDULED = {LANE_TAG: Lane.SCHEDULED.value}
 """Tags of scheduled runs: the request budget serves them before backfills."""
 
 
-@dg.schedule(
+@schedule(
     job=BY_SESSION_JOBS[DAILY_BARS_DATASET],
     cron_schedule="30 18 * * 1-5",
     execution_timezone=NEW_YORK,
@@ -71,7 +72,7 @@ def _again(context: dg.ScheduleEvaluationContext, route: SessionRoute) -> dg.Ski
     return None
 
 
-@dg.schedule(
+@schedule(
     job=BY_SESSION_JOBS[DAILY_BARS_DATASET],
     cron_schedule="45 8 * * 1-5",
     execution_timezone=NEW_YORK,
@@ -97,7 +98,7 @@ def daily_bars_again_by_session(
     )
 
 
-@dg.schedule(
+@schedule(
     job=DATASET_JOBS[DAILY_BARS_DATASET],
     cron_schedule="45 8 * * 1-5",
     execution_timezone=NEW_YORK,
@@ -162,7 +163,7 @@ archive_verified_monthly = dg.ScheduleDefinition(
 )
 
 
-@dg.schedule(
+@schedule(
     job=retention_job,
     cron_schedule="0 7 * * 0",
     execution_timezone=NEW_YORK,
@@ -296,7 +297,7 @@ _SCHEDULED_REFRESHES = (
 def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
     name = refresh.name
 
-    @dg.schedule(
+    @schedule(
         name=name,
         job=refresh.job,
         cron_schedule=refresh.cron,
@@ -304,7 +305,7 @@ def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=refresh.about,
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def refreshed(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         """Ask for a refresh; skip it if the provider has no key here."""
         settings = read_settings()
         for dataset in refresh.datasets:
@@ -322,7 +323,7 @@ def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
             tags=AS_SCHEDULED,
         )
 
-    return schedule
+    return refreshed
 
 
 REFRESH_SCHEDULES = {_refresh_schedule(refresh): refresh for refresh in _SCHEDULED_REFRESHES}

@@ -10,6 +10,7 @@ import socket
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from dagster import sensor  # pyright: ignore[reportUnknownVariableType] Dagster leaves a part of its type open
 
 from assets.datasets import REFRESHES, LoadRunConfig
 from marketdata.batches import DAILY_BARS_DATASET
@@ -48,7 +49,7 @@ derived_after_loads = dg.AutomationConditionSensorDefinition(
 )
 
 
-@dg.sensor(
+@sensor(
     jobs=list(jobs.ALL),
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -74,7 +75,7 @@ def dead_letter_retries(
     return [retry.request() for retry in due]
 
 
-@dg.sensor(
+@sensor(
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Ends runs whose worker is gone; posts dead letters for failed runs of lost work.",
@@ -110,7 +111,7 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorR
     return dg.SensorResult(cursor=str(after), skip_reason=f"{posted} dead letters posted")
 
 
-@dg.sensor(
+@sensor(
     job=jobs.DATASET_JOBS[DAILY_BARS_DATASET],
     minimum_interval_seconds=600,
     default_status=dg.DefaultSensorStatus.RUNNING,
@@ -142,7 +143,7 @@ def rebased_histories(
     )
 
 
-@dg.sensor(
+@sensor(
     job=jobs.derived_job,
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,

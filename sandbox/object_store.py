@@ -74,7 +74,7 @@ class ObjectStore:
     def answers(self, port: int) -> bool:
         """Return whether the server on ``port`` lists our buckets for our keys."""
         access_key, secret_key = self.keys()
-        client = boto3.client(
+        client = boto3.client(  # pyright: ignore[reportUnknownMemberType] stubs of S3 alone are installed
             "s3",
             endpoint_url=self.address(port),
             region_name=REGION,

@@ -31,7 +31,7 @@ DATABASES = {False: ("wrdata", "dagster"), True: ("wrdata_simulated", "dagster_s
 and real ones never meet in one database."""
 TEMPLATE = "template1"
 EXTENSIONS = ("timescaledb", "btree_gist")
-_SUPERUSER = "postgres"
+SUPERUSER = "postgres"
 _UNPRIVILEGED = "nobody"
 _ZONEINFO = Path("/usr/share/zoneinfo")
 
@@ -64,6 +64,9 @@ class TimescaleServer:
         home: Where the world keeps it; data move below /var/lib/wrdata if the server's user
             cannot reach this folder.
         log: File that the server's output is appended to.
+
+    Attributes:
+        home: Where data and passwords lie.
     """
 
     name = "timescaledb"
@@ -74,8 +77,8 @@ class TimescaleServer:
 
     def __init__(self, *, home: Path, log: Path) -> None:
         self._user = _server_user()
-        self._home = home if self._user is None or _reachable(home) else _public_home(home)
-        self._data = self._home / "data"
+        self.home = home if self._user is None or _reachable(home) else _public_home(home)
+        self._data = self.home / "data"
         self._log = log
 
     def prepare(self, report: Callable[[str], None]) -> None:
@@ -132,10 +135,10 @@ class TimescaleServer:
                     sql.SQL("create extension if not exists {}").format(sql.Identifier(extension))
                 )
 
-    def url(self, port: int, database: str) -> str:
+    def url(self, port: int, database: str, role: str = ROLE) -> str:
         """Return a libpq URL of ``database`` with the role's password in it."""
-        password = self._secrets()[ROLE]
-        return f"postgresql://{ROLE}:{password}@{processes.LOOPBACK}:{port}/{database}"
+        password = self._secrets()[role]
+        return f"postgresql://{role}:{password}@{processes.LOOPBACK}:{port}/{database}"
 
     def address(self, port: int) -> str:
         """Return the address without a password, for display."""
@@ -144,16 +147,16 @@ class TimescaleServer:
     def _secrets(self) -> dict[str, str]:
         """Return the passwords; they lie beside the data that they protect."""
         return private_files.kept_secrets(
-            self._home / "passwords.json",
-            dict.fromkeys((_SUPERUSER, ROLE), lambda: private_files.letters_and_digits(32)),
+            self.home / "passwords.json",
+            dict.fromkeys((SUPERUSER, ROLE), lambda: private_files.letters_and_digits(32)),
         )
 
     def _connect(self, port: int, database: str) -> psycopg.Connection:
         return psycopg.connect(
             host=processes.LOOPBACK,
             port=port,
-            user=_SUPERUSER,
-            password=self._secrets()[_SUPERUSER],
+            user=SUPERUSER,
+            password=self._secrets()[SUPERUSER],
             dbname=database,
             autocommit=True,
             connect_timeout=5,
@@ -161,13 +164,13 @@ class TimescaleServer:
 
     def _create_cluster(self, programs: Path) -> None:
         """Run initdb in a folder beside and move the result, so that no half cluster stays."""
-        private_files.make_passable(self._home)
-        draft = self._home / "data.new"
+        private_files.make_passable(self.home)
+        draft = self.home / "data.new"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=0o700)
         password_file = draft.with_name("password.new")
         password_file.touch(mode=0o600)
-        password_file.write_text(self._secrets()[_SUPERUSER])
+        password_file.write_text(self._secrets()[SUPERUSER])
         for path in (draft, password_file):
             self._give_away(path)
         try:
@@ -179,7 +182,7 @@ class TimescaleServer:
 
     def _initdb(self, programs: Path, folder: Path, password_file: Path) -> None:
         command = [
-            str(programs / "initdb"), "--pgdata", str(folder), "--username", _SUPERUSER,
+            str(programs / "initdb"), "--pgdata", str(folder), "--username", SUPERUSER,
             "--pwfile", str(password_file), "--auth", "scram-sha-256", "--encoding", "UTF8",
             "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C",
             "--no-instructions",

@@ -8,7 +8,7 @@ import json
 import posixpath
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import reference
 from mkdocs.config.defaults import MkDocsConfig
@@ -25,6 +25,7 @@ AT_THE_ROOT = {
 }
 """Where the site shows files of the repository's root."""
 NOTEBOOK = "notebooks/candlesticks_and_coverage.ipynb"
+_Section = dict[str, list[dict[str, object] | str]]
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -32,9 +33,9 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """List the decisions in the navigation, in order."""
     pages = sorted(Path(config.docs_dir, "decisions").glob("[0-9]*.md"))
     decisions = ["decisions/README.md", *(f"decisions/{page.name}" for page in pages)]
-    for section in config.nav or []:
+    for section in cast("list[_Section]", config["nav"] or []):
         for entry in section.get("Explanation", []):
-            if "Decisions" in entry:
+            if isinstance(entry, dict) and "Decisions" in entry:
                 entry["Decisions"] = decisions
     return config
 

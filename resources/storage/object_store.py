@@ -109,7 +109,7 @@ class ObjectStore:
         checksums = "when_supported" if settings.is_aws else "when_required"
         session = botocore.session.Session()
         session.register_component("data_loader", DESCRIPTION_OF_S3)
-        return boto3.session.Session(botocore_session=session).client(
+        return boto3.session.Session(botocore_session=session).client(  # pyright: ignore[reportUnknownMemberType] stubs of S3 alone are installed
             "s3",
             endpoint_url=settings.endpoint or None,
             region_name=settings.region,

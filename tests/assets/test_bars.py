@@ -15,6 +15,7 @@ from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LetterState
 from pipelines import sensors
 from pipelines.cli import aggregates as aggregates_command
+from pipelines.cli import environment
 from pipelines.definitions import definitions
 from resources.storage.aggregates import SourceTable
 from resources.storage.letters import LetterFilter
@@ -41,7 +42,9 @@ def test_minute_bars_bring_their_aggregates_along_in_the_same_run(pipeline: Pipe
             for event in result.get_asset_materialization_events()
         }
         for interval in MINUTE_INTERVALS:
-            assert metadata[bars_key(interval)]["bars_changed"].value > 0
+            bars_changed = metadata[bars_key(interval)]["bars_changed"].value
+            assert isinstance(bars_changed, int)
+            assert bars_changed > 0
             assert pipeline.stores.aggregates.rows(interval) > 0
     assert pipeline.stores.aggregates.waiting(SourceTable.MINUTES) == 0
     assert all(
@@ -109,16 +112,19 @@ def test_the_night_finds_rows_that_are_gone_and_asks_for_them_again(
     assert all(evaluation.passed for evaluation in _verified(pipeline))
 
 
-def test_bars_made_of_rows_that_are_gone_are_not_computed_anew(pipeline: Pipeline) -> None:
+def test_bars_made_of_rows_that_are_gone_are_not_computed_anew(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are the last trace of the rows: `aggregates refresh --all` refuses."""
+    monkeypatch.setattr(environment, "enter", lambda *_, **__: None)
     _load(pipeline, "minute_bars", "AAPL")
     bars = pipeline.stores.aggregates.rows(Interval.HOUR)
-    aggregates_command._require_all_rows(pipeline.stores)
+    aggregates_command.refresh(everything=True)
     with pipeline.stores.timescale.connection() as connection:
         connection.execute("select drop_chunks('minute_bar', older_than => now() + '1 year')")
 
     with pytest.raises(errors.RowsLostError, match=r"nothing was recomputed.*minute_bars"):
-        aggregates_command._require_all_rows(pipeline.stores)
+        aggregates_command.refresh(everything=True)
 
     assert pipeline.stores.aggregates.rows(Interval.HOUR) == bars > 0
     letters = pipeline.stores.dead_letters.find(LetterFilter(error_class="RowsLostError"))

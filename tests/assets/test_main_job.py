@@ -132,7 +132,7 @@ def test_a_run_over_everything_begins_with_the_first_row(pipeline: Pipeline) -> 
         (event.asset_key.path[-1], event.partition)
         for event in result.asset_materializations_for_node("archive__closed_periods")
     ]
-    assert min(label for name, label in materialized if name == "daily_bars") == f"{first}"
+    assert min(label or "" for name, label in materialized if name == "daily_bars") == f"{first}"
     assert not [
         key for key in materialized if key[0] in {"minute_bars", "crypto_bars", "crypto_trades"}
     ]
@@ -227,6 +227,7 @@ def test_no_event_of_a_run_holds_a_key_or_a_password(pipeline: Pipeline) -> None
         ]
     )
     assert "HTTP 500" in events
+    assert settings.fmp_api_key is not None
     password = settings.database_url.get_secret_value().split(":")[2].split("@")[0]
     for secret in (
         settings.fmp_api_key.get_secret_value(),

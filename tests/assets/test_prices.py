@@ -62,9 +62,9 @@ def test_the_driver_materializes_95_of_100_tickers_and_says_why_5_are_not(
     driver = result.asset_materializations_for_node("curated__equity_prices__daily_bars_refresh")[
         -1
     ]
-    reasons = {
-        row.data["key"]: row.data["reason"] for row in driver.metadata["failed_tickers"].records
-    }
+    failed_tickers = driver.metadata["failed_tickers"]
+    assert isinstance(failed_tickers, dg.TableMetadataValue)
+    reasons = {str(row.data["key"]): str(row.data["reason"]) for row in failed_tickers.records}
     assert unknown | broken == set(reasons)
     assert all("no daily bars under this symbol" in reasons[ticker] for ticker in unknown)
     assert all("HTTP 500" in reasons[ticker] for ticker in broken)
@@ -73,7 +73,9 @@ def test_the_driver_materializes_95_of_100_tickers_and_says_why_5_are_not(
     )
     assert event is not None
     assert event.asset_materialization is not None
-    assert event.asset_materialization.metadata["rows_inserted"].value > 0
+    rows_inserted = event.asset_materialization.metadata["rows_inserted"].value
+    assert isinstance(rows_inserted, int)
+    assert rows_inserted > 0
 
 
 def test_the_partitioned_door_keeps_the_good_ones_and_fails_only_the_bad_ones(

@@ -67,30 +67,28 @@ def test_a_row_that_is_wrong_foreign_or_there_twice_is_found(stored: pa.Table, s
     assert any(sign in finding for finding in row_findings(SPLITS, stored, TRUTH))
 
 
+def _letter(subject: str, day: date | None = None, *, work: str = "instrument") -> Letter:
+    return Letter(work=work, subject=subject, state="open", error_class="X", start=day, end=day)
+
+
 @pytest.mark.parametrize(
     ("dataset", "provider", "letter", "explained"),
     [
-        ("minute_bars", "polygon", {"subject": "AAPL"}, True),
-        ("minute_bars", "polygon", {"subject": "AAPL", "start": DAY, "end": DAY}, True),
-        ("minute_bars", "polygon", {"subject": "AAPL from 2026-11-19"}, True),
-        (
-            "minute_bars",
-            "polygon",
-            {"subject": "AAPL", "start": MINUTES.start, "end": MINUTES.start},
-            False,
-        ),
-        ("minute_bars", "polygon", {"subject": "MSFT"}, False),
-        ("minute_bars", "tiingo", {"subject": "AAPL"}, False),
-        ("splits", "polygon", {"subject": "AAPL"}, False),
-        ("minute_bars", None, {"subject": "minute_bars 12ab", "work": "run"}, True),
+        ("minute_bars", "polygon", _letter("AAPL"), True),
+        ("minute_bars", "polygon", _letter("AAPL", DAY), True),
+        ("minute_bars", "polygon", _letter("AAPL from 2026-11-19"), True),
+        ("minute_bars", "polygon", _letter("AAPL", MINUTES.start), False),
+        ("minute_bars", "polygon", _letter("MSFT"), False),
+        ("minute_bars", "tiingo", _letter("AAPL"), False),
+        ("splits", "polygon", _letter("AAPL"), False),
+        ("minute_bars", None, _letter("minute_bars 12ab", work="run"), True),
     ],
 )
 def test_only_a_letter_about_the_row_explains_it(
-    dataset: str, provider: str | None, letter: dict[str, object], *, explained: bool
+    dataset: str, provider: str | None, letter: Letter, *, explained: bool
 ) -> None:
     """Of the dataset, the provider, the subject and the day."""
-    kept = Letter(**{"work": "instrument", "state": "open", "error_class": "X", **letter})
-    letters = [SliceLetter(letter=kept, dataset=dataset, provider=provider)]
+    letters = [SliceLetter(letter=letter, dataset=dataset, provider=provider)]
     findings = letterless_findings(MINUTES, [("AAPL", DAY)], letters)
     assert (findings == []) == explained
 

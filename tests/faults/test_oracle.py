@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -41,8 +42,23 @@ def _without(ticker: str, *days: date) -> pd.DataFrame:
     return TRUTH[~((TRUTH["ticker"] == ticker) & TRUTH["session_date"].isin(days))]
 
 
-def _letter(work: str = "instrument", subject: str = "MSFT", **fields: object) -> Letter:
-    return Letter(work=work, subject=subject, state="open", error_class="X", **fields)
+def _letter(
+    work: str = "instrument",
+    subject: str = "MSFT",
+    *,
+    start: date | None = None,
+    end: date | None = None,
+    tickers: tuple[str, ...] = (),
+) -> Letter:
+    return Letter(
+        work=work,
+        subject=subject,
+        state="open",
+        error_class="X",
+        start=start,
+        end=end,
+        tickers=tickers,
+    )
 
 
 def test_the_truth_itself_is_found_right() -> None:
@@ -71,7 +87,7 @@ def test_a_duplicate_is_found() -> None:
 def test_a_wrong_value_is_found(column: str) -> None:
     """In any column, however small."""
     stored = TRUTH.copy()
-    stored.loc[4, column] += 1e-9
+    stored[column] += np.where(stored.index == 4, 1e-9, 0.0)
     (finding,) = bar_findings(TRUTH, stored)
     assert finding == "1 bars differ from the truth, such as AAPL 2026-11-20"
 

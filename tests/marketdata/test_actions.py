@@ -3,7 +3,7 @@
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -41,7 +41,7 @@ RAW, SPLITS = Adjustment.AS_TRADED, Adjustment.SPLITS
 RECORDINGS = Path(__file__).parents[1] / "recordings"
 
 
-def splits_table(*rows: dict[str, object]) -> pa.Table:
+def splits_table(*rows: Mapping[str, object]) -> pa.Table:
     """Return WIRE_SPLITS of a good row changed by each of ``rows``."""
     good = {
         "symbol": "AAA",
@@ -53,7 +53,7 @@ def splits_table(*rows: dict[str, object]) -> pa.Table:
     return pa.Table.from_pylist([{**good, **row} for row in rows], schema=WIRE_SPLITS)
 
 
-def dividends_table(*rows: dict[str, object]) -> pa.Table:
+def dividends_table(*rows: Mapping[str, object]) -> pa.Table:
     """Return WIRE_DIVIDENDS of a good row changed by each of ``rows``."""
     good = {"symbol": "AAA", "ex_date": MONDAY, "kind": "regular", "amount": Decimal("0.25")}
     return pa.Table.from_pylist([{**good, **row} for row in rows], schema=WIRE_DIVIDENDS)

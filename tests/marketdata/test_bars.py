@@ -46,6 +46,7 @@ def test_a_bar_that_breaks_a_rule_is_rejected_with_the_rules_name(
     (rejected,) = validated.rejected
     assert (rejected.symbol, rejected.day, rejected.reason) == ("A", DAY, reason)
     (received,) = rejected.received
+    assert not isinstance(received, str)
     for name, value in change.items():
         assert str(received[name]) == str(value), "what came is kept as it came"
     assert validated.accepted["symbol"].to_pylist() == ["B"]
@@ -81,7 +82,8 @@ def test_of_contradictory_repeats_none_is_kept() -> None:
     assert validated.accepted["symbol"].to_pylist() == ["B"]
     assert [(row.symbol, row.day) for row in validated.rejected] == [("A", DAY)]
     assert "more than once, with different values" in validated.rejected[0].reason
-    assert sorted(str(row["volume"]) for row in validated.rejected[0].received) == ["1.0", "100.0"]
+    came = [row for row in validated.rejected[0].received if not isinstance(row, str)]
+    assert sorted(str(row["volume"]) for row in came) == ["1.0", "100.0"]
 
 
 def test_a_broken_repeat_leaves_the_good_bar() -> None:

@@ -44,7 +44,7 @@ class Client:
         self.left_out: tuple[RejectedRow, ...] = ()
         self.untold: frozenset[date] = frozenset()
 
-    def _answer(self, *asked: Any) -> Answer:
+    def answer(self, *asked: Any) -> Answer:
         self.asked.append(asked)
         if isinstance(self._rows, Exception):
             raise self._rows
@@ -60,13 +60,13 @@ class Client:
         )
 
     async def minute_bars(self, symbol: str, start: date, end: date) -> Answer:
-        return self._answer(symbol, start, end)
+        return self.answer(symbol, start, end)
 
     async def splits(self, symbol: str) -> Answer:
-        return self._answer(symbol)
+        return self.answer(symbol)
 
     async def company(self, symbol: str) -> Answer:
-        return self._answer(symbol)
+        return self.answer(symbol)
 
     async def dividends(self, symbol: str) -> Answer:
         raise NotImplementedError
@@ -75,7 +75,7 @@ class Client:
         raise NotImplementedError
 
     async def splits_between(self, start: date, end: date) -> Answer:
-        return self._answer(start, end)
+        return self.answer(start, end)
 
 
 def _minute(at: datetime, symbol: str = "AAPL", low: float = 9.0) -> dict[str, Any]:
@@ -438,7 +438,7 @@ def test_a_state_is_asked_through_a_day_of_the_publisher() -> None:
     request = FetchRequest(instrument=AAPL, start=MACRO.begins, end=date(2026, 3, 6))
     client = Client(MACRO, [])
     client.fetched_at = evening
-    prepared = DatasetFeed(MACRO, client, calendar()).prepare(request, client._answer(), "run")
+    prepared = DatasetFeed(MACRO, client, calendar()).prepare(request, client.answer(), "run")
     (mark,) = prepared.batch.coverage
     assert mark.spans == ((MACRO.begins, date(2026, 3, 6)),)
     known = {CoverageState.COMPLETE: list(mark.spans)}
@@ -469,7 +469,9 @@ def test_days_are_asked_for_where_they_are_missing_and_cut_to_fit_into_memory() 
     assert _plan(BARS, old)[0][0] == date(2026, 2, 20)
     cut = _plan(BARS, known, start=date(2026, 1, 2), end=date(2026, 3, 4))
     assert cut[0] == (date(2026, 1, 2), date(2026, 1, 30))
-    assert all((end - start).days < BARS.most_days for start, end in cut)
+    most_days = BARS.most_days
+    assert most_days is not None
+    assert all((end - start).days < most_days for start, end in cut)
     assert cut[-1][1] == date(2026, 3, 4)
     trades = replace(CRYPTO, most_days=1)
     days = _plan(trades, {}, start=date(2026, 3, 1), end=date(2026, 3, 3))

@@ -66,7 +66,7 @@ def test_a_rename_makes_no_second_letter() -> None:
 )
 def test_other_work_is_another_letter(other: dict[str, object]) -> None:
     """Each part of the work's name counts."""
-    assert replace(LETTER, **other).fingerprint != LETTER.fingerprint  # pyright: ignore[reportArgumentType]
+    assert replace(LETTER, **other).fingerprint != LETTER.fingerprint
 
 
 def test_no_two_names_run_together() -> None:

@@ -1,6 +1,7 @@
 """Histories of many instruments: each stored, covered and logged on its own."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -164,8 +165,10 @@ def test_an_open_breaker_puts_all_that_is_left_off_at_once() -> None:
     is_open = errors.CircuitOpenError(
         "the breaker is open", provider="scripted", operation="history X", retry_after_s=23.0
     )
-    provider.answers = {request.instrument.symbol: is_open for request in requests}
-    provider.answers["T0-X"] = bars_of("T0-X", FIRST)
+    provider.answers = {
+        **{request.instrument.symbol: is_open for request in requests},
+        "T0-X": bars_of("T0-X", FIRST),
+    }
     outcomes = _ingest(store, provider, *requests)
     assert len(provider.asked) <= 2 * CONCURRENT_REQUESTS
     assert [type(outcome) for outcome in outcomes].count(Ingested) == 1
@@ -323,7 +326,8 @@ def test_a_consumer_that_stops_leaves_no_work_behind() -> None:
         outcomes = ingest(context(MemoryStore()), feed_of(provider), requests)
         await anext(outcomes)
         under_way = len(asyncio.all_tasks()) - 1
-        await outcomes.aclose()  # type: ignore[attr-defined]  # it is a generator
+        assert isinstance(outcomes, AsyncGenerator)
+        await outcomes.aclose()
         return under_way, len(asyncio.all_tasks()) - 1
 
     assert asyncio.run(main()) == (CONCURRENT_REQUESTS - 1, 0)

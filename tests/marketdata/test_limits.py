@@ -43,7 +43,7 @@ def _heaviest_window(arrivals: Sequence[tuple[float, int]], window_s: float) -> 
     return max(
         sum(
             weight
-            for at, weight in itertools.takewhile(
+            for _, weight in itertools.takewhile(
                 lambda arrival, opens=opens: arrival[0] <= opens + window_s, ordered[first:]
             )
         )

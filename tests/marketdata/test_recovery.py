@@ -89,7 +89,7 @@ def test_the_tree_in_the_docstring_is_the_tree_of_classes() -> None:
         parents[name] = above[-1] if above else "Exception"
         at_depth = {level: kept for level, kept in at_depth.items() if level <= depth}
     classes = dict(inspect.getmembers(errors, inspect.isclass))
-    assert parents == {name: kind.__base__.__name__ for name, kind in classes.items()}
+    assert parents == {name: (kind.__base__ or kind).__name__ for name, kind in classes.items()}
 
 
 def test_an_error_says_who_and_what() -> None:

@@ -292,7 +292,7 @@ def test_an_error_in_the_second_ticker_points_to_the_first_ones_answer_too() -> 
             raise refused
         return await real(symbol)
 
-    client.dividends = dividends  # pyright: ignore[reportAttributeAccessIssue]
+    client.dividends = dividends
     feed = DatasetFeed(DATASETS["dividends"], client, calendar())
     request = FetchRequest(instrument=SHARE, start=HISTORY_START, end=NOW.date())
     with pytest.raises(errors.MalformedPayloadError) as caught:

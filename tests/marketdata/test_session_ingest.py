@@ -1,8 +1,10 @@
 """Whole sessions, by one request or by one for each ticker."""
 
 import asyncio
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -10,9 +12,16 @@ import pytest
 from marketdata.bars import Adjustment
 from marketdata.calendars import HISTORY_START
 from marketdata.coverage import CoverageState
+from marketdata.dataset_ingest import DatasetFeed
+from marketdata.ingest import IngestContext
+from marketdata.instruments import ListedInstrument
 from marketdata.ports import Answer, Batch, FetchRequest, LoadResult
 from marketdata.recovery import errors
-from marketdata.session_ingest import ingest_session_by_symbol, ingest_session_in_bulk
+from marketdata.session_ingest import (
+    SessionLoad,
+    ingest_session_by_symbol,
+    ingest_session_in_bulk,
+)
 from tests.marketdata.fakes import (
     NOW,
     MemoryStore,
@@ -23,6 +32,10 @@ from tests.marketdata.fakes import (
     listed,
 )
 
+Route = Callable[
+    [IngestContext, DatasetFeed, Sequence[ListedInstrument], date],
+    Coroutine[Any, Any, SessionLoad],
+]
 DAY = date(2024, 1, 3)
 A, B, C = listed("A", 1), listed("BRK.B", 2, "BRK-B"), listed("C", 3)
 
@@ -67,12 +80,12 @@ def test_a_market_without_any_listed_instrument_is_no_answer() -> None:
 
 
 @pytest.mark.parametrize("route", [ingest_session_in_bulk, ingest_session_by_symbol])
-def test_a_session_that_is_open_is_refused_before_any_request(route: object) -> None:
+def test_a_session_that_is_open_is_refused_before_any_request(route: Route) -> None:
     """Its bars could not be final."""
     provider = ScriptedProvider()
     before_close = datetime(2024, 1, 3, 20, 59, tzinfo=UTC)
     with pytest.raises(errors.RecordRejectedError, match="closes at 2024-01-03 21:00 UTC"):
-        asyncio.run(route(context(MemoryStore(), before_close), feed_of(provider), [A], DAY))  # type: ignore[operator]
+        asyncio.run(route(context(MemoryStore(), before_close), feed_of(provider), [A], DAY))
     assert provider.asked == []
 
 
@@ -156,6 +169,7 @@ def test_what_begins_at_the_listing_and_ends_early_is_a_part_of_a_history() -> N
     )
     whole = feed.whole(early, NOW)
     assert whole == replace(early, end=date(2024, 5, 31))
+    assert whole is not None
     assert feed.whole(whole, NOW) is None
     answer = Answer(
         rows=bars_of("A", DAY), request="r", content_sha256="ab", fetched_at=NOW, requests=1

@@ -94,7 +94,8 @@ def test_a_repeated_row_is_kept_once_and_a_contradicted_one_not_at_all() -> None
     )
     assert validated.accepted["fiscal_period"].to_pylist() == ["Q1"]
     (rejected,) = validated.rejected
-    assert [row["revenue"] for row in rejected.received] == ["1", "2"]
+    received = [row for row in rejected.received if not isinstance(row, str)]
+    assert [row["revenue"] for row in received] == ["1", "2"]
 
 
 def test_a_year_and_its_last_quarter_end_on_the_same_day() -> None:

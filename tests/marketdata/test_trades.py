@@ -51,7 +51,9 @@ def test_a_bad_trade_is_refused_with_its_reason(change: Mapping[str, object], re
     assert validated.accepted["trade_id"].to_pylist() == [6]
     (refused,) = validated.rejected
     assert (refused.symbol, refused.day, refused.reason) == ("BTCUSDT", date(2026, 11, 20), reason)
-    assert refused.received[0]["traded_at"] == "2026-11-20T23:59:59.999000+00:00"
+    received = refused.received[0]
+    assert not isinstance(received, str)
+    assert received["traded_at"] == "2026-11-20T23:59:59.999000+00:00"
 
 
 def test_of_a_trade_that_comes_twice_one_is_kept_if_they_are_equal() -> None:
@@ -88,7 +90,10 @@ def test_every_trade_is_accepted_or_refused(changes: list[Mapping[str, object]])
     keys = validated.accepted["trade_id"].to_pylist()
     assert len(keys) == len(set(keys))
     refused = {
-        str(row["trade_id"]) for rejection in validated.rejected for row in rejection.received
+        str(row["trade_id"])
+        for rejection in validated.rejected
+        for row in rejection.received
+        if not isinstance(row, str)
     }
     assert {str(key) for key in keys} | refused == {
         str(trade_id) for trade_id in wire_rows["trade_id"].to_pylist()

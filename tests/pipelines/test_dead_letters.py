@@ -10,8 +10,7 @@ from typing import Any, cast
 
 import dagster as dg
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from assets.failures import as_dagster_failure, partition_results
 from marketdata.calendars import HISTORY_START, calendar, utc_now

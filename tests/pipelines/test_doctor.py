@@ -217,8 +217,7 @@ def without_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     process = server.launch(port)
     try:
         assert processes.wait_until(lambda: server.answers(port), within_s=60)
-        password = server._secrets()[timescaledb._SUPERUSER]
-        yield f"postgresql://{timescaledb._SUPERUSER}:{password}@127.0.0.1:{port}/postgres"
+        yield server.url(port, "postgres", timescaledb.SUPERUSER)
     finally:
         processes.end(process, with_signal=server.stop_signal, within_s=30)
 

@@ -27,10 +27,14 @@ def url(database_url: str, bucket: BucketSettings, monkeypatch: pytest.MonkeyPat
     return database_url
 
 
+# The doctor's other findings would ask every provider.
+_aggregates = diagnosis._probe_aggregates  # pyright: ignore[reportPrivateUsage]
+
+
 def test_roll_ups_are_reported_without_faults_of_an_engine_that_is_not_in_force(url: str) -> None:
     """By default, on every edition."""
     assert read_settings().database_url.get_secret_value() == url
-    assert diagnosis._probe_aggregates(read_settings()) == "rollups (WRDATA_AGGREGATES=auto)"
+    assert _aggregates(read_settings()) == "rollups (WRDATA_AGGREGATES=auto)"
 
 
 def test_faults_of_the_servers_version_are_reported_where_continuous_aggregates_are_in_force(
@@ -45,10 +49,10 @@ def test_faults_of_the_servers_version_are_reported_where_continuous_aggregates_
         engines.put_in_force(timescale, EngineSetting.CONTINUOUS_AGGREGATES)
     faults = known_faults.known_faults(server.timescaledb_version)
     if all(fault.avoided for fault in faults):
-        report = diagnosis._probe_aggregates(read_settings())
+        report = _aggregates(read_settings())
     else:
         with pytest.raises(errors.ConfigurationError) as raised:
-            diagnosis._probe_aggregates(read_settings())
+            _aggregates(read_settings())
         report = str(raised.value)
 
     assert all(str(fault) in report for fault in faults)

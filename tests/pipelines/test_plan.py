@@ -1,7 +1,7 @@
 """What `wrdata plan` says before anything runs, on a real database and with Dagster's real runs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -139,7 +139,7 @@ def planner(
     ):
 
         @contextmanager
-        def opened() -> Iterator[dg.DagsterInstance]:
+        def opened() -> Generator[dg.DagsterInstance]:
             yield instance
 
         monkeypatch.setattr(runs, "open_instance", opened)
@@ -389,6 +389,7 @@ def test_what_others_reserved_and_sent_counts(planner: Planner) -> None:
     """The budget is the key's: three permits of another process come first."""
     planner.join(*NAMES)
     settings = read_settings()
+    assert settings.fmp_api_key is not None
     of_key = fmp_limits(settings.fmp_api_key.get_secret_value(), 120)
     lease = planner.stores.leases.take(
         LeaseRequest(

@@ -151,13 +151,14 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert "bars.csv cannot be written: No such file or directory" in str(said.exception)
 
 
-def test_moments_are_written_with_their_zone() -> None:
+def test_moments_are_written_with_their_zone(monkeypatch: pytest.MonkeyPatch) -> None:
     """In JSON as in the table."""
     at = datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
     row = {"ticker": "AAPL", "bucket_start": at, "close": 10.0}
     bars = pa.Table.from_pylist([row], schema=answers.columns("1m"))
-    written = io.BytesIO()
+    monkeypatch.setattr(query, "read_bars", lambda *_, **__: bars)
+    monkeypatch.setattr(environment, "enter", lambda *_, **__: None)
 
-    query._write(bars, query.Form.JSON, written)
+    said = run("AAPL", "--interval", "1m", "--format", "json")
 
-    assert json.loads(written.getvalue())[0]["bucket_start"] == "2024-01-02T14:30:00+00:00"
+    assert json.loads(said.stdout)[0]["bucket_start"] == "2024-01-02T14:30:00+00:00"

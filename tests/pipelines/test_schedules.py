@@ -167,6 +167,10 @@ def test_nothing_is_asked_again_on_a_holiday(surroundings: pytest.MonkeyPatch) -
 
 def test_minutes_of_shares_and_pairs_are_asked_once_more_in_the_morning() -> None:
     """Of the last session, and of yesterday."""
-    crons = {schedule.name: schedule.cron_schedule for schedule in definitions.schedules or []}
+    crons = {
+        schedule.name: schedule.cron_schedule
+        for schedule in definitions.schedules or []
+        if isinstance(schedule, dg.ScheduleDefinition)
+    }
     assert crons["minute_bars_refresh_again"] == "45 8 * * 1-5"
     assert crons["crypto_bars_refresh_again"] == "45 8 * * *"

@@ -3,7 +3,7 @@
 import resource
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -24,8 +24,8 @@ from resources.reading import answers
 from resources.reading.missing import MissingBarsWarning
 from resources.settings import read_settings
 from resources.storage import timescale
+from sandbox import timescaledb, timescaledb_programs
 from sandbox.control import SimulatorControl
-from sandbox.timescaledb import TimescaleServer
 from tests.fixtures.world import RunningSimulators
 
 
@@ -39,7 +39,7 @@ def refused(*words: str) -> str:
 
 
 @contextmanager
-def room_for(count: int) -> Iterator[None]:
+def room_for(count: int) -> Generator[None]:
     """Let no file of this process grow beyond ``count`` bytes, as on a full disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -87,12 +87,14 @@ def test_a_dataset_that_there_is_not_is_refused_by_letters_too() -> None:
 
 def test_a_file_of_tickers_out_of_a_spreadsheet_is_read(tmp_path: Path) -> None:
     """Through the command's own words."""
-    from pipelines.cli.load_options import LoadOptions, _named
+    from pipelines.cli import load_options
 
     file = tmp_path / "list.csv"
     file.write_bytes("\ufeffTicker;Name\r\nAAPL;Apple\r\nMSFT;Microsoft\r\n".encode())
-    assert LoadOptions(dataset="daily_bars", file=file).file == file
-    assert _named("", file) == ["AAPL", "MSFT"]
+    assert load_options.LoadOptions(dataset="daily_bars", file=file).file == file
+    # A plan would need a database.
+    named = load_options._named  # pyright: ignore[reportPrivateUsage]
+    assert named("", file) == ["AAPL", "MSFT"]
 
 
 # What a query writes
@@ -260,7 +262,8 @@ def test_a_cluster_that_cannot_be_made_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What initdb does before it fails is six lines that help nobody."""
-    server = TimescaleServer(home=tmp_path / "db", log=tmp_path / "db.log")
+    monkeypatch.setattr(timescaledb, "_server_user", lambda: None)
+    server = timescaledb.TimescaleServer(home=tmp_path / "db", log=tmp_path / "db.log")
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "initdb").write_text(
@@ -270,10 +273,11 @@ def test_a_cluster_that_cannot_be_made_is_one_line(
         'echo "initdb: removing contents of data directory" >&2\nexit 1\n'
     )
     (programs / "initdb").chmod(0o755)
-    monkeypatch.setattr(server, "_user", None)
+    found = timescaledb_programs.Programs(folder=programs, origin="of the test")
+    monkeypatch.setattr(timescaledb_programs, "find_or_install", lambda _: found)
 
     with pytest.raises(errors.ConfigurationError) as raised:
-        server._initdb(programs, tmp_path, tmp_path / "password")
+        server.prepare(lambda _: None)
 
     error = str(raised.value)
     assert "could not create directory: No space left on device" in error

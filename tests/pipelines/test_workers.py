@@ -193,7 +193,9 @@ def test_letters_of_a_killed_retry_go_back_with_the_sensors_next_ticks(
     (letter,) = letters.find(LetterFilter(states=(LetterState.OPEN,)))
     assert letter.work is Work.INSTRUMENT
     (retry,) = retries.claim(letters, [letter.letter_id], "somebody")
-    victim = worker_of(started(pipeline, **{CLAIM_TAG: str(retry.claim)}))
+    victim = worker_of(
+        started(pipeline, dg.DagsterRunStatus.STARTED, **{CLAIM_TAG: str(retry.claim)})
+    )
     retries.settle_ended(pipeline.instance, letters, "a tick")
     assert letters.by_id([letter.letter_id])[0].state is LetterState.RETRYING
     victim.kill()

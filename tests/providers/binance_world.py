@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -114,7 +114,7 @@ class SimulatedBinance:
 
 
 @contextmanager
-def serve(root: Path, now: datetime) -> Iterator[SimulatedBinance]:
+def serve(root: Path, now: datetime) -> Generator[SimulatedBinance]:
     """Serve both simulators; their clock stands at ``now`` until it is moved."""
     clock, crypto = Clock(now), CryptoWorld()
     front = Front(

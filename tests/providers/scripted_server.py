@@ -6,7 +6,7 @@ Bytes are written as given, so that answers no well-behaved server would send ca
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
@@ -51,7 +51,7 @@ class ScriptedServer:
 
 
 @asynccontextmanager
-async def serve(script: Script) -> AsyncIterator[ScriptedServer]:
+async def serve(script: Script) -> AsyncGenerator[ScriptedServer]:
     """Serve ``script`` on a free port of 127.0.0.1."""
     server = ScriptedServer(url="", requests=[])
     tasks: set[asyncio.Task[None]] = set()

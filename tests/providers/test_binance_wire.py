@@ -20,11 +20,22 @@ from resources.providers.http import HttpAnswer
 from tests.providers.recordings import recorded
 
 OPERATION = "op"
+OPENED, CLOSED = 1785801600000, 1785801659999
 KLINE = [
-    1785801600000, "64000.01", "64010.00", "63990.10", "64005.55", "12.34500000", 1785801659999,
+    OPENED, "64000.01", "64010.00", "63990.10", "64005.55", "12.34500000", CLOSED,
     "790123.45000000", 1021, "6.10000000", "390400.12000000", "0",
 ]  # fmt: skip
-TRADE = {"a": 7, "p": "1.5", "q": "2", "f": 9, "l": 9, "T": 1785801600123, "m": True, "M": True}
+NUMBER = 7
+TRADE = {
+    "a": NUMBER,
+    "p": "1.5",
+    "q": "2",
+    "f": 9,
+    "l": 9,
+    "T": 1785801600123,
+    "m": True,
+    "M": True,
+}
 
 UNTIL = b'{"code":-1003,"msg":"Way too much request weight used; IP banned until 1795262430000."}'
 
@@ -55,7 +66,7 @@ def _klines(*changes: dict[int, object]) -> bytes:
     rows = []
     for number, change in enumerate(changes):
         row: list[object] = list(KLINE)
-        row[0], row[6] = KLINE[0] + number * 60_000, KLINE[6] + number * 60_000
+        row[0], row[6] = OPENED + number * 60_000, CLOSED + number * 60_000
         for place, value in change.items():
             row[place] = value
         rows.append(row)
@@ -63,7 +74,7 @@ def _klines(*changes: dict[int, object]) -> bytes:
 
 
 def _agg_trades(*changes: dict[str, object]) -> bytes:
-    rows = [{**TRADE, "a": TRADE["a"] + place, **change} for place, change in enumerate(changes)]
+    rows = [{**TRADE, "a": NUMBER + place, **change} for place, change in enumerate(changes)]
     return json.dumps(rows).encode()
 
 
@@ -151,6 +162,7 @@ def test_every_error_has_its_class(
 ) -> None:
     """By status, by code, by text; a ban's end by its header or else by its text."""
     error = wire.classify_error(_answer(status, body, headers), OPERATION)
+    assert error is not None
     assert type(error) is kind
     with pytest.raises(kind, match=message):
         raise error

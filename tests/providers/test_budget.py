@@ -100,7 +100,7 @@ def test_a_heavy_request_takes_as_many_permits_as_it_weighs() -> None:
 class InlineLoop(VirtualClockLoop):
     """Runs thread work at once: the virtual clock would jump past a real thread."""
 
-    def run_in_executor(  # type: ignore[override]
+    def run_in_executor(
         self, executor: object, func: Callable[..., T], *args: object
     ) -> asyncio.Future[T]:
         del executor
@@ -175,7 +175,7 @@ class MemoryLeases:
         self.next_at = start + count * INTERVAL_S
         self.granted += count
         assert isinstance(loop, InlineLoop)
-        loop._jumping.now += self.answers_late_s
+        loop.stall(self.answers_late_s)
         return Lease(
             lease_id=len(self.asked),
             slots_s=slots,
@@ -329,7 +329,7 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
                 slots.extend(decided_at + slot_s for slot_s in answer.slots_s)
             return answer
 
-        leases.take = recorded  # type: ignore[method-assign]
+        leases.take = recorded
         async with leased(leases) as budget:
 
             async def ask_once() -> None:
@@ -339,7 +339,7 @@ def test_no_permit_is_used_early_or_later_than_half_of_the_slack(
                     refused.append(error)
                     return
                 went.append(loop.time())
-                loop._jumping.now += stalls.get(len(went), 0.0)
+                loop.stall(stalls.get(len(went), 0.0))
 
             await asyncio.gather(*(ask_once() for _ in range(30)))
         return went, slots
@@ -375,7 +375,7 @@ def test_void_permits_are_counted_back_and_asked_for_anew() -> None:
         async with leased(leases) as budget:
             waiting = asyncio.gather(*(budget.acquire() for _ in range(3)))
             await asyncio.sleep(0.1)
-            loop._jumping.now += 2.0
+            loop.stall(2.0)
             await waiting
         return leases
 
@@ -404,7 +404,7 @@ def test_requests_of_several_weights_go_on_after_a_stall(weights: tuple[int, ...
             await budget.acquire(3)
             waiting = asyncio.gather(*(ask_once(weight) for weight in weights))
             await asyncio.sleep(0.1)
-            loop._jumping.now += stalled_s
+            loop.stall(stalled_s)
             await waiting
         assert leases.granted < 20
         return went
@@ -423,7 +423,7 @@ def test_permits_do_not_bunch_after_a_stall() -> None:
         async with leased(leases, limits=quick) as budget:
             waiting = asyncio.create_task(crowd(budget, 3))
             await asyncio.sleep(INTERVAL_S - 0.01)
-            loop._jumping.now += 0.25
+            loop.stall(0.25)
             return await waiting
 
     went = play(scene())
@@ -799,7 +799,7 @@ def test_whatever_ends_the_serving_ends_those_who_wait_for_permits() -> None:
             del request
             raise Struck
 
-        leases.take = struck  # type: ignore[method-assign]
+        leases.take = struck
         async with leased(leases) as budget, asyncio.timeout(60.0):
             return list(
                 await asyncio.gather(budget.acquire(), budget.acquire(), return_exceptions=True)

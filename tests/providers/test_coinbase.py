@@ -150,6 +150,14 @@ def test_buckets_from_before_the_window_belong_to_another() -> None:
     assert 99.0 not in rows["volume"].to_pylist()
 
 
+def test_windows_of_a_month_are_149_requests() -> None:
+    """What a backfill costs: 300 minutes a request."""
+    bodies = Bodies(lambda *_: [])
+    client = CoinbaseClient(bodies)
+    asyncio.run(client.minute_bars("BTC-USD", date(2026, 7, 1), date(2026, 7, 31)))
+    assert len(bodies.asked) == 149
+
+
 def test_one_bucket_before_a_window_without_trades_is_no_bar() -> None:
     """A quiet pair's last bucket."""
     bodies = Bodies(lambda *_: [_candle(_at("2026-08-03T23:59"))])
@@ -385,7 +393,10 @@ def test_a_trade_told_a_moment_out_of_order_is_not_lost_at_the_edge_of_a_page() 
     history = History([(0, _at("2026-08-03")), (4_000, _at("2026-08-05"))])
 
     def body(path: str, parameters: Mapping[str, str]) -> object:
-        times = {3_001: "2026-08-03T23:59:59.900000Z", 3_000: "2026-08-04T00:00:00.100000Z"}
+        times: dict[object, str] = {
+            3_001: "2026-08-03T23:59:59.900000Z",
+            3_000: "2026-08-04T00:00:00.100000Z",
+        }
         return [
             row | {"time": times.get(row["trade_id"], row["time"])}
             for row in history.page(path, parameters)

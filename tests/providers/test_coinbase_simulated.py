@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import httpx
 import pyarrow as pa
@@ -271,7 +271,10 @@ def test_spoilt_bars_are_left_to_validation(simulated: Simulated) -> None:
     repeated = simulated.bars().rows
     assert repeated.num_rows == whole.num_rows + 1
     validated = validate(
-        repeated, key=minute_bars.KEY, rules=[], day=lambda row: row["opened_at"].date()
+        repeated,
+        key=minute_bars.KEY,
+        rules=[],
+        day=lambda row: cast("datetime", row["opened_at"]).date(),
     )
     assert validated.accepted.num_rows == whole.num_rows
 
@@ -353,14 +356,3 @@ def test_by_hand_the_last_rows_are_shown(
 
 def _lines(root: Path) -> list[str]:
     return (root / "requests.jsonl").read_text().splitlines()
-
-
-def test_windows_of_a_month_are_149_requests() -> None:
-    """What a backfill costs: 300 minutes a request."""
-    days = timedelta(days=31)
-    assert (
-        len(
-            list(coinbase_client._windows(date(2026, 7, 1), date(2026, 7, 1) + days - timedelta(1)))
-        )
-        == 149
-    )

@@ -102,6 +102,7 @@ def test_every_error_is_recognized_by_status_and_message(
 ) -> None:
     """Messages under status 200 are errors too; web pages are not quoted."""
     error = wire.classify_error(_answer(status, body), "op")
+    assert error is not None
     assert type(error) is kind
     assert (error.provider, error.operation) == ("coinbase", "op")
     with pytest.raises(kind, match=shown):
@@ -299,9 +300,9 @@ def test_a_candle_that_cannot_be_placed_is_left_out_and_told(row: list[object]) 
 def test_a_column_without_numbers_is_another_wire_format(place: int) -> None:
     """Such as text in all rows."""
     name = ("time", "low", "high", "open", "close", "volume")[place]
-    rows = [[60, 1, 2, 1, 2, 5], [120, 1, 2, 1, 2, 5]]
+    rows: list[list[object]] = [[60, 1, 2, 1, 2, 5], [120, 1, 2, 1, 2, 5]]
     for row in rows:
-        row[place] = "1.5"  # type: ignore[call-overload]
+        row[place] = "1.5"
     with pytest.raises(errors.MalformedPayloadError, match=f"usable value in field {name}"):
         _candles(rows)
 

@@ -266,7 +266,7 @@ def test_constituents_and_profiles_are_asked_for_at_their_paths() -> None:
     """Both go through the key's budget and count as requests."""
     asked = Conversation()
 
-    async def both(client: FmpClient) -> tuple[int, str, int]:
+    async def both(client: FmpClient) -> tuple[int, str]:
         listed = await client.sp500_constituents()
         profile = await client.profile("AAPL")
         return len(listed), profile.name

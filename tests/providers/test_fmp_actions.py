@@ -241,8 +241,10 @@ def unopened(url: str, kept: list[str] | None = None) -> HttpGetter:
     """Return a getter that is yet to be opened, and keeps answers in ``kept``."""
 
     class Keeper:
-        def keep(self, provider: str, operation: str, body: bytes, sha: str, kind: str) -> str:
-            del provider, body, sha, kind
+        def keep(
+            self, provider: str, operation: str, body: bytes, sha256: str, media_type: str
+        ) -> str:
+            del provider, body, sha256, media_type
             assert kept is not None
             kept.append(operation)
             return f"raw/{len(kept)}"

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -456,8 +456,8 @@ _CHANGE = {
 }
 
 
-def _changes(*rows: dict[str, object]) -> records_wire.RecordPage:
-    body = json.dumps([_CHANGE | row for row in rows]).encode()
+def _changes(*rows: Mapping[str, object]) -> records_wire.RecordPage:
+    body = json.dumps([{**_CHANGE, **row} for row in rows]).encode()
     return records_wire.index_change_page(body, index="sp500", operation="op")
 
 
@@ -711,7 +711,7 @@ class Scripted:
     bodies: list[bytes]
 
     async def get(
-        self, path: str, parameters: dict[str, str], *, operation: str, weight: int = 1
+        self, path: str, parameters: Mapping[str, str], *, operation: str, weight: int = 1
     ) -> HttpAnswer:
         del path, parameters, operation, weight
         body = self.bodies.pop(0)

@@ -75,6 +75,7 @@ def test_every_error_is_recognized_by_its_content(
 ) -> None:
     """Errors inside a 200, plain text labelled JSON, web pages; the key is blotted out."""
     error = wire.classify_error(_answer(status, body), "op", key="sesame")
+    assert error is not None
     assert type(error) is kind
     assert error.operation == "op"
     with pytest.raises(kind, match=shown):

@@ -85,6 +85,7 @@ def test_every_error_is_recognized_by_its_text(
 ) -> None:
     """In JSON, in XML, under a 200 and as a web page; the key is blotted out."""
     error = wire.classify_error(_answer(status, body), "op", key="sesame")
+    assert error is not None
     assert type(error) is kind
     assert error.operation == "op"
     with pytest.raises(kind, match=shown):

@@ -123,6 +123,7 @@ def test_each_failure_has_its_class_and_its_number_of_attempts(
 ) -> None:
     """Temporary errors are retried and charged again; permanent ones are asked once."""
     outcome = OneRequest(always(reply))
+    assert outcome.error is not None
     assert type(outcome.error) is kind
     assert len(outcome.requests) == outcome.budget.taken == outcome.sent == attempts
     assert (outcome.error.provider, outcome.error.operation) == ("p", "a/b q")
@@ -481,7 +482,8 @@ def test_the_key_is_in_no_log_line_and_no_error(
     error: BaseException | None = outcome.error
     while error is not None:
         shown += repr(error) + "".join(traceback.format_exception(error))
-        shown += str(getattr(error, "_request", None) and error.request.url)  # type: ignore[attr-defined]
+        request = getattr(error, "_request", None)
+        shown += str(request and request.url)
         error = error.__cause__
     assert "s3cr3t" not in shown
     if not reply.cut:

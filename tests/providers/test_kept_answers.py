@@ -199,7 +199,8 @@ class _FullDisk:
     def __init__(self) -> None:
         self.tried = 0
 
-    def keep(self, *_: object) -> str:
+    def keep(self, provider: str, operation: str, body: bytes, sha256: str, media_type: str) -> str:
+        del provider, operation, body, sha256, media_type
         self.tried += 1
         message = "the raw zone of fmp cannot be written"
         raise errors.StorageUnavailableError(message)

@@ -33,9 +33,8 @@ from marketdata.recovery import errors
 from resources.providers.http import HeaderKey, HttpAnswer, HttpGetter
 from resources.providers.kept_answers import KeptGetter
 from resources.providers.polygon import PolygonClient, wire
-from resources.providers.polygon import client as polygon_client
 from resources.providers.polygon.__main__ import main
-from resources.providers.polygon.client import MINUTE_WINDOW
+from resources.providers.polygon.client import BASE_BARS, MINUTE_WINDOW
 from sandbox.simulators import serving
 from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
@@ -292,7 +291,12 @@ async def test_a_long_span_of_minutes_is_asked_in_windows_that_one_page_holds() 
 def test_windows_hold_every_day_once_and_never_too_many(start: date, days: int) -> None:
     """52 weekdays of 16 hours of trading are fewer than 50,000 minutes."""
     end = start + timedelta(days=days)
-    windows = list(polygon_client._windows(start, end))
+    getter = Kept([EMPTY] * 60)
+    asyncio.run(PolygonClient(getter).minute_bars("A", start, end))
+    windows = [
+        (date.fromisoformat(first), date.fromisoformat(last))
+        for first, last in (path.rsplit("/", 2)[1:] for path, _, _ in getter.asked)
+    ]
     covered = [
         first + timedelta(days=offset)
         for first, last in windows
@@ -302,7 +306,7 @@ def test_windows_hold_every_day_once_and_never_too_many(start: date, days: int) 
     for first, last in windows:
         dates = [first + timedelta(days=offset) for offset in range((last - first).days + 1)]
         assert len(dates) <= MINUTE_WINDOW.days
-        assert sum(day.weekday() < 5 for day in dates) * 16 * 60 <= polygon_client.BASE_BARS
+        assert sum(day.weekday() < 5 for day in dates) * 16 * 60 <= BASE_BARS
 
 
 @pytest.mark.parametrize("symbol", ["", " ", "A B", "A,B", "A?b=c", "A#b", "A\n", "..", "Ä"])

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketdata.recovery import errors
+from marketdata.rows import unread
 from resources.providers.http import HttpAnswer
 from resources.providers.provenance import Replies, kept_as, pointers
 
@@ -18,6 +19,7 @@ REPLY = HttpAnswer(
     status=200, headers={}, body=b"a", sha256="", fetched_at=NOON, requests=1, raw_answer="raw/1"
 )
 ROWS = pa.table({"symbol": ["A"]})
+LEFT_OUT = unread("left out")
 
 replies = st.lists(
     st.builds(
@@ -38,12 +40,12 @@ def test_an_answer_is_as_old_as_its_oldest_reply_and_has_the_bytes_of_all(
     came: list[HttpAnswer],
 ) -> None:
     """In any order: nothing in it is older than its time."""
-    answer = Replies(*came).answer("asked", ROWS, ["left"])
+    answer = Replies(*came).answer("asked", ROWS, [LEFT_OUT])
     assert answer.fetched_at == min(reply.fetched_at for reply in came)
     assert answer.content_sha256 == sha256(b"".join(reply.body for reply in came)).hexdigest()
     assert answer.requests == sum(reply.requests for reply in came)
     assert answer.raw_answers == ("raw/1",) * len(came)
-    assert (answer.request, answer.left_out, answer.rows) == ("asked", ("left",), ROWS)
+    assert (answer.request, answer.left_out, answer.rows) == ("asked", (LEFT_OUT,), ROWS)
 
 
 def test_pointers_end_where_a_reply_is_missing_or_not_kept() -> None:

@@ -387,7 +387,7 @@ def test_a_wrong_key_ends_everything_and_is_never_shown(
 def _scripted(script: Script, work: Callable[[TiingoClient], Awaitable[T]]) -> T:
     """Do ``work`` against answers that are written down."""
 
-    async def main() -> str:
+    async def main() -> T:
         async with scripted_server.serve(script) as server:
             return await asyncio.to_thread(ask, server.url, work)
 

@@ -85,6 +85,7 @@ def test_every_error_is_recognized_by_status_and_words(
 ) -> None:
     """Objects, bare text and web pages, also inside a 200; the key is blotted out."""
     error = wire.classify_error(_answer(status, body), "op", key="sesame")
+    assert error is not None
     assert type(error) is kind
     assert error.operation == "op"
     with pytest.raises(kind, match=shown):

@@ -38,6 +38,10 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._jumping.now
 
+    def stall(self, for_s: float) -> None:
+        """Let time pass in which the loop does nothing."""
+        self._jumping.now += for_s
+
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` to its end under a clock that jumps."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypedDict
 
 import ccxt
 import pytest
@@ -17,6 +18,7 @@ from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.worlds.crypto.world import CryptoWorld
 from sandbox.simulators.worlds.shares.world import World
+from tests.reference_clients.answers import came
 
 NOW = datetime(2026, 8, 5, 12, 0, 30, tzinfo=UTC)
 START = 1785801600
@@ -44,7 +46,7 @@ class _Plainly(HTTPAdapter):
         self, request: requests.PreparedRequest, *args: object, **kwargs: object
     ) -> requests.Response:
         request.url = str(request.url).replace("https://", "http://", 1)
-        return super().send(request, *args, **kwargs)  # type: ignore[arg-type]
+        return super().send(request, *args, **kwargs)  # pyright: ignore[reportArgumentType] as they came
 
 
 @pytest.fixture
@@ -61,15 +63,26 @@ def advanced(origin: str) -> Iterator[RESTClient]:
 def exchange(origin: str) -> Iterator[ccxt.coinbaseexchange]:
     """The Exchange API's client in ccxt, without a key."""
     client = ccxt.coinbaseexchange({"enableRateLimit": False})
+    assert client.urls is not None
     client.urls["api"] = {"public": f"http://{origin}/coinbase", "private": "http://127.0.0.1:9"}
     # The list of currencies is none of the simulator's endpoints.
     client.has["fetchCurrencies"] = False
+    assert client.session is not None
     client.session.trust_env = False
     yield client
     client.session.close()
 
 
-def _day_of_bars() -> list[dict[str, float]]:
+class _Bar(TypedDict):
+    opened_at: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+def _day_of_bars() -> list[_Bar]:
     day = NOW.replace(day=4).date()
     return CryptoWorld().bar_truth("coinbase", ["BTC-USD"], day, day, NOW).to_pylist()
 
@@ -77,7 +90,7 @@ def _day_of_bars() -> list[dict[str, float]]:
 def test_coinbases_client_reads_products(advanced: RESTClient) -> None:
     """The list and one product, with every field where the library looks for it."""
     listed = advanced.get_public_products()
-    assert listed.num_products == len(listed.products) == 8
+    assert listed.num_products == len(came(listed.products)) == 8
     product = advanced.get_public_product("BTC-USDC")
     assert (product.product_id, product.alias, product.status) == ("BTC-USDC", "BTC-USD", "online")
     assert float(product.price) > 0
@@ -93,18 +106,18 @@ def test_coinbases_client_reads_candles(advanced: RESTClient) -> None:
     truth = [row for row in _day_of_bars() if row["opened_at"].timestamp() <= START + 299 * 60]
     assert [
         (
-            int(candle.start),
-            float(candle.open),
-            float(candle.high),
-            float(candle.low),
-            float(candle.close),
+            int(came(candle.start)),
+            float(came(candle.open)),
+            float(came(candle.high)),
+            float(came(candle.low)),
+            float(came(candle.close)),
         )
-        for candle in reversed(answer.candles)
+        for candle in reversed(came(answer.candles))
     ] == [
         (row["opened_at"].timestamp(), row["open"], row["high"], row["low"], row["close"])
         for row in truth
     ]
-    assert [float(candle.volume) for candle in reversed(answer.candles)] == [
+    assert [float(came(candle.volume)) for candle in reversed(came(answer.candles))] == [
         row["volume"] for row in truth
     ]
 
@@ -113,9 +126,11 @@ def test_coinbases_client_reads_trades(advanced: RESTClient) -> None:
     """At most a hundred, with the best quotes."""
     answer = advanced.get_public_market_trades("BTC-USD", limit=500)
     newest = CryptoWorld().last_id("BTC-USD", NOW)
-    assert [int(trade.trade_id) for trade in answer.trades] == list(range(newest, newest - 100, -1))
-    assert {trade.side for trade in answer.trades} == {"BUY", "SELL"}
-    assert float(answer.best_bid) < float(answer.best_ask)
+    trades = came(answer.trades)
+    numbers = [int(came(trade.trade_id)) for trade in trades]
+    assert numbers == list(range(newest, newest - 100, -1))
+    assert {trade.side for trade in trades} == {"BUY", "SELL"}
+    assert float(came(answer.best_bid)) < float(came(answer.best_ask))
 
 
 @pytest.mark.parametrize(
@@ -144,20 +159,23 @@ def test_ccxt_reads_candles(exchange: ccxt.coinbaseexchange) -> None:
     """It puts them in order of time, and knows that low and high come first."""
     rows = exchange.fetch_ohlcv("BTC/USD", "1m", since=START * 1000, limit=300)
     truth = [row for row in _day_of_bars() if row["opened_at"].timestamp() <= START + 299 * 60]
-    names = ("open", "high", "low", "close", "volume")
     assert rows == [
-        [row["opened_at"].timestamp() * 1000, *(row[name] for name in names)] for row in truth
+        [
+            row["opened_at"].timestamp() * 1000,
+            *(row["open"], row["high"], row["low"], row["close"], row["volume"]),
+        ]
+        for row in truth
     ]
 
 
 def test_ccxt_reads_trades(exchange: ccxt.coinbaseexchange) -> None:
     """It turns the maker's side into the taker's, and pages back by number."""
     newest = exchange.fetch_trades("BTC/USD", limit=1000)
-    first = int(newest[0]["id"])
+    first = int(came(newest[0]["id"]))
     older = exchange.fetch_trades("BTC/USD", limit=1000, params={"after": first})
     of_world = CryptoWorld().trades_by_id("BTC-USD", first - 1000, first + 999)
     trades = [*older, *newest]
-    assert [int(trade["id"]) for trade in trades] == of_world.trade_id.tolist()
+    assert [int(came(trade["id"])) for trade in trades] == of_world.trade_id.tolist()
     assert [trade["side"] for trade in trades] == of_world.taker_side
     assert [trade["price"] for trade in trades] == [float(price) for price in of_world.price]
     assert [trade["amount"] for trade in trades] == [float(size) for size in of_world.size]
@@ -176,7 +194,7 @@ def test_ccxt_reads_the_clock_and_the_last_price(exchange: ccxt.coinbaseexchange
     """What a user asks first."""
     assert exchange.fetch_time() == NOW.timestamp() * 1000
     ticker = exchange.fetch_ticker("BTC/USD")
-    assert ticker["bid"] < ticker["ask"]
+    assert float(came(ticker["bid"])) < float(came(ticker["ask"]))
     assert ticker["last"] == float(
         CryptoWorld()
         .trades_by_id(

@@ -8,6 +8,8 @@ import pytest
 from fmp_data import ClientConfig, FMPDataClient
 from fmp_data.config import RateLimitConfig
 from fmp_data.exceptions import FMPError
+from fmp_data.schema import Period
+from pydantic import SecretStr
 
 from marketdata.statements import StatementKind
 from sandbox.simulators import serving
@@ -20,7 +22,7 @@ from sandbox.simulators.worlds.shares.world import World
 
 KEY = "a" * 32
 NOW = datetime(2026, 8, 5, 12, tzinfo=UTC)
-PERIODS = {ANNUAL: "annual", QUARTERLY: "quarter"}
+PERIODS: dict[str, Period] = {ANNUAL: "annual", QUARTERLY: "quarter"}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def fmp(
     front = Front([simulator], world=fundamentals.world, journal=journal, now=lambda: NOW)
     with serving.serve(front) as origin:
         config = ClientConfig(
-            api_key=KEY,
+            api_key=SecretStr(KEY),
             base_url=origin,
             max_retries=0,
             rate_limit=RateLimitConfig(

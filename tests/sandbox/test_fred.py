@@ -51,10 +51,10 @@ class Client:
 
     def __init__(self, http: httpx.Client, clock: Clock) -> None:
         self.http = http
-        self._clock = clock
+        self.clock = clock
 
     def get(self, path: str, **parameters: str) -> httpx.Response:
-        self._clock.advance(1)
+        self.clock.advance(1)
         return self.http.get(f"/fred{path}", params=parameters)
 
     def data(self, path: str, **parameters: str) -> dict[str, object]:
@@ -255,7 +255,9 @@ def test_limit_offset_and_order_cut_a_list_without_a_word(fred: Client) -> None:
 
 def test_the_description_of_a_series_has_its_offset_in_two_digits(fred: Client) -> None:
     """St. Louis's, by the season."""
-    (row,) = fred.data("/series", series_id="GDP")["seriess"]  # type: ignore[misc]
+    told = fred.data("/series", series_id="GDP")["seriess"]
+    assert isinstance(told, list)
+    (row,) = told
     assert row["last_updated"] == "2026-07-30 08:00:00-05"
     assert (row["observation_start"], row["observation_end"]) == ("1990-01-01", "2026-04-01")
 
@@ -277,7 +279,9 @@ def test_updates_come_newest_first_of_two_weeks_at_most(fred: Client) -> None:
 
 def test_releases_come_with_their_days_and_series(fred: Client) -> None:
     """By FRED's numbers."""
-    (release,) = fred.data("/series/release", series_id="GDPC1")["releases"]  # type: ignore[misc]
+    told = fred.data("/series/release", series_id="GDPC1")["releases"]
+    assert isinstance(told, list)
+    (release,) = told
     assert (release["id"], release["name"]) == (53, "Gross Domestic Product")
     listed = fred.data("/release/series", release_id="53")["seriess"]
     assert isinstance(listed, list)
@@ -320,7 +324,7 @@ def test_version_2_splits_a_series_across_pages(fred: Client, cursor_name: str) 
             "/fred/v2/release/observations", params={**asked, **cursor}, headers=headers
         )
         if answer.status_code == 429:
-            fred._clock.advance(1)
+            fred.clock.advance(1)
             continue
         pages.append(answer.json())
         cursor = {cursor_name: pages[-1].get("next_cursor", "")}
@@ -348,7 +352,7 @@ def test_version_2_wants_the_bearers_key_and_the_others_the_querys(fred: Client)
 
 def test_an_unknown_quirk_names_those_there_are(fred: Client) -> None:
     """A typo in a test must not look like an answer of FRED."""
-    simulator = FredSimulator(MacroWorld(Path("unused")), keys={KEY}, now=fred._clock)
-    request = Request(path="/series", query={}, headers={}, key=KEY, at=fred._clock())
+    simulator = FredSimulator(MacroWorld(Path("unused")), keys={KEY}, now=fred.clock)
+    request = Request(path="/series", query={}, headers={}, key=KEY, at=fred.clock())
     with pytest.raises(ValueError, match="key_not_registered, not_in_alfred, truncated, xml"):
         simulator.quirk("nope", request)

@@ -27,28 +27,28 @@ def _get(simulator: RunningSimulator, *, timeout: float = 10) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "status", "opening"),
+    ("kind", "injected", "status", "opening"),
     [
-        ("status", {"status": 503}, 503, '{"Error Message": "injected'),
-        ("status", {"status": 429}, 429, '{"Error Message": "Limit Reach .'),
-        ("html", {}, 502, "<html>"),
-        ("error_in_200", {}, 200, '{"Error Message": '),
-        ("malformed", {}, 200, '[{"symbol": "AAPL"'),
-        ("unknown", {}, 200, "[]"),
-        ("duplicate_rows", {}, 200, '[{"symbol": "AAPL"'),
-        ("malformed_rows", {}, 200, '[{"symbol": "AAPL"'),
+        ("status", 503, 503, '{"Error Message": "injected'),
+        ("status", 429, 429, '{"Error Message": "Limit Reach .'),
+        ("html", None, 502, "<html>"),
+        ("error_in_200", None, 200, '{"Error Message": '),
+        ("malformed", None, 200, '[{"symbol": "AAPL"'),
+        ("unknown", None, 200, "[]"),
+        ("duplicate_rows", None, 200, '[{"symbol": "AAPL"'),
+        ("malformed_rows", None, 200, '[{"symbol": "AAPL"'),
     ],
 )
 def test_a_fault_spoils_one_answer_and_the_next_is_right(
     fmp_simulator: RunningSimulator,
     kind: str,
-    options: dict[str, int],
+    injected: int | None,
     status: int,
     opening: str,
 ) -> None:
     """The journal names the fault; the answer after it is the usual one."""
     right = _get(fmp_simulator).text
-    fmp_simulator.control.add_fault(kind, symbol="AAPL", count=1, **options)
+    fmp_simulator.control.add_fault(kind, symbol="AAPL", count=1, status=injected)
     spoilt = _get(fmp_simulator)
     assert (spoilt.status_code, spoilt.text[: len(opening)]) == (status, opening)
     assert spoilt.text != right

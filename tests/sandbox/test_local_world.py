@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict, cast
 
 import httpx
 import psycopg
@@ -40,8 +41,19 @@ def running(life: LocalWorld) -> LocalWorld:
 
 
 def _processes(world: LocalWorld) -> dict[str, int]:
+    return {name: record["pid"] for name, record in _state(world).items()}
+
+
+class _Record(TypedDict):
+    port: int
+    pid: int
+    born: str
+
+
+def _state(world: LocalWorld) -> dict[str, _Record]:
+    """Return what the world keeps of each service."""
     state = private_files.read_json(world.root / "state.json")
-    return {name: record["pid"] for name, record in state.items()}  # type: ignore[index]
+    return cast("dict[str, _Record]", state)
 
 
 def test_a_second_start_reuses_what_runs(running: LocalWorld) -> None:
@@ -170,12 +182,12 @@ def test_a_world_with_fmp_alone_is_taken_over(running: LocalWorld) -> None:
     """Its key, port and changes go on; its process, which knows no other provider, is ended."""
     environment = running.environment()
     running.stop(["providers"])
-    state = private_files.read_json(running.root / "state.json")
+    state = _state(running)
     (running.root / "providers").rename(running.root / "fmp")
     private_files.write_json(
         running.root / "fmp" / "keys.json", {"ultimate": environment["FMP_API_KEY"]}
     )
-    port = str(state.pop("providers")["port"])  # type: ignore[index]
+    port = str(state.pop("providers")["port"])
     former = processes.spawn(
         [sys.executable, "-m", "http.server", port, "--bind", processes.LOOPBACK],
         log=running.root / "logs" / "fmp.log",

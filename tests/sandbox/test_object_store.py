@@ -31,8 +31,8 @@ def test_objects_are_put_read_listed_and_deleted(bucket: BucketSettings) -> None
     client.put_object(Bucket=bucket.bucket, Key="a/b.parquet", Body=b"bytes")
     assert client.get_object(Bucket=bucket.bucket, Key="a/b.parquet")["Body"].read() == b"bytes"
     assert client.head_object(Bucket=bucket.bucket, Key="a/b.parquet")["ContentLength"] == 5
-    listed = client.list_objects_v2(Bucket=bucket.bucket, Prefix="a/")["Contents"]
-    assert [entry["Key"] for entry in listed] == ["a/b.parquet"]
+    listed = client.list_objects_v2(Bucket=bucket.bucket, Prefix="a/").get("Contents", [])
+    assert [entry.get("Key") for entry in listed] == ["a/b.parquet"]
     client.delete_object(Bucket=bucket.bucket, Key="a/b.parquet")
     assert client.list_objects_v2(Bucket=bucket.bucket).get("Contents") is None
     client.close()

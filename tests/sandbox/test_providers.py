@@ -1,7 +1,7 @@
 """All simulators live in one process: one world, one journal, one book of faults."""
 
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 import pyarrow as pa
@@ -43,6 +43,11 @@ SYMBOLS: dict[str, list[str]] = {
     "index_changes": ["SP500"],
     "macro_observations": ["GDP"],
 }
+
+
+class _Span(TypedDict):
+    start: date
+    end: date
 
 
 def _ask(simulators: RunningSimulators, provider: str) -> httpx.Response:
@@ -125,7 +130,7 @@ def test_each_provider_of_the_catalogue_has_a_truth(
 ) -> None:
     """So every configuration can be verified; the first provider's is the default."""
     symbols = SYMBOLS.get(dataset.name, ["AAPL"])
-    span = {"start": LAST_WEEK, "end": LAST_WEEK + timedelta(days=4)}
+    span: _Span = {"start": LAST_WEEK, "end": LAST_WEEK + timedelta(days=4)}
     control = simulators.control
     of_each = {
         provider: control.dataset_truth(dataset.name, symbols, provider=provider, **span)
@@ -139,7 +144,7 @@ def test_each_provider_of_the_catalogue_has_a_truth(
 
 def test_the_truth_of_the_whole_market_comes_in_order(simulators: RunningSimulators) -> None:
     """It is made a few tickers at a time; every member is there, once."""
-    span = {"start": LAST_WEEK, "end": LAST_WEEK + timedelta(days=4)}
+    span: _Span = {"start": LAST_WEEK, "end": LAST_WEEK + timedelta(days=4)}
     table = simulators.control.dataset_truth("daily_bars", **span)
     symbols = _column(table, "symbol")
     assert symbols == sorted(symbols)
@@ -149,7 +154,7 @@ def test_the_truth_of_the_whole_market_comes_in_order(simulators: RunningSimulat
 
 def test_daily_bars_are_as_fmp_says_unless_asked_otherwise(simulators: RunningSimulators) -> None:
     """FMP adjusts for splits, the others serve paid prices; only these three have any."""
-    span = {"start": date(2020, 8, 24), "end": date(2020, 9, 4)}
+    span: _Span = {"start": date(2020, 8, 24), "end": date(2020, 9, 4)}
     control = simulators.control
     fmp, polygon, tiingo = (
         control.dataset_truth("daily_bars", ["AAPL"], provider=provider, **span)
@@ -202,7 +207,7 @@ def test_a_split_re_bases_what_fmp_serves_and_not_what_was_paid(
 ) -> None:
     """The split is one more row; FMP's history shrinks by its ratio, as-traded prices stay."""
     control, day = simulators.control, LAST_WEEK
-    span = {"start": day - timedelta(days=30), "end": day - timedelta(days=1)}
+    span: _Span = {"start": day - timedelta(days=30), "end": day - timedelta(days=1)}
 
     def closes(provider: str) -> list[float]:
         table = control.dataset_truth("daily_bars", ["MMM"], provider=provider, **span)

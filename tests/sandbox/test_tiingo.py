@@ -14,7 +14,7 @@ import pytest
 from marketdata.calendars import calendar
 from marketdata.minute_bars import WIRE_MINUTE_BARS
 from sandbox.simulators import serving
-from sandbox.simulators.front import Front
+from sandbox.simulators.front import Front, Request
 from sandbox.simulators.journal import Journal
 from sandbox.simulators.tiingo import Plan, PlanLimits, TiingoSimulator, iex_minute_truth
 from sandbox.simulators.tiingo.iex import iex_minutes, regular, resampled
@@ -442,8 +442,9 @@ def test_faults_find_their_ticker_in_either_case(tiingo: httpx.Client) -> None:
 def test_a_quirk_that_tiingo_lacks_is_named(world: World) -> None:
     """The text names the known ones."""
     simulator = TiingoSimulator(world, keys={}, now=Clock())
+    request = Request(path="/", query={}, headers={}, key="", at=Clock().moment)
     with pytest.raises(ValueError, match="no quirk 'x'; it has symbol_cap"):
-        simulator.quirk("x", None)  # type: ignore[arg-type] - it is not looked at
+        simulator.quirk("x", request)
 
 
 @pytest.mark.parametrize(

@@ -79,14 +79,19 @@ def test_the_server_is_not_roots(world: LocalWorld) -> None:
     assert Path(f"/proc/{pid}").stat().st_uid != 0
 
 
-def test_data_move_to_where_the_servers_user_can_reach_them(tmp_path: Path) -> None:
+def test_data_move_to_where_the_servers_user_can_reach_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder closed to others is no place for the server of another user."""
+    monkeypatch.setattr(timescaledb, "_server_user", lambda: 65534)
     closed, public = tmp_path / "closed", Path("/var/lib/wrdata")
     closed.mkdir(mode=0o700)
-    assert not timescaledb._reachable(closed / "timescaledb")
-    moved = timescaledb._public_home(closed / "timescaledb")
+    moved, other = (
+        timescaledb.TimescaleServer(home=closed / name, log=tmp_path / "log").home
+        for name in ("timescaledb", "other")
+    )
     assert moved.parent == public
-    assert moved != timescaledb._public_home(tmp_path / "other")
+    assert moved != other
 
 
 def test_a_system_without_time_zones_is_told_before_a_server_fails(

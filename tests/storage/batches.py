@@ -45,7 +45,7 @@ def batch(
     rows: Iterable[Row],
     *,
     coverage: Sequence[CoverageMark] = (),
-    adjustment: Adjustment = Adjustment.SPLITS,
+    adjustment: Adjustment | None = Adjustment.SPLITS,
     fetched_at: datetime = FETCHED_AT,
     provider: str = PROVIDER,
     asked: Asked = NOTHING_ASKED,

@@ -471,7 +471,7 @@ def test_bars_that_came_adjusted_for_dividends_are_left_out_or_refused(
 PAID_ON = date(2024, 6, 20)
 
 
-def paid(*rows: dict[str, object]) -> pa.Table:
+def paid(*rows: Mapping[str, object]) -> pa.Table:
     """Return WIRE_DIVIDENDS of a dividend of PAID_ON changed by each of ``rows``."""
     good = {"symbol": "AAA", "ex_date": PAID_ON, "kind": "regular", "amount": Decimal("0.8875")}
     return pa.Table.from_pylist([{**good, **row} for row in rows], schema=WIRE_DIVIDENDS)

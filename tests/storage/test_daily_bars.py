@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import psycopg
 import pyarrow as pa
 import pytest
+from psycopg.rows import TupleRow
 
 from marketdata.bars import Adjustment
 from marketdata.batches import letters_of_rows
@@ -26,7 +27,7 @@ MONDAY = date(2024, 6, 3)
 TUESDAY = MONDAY + timedelta(days=1)
 
 
-def rows_of(url: str, query: str) -> list[tuple[object, ...]]:
+def rows_of(url: str, query: str) -> list[TupleRow]:
     """Return what a query finds, outside the pool under test."""
     with psycopg.connect(url) as connection:
         return connection.execute(query).fetchall()  # pyright: ignore[reportArgumentType,reportCallIssue] a test's own text

@@ -8,6 +8,7 @@ import pytest
 
 from marketdata.recovery import errors
 from resources.storage.object_store import ObjectStore, S3Settings
+from tests.fixtures.world import BucketSettings, remove_bucket
 
 
 def test_a_file_comes_back_byte_for_byte(object_store: ObjectStore, tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_a_missing_object_is_named(object_store: ObjectStore, tmp_path: Path) ->
         object_store.download_file("no/such", tmp_path / "back")
 
 
-def test_a_bucket_is_made_once(object_store: ObjectStore) -> None:
+def test_a_bucket_is_made_once(object_store: ObjectStore, bucket: BucketSettings) -> None:
     """The first call makes it, the second finds it."""
     other = ObjectStore(
         replace(object_store.settings, bucket=f"{object_store.settings.bucket}-other")
@@ -54,7 +55,7 @@ def test_a_bucket_is_made_once(object_store: ObjectStore) -> None:
     assert object_store.ensure_bucket() is False
     assert other.ensure_bucket() is True
     assert other.ensure_bucket() is False
-    other._client.delete_bucket(Bucket=other.settings.bucket)
+    remove_bucket(bucket, other.settings.bucket)
 
 
 def test_a_missing_bucket_is_named_with_the_setting(object_store: ObjectStore) -> None:

@@ -3,7 +3,7 @@
 import gzip
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -194,7 +194,7 @@ def test_threads_may_keep_at_once(zone: RawZone, object_store: ObjectStore) -> N
 
 
 @contextmanager
-def _server(*answers: int) -> Iterator[tuple[RawZone, list[str]]]:
+def _server(*answers: int) -> Generator[tuple[RawZone, list[str]]]:
     """Serve ``answers`` one by one, the last for ever, as a server that speaks S3 would."""
     arrived: list[str] = []
 
@@ -210,7 +210,7 @@ def _server(*answers: int) -> Iterator[tuple[RawZone, list[str]]]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base has it
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

@@ -21,6 +21,8 @@ from tests.storage.aggregate_contract import Market, each_minute, flat, minutes,
 MONDAY = date(2024, 4, 29)
 """Two sessions of its week are in April, three in May."""
 OPEN = utc("2024-06-03 13:30")
+# Refreshes in a transaction of the test's, which stays open meanwhile.
+_refresh_minutes = rollup_engine._refresh_minutes  # pyright: ignore[reportPrivateUsage]
 
 
 @pytest.fixture
@@ -342,7 +344,7 @@ def test_a_session_that_changes_beside_a_refresh_waits_for_what_that_one_makes(
     with ThreadPoolExecutor(1) as pool:
         with market.timescale.connection() as connection:
             up_to = invalidations.last(connection, SourceTable.MINUTES)
-            rollup_engine._refresh_minutes(connection, up_to)
+            _refresh_minutes(connection, up_to)
             keeping = pool.submit(keep_sessions, market.timescale, changed)
             with pytest.raises(TimeoutError):
                 keeping.result(timeout=1.0)
@@ -376,7 +378,7 @@ def test_a_refresh_waits_for_another_one_of_the_same_share(market: Market) -> No
     with ThreadPoolExecutor(1) as pool:
         with market.timescale.connection() as connection:
             up_to = invalidations.last(connection, SourceTable.MINUTES)
-            rollup_engine._refresh_minutes(connection, up_to)
+            _refresh_minutes(connection, up_to)
             market.load_minutes(market.shares[0], flat([later], 11.0))
             second = pool.submit(market.aggregates.refresh, SourceTable.MINUTES)
             with pytest.raises(TimeoutError):

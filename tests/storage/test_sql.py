@@ -1,5 +1,6 @@
 """The SQL files: their blocks and their names."""
 
+import re
 from importlib import resources
 
 import pytest
@@ -13,8 +14,11 @@ from resources.storage.timescale import Timescale
 def every_query() -> list[tuple[str, str]]:
     """Return file and name of each block."""
     folder = resources.files(sql.__name__).joinpath("queries")
-    files = sorted(file.name.removesuffix(".sql") for file in folder.iterdir())
-    return [(file, name) for file in files for name in sql._queries(file)]
+    return [
+        (file.name.removesuffix(".sql"), name)
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        for name in re.findall(r"^-- name: *(\w+)$", file.read_text("utf-8"), re.MULTILINE)
+    ]
 
 
 def test_a_missing_block_is_named_with_those_there_are() -> None:

@@ -17,7 +17,12 @@ class Array(_Opaque):
     @staticmethod
     def from_buffers(type: Any, length: int, buffers: Any) -> Array: ...
 class ChunkedArray(_Opaque): ...
-class RecordBatch(_Opaque): ...
+class RecordBatch(_Opaque):
+    num_rows: int
+    num_columns: int
+    nbytes: int
+    schema: Schema
+
 class RecordBatchReader(_Opaque): ...
 
 class Table(_Opaque):

@@ -73,7 +73,7 @@ class IngestLog:
                 {"since": since, "run_id": run_id, "ages": list(RESTATED_AFTER)},
             ).fetchall()
         return [
-            Restatements(dataset=dataset, age=age_label(RESTATED_AFTER[place]), rows=rows)
+            Restatements(dataset=dataset, age=age_label(RESTATED_AFTER[int(place)]), rows=rows)
             for dataset, place, rows in rows
         ]
 

@@ -210,10 +210,10 @@ def _within_limit(starts: Whole, asked: AggregatesRequest) -> tuple[slice, int |
         return slice(None), None
     if asked.descending:
         place = len(starts) - asked.limit
-        whole = int(np.searchsorted(starts, starts[place - 1], side="right"))
+        whole = int(np.searchsorted(starts, int(starts[place - 1]), side="right"))
         place = whole if whole < len(starts) else place
         return slice(place, None), int(starts[place]) - 1
-    whole = int(np.searchsorted(starts, starts[asked.limit]))
+    whole = int(np.searchsorted(starts, int(starts[asked.limit])))
     place = whole or asked.limit
     return slice(None, place), int(starts[place])
 

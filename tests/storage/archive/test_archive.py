@@ -22,6 +22,7 @@ from resources.storage.batches import BatchStore
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 from sandbox.local_world import LocalWorld
+from tests.fixtures.world import BucketSettings, remove_bucket
 from tests.storage.archive.moves import lose_behind_the_server
 from tests.storage.batches import Row, batch
 
@@ -734,7 +735,7 @@ def test_the_bucket_is_checked_once(
 
 @pytest.mark.usefixtures("two_years")
 def test_another_bucket_than_the_catalogue_names_is_refused(
-    archive: Archive, timescale: Timescale, object_store: ObjectStore
+    archive: Archive, timescale: Timescale, object_store: ObjectStore, bucket: BucketSettings
 ) -> None:
     """No reader would find files of one archive in two buckets; both cures work."""
     old = object_store.settings.bucket
@@ -761,9 +762,7 @@ def test_another_bucket_than_the_catalogue_names_is_refused(
         assert other.verify(BARS, ["2023"])[0].equal
         assert len(files(moved)) == 1
     finally:
-        for stored in list(moved.list()):
-            moved.delete(stored.key)
-        moved._client.delete_bucket(Bucket=moved.settings.bucket)
+        remove_bucket(bucket, moved.settings.bucket)
 
 
 @pytest.mark.usefixtures("two_years")

@@ -1,15 +1,18 @@
 """Archived files are rewritten and their rows stay: real database, real S3 server."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from marketdata.archiving import ArchivedDataset
+from marketdata.archiving import ArchivedDataset, Period
 from marketdata.recovery import errors
 from resources.storage.archive import Archive, ArchiveStatus
 from resources.storage.archive.maintain import compaction
 from resources.storage.archive.maintain.compaction import compact
+from resources.storage.archive.prove.proofs import PeriodProof
 from resources.storage.archive.write import files
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
@@ -141,8 +144,10 @@ def test_a_rewrite_that_changes_rows_is_not_committed(
     before = current_files(archive, OLDER)
     read_back = files.read_back
 
-    def one_short(*arguments: object) -> object:
-        rows = list(read_back(*arguments))
+    def one_short(
+        store: ObjectStore, dataset: ArchivedDataset, proof: PeriodProof
+    ) -> list[pa.RecordBatch]:
+        rows = list(read_back(store, dataset, proof))
         return [rows[0].slice(1), *rows[1:]]
 
     monkeypatch.setattr(compaction.files, "read_back", one_short)
@@ -163,12 +168,17 @@ def test_a_period_that_is_archived_meanwhile_wins(
     archive.archive(OLDER, YEARS)
     prove = files.prove
 
-    def late(*arguments: object) -> object:
+    def late(
+        store: ObjectStore,
+        dataset: ArchivedDataset,
+        period: Period,
+        batches: Iterable[pa.RecordBatch],
+    ) -> PeriodProof:
         monkeypatch.setattr(compaction.files, "prove", prove)
         store_bars(timescale, instrument_ids, close=70.0)
         results = archive.archive(BARS, YEARS)
         assert {outcome.status for outcome in results} == {ArchiveStatus.REPLACED}
-        return prove(*arguments)
+        return prove(store, dataset, period, batches)
 
     monkeypatch.setattr(compaction.files, "prove", late)
 

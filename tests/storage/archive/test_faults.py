@@ -120,6 +120,7 @@ def test_a_server_that_refuses_is_told_in_one_line(
     archive: Archive,
     front: Front,
     direct: Archive,
+    object_store: ObjectStore,
     trouble: Trouble,
     error: type[errors.StorageError],
     words: str,
@@ -131,7 +132,7 @@ def test_a_server_that_refuses_is_told_in_one_line(
         archive.archive(BARS, YEARS)
 
     assert "\n" not in str(caught.value)
-    assert archive._store.settings.bucket in str(caught.value)
+    assert object_store.settings.bucket in str(caught.value)
     assert direct.proofs(BARS) == {}
 
 
@@ -249,9 +250,10 @@ def test_what_changes_after_the_commit_is_found_by_reading(
     assert all(verdict.equal for verdict in direct.verify(BARS, ["2022", "2023"]))
 
 
-def test_a_wrong_bucket_is_named(archive: Archive, timescale: Timescale) -> None:
+@pytest.mark.usefixtures("archive")
+def test_a_wrong_bucket_is_named(timescale: Timescale, object_store: ObjectStore) -> None:
     """Before the first request for a file."""
-    settings = replace(archive._store.settings, bucket="no-such-bucket")
+    settings = replace(object_store.settings, bucket="no-such-bucket")
 
     with pytest.raises(
         errors.StorageConflictError, match=r"no-such-bucket.*does not exist.*WRDATA_ARCHIVE_BUCKET"

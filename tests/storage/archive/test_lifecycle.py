@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import pytest
 from botocore.stub import Stubber
 
 from marketdata.archiving import ARCHIVED
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import BucketLifecycleConfigurationTypeDef
 
 RULES = Path(__file__).parents[3] / "deploy" / "object_storage"
 
@@ -23,10 +26,13 @@ def test_rules_are_what_the_service_takes(name: str) -> None:
     client = boto3.client(
         "s3", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="s"
     )
-    wanted = {"Bucket": "market-data", "LifecycleConfiguration": {"Rules": _rules(name)}}
+    wanted = cast("BucketLifecycleConfigurationTypeDef", {"Rules": _rules(name)})
+    sent = {"Bucket": "market-data", "LifecycleConfiguration": wanted}
     with Stubber(client) as stubber:
-        stubber.add_response("put_bucket_lifecycle_configuration", {}, wanted)
-        client.put_bucket_lifecycle_configuration(**wanted)
+        stubber.add_response("put_bucket_lifecycle_configuration", {}, sent)
+        client.put_bucket_lifecycle_configuration(
+            Bucket="market-data", LifecycleConfiguration=wanted
+        )
         stubber.assert_no_pending_responses()
 
 

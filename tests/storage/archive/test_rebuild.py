@@ -4,8 +4,9 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pyiceberg.table import Table
 
-from marketdata.archiving import ARCHIVED
+from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.recovery import errors
 from resources.storage.archive import Archive, ArchiveStatus
 from resources.storage.archive.maintain.rebuild import ArchiveRebuild
@@ -179,11 +180,12 @@ def test_a_writer_in_between_is_not_overwritten(
     store_bars(timescale, instrument_ids, close=60.0)
     archive.archive(BARS, YEARS)
     restore_backup(timescale, taken)
-    register = rebuild._register
+    # The moment is between its reading and its writing; nothing public lies there.
+    register = rebuild._register  # pyright: ignore[reportPrivateUsage]
 
-    def late(*arguments: object) -> None:
+    def late(dataset: ArchivedDataset, catalogued: Table | None, location: str) -> None:
         archive.archive(BARS, YEARS)
-        register(*arguments)
+        register(dataset, catalogued, location)
 
     monkeypatch.setattr(rebuild, "_register", late)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Context, Decimal
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -217,7 +217,12 @@ def test_rows_come_back_from_parquet_as_they_stand_in_the_database(
 ) -> None:
     """Nulls, texts of any script, amounts of 38 digits, documents, in the order of bytes."""
 
-    @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(
+        max_examples=8,
+        deadline=None,
+        suppress_health_check=cast("list[HealthCheck]", list(HealthCheck)),
+        database=None,
+    )
     @given(rows_of(dataset))
     def check(rows: list[Row]) -> None:
         stored = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)

@@ -1,6 +1,7 @@
 """Expiry and orphans of the archive, on a real database and a real S3 server."""
 
 import json
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from threading import Barrier
@@ -8,13 +9,14 @@ from typing import Any
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table import Table
 
 from marketdata.recovery import errors
 from resources.storage.archive import Archive, ArchiveStatus
 from resources.storage.archive.iceberg.catalogue import CommitLostError
 from resources.storage.archive.iceberg.commit_lock import committing
 from resources.storage.archive.maintain.upkeep import ArchiveUpkeep
-from resources.storage.archive.prove.proofs import ArchiveLog
+from resources.storage.archive.prove.proofs import ArchiveLog, CommittedProof, LoggedPeriod
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 from tests.storage.archive.archived_years import (
@@ -149,12 +151,18 @@ def test_a_writer_in_between_is_no_loss(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A commit between the reading and the expiry stays the current snapshot, with its proofs."""
-    forget = upkeep._expire
+    # The moment is between its reading and its writing; nothing public lies there.
+    forget = upkeep._expire  # pyright: ignore[reportPrivateUsage]
 
-    def late(*arguments: object) -> None:
+    def late(
+        table: Table,
+        expired: list[int],
+        moving: Collection[CommittedProof],
+        outdated: Sequence[str],
+    ) -> None:
         store_bars(timescale, instrument_ids, close=77.0)
         archive.archive(BARS, YEARS)
-        forget(*arguments)
+        forget(table, expired, moving, outdated)
 
     monkeypatch.setattr(upkeep, "_expire", late)
     old = snapshots(archive)[:-1]
@@ -281,11 +289,11 @@ def test_archiving_keeps_the_removal_out(
     seen: list[str] = []
     record = ArchiveLog.record
 
-    def removal(*arguments: object) -> object:
+    def removal(self: ArchiveLog, committed: Sequence[CommittedProof]) -> dict[str, LoggedPeriod]:
         with pytest.raises(errors.StorageUnavailableError, match="a run is writing"):
             upkeep.remove_orphans(BARS, later())
         seen.append("kept out")
-        return record(*arguments)
+        return record(self, committed)
 
     monkeypatch.setattr(ArchiveLog, "record", removal)
     archive.archive(BARS, YEARS)
@@ -298,8 +306,11 @@ def test_a_catalogue_that_was_begun_anew_removes_nothing(
 ) -> None:
     """To a new table all files of the old one look like orphans: log and metadata forbid it."""
     table = archive.table(BARS)
-    archive._catalogue.drop_table(table.name)
-    table._created()
+    present = table.load()
+    assert present is not None
+    present.catalog.drop_table(table.name)
+    # Archiving would fill the table that it makes.
+    table._created()  # pyright: ignore[reportPrivateUsage]
     there = keys(object_store)
 
     with pytest.raises(errors.ArchiveMismatchError, match=r"archive_log proves .*rebuild"):
@@ -349,7 +360,8 @@ def test_the_first_metadata_of_two_first_runs_that_lost_is_an_orphan(
 ) -> None:
     """Each wrote a table before it asked the catalogue; the loser's never had a row."""
     store_bars(timescale, instrument_ids)
-    write = SqlCatalog._write_metadata
+    # pyiceberg's, between writing a table's file and asking the catalogue.
+    write = SqlCatalog._write_metadata  # pyright: ignore[reportPrivateUsage]
     both_have_written = Barrier(2, timeout=60)
 
     def together(metadata: Any, io: Any, metadata_path: str) -> None:

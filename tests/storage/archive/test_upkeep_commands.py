@@ -91,7 +91,9 @@ def test_the_asset_says_what_it_removed(
     metadata = result.asset_materializations_for_node("archive__upkeep")[0].metadata
     assert metadata["snapshots_expired"].value == 1
     assert metadata["objects_removed"].value == len(before - keys(object_store)) > 0
-    (record,) = metadata["datasets"].records
+    datasets = metadata["datasets"]
+    assert isinstance(datasets, dg.TableMetadataValue)
+    (record,) = datasets.records
     assert record.data["dataset"] == "daily_bars"
     assert all(verdict.equal for verdict in archive.verify(BARS, archive.proofs(BARS)))
 

@@ -52,7 +52,7 @@ class Tickers:
     def _days(self, batch: pa.RecordBatch) -> npt.NDArray[np.int64]:
         """Return the day of each row as days since 1970; the last possible day without a date."""
         if not self._dated_by:
-            return np.full(batch.num_rows, _DAYS_A_SIDE - 1)
+            return np.full(batch.num_rows, _DAYS_A_SIDE - 1, np.int64)
         column = batch.column(self._dated_by)
         if pa.types.is_date(column.type):
             return column.view(pa.int32()).to_numpy().astype(np.int64)

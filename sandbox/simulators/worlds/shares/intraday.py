@@ -183,7 +183,7 @@ def _path(draws: Floats, prices: Prices, decimals: int) -> tuple[Floats, Floats,
     walk = np.concatenate(([0.0], np.cumsum(draws[:, 1] - 0.5)))
     bridge = walk - walk[-1] * share
     reach = max(float(np.abs(bridge).max()), 1e-12)
-    body = first + (last - first) * share + bridge * (0.6 * (high - low) / reach)
+    body: Floats = first + (last - first) * share + bridge * (0.6 * (high - low) / reach)
     body = np.clip(np.round(body, decimals), low, high)
     body[0], body[-1] = first, last
     opens, closes = body[:-1], body[1:]
