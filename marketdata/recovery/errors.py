@@ -85,9 +85,10 @@ class RateLimitedError(TransientProviderError):
 
 
 class NotSentError(TransientProviderError):
-    """The request was never sent; it may go in ``retry_after_s`` seconds, not sooner.
+    """Nothing more is asked now: a request may go in ``retry_after_s`` seconds, not sooner.
 
-    Repeating it within the same call is pointless: the work waits for a later run.
+    Most often the request itself was not sent. A provider that answers that its quota is used up
+    counts as well. Repeating it within the same call is pointless: the work waits for a later run.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ _SYMBOL = re.compile(r"[A-Za-z0-9:.\-/]{1,32}")
 class PolygonClient:
     """Asks Polygon's REST API.
 
-    Fulfils marketdata.ports.HistoryProvider, MarketDayProvider, MinuteBarProvider,
+    Fulfils marketdata.ports.DailyBarProvider, DailyMarketProvider, MinuteBarProvider,
     ActionProvider and ReferenceProvider. Prices are requested as traded, so that a split does not
     change stored prices. Symbols are case-sensitive, class shares are spelt ``BRK.B``.
 

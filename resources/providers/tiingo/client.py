@@ -43,7 +43,7 @@ _MINUTE_COLUMNS = "date,open,high,low,close,volume"
 
 
 class TiingoClient:
-    """Asks Tiingo; fulfils HistoryProvider, MarketDayProvider and MinuteBarProvider.
+    """Asks Tiingo; fulfils DailyBarProvider, DailyMarketProvider and MinuteBarProvider.
 
     Symbols are Tiingo's: class shares with a hyphen (``BRK-B``), upper or lower case. Paths are
     those without a redirect, since redirects are not followed.
