@@ -4,7 +4,7 @@ Here: the asset that derives them for the instruments that changed, and its chec
 factors are made (marketdata/price_factors.py), or the actions themselves (datasets.py).
 """
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -68,7 +68,7 @@ def price_factors(
 
 async def _price_factors(
     context: dg.AssetExecutionContext, database: Database, providers: Providers
-) -> AsyncIterator[dg.MaterializeResult[Any]]:
+) -> AsyncGenerator[dg.MaterializeResult[Any]]:
     with as_dagster_failure(), database.open() as stores:
         changed, failed = 0, dict[str, str]()
         waiting = stores.adjusted_bars.waiting()

@@ -6,7 +6,8 @@ reports (load_reports.py).
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from datetime import date
 from typing import Any, Self, cast
 
@@ -261,14 +262,10 @@ async def _load_partitions(
     context: dg.AssetExecutionContext,
     database: Database,
     providers: Providers,
-) -> AsyncIterator[Report]:
+) -> AsyncGenerator[Report]:
     tally, names = Tally(NOUNS[dataset.instrument_kind]), list(context.partition_keys)
     ended_by: errors.MarketDataError | None = None
-    with (
-        as_dagster_failure(),
-        database.open() as stores,
-        log_when_stopped(context, lambda: tally.settled, names),
-    ):
+    with as_dagster_failure(), database.open() as stores:
         async with providers.client(stores, context.run, dataset.name) as client:
             load = LoadRequest(
                 dataset=dataset,
@@ -277,8 +274,10 @@ async def _load_partitions(
                 wanted=Wanted(only_missing=False),
             )
             try:
-                async for outcome in _outcomes(context, stores, client, plan_load(stores, load)):
-                    tally.add(outcome)
+                plan = plan_load(stores, load)
+                async with aclosing(_outcomes(context, stores, client, plan, tally)) as outcomes:
+                    async for _ in outcomes:
+                        pass
             except (errors.KeyRefusedError, errors.StorageError) as error:
                 tally.failed |= not_reached(names, {**tally.succeeded, **tally.lost}, error)
                 ended_by = error
@@ -294,7 +293,7 @@ async def _load_sessions(
     context: dg.AssetExecutionContext,
     database: Database,
     providers: Providers,
-) -> AsyncIterator[Report]:
+) -> AsyncGenerator[Report]:
     keys = list(context.partition_keys)
     done: dict[str, Metadata] = {}
     failed: dict[str, str] = {}
@@ -335,7 +334,7 @@ async def _refresh(
     config: LoadRunConfig,
     database: Database,
     providers: Providers,
-) -> AsyncIterator[Report]:
+) -> AsyncGenerator[Report]:
     tally, key, run_id = (
         Tally(NOUNS[dataset.instrument_kind]),
         by_symbol_key(dataset),
@@ -358,9 +357,8 @@ async def _refresh(
                 plan = plan_load(stores, load)
                 stores.dead_letters.end_obsolete(plan.obsolete, by=f"run {run_id}")
             pending = Counter(request.instrument.ticker for request in plan.requests)
-            with log_when_stopped(context, lambda: tally.settled, plan.symbols):
-                async for outcome in _outcomes(context, stores, client, plan):
-                    tally.add(outcome)
+            async with aclosing(_outcomes(context, stores, client, plan, tally)) as outcomes:
+                async for outcome in outcomes:
                     name = outcome.ticker
                     pending[name] -= 1
                     # A symbol with several loads is reported once, with the figures of the last.
@@ -378,11 +376,14 @@ async def _refresh(
 
 
 async def _outcomes(
-    context: dg.AssetExecutionContext, stores: Stores, client: Client, plan: LoadPlan
-) -> AsyncIterator[SymbolOutcome]:
-    """Carry out ``plan``; log what fails in the run's log as well."""
+    context: dg.AssetExecutionContext, stores: Stores, client: Client, plan: LoadPlan, tally: Tally
+) -> AsyncGenerator[SymbolOutcome]:
+    """Carry out ``plan`` and count; log what fails, and where it is stopped, in the run's log."""
     run_id, say = context.run.run_id, context.log.info
-    async for outcome in load_symbols(stores, client, plan, run_id, say):
-        if isinstance(outcome, NotIngested) and not outcome.deferred:
-            context.log.warning("%s: %s", outcome.ticker, outcome.message)
-        yield outcome
+    with log_when_stopped(context, lambda: tally.settled, plan.symbols):
+        async with aclosing(load_symbols(stores, client, plan, run_id, say)) as outcomes:
+            async for outcome in outcomes:
+                tally.add(outcome)
+                if isinstance(outcome, NotIngested) and not outcome.deferred:
+                    context.log.warning("%s: %s", outcome.ticker, outcome.message)
+                yield outcome

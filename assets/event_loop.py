@@ -16,7 +16,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import (
-    AsyncIterator,
+    AsyncGenerator,
     Callable,
     Coroutine,
     Generator,
@@ -34,19 +34,26 @@ Handler = Callable[[int, FrameType | None], Any]
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def in_event_loop(source: AsyncIterator[Item]) -> Iterator[Item]:
-    """Yield the items of ``source``; however this ends, ``source`` is closed in its own loop."""
+def in_event_loop(source: AsyncGenerator[Item]) -> Iterator[Item]:
+    """Yield the items of ``source``; however this ends, ``source`` is closed in its own loop.
+
+    It is closed before the loop is, which would close all generators at once: a context manager of
+    ``source`` could end before what it surrounds.
+    """
 
     async def following() -> Item:
         return await anext(source)
 
     with asyncio.Runner() as runner:
-        while True:
-            try:
-                item = _run(runner, following())
-            except StopAsyncIteration:
-                return
-            yield item
+        try:
+            while True:
+                try:
+                    item = _run(runner, following())
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            runner.run(source.aclose())
 
 
 def _run(runner: asyncio.Runner, work: Coroutine[Any, Any, Item]) -> Item:

@@ -11,7 +11,6 @@ import itertools
 import time
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Callable,
     Iterable,
     Iterator,
@@ -83,7 +82,7 @@ class NotIngested:
 
 async def ingest(
     context: IngestContext, feed: Feed, requests: Sequence[FetchRequest]
-) -> AsyncIterator[Ingested | NotIngested]:
+) -> AsyncGenerator[Ingested | NotIngested]:
     """Fetch and store many instruments; yield the outcome of each as it is done.
 
     A failed request concerns its instrument alone. If the provider cannot be asked at all (its

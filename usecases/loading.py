@@ -4,7 +4,8 @@ Here: what the assets call, without Dagster. Not here: planning (load_plan.py), 
 request (marketdata/ingest.py), or reports (assets/load_reports.py).
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import date
 
@@ -50,7 +51,7 @@ async def load_symbols(
     plan: LoadPlan,
     run_id: str,
     say: Callable[[str], None],
-) -> AsyncIterator[SymbolOutcome]:
+) -> AsyncGenerator[SymbolOutcome]:
     """Make the requests of a plan; yield the outcome of each symbol as it is done.
 
     A symbol that cannot be asked for is a failure like any other.
@@ -71,8 +72,9 @@ async def load_symbols(
     context, feed = ingest_context(stores, run_id), feed_of(plan.load.dataset, client)
     say(f"{len(plan.symbols)} symbols, {len(plan.requests)} loads to make")
     while True:
-        async for outcome in ingest(context, feed, plan.requests):
-            yield outcome
+        async with aclosing(ingest(context, feed, plan.requests)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
         complete = plan.complete
         # Only answers about whole histories can show that others begin too late.
         if not plan.requests or plan.load.dataset.usual_days is not None:

@@ -1,9 +1,11 @@
 """A step's event loop and the signals that end it, sent for real to this process."""
 
 import asyncio
+import gc
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 
 import dagster as dg
 import pytest
@@ -14,7 +16,7 @@ PATIENCE_S = 20.0
 """Time-out of a test that would wait for ever."""
 
 
-def interrupted(source: AsyncIterator[int]) -> list[int]:
+def interrupted(source: AsyncGenerator[int]) -> list[int]:
     """Take what ``source`` yields as Dagster does, until the interruption comes through."""
     taken: list[int] = []
 
@@ -64,7 +66,7 @@ def test_a_signal_ends_those_who_wait_wherever_the_program_is_just_then(
     """Raised by a handler within another task, it would end that task unnoticed."""
     ended: list[str] = []
 
-    async def source() -> AsyncIterator[int]:
+    async def source() -> AsyncGenerator[int]:
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         kept = strike(waiting)
         try:
@@ -83,7 +85,7 @@ def test_a_signal_ends_those_who_wait_wherever_the_program_is_just_then(
 def test_what_came_before_the_signal_has_been_yielded() -> None:
     """Only what was under way ends."""
 
-    async def source() -> AsyncIterator[int]:
+    async def source() -> AsyncGenerator[int]:
         yield 1
         yield 2
         terminate()
@@ -95,7 +97,7 @@ def test_what_came_before_the_signal_has_been_yielded() -> None:
 def test_a_signal_that_comes_with_the_last_item_is_not_lost() -> None:
     """It is raised although nothing is left to cancel."""
 
-    async def source() -> AsyncIterator[int]:
+    async def source() -> AsyncGenerator[int]:
         terminate()
         yield 1
 
@@ -106,8 +108,35 @@ def test_after_the_loop_signals_are_handled_as_before() -> None:
     """Dagster's own handler is back between the items and at the end."""
     before = signal.getsignal(signal.SIGTERM)
 
-    async def source() -> AsyncIterator[int]:
+    async def source() -> AsyncGenerator[int]:
         yield 1
 
     seen = [signal.getsignal(signal.SIGTERM) for _ in in_event_loop(source())]
     assert [*seen, signal.getsignal(signal.SIGTERM)] == [before, before]
+
+
+def test_a_generator_that_is_left_early_ends_before_what_surrounds_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Closed with all others at once, it failed in one of five loads that a signal ended."""
+    ended: list[int] = []
+
+    @asynccontextmanager
+    async def opened(level: int) -> AsyncGenerator[int]:
+        try:
+            yield level
+        finally:
+            await asyncio.sleep(0)
+            ended.append(level)
+
+    async def source() -> AsyncGenerator[int]:
+        async with opened(1), opened(2), opened(3), opened(4):
+            yield 0
+
+    items = in_event_loop(source())
+    assert next(items) == 0
+    del items
+    gc.collect()
+
+    assert ended == [4, 3, 2, 1]
+    assert not caplog.records

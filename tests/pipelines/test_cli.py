@@ -17,6 +17,7 @@ import pytest
 from machine.processes import NO_AUTHORITIES, wait_until
 from pipelines.definitions import definitions
 from tests.fixtures.forked_commands import run_command
+from tests.fixtures.state_folder import PATIENCE_S
 from tests.fixtures.world import BucketSettings, RunningSimulator
 
 pytestmark = pytest.mark.servers
@@ -456,7 +457,7 @@ def test_a_killed_command_leaves_no_run_that_holds_the_queue(wrdata: CommandLine
     ) as command:
         loading = wait_until(
             lambda: wrdata("status", "--json").json["daily_bars"]["rows"] > before + 5000,
-            within_s=60,
+            within_s=PATIENCE_S,
         )
         command.kill()
     assert loading
@@ -504,7 +505,7 @@ def test_up_serves_the_ui_and_ctrl_c_stops_all_of_it(wrdata: CommandLine) -> Non
         )
         assert user_interface["address"] == "http://127.0.0.1:3917"
         running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=60) == 0
+        assert running.wait(timeout=PATIENCE_S) == 0
     finally:
         running.kill()
     assert {finding["state"] for finding in wrdata("doctor", "--json").json[:3]} == {"not ok"}

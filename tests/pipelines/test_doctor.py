@@ -16,6 +16,7 @@ from pipelines.cli import diagnosis
 from pipelines.cli.main import app
 from resources.storage import migrations
 from sandbox import timescaledb
+from tests.fixtures.state_folder import PATIENCE_S
 from tests.fixtures.world import BucketSettings, RunningSimulators
 
 FAMILIES = ("WRDATA_", "FMP_", "POLYGON_", "TIINGO_", "FRED_", "BINANCE_", "COINBASE_", "AWS_")
@@ -216,7 +217,7 @@ def without_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     port = processes.free_port(None)
     process = server.launch(port)
     try:
-        assert processes.wait_until(lambda: server.answers(port), within_s=60)
+        assert processes.wait_until(lambda: server.answers(port), within_s=PATIENCE_S)
         yield server.url(port, "postgres", timescaledb.SUPERUSER)
     finally:
         processes.end(process, with_signal=server.stop_signal, within_s=30)

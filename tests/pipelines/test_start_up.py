@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from pipelines.cli.deferred import DeferredCommand
 from pipelines.cli.main import app
+from tests.fixtures.state_folder import PATIENCE_S
 
 pytestmark = pytest.mark.servers
 
@@ -44,7 +45,7 @@ def started(*words: str, **more: str) -> tuple[subprocess.CompletedProcess[str],
         env={**os.environ, **more},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     return done, set(done.stderr.splitlines()[-1].split()[1:])
@@ -125,7 +126,9 @@ def test_the_version_is_that_of_the_package() -> None:
 
 def test_a_group_without_a_command_shows_its_help_and_no_empty_error() -> None:
     """It said "error:  (see wrdata --help)" below its own help."""
-    done = subprocess.run([WRDATA, "dlq"], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [WRDATA, "dlq"], capture_output=True, text=True, check=False, timeout=PATIENCE_S
+    )
 
     assert done.returncode == 2
     assert "Give up the work of letters" in done.stdout + done.stderr
