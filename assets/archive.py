@@ -125,7 +125,9 @@ def closed_periods(
         days = requested_days(config.start, config.end)
         for batch in archive_closed_periods(opened, config.datasets, *days):
             yield from _reported(batch)
-            refused |= batch.refused
+            name = batch.dataset.name
+            refused |= {f"{name} {label}": reason for label, reason in batch.refused.items()}
+            refused |= {name: batch.error} if batch.error else {}
             done += batch.done.values()
     _raise_if_any_refused(refused, len(refused) + len(done))
     yield dg.MaterializeResult(metadata=_totals(done))

@@ -73,10 +73,8 @@ def no_missing_sessions(database: Database) -> dg.AssetCheckResult:
     joined yesterday, are counted but are no holes: the weekly run fetches them.
     """
     with as_dagster_failure(), database.open() as stores:
-        sessions, provider = (
-            expected_days(DATASETS[DAILY_BARS_DATASET], {}),
-            provider_of(DAILY_BARS_DATASET),
-        )
+        sessions = expected_days(DATASETS[DAILY_BARS_DATASET], {})
+        provider = provider_of(DAILY_BARS_DATASET)
         members = [member.instrument_id for member in stores.instruments.members(UNIVERSE)]
         missing = stores.coverage.holes(
             DAILY_BARS_DATASET, provider, members, sessions, limit=SAMPLE

@@ -53,7 +53,7 @@ def in_event_loop(source: AsyncGenerator[Item]) -> Iterator[Item]:
                     return
                 yield item
         finally:
-            runner.run(source.aclose())
+            _run(runner, source.aclose())
 
 
 def _run(runner: asyncio.Runner, work: Coroutine[Any, Any, Item]) -> Item:

@@ -1,4 +1,4 @@
-"""Pictures of Dagster's UI for the README: python docs/take_screenshots.py [ADDRESS].
+"""Pictures of Dagster's UI for the pages: python docs/take_screenshots.py [ADDRESS].
 
 Needs a running `wrdata up` and Chromium (on Debian: apt-get install chromium); Playwright drives
 the installed browser and downloads none.
@@ -15,8 +15,6 @@ PAGES = {
     "no_dead_letters.png": (
         "/assets/curated/equity_prices/daily_bars_table?view=checks&checkDetail=no_dead_letters"
     ),
-    "price_history.png": "/assets/curated/equity_prices/daily_bars/A?view=partitions",
-    "income_statements.png": "/assets/curated/fundamentals/income_statements?view=overview",
 }
 FLAGS = [
     "--no-sandbox",

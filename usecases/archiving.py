@@ -39,7 +39,7 @@ class ArchiveBatch:
 
     @property
     def done(self) -> Mapping[str, ArchivedPeriod]:
-        """The outcomes of the periods that the archive holds as the database does, by label."""
+        """The outcomes of the periods that were not refused, by label."""
         return {
             outcome.period.label: outcome
             for outcome in self.outcomes
@@ -48,13 +48,12 @@ class ArchiveBatch:
 
     @property
     def refused(self) -> Mapping[str, str]:
-        """Why each of the others was not archived, by dataset and label."""
-        refused = {
-            f"{self.dataset.name} {outcome.period.label}": outcome.reason
+        """Why each of the others was not archived, by label."""
+        return {
+            outcome.period.label: outcome.reason
             for outcome in self.outcomes
             if outcome.status is ArchiveStatus.REFUSED
         }
-        return refused | ({self.dataset.name: self.error} if self.error else {})
 
 
 def archive_closed_periods(

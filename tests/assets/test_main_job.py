@@ -153,6 +153,15 @@ def test_months_that_never_closed_are_a_wish_for_no_dataset(
     assert requested_periods(ARCHIVED[dataset], date(2024, 1, 1), date(2024, 1, 31))
 
 
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    """Return why the one step that failed did so."""
+    assert not result.success
+    (failure,) = [event for event in result.all_events if event.is_step_failure]
+    data = failure.step_failure_data.user_failure_data
+    assert data
+    return data.description or ""
+
+
 def test_a_refused_period_fails_the_run_and_keeps_no_other_back(pipeline: Pipeline) -> None:
     """Rows that went missing are named; what is good is archived."""
     pipeline.backfill(["AAPL"])
@@ -161,12 +170,10 @@ def test_a_refused_period_fails_the_run_and_keeps_no_other_back(pipeline: Pipeli
         connection.execute("delete from daily_bar where session_date = '2023-03-06'")
 
     result = pipeline.run("archive")
+    by_year = pipeline.materialize(ARCHIVES["daily_bars"], ("2023", "2023"))
 
-    assert not result.success
-    (failure,) = [all_event for all_event in result.all_events if all_event.is_step_failure]
-    data = failure.step_failure_data.user_failure_data
-    assert data
-    assert "daily_bars 2023: the database lacks a row" in (data.description or "")
+    assert "daily_bars 2023: the database lacks a row" in _failure(result)
+    assert "1 of 1 partitions failed: 2023: the database lacks a row" in _failure(by_year)
     with opening.archive(read_settings()) as archive:
         assert "2024" in archive.proofs(ARCHIVED["daily_bars"])
 

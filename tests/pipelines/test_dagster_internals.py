@@ -35,7 +35,7 @@ def is_private(module: str) -> bool:
     return package.startswith("dagster") and any(part.startswith("_") for part in parts)
 
 
-USED = sorted(found for door in DOORS for found in private_imports(PROJECT / door))
+USED = sorted(module for door in DOORS for module in private_imports(PROJECT / door))
 
 
 def test_private_parts_of_dagster_are_imported_in_two_modules_only() -> None:

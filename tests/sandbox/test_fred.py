@@ -255,9 +255,9 @@ def test_limit_offset_and_order_cut_a_list_without_a_word(fred: Client) -> None:
 
 def test_the_description_of_a_series_has_its_offset_in_two_digits(fred: Client) -> None:
     """St. Louis's, by the season."""
-    told = fred.data("/series", series_id="GDP")["seriess"]
-    assert isinstance(told, list)
-    (row,) = told
+    rows = fred.data("/series", series_id="GDP")["seriess"]
+    assert isinstance(rows, list)
+    (row,) = rows
     assert row["last_updated"] == "2026-07-30 08:00:00-05"
     assert (row["observation_start"], row["observation_end"]) == ("1990-01-01", "2026-04-01")
 
@@ -279,9 +279,9 @@ def test_updates_come_newest_first_of_two_weeks_at_most(fred: Client) -> None:
 
 def test_releases_come_with_their_days_and_series(fred: Client) -> None:
     """By FRED's numbers."""
-    told = fred.data("/series/release", series_id="GDPC1")["releases"]
-    assert isinstance(told, list)
-    (release,) = told
+    releases = fred.data("/series/release", series_id="GDPC1")["releases"]
+    assert isinstance(releases, list)
+    (release,) = releases
     assert (release["id"], release["name"]) == (53, "Gross Domestic Product")
     listed = fred.data("/release/series", release_id="53")["seriess"]
     assert isinstance(listed, list)

@@ -32,6 +32,9 @@ AHEAD_S = 6.5
 NEVER = errors.ProviderUnavailableError("HTTP 503", provider="p", operation="o")
 
 
+BEFORE_THE_HOUR_S = 10.0
+
+
 def limits(
     budget: str = "key",
     *,
@@ -84,7 +87,9 @@ def refused(answer: Lease | Refusal, reason: RefusalReason = RefusalReason.LATER
 
 @pytest.fixture
 def leases(timescale: Timescale) -> Iterator[RequestLeases]:
-    """A store of leases on a fresh database."""
+    """A store of leases on a fresh database, not just before a full hour: no lease crosses one."""
+    if (left_s := 3600 - time.time() % 3600) < BEFORE_THE_HOUR_S:
+        time.sleep(left_s)
     with RequestLeases(timescale) as opened:
         yield opened
 
