@@ -22,7 +22,7 @@ from typing import Any
 
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import HISTORY_START, calendar, utc_now
-from marketdata.recovery.limits import QuotaPeriod, RequestLimits
+from marketdata.recovery.limits import PUBLISHED, QuotaPeriod, RequestLimits
 from marketdata.statements import StatementKind
 from resources import clients
 from resources.providers.budget import PacedBudget
@@ -181,7 +181,7 @@ async def sent(settings: Settings, case: Case) -> list[int]:
                     provider=case.provider,
                     base_url=line.base_url,
                     key=line.key,
-                    budget=PacedBudget(requests=8, window_s=1.0),
+                    budget=PacedBudget(PUBLISHED["coinbase"]),
                     retry=clients.REQUEST_RETRY,
                     classify=line.classify,
                     in_flight=line.in_flight,

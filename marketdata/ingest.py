@@ -98,8 +98,7 @@ async def ingest(
         async for outcome in outcomes:
             yield outcome
     if isinstance(left_over.because_of, errors.ProviderError):
-        unasked = [*left_over.refused, *left_over.waiting]
-        for outcome in await _defer(context, feed, unasked, left_over.because_of):
+        for outcome in await _defer(context, feed, left_over, left_over.because_of):
             yield outcome
     if left_over.because_of is not None and not isinstance(
         left_over.because_of, errors.NotSentError
@@ -109,10 +108,15 @@ async def ingest(
 
 @dataclass(slots=True, kw_only=True)
 class _LeftOver:
-    """The requests that a fan-out has not done when it ends early, and the error that ended it."""
+    """The requests that a fan-out has not done when it ends early, and the error that ended it.
+
+    Attributes:
+        waiting: Requests that were not begun.
+        failed: Requests whose error ends the fan-out, with that error.
+    """
 
     waiting: Iterator[FetchRequest]
-    refused: list[FetchRequest] = field(default_factory=list)
+    failed: list[tuple[FetchRequest, BaseException]] = field(default_factory=list)
     because_of: Exception | None = None
 
 
@@ -138,8 +142,8 @@ async def _outcomes(
                 if error is None:
                     yield task.result()
                     continue
-                left_over.refused.append(request)
                 left_over.because_of = _graver_error(left_over.because_of, error)
+                left_over.failed.append((request, error))
     finally:
         await _abandon(running)
 
@@ -162,16 +166,32 @@ async def _abandon(running: Iterable[asyncio.Task[Ingested | NotIngested]]) -> N
 async def _defer(
     context: IngestContext,
     feed: Feed,
-    requests: Sequence[FetchRequest],
+    left_over: _LeftOver,
     error: errors.ProviderError,
 ) -> list[NotIngested]:
-    """Post dead letters for ``requests`` that were not made because of ``error``."""
+    """Post dead letters for requests that ``error`` left undone.
+
+    A request whose key was refused was sent: it is a failure in the log. Nothing is known of its
+    days.
+    """
+    sent: list[tuple[FetchRequest, errors.ProviderError]] = []
+    unsent: list[FetchRequest] = []
+    for request, failure in left_over.failed:
+        if isinstance(failure, errors.KeyRefusedError):
+            sent.append((request, failure))
+        else:
+            unsent.append(request)
+    unsent.extend(left_over.waiting)
     letters = [
-        IngestFailure(letter=_letter(context, feed, request, error, deferred=True))
-        for request in requests
+        *(_letter(context, feed, request, refusal, deferred=False) for request, refusal in sent),
+        *(_letter(context, feed, request, error, deferred=True) for request in unsent),
     ]
-    await retry_storage(lambda: context.store.record_failures(letters))
-    return [_not_ingested(request, error, deferred=True) for request in requests]
+    failures = [IngestFailure(letter=letter) for letter in letters]
+    await retry_storage(lambda: context.store.record_failures(failures))
+    return [
+        *(_not_ingested(request, refusal, deferred=False) for request, refusal in sent),
+        *(_not_ingested(request, error, deferred=True) for request in unsent),
+    ]
 
 
 async def _ingest_one(

@@ -19,7 +19,7 @@ from resources.opening import Stores, raw_zone
 from resources.provider_registry import PROVIDERS, Line
 from resources.providers.http import Getter, HttpGetter
 from resources.providers.leased_budget import LeasedBudget
-from resources.settings import Settings
+from resources.settings import ProviderSettings, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class Client:
         return sum(getter.requests_sent for getter in self.getters)
 
 
-def lines(settings: Settings, provider: str) -> tuple[Line, ...]:
+def lines(settings: ProviderSettings, provider: str) -> tuple[Line, ...]:
     """Return the lines of a provider, the main one first.
 
     Raises:
@@ -67,7 +67,7 @@ def api_over(provider: str, dataset: str, *getters: Getter) -> Provider:
     return PROVIDERS[provider].client(DATASETS[dataset].domain, getters)
 
 
-def missing_key(settings: Settings, provider: str) -> str:
+def missing_key(settings: ProviderSettings, provider: str) -> str:
     """Return why a provider cannot be asked, or nothing if it can."""
     try:
         lines(settings, provider)

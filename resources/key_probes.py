@@ -80,7 +80,7 @@ async def _budget(
     provider: str, line: Line, leases: RequestLeases | None, stack: AsyncExitStack
 ) -> RequestBudget:
     if leases is None:
-        return PacedBudget(requests=1)
+        return PacedBudget(*line.limits)
     return await stack.enter_async_context(
         LeasedBudget(
             leases=leases,

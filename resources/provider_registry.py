@@ -32,7 +32,7 @@ from resources.providers.http import (
     QueryKey,
     ResponseClassifier,
 )
-from resources.settings import Settings
+from resources.settings import ProviderSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,15 +83,15 @@ class ProviderEntry:
         client: Makes its client for the datasets of a domain, from a getter for each line.
     """
 
-    lines: tuple[Callable[[Settings], Line], ...]
+    lines: tuple[Callable[[ProviderSettings], Line], ...]
     client: Callable[[Domain, Sequence[Getter]], Provider]
 
 
-def _fmp_key(settings: Settings) -> str:
+def _fmp_key(settings: ProviderSettings) -> str:
     return _required(settings.fmp_api_key, "FMP_API_KEY", "FMP")
 
 
-def _fmp_single(settings: Settings) -> Line:
+def _fmp_single(settings: ProviderSettings) -> Line:
     key = _fmp_key(settings)
     return Line(
         base_url=settings.fmp_base_url,
@@ -104,7 +104,7 @@ def _fmp_single(settings: Settings) -> Line:
     )
 
 
-def _fmp_bulk(settings: Settings) -> Line:
+def _fmp_bulk(settings: ProviderSettings) -> Line:
     single = _fmp_single(settings)
     limits, interval_s = single.limits, settings.fmp_bulk_interval_s
     if interval_s:
@@ -121,7 +121,7 @@ def _fmp_client(domain: Domain, getters: Sequence[Getter]) -> Provider:
     return fmp.FmpRecords(single)
 
 
-def _polygon(settings: Settings) -> Line:
+def _polygon(settings: ProviderSettings) -> Line:
     key = _required(settings.polygon_api_key, "POLYGON_API_KEY", "Polygon")
     return Line(
         base_url=settings.polygon_base_url,
@@ -142,7 +142,7 @@ def _polygon_plan(answer: HttpAnswer) -> str:
     return "plan with delayed prices" if status == "DELAYED" else ""
 
 
-def _tiingo(settings: Settings) -> Line:
+def _tiingo(settings: ProviderSettings) -> Line:
     key = _required(settings.tiingo_api_key, "TIINGO_API_KEY", "Tiingo")
     an_hour, a_day = settings.tiingo_requests_per_hour, settings.tiingo_requests_per_day
     return Line(
@@ -155,7 +155,7 @@ def _tiingo(settings: Settings) -> Line:
     )
 
 
-def _fred(settings: Settings) -> Line:
+def _fred(settings: ProviderSettings) -> Line:
     key = _required(settings.fred_api_key, "FRED_API_KEY", "FRED")
     return Line(
         base_url=settings.fred_base_url,
@@ -171,7 +171,7 @@ def _fred(settings: Settings) -> Line:
     )
 
 
-def _binance_rest(settings: Settings) -> Line:
+def _binance_rest(settings: ProviderSettings) -> Line:
     return Line(
         base_url=settings.binance_base_url,
         key=None,
@@ -182,7 +182,7 @@ def _binance_rest(settings: Settings) -> Line:
     )
 
 
-def _binance_files(settings: Settings) -> Line:
+def _binance_files(settings: ProviderSettings) -> Line:
     return Line(
         base_url=settings.binance_files_url,
         key=None,
@@ -193,7 +193,7 @@ def _binance_files(settings: Settings) -> Line:
     )
 
 
-def _coinbase(settings: Settings) -> Line:
+def _coinbase(settings: ProviderSettings) -> Line:
     return Line(
         base_url=settings.coinbase_base_url,
         key=None,

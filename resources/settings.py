@@ -22,7 +22,7 @@ from marketdata.recovery import errors
 from marketdata.retention import parse_ages
 from resources import database_url
 
-_Kind = TypeVar("_Kind", bound="StoreSettings")
+_Kind = TypeVar("_Kind", bound="StoreSettings | ProviderSettings")
 
 OURS = "WRDATA_"
 READ_ELSEWHERE = ("WRDATA_DAGSTER_DATABASE_URL", "WRDATA_STATE_DIR", "WRDATA_TEST_DATABASE_URL")
@@ -76,6 +76,11 @@ def _bucket(name: str) -> str:
 _Address = Annotated[str, AfterValidator(_address)]
 
 
+OF_THE_ENVIRONMENT = SettingsConfigDict(
+    frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
+)
+
+
 class StoreSettings(BaseSettings):
     """Where the data are: the settings that reading needs.
 
@@ -86,9 +91,7 @@ class StoreSettings(BaseSettings):
         archive_bucket: Bucket for the Parquet archive.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="ignore", populate_by_name=True, env_ignore_empty=True
-    )
+    model_config = OF_THE_ENVIRONMENT
 
     database_url: Annotated[
         SecretStr, AfterValidator(_normalised), Field(alias="WRDATA_DATABASE_URL")
@@ -100,8 +103,8 @@ class StoreSettings(BaseSettings):
     s3_secret_key: Annotated[SecretStr, Field(alias="AWS_SECRET_ACCESS_KEY")]
 
 
-class Settings(StoreSettings):
-    """The environment of one process that runs the pipelines.
+class ProviderSettings(BaseSettings):
+    """How providers are reached: the settings that asking them needs.
 
     Attributes:
         fmp_requests_per_minute: The FMP key's limit.
@@ -110,12 +113,9 @@ class Settings(StoreSettings):
         polygon_requests_per_minute: The Polygon key's limit: 5 in the free plan.
         tiingo_requests_per_hour: The Tiingo key's limit: 50 in the free plan.
         tiingo_requests_per_day: The same for a day: 1,000 in the free plan.
-        database_pool_size: Most connections that one process opens.
-        retention: How long rows of a dataset stay in the database once their period is archived,
-            such as ``minute_bars=400d crypto_trades=90d``; other datasets are never dropped.
-        aggregates: Which engine keeps bars of longer intervals: ``auto`` is ``rollups``, which
-            every edition of the database has; ``continuous_aggregates`` need the Community edition.
     """
+
+    model_config = OF_THE_ENVIRONMENT
 
     fmp_api_key: Annotated[SecretStr | None, Field(alias="FMP_API_KEY")] = None
     fmp_base_url: Annotated[_Address, Field(alias="FMP_BASE_URL")] = (
@@ -149,6 +149,19 @@ class Settings(StoreSettings):
     coinbase_base_url: Annotated[_Address, Field(alias="COINBASE_BASE_URL")] = (
         "https://api.exchange.coinbase.com"
     )
+
+
+class Settings(StoreSettings, ProviderSettings):
+    """The environment of one process that runs the pipelines.
+
+    Attributes:
+        database_pool_size: Most connections that one process opens.
+        retention: How long rows of a dataset stay in the database once their period is archived,
+            such as ``minute_bars=400d crypto_trades=90d``; other datasets are never dropped.
+        aggregates: Which engine keeps bars of longer intervals: ``auto`` is ``rollups``, which
+            every edition of the database has; ``continuous_aggregates`` need the Community edition.
+    """
+
     database_pool_size: Annotated[int, Field(alias="WRDATA_DATABASE_POOL_SIZE", ge=2, le=100)] = 10
     retention: Annotated[
         Mapping[str, timedelta],
@@ -269,6 +282,15 @@ def read_store_settings() -> StoreSettings:
         ConfigurationError: Names every variable that is missing or wrong, in one line.
     """
     return _read(StoreSettings)
+
+
+def read_provider_settings() -> ProviderSettings:
+    """Read how providers are reached from the environment; no store need be configured.
+
+    Raises:
+        ConfigurationError: Names every variable that is wrong, in one line.
+    """
+    return _read(ProviderSettings)
 
 
 def _read(settings_class: type[_Kind]) -> _Kind:

@@ -14,7 +14,7 @@ from typing import Protocol
 from aiolimiter import AsyncLimiter
 
 from marketdata.recovery import errors
-from marketdata.recovery.limits import SLACK_S
+from marketdata.recovery.limits import RequestLimits
 from marketdata.recovery.policy import BUDGET
 
 
@@ -77,12 +77,11 @@ class PacedBudget:
     Use one instance per event loop: the limiter inside belongs to the loop that first waits.
 
     Args:
-        requests: Most requests in any window, both edges included.
-        window_s: Length of the provider's window in seconds.
+        limits: All that apply; the slowest pace keeps the others. Quotas are not counted.
     """
 
-    def __init__(self, *, requests: float, window_s: float = 60.0) -> None:
-        self.interval_s = (window_s + SLACK_S) / requests
+    def __init__(self, *limits: RequestLimits) -> None:
+        self.interval_s = max(each.interval_s for each in limits)
         self._limiter = AsyncLimiter(1, self.interval_s)
         self._paused_until = 0.0
         self._paused_by: errors.ProviderError | None = None

@@ -156,6 +156,8 @@ def test_a_refused_key_ends_the_whole_run() -> None:
     assert all(not failure.coverage for failure in store.failures), (
         "nothing is known of their sessions"
     )
+    sent = [failure for failure in store.failures if not failure.letter.deferred]
+    assert len(sent) == CONCURRENT_REQUESTS, "those that were sent are failures of the log"
 
 
 def test_an_open_breaker_puts_all_that_is_left_off_at_once() -> None:

@@ -18,8 +18,8 @@ from marketdata import minute_bars, trades
 from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.rows import INSTANT
+from resources.ask import main
 from resources.providers.binance import BinanceClient, klines
-from resources.providers.binance.__main__ import main
 from resources.providers.binance.answer_builder import REST_UNREADABLE
 from resources.providers.binance.rows import Klines
 from resources.providers.binance.trades import MISSING
@@ -686,8 +686,8 @@ def test_todays_bars_stay_the_same_tomorrow(binance: SimulatedBinance) -> None:
 @pytest.mark.parametrize(
     ("of", "message"),
     [
-        ("minutes", "rows in 2 requests: klines symbol=ETHUSDT interval=1m from=2026-11-21"),
-        ("trades", "rows in 6 requests: aggTrades symbol=ETHUSDT from=2026-11-21"),
+        ("crypto_bars", "rows in 2 requests: klines symbol=ETHUSDT interval=1m from=2026-11-21"),
+        ("crypto_trades", "rows in 6 requests: aggTrades symbol=ETHUSDT from=2026-11-21"),
     ],
 )
 def test_it_runs_by_hand(
@@ -700,10 +700,10 @@ def test_it_runs_by_hand(
     """Addresses come from the environment; an error is one line."""
     monkeypatch.setenv("BINANCE_BASE_URL", f"{binance.origin}/binance")
     monkeypatch.setenv("BINANCE_FILES_URL", f"{binance.origin}/binance-files")
-    span = ["--from", "2026-11-21", "--to", "2026-11-21", "--of", of]
-    assert main(["ETHUSDT", *span]) == 0
+    span = ["--from", "2026-11-21", "--to", "2026-11-21", "--provider", "binance"]
+    assert main([of, "ETHUSDT", *span]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 22
     assert message in lines[-1]
-    assert main(["NOSUCHUSDT", *span]) == 1
+    assert main([of, "NOSUCHUSDT", *span]) == 1
     assert capsys.readouterr().err.endswith("Invalid symbol.\n")

@@ -30,6 +30,12 @@ from tests.providers.virtual_clock import VirtualClockLoop, run
 T = TypeVar("T")
 
 
+def _paced(requests: int, window_s: float = 60.0) -> PacedBudget:
+    """Return the budget of one pace."""
+    pace = Pace(limit=requests, window_s=window_s)
+    return PacedBudget(RequestLimits(budget="by hand", paces=(pace,)))
+
+
 async def _permits(budget: PacedBudget, count: int, pauses: dict[int, float]) -> list[float]:
     """Take ``count`` permits from tasks that all wait at once, some of them later."""
     clock = asyncio.get_running_loop().time
@@ -55,7 +61,7 @@ def test_no_window_of_arrivals_holds_more_than_the_limit(
     requests: int, window_s: float, late: list[float], pauses: dict[int, float]
 ) -> None:
     """Both edges counted, requests late by less than the slack, after idle times too."""
-    taken = run(_permits(PacedBudget(requests=requests, window_s=window_s), 100, pauses))
+    taken = run(_permits(_paced(requests, window_s), 100, pauses))
     arrived = sorted(at + delay for at, delay in zip(sorted(taken), late, strict=True))
     for first, at in enumerate(arrived):
         window = itertools.takewhile(
@@ -66,7 +72,7 @@ def test_no_window_of_arrivals_holds_more_than_the_limit(
 
 def test_a_waiting_crowd_uses_nearly_all_of_the_budget() -> None:
     """Of 120 a minute at least 98 in 100 are used while work waits."""
-    taken = run(_permits(PacedBudget(requests=120), 1300, {}))
+    taken = run(_permits(_paced(120), 1300, {}))
     assert sum(at < 600.0 for at in taken) >= 0.98 * 1200
 
 
@@ -74,7 +80,7 @@ def test_waiting_requests_go_in_the_order_they_came() -> None:
     """No request starves at the end of a long queue."""
 
     async def order() -> list[int]:
-        budget, served = PacedBudget(requests=60), list[int]()
+        budget, served = _paced(60), list[int]()
 
         async def take(number: int) -> None:
             await budget.acquire()
@@ -90,7 +96,7 @@ def test_a_heavy_request_takes_as_many_permits_as_it_weighs() -> None:
     """Weight 3 at 60 a minute takes three intervals, less the first permit that was free."""
 
     async def elapsed() -> float:
-        budget = PacedBudget(requests=60)
+        budget = _paced(60)
         await budget.acquire(3)
         return asyncio.get_running_loop().time() / budget.interval_s
 
@@ -664,7 +670,7 @@ def test_a_budget_without_a_database_keeps_a_short_pause(named_s: float, waited_
     """By hand too nothing is sent before the provider's time."""
 
     async def scene() -> float:
-        budget = PacedBudget(requests=100, window_s=1.0)
+        budget = _paced(100, 1.0)
         await budget.settle(await budget.acquire(), _limited(named_s))
         await budget.acquire()
         return asyncio.get_running_loop().time()
@@ -676,7 +682,7 @@ def test_a_budget_without_a_database_refuses_in_a_long_pause() -> None:
     """No request waits an hour, and none is sent into a ban."""
 
     async def scene() -> None:
-        budget = PacedBudget(requests=100, window_s=1.0)
+        budget = _paced(100, 1.0)
         await budget.settle(await budget.acquire(), _limited(3600.0))
         await budget.acquire()
 

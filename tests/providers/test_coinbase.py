@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from marketdata.ports import Answer
 from marketdata.recovery import errors
+from resources.ask import main
 from resources.providers.coinbase import CoinbaseClient
-from resources.providers.coinbase.__main__ import main
 from resources.providers.http import HttpAnswer
 from resources.providers.kept_answers import KeptGetter
 
@@ -532,7 +532,9 @@ def test_a_trade_repeated_or_out_of_order_is_left_to_validation() -> None:
 
 def test_by_hand_mistakes_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """A name that can be no product's, a reversed range: nothing is sent."""
-    assert main(["BTCUSD"]) == 1
-    assert main(["BTC-USD", "--from", "2026-08-05", "--to", "2026-08-04"]) == 1
+    coinbase = ["--provider", "coinbase"]
+    reversed_days = ["--from", "2026-08-05", "--to", "2026-08-04"]
+    assert main(["crypto_bars", "BTCUSD", *coinbase]) == 1
+    assert main(["crypto_bars", "BTC-USD", *coinbase, *reversed_days]) == 1
     shown = capsys.readouterr().err.splitlines()
     assert [line.startswith("error: ") for line in shown] == [True, True]

@@ -16,9 +16,9 @@ from marketdata import minute_bars
 from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.rows import validate
+from resources.ask import main
 from resources.providers.coinbase import CoinbaseClient, wire
 from resources.providers.coinbase import client as coinbase_client
-from resources.providers.coinbase.__main__ import main
 from resources.providers.http import HttpAnswer, HttpGetter
 from sandbox.simulators import serving
 from sandbox.simulators.coinbase import CoinbaseLimits, CoinbaseSimulator
@@ -32,6 +32,7 @@ T = TypeVar("T")
 NOW = datetime(2026, 8, 5, 12, 0, 30, tzinfo=UTC)
 DAY, TODAY = date(2026, 8, 4), date(2026, 8, 5)
 PAIR = "BTC-USD"
+OF_COINBASE = ["--provider", "coinbase"]
 
 
 @dataclass
@@ -332,7 +333,8 @@ def test_the_client_stays_within_the_limit_it_is_paced_to(tmp_path: Path) -> Non
     )
     with serving.serve(front) as origin, pytest.MonkeyPatch.context() as patch:
         patch.setenv("COINBASE_BASE_URL", f"{origin}/coinbase")
-        assert main([PAIR, "--from", "2026-08-01", "--to", "2026-08-04"]) == 0
+        span = ["--from", "2026-08-01", "--to", "2026-08-04"]
+        assert main(["crypto_bars", PAIR, *OF_COINBASE, *span]) == 0
     statuses = [entry.split('"status":')[1][:5] for entry in _lines(tmp_path)]
     assert len(statuses) == 20
     assert {status.strip(" ,")[:3] for status in statuses} == {"200"}
@@ -343,14 +345,14 @@ def test_by_hand_the_last_rows_are_shown(
 ) -> None:
     """Bars or trades, and their number of requests."""
     monkeypatch.setenv("COINBASE_BASE_URL", f"{simulated.origin}/coinbase")
-    span = ["--from", "2026-08-05", "--to", "2026-08-05"]
-    assert main([PAIR, *span]) == 0
+    span = [*OF_COINBASE, "--from", "2026-08-05", "--to", "2026-08-05"]
+    assert main(["crypto_bars", PAIR, *span]) == 0
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == 22
     assert "rows in 5 requests" in shown[-1]
-    assert main([PAIR, *span, "--of", "trades"]) == 0
+    assert main(["crypto_trades", PAIR, *span]) == 0
     assert "taker_side" in capsys.readouterr().out.splitlines()[0]
-    assert main(["NO-SUCH", *span]) == 1
+    assert main(["crypto_bars", "NO-SUCH", *span]) == 1
     assert "check its spelling" in capsys.readouterr().err
 
 

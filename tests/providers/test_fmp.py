@@ -11,8 +11,8 @@ import pytest
 
 from marketdata.ports import DailyBarProvider, DailyMarketProvider
 from marketdata.recovery import errors
+from resources.ask import main
 from resources.providers.fmp import FmpClient, connect
-from resources.providers.fmp.__main__ import main
 from resources.providers.fmp.client import ROW_CAP
 from resources.providers.kept_answers import KeptGetter
 from tests.providers.permits import AT_ONCE, CountedBudget
@@ -309,7 +309,7 @@ def test_by_hand_errors_are_one_clear_line(
 ) -> None:
     """No traceback, exit status 1, no key."""
     monkeypatch.setenv("FMP_API_KEY", key)
-    code = _by_hand(reply, monkeypatch, ["AAPL"])
+    code = _by_hand(reply, monkeypatch, ["AAPL", "--provider", "fmp"])
     shown = capsys.readouterr()
     assert code == 1
     assert said in shown.err
@@ -320,7 +320,7 @@ def test_by_hand_errors_are_one_clear_line(
 def test_by_hand_bars_are_shown_oldest_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As in python -m resources.providers.fmp AAPL --from 2023-01-01 --to 2023-01-10."""
+    """As in python -m resources.ask daily_bars AAPL --from 2023-01-01 --to 2023-01-10."""
     monkeypatch.setenv("FMP_API_KEY", "sesame")
     reply = Reply(body=recorded("fmp_historical_price_eod_full.json"))
     arguments = ["AAPL", "--from", "2023-01-01", "--to", "2023-01-10"]
@@ -331,11 +331,11 @@ def test_by_hand_bars_are_shown_oldest_first(
 
 
 def _by_hand(reply: Reply | None, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
-    """Run main in a thread beside the server, since it brings its own loop."""
+    """Ask FMP for daily bars in a thread beside the server, since it brings its own loop."""
 
     async def beside() -> int:
         async with serve(always(reply or Reply())) as server:
             monkeypatch.setenv("FMP_BASE_URL", server.url)
-            return await asyncio.to_thread(main, arguments)
+            return await asyncio.to_thread(main, ["daily_bars", *arguments])
 
     return asyncio.run(beside())

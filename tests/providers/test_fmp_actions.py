@@ -23,8 +23,8 @@ from marketdata.actions import (
 from marketdata.bars import WIRE_BARS
 from marketdata.instruments import provider_spellings
 from marketdata.recovery import errors
+from resources.ask import main
 from resources.providers.fmp import FmpActions, actions_wire, wire
-from resources.providers.fmp.__main__ import main
 from resources.providers.fmp.actions import CALENDAR_ROWS, MOST_ACTIONS
 from resources.providers.http import HttpAnswer, HttpGetter, QueryKey
 from resources.providers.kept_answers import KeptGetter
@@ -553,10 +553,10 @@ def test_the_client_runs_by_hand(
     """It shows the kind of actions asked for; without a key it says what to do."""
     monkeypatch.setenv("FMP_BASE_URL", f"{simulated.origin}/stable")
     monkeypatch.setenv("FMP_API_KEY", KEY)
-    assert main(["AAPL", "--of", "splits"]) == 0
+    assert main(["splits", "AAPL", "--provider", "fmp"]) == 0
     shown = capsys.readouterr().out
     assert "2020-08-31" in shown
     assert "2 rows in 1 requests: splits symbol=AAPL limit=1000" in shown
     monkeypatch.setenv("FMP_API_KEY", "")
-    assert main(["AAPL"]) == 1
+    assert main(["splits", "AAPL", "--provider", "fmp"]) == 1
     assert "FMP_API_KEY is not set" in capsys.readouterr().err

@@ -21,9 +21,9 @@ from marketdata import companies, statements
 from marketdata.instruments import provider_spellings
 from marketdata.recovery import errors
 from marketdata.statements import LINES, WIRE_STATEMENTS, PeriodType, StatementKind
+from resources.ask import main
 from resources.providers.fmp import FmpRecords, records, records_wire, wire
 from resources.providers.fmp import statements as fmp_statements
-from resources.providers.fmp.__main__ import main
 from resources.providers.fmp.statement_fields import FIELDS
 from resources.providers.http import HttpAnswer, HttpGetter, QueryKey
 from resources.providers.kept_answers import KeptGetter
@@ -757,11 +757,11 @@ def test_it_runs_by_hand(
 ) -> None:
     """A table and a count, or one line that says what is missing."""
     monkeypatch.delenv("FMP_API_KEY", raising=False)
-    assert main(["AAPL"]) == 1
+    assert main(["balance_sheets", "AAPL"]) == 1
     assert "FMP_API_KEY is not set" in capsys.readouterr().err
     monkeypatch.setenv("FMP_API_KEY", KEY)
     monkeypatch.setenv("FMP_BASE_URL", f"{simulated.origin}/stable")
-    assert main(["AAPL", "--of", "balance_sheets"]) == 0
+    assert main(["balance_sheets", "AAPL"]) == 0
     shown = capsys.readouterr().out
     assert "cash_and_cash_equivalents" in shown
     assert "rows in 2 requests" in shown

@@ -16,9 +16,9 @@ from marketdata import macro
 from marketdata.ports import MacroProvider
 from marketdata.recovery import errors
 from marketdata.rows import UNPLACED
+from resources.ask import main
 from resources.providers.fred import FredClient
 from resources.providers.fred import client as fred_client
-from resources.providers.fred.__main__ import main
 from resources.providers.fred.vintages import EARLIEST, LATEST
 from resources.providers.http import HttpGetter, QueryKey
 from sandbox.simulators import serving
@@ -330,13 +330,13 @@ def test_by_hand_it_shows_a_series(
 ) -> None:
     """And says what is missing."""
     monkeypatch.delenv("FRED_API_KEY", raising=False)
-    assert main(["GDP"]) == 1
+    assert main(["macro_observations", "GDP"]) == 1
     assert "FRED_API_KEY is not set" in capsys.readouterr().err
     monkeypatch.setenv("FRED_API_KEY", KEY)
     monkeypatch.setenv("FRED_BASE_URL", f"{simulated.origin}/fred")
-    assert main(["DGS10", "--from", "2026-06-01", "--to", "2026-06-01"]) == 0
+    assert main(["macro_observations", "DGS10", "--from", "2026-06-01", "--to", "2026-06-01"]) == 0
     shown = capsys.readouterr().out
     assert "rows in 4 requests" in shown
     assert "missing" in shown
-    assert main(["NOSUCH"]) == 1
+    assert main(["macro_observations", "NOSUCH"]) == 1
     assert "does not exist" in capsys.readouterr().err

@@ -30,10 +30,10 @@ from marketdata.ports import (
     ReferenceProvider,
 )
 from marketdata.recovery import errors
+from resources.ask import main
 from resources.providers.http import HeaderKey, HttpAnswer, HttpGetter
 from resources.providers.kept_answers import KeptGetter
 from resources.providers.polygon import PolygonClient, wire
-from resources.providers.polygon.__main__ import main
 from resources.providers.polygon.client import BASE_BARS, MINUTE_WINDOW
 from sandbox.simulators import serving
 from sandbox.simulators.front import Front
@@ -558,7 +558,8 @@ def test_by_hand_it_shows_bars_or_says_what_is_missing(
     """Key and address come from the environment; the key is shown nowhere."""
     monkeypatch.setenv("POLYGON_BASE_URL", f"{simulated.origin}/polygon")
     monkeypatch.delenv("POLYGON_API_KEY", raising=False)
-    asked = ["AAPL", "--from", "2026-07-29", "--to", "2026-08-04"]
+    polygon = ["--provider", "polygon"]
+    asked = ["daily_bars", "AAPL", *polygon, "--from", "2026-07-29", "--to", "2026-08-04"]
     assert main(asked) == 1
     assert "POLYGON_API_KEY is not set" in capsys.readouterr().err
     monkeypatch.setenv("POLYGON_API_KEY", KEY)
@@ -566,5 +567,5 @@ def test_by_hand_it_shows_bars_or_says_what_is_missing(
     shown = capsys.readouterr()
     assert "5 rows in 1 requests" in shown.out
     assert KEY not in shown.out + shown.err
-    assert main(["AAPL", "--from", "2026-08-04", "--to", "2026-08-04", "--of", "minutes"]) == 0
+    assert main(["minute_bars", *asked[1:]]) == 0
     assert "vwap" in capsys.readouterr().out

@@ -21,11 +21,11 @@ from marketdata.instruments import provider_spellings
 from marketdata.minute_bars import WIRE_MINUTE_BARS
 from marketdata.ports import DailyBarProvider, DailyMarketProvider, MinuteBarProvider
 from marketdata.recovery import errors
+from resources.ask import main
 from resources.providers.http import HeaderKey, HttpAnswer, HttpGetter
 from resources.providers.kept_answers import KeptGetter
 from resources.providers.tiingo import TiingoClient, wire
 from resources.providers.tiingo import client as tiingo_client
-from resources.providers.tiingo.__main__ import main
 from resources.providers.tiingo.client import ROW_CAP, SESSIONS_A_REQUEST, windows
 from sandbox.simulators import serving
 from sandbox.simulators.front import Front
@@ -523,13 +523,14 @@ def test_by_hand_it_shows_bars_and_its_errors(
     """Days, minutes, and a sentence where there is no key or no such ticker."""
     monkeypatch.setenv("TIINGO_BASE_URL", f"{simulated.origin}/tiingo")
     monkeypatch.delenv("TIINGO_API_KEY", raising=False)
-    assert main(["AAPL"]) == 1
+    tiingo = ["--provider", "tiingo"]
+    assert main(["daily_bars", "AAPL", *tiingo]) == 1
     assert "TIINGO_API_KEY is not set" in capsys.readouterr().err
     monkeypatch.setenv("TIINGO_API_KEY", KEY)
-    span = ["--from", "2026-08-03", "--to", "2026-08-04"]
-    assert main(["AAPL", *span]) == 0
+    span = [*tiingo, "--from", "2026-08-03", "--to", "2026-08-04"]
+    assert main(["daily_bars", "AAPL", *span]) == 0
     assert "2 rows in 1 requests" in capsys.readouterr().out
-    assert main(["AAPL", *span, "--of", "minutes"]) == 0
+    assert main(["minute_bars", "AAPL", *span]) == 0
     assert "opened_at" in capsys.readouterr().out
-    assert main(["NOBODY", *span]) == 1
+    assert main(["daily_bars", "NOBODY", *span]) == 1
     assert "not found" in capsys.readouterr().err
