@@ -28,6 +28,24 @@ and how often to retry (policy.py), or Dagster's form of a failure (assets/failu
         │   └── HistoryRebasedError          ask for the whole history of these instruments
         ├── ArchiveMismatchError         what was read back is not what was sent
         └── RowsLostError                rows that were loaded are gone: ask for them again
+
+What follows when a request of a run ends with a provider's error (read by a test:
+tests/marketdata/test_error_consequences.py):
+
+    error                      repeated   breaker   the run     ingest log   letter
+    ProviderUnavailableError   yes        counts    goes on     failed       open
+    RateLimitedError           yes        -         goes on     failed       open
+    CircuitOpenError           no         -         stops       -            open
+    ProviderPausedError        no         -         stops       -            open
+    BudgetSpentError           no         -         stops       -            open
+    RequestRejectedError       no         -         goes on     failed       parked
+    NotEntitledError           no         -         goes on     failed       parked
+    KeyRefusedError            no         -         fails       failed       parked
+    UnknownSymbolError         no         -         goes on     failed       parked
+    MalformedPayloadError      no         -         goes on     failed       parked
+
+A run that stops posts letters for all that it has not asked for; one that fails does so too, and
+ends as failed. An open letter is retried by a sensor; a parked one waits for a person.
 """
 
 

@@ -64,6 +64,10 @@ class BreakerPolicy:
     trial_answer_s: float = 30.0
     trial_expires_s: float = 45.0
 
+    def counts(self, error: Exception | None) -> bool:
+        """Return whether an answer counts as a failure of the provider, not of one request."""
+        return isinstance(error, errors.ProviderUnavailableError)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetPolicy:

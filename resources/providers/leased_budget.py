@@ -259,7 +259,7 @@ class LeasedBudget:
                 if permit.answer_within_s is not None:
                     # Another request may be the trial; the slot has been used.
                     await self._call(lambda: self._leases.give_back(permit.lease_id or 0, []))
-            elif isinstance(outcome.error, errors.ProviderUnavailableError):
+            elif outcome.error is not None and self._breaker.counts(outcome.error):
                 await self._report_failure(permit.lease_id, outcome.error)
             else:
                 await self._report_success(permit, outcome)
