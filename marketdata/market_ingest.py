@@ -5,10 +5,10 @@ such a request. Not here: the day from which it asks (usecases/bulk_refresh.py),
 (session_ingest.py).
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time
+from time import monotonic
 
 from marketdata.coverage import CoverageMark, CoverageState
 from marketdata.dataset_ingest import DatasetFeed
@@ -49,7 +49,7 @@ async def load_market(
     try:
         answer = await fetch_market(feed, days)
     except errors.ProviderError as error:
-        await post_market(context, feed, days, error)
+        await _post_letter(context, feed, days, error)
         raise
     return await store_market(context, feed, listed, days, answer)
 
@@ -79,7 +79,7 @@ async def store_market(
     Raises:
         StorageError: The database failed; nothing was stored.
     """
-    began = time.monotonic()
+    began = monotonic()
     prepared = feed.prepare_market(listed, days.start, days.end, answer, context.run_id)
     load = await retry_storage(lambda: context.store.load(prepared.batch))
     return MarketLoad(
@@ -87,11 +87,38 @@ async def store_market(
         stored=prepared.rows,
         rejected=prepared.rejected,
         requests=answer.requests,
-        duration_s=time.monotonic() - began,
+        duration_s=monotonic() - began,
     )
 
 
-async def confirm_unchanged(
+async def load_changes(
+    context: IngestContext, feed: DatasetFeed, listed: Sequence[ListedInstrument], days: Days
+) -> frozenset[int]:
+    """Ask which symbols have changed, and mark the others in the ledger as unchanged.
+
+    Returns:
+        The ids of those of ``listed`` that have not changed since the first of ``days``.
+
+    Raises:
+        ProviderError: The request failed; a dead letter is posted.
+        StorageError: The database failed; nothing was marked.
+        ConfigurationError: The dataset has no request for changes.
+    """
+    if feed.entry.bulk_changes is None:
+        message = f"{feed.dataset} cannot be asked for what has changed"
+        raise errors.ConfigurationError(message)
+    since_midnight = datetime.combine(days.start, time(), feed.entry.zone)
+    try:
+        changes = await feed.entry.bulk_changes(feed.client, since_midnight)
+    except errors.ProviderError as error:
+        await _post_letter(context, feed, days, error)
+        raise
+    same = [instrument for instrument in listed if instrument.symbol not in changes.symbols]
+    await _confirm_unchanged(context, feed, same, days.start, changes)
+    return frozenset(instrument.instrument_id for instrument in same)
+
+
+async def _confirm_unchanged(
     context: IngestContext,
     feed: DatasetFeed,
     listed: Sequence[ListedInstrument],
@@ -129,7 +156,7 @@ async def confirm_unchanged(
     await retry_storage(lambda: context.store.load(batch))
 
 
-async def post_market(
+async def _post_letter(
     context: IngestContext, feed: DatasetFeed, days: Days, error: errors.ProviderError
 ) -> None:
     """Post the dead letter of a failed request about all symbols.

@@ -4,16 +4,17 @@ Here: the first day of the question, and which symbols are asked by name instead
 requests themselves (marketdata/market_ingest.py).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 
 from marketdata.calendars import utc_now
+from marketdata.dataset_ingest import DatasetFeed
 from marketdata.ingest import IngestContext
-from marketdata.market_ingest import MarketLoad, confirm_unchanged, load_market, post_market
+from marketdata.instruments import ListedInstrument
+from marketdata.market_ingest import load_changes, load_market
 from marketdata.planning import asked_through, snapshot_request
 from marketdata.ports import Days
-from marketdata.recovery import errors
 from resources.clients import Client
 from resources.opening import Stores
 from usecases.instruments import every_symbol, listed_symbols
@@ -72,53 +73,76 @@ async def bulk_refresh(
     now = utc_now()
     today = now.astimezone(dataset.zone).date()
     oldest = load.wanted.start or today - LONGEST_GAP
-    recent = [day for day in through.values() if day is not None and day >= oldest]
-    figures: dict[str, int | str] = {}
-    stored: dict[str, int] = {}
-    by_name = listed
-    if recent:
-        feed, start = feed_of(dataset, client), min(recent)
-        followed = [
-            instrument
-            for instrument in listed
-            if (through[instrument.instrument_id] or date.min) >= oldest
-        ]
+    followed = [
+        instrument
+        for instrument in listed
+        if (through[instrument.instrument_id] or date.min) >= oldest
+    ]
+    bulk = _BulkAnswer()
+    if followed:
+        start = min(through[instrument.instrument_id] or today for instrument in followed)
+        feed, days = feed_of(dataset, client), Days(start=start, end=today)
         if dataset.bulk_rows is not None:
-            days = Days(start=start - LOOKS_BACK, end=today + AHEAD)
-            loaded = await load_market(context, feed, followed, days)
-            figures |= _market_figures(loaded, days.start)
-            stored |= {
-                instrument.ticker: loaded.stored[instrument.instrument_id]
-                for instrument in followed
-                if instrument.instrument_id in loaded.stored
-            }
-            by_name = [instrument for instrument in listed if instrument not in followed]
+            bulk = await _rows_of_all(context, feed, followed, days)
         elif dataset.bulk_changes is not None:
-            since_midnight = datetime.combine(start, time(), dataset.zone)
-            try:
-                changes = await dataset.bulk_changes(client.api, since_midnight)
-            except errors.ProviderError as error:
-                await post_market(context, feed, Days(start=start, end=today), error)
-                raise
-            same = [
-                instrument for instrument in followed if instrument.symbol not in changes.symbols
-            ]
-            await confirm_unchanged(context, feed, same, start, changes)
-            figures |= {"changed": len(followed) - len(same), "unchanged": len(same)}
-            by_name = [instrument for instrument in listed if instrument not in same]
+            bulk = await _changes_of_all(context, feed, followed, days)
     requests = [
         snapshot_request(dataset, instrument, through[instrument.instrument_id], now)
-        for instrument in by_name
+        for instrument in listed
+        if instrument.instrument_id not in bulk.settled
     ]
     plan = LoadPlan(load=load, requests=requests, unknown=unknown)
-    return BulkRefresh(figures=figures, stored=stored, plan=plan)
+    return BulkRefresh(figures=bulk.figures, stored=bulk.stored, plan=plan)
 
 
-def _market_figures(loaded: MarketLoad, start: date) -> dict[str, int | str]:
-    return {
-        "market_from": start.isoformat(),
-        "market_rows": loaded.load.rows,
-        "market_rows_inserted": loaded.load.inserted,
-        "market_rows_restated": loaded.load.restated,
-        "market_requests": loaded.requests,
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _BulkAnswer:
+    """What one answer about all symbols has settled.
+
+    Attributes:
+        settled: Ids of instruments that need not be asked for by name.
+    """
+
+    figures: Mapping[str, int | str] = field(default_factory=dict[str, int | str])
+    stored: Mapping[str, int] = field(default_factory=dict[str, int])
+    settled: frozenset[int] = frozenset()
+
+
+async def _rows_of_all(
+    context: IngestContext,
+    feed: DatasetFeed,
+    followed: Sequence[ListedInstrument],
+    days: Days,
+) -> _BulkAnswer:
+    """Store all symbols' rows around some days."""
+    around = Days(start=days.start - LOOKS_BACK, end=days.end + AHEAD)
+    loaded = await load_market(context, feed, followed, around)
+    return _BulkAnswer(
+        figures={
+            "market_from": around.start.isoformat(),
+            "market_rows": loaded.load.rows,
+            "market_rows_inserted": loaded.load.inserted,
+            "market_rows_restated": loaded.load.restated,
+            "market_requests": loaded.requests,
+        },
+        stored={
+            instrument.ticker: loaded.stored[instrument.instrument_id]
+            for instrument in followed
+            if instrument.instrument_id in loaded.stored
+        },
+        settled=frozenset(instrument.instrument_id for instrument in followed),
+    )
+
+
+async def _changes_of_all(
+    context: IngestContext,
+    feed: DatasetFeed,
+    followed: Sequence[ListedInstrument],
+    days: Days,
+) -> _BulkAnswer:
+    """Ask which symbols have changed, and note that the others have not."""
+    same = await load_changes(context, feed, followed, days)
+    return _BulkAnswer(
+        figures={"changed": len(followed) - len(same), "unchanged": len(same)},
+        settled=same,
+    )

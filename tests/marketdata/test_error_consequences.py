@@ -30,6 +30,12 @@ def _kinds(kind: type[errors.ProviderError]) -> list[type[errors.ProviderError]]
     return [kind, *below] if kind is errors.NotEntitledError or not below else below
 
 
+def _error(kind: type[errors.ProviderError]) -> errors.ProviderError:
+    if issubclass(kind, errors.NotSentError):
+        return kind("no", provider="scripted", operation="history X", retry_after_s=9.0)
+    return kind("no", provider="scripted", operation="history X")
+
+
 def test_the_table_holds_every_error_that_a_provider_can_raise() -> None:
     """A new kind has to say what follows from it."""
     assert {kind.__name__ for kind in _kinds(errors.ProviderError)} == _table().keys()
@@ -40,9 +46,7 @@ def test_what_follows_from_an_error_is_what_the_table_says(
     kind: type[errors.ProviderError],
 ) -> None:
     """A whole run, in which every request fails with it."""
-    held_back = issubclass(kind, errors.NotSentError)
-    facts = {"provider": "scripted", "operation": "history X"}
-    error = kind("no", **facts, **({"retry_after_s": 9.0} if held_back else {}))
+    error = _error(kind)
     requests = [
         FetchRequest(instrument=listed("T", number, symbol="T"), start=FIRST, end=THIRD)
         for number in range(REQUESTS)
