@@ -1,8 +1,8 @@
 """The metrics that the exporter serves: names, meanings and labels.
 
 Here: one entry for each metric, from which the exporter's output and the page of the reference are
-made. Not here: where the figures come from (resources/storage/metrics.py), or how they become
-samples (figures.py).
+made. Not here: where the figures come from (resources/storage/metrics/), or how they become samples
+(samples.py).
 
 Names follow https://prometheus.io/docs/practices/naming/: base units, ``_total`` for counters only,
 moments in place of ages. Labels have few values: no run, ticker, day or partition is one.
@@ -250,6 +250,3 @@ OF_THE_EXPORTER: Mapping[str, Metric] = _named(
     ),
 )
 """What is always there, with or without a database."""
-
-BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds of the histograms in seconds; a request times out after 30."""

@@ -23,6 +23,7 @@ from marketdata.recovery.leases import (
 )
 from marketdata.recovery.limits import SLACK_S, Lane, Pace, RequestLimits, UsedWeight, fmp_limits
 from marketdata.recovery.policy import BUDGET, BreakerPolicy, BudgetPolicy
+from marketdata.recovery.request_timings import RequestTiming
 from resources.providers.budget import Outcome, PacedBudget
 from resources.providers.leased_budget import LeasedBudget
 from tests.providers.virtual_clock import VirtualClockLoop, run
@@ -156,6 +157,7 @@ class MemoryLeases:
         self.paused: list[float] = []
         self.pause_reasons: list[str] = []
         self.observed: list[float] = []
+        self.timings: list[RequestTiming] = []
 
     def _reach(self, call: str) -> None:
         self.calls.append(call)
@@ -166,6 +168,7 @@ class MemoryLeases:
     def take(self, request: LeaseRequest) -> Lease | Refusal:
         self._reach("take")
         self.asked.append(request)
+        self.timings += request.timings
         if self.refusal is not None:
             return self.refusal
         loop = asyncio.get_running_loop()
@@ -226,6 +229,10 @@ class MemoryLeases:
         self._reach("report_success")
         del provider, lease_id
         self.failures = 0
+
+    def add_timings(self, timings: Sequence[RequestTiming]) -> None:
+        self._reach("add_timings")
+        self.timings += timings
 
 
 def leased(
