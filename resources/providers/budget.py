@@ -71,7 +71,9 @@ class RequestBudget(Protocol):
 class PacedBudget:
     """Paces requests at even intervals, never in bursts, without a database.
 
-    It knows of no other process, and counts nothing: for use by hand. It keeps the pauses that the provider asks for.
+    It knows of no other process, and counts nothing: for use by hand. It keeps the pauses that the
+    provider asks for.
+
     See marketdata.recovery.limits.RequestLimits for why intervals are even and a little longer
     than the limit.
 
