@@ -88,14 +88,14 @@ class DatabaseCollector(Collector):
                     self._ask(scrape, snapshot, part, ask, ends_at)
             scrape.database_is_up = True
         except errors.StorageError as error:
-            self._note("database", error)
+            self._note("database", str(error))
         else:
             self._note("database", None)
         try:
             with self._dagster.opened() as snapshot:
                 self._ask(scrape, snapshot, Part.DAGSTER, dagster_samples, ends_at)
         except errors.StorageError as error:
-            self._note(Part.DAGSTER, error)
+            self._note(Part.DAGSTER, str(error))
         return [*scrape.found, *families(OF_THE_EXPORTER, _of_the_exporter(scrape))]
 
     def _ask(
@@ -107,27 +107,27 @@ class DatabaseCollector(Collector):
         ends_at: float,
     ) -> None:
         began = time.monotonic()
+        if began >= ends_at:
+            self._note(part, f"not asked: the parts before took {SCRAPED_WITHIN_S:.0f} s")
+            return
         try:
-            if began >= ends_at:
-                message = f"not asked: the parts before it took {SCRAPED_WITHIN_S:.0f} s"
-                raise errors.StorageUnavailableError(message)
             with snapshot.part() as connection:
                 found = list(families(METRICS[part], ask(connection)))
         except Exception as error:  # noqa: BLE001 # whatever is wrong with it, the others are shown
-            self._note(part, error)
+            self._note(part, str(error) or repr(error))
         else:
             scrape.found += found
             scrape.succeeded[part] = True
             self._note(part, None)
         scrape.took_s[part] = time.monotonic() - began
 
-    def _note(self, part: str, error: Exception | None) -> None:
+    def _note(self, part: str, failure: str | None) -> None:
         """Log a failure once, not at every scrape; and once that it is over."""
         known = self._failing.pop(part, None)
-        if error is not None:
-            self._failing[part] = str(error)
+        if failure is not None:
+            self._failing[part] = failure
             if known is None:
-                _LOG.warning("metrics of %s are missing: %s", part, error)
+                _LOG.warning("metrics of %s are missing: %s", part, failure)
         elif known is not None:
             _LOG.info("metrics of %s are back", part)
 

@@ -41,10 +41,8 @@ def exporter(
     surroundings = environment.surroundings(writes=False)
     environment.enter(surroundings, start=False)
     settings = read_settings()
-    database_url, dagster_url = (
-        settings.database_url.get_secret_value(),
-        os.environ[DAGSTER_DATABASE],
-    )
+    database_url = settings.database_url.get_secret_value()
+    dagster_url = os.environ[DAGSTER_DATABASE]
     collector = DatabaseCollector(database_url, dagster_url, UNIVERSE)
     probes = health.probes(
         database_url=database_url,
