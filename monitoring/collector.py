@@ -51,12 +51,21 @@ class DatabaseCollector(Collector):
         database_url: Our database.
         dagster_url: The database in which Dagster keeps its runs; it may be another one.
         universe: The list of shares that the datasets of shares are expected to hold.
+        cached_for_s: How long an answer is given again.
     """
 
-    def __init__(self, database_url: str, dagster_url: str, universe: str) -> None:
+    def __init__(
+        self,
+        database_url: str,
+        dagster_url: str,
+        universe: str,
+        *,
+        cached_for_s: float = CACHED_FOR_S,
+    ) -> None:
         self._database = Snapshots(database_url)
         self._dagster = Snapshots(dagster_url)
         self._pipeline_samples = PipelineSamples(universe)
+        self._cached_for_s = cached_for_s
         self._lock = threading.Lock()
         self._kept: list[Family] = []
         self._kept_until = 0.0
@@ -67,11 +76,11 @@ class DatabaseCollector(Collector):
         return []
 
     def collect(self) -> Iterable[Family]:
-        """Return every metric; the databases are asked at most every ten seconds."""
+        """Return every metric, as of a moment at most ``cached_for_s`` ago."""
         with self._lock:
             if time.monotonic() >= self._kept_until:
                 self._kept = self._scrape()
-                self._kept_until = time.monotonic() + CACHED_FOR_S
+                self._kept_until = time.monotonic() + self._cached_for_s
             return self._kept
 
     def close(self) -> None:
