@@ -20,9 +20,11 @@ import psycopg
 from dagster_postgres import PostgresRunStorage
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bench.budget import lease_request
 from bench.scratch import scratch_database
-from marketdata.recovery.request_timings import RequestTimings
+from marketdata.recovery.leases import Holder, LeaseRequest
+from marketdata.recovery.limits import Lane, Pace, RequestLimits
+from marketdata.recovery.policy import BREAKER
+from marketdata.recovery.request_timings import RequestTiming, RequestTimings
 from monitoring.collector import DatabaseCollector
 from monitoring.metrics import Part
 from resources.database_url import in_schema
@@ -45,7 +47,9 @@ FILL = {
         select instrument_id, name, daterange(null, null) from instrument;
         insert into universe_member (universe, instrument_id, valid)
         select 'bench', instrument_id, daterange(null, null) from instrument;
-        insert into company (instrument_id, name, listed_on, answer, provider, ingest_id, known_from)
+        insert into company (
+            instrument_id, name, listed_on, answer, provider, ingest_id, known_from
+        )
         select
             instrument_id, name,
             case when instrument_id %% 4 = 0 then date '2019-01-02' end, '{}', 'fmp', 1, now()
@@ -53,7 +57,9 @@ FILL = {
     """,
     "coverage": """
         insert into coverage (dataset, provider, instrument_id, state, sessions)
-        select served.dataset, served.provider, instrument_id, known.state::coverage_state, known.days
+        select
+            served.dataset, served.provider, instrument_id, known.state::coverage_state,
+            known.days
         from instrument
         cross join (values
             ('daily_bars', 'fmp'), ('daily_bars', 'polygon'), ('minute_bars', 'polygon')
@@ -262,15 +268,12 @@ def scrape_cost(url: str, dagster_url: str) -> dict[str, float]:
 def counting_cost(url: str) -> dict[str, float]:
     """Return medians in ms of a lease with and without times, of a load's log row likewise."""
     with Timescale(url) as timescale, RequestLeases(timescale) as leases:
-        plain = lease_request(8)
+        plain = lease_request(())
         timings = RequestTimings("bench")
         for seconds in range(8):
             timings.add_permit_wait(seconds)
             timings.add_request(seconds / 10, None)
-        carrying = type(plain)(
-            **{name: getattr(plain, name) for name in plain.__slots__ if name != "timings"},
-            timings=timings.take(),
-        )
+        carrying = lease_request(timings.take())
         without, carried = alternating_ms(
             lambda: leases.take(plain), lambda: leases.take(carrying), LEASES
         )
@@ -282,6 +285,24 @@ def counting_cost(url: str) -> dict[str, float]:
         "log row of a load, not counted": bare,
         "log row of a load, counted": counted,
     }
+
+
+def lease_request(timings: tuple[RequestTiming, ...]) -> LeaseRequest:
+    """Return a request for 8 permits of a million a second, which carries times."""
+    limits = RequestLimits(
+        budget="bench", paces=(Pace(limit=1_000_000, window_s=1.0, slack_s=0.1),)
+    )
+    return LeaseRequest(
+        provider="bench",
+        charges=(limits,),
+        weights=(1,) * 8,
+        lane=Lane.BACKFILL,
+        holder=Holder.this_process("bench"),
+        horizon_s=1.5,
+        tolerance_s=0.3,
+        breaker=BREAKER,
+        timings=timings,
+    )
 
 
 def log_row(connection: psycopg.Connection) -> None:
