@@ -1,7 +1,8 @@
 """Pages of the reference, written from the code that they are about.
 
-Here: Markdown of datasets, commands, settings, schedules and metrics. Not here: when they are written
-(hooks.py), or `read_bars`, whose docstring mkdocstrings reads (docs/reference/read_bars.md).
+Here: Markdown of datasets, commands, settings, schedules and metrics. Not here: when they are
+written (hooks.py), or `read_bars`, whose docstring mkdocstrings reads
+(docs/reference/read_bars.md).
 """
 
 import inspect

@@ -17,6 +17,7 @@ from marketdata.datasets import DATASETS
 from marketdata.ports import IngestFailure
 from marketdata.recovery.request_timings import RequestTimings
 from monitoring.metrics import METRICS, OF_THE_EXPORTER, Kind
+from monitoring.samples import TABLES
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.batches import BatchStore
@@ -286,7 +287,7 @@ def test_tables_have_a_size_and_hypertables_their_chunks(
     """Bars of one decade: two or three chunks of five years. A small database is asked for all."""
     days = [date(2015, 1, 5), date(2024, 12, 30)]
     load(timescale, {instrument_ids[0]: days}, CoverageState.COMPLETE)
-    answers = [scrape(exporter) for _ in range(30)]
+    answers = [scrape(exporter) for _ in TABLES]
 
     assert answers[-1].value("wrdata_chunks", table="daily_bar") == 2
     assert answers[-1].value("wrdata_chunks", table="ingest_log") is None
