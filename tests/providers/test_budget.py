@@ -630,7 +630,9 @@ def test_the_store_is_told_what_others_have_to_know_and_no_more(
     outcome: Outcome | None, failures: int, trial: bool, message: list[str]
 ) -> None:
     """Failures at once, a success where it changes something, a given-up trial."""
-    assert _after(outcome, failures=failures, trial=trial).calls == ["take", *message]
+    calls = _after(outcome, failures=failures, trial=trial).calls
+
+    assert calls == ["take", *message, "add_timings"]
 
 
 @pytest.mark.parametrize(
