@@ -153,6 +153,7 @@ def probe_daemon(snapshots: Snapshots) -> None:
         StorageError: The database cannot be reached, or has no tables of Dagster.
     """
     with snapshots.opened() as snapshot, snapshot.part() as connection:
+        dagster_figures.require_tables(connection)
         beats = dagster_figures.heartbeats(connection)
     latest = max(beats.values(), default=None)
     if latest is None:
@@ -184,22 +185,22 @@ def probe_code_location(webserver: str) -> None:
             timeout=ANSWERS_WITHIN_S,
             trust_env=False,
         ).raise_for_status()
-        entries = answer.json()["data"]["workspaceOrError"]["locationEntries"]
+        locations = answer.json()["data"]["workspaceOrError"]["locationEntries"]
+        broken = [location["name"] for location in locations if not _is_loaded(location)]
     except httpx.HTTPError as error:
         message = f"Dagster's web server does not answer ({type(error).__name__}): is it up?"
         raise errors.ConfigurationError(message) from error
     except (ValueError, KeyError, TypeError) as error:
         message = "Dagster's web server answers something else: is it one?"
         raise errors.ConfigurationError(message) from error
-    broken = [entry["name"] for entry in entries if not _is_loaded(entry)]
-    if broken or not entries:
+    if broken or not locations:
         message = f"code locations are not loaded: {', '.join(broken) or 'there is none'}"
         raise errors.ConfigurationError(message)
 
 
-def _is_loaded(entry: Mapping[str, Any]) -> bool:
-    location: Mapping[str, str] = entry["locationOrLoadError"] or {}
-    return entry["loadStatus"] == "LOADED" and location.get("__typename") == "RepositoryLocation"
+def _is_loaded(location: Mapping[str, Any]) -> bool:
+    loaded: Mapping[str, str] = location["locationOrLoadError"] or {}
+    return location["loadStatus"] == "LOADED" and loaded.get("__typename") == "RepositoryLocation"
 
 
 def probes(

@@ -197,6 +197,7 @@ class PipelineSamples:
 
 def dagster_samples(connection: Connection) -> Iterator[Sample]:
     """Yield the samples of Dagster's database; each state is there although no run is in it."""
+    dagster_figures.require_tables(connection)
     runs = dict.fromkeys([*IN_FLIGHT, *ENDED], 0) | dict(dagster_figures.runs(connection))
     for status, count in runs.items():
         yield Sample(metric="dagster_runs", labels=(status,), value=count)

@@ -20,13 +20,16 @@ PROJECT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def installation(migrated_url: str, bucket: BucketSettings, tmp_path: Path) -> dict[str, str]:
-    """The environment of a configured installation."""
+def installation(
+    migrated_url: str, dagster_url: str, bucket: BucketSettings, tmp_path: Path
+) -> dict[str, str]:
+    """The environment of a configured installation, in which Dagster has run."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
         "DAGSTER_HOME": str(tmp_path / "dagster"),
         "WRDATA_STATE_DIR": str(tmp_path / "state"),
+        "WRDATA_DAGSTER_DATABASE_URL": dagster_url,
         **environment(migrated_url, bucket),
     }
 
@@ -84,9 +87,10 @@ def test_it_ends_at_sigterm_while_it_asks_a_database_that_is_silent(
             host, _, at = address.removeprefix("http://").partition(":")
             with socket.create_connection((host, int(at))) as asking:
                 asking.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
-                silent.accept()
-                process.send_signal(signal.SIGTERM)
-                process.communicate(timeout=30)
+                asked, _ = silent.accept()
+                with asked:
+                    process.send_signal(signal.SIGTERM)
+                    process.communicate(timeout=30)
 
     assert process.returncode == 0
 

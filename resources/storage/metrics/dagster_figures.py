@@ -9,8 +9,23 @@ Tables and columns are those of Dagster 1.13 (dagster/_core/storage/runs/schema.
 from collections.abc import Mapping
 from datetime import datetime
 
+from marketdata.recovery import errors
 from resources.storage import sql
 from resources.storage.timescale import Connection
+
+
+def require_tables(connection: Connection) -> None:
+    """Check that this database is Dagster's.
+
+    Raises:
+        StorageConflictError: It has no tables of Dagster's.
+    """
+    if connection.execute(sql.query("metrics", "dagster_is_kept")).fetchone() != (True,):
+        message = (
+            "the database has no tables of Dagster: start Dagster, which makes them (wrdata up), "
+            "or correct WRDATA_DAGSTER_DATABASE_URL"
+        )
+        raise errors.StorageConflictError(message)
 
 
 def runs(connection: Connection) -> Mapping[str, int]:

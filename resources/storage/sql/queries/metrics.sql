@@ -307,6 +307,10 @@ left join lateral (
     limit 1
 ) as anchor on true;
 
+-- name: dagster_is_kept
+-- Whether Dagster keeps its runs in this database.
+select to_regclass('runs') is not null and to_regclass('daemon_heartbeats') is not null;
+
 -- name: dagster_runs
 -- Dagster's runs by status: those in flight, and those that ended within the last hour. Its times are
 -- naive and of UTC. By time and not by id, so that no long run is left out.
