@@ -1,7 +1,8 @@
 """Pages of the reference, written from the code that they are about.
 
-Here: Markdown of datasets, commands, settings and schedules. Not here: when they are written
-(hooks.py), or `read_bars`, whose docstring mkdocstrings reads (docs/reference/read_bars.md).
+Here: Markdown of datasets, commands, settings, schedules and metrics. Not here: when they are
+written (hooks.py), or `read_bars`, whose docstring mkdocstrings reads
+(docs/reference/read_bars.md).
 """
 
 import inspect
@@ -20,6 +21,8 @@ from typer.main import get_command
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.columns import column
 from marketdata.datasets import DATASETS, Source
+from marketdata.recovery.request_timings import BUCKETS_S
+from monitoring.metrics import METRICS, OF_THE_EXPORTER, Metric
 from pipelines.cli.deferred import DeferredCommand
 from pipelines.cli.main import app
 from pipelines.schedules import ALL
@@ -346,6 +349,39 @@ def schedules_page() -> str:
     )
 
 
+def metrics_page() -> str:
+    """Return the page of the metrics: each by its part, with its labels."""
+    parts = {**{part.value: metrics for part, metrics in METRICS.items()}, "": OF_THE_EXPORTER}
+    return "\n".join(
+        [
+            "# Metrics",
+            "",
+            "What `wrdata exporter` serves on `/metrics` ([how to watch](../how-to/watch.md)). A",
+            "part that cannot be asked is left out, and `wrdata_exporter_last_scrape_success` says",
+            "so. Buckets of histograms, in seconds:",
+            f"{', '.join(f'{bound:g}' for bound in BUCKETS_S)}.",
+            *(
+                line
+                for part, metrics in parts.items()
+                for line in ("", f"## {part or 'the exporter itself'}".replace("_", " "), "",
+                             _table(("metric", "type", "labels", "meaning"), _rows(metrics)))
+            ),
+        ]
+    )  # fmt: skip
+
+
+def _rows(metrics: Mapping[str, Metric]) -> list[tuple[str, str, str, str]]:
+    return [
+        (
+            f"`{metric.name}`",
+            metric.kind.value,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.about,
+        )
+        for metric in metrics.values()
+    ]
+
+
 def _cron(times: str | Sequence[str]) -> str:
     return times if isinstance(times, str) else "; ".join(times)
 
@@ -372,5 +408,6 @@ PAGES = {
     "reference/commands.md": commands_page,
     "reference/settings.md": settings_page,
     "reference/schedules.md": schedules_page,
+    "reference/metrics.md": metrics_page,
 }
 """What is generated, by its place below docs/."""

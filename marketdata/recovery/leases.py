@@ -15,6 +15,7 @@ from typing import Protocol, Self
 
 from marketdata.recovery.limits import Lane, RequestLimits
 from marketdata.recovery.policy import WAITED_PAUSE_S, BreakerPolicy
+from marketdata.recovery.request_timings import RequestTiming
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,8 @@ class LeaseRequest:
         horizon_s: A permit further ahead than this is not granted.
         tolerance_s: How long after its slot a permit may still be used.
         waited_pause_s: A pause of the provider that lasts longer is a refusal, not a wait.
+        timings: Times of earlier requests, to be added up in the same transaction, whatever the
+            answer is.
     """
 
     provider: str
@@ -51,6 +54,7 @@ class LeaseRequest:
     tolerance_s: float
     breaker: BreakerPolicy
     waited_pause_s: float = WAITED_PAUSE_S
+    timings: tuple[RequestTiming, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,4 +171,8 @@ class Leases(Protocol):
 
     def report_success(self, provider: str, lease_id: int) -> None:
         """Reset the count of failures; a trial's success closes the breaker."""
+        ...
+
+    def add_timings(self, timings: Sequence[RequestTiming]) -> None:
+        """Add up times of requests that no further lease will carry."""
         ...

@@ -26,6 +26,7 @@ COMMANDS = {
     "backfill": "backfill:backfill",
     "plan": "plan:plan",
     "status": "status:status",
+    "exporter": "exporter:exporter",
     "prune": "prune:prune",
     "query": "query:query",
 }

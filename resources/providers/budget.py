@@ -63,11 +63,17 @@ class RequestBudget(Protocol):
         """Record the outcome of the attempt; None if it was cancelled."""
         ...
 
+    def add_request(self, seconds: float, error: errors.ProviderError | None) -> None:
+        """Count an attempt that ended: how long it took, and its error if it had one."""
+        ...
+
 
 class PacedBudget:
     """Paces requests at even intervals, never in bursts, without a database.
 
-    It knows of no other process: for use by hand. It keeps the pauses that the provider asks for.
+    It knows of no other process, and counts nothing: for use by hand. It keeps the pauses that the
+    provider asks for.
+
     See marketdata.recovery.limits.RequestLimits for why intervals are even and a little longer
     than the limit.
 
@@ -116,3 +122,6 @@ class PacedBudget:
         until = asyncio.get_running_loop().time() + seconds
         if seconds and until > self._paused_until:
             self._paused_until, self._paused_by = until, outcome.error
+
+    def add_request(self, seconds: float, error: errors.ProviderError | None) -> None:
+        """Count nothing: without a database there is nobody who would read it."""

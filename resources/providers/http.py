@@ -259,12 +259,14 @@ class HttpGetter:
             return await self._keep_answer(replace(answer, requests=sent), operation)
 
     async def _attempt(self, request: "_Request", attempt: "_Attempt") -> HttpAnswer:
-        """Send once; the budget gets the outcome in any case.
+        """Send once; the budget counts every attempt and gets the outcome.
 
-        A repeated failure of the same request is not counted: one symbol that always fails must not
+        A repeated failure of the same request is no outcome: one symbol that always fails must not
         open the breaker for all others.
         """
         outcome: Outcome | None = None
+        clock = asyncio.get_running_loop().time
+        sent_at = clock()
         try:
             answer = await self._once(request, attempt.limit_s)
             error = self._classify(answer, request.operation)
@@ -273,6 +275,8 @@ class HttpGetter:
             outcome = Outcome(error=error, status=None, headers={})
             raise
         finally:
+            if outcome is not None:
+                self._budget.add_request(clock() - sent_at, outcome.error)
             is_trial = attempt.permit.answer_within_s is not None
             if not attempt.repeated or is_trial or not _is_mere_failure(outcome):
                 await self._budget.settle(attempt.permit, outcome)

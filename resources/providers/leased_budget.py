@@ -31,6 +31,7 @@ from marketdata.recovery.leases import (
 )
 from marketdata.recovery.limits import Lane, RequestLimits
 from marketdata.recovery.policy import BREAKER, BUDGET, BreakerPolicy, BudgetPolicy
+from marketdata.recovery.request_timings import RequestTimings
 from resources.providers.budget import Outcome, Permit
 
 _LOG = logging.getLogger(__name__)
@@ -122,6 +123,9 @@ class LeasedBudget:
 
     Without a store there are no permits: requests wait, and fail after ``policy.storage_total_s``.
 
+    Times of requests travel with the next lease, and the last ones when the budget is closed. So
+    they cost no call of their own, and a killed process loses those since its last lease.
+
     Use one instance per event loop.
 
     Args:
@@ -156,6 +160,7 @@ class LeasedBudget:
         self._horizon_s = policy.horizon_s + ahead
         self._tolerance_s = min(limit.slack_s for limit in self._limits) / 2
         self._limiter = AsyncLimiter(1, _RELEASE_PACE * widest)
+        self._timings = RequestTimings(provider)
         self._backlog = _Backlog()
         self._demand = asyncio.Event()
         self._changed = asyncio.Event()
@@ -195,7 +200,18 @@ class LeasedBudget:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_WITHIN_S):
                 await self._give_back_all()
+                await self._add_last_timings()
         self._thread.shutdown(wait=False)
+
+    async def _add_last_timings(self) -> None:
+        """Hand over the times that no lease will carry any more."""
+        timings = self._timings.take()
+        if not timings:
+            return
+        try:
+            await self._call(lambda: self._leases.add_timings(timings))
+        except errors.StorageError as error:
+            _LOG.warning("%s: times of requests were not counted: %s", self._provider, error)
 
     async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:
         """Wait until a request of ``weight`` may be sent.
@@ -216,6 +232,7 @@ class LeasedBudget:
             message = f"{self._provider} {operation}: weight {weight} is not within the limits"
             raise RuntimeError(message)
         loop = asyncio.get_running_loop()
+        asked_at = loop.time()
         queue = self._backlog.waiters.append
         if not self._backlog.waiters:
             self._too_late_since = None  # Late permits were for earlier requests.
@@ -226,6 +243,7 @@ class LeasedBudget:
             self._changed.set()
             slot = await self._slot_of(waiter)
             if loop.time() <= slot.void_after:
+                self._timings.add_permit_wait(loop.time() - asked_at)
                 return self._permit(slot)
             # The loop stalled after the hand-over: back to the head of the queue.
             queue = self._backlog.waiters.appendleft
@@ -267,6 +285,10 @@ class LeasedBudget:
                 await self._hold(outcome.error)
         except errors.StorageError as error:
             _LOG.warning("%s: the outcome of a request was not reported: %s", self._provider, error)
+
+    def add_request(self, seconds: float, error: errors.ProviderError | None) -> None:
+        """Count an attempt that ended: how long it took, and its error if it had one."""
+        self._timings.add_request(seconds, error)
 
     async def _report_failure(self, lease_id: int, error: errors.ProviderError) -> None:
         self._failures_known = True
@@ -335,6 +357,7 @@ class LeasedBudget:
             tolerance_s=self._tolerance_s,
             breaker=self._breaker,
             waited_pause_s=self._policy.waited_pause_s,
+            timings=self._timings.take(),
         )
         clock = asyncio.get_running_loop().time
 
@@ -347,6 +370,7 @@ class LeasedBudget:
             asked_at, answer, answered_at = await self._call_with_retries(take)
         except errors.StorageError as error:
             failed = error
+            self._timings.put_back(request.timings)
             self._fail(lambda _: type(failed)(str(failed)))
             return
         if isinstance(answer, Lease):

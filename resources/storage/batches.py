@@ -134,7 +134,9 @@ def record_failures(connection: Connection, failures: Sequence[IngestFailure]) -
     ids = {mark.instrument_id for group in marks.values() for mark in group}
     letter_ids = {letter.instrument_id for letter in letters if letter.instrument_id is not None}
     lock_instruments(connection, sorted(ids | letter_ids))
-    for letter in letters:
+    # The log's totals are locked in its rows' order: one order for all keeps loaders from
+    # deadlocking.
+    for letter in sorted(letters, key=lambda letter: (letter.dataset, letter.provider or "")):
         if not letter.deferred:
             _log_failure(connection, letter)
     for (dataset, provider), group in marks.items():

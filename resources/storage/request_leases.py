@@ -27,8 +27,9 @@ from marketdata.recovery.leases import (
     RefusalReason,
     breaker_reason,
 )
-from marketdata.recovery.limits import Lane, Quota, RequestLimits
+from marketdata.recovery.limits import Lane, Pace, Quota, RequestLimits
 from marketdata.recovery.policy import BreakerPolicy
+from marketdata.recovery.request_timings import RequestTiming
 from resources.storage import sql
 from resources.storage.timescale import Connection, Timescale, connect, translated
 
@@ -130,9 +131,10 @@ class RequestLeases:
                 "host": request.holder.host,
                 "pid": request.holder.pid,
                 "run_id": request.holder.run_id,
+                "timings": _timings(request.timings),
             },
         )
-        lease_id, slots_s, decided_after_s, trial, failures, refusal, retry_after_s, detail = row
+        lease_id, slots_s, decided_after_s, trial, failures, refusal, retry_after_s, detail, _ = row
         if refusal is None:
             return Lease(
                 lease_id=lease_id,
@@ -195,6 +197,12 @@ class RequestLeases:
     def report_success(self, provider: str, lease_id: int) -> None:
         """Reset the count of failures; a trial's success closes the breaker."""
         self._execute("report_success", {"provider": provider, "lease_id": lease_id})
+
+    def add_timings(self, timings: Sequence[RequestTiming]) -> None:
+        """Add up times of requests that no further lease will carry."""
+        if timings:
+            provider = timings[0].key.provider
+            self._execute("add_timings", {"provider": provider, "timings": _timings(timings)})
 
     def status(self) -> list[BudgetStatus]:
         """Return every budget that was ever used, by name."""
@@ -291,7 +299,41 @@ def _charge(limits: RequestLimits) -> dict[str, object]:
             {"limit": quota.limit, "period": quota.period.value, "zone": quota.zone}
             for quota in limits.quotas
         ],
+        "bounds": _bounds(limits),
     }
+
+
+def _bounds(limits: RequestLimits) -> list[dict[str, object]]:
+    """Return what a budget is held to, for the exporter: its paces and quotas."""
+    return [
+        {"period": _period(pace), "weight": pace.limit, "window_s": pace.window_s}
+        for pace in limits.paces
+    ] + [
+        {"period": quota.period.value, "weight": quota.limit, "zone": quota.zone}
+        for quota in limits.quotas
+    ]
+
+
+def _period(pace: Pace) -> str:
+    """Name the time in which a pace counts."""
+    return {1.0: "second", 60.0: "minute"}.get(pace.window_s, f"{pace.window_s:g}s")
+
+
+def _timings(timings: Sequence[RequestTiming]) -> str:
+    return json.dumps(
+        [
+            {
+                "timed": timing.key.timed.value,
+                "provider": timing.key.provider,
+                "outcome": timing.key.outcome,
+                "error_class": timing.key.error_class,
+                "requests": timing.count,
+                "seconds": timing.seconds,
+                "buckets": timing.buckets,
+            }
+            for timing in timings
+        ]
+    )
 
 
 def _breaker(row: tuple[Any, ...]) -> CircuitBreaker:

@@ -161,8 +161,12 @@ class Timescale:
 
 
 @contextmanager
-def connect(url: str) -> Generator[Connection]:
+def connect(url: str, *, within_s: int = CONNECT_TIMEOUT_S) -> Generator[Connection]:
     """Open one connection outside any pool, in autocommit mode.
+
+    Args:
+        url: URL of the database.
+        within_s: How long to wait for the server; libpq takes no less than 2.
 
     Raises:
         StorageUnavailableError: The server cannot be reached.
@@ -176,7 +180,7 @@ def connect(url: str) -> Generator[Connection]:
             url,
             autocommit=True,
             application_name="wrdata",
-            connect_timeout=CONNECT_TIMEOUT_S,
+            connect_timeout=within_s,
         ) as connection,
     ):
         _configure(connection)

@@ -26,13 +26,15 @@ _TABLES: Mapping[str, Sequence[str]] = {
     "replaced versions": [
         *dict.fromkeys(f"{dataset.table}_version" for dataset in DATASETS.values()),
     ],
-    "ingest log": ["ingest_log"],
+    "ingest log": ["ingest_log", "ingest_total"],
     "coverage ledger": ["coverage"],
     "dead letters": ["dead_letter", "dead_letter_transition"],
     "request budgets": [
         "request_budget",
         "request_lease",
         "request_usage",
+        "request_limit",
+        "request_timing",
         "circuit_breaker",
         "circuit_breaker_transition",
     ],

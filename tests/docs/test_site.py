@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from marketdata.archiving import ARCHIVED
 from marketdata.columns import column
+from monitoring.metrics import METRICS, OF_THE_EXPORTER
 from pipelines import schedules
 from pipelines.cli.main import app
 from resources.settings import known_variables
@@ -102,6 +103,14 @@ def test_every_schedule_and_function_is_there(site: Path) -> None:
     assert [schedule.name for schedule in schedules.ALL if schedule.name not in text] == []
     assert "read_bars" in functions
     assert "as_of" in functions
+
+
+def test_every_metric_is_there(site: Path) -> None:
+    """With its meaning, under its part."""
+    text = words(site / "reference" / "metrics.html")
+    named = [name for metrics in (*METRICS.values(), OF_THE_EXPORTER) for name in metrics]
+
+    assert [name for name in named if name not in text] == []
 
 
 def test_nothing_is_fetched_from_the_net(site: Path) -> None:

@@ -102,6 +102,7 @@ def test_nothing_asks_arrow_for_a_time_zone() -> None:
         "marketdata",
         "resources",
         "usecases",
+        "monitoring",
         "assets",
         "pipelines",
         "wrdata",

@@ -1,5 +1,6 @@
 """Budgets and retry bounds for tests that are about something else."""
 
+from marketdata.recovery import errors
 from marketdata.recovery.policy import RequestRetry
 from resources.providers.budget import Outcome, Permit
 
@@ -13,6 +14,7 @@ class CountedBudget:
     def __init__(self) -> None:
         self.taken = 0
         self.outcomes: list[Outcome | None] = []
+        self.attempts: list[tuple[float, errors.ProviderError | None]] = []
 
     async def acquire(self, weight: int = 1, *, operation: str = "request") -> Permit:
         del operation
@@ -22,3 +24,6 @@ class CountedBudget:
     async def settle(self, permit: Permit, outcome: Outcome | None) -> None:
         del permit
         self.outcomes.append(outcome)
+
+    def add_request(self, seconds: float, error: errors.ProviderError | None) -> None:
+        self.attempts.append((seconds, error))

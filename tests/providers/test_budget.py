@@ -23,6 +23,7 @@ from marketdata.recovery.leases import (
 )
 from marketdata.recovery.limits import SLACK_S, Lane, Pace, RequestLimits, UsedWeight, fmp_limits
 from marketdata.recovery.policy import BUDGET, BreakerPolicy, BudgetPolicy
+from marketdata.recovery.request_timings import RequestTiming, RequestTimings
 from resources.providers.budget import Outcome, PacedBudget
 from resources.providers.leased_budget import LeasedBudget
 from tests.providers.virtual_clock import VirtualClockLoop, run
@@ -156,6 +157,7 @@ class MemoryLeases:
         self.paused: list[float] = []
         self.pause_reasons: list[str] = []
         self.observed: list[float] = []
+        self.timings: list[RequestTiming] = []
 
     def _reach(self, call: str) -> None:
         self.calls.append(call)
@@ -166,6 +168,7 @@ class MemoryLeases:
     def take(self, request: LeaseRequest) -> Lease | Refusal:
         self._reach("take")
         self.asked.append(request)
+        self.timings += request.timings
         if self.refusal is not None:
             return self.refusal
         loop = asyncio.get_running_loop()
@@ -226,6 +229,10 @@ class MemoryLeases:
         self._reach("report_success")
         del provider, lease_id
         self.failures = 0
+
+    def add_timings(self, timings: Sequence[RequestTiming]) -> None:
+        self._reach("add_timings")
+        self.timings += timings
 
 
 def leased(
@@ -623,7 +630,9 @@ def test_the_store_is_told_what_others_have_to_know_and_no_more(
     outcome: Outcome | None, failures: int, trial: bool, message: list[str]
 ) -> None:
     """Failures at once, a success where it changes something, a given-up trial."""
-    assert _after(outcome, failures=failures, trial=trial).calls == ["take", *message]
+    calls = _after(outcome, failures=failures, trial=trial).calls
+
+    assert calls == ["take", *message, "add_timings"]
 
 
 @pytest.mark.parametrize(
@@ -812,3 +821,81 @@ def test_whatever_ends_the_serving_ends_those_who_wait_for_permits() -> None:
             )
 
     assert [type(outcome) for outcome in play(scene())] == [Struck, Struck]
+
+
+def told(timings: Sequence[RequestTiming]) -> list[tuple[str, str, int, float]]:
+    """Return what was handed to a store: what, its outcome, how many, how long."""
+    return [
+        (timing.key.timed.value, timing.key.outcome, timing.count, round(timing.seconds, 3))
+        for timing in timings
+    ]
+
+
+def test_times_of_requests_travel_with_the_next_lease_and_the_last_ones_at_the_end() -> None:
+    """Three requests, a lease for each: no call but those, and one when the budget is closed."""
+
+    async def scene() -> tuple[MemoryLeases, list[tuple[str, str, int, float]]]:
+        leases = MemoryLeases()
+        async with leased(leases) as budget:
+            for error in (None, DOWN):
+                await budget.acquire()
+                budget.add_request(0.25, error)
+            await budget.acquire()
+            before = told(leases.timings)
+        return leases, before
+
+    leases, before = play(scene())
+    assert leases.calls == ["take", "take", "take", "add_timings"]
+    assert before == [
+        ("permit_wait", "", 1, 0.0),
+        ("request", "ok", 1, 0.25),
+        ("permit_wait", "", 1, round(INTERVAL_S, 3)),
+        ("request", "error", 1, 0.25),
+    ]
+    assert told(leases.timings)[4:] == [("permit_wait", "", 1, round(INTERVAL_S, 3))]
+
+
+def test_times_that_no_lease_could_carry_come_with_a_later_one() -> None:
+    """The store is away for longer than a request waits; nothing is lost by that."""
+
+    async def scene() -> list[tuple[str, str, int, float]]:
+        leases = MemoryLeases()
+        async with leased(leases) as budget:
+            await budget.acquire()
+            budget.add_request(0.25, None)
+            leases.gone = True
+            with pytest.raises(errors.StorageUnavailableError):
+                await budget.acquire()
+            leases.gone = False
+            budget.add_request(0.5, None)
+            await budget.acquire()
+        return told(leases.timings)
+
+    assert play(scene())[:2] == [("permit_wait", "", 1, 0.0), ("request", "ok", 2, 0.75)]
+
+
+def test_times_that_cannot_be_stored_at_the_end_do_not_spoil_the_load(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are only figures: a line in the log."""
+
+    async def scene() -> None:
+        leases = MemoryLeases()
+        async with leased(leases) as budget:
+            await budget.acquire()
+            leases.gone = True
+
+    play(scene())
+    assert "times of requests were not counted: the server cannot be reached" in caplog.text
+
+
+def test_a_time_lies_in_the_first_bucket_that_holds_it() -> None:
+    """A bound is included, as Prometheus has it; what is longer than all lies above."""
+    timings = RequestTimings("fmp")
+    for seconds in (0.0, 0.05, 0.051, 30.0, 30.1):
+        timings.add_permit_wait(seconds)
+    (timing,) = timings.take()
+
+    assert timing.buckets == (2, 1, 0, 0, 0, 0, 0, 0, 1, 1)
+    assert (timing.count, round(timing.seconds, 3)) == (5, 60.201)
+    assert timings.take() == ()

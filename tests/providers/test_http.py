@@ -321,6 +321,16 @@ def test_the_budget_learns_what_became_of_each_attempt(
         assert ("content-type" in observed.headers) is (status is not None)
 
 
+def test_every_attempt_is_counted_with_its_time_and_its_error() -> None:
+    """Repeats too, of which the breaker hears nothing."""
+    outcome = OneRequest(one_by_one(Reply(status=503), Reply(status=503), Reply(body=b"x")))
+    classes = [type(error).__name__ for _, error in outcome.budget.attempts]
+
+    assert classes == ["ProviderUnavailableError", "ProviderUnavailableError", "NoneType"]
+    assert all(seconds >= 0 for seconds, _ in outcome.budget.attempts)
+    assert len(outcome.budget.outcomes) == 2
+
+
 def test_an_attempt_that_is_cancelled_is_reported_as_unknown() -> None:
     """It shows nothing about the provider; the trial is free for another request."""
 

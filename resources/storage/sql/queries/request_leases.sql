@@ -1,7 +1,9 @@
 -- name: take
 -- Permits for one process, or why there are none now. A request during a pause longer than a run
--- waits is refused at once; a pause that begins a moment later still holds by next_at.
-with pause as (
+-- waits is refused at once; a pause that begins a moment later still holds by next_at. Times of
+-- earlier requests are added up last, so that their rows are locked for no longer than the commit.
+with
+pause as (
     select budget.paused_until, budget.pause_reason
     from request_budget as budget
     where
@@ -10,29 +12,44 @@ with pause as (
         > clock_timestamp() + make_interval(secs => %(waited_pause_s)s::double precision)
     order by budget.paused_until desc
     limit 1
+),
+
+-- Materialized: decided before the times are added up.
+answer as materialized (
+    select
+        null::bigint as lease_id,
+        null::double precision[] as slots_s,
+        null::double precision as decided_after_s,
+        false as trial,
+        0 as failures,
+        'paused' as refusal,
+        extract(epoch from pause.paused_until - clock_timestamp())::double precision
+            as retry_after_s,
+        format(
+            'the provider asks to be left alone until %%s UTC: %%s',
+            to_char(pause.paused_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI'),
+            pause.pause_reason
+        ) as detail
+    from pause
+    union all
+    select lease.*
+    from take_request_lease(
+        %(provider)s::text, %(charges)s::jsonb, %(weights)s::integer[], %(lane)s::request_lane,
+        %(horizon_s)s::double precision, %(tolerance_s)s::double precision,
+        %(trial_expires_s)s::double precision, %(host)s::text, %(pid)s::integer,
+        %(run_id)s::text
+    ) as lease
+    where not exists (select from pause)
 )
 
 select
-    null::bigint as lease_id,
-    null::double precision[] as slots_s,
-    null::double precision as decided_after_s,
-    false as trial,
-    0 as failures,
-    'paused' as refusal,
-    extract(epoch from pause.paused_until - clock_timestamp())::double precision as retry_after_s,
-    format(
-        'the provider asks to be left alone until %%s UTC: %%s',
-        to_char(pause.paused_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI'), pause.pause_reason
-    ) as detail
-from pause
-union all
-select lease.*
-from take_request_lease(
-    %(provider)s::text, %(charges)s::jsonb, %(weights)s::integer[], %(lane)s::request_lane,
-    %(horizon_s)s::double precision, %(tolerance_s)s::double precision,
-    %(trial_expires_s)s::double precision, %(host)s::text, %(pid)s::integer, %(run_id)s::text
-) as lease
-where not exists (select from pause);
+    answer.*,
+    record_requests(%(provider)s::text, %(charges)s::jsonb, %(timings)s::jsonb)
+from answer;
+
+-- name: add_timings
+-- Add up times of requests.
+select record_requests(%(provider)s::text, '[]', %(timings)s::jsonb);
 
 -- name: give_back
 -- Give back unused permits.

@@ -19,3 +19,7 @@ from unnest(%(names)s::text[]) as wanted (name)
 left join pg_extension as installed on installed.extname = wanted.name
 left join pg_available_extensions as available on available.name = wanted.name
 order by wanted.name;
+
+-- name: limit_statements
+-- End each statement of this session that takes longer.
+select set_config('statement_timeout', %(milliseconds)s, false);

@@ -1,0 +1,275 @@
+"""Figures of our own tables, for the exporter.
+
+Here: one function a question, each in the caller's snapshot. Not here: the snapshot
+(snapshots.py), Dagster's tables (dagster_figures.py), or the names under which Prometheus keeps the
+figures (monitoring/metrics.py).
+
+No question reads rows of datasets or all of a table that grows by the day: a scrape has to stay
+cheap at a hundred million rows (bench/exporter.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from marketdata.recovery.leases import BreakerState
+from marketdata.recovery.request_timings import RequestTiming, Timed, TimingKey
+from resources.storage import sql
+from resources.storage.timescale import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetUse:
+    """How much of a budget is used in one of its periods, as weights."""
+
+    provider: str
+    budget: str
+    period: str
+    limit: int
+    used: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadTotals:
+    """The ingest log of a dataset at a provider, added up since the beginning.
+
+    Attributes:
+        loaded: Stored answers.
+        failed: Requests that failed for good.
+        rows: Number of rows by what became of them.
+        latest_loaded_at: When an answer was last stored (aware UTC), or None.
+    """
+
+    dataset: str
+    provider: str
+    loaded: int
+    failed: int
+    rows: dict[str, int]
+    latest_loaded_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingLetters:
+    """Letters of a dataset in one unsettled state; ``oldest_seen_at`` is aware UTC."""
+
+    dataset: str
+    state: str
+    letters: int
+    oldest_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Symbols:
+    """The symbols that a dataset is expected to hold.
+
+    Attributes:
+        kind: Kind of instrument.
+        universe: Whose present members they are, if they are shares.
+        names: Their names, if they are not.
+    """
+
+    kind: str
+    universe: str = ""
+    names: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DayCoverage:
+    """How many days of the present symbols are covered.
+
+    Attributes:
+        symbols: Number of symbols with an instrument.
+        days: Days that are expected of each.
+        held: Days of all symbols whose rows are kept.
+        unlisted: Absent days before a known listing: not expected.
+        held_before: The day before which kept rows end, or None.
+    """
+
+    symbols: int
+    days: int
+    held: int
+    unlisted: int
+    held_before: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditState:
+    """The audit log: None where nothing was written, verified or anchored; times are aware UTC."""
+
+    last_id: int | None
+    is_valid: bool | None
+    verified_at: datetime | None
+    anchored_id: int | None
+    anchored_at: datetime | None
+
+
+def request_timings(connection: Connection) -> list[RequestTiming]:
+    """Return the times of requests and of waits, added up over all processes."""
+    rows = connection.execute(sql.query("metrics", "request_timings")).fetchall()
+    return [
+        RequestTiming(
+            key=TimingKey(
+                timed=Timed(timed), provider=provider, outcome=outcome, error_class=error_class
+            ),
+            count=requests,
+            seconds=seconds,
+            buckets=tuple(buckets),
+        )
+        for timed, provider, outcome, error_class, requests, seconds, buckets in rows
+    ]
+
+
+def budgets(connection: Connection) -> list[BudgetUse]:
+    """Return the use of each budget of the last weeks, in each period that bounds it."""
+    rows = connection.execute(sql.query("metrics", "budgets")).fetchall()
+    return [
+        BudgetUse(provider=provider, budget=budget, period=period, limit=limit, used=int(used))
+        for provider, budget, period, limit, used in rows
+    ]
+
+
+def breakers(connection: Connection) -> dict[str, BreakerState]:
+    """Return the state of each provider's breaker."""
+    rows = connection.execute(sql.query("metrics", "breakers")).fetchall()
+    return {provider: BreakerState(state) for provider, state in rows}
+
+
+def load_totals(connection: Connection) -> list[LoadTotals]:
+    """Return the totals of the ingest log."""
+    rows = connection.execute(sql.query("metrics", "load_totals")).fetchall()
+    return [
+        LoadTotals(
+            dataset=dataset,
+            provider=provider,
+            loaded=loaded,
+            failed=failed,
+            rows={
+                "inserted": inserted,
+                "unchanged": unchanged,
+                "restated": restated,
+                "stale": stale,
+                "rejected": rejected,
+                "withdrawn": withdrawn,
+            },
+            latest_loaded_at=latest,
+        )
+        for (
+            dataset, provider, loaded, failed, inserted, unchanged, restated, stale, rejected,
+            withdrawn, latest,
+        ) in rows
+    ]  # fmt: skip
+
+
+def waiting_letters(connection: Connection) -> list[WaitingLetters]:
+    """Return the unsettled letters, by dataset and state."""
+    rows = connection.execute(sql.query("metrics", "waiting_letters")).fetchall()
+    return [
+        WaitingLetters(dataset=dataset, state=state, letters=letters, oldest_seen_at=oldest)
+        for dataset, state, letters, oldest in rows
+    ]
+
+
+def day_coverage(
+    connection: Connection,
+    dataset: str,
+    provider: str,
+    symbols: Symbols,
+    days: Sequence[date],
+    *,
+    from_the_first: bool,
+) -> DayCoverage:
+    """Count the covered days of a dataset by day.
+
+    Args:
+        connection: In a snapshot.
+        dataset: Its name.
+        provider: Whose ledger.
+        symbols: The symbols that are expected.
+        days: All days that may be expected, sorted; none that is not over.
+        from_the_first: All of them are expected; otherwise those since the first that was asked
+            for of any symbol.
+    """
+    row = connection.execute(
+        sql.query("metrics", "day_coverage"),
+        {
+            "dataset": dataset,
+            "provider": provider,
+            **_parameters(symbols),
+            # As text: thousands of dates take psycopg longer than the query.
+            "days": f"{{{','.join(map(str, days))}}}",
+            "from_the_first": from_the_first,
+        },
+    ).fetchone()
+    count, expected, held, unlisted, held_before = row or (0, 0, 0, 0, None)
+    return DayCoverage(
+        symbols=count, days=expected, held=held, unlisted=unlisted, held_before=held_before
+    )
+
+
+def snapshot_coverage(
+    connection: Connection,
+    dataset: str,
+    provider: str,
+    symbols: Symbols,
+    *,
+    begins: date,
+    asked_since: date,
+) -> tuple[int, int]:
+    """Return the number of symbols, and of those whose snapshot was asked for since a day."""
+    row = connection.execute(
+        sql.query("metrics", "snapshot_coverage"),
+        {
+            "dataset": dataset,
+            "provider": provider,
+            **_parameters(symbols),
+            "begins": begins,
+            "asked_since": asked_since,
+        },
+    ).fetchone()
+    return (row[0], row[1]) if row else (0, 0)
+
+
+def first_unarchived(connection: Connection, dataset: str, *, by_session: bool) -> date | None:
+    """Return the first day with rows that no valid proof of the archive holds, or None.
+
+    Args:
+        connection: In a snapshot.
+        dataset: A dataset that is archived by the month or year.
+        by_session: It has one row a session, which the table itself tells; of others the counts of
+            loaded days do.
+    """
+    name = "first_unarchived_session" if by_session else "first_unarchived_day"
+    row = connection.execute(sql.query("metrics", name), {"dataset": dataset}).fetchone()
+    return row[0] if row else None
+
+
+def table_size(connection: Connection, table: str) -> tuple[int, int | None] | None:
+    """Return the bytes of a table with its indexes and its chunks, which a plain one has not.
+
+    None if there is no such table.
+    """
+    row = connection.execute(sql.query("metrics", "table_size"), {"name": table}).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def audit(connection: Connection) -> AuditState | None:
+    """Return the state of the audit log, or None if this database has none."""
+    if connection.execute(sql.query("metrics", "audit_is_kept")).fetchone() != (True,):
+        return None
+    row = connection.execute(sql.query("metrics", "audit")).fetchone()
+    last_id, is_valid, verified_at, anchored_id, anchored_at = row or (None,) * 5
+    return AuditState(
+        last_id=last_id,
+        is_valid=is_valid,
+        verified_at=verified_at,
+        anchored_id=anchored_id,
+        anchored_at=anchored_at,
+    )
+
+
+def _parameters(symbols: Symbols) -> dict[str, object]:
+    return {
+        "kind": symbols.kind,
+        "universe": symbols.universe,
+        "symbols": list(symbols.names),
+    }

@@ -1,0 +1,342 @@
+-- name: request_timings
+-- Times of requests and waits, by what they are added up by.
+select
+    timed,
+    provider,
+    outcome,
+    error_class,
+    requests,
+    seconds,
+    buckets
+from request_timing
+order by timed, provider, outcome, error_class;
+
+-- name: budgets
+-- What each budget of the last weeks is held to in each period, and what is used of it. Leases are
+-- kept for ten minutes, longer than any pace counts.
+select
+    held.provider,
+    held.budget,
+    bound.period,
+    bound.weight,
+    case
+        when bound.window_s is null then (
+            -- In a zone with half hours the hour in which the period begins counts as a whole.
+            select coalesce(sum(usage.weight), 0)
+            from request_usage as usage
+            where
+                usage.budget = held.budget
+                and usage.hour
+                > date_trunc(bound.period, clock_timestamp(), bound.zone) - interval '1 hour'
+        )
+        else (
+            select coalesce(sum(lease.weights[slot.place]), 0)
+            from
+                request_lease as lease
+                cross join lateral unnest(lease.slots) with ordinality as slot (at, place)
+            where
+                lease.expires_at > clock_timestamp() - make_interval(secs => bound.window_s)
+                and held.budget = any(lease.budgets)
+                and slot.at between clock_timestamp() - make_interval(secs => bound.window_s)
+                and clock_timestamp()
+                and slot.place <> all(lease.unused)
+        )
+    end as used
+from request_limit as held
+inner join request_budget as budget on budget.budget = held.budget
+cross join lateral jsonb_to_recordset(held.bounds) as bound (
+    period text, weight bigint, window_s double precision, zone text
+)
+where budget.next_at > now() - interval '35 days'
+order by held.provider, held.budget, bound.period;
+
+-- name: breakers
+-- The state of the breaker of each provider that was ever asked.
+select
+    known.provider,
+    coalesce(breaker.state, 'closed')::text as state
+from (
+    select request_limit.provider from request_limit
+    union
+    select circuit_breaker.provider from circuit_breaker
+) as known
+left join circuit_breaker as breaker on breaker.provider = known.provider
+order by known.provider;
+
+-- name: load_totals
+-- The ingest log, added up by dataset and provider.
+select
+    dataset,
+    provider,
+    sum(loaded)::bigint as loaded,
+    sum(failed)::bigint as failed,
+    sum(rows_inserted)::bigint as rows_inserted,
+    sum(rows_unchanged)::bigint as rows_unchanged,
+    sum(rows_restated)::bigint as rows_restated,
+    sum(rows_stale)::bigint as rows_stale,
+    sum(rows_rejected)::bigint as rows_rejected,
+    sum(rows_withdrawn)::bigint as rows_withdrawn,
+    max(latest_loaded_at) as latest_loaded_at
+from ingest_total
+group by dataset, provider
+order by dataset, provider;
+
+-- name: waiting_letters
+-- Unsettled letters by dataset and state, and when the oldest was first seen.
+select
+    dataset,
+    state::text,
+    count(*) as letters,
+    min(first_seen_at) as oldest_seen_at
+from dead_letter
+where state in ('open', 'retrying', 'parked')
+group by dataset, state
+order by dataset, state;
+
+-- name: day_coverage
+-- The coverage of a dataset's present symbols by day at one provider: how many there are, how many
+-- of the given days are expected of each, of how many rows are kept, how many lie before a
+-- listing, and the day before which rows end. Without a first day, days are expected from the first
+-- that was asked for. A session owns the days up to the next one, so days are counted by rank.
+with
+expected as (
+    select member.instrument_id
+    from universe_member as member
+    where %(kind)s = 'equity' and member.universe = %(universe)s and upper_inf(member.valid)
+    union all
+    select named.instrument_id
+    from instrument_ticker as named
+    where
+        %(kind)s <> 'equity'
+        and named.kind = %(kind)s
+        and named.ticker = any(%(symbols)s::text[])
+        and upper_inf(named.valid)
+),
+
+own as (
+    select
+        coverage.instrument_id,
+        coverage.state in ('complete', 'provisional', 'archived') as is_held,
+        coverage.state in ('provider_empty', 'not_listed') as is_absent,
+        coverage.sessions
+    from coverage
+    inner join expected on expected.instrument_id = coverage.instrument_id
+    where coverage.dataset = %(dataset)s and coverage.provider = %(provider)s
+),
+
+-- A day of listing is evidence unless a kept row from before contradicts it.
+listing as (
+    select
+        company.instrument_id,
+        min(company.listed_on) as listed_on
+    from company
+    where
+        company.listed_on is not null
+        and not exists (
+            select from own
+            where
+                own.instrument_id = company.instrument_id
+                and own.is_held
+                and lower(own.sessions) < company.listed_on
+        )
+    group by company.instrument_id
+),
+
+session as (
+    select %(days)s::date[] as days
+),
+
+span as (
+    select
+        own.is_held,
+        width_bucket(upper(piece.days) - 1, session.days)
+        - width_bucket(lower(piece.days) - 1, session.days) as sessions
+    from own
+    cross join session
+    cross join unnest(own.sessions) as piece (days)
+    where own.is_held
+    union all
+    select
+        false as is_held,
+        width_bucket(least(upper(piece.days), listing.listed_on) - 1, session.days)
+        - width_bucket(lower(piece.days) - 1, session.days) as sessions
+    from own
+    inner join listing on listing.instrument_id = own.instrument_id
+    cross join session
+    cross join unnest(own.sessions) as piece (days)
+    where own.is_absent and lower(piece.days) < listing.listed_on
+)
+
+select
+    (select count(*) from expected) as symbols,
+    (
+        select
+            cardinality(session.days)
+            - case
+                when %(from_the_first)s then 0
+                else coalesce(
+                    width_bucket((select min(lower(own.sessions)) from own) - 1, session.days), 0
+                )
+            end
+        from session
+    ) as days,
+    coalesce(sum(span.sessions) filter (where span.is_held), 0)::bigint as held,
+    coalesce(sum(span.sessions) filter (where not span.is_held), 0)::bigint as unlisted,
+    (select max(upper(own.sessions)) from own where own.is_held) as held_before
+from span;
+
+-- name: snapshot_coverage
+-- The coverage of a dataset's present symbols by snapshots at one provider: how many symbols there
+-- are, and of how many all was asked for since a day.
+with
+expected as (
+    select member.instrument_id
+    from universe_member as member
+    where %(kind)s = 'equity' and member.universe = %(universe)s and upper_inf(member.valid)
+    union all
+    select named.instrument_id
+    from instrument_ticker as named
+    where
+        %(kind)s <> 'equity'
+        and named.kind = %(kind)s
+        and named.ticker = any(%(symbols)s::text[])
+        and upper_inf(named.valid)
+)
+
+select
+    (select count(*) from expected) as symbols,
+    count(*) filter (
+        where exists (
+            select from unnest(own.sessions) as piece (days)
+            where lower(piece.days) <= %(begins)s and upper(piece.days) > %(asked_since)s
+        )
+    ) as fresh
+from coverage as own
+inner join expected on expected.instrument_id = own.instrument_id
+where own.dataset = %(dataset)s and own.provider = %(provider)s and own.state = 'complete';
+
+-- name: first_unarchived_session
+-- The first session with a daily bar that no valid proof holds.
+select held.day
+from (
+    select
+        datemultirange(daterange(null, null))
+        - coalesce(range_agg(archive_log.span), '{}'::datemultirange) as days
+    from archive_log
+    where archive_log.dataset = %(dataset)s and archive_log.superseded_at is null
+) as unproven
+cross join unnest(unproven.days) as gap (days)
+cross join lateral (
+    select bar.session_date as day
+    from daily_bar as bar
+    where
+        bar.session_date >= coalesce(lower(gap.days), '-infinity')
+        and bar.session_date < coalesce(upper(gap.days), 'infinity')
+    order by bar.session_date
+    limit 1
+) as held
+order by held.day
+limit 1;
+
+-- name: first_unarchived_day
+-- The first day with loaded rows of a dataset that no valid proof holds.
+select held.day
+from (
+    select
+        datemultirange(daterange(null, null))
+        - coalesce(range_agg(archive_log.span), '{}'::datemultirange) as days
+    from archive_log
+    where archive_log.dataset = %(dataset)s and archive_log.superseded_at is null
+) as unproven
+cross join unnest(unproven.days) as gap (days)
+cross join lateral (
+    select loaded_day.day
+    from loaded_day
+    where
+        loaded_day.dataset = %(dataset)s
+        and loaded_day.day >= coalesce(lower(gap.days), '-infinity')
+        and loaded_day.day < coalesce(upper(gap.days), 'infinity')
+    order by loaded_day.day
+    limit 1
+) as held
+order by held.day
+limit 1;
+
+-- name: table_size
+-- Bytes of a table with its indexes, and its chunks; null chunks mean that it has none.
+select
+    case
+        when hypertable.hypertable_name is null then pg_total_relation_size(relation.oid)
+        else coalesce(hypertable_size(relation.oid), 0)
+    end as bytes,
+    hypertable.num_chunks as chunks
+from pg_class as relation
+left join timescaledb_information.hypertables as hypertable
+    on
+        hypertable.hypertable_name = relation.relname
+        and hypertable.hypertable_schema = relation.relnamespace::regnamespace::text
+where relation.oid = to_regclass(%(name)s);
+
+-- name: audit_is_kept
+-- Whether this database has an audit log.
+select to_regclass('audit_log') is not null;
+
+-- name: audit
+-- The audit log's latest entry, its latest verification, and what was last anchored elsewhere.
+select
+    (select max(audit_log.audit_id) from audit_log) as last_id,
+    verification.valid,
+    verification.verified_at,
+    anchor.audit_id as anchored_id,
+    anchor.anchored_at
+from (select 1) as always
+left join lateral (
+    select
+        audit_verification.valid,
+        audit_verification.verified_at
+    from audit_verification
+    order by audit_verification.verification_id desc
+    limit 1
+) as verification on true
+left join lateral (
+    select
+        audit_anchor.audit_id,
+        audit_anchor.anchored_at
+    from audit_anchor
+    order by audit_anchor.anchor_id desc
+    limit 1
+) as anchor on true;
+
+-- name: dagster_is_kept
+-- Whether Dagster keeps its runs in this database.
+select to_regclass('runs') is not null and to_regclass('daemon_heartbeats') is not null;
+
+-- name: dagster_runs
+-- Dagster's runs by status: those in flight, and those that ended within the last hour. Its times are
+-- naive and of UTC. By time and not by id, so that no long run is left out.
+select
+    run.status,
+    count(*) as runs
+from runs as run
+where
+    run.status in ('QUEUED', 'NOT_STARTED', 'MANAGED', 'STARTING', 'STARTED', 'CANCELING')
+    or (
+        run.status in ('SUCCESS', 'FAILURE', 'CANCELED')
+        and run.update_timestamp >= now() at time zone 'UTC' - interval '1 hour'
+    )
+group by run.status;
+
+-- name: oldest_queued_run
+-- When the oldest queued run was created.
+select min(run.create_timestamp) at time zone 'UTC'
+from runs as run
+where run.status = 'QUEUED';
+
+-- name: daemon_heartbeats
+-- When each daemon of Dagster was last heard of.
+select
+    heartbeat.daemon_type,
+    max(heartbeat.timestamp) at time zone 'UTC'
+from daemon_heartbeats as heartbeat
+group by heartbeat.daemon_type
+order by heartbeat.daemon_type;
