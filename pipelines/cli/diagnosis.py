@@ -169,7 +169,10 @@ async def _provider(
     unused = clients.missing_key(settings, name)
     if unused:
         return Finding(name=name, ok=True, origin="not used", address="", detail=unused)
-    lines = clients.lines(settings, name)
+    try:
+        lines = clients.lines(settings, name)
+    except errors.MarketDataError as error:
+        return _broken(name, origin, "", error)
     addresses = ", ".join(dict.fromkeys(_shown(line.base_url) for line in lines))
     try:
         plan = [answer for answer in await key_probes.ask(settings, name, leases) if answer]

@@ -15,8 +15,8 @@ from pydantic_core import PydanticUndefined
 from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
 from resources import database_url
-from resources.settings import layers, profiles
-from resources.settings.references import SECRETS, Reference, is_reference
+from resources.settings import layers, profiles, references
+from resources.settings.references import Reference, is_reference
 from resources.settings.variables import (
     ROUTED,
     ProviderSettings,
@@ -135,7 +135,7 @@ def _masked(variable: str, text: str) -> str:
     if is_reference(text):
         try:
             reference = Reference.parse(text)
-            where, text = f"{reference}, ", SECRETS.value(reference)
+            where, text = f"{reference}, ", references.SECRETS.value(reference)
         except errors.MarketDataError as error:
             return str(error)
     if variable.endswith("_DATABASE_URL"):

@@ -19,9 +19,9 @@ from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
 from marketdata.retention import parse_ages
 from resources import database_url
-from resources.settings import layers
+from resources.settings import layers, references
 from resources.settings.profiles import profile_in_force
-from resources.settings.references import SECRETS, Reference, is_reference
+from resources.settings.references import Reference, is_reference
 
 OURS = "WRDATA_"
 SHOWN = 40
@@ -48,7 +48,7 @@ class ReferredSecret(SecretStr):
     """
 
     def get_secret_value(self) -> str:
-        return SECRETS.value(self.reference)
+        return references.SECRETS.value(self.reference)
 
     @property
     def reference(self) -> Reference:
