@@ -11,6 +11,7 @@ https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValu
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,9 @@ SCHEME = "aws-secrets-manager"
 KEPT_FOR_S = 300.0
 """How long an answer counts: a rotated key is taken up within this time."""
 CURRENT = "AWSCURRENT"
-_KEY_OF_ENVIRONMENT = "AWS_ACCESS_KEY_ID"
+_KEY_OF_BUCKET = "AWS_ACCESS_KEY_ID"
+_ELSEWHERE = "WRDATA_S3_ENDPOINT"
+"""Set where the bucket is not on AWS."""
 _FORM = f"{SCHEME}:NAME, {SCHEME}:NAME#KEY or {SCHEME}:NAME?stage=AWSPREVIOUS#KEY"
 _TRANSIENT = {
     "InternalServiceError",
@@ -66,6 +69,12 @@ class Reference:
             raise errors.ConfigurationError(f"a reference to a secret has the form {_FORM}")
         stage = query.get("stage", [CURRENT])[0]
         return cls(name=parts.path, key=parts.fragment, stage=stage)
+
+    @property
+    def region(self) -> str | None:
+        """The region that an ARN names: arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME."""
+        matched = re.match(r"arn:[\w-]+:secretsmanager:([\w-]+):", self.name)
+        return matched[1] if matched else None
 
     def __str__(self) -> str:
         """Return it as it is written, fit to be shown: it holds no secret."""
@@ -118,7 +127,8 @@ def _ask(reference: Reference) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        answer = _client().get_secret_value(SecretId=reference.name, VersionStage=reference.stage)
+        client = _client(reference.region)
+        answer = client.get_secret_value(SecretId=reference.name, VersionStage=reference.stage)
     except ClientError as error:
         raise _refusal(error.response, reference) from None
     except BotoCoreError as error:
@@ -131,17 +141,18 @@ def _ask(reference: Reference) -> str:
     return str(text)
 
 
-def _client() -> Any:
+def _client(region: str | None) -> Any:
     import boto3
     import botocore.session
     from botocore.config import Config
 
     session = botocore.session.get_session()
-    if is_reference(os.environ.get(_KEY_OF_ENVIRONMENT, "")):
-        # The bucket's keys are references themselves: the machine's own role has to resolve them.
+    if is_reference(os.environ.get(_KEY_OF_BUCKET, "")) or os.environ.get(_ELSEWHERE):
+        # The bucket's keys are references themselves, or no keys of AWS: the machine's own role
+        # has to ask.
         session.get_component("credential_provider").remove("env")
     return boto3.session.Session(
-        botocore_session=session, region_name=os.environ.get("AWS_REGION") or None
+        botocore_session=session, region_name=region or os.environ.get("AWS_REGION") or None
     ).client(
         "secretsmanager",
         config=Config(

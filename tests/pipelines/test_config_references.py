@@ -63,6 +63,7 @@ def secrets_manager(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["Sec
         "AWS_SECRET_ACCESS_KEY": "s",
         "FMP_API_KEY": FMP,
         "WRDATA_PROFILE": "",
+        "WRDATA_S3_ENDPOINT": "",
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("resources.settings.references.SECRETS", SecretsManager())
@@ -120,9 +121,14 @@ def test_the_version_before_a_rotation_can_be_read(
     assert FIRST not in repr(settings)
 
 
-def test_secrets_are_text_or_fields_of_json(secrets_manager: "SecretsManagerClient") -> None:
-    """Numbers count as text; the name may be an ARN."""
+def test_secrets_are_text_or_fields_of_json(
+    secrets_manager: "SecretsManagerClient", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers count as text; the name may be an ARN, whose region counts before the bucket's."""
     arn = secrets_manager.describe_secret(SecretId="prod/fmp")["ARN"]
+    monkeypatch.setenv("AWS_REGION", "fra1")  # of a bucket on Spaces
+    assert SecretsManager().value(Reference.parse(f"aws-secrets-manager:{arn}#plan")) == "3"
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
     for text, expected in {
         "aws-secrets-manager:prod/fmp#plan": "3",
         f"aws-secrets-manager:{arn}#api_key": FIRST,
