@@ -171,10 +171,10 @@ def _refusal(response: Any, reference: Reference) -> errors.MarketDataError:
 
 
 def _failure(error: Exception, reference: Reference) -> errors.MarketDataError:
-    from botocore.exceptions import HTTPClientError
+    from botocore import exceptions
 
     kind = type(error).__name__
-    if isinstance(error, HTTPClientError):
+    if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):
         message = (
             f"{reference} cannot be resolved now: AWS Secrets Manager cannot be reached ({kind}); "
             "is the network up, and AWS_REGION right?"

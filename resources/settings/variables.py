@@ -103,18 +103,24 @@ def _accepted_url(url: str) -> str:
 
 
 def _address(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
-    except ValueError:
-        usable = False
-    if url and not usable:
+    scheme = _scheme(url)
+    if url and scheme not in {"http", "https"}:
         message = "it is no address: give it as https://host/path"
         raise ValueError(message)
-    if url.startswith("http://") and not _plain_http():
+    if scheme == "http" and not _plain_http():
         message = "keys do not travel by http:// in production: give it as https://host/path"
         raise ValueError(message)
     return url
+
+
+def _scheme(url: str) -> str:
+    """Return the scheme of an address with a host and a possible port; otherwise nothing."""
+    try:
+        parts = urlsplit(url)
+        port_is_possible = parts.port is None or parts.port > 0
+    except ValueError:
+        return ""
+    return parts.scheme if parts.hostname and port_is_possible else ""
 
 
 def _plain_http() -> bool:

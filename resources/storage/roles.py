@@ -204,10 +204,14 @@ def _run(
 
 
 def _give_dagster_its_tables(connection: Connection, existing: Mapping[str, bool]) -> None:
-    tables = connection.execute(
-        _query("dagster_tables_of_owner"), {"role": Role.DAGSTER}
-    ).fetchall()
-    for (table,) in tables:
+    user, role = connection.info.user, {"role": Role.DAGSTER}
+    if not _is_member(connection, user):
+        message = (
+            f"{user} is no member of {Role.DAGSTER.value}, whose tables it lets others read: let "
+            "an administrator run `wrdata roles create`"
+        )
+        raise errors.ConfigurationError(message)
+    for (table,) in connection.execute(_query("dagster_tables_of_owner"), role).fetchall():
         connection.execute(
             composed.SQL(_query("give_table")).format(
                 name=composed.Identifier("dagster", table), role=composed.Identifier(Role.DAGSTER)

@@ -9,7 +9,8 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 SHAPES = {
-    "a key of AWS": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    # Not one that is meant to be wrong, or AWS' own example.
+    "a key of AWS": r"\b(?:AKIA|ASIA)(?!WRONG|\w*EXAMPLE)[0-9A-Z]{16}\b",
     "a private key": r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\s+[A-Za-z0-9+/=]{20}",
     "a token of GitHub": r"\bgh[pousr]_[A-Za-z0-9]{36}\b",
     "a token of Slack": r"\bxox[abprs]-[A-Za-z0-9-]{10,}",

@@ -101,7 +101,7 @@ def test_the_reader_reads_bars_hot_and_archived(
             }
         )
         return read_bars(
-            "AAA", "2024-01-01", "2024-01-31", interval=interval, settings=where, to="arrow"
+            "AAA", "2024-01-01", "2024-01-31", interval, settings=where, missing="ignore"
         ).to_pylist()
 
     for interval in ("1m", Interval.WEEK.value):
