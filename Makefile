@@ -12,7 +12,7 @@ LINTS := $(VENV)/has-lint
 SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo dev down test test-fast coverage lint types contracts check bench faults docs \
-  schema lock clean
+  schema lock audit clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -73,6 +73,12 @@ lock: $(UV) ## resolve pyproject.toml anew
 	$(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	  --universal --all-extras --group every --python-version 3.11 \
 	  pyproject.toml --output-file requirements.lock
+
+# Not in `check`: it needs the network, and fails where it cannot ask. Without --strict pip-audit
+# leaves out what it cannot audit, and then says that nothing is known.
+audit: $(UV) ## ask whether a locked dependency has a known weakness; fails where it cannot ask
+	$(UV) tool run --from 'pip-audit>=2.9' pip-audit --strict --disable-pip --require-hashes \
+	  --vulnerability-service osv --requirement requirements.lock
 
 clean: ## forget the virtual environment and all local data
 	-test -x $(WRDATA) && $(WRDATA) down

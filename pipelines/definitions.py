@@ -1,6 +1,8 @@
 """The code location: everything that Dagster loads.
 
-Here: assembly and nothing else. Loading opens no connection and needs no configuration.
+Here: assembly and nothing else. Loading opens no connection and needs no configuration; only where
+the profile takes no unknown variables does a misspelt one refuse it, so that every process of
+Dagster says so when it starts.
 """
 
 import dagster as dg
@@ -18,7 +20,10 @@ from assets import (
     universe,
 )
 from pipelines import jobs, schedules, sensors, workers
+from resources.settings import refuse_unknown_variables
 from resources.wiring import Archive, Database, Providers
+
+refuse_unknown_variables()
 
 definitions = dg.Definitions(
     assets=[

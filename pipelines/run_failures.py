@@ -16,13 +16,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from pydantic import SecretStr
 
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
 from pipelines import jobs
-from resources.settings import read_settings
+from resources.settings import known_secrets, read_settings
 from resources.wiring import LANE_TAG
 
 CLAIM_TAG = "wrdata/dead_letters"
@@ -218,11 +217,8 @@ def _subject(job: str, tags: Mapping[str, str], work: Mapping[str, Any]) -> str:
 
 def _line(text: str) -> str:
     """Return ``text`` in one line, shortened, and without secrets."""
-    settings = read_settings()
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, SecretStr) and value.get_secret_value():
-            text = text.replace(value.get_secret_value(), "***")
+    for secret in known_secrets(read_settings()):
+        text = text.replace(secret, "***")
     line = " ".join(text.split())
     return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
 

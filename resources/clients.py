@@ -16,7 +16,7 @@ from marketdata.recovery.leases import Holder
 from marketdata.recovery.limits import Lane
 from marketdata.recovery.policy import REQUEST_RETRY
 from resources.opening import Stores, raw_zone
-from resources.provider_registry import PROVIDERS, Line
+from resources.provider_registry import PROVIDERS, KeyNotSetError, Line
 from resources.providers.http import Getter, HttpGetter
 from resources.providers.leased_budget import LeasedBudget
 from resources.settings import ProviderSettings, Settings
@@ -49,7 +49,8 @@ def lines(settings: ProviderSettings, provider: str) -> tuple[Line, ...]:
     """Return the lines of a provider, the main one first.
 
     Raises:
-        ConfigurationError: Its key is not set; the text names the variable.
+        ConfigurationError: Its key is not set, or is a secret that cannot be had.
+        StorageUnavailableError: Its key is a secret that cannot be had now.
     """
     return tuple(line(settings) for line in PROVIDERS[provider].lines)
 
@@ -68,11 +69,16 @@ def api_over(provider: str, dataset: str, *getters: Getter) -> Provider:
 
 
 def missing_key(settings: ProviderSettings, provider: str) -> str:
-    """Return why a provider cannot be asked, or nothing if it can."""
+    """Return that a provider's key is not set and how to set it, or nothing if it is.
+
+    A key by reference that cannot be had is not missing: whoever asks the provider is told why.
+    """
     try:
         lines(settings, provider)
-    except errors.ConfigurationError as error:
+    except KeyNotSetError as error:
         return str(error)
+    except errors.MarketDataError:
+        return ""
     return ""
 
 

@@ -45,6 +45,17 @@ def schema_asked_for(url: str) -> str:
     return schemas[-1] if schemas else ""
 
 
+def is_verified(url: str) -> bool:
+    """Return whether ``url`` demands TLS with a server that proves its name.
+
+    A socket of this machine needs neither. The URL alone counts: other libraries than libpq do not
+    read its variables, such as PGSSLMODE.
+    """
+    parts = _parsed(url)
+    hosts = parts.get("host", "").split(",")
+    return parts.get("sslmode") == "verify-full" or all(host.startswith("/") for host in hosts)
+
+
 def for_sqlalchemy(url: str) -> str:
     """Return ``url`` for SQLAlchemy with psycopg 3."""
     return normalised(url).replace("postgresql://", "postgresql+psycopg://", 1)

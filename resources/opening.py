@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from resources.settings import Settings, StoreSettings
-from resources.storage import compression, migrations
+from resources.storage import compression, migrations, roles
 from resources.storage.adjusted_bars import AdjustedBars
 from resources.storage.aggregates import Aggregates, engines
 from resources.storage.aggregates.engines import Engine, EngineSetting
@@ -30,6 +30,7 @@ from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.quality import QualityQueries
 from resources.storage.raw_zone import RawZone
 from resources.storage.request_leases import RequestLeases
+from resources.storage.roles import PrivilegeChange
 from resources.storage.timescale import Timescale
 
 
@@ -59,15 +60,17 @@ class PreparedDatabase:
         migrations: Names of the applied migrations.
         engine: The engine in force now.
         compressed: Tables that are compressed from now on.
+        privileges: What the database's roles got and lost; empty if there are no roles.
     """
 
     migrations: Sequence[str]
     engine: Engine
     compressed: Sequence[str]
+    privileges: Sequence[PrivilegeChange]
 
 
 def prepare_database(settings: Settings) -> PreparedDatabase:
-    """Bring a database up to this version: its schema, the engine of aggregates, compression.
+    """Bring a database up to this version: schema, engine of aggregates, compression, privileges.
 
     Raises:
         ConfigurationError: The server does not have the engine that the settings name.
@@ -76,11 +79,15 @@ def prepare_database(settings: Settings) -> PreparedDatabase:
     url = settings.database_url.get_secret_value()
     applied = migrations.migrate(url)
     with Timescale(url, pool_size=2) as timescale:
-        return PreparedDatabase(
-            migrations=applied,
-            engine=engines.put_in_force(timescale, EngineSetting(settings.aggregates)),
-            compressed=compression.keep_compressed(timescale),
-        )
+        engine = engines.put_in_force(timescale, EngineSetting(settings.aggregates))
+        compressed = compression.keep_compressed(timescale)
+    return PreparedDatabase(
+        migrations=applied,
+        engine=engine,
+        compressed=compressed,
+        # Last, so that they count for all that was made.
+        privileges=roles.put_in_force(url),
+    )
 
 
 @contextmanager

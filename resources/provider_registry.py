@@ -35,6 +35,10 @@ from resources.providers.http import (
 from resources.settings import ProviderSettings
 
 
+class KeyNotSetError(errors.ConfigurationError):
+    """A provider's key is not set, so the provider is not used here."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyProbe:
     """The cheapest request that tells whether a line's key is accepted (key_probes.py).
@@ -78,8 +82,8 @@ class ProviderEntry:
     """One provider.
 
     Attributes:
-        lines: One function for each of its lines, the main one first. Each raises
-            ConfigurationError if the key is not set.
+        lines: One function for each of its lines, the main one first. Each raises KeyNotSetError
+            if the key is not set, and another error if it is a secret that cannot be had.
         client: Makes its client for the datasets of a domain, from a getter for each line.
     """
 
@@ -229,5 +233,5 @@ def _required(key: SecretStr | None, variable: str, provider: str) -> str:
         message = (
             f"{variable} is not set, so {provider} cannot be asked: export {variable}=<your key>"
         )
-        raise errors.ConfigurationError(message)
+        raise KeyNotSetError(message)
     return key.get_secret_value()

@@ -6,16 +6,24 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.world", "tests.fixtures.pipeline"]
+pytest_plugins = ["tests.fixtures.world", "tests.fixtures.pipeline", "tests.fixtures.roles"]
 
 # No test is a timed one: what a busy machine does late is not wrong.
 settings.register_profile("wrdata", deadline=None)
 settings.load_profile("wrdata")
 
+PROJECT = Path(__file__).parents[1]
 LONGEST_FIRST = ("pipelines", "faults", "assets", "storage")
 """Rooms whose files take longest: the processes that share the suite then end together."""
 SERVERS = {"world", "simulators", "fmp_simulator"}
 """Fixtures that start servers."""
+
+
+def pytest_configure() -> None:
+    """Refuse a `.env` of the checkout: commands that tests start here would read it."""
+    if (PROJECT / ".env").exists():
+        message = f"tests would read {PROJECT / '.env'}: move it away while they run"
+        pytest.exit(message, returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -281,9 +281,9 @@ def settings_page() -> str:
 
 
 READ_BY_OTHER_PROGRAMS = {
-    "WRDATA_DAGSTER_DATABASE_URL": (
-        "Where Dagster keeps runs and events (`dagster.yaml`), as `postgresql://`",
-        "schema `dagster` of the same database",
+    "WRDATA_PROFILE": (
+        "`development`, `staging` or `production`: how strict a process is (*Guard it*)",
+        "`development`",
     ),
     "WRDATA_STATE_DIR": ("Folder of the local world", "`.wrdata`"),
     "WRDATA_TEST_DATABASE_URL": ("A further server that the tests use", "none"),

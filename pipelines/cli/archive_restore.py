@@ -5,7 +5,6 @@ Here: the commands. Not here: what is proven before rows leave, or how they come
 """
 
 import getpass
-import os
 import re
 from typing import Annotated, Any
 
@@ -17,7 +16,7 @@ from marketdata.retention import parse_ages
 from pipelines.cli import console, environment, runs
 from pipelines.cli.archive_options import End, Json, Name, Names, Start
 from resources import opening
-from resources.settings import read_settings
+from resources.settings import layers, read_settings
 from resources.storage.aggregates import SourceTable
 from resources.storage.archive.restore.restore import RestoredPeriod
 
@@ -49,7 +48,7 @@ def drop(
     """
     # Read before the surroundings are entered: without an age there is nothing to start for.
     try:
-        ages = parse_ages(os.environ.get("WRDATA_RETENTION", ""))
+        ages = parse_ages(layers.variables().get("WRDATA_RETENTION", ""))
     except ValueError as error:
         message = f"WRDATA_RETENTION: {error}"
         raise errors.ConfigurationError(message) from None

@@ -4,6 +4,7 @@ Here: the probes. Not here: printing (world.py), or fixing what they find.
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,14 @@ from pipelines import workers
 from pipelines.cli import dagster_processes, database_probes, environment
 from resources import clients, key_probes, opening
 from resources.provider_registry import PROVIDERS, Line
-from resources.settings import Settings, read_settings, route_of, unread_variables, wrong_values
+from resources.settings import (
+    Settings,
+    layers,
+    read_settings,
+    route_of,
+    unread_variables,
+    wrong_values,
+)
 from resources.storage import compression, migrations
 from resources.storage.aggregates import engines
 from resources.storage.aggregates.engines import Engine, EngineSetting
@@ -74,11 +82,11 @@ def findings() -> list[Finding]:
 
 
 def _variables() -> list[Finding]:
-    """Check the environment variables as the person has set them."""
-    cures = {
-        **dict.fromkeys(unread_variables(os.environ), "correct its name, or unset it"),
-        **dict.fromkeys(wrong_values(), "correct it, or unset it"),
-    }
+    """Check the variables as the person has set them, in the environment and in `.env`."""
+    cures = dict.fromkeys(wrong_values(), "correct it, or unset it")
+    with contextlib.suppress(errors.ConfigurationError):  # which is a wrong value already
+        unread = unread_variables(layers.variables())
+        cures = {**dict.fromkeys(unread, "correct its name, or unset it"), **cures}
     return [
         Finding(
             name="configuration", ok=False, origin="environment", address="", detail=line, cure=cure
@@ -161,7 +169,10 @@ async def _provider(
     unused = clients.missing_key(settings, name)
     if unused:
         return Finding(name=name, ok=True, origin="not used", address="", detail=unused)
-    lines = clients.lines(settings, name)
+    try:
+        lines = clients.lines(settings, name)
+    except errors.MarketDataError as error:
+        return _broken(name, origin, "", error)
     addresses = ", ".join(dict.fromkeys(_shown(line.base_url) for line in lines))
     try:
         plan = [answer for answer in await key_probes.ask(settings, name, leases) if answer]

@@ -1,11 +1,11 @@
 """Where a command works: on configured services, or on the local world of this checkout.
 
 Here: the choice, and setting the environment variables that the pipelines read. Not here: starting
-servers (sandbox/), or the meaning of the variables (resources/settings.py).
+servers (sandbox/), or the meaning of the variables (resources/settings/).
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,22 @@ from marketdata.recovery import errors
 from pipelines.cli import console, local_world
 from pipelines.cli.local_world import LocalWorld
 from resources import opening
-from resources.database_url import in_schema, normalised
-from resources.settings import read_settings, unread_variables, wrong_values
+from resources.database_url import in_schema
+from resources.settings import (
+    database_url_in,
+    layers,
+    read_settings,
+    refuse_unknown_variables,
+    unread_variables,
+    wrong_values,
+)
+from resources.settings.profiles import Profile, profile_in_force
 from resources.storage import migrations
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The checkout: the folder that holds dagster.yaml and workspace.yaml."""
+
+OF_DAGSTER = "WRDATA_DAGSTER_DATABASE_URL"
 
 CONFIGURED_BY = {
     "timescaledb": "WRDATA_DATABASE_URL",
@@ -52,19 +62,24 @@ class Surroundings:
 def surroundings(
     configured: Mapping[str, str] | None = None, *, writes: bool = True
 ) -> Surroundings:
-    """Decide which services are local, from the environment (or ``configured``).
+    """Decide which services are local, from the environment and `.env` (or ``configured``).
 
     Args:
-        configured: Variables to use instead of the environment.
+        configured: Variables to use instead.
         writes: Whether prices may be fetched and stored. A command that reads stored rows,
             archives them or changes the schema needs no provider.
 
     Raises:
         ConfigurationError: Simulated prices would be written to a real database or bucket, or a
-            service is not configured and no local world is installed.
+            service is not configured and there is no local world.
     """
-    variables = os.environ if configured is None else configured
+    variables = layers.variables() if configured is None else configured
+    profile = profile_in_force()
     local = tuple(name for name, variable in CONFIGURED_BY.items() if not variables.get(variable))
+    if not profile.uses_local_world:
+        _require_stores(profile, local)
+        # Providers are real there: one without a key says so where it is asked.
+        return Surroundings(world=world_of(variables), local=())
     real = [CONFIGURED_BY[name] for name in ("timescaledb", "object_store") if name not in local]
     if real and not writes:
         # If all is local the simulators stay: simulated prices have their own database.
@@ -81,6 +96,13 @@ def surroundings(
         message = f"set {missing}: {local_world.NOT_INSTALLED}"
         raise errors.ConfigurationError(message)
     return Surroundings(world=world_of(variables), local=local)
+
+
+def _require_stores(profile: Profile, local: Sequence[str]) -> None:
+    missing = [CONFIGURED_BY[name] for name in local if name != "providers"]
+    if missing:
+        message = f"set {' and '.join(missing)}: {profile.name} has no local world to stand in"
+        raise errors.ConfigurationError(message)
 
 
 def world_of(variables: Mapping[str, str]) -> LocalWorld:
@@ -101,10 +123,11 @@ def enter(
         report: Called with a sentence for each step.
 
     Raises:
-        ConfigurationError: A variable's value is wrong, a service cannot be started, or a service
-            does not run and ``start`` is not set.
+        ConfigurationError: A variable is unknown where the profile takes none, a value is wrong, a
+            service cannot be started, or a service does not run and ``start`` is not set.
     """
     warn_of_variables()
+    refuse_unknown_variables()
     wrong = wrong_values()
     if wrong:
         raise errors.ConfigurationError(f"{'; '.join(wrong)}. Correct it, or unset it")
@@ -114,8 +137,12 @@ def enter(
 
 
 def warn_of_variables() -> None:
-    """Warn of variables that look like ours and that nothing reads."""
-    for line in unread_variables(os.environ):
+    """Warn of variables that look like ours and that nothing reads.
+
+    Raises:
+        ConfigurationError: There is no such profile, or `.env` cannot be used.
+    """
+    for line in unread_variables(layers.variables()):
         console.warn(line)
 
 
@@ -123,8 +150,10 @@ def adopt(surroundings: Surroundings) -> None:
     """Set the environment of this process to ``surroundings``; check and start nothing.
 
     Raises:
-        ConfigurationError: A local service does not run.
+        ConfigurationError: A local service does not run, or a database's URL cannot be used.
     """
+    # Other readers of the environment, and the processes that this one starts, read no `.env`.
+    os.environ.update(layers.variables())
     if surroundings.local:
         if surroundings.world.root.exists():
             surroundings.world.join()
@@ -134,10 +163,13 @@ def adopt(surroundings: Surroundings) -> None:
             console.warn(f"{name} is not used here: the local world sets its own value")
         os.environ.update(variables)
     if "timescaledb" not in surroundings.local:
-        # Dagster reads its URL itself and accepts fewer spellings: it gets the common one.
-        url = os.environ["WRDATA_DATABASE_URL"]
-        own = os.environ.get("WRDATA_DAGSTER_DATABASE_URL") or in_schema(url, "dagster")
-        os.environ["WRDATA_DAGSTER_DATABASE_URL"] = normalised(own)
+        # Dagster reads its URL itself and accepts fewer spellings: it gets the common one, and
+        # no reference to a secret.
+        os.environ[OF_DAGSTER] = (
+            database_url_in(OF_DAGSTER)
+            if os.environ.get(OF_DAGSTER)
+            else in_schema(database_url_in("WRDATA_DATABASE_URL"), "dagster")
+        )
     home = Path(os.environ.get("DAGSTER_HOME") or surroundings.world.root / "dagster")
     os.environ["DAGSTER_HOME"] = str(home)
     try:

@@ -46,6 +46,7 @@ ARCHIVE = {
     "compact": "archive_upkeep:compact",
     "rebuild": "archive_upkeep:rebuild",
 }
+CONFIG = {"show": "config:show", "check": "config:check"}
 DEAD_LETTERS = {
     "list": "dead_letters:list_letters",
     "show": "dead_letters:show",
@@ -55,6 +56,7 @@ DEAD_LETTERS = {
     "replay": "dead_letters:replay",
 }
 LEDGER = {"verify": "ledger:verify"}
+ROLES = {"list": "roles:listed", "create": "roles:create"}
 SPLITS = {
     "list": "splits:listed",
     "confirm": "splits:confirm",
@@ -86,8 +88,10 @@ app = typer.Typer(
 for _name, _commands, _help in (
     ("aggregates", AGGREGATES, "Bars of five minutes to a year, made of minute and daily bars."),
     ("archive", ARCHIVE, "The Parquet archive on S3 or Spaces."),
+    ("config", CONFIG, "The settings of this process, where each comes from, and what is wrong."),
     ("dlq", DEAD_LETTERS, "Dead letters: failed work, kept until it is done or given up."),
     ("ledger", LEDGER, "What was loaded, and whether the tables hold it."),
+    ("roles", ROLES, "The database's roles: who may do what."),
     ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),
     ("dividends", DIVIDENDS, "Dividends in other currencies, and those that adjust nothing."),
     ("sandbox", SANDBOX, "The simulated providers of the local world."),

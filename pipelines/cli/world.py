@@ -17,7 +17,7 @@ from machine import processes
 from pipelines.cli import console, dagster_processes, diagnosis, environment, runs
 from pipelines.cli.local_world import LocalWorld
 from resources import opening
-from resources.settings import read_settings
+from resources.settings import layers, read_settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
@@ -64,7 +64,7 @@ def _stop_unused(world: LocalWorld) -> None:
 def down() -> None:
     """Stop everything that still runs: commands, Dagster's processes and the local world."""
     environment.warn_of_variables()
-    world = environment.world_of(os.environ)
+    world = environment.world_of(layers.variables())
     commands = processes.end_all(
         world.users, with_signal=signal.SIGTERM, within_s=dagster_processes.ENDS_WITHIN_S
     )
@@ -94,7 +94,7 @@ def env() -> None:
 
 
 def migrate() -> None:
-    """Bring the database to this version and configuration: schema, aggregates, compression."""
+    """Bring the database to this version: schema, aggregates, compression, privileges."""
     environment.enter(environment.surroundings(writes=False), start=False)
     done = opening.prepare_database(read_settings())
     applied = ", ".join(done.migrations)
@@ -102,3 +102,5 @@ def migrate() -> None:
     console.say(f"aggregates are kept by {done.engine.value}")
     if done.compressed:
         console.say(f"compressed from now on: {', '.join(done.compressed)}")
+    for role in sorted({change.role for change in done.privileges}):
+        console.say(f"privileges brought up to date: {role.value}")

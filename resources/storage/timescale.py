@@ -5,6 +5,7 @@ psycopg's errors become ours. Not here: any query of the domain (the stores besi
 or the schema (migrations.py).
 """
 
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ _REFUSED_BY_SERVER = (
     psycopg.errors.InvalidPassword,
     psycopg.errors.InvalidCatalogName,
 )
+_UNVERIFIED = re.compile(r"certificate|does not support SSL|no encryption")
+"""Texts of libpq and the server when TLS is demanded and one side does not offer what is needed."""
 _NOT_MIGRATED = (
     psycopg.errors.UndefinedTable,
     psycopg.errors.UndefinedColumn,
@@ -254,6 +257,8 @@ def _refusal(error: Exception, text: str) -> str:
         return "check user, password and database name"
     if 'database "' in text and "does not exist" in text:
         return "create the database or correct its name"
+    if _UNVERIFIED.search(text):
+        return "check the host's name in the URL, its sslmode, and the file that sslrootcert names"
     if isinstance(error, _NOT_MIGRATED):
         return "run `wrdata migrate`; if that was done while this program ran, restart it"
     return ""

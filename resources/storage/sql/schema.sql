@@ -2318,6 +2318,51 @@ CREATE OR REPLACE FUNCTION public.days_are_dropped(days daterange)
  STABLE
 RETURN (EXISTS (SELECT FROM archive_tombstone dropped WHERE ((dropped.restored_at IS NULL) AND (dropped.dataset = 'daily_bars'::text) AND (days_are_dropped.days && dropped.span))));
 
+-- Drop one chunk for a role that may delete its rows, though it does not own the table.
+CREATE OR REPLACE FUNCTION public.drop_chunk(chunk regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+declare
+    target regclass;
+    bound_type regtype;
+    starts timestamptz;
+    ends timestamptz;
+    dropped bigint;
+begin
+    select
+        format('%I.%I', piece.hypertable_schema, piece.hypertable_name)::regclass,
+        piece.primary_dimension_type,
+        piece.range_start,
+        piece.range_end
+    into target, bound_type, starts, ends
+    from timescaledb_information.chunks as piece
+    where
+        format('%I.%I', piece.chunk_schema, piece.chunk_name)::regclass = chunk
+        and piece.hypertable_schema = 'public';
+    if target is null then
+        raise exception '% is no chunk of a table of this project', chunk
+        using errcode = 'invalid_parameter_value';
+    end if;
+    -- The one who asks, not the owner as whom this function runs.
+    if not has_table_privilege(session_user, target, 'delete') then
+        raise exception 'permission denied to drop chunks of %', target
+        using errcode = 'insufficient_privilege';
+    end if;
+    execute format(
+        'select count(*) from drop_chunks(%L::regclass, older_than => %L::%s, newer_than => %L::%s)',
+        target, ends, bound_type, starts, bound_type
+    ) into dropped;
+    if dropped <> 1 then
+        raise exception '% chunks of % would be dropped, not one', dropped, target
+        using errcode = 'invalid_parameter_value';
+    end if;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION public.end_claim()
  RETURNS trigger
  LANGUAGE plpgsql

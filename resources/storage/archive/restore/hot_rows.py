@@ -163,7 +163,7 @@ def remove(connection: Connection, rows: HotRows) -> int:
     Raises:
         StorageConflictError: Rows of the period are left.
     """
-    dropped: list[tuple[composed.Identifier, dict[str, object]]] = []
+    dropped: list[composed.Identifier] = []
     chunks = connection.execute(rows.query("chunks"), rows.parameters).fetchall()
     for schema, name, range_start, range_end in chunks:
         bounds = {
@@ -177,15 +177,15 @@ def remove(connection: Connection, rows: HotRows) -> int:
         if remaining and remaining[0]:
             connection.execute(rows.query("delete_rows"), bounds)
         else:
-            dropped.append((chunk, bounds))
+            dropped.append(chunk)
     if source_of(rows.dataset) is not None:
         connection.execute(rows.query("forget_own_invalidations"))
     # Last, since readers are blocked from here on.
     if dropped:
         connection.execute(rows.query("lock_readers_out"))
-    for chunk, bounds in dropped:
+    for chunk in dropped:
         connection.execute(rows.query("lock_chunk", chunk=chunk))
-        connection.execute(sql.query("retention", "drop_chunk"), bounds)
+        connection.execute(sql.query("retention", "drop_chunk"), {"chunk": chunk.as_string()})
     if are_held(connection, rows):
         message = f"rows of {rows.dataset.name} {rows.period.label} are left; nothing was dropped"
         raise errors.StorageConflictError(message)

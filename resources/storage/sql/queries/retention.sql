@@ -117,10 +117,8 @@ lock table only {table} in access exclusive mode;
 lock table {chunk} in access exclusive mode;
 
 -- name: drop_chunk
--- Drop the chunk with these bounds.
-select drop_chunks(
-    %(table)s::regclass, older_than => %(range_end)s, newer_than => %(range_start)s
-);
+-- Drop a chunk of a table that somebody else owns (migration 0021).
+select drop_chunk(%(chunk)s::regclass);
 
 -- name: forget_own_invalidations
 -- Remove only the invalidations of this transaction's deletions: aggregates of dropped rows stay.

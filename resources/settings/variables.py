@@ -1,34 +1,29 @@
-"""Configuration: every setting, its meaning and its default, read from the environment.
+"""Every setting: its variable, its meaning, its default, and what a wrong value is.
 
-Here: the frozen settings objects, and the messages for an incomplete, misspelt or wrong
-environment. Not here: how settings become clients (clients.py), or the local world that fills the
-environment in when nothing is configured (sandbox/).
+Here: the frozen settings objects, and who serves a dataset. Not here: reading them from the
+environment, and messages (reading.py), where a variable comes from (layers.py), or how settings
+become clients (resources/clients.py).
 """
 
-import difflib
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
 from marketdata.retention import parse_ages
 from resources import database_url
-
-_Kind = TypeVar("_Kind", bound="StoreSettings | ProviderSettings")
+from resources.settings import layers, references
+from resources.settings.profiles import profile_in_force
+from resources.settings.references import Reference, is_reference
 
 OURS = "WRDATA_"
-READ_ELSEWHERE = ("WRDATA_DAGSTER_DATABASE_URL", "WRDATA_STATE_DIR", "WRDATA_TEST_DATABASE_URL")
-"""Variables that are no settings: dagster.yaml, the local world and the tests read them."""
-ALIKE = 0.8
-"""How similar two names have to be to count as a misspelling (difflib's ratio)."""
 SHOWN = 40
 """Most characters of a wrong value that a message repeats."""
 ROUTED = tuple(name for name, dataset in DATASETS.items() if dataset.has_sessions)
@@ -46,24 +41,93 @@ class SessionRoute(StrEnum):
     PER_TICKER = "per_ticker"
 
 
-def _normalised(url: SecretStr) -> SecretStr:
-    """Write the database's URL in the form that every library accepts."""
+class ReferredSecret(SecretStr):
+    """A secret by reference (references.py), which is asked for each time it is needed.
+
+    ``get_secret_value`` raises ConfigurationError or StorageUnavailableError if it cannot be had.
+    """
+
+    def get_secret_value(self) -> str:
+        return references.SECRETS.value(self.reference)
+
+    @property
+    def reference(self) -> Reference:
+        """Where the secret lies; fit to be shown."""
+        return Reference.parse(self._secret_value)
+
+
+class ReferredDatabaseUrl(ReferredSecret):
+    """A database's URL by reference."""
+
+    def get_secret_value(self) -> str:
+        try:
+            return _accepted_url(super().get_secret_value())
+        except ValueError as error:
+            raise errors.ConfigurationError(f"{self.reference}: {error}") from None
+
+
+def _secret(given: SecretStr) -> SecretStr:
+    text = given.get_secret_value()
+    return _referred(ReferredSecret(text)) if is_reference(text) else given
+
+
+def _database(given: SecretStr) -> SecretStr:
+    text = given.get_secret_value()
+    if is_reference(text):
+        return _referred(ReferredDatabaseUrl(text))
+    return SecretStr(_accepted_url(text))
+
+
+def _referred(secret: ReferredSecret) -> ReferredSecret:
     try:
-        return SecretStr(database_url.normalised(url.get_secret_value()))
+        _ = secret.reference
     except errors.ConfigurationError as error:
         raise ValueError(str(error)) from None
+    return secret
+
+
+def _accepted_url(url: str) -> str:
+    """Write a database's URL in the form that every library accepts; refuse what may not be."""
+    try:
+        normalised = database_url.normalised(url)
+        profile = profile_in_force()
+    except errors.ConfigurationError as error:
+        raise ValueError(str(error)) from None
+    if not (profile.allows_unverified_database or database_url.is_verified(normalised)):
+        message = (
+            f"{profile.name} demands a verified server: add "
+            "?sslmode=verify-full&sslrootcert=/path/to/authority.crt to the URL"
+        )
+        raise ValueError(message)
+    return normalised
 
 
 def _address(url: str) -> str:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port or True)
-    except ValueError:
-        usable = False
-    if url and not usable:
+    scheme = _scheme(url)
+    if url and scheme not in {"http", "https"}:
         message = "it is no address: give it as https://host/path"
         raise ValueError(message)
+    if scheme == "http" and not _plain_http():
+        message = "keys do not travel by http:// in production: give it as https://host/path"
+        raise ValueError(message)
     return url
+
+
+def _scheme(url: str) -> str:
+    """Return the scheme of an address with a host and a possible port; otherwise nothing."""
+    try:
+        parts = urlsplit(url)
+        port_is_possible = parts.port is None or parts.port > 0
+    except ValueError:
+        return ""
+    return parts.scheme if parts.hostname and port_is_possible else ""
+
+
+def _plain_http() -> bool:
+    try:
+        return profile_in_force().allows_plain_http
+    except errors.ConfigurationError as error:
+        raise ValueError(str(error)) from None
 
 
 def _bucket(name: str) -> str:
@@ -74,6 +138,8 @@ def _bucket(name: str) -> str:
 
 
 _Address = Annotated[str, AfterValidator(_address)]
+_Secret = Annotated[SecretStr, AfterValidator(_secret)]
+_DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
 
 
 OF_THE_ENVIRONMENT = SettingsConfigDict(
@@ -93,14 +159,12 @@ class StoreSettings(BaseSettings):
 
     model_config = OF_THE_ENVIRONMENT
 
-    database_url: Annotated[
-        SecretStr, AfterValidator(_normalised), Field(alias="WRDATA_DATABASE_URL")
-    ]
+    database_url: Annotated[_DatabaseUrl, Field(alias="WRDATA_DATABASE_URL")]
     s3_endpoint: Annotated[_Address, Field(alias="WRDATA_S3_ENDPOINT")] = ""
     archive_bucket: Annotated[str, AfterValidator(_bucket), Field(alias="WRDATA_ARCHIVE_BUCKET")]
     s3_region: Annotated[str, Field(alias="AWS_REGION")] = "us-east-1"
-    s3_access_key: Annotated[SecretStr, Field(alias="AWS_ACCESS_KEY_ID")]
-    s3_secret_key: Annotated[SecretStr, Field(alias="AWS_SECRET_ACCESS_KEY")]
+    s3_access_key: Annotated[_Secret, Field(alias="AWS_ACCESS_KEY_ID")]
+    s3_secret_key: Annotated[_Secret, Field(alias="AWS_SECRET_ACCESS_KEY")]
 
 
 class ProviderSettings(BaseSettings):
@@ -117,7 +181,7 @@ class ProviderSettings(BaseSettings):
 
     model_config = OF_THE_ENVIRONMENT
 
-    fmp_api_key: Annotated[SecretStr | None, Field(alias="FMP_API_KEY")] = None
+    fmp_api_key: Annotated[_Secret | None, Field(alias="FMP_API_KEY")] = None
     fmp_base_url: Annotated[_Address, Field(alias="FMP_BASE_URL")] = (
         "https://financialmodelingprep.com/stable"
     )
@@ -125,18 +189,18 @@ class ProviderSettings(BaseSettings):
         float, Field(alias="FMP_REQUESTS_PER_MINUTE", gt=0, le=3000)
     ] = 120
     fmp_bulk_interval_s: Annotated[float, Field(alias="FMP_BULK_INTERVAL_S", ge=0)] = 30
-    polygon_api_key: Annotated[SecretStr | None, Field(alias="POLYGON_API_KEY")] = None
+    polygon_api_key: Annotated[_Secret | None, Field(alias="POLYGON_API_KEY")] = None
     polygon_base_url: Annotated[_Address, Field(alias="POLYGON_BASE_URL")] = (
         "https://api.massive.com"
     )
     polygon_requests_per_minute: Annotated[
         float, Field(alias="POLYGON_REQUESTS_PER_MINUTE", gt=0, le=6000)
     ] = 5
-    tiingo_api_key: Annotated[SecretStr | None, Field(alias="TIINGO_API_KEY")] = None
+    tiingo_api_key: Annotated[_Secret | None, Field(alias="TIINGO_API_KEY")] = None
     tiingo_base_url: Annotated[_Address, Field(alias="TIINGO_BASE_URL")] = "https://api.tiingo.com"
     tiingo_requests_per_hour: Annotated[int, Field(alias="TIINGO_REQUESTS_PER_HOUR", ge=1)] = 50
     tiingo_requests_per_day: Annotated[int, Field(alias="TIINGO_REQUESTS_PER_DAY", ge=1)] = 1000
-    fred_api_key: Annotated[SecretStr | None, Field(alias="FRED_API_KEY")] = None
+    fred_api_key: Annotated[_Secret | None, Field(alias="FRED_API_KEY")] = None
     fred_base_url: Annotated[_Address, Field(alias="FRED_BASE_URL")] = (
         "https://api.stlouisfed.org/fred"
     )
@@ -155,6 +219,8 @@ class Settings(StoreSettings, ProviderSettings):
     """The environment of one process that runs the pipelines.
 
     Attributes:
+        dagster_database_url: Where Dagster keeps runs and events (``dagster.yaml``), as
+            ``postgresql://``; without it, schema ``dagster`` of the same database.
         database_pool_size: Most connections that one process opens.
         retention: How long rows of a dataset stay in the database once their period is archived,
             such as ``minute_bars=400d crypto_trades=90d``; other datasets are never dropped.
@@ -162,6 +228,9 @@ class Settings(StoreSettings, ProviderSettings):
             every edition of the database has; ``continuous_aggregates`` need the Community edition.
     """
 
+    dagster_database_url: Annotated[
+        _DatabaseUrl | None, Field(alias="WRDATA_DAGSTER_DATABASE_URL")
+    ] = None
     database_pool_size: Annotated[int, Field(alias="WRDATA_DATABASE_POOL_SIZE", ge=2, le=100)] = 10
     retention: Annotated[
         Mapping[str, timedelta],
@@ -174,19 +243,35 @@ class Settings(StoreSettings, ProviderSettings):
     ] = "auto"
 
 
+def database_url_in(variable: str) -> str:
+    """Return the URL of a database in a variable, its secret resolved, in the common form.
+
+    Raises:
+        ConfigurationError: It is no URL, is refused by the profile, or is a secret that cannot be
+            had.
+        StorageUnavailableError: Its secret cannot be had now.
+    """
+    try:
+        return _database(SecretStr(layers.variables().get(variable, ""))).get_secret_value()
+    except ValueError as error:
+        raise errors.ConfigurationError(f"{variable}: {error}") from None
+
+
 def provider_of(dataset: str, environment: Mapping[str, str] | None = None) -> str:
     """Return the provider of a dataset: WRDATA_<DATASET>_PROVIDER, or the first of its sources.
 
     Args:
         dataset: Such as ``minute_bars``, whose variable is WRDATA_MINUTE_BARS_PROVIDER.
-        environment: Used instead of the process's own.
+        environment: Used instead of the process's own and `.env`.
 
     Raises:
         ConfigurationError: The configured provider does not serve the dataset.
     """
     choices = list(DATASETS[dataset].sources)
     variable = provider_variable(dataset)
-    chosen = (os.environ if environment is None else environment).get(variable) or choices[0]
+    chosen = (layers.variables() if environment is None else environment).get(variable) or choices[
+        0
+    ]
     if chosen not in choices:
         message = f"{variable} is {chosen!r}, which does not serve {dataset}: set it to one of "
         raise errors.ConfigurationError(message + ", ".join(choices))
@@ -205,10 +290,10 @@ def route_of(dataset: str) -> SessionRoute:
         ConfigurationError: There is no such route.
     """
     variable = route_variable(dataset)
-    chosen = os.environ.get(variable) or SessionRoute.PER_TICKER
+    chosen = layers.variables().get(variable) or SessionRoute.PER_TICKER
     if chosen not in set(SessionRoute):
         choices = " or ".join(repr(route.value) for route in SessionRoute)
-        raise errors.ConfigurationError(f"{variable} is {_shown(chosen)}: it should be {choices}")
+        raise errors.ConfigurationError(f"{variable} is {shown(chosen)}: it should be {choices}")
     return SessionRoute(chosen)
 
 
@@ -217,120 +302,6 @@ def route_variable(dataset: str) -> str:
     return f"{OURS}{dataset.upper()}_ROUTE"
 
 
-def known_variables() -> frozenset[str]:
-    """Return every variable that this project reads."""
-    aliases = {field.alias for field in Settings.model_fields.values() if field.alias}
-    providers = {provider_variable(dataset) for dataset in DATASETS}
-    routes = {route_variable(dataset) for dataset in ROUTED}
-    return frozenset({*aliases, *providers, *routes, *READ_ELSEWHERE})
-
-
-def unread_variables(environment: Mapping[str, str]) -> list[str]:
-    """Return a line for each variable that looks like one of ours but is not read.
-
-    All that begin with WRDATA_ are ours. Of those with a provider's prefix (FMP_API_KY), only near
-    misses of a known name count, since other programs may use the prefix too.
-    """
-    known = known_variables()
-    families = {name.partition("_")[0] for name in known if not name.startswith(("AWS_", OURS))}
-    lines: list[str] = []
-    for name in sorted(environment.keys() - known):
-        family = name.partition("_")[0]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=ALIKE)
-        if not name.startswith(OURS) and not (family in families and near):
-            continue
-        cure = f": did you mean {near[0]}?" if near else "; unset it, or see docs/how-to/run.md"
-        lines.append(f"{name} is set, but never read{cure}")
-    return lines
-
-
-def wrong_values() -> list[str]:
-    """Return a line for each variable of the environment with an invalid value.
-
-    Missing variables are not reported here: the local world may provide them.
-    """
-    lines: list[str] = []
-    try:
-        Settings()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
-    except ValidationError as error:
-        lines += [_fault_line(fault) for fault in _faults(error) if fault["type"] != "missing"]
-    for choice_of, datasets in ((provider_of, DATASETS), (route_of, ROUTED)):
-        for dataset in datasets:
-            try:
-                choice_of(dataset)
-            except errors.ConfigurationError as error:
-                lines.append(str(error))
-    return lines
-
-
-def read_settings() -> Settings:
-    """Read the environment.
-
-    Raises:
-        ConfigurationError: Names every variable that is missing or wrong, in one line.
-    """
-    settings = _read(Settings)
-    for dataset in ROUTED:
-        route_of(dataset)
-    return settings
-
-
-def read_store_settings() -> StoreSettings:
-    """Read where the data are from the environment; providers need not be configured.
-
-    Raises:
-        ConfigurationError: Names every variable that is missing or wrong, in one line.
-    """
-    return _read(StoreSettings)
-
-
-def read_provider_settings() -> ProviderSettings:
-    """Read how providers are reached from the environment; no store need be configured.
-
-    Raises:
-        ConfigurationError: Names every variable that is wrong, in one line.
-    """
-    return _read(ProviderSettings)
-
-
-def _read(settings_class: type[_Kind]) -> _Kind:
-    try:
-        return settings_class()  # pyright: ignore[reportCallIssue]  # the environment has the arguments
-    except ValidationError as error:
-        faults = list(_faults(error))
-        lines = [_fault_line(fault) for fault in faults]
-        if any(fault["type"] == "missing" for fault in faults):
-            lines += unread_variables(os.environ)
-            cure = (
-                "Set what is missing, or use the local world: wrdata up, and "
-                'eval "$(wrdata env)" for programs that are not wrdata'
-            )
-        else:
-            cure = "Correct it, or unset it"
-        message = f"{'; '.join(lines)}. {cure}"
-        raise errors.ConfigurationError(message) from None
-
-
-def _faults(error: ValidationError) -> Iterator[dict[str, Any]]:
-    for fault in error.errors(include_url=False):
-        yield {**fault}
-
-
-def _fault_line(fault: Mapping[str, Any]) -> str:
-    """Describe a fault of one variable in one line; possible secrets are not repeated."""
-    name = str(fault["loc"][0])
-    if fault["type"] == "missing":
-        return f"{name} is not set"
-    if fault["type"] == "value_error":
-        return f"{name}: {fault['ctx']['error']}"
-    why = re.sub(r"^(Input|String|Value) should", "it should", fault["msg"]).partition(", unable")[
-        0
-    ]
-    if name.endswith(("_URL", "_ENDPOINT", "_KEY", "_KEY_ID")):
-        return f"{name}: {why}"
-    return f"{name} is {_shown(fault['input'])}: {why}"
-
-
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return a wrong value as a message repeats it."""
     return repr(str(value)[:SHOWN])
