@@ -25,8 +25,14 @@ from resources import database_url
 _Kind = TypeVar("_Kind", bound="StoreSettings | ProviderSettings")
 
 OURS = "WRDATA_"
-READ_ELSEWHERE = ("WRDATA_DAGSTER_DATABASE_URL", "WRDATA_STATE_DIR", "WRDATA_TEST_DATABASE_URL")
-"""Variables that are no settings: dagster.yaml, the local world and the tests read them."""
+READ_ELSEWHERE = (
+    "WRDATA_DAGSTER_DATABASE_URL",
+    "WRDATA_PROXY_SECRET",
+    "WRDATA_STATE_DIR",
+    "WRDATA_TEST_DATABASE_URL",
+)
+"""Variables that are no settings: dagster.yaml, the web servers behind the proxy, the local world
+and the tests read them."""
 ALIKE = 0.8
 """How similar two names have to be to count as a misspelling (difflib's ratio)."""
 SHOWN = 40

@@ -60,6 +60,7 @@ SPLITS = {
     "spin-off": "splits:spin_off",
 }
 DIVIDENDS = {"list": "dividends:listed", "confirm": "dividends:confirm"}
+UI = {"proxy": "ui:proxy", "serve": "ui:serve"}
 SANDBOX = {
     "requests": "demo.simulators:requests",
     "fail": "demo.simulators:fail",
@@ -89,6 +90,7 @@ for _name, _commands, _help in (
     ("ledger", LEDGER, "What was loaded, and whether the tables hold it."),
     ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),
     ("dividends", DIVIDENDS, "Dividends in other currencies, and those that adjust nothing."),
+    ("ui", UI, "Dagster's UI behind a proxy: who may look, who may act, who did what."),
     ("sandbox", SANDBOX, "The simulated providers of the local world."),
 ):
     app.add_typer(

@@ -19,7 +19,7 @@ import dagster as dg
 import sqlalchemy.exc
 
 from marketdata.recovery import errors
-from pipelines import workers
+from pipelines import users, workers
 from pipelines.cli import console
 from pipelines.cli.code_location import record_under_location
 from pipelines.cli.interruption import RunInterruptedError
@@ -109,7 +109,12 @@ def run_job(
         # The run's report says at its end what they would log on the way.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     # No daemon repeats such a run: the person does, or a dead letter if the work is lost.
-    every_tag = {**(tags or {}), STARTED_BY: BY_COMMAND, MAX_RETRIES: "0"}
+    every_tag = {
+        **(tags or {}),
+        STARTED_BY: BY_COMMAND,
+        MAX_RETRIES: "0",
+        users.USER_TAG: users.of_this_process(),
+    }
     if partitions:
         every_tag |= dict(zip(RANGE_TAGS, partitions, strict=True))
     run_id = str(uuid.uuid4())
