@@ -49,19 +49,27 @@ class Operation:
 
 
 def operations_of(lines: Iterable[str]) -> list[Operation]:
-    """Return the operations in lines of the log, in their order.
+    """Return the operations of a log that no run tells of, for the audit log; in their order.
 
     Launches that succeeded are left out: their runs carry the user, and are found by that.
 
     Raises:
         ConfigurationError: A line is no operation; the text names its number.
     """
-    read = [_operation(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     return [
         operation
-        for operation in read
+        for operation in every_operation(lines)
         if not (operation.what in LAUNCHES and operation.outcome in LAUNCHED)
     ]
+
+
+def every_operation(lines: Iterable[str]) -> list[Operation]:
+    """Return all operations of a log, launches too.
+
+    Raises:
+        ConfigurationError: A line is no operation; the text names its number.
+    """
+    return [_operation(number, line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _operation(number: int, line: str) -> Operation:
