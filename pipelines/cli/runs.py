@@ -20,7 +20,7 @@ import sqlalchemy.exc
 
 from marketdata.recovery import errors
 from pipelines import users, workers
-from pipelines.cli import console
+from pipelines.cli import console, dagster_instance
 from pipelines.cli.code_location import record_under_location
 from pipelines.cli.interruption import RunInterruptedError
 from pipelines.definitions import definitions
@@ -150,15 +150,7 @@ def open_instance() -> Generator[dg.DagsterInstance]:
     Raises:
         ConfigurationError: Its storage cannot be reached.
     """
-    try:
-        instance = dg.DagsterInstance.get()
-    except (sqlalchemy.exc.SQLAlchemyError, dg.DagsterError) as error:
-        message = (
-            "Dagster's storage cannot be opened: is the database of WRDATA_DAGSTER_DATABASE_URL "
-            f"up? ({type(error).__name__})"
-        )
-        raise errors.ConfigurationError(message) from error
-    with instance:
+    with dagster_instance.opened() as instance:
         workers.try_end_lost(instance)
         yield instance
 

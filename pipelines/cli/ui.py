@@ -6,14 +6,17 @@ hold (usecases/ui_proxy.py), what a web server does (webserver.py), or the UI of
 """
 
 import os
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
 from machine import processes
 from marketdata.recovery import errors
-from pipelines.cli import console, environment
+from pipelines.cli import console, dagster_instance, dagster_processes, environment
 from pipelines.cli.environment import PROJECT
 from pipelines.users import PROXY_VARIABLE
 from usecases import ui_proxy
@@ -125,14 +128,21 @@ def serve(
     import uvicorn
 
     from pipelines import webserver
-    from pipelines.cli import runs
     from pipelines.dagster_internals import WorkspaceFileTarget
 
     note = webserver.OperationLog(log).note
-    with runs.open_instance() as instance:
+    with (
+        # uvicorn raises the signal again once it has ended its work.
+        dagster_processes.signals_handled(_interrupt),
+        suppress(KeyboardInterrupt),
+        dagster_instance.opened() as instance,
+    ):
         instance.optimize_for_webserver(STATEMENT_TIMEOUT_MS, POOL_RECYCLE_S, POOL_OVERFLOW)
         with webserver.ProcessContext(
-            instance, WorkspaceFileTarget([str(workspace)]), read_only=read_only
+            instance,
+            WorkspaceFileTarget([str(workspace)]),
+            version=version("dagster-webserver"),
+            read_only=read_only,
         ) as context:
             console.say(f"serving {'viewers' if read_only else 'operators'} at {host}:{chosen}")
             uvicorn.run(
@@ -145,3 +155,7 @@ def serve(
                 server_header=False,
                 timeout_graceful_shutdown=ENDS_WITHIN_S,
             )
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
