@@ -9,11 +9,22 @@ import dagster as dg
 import pytest
 
 from pipelines import users
-from pipelines.dagster_internals import SubmitRunContext, WorkspaceFileTarget
+from pipelines.dagster_internals import (
+    SINGLETON_REPOSITORY_NAME,
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+    SubmitRunContext,
+    WorkspaceFileTarget,
+)
 from pipelines.users import PROXY_HEADER, PROXY_VARIABLE, UNKNOWN, USER_HEADER, USER_TAG
 from pipelines.webserver import ProcessContext
 
 PROVEN = {PROXY_HEADER: "shared", USER_HEADER: "alice"}
+ORIGIN = RemoteJobOrigin(
+    RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("wrdata"), SINGLETON_REPOSITORY_NAME),
+    "universe",
+)
 COORDINATOR = """
 run_coordinator:
   module: pipelines.run_coordinator
@@ -85,7 +96,12 @@ def submitted(
 ) -> str | None:
     """Submit a run, from the daemon or with the headers of a request; return who started it."""
     run = context.instance.add_run(
-        dg.DagsterRun(job_name="universe", status=dg.DagsterRunStatus.NOT_STARTED, tags=tags)
+        dg.DagsterRun(
+            job_name="universe",
+            status=dg.DagsterRunStatus.NOT_STARTED,
+            tags=tags,
+            remote_job_origin=ORIGIN,
+        )
     )
     workspace = context.create_request_context(None if headers is None else Request(headers))
     queued = context.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace))
