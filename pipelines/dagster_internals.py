@@ -19,6 +19,10 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.run_coordinator.base import SubmitRunContext
+from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
+from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 __all__ = [
@@ -26,11 +30,16 @@ __all__ = [
     "ExecutionPlan",
     "InProcessExecutor",
     "PlanOrchestrationContext",
+    "QueuedRunCoordinator",
     "RegisteredCodeLocationOrigin",
     "RemoteJobOrigin",
     "RemoteRepositoryOrigin",
     "RetryMode",
+    "SubmitRunContext",
     "UnresolvedAssetJobDefinition",
+    "WorkspaceFileTarget",
+    "WorkspaceProcessContext",
+    "WorkspaceRequestContext",
     "schedule_execution_time_iterator",
 ]
 
@@ -44,6 +53,13 @@ REASONS = {
     "RegisteredCodeLocationOrigin": "part of that place (cli/code_location.py)",
     "RemoteRepositoryOrigin": "part of that place",
     "RemoteJobOrigin": "that place: execute_in_process names none",
+    "QueuedRunCoordinator": "the queue that tags runs with who started them is built on it"
+    " (run_coordinator.py); the documentation names it for dagster.yaml",
+    "SubmitRunContext": "the type of what its submit_run is given",
+    "WorkspaceRequestContext": "a request's user is known by its headers (webserver.py), and a run"
+    " of the UI from one of the daemon (run_coordinator.py)",
+    "WorkspaceProcessContext": "makes the contexts of requests; the web server is given one",
+    "WorkspaceFileTarget": "an argument that it wants",
     "schedule_execution_time_iterator": "`wrdata plan` says when the daemon will start a schedule,"
     " by the daemon's own reading of a cron line",
 }

@@ -285,6 +285,10 @@ READ_BY_OTHER_PROGRAMS = {
         "`development`, `staging` or `production`: how strict a process is (*Guard it*)",
         "`development`",
     ),
+    "WRDATA_PROXY_SECRET": (
+        "What the proxy and the web servers behind it share (`wrdata ui proxy` makes it)",
+        "none: the web servers do not start",
+    ),
     "WRDATA_STATE_DIR": ("Folder of the local world", "`.wrdata`"),
     "WRDATA_TEST_DATABASE_URL": ("A further server that the tests use", "none"),
     "DAGSTER_HOME": ("Dagster's folder", "`.wrdata/dagster`"),

@@ -63,6 +63,7 @@ SPLITS = {
     "spin-off": "splits:spin_off",
 }
 DIVIDENDS = {"list": "dividends:listed", "confirm": "dividends:confirm"}
+UI = {"proxy": "ui:proxy", "serve": "ui:serve"}
 SANDBOX = {
     "requests": "demo.simulators:requests",
     "fail": "demo.simulators:fail",
@@ -94,6 +95,7 @@ for _name, _commands, _help in (
     ("roles", ROLES, "The database's roles: who may do what."),
     ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),
     ("dividends", DIVIDENDS, "Dividends in other currencies, and those that adjust nothing."),
+    ("ui", UI, "Dagster's UI behind a proxy: who may look, who may act, who did what."),
     ("sandbox", SANDBOX, "The simulated providers of the local world."),
 ):
     app.add_typer(

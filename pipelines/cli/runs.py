@@ -19,8 +19,8 @@ import dagster as dg
 import sqlalchemy.exc
 
 from marketdata.recovery import errors
-from pipelines import workers
-from pipelines.cli import console
+from pipelines import users, workers
+from pipelines.cli import console, dagster_instance
 from pipelines.cli.code_location import record_under_location
 from pipelines.cli.interruption import RunInterruptedError
 from pipelines.definitions import definitions
@@ -109,7 +109,12 @@ def run_job(
         # The run's report says at its end what they would log on the way.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     # No daemon repeats such a run: the person does, or a dead letter if the work is lost.
-    every_tag = {**(tags or {}), STARTED_BY: BY_COMMAND, MAX_RETRIES: "0"}
+    every_tag = {
+        **(tags or {}),
+        STARTED_BY: BY_COMMAND,
+        MAX_RETRIES: "0",
+        users.USER_TAG: users.of_this_process(),
+    }
     if partitions:
         every_tag |= dict(zip(RANGE_TAGS, partitions, strict=True))
     run_id = str(uuid.uuid4())
@@ -145,15 +150,7 @@ def open_instance() -> Generator[dg.DagsterInstance]:
     Raises:
         ConfigurationError: Its storage cannot be reached.
     """
-    try:
-        instance = dg.DagsterInstance.get()
-    except (sqlalchemy.exc.SQLAlchemyError, dg.DagsterError) as error:
-        message = (
-            "Dagster's storage cannot be opened: is the database of WRDATA_DAGSTER_DATABASE_URL "
-            f"up? ({type(error).__name__})"
-        )
-        raise errors.ConfigurationError(message) from error
-    with instance:
+    with dagster_instance.opened() as instance:
         workers.try_end_lost(instance)
         yield instance
 

@@ -32,8 +32,14 @@ from resources.settings.variables import (
 
 _Kind = TypeVar("_Kind", bound=StoreSettings | ProviderSettings)
 
-READ_ELSEWHERE = (profiles.VARIABLE, "WRDATA_STATE_DIR", "WRDATA_TEST_DATABASE_URL")
-"""Variables that are no settings: profiles.py, the local world and the tests read them."""
+READ_ELSEWHERE = (
+    profiles.VARIABLE,
+    "WRDATA_PROXY_SECRET",
+    "WRDATA_STATE_DIR",
+    "WRDATA_TEST_DATABASE_URL",
+)
+"""Variables that are no settings: profiles.py, the web servers behind the proxy, the local world and
+the tests read them."""
 ALIKE = 0.8
 """How similar two names have to be to count as a misspelling (difflib's ratio)."""
 

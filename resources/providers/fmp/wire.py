@@ -23,7 +23,7 @@ from resources.providers.answer_json import (
     day_of,
     text_of,
 )
-from resources.providers.answer_text import plain_text, shortened
+from resources.providers.answer_text import plain_text, shortened, without_key
 from resources.providers.http import HttpAnswer, status_error
 
 PROVIDER = "fmp"
@@ -66,7 +66,7 @@ def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.Pr
     or a suspended account; an unknown path is 404 with ``[]``.
     """
     text = _error_message(answer.body)
-    detail = shortened((_plain_text(answer) if text is None else text).replace(key, "***"))
+    detail = shortened(without_key(_plain_text(answer) if text is None else text, key))
     detail += _CURES.get(answer.status, "")
     error = status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
     if error is not None or text is None:

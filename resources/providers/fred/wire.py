@@ -25,7 +25,7 @@ from marketdata.macro import WIRE_OBSERVATIONS
 from marketdata.recovery import errors
 from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import JsonAnswers, day_of
-from resources.providers.answer_text import plain_text, shortened
+from resources.providers.answer_text import plain_text, shortened, without_key
 from resources.providers.http import HttpAnswer, status_error
 
 PROVIDER = "fred"
@@ -90,10 +90,10 @@ def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.Pr
     """
     own_error = _own_error(answer)
     if own_error is None:
-        detail = shortened(plain_text(answer.body).replace(key, "***"))
+        detail = shortened(without_key(plain_text(answer.body), key))
         return status_error(answer, provider=PROVIDER, operation=operation, detail=detail)
     status, message = own_error
-    detail = shortened(message.replace(key, "***"))
+    detail = shortened(without_key(message, key))
     lower = message.lower()
     if "api_key" in lower and status < HTTPStatus.TOO_MANY_REQUESTS:
         text = f"HTTP {status}: {detail}; check the key"

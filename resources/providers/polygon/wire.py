@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from marketdata.recovery import errors
 from resources.providers.answer_json import JsonAnswers, Numbers
-from resources.providers.answer_text import plain_text, shortened
+from resources.providers.answer_text import plain_text, shortened, without_key
 from resources.providers.http import HttpAnswer, status_error
 
 PROVIDER = "polygon"
@@ -80,7 +80,7 @@ def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.Pr
     """
     own_error = _own_error(answer.body)
     text = plain_text(answer.body) if own_error is None else own_error.text
-    detail = shortened(text.replace(key, "***")) + _CURES.get(answer.status, "")
+    detail = shortened(without_key(text, key)) + _CURES.get(answer.status, "")
     if answer.status == _NOT_FOUND and own_error is not None and own_error.status == "NOT_FOUND":
         return errors.UnknownSymbolError(detail, provider=PROVIDER, operation=operation)
     error = status_error(answer, provider=PROVIDER, operation=operation, detail=detail)

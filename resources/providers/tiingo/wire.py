@@ -17,7 +17,7 @@ from typing import cast
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.recovery import errors
 from resources.providers.answer_json import JsonAnswers
-from resources.providers.answer_text import shortened
+from resources.providers.answer_text import shortened, without_key
 from resources.providers.http import HttpAnswer, status_error
 
 PROVIDER = "tiingo"
@@ -46,7 +46,7 @@ def classify_error(answer: HttpAnswer, operation: str, *, key: str) -> errors.Pr
     key; any other 403 is a product outside the plan.
     """
     text = _error_text(answer)
-    detail = shortened(("" if text is None else text).replace(key, "***"))
+    detail = shortened(without_key("" if text is None else text, key))
     words = detail.lower()
     if _OVERRUN in words and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         spent = _overrun(answer, detail, operation)

@@ -1,0 +1,51 @@
+"""The queue of runs, which notes who started each of them.
+
+Here: the tag `wrdata/user` of every run that is queued. Not here: the limits of the queue
+(dagster.yaml), who a request comes from (users.py), or runs of commands, which are not queued
+(cli/runs.py).
+
+Loaded by every process that opens the Dagster instance (dagster.yaml names it).
+"""
+
+import dagster as dg
+
+from pipelines.dagster_internals import (
+    QueuedRunCoordinator,
+    SubmitRunContext,
+    WorkspaceRequestContext,
+)
+from pipelines.users import USER_TAG, of_request
+
+STARTED_BY_TAGS = {"dagster/schedule_name": "schedule", "dagster/sensor_name": "sensor"}
+"""Tags that the daemon gives to runs of a schedule or a sensor."""
+
+
+class AttributingRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
+    """Queues runs as Dagster does, and tags each with who started it.
+
+    A run from the UI carries the user whom the proxy let in, whatever tags the client or the run
+    that it repeats had. A run of the daemon carries its schedule or sensor. One that the daemon
+    starts for somebody, a retry or a part of a backfill, keeps the user that it has.
+    """
+
+    def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
+        """Tag the run, and queue it."""
+        run = context.dagster_run
+        user = _user(context)
+        if user is not None:
+            self._instance.add_run_tags(run.run_id, {USER_TAG: user})
+        return super().submit_run(context)
+
+
+def _user(context: SubmitRunContext) -> str | None:
+    """Return who started a run, or None where that is to stay as it is."""
+    workspace = context.workspace
+    if isinstance(workspace, WorkspaceRequestContext) and workspace.source is not None:
+        return of_request(context.get_request_header)
+    tags = context.dagster_run.tags
+    if USER_TAG in tags:
+        return None
+    for tag, kind in STARTED_BY_TAGS.items():
+        if tag in tags:
+            return f"{kind}:{tags[tag]}"
+    return None
