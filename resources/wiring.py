@@ -52,9 +52,9 @@ class Archive(dg.ConfigurableResource[None]):
             yield archive
 
     @contextmanager
-    def upkeep(self) -> Generator[ArchiveUpkeep]:
+    def upkeep(self, *, by: str) -> Generator[ArchiveUpkeep]:
         """Open the archive's upkeep, which removes what is no longer needed."""
-        with opening.archive_upkeep(read_settings()) as upkeep:
+        with opening.archive_upkeep(read_settings(), by=by) as upkeep:
             yield upkeep
 
     @contextmanager
