@@ -1,7 +1,7 @@
 """The audit log's rows: what is audited, what is hashed, and whether a chain of rows is whole.
 
 Here: the actions, and the verification of rows, head and anchors, all pure. Not here: how rows get
-their ids and hashes (the migration: the database chains them), or the log (resources/storage/audit).
+ids and hashes (migration 0019: the database chains them), or the log (resources/storage/audit).
 
 A row's hash is the SHA-256 of its canonical text, a JSON object of all its other columns, the hash
 of the row before among them. So a row cannot be altered without altering all that follow. Who
@@ -213,7 +213,9 @@ class _Chain:
     def end(self, head: Head | None) -> None:
         """Compare the last row with the head, and with anchors that it should have reached."""
         if head is None:
-            self._find("the head of the chain is missing: whether rows were cut off, only anchors tell")
+            self._find(
+                "the head of the chain is missing: whether rows were cut off, only anchors tell"
+            )
         elif head.last_id > self.last_id:
             self._find(f"{_rows(self.last_id + 1, head.last_id)} missing: cut off at the end")
         elif head.last_id < self.last_id:

@@ -9,6 +9,7 @@ from assets import (
     adjusted,
     archive,
     archive_upkeep,
+    audit,
     bars,
     checks,
     daily_bars,
@@ -32,6 +33,7 @@ definitions = dg.Definitions(
                 retention,
                 adjusted,
                 database_upkeep,
+                audit,
             ]
         ),
         *archive.ARCHIVES.values(),

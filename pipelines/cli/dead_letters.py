@@ -9,7 +9,6 @@ import csv
 import dataclasses
 import io
 import json as jsonlib
-import socket
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -236,9 +235,7 @@ def replay(ids: Ids, *, json: Json = False) -> int:
         chosen = _stored_letters(stores.dead_letters, ids)
         _require_free(chosen)
         failed = asyncio.run(
-            replays.replay(
-                stores, opening.raw_zone(settings).read, chosen, f"replay by {user_at_host()}"
-            )
+            replays.replay(stores, opening.raw_zone(settings).read, chosen, user_at_host())
         )
         after = stores.dead_letters.by_id(ids)
     if any(letter.state is LetterState.RESOLVED for letter in after):

@@ -53,6 +53,12 @@ DEAD_LETTERS = {
     "export": "dead_letters:export",
     "replay": "dead_letters:replay",
 }
+AUDIT = {
+    "list": "audit:list_rows",
+    "verify": "audit:verify",
+    "export": "audit:export",
+    "anchor": "audit:anchor",
+}
 LEDGER = {"verify": "ledger:verify"}
 SPLITS = {
     "list": "splits:listed",
@@ -86,6 +92,7 @@ for _name, _commands, _help in (
     ("aggregates", AGGREGATES, "Bars of five minutes to a year, made of minute and daily bars."),
     ("archive", ARCHIVE, "The Parquet archive on S3 or Spaces."),
     ("dlq", DEAD_LETTERS, "Dead letters: failed work, kept until it is done or given up."),
+    ("audit", AUDIT, "Who did what, when and from where: a log that is only added to."),
     ("ledger", LEDGER, "What was loaded, and whether the tables hold it."),
     ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),
     ("dividends", DIVIDENDS, "Dividends in other currencies, and those that adjust nothing."),

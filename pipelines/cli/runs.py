@@ -18,13 +18,21 @@ from typing import Any
 import dagster as dg
 import sqlalchemy.exc
 
+from machine.person import user_at_host
 from marketdata.recovery import errors
-from pipelines import workers
+from pipelines import run_audit, workers
 from pipelines.cli import console
 from pipelines.cli.code_location import record_under_location
 from pipelines.cli.interruption import RunInterruptedError
 from pipelines.definitions import definitions
-from pipelines.run_failures import BY_COMMAND, INTERRUPTED, RANGE_TAGS, STARTED_BY
+from pipelines.run_audit import USER_TAG
+from pipelines.run_failures import (
+    BY_COMMAND,
+    INTERRUPTED,
+    PARTITION_TAG,
+    RANGE_TAGS,
+    STARTED_BY,
+)
 
 PROGRESS_EVERY_S = 0.5
 MAX_RETRIES = "dagster/max_retries"
@@ -109,7 +117,12 @@ def run_job(
         # The run's report says at its end what they would log on the way.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     # No daemon repeats such a run: the person does, or a dead letter if the work is lost.
-    every_tag = {**(tags or {}), STARTED_BY: BY_COMMAND, MAX_RETRIES: "0"}
+    every_tag = {
+        **(tags or {}),
+        STARTED_BY: BY_COMMAND,
+        MAX_RETRIES: "0",
+        USER_TAG: user_at_host(),
+    }
     if partitions:
         every_tag |= dict(zip(RANGE_TAGS, partitions, strict=True))
     run_id = str(uuid.uuid4())
@@ -120,6 +133,8 @@ def run_job(
         _watched(progress, run_id, started),
     ):
         record_under_location(instance, job)
+        named = {PARTITION_TAG: partition} if partition else {}
+        run_audit.record_start(run_id, job, {**every_tag, **named})
         result = definitions.resolve_job_def(job).execute_in_process(
             run_config={
                 "ops": dict(config or {}),
@@ -133,6 +148,7 @@ def run_job(
         )
     report = _report(job, result, time.monotonic() - started)
     if any(INTERRUPTED in reason for reason in report.failures):
+        run_audit.record_interruption(run_id, job)
         message = f"run {run_id} was interrupted: stored rows are kept; repeat the command to go on"
         raise RunInterruptedError(message)
     return report

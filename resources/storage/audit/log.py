@@ -131,7 +131,8 @@ class AuditLog:
             added = sorted(fingerprints.keys() - known.keys())
             removed = sorted(known.keys() - fingerprints.keys())
             changed = sorted(
-                name for name in fingerprints.keys() & known.keys()
+                name
+                for name in fingerprints.keys() & known.keys()
                 if fingerprints[name] != known[name]
             )
             details = {
@@ -149,6 +150,15 @@ class AuditLog:
                 details=details,
             )
         return True
+
+    def subjects(self, action: Action, subjects: Sequence[str]) -> set[str]:
+        """Return those of ``subjects`` that have a row of this action."""
+        with self._timescale.connection() as connection:
+            rows = connection.execute(
+                sql.query(_FILE, "subjects"),
+                {"action": action.value, "subjects": list(subjects)},
+            ).fetchall()
+        return {row[0] for row in rows}
 
     def privileges(self) -> list[str]:
         """Return what roles may do beyond what they own, a sentence each."""

@@ -81,7 +81,9 @@ def test_rows_come_back_into_a_schema_of_their_own(
     moves.retention.drop(archived, labels[0], by="test")
     hot = table_rows(moves.timescale, archived.table)
 
-    restored = moves.restore.into_schema(archived, DAY, FEBRUARY.date(), schema="Looked at", by="a test")
+    restored = moves.restore.into_schema(
+        archived, DAY, FEBRUARY.date(), schema="Looked at", by="a test"
+    )
 
     assert [part.label for part in restored] == labels
     assert sum(part.inserted for part in restored) == len(before)

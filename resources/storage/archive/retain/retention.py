@@ -51,8 +51,8 @@ from resources.storage.archive.write import files
 from resources.storage.archive.write.archive import Archive
 from resources.storage.archive.write.outcomes import ArchiveStatus
 from resources.storage.archive.write.rows import first_day, stream
-from resources.storage.ledger.lost_rows import LostRows, describe_loss
 from resources.storage.audit import record
+from resources.storage.ledger.lost_rows import LostRows, describe_loss
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale
 

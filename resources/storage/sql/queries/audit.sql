@@ -32,6 +32,10 @@ where
 order by id desc
 limit %(limit)s;
 
+-- name: subjects
+-- Which of these runs or backfills have a row of the action.
+select subject from audit_log where action = %(action)s and subject = any(%(subjects)s);
+
 -- name: lock_fingerprints
 -- Let one process compare and record a fingerprint at a time, until the transaction ends.
 select pg_advisory_xact_lock(hashtextextended('wrdata.audit.fingerprints', 0));
