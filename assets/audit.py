@@ -4,6 +4,7 @@ Here: the asset and its check. Not here: how (usecases/auditing.py), or when
 (pipelines/schedules.py).
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -34,7 +35,7 @@ CHAIN_IS_WHOLE = "chain_is_whole"
     ],
     metadata={"source": "the audit log", "cadence": "daily", "grain": "run"},
 )
-def audit(database: Database) -> dg.MaterializeResult[Any]:
+def audit(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
     """Verifies the chain of the audit log, and anchors its last row if WRDATA_AUDIT_BUCKET is set.
 
     Source: tables `audit_log` and `audit_head`, and the anchors. Cadence: daily. Destination:
@@ -46,7 +47,7 @@ def audit(database: Database) -> dg.MaterializeResult[Any]:
         if verification.valid and anchors is not None:
             anchor = anchor_log(log, anchors, utc_now())
             metadata |= {"anchored_row": anchor.audit_id, "object_key": anchor.object_key}
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
         metadata=metadata,
         check_results=[
             dg.AssetCheckResult(

@@ -213,9 +213,7 @@ class _Chain:
     def end(self, head: Head | None) -> None:
         """Compare the last row with the head, and with anchors that it should have reached."""
         if head is None:
-            self._find(
-                "the head of the chain is missing: whether rows were cut off, only anchors tell"
-            )
+            self._find("the head is missing: only anchors tell whether rows were cut off")
         elif head.last_id > self.last_id:
             self._find(f"{_rows(self.last_id + 1, head.last_id)} missing: cut off at the end")
         elif head.last_id < self.last_id:

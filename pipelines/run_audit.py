@@ -151,9 +151,13 @@ def catch_up(instance: dg.DagsterInstance, log: AuditLog, seen: Seen) -> tuple[S
                 for deed in launched(run.run_id, run.job_name, run.tags):
                     new += log.append_once(deed)
     event = seen.event
-    for record in _cancellations(instance, max(seen.event - EVENTS_BACK, 0)):
-        new += log.append_once(_cancelled(instance, record))
-        event = max(event, record.storage_id)
+    for records in _cancellations(instance, max(seen.event - EVENTS_BACK, 0)):
+        run_ids = [record.event_log_entry.run_id for record in records]
+        known = log.subjects(Action.RUN_CANCELLED, run_ids)
+        for record in records:
+            event = max(event, record.storage_id)
+            if record.event_log_entry.run_id not in known:
+                new += log.append_once(_cancelled(instance, record))
     return Seen(created=created, event=event), new
 
 
@@ -174,16 +178,16 @@ def _pages(instance: dg.DagsterInstance, after: datetime) -> Iterator[list[dg.Ru
         cursor = records[-1].dagster_run.run_id
 
 
-def _cancellations(instance: dg.DagsterInstance, after: int) -> list[dg.EventLogRecord]:
-    return list(
-        instance.fetch_run_status_changes(
-            dg.RunStatusChangeRecordsFilter(
-                event_type=dg.DagsterEventType.RUN_CANCELED, after_storage_id=after
-            ),
-            limit=RUNS_AT_A_TIME,
-            ascending=True,
-        ).records
-    )
+def _cancellations(instance: dg.DagsterInstance, after: int) -> Iterator[list[dg.EventLogRecord]]:
+    while records := instance.fetch_run_status_changes(
+        dg.RunStatusChangeRecordsFilter(
+            event_type=dg.DagsterEventType.RUN_CANCELED, after_storage_id=after
+        ),
+        limit=RUNS_AT_A_TIME,
+        ascending=True,
+    ).records:
+        yield list(records)
+        after = records[-1].storage_id
 
 
 def _cancelled(instance: dg.DagsterInstance, record: dg.EventLogRecord) -> Deed:

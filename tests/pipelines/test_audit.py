@@ -27,8 +27,10 @@ from resources.storage.audit import AuditLog
 from resources.storage.audit.log import this_origin
 from resources.storage.letters import LetterFilter
 from sandbox import locking_object_store
+from sandbox.local_world import LocalWorld
 from tests.fixtures.dagster_internals import SensorExecutionData
 from tests.fixtures.pipeline import Pipeline
+from tests.fixtures.superuser import tampering
 
 GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "audit.md"
 LAUNCHED, CANCELLED, BACKFILL = (
@@ -291,22 +293,15 @@ def test_the_daily_run_verifies_and_says_that_nothing_is_anchored(pipeline: Pipe
 
 @pytest.mark.usefixtures("log")
 def test_the_daily_run_fails_its_check_over_a_broken_chain(
-    pipeline: Pipeline, pipeline_url: str
+    pipeline: Pipeline, world: LocalWorld, pipeline_url: str
 ) -> None:
     """The check names the row."""
-    tamper(pipeline_url, "update audit_log set who = 'nobody' where id = 1")
+    tampering(world, pipeline_url)("update audit_log set who = 'nobody' where id = 1")
 
     [check] = pipeline.run("audit").get_asset_check_evaluations()
 
     assert not check.passed
     assert "row 1 was altered" in (check.description or "")
-
-
-def tamper(url: str, statement: str) -> None:
-    """Run a statement as a superuser for whom no trigger fires."""
-    with psycopg.connect(url) as connection:
-        connection.execute("set session_replication_role = replica")
-        connection.execute(statement.encode())
 
 
 # Commands
@@ -329,11 +324,11 @@ def test_the_list_shows_who_did_what_and_filters() -> None:
 
 
 @pytest.mark.usefixtures("log")
-def test_verify_has_status_1_for_a_broken_chain(pipeline_url: str) -> None:
+def test_verify_has_status_1_for_a_broken_chain(world: LocalWorld, pipeline_url: str) -> None:
     """And names the row and the runbook."""
     whole = run("audit", "verify")
     assert (whole.exit_code, whole.exception) == (0, None)
-    tamper(pipeline_url, "update audit_log set who = 'nobody' where id = 1")
+    tampering(world, pipeline_url)("update audit_log set who = 'nobody' where id = 1")
 
     said = CliRunner().invoke(app, ["audit", "verify", "--json"], standalone_mode=False)
 

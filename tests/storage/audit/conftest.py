@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from resources.storage.audit import AuditLog
 from resources.storage.timescale import Timescale
 from sandbox import locking_object_store
+from sandbox.local_world import LocalWorld
 from sandbox.locking_object_store import LockingServer
-from tests.storage.audit.deeds import ROWS, Tamper, deed
+from tests.fixtures.superuser import Tamper, tampering
+from tests.storage.audit.deeds import ROWS, deed
 
 
 @pytest.fixture
@@ -22,15 +23,9 @@ def log(timescale: Timescale) -> AuditLog:
 
 
 @pytest.fixture
-def tamper(migrated_url: str) -> Tamper:
+def tamper(world: LocalWorld, migrated_url: str) -> Tamper:
     """A superuser's session, in which no trigger fires."""
-
-    def run(statement: str) -> None:
-        with psycopg.connect(migrated_url) as connection:
-            connection.execute("set session_replication_role = replica")
-            connection.execute(statement.encode())
-
-    return run
+    return tampering(world, migrated_url)
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,13 @@
-"""What the tests of the audit log write into it, and how a superuser gets past its triggers.
+"""What the tests of the audit log write into it, and what a superuser makes of that.
 
-Here: deeds, and the type of what tampers. Not here: fixtures (conftest.py).
+Here: deeds and statements. Not here: fixtures (conftest.py).
 """
-
-from collections.abc import Callable
 
 from marketdata.audit import Action
 from resources.storage.audit import Deed
 
 ROWS = 10
 """Rows of the fixture ``log``, after those of the migrations."""
-
-Tamper = Callable[[str], None]
-"""Runs a statement as a superuser for whom no trigger fires."""
 
 NOBODY = """
 update audit_log

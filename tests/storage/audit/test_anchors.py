@@ -14,8 +14,9 @@ from resources.storage.audit.locked_bucket import Lock, LockedBucket
 from resources.storage.object_store import S3Settings
 from resources.storage.timescale import Timescale
 from sandbox.locking_object_store import REGION, LockingServer
+from tests.fixtures.superuser import Tamper
 from tests.fixtures.world import BucketSettings
-from tests.storage.audit.deeds import NOBODY, REHASH, Tamper, deed
+from tests.storage.audit.deeds import NOBODY, REHASH, deed
 from usecases.auditing import anchor_log, describe, verify_log
 
 NOW = datetime.now(UTC)

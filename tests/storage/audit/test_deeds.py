@@ -1,5 +1,6 @@
 """Each deed that changes data leaves exactly one row: who, what, from where."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -21,6 +22,8 @@ from resources.storage.letters import DeadLetters, LetterFilter
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 from resources.storage.upkeep import DatabaseUpkeep
+from sandbox.local_world import LocalWorld
+from tests.fixtures.superuser import superuser_url
 from tests.storage.archive.archived_years import BARS, YEARS, archive_years, restate, store_bars
 from tests.storage.archive.moves import JANUARY, Moves, load, minutes
 from tests.storage.test_adjusted_bars import PAID_ON, flat, load_actions, paid, splits_of
@@ -365,20 +368,24 @@ def test_no_value_of_a_secret_is_in_the_log(place: Place, settings: Settings) ->
         assert secret not in text
 
 
-def test_a_grant_is_recorded_though_nobody_announced_it(place: Place, settings: Settings) -> None:
+def test_a_grant_is_recorded_though_nobody_announced_it(
+    place: Place, settings: Settings, world: LocalWorld
+) -> None:
     """Given and taken with psql: the next process that starts sees it."""
     record_changes(place.log, settings, who=BY)
-    role = "is_granted_something"
-    try:
-        _run(place, f"create role {role}", f"grant select (close), insert on daily_bar to {role}")
-        record_changes(place.log, settings, who=BY)
-        record_changes(place.log, settings, who=BY)
-        given = place.log.find(actions=[Action.PRIVILEGES_CHANGED])[0]
-        _run(place, f"revoke insert on daily_bar from {role}")
-        record_changes(place.log, settings, who=BY)
-        taken = place.log.find(actions=[Action.PRIVILEGES_CHANGED])[0]
-    finally:
-        _run(place, f"drop owned by {role}", f"drop role {role}")
+    role = f"granted_{secrets.token_hex(4)}"
+    with Timescale(superuser_url(world, place.timescale.url)) as superuser:
+        run(superuser, f"create role {role}")
+        try:
+            run(superuser, f"grant select (close), insert on daily_bar to {role}")
+            record_changes(place.log, settings, who=BY)
+            record_changes(place.log, settings, who=BY)
+            given = place.log.find(actions=[Action.PRIVILEGES_CHANGED])[0]
+            run(superuser, f"revoke insert on daily_bar from {role}")
+            record_changes(place.log, settings, who=BY)
+            taken = place.log.find(actions=[Action.PRIVILEGES_CHANGED])[0]
+        finally:
+            run(superuser, f"drop owned by {role}", f"drop role {role}")
 
     assert given.details["added"] == [
         f"INSERT on table public.daily_bar to {role}",
@@ -388,7 +395,8 @@ def test_a_grant_is_recorded_though_nobody_announced_it(place: Place, settings: 
     assert len(place.log.find(actions=[Action.PRIVILEGES_CHANGED])) == 3
 
 
-def _run(place: Place, *statements: str) -> None:
-    with place.timescale.connection() as connection:
+def run(timescale: Timescale, *statements: str) -> None:
+    """Run statements in one transaction."""
+    with timescale.connection() as connection:
         for statement in statements:
             connection.execute(statement.encode())

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import re
+import secrets
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,9 @@ from resources.storage import migrations, sql
 from resources.storage.audit import AuditLog, Deed, record
 from resources.storage.audit.log import this_origin
 from resources.storage.timescale import Timescale
-from tests.storage.audit.deeds import NOBODY, REHASH, ROWS, Tamper, deed
+from sandbox.local_world import LocalWorld
+from tests.fixtures.superuser import Tamper, superuser_url
+from tests.storage.audit.deeds import NOBODY, REHASH, ROWS, deed
 from usecases.auditing import NOT_ANCHORED, describe, verify_log
 
 
@@ -149,23 +152,20 @@ def test_what_a_writer_gives_for_id_time_and_hashes_is_ignored(
 
 
 def test_a_role_that_may_only_insert_adds_rows_and_nothing_else(
-    log: AuditLog, timescale: Timescale
+    log: AuditLog, world: LocalWorld, migrated_url: str
 ) -> None:
     """The trigger runs as its definer: the writer needs no right on the head."""
-    with timescale.connection() as connection:
-        connection.execute("create role writes_audit")
-        connection.execute("grant insert on audit_log to writes_audit")
-    try:
-        with timescale.connection() as connection:
-            connection.execute("set local role writes_audit")
-            record(connection, Action.LETTERS_RETRIED, who="a role", subject="a letter")
-        for refused in ("select * from audit_log", "update audit_head set last_id = 0"):
-            with pytest.raises(errors.StorageConflictError, match="permission denied"):
-                run(timescale, "set local role writes_audit", refused)
-    finally:
-        with timescale.connection() as connection:
-            connection.execute("drop owned by writes_audit")
-            connection.execute("drop role writes_audit")
+    role = f"writes_audit_{secrets.token_hex(4)}"
+    refused = ("select * from audit_log", "update audit_head set last_id = 0")
+    with Timescale(superuser_url(world, migrated_url)) as superuser:
+        run(superuser, f"create role {role}", f"grant insert on audit_log to {role}")
+        try:
+            do(superuser, "a role", first=f"set local role {role}")
+            for statement in refused:
+                with pytest.raises(errors.StorageConflictError, match="permission denied"):
+                    run(superuser, f"set local role {role}", statement)
+        finally:
+            run(superuser, f"drop owned by {role}", f"drop role {role}")
 
     assert log.find(limit=1)[0].who == "a role"
     assert verified(log).valid
