@@ -70,15 +70,11 @@ def tick(pipeline: Pipeline, cursor: str | None) -> SensorExecutionData:
     return sensors.audited_runs.evaluate_tick(context)
 
 
-def created(
-    pipeline: Pipeline,
-    status: dg.DagsterRunStatus = dg.DagsterRunStatus.QUEUED,
-    **tags: str,
-) -> dg.DagsterRun:
+def created(pipeline: Pipeline, **tags: str) -> dg.DagsterRun:
     """Put a run into the instance, as the UI or the daemon does."""
     named = {name.replace("__", "/"): value for name, value in tags.items()}
     job = definitions.resolve_job_def("universe")
-    return pipeline.instance.create_run_for_job(job, status=status, tags=named)
+    return pipeline.instance.create_run_for_job(job, tags=named)
 
 
 def run(*words: str) -> Result:

@@ -54,6 +54,61 @@ create table archive_tombstone (
     constraint archive_tombstone_stands_once EXCLUDE USING gist (dataset WITH =, span WITH &&) WHERE (restored_at IS NULL)
 );
 
+-- Which rows were anchored in the locked bucket. Verification reads the bucket, not this table.
+create table audit_anchor (
+    anchor_id bigint not null generated always as identity,
+    anchored_at timestamp with time zone not null,
+    audit_id bigint not null,
+    hash bytea not null,
+    object_key text not null,
+    constraint audit_anchor_pkey PRIMARY KEY (anchor_id)
+);
+CREATE TRIGGER audit_anchor_is_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_anchor FOR EACH STATEMENT EXECUTE FUNCTION refuse_to_alter_audit();
+
+-- The end of the chain. Without it a log whose last rows were cut off would look whole.
+create table audit_head (
+    only_row boolean not null default true,
+    last_id bigint not null,
+    last_hash bytea not null,
+    constraint audit_head_is_one_row CHECK (only_row),
+    constraint audit_head_pkey PRIMARY KEY (only_row)
+);
+CREATE TRIGGER audit_head_is_kept BEFORE INSERT OR DELETE OR TRUNCATE ON audit_head FOR EACH STATEMENT EXECUTE FUNCTION refuse_to_alter_audit();
+CREATE TRIGGER audit_head_moves_with_the_log BEFORE UPDATE ON audit_head FOR EACH STATEMENT WHEN (pg_trigger_depth() < 1) EXECUTE FUNCTION refuse_to_alter_audit();
+
+-- Append-only; nothing prunes it. Ids have no gaps. A trigger gives id, time, text and hashes.
+create table audit_log (
+    id bigint not null,
+    at timestamp with time zone not null /* When the row was chained: clock_timestamp(). */,
+    who text not null /* A person as user@host, a run, a schedule or a sensor. */,
+    origin text not null /* From where: host and process, or the address of a client. */,
+    action text not null /* One of the actions of marketdata/audit.py. */,
+    subject text not null /* What it was done to: a run id, a period, a setting. */,
+    details jsonb not null default '{}'::jsonb /* What else is worth knowing; never a secret. */,
+    canonical text not null /* The text that was hashed: all other columns but hash, as JSON. Kept, so that no verifier has to
+imitate how PostgreSQL writes JSON. */,
+    previous_hash bytea not null /* Hash of the row before; zeros for the first row. */,
+    hash bytea not null /* SHA-256 of canonical in UTF-8. */,
+    constraint audit_log_hashes_are_sha256 CHECK (octet_length(previous_hash) = 32 AND octet_length(hash) = 32),
+    constraint audit_log_names_who_and_where CHECK (who <> ''::text AND origin <> ''::text),
+    constraint audit_log_pkey PRIMARY KEY (id)
+);
+CREATE INDEX audit_log_action ON public.audit_log USING btree (action, id DESC);
+CREATE UNIQUE INDEX audit_log_run_event ON public.audit_log USING btree (action, subject) WHERE (action = ANY (ARRAY['run_launched'::text, 'run_cancelled'::text, 'backfill_launched'::text]));
+CREATE TRIGGER audit_log_is_chained BEFORE INSERT ON audit_log FOR EACH ROW EXECUTE FUNCTION chain_audit_row();
+CREATE TRIGGER audit_log_is_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION refuse_to_alter_audit();
+
+-- Results of verifications; metrics and alerts read the last.
+create table audit_verification (
+    verification_id bigint not null generated always as identity,
+    verified_at timestamp with time zone not null default clock_timestamp(),
+    valid boolean not null,
+    through_id bigint not null /* The last row that was read. */,
+    finding text not null /* What is wrong, or what was compared. */,
+    constraint audit_verification_pkey PRIMARY KEY (verification_id)
+);
+CREATE TRIGGER audit_verification_is_kept BEFORE DELETE OR UPDATE OR TRUNCATE ON audit_verification FOR EACH STATEMENT EXECUTE FUNCTION refuse_to_alter_audit();
+
 -- Balance of a company at the end of a fiscal year or quarter, in reported_currency.
 -- hypertable by fiscal_date, chunks of 3600 days
 create table balance_sheet (
@@ -2099,6 +2154,32 @@ BEGIN ATOMIC
            ORDER BY dated.instrument_id, dated.period_type, dated.fiscal_date, dated.fiscal_period, dated.known_from DESC) latest;
 END;
 
+CREATE OR REPLACE FUNCTION public.chain_audit_row()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+    select head.last_id + 1, head.last_hash into strict new.id, new.previous_hash
+    from public.audit_head as head for update;
+    new.at := clock_timestamp();
+    new.canonical := jsonb_build_object(
+        'id', new.id,
+        'at', to_char(new.at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        'who', new.who,
+        'origin', new.origin,
+        'action', new.action,
+        'subject', new.subject,
+        'details', new.details,
+        'previous_hash', encode(new.previous_hash, 'hex')
+    )::text;
+    new.hash := sha256(convert_to(new.canonical, 'UTF8'));
+    update public.audit_head set last_id = new.id, last_hash = new.hash;
+    return new;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION public.check_and_record_letter()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -3055,6 +3136,16 @@ begin
     );
     return new;
 end $function$;
+
+CREATE OR REPLACE FUNCTION public.refuse_to_alter_audit()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    raise exception '% of % is refused: the audit log is only added to', tg_op, tg_table_name
+    using errcode = 'insufficient_privilege';
+end
+$function$;
 
 CREATE OR REPLACE FUNCTION public.refuse_to_forget_letters()
  RETURNS trigger
