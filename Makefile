@@ -55,6 +55,7 @@ bench: $(RUNS) ## figures beside what a user would pick instead
 	$(VENV)/bin/python -m bench.archive
 	$(VENV)/bin/python -m bench.restore
 	$(VENV)/bin/python -m bench.reader
+	$(VENV)/bin/python -m bench.audit
 	$(VENV)/bin/python -m bench.budget
 	$(VENV)/bin/python -m bench.dead_letters
 	$(VENV)/bin/python -m bench.requests

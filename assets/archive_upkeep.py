@@ -48,7 +48,9 @@ class _Upkept:
     kinds={"iceberg", "s3"},
     metadata={"source": "every Iceberg table", "cadence": "weekly", "grain": "run"},
 )
-def archive_upkeep(archive: Archive) -> Iterator[dg.MaterializeResult[Any]]:
+def archive_upkeep(
+    context: dg.AssetExecutionContext, archive: Archive
+) -> Iterator[dg.MaterializeResult[Any]]:
     """Rewrites outdated files, forgets snapshots older than 30 days, removes orphaned objects.
 
     Source: the Iceberg tables. Cadence: weekly. Grain: one run. Destination: the same tables and
@@ -56,7 +58,8 @@ def archive_upkeep(archive: Archive) -> Iterator[dg.MaterializeResult[Any]]:
     """
     done: list[_Upkept] = []
     failed: dict[str, str] = {}
-    with as_dagster_failure(), archive.upkeep() as upkeep:
+    by = f"run {context.run.run_id}"
+    with as_dagster_failure(), archive.upkeep(by=by) as upkeep:
         for dataset in upkeep.datasets():
             try:
                 done.append(_upkept(upkeep, dataset))

@@ -50,7 +50,8 @@ def database_upkeep(
     with as_dagster_failure(), database.upkeep() as (upkeep, objects):
         pruned = _pruned(context.instance, history, config)
         if not config.dry_run:
-            rows = upkeep.prune(utc_now())
+            removed = {"dagster_events": pruned.events, "dagster_runs": pruned.runs}
+            rows = upkeep.prune(utc_now(), by=f"run {context.run.run_id}", also=removed)
             context.log.info("%s", rows)
             upkeep.measure_raw_zone(objects)
         return dg.MaterializeResult(

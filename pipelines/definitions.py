@@ -11,6 +11,7 @@ from assets import (
     adjusted,
     archive,
     archive_upkeep,
+    audit,
     bars,
     checks,
     daily_bars,
@@ -37,6 +38,7 @@ definitions = dg.Definitions(
                 retention,
                 adjusted,
                 database_upkeep,
+                audit,
             ]
         ),
         *archive.ARCHIVES.values(),

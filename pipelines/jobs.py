@@ -12,6 +12,7 @@ from dagster import define_asset_job  # pyright: ignore[reportUnknownVariableTyp
 from assets.adjusted import price_factors
 from assets.archive import ARCHIVES, closed_periods
 from assets.archive_upkeep import archive_upkeep
+from assets.audit import audit
 from assets.bars import LOADS_MINUTES, bars_of_days, bars_of_minutes
 from assets.checks import AGGREGATE_CHECKS, ARCHIVE_CHECKS, LOADED_CHECKS
 from assets.daily_bars import daily_bars_table
@@ -93,6 +94,12 @@ database_upkeep_job = define_asset_job(
     "database_upkeep",
     dg.AssetSelection.assets(database_upkeep),
     description="Dagster's old events and runs removed, sizes of all that grows measured.",
+)
+
+audit_job = define_asset_job(
+    "audit",
+    dg.AssetSelection.assets(audit),
+    description="The audit log's chain is verified, and its last row anchored.",
 )
 
 
@@ -177,6 +184,7 @@ ALL = (
     archive_upkeep_job,
     retention_job,
     database_upkeep_job,
+    audit_job,
     *DATASET_JOBS.values(),
     *BY_SYMBOL_JOBS.values(),
     *BY_SESSION_JOBS.values(),
@@ -192,6 +200,7 @@ OF_LOADER: Mapping[dg.AssetKey, str] = {
     archive_upkeep.key: archive_upkeep_job.name,
     retention.key: retention_job.name,
     database_upkeep.key: database_upkeep_job.name,
+    audit.key: audit_job.name,
     **{
         ARCHIVES[name].key: (ARCHIVE_JOBS.get(dataset.portion) or archive_job).name
         for name, dataset in ARCHIVED.items()

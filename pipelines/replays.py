@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 
+from marketdata.audit import Action
 from marketdata.calendars import SessionCalendar, calendar, utc_now
 from marketdata.dataset_ingest import DatasetFeed
 from marketdata.datasets import DATASETS, Dataset
@@ -26,6 +27,7 @@ from pipelines.obsolete import why_obsolete
 from resources.clients import api_over
 from resources.opening import Stores
 from resources.providers.kept_answers import KeptBody, KeptGetter
+from resources.storage.audit import Deed
 from resources.storage.letters import StoredLetter
 from usecases.instruments import members_on
 
@@ -34,7 +36,7 @@ async def replay(
     stores: Stores,
     read: Callable[[str], KeptBody],
     letters: Sequence[StoredLetter],
-    run_id: str,
+    by: str,
 ) -> dict[int, str]:
     """Read the kept answers of ``letters`` again, each answer once.
 
@@ -44,7 +46,7 @@ async def replay(
         stores: The database.
         read: Reads the kept answer of a pointer.
         letters: Unsettled letters; those of one answer are done together.
-        run_id: Stands in the ingest log in place of a run's id.
+        by: Who replays; stands in the ingest log in place of a run's id.
 
     Returns:
         Why an answer could not be loaded, by letter id. The other answers are loaded, which
@@ -55,6 +57,7 @@ async def replay(
     """
     by_answer: dict[tuple[str, ...], list[StoredLetter]] = {}
     failed = {letter.letter_id: reason for letter in letters if (reason := why_obsolete(letter))}
+    run_id = f"replay by {by}"
     stores.dead_letters.end_obsolete(failed, by=run_id)
     for letter in letters:
         if letter.letter_id in failed:
@@ -79,6 +82,18 @@ async def replay(
             reason = str(error)
         if reason:
             failed |= {grouped.letter_id: reason for grouped in group}
+    # Each answer was a transaction of its own, so the row about all of them follows.
+    stores.audit.append(
+        Deed(
+            action=Action.LETTERS_REPLAYED,
+            who=by,
+            subject=f"{len(letters)} dead letters",
+            details={
+                "letter_ids": sorted(letter.letter_id for letter in letters),
+                "not_resolved": sorted(failed),
+            },
+        )
+    )
     return failed
 
 

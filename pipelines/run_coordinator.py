@@ -14,7 +14,7 @@ from pipelines.dagster_internals import (
     SubmitRunContext,
     WorkspaceRequestContext,
 )
-from pipelines.users import USER_TAG, of_request
+from pipelines.users import CLIENT_TAG, USER_TAG, address_of, of_request
 
 STARTED_BY_TAGS = {"dagster/schedule_name": "schedule", "dagster/sensor_name": "sensor"}
 """Tags that the daemon gives to runs of a schedule or a sensor."""
@@ -31,21 +31,23 @@ class AttributingRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
     def submit_run(self, context: SubmitRunContext) -> dg.DagsterRun:
         """Tag the run, and queue it."""
         run = context.dagster_run
-        user = _user(context)
-        if user is not None:
-            self._instance.add_run_tags(run.run_id, {USER_TAG: user})
+        tags = _tags(context)
+        if tags:
+            self._instance.add_run_tags(run.run_id, tags)
         return super().submit_run(context)
 
 
-def _user(context: SubmitRunContext) -> str | None:
-    """Return who started a run, or None where that is to stay as it is."""
+def _tags(context: SubmitRunContext) -> dict[str, str]:
+    """Return who started a run and from where; nothing where that is to stay as it is."""
     workspace = context.workspace
     if isinstance(workspace, WorkspaceRequestContext) and workspace.source is not None:
-        return of_request(context.get_request_header)
+        address = address_of(context.get_request_header)
+        user = {USER_TAG: of_request(context.get_request_header)}
+        return user | ({CLIENT_TAG: address} if address else {})
     tags = context.dagster_run.tags
     if USER_TAG in tags:
-        return None
+        return {}
     for tag, kind in STARTED_BY_TAGS.items():
         if tag in tags:
-            return f"{kind}:{tags[tag]}"
-    return None
+            return {USER_TAG: f"{kind}:{tags[tag]}"}
+    return {}

@@ -27,6 +27,7 @@ from pipelines.jobs import (
     archive_job,
     archive_upkeep_job,
     archive_verification_job,
+    audit_job,
     corporate_actions_job,
     database_upkeep_job,
     fundamentals_job,
@@ -195,6 +196,15 @@ database_upkeep_weekly = dg.ScheduleDefinition(
     description="Dagster's events and runs older than 90 days, on Sunday; sizes of all that grows.",
 )
 
+audit_daily = dg.ScheduleDefinition(
+    name="audit_daily",
+    job=audit_job,
+    cron_schedule="0 5 * * *",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="The audit log's chain verified, and its last row anchored.",
+)
+
 aggregates_verified_daily = dg.ScheduleDefinition(
     name="aggregates_verified_daily",
     job=aggregate_verification_job,
@@ -340,6 +350,7 @@ ALL = (
     retention_weekly,
     archive_upkeep_weekly,
     database_upkeep_weekly,
+    audit_daily,
     aggregates_verified_daily,
     *REFRESH_SCHEDULES,
 )

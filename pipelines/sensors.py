@@ -1,8 +1,9 @@
 """Sensors: runs that an event starts, not the clock.
 
-Here: which assets follow a load, when dead letters are retried, when a run counts as lost, and
-when aggregates have waited too long. Not here: the automation conditions, which the assets
-declare, the rules of letters (retries.py, run_failures.py), or schedules (schedules.py).
+Here: which assets follow a load, when dead letters are retried, when a run counts as lost, when
+aggregates have waited too long, and when runs are audited. Not here: the automation conditions,
+which the assets declare, the rules of letters (retries.py, run_failures.py) and of audited runs
+(run_audit.py), or schedules (schedules.py).
 https://docs.dagster.io/guides/automate/sensors
 """
 
@@ -17,7 +18,7 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY
-from pipelines import jobs, retries, run_failures, workers
+from pipelines import jobs, retries, run_audit, run_failures, workers
 from pipelines.jobs import DERIVED, INTRADAY
 from resources import opening
 from resources.settings import provider_of, read_settings
@@ -175,6 +176,26 @@ def waiting_aggregates(context: dg.SensorEvaluationContext) -> dg.RunRequest | d
     return dg.RunRequest(run_key=f"{context.sensor_name} {slot:%Y-%m-%dT%H:%M}")
 
 
+@sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Runs that did not record themselves in the audit log, and cancelled ones.",
+)
+def audited_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """Look at all runs created and cancelled since the last tick; the cursor waits for the log."""
+    if context.cursor is None:
+        begin = run_audit.from_now_on(context.instance, utc_now())
+        return dg.SensorResult(cursor=begin.as_cursor(), skip_reason="from now on runs are audited")
+    try:
+        with opening.stores(read_settings()) as stores:
+            seen = run_audit.Seen.of(context.cursor)
+            seen, new = run_audit.catch_up(context.instance, stores.audit, seen)
+    except errors.MarketDataError as error:
+        skipped = f"runs cannot be audited: {error}"
+        return dg.SensorResult(cursor=context.cursor, skip_reason=skipped)
+    return dg.SensorResult(cursor=seen.as_cursor(), skip_reason=f"{new} rows were lacking")
+
+
 def _failures(context: dg.SensorEvaluationContext, *, after: int | None) -> list[dg.EventLogRecord]:
     """Return failures of runs after a record, oldest first; with None, only the newest one."""
     record_filter = dg.RunStatusChangeRecordsFilter(
@@ -195,5 +216,6 @@ ALL = (
     lost_runs,
     rebased_histories,
     waiting_aggregates,
+    audited_runs,
 )
 """Every sensor."""

@@ -1,7 +1,7 @@
 """Who acts: the name that runs and operations carry, and when a name is believed.
 
-Here: the tag, the proxy's headers, and the user of this process. Not here: tagging runs that
-Dagster queues (run_coordinator.py), or what is done in the UI (webserver.py).
+Here: the tag, and the proxy's headers. Not here: the user of a command (machine/person.py), tagging
+runs that Dagster queues (run_coordinator.py), or what is done in the UI (webserver.py).
 
 A name comes from the proxy, which has asked for a password, or from the operating system. It never
 comes from a client, and from no variable that a person sets for himself.
@@ -9,11 +9,12 @@ comes from a client, and from no variable that a person sets for himself.
 
 import hmac
 import os
-import pwd
 from collections.abc import Callable
 
 USER_TAG = "wrdata/user"
 """Tag that names who started a run: a user, ``schedule:<name>``, ``sensor:<name>``, or UNKNOWN."""
+CLIENT_TAG = "wrdata/client_address"
+"""Tag of a run: where its user's browser was, by the proxy."""
 UNKNOWN = "unknown"
 """The user of a request that did not come through the proxy."""
 PROXY_VARIABLE = "WRDATA_PROXY_SECRET"
@@ -25,18 +26,6 @@ ADDRESS_HEADER = "X-Real-IP"
 
 Headers = Callable[[str], str | None]
 """Returns a header of a request, or None; the case of its name does not matter."""
-
-
-def of_this_process() -> str:
-    """Return the operating system's user of this process.
-
-    By its number: LOGNAME and USER are what anybody sets them to.
-    """
-    number = os.getuid()
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:  # in a container without an entry for it
-        return f"uid {number}"
 
 
 def came_through_proxy(header: Headers) -> bool:

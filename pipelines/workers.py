@@ -21,7 +21,7 @@ import dagster as dg
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.process_identity import here, is_running, this_process
-from pipelines import run_failures
+from pipelines import run_audit, run_failures
 from pipelines.dagster_internals import (
     ExecutionPlan,
     InProcessExecutor,
@@ -107,6 +107,7 @@ class InProcessWithHeartbeat(InProcessExecutor):
     ) -> Iterator[dg.DagsterEvent]:
         """Execute the run with a heartbeat beside it."""
         run = plan_context.dagster_run
+        run_audit.record_start(run.run_id, run.job_name, run.tags)
         with heartbeat(run.run_id, run.job_name):
             yield from super().execute(plan_context, execution_plan)
 

@@ -7,7 +7,8 @@ resources (wiring.py).
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from resources.settings import Settings, StoreSettings
 from resources.storage import compression, migrations, roles
@@ -19,6 +20,9 @@ from resources.storage.archive.maintain.rebuild import ArchiveRebuild
 from resources.storage.archive.maintain.upkeep import ArchiveUpkeep
 from resources.storage.archive.restore.restore import Restore
 from resources.storage.archive.retain.retention import Retention
+from resources.storage.audit import AuditLog
+from resources.storage.audit.anchors import Anchors
+from resources.storage.audit.locked_bucket import Lock, LockedBucket
 from resources.storage.batches import BatchStore
 from resources.storage.datasets import DatasetReader
 from resources.storage.instruments import InstrumentStore
@@ -50,6 +54,7 @@ class Stores:
     dead_letters: DeadLetters
     leases: RequestLeases
     lost_rows: LostRows
+    audit: AuditLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +121,7 @@ def stores(settings: Settings) -> Generator[Stores]:
             dead_letters=DeadLetters(timescale),
             leases=leases,
             lost_rows=LostRows(timescale),
+            audit=AuditLog(timescale),
         )
 
 
@@ -142,25 +148,33 @@ def archive(settings: Settings) -> Generator[Archive]:
 
 
 @contextmanager
-def archive_upkeep(settings: Settings) -> Generator[ArchiveUpkeep]:
+def archive_upkeep(settings: Settings, *, by: str) -> Generator[ArchiveUpkeep]:
     """Open the archive's upkeep, which removes what is no longer needed.
+
+    Args:
+        settings: Of the database and the bucket.
+        by: Who does it, for the audit log.
 
     Raises:
         StorageError: Database or bucket cannot be reached or refuses.
     """
     with stores(settings) as opened:
-        yield ArchiveUpkeep(opened.timescale, ObjectStore(s3_settings(settings)))
+        yield ArchiveUpkeep(opened.timescale, ObjectStore(s3_settings(settings)), by=by)
 
 
 @contextmanager
-def archive_rebuild(settings: Settings) -> Generator[ArchiveRebuild]:
+def archive_rebuild(settings: Settings, *, by: str) -> Generator[ArchiveRebuild]:
     """Open the rebuild of a lost catalogue from the bucket.
+
+    Args:
+        settings: Of the database and the bucket.
+        by: Who does it, for the audit log.
 
     Raises:
         StorageError: Database or bucket cannot be reached or refuses.
     """
     with stores(settings) as opened:
-        yield ArchiveRebuild(opened.timescale, ObjectStore(s3_settings(settings)))
+        yield ArchiveRebuild(opened.timescale, ObjectStore(s3_settings(settings)), by=by)
 
 
 @contextmanager
@@ -196,3 +210,19 @@ def retention(settings: Settings) -> Generator[Retention]:
 def raw_zone(settings: Settings) -> RawZone:
     """Return the raw zone, in the archive's bucket."""
     return RawZone(ObjectStore(s3_settings(settings)))
+
+
+def anchors(settings: Settings, timescale: Timescale) -> Anchors | None:
+    """Return the audit log's anchors; None if no bucket is configured for them.
+
+    Args:
+        settings: Name the bucket and its locks.
+        timescale: The log's database, open.
+    """
+    if not settings.audit_bucket:
+        return None
+    bucket = replace(
+        s3_settings(settings), bucket=settings.audit_bucket, variable="WRDATA_AUDIT_BUCKET"
+    )
+    lock = Lock(mode=settings.audit_lock_mode, stays=timedelta(days=settings.audit_lock_days))
+    return Anchors(timescale, LockedBucket(bucket, lock))

@@ -20,6 +20,8 @@ from resources.settings import provider_of, read_settings
 from resources.storage.archive import Archive as StoredArchive
 from resources.storage.archive.maintain.upkeep import ArchiveUpkeep
 from resources.storage.archive.retain.retention import Retention
+from resources.storage.audit import AuditLog
+from resources.storage.audit.anchors import Anchors
 from resources.storage.object_store import ObjectStore
 from resources.storage.upkeep import DatabaseUpkeep
 
@@ -42,6 +44,13 @@ class Database(dg.ConfigurableResource[None]):
         with opening.stores(settings) as stores:
             yield DatabaseUpkeep(stores.timescale), ObjectStore(opening.s3_settings(settings))
 
+    @contextmanager
+    def audit(self) -> Generator[tuple[AuditLog, Anchors | None]]:
+        """Open the audit log, and its anchors if a bucket is configured for them."""
+        settings = read_settings()
+        with opening.stores(settings) as stores:
+            yield stores.audit, opening.anchors(settings, stores.timescale)
+
 
 class Archive(dg.ConfigurableResource[None]):
     """The Iceberg tables on S3 or Spaces (WRDATA_S3_ENDPOINT, WRDATA_ARCHIVE_BUCKET)."""
@@ -52,9 +61,9 @@ class Archive(dg.ConfigurableResource[None]):
             yield archive
 
     @contextmanager
-    def upkeep(self) -> Generator[ArchiveUpkeep]:
+    def upkeep(self, *, by: str) -> Generator[ArchiveUpkeep]:
         """Open the archive's upkeep, which removes what is no longer needed."""
-        with opening.archive_upkeep(read_settings()) as upkeep:
+        with opening.archive_upkeep(read_settings(), by=by) as upkeep:
             yield upkeep
 
     @contextmanager

@@ -4,12 +4,12 @@ Here: the commands. Not here: what is proven before rows leave, or how they come
 (resources/storage/archive).
 """
 
-import getpass
 import re
 from typing import Annotated, Any
 
 import typer
 
+from machine.person import user_at_host
 from marketdata.archiving import ARCHIVED
 from marketdata.recovery import errors
 from marketdata.retention import parse_ages
@@ -105,10 +105,10 @@ def restore(
     environment.require_schema(surroundings)
     settings = read_settings()
     with opening.restore(settings) as restoring:
+        by = user_at_host()
         if into:
-            restored = restoring.into_schema(entry, start, end, schema=into)
+            restored = restoring.into_schema(entry, start, end, schema=into, by=by)
         else:
-            by = f"wrdata archive restore ({getpass.getuser()})"
             restored = restoring.into_hot(entry, start, end, by=by)
     if not into:
         with opening.stores(settings) as stores:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from machine.person import user_at_host
 from marketdata.archiving import ARCHIVED, ArchivedDataset
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors
@@ -102,7 +103,7 @@ def rebuild(
     _enter()
     refused: list[str] = []
     rows: list[dict[str, Any]] = []
-    with opening.archive_rebuild(read_settings()) as rebuilding:
+    with opening.archive_rebuild(read_settings(), by=user_at_host()) as rebuilding:
         for entry in chosen:
             try:
                 rebuilt = rebuilding.rebuild(entry, metadata_key=metadata, dry_run=dry_run)
@@ -123,7 +124,7 @@ def _upkeep(
     """Open the upkeep; yield it with the named datasets, or with all archived ones."""
     chosen = [ARCHIVED[name] for name in names or ()]
     _enter()
-    with opening.archive_upkeep(read_settings()) as upkeep:
+    with opening.archive_upkeep(read_settings(), by=user_at_host()) as upkeep:
         existing = upkeep.datasets()
         yield upkeep, chosen or existing
 

@@ -7,10 +7,8 @@ runs that do their work again (pipelines/retries.py).
 import asyncio
 import csv
 import dataclasses
-import getpass
 import io
 import json as jsonlib
-import socket
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,6 +21,7 @@ from uuid import UUID
 import dagster as dg
 import typer
 
+from machine.person import user_at_host
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY, UNSETTLED, LetterState, Work
 from pipelines import replays, retries
@@ -161,7 +160,7 @@ def retry(
     with opening.stores(read_settings()) as stores:
         letters = stores.dead_letters
         with runs.open_instance() as instance:
-            retries.settle_ended(instance, letters, _user_at_host())
+            retries.settle_ended(instance, letters, user_at_host())
         if ids:
             chosen = _stored_letters(letters, ids)
             _require_free(chosen)
@@ -197,7 +196,7 @@ def discard(
         if dry_run:
             _print_letters(chosen, f"{len(chosen)} letters would be discarded", json=json)
             return 0
-        done = stores.dead_letters.discard(ids, by=_user_at_host(), reason=reason.strip())
+        done = stores.dead_letters.discard(ids, by=user_at_host(), reason=reason.strip())
         after = stores.dead_letters.by_id(ids)
     _print_letters(after, f"{len(done)} of {len(after)} letters discarded", json=json)
     return 0 if len(done) == len(after) else 1
@@ -236,9 +235,7 @@ def replay(ids: Ids, *, json: Json = False) -> int:
         chosen = _stored_letters(stores.dead_letters, ids)
         _require_free(chosen)
         failed = asyncio.run(
-            replays.replay(
-                stores, opening.raw_zone(settings).read, chosen, f"replay by {_user_at_host()}"
-            )
+            replays.replay(stores, opening.raw_zone(settings).read, chosen, user_at_host())
         )
         after = stores.dead_letters.by_id(ids)
     if any(letter.state is LetterState.RESOLVED for letter in after):
@@ -253,7 +250,7 @@ def replay(ids: Ids, *, json: Json = False) -> int:
 
 def _run_all(stores: Stores, letter_ids: Sequence[int]) -> None:
     """Claim the letters and execute the runs that do their work, one after the other."""
-    by = _user_at_host()
+    by = user_at_host()
     waiting = retries.claim(stores.dead_letters, letter_ids, by)
     claims = [retry_run.claim for retry_run in waiting]
     try:
@@ -316,14 +313,6 @@ def _holding(
         show(run_id, elapsed_s)
 
     return show_progress
-
-
-def _user_at_host() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = "somebody"  # the user of a container may have no name
-    return f"{user}@{socket.gethostname()}"
 
 
 def _filter(

@@ -4,13 +4,13 @@ Here: the commands. Not here: how a dividend is judged (marketdata/distributions
 factors made from it (assets/adjusted.py).
 """
 
-import getpass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
+from machine.person import user_at_host
 from marketdata.distributions import PRICE_CURRENCY
 from marketdata.recovery import errors
 from pipelines.cli import console, environment
@@ -64,7 +64,7 @@ def confirm(
             listed.instrument_id,
             noted.finding.dividend,
             counts,
-            by=getpass.getuser(),
+            by=user_at_host(),
             reason=reason,
         )
     return derive(f"the dividend of {listed.ticker} {day.date()} is {counts:f} {PRICE_CURRENCY}")

@@ -55,6 +55,12 @@ DEAD_LETTERS = {
     "export": "dead_letters:export",
     "replay": "dead_letters:replay",
 }
+AUDIT = {
+    "list": "audit:list_rows",
+    "verify": "audit:verify",
+    "export": "audit:export",
+    "anchor": "audit:anchor",
+}
 LEDGER = {"verify": "ledger:verify"}
 ROLES = {"list": "roles:listed", "create": "roles:create"}
 SPLITS = {
@@ -91,6 +97,7 @@ for _name, _commands, _help in (
     ("archive", ARCHIVE, "The Parquet archive on S3 or Spaces."),
     ("config", CONFIG, "The settings of this process, where each comes from, and what is wrong."),
     ("dlq", DEAD_LETTERS, "Dead letters: failed work, kept until it is done or given up."),
+    ("audit", AUDIT, "Who did what, when and from where: a log that is only added to."),
     ("ledger", LEDGER, "What was loaded, and whether the tables hold it."),
     ("roles", ROLES, "The database's roles: who may do what."),
     ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),

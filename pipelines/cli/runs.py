@@ -18,13 +18,20 @@ from typing import Any
 import dagster as dg
 import sqlalchemy.exc
 
+from machine.person import user_at_host
 from marketdata.recovery import errors
-from pipelines import users, workers
+from pipelines import run_audit, users, workers
 from pipelines.cli import console, dagster_instance
 from pipelines.cli.code_location import record_under_location
 from pipelines.cli.interruption import RunInterruptedError
 from pipelines.definitions import definitions
-from pipelines.run_failures import BY_COMMAND, INTERRUPTED, RANGE_TAGS, STARTED_BY
+from pipelines.run_failures import (
+    BY_COMMAND,
+    INTERRUPTED,
+    PARTITION_TAG,
+    RANGE_TAGS,
+    STARTED_BY,
+)
 
 PROGRESS_EVERY_S = 0.5
 MAX_RETRIES = "dagster/max_retries"
@@ -113,7 +120,7 @@ def run_job(
         **(tags or {}),
         STARTED_BY: BY_COMMAND,
         MAX_RETRIES: "0",
-        users.USER_TAG: users.of_this_process(),
+        users.USER_TAG: user_at_host(),
     }
     if partitions:
         every_tag |= dict(zip(RANGE_TAGS, partitions, strict=True))
@@ -125,6 +132,8 @@ def run_job(
         _watched(progress, run_id, started),
     ):
         record_under_location(instance, job)
+        named = {PARTITION_TAG: partition} if partition else {}
+        run_audit.record_start(run_id, job, {**every_tag, **named})
         result = definitions.resolve_job_def(job).execute_in_process(
             run_config={
                 "ops": dict(config or {}),
@@ -138,6 +147,7 @@ def run_job(
         )
     report = _report(job, result, time.monotonic() - started)
     if any(INTERRUPTED in reason for reason in report.failures):
+        run_audit.record_interruption(run_id, job)
         message = f"run {run_id} was interrupted: stored rows are kept; repeat the command to go on"
         raise RunInterruptedError(message)
     return report

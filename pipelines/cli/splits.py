@@ -4,7 +4,6 @@ Here: the commands. Not here: how a split is checked (marketdata/split_checks.py
 made from it (assets/adjusted.py).
 """
 
-import getpass
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from machine.person import user_at_host
 from marketdata.calendars import utc_now
 from marketdata.datasets import DATASETS
 from marketdata.distributions import PRICE_CURRENCY
@@ -66,7 +66,7 @@ def confirm(
     with opening.stores(read_settings()) as stores:
         listed = instrument_of(stores, ticker)
         stores.adjusted_bars.confirm(
-            listed.instrument_id, day.date(), by=getpass.getuser(), reason=reason
+            listed.instrument_id, day.date(), by=user_at_host(), reason=reason
         )
     return derive(f"{listed.ticker} {day.date()} is confirmed, and its prices are adjusted for it")
 
@@ -98,7 +98,7 @@ def spin_off(
             day.date(),
             of.strip(),
             value,
-            by=getpass.getuser(),
+            by=user_at_host(),
             reason=reason,
         )
     return derive(f"{listed.ticker} {day.date()}: {of} is worth {value:f} {PRICE_CURRENCY} a share")

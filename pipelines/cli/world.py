@@ -14,10 +14,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from machine import processes
+from machine.person import user_at_host
 from pipelines.cli import console, dagster_processes, diagnosis, environment, runs
 from pipelines.cli.local_world import LocalWorld
 from resources import opening
 from resources.settings import layers, read_settings
+from resources.storage.audit import AuditLog
+from resources.storage.timescale import Timescale
+from usecases.auditing import record_changes
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
@@ -96,7 +100,10 @@ def env() -> None:
 def migrate() -> None:
     """Bring the database to this version: schema, aggregates, compression, privileges."""
     environment.enter(environment.surroundings(writes=False), start=False)
-    done = opening.prepare_database(read_settings())
+    settings = read_settings()
+    done = opening.prepare_database(settings)
+    with Timescale(settings.database_url.get_secret_value(), pool_size=1) as timescale:
+        record_changes(AuditLog(timescale), settings, who=user_at_host())
     applied = ", ".join(done.migrations)
     console.say(f"applied: {applied}" if applied else "the schema is up to date")
     console.say(f"aggregates are kept by {done.engine.value}")

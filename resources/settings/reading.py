@@ -38,8 +38,8 @@ READ_ELSEWHERE = (
     "WRDATA_STATE_DIR",
     "WRDATA_TEST_DATABASE_URL",
 )
-"""Variables that are no settings: profiles.py, the web servers behind the proxy, the local world and
-the tests read them."""
+"""Variables that are no settings: profiles.py, the web servers behind the proxy, the local world
+and the tests read them."""
 ALIKE = 0.8
 """How similar two names have to be to count as a misspelling (difflib's ratio)."""
 

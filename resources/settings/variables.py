@@ -137,6 +137,10 @@ def _bucket(name: str) -> str:
     return name
 
 
+def _bucket_or_none(name: str) -> str:
+    return _bucket(name) if name else name
+
+
 _Address = Annotated[str, AfterValidator(_address)]
 _Secret = Annotated[SecretStr, AfterValidator(_secret)]
 _DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
@@ -226,6 +230,11 @@ class Settings(StoreSettings, ProviderSettings):
             such as ``minute_bars=400d crypto_trades=90d``; other datasets are never dropped.
         aggregates: Which engine keeps bars of longer intervals: ``auto`` is ``rollups``, which
             every edition of the database has; ``continuous_aggregates`` need the Community edition.
+        audit_bucket: Bucket with Object Lock for the anchors of the audit log, on the server of the
+            archive's bucket; empty means that nothing is anchored.
+        audit_lock_mode: How anchors are locked: ``GOVERNANCE`` can be lifted with a special
+            permission, ``COMPLIANCE`` by nobody.
+        audit_lock_days: How long an anchor is locked; the default is seven years.
     """
 
     dagster_database_url: Annotated[
@@ -241,6 +250,13 @@ class Settings(StoreSettings, ProviderSettings):
     aggregates: Annotated[
         Literal["auto", "rollups", "continuous_aggregates"], Field(alias="WRDATA_AGGREGATES")
     ] = "auto"
+    audit_bucket: Annotated[
+        str, AfterValidator(_bucket_or_none), Field(alias="WRDATA_AUDIT_BUCKET")
+    ] = ""
+    audit_lock_mode: Annotated[
+        Literal["GOVERNANCE", "COMPLIANCE"], Field(alias="WRDATA_AUDIT_LOCK_MODE")
+    ] = "GOVERNANCE"
+    audit_lock_days: Annotated[int, Field(alias="WRDATA_AUDIT_LOCK_DAYS", ge=1, le=36_500)] = 2557
 
 
 def database_url_in(variable: str) -> str:

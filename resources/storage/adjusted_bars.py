@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from marketdata.audit import Action
 from marketdata.bars import Adjustment
 from marketdata.distributions import (
     Dividend,
@@ -39,6 +40,7 @@ from marketdata.split_checks import (
 )
 from resources.storage import sql
 from resources.storage.arrow_cursor import arrow_cursor
+from resources.storage.audit import record
 from resources.storage.timescale import Connection, Timescale
 
 _FILE = "adjusted_bars"
@@ -218,6 +220,13 @@ class AdjustedBars:
                     "`wrdata splits list` shows those that wait for a person"
                 )
                 raise errors.ArgumentError(message)
+            record(
+                connection,
+                Action.SPLIT_CONFIRMED,
+                who=by,
+                subject=f"instrument {instrument_id}, {ex_date}",
+                details={"reason": reason},
+            )
 
     def dividends(self) -> list[NotedDividend]:
         """Return the dividends that do not count as stored, waiting ones first."""
@@ -250,6 +259,19 @@ class AdjustedBars:
         }
         with self._timescale.connection() as connection:
             connection.execute(sql.query(_FILE, "confirm_dividend"), parameters)
+            record(
+                connection,
+                Action.DIVIDEND_CONFIRMED,
+                who=by,
+                subject=f"instrument {instrument_id}, {ex_date}",
+                details={
+                    "kind": kind,
+                    "amount": f"{amount:f}",
+                    "currency": currency,
+                    "counted": f"{counted:f}",
+                    "reason": reason,
+                },
+            )
 
     def record_spin_off(
         self, instrument_id: int, ex_date: date, of: str, value: Decimal, *, by: str, reason: str
@@ -275,6 +297,13 @@ class AdjustedBars:
         }
         with self._timescale.connection() as connection:
             connection.execute(sql.query(_FILE, "tell_spin_off"), parameters)
+            record(
+                connection,
+                Action.SPIN_OFF_RECORDED,
+                who=by,
+                subject=f"instrument {instrument_id}, {ex_date}",
+                details={"of": of, "value": f"{value:f}", "reason": reason},
+            )
 
 
 def read_adjusted_bars(

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from machine.person import user_at_host
+from marketdata.audit import Action
 from marketdata.recovery import errors
 from resources.storage import sql, timescale
+from resources.storage.audit.log import has_log, record
 
 TIMESCALEDB = "timescaledb"
 EXTENSIONS = (TIMESCALEDB, "btree_gist")
@@ -23,7 +26,9 @@ class MigrationStatus:
     applied_at: datetime | None
 
 
-def migrate(url: str, migrations: Sequence[sql.Migration] | None = None) -> list[str]:
+def migrate(
+    url: str, migrations: Sequence[sql.Migration] | None = None, *, by: str = ""
+) -> list[str]:
     """Apply what is pending and return the names, oldest first.
 
     Each migration and the record of it commit together; a file whose first line says
@@ -33,6 +38,7 @@ def migrate(url: str, migrations: Sequence[sql.Migration] | None = None) -> list
     Args:
         url: Database to migrate.
         migrations: Other migrations than the shipped ones, for tests.
+        by: Who migrates, for the audit log; the user of this process if empty.
 
     Raises:
         StorageConflictError: A migration failed, an applied file has changed, the database is
@@ -46,7 +52,7 @@ def migrate(url: str, migrations: Sequence[sql.Migration] | None = None) -> list
         connection.execute(sql.query("migrations", "create_schema_migration"))
         pending = _pending(shipped, _applied(connection))
         for migration in pending:
-            _apply(connection, migration)
+            _apply(connection, migration, by or user_at_host())
     return [migration.name for migration in pending]
 
 
@@ -106,19 +112,33 @@ def _pending(
     return [migration for migration in shipped if migration.name not in applied]
 
 
-def _apply(connection: timescale.Connection, migration: sql.Migration) -> None:
-    record = {"name": migration.name, "sha256": migration.sha256}
+def _apply(connection: timescale.Connection, migration: sql.Migration, by: str) -> None:
+    applied = {"name": migration.name, "sha256": migration.sha256}
     try:
         if migration.transactional:
             with connection.transaction():
                 connection.execute(migration.text)
-                connection.execute(sql.query("migrations", "record_migration"), record)
+                connection.execute(sql.query("migrations", "record_migration"), applied)
+                _audit(connection, migration, by)
         else:
             connection.execute(migration.text)
-            connection.execute(sql.query("migrations", "record_migration"), record)
+            connection.execute(sql.query("migrations", "record_migration"), applied)
+            _audit(connection, migration, by)
     except timescale.REFUSED_STATEMENT as error:
         message = f"migration {migration.name} failed and was undone: {str(error).strip()}"
         raise errors.StorageConflictError(message) from error
+
+
+def _audit(connection: timescale.Connection, migration: sql.Migration, by: str) -> None:
+    """Record a migration; those before the audit log itself left no row."""
+    if has_log(connection):
+        record(
+            connection,
+            Action.MIGRATION_APPLIED,
+            who=by,
+            subject=migration.name,
+            details={"sha256": migration.sha256},
+        )
 
 
 def require_extensions(url: str) -> None:

@@ -6,7 +6,7 @@ objects mean (archive/, raw_zone.py).
 
 import functools
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -62,6 +62,7 @@ class S3Settings:
 
     Attributes:
         endpoint: Base URL of a server that is not AWS; empty for AWS itself.
+        variable: Variable that names the bucket, for messages.
     """
 
     bucket: str
@@ -69,6 +70,7 @@ class S3Settings:
     secret_key: str = field(repr=False)
     endpoint: str = ""
     region: str = DEFAULT_REGION
+    variable: str = "WRDATA_ARCHIVE_BUCKET"
 
     @property
     def is_aws(self) -> bool:
@@ -103,27 +105,7 @@ class ObjectStore:
 
     @functools.cached_property
     def _client(self) -> "S3Client":
-        settings = self.settings
-        # Servers other than AWS refuse or miscount the trailing checksums that boto3 sends by
-        # default since 1.36. The archive and the raw zone compare SHA-256 digests anyway.
-        checksums = "when_supported" if settings.is_aws else "when_required"
-        session = botocore.session.Session()
-        session.register_component("data_loader", DESCRIPTION_OF_S3)
-        return boto3.session.Session(botocore_session=session).client(  # pyright: ignore[reportUnknownMemberType] stubs of S3 alone are installed
-            "s3",
-            endpoint_url=settings.endpoint or None,
-            region_name=settings.region,
-            aws_access_key_id=settings.access_key,
-            aws_secret_access_key=settings.secret_key,
-            config=Config(
-                connect_timeout=CONNECT_TIMEOUT_S,
-                read_timeout=READ_TIMEOUT_S,
-                retries={"mode": "standard", "total_max_attempts": 4},
-                request_checksum_calculation=checksums,
-                response_checksum_validation=checksums,
-                s3={"addressing_style": "auto" if settings.is_aws else "path"},
-            ),
-        )
+        return connected(self.settings)
 
     def ensure_bucket(self) -> bool:
         """Create the bucket unless it is there; return whether it was created."""
@@ -257,16 +239,45 @@ class ObjectStore:
         with self._translated(key):
             self._client.delete_object(Bucket=self.settings.bucket, Key=key)
 
-    @contextmanager
-    def _translated(self, name: str) -> Generator[None]:
-        try:
-            yield
-        except (
-            Boto3Error,
-            botocore_errors.BotoCoreError,
-            botocore_errors.ClientError,
-        ) as error:
-            raise _translation(error, name, self.settings) from error
+    def _translated(self, name: str) -> AbstractContextManager[None]:
+        return translated(self.settings, name)
+
+
+def connected(settings: S3Settings) -> "S3Client":
+    """Return boto3's client of the bucket's server; it connects when it is used."""
+    # Servers other than AWS refuse or miscount the trailing checksums that boto3 sends by
+    # default since 1.36. The archive and the raw zone compare SHA-256 digests anyway.
+    checksums = "when_supported" if settings.is_aws else "when_required"
+    session = botocore.session.Session()
+    session.register_component("data_loader", DESCRIPTION_OF_S3)
+    return boto3.session.Session(botocore_session=session).client(  # pyright: ignore[reportUnknownMemberType] stubs of S3 alone are installed
+        "s3",
+        endpoint_url=settings.endpoint or None,
+        region_name=settings.region,
+        aws_access_key_id=settings.access_key,
+        aws_secret_access_key=settings.secret_key,
+        config=Config(
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            request_checksum_calculation=checksums,
+            response_checksum_validation=checksums,
+            s3={"addressing_style": "auto" if settings.is_aws else "path"},
+        ),
+    )
+
+
+@contextmanager
+def translated(settings: S3Settings, name: str) -> Generator[None]:
+    """Turn errors of boto3 about the object ``name`` into ours."""
+    try:
+        yield
+    except (
+        Boto3Error,
+        botocore_errors.BotoCoreError,
+        botocore_errors.ClientError,
+    ) as error:
+        raise _translation(error, name, settings) from error
 
 
 def _code(error: botocore_errors.ClientError) -> str:
@@ -283,15 +294,17 @@ def _translation(error: Exception, name: str, settings: S3Settings) -> errors.St
             f"{where} cannot be reached for {name}: {type(error).__name__}; "
             "is the server up and the endpoint right?"
         )
-    return _refusal(cause, name, where)
+    return _refusal(cause, name, where, settings.variable)
 
 
-def _refusal(cause: botocore_errors.ClientError, name: str, where: str) -> errors.StorageError:
+def _refusal(
+    cause: botocore_errors.ClientError, name: str, where: str, variable: str
+) -> errors.StorageError:
     """Return our error for the server's code and status."""
     code = _code(cause)
     if code == "NoSuchBucket" or (name == _BUCKET and code in _MISSING_OBJECT):
         return errors.StorageConflictError(
-            f"{where} does not exist; create it or correct WRDATA_ARCHIVE_BUCKET"
+            f"{where} does not exist; create it or correct {variable}"
         )
     if code in _MISSING_OBJECT:
         return ObjectMissingError(f"{where} has no object {name}")

@@ -9,8 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from marketdata.audit import Action
 from marketdata.datasets import DATASETS
 from resources.storage import sql
+from resources.storage.audit import record
 from resources.storage.object_store import ObjectStore
 from resources.storage.raw_zone import PREFIX
 from resources.storage.timescale import Timescale
@@ -27,6 +29,7 @@ _TABLES: Mapping[str, Sequence[str]] = {
         *dict.fromkeys(f"{dataset.table}_version" for dataset in DATASETS.values()),
     ],
     "ingest log": ["ingest_log", "ingest_total"],
+    "audit log": ["audit_log", "audit_anchor", "audit_verification"],
     "coverage ledger": ["coverage"],
     "dead letters": ["dead_letter", "dead_letter_transition"],
     "request budgets": [
@@ -43,6 +46,7 @@ _BOUNDS = {
     "rows of datasets": "WRDATA_RETENTION, once archived",
     "replaced versions": "kept: reads as of a moment need them",
     "ingest log": "kept: every row's origin",
+    "audit log": "kept: who did what, for seven years and longer; nothing prunes it",
     "coverage ledger": "spans, not days",
     "dead letters": "kept: what failed, and what became of it",
     "request budgets": "leases 10 minutes, changes of breakers 90 days, usage 400 days",
@@ -133,8 +137,14 @@ class DatabaseUpkeep:
             store=RAW_ZONE, estimated_entries=count, bytes=size, bound=_BOUNDS[RAW_ZONE]
         )
 
-    def prune(self, now: datetime) -> PrunedRows:
-        """Remove rows that have expired at ``now`` (aware)."""
+    def prune(self, now: datetime, *, by: str, also: Mapping[str, int]) -> PrunedRows:
+        """Remove rows that have expired at ``now`` (aware).
+
+        Args:
+            now: This moment.
+            by: Who prunes, for the audit log.
+            also: What the same upkeep removed elsewhere just before, for the same row of the log.
+        """
         with self._timescale.connection() as connection:
             transitions = connection.execute(
                 sql.query("upkeep", "prune_breaker_transitions"),
@@ -143,6 +153,13 @@ class DatabaseUpkeep:
             usage = connection.execute(
                 sql.query("upkeep", "prune_request_usage"), {"before": now - USAGE_STAYS_FOR}
             ).rowcount
+            record(
+                connection,
+                Action.HISTORY_PRUNED,
+                who=by,
+                subject="what has expired",
+                details={**also, "breaker_transitions": transitions, "usage_hours": usage},
+            )
         return PrunedRows(breaker_transitions=transitions, usage_hours=usage)
 
 

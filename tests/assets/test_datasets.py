@@ -139,9 +139,7 @@ def test_a_kept_answer_is_read_again_without_a_request(pipeline: Pipeline) -> No
     before = len(pipeline.simulator.requests())
 
     failed = asyncio.run(
-        replays.replay(
-            pipeline.stores, opening.raw_zone(read_settings()).read, letters, "replay by me"
-        )
+        replays.replay(pipeline.stores, opening.raw_zone(read_settings()).read, letters, "me")
     )
 
     assert failed == {}

@@ -1,7 +1,5 @@
 """Who acts: which names are believed, and what runs carry that no person launched."""
 
-import os
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,21 +33,6 @@ run_coordinator:
 @pytest.fixture(autouse=True)
 def _shared_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PROXY_VARIABLE, "shared")
-
-
-def test_the_user_of_a_command_is_the_system_s_and_no_variable_s(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """LOGNAME and USER are what a person sets them to."""
-    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"):
-        monkeypatch.setenv(name, "mallory")
-    assert users.of_this_process() == pwd.getpwuid(os.getuid()).pw_name
-
-
-def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container that was started under a number."""
-    monkeypatch.setattr(os, "getuid", lambda: 4_000_123)
-    assert users.of_this_process() == "uid 4000123"
 
 
 def test_a_name_is_believed_with_the_secret_of_the_proxy() -> None:

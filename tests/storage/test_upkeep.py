@@ -65,6 +65,6 @@ def test_changes_of_breakers_and_hours_of_use_go_when_nothing_counts_them(
                 "insert into request_usage values ('fmp:x', %s, 'backfill', 7, 7)",
                 [now - timedelta(days=days)],
             )
-    pruned = DatabaseUpkeep(timescale).prune(now)
+    pruned = DatabaseUpkeep(timescale).prune(now, by="a test", also={})
 
     assert (pruned.breaker_transitions, pruned.usage_hours) == (1, 1)

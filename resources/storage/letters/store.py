@@ -12,8 +12,10 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
+from marketdata.audit import Action
 from marketdata.recovery.dead_letters import DeadLetter, LetterRetry, LetterState, Work
 from resources.storage import sql
+from resources.storage.audit import record
 from resources.storage.letters import posting
 from resources.storage.letters.posting import act_as, retry_parameters
 from resources.storage.letters.records import (
@@ -57,7 +59,8 @@ class DeadLetters:
             by: The claimer.
             hold_s: Seconds after which the claim has expired, unless it is extended.
         """
-        return self._claim("claim_due", by, limit=limit, batch=batch, hold_s=hold_s)
+        with self._acting(by) as connection:
+            return _claimed(connection, "claim_due", by, limit=limit, batch=batch, hold_s=hold_s)
 
     def claim(
         self, letter_ids: Sequence[int], *, batch: int, by: str, hold_s: float
@@ -67,14 +70,18 @@ class DeadLetters:
         Letters that are not returned are settled or claimed by another. Letters of refused rows
         count as letters of their instrument.
         """
-        return self._claim(
-            "claim",
-            by,
-            letter_ids=list(letter_ids),
-            batch=batch,
-            hold_s=hold_s,
-            reason=f"retried by {by}",
-        )
+        with self._acting(by) as connection:
+            claimed = _claimed(
+                connection,
+                "claim",
+                by,
+                letter_ids=list(letter_ids),
+                batch=batch,
+                hold_s=hold_s,
+                reason=f"retried by {by}",
+            )
+            _audit(connection, Action.LETTERS_RETRIED, by, [letter.letter_id for letter in claimed])
+        return claimed
 
     def claims(self) -> list[Claim]:
         """Return all claims, the oldest first."""
@@ -116,7 +123,9 @@ class DeadLetters:
                 sql.query("dead_letters", "discard"),
                 {"letter_ids": list(letter_ids), "reason": reason},
             ).fetchall()
-        return sorted(row[0] for row in rows)
+            discarded = sorted(row[0] for row in rows)
+            _audit(connection, Action.LETTERS_DISCARDED, by, discarded, reason=reason)
+        return discarded
 
     def end_obsolete(self, reasons: Mapping[int, str], *, by: str) -> None:
         """Mark letters obsolete, each with its reason; settled ones stay."""
@@ -200,16 +209,6 @@ class DeadLetters:
             act_as(connection, by)
             yield connection
 
-    def _claim(self, query: str, by: str, **parameters: object) -> list[StoredLetter]:
-        with (
-            self._acting(by) as connection,
-            connection.cursor(row_factory=dict_row) as cursor,
-        ):
-            rows = cursor.execute(
-                sql.query("dead_letters", query), {**parameters, "by": by}
-            ).fetchall()
-        return sorted((stored_letter(row) for row in rows), key=lambda letter: letter.letter_id)
-
     def _end(self, query: str, by: str, **parameters: object) -> int:
         with self._acting(by) as connection:
             return connection.execute(sql.query("dead_letters", query), parameters).rowcount
@@ -221,6 +220,29 @@ class DeadLetters:
         ):
             rows = cursor.execute(sql.query("dead_letters", query), parameters).fetchall()
         return [stored_letter(row) for row in rows]
+
+
+def _claimed(
+    connection: Connection, query: str, by: str, **parameters: object
+) -> list[StoredLetter]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(sql.query("dead_letters", query), {**parameters, "by": by}).fetchall()
+    return sorted((stored_letter(row) for row in rows), key=lambda letter: letter.letter_id)
+
+
+def _audit(
+    connection: Connection, action: Action, by: str, letter_ids: Sequence[int], **details: object
+) -> None:
+    """Record what a person did about letters, in the same transaction; nothing about none."""
+    if letter_ids:
+        count = len(letter_ids)
+        record(
+            connection,
+            action,
+            who=by,
+            subject=f"dead letter {letter_ids[0]}" if count == 1 else f"{count} dead letters",
+            details={"letter_ids": list(letter_ids), **details},
+        )
 
 
 def _filters(chosen: LetterFilter) -> dict[str, object]:

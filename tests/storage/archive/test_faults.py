@@ -286,6 +286,6 @@ def test_a_bucket_without_its_catalogue_is_told(
     with pytest.raises(errors.ArchiveMismatchError, match="wrdata archive rebuild"):
         archive.archive(BARS, YEARS)
 
-    ArchiveRebuild(timescale, object_store).rebuild(BARS)
+    ArchiveRebuild(timescale, object_store, by="a test").rebuild(BARS)
     assert {outcome.status for outcome in archive.archive(BARS, YEARS)} == {ArchiveStatus.UNCHANGED}
     assert require_proven(direct, object_store) == 2

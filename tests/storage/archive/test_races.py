@@ -193,7 +193,7 @@ def test_an_archive_of_other_instruments_is_not_restored(
         pairs = {f"{name}-USD": name for name in ("XXX", "YYY", "ZZZ")}
         InstrumentStore(elsewhere).register("pair", pairs, date(2023, 1, 1))
         other = Moves(elsewhere, dropped.store, dropped.aggregates)
-        ArchiveRebuild(elsewhere, dropped.store).rebuild(MINUTES)
+        ArchiveRebuild(elsewhere, dropped.store, by="a test").rebuild(MINUTES)
 
         with pytest.raises(errors.ArchiveMismatchError, match="another one in this database"):
             other.restore.into_hot(MINUTES, DAY, DAY, by="test")

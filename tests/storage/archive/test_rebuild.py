@@ -40,7 +40,7 @@ def archive(timescale: Timescale, object_store: ObjectStore, instrument_ids: lis
 @pytest.fixture
 def rebuild(timescale: Timescale, object_store: ObjectStore) -> ArchiveRebuild:
     """What registers again."""
-    return ArchiveRebuild(timescale, object_store)
+    return ArchiveRebuild(timescale, object_store, by="a test")
 
 
 def lose_catalogue(timescale: Timescale) -> None:
@@ -96,7 +96,7 @@ def test_proofs_of_expired_snapshots_come_back_too(
 ) -> None:
     """2022 was committed by a snapshot that is gone, and its files removed nothing of it."""
     later = datetime.now(UTC) + timedelta(minutes=1)
-    upkeep = ArchiveUpkeep(timescale, object_store)
+    upkeep = ArchiveUpkeep(timescale, object_store, by="a test")
     upkeep.expire(BARS, later)
     upkeep.remove_orphans(BARS, later)
     before = archive.proofs(BARS)

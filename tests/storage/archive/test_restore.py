@@ -81,7 +81,9 @@ def test_rows_come_back_into_a_schema_of_their_own(
     moves.retention.drop(archived, labels[0], by="test")
     hot = table_rows(moves.timescale, archived.table)
 
-    restored = moves.restore.into_schema(archived, DAY, FEBRUARY.date(), schema="Looked at")
+    restored = moves.restore.into_schema(
+        archived, DAY, FEBRUARY.date(), schema="Looked at", by="a test"
+    )
 
     assert [part.label for part in restored] == labels
     assert sum(part.inserted for part in restored) == len(before)
@@ -89,7 +91,7 @@ def test_rows_come_back_into_a_schema_of_their_own(
     assert table_rows(moves.timescale, archived.table) == hot
     assert [live for *_, live in tombstones(moves.timescale)] == [True]
     with pytest.raises(errors.ConfigurationError, match="is there already"):
-        moves.restore.into_schema(archived, DAY, DAY, schema="Looked at")
+        moves.restore.into_schema(archived, DAY, DAY, schema="Looked at", by="a test")
 
 
 def test_documents_and_amounts_come_back_as_they_were(
@@ -108,7 +110,7 @@ def test_documents_and_amounts_come_back_as_they_were(
         )
     archived = moves.prove("income_statements", "all")
 
-    [restored] = moves.restore.into_schema(archived, DAY, DAY, schema="scratch")
+    [restored] = moves.restore.into_schema(archived, DAY, DAY, schema="scratch", by="a test")
 
     assert restored.inserted == 1
     with moves.timescale.connection() as connection:

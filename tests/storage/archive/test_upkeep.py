@@ -38,7 +38,7 @@ SOON = timedelta(minutes=1)
 @pytest.fixture
 def upkeep(timescale: Timescale, object_store: ObjectStore) -> ArchiveUpkeep:
     """The upkeep of an archive in a fresh database and bucket."""
-    return ArchiveUpkeep(timescale, object_store)
+    return ArchiveUpkeep(timescale, object_store, by="a test")
 
 
 @pytest.fixture

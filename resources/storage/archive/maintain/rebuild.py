@@ -17,6 +17,7 @@ from pyiceberg.table import StaticTable, Table
 from sqlalchemy import update
 
 from marketdata.archiving import ArchivedDataset
+from marketdata.audit import Action
 from marketdata.recovery import errors
 from resources.storage import sql
 from resources.storage.archive.iceberg.catalogue import (
@@ -36,6 +37,7 @@ from resources.storage.archive.iceberg.referenced_files import data_files, refer
 from resources.storage.archive.iceberg.table import ArchiveTable
 from resources.storage.archive.prove.proofs import ArchiveLog
 from resources.storage.archive.write.archive import Archive
+from resources.storage.audit import AuditLog, Deed
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
 
@@ -67,10 +69,12 @@ class ArchiveRebuild:
     Args:
         timescale: An open Timescale whose database is migrated.
         store: The bucket of the files.
+        by: Who rebuilds, for the audit log.
     """
 
-    def __init__(self, timescale: Timescale, store: ObjectStore) -> None:
+    def __init__(self, timescale: Timescale, store: ObjectStore, *, by: str) -> None:
         self._timescale = timescale
+        self._by = by
         self._store = store
         self._bucket = store.settings.bucket
         self._catalogue = open_catalogue(timescale.url, store.settings)
@@ -112,6 +116,17 @@ class ArchiveRebuild:
                 self._require_logged(dataset, table)
         if lacked and not dry_run:
             self._register(dataset, catalogued, location)
+            AuditLog(self._timescale).append(
+                Deed(
+                    action=Action.TABLE_REBUILT,
+                    who=self._by,
+                    subject=f"archive.{dataset.name}",
+                    details={
+                        "metadata": key,
+                        "before": catalogued.metadata_location if catalogued else None,
+                    },
+                )
+            )
         proofs = {} if dry_run else Archive(self._timescale, self._store).proofs(dataset)
         return RebuiltTable(
             dataset=dataset.name,

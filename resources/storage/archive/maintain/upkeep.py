@@ -17,6 +17,7 @@ from pyiceberg.table import StaticTable, Table
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
 from marketdata.archiving import ARCHIVED, ArchivedDataset
+from marketdata.audit import Action
 from marketdata.recovery import errors
 from resources.storage.archive.iceberg.catalogue import (
     CommitLostError,
@@ -35,10 +36,13 @@ from resources.storage.archive.iceberg.table import ArchiveTable
 from resources.storage.archive.maintain.compaction import CompactedPeriod, compact
 from resources.storage.archive.prove.expired_proofs import as_table_property, expired_proofs_in
 from resources.storage.archive.prove.proofs import ArchiveLog, CommittedProof
+from resources.storage.audit import AuditLog, Deed
 from resources.storage.object_store import ObjectStore, StoredObject
 from resources.storage.timescale import Timescale
 
 SNAPSHOTS_STAY_FOR = timedelta(days=30)
+KEYS_AUDITED = 100
+"""Most keys of removed objects that the audit log names."""
 ORPHANS_STAY_FOR = timedelta(hours=24)
 """A younger object may belong to a writer that has not committed yet."""
 
@@ -84,10 +88,14 @@ class ArchiveUpkeep:
     Args:
         timescale: An open Timescale whose database is migrated.
         store: The bucket of the files.
+        by: Who does it, for the audit log. What is done here is no transaction of the database,
+            so it is recorded right after.
     """
 
-    def __init__(self, timescale: Timescale, store: ObjectStore) -> None:
+    def __init__(self, timescale: Timescale, store: ObjectStore, *, by: str) -> None:
         self._timescale = timescale
+        self._by = by
+        self._audit_log = AuditLog(timescale)
         self._store = store
         self._bucket = store.settings.bucket
         self._catalogue = open_catalogue(timescale.url, store.settings)
@@ -144,6 +152,12 @@ class ArchiveUpkeep:
                 if frozenset(committed.proof.object_keys) not in live
             ]
             self._expire(table, expired, moving, outdated)
+            self._audit(
+                Action.SNAPSHOTS_EXPIRED,
+                dataset,
+                snapshot_ids=[str(snapshot_id) for snapshot_id in expired],
+                before=before.isoformat(),
+            )
         return ExpiredSnapshots(
             dataset=dataset.name,
             snapshot_ids=tuple(expired),
@@ -184,14 +198,40 @@ class ArchiveUpkeep:
                 if stored.modified_at < before and prefix + stored.key not in named
             ]
             self._require_consistent(dataset, table, orphans)
-            for orphan in () if dry_run else orphans:
-                self._store.delete(orphan.key)
+            if orphans and not dry_run:
+                self._remove(dataset, orphans)
         return Orphans(dataset=dataset.name, objects=tuple(orphans), ahead=tuple(ahead))
 
     def compact(self, dataset: ArchivedDataset, *, dry_run: bool = False) -> list[CompactedPeriod]:
         """Rewrite periods with too many or outdated files (see compaction.py)."""
         require_current(self._store, self._table(dataset))
-        return compact(self._timescale, self._store, dataset, dry_run=dry_run)
+        compacted = compact(self._timescale, self._store, dataset, dry_run=dry_run)
+        if compacted and not dry_run:
+            labels = [period.before.period.label for period in compacted]
+            self._audit(Action.PERIODS_COMPACTED, dataset, periods=labels)
+        return compacted
+
+    def _remove(self, dataset: ArchivedDataset, orphans: Sequence[StoredObject]) -> None:
+        removed: list[StoredObject] = []
+        try:
+            for orphan in orphans:
+                self._store.delete(orphan.key)
+                removed.append(orphan)
+        finally:
+            # A bucket that fails half-way has lost the objects before that all the same.
+            if removed:
+                self._audit(
+                    Action.ORPHANS_REMOVED,
+                    dataset,
+                    objects=len(removed),
+                    bytes=sum(stored.bytes for stored in removed),
+                    keys=[stored.key for stored in removed[:KEYS_AUDITED]],
+                )
+
+    def _audit(self, action: Action, dataset: ArchivedDataset, **details: object) -> None:
+        self._audit_log.append(
+            Deed(action=action, who=self._by, subject=f"archive.{dataset.name}", details=details)
+        )
 
     def _expire(
         self,

@@ -8,7 +8,7 @@ a row of the same key is held already, the later one becomes the row and the oth
 if nothing had ever been dropped.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 from psycopg import sql as composed
 
 from marketdata.archiving import ArchivedDataset
+from marketdata.audit import Action
 from marketdata.content_hash import ContentHasher
 from marketdata.recovery import errors
 from resources.storage import sql
@@ -29,6 +30,7 @@ from resources.storage.archive.restore.hot_rows import (
 from resources.storage.archive.write import files
 from resources.storage.archive.write.archive import Archive
 from resources.storage.archive.write.key_check import altered
+from resources.storage.audit import record
 from resources.storage.copying import stage_rows
 from resources.storage.ledger.loaded_days import count_restored, is_counted
 from resources.storage.object_store import ObjectStore
@@ -96,7 +98,7 @@ class Restore:
         ]
 
     def into_schema(
-        self, dataset: ArchivedDataset, start: date, end: date, *, schema: str
+        self, dataset: ArchivedDataset, start: date, end: date, *, schema: str, by: str
     ) -> list[RestoredPeriod]:
         """Restore the periods of the days into a new table ``schema``.``table``, all or nothing.
 
@@ -126,6 +128,8 @@ class Restore:
                 ).rowcount
                 connection.execute(sql.query("retention", "forget_staged_rows"))
                 restored.append(_restored_period(logged, inserted, was_dropped=False))
+            total = sum(period.inserted for period in restored)
+            _audit(connection, dataset, archived, f"{schema}.{dataset.table}", total, by=by)
         return restored
 
     def _archived(self, dataset: ArchivedDataset, start: date, end: date) -> list[LoggedPeriod]:
@@ -173,6 +177,7 @@ class Restore:
             if lifted:
                 moving = {**rows.parameters, "before": "archived", "after": "complete"}
                 connection.execute(sql.query("retention", "move_days"), moving)
+            _audit(connection, dataset, [logged], dataset.table, inserted, by=by)
         return _restored_period(logged, inserted, was_dropped=bool(lifted))
 
     def _stage(
@@ -202,6 +207,26 @@ class Restore:
             )
             raise errors.ArchiveMismatchError(message)
         return instruments
+
+
+def _audit(
+    connection: Connection,
+    dataset: ArchivedDataset,
+    logged: Sequence[LoggedPeriod],
+    table: str,
+    inserted: int,
+    *,
+    by: str,
+) -> None:
+    """Record a restore, as the last statement of its transaction."""
+    labels = [period.proof.period.label for period in logged]
+    record(
+        connection,
+        Action.PERIOD_RESTORED,
+        who=by,
+        subject=f"{dataset.name} {labels[0]}" + (f" to {labels[-1]}" if len(labels) > 1 else ""),
+        details={"table": table, "rows_inserted": inserted, "periods": labels},
+    )
 
 
 def _instruments_in(dataset: ArchivedDataset, batch: pa.RecordBatch) -> set[tuple[int, str | None]]:

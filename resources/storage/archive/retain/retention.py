@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from marketdata.archiving import ARCHIVED, ArchivedDataset
+from marketdata.audit import Action
 from marketdata.calendars import utc_now
 from marketdata.content_hash import content_hash
 from marketdata.recovery import errors
@@ -50,6 +51,7 @@ from resources.storage.archive.write import files
 from resources.storage.archive.write.archive import Archive
 from resources.storage.archive.write.outcomes import ArchiveStatus
 from resources.storage.archive.write.rows import first_day, stream
+from resources.storage.audit import record
 from resources.storage.ledger.lost_rows import LostRows, describe_loss
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Connection, Timescale
@@ -284,6 +286,13 @@ class Retention:
         connection.execute(sql.query("retention", "bury"), rows.parameters | burial)
         moving = {**rows.parameters, "before": "complete", "after": "archived"}
         connection.execute(sql.query("retention", "move_days"), moving)
+        record(
+            connection,
+            Action.PERIOD_DROPPED,
+            who=by,
+            subject=f"{rows.dataset.name} {rows.period.label}",
+            details={"rows": proof.proof.rows, "chunks": chunks, "archive_id": proof.archive_id},
+        )
         return chunks
 
     def _with_objection(
