@@ -118,7 +118,7 @@ def test_a_run_of_the_daemon_records_itself_when_it_begins(log: AuditLog) -> Non
     assert done.success
 
     [row] = rows(log, LAUNCHED)
-    assert (row.who, row.origin) == ("schedule universe_weekly", "Dagster")
+    assert (row.who, row.origin) == ("schedule:universe_weekly", "Dagster")
     assert row.subject == done.run_id
     assert len(rows(log, Action.CONFIGURATION_CHANGED)) == 1
 
@@ -142,8 +142,8 @@ def _job_of_the_daemon() -> None:
             "grace",
             "192.0.2.7",
         ),
-        ({"dagster__schedule_name": "universe_weekly"}, "schedule universe_weekly", "Dagster"),
-        ({"dagster__sensor_name": "rebased_histories"}, "sensor rebased_histories", "Dagster"),
+        ({"dagster__schedule_name": "universe_weekly"}, "schedule:universe_weekly", "Dagster"),
+        ({"dagster__sensor_name": "rebased_histories"}, "sensor:rebased_histories", "Dagster"),
         (
             {"dagster__retry_number": "1", "wrdata__user": "grace"},
             "Dagster, as a retry",
