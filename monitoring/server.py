@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -41,24 +41,27 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     """Answers one request."""
 
-    server: _Server
     server_version = "wrdata"
     sys_version = ""
     timeout = 10
     """Seconds for which a client may be silent."""
+
+    @property
+    def _exporter(self) -> _Server:
+        return cast("_Server", self.server)
 
     def do_GET(self) -> None:
         """Answer a request."""
         match self.path.partition("?")[0]:
             case "/metrics":
                 encode, content_type = choose_encoder(self.headers.get("accept") or "")
-                self._send(HTTPStatus.OK, content_type, encode(self.server.registry))
+                self._send(HTTPStatus.OK, content_type, encode(self._exporter.registry))
             case "/health/live":
                 self._send(HTTPStatus.OK, JSON, _as_json({"status": "live"}))
             case "/health/ready":
                 self._send_ready()
             case "/health/startup":
-                started = self.server.health.has_started()
+                started = self._exporter.health.has_started()
                 status = "started" if started else "starting"
                 self._send(_status(ok=started), JSON, _as_json({"status": status}))
             case "/":
@@ -70,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Log no requests: a scrape every few seconds is no news."""
 
     def _send_ready(self) -> None:
-        states = self.server.health.ready()
+        states = self._exporter.health.ready()
         is_ready = all(state.ok for state in states.values())
         body = {
             "status": "ready" if is_ready else "not ready",

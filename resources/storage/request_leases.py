@@ -305,10 +305,11 @@ def _charge(limits: RequestLimits) -> dict[str, object]:
 
 def _bounds(limits: RequestLimits) -> list[dict[str, object]]:
     """Return what a budget is held to, for the exporter: its paces and quotas."""
-    return [
+    paces: list[dict[str, object]] = [
         {"period": _period(pace), "weight": pace.limit, "window_s": pace.window_s}
         for pace in limits.paces
-    ] + [
+    ]
+    return paces + [
         {"period": quota.period.value, "weight": quota.limit, "zone": quota.zone}
         for quota in limits.quotas
     ]

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def installation(
 @contextmanager
 def started(
     installation: dict[str, str], *words: str
-) -> Iterator[tuple[subprocess.Popen[str], str]]:
+) -> Generator[tuple[subprocess.Popen[str], str]]:
     """Start `wrdata exporter`; yield the process and its first line."""
     with subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "exporter", *words],

@@ -66,7 +66,7 @@ def load(timescale: Timescale, rows: Mapping[int, Sequence[date]], state: Covera
 def execute(url: str, statements: str) -> None:
     """Run statements of a test."""
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(statements)  # pyright: ignore[reportArgumentType] text of this module
+        connection.execute(statements.encode())
 
 
 def at(answer: Answer, name: str, **labels: str) -> datetime | None:

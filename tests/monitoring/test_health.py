@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -40,7 +40,7 @@ LOADING = [{"name": "wrdata", "loadStatus": "LOADING", "locationOrLoadError": No
 
 
 @contextmanager
-def webserver(entries: object) -> Iterator[str]:
+def webserver(entries: object) -> Generator[str]:
     """Serve what Dagster's web server says of its code locations; yield its address."""
     body = json.dumps({"data": {"workspaceOrError": {"locationEntries": entries}}}).encode()
 
@@ -87,7 +87,7 @@ def store_of(bucket: BucketSettings, name: str = "") -> ObjectStore:
 
 
 @contextmanager
-def watched(probes: dict[str, Probe]) -> Iterator[str]:
+def watched(probes: dict[str, Probe]) -> Generator[str]:
     """Serve health of these parts, each with a generous time; yield the address."""
     nowhere = "postgresql://user:pass@127.0.0.1:1/wrdata"
     collector = DatabaseCollector(nowhere, nowhere, UNIVERSE)
@@ -111,17 +111,13 @@ def probes(
     with webserver(LOADED) as address:
 
         def make(**changes: Any) -> dict[str, Probe]:
-            return dict(
-                health.probes(
-                    **{
-                        "database_url": migrated_url,
-                        "dagster_url": dagster_url,
-                        "store": store_of(bucket),
-                        "webserver": address,
-                        **changes,
-                    }
-                )
-            )
+            parts: dict[str, Any] = {
+                "database_url": migrated_url,
+                "dagster_url": dagster_url,
+                "store": store_of(bucket),
+                "webserver": address,
+            }
+            return dict(health.probes(**(parts | changes)))
 
         yield make
 
