@@ -2,7 +2,7 @@
 
 Here: from an entry of the list of providers (provider_registry.py) to an opened client. Not here:
 what a provider's answers mean (resources/providers), or which of them serves a dataset
-(settings.py).
+(settings/).
 """
 
 from collections.abc import AsyncGenerator

@@ -1,7 +1,7 @@
 """Opens stores and archive from settings, without Dagster.
 
 Here: which settings make which object, for the pipelines' runs and the command line alike. Not
-here: reading the environment (settings.py), providers (clients.py), or Dagster's
+here: reading the environment (settings/), providers (clients.py), or Dagster's
 resources (wiring.py).
 """
 

@@ -2,7 +2,7 @@
 
 Here: the addresses, keys, limits and client class of each provider, from settings; a new provider
 is one more entry of PROVIDERS. Not here: opening them (clients.py), what their answers mean
-(resources/providers), or which of them serves a dataset (settings.py).
+(resources/providers), or which of them serves a dataset (settings/).
 """
 
 import json

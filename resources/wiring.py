@@ -1,7 +1,7 @@
 """Stores and providers as Dagster resources.
 
 Here: resources whose methods open the domain's own objects; the only file of this room that
-imports Dagster. Not here: settings (settings.py), or anything that works without Dagster.
+imports Dagster. Not here: settings (settings/), or anything that works without Dagster.
 
 Nothing is opened, read or connected when definitions load: each method opens its object inside the
 step that calls it, in that step's own event loop.

@@ -28,6 +28,7 @@ from pipelines.cli.main import app
 from pipelines.schedules import ALL
 from resources.settings import (
     ROUTED,
+    ProviderSettings,
     SessionRoute,
     Settings,
     StoreSettings,
@@ -238,7 +239,7 @@ def _default(part: Any) -> str:
 
 def settings_page() -> str:
     """Return the page of the environment: each variable, its meaning and its default."""
-    meanings = _documented(StoreSettings) | _documented(Settings)
+    meanings = _documented(StoreSettings) | _documented(ProviderSettings) | _documented(Settings)
     rows = [
         (
             f"`{field.alias}`",

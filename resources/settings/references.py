@@ -151,13 +151,13 @@ def _client(region: str | None) -> Any:
         # The bucket's keys are references themselves, or no keys of AWS: the machine's own role
         # has to ask.
         session.get_component("credential_provider").remove("env")
-    return boto3.session.Session(
+    # No types: those of this service's client are no dependency of ours.
+    ours: Any = boto3.session.Session(
         botocore_session=session, region_name=region or os.environ.get("AWS_REGION") or None
-    ).client(
-        "secretsmanager",
-        config=Config(
-            connect_timeout=5, read_timeout=5, retries={"mode": "standard", "max_attempts": 3}
-        ),
+    )
+    retries = {"mode": "standard", "max_attempts": 3}
+    return ours.client(
+        "secretsmanager", config=Config(connect_timeout=5, read_timeout=5, retries=retries)
     )
 
 

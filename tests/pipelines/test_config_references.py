@@ -6,7 +6,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import pytest
@@ -20,11 +20,10 @@ from resources.clients import missing_key
 from resources.settings import known_secrets, read_provider_settings, read_settings
 from resources.settings.references import KEPT_FOR_S, Reference, SecretsManager
 
-if TYPE_CHECKING:
-    from mypy_boto3_secretsmanager import SecretsManagerClient
-
 pytestmark = pytest.mark.servers
 
+Client = Any
+"""boto3's client of Secrets Manager."""
 FIRST, SECOND = "first-marked-4471", "second-marked-8832"
 FMP = "aws-secrets-manager:prod/fmp#api_key"
 LONG_LIVED = """
@@ -54,7 +53,7 @@ def moto() -> Iterator[str]:
 
 
 @pytest.fixture
-def secrets_manager(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["SecretsManagerClient"]:
+def secrets_manager(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """Its client; this process finds the server as it finds AWS, and its secrets are gone after."""
     for name, value in {
         "AWS_ENDPOINT_URL_SECRETS_MANAGER": moto,
@@ -73,13 +72,13 @@ def secrets_manager(moto: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["Sec
     client.delete_secret(SecretId="prod/fmp", ForceDeleteWithoutRecovery=True)
 
 
-def rotate(client: "SecretsManagerClient", key: str) -> None:
+def rotate(client: Client, key: str) -> None:
     """Put a new version in the place of the current one, which becomes the previous."""
     client.put_secret_value(SecretId="prod/fmp", SecretString=json.dumps({"api_key": key}))
 
 
 def test_a_rotated_key_is_taken_up_by_a_process_that_goes_on(
-    secrets_manager: "SecretsManagerClient",
+    secrets_manager: Client,
 ) -> None:
     """Within the time that an answer counts, and without reading its settings again."""
     with subprocess.Popen(
@@ -108,7 +107,7 @@ def test_a_rotated_key_is_taken_up_by_a_process_that_goes_on(
 
 
 def test_the_version_before_a_rotation_can_be_read(
-    secrets_manager: "SecretsManagerClient", monkeypatch: pytest.MonkeyPatch
+    secrets_manager: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The way back, if the new key turns out to be wrong."""
     rotate(secrets_manager, SECOND)
@@ -122,7 +121,7 @@ def test_the_version_before_a_rotation_can_be_read(
 
 
 def test_secrets_are_text_or_fields_of_json(
-    secrets_manager: "SecretsManagerClient", monkeypatch: pytest.MonkeyPatch
+    secrets_manager: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Numbers count as text; the name may be an ARN, whose region counts before the bucket's."""
     arn = secrets_manager.describe_secret(SecretId="prod/fmp")["ARN"]
@@ -150,7 +149,7 @@ def test_secrets_are_text_or_fields_of_json(
     ],
 )
 def test_a_reference_that_cannot_be_resolved_is_one_line_without_a_secret(
-    secrets_manager: "SecretsManagerClient",
+    secrets_manager: Client,
     monkeypatch: pytest.MonkeyPatch,
     reference: str,
     expected: str,
@@ -190,7 +189,7 @@ def test_a_malformed_reference_is_a_wrong_value(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_while_the_service_is_away_the_last_answer_counts(
-    secrets_manager: "SecretsManagerClient", monkeypatch: pytest.MonkeyPatch
+    secrets_manager: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A key is not wrong because its keeper cannot be asked; without one, waiting may help."""
     assert secrets_manager
@@ -208,7 +207,7 @@ def test_while_the_service_is_away_the_last_answer_counts(
 
 
 def test_the_buckets_own_keys_may_be_references(
-    secrets_manager: "SecretsManagerClient", monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    secrets_manager: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Secrets Manager is asked as the machine, never with a reference for a key."""
     secrets_manager.put_secret_value(
@@ -240,7 +239,7 @@ def test_the_buckets_own_keys_may_be_references(
 
 
 def test_config_names_references_and_shows_no_secret(
-    secrets_manager: "SecretsManagerClient", monkeypatch: pytest.MonkeyPatch
+    secrets_manager: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`show` says where a secret lies; `check` says which of them cannot be had."""
     for name, value in {

@@ -2,7 +2,7 @@
 
 Here: the choice by setting and edition, and the set-up and removal of continuous aggregates. Not
 here: refreshing (rollup_engine.py, continuous_engine.py), or the setting itself
-(resources/settings.py).
+(resources/settings/).
 """
 
 from enum import StrEnum
