@@ -57,12 +57,16 @@ class RunFailure:
         message: One line, without secrets.
         lost: No dead letter keeps the work that the run did not do.
         needs_person: The same run would fail again until a person fixes the cause.
+        at_step: A step has raised it, in the run's worker.
+        provider: The provider that caused it; empty if none did.
     """
 
     error_class: str
     message: str
     lost: bool
     needs_person: bool = False
+    at_step: bool = True
+    provider: str = ""
 
 
 def will_be_retried(run: dg.DagsterRun) -> bool:
@@ -99,7 +103,7 @@ def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
         if record.event_log_entry.dagster_event
     ]
     steps = [
-        _of_step(event, run)
+        failure_of_step(event, run)
         for event in events
         if event.event_type is dg.DagsterEventType.STEP_FAILURE
     ]
@@ -113,6 +117,7 @@ def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
         error_class=reason.value if reason else "RunFailure",
         message=_line((ended.message if ended else "") or "the run ended without a message"),
         lost=True,
+        at_step=False,
     )
 
 
@@ -153,7 +158,8 @@ def lost_work(instance: dg.DagsterInstance, run: dg.DagsterRun, at: datetime) ->
     )
 
 
-def _of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
+def failure_of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
+    """Return why a step of ``run`` failed, from the event that says so."""
     data = event.step_failure_data
     failure_data = data.user_failure_data
     if failure_data is not None:
@@ -179,7 +185,7 @@ def _of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
 
 def _of_own_failure(text: str, metadata: Mapping[str, dg.MetadataValue]) -> RunFailure:
     """Return the failure of a dg.Failure, which our code raised after it saw the error."""
-    named = metadata.get("error_class")
+    named, provider = metadata.get("error_class"), metadata.get("provider")
     error_class = str(named.value) if named else "Failure"
     kind = getattr(errors, error_class, None) if named else None
     is_recorded = (
@@ -190,6 +196,7 @@ def _of_own_failure(text: str, metadata: Mapping[str, dg.MetadataValue]) -> RunF
         message=_line(text),
         lost=not is_recorded,
         needs_person=kind is errors.ConfigurationError,
+        provider=str(provider.value) if provider else "",
     )
 
 

@@ -21,12 +21,19 @@ from marketdata.datasets import DATASETS
 from marketdata.recovery import errors
 from marketdata.retention import parse_ages
 from resources import database_url
+from resources.telemetry.context import CORRELATION_VARIABLE
+from resources.telemetry.logs import LogFormat, LogLevel
 
-_Kind = TypeVar("_Kind", bound="StoreSettings | ProviderSettings")
+_Kind = TypeVar("_Kind", bound="StoreSettings | ProviderSettings | TelemetrySettings")
 
 OURS = "WRDATA_"
-READ_ELSEWHERE = ("WRDATA_DAGSTER_DATABASE_URL", "WRDATA_STATE_DIR", "WRDATA_TEST_DATABASE_URL")
-"""Variables that are no settings: dagster.yaml, the local world and the tests read them."""
+READ_ELSEWHERE = (
+    "WRDATA_DAGSTER_DATABASE_URL",
+    "WRDATA_STATE_DIR",
+    "WRDATA_TEST_DATABASE_URL",
+    CORRELATION_VARIABLE,
+)
+"""Variables that are no settings: dagster.yaml, the local world, tests and commands read them."""
 ALIKE = 0.8
 """How similar two names have to be to count as a misspelling (difflib's ratio)."""
 SHOWN = 40
@@ -151,7 +158,26 @@ class ProviderSettings(BaseSettings):
     )
 
 
-class Settings(StoreSettings, ProviderSettings):
+class TelemetrySettings(BaseSettings):
+    """What a process says of its work.
+
+    Attributes:
+        log_level: Lines below it are not logged: ``debug`` logs every request to a provider.
+        log_format: ``json``, ``console`` or ``auto``: readable lines on a terminal, JSON elsewhere,
+            and in a command nothing but warnings, as plain sentences.
+    """
+
+    model_config = OF_THE_ENVIRONMENT
+
+    log_level: Annotated[LogLevel, BeforeValidator(str.lower), Field(alias="WRDATA_LOG_LEVEL")] = (
+        LogLevel.INFO
+    )
+    log_format: Annotated[
+        LogFormat, BeforeValidator(str.lower), Field(alias="WRDATA_LOG_FORMAT")
+    ] = LogFormat.AUTO
+
+
+class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
     """The environment of one process that runs the pipelines.
 
     Attributes:
@@ -291,6 +317,15 @@ def read_provider_settings() -> ProviderSettings:
         ConfigurationError: Names every variable that is wrong, in one line.
     """
     return _read(ProviderSettings)
+
+
+def read_telemetry_settings() -> TelemetrySettings:
+    """Read how this process logs from the environment; nothing else need be configured.
+
+    Raises:
+        ConfigurationError: Names every variable that is wrong, in one line.
+    """
+    return _read(TelemetrySettings)
 
 
 def _read(settings_class: type[_Kind]) -> _Kind:

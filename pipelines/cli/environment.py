@@ -14,8 +14,14 @@ from pipelines.cli import console, local_world
 from pipelines.cli.local_world import LocalWorld
 from resources import opening
 from resources.database_url import in_schema, normalised
-from resources.settings import read_settings, unread_variables, wrong_values
+from resources.settings import (
+    read_settings,
+    read_telemetry_settings,
+    unread_variables,
+    wrong_values,
+)
 from resources.storage import migrations
+from resources.telemetry import logs
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The checkout: the folder that holds dagster.yaml and workspace.yaml."""
@@ -108,6 +114,8 @@ def enter(
     wrong = wrong_values()
     if wrong:
         raise errors.ConfigurationError(f"{'; '.join(wrong)}. Correct it, or unset it")
+    chosen = read_telemetry_settings()
+    logs.begin(chosen.log_format, chosen.log_level, command=True)
     if surroundings.local and start:
         _start(surroundings, report)
     adopt(surroundings)

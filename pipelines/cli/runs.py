@@ -19,7 +19,7 @@ import dagster as dg
 import sqlalchemy.exc
 
 from marketdata.recovery import errors
-from pipelines import workers
+from pipelines import observation, workers
 from pipelines.cli import console
 from pipelines.cli.code_location import record_under_location
 from pipelines.cli.interruption import RunInterruptedError
@@ -109,7 +109,12 @@ def run_job(
         # The run's report says at its end what they would log on the way.
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     # No daemon repeats such a run: the person does, or a dead letter if the work is lost.
-    every_tag = {**(tags or {}), STARTED_BY: BY_COMMAND, MAX_RETRIES: "0"}
+    every_tag = {
+        **observation.tags(),
+        **(tags or {}),
+        STARTED_BY: BY_COMMAND,
+        MAX_RETRIES: "0",
+    }
     if partitions:
         every_tag |= dict(zip(RANGE_TAGS, partitions, strict=True))
     run_id = str(uuid.uuid4())
@@ -117,14 +122,12 @@ def run_job(
     with (
         open_instance() as instance,
         workers.heartbeat(run_id, job),
+        observation.observed_run(run_id, job, every_tag),
         _watched(progress, run_id, started),
     ):
         record_under_location(instance, job)
         result = definitions.resolve_job_def(job).execute_in_process(
-            run_config={
-                "ops": dict(config or {}),
-                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-            },
+            run_config={"ops": dict(config or {})},
             instance=instance,
             partition_key=partition,
             tags=every_tag,

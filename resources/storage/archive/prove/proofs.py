@@ -57,6 +57,7 @@ class PeriodProof:
         content_digest: Digest of the rows (marketdata.content_hash), with one for each column.
         schema_fingerprint: Hex digest of the columns and types that the files were written with.
         code_version: Version of this project that wrote them.
+        correlation_id: Of the work that wrote them (resources/telemetry/context.py), if known.
     """
 
     dataset: str
@@ -67,6 +68,7 @@ class PeriodProof:
     column_sha256: Mapping[str, str]
     schema_fingerprint: str
     code_version: str
+    correlation_id: str | None = None
 
     @property
     def rows(self) -> int:
@@ -232,11 +234,13 @@ def _row(committed: CommittedProof) -> dict[str, object]:
         "schema_fingerprint": proof.schema_fingerprint,
         "snapshot_id": committed.snapshot_id,
         "code_version": proof.code_version,
+        "correlation_id": proof.correlation_id,
     }
 
 
 def _logged(dataset: str, row: Sequence[Any]) -> LoggedPeriod:
-    archive_id, snapshot_id, label, start, end, files, bounds, digest, columns, schema, code = row
+    archive_id, snapshot_id, label, start, end, files, bounds, digest, columns, *rest = row
+    schema, code, correlation_id = rest
     return LoggedPeriod(
         archive_id=archive_id,
         snapshot_id=snapshot_id,
@@ -247,6 +251,7 @@ def _logged(dataset: str, row: Sequence[Any]) -> LoggedPeriod:
             column_sha256=columns,
             schema_fingerprint=schema,
             code_version=code,
+            correlation_id=correlation_id,
             **_parsed(files, bounds),
         ),
     )
