@@ -125,6 +125,16 @@ def begin(form: LogFormat, level: LogLevel, *, command: bool) -> None:
         ours.addHandler(lines)
 
 
+def end() -> None:
+    """Log no more than before ``begin``."""
+    _choice.form, _choice.level, _choice.sentences = LogFormat.AUTO, logging.INFO, False
+    ours = logging.getLogger(OURS)
+    ours.setLevel(logging.NOTSET)
+    logging.getLogger(_RETRIES).setLevel(logging.NOTSET)
+    for handler in [handler for handler in ours.handlers if isinstance(handler, Lines)]:
+        ours.removeHandler(handler)
+
+
 class Lines(logging.Handler):
     """Writes lines on standard error."""
 
@@ -149,7 +159,9 @@ class Form(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record, without secrets."""
         if _choice.sentences:
-            return masks.masked(_message(record))
+            # Dagster's handler puts job, run and step before what was logged.
+            meta: Mapping[str, Any] = getattr(record, "dagster_meta", None) or {}
+            return masks.masked(meta.get("orig_message") or record.getMessage())
         form = _choice.form
         if form is LogFormat.AUTO:
             form = LogFormat.CONSOLE if sys.stderr.isatty() else LogFormat.JSON
@@ -191,18 +203,12 @@ def _with_fields(_logger: object, _method: str, line: Fields) -> Fields:
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
         "level": record.levelname.lower(),
         **line,
-        "event": _message(record),
+        "event": meta.get("orig_message") or line["event"],
         "logger": record.name,
         **context.current(),
         **_of_dagster(meta),
         **own,
     }
-
-
-def _message(record: logging.LogRecord) -> str:
-    """Return what was logged; Dagster's handler puts job, run and step before it."""
-    meta: Mapping[str, Any] = getattr(record, "dagster_meta", None) or {}
-    return meta.get("orig_message") or record.getMessage()
 
 
 def _of_dagster(meta: Mapping[str, Any]) -> dict[str, Any]:

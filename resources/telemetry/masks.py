@@ -44,10 +44,8 @@ def learn(secrets: Iterable[str]) -> None:
 def learn_environment(environment: Mapping[str, str] | None = None) -> None:
     """Mask the values of variables that are secret by their names, and passwords in addresses."""
     for name, value in (os.environ if environment is None else environment).items():
-        if _NAMED.search(name):
-            learn([value])
-        elif password := _password(value):
-            learn([password])
+        learn([value] if _NAMED.search(name) else [])
+        learn(_secrets_in(value, is_dsn=name.endswith("DSN")))
 
 
 def masked(text: str) -> str:
@@ -76,11 +74,15 @@ def masked_fields(value: object, name: str = "") -> object:
     return value
 
 
-def _password(value: str) -> str | None:
-    """Return the password in an address, or in libpq's ``host=… password=…``; None without one."""
+def _secrets_in(value: str, *, is_dsn: bool) -> list[str]:
+    """Return the password in an address, or in libpq's ``host=… password=…``.
+
+    Sentry's addresses (DSN) have a key in place of the user.
+    """
     if worded := _IN_WORDS.search(value):
-        return worded[1]
+        return [worded[1]]
     try:
-        return urlsplit(value).password
+        parts = urlsplit(value)
     except ValueError:
-        return None
+        return []
+    return [secret for secret in (parts.password, parts.username if is_dsn else None) if secret]

@@ -55,7 +55,6 @@ def send_to(transport: "type[Transport] | None") -> None:
         # What they add may hold secrets: local variables, log lines, arguments of the process.
         default_integrations=False,
         include_local_variables=False,
-        send_default_pii=False,
         max_breadcrumbs=0,
     )
     _is_on = True
