@@ -198,14 +198,16 @@ def test_nothing_of_telemetry_is_imported_before_it_is_needed() -> None:
         [
             sys.executable,
             "-c",
-            "import sys\n"
-            "from resources.telemetry import context, logs, reports, traces\n"
-            "logs.begin(logs.LogFormat.AUTO, logs.LogLevel.INFO, command=True)\n"
-            "traces.begin(); reports.begin()\n"
-            "logs.logger('storage').warning('a sentence')\n"
-            "with traces.span('load', dataset='splits'): traces.note(rows=1)\n"
-            "assert traces.traceparent() == ''\n"
-            "print(*sys.modules)",
+            (
+                "import sys\n"
+                "from resources.telemetry import context, logs, reports, traces\n"
+                "logs.begin(logs.LogFormat.AUTO, logs.LogLevel.INFO, command=True)\n"
+                "traces.begin(); reports.begin()\n"
+                "logs.logger('storage').warning('a sentence')\n"
+                "with traces.span('load', dataset='splits'): traces.note(rows=1)\n"
+                "assert traces.traceparent() == ''\n"
+                "print(*sys.modules)"
+            ),
         ],
         cwd=PROJECT,
         env={"PATH": "/usr/bin:/bin"},
