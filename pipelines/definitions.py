@@ -44,8 +44,6 @@ definitions = dg.Definitions(
     schedules=list(schedules.ALL),
     sensors=list(sensors.ALL),
     resources={"database": Database(), "archive": Archive(), "providers": Providers()},
-    # Lines on standard error are made by the handler of dagster.yaml, in one form for all.
-    loggers={"console": dg.colored_console_logger.configured({"log_level": "CRITICAL"})},
     # A run is one process: the fan-out is asyncio inside the asset, not processes per step.
     executor=workers.in_process_with_heartbeat,
 )

@@ -3,9 +3,6 @@
 Here: the tags that carry id and trace from a tick or command to its run and the run's retries, and
 what surrounds a run. Not here: how lines, spans and reports are written (resources/telemetry), or
 why a run failed (run_failures.py).
-
-A run without the tag, such as one that the UI has launched, is followed by the id of the first run
-of its retries.
 """
 
 import time
@@ -30,12 +27,8 @@ from pipelines.run_failures import (
 from resources.settings import read_telemetry_settings
 from resources.telemetry import context, logs, reports, traces
 
-CORRELATION_TAG = "wrdata/correlation_id"
-"""A run's tag that names the work it belongs to."""
 TRACE_TAG = "wrdata/traceparent"
 """A run's tag for the span that asked for it, in the form of W3C."""
-ROOT_TAG = "dagster/root_run_id"
-"""Dagster's tag on a run that it repeats: the first one."""
 
 _LOG = logs.logger("pipelines")
 
@@ -57,7 +50,7 @@ def begin() -> None:
 
 def tags() -> dict[str, str]:
     """Return the tags of a run that goes on with the work at hand, or with new work."""
-    carried = {CORRELATION_TAG: context.correlation_id() or context.new_correlation_id()}
+    carried = {context.CORRELATION_TAG: context.correlation_id() or context.new_correlation_id()}
     parent = traces.traceparent()
     return {**carried, TRACE_TAG: parent} if parent else carried
 
@@ -77,11 +70,6 @@ def tags_of_tick(name: str) -> dict[str, str]:
         return tags()
 
 
-def correlation_id_of(run: dg.DagsterRun) -> str:
-    """Return the id of the work that a run belongs to."""
-    return _correlation_id(run.run_id, run.tags)
-
-
 @contextmanager
 def observed_run(run_id: str, job: str, tags: Mapping[str, str]) -> Generator[None]:
     """Give all that is logged and stored within the block the run's fields, in one span."""
@@ -89,7 +77,7 @@ def observed_run(run_id: str, job: str, tags: Mapping[str, str]) -> Generator[No
     began = time.monotonic()
     with (
         context.bound(
-            correlation_id=_correlation_id(run_id, tags),
+            correlation_id=context.correlation_id_of_run(run_id, tags),
             run=run_id,
             job=job,
             partition=tags.get(PARTITION_TAG),
@@ -133,7 +121,7 @@ def _report(
     run: dg.DagsterRun, failure: RunFailure, *, step: str, details: Mapping[str, object]
 ) -> None:
     known = {
-        "correlation_id": correlation_id_of(run),
+        "correlation_id": context.correlation_id_of_run(run.run_id, run.tags),
         "run": run.run_id,
         "job": run.job_name,
         "step": step,
@@ -155,7 +143,3 @@ def _dataset_of(name: str) -> str:
     for ending in ("_refresh", "_by_session", "_by_symbol"):
         bare = bare.removesuffix(ending)
     return bare if bare in DATASETS else ""
-
-
-def _correlation_id(run_id: str, tags: Mapping[str, str]) -> str:
-    return tags.get(CORRELATION_TAG) or tags.get(ROOT_TAG) or run_id

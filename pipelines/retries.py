@@ -21,7 +21,6 @@ from marketdata.calendars import utc_now
 from marketdata.datasets import DATASETS, Dataset
 from marketdata.recovery.dead_letters import LETTER_RETRY, Work
 from pipelines import jobs
-from pipelines.observation import CORRELATION_TAG
 from pipelines.obsolete import why_obsolete, without_gone_partitions
 from pipelines.run_failures import (
     CLAIM_TAG,
@@ -33,6 +32,7 @@ from pipelines.run_failures import (
     will_be_retried,
 )
 from resources.storage.letters import Claim, DeadLetters, StoredLetter
+from resources.telemetry.context import CORRELATION_TAG
 
 TICKERS_PER_RUN = 500
 DUE_PER_TICK = 1_000

@@ -22,7 +22,7 @@ from pipelines.jobs import DERIVED, INTRADAY
 from resources import opening
 from resources.settings import provider_of, read_settings
 from resources.storage.aggregates import SourceTable
-from resources.telemetry.context import bound
+from resources.telemetry.context import bound, correlation_id_of_run
 
 FAILURES_PER_TICK = 100
 
@@ -105,7 +105,7 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorR
                 letter = run and run_failures.lost_work(context.instance, run, failed_at)
                 if run and letter:
                     by = f"sensor {context.sensor_name} on {socket.gethostname()}"
-                    with bound(correlation_id=observation.correlation_id_of(run), run=run.run_id):
+                    with bound(correlation_id=correlation_id_of_run(run.run_id, run.tags)):
                         stores.dead_letters.post([letter], LETTER_RETRY, by)
                     posted += 1
                 if run:

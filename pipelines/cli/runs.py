@@ -127,7 +127,10 @@ def run_job(
     ):
         record_under_location(instance, job)
         result = definitions.resolve_job_def(job).execute_in_process(
-            run_config={"ops": dict(config or {})},
+            run_config={
+                "ops": dict(config or {}),
+                "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            },
             instance=instance,
             partition_key=partition,
             tags=every_tag,

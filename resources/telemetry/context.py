@@ -17,6 +17,10 @@ CORRELATION_VARIABLE = "WRDATA_CORRELATION_ID"
 """Environment variable by which a caller hands its id to a command."""
 CORRELATION_ID = "correlation_id"
 """Name of the field that names one piece of work, from its start to the archive."""
+CORRELATION_TAG = "wrdata/correlation_id"
+"""A run's tag for the id of the work that it belongs to."""
+_ROOT_TAG = "dagster/root_run_id"
+"""Dagster's tag on a run that it repeats: the first one."""
 LONGEST_ID = 200
 """Characters of an id that are kept."""
 
@@ -44,6 +48,15 @@ def correlation_id() -> str | None:
     """Return the id of the work at hand; None outside of any work."""
     held = current().get(CORRELATION_ID)
     return str(held) if held else None
+
+
+def correlation_id_of_run(run_id: str, tags: Mapping[str, str]) -> str:
+    """Return the id of the work that a run belongs to.
+
+    A run without the tag, such as one that the UI has launched, is the beginning of its own work:
+    then it is the id of the first run of its retries.
+    """
+    return tags.get(CORRELATION_TAG) or tags.get(_ROOT_TAG) or run_id
 
 
 def new_correlation_id() -> str:

@@ -10,7 +10,10 @@ structlog. structlog's own loggers would not do: Dagster's handler, which passes
 during a step, writes its message in place of theirs, and their fields with it. And a reader's
 installation has no structlog: it is imported with the first line that needs it.
 
-Standard error is looked up anew for each line, since Dagster replaces it while a step runs.
+A command's standard output is for results, so its lines go to standard error. Dagster's processes
+write lines on standard output, as Dagster does; a run's standard error has Dagster's own plain
+lines, which no setting ends. Streams are looked up anew for each line: Dagster replaces them while
+a step runs.
 """
 
 import logging
@@ -19,7 +22,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from resources.telemetry import context, masks
 
@@ -67,12 +70,22 @@ class _Choice:
     """How this process logs; a formatter that Dagster makes is not told anything else.
 
     Attributes:
-        sentences: Write warnings as plain sentences, and nothing else.
+        command: The process is a command.
     """
 
     form: LogFormat = LogFormat.AUTO
     level: int = logging.INFO
-    sentences: bool = False
+    command: bool = False
+
+    @property
+    def sentences(self) -> bool:
+        """Whether warnings are written as plain sentences, and nothing else."""
+        return self.command and self.form is LogFormat.AUTO
+
+    @property
+    def stream(self) -> TextIO:
+        """Where lines go."""
+        return sys.stderr if self.command else sys.stdout
 
 
 _choice = _Choice()
@@ -112,8 +125,7 @@ def begin(form: LogFormat, level: LogLevel, *, command: bool) -> None:
         level: Lines below it are not written.
         command: The process is a command: unless a format is asked for, it writes sentences.
     """
-    _choice.form, _choice.level = form, level.number
-    _choice.sentences = command and form is LogFormat.AUTO
+    _choice.form, _choice.level, _choice.command = form, level.number, command
     masks.learn_environment()
     ours = logging.getLogger(OURS)
     ours.setLevel(logging.WARNING if _choice.sentences else level.number)
@@ -127,7 +139,7 @@ def begin(form: LogFormat, level: LogLevel, *, command: bool) -> None:
 
 def end() -> None:
     """Log no more than before ``begin``."""
-    _choice.form, _choice.level, _choice.sentences = LogFormat.AUTO, logging.INFO, False
+    _choice.form, _choice.level, _choice.command = LogFormat.AUTO, logging.INFO, False
     ours = logging.getLogger(OURS)
     ours.setLevel(logging.NOTSET)
     logging.getLogger(_RETRIES).setLevel(logging.NOTSET)
@@ -136,7 +148,7 @@ def end() -> None:
 
 
 class Lines(logging.Handler):
-    """Writes lines on standard error."""
+    """Writes lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a line, if the choice of the process lets it."""
@@ -144,7 +156,7 @@ class Lines(logging.Handler):
         if record.levelno < least or (_choice.sentences and not _is_ours(record)):
             return
         try:
-            sys.stderr.write(self.format(record) + "\n")
+            _choice.stream.write(self.format(record) + "\n")
         except Exception:  # noqa: BLE001  # a line that cannot be written must not end the work
             self.handleError(record)
 
@@ -164,7 +176,7 @@ class Form(logging.Formatter):
             return masks.masked(meta.get("orig_message") or record.getMessage())
         form = _choice.form
         if form is LogFormat.AUTO:
-            form = LogFormat.CONSOLE if sys.stderr.isatty() else LogFormat.JSON
+            form = LogFormat.CONSOLE if _choice.stream.isatty() else LogFormat.JSON
         if form not in self._made:
             self._made[form] = _made_by_structlog(form)
         return self._made[form].format(record)
@@ -178,7 +190,7 @@ def _made_by_structlog(form: LogFormat) -> "ProcessorFormatter":
         structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
         if form is LogFormat.JSON
         else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
+            colors=_choice.stream.isatty(),
             sort_keys=False,
             # Not with rich, which shows local variables.
             exception_formatter=structlog.dev.plain_traceback,
@@ -213,9 +225,11 @@ def _with_fields(_logger: object, _method: str, line: Fields) -> Fields:
 
 def _of_dagster(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that Dagster's handler has added to a record of a run."""
-    event = meta.get("dagster_event")
+    event, run_id = meta.get("dagster_event"), meta.get("run_id")
     known = {
-        "run": meta.get("run_id"),
+        context.CORRELATION_ID: run_id
+        and context.correlation_id_of_run(run_id, meta.get("job_tags") or {}),
+        "run": run_id,
         "job": meta.get("job_name"),
         "step": meta.get("step_key"),
         "dagster_event": event.event_type_value if event is not None else None,

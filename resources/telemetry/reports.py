@@ -55,7 +55,7 @@ def send_to(transport: "type[Transport] | None") -> None:
         # What they add may hold secrets: local variables, log lines, arguments of the process.
         default_integrations=False,
         include_local_variables=False,
-        max_breadcrumbs=0,
+        before_breadcrumb=_none,
     )
     _is_on = True
 
@@ -66,7 +66,7 @@ def end() -> None:
 
     global _is_on  # noqa: PLW0603
     flush()
-    sentry_sdk.init()
+    sentry_sdk.init(default_integrations=False)
     _is_on = False
 
 
@@ -107,6 +107,10 @@ def report(
         "extra": dict(details),
     }
     sentry_sdk.capture_event(cast("Event", event))
+
+
+def _none(_crumb: Mapping[str, Any], _hint: Mapping[str, Any]) -> None:
+    """Keep no trail of what came before a failure; called by the SDK."""
 
 
 def _scrubbed(event: "Event", _hint: Mapping[str, Any]) -> "Event":

@@ -22,7 +22,7 @@ from resources.storage.letters import LetterFilter, StoredLetter
 from resources.storage.object_store import ObjectStore
 from resources.storage.raw_zone import PREFIX
 from resources.telemetry import traces
-from resources.telemetry.context import bound
+from resources.telemetry.context import CORRELATION_TAG, bound
 from tests.fixtures.pipeline import Pipeline
 from tests.fixtures.telemetry import Spans, lines_of
 
@@ -32,7 +32,7 @@ PYTHON_LOGS = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_t
     "python_logs"
 ]
 REFRESH = "curated__equity_prices__daily_bars_refresh"
-WORK = {observation.CORRELATION_TAG: "work-1"}
+WORK = {CORRELATION_TAG: "work-1"}
 TUESDAY = datetime(2026, 11, 24, 18, 30, tzinfo=NEW_YORK_ZONE)
 EVERY_LINE = {"timestamp", "level", "event", "correlation_id"}
 
@@ -58,7 +58,7 @@ def instance(pipeline: Pipeline) -> Iterator[dg.DagsterInstance]:
 
 def load(
     opened: dg.DagsterInstance, *tickers: str, tags: Mapping[str, str] = WORK
-) -> dg.ExecuteJobResult:
+) -> dg.JobExecutionResult:
     """Load daily bars in a run with our executor, as a worker does."""
     config = {"symbols": list(tickers)}
     return dg.execute_job(
@@ -94,12 +94,12 @@ def test_a_backfills_lines_are_json_with_run_step_dataset_provider_and_duration(
 ) -> None:
     """Each line parses, Dagster's own too; a request is a line at DEBUG, a batch one at INFO."""
     monkeypatch.setenv("WRDATA_LOG_LEVEL", "debug")
-    pipeline.simulator.add_fault("status", status=503, symbol="MSFT", times=1)
+    pipeline.simulator.add_fault("status", status=503, symbol="MSFT", count=1)
     with instance(pipeline) as opened:
         result = load(opened, "AAPL", "MSFT")
 
     assert result.success
-    lines = lines_of(capsys.readouterr().err)
+    lines = lines_of(capsys.readouterr().out)
     assert all(line.keys() >= EVERY_LINE for line in lines)
     assert {line["correlation_id"] for line in lines} == {"work-1"}
     assert {line["run"] for line in lines} == {result.run_id}
@@ -136,7 +136,7 @@ def test_lines_of_a_run_over_partitions_name_them(
     with observation.observed_run("r-2", "daily_bars", {first: "AAPL", last: "MSFT"}):
         pass
 
-    one, many = lines_of(capsys.readouterr().err)
+    one, many = lines_of(capsys.readouterr().out)
     assert (one["event"], one["partition"], one["correlation_id"]) == (
         "run ended", "2026-11-20", "r-1",
     )  # fmt: skip
@@ -168,7 +168,7 @@ def test_one_id_leads_from_the_log_to_rows_letter_raw_answer_and_archive(
             raise_on_error=False,
         ).success
 
-    lines = lines_of(capsys.readouterr().err)
+    lines = lines_of(capsys.readouterr().out)
     events = {line["event"] for line in lines if line["correlation_id"] == "work-1"}
     assert {"batch loaded", "letter posted", "period archived", "run ended"} <= events
     (posted,) = [line for line in lines if line["event"] == "letter posted"]
@@ -201,14 +201,14 @@ def test_a_letter_keeps_the_id_of_the_work_that_failed_first_and_hands_it_to_its
     pipeline.simulator.add_fault("status", status=503, symbol="MSFT")
     with instance(pipeline) as opened:
         assert load(opened, "AAPL", "MSFT").success
-        load(opened, "MSFT", tags={observation.CORRELATION_TAG: "work-2"})
+        load(opened, "MSFT", tags={CORRELATION_TAG: "work-2"})
         (letter,) = letters(pipeline)
         assert (letter.occurrences, letter.correlation_id) == (2, "work-1")
 
         pipeline.simulator.clear_faults()
         (retry,) = retries.claim(pipeline.stores.dead_letters, [letter.letter_id], "somebody")
         request = retry.request(observation.tags_of_tick("dead_letter_retries"))
-        assert request.tags[observation.CORRELATION_TAG] == "work-1"
+        assert request.tags[CORRELATION_TAG] == "work-1"
         config = dict(retry.ops)
         assert dg.execute_job(
             dg.reconstructable(daily_bars_job),
@@ -230,28 +230,17 @@ def test_letters_of_different_work_are_retried_under_the_ticks_own_id(pipeline: 
     pipeline.simulator.add_fault("status", status=503)
     with instance(pipeline) as opened:
         load(opened, "AAPL")
-        load(opened, "MSFT", tags={observation.CORRELATION_TAG: "work-2"})
+        load(opened, "MSFT", tags={CORRELATION_TAG: "work-2"})
     ids = [letter.letter_id for letter in letters(pipeline)]
     (retry,) = retries.claim(pipeline.stores.dead_letters, ids, "somebody")
 
     tags = observation.tags_of_tick("dead_letter_retries")
     assert retry.correlation_tags == {}
     assert (
-        retry.request(tags).tags[observation.CORRELATION_TAG]
-        == tags[observation.CORRELATION_TAG]
+        retry.request(tags).tags[CORRELATION_TAG]
+        == tags[CORRELATION_TAG]
         not in {"work-1", "work-2"}
     )
-
-
-def test_a_run_without_a_tag_is_followed_by_its_first_runs_id() -> None:
-    """Such as one that somebody has launched in the UI, and that Dagster has repeated."""
-    first = dg.DagsterRun(job_name="daily_bars", run_id="r-1")
-    repeated = dg.DagsterRun(
-        job_name="daily_bars", run_id="r-2", tags={observation.ROOT_TAG: "r-1"}
-    )
-
-    assert observation.correlation_id_of(first) == "r-1"
-    assert observation.correlation_id_of(repeated) == "r-1"
 
 
 def test_every_schedule_gives_each_of_its_ticks_an_id(
@@ -265,10 +254,13 @@ def test_every_schedule_gives_each_of_its_ticks_an_id(
         monkeypatch.setenv("WRDATA_DAILY_BARS_ROUTE", route)
         for schedule in schedules.ALL:
             tick = schedule.evaluate_tick(
-                dg.build_schedule_context(scheduled_execution_time=TUESDAY)
+                dg.build_schedule_context(
+                    scheduled_execution_time=TUESDAY,
+                    repository_def=definitions.get_repository_def(),
+                )
             )
             ids += [
-                (schedule.name, request.tags[observation.CORRELATION_TAG])
+                (schedule.name, request.tags[CORRELATION_TAG])
                 for request in tick.run_requests or []
             ]
 
@@ -305,7 +297,7 @@ def test_requests_loads_and_commits_are_children_of_the_run_and_that_of_its_tick
         assert child.parent
         assert child.parent.span_id == run.context.span_id
         assert child.attributes
-        assert child.attributes["correlation_id"] == tags[observation.CORRELATION_TAG]
+        assert child.attributes["correlation_id"] == tags[CORRELATION_TAG]
     assert request.attributes
     assert request.attributes["status"] == 200
 
@@ -358,5 +350,5 @@ def test_work_of_a_command_gives_its_runs_the_id_that_it_has(spans: Spans) -> No
 
     (command,) = spans.named("command")
     assert command.context
-    assert tags[observation.CORRELATION_TAG] == "by-hand"
+    assert tags[CORRELATION_TAG] == "by-hand"
     assert f"{command.context.span_id:016x}" in tags[observation.TRACE_TAG]

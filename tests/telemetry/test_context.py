@@ -64,3 +64,18 @@ def test_without_one_every_command_has_an_id_of_its_own(
 
     assert first != second
     assert len(bytes.fromhex(first)) == 16
+
+
+@pytest.mark.parametrize(
+    ("tags", "followed_by"),
+    [
+        ({}, "r-2"),
+        ({"dagster/root_run_id": "r-1"}, "r-1"),
+        ({"dagster/root_run_id": "r-1", context.CORRELATION_TAG: "ticket-17"}, "ticket-17"),
+    ],
+)
+def test_a_run_that_the_ui_has_launched_is_followed_by_its_first_runs_id(
+    tags: dict[str, str], followed_by: str
+) -> None:
+    """Also once Dagster has repeated it."""
+    assert context.correlation_id_of_run("r-2", tags) == followed_by

@@ -22,7 +22,7 @@ LOG = logs.logger("storage")
 
 
 class Terminal(io.StringIO):
-    """Standard error that is a terminal."""
+    """Standard output that is a terminal."""
 
     def isatty(self) -> bool:
         """Return that it is one."""
@@ -38,7 +38,7 @@ def test_a_line_is_one_json_object_with_time_level_work_and_its_own_fields(
     with context.bound(correlation_id="c-1", run="r-1", job="daily_bars", partition=None):
         LOG.info("batch %s", "loaded", extra={"dataset": "daily_bars", "duration_s": 0.25})
 
-    (line,) = lines_of(capsys.readouterr().err)
+    (line,) = lines_of(capsys.readouterr().out)
     assert before <= datetime.fromisoformat(line.pop("timestamp")) <= datetime.now(UTC)
     assert line == {
         "level": "info",
@@ -63,7 +63,7 @@ def test_a_text_of_many_lines_and_an_error_stay_one_line(
     except ValueError:
         LOG.exception("it failed\nbadly \u2028 \x00")
 
-    (line,) = lines_of(capsys.readouterr().err.replace("\u2028", " "))
+    (line,) = lines_of(capsys.readouterr().out.replace("\u2028", " "))
     assert line["event"].startswith("it failed\nbadly")
     assert line["exception"].endswith("ValueError: first\nsecond")
 
@@ -86,7 +86,7 @@ def test_lines_below_the_level_are_not_written(
     for name in ("debug", "info", "warning", "error"):
         LOG.log(LogLevel(name).number, "said")
 
-    assert [line["level"] for line in lines_of(capsys.readouterr().err)] == written
+    assert [line["level"] for line in lines_of(capsys.readouterr().out)] == written
 
 
 def test_secrets_are_in_no_line_of_any_form(
@@ -107,7 +107,7 @@ def test_secrets_are_in_no_line_of_any_form(
             except ValueError:
                 LOG.exception("failed")
 
-    said = capsys.readouterr().err
+    said = "".join(capsys.readouterr())
     assert said.count("asked with ***") == 2 * len(LogFormat)
     assert "marked" not in said
 
@@ -115,13 +115,13 @@ def test_secrets_are_in_no_line_of_any_form(
 def test_lines_are_readable_on_a_terminal_and_json_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The choice is made line by line, since Dagster replaces standard error during a step."""
+    """The choice is made line by line, since Dagster replaces the stream during a step."""
     logs.begin(LogFormat.AUTO, LogLevel.INFO, command=False)
     LOG.info("elsewhere")
-    assert lines_of(capsys.readouterr().err)[0]["event"] == "elsewhere"
+    assert lines_of(capsys.readouterr().out)[0]["event"] == "elsewhere"
 
     terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", terminal)
     with context.bound(correlation_id="c-1"):
         LOG.info("batch loaded", extra={"dataset": "daily_bars"})
     said = terminal.getvalue()
@@ -157,7 +157,7 @@ def test_a_command_that_is_asked_for_lines_writes_them(
 
 
 def test_a_line_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk below standard error must not stop a load."""
+    """A full disk below standard output must not stop a load."""
 
     class Full(io.StringIO):
         def write(self, text: str) -> int:
@@ -165,7 +165,7 @@ def test_a_line_that_cannot_be_written_ends_nothing(monkeypatch: pytest.MonkeyPa
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(logging, "raiseExceptions", False)
-    monkeypatch.setattr(sys, "stderr", Full())
+    monkeypatch.setattr(sys, "stdout", Full())
     logs.begin(LogFormat.JSON, LogLevel.INFO, command=False)
 
     LOG.info("lost")
@@ -189,7 +189,7 @@ def test_dagster_finds_handler_and_formatter_where_its_settings_name_them(
     )
     logging.getLogger("of_a_test").error("said", extra={"dagster_meta": {"orig_message": "meant"}})
 
-    assert lines_of(capsys.readouterr().err)[0]["event"] == "meant"
+    assert lines_of(capsys.readouterr().out)[0]["event"] == "meant"
 
 
 def test_nothing_of_telemetry_is_imported_before_it_is_needed() -> None:
