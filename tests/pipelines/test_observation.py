@@ -191,7 +191,12 @@ def test_one_id_leads_from_the_log_to_rows_letter_raw_answer_and_archive(
     assert kept.metadata["correlation-id"] == "work-1"
     with opening.archive(settings) as archive:
         (logged_period,) = archive.proofs(archived_dataset("daily_bars")).values()
-    assert logged_period.proof.correlation_id == "work-1"
+        table = archive.table(archived_dataset("daily_bars")).load()
+    assert logged_period.correlation_id == "work-1"
+    snapshot = table and table.current_snapshot()
+    assert snapshot
+    assert snapshot.summary
+    assert snapshot.summary.additional_properties["wrdata.correlation_id"] == "work-1"
 
 
 def test_a_letter_keeps_the_id_of_the_work_that_failed_first_and_hands_it_to_its_retry(

@@ -20,6 +20,8 @@ from resources.storage import sql
 from resources.storage.timescale import Timescale
 
 _PROPERTY = "wrdata.period."
+CORRELATION_PROPERTY = "wrdata.correlation_id"
+"""Property of a snapshot: the id of the work that committed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,6 @@ class PeriodProof:
         content_digest: Digest of the rows (marketdata.content_hash), with one for each column.
         schema_fingerprint: Hex digest of the columns and types that the files were written with.
         code_version: Version of this project that wrote them.
-        correlation_id: Of the work that wrote them (resources/telemetry/context.py), if known.
     """
 
     dataset: str
@@ -68,7 +69,6 @@ class PeriodProof:
     column_sha256: Mapping[str, str]
     schema_fingerprint: str
     code_version: str
-    correlation_id: str | None = None
 
     @property
     def rows(self) -> int:
@@ -103,10 +103,15 @@ class PeriodProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommittedProof:
-    """A proof with the Iceberg snapshot that committed it."""
+    """A proof with the Iceberg snapshot that committed it.
+
+    Attributes:
+        correlation_id: Of the work that committed it, if that is known.
+    """
 
     proof: PeriodProof
     snapshot_id: int
+    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +209,7 @@ class ArchiveLog:
                     archive_id=inserted[0] if inserted else 0,
                     proof=entry.proof,
                     snapshot_id=entry.snapshot_id,
+                    correlation_id=entry.correlation_id,
                 )
         return logged
 
@@ -234,7 +240,7 @@ def _row(committed: CommittedProof) -> dict[str, object]:
         "schema_fingerprint": proof.schema_fingerprint,
         "snapshot_id": committed.snapshot_id,
         "code_version": proof.code_version,
-        "correlation_id": proof.correlation_id,
+        "correlation_id": committed.correlation_id,
     }
 
 
@@ -244,6 +250,7 @@ def _logged(dataset: str, row: Sequence[Any]) -> LoggedPeriod:
     return LoggedPeriod(
         archive_id=archive_id,
         snapshot_id=snapshot_id,
+        correlation_id=correlation_id,
         proof=PeriodProof(
             dataset=dataset,
             period=Period(start=start, end=end, label=label),
@@ -251,7 +258,6 @@ def _logged(dataset: str, row: Sequence[Any]) -> LoggedPeriod:
             column_sha256=columns,
             schema_fingerprint=schema,
             code_version=code,
-            correlation_id=correlation_id,
             **_parsed(files, bounds),
         ),
     )

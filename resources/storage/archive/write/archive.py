@@ -46,7 +46,7 @@ from resources.storage.archive.write.rows import first_day, stream, with_rows
 from resources.storage.ledger.lost_rows import LostRows, describe_loss
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
-from resources.telemetry import logs, traces
+from resources.telemetry import context, logs, traces
 
 _LOG = logs.logger("storage")
 
@@ -194,7 +194,14 @@ class Archive:
         if proofs:
             snapshot_id = table.commit(state, list(proofs.values()))
             logged = self._log.record(
-                [CommittedProof(proof=proof, snapshot_id=snapshot_id) for proof in proofs.values()]
+                [
+                    CommittedProof(
+                        proof=proof,
+                        snapshot_id=snapshot_id,
+                        correlation_id=context.correlation_id(),
+                    )
+                    for proof in proofs.values()
+                ]
             )
             for period in proofs:
                 replaced = any(

@@ -35,7 +35,6 @@ from resources.storage.object_store import (
     ObjectMissingError,
     ObjectStore,
 )
-from resources.telemetry import context
 
 ROW_GROUP_ROWS = 32_768
 ROW_GROUP_BYTES = 64 << 20
@@ -136,7 +135,6 @@ def prove(
         column_sha256=sent.result().columns,
         schema_fingerprint=schema_fingerprint(dataset.schema),
         code_version=_code_version(),
-        correlation_id=context.correlation_id(),
     )
 
 
