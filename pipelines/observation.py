@@ -6,6 +6,7 @@ why a run failed (run_failures.py).
 """
 
 import time
+import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
@@ -31,6 +32,11 @@ TRACE_TAG = "wrdata/traceparent"
 """A run's tag for the span that asked for it, in the form of W3C."""
 
 _LOG = logs.logger("pipelines")
+
+# Dagster says it to whoever reads a command's standard error.
+warnings.filterwarnings(
+    "ignore", message=".*yaml-defined logging configuration.*", category=dg.BetaWarning
+)
 
 
 def begin() -> None:
@@ -74,23 +80,22 @@ def tags_of_tick(name: str) -> dict[str, str]:
 def observed_run(run_id: str, job: str, tags: Mapping[str, str]) -> Generator[None]:
     """Give all that is logged and stored within the block the run's fields, in one span."""
     first, last = (tags.get(name) for name in RANGE_TAGS)
+    fields = context.bound(
+        correlation_id=context.correlation_id_of_run(run_id, tags),
+        run=run_id,
+        job=job,
+        partition=tags.get(PARTITION_TAG),
+        partitions=f"{first}...{last}" if first and last else None,
+    )
     began = time.monotonic()
-    with (
-        context.bound(
-            correlation_id=context.correlation_id_of_run(run_id, tags),
-            run=run_id,
-            job=job,
-            partition=tags.get(PARTITION_TAG),
-            partitions=f"{first}...{last}" if first and last else None,
-        ),
-        traces.span("run", parent=tags.get(TRACE_TAG, "")),
-    ):
+    with fields:
         try:
-            yield
+            with traces.span("run", parent=tags.get(TRACE_TAG, "")):
+                yield
         finally:
             _LOG.info("run ended", extra={"duration_s": round(time.monotonic() - began, 3)})
-    traces.flush()
-    reports.flush()
+            traces.flush()
+            reports.flush()
 
 
 def report_step(run: dg.DagsterRun, event: dg.DagsterEvent) -> None:

@@ -11,6 +11,7 @@ bug, a database that was down.
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
 from pipelines import jobs
 from resources.settings import read_settings
+from resources.telemetry import masks
 from resources.wiring import LANE_TAG
 
 CLAIM_TAG = "wrdata/dead_letters"
@@ -225,12 +227,11 @@ def _subject(job: str, tags: Mapping[str, str], work: Mapping[str, Any]) -> str:
 
 def _line(text: str) -> str:
     """Return ``text`` in one line, shortened, and without secrets."""
-    settings = read_settings()
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, SecretStr) and value.get_secret_value():
-            text = text.replace(value.get_secret_value(), "***")
-    line = " ".join(text.split())
+    # A run may have failed because they cannot be read.
+    with suppress(errors.ConfigurationError):
+        values = dict(read_settings()).values()
+        masks.learn(value.get_secret_value() for value in values if isinstance(value, SecretStr))
+    line = " ".join(masks.masked(text).split())
     return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
 
 

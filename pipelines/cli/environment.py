@@ -114,11 +114,12 @@ def enter(
     wrong = wrong_values()
     if wrong:
         raise errors.ConfigurationError(f"{'; '.join(wrong)}. Correct it, or unset it")
-    chosen = read_telemetry_settings()
-    logs.begin(chosen.log_format, chosen.log_level, command=True)
     if surroundings.local and start:
         _start(surroundings, report)
     adopt(surroundings)
+    # Now that all is known that no line may show.
+    chosen = read_telemetry_settings()
+    logs.begin(chosen.log_format, chosen.log_level, command=True)
 
 
 def warn_of_variables() -> None:

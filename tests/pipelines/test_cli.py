@@ -443,6 +443,7 @@ def test_a_command_logs_lines_where_they_are_asked_for_under_the_id_that_its_cal
     plain = wrdata(*load, "--refetch")
     assert plain.status == 0
     assert "{" not in plain.err
+    assert "Warning" not in plain.err
     assert "batch loaded" not in plain.err
 
 

@@ -1,6 +1,6 @@
 """One id, one trace and one report from a tick to what is stored, with real runs of Dagster's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +48,7 @@ def archive_job() -> dg.JobDefinition:
 
 
 @contextmanager
-def instance(pipeline: Pipeline) -> Iterator[dg.DagsterInstance]:
+def instance(pipeline: Pipeline) -> Generator[dg.DagsterInstance]:
     """Open an instance with the log settings that this project ships."""
     with dg.instance_for_test(overrides={"python_logs": PYTHON_LOGS}) as opened:
         tickers = pipeline.stores.instruments.tickers()

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -78,7 +78,7 @@ def test_an_error_is_recorded_without_its_secrets_and_goes_on(spans: Spans) -> N
 
 
 @contextmanager
-def collector() -> Iterator[tuple[str, list[bytes]]]:
+def collector() -> Generator[tuple[str, list[bytes]]]:
     """Serve a collector of spans; yield its address and what it has received."""
     received: list[bytes] = []
 
