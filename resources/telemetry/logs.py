@@ -156,7 +156,10 @@ class Lines(logging.Handler):
         if record.levelno < least or (_choice.sentences and not _is_ours(record)):
             return
         try:
-            _choice.stream.write(self.format(record) + "\n")
+            stream = _choice.stream
+            stream.write(self.format(record) + "\n")
+            # Whoever watches sees it now, and a killed worker's last lines are not lost.
+            stream.flush()
         except Exception:  # noqa: BLE001  # a line that cannot be written must not end the work
             self.handleError(record)
 
