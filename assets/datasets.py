@@ -35,6 +35,7 @@ from marketdata.session_ingest import defer_session
 from resources.clients import Client
 from resources.opening import Stores
 from resources.settings import provider_of, route_of, route_variable
+from resources.telemetry.context import bound
 from resources.wiring import Database, Providers
 from usecases.bulk_refresh import bulk_refresh
 from usecases.load_plan import LoadPlan, LoadRequest, plan_load
@@ -163,7 +164,7 @@ def by_symbol(dataset: Dataset) -> dg.AssetsDefinition:
     def asset(
         context: dg.AssetExecutionContext, database: Database, providers: Providers
     ) -> Iterator[Report]:
-        yield from in_event_loop(_load_partitions(dataset, context, database, providers))
+        yield from _in_step(context, _load_partitions(dataset, context, database, providers))
 
     return asset
 
@@ -191,7 +192,7 @@ def by_session(dataset: Dataset) -> dg.AssetsDefinition:
     def asset(
         context: dg.AssetExecutionContext, database: Database, providers: Providers
     ) -> Iterator[Report]:
-        yield from in_event_loop(_load_sessions(dataset, context, database, providers))
+        yield from _in_step(context, _load_sessions(dataset, context, database, providers))
 
     return asset
 
@@ -220,7 +221,7 @@ def refresh(dataset: Dataset) -> dg.AssetsDefinition:
         database: Database,
         providers: Providers,
     ) -> Iterator[Report]:
-        yield from in_event_loop(_refresh(dataset, context, config, database, providers))
+        yield from _in_step(context, _refresh(dataset, context, config, database, providers))
 
     return asset
 
@@ -255,6 +256,15 @@ BY_SESSION = {
     name: by_session(dataset) for name, dataset in DATASETS.items() if dataset.has_sessions
 }
 """Assets by session, for datasets with a provider of whole sessions."""
+
+
+def _in_step(context: dg.AssetExecutionContext, source: AsyncGenerator[Report]) -> Iterator[Report]:
+    """Do a step's asynchronous work.
+
+    What is logged names the step: Dagster's handler adds it only while it waits for the next item.
+    """
+    with bound(step=context.op_execution_context.op.name):
+        yield from in_event_loop(source)
 
 
 async def _load_partitions(

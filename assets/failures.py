@@ -28,9 +28,13 @@ def as_dagster_failure() -> Generator[None]:
     try:
         yield
     except errors.MarketDataError as error:
+        provider = error.provider if isinstance(error, errors.ProviderError) else ""
         raise dg.Failure(
             description=str(error),
-            metadata={"error_class": type(error).__name__},
+            metadata={
+                "error_class": type(error).__name__,
+                **({"provider": provider} if provider else {}),
+            },
             allow_retries=False,
         ) from error
 

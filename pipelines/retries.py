@@ -32,6 +32,7 @@ from pipelines.run_failures import (
     will_be_retried,
 )
 from resources.storage.letters import Claim, DeadLetters, StoredLetter
+from resources.telemetry.context import CORRELATION_TAG
 
 TICKERS_PER_RUN = 500
 DUE_PER_TICK = 1_000
@@ -64,18 +65,34 @@ class Retry:
         return self.tags.get(PARTITION_TAG)
 
     @property
+    def correlation_tags(self) -> Mapping[str, str]:
+        """The tag of the work that failed, if all letters are of one; a run has one tag."""
+        ids = {letter.correlation_id for letter in self.letters}
+        followed_by = ids.pop() if len(ids) == 1 else None
+        return {CORRELATION_TAG: followed_by} if followed_by else {}
+
+    @property
     def partitions(self) -> tuple[str, str] | None:
         """First and last partition, if the run takes a range."""
         start, end = (self.tags.get(name) for name in RANGE_TAGS)
         return (start, end) if start and end else None
 
-    def request(self) -> dg.RunRequest:
-        """Return the sensor's run request; its key keeps Dagster from launching a claim twice."""
+    def request(self, tags_of_tick: Mapping[str, str]) -> dg.RunRequest:
+        """Return the sensor's run request; its key keeps Dagster from launching a claim twice.
+
+        Args:
+            tags_of_tick: Tags of every run that the tick asks for.
+        """
         return dg.RunRequest(
             run_key=str(self.claim),
             job_name=self.job,
             run_config={"ops": dict(self.ops)} if self.ops else None,
-            tags={**self.tags, CLAIM_TAG: str(self.claim)},
+            tags={
+                **self.tags,
+                **tags_of_tick,
+                **self.correlation_tags,
+                CLAIM_TAG: str(self.claim),
+            },
         )
 
 

@@ -11,6 +11,7 @@ bug, a database that was down.
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
 from pipelines import jobs
 from resources.settings import known_secrets, read_settings
+from resources.telemetry import masks
 from resources.wiring import LANE_TAG
 
 CLAIM_TAG = "wrdata/dead_letters"
@@ -56,12 +58,16 @@ class RunFailure:
         message: One line, without secrets.
         lost: No dead letter keeps the work that the run did not do.
         needs_person: The same run would fail again until a person fixes the cause.
+        at_step: A step has raised it, in the run's worker.
+        provider: The provider that caused it; empty if none did.
     """
 
     error_class: str
     message: str
     lost: bool
     needs_person: bool = False
+    at_step: bool = True
+    provider: str = ""
 
 
 def will_be_retried(run: dg.DagsterRun) -> bool:
@@ -98,7 +104,7 @@ def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
         if record.event_log_entry.dagster_event
     ]
     steps = [
-        _of_step(event, run)
+        failure_of_step(event, run)
         for event in events
         if event.event_type is dg.DagsterEventType.STEP_FAILURE
     ]
@@ -112,6 +118,7 @@ def failure_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunFailure:
         error_class=reason.value if reason else "RunFailure",
         message=_line((ended.message if ended else "") or "the run ended without a message"),
         lost=True,
+        at_step=False,
     )
 
 
@@ -152,7 +159,8 @@ def lost_work(instance: dg.DagsterInstance, run: dg.DagsterRun, at: datetime) ->
     )
 
 
-def _of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
+def failure_of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
+    """Return why a step of ``run`` failed, from the event that says so."""
     data = event.step_failure_data
     failure_data = data.user_failure_data
     if failure_data is not None:
@@ -178,7 +186,7 @@ def _of_step(event: dg.DagsterEvent, run: dg.DagsterRun) -> RunFailure:
 
 def _of_own_failure(text: str, metadata: Mapping[str, dg.MetadataValue]) -> RunFailure:
     """Return the failure of a dg.Failure, which our code raised after it saw the error."""
-    named = metadata.get("error_class")
+    named, provider = metadata.get("error_class"), metadata.get("provider")
     error_class = str(named.value) if named else "Failure"
     kind = getattr(errors, error_class, None) if named else None
     is_recorded = (
@@ -189,6 +197,7 @@ def _of_own_failure(text: str, metadata: Mapping[str, dg.MetadataValue]) -> RunF
         message=_line(text),
         lost=not is_recorded,
         needs_person=kind is errors.ConfigurationError,
+        provider=str(provider.value) if provider else "",
     )
 
 
@@ -217,9 +226,10 @@ def _subject(job: str, tags: Mapping[str, str], work: Mapping[str, Any]) -> str:
 
 def _line(text: str) -> str:
     """Return ``text`` in one line, shortened, and without secrets."""
-    for secret in known_secrets(read_settings()):
-        text = text.replace(secret, "***")
-    line = " ".join(text.split())
+    # A run may have failed because they cannot be read.
+    with suppress(errors.ConfigurationError):
+        masks.learn(known_secrets(read_settings()))
+    line = " ".join(masks.masked(text).split())
     return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
 
 

@@ -19,6 +19,7 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, calendar
 from marketdata.coverage import SESSIONS_ASKED_AGAIN
 from marketdata.recovery.limits import Lane
+from pipelines import observation
 from pipelines.dagster_internals import UnresolvedAssetJobDefinition
 from pipelines.jobs import (
     BY_SESSION_JOBS,
@@ -44,6 +45,11 @@ AS_SCHEDULED = {LANE_TAG: Lane.SCHEDULED.value}
 """Tags of scheduled runs: the request budget serves them before backfills."""
 
 
+def _as_scheduled(name: str) -> Mapping[str, str]:
+    """Return the tags of the runs that a tick of this schedule asks for, before backfills."""
+    return AS_SCHEDULED | observation.tags_of_tick(name)
+
+
 @schedule(
     job=BY_SESSION_JOBS[DAILY_BARS_DATASET],
     cron_schedule="30 18 * * 1-5",
@@ -59,7 +65,9 @@ def daily_bars_after_close(
     if not calendar().is_session(today):
         return dg.SkipReason(f"{today} is no session of the New York exchanges")
     return dg.RunRequest(
-        run_key=f"daily-bars-{today}", partition_key=today.isoformat(), tags=AS_SCHEDULED
+        run_key=f"daily-bars-{today}",
+        partition_key=today.isoformat(),
+        tags=_as_scheduled("daily_bars_after_close"),
     )
 
 
@@ -92,7 +100,7 @@ def daily_bars_again_by_session(
     return dg.RunRequest(
         run_key=f"daily-bars-again-by-session-{last}",
         tags={
-            **AS_SCHEDULED,
+            **_as_scheduled("daily_bars_again_by_session"),
             "dagster/asset_partition_range_start": sessions[0].isoformat(),
             "dagster/asset_partition_range_end": sessions[-1].isoformat(),
         },
@@ -119,14 +127,14 @@ def daily_bars_again_by_ticker(
         run_config={
             "ops": {datasets.REFRESHES[DAILY_BARS_DATASET].node_def.name: {"config": config}}
         },
-        tags=AS_SCHEDULED,
+        tags=_as_scheduled("daily_bars_again_by_ticker"),
     )
 
 
 universe_weekly = dg.ScheduleDefinition(
     name="universe_weekly",
     job=universe_job,
-    tags=AS_SCHEDULED,
+    tags_fn=lambda _: _as_scheduled("universe_weekly"),
     cron_schedule="0 8 * * 6",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -136,7 +144,7 @@ universe_weekly = dg.ScheduleDefinition(
 daily_bars_gaps_weekly = dg.ScheduleDefinition(
     name="daily_bars_gaps_weekly",
     job=DATASET_JOBS[DAILY_BARS_DATASET],
-    tags=AS_SCHEDULED,
+    tags_fn=lambda _: _as_scheduled("daily_bars_gaps_weekly"),
     cron_schedule="0 9 * * 6",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -147,6 +155,7 @@ daily_bars_gaps_weekly = dg.ScheduleDefinition(
 archive_monthly = dg.ScheduleDefinition(
     name="archive_monthly",
     job=archive_job,
+    tags_fn=lambda _: observation.tags_of_tick("archive_monthly"),
     cron_schedule="0 6 3 * *",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -157,6 +166,7 @@ archive_monthly = dg.ScheduleDefinition(
 archive_verified_monthly = dg.ScheduleDefinition(
     name="archive_verified_monthly",
     job=archive_verification_job,
+    tags_fn=lambda _: observation.tags_of_tick("archive_verified_monthly"),
     cron_schedule="0 6 4 * *",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -175,12 +185,16 @@ def retention_weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | d
     """Ask for a run if a dataset has an age; otherwise all rows stay."""
     if not read_settings().retention:
         return dg.SkipReason("WRDATA_RETENTION names no dataset: all rows stay")
-    return dg.RunRequest(run_key=f"retention-{context.scheduled_execution_time:%Y-%m-%d}")
+    return dg.RunRequest(
+        run_key=f"retention-{context.scheduled_execution_time:%Y-%m-%d}",
+        tags=observation.tags_of_tick("retention_weekly"),
+    )
 
 
 archive_upkeep_weekly = dg.ScheduleDefinition(
     name="archive_upkeep_weekly",
     job=archive_upkeep_job,
+    tags_fn=lambda _: observation.tags_of_tick("archive_upkeep_weekly"),
     cron_schedule="0 9 * * 0",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -190,6 +204,7 @@ archive_upkeep_weekly = dg.ScheduleDefinition(
 database_upkeep_weekly = dg.ScheduleDefinition(
     name="database_upkeep_weekly",
     job=database_upkeep_job,
+    tags_fn=lambda _: observation.tags_of_tick("database_upkeep_weekly"),
     cron_schedule="0 8 * * 0",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -208,6 +223,7 @@ audit_daily = dg.ScheduleDefinition(
 aggregates_verified_daily = dg.ScheduleDefinition(
     name="aggregates_verified_daily",
     job=aggregate_verification_job,
+    tags_fn=lambda _: observation.tags_of_tick("aggregates_verified_daily"),
     cron_schedule="0 4 * * *",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -330,7 +346,7 @@ def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
         return dg.RunRequest(
             run_key=f"{name}-{at:%Y-%m-%dT%H:%M}",
             run_config={"ops": ops} if refresh.config else None,
-            tags=AS_SCHEDULED,
+            tags=_as_scheduled(name),
         )
 
     return refreshed

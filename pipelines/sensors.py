@@ -18,11 +18,12 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY
-from pipelines import jobs, retries, run_audit, run_failures, workers
+from pipelines import jobs, observation, retries, run_audit, run_failures, workers
 from pipelines.jobs import DERIVED, INTRADAY
 from resources import opening
 from resources.settings import provider_of, read_settings
 from resources.storage.aggregates import SourceTable
+from resources.telemetry.context import bound, correlation_id_of_run
 
 FAILURES_PER_TICK = 100
 
@@ -73,7 +74,8 @@ def dead_letter_retries(
         return dg.SkipReason(f"dead letters cannot be read: {error}")
     if not due:
         return dg.SkipReason("no dead letter is due")
-    return [retry.request() for retry in due]
+    tags = observation.tags_of_tick(context.sensor_name)
+    return [retry.request(tags) for retry in due]
 
 
 @sensor(
@@ -87,6 +89,7 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorR
     Not a run_failure_sensor: that moves on when its function fails, so a run that died with the
     database would be forgotten. Here the cursor waits until the letter is posted.
     """
+    observation.begin()
     workers.try_end_lost(context.instance)
     if context.cursor is None:
         newest = _failures(context, after=None)
@@ -101,10 +104,13 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorR
                 if run and run_failures.is_undecided(context.instance, run, failed_at, utc_now()):
                     break
                 letter = run and run_failures.lost_work(context.instance, run, failed_at)
-                if letter:
+                if run and letter:
                     by = f"sensor {context.sensor_name} on {socket.gethostname()}"
-                    stores.dead_letters.post([letter], LETTER_RETRY, by)
+                    with bound(correlation_id=correlation_id_of_run(run.run_id, run.tags)):
+                        stores.dead_letters.post([letter], LETTER_RETRY, by)
                     posted += 1
+                if run:
+                    observation.report_lost(context.instance, run)
                 after = record.storage_id
     except errors.MarketDataError as error:
         skipped = f"lost runs cannot be recorded: {error}"
@@ -125,7 +131,6 @@ def rebased_histories(
 
     The run key holds the day: a ticker whose provider is late is asked for once a day.
     """
-    del context
     today = utc_now().astimezone(NEW_YORK_ZONE).date()
     try:
         with opening.stores(read_settings()) as stores:
@@ -141,6 +146,7 @@ def rebased_histories(
     return dg.RunRequest(
         run_key=f"rebased {today} {' '.join(tickers)}",
         run_config={"ops": {REFRESHES[DAILY_BARS_DATASET].node_def.name: {"config": config}}},
+        tags=observation.tags_of_tick(context.sensor_name),
     )
 
 
@@ -173,7 +179,10 @@ def waiting_aggregates(context: dg.SensorEvaluationContext) -> dg.RunRequest | d
     if context.instance.get_runs_count(at_work):
         return dg.SkipReason(f"aggregates wait since {oldest:%H:%M:%S}, and a run refreshes them")
     slot = now - (now - datetime.min.replace(tzinfo=UTC)) % TRIED_AGAIN
-    return dg.RunRequest(run_key=f"{context.sensor_name} {slot:%Y-%m-%dT%H:%M}")
+    return dg.RunRequest(
+        run_key=f"{context.sensor_name} {slot:%Y-%m-%dT%H:%M}",
+        tags=observation.tags_of_tick(context.sensor_name),
+    )
 
 
 @sensor(

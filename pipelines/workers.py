@@ -2,14 +2,13 @@
 
 Here: the heartbeat beside every run, the executor that starts it, and the look at all runs by the
 sensor `lost_runs`, by `wrdata up` and by each command that opens Dagster. Not here: the table
-(resources/storage/runs/workers.py), or what is done about failed runs (run_failures.py,
-retries.py).
+(resources/storage/runs/workers.py), what a run tells of itself (observation.py), or what is done
+about failed runs (run_failures.py, retries.py).
 
 Dagster's code server watches the workers that it started. If it dies with them, or if a command
 was the worker, nothing does: the run would stay STARTED and keep its place in the queue.
 """
 
-import logging
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ import dagster as dg
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.process_identity import here, is_running, this_process
-from pipelines import run_audit, run_failures
+from pipelines import observation, run_audit, run_failures
 from pipelines.dagster_internals import (
     ExecutionPlan,
     InProcessExecutor,
@@ -31,8 +30,9 @@ from pipelines.dagster_internals import (
 from resources.settings import read_settings
 from resources.storage.runs.workers import RunWorker, RunWorkers
 from resources.storage.timescale import Timescale
+from resources.telemetry import logs
 
-_LOG = logging.getLogger(__name__)
+_LOG = logs.logger("pipelines")
 
 BEAT_S = 5.0
 FIRST_BEAT_WITHIN_S = 2.0
@@ -105,11 +105,17 @@ class InProcessWithHeartbeat(InProcessExecutor):
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[dg.DagsterEvent]:
-        """Execute the run with a heartbeat beside it."""
+        """Execute the run with a heartbeat beside it; report the steps that fail."""
         run = plan_context.dagster_run
+        observation.begin()
         run_audit.record_start(run.run_id, run.job_name, run.tags)
-        with heartbeat(run.run_id, run.job_name):
-            yield from super().execute(plan_context, execution_plan)
+        with (
+            heartbeat(run.run_id, run.job_name),
+            observation.observed_run(run.run_id, run.job_name, run.tags),
+        ):
+            for event in super().execute(plan_context, execution_plan):
+                observation.report_step(run, event)
+                yield event
 
 
 @dg.executor(name="in_process")

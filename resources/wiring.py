@@ -24,6 +24,7 @@ from resources.storage.audit import AuditLog
 from resources.storage.audit.anchors import Anchors
 from resources.storage.object_store import ObjectStore
 from resources.storage.upkeep import DatabaseUpkeep
+from resources.telemetry import context
 
 LANE_TAG = "wrdata/lane"
 """A run's tag for its lane in request budgets; without it, the lane is that of backfills."""
@@ -82,6 +83,8 @@ class Providers(dg.ConfigurableResource[None]):
     ) -> AsyncGenerator[Client]:
         """Open the provider that serves ``dataset``; the run's lane tag sets its priority.
 
+        What is logged until it is closed names both.
+
         Args:
             stores: Holds the budgets' leases.
             run: The requesting run.
@@ -93,5 +96,6 @@ class Providers(dg.ConfigurableResource[None]):
         opened = clients.opened(
             read_settings(), stores, chosen, dataset, lane=lane, run_id=run.run_id
         )
-        async with opened as client:
-            yield client
+        with context.bound(dataset=dataset, provider=chosen):
+            async with opened as client:
+                yield client

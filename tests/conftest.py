@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.world", "tests.fixtures.pipeline", "tests.fixtures.roles"]
+pytest_plugins = [
+    "tests.fixtures.world",
+    "tests.fixtures.pipeline",
+    "tests.fixtures.roles",
+    "tests.fixtures.telemetry",
+]
 
 # No test is a timed one: what a busy machine does late is not wrong.
 settings.register_profile("wrdata", deadline=None)

@@ -32,9 +32,11 @@ from resources.settings import (
     SessionRoute,
     Settings,
     StoreSettings,
+    TelemetrySettings,
     provider_variable,
     route_variable,
 )
+from resources.telemetry.context import CORRELATION_VARIABLE
 
 ORIGIN = {"provider", "ingest_id", "known_from"}
 """Columns of every table; the page says once what they mean."""
@@ -239,7 +241,12 @@ def _default(part: Any) -> str:
 
 def settings_page() -> str:
     """Return the page of the environment: each variable, its meaning and its default."""
-    meanings = _documented(StoreSettings) | _documented(ProviderSettings) | _documented(Settings)
+    meanings = (
+        _documented(StoreSettings)
+        | _documented(ProviderSettings)
+        | _documented(TelemetrySettings)
+        | _documented(Settings)
+    )
     rows = [
         (
             f"`{field.alias}`",
@@ -293,6 +300,10 @@ READ_BY_OTHER_PROGRAMS = {
     "WRDATA_STATE_DIR": ("Folder of the local world", "`.wrdata`"),
     "WRDATA_TEST_DATABASE_URL": ("A further server that the tests use", "none"),
     "DAGSTER_HOME": ("Dagster's folder", "`.wrdata/dagster`"),
+    CORRELATION_VARIABLE: ("Id under which a command's work is followed", "a new one"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("Collector of traces (`wrdata[tracing]`)", "none"),
+    "SENTRY_DSN": ("Where failed runs are reported (`wrdata[sentry]`)", "none"),
+    "SENTRY_ENVIRONMENT": ("What reports call this environment", "`production`"),
 }
 """Variables that no setting is made of."""
 

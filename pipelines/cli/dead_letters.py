@@ -283,7 +283,7 @@ def _run(stores: Stores, retry_run: Retry, claims: Sequence[UUID], by: str) -> N
             config=retry_run.ops,
             partition=retry_run.partition,
             partitions=retry_run.partitions,
-            tags={CLAIM_TAG: str(retry_run.claim)},
+            tags={**retry_run.correlation_tags, CLAIM_TAG: str(retry_run.claim)},
             progress=_holding(stores, meter, claims),
         )
     if report.success:

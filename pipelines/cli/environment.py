@@ -18,12 +18,14 @@ from resources.settings import (
     database_url_in,
     layers,
     read_settings,
+    read_telemetry_settings,
     refuse_unknown_variables,
     unread_variables,
     wrong_values,
 )
 from resources.settings.profiles import Profile, profile_in_force
 from resources.storage import migrations
+from resources.telemetry import logs
 
 PROJECT = Path(__file__).resolve().parents[2]
 """The checkout: the folder that holds dagster.yaml and workspace.yaml."""
@@ -134,6 +136,9 @@ def enter(
     if surroundings.local and start:
         _start(surroundings, report)
     adopt(surroundings)
+    # Now that all is known that no line may show.
+    chosen = read_telemetry_settings()
+    logs.begin(chosen.log_format, chosen.log_level, command=True)
 
 
 def warn_of_variables() -> None:

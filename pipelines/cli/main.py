@@ -5,6 +5,8 @@ Not here: what the commands do (the modules beside this one, imported when they 
 """
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Annotated
 
@@ -14,6 +16,7 @@ import typer
 from marketdata.recovery import errors
 from pipelines.cli import console, deferred
 from pipelines.cli.interruption import RunInterruptedError
+from resources.telemetry import context, logs, traces
 
 COMMANDS = {
     "up": "world:up",
@@ -116,8 +119,21 @@ def _print_version(requested: bool) -> None:
         raise typer.Exit
 
 
+@contextmanager
+def _observed(command: str) -> Generator[None]:
+    """Give all that a command does one id, and one span if traces are configured."""
+    traces.begin()
+    with (
+        context.bound(correlation_id=context.given_correlation_id()),
+        traces.span("command", command=command),
+    ):
+        yield
+    traces.flush()
+
+
 @app.callback()
 def begin(
+    command: typer.Context,
     *,
     _version: Annotated[
         bool,
@@ -126,7 +142,8 @@ def begin(
         ),
     ] = False,
 ) -> None:
-    """Read the options that stand before a command."""
+    """Read the options that stand before a command, and begin it."""
+    command.with_resource(_observed(command.invoked_subcommand or ""))
 
 
 OF_LIBRARIES = {
@@ -148,8 +165,10 @@ def _plain(message: str) -> str:
 
 def run() -> None:
     """Run a command; our errors, and wrong arguments, become one line and an exit status."""
-    # A retry that succeeds is no news; one that fails is reported at the end.
-    stamina.instrumentation.set_on_retry_hooks([])
+    # Until the environment is read. A retry that succeeds is no news to a person; one that fails is
+    # reported at the end.
+    logs.begin(logs.LogFormat.AUTO, logs.LogLevel.INFO, command=True)
+    stamina.instrumentation.set_on_retry_hooks([logs.log_retry])
     try:
         status_code = app(standalone_mode=False)
     except errors.ArgumentError as error:

@@ -20,7 +20,7 @@ import sqlalchemy.exc
 
 from machine.person import user_at_host
 from marketdata.recovery import errors
-from pipelines import run_audit, users, workers
+from pipelines import observation, run_audit, users, workers
 from pipelines.cli import console, dagster_instance
 from pipelines.cli.code_location import record_under_location
 from pipelines.cli.interruption import RunInterruptedError
@@ -117,6 +117,7 @@ def run_job(
         logging.getLogger(chatty).setLevel(logging.CRITICAL)
     # No daemon repeats such a run: the person does, or a dead letter if the work is lost.
     every_tag = {
+        **observation.tags(),
         **(tags or {}),
         STARTED_BY: BY_COMMAND,
         MAX_RETRIES: "0",
@@ -129,6 +130,7 @@ def run_job(
     with (
         open_instance() as instance,
         workers.heartbeat(run_id, job),
+        observation.observed_run(run_id, job, every_tag),
         _watched(progress, run_id, started),
     ):
         record_under_location(instance, job)

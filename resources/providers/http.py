@@ -13,6 +13,7 @@ import hashlib
 import logging
 import re
 import ssl
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ import stamina
 from marketdata.recovery import errors
 from marketdata.recovery.policy import RequestRetry
 from resources.providers.budget import Outcome, Permit, RequestBudget
+from resources.telemetry import logs, traces
+
+_LOG = logs.logger("providers")
 
 TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=10.0, pool=10.0)
 _ASK_FOR_LESS = {
@@ -224,7 +228,7 @@ class HttpGetter:
         if self._client is None:
             message = f"the {self._provider} client is not open: use it inside `async with`"
             raise RuntimeError(message)
-        request = _Request(self._client, path, parameters, operation)
+        request = _Request(self._client, path, parameters, operation, weight)
         sent = 0
         patience = _Patience(self._retry)
         failed: errors.ProviderError | None = None
@@ -265,24 +269,41 @@ class HttpGetter:
         open the breaker for all others.
         """
         outcome: Outcome | None = None
-        clock = asyncio.get_running_loop().time
-        sent_at = clock()
+        began = time.monotonic()
         try:
-            answer = await self._once(request, attempt.limit_s)
+            with traces.span("request", provider=self._provider, operation=request.operation):
+                answer = await self._once(request, attempt.limit_s)
+                traces.note(status=answer.status)
             error = self._classify(answer, request.operation)
             outcome = Outcome(error=error, status=answer.status, headers=answer.headers)
         except errors.ProviderError as error:
             outcome = Outcome(error=error, status=None, headers={})
             raise
         finally:
+            seconds = time.monotonic() - began
             if outcome is not None:
-                self._budget.add_request(clock() - sent_at, outcome.error)
+                self._budget.add_request(seconds, outcome.error)
+            self._log(request, outcome, seconds)
             is_trial = attempt.permit.answer_within_s is not None
             if not attempt.repeated or is_trial or not _is_mere_failure(outcome):
                 await self._budget.settle(attempt.permit, outcome)
         if error is not None:
             raise error
         return answer
+
+    def _log(self, request: "_Request", outcome: Outcome | None, duration_s: float) -> None:
+        error = outcome.error if outcome else None
+        _LOG.debug(
+            "request sent",
+            extra={
+                "provider": self._provider,
+                "operation": request.operation,
+                "status": outcome.status if outcome else None,
+                "error_class": type(error).__name__ if error else None,
+                "weight": request.weight,
+                "duration_s": round(duration_s, 3),
+            },
+        )
 
     async def _once(self, request: "_Request", limit_s: float) -> HttpAnswer:
         translated = _translated(self._provider, request.operation, self._base_url)
@@ -325,6 +346,7 @@ class _Request:
     path: str
     parameters: Mapping[str, str]
     operation: str
+    weight: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,6 @@ granting leases (marketdata.recovery.leases.Leases, kept in Postgres), or the li
 
 import asyncio
 import contextlib
-import logging
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -33,8 +32,9 @@ from marketdata.recovery.limits import Lane, RequestLimits
 from marketdata.recovery.policy import BREAKER, BUDGET, BreakerPolicy, BudgetPolicy
 from marketdata.recovery.request_timings import RequestTimings
 from resources.providers.budget import Outcome, Permit
+from resources.telemetry import logs
 
-_LOG = logging.getLogger(__name__)
+_LOG = logs.logger("providers")
 _T = TypeVar("_T")
 
 _RELEASE_PACE = 0.8
@@ -278,7 +278,7 @@ class LeasedBudget:
                     # Another request may be the trial; the slot has been used.
                     await self._call(lambda: self._leases.give_back(permit.lease_id or 0, []))
             elif outcome.error is not None and self._breaker.counts(outcome.error):
-                await self._report_failure(permit.lease_id, outcome.error)
+                await self._report_failure(permit, outcome.error)
             else:
                 await self._report_success(permit, outcome)
             if outcome is not None and outcome.status != HTTPStatus.REQUEST_TIMEOUT:
@@ -290,12 +290,24 @@ class LeasedBudget:
         """Count an attempt that ended: how long it took, and its error if it had one."""
         self._timings.add_request(seconds, error)
 
-    async def _report_failure(self, lease_id: int, error: errors.ProviderError) -> None:
+    async def _report_failure(self, permit: Permit, error: errors.ProviderError) -> None:
         self._failures_known = True
+        lease_id = permit.lease_id or 0
         breaker = await self._call(
             lambda: self._leases.report_failure(self._provider, lease_id, error, self._breaker)
         )
         if breaker.state is BreakerState.OPEN:
+            # Requests that were under way when it opened report their failures too.
+            if breaker.failures == self._breaker.failures or permit.answer_within_s is not None:
+                logs.retries().warning(
+                    "circuit breaker open",
+                    extra={
+                        "provider": self._provider,
+                        "failures": breaker.failures,
+                        "error_class": type(error).__name__,
+                        "wait_s": round(breaker.retry_after_s, 3),
+                    },
+                )
             await self._reject(breaker.retry_after_s, breaker.reason)
 
     async def _report_success(self, permit: Permit, outcome: Outcome) -> None:
@@ -303,6 +315,8 @@ class LeasedBudget:
         if self._failures_known or permit.answer_within_s is not None:
             self._failures_known = False
             await self._call(lambda: self._leases.report_success(self._provider, lease_id))
+            if permit.answer_within_s is not None:
+                _LOG.info("circuit breaker closed", extra={"provider": self._provider})
         for limits in self._limits:
             await self._observe(limits, outcome.headers)
 

@@ -5,7 +5,6 @@ here: requesting and keeping (http.py), or replaying kept answers (kept_answers.
 """
 
 import hashlib
-import logging
 from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -17,8 +16,9 @@ from marketdata.ports import Answer
 from marketdata.recovery import errors
 from marketdata.rows import RejectedRow
 from resources.providers.http import HttpAnswer
+from resources.telemetry import logs
 
-_LOG = logging.getLogger(__name__)
+_LOG = logs.logger("providers")
 
 
 def pointers(replies: Iterable[HttpAnswer | None]) -> tuple[str, ...]:

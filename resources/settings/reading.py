@@ -23,20 +23,23 @@ from resources.settings.variables import (
     ProviderSettings,
     Settings,
     StoreSettings,
+    TelemetrySettings,
     provider_of,
     provider_variable,
     route_of,
     route_variable,
     shown,
 )
+from resources.telemetry.context import CORRELATION_VARIABLE
 
-_Kind = TypeVar("_Kind", bound=StoreSettings | ProviderSettings)
+_Kind = TypeVar("_Kind", bound=StoreSettings | ProviderSettings | TelemetrySettings)
 
 READ_ELSEWHERE = (
     profiles.VARIABLE,
     "WRDATA_PROXY_SECRET",
     "WRDATA_STATE_DIR",
     "WRDATA_TEST_DATABASE_URL",
+    CORRELATION_VARIABLE,
 )
 """Variables that are no settings: profiles.py, the web servers behind the proxy, the local world
 and the tests read them."""
@@ -149,6 +152,15 @@ def read_provider_settings() -> ProviderSettings:
         ConfigurationError: Names every variable that is wrong, in one line.
     """
     return _read(ProviderSettings)
+
+
+def read_telemetry_settings() -> TelemetrySettings:
+    """Read how this process logs from the environment; nothing else need be configured.
+
+    Raises:
+        ConfigurationError: Names every variable that is wrong, in one line.
+    """
+    return _read(TelemetrySettings)
 
 
 def _env_file() -> Path | None:

@@ -22,6 +22,7 @@ from resources import database_url
 from resources.settings import layers, references
 from resources.settings.profiles import profile_in_force
 from resources.settings.references import Reference, is_reference
+from resources.telemetry.logs import LogFormat, LogLevel
 
 OURS = "WRDATA_"
 SHOWN = 40
@@ -219,7 +220,26 @@ class ProviderSettings(BaseSettings):
     )
 
 
-class Settings(StoreSettings, ProviderSettings):
+class TelemetrySettings(BaseSettings):
+    """What a process says of its work.
+
+    Attributes:
+        log_level: Lines below it are not logged: ``debug`` logs every request to a provider.
+        log_format: ``json``, ``console`` or ``auto``: readable lines on a terminal, JSON elsewhere,
+            and in a command nothing but warnings, as plain sentences.
+    """
+
+    model_config = OF_THE_ENVIRONMENT
+
+    log_level: Annotated[LogLevel, BeforeValidator(str.lower), Field(alias="WRDATA_LOG_LEVEL")] = (
+        LogLevel.INFO
+    )
+    log_format: Annotated[
+        LogFormat, BeforeValidator(str.lower), Field(alias="WRDATA_LOG_FORMAT")
+    ] = LogFormat.AUTO
+
+
+class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
     """The environment of one process that runs the pipelines.
 
     Attributes:

@@ -5,6 +5,7 @@ Here: the transaction, and the record of requests that failed. Not here: how row
 the decision what a batch covers (marketdata/).
 """
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -20,6 +21,9 @@ from resources.storage.ledger.loaded_days import count_loaded, is_counted
 from resources.storage.letters import posting
 from resources.storage.timescale import Connection, Timescale
 from resources.storage.versioned_table import TABLES, MergeCounts
+from resources.telemetry import context, logs, traces
+
+_LOG = logs.logger("storage")
 
 
 class BatchStore:
@@ -47,6 +51,13 @@ class BatchStore:
                 key), names an unknown instrument, or breaks a constraint.
             StorageUnavailableError: The database cannot be reached now; nothing was stored.
         """
+        with traces.span(
+            "load", dataset=batch.dataset, provider=batch.provider, operation=batch.request
+        ):
+            return self._load(batch)
+
+    def _load(self, batch: Batch) -> LoadResult:
+        began = time.monotonic()
         table = TABLES[batch.dataset]
         table.check(batch.rows)
         ids = _instrument_ids(batch)
@@ -97,9 +108,22 @@ class BatchStore:
                     "raw_answers": list(batch.raw_answers),
                     "notes": list(batch.notes),
                     "run_id": batch.run_id,
+                    "correlation_id": context.correlation_id(),
                     "instrument_id": ids[0] if len(ids) == 1 else None,
                 },
             )
+        _LOG.info(
+            "batch loaded",
+            extra={
+                "dataset": batch.dataset,
+                "provider": batch.provider,
+                "operation": batch.request,
+                **counts,
+                "ingest_id": ingest_id,
+                "duration_s": round(time.monotonic() - began, 3),
+            },
+        )
+        posting.log_posted(batch.letters)
         return LoadResult(
             inserted=merged.inserted,
             unchanged=counts["unchanged"] + merged.stale,
@@ -118,6 +142,7 @@ class BatchStore:
         if failures:
             with self._timescale.connection() as connection:
                 record_failures(connection, failures)
+            posting.log_posted([failure.letter for failure in failures])
 
 
 def record_failures(connection: Connection, failures: Sequence[IngestFailure]) -> None:
@@ -170,6 +195,7 @@ def _log_failure(connection: Connection, letter: DeadLetter) -> None:
             "request": letter.request,
             "raw_answers": list(letter.raw_answers),
             "run_id": letter.run_id,
+            "correlation_id": context.correlation_id(),
             "instrument_id": letter.instrument_id,
             "failed_at": letter.seen_at,
             "error_class": letter.error_class,

@@ -23,6 +23,7 @@ from urllib.parse import quote, unquote
 
 from marketdata.recovery import errors
 from resources.storage.object_store import ObjectStore
+from resources.telemetry import context
 
 PREFIX = "raw"
 _LEVEL = 1
@@ -33,6 +34,8 @@ _KEY = re.compile(
     r"\.(json|csv|bin)\.gz"
 )
 _OPERATION, _FETCHED_AT, _MEDIA_TYPE = "operation", "fetched-at", "media-type"
+_CORRELATION_ID = "correlation-id"
+"""Of the latest work that got this answer, for people."""
 _OPERATION_SHOWN = 150
 """Characters kept of an operation: S3 takes 2 kB of metadata, one character may take 12 bytes."""
 
@@ -89,6 +92,8 @@ class RawZone:
             _FETCHED_AT: datetime.now(UTC).isoformat(),
             _MEDIA_TYPE: quote(bare_type, safe="/+"),
         }
+        if followed_by := context.correlation_id():
+            described[_CORRELATION_ID] = quote(followed_by, safe=" =/:,")
         packed = gzip.compress(body, _LEVEL, mtime=0)
         with _with_context(
             f"the raw zone of {provider} cannot be written", "nothing of this answer was"

@@ -419,6 +419,48 @@ def test_a_ticker_that_fails_is_named_and_the_status_is_not_zero(wrdata: Command
     assert wrdata("backfill", "daily_bars", "--failed", "--json").status == 0
 
 
+def test_a_command_logs_lines_where_they_are_asked_for_under_the_id_that_its_caller_gave(
+    wrdata: CommandLine,
+) -> None:
+    """Each event is one line; a person who asks for none reads plain sentences."""
+    wrdata("sandbox", "fail", "unknown", "--symbol", "KO", "--count", "1")
+    load = ("backfill", "daily_bars", "--tickers", "KO,PEP")
+
+    said = wrdata(*load, "--json", WRDATA_LOG_FORMAT="json", WRDATA_CORRELATION_ID="ticket-17")
+
+    assert said.status == 1
+    lines = [json.loads(line) for line in said.err.splitlines() if line.startswith("{")]
+    events = [line["event"] for line in lines]
+    assert (events.count("batch loaded"), events.count("letter posted")) == (1, 1)
+    assert {(line["correlation_id"], line["run"]) for line in lines} == {
+        ("ticket-17", said.json["run_id"])
+    }
+    letters = {letter["subject"]: letter for letter in wrdata("dlq", "list", "--json").json}
+    assert letters["KO"]["correlation_id"] == "ticket-17"
+    shown = wrdata("dlq", "show", str(letters["KO"]["letter_id"]))
+    assert "correlation id    ticket-17" in shown.out
+
+    plain = wrdata(*load, "--refetch")
+    assert plain.status == 0
+    assert "{" not in plain.err
+    assert "Warning" not in plain.err
+    assert "batch loaded" not in plain.err
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("WRDATA_LOG_LEVEL", "loud"), ("WRDATA_LOG_FORMAT", "xml")]
+)
+def test_a_wrong_way_to_log_is_one_line_that_says_what_there_is(
+    wrdata: CommandLine, name: str, value: str
+) -> None:
+    """Before anything is done."""
+    said = wrdata("status", **{name: value})
+
+    assert said.status == 1
+    assert said.err.startswith(f"error: {name} is '{value}': it should be ")
+    assert said.err.count("\n") == 1
+
+
 def test_trading_days_are_loaded_by_date(wrdata: CommandLine) -> None:
     """One day of the universe is one request."""
     assert wrdata("universe").status == 0

@@ -20,13 +20,15 @@ pytestmark = pytest.mark.servers
 WRDATA = Path(sys.executable).with_name("wrdata")
 HEAVY = {
     "adbc_driver_postgresql", "boto3", "dagster", "exchange_calendars", "httpx", "numpy", "pandas",
-    "polars", "psycopg", "pyarrow", "pyiceberg", "sqlalchemy",
+    "opentelemetry", "polars", "psycopg", "pyarrow", "pyiceberg", "sentry_sdk", "sqlalchemy",
+    "structlog",
 }  # fmt: skip
 """What commands stand on; each takes a tenth of a second to a second of CPU."""
 OURS = {
     "marketdata", "marketdata.recovery", "marketdata.recovery.errors", "pipelines", "pipelines.cli",
     "pipelines.cli.console", "pipelines.cli.deferred", "pipelines.cli.interruption",
-    "pipelines.cli.main",
+    "pipelines.cli.main", "resources", "resources.telemetry", "resources.telemetry.context",
+    "resources.telemetry.logs", "resources.telemetry.masks", "resources.telemetry.traces",
 }  # fmt: skip
 """All of this project that stands before a command."""
 TOLD = """
@@ -90,7 +92,9 @@ def test_help_version_and_mistakes_import_nothing_of_what_commands_stand_on(
     assert done.returncode == status
     assert imported & HEAVY == set()
     assert {
-        module for module in imported if module.partition(".")[0] in {"marketdata", "pipelines"}
+        module
+        for module in imported
+        if module.partition(".")[0] in {"marketdata", "pipelines", "resources"}
     } <= OURS
 
 

@@ -154,7 +154,7 @@ def test_a_market_day_is_what_was_paid_for_every_constituent(
     simulated: Simulated, caplog: pytest.LogCaptureFixture
 ) -> None:
     """In one request; rows of other days or shares are reported and left out."""
-    caplog.set_level(logging.INFO, "resources")
+    caplog.set_level(logging.INFO, "wrdata")
     answer = simulated.do(lambda client: client.daily_market(END))
     rows = {row["symbol"]: row for row in answer.rows.to_pylist()}
     actions = Actions(simulated.world)

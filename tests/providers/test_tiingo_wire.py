@@ -377,7 +377,7 @@ def test_the_markets_day_is_the_one_most_rows_are_of(caplog: pytest.LogCaptureFi
         _row(ticker=None),
         _row(ticker="X", date=None),
     ]
-    caplog.set_level(logging.INFO, "resources")
+    caplog.set_level(logging.INFO, "wrdata")
     market = tiingo_bars.market_day(json.dumps(rows).encode(), operation="op")
     assert market.day == date(2026, 8, 4)
     assert market.bars["symbol"].to_pylist() == ["AAPL", "BRK-B"]

@@ -7,7 +7,6 @@ history (client.py).
 """
 
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -21,8 +20,9 @@ from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import day_of, number_of
 from resources.providers.answer_text import shortened
 from resources.providers.fmp.wire import JSON, malformed
+from resources.telemetry import logs
 
-_LOG = logging.getLogger(__name__)
+_LOG = logs.logger("providers")
 _NUMBERS = (*PRICES, "volume")
 _CSV_COLUMNS = ("symbol", "date", *_NUMBERS)
 _NUMBER_TEXT = r"^-?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,2})?$"

@@ -5,7 +5,6 @@ answers look like (wire.py, bars.py), how a request is sent (../http.py), or how
 replies are served again (../kept_answers.py).
 """
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import date
@@ -26,6 +25,7 @@ from resources.providers.fmp import bars as fmp_bars
 from resources.providers.fmp import wire
 from resources.providers.http import AnswerKeeper, Getter, HttpGetter, QueryKey
 from resources.providers.provenance import Replies
+from resources.telemetry import logs
 
 BASE_URL = "https://financialmodelingprep.com/stable"
 ROW_CAP = 5000
@@ -35,7 +35,7 @@ IN_FLIGHT = 8
 SHOWN = 5
 """Most refused symbols that a warning names."""
 
-_LOG = logging.getLogger(__name__)
+_LOG = logs.logger("providers")
 _HISTORY = "historical-price-eod/full"
 _MARKET_DAY = "eod-bulk"
 

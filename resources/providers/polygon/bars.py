@@ -11,7 +11,6 @@ absent. Minutes and days without a trade are absent.
 """
 
 import json
-import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from marketdata.rows import RejectedRow, unread
 from resources.providers.answer_json import number_of
 from resources.providers.answer_text import shortened
 from resources.providers.polygon.wire import malformed
+from resources.telemetry import logs
 
-_LOG = logging.getLogger(__name__)
+_LOG = logs.logger("providers")
 _LETTERS = ("o", "h", "l", "c", "v")
 """Fields, in the order of the schemas' columns."""
 _LATEST_MS = 4_102_444_800_000

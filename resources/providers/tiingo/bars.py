@@ -9,7 +9,6 @@ not, and ``2015-01-02`` in CSV.
 """
 
 import json
-import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,8 +24,9 @@ from marketdata.rows import INSTANT, RejectedRow, unread
 from resources.providers.answer_json import number_of
 from resources.providers.answer_text import shortened
 from resources.providers.tiingo.wire import JSON, malformed
+from resources.telemetry import logs
 
-_LOG = logging.getLogger(__name__)
+_LOG = logs.logger("providers")
 _NUMBERS = (*PRICES, "volume")
 _DAY = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(T00:00:00(\.0{1,9})?(Z|\+00:00)?)?")
 _MINUTE = re.compile(

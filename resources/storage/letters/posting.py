@@ -13,7 +13,9 @@ from marketdata.ports import Asked
 from marketdata.recovery.dead_letters import DeadLetter, LetterRetry
 from resources.storage import sql
 from resources.storage.timescale import Connection
+from resources.telemetry import context, logs
 
+_LOG = logs.logger("storage")
 CLOCKS_DIFFER = timedelta(minutes=5)
 """How much the clocks of two workers may differ before a fresh answer counts as old."""
 
@@ -25,7 +27,8 @@ def post(
 
     If the work already has an unsettled letter, its occurrences are counted there. A letter that
     was being retried is open again, or parked if its attempts are used up or the error is
-    permanent; a deferral gives the attempt back. A parked letter stays parked.
+    permanent; a deferral gives the attempt back. A parked letter stays parked. A new letter has the
+    correlation id of the work at hand, and keeps it.
 
     Args:
         connection: In a transaction.
@@ -48,6 +51,30 @@ def post(
     connection.execute(
         sql.query("dead_letters", "post"), {"letters": Jsonb(rows), **retry_parameters(retry)}
     )
+
+
+def log_posted(letters: Sequence[DeadLetter]) -> None:
+    """Log letters whose transaction was committed: one line each, but one for all put off."""
+    deferred = [letter for letter in letters if letter.deferred]
+    for letter in letters:
+        if not letter.deferred:
+            _LOG.info("letter posted", extra=_fields(letter))
+    if deferred:
+        _LOG.info("letters posted", extra={**_fields(deferred[0]), "letters": len(deferred)})
+
+
+def _fields(letter: DeadLetter) -> dict[str, object]:
+    return {
+        "dataset": letter.dataset,
+        "provider": letter.provider,
+        "operation": letter.request,
+        "work": letter.work.value,
+        "subject": letter.subject,
+        "error_class": letter.error_class,
+        "error": letter.message,
+        "parked": letter.parked,
+        "deferred": letter.deferred,
+    }
 
 
 def resolve(
@@ -125,6 +152,7 @@ def _as_row(letter: DeadLetter, fingerprint: str, occurrences: int) -> dict[str,
         "message": letter.message,
         "request": letter.request,
         "run_id": letter.run_id,
+        "correlation_id": context.correlation_id(),
         "raw_answers": list(letter.raw_answers),
         "details": dict(letter.details),
         "deferred": letter.deferred,

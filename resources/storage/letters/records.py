@@ -27,6 +27,7 @@ class StoredLetter:
         occurrences: How often the work failed, by any path.
         next_attempt_at: Set while the letter is open.
         claim: Set while it is retrying, as ``claimed_by``, ``claimed_at``, ``claim_expires_at``.
+        correlation_id: Of the work that failed first; None if that had none.
     """
 
     letter_id: int
@@ -55,6 +56,7 @@ class StoredLetter:
     claimed_by: str | None
     claimed_at: datetime | None
     claim_expires_at: datetime | None
+    correlation_id: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,4 +126,5 @@ def stored_letter(row: Mapping[str, Any]) -> StoredLetter:
         claimed_by=row["claimed_by"],
         claimed_at=row["claimed_at"],
         claim_expires_at=row["claim_expires_at"],
+        correlation_id=row["correlation_id"],
     )

@@ -45,6 +45,7 @@ class DeadLetters:
         """Post letters in a transaction of their own (see ``posting.post``)."""
         with self._timescale.connection() as connection:
             posting.post(connection, letters, retry, by)
+        posting.log_posted(letters)
 
     def claim_due(self, *, limit: int, batch: int, by: str, hold_s: float) -> list[StoredLetter]:
         """Claim up to ``limit`` open letters that are due, so that no other process takes them.

@@ -32,6 +32,7 @@ create table archive_log (
     code_version text not null,
     archived_at timestamp with time zone not null default now(),
     superseded_at timestamp with time zone /* When a later proof of the same days took its place; null on the proof that is valid now. */,
+    correlation_id text /* Of the work that wrote the files; the snapshot carries it too. */,
     constraint archive_log_pkey PRIMARY KEY (archive_id),
     constraint archive_log_valid EXCLUDE USING gist (dataset WITH =, span WITH &&) WHERE (superseded_at IS NULL)
 );
@@ -462,6 +463,7 @@ create table dead_letter (
     claimed_at timestamp with time zone,
     claimed_from letter_state /* Where the letter goes back to if no run came of it. */,
     claim_expires_at timestamp with time zone,
+    correlation_id text /* Of the work that failed first: repeats and retries leave it. */,
     constraint dead_letter_counts_are_counts CHECK (attempts >= 0 AND occurrences >= 1),
     constraint dead_letter_fingerprint_is_sha256 CHECK (fingerprint ~ '^[0-9a-f]{64}$'::text),
     constraint dead_letter_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES instrument(instrument_id),
@@ -833,10 +835,12 @@ create table ingest_log (
     rows_rejected bigint not null default 0 /* Rows that could not be read or broke a rule; those of one reason are one dead letter. */,
     rows_withdrawn bigint not null default 0 /* Stored rows that an answer which holds all there is lacked: kept as versions. */,
     days_contradicted bigint not null default 0 /* Days the provider now has nothing for although a bar is held: the ledger keeps the bar's state. */,
+    correlation_id text /* Of the tick or command that asked for it, in log lines too; null before this column was there. */,
     constraint ingest_log_failure_has_a_reason CHECK ((outcome = 'failed'::ingest_outcome) = (error_class IS NOT NULL)),
     constraint ingest_log_instrument_id_fkey FOREIGN KEY (instrument_id) REFERENCES instrument(instrument_id),
     constraint ingest_log_pkey PRIMARY KEY (ingest_id)
 );
+CREATE INDEX ingest_log_correlation ON public.ingest_log USING btree (correlation_id) WHERE (correlation_id IS NOT NULL);
 CREATE INDEX ingest_log_failures ON public.ingest_log USING btree (dataset, finished_at DESC) WHERE (outcome = 'failed'::ingest_outcome);
 CREATE INDEX ingest_log_instrument ON public.ingest_log USING btree (instrument_id, finished_at DESC) WHERE (instrument_id IS NOT NULL);
 CREATE INDEX ingest_log_latest ON public.ingest_log USING btree (dataset, finished_at DESC);

@@ -37,7 +37,13 @@ from marketdata.recovery import errors
 from marketdata.rows import AMOUNT, INSTANT
 from resources.storage.archive.iceberg.catalogue import NAMESPACE, CommitLostError, translated
 from resources.storage.archive.prove.expired_proofs import expired_proofs_in
-from resources.storage.archive.prove.proofs import CommittedProof, PeriodProof, proofs_in
+from resources.storage.archive.prove.proofs import (
+    CORRELATION_PROPERTY,
+    CommittedProof,
+    PeriodProof,
+    proofs_in,
+)
+from resources.telemetry import context
 
 _TYPES: Mapping[pa.DataType, IcebergType] = {
     pa.bool_(): BooleanType(),
@@ -127,7 +133,8 @@ class ArchiveTable:
         Columns that the table lacks are added by the same commit; no file is rewritten for them.
 
         Returns:
-            The id of the snapshot, whose properties carry the proofs.
+            The id of the snapshot, whose properties carry the proofs, and the correlation id of
+            the work at hand.
 
         Raises:
             CommitLostError: The table is no longer in ``state``.
@@ -141,6 +148,8 @@ class ArchiveTable:
         ]
         paths = (f"s3://{self._bucket}/{key}" for proof in proofs for key in proof.object_keys)
         carried = dict(proof.as_property() for proof in proofs)
+        if followed_by := context.correlation_id():
+            carried[CORRELATION_PROPERTY] = followed_by
         with translated(self.name, self._bucket):
             table = state.table or self._created()
             with table.transaction() as transaction:
@@ -166,7 +175,9 @@ class ArchiveTable:
             summary = snapshot.summary.additional_properties if snapshot.summary else {}
             for proof in proofs_in(summary):
                 carried[frozenset(proof.object_keys)] = CommittedProof(
-                    proof=proof, snapshot_id=snapshot.snapshot_id
+                    proof=proof,
+                    snapshot_id=snapshot.snapshot_id,
+                    correlation_id=summary.get(CORRELATION_PROPERTY),
                 )
         return carried
 

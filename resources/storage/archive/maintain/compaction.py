@@ -21,6 +21,7 @@ from resources.storage.archive.write import files
 from resources.storage.archive.write.archive import Archive
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
+from resources.telemetry import context
 
 SMALL_BYTES = 32 << 20
 """Several files with a smaller total size than this are merged."""
@@ -77,7 +78,12 @@ def compact(
             message = f"another writer committed to {table.name} meanwhile: compact again"
             raise errors.StorageUnavailableError(message) from error
         ArchiveLog(timescale).record(
-            [CommittedProof(proof=proof, snapshot_id=snapshot_id) for proof in after]
+            [
+                CommittedProof(
+                    proof=proof, snapshot_id=snapshot_id, correlation_id=context.correlation_id()
+                )
+                for proof in after
+            ]
         )
     return [
         CompactedPeriod(reason=period.reason, before=period.before, after=proof)

@@ -20,6 +20,8 @@ from resources.storage import sql
 from resources.storage.timescale import Timescale
 
 _PROPERTY = "wrdata.period."
+CORRELATION_PROPERTY = "wrdata.correlation_id"
+"""Property of a snapshot: the id of the work that committed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +103,15 @@ class PeriodProof:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommittedProof:
-    """A proof with the Iceberg snapshot that committed it."""
+    """A proof with the Iceberg snapshot that committed it.
+
+    Attributes:
+        correlation_id: Of the work that committed it, if that is known.
+    """
 
     proof: PeriodProof
     snapshot_id: int
+    correlation_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,6 +209,7 @@ class ArchiveLog:
                     archive_id=inserted[0] if inserted else 0,
                     proof=entry.proof,
                     snapshot_id=entry.snapshot_id,
+                    correlation_id=entry.correlation_id,
                 )
         return logged
 
@@ -232,14 +240,17 @@ def _row(committed: CommittedProof) -> dict[str, object]:
         "schema_fingerprint": proof.schema_fingerprint,
         "snapshot_id": committed.snapshot_id,
         "code_version": proof.code_version,
+        "correlation_id": committed.correlation_id,
     }
 
 
 def _logged(dataset: str, row: Sequence[Any]) -> LoggedPeriod:
-    archive_id, snapshot_id, label, start, end, files, bounds, digest, columns, schema, code = row
+    archive_id, snapshot_id, label, start, end, files, bounds, digest, columns, *rest = row
+    schema, code, correlation_id = rest
     return LoggedPeriod(
         archive_id=archive_id,
         snapshot_id=snapshot_id,
+        correlation_id=correlation_id,
         proof=PeriodProof(
             dataset=dataset,
             period=Period(start=start, end=end, label=label),

@@ -9,6 +9,7 @@ download them again and compare, commit to Iceberg, log. At worst a crash leaves
 refers to, or a commit without a log row, which the next run writes from the snapshot's proof.
 """
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -45,7 +46,11 @@ from resources.storage.archive.write.rows import first_day, stream, with_rows
 from resources.storage.ledger.lost_rows import LostRows, describe_loss
 from resources.storage.object_store import ObjectStore
 from resources.storage.timescale import Timescale
+from resources.telemetry import context, logs, traces
 
+_LOG = logs.logger("storage")
+
+_WRITTEN = {ArchiveStatus.COMMITTED, ArchiveStatus.REPLACED, ArchiveStatus.REPAIRED}
 COMMIT_ATTEMPTS = 5
 COMMIT_BYTES = 1 << 30
 """Proven files are committed when they reach this size: a crash loses no more work."""
@@ -87,7 +92,10 @@ class Archive:
             _require_closed(dataset, period)
         self._require_bucket()
         results: dict[Period, ArchivedPeriod] = {}
-        with committing(self._timescale.url, dataset.name):
+        with (
+            traces.span("archive", dataset=dataset.name, periods=len(periods)),
+            committing(self._timescale.url, dataset.name),
+        ):
             while waiting := [period for period in periods if period not in results]:
                 results |= self._archive_first(dataset, list(dict.fromkeys(waiting)))
         return [results[period] for period in periods]
@@ -143,12 +151,14 @@ class Archive:
         self, dataset: ArchivedDataset, periods: Sequence[Period]
     ) -> dict[Period, ArchivedPeriod]:
         """Archive the first of ``periods``, as many as fit into one commit; at least one."""
-        table = self.table(dataset)
+        table, began = self.table(dataset), time.monotonic()
         for _ in range(COMMIT_ATTEMPTS):
             try:
-                return self._commit_first(table, dataset, periods)
+                results = self._commit_first(table, dataset, periods)
             except CommitLostError:
                 continue
+            _log_archived(results.values(), time.monotonic() - began)
+            return results
         message = f"{COMMIT_ATTEMPTS} times another writer committed first; archive again"
         raise errors.StorageConflictError(message)
 
@@ -184,7 +194,14 @@ class Archive:
         if proofs:
             snapshot_id = table.commit(state, list(proofs.values()))
             logged = self._log.record(
-                [CommittedProof(proof=proof, snapshot_id=snapshot_id) for proof in proofs.values()]
+                [
+                    CommittedProof(
+                        proof=proof,
+                        snapshot_id=snapshot_id,
+                        correlation_id=context.correlation_id(),
+                    )
+                    for proof in proofs.values()
+                ]
             )
             for period in proofs:
                 replaced = any(
@@ -356,6 +373,25 @@ class Archive:
             self._store.require_bucket()
             require_same_bucket(self._catalogue, self._store.settings.bucket)
             self._is_bucket_checked = True
+
+
+def _log_archived(results: Iterable[ArchivedPeriod], duration_s: float) -> None:
+    """Log the periods that were written; ``duration_s`` is that of their commit together."""
+    for result in results:
+        if result.status in _WRITTEN and result.logged:
+            _LOG.info(
+                "period archived",
+                extra={
+                    "dataset": result.dataset,
+                    "period": result.period.label,
+                    "status": result.status.value,
+                    "rows": result.rows,
+                    "bytes": result.bytes,
+                    "files": len(result.logged.proof.files),
+                    "snapshot_id": result.logged.snapshot_id,
+                    "duration_s": round(duration_s, 3),
+                },
+            )
 
 
 def _waiting(comparison: KeyCheck) -> str:

@@ -11,7 +11,8 @@ select
     content_digest,
     column_sha256,
     schema_fingerprint,
-    code_version
+    code_version,
+    correlation_id
 from archive_log
 where dataset = %(dataset)s and superseded_at is null
 order by span;
@@ -33,11 +34,11 @@ where
 -- Insert the log row of a newly archived period.
 insert into archive_log (
     dataset, period, span, files, rows, bytes, bounds, content_digest, column_sha256,
-    schema_fingerprint, snapshot_id, code_version
+    schema_fingerprint, snapshot_id, code_version, correlation_id
 ) values (
     %(dataset)s, %(period)s, %(span)s, %(files)s, %(rows)s, %(bytes)s, %(bounds)s,
     %(content_digest)s, %(column_sha256)s, %(schema_fingerprint)s, %(snapshot_id)s,
-    %(code_version)s
+    %(code_version)s, %(correlation_id)s
 )
 returning archive_id;
 

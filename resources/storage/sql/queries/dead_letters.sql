@@ -17,6 +17,7 @@ with given as (
         message text,
         request text,
         run_id text,
+        correlation_id text,
         raw_answers text[],
         details jsonb,
         deferred boolean,
@@ -30,7 +31,7 @@ with given as (
 
 insert into dead_letter (
     fingerprint, dataset, provider, work, subject, instrument_id, sessions, state, reason,
-    error_class, message, request, run_id, raw_answers, details, deferred, occurrences,
+    error_class, message, request, run_id, correlation_id, raw_answers, details, deferred, occurrences,
     first_seen_at, last_seen_at, next_attempt_at
 )
 select
@@ -49,6 +50,7 @@ select
     given.message,
     given.request,
     given.run_id,
+    given.correlation_id,
     given.raw_answers,
     given.details,
     given.deferred,

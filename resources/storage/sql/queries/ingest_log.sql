@@ -18,12 +18,13 @@ select
 -- name: log_load
 -- One row for a stored answer.
 insert into ingest_log (
-    ingest_id, dataset, provider, request, content_sha256, raw_answers, run_id, instrument_id, adjustment,
+    ingest_id, dataset, provider, request, content_sha256, raw_answers, run_id, correlation_id,
+    instrument_id, adjustment,
     fetched_at, outcome, rows_inserted, rows_unchanged, rows_restated, rows_stale,
     rows_rejected, rows_withdrawn, days_contradicted, notes
 ) values (
     %(ingest_id)s, %(dataset)s, %(provider)s, %(request)s, %(content_sha256)s,
-    %(raw_answers)s, %(run_id)s, %(instrument_id)s, %(adjustment)s, %(fetched_at)s, 'loaded', %(inserted)s, %(unchanged)s,
+    %(raw_answers)s, %(run_id)s, %(correlation_id)s, %(instrument_id)s, %(adjustment)s, %(fetched_at)s, 'loaded', %(inserted)s, %(unchanged)s,
     %(restated)s, %(stale)s, %(rejected)s, %(withdrawn)s, %(days_contradicted)s,
     %(notes)s
 );
@@ -31,11 +32,11 @@ insert into ingest_log (
 -- name: log_failure
 -- One row for a failed request.
 insert into ingest_log (
-    dataset, provider, request, raw_answers, run_id, instrument_id, fetched_at, outcome,
-    error_class, message
+    dataset, provider, request, raw_answers, run_id, correlation_id, instrument_id, fetched_at,
+    outcome, error_class, message
 ) values (
-    %(dataset)s, %(provider)s, %(request)s, %(raw_answers)s, %(run_id)s, %(instrument_id)s,
-    %(failed_at)s, 'failed', %(error_class)s, %(message)s
+    %(dataset)s, %(provider)s, %(request)s, %(raw_answers)s, %(run_id)s, %(correlation_id)s,
+    %(instrument_id)s, %(failed_at)s, 'failed', %(error_class)s, %(message)s
 );
 
 -- name: latest_load
