@@ -845,6 +845,24 @@ CREATE INDEX ingest_log_failures ON public.ingest_log USING btree (dataset, fini
 CREATE INDEX ingest_log_instrument ON public.ingest_log USING btree (instrument_id, finished_at DESC) WHERE (instrument_id IS NOT NULL);
 CREATE INDEX ingest_log_latest ON public.ingest_log USING btree (dataset, finished_at DESC);
 CREATE INDEX ingest_log_run ON public.ingest_log USING btree (run_id);
+CREATE CONSTRAINT TRIGGER ingest_log_is_counted AFTER INSERT ON ingest_log DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION count_ingest();
+
+-- The ingest log added up, since a scrape may not read all of it.
+create table ingest_total (
+    dataset text not null,
+    provider text not null,
+    part smallint not null /* Sessions of the database share several rows, so that commits seldom wait for each other. */,
+    loaded bigint not null,
+    failed bigint not null,
+    rows_inserted bigint not null,
+    rows_unchanged bigint not null,
+    rows_restated bigint not null,
+    rows_stale bigint not null,
+    rows_rejected bigint not null,
+    rows_withdrawn bigint not null,
+    latest_loaded_at timestamp with time zone,
+    constraint ingest_total_pkey PRIMARY KEY (dataset, provider, part)
+) with (fillfactor=50);
 
 -- What is traded; share classes of one company are several instruments.
 create table instrument (
@@ -1040,6 +1058,28 @@ create table request_lease (
     constraint request_lease_pkey PRIMARY KEY (lease_id)
 );
 CREATE INDEX request_lease_expiry ON public.request_lease USING btree (expires_at);
+
+-- What the processes that last asked for a lease held each budget to.
+create table request_limit (
+    budget text not null,
+    provider text not null,
+    bounds jsonb not null /* A list of {period, weight, window_s} for a pace and {period, weight, zone} for a quota. */,
+    constraint request_limit_pkey PRIMARY KEY (budget)
+);
+
+-- Times of requests and of their waits for a permit, added up over all processes since the beginning.
+create table request_timing (
+    timed text not null,
+    provider text not null,
+    outcome text not null,
+    error_class text not null,
+    requests bigint not null,
+    seconds double precision not null /* The sum of the times. */,
+    buckets bigint[] not null /* How many of the times lie in each bucket of marketdata/recovery/request_timings.py; the last is for longer ones. */,
+    constraint request_timing_buckets_hold_all_requests CHECK (cardinality(buckets) = 10),
+    constraint request_timing_of_requests_or_waits CHECK (timed = ANY (ARRAY['request'::text, 'permit_wait'::text])),
+    constraint request_timing_pkey PRIMARY KEY (timed, provider, outcome, error_class)
+) with (fillfactor=50);
 
 -- Permits granted and not given back, by the hour (UTC) of use.
 create table request_usage (
@@ -2213,6 +2253,31 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION public.count_ingest()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into ingest_total as total values (
+        new.dataset, new.provider, pg_backend_pid() % 16,
+        (new.outcome = 'loaded')::integer, (new.outcome = 'failed')::integer,
+        new.rows_inserted, new.rows_unchanged, new.rows_restated, new.rows_stale,
+        new.rows_rejected, new.rows_withdrawn,
+        case when new.outcome = 'loaded' then new.finished_at end
+    )
+    on conflict (dataset, provider, part) do update set
+        loaded = total.loaded + excluded.loaded,
+        failed = total.failed + excluded.failed,
+        rows_inserted = total.rows_inserted + excluded.rows_inserted,
+        rows_unchanged = total.rows_unchanged + excluded.rows_unchanged,
+        rows_restated = total.rows_restated + excluded.rows_restated,
+        rows_stale = total.rows_stale + excluded.rows_stale,
+        rows_rejected = total.rows_rejected + excluded.rows_rejected,
+        rows_withdrawn = total.rows_withdrawn + excluded.rows_withdrawn,
+        latest_loaded_at = greatest(total.latest_loaded_at, excluded.latest_loaded_at);
+    return null;
+end $function$;
+
 -- A ledger as it is to be read: absences before a proven listing are not_listed, all others provider_empty.
 CREATE OR REPLACE FUNCTION public.coverage_by_evidence(of_dataset text, of_provider text, ids bigint[])
  RETURNS TABLE(instrument_id bigint, state coverage_state, sessions datemultirange, asked_at timestamp with time zone)
@@ -2337,6 +2402,51 @@ CREATE OR REPLACE FUNCTION public.days_are_dropped(days daterange)
  LANGUAGE sql
  STABLE
 RETURN (EXISTS (SELECT FROM archive_tombstone dropped WHERE ((dropped.restored_at IS NULL) AND (dropped.dataset = 'daily_bars'::text) AND (days_are_dropped.days && dropped.span))));
+
+-- Drop one chunk for a role that may delete its rows, though it does not own the table.
+CREATE OR REPLACE FUNCTION public.drop_chunk(chunk regclass)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'public', 'pg_temp'
+ SET "TimeZone" TO 'UTC'
+AS $function$
+declare
+    target regclass;
+    bound_type regtype;
+    starts timestamptz;
+    ends timestamptz;
+    dropped bigint;
+begin
+    select
+        format('%I.%I', piece.hypertable_schema, piece.hypertable_name)::regclass,
+        piece.primary_dimension_type,
+        piece.range_start,
+        piece.range_end
+    into target, bound_type, starts, ends
+    from timescaledb_information.chunks as piece
+    where
+        format('%I.%I', piece.chunk_schema, piece.chunk_name)::regclass = chunk
+        and piece.hypertable_schema = 'public';
+    if target is null then
+        raise exception '% is no chunk of a table of this project', chunk
+        using errcode = 'invalid_parameter_value';
+    end if;
+    -- The one who asks, not the owner as whom this function runs.
+    if not has_table_privilege(session_user, target, 'delete') then
+        raise exception 'permission denied to drop chunks of %', target
+        using errcode = 'insufficient_privilege';
+    end if;
+    execute format(
+        'select count(*) from drop_chunks(%L::regclass, older_than => %L::%s, newer_than => %L::%s)',
+        target, ends, bound_type, starts, bound_type
+    ) into dropped;
+    if dropped <> 1 then
+        raise exception '% chunks of % would be dropped, not one', dropped, target
+        using errcode = 'invalid_parameter_value';
+    end if;
+end
+$function$;
 
 CREATE OR REPLACE FUNCTION public.end_claim()
  RETURNS trigger
@@ -3139,6 +3249,49 @@ begin
         new.provider, new.changed_at, old.state, new.state, new.failures, new.last_error_class
     );
     return new;
+end $function$;
+
+-- Adds up times of requests, and notes what their budgets are held to where that has changed.
+CREATE OR REPLACE FUNCTION public.record_requests(p_provider text, p_charges jsonb, p_timings jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+AS $function$
+begin
+    insert into request_limit (budget, provider, bounds)
+    select charge.budget, p_provider, charge.bounds
+    from jsonb_to_recordset(p_charges) as charge (budget text, bounds jsonb)
+    where not exists (
+        select from request_limit as known
+        where
+            known.budget = charge.budget
+            and known.provider = p_provider
+            and known.bounds = charge.bounds
+    )
+    order by charge.budget
+    on conflict (budget) do update
+    set provider = excluded.provider, bounds = excluded.bounds;
+
+    -- One order for all keeps processes from deadlocking.
+    insert into request_timing as known (
+        timed, provider, outcome, error_class, requests, seconds, buckets
+    )
+    select
+        timing.timed, timing.provider, timing.outcome, timing.error_class, timing.requests,
+        timing.seconds, timing.buckets
+    from jsonb_to_recordset(p_timings) as timing (
+        timed text, provider text, outcome text, error_class text, requests bigint,
+        seconds double precision, buckets bigint []
+    )
+    order by timing.timed, timing.provider, timing.outcome, timing.error_class
+    on conflict (timed, provider, outcome, error_class) do update
+    set
+        requests = known.requests + excluded.requests,
+        seconds = known.seconds + excluded.seconds,
+        buckets = (
+            select array_agg(pair.before + pair.more order by pair.place)
+            from unnest(known.buckets, excluded.buckets)
+                with ordinality as pair (before, more, place)
+        );
 end $function$;
 
 CREATE OR REPLACE FUNCTION public.refuse_to_alter_audit()
