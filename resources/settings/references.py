@@ -155,10 +155,10 @@ def _client(region: str | None) -> Any:
     ours: Any = boto3.session.Session(
         botocore_session=session, region_name=region or os.environ.get("AWS_REGION") or None
     )
-    retries = {"mode": "standard", "max_attempts": 3}
-    return ours.client(
-        "secretsmanager", config=Config(connect_timeout=5, read_timeout=5, retries=retries)
+    patience = Config(
+        connect_timeout=5, read_timeout=5, retries={"mode": "standard", "max_attempts": 3}
     )
+    return ours.client("secretsmanager", config=patience)
 
 
 def _refusal(response: Any, reference: Reference) -> errors.MarketDataError:
