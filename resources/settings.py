@@ -73,6 +73,12 @@ def _bucket(name: str) -> str:
     return name
 
 
+def _webhook(url: SecretStr | None) -> SecretStr | None:
+    if url is not None:
+        _address(url.get_secret_value())
+    return url
+
+
 _Address = Annotated[str, AfterValidator(_address)]
 
 
@@ -160,6 +166,8 @@ class Settings(StoreSettings, ProviderSettings):
             such as ``minute_bars=400d crypto_trades=90d``; other datasets are never dropped.
         aggregates: Which engine keeps bars of longer intervals: ``auto`` is ``rollups``, which
             every edition of the database has; ``continuous_aggregates`` need the Community edition.
+        alert_webhook_url: Webhook that takes Slack's JSON: it is told of each run that fails for
+            good, and of dead letters that wait for a person. Nobody is told where it is not set.
     """
 
     database_pool_size: Annotated[int, Field(alias="WRDATA_DATABASE_POOL_SIZE", ge=2, le=100)] = 10
@@ -172,6 +180,9 @@ class Settings(StoreSettings, ProviderSettings):
     aggregates: Annotated[
         Literal["auto", "rollups", "continuous_aggregates"], Field(alias="WRDATA_AGGREGATES")
     ] = "auto"
+    alert_webhook_url: Annotated[
+        SecretStr | None, AfterValidator(_webhook), Field(alias="WRDATA_ALERT_WEBHOOK_URL")
+    ] = None
 
 
 def provider_of(dataset: str, environment: Mapping[str, str] | None = None) -> str:

@@ -59,6 +59,7 @@ SPLITS = {
     "confirm": "splits:confirm",
     "spin-off": "splits:spin_off",
 }
+MONITORING = {"export": "monitoring:export"}
 DIVIDENDS = {"list": "dividends:listed", "confirm": "dividends:confirm"}
 SANDBOX = {
     "requests": "demo.simulators:requests",
@@ -89,6 +90,7 @@ for _name, _commands, _help in (
     ("ledger", LEDGER, "What was loaded, and whether the tables hold it."),
     ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),
     ("dividends", DIVIDENDS, "Dividends in other currencies, and those that adjust nothing."),
+    ("monitoring", MONITORING, "What watches the pipeline: alert rules, routes and dashboards."),
     ("sandbox", SANDBOX, "The simulated providers of the local world."),
 ):
     app.add_typer(

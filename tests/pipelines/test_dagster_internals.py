@@ -15,7 +15,7 @@ from tests.fixtures import dagster_internals as tested
 PROJECT = Path(__file__).parents[2]
 ROOMS = (
     "assets", "bench", "demo", "docs", "faults", "machine", "marketdata", "pipelines", "resources",
-    "sandbox", "tests", "usecases", "wrdata",
+    "monitoring", "sandbox", "tests", "usecases", "wrdata",
 )  # fmt: skip
 DOORS = {"pipelines/dagster_internals.py", "tests/fixtures/dagster_internals.py"}
 
