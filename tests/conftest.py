@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.world", "tests.fixtures.pipeline"]
+pytest_plugins = ["tests.fixtures.world", "tests.fixtures.pipeline", "tests.fixtures.webhook"]
 
 # No test is a timed one: what a busy machine does late is not wrong.
 settings.register_profile("wrdata", deadline=None)
