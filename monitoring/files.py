@@ -56,6 +56,14 @@ def write(folder: Path) -> list[Path]:
 
 def as_yaml(content: Mapping[str, Any]) -> str:
     """Return ``content`` as YAML, in its own order."""
-    return _HEAD + yaml.safe_dump(
-        content, sort_keys=False, width=_WIDTH, allow_unicode=True, default_flow_style=False
+    return _HEAD + yaml.dump(
+        content, Dumper=_WithoutAliases, sort_keys=False, width=_WIDTH, allow_unicode=True
     )
+
+
+class _WithoutAliases(yaml.SafeDumper):
+    """Repeats what is there twice: people who read the file know no ``&id001``."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True

@@ -6,10 +6,13 @@ configuration (monitoring/), or running them.
 Always those of Debian 13: Debian 12's are three years older, and say less about a wrong rule.
 """
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from marketdata.recovery import errors
 from sandbox import debian_packages
 
 _INSTEAD = "do without what watches the local world"
@@ -29,15 +32,23 @@ _ALERTMANAGER = debian_packages.Prefix(
     size="about 25 MB",
     instead=_INSTEAD,
 )
+_TEMPLATES = re.compile(rb"/usr/share/prometheus/alertmanager(?!/)")
+"""Where Debian's Alertmanager looks for its own templates; no option says otherwise."""
+_BELOW_ITS_FOLDER = b"usr/share/prometheus/alertmanager/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Programs:
-    """The two servers, and what checks their files."""
+    """The two servers, and what checks their files.
+
+    Attributes:
+        alertmanager: It has to run in ``alertmanager_folder``, below which its templates lie.
+    """
 
     prometheus: Path
     promtool: Path
     alertmanager: Path
+    alertmanager_folder: Path
     amtool: Path
 
 
@@ -52,6 +63,26 @@ def install(report: Callable[[str], None]) -> Programs:
     return Programs(
         prometheus=prometheus / "prometheus",
         promtool=prometheus / "promtool",
-        alertmanager=alertmanager / "prometheus-alertmanager",
+        alertmanager=_relocated(alertmanager / "prometheus-alertmanager"),
+        alertmanager_folder=_ALERTMANAGER.folder,
         amtool=alertmanager / "amtool",
     )
+
+
+def _relocated(program: Path) -> Path:
+    """Return a copy of Alertmanager that looks for its templates below its working folder.
+
+    Raises:
+        ConfigurationError: The program names another folder than it did when this was written.
+    """
+    copy = program.with_name("alertmanager-relocated")
+    if not copy.exists():
+        content, places = _TEMPLATES.subn(_BELOW_ITS_FOLDER, program.read_bytes())
+        if places != 1:
+            message = f"{program} names its folder of templates {places} times, not once"
+            raise errors.ConfigurationError(message)
+        unfinished = copy.with_suffix(f".{os.getpid()}")
+        unfinished.write_bytes(content)
+        unfinished.chmod(0o755)
+        unfinished.rename(copy)
+    return copy

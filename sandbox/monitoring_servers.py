@@ -13,13 +13,14 @@ import httpx
 
 from machine.processes import LOOPBACK, NO_AUTHORITIES, free_port, log_tail, wait_until
 from marketdata.recovery import errors
+from sandbox.monitoring_programs import Programs
 
 _START_WITHIN_S = 60.0
 _END_WITHIN_S = 20.0
 
 
 @contextlib.contextmanager
-def serve_prometheus(program: Path, folder: Path) -> Generator[str]:
+def serve_prometheus(programs: Programs, folder: Path) -> Generator[str]:
     """Run Prometheus with the ``prometheus.yml`` of a folder, and yield its origin (``http://…``).
 
     Raises:
@@ -27,40 +28,41 @@ def serve_prometheus(program: Path, folder: Path) -> Generator[str]:
     """
     port = free_port(None)
     command = [
-        str(program),
+        str(programs.prometheus),
         f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'prometheus'}",
         f"--web.listen-address={LOOPBACK}:{port}",
     ]
-    with _running(command, folder / "prometheus.log", port) as origin:
+    with _running(command, folder / "prometheus.log", port, cwd=folder) as origin:
         yield origin
 
 
 @contextlib.contextmanager
-def serve_alertmanager(program: Path, folder: Path, port: int) -> Generator[str]:
+def serve_alertmanager(programs: Programs, folder: Path, port: int) -> Generator[str]:
     """Run Alertmanager with the ``alertmanager.yml`` of a folder, and yield its origin.
 
     Raises:
         ConfigurationError: It did not start; the text holds the end of its log.
     """
     command = [
-        str(program),
+        str(programs.alertmanager),
         f"--config.file={folder / 'alertmanager.yml'}",
         f"--storage.path={folder / 'alertmanager'}",
         f"--web.listen-address={LOOPBACK}:{port}",
         # Alone: it would listen for others like it.
         "--cluster.listen-address=",
     ]
-    with _running(command, folder / "alertmanager.log", port) as origin:
+    log = folder / "alertmanager.log"
+    with _running(command, log, port, cwd=programs.alertmanager_folder) as origin:
         yield origin
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], log: Path, port: int) -> Generator[str]:
+def _running(command: Sequence[str], log: Path, port: int, *, cwd: Path) -> Generator[str]:
     origin = f"http://{LOOPBACK}:{port}"
     with log.open("ab") as output:
         server = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=log.parent
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=cwd
         )
     try:
         if (

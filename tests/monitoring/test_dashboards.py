@@ -82,7 +82,7 @@ def test_every_question_has_an_answer(pages: Pages, programs: Programs, tmp_path
             scraped["metrics_path"] = f"/{scraped['job_name']}/metrics"
         (tmp_path / "prometheus.yml").write_text(as_yaml(content))
         (tmp_path / "rules.yml").write_text(as_yaml(prometheus.rules_file({})))
-        with serve_prometheus(programs.prometheus, tmp_path) as origin:
+        with serve_prometheus(programs, tmp_path) as origin:
             scraped_twice = "min(count_over_time(up[1m])) >= 3"
             assert wait_until(lambda: bool(asked(origin, scraped_twice)), within_s=60, every_s=0.5)
             up = asked(origin, "up == 1")

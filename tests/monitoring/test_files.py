@@ -69,7 +69,7 @@ def test_a_folder_that_is_none_is_one_line(tmp_path: Path) -> None:
         files.write(taken)
 
     assert str(refused.value) == (
-        f"cannot write to {taken} (Not a directory): name a folder that is writable"
+        f"cannot write to {taken} (File exists): name a folder that is writable"
     )
 
 

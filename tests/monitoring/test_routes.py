@@ -55,7 +55,7 @@ def test_an_alert_goes_where_its_severity_says(
     )
 
     assert done.returncode == 0, done.stdout
-    assert done.stdout.split() == [receiver]
+    assert done.stdout.splitlines()[-1].strip() == receiver
 
 
 def test_secrets_are_in_files_of_their_own() -> None:
