@@ -48,7 +48,7 @@ def about_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
 
 def about_letters(letters: Sequence[ParkedLetter]) -> str:
     """Return one message about all letters that were parked, the largest kinds first."""
-    by_kind = sorted(letters, key=_kind)
+    by_kind = sorted(letters, key=lambda letter: (_kind(letter), letter.subject))
     kinds = [list(group) for _, group in itertools.groupby(by_kind, key=_kind)]
     kinds.sort(key=len, reverse=True)
     lines = [_line(kind) for kind in kinds[:KINDS]]

@@ -21,8 +21,9 @@ from resources import alert_webhook, opening
 from resources.settings import read_settings
 
 NOT_SET = "WRDATA_ALERT_WEBHOOK_URL is not set: nobody is told"
-FORGET = ""
-"""Cursor of a sensor that tells nobody: once it does, it begins with what comes then."""
+TELLS_NOBODY = "nobody is told"
+"""Cursor without a webhook: once there is one, it begins with what comes then. Dagster keeps the
+last cursor where a tick returns an empty one."""
 PARKED_LATE = timedelta(minutes=15)
 """Longer than a transaction that parks letters may take: its steps show when it commits."""
 
@@ -39,13 +40,13 @@ def failed_run_messages(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     except errors.MarketDataError as error:
         return dg.SensorResult(cursor=context.cursor, skip_reason=str(error))
     if url is None:
-        return dg.SensorResult(cursor=FORGET, skip_reason=NOT_SET)
-    if not context.cursor:
+        return dg.SensorResult(cursor=TELLS_NOBODY, skip_reason=NOT_SET)
+    if not _has_begun(context):
         newest = run_failures.newest_failure(context.instance)
         return dg.SensorResult(
             cursor=str(newest), skip_reason="from now on every failed run is told"
         )
-    after, sent = int(context.cursor), 0
+    after, sent = int(context.cursor or 0), 0
     for record in run_failures.failures_after(context.instance, after):
         run = context.instance.get_run_by_id(record.event_log_entry.run_id)
         failed_at = run_failures.utc(record.timestamp)
@@ -73,21 +74,26 @@ def parked_letter_messages(context: dg.SensorEvaluationContext) -> dg.SensorResu
     try:
         settings = read_settings()
         if settings.alert_webhook_url is None:
-            return dg.SensorResult(cursor=FORGET, skip_reason=NOT_SET)
-        told = _Told.read(context.cursor) if context.cursor else _Told(since=now - PARKED_LATE)
+            return dg.SensorResult(cursor=TELLS_NOBODY, skip_reason=NOT_SET)
+        begun = _has_begun(context)
+        told = _Told.read(context.cursor or "") if begun else _Told(since=now - PARKED_LATE)
         with opening.stores(settings) as stores:
             parked = stores.dead_letters.parked_since(told.since)
         fresh = [letter for letter in parked if letter.transition_id not in told.transitions]
-        if fresh and context.cursor:
+        if fresh and begun:
             alert_webhook.send(settings.alert_webhook_url, alert_messages.about_letters(fresh))
     except errors.MarketDataError as error:
         return dg.SensorResult(cursor=context.cursor, skip_reason=str(error))
     since = now - PARKED_LATE
     recent = frozenset(letter.transition_id for letter in parked if letter.at > since)
-    said = f"{len(fresh)} parked letters told" if context.cursor else "from now on letters are told"
+    said = f"{len(fresh)} parked letters told" if begun else "from now on letters are told"
     return dg.SensorResult(
         cursor=_Told(since=since, transitions=recent).written(), skip_reason=said
     )
+
+
+def _has_begun(context: dg.SensorEvaluationContext) -> bool:
+    return context.cursor not in {None, TELLS_NOBODY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ settings.load_profile("wrdata")
 
 LONGEST_FIRST = ("pipelines", "faults", "assets", "storage")
 """Rooms whose files take longest: the processes that share the suite then end together."""
-SERVERS = {"world", "simulators", "fmp_simulator"}
-"""Fixtures that start servers."""
+SERVERS = {"world", "simulators", "fmp_simulator", "programs", "webhook"}
+"""Fixtures that start servers, or whole programs."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
