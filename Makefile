@@ -12,7 +12,7 @@ LINTS := $(VENV)/has-lint
 SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo dev down test test-fast coverage lint types contracts check bench faults docs \
-  schema lock audit clean
+  schema monitoring lock audit clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +69,9 @@ docs: $(VENV)/has-docs ## the documentation site, into .wrdata/site/index.html
 
 schema: $(RUNS) ## write resources/storage/sql/schema.sql anew from the migrations
 	$(VENV)/bin/python docs/write_schema.py
+
+monitoring: $(TESTS) ## write deploy/monitoring anew: alert rules, routes, dashboards
+	$(WRDATA) monitoring export --directory deploy/monitoring
 
 lock: $(UV) ## resolve pyproject.toml anew
 	$(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \

@@ -1,7 +1,8 @@
-"""Why a run failed, read from its events, and the dead letter of a run whose work is lost.
+"""Failed runs: which, why, and the dead letter of one whose work is lost.
 
-Here: a failure's class and message, and the dead letter of a lost run. Not here: when failures
-are looked at (sensors.py), or what is done about letters (retries.py).
+Here: failures in order, a failure's class and message as its events have them, and the dead letter
+of a lost run. Not here: when failures are looked at (sensors.py, alert_sensors.py), or what is done
+about letters (retries.py).
 
 Failures that our code saw are in dead letters already: a provider's error, or partitions that a
 run named. Lost are those that it did not see or could not record: a killed worker, a shutdown, a
@@ -39,6 +40,7 @@ BY_COMMAND = "command line"
 """Value of that tag on a run that a command executes itself."""
 INTERRUPTED = "DagsterExecutionInterruptedError"
 CHECK_FAILED = "DagsterAssetCheckFailedError"
+FAILURES_AT_ONCE = 100
 SHOWN = 500
 """Most characters of a message that are kept."""
 
@@ -68,6 +70,28 @@ class RunFailure:
     needs_person: bool = False
     at_step: bool = True
     provider: str = ""
+
+
+def newest_failure(instance: dg.DagsterInstance) -> int:
+    """Return the number of the newest failure in Dagster's storage; 0 if there is none."""
+    newest = _failures(instance, limit=1, ascending=False)
+    return newest[0].storage_id if newest else 0
+
+
+def failures_after(instance: dg.DagsterInstance, storage_id: int) -> list[dg.EventLogRecord]:
+    """Return the next failures of runs after a number, oldest first."""
+    return _failures(instance, limit=FAILURES_AT_ONCE, ascending=True, after=storage_id)
+
+
+def _failures(
+    instance: dg.DagsterInstance, *, limit: int, ascending: bool, after: int | None = None
+) -> list[dg.EventLogRecord]:
+    record_filter = dg.RunStatusChangeRecordsFilter(
+        event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=after
+    )
+    return list(
+        instance.fetch_run_status_changes(record_filter, limit=limit, ascending=ascending).records
+    )
 
 
 def will_be_retried(run: dg.DagsterRun) -> bool:
@@ -137,7 +161,7 @@ def lost_work(instance: dg.DagsterInstance, run: dg.DagsterRun, at: datetime) ->
     failure = failure_of(instance, run)
     if not failure.lost:
         return None
-    job = _job(run)
+    job = job_of(run)
     tags = {
         name: run.tags[name] for name in (PARTITION_TAG, *RANGE_TAGS, LANE_TAG) if name in run.tags
     }
@@ -201,7 +225,7 @@ def _of_own_failure(text: str, metadata: Mapping[str, dg.MetadataValue]) -> RunF
     )
 
 
-def _job(run: dg.DagsterRun) -> str:
+def job_of(run: dg.DagsterRun) -> str:
     """Return the job that repeats a run's work.
 
     A run of the UI may select assets instead of a job: the job that loads them is returned. If

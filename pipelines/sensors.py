@@ -3,7 +3,7 @@
 Here: which assets follow a load, when dead letters are retried, when a run counts as lost, when
 aggregates have waited too long, and when runs are audited. Not here: the automation conditions,
 which the assets declare, the rules of letters (retries.py, run_failures.py) and of audited runs
-(run_audit.py), or schedules (schedules.py).
+(run_audit.py), messages to people (alert_sensors.py), or schedules (schedules.py).
 https://docs.dagster.io/guides/automate/sensors
 """
 
@@ -18,14 +18,20 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.calendars import NEW_YORK_ZONE, utc_now
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY
-from pipelines import jobs, observation, retries, run_audit, run_failures, workers
+from pipelines import (
+    alert_sensors,
+    jobs,
+    observation,
+    retries,
+    run_audit,
+    run_failures,
+    workers,
+)
 from pipelines.jobs import DERIVED, INTRADAY
 from resources import opening
 from resources.settings import provider_of, read_settings
 from resources.storage.aggregates import SourceTable
 from resources.telemetry.context import bound, correlation_id_of_run
-
-FAILURES_PER_TICK = 100
 
 NOT_FINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -92,13 +98,14 @@ def lost_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason | dg.SensorR
     observation.begin()
     workers.try_end_lost(context.instance)
     if context.cursor is None:
-        newest = _failures(context, after=None)
-        cursor = str(newest[0].storage_id if newest else 0)
-        return dg.SensorResult(cursor=cursor, skip_reason="from now on every failed run is seen")
+        return dg.SensorResult(
+            cursor=str(run_failures.newest_failure(context.instance)),
+            skip_reason="from now on every failed run is seen",
+        )
     after, posted = int(context.cursor), 0
     try:
         with opening.stores(read_settings()) as stores:
-            for record in _failures(context, after=after):
+            for record in run_failures.failures_after(context.instance, after):
                 run = context.instance.get_run_by_id(record.event_log_entry.run_id)
                 failed_at = run_failures.utc(record.timestamp)
                 if run and run_failures.is_undecided(context.instance, run, failed_at, utc_now()):
@@ -205,20 +212,6 @@ def audited_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     return dg.SensorResult(cursor=seen.as_cursor(), skip_reason=f"{new} rows were lacking")
 
 
-def _failures(context: dg.SensorEvaluationContext, *, after: int | None) -> list[dg.EventLogRecord]:
-    """Return failures of runs after a record, oldest first; with None, only the newest one."""
-    record_filter = dg.RunStatusChangeRecordsFilter(
-        event_type=dg.DagsterEventType.RUN_FAILURE, after_storage_id=after
-    )
-    return list(
-        context.instance.fetch_run_status_changes(
-            record_filter,
-            limit=1 if after is None else FAILURES_PER_TICK,
-            ascending=after is not None,
-        ).records
-    )
-
-
 ALL = (
     derived_after_loads,
     dead_letter_retries,
@@ -226,5 +219,6 @@ ALL = (
     rebased_histories,
     waiting_aggregates,
     audited_runs,
+    *alert_sensors.ALL,
 )
 """Every sensor."""

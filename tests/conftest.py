@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.pipeline",
     "tests.fixtures.roles",
     "tests.fixtures.telemetry",
+    "tests.fixtures.webhook",
 ]
 
 # No test is a timed one: what a busy machine does late is not wrong.
@@ -20,8 +21,8 @@ settings.load_profile("wrdata")
 PROJECT = Path(__file__).parents[1]
 LONGEST_FIRST = ("pipelines", "faults", "assets", "storage")
 """Rooms whose files take longest: the processes that share the suite then end together."""
-SERVERS = {"world", "simulators", "fmp_simulator"}
-"""Fixtures that start servers."""
+SERVERS = {"world", "simulators", "fmp_simulator", "programs", "webhook"}
+"""Fixtures that start servers, or whole programs."""
 
 
 def pytest_configure() -> None:

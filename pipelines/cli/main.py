@@ -71,6 +71,7 @@ SPLITS = {
     "confirm": "splits:confirm",
     "spin-off": "splits:spin_off",
 }
+MONITORING = {"export": "monitoring:export"}
 DIVIDENDS = {"list": "dividends:listed", "confirm": "dividends:confirm"}
 UI = {"proxy": "ui:proxy", "serve": "ui:serve"}
 SANDBOX = {
@@ -106,6 +107,7 @@ for _name, _commands, _help in (
     ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),
     ("dividends", DIVIDENDS, "Dividends in other currencies, and those that adjust nothing."),
     ("ui", UI, "Dagster's UI behind a proxy: who may look, who may act, who did what."),
+    ("monitoring", MONITORING, "What watches the pipeline: alert rules, routes and dashboards."),
     ("sandbox", SANDBOX, "The simulated providers of the local world."),
 ):
     app.add_typer(

@@ -142,6 +142,12 @@ def _bucket_or_none(name: str) -> str:
     return _bucket(name) if name else name
 
 
+def _webhook(url: SecretStr | None) -> SecretStr | None:
+    if url is not None:
+        _address(url.get_secret_value())
+    return url
+
+
 _Address = Annotated[str, AfterValidator(_address)]
 _Secret = Annotated[SecretStr, AfterValidator(_secret)]
 _DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
@@ -255,6 +261,8 @@ class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
         audit_lock_mode: How anchors are locked: ``GOVERNANCE`` can be lifted with a special
             permission, ``COMPLIANCE`` by nobody.
         audit_lock_days: How long an anchor is locked; the default is seven years.
+        alert_webhook_url: Webhook that takes Slack's JSON: it is told of each run that fails for
+            good, and of dead letters that wait for a person. Nobody is told where it is not set.
     """
 
     dagster_database_url: Annotated[
@@ -277,6 +285,9 @@ class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
         Literal["GOVERNANCE", "COMPLIANCE"], Field(alias="WRDATA_AUDIT_LOCK_MODE")
     ] = "GOVERNANCE"
     audit_lock_days: Annotated[int, Field(alias="WRDATA_AUDIT_LOCK_DAYS", ge=1, le=36_500)] = 2557
+    alert_webhook_url: Annotated[
+        SecretStr | None, AfterValidator(_webhook), Field(alias="WRDATA_ALERT_WEBHOOK_URL")
+    ] = None
 
 
 def database_url_in(variable: str) -> str:

@@ -1,4 +1,8 @@
-"""Fixtures of the tests of monitoring: a database with Dagster's tables, and an exporter on it."""
+"""Fixtures of the tests of monitoring.
+
+Here: an exporter on a database with Dagster's tables, the programs that read from it, and a page of
+metrics. Not here: figures with which alerts fire (alert_cases.py).
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,12 +11,16 @@ import pytest
 from dagster_postgres import PostgresRunStorage
 
 from marketdata.instruments import Constituent, UniverseChange
+from marketdata.recovery import errors
 from monitoring.collector import DatabaseCollector
 from monitoring.health import Health
 from monitoring.server import serving
 from resources.database_url import in_schema
 from resources.storage.instruments import InstrumentStore
 from resources.storage.timescale import Timescale
+from sandbox import monitoring_programs
+from sandbox.monitoring_programs import Programs
+from tests.monitoring import metrics_page
 from tests.monitoring.scraping import scrape
 from tests.storage.conftest import JOINED_ON, UNIVERSE
 
@@ -66,3 +74,18 @@ def exporter(exporters: Exporters, migrated_url: str, dagster_url: str) -> str:
     address = exporters(migrated_url, dagster_url)
     scrape(address)
     return address
+
+
+@pytest.fixture(scope="session")
+def programs() -> Programs:
+    """Prometheus, Alertmanager and what checks their files."""
+    try:
+        return monitoring_programs.install(lambda _: None)
+    except errors.ConfigurationError as error:
+        pytest.skip(f"no Prometheus here: {error}")
+
+
+@pytest.fixture
+def exporter_page() -> Callable[[int], str]:
+    """What the exporter serves at its n-th scrape: every metric that it has."""
+    return metrics_page.of_the_exporter

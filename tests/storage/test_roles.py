@@ -72,7 +72,7 @@ def test_the_loader_loads_restates_aggregates_archives_and_drops(
         assert len(tombstones(timescale)) == 1
         moves.restore.into_hot(archived, date(2024, 1, 1), date(2024, 1, 31), by="test")
         assert len(table_rows(timescale, "minute_bar")) == len(ROWS)
-        DatabaseUpkeep(timescale).prune(LATER)
+        DatabaseUpkeep(timescale).prune(LATER, by="test", also={})
 
 
 def test_the_reader_reads_bars_hot_and_archived(
@@ -179,6 +179,10 @@ def test_tables_that_dagster_made_as_the_owner_become_its_own(
         "select outcome, count(*) from ingest_log group by outcome",
         "select * from archive_log",
         "select * from run_worker",
+        "select * from request_timing",
+        "select * from request_limit",
+        "select * from ingest_total",
+        "select * from audit_verification",
         "select pg_total_relation_size('minute_bar')",
         "select count(*) from timescaledb_information.chunks",
     ],
@@ -206,6 +210,11 @@ def test_the_exporter_sees_what_its_figures_need(as_role: AsRole, query: str) ->
                 "delete from ingest_log",
                 "update ingest_log set request = ''",
                 "delete from archive_log",
+                "delete from audit_log",
+                "update audit_log set who = 'nobody'",
+                "truncate audit_log",
+                "update audit_head set last_id = 0",
+                "delete from audit_anchor",
                 "update daily_bar_version set close = 0",
                 "delete from dead_letter_transition",
                 "copy daily_bar to program 'true'",
@@ -231,7 +240,8 @@ def test_the_exporter_sees_what_its_figures_need(as_role: AsRole, query: str) ->
             )
         ),
         *((Role.READER, f"table {table}") for table in (
-            "dead_letter", "request_lease", "circuit_breaker", "run_worker", "schema_migration"
+            "dead_letter", "request_lease", "circuit_breaker", "run_worker", "schema_migration",
+            "audit_log", "audit_head",
         )),
         *((Role.EXPORTER, f"table {table}") for table in (
             "daily_bar", "minute_bar", "trade", "income_statement", "price_factor",

@@ -72,6 +72,17 @@ class Transition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParkedLetter:
+    """A letter that waits for a person, and the step by which it came to that (aware UTC)."""
+
+    transition_id: int
+    at: datetime
+    dataset: str
+    subject: str
+    error_class: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LetterFilter:
     """Selects letters; None or empty matches everything."""
 

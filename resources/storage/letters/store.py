@@ -7,10 +7,10 @@ Here: the queries and steps of the sensor and of people. Not here: what a letter
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, dict_row
 
 from marketdata.audit import Action
 from marketdata.recovery.dead_letters import DeadLetter, LetterRetry, LetterState, Work
@@ -21,6 +21,7 @@ from resources.storage.letters.posting import act_as, retry_parameters
 from resources.storage.letters.records import (
     Claim,
     LetterFilter,
+    ParkedLetter,
     StoredLetter,
     Transition,
     stored_letter,
@@ -176,6 +177,16 @@ class DeadLetters:
             )
             for row in rows
         ]
+
+    def parked_since(self, since: datetime) -> list[ParkedLetter]:
+        """Return the letters that are parked and came to that after ``since`` (aware)."""
+        with (
+            self._timescale.connection() as connection,
+            connection.cursor(row_factory=class_row(ParkedLetter)) as cursor,
+        ):
+            return cursor.execute(
+                sql.query("dead_letters", "parked_since"), {"since": since}
+            ).fetchall()
 
     def counts(
         self, dataset: str | None = None, provider: str | None = None

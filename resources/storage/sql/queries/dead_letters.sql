@@ -436,6 +436,22 @@ from dead_letter_transition
 where letter_id = %(letter_id)s
 order by transition_id;
 
+-- name: parked_since
+-- Letters that are parked, with the steps by which they came to be so after a moment.
+select
+    step.transition_id,
+    step.at,
+    letter.dataset,
+    letter.subject,
+    letter.error_class
+from dead_letter as letter
+inner join dead_letter_transition as step using (letter_id)
+where
+    letter.state = 'parked'
+    and step.to_state = 'parked'
+    and step.at > %(since)s
+order by step.transition_id;
+
 -- name: counts
 -- Number of letters by dataset and state.
 select

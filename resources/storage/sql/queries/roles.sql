@@ -108,7 +108,7 @@ classified as (
                 name like 'dead\_letter%%'
                 or name like 'request\_%%'
                 or name like 'circuit\_breaker%%'
-                or name in ('run_worker', 'provider_plan', 'store_size')
+                or name in ('run_worker', 'provider_plan', 'store_size', 'ingest_total')
                 then 'operation'
             else 'rows'
         end as class

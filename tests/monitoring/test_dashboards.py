@@ -1,0 +1,156 @@
+"""Every figure has a meaning, and a real Prometheus has an answer to each of its questions."""
+
+import json
+import re
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+from machine.processes import NO_AUTHORITIES, wait_until
+from monitoring import prometheus
+from monitoring.dashboards import board_json
+from monitoring.files import as_yaml
+from monitoring.queries import BOARDS, Board
+from sandbox.monitoring_programs import Programs
+from sandbox.monitoring_servers import serve_prometheus
+from sandbox.simulators import serving
+from tests.monitoring import metrics_page
+from tests.monitoring.checking import RULES, run
+
+EXPRESSIONS = [
+    series.expression for board in BOARDS for figure in board.figures for series in figure.series
+]
+METRIC = re.compile(r"\b(?:(?:wrdata|dagster|node|pg)_\w+|up)\b(?!=|\()")
+QUOTED = re.compile(r'"[^"]*"')
+Pages = Mapping[str, Callable[[int], str]]
+
+
+@pytest.fixture
+def pages(exporter_page: Callable[[int], str]) -> Pages:
+    """What each job of Prometheus scrapes."""
+    return {
+        "wrdata": lambda scrape: exporter_page(scrape) + metrics_page.of_backups(),
+        "node": metrics_page.of_the_host,
+        "postgres": metrics_page.of_postgres,
+    }
+
+
+def metrics_of(expression: str) -> set[str]:
+    """Return the metrics that an expression names."""
+    return set(METRIC.findall(QUOTED.sub('""', expression)))
+
+
+@contextmanager
+def served(pages: Pages) -> Generator[dict[str, str]]:
+    """Serve pages on loopback; yield host and port of each job."""
+    scrapes = dict.fromkeys(pages, 0)
+
+    def answer(request: Request) -> PlainTextResponse:
+        job = request.path_params["job"]
+        scrapes[job] += 1
+        return PlainTextResponse(pages[job](scrapes[job]))
+
+    application = Starlette(routes=[Route("/{job}/metrics", answer)])
+    with serving.serve(application) as origin:
+        address = origin.removeprefix("http://")
+        yield dict.fromkeys(pages, address)
+
+
+def asked(origin: str, expression: str) -> list[Any]:
+    """Return Prometheus' answer to an expression, now."""
+    answer = httpx.get(
+        f"{origin}/api/v1/query", params={"query": expression}, verify=NO_AUTHORITIES, timeout=30
+    ).json()
+    assert answer["status"] == "success", answer
+    return answer["data"]["result"]
+
+
+def test_every_question_has_an_answer(pages: Pages, programs: Programs, tmp_path: Path) -> None:
+    """From a real Prometheus that scrapes every metric there is; so have all alerts' figures."""
+    with served(pages) as addresses:
+        content = prometheus.configuration(scraped=addresses, interval=timedelta(seconds=1))
+        for scraped in content["scrape_configs"]:
+            scraped["metrics_path"] = f"/{scraped['job_name']}/metrics"
+        (tmp_path / "prometheus.yml").write_text(as_yaml(content))
+        (tmp_path / "rules.yml").write_text(as_yaml(prometheus.rules_file({})))
+        with serve_prometheus(programs, tmp_path) as origin:
+            scraped_twice = "min(count_over_time(up[1m])) >= 3"
+            assert wait_until(lambda: bool(asked(origin, scraped_twice)), within_s=60, every_s=0.5)
+            up = asked(origin, "up == 1")
+            unanswered = [expression for expression in EXPRESSIONS if not asked(origin, expression)]
+
+    assert len(up) == len(pages), "a page cannot be read"
+    assert unanswered == []
+
+
+def test_every_metric_that_is_asked_for_is_exported(pages: Pages) -> None:
+    """Neither dashboards nor alerts name a metric that no page has."""
+    exported = metrics_page.names([page(1) for page in pages.values()]) | {"up"}
+    asked_for = {
+        metric
+        for expression in (*EXPRESSIONS, *(rule.expression for rule in RULES.values()))
+        for metric in metrics_of(expression)
+    }
+
+    assert asked_for - exported == set()
+    assert len(asked_for) > 35, "the pattern finds too few"
+
+
+def test_every_question_is_promql(programs: Programs, tmp_path: Path) -> None:
+    """As recording rules, which promtool reads without a server."""
+    rules = [
+        {"record": f"question:{number}", "expr": expression}
+        for number, expression in enumerate(EXPRESSIONS)
+    ]
+    content = {"groups": [{"name": "questions", "rules": rules}]}
+    (tmp_path / "questions.yml").write_text(as_yaml(content))
+
+    done = run(programs.promtool, "check", "rules", "questions.yml", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stdout
+    assert f"SUCCESS: {len(EXPRESSIONS)} rules found" in done.stdout
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_a_panel_says_what_it_shows_and_in_which_unit(board: Board) -> None:
+    """And asks the Prometheus that the reader has chosen."""
+    content = json.loads(board_json(board))
+
+    assert content["uid"] == board.name
+    assert content["title"] == board.title
+    (variable,) = content["templating"]["list"]
+    assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
+    assert len(content["panels"]) == len(board.figures) > 4
+    for panel in content["panels"]:
+        assert panel["title"]
+        assert panel["description"].endswith(".")
+        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["datasource"]["uid"] == f"${{{variable['name']}}}"
+        assert all(target["expr"] in EXPRESSIONS for target in panel["targets"])
+        assert all(target["legendFormat"] for target in panel["targets"])
+
+
+def test_panels_stand_beside_each_other() -> None:
+    """Two in a row, none above another."""
+    for board in BOARDS:
+        places = [panel["gridPos"] for panel in json.loads(board_json(board))["panels"]]
+        corners = [(place["x"], place["y"]) for place in places]
+        assert len(set(corners)) == len(corners)
+        assert {x for x, _ in corners} == {0, 12}
+
+
+def test_names_of_boards_and_figures_are_told_apart() -> None:
+    """A uid is an address; two figures of one title could not be linked to."""
+    assert len({board.name for board in BOARDS}) == len(BOARDS)
+    for board in BOARDS:
+        titles = [figure.title for figure in board.figures]
+        assert len(set(titles)) == len(titles)
