@@ -19,6 +19,7 @@ from machine.processes import NO_AUTHORITIES, wait_until
 from monitoring import prometheus
 from monitoring.dashboards import board_json
 from monitoring.files import as_yaml
+from monitoring.metrics import METRICS, OF_THE_EXPORTER
 from monitoring.queries import BOARDS, Board
 from sandbox.monitoring_programs import Programs
 from sandbox.monitoring_servers import serve_prometheus
@@ -103,6 +104,21 @@ def test_every_metric_that_is_asked_for_is_exported(pages: Pages) -> None:
 
     assert asked_for - exported == set()
     assert len(asked_for) > 35, "the pattern finds too few"
+
+
+def test_the_page_is_that_of_the_exporter() -> None:
+    """Its metrics and their labels: what is proved here holds for the real one."""
+    served = {name: metric for part in METRICS.values() for name, metric in part.items()}
+    served |= OF_THE_EXPORTER
+    suffix = re.compile(r"_(bucket|sum|count)$")
+    shown: dict[str, set[str]] = {}
+    for line in metrics_page.of_the_exporter(1).splitlines():
+        name, _, rest = line.partition("{") if "{" in line else (*line.partition(" ")[:2], "")
+        metric = name if name in served else suffix.sub("", name)
+        labels = set(re.findall(r'(\w+)="', rest)) - {"le"}
+        shown.setdefault(metric, set()).update(labels)
+
+    assert shown == {name: set(metric.labels) for name, metric in served.items()}
 
 
 def test_every_question_is_promql(programs: Programs, tmp_path: Path) -> None:
