@@ -95,12 +95,13 @@ def measure(url: str, seconds: float) -> dict[str, float]:
         log = AuditLog(timescale)
         with timescale.connection() as connection:
             connection.execute(FILL, {"rows": max(VERIFIED - log.head().last_id, 0)})
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         verification = verify_log(log, None)
-        took = time.perf_counter() - started
+        took, used = time.perf_counter() - started, time.process_time() - used
         assert verification.valid, verification.findings
         figures["rows verified"] = verification.rows
-        figures[f"verification of {VERIFIED:,} rows, s"] = took * VERIFIED / verification.rows
+        figures[f"verification of {VERIFIED:,} rows, s"] = took
+        figures["processor time of this process for it, s"] = used
         figures["bytes a row, with indexes: chained"] = bytes_a_row(timescale, "audit_log")
         figures["bytes a row, with indexes: plain"] = bytes_a_row(timescale, "plain_audit")
     return figures

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def log(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> AuditLog:
     """The audit log of a pipeline whose commands work on its instance."""
 
     @contextmanager
-    def opened() -> Iterator[dg.DagsterInstance]:
+    def opened() -> Generator[dg.DagsterInstance]:
         yield pipeline.instance
 
     monkeypatch.setattr(environment, "enter", lambda *_, **__: None)

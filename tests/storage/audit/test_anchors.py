@@ -113,7 +113,7 @@ def test_an_anchor_stays_though_it_is_deleted_or_overwritten(
     anchor = anchor_log(log, anchors, NOW)
     client = locking_server.client()
     listed = client.list_object_versions(Bucket=locked.bucket, Prefix=PREFIX)
-    version = listed["Versions"][0]["VersionId"]
+    version = listed.get("Versions", [{}])[0].get("VersionId", "")
     client.delete_object(Bucket=locked.bucket, Key=anchor.object_key)
     with pytest.raises(ClientError, match="AccessDenied"):
         client.delete_object(Bucket=locked.bucket, Key=anchor.object_key, VersionId=version)
