@@ -7,6 +7,7 @@ All figures come from Postgres, so that those of killed workers count, and the e
 restarted at any time.
 """
 
+import functools
 import logging
 import threading
 import time
@@ -141,9 +142,14 @@ class DatabaseCollector(Collector):
             _LOG.info("metrics of %s are back", part)
 
 
+@functools.cache
+def _version() -> str:
+    return version("wrdata")
+
+
 def _of_the_exporter(scrape: _Scrape) -> Samples:
     yield Sample(metric="wrdata_database_up", value=scrape.database_is_up)
-    yield Sample(metric="wrdata_build_info", labels=(version("wrdata"),), value=1)
+    yield Sample(metric="wrdata_build_info", labels=(_version(),), value=1)
     metrics: Mapping[str, Mapping[Part, float]] = {
         "wrdata_exporter_last_scrape_success": scrape.succeeded,
         "wrdata_exporter_scrape_duration_seconds": scrape.took_s,

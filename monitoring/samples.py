@@ -5,11 +5,13 @@ Here: which figure is which metric, with which labels. Not here: the queries
 part fails (collector.py).
 """
 
+import functools
 import itertools
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from functools import partial
+from typing import Self
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -29,13 +31,16 @@ from marketdata.symbols import provider_symbols
 from monitoring.metrics import Kind, Metric, Part
 from monitoring.rota import Rota
 from resources.storage.metrics import dagster_figures, pipeline_figures
-from resources.storage.metrics.pipeline_figures import LoadTotals, Symbols
+from resources.storage.metrics.pipeline_figures import DayCoverage, LoadTotals
 from resources.storage.timescale import Connection
 
 Labels = tuple[str, ...]
-COVERAGE_SHARE_S = 0.01
+COVERAGE_SHARE_S = 0.005
+ARCHIVE_SHARE_S = 0.005
 TABLES_SHARE_S = 0.005
 """Seconds of a scrape for figures that take turns."""
+SYMBOLS_A_SLICE = 1000
+"""So many symbols of a dataset are one question, which takes some milliseconds."""
 NEXT_SESSION_WITHIN = timedelta(days=14)
 """Longer than the exchange was ever closed in a century."""
 IN_FLIGHT = ("QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "CANCELING")
@@ -75,12 +80,13 @@ class Histogram:
 Samples = Iterable[Sample | Histogram]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
-    """The coverage of a dataset at a provider: None where nothing is expected or kept yet."""
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Slice:
+    """Some of the symbols of a dataset at a provider, whose coverage is one question."""
 
-    ratio: float | None
-    fresh_until: datetime | None
+    dataset: str
+    provider: str
+    number: int
 
 
 def families(metrics: Mapping[str, Metric], samples: Samples) -> Iterator[Family]:
@@ -123,7 +129,8 @@ class PipelineSamples:
 
     def __init__(self, universe: str) -> None:
         self._universe = universe
-        self._coverage = Rota[tuple[str, str], Coverage](COVERAGE_SHARE_S)
+        self._coverage = Rota[Slice, DayCoverage | int](COVERAGE_SHARE_S)
+        self._archive = Rota[str, date | None](ARCHIVE_SHARE_S)
         self._tables = Rota[str, tuple[int, int | None] | None](TABLES_SHARE_S)
 
     @property
@@ -136,56 +143,51 @@ class PipelineSamples:
             Part.LOADS: _loads,
             Part.DEAD_LETTERS: _dead_letters,
             Part.COVERAGE: self._datasets,
-            Part.ARCHIVE: _archive,
+            Part.ARCHIVE: self._unarchived,
             Part.TABLES: self._sizes,
             Part.AUDIT: _audit,
         }
 
     def _datasets(self, connection: Connection) -> Iterator[Sample]:
-        """Yield coverage and freshness of what was ever loaded."""
-        now = utc_now()
-        totals = {
-            (total.dataset, total.provider): total
+        """Yield coverage and freshness of what was ever loaded, once all its slices are known."""
+        members = pipeline_figures.members(connection, self._universe)
+        loaded = [
+            Loaded.of(connection, total, members)
             for total in pipeline_figures.load_totals(connection)
             if total.dataset in DATASETS and total.latest_loaded_at
-        }
-        ask = partial(self._coverage_of, connection, totals, now)
-        for labels, coverage in self._coverage.figures(list(totals), ask).items():
-            if coverage.ratio is not None:
-                yield Sample(metric="wrdata_coverage_ratio", labels=labels, value=coverage.ratio)
-            yield from _moment(
-                "wrdata_dataset_fresh_until_timestamp_seconds", coverage.fresh_until, labels
+        ]
+        slices = {key: (one, ids) for one in loaded for key, ids in one.slices()}
+
+        def ask(key: Slice) -> DayCoverage | int:
+            of_slice, ids = slices[key]
+            return of_slice.coverage(connection, ids)
+
+        known = self._coverage.figures(list(slices), ask)
+        for source in loaded:
+            keys = [key for key, _ in source.slices()]
+            if all(key in known for key in keys):
+                yield from source.samples([known[key] for key in keys])
+
+    def _unarchived(self, connection: Connection) -> Iterator[Sample]:
+        by_period = [
+            name for name, dataset in ARCHIVED.items() if dataset.portion is not Portion.WHOLE
+        ]
+
+        def ask(name: str) -> date | None:
+            return pipeline_figures.first_unarchived(
+                connection, name, by_session=name == DAILY_BARS_DATASET
             )
 
-    def _coverage_of(
-        self,
-        connection: Connection,
-        totals: Mapping[tuple[str, str], LoadTotals],
-        now: datetime,
-        key: tuple[str, str],
-    ) -> Coverage:
-        name, provider = key
-        dataset = DATASETS[name]
-        names = list(provider_symbols(dataset, provider))
-        symbols = Symbols(kind=dataset.instrument_kind.value, universe=self._universe, names=names)
-        if dataset.by_day:
-            return _day_coverage(connection, dataset, provider, symbols, now)
-        count, fresh = pipeline_figures.snapshot_coverage(
-            connection,
-            name,
-            provider,
-            symbols,
-            begins=dataset.begins,
-            asked_since=_fresh_since(dataset, now),
-        )
-        latest = totals[key].latest_loaded_at
-        return Coverage(
-            ratio=_ratio(fresh, _expected(dataset, names, count)),
-            fresh_until=latest and latest + dataset.fresh_for,
-        )
+        for name, day in self._archive.figures(by_period, ask).items():
+            if day is not None:
+                yield from _moment(
+                    "wrdata_archive_oldest_unarchived_timestamp_seconds",
+                    datetime.combine(day, time(), UTC),
+                    (name,),
+                )
 
     def _sizes(self, connection: Connection) -> Iterator[Sample]:
-        ask = partial(pipeline_figures.table_size, connection)
+        ask = functools.partial(pipeline_figures.table_size, connection)
         for table, size in self._tables.figures(TABLES, ask).items():
             if size is None:
                 continue
@@ -193,6 +195,119 @@ class PipelineSamples:
             yield Sample(metric="wrdata_table_size_bytes", labels=(table,), value=in_bytes)
             if chunks is not None:
                 yield Sample(metric="wrdata_chunks", labels=(table,), value=chunks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A dataset at a provider of which something was loaded.
+
+    Attributes:
+        total: What was loaded.
+        symbols: How many symbols it should hold: members, or all that the provider offers.
+        ids: Instruments of these symbols; a symbol that was never loaded may have none.
+        days: Days that are over since the dataset's first one; none for snapshots.
+        now: Aware time.
+    """
+
+    total: LoadTotals
+    symbols: int
+    ids: Sequence[int]
+    days: Sequence[date]
+    now: datetime
+
+    @classmethod
+    def of(cls, connection: Connection, total: LoadTotals, members: Sequence[int]) -> Self:
+        """Look up what is expected of a dataset at a provider."""
+        dataset, now, names = DATASETS[total.dataset], utc_now(), ()
+        ids = members
+        if dataset.instrument_kind is not InstrumentKind.EQUITY:
+            names = provider_symbols(dataset, total.provider)
+            ids = pipeline_figures.listed(connection, dataset.instrument_kind.value, list(names))
+        return cls(
+            total=total,
+            symbols=len(names) or len(ids),
+            ids=ids,
+            days=_days_through(dataset.name, _last_day(dataset, now)) if dataset.by_day else (),
+            now=now,
+        )
+
+    @property
+    def dataset(self) -> Dataset:
+        """Its entry of the catalogue."""
+        return DATASETS[self.total.dataset]
+
+    def slices(self) -> Iterator[tuple[Slice, Sequence[int]]]:
+        """Yield the instruments in slices; one at least."""
+        for number, first in enumerate(range(0, max(len(self.ids), 1), SYMBOLS_A_SLICE)):
+            key = Slice(dataset=self.total.dataset, provider=self.total.provider, number=number)
+            yield key, self.ids[first : first + SYMBOLS_A_SLICE]
+
+    def coverage(self, connection: Connection, ids: Sequence[int]) -> DayCoverage | int:
+        """Return the coverage of some instruments: by day, or the number of fresh snapshots."""
+        name, provider = self.total.dataset, self.total.provider
+        if self.dataset.by_day:
+            return pipeline_figures.day_coverage(connection, name, provider, ids, self.days)
+        return pipeline_figures.fresh_snapshots(
+            connection,
+            name,
+            provider,
+            ids,
+            begins=self.dataset.begins,
+            asked_since=self._fresh_since(),
+        )
+
+    def samples(self, slices: Sequence[DayCoverage | int]) -> Iterator[Sample]:
+        """Yield ratio and freshness from the coverage of all slices."""
+        labels = (self.total.dataset, self.total.provider)
+        by_day = [part for part in slices if isinstance(part, DayCoverage)]
+        if self.dataset.by_day:
+            held = sum(part.held for part in by_day)
+            unlisted = sum(part.unlisted for part in by_day)
+            expected = self.symbols * self._expected_days(by_day) - unlisted
+            fresh_until = self._next_end(by_day)
+        else:
+            held, expected = sum(part for part in slices if isinstance(part, int)), self.symbols
+            latest = self.total.latest_loaded_at
+            fresh_until = latest and latest + self.dataset.fresh_for
+        if expected > 0:
+            yield Sample(metric="wrdata_coverage_ratio", labels=labels, value=held / expected)
+        yield from _moment("wrdata_dataset_fresh_until_timestamp_seconds", fresh_until, labels)
+
+    def _expected_days(self, slices: Sequence[DayCoverage]) -> int:
+        """Return how many days are expected of a symbol.
+
+        All of them, or if only the latest are loaded, those since the first that was asked for.
+        """
+        if self.dataset.usual_days is None:
+            return len(self.days)
+        asked = [part.first_asked for part in slices if part.first_asked is not None]
+        return len(self.days) - bisect_left(self.days, min(asked)) if asked else len(self.days)
+
+    def _next_end(self, slices: Sequence[DayCoverage]) -> datetime | None:
+        """Return the end of the next day or session after the newest kept one."""
+        ends = [part.held_before for part in slices if part.held_before is not None]
+        if not ends:
+            return None
+        days = self.dataset.day_calendar(calendar())
+        # It may be a day without a session.
+        day_after = days.between(max(ends), max(ends) + NEXT_SESSION_WITHIN)[0]
+        return days.ends_at(day_after)
+
+    def _fresh_since(self) -> date:
+        """Return the day after which a snapshot has to end, as marketdata.planning decides it."""
+        today = self.now.astimezone(self.dataset.zone).date()
+        return today - timedelta(days=max(self.dataset.fresh_for.days, 1) - 1)
+
+
+def _last_day(dataset: Dataset, now: datetime) -> date:
+    return dataset.day_calendar(calendar()).last_over(now)
+
+
+@functools.lru_cache(maxsize=8)
+def _days_through(dataset: str, last: date) -> Sequence[date]:
+    """Return the days of a dataset from its first one on; they change once a day."""
+    entry = DATASETS[dataset]
+    return entry.day_calendar(calendar()).between(entry.begins, last)
 
 
 def dagster_samples(connection: Connection) -> Iterator[Sample]:
@@ -281,56 +396,6 @@ def _dead_letters(connection: Connection) -> Iterator[Sample]:
                 letters.oldest_seen_at,
                 (letters.dataset,),
             )
-
-
-def _day_coverage(
-    connection: Connection, dataset: Dataset, provider: str, symbols: Symbols, now: datetime
-) -> Coverage:
-    days = dataset.day_calendar(calendar())
-    counted = pipeline_figures.day_coverage(
-        connection,
-        dataset.name,
-        provider,
-        symbols,
-        days.between(dataset.begins, days.last_over(now)),
-        from_the_first=dataset.usual_days is None,
-    )
-    expected = _expected(dataset, symbols.names, counted.symbols) * counted.days
-    fresh_until = None
-    if counted.held_before is not None:
-        # It may be a day without a session.
-        day_after = days.between(counted.held_before, counted.held_before + NEXT_SESSION_WITHIN)
-        fresh_until = days.ends_at(day_after[0])
-    return Coverage(
-        ratio=_ratio(counted.held, expected - counted.unlisted), fresh_until=fresh_until
-    )
-
-
-def _expected(dataset: Dataset, names: Sequence[str], listed: int) -> int:
-    """Return how many symbols a dataset should hold: members, or all that the provider offers."""
-    return listed if dataset.instrument_kind is InstrumentKind.EQUITY else len(names)
-
-
-def _ratio(held: int, expected: int) -> float | None:
-    return held / expected if expected > 0 else None
-
-
-def _fresh_since(dataset: Dataset, now: datetime) -> date:
-    """Return the day after which a snapshot has to end, as marketdata.planning decides it."""
-    today = now.astimezone(dataset.zone).date()
-    return today - timedelta(days=max(dataset.fresh_for.days, 1) - 1)
-
-
-def _archive(connection: Connection) -> Iterator[Sample]:
-    for name, dataset in ARCHIVED.items():
-        if dataset.portion is Portion.WHOLE:
-            continue
-        day = pipeline_figures.first_unarchived(
-            connection, name, by_session=name == DAILY_BARS_DATASET
-        )
-        if day is not None:
-            at = datetime.combine(day, time(), UTC)
-            yield from _moment("wrdata_archive_oldest_unarchived_timestamp_seconds", at, (name,))
 
 
 def _audit(connection: Connection) -> Iterator[Sample]:

@@ -59,34 +59,17 @@ class WaitingLetters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Symbols:
-    """The symbols that a dataset is expected to hold.
-
-    Attributes:
-        kind: Kind of instrument.
-        universe: Whose present members they are, if they are shares.
-        names: Their names, if they are not.
-    """
-
-    kind: str
-    universe: str = ""
-    names: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DayCoverage:
-    """How many days of the present symbols are covered.
+    """How many days of some instruments are covered.
 
     Attributes:
-        symbols: Number of symbols with an instrument.
-        days: Days that are expected of each.
-        held: Days of all symbols whose rows are kept.
+        first_asked: The first day that was asked for of any of them, or None.
+        held: Days of all of them whose rows are kept.
         unlisted: Absent days before a known listing: not expected.
         held_before: The day before which kept rows end, or None.
     """
 
-    symbols: int
-    days: int
+    first_asked: date | None
     held: int
     unlisted: int
     held_before: date | None
@@ -169,64 +152,66 @@ def waiting_letters(connection: Connection) -> list[WaitingLetters]:
     ]
 
 
+def members(connection: Connection, universe: str) -> list[int]:
+    """Return the present members of a universe, sorted."""
+    row = connection.execute(sql.query("metrics", "members"), {"universe": universe}).fetchone()
+    return row[0] if row else []
+
+
+def listed(connection: Connection, kind: str, symbols: Sequence[str]) -> list[int]:
+    """Return the instruments of a kind that have these symbols now, sorted."""
+    row = connection.execute(
+        sql.query("metrics", "listed"), {"kind": kind, "symbols": list(symbols)}
+    ).fetchone()
+    return row[0] if row else []
+
+
 def day_coverage(
     connection: Connection,
     dataset: str,
     provider: str,
-    symbols: Symbols,
+    instrument_ids: Sequence[int],
     days: Sequence[date],
-    *,
-    from_the_first: bool,
 ) -> DayCoverage:
-    """Count the covered days of a dataset by day.
-
-    Args:
-        connection: In a snapshot.
-        dataset: Its name.
-        provider: Whose ledger.
-        symbols: The symbols that are expected.
-        days: All days that may be expected, sorted; none that is not over.
-        from_the_first: All of them are expected; otherwise those since the first that was asked
-            for of any symbol.
-    """
+    """Count the covered ones of ``days`` (sorted) of some instruments, at one provider."""
     row = connection.execute(
         sql.query("metrics", "day_coverage"),
         {
             "dataset": dataset,
             "provider": provider,
-            **_parameters(symbols),
-            # As text: thousands of dates take psycopg longer than the query.
-            "days": f"{{{','.join(map(str, days))}}}",
-            "from_the_first": from_the_first,
+            "instrument_ids": _array(instrument_ids),
+            "days": _array(days),
         },
+        # Prepared, it would get a plan for any number of instruments, which takes 15 times as long.
+        prepare=False,
     ).fetchone()
-    count, expected, held, unlisted, held_before = row or (0, 0, 0, 0, None)
+    first_asked, held, unlisted, held_before = row or (None, 0, 0, None)
     return DayCoverage(
-        symbols=count, days=expected, held=held, unlisted=unlisted, held_before=held_before
+        first_asked=first_asked, held=held, unlisted=unlisted, held_before=held_before
     )
 
 
-def snapshot_coverage(
+def fresh_snapshots(
     connection: Connection,
     dataset: str,
     provider: str,
-    symbols: Symbols,
+    instrument_ids: Sequence[int],
     *,
     begins: date,
     asked_since: date,
-) -> tuple[int, int]:
-    """Return the number of symbols, and of those whose snapshot was asked for since a day."""
+) -> int:
+    """Count the instruments of which all since ``begins`` was asked for after a day."""
     row = connection.execute(
         sql.query("metrics", "snapshot_coverage"),
         {
             "dataset": dataset,
             "provider": provider,
-            **_parameters(symbols),
+            "instrument_ids": _array(instrument_ids),
             "begins": begins,
             "asked_since": asked_since,
         },
     ).fetchone()
-    return (row[0], row[1]) if row else (0, 0)
+    return row[0] if row else 0
 
 
 def first_unarchived(connection: Connection, dataset: str, *, by_session: bool) -> date | None:
@@ -267,9 +252,6 @@ def audit(connection: Connection) -> AuditState | None:
     )
 
 
-def _parameters(symbols: Symbols) -> dict[str, object]:
-    return {
-        "kind": symbols.kind,
-        "universe": symbols.universe,
-        "symbols": list(symbols.names),
-    }
+def _array(values: Sequence[int] | Sequence[date]) -> str:
+    """Write an array as Postgres reads it: psycopg takes longer for it than the query runs."""
+    return f"{{{','.join(map(str, values))}}}"

@@ -46,7 +46,7 @@ class Snapshots:
 
     @contextmanager
     def opened(self) -> Generator["Snapshot"]:
-        """Open a snapshot: every query inside it sees the same moment.
+        """Open a snapshot: every query inside it sees the same moment, unless one fails.
 
         Raises:
             StorageUnavailableError: The server cannot be reached, or went away meanwhile.
@@ -55,8 +55,8 @@ class Snapshots:
         with self._lock, translated(self._url):
             connection = self._usable() or self._connect()
             try:
-                with connection.transaction():
-                    yield Snapshot(connection, self._url)
+                yield Snapshot(connection, self._url)
+                connection.rollback()
             except psycopg.Error:
                 self._disconnect()
                 raise
@@ -77,6 +77,7 @@ class Snapshots:
             sql.query("server", "limit_statements"),
             {"milliseconds": str(STATEMENT_WITHIN_S * 1000)},
         )
+        connection.autocommit = False
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
         connection.read_only = True
         self._connection = connection
@@ -98,11 +99,18 @@ class Snapshot:
 
     @contextmanager
     def part(self) -> Generator[Connection]:
-        """Lend the connection for queries whose failure leaves the rest of the snapshot usable.
+        """Lend the connection for queries that may fail alone.
+
+        After a failure the following parts see a later moment. Savepoints would keep the first,
+        and cost two round trips for each part of every scrape.
 
         Raises:
             StorageUnavailableError: The server is gone, or a query took too long.
             StorageConflictError: The server refuses one.
         """
-        with translated(self._url), self._connection.transaction():
-            yield self._connection
+        with translated(self._url):
+            try:
+                yield self._connection
+            except Exception:
+                self._connection.rollback()
+                raise

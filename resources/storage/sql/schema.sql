@@ -479,6 +479,7 @@ CREATE INDEX dead_letter_claimed ON public.dead_letter USING btree (claim) WHERE
 CREATE INDEX dead_letter_due ON public.dead_letter USING btree (next_attempt_at) WHERE (state = 'open'::letter_state);
 CREATE INDEX dead_letter_latest ON public.dead_letter USING btree (last_seen_at DESC, letter_id DESC);
 CREATE INDEX dead_letter_unsettled_instrument ON public.dead_letter USING btree (dataset, instrument_id) WHERE (state = ANY (ARRAY['open'::letter_state, 'retrying'::letter_state, 'parked'::letter_state]));
+CREATE INDEX dead_letter_waiting ON public.dead_letter USING btree (dataset, state, first_seen_at) WHERE (state = ANY (ARRAY['open'::letter_state, 'retrying'::letter_state, 'parked'::letter_state]));
 CREATE UNIQUE INDEX dead_letter_unsettled_fingerprint ON public.dead_letter USING btree (fingerprint) WHERE (state = ANY (ARRAY['open'::letter_state, 'retrying'::letter_state, 'parked'::letter_state]));
 CREATE TRIGGER dead_letter_changes_state AFTER UPDATE ON dead_letter FOR EACH ROW WHEN (old.state IS DISTINCT FROM new.state OR old.claim IS NOT NULL AND new.claim IS DISTINCT FROM old.claim) EXECUTE FUNCTION check_and_record_letter();
 CREATE TRIGGER dead_letter_claim_ends BEFORE UPDATE ON dead_letter FOR EACH ROW WHEN (old.state = 'retrying'::letter_state AND new.state <> 'retrying'::letter_state) EXECUTE FUNCTION end_claim();

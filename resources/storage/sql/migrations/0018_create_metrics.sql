@@ -127,3 +127,7 @@ begin
 end $$;
 comment on function record_requests is
 'Adds up times of requests, and notes what their budgets are held to where that has changed.';
+
+-- Serves the exporter: how many letters wait in which state, and since when, from the index alone.
+create index dead_letter_waiting on dead_letter (dataset, state, first_seen_at)
+where state in ('open', 'retrying', 'parked');

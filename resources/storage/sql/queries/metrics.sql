@@ -27,7 +27,7 @@ select
             where
                 usage.budget = held.budget
                 and usage.hour
-                > date_trunc(bound.period, clock_timestamp(), bound.zone) - interval '1 hour'
+                > date_trunc(bound.period, now(), bound.zone) - interval '1 hour'
         )
         else (
             select coalesce(sum(lease.weights[slot.place]), 0)
@@ -35,10 +35,10 @@ select
                 request_lease as lease
                 cross join lateral unnest(lease.slots) with ordinality as slot (at, place)
             where
-                lease.expires_at > clock_timestamp() - make_interval(secs => bound.window_s)
+                lease.expires_at > now() - make_interval(secs => bound.window_s)
                 and held.budget = any(lease.budgets)
-                and slot.at between clock_timestamp() - make_interval(secs => bound.window_s)
-                and clock_timestamp()
+                and slot.at between now() - make_interval(secs => bound.window_s)
+                and now()
                 and slot.place <> all(lease.unused)
         )
     end as used
@@ -93,26 +93,27 @@ where state in ('open', 'retrying', 'parked')
 group by dataset, state
 order by dataset, state;
 
--- name: day_coverage
--- The coverage of a dataset's present symbols by day at one provider: how many there are, how many
--- of the given days are expected of each, of how many rows are kept, how many lie before a
--- listing, and the day before which rows end. Without a first day, days are expected from the first
--- that was asked for. A session owns the days up to the next one, so days are counted by rank.
-with
-expected as (
-    select member.instrument_id
-    from universe_member as member
-    where %(kind)s = 'equity' and member.universe = %(universe)s and upper_inf(member.valid)
-    union all
-    select named.instrument_id
-    from instrument_ticker as named
-    where
-        %(kind)s <> 'equity'
-        and named.kind = %(kind)s
-        and named.ticker = any(%(symbols)s::text[])
-        and upper_inf(named.valid)
-),
+-- name: members
+-- Present members of a universe.
+select coalesce(array_agg(member.instrument_id order by member.instrument_id), '{}')
+from universe_member as member
+where member.universe = %(universe)s and upper_inf(member.valid);
 
+-- name: listed
+-- Instruments of a kind that have these symbols now.
+select coalesce(array_agg(named.instrument_id order by named.instrument_id), '{}')
+from instrument_ticker as named
+where
+    named.kind = %(kind)s
+    and named.ticker = any(%(symbols)s::text[])
+    and upper_inf(named.valid);
+
+-- name: day_coverage
+-- The coverage by day of some instruments of a dataset at one provider: the first day that was
+-- asked for, of how many of the given days rows are kept, how many absent ones lie before a listing,
+-- and the day before which rows end. A session owns the days up to the next one, so days are
+-- counted by rank.
+with
 own as (
     select
         coverage.instrument_id,
@@ -120,18 +121,21 @@ own as (
         coverage.state in ('provider_empty', 'not_listed') as is_absent,
         coverage.sessions
     from coverage
-    inner join expected on expected.instrument_id = coverage.instrument_id
-    where coverage.dataset = %(dataset)s and coverage.provider = %(provider)s
+    where
+        coverage.dataset = %(dataset)s
+        and coverage.provider = %(provider)s
+        and coverage.instrument_id = any(%(instrument_ids)s::bigint[])
 ),
 
 -- A day of listing is evidence unless a kept row from before contradicts it.
 listing as (
     select
         company.instrument_id,
-        min(company.listed_on) as listed_on
+        company.listed_on
     from company
     where
-        company.listed_on is not null
+        company.instrument_id = any(%(instrument_ids)s::bigint[])
+        and company.listed_on is not null
         and not exists (
             select from own
             where
@@ -139,81 +143,54 @@ listing as (
                 and own.is_held
                 and lower(own.sessions) < company.listed_on
         )
-    group by company.instrument_id
 ),
 
-session as (
+-- Asked for by sub-queries, so that no row carries the array.
+session as materialized (
     select %(days)s::date[] as days
 ),
 
 span as (
     select
         own.is_held,
-        width_bucket(upper(piece.days) - 1, session.days)
-        - width_bucket(lower(piece.days) - 1, session.days) as sessions
+        width_bucket(upper(piece.days) - 1, (select session.days from session))
+        - width_bucket(lower(piece.days) - 1, (select session.days from session)) as sessions
     from own
-    cross join session
     cross join unnest(own.sessions) as piece (days)
     where own.is_held
     union all
     select
         false as is_held,
-        width_bucket(least(upper(piece.days), listing.listed_on) - 1, session.days)
-        - width_bucket(lower(piece.days) - 1, session.days) as sessions
+        width_bucket(
+            least(upper(piece.days), listing.listed_on) - 1, (select session.days from session)
+        )
+        - width_bucket(lower(piece.days) - 1, (select session.days from session)) as sessions
     from own
     inner join listing on listing.instrument_id = own.instrument_id
-    cross join session
     cross join unnest(own.sessions) as piece (days)
     where own.is_absent and lower(piece.days) < listing.listed_on
 )
 
 select
-    (select count(*) from expected) as symbols,
-    (
-        select
-            cardinality(session.days)
-            - case
-                when %(from_the_first)s then 0
-                else coalesce(
-                    width_bucket((select min(lower(own.sessions)) from own) - 1, session.days), 0
-                )
-            end
-        from session
-    ) as days,
+    (select min(lower(own.sessions)) from own) as first_asked,
     coalesce(sum(span.sessions) filter (where span.is_held), 0)::bigint as held,
     coalesce(sum(span.sessions) filter (where not span.is_held), 0)::bigint as unlisted,
     (select max(upper(own.sessions)) from own where own.is_held) as held_before
 from span;
 
 -- name: snapshot_coverage
--- The coverage of a dataset's present symbols by snapshots at one provider: how many symbols there
--- are, and of how many all was asked for since a day.
-with
-expected as (
-    select member.instrument_id
-    from universe_member as member
-    where %(kind)s = 'equity' and member.universe = %(universe)s and upper_inf(member.valid)
-    union all
-    select named.instrument_id
-    from instrument_ticker as named
-    where
-        %(kind)s <> 'equity'
-        and named.kind = %(kind)s
-        and named.ticker = any(%(symbols)s::text[])
-        and upper_inf(named.valid)
-)
-
-select
-    (select count(*) from expected) as symbols,
-    count(*) filter (
-        where exists (
-            select from unnest(own.sessions) as piece (days)
-            where lower(piece.days) <= %(begins)s and upper(piece.days) > %(asked_since)s
-        )
-    ) as fresh
+-- Of how many of some instruments all was asked for since a day, at one provider.
+select count(*) as fresh
 from coverage as own
-inner join expected on expected.instrument_id = own.instrument_id
-where own.dataset = %(dataset)s and own.provider = %(provider)s and own.state = 'complete';
+where
+    own.dataset = %(dataset)s
+    and own.provider = %(provider)s
+    and own.state = 'complete'
+    and own.instrument_id = any(%(instrument_ids)s::bigint[])
+    and exists (
+        select from unnest(own.sessions) as piece (days)
+        where lower(piece.days) <= %(begins)s and upper(piece.days) > %(asked_since)s
+    );
 
 -- name: first_unarchived_session
 -- The first session with a daily bar that no valid proof holds.
@@ -318,12 +295,16 @@ select
     run.status,
     count(*) as runs
 from runs as run
+where run.status in ('QUEUED', 'NOT_STARTED', 'MANAGED', 'STARTING', 'STARTED', 'CANCELING')
+group by run.status
+union all
+select
+    run.status,
+    count(*) as runs
+from runs as run
 where
-    run.status in ('QUEUED', 'NOT_STARTED', 'MANAGED', 'STARTING', 'STARTED', 'CANCELING')
-    or (
-        run.status in ('SUCCESS', 'FAILURE', 'CANCELED')
-        and run.update_timestamp >= now() at time zone 'UTC' - interval '1 hour'
-    )
+    run.status in ('SUCCESS', 'FAILURE', 'CANCELED')
+    and run.update_timestamp >= now() at time zone 'UTC' - interval '1 hour'
 group by run.status;
 
 -- name: oldest_queued_run
