@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -762,6 +763,30 @@ def test_a_report_that_cannot_be_stored_does_not_spoil_the_answer(
 
     play(scene())
     assert "was not reported: the server cannot be reached" in caplog.text
+
+
+def test_a_breaker_is_logged_once_when_it_opens_and_once_when_it_closes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Requests under way when it opens fail too, and say nothing new."""
+    caplog.set_level(logging.INFO, "wrdata")
+
+    async def scene() -> None:
+        leases = MemoryLeases()
+        async with leased(leases) as budget:
+            permits = [await budget.acquire() for _ in range(7)]
+            for permit in permits:
+                await budget.settle(permit, FAILED)
+            leases.trial = True
+            await budget.settle(await budget.acquire(), FINE)
+
+    play(scene())
+    said = [(record.levelname, record.getMessage(), record.__dict__) for record in caplog.records]
+    assert [(level, event) for level, event, _ in said] == [
+        ("WARNING", "circuit breaker open"),
+        ("INFO", "circuit breaker closed"),
+    ]
+    assert said[0][2].items() >= {"provider": "fmp", "failures": 5, "wait_s": 30.0}.items()
 
 
 def test_a_trial_has_less_time_than_other_requests() -> None:
