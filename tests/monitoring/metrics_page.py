@@ -123,8 +123,10 @@ def names(pages: Sequence[str]) -> set[str]:
 
 
 def _histogram(name: str, scrape: int, label: str = "") -> Iterator[str]:
+    """Yield a histogram whose observations take a second at most."""
     labels = ",".join(filter(None, ('provider="fmp"', label)))
+    within_a_second = _BOUNDS.index("1") + 1
     for place, bound in enumerate(_BOUNDS, start=1):
-        yield f'{name}_bucket{{{labels},le="{bound}"}} {min(place, 8) * 10 * scrape}'
-    yield f"{name}_count{{{labels}}} {80 * scrape}"
-    yield f"{name}_sum{{{labels}}} {40 * scrape}"
+        yield f'{name}_bucket{{{labels},le="{bound}"}} {min(place, within_a_second) * 10 * scrape}'
+    yield f"{name}_count{{{labels}}} {within_a_second * 10 * scrape}"
+    yield f"{name}_sum{{{labels}}} {20 * scrape}"

@@ -22,9 +22,14 @@ from sandbox.monitoring_programs import Programs
 from sandbox.monitoring_servers import serve_alertmanager, serve_prometheus
 from sandbox.simulators import serving
 from tests.monitoring import metrics_page
+from tests.monitoring.running_prometheus import asked, served, wait_for_scrapes, write_configuration
 
 ONE_SECOND = timedelta(seconds=1)
 QUICK = alertmanager.Pace(wait=3 * ONE_SECOND, interval=ONE_SECOND)
+REHEARSED = {
+    name: [rehearsed(rule, faster=60, shortest=timedelta(seconds=5)) for rule in rules]
+    for name, rules in GROUPS.items()
+}
 WITHIN_S = 90.0
 """For a machine that is busy; it takes 10 s where it is not."""
 
@@ -84,10 +89,6 @@ def watched(programs: Programs, folder: Path) -> Generator[Pipeline]:
             Route("/told", pipeline.receive, methods=["POST"]),
         ]
     )
-    quick = {
-        name: [rehearsed(rule, faster=60, shortest=timedelta(seconds=5)) for rule in rules]
-        for name, rules in GROUPS.items()
-    }
     port = free_port(None)
     with serving.serve(application) as origin:
         receivers = [
@@ -95,7 +96,7 @@ def watched(programs: Programs, folder: Path) -> Generator[Pipeline]:
             for name in (alertmanager.TELL, alertmanager.PAGE)
         ]
         texts = {
-            "rules.yml": prometheus.rules_file(quick),
+            "rules.yml": prometheus.rules_file(REHEARSED),
             "prometheus.yml": prometheus.configuration(
                 scraped={"wrdata": origin.removeprefix("http://")},
                 alertmanager=f"{LOOPBACK}:{port}",
@@ -154,3 +155,19 @@ def test_an_exporter_that_is_away_is_told(pipeline: Pipeline) -> None:
     assert wait_until(
         lambda: pipeline.has_told("ExporterAway", "resolved"), within_s=WITHIN_S, every_s=0.2
     ), pipeline.told
+
+
+def test_nobody_is_told_of_a_healthy_pipeline(programs: Programs, tmp_path: Path) -> None:
+    """No alert fires or is about to, also where nobody writes the metrics of backups."""
+    pages = {
+        "wrdata": metrics_page.of_the_exporter,
+        "node": metrics_page.of_the_host,
+        "postgres": metrics_page.of_postgres,
+    }
+    with served(pages) as addresses:
+        write_configuration(tmp_path, addresses, REHEARSED)
+        with serve_prometheus(programs, tmp_path) as origin:
+            wait_for_scrapes(origin, 15)
+            alerts = asked(origin, "ALERTS")
+
+    assert alerts == []

@@ -2,37 +2,32 @@
 
 import json
 import re
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse
-from starlette.routing import Route
 
-from machine.processes import NO_AUTHORITIES, wait_until
-from monitoring import prometheus
 from monitoring.dashboards import board_json
 from monitoring.files import as_yaml
 from monitoring.metrics import METRICS, OF_THE_EXPORTER
 from monitoring.queries import BOARDS, Board
 from sandbox.monitoring_programs import Programs
 from sandbox.monitoring_servers import serve_prometheus
-from sandbox.simulators import serving
 from tests.monitoring import metrics_page
 from tests.monitoring.checking import RULES, run
+from tests.monitoring.running_prometheus import (
+    Pages,
+    asked,
+    served,
+    wait_for_scrapes,
+    write_configuration,
+)
 
 EXPRESSIONS = [
     series.expression for board in BOARDS for figure in board.figures for series in figure.series
 ]
 METRIC = re.compile(r"\b(?:(?:wrdata|dagster|node|pg)_\w+|up)\b(?!=|\()")
 QUOTED = re.compile(r'"[^"]*"')
-Pages = Mapping[str, Callable[[int], str]]
 
 
 @pytest.fixture
@@ -50,42 +45,12 @@ def metrics_of(expression: str) -> set[str]:
     return set(METRIC.findall(QUOTED.sub('""', expression)))
 
 
-@contextmanager
-def served(pages: Pages) -> Generator[dict[str, str]]:
-    """Serve pages on loopback; yield host and port of each job."""
-    scrapes = dict.fromkeys(pages, 0)
-
-    def answer(request: Request) -> PlainTextResponse:
-        job = request.path_params["job"]
-        scrapes[job] += 1
-        return PlainTextResponse(pages[job](scrapes[job]))
-
-    application = Starlette(routes=[Route("/{job}/metrics", answer)])
-    with serving.serve(application) as origin:
-        address = origin.removeprefix("http://")
-        yield dict.fromkeys(pages, address)
-
-
-def asked(origin: str, expression: str) -> list[Any]:
-    """Return Prometheus' answer to an expression, now."""
-    answer = httpx.get(
-        f"{origin}/api/v1/query", params={"query": expression}, verify=NO_AUTHORITIES, timeout=30
-    ).json()
-    assert answer["status"] == "success", answer
-    return answer["data"]["result"]
-
-
 def test_every_question_has_an_answer(pages: Pages, programs: Programs, tmp_path: Path) -> None:
     """From a real Prometheus that scrapes every metric there is; so have all alerts' figures."""
     with served(pages) as addresses:
-        content = prometheus.configuration(scraped=addresses, interval=timedelta(seconds=1))
-        for scraped in content["scrape_configs"]:
-            scraped["metrics_path"] = f"/{scraped['job_name']}/metrics"
-        (tmp_path / "prometheus.yml").write_text(as_yaml(content))
-        (tmp_path / "rules.yml").write_text(as_yaml(prometheus.rules_file({})))
+        write_configuration(tmp_path, addresses, rules={})
         with serve_prometheus(programs, tmp_path) as origin:
-            scraped_twice = "min(count_over_time(up[1m])) >= 3"
-            assert wait_until(lambda: bool(asked(origin, scraped_twice)), within_s=60, every_s=0.5)
+            wait_for_scrapes(origin, 3)
             up = asked(origin, "up == 1")
             unanswered = [expression for expression in EXPRESSIONS if not asked(origin, expression)]
 
