@@ -17,13 +17,14 @@ import pytest
 from websockets.exceptions import InvalidStatus, InvalidStatusCode
 from websockets.sync.client import connect
 
-from machine.processes import LOOPBACK
+from machine.processes import LOOPBACK, wait_until
 from pipelines.dagster_internals import WorkspaceFileTarget, WorkspaceProcessContext
 from pipelines.users import PROXY_HEADER, USER_TAG
 from sandbox.local_world import LocalWorld
 from sandbox.scratch_databases import scratch_database
 from tests.fixtures.dagster_internals import QueuedRunCoordinatorDaemon
 from tests.fixtures.shared_ui import LOCATION, REPOSITORY, SharedUi, ask, shared_ui
+from tests.fixtures.state_folder import PATIENCE_S
 from tests.fixtures.world import scratch_bucket
 from usecases.operations import Operation, every_operation, operations_of
 
@@ -483,7 +484,10 @@ def test_the_proxy_s_log_names_who_was_let_in_and_no_password(
     viewer.get("/runs?secret=typed-in-a-query")
     with ui.client(None, source="127.0.0.6") as nobody:
         nobody.get("/runs", auth=("typed-as-a-name", "typed-as-a-password"))
-    text = (ui.folder / "logs" / "requests.jsonl").read_text()
+    log = ui.folder / "logs" / "requests.jsonl"
+    # The proxy writes a line once it has sent the answer.
+    assert wait_until(lambda: '"127.0.0.6"' in log.read_text(), within_s=PATIENCE_S)
+    text = log.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
     refused = [line for line in lines if line["address"] == "127.0.0.6"]
     assert [(line["user"], line["status"], line["path"]) for line in refused] == [
