@@ -168,18 +168,19 @@ def _noted(
     """Return what carries out a mutation as ``resolve`` does, and notes it at its end."""
 
     async def carried_out(root: object, info: Any, **arguments: Any) -> Any:
-        outcome = "failed"
-        subject = list(_subject(info.context, arguments))
+        outcome, made = "failed", list[str]()
         try:
             result = resolve(root, info, **arguments)
             if inspect.isawaitable(result):
                 result = await result
             outcome = _outcome(result)
-            subject += _made(result)
+            made += _made(result)
         except Exception as error:
             outcome = type(error).__name__
             raise
         finally:
+            # Afterwards: Dagster may record a sensor by name only when it is switched.
+            subject = [*_subject(info.context, arguments), *made]
             note(_operation(info.context, name, subject, outcome))
         return result
 
@@ -221,6 +222,7 @@ def _subject(context: RequestContext, arguments: Mapping[str, Any]) -> Iterator[
         for name in STATE_IDS
         if isinstance(arguments.get(name), str)
         for part in arguments[name].split(":")
+        if part
     }
     if digests:
         known = [
