@@ -78,6 +78,12 @@ def place(url: str) -> str:
     return f"{host}:{port}/{parts.get('dbname') or parts.get('user') or ''}"
 
 
+def name(url: str) -> str:
+    """Return the name of the database in ``url``."""
+    parts = _parsed(url)
+    return parts.get("dbname") or parts.get("user") or ""
+
+
 def at_socket(url: str, folder: str, port: int) -> str:
     """Return the URL of the same database of a server that listens on a socket in ``folder``.
 

@@ -22,7 +22,8 @@ BUCKET = "backups"
 class BackedUpWorld:
     """One database server with its backups, below ``root``, which any user must be able to reach.
 
-    The servers outlive this process unless ``stop`` is called.
+    The servers outlive this process unless ``stop`` is called. ``archive_timeout_s`` is how long a
+    commit waits for its archiving.
 
     Attributes:
         config: Folder of pgBackRest's configuration (WRDATA_BACKUP_CONFIG).
@@ -30,7 +31,7 @@ class BackedUpWorld:
         store: The S3 server of the repository.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, archive_timeout_s: int = 60) -> None:
         self._root = root.absolute()
         private_files.make_passable(self._root)
         self.config = self._root / "pgbackrest"
@@ -48,6 +49,7 @@ class BackedUpWorld:
                 f"{self._programs / 'pgbackrest'} --config-path={self.config} --stanza=wrdata"
                 " archive-push %p"
             ),
+            archive_timeout_s=archive_timeout_s,
         )
         self._ports: dict[str, int] = {}
         self._running: dict[str, processes.Process] = {}
@@ -93,9 +95,14 @@ class BackedUpWorld:
         self._stop(self.database)
         self._stop(self.store)
 
-    def url(self, database: str) -> str:
-        """Return the URL of a database, for the role of our programs."""
-        return self.database.url(self._ports[self.database.name], database)
+    def url(self, database: str, role: str = timescaledb.ROLE) -> str:
+        """Return the URL of a database, for the role of our programs or another."""
+        return self.database.url(self._ports[self.database.name], database, role)
+
+    @property
+    def store_address(self) -> str:
+        """The endpoint of the repository's server."""
+        return self.store.address(self._ports[self.store.name])
 
     @property
     def environment(self) -> Mapping[str, str]:

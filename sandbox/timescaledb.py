@@ -67,6 +67,7 @@ class TimescaleServer:
         log: File that the server's output is appended to.
         archive_command: PostgreSQL's setting; with one, the server archives its WAL, and its
             superuser may come in by a socket (``sockets``), as pgBackRest does.
+        archive_timeout_s: PostgreSQL's setting: how long a commit waits for its archiving.
 
     Attributes:
         home: Where data and passwords lie.
@@ -80,12 +81,15 @@ class TimescaleServer:
     start_within_s = 120.0
     """Generous, since a start after a crash replays the log first."""
 
-    def __init__(self, *, home: Path, log: Path, archive_command: str = "") -> None:
+    def __init__(
+        self, *, home: Path, log: Path, archive_command: str = "", archive_timeout_s: int = 60
+    ) -> None:
         self.user = _server_user()
         self.home = home if self.user is None or _reachable(home) else _public_home(home)
         self.data = self.home / "data"
         self._log = log
         self._archive_command = archive_command
+        self._archive_timeout_s = archive_timeout_s
 
     @property
     def sockets(self) -> Path:
@@ -181,7 +185,7 @@ class TimescaleServer:
         return {
             "archive_mode": "on",
             "archive_command": self._archive_command,
-            "archive_timeout": "60",
+            "archive_timeout": str(self._archive_timeout_s),
             "unix_socket_directories": str(self.sockets),
             "hba_file": str(self._hba),
         }

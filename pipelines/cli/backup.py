@@ -4,6 +4,7 @@ Here: the commands. Not here: how a backup is taken or restored (usecases/backup
 portable_backups.py), or what has to be looked at after a restore (recover.py).
 """
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +16,11 @@ from pipelines.cli.moments import shown, utc_moment
 from resources import opening
 from resources.backups.pgbackrest import Backup
 from resources.settings import Settings, read_settings
-from usecases import backups, restoring
+from resources.storage.recovery.backup_log import PORTABLE
+from usecases import backups, portable_backups, restoring
+from usecases.portable_backups import PortableBackup
 
+DAGSTER_URL = "WRDATA_DAGSTER_DATABASE_URL"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
@@ -48,22 +52,30 @@ def run(
         "postgres": done.postgres_version,
         "timescaledb": done.timescaledb_version,
     }
-    if json:
-        console.print_json(figures)
-    else:
-        console.print_pairs("", figures)
+    _print(figures, json)
 
 
-def list_backups(*, json: Json = False) -> None:
-    """List the backups in the repository, oldest first, with the versions that restores need."""
+def list_backups(
+    *,
+    portable: Annotated[
+        bool, typer.Option("--portable", help="Those by pg_dump, in the bucket.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the backups that there are, oldest first, with the versions that restores need."""
     settings = _settings()
-    rows = [_row(backup) for backup in opening.pgbackrest(settings).backups()]
+    rows = (
+        [_portable_row(backup) for backup in portable_backups.portable_backups(settings)]
+        if portable
+        else [_row(backup) for backup in opening.pgbackrest(settings).backups()]
+    )
     if json:
         console.print_json(rows)
     elif rows:
         console.print_table("", rows, by=("backup",))
     else:
-        console.say("the repository holds no backup: wrdata backup run takes one")
+        command = "wrdata backup portable" if portable else "wrdata backup run"
+        console.say(f"there is no backup: {command} takes one")
 
 
 def restore(
@@ -113,6 +125,48 @@ def restore(
             if dry_run
             else "start a server on it, then: wrdata recover (docs/runbooks/recovery.md)"
         )
+
+
+def portable(*, json: Json = False) -> None:
+    """Dump the databases into the bucket, by pg_dump: for a server of any kind."""
+    settings = _settings()
+    dagster_url = os.environ.get(DAGSTER_URL)
+    taken = portable_backups.take_portable_backup(settings, dagster_url, console.say)
+    _print(_portable_row(taken), json)
+
+
+def load(
+    label: Annotated[str, typer.Argument(help="Which one: wrdata backup list --portable.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Load a portable backup into the empty database that WRDATA_DATABASE_URL names.
+
+    Its user has to be a superuser. The database is on hold until wrdata recover releases it.
+    """
+    settings = _settings()
+    dagster_url = os.environ.get(DAGSTER_URL)
+    loaded = portable_backups.load_portable_backup(settings, dagster_url, label, console.say)
+    _print(_portable_row(loaded), json)
+
+
+def _print(figures: dict[str, Any], json: bool) -> None:
+    if json:
+        console.print_json(figures)
+    else:
+        console.print_pairs("", figures)
+
+
+def _portable_row(backup: PortableBackup) -> dict[str, Any]:
+    return {
+        "backup": backup.label,
+        "kind": PORTABLE,
+        "taken": shown(backup.taken_at),
+        "databases": ", ".join(backup.sha256),
+        "stored_bytes": backup.bytes,
+        "postgres": backup.postgres,
+        "timescaledb": backup.timescaledb,
+    }
 
 
 def _settings() -> Settings:

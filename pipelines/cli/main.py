@@ -50,6 +50,8 @@ BACKUP = {
     "run": "backup:run",
     "list": "backup:list_backups",
     "restore": "backup:restore",
+    "portable": "backup:portable",
+    "load": "backup:load",
 }
 DEAD_LETTERS = {
     "list": "dead_letters:list_letters",

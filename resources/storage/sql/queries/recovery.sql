@@ -142,3 +142,11 @@ where finished_at > clock_timestamp() - interval '30 days' and run_id ~ '^[0-9a-
 group by run_id
 order by max(ingest_id) desc
 limit %(limit)s;
+
+-- name: pre_restore
+-- Stop TimescaleDB's background work, and let its own tables be written.
+select timescaledb_pre_restore();
+
+-- name: post_restore
+-- Take TimescaleDB's own tables as they are now, and go on.
+select timescaledb_post_restore();
