@@ -18,8 +18,8 @@ from marketdata.recovery import errors
 from resources import opening
 from resources.settings import Settings
 from resources.storage import migrations
+from resources.storage.archive.iceberg.catalogue import open_catalogue, require_same_bucket
 from resources.storage.archive.maintain.rebuild import ArchiveRebuild
-from resources.storage.archive.maintain.upkeep import ArchiveUpkeep
 from resources.storage.ledger.lost_rows import BY_DAY, describe_loss
 from resources.storage.object_store import ObjectStore
 from resources.storage.recovery.leftovers import Leftovers
@@ -149,43 +149,40 @@ def _answers(settings: Settings) -> Finding:
 
 
 def _catalogue(settings: Settings) -> Iterator[Finding]:
-    objects = ObjectStore(opening.s3_settings(settings))
+    s3 = opening.s3_settings(settings)
     with opening.stores(settings) as stores:
-        rebuild = ArchiveRebuild(stores.timescale, objects)
         try:
-            catalogued = {
-                dataset.name for dataset in ArchiveUpkeep(stores.timescale, objects).datasets()
-            }
+            require_same_bucket(open_catalogue(stores.timescale.url, s3), s3.bucket)
         except errors.StorageConflictError as error:
             yield Finding(
                 store=Store.CATALOGUE, about="catalogue and bucket", agrees=False,
                 detail=str(error), cure="set WRDATA_ARCHIVE_BUCKET to the archive's bucket",
             )  # fmt: skip
             return
+        rebuild = ArchiveRebuild(stores.timescale, ObjectStore(s3))
         for name in ARCHIVED:
-            yield _catalogued(rebuild, name, is_catalogued=name in catalogued)
+            yield _catalogued(rebuild, name)
 
 
-def _catalogued(rebuild: ArchiveRebuild, name: str, *, is_catalogued: bool) -> Finding:
+def _catalogued(rebuild: ArchiveRebuild, name: str) -> Finding:
     """Compare the catalogue's entry of a dataset with the newest metadata of the bucket."""
     about = f"archive.{name} in catalogue and bucket"
-    wrong, cure = "", ""
     try:
         found = rebuild.rebuild(ARCHIVED[name], dry_run=True)
     except (errors.ArchiveMismatchError, errors.StorageConflictError) as error:
-        wrong, cure = (
-            str(error),
-            f"as the finding says, then wrdata archive verify --dataset {name}",
-        )
-    else:
-        if is_catalogued and not found.metadata_key:
-            wrong = "the catalogue names it, and the bucket holds no metadata of it"
-            cure = "docs/runbooks/recovery.md, the bucket is lost"
-        elif found.registered:
-            wrong = f"the catalogue is behind {found.metadata_key}, which the bucket holds"
-            cure = f"wrdata archive rebuild --dataset {name}"
-    if wrong:
-        return Finding(store=Store.CATALOGUE, about=about, agrees=False, detail=wrong, cure=cure)
+        return Finding(
+            store=Store.CATALOGUE, about=about, agrees=False, detail=str(error),
+            cure=(
+                "docs/runbooks/recovery.md, the bucket is lost; then "
+                f"wrdata archive verify --dataset {name}"
+            ),
+        )  # fmt: skip
+    if found.registered:
+        return Finding(
+            store=Store.CATALOGUE, about=about, agrees=False,
+            detail=f"the catalogue is behind {found.metadata_key}, which the bucket holds",
+            cure=f"wrdata archive rebuild --dataset {name}",
+        )  # fmt: skip
     there = found.metadata_key
     detail = f"{found.objects} objects, all there" if there else "not archived, in neither"
     return Finding(store=Store.CATALOGUE, about=about, agrees=True, detail=detail)

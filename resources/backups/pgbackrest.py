@@ -30,6 +30,8 @@ FILE = "pgbackrest.conf"
 POSTGRES, TIMESCALEDB = "postgres", "timescaledb"
 """Annotations of a backup: the versions it was taken with."""
 LONGEST_S = 24 * 3600
+ANSWERS_WITHIN_S = 300
+"""Of a question about the repository: a store that is away is tried again and again."""
 
 _UNREACHABLE = ("HostConnectError", "ServiceError", "unable to connect", "FileReadError", "timeout")
 
@@ -162,7 +164,10 @@ class PgBackRest:
             StorageUnavailableError: The repository cannot be reached.
             StorageConflictError: It refuses, or is damaged.
         """
-        answer: Sequence[Mapping[str, Any]] = json.loads(self._run("info", "--output=json"))
+        answer: Sequence[Mapping[str, Any]] = json.loads(
+            self._run("info", "--output=json", within_s=ANSWERS_WITHIN_S),
+            strict=False,  # What could not be decrypted has control characters.
+        )
         stanza = next((entry for entry in answer if entry["name"] == STANZA), None)
         if stanza is None:
             return []
@@ -191,15 +196,21 @@ class PgBackRest:
             message = f"backup {label} cannot be restored: {error}"
             raise errors.StorageConflictError(message) from error
 
-    def run_as_user(
-        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None
+    def _run_as_user(
+        self, command: Sequence[str], *, within_s: float = LONGEST_S
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program as the server's user, in nothing but ``environment``."""
+        """Run a program as the server's user, and with nothing of our environment but the PATH.
+
+        Raises:
+            subprocess.TimeoutExpired: It did not end in time, and was killed.
+        """
         user = self.user
         return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=LONGEST_S,
+            # With a wrong passphrase it prints bytes of what it could not decrypt.
+            command, capture_output=True, text=True, errors="replace", check=False,
+            timeout=within_s,
             stdin=subprocess.DEVNULL, cwd="/",
-            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", **(environment or {})},
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             user=user, group=None if user is None else pwd.getpwuid(user).pw_gid,
             extra_groups=None if user is None else [],
         )  # fmt: skip
@@ -210,24 +221,34 @@ class PgBackRest:
         if status.get("code") == _OTHER_STATUS:
             raise self._error(str(status.get("message", "")), "info")
 
-    def _run(self, command: str, *options: str) -> str:
-        done = self.run_as_user(
-            [
-                self._program, f"--config-path={self._folder}", f"--stanza={STANZA}",
-                "--log-level-console=off", "--log-level-stderr=error", *options, command,
-            ],
-        )  # fmt: skip
+    def _run(self, command: str, *options: str, within_s: float = LONGEST_S) -> str:
+        try:
+            done = self._run_as_user(
+                [
+                    self._program, f"--config-path={self._folder}", f"--stanza={STANZA}",
+                    "--log-level-console=off", "--log-level-stderr=error", *options, command,
+                ],
+                within_s=within_s,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            message = (
+                f"pgBackRest cannot {command}: no answer within {within_s:.0f} s; is the "
+                "repository's store up?"
+            )
+            raise errors.StorageUnavailableError(message) from error
         if done.returncode == 0:
             return done.stdout
-        raise self._error(done.stderr, command)
+        raise self._error(done.stderr or done.stdout, command)
 
     def _error(self, said: str, command: str) -> errors.StorageError:
         """Return pgBackRest's error as one of ours, in one line."""
         text = _first_error(said)
-        if "CryptoError" in said or "cipher" in said:
+        # Decrypted with a wrong passphrase, the list of backups is noise.
+        if "unable to load info file" in said and ("Crypto" in said or "Format" in said):
             return errors.StorageConflictError(
                 "the passphrase does not open the repository: repo1-cipher-pass in "
-                f"{self._folder}/conf.d is not the one that it was made with"
+                f"{self._folder}/conf.d is not the one that it was made with, or backup.info is "
+                "damaged"
             )
         if any(sign in said for sign in _UNREACHABLE):
             return errors.StorageUnavailableError(

@@ -12,6 +12,12 @@ import pytest
 from marketdata.calendars import utc_now
 from pipelines import recovery, recovery_hold, schedules, sensors
 from pipelines.cli.main import app
+from pipelines.dagster_internals import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from pipelines.definitions import definitions
 from resources.settings import Settings
 from resources.storage.object_store import ObjectStore
 from resources.storage.recovery import hold
@@ -30,9 +36,11 @@ from tests.storage.archive.archived_years import (
     restore_backup,
     store_bars,
 )
+from tests.storage.archive.moves import JANUARY, load, minutes
 from usecases.recovery import Finding, Store, examine, expire_leases
 
 MOMENT = datetime(2026, 11, 30, 12, tzinfo=UTC)
+ORIGIN = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("wrdata"), "__repository__")
 RUN = "0f3c5c3e-1111-4222-8333-444455556666"
 
 
@@ -109,7 +117,10 @@ def rows_are_gone(timescale: Timescale, store: ObjectStore) -> None:
     """Somebody deleted rows."""
     del store
     with timescale.connection() as connection:
-        connection.execute("delete from daily_bar where session_date = '2023-10-03'")
+        rows = connection.execute("select distinct instrument_id from daily_bar").fetchall()
+    load(timescale, "minute_bars", minutes([row[0] for row in rows], JANUARY, 4))
+    with timescale.connection() as connection:
+        connection.execute("delete from minute_bar where opened_at = %s", [JANUARY])
 
 
 def schema_is_older(timescale: Timescale, store: ObjectStore) -> None:
@@ -126,12 +137,12 @@ def schema_is_older(timescale: Timescale, store: ObjectStore) -> None:
     [
         (catalogue_went_back, Store.CATALOGUE, "the catalogue is behind " + FOLDER,
          "wrdata archive rebuild --dataset daily_bars"),
-        (bucket_lost_metadata, Store.CATALOGUE, "the bucket holds no metadata of it",
+        (bucket_lost_metadata, Store.CATALOGUE, "lacks a file that it refers to",
          "the bucket is lost"),
         (bucket_lost_a_file, Store.CATALOGUE, "which is not there", "wrdata archive verify"),
         (bucket_lost_an_answer, Store.BUCKET, "1 of 1 are not in the bucket, such as raw/fmp/ab/",
          "wrdata recover --accept"),
-        (rows_are_gone, Store.DATABASE, "the database lacks 3 of 3 rows of daily_bars",
+        (rows_are_gone, Store.DATABASE, "the database lacks 3 of 12 rows of minute_bars",
          "wrdata ledger verify"),
         (schema_is_older, Store.DATABASE, "waits for 1 migrations", "wrdata migrate"),
     ],
@@ -148,8 +159,10 @@ def test_each_disagreement_is_named_with_its_cure(
     """And nothing else is said not to agree."""
     break_it(timescale, object_store)
 
-    [finding] = wrong(examine(archived))
+    found = wrong(examine(archived))
 
+    assert len(found) == 1, found
+    [finding] = found
     assert finding.store is store
     assert detail in finding.detail
     assert cure in finding.cure
@@ -222,7 +235,14 @@ def test_runs_that_only_look_alive_are_ended(
     instance: dg.DagsterInstance, status: dg.DagsterRunStatus
 ) -> None:
     """As failed ones, so that they are repeated or get letters; ended ones stay as they were."""
-    alive = instance.add_run(dg.DagsterRun(job_name="archive", status=status))
+    alive = instance.add_run(
+        dg.DagsterRun(
+            job_name="archive",
+            status=status,
+            # Only runs that a daemon launches wait in the queue, and those name their code.
+            remote_job_origin=RemoteJobOrigin(ORIGIN, "archive"),
+        )
+    )
     done = instance.add_run(dg.DagsterRun(job_name="archive", status=dg.DagsterRunStatus.SUCCESS))
     held = Hold(reason="restored", target=utc_now(), held_at=utc_now() + timedelta(minutes=1))
 
@@ -310,7 +330,9 @@ def test_no_schedule_starts_anything_while_a_database_is_on_hold(
         requests: list[Sequence[dg.RunRequest]] = []
         for definition in schedules.ALL:
             with dg.build_schedule_context(
-                instance=instance, scheduled_execution_time=moment
+                instance=instance,
+                scheduled_execution_time=moment,
+                repository_def=definitions.get_repository_def(),
             ) as context:
                 requests.append(definition.evaluate_tick(context).run_requests or [])
         return requests
