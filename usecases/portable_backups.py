@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors
@@ -186,9 +187,9 @@ def _dumped(
 
 def _read(objects: ObjectStore, key: str) -> PortableBackup:
     try:
-        fields = json.loads(objects.get(key).content)
-        taken_at = datetime.fromisoformat(fields["taken_at"])
-        return PortableBackup(**{**fields, "taken_at": taken_at})
+        fields: dict[str, Any] = json.loads(objects.get(key).content)
+        taken_at = datetime.fromisoformat(fields.pop("taken_at"))
+        return PortableBackup(taken_at=taken_at, **fields)
     except (ValueError, TypeError, KeyError) as error:
         message = f"{key} does not describe a portable backup ({error}): remove its folder"
         raise errors.StorageConflictError(message) from error

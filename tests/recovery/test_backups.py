@@ -273,7 +273,9 @@ def test_another_version_of_the_extension_is_refused_before_anything_is_done(
 
 def annotate(pgbackrest: PgBackRest, label: str, timescaledb: str) -> None:
     """Change the version that a backup remembers."""
-    pgbackrest._run("annotate", f"--set={label}", f"--annotation=timescaledb={timescaledb}")
+    pgbackrest._run(  # pyright: ignore[reportPrivateUsage]  # nobody else changes a backup
+        "annotate", f"--set={label}", f"--annotation=timescaledb={timescaledb}"
+    )
 
 
 def copy_config(backed_up: BackedUpWorld, folder: Path, file: str, line: str) -> None:
