@@ -1,18 +1,23 @@
 """A server is backed up, and comes back as it was at a moment; what cannot work is refused."""
 
+import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
+from typer import TyperException
 
 from marketdata.recovery import errors
+from pipelines.cli.main import app
 from resources.backups import postgres_programs
 from resources.backups.pgbackrest import Backup, Kind, PgBackRest
+from resources.settings import Settings
 from resources.storage import migrations
 from resources.storage.recovery import digests, hold
 from resources.storage.recovery.backup_log import BackupRun
@@ -389,3 +394,61 @@ def test_no_configuration_is_one_clear_line(
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(errors.ConfigurationError, match="no pgbackrest on the PATH"):
         PgBackRest(backed_up.config)
+
+
+@pytest.fixture
+def commands(
+    settings: Settings, backed_up: BackedUpWorld, story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment of the commands."""
+    assert settings
+    monkeypatch.setenv("WRDATA_DATABASE_URL", story.url)
+    for name, value in backed_up.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("commands")
+def test_the_commands_take_list_and_restore(
+    story: Story, new_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As JSON for scripts; a dry run writes nothing."""
+
+    def told(*words: str) -> Any:
+        capsys.readouterr()
+        assert app(["backup", *words, "--json"], standalone_mode=False) in {None, 0}
+        return json.loads(capsys.readouterr().out)
+
+    restore = ("restore", "--at", story.moment.isoformat(), "--into", str(new_folder))
+    planned = told(*restore, "--dry-run")
+    assert planned["backup"] == story.incremental.label
+    assert not new_folder.exists()
+    done = told(*restore)
+    assert {name: done[name] for name in planned} == planned
+    assert done["replayed_s"] > 0
+    assert (new_folder / "PG_VERSION").read_text() == "17\n"
+    taken = told("run")
+    listed = told("list")
+    assert [row["backup"] for row in listed][-1] == taken["backup"]
+    assert {row["timescaledb"] for row in listed} == {story.full.timescaledb_version}
+
+
+@pytest.mark.usefixtures("commands")
+@pytest.mark.parametrize(
+    ("at", "why"), [("yesterday", "is not written as 2026-11-30T14:05:00, in UTC"), ("", "in UTC")]
+)
+def test_a_moment_that_is_none_is_refused_by_its_words(at: str, why: str) -> None:
+    """Like any wrong argument."""
+    with pytest.raises(TyperException, match=why):
+        app(["backup", "restore", "--at", at, "--into", "/nowhere"], standalone_mode=False)
+
+
+@pytest.mark.usefixtures("commands")
+@pytest.mark.parametrize("command", [["run"], ["list"]])
+def test_commands_without_a_configuration_say_which_variable_is_missing(
+    command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where to read on."""
+    monkeypatch.delenv("WRDATA_BACKUP_CONFIG")
+
+    with pytest.raises(errors.ConfigurationError, match="WRDATA_BACKUP_CONFIG is not set: "):
+        app(["backup", *command], standalone_mode=False)
