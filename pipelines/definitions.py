@@ -17,6 +17,7 @@ from assets import (
     daily_bars,
     database_upkeep,
     datasets,
+    restore_drill,
     retention,
     universe,
 )
@@ -39,6 +40,7 @@ definitions = dg.Definitions(
                 adjusted,
                 database_upkeep,
                 audit,
+                restore_drill,
             ]
         ),
         *archive.ARCHIVES.values(),

@@ -18,6 +18,7 @@ from assets.checks import AGGREGATE_CHECKS, ARCHIVE_CHECKS, LOADED_CHECKS
 from assets.daily_bars import daily_bars_table
 from assets.database_upkeep import database_upkeep
 from assets.datasets import BY_SESSION, REFRESHES, by_symbol_key
+from assets.restore_drill import restore_drill
 from assets.retention import retention
 from assets.universe import universe
 from marketdata.archiving import ARCHIVED, Portion
@@ -100,6 +101,12 @@ audit_job = define_asset_job(
     "audit",
     dg.AssetSelection.assets(audit),
     description="The audit log's chain is verified, and its last row anchored.",
+)
+
+restore_drill_job = define_asset_job(
+    "restore_drill",
+    dg.AssetSelection.assets(restore_drill),
+    description="The newest backup restored on trial and compared with production.",
 )
 
 
@@ -185,6 +192,7 @@ ALL = (
     retention_job,
     database_upkeep_job,
     audit_job,
+    restore_drill_job,
     *DATASET_JOBS.values(),
     *BY_SYMBOL_JOBS.values(),
     *BY_SESSION_JOBS.values(),
@@ -201,6 +209,7 @@ OF_LOADER: Mapping[dg.AssetKey, str] = {
     retention.key: retention_job.name,
     database_upkeep.key: database_upkeep_job.name,
     audit.key: audit_job.name,
+    restore_drill.key: restore_drill_job.name,
     **{
         ARCHIVES[name].key: (ARCHIVE_JOBS.get(dataset.portion) or archive_job).name
         for name, dataset in ARCHIVED.items()

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
+from marketdata.recovery import errors
+from resources.backups.pgbackrest import PgBackRest
 from resources.settings import Settings, StoreSettings
 from resources.storage import compression, migrations, roles
 from resources.storage.adjusted_bars import AdjustedBars
@@ -226,3 +228,18 @@ def anchors(settings: Settings, timescale: Timescale) -> Anchors | None:
     )
     lock = Lock(mode=settings.audit_lock_mode, stays=timedelta(days=settings.audit_lock_days))
     return Anchors(timescale, LockedBucket(bucket, lock))
+
+
+def pgbackrest(settings: Settings) -> PgBackRest:
+    """Return pgBackRest with the settings' configuration.
+
+    Raises:
+        ConfigurationError: Backups are not configured, or their configuration is not usable.
+    """
+    if settings.backup_config is None:
+        message = (
+            "WRDATA_BACKUP_CONFIG is not set: backups need the folder of pgBackRest's "
+            "configuration, such as /etc/pgbackrest (docs/how-to/back_up.md)"
+        )
+        raise errors.ConfigurationError(message)
+    return PgBackRest(settings.backup_config)

@@ -2,7 +2,7 @@
 
 Here: packages that the machine's own apt downloads with a state folder of its own, unpacked into a
 private prefix, with their libraries. Not here: which packages (timescaledb_programs.py,
-monitoring_programs.py, nginx.py), or running them.
+monitoring_programs.py, nginx.py, pgbackrest_programs.py), or running them.
 
 Why Debian 13 on an older system: what is built for it needs glibc 2.38 or later, so a prefix
 brings its own C library, and patchelf points the programs at it. The archive's address is the one

@@ -31,6 +31,7 @@ COMMANDS = {
     "status": "status:status",
     "exporter": "exporter:exporter",
     "prune": "prune:prune",
+    "recover": "recover:recover",
     "query": "query:query",
 }
 AGGREGATES = {
@@ -50,6 +51,13 @@ ARCHIVE = {
     "rebuild": "archive_upkeep:rebuild",
 }
 CONFIG = {"show": "config:show", "check": "config:check"}
+BACKUP = {
+    "run": "backup:run",
+    "list": "backup:list_backups",
+    "restore": "backup:restore",
+    "portable": "backup:portable",
+    "load": "backup:load",
+}
 DEAD_LETTERS = {
     "list": "dead_letters:list_letters",
     "show": "dead_letters:show",
@@ -100,6 +108,7 @@ for _name, _commands, _help in (
     ("aggregates", AGGREGATES, "Bars of five minutes to a year, made of minute and daily bars."),
     ("archive", ARCHIVE, "The Parquet archive on S3 or Spaces."),
     ("config", CONFIG, "The settings of this process, where each comes from, and what is wrong."),
+    ("backup", BACKUP, "Backups of the database server, and restores to a moment."),
     ("dlq", DEAD_LETTERS, "Dead letters: failed work, kept until it is done or given up."),
     ("audit", AUDIT, "Who did what, when and from where: a log that is only added to."),
     ("ledger", LEDGER, "What was loaded, and whether the tables hold it."),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -254,6 +255,8 @@ class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
         database_pool_size: Most connections that one process opens.
         retention: How long rows of a dataset stay in the database once their period is archived,
             such as ``minute_bars=400d crypto_trades=90d``; other datasets are never dropped.
+        backup_config: Folder of pgBackRest's configuration, such as ``/etc/pgbackrest``; without
+            it nothing is backed up by us.
         aggregates: Which engine keeps bars of longer intervals: ``auto`` is ``rollups``, which
             every edition of the database has; ``continuous_aggregates`` need the Community edition.
         audit_bucket: Bucket with Object Lock for the anchors of the audit log, on the server of the
@@ -275,6 +278,7 @@ class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
         BeforeValidator(parse_ages),
         Field(alias="WRDATA_RETENTION", default_factory=str),
     ]
+    backup_config: Annotated[Path | None, Field(alias="WRDATA_BACKUP_CONFIG")] = None
     aggregates: Annotated[
         Literal["auto", "rollups", "continuous_aggregates"], Field(alias="WRDATA_AGGREGATES")
     ] = "auto"

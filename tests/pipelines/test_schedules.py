@@ -95,6 +95,7 @@ def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
         "archive_upkeep_weekly",
         "database_upkeep_weekly",
         "audit_daily",
+        "restore_drill_weekly",
         "fundamentals_refresh",
         "reference_refresh",
         "corporate_actions_refresh",
