@@ -95,7 +95,8 @@ classified as (
             when schema = 'dagster' then 'dagster'
             when kind = 'sequence' then 'sequence'
             when schema = 'iceberg_catalog' then 'catalogue'
-            when name in ('schema_migration', 'dead_letter_legal_transition') then 'definition'
+            when name in ('schema_migration', 'dead_letter_legal_transition', 'audit_head')
+                then 'definition'
             -- The audit log (migration 0019): written and read, never changed.
             when name in ('audit_log', 'audit_anchor', 'audit_verification') then 'audit'
             when name like 'audit\_%%' then 'internal'
@@ -108,7 +109,10 @@ classified as (
                 name like 'dead\_letter%%'
                 or name like 'request\_%%'
                 or name like 'circuit\_breaker%%'
-                or name in ('run_worker', 'provider_plan', 'store_size', 'ingest_total')
+                or name in (
+                    'run_worker', 'provider_plan', 'store_size', 'ingest_total', 'backup_run',
+                    'restore_drill', 'recovery_hold'
+                )
                 then 'operation'
             else 'rows'
         end as class
