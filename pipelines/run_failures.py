@@ -23,7 +23,7 @@ from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import DeadLetter, Work
 from pipelines import jobs
-from resources.settings import known_secrets, read_settings
+from resources.settings import read_settings
 from resources.telemetry import masks
 from resources.wiring import LANE_TAG
 
@@ -250,9 +250,9 @@ def _subject(job: str, tags: Mapping[str, str], work: Mapping[str, Any]) -> str:
 
 def _line(text: str) -> str:
     """Return ``text`` in one line, shortened, and without secrets."""
-    # A run may have failed because they cannot be read.
+    # Reading the settings makes their secrets known; a run may have failed because it cannot.
     with suppress(errors.ConfigurationError):
-        masks.learn(known_secrets(read_settings()))
+        read_settings()
     line = " ".join(masks.masked(text).split())
     return line if len(line) <= SHOWN else f"{line[: SHOWN - 1]}…"
 

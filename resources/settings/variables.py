@@ -23,6 +23,7 @@ from resources import database_url
 from resources.settings import layers, references
 from resources.settings.profiles import profile_in_force
 from resources.settings.references import Reference, is_reference
+from resources.telemetry import masks
 from resources.telemetry.logs import LogFormat, LogLevel
 
 OURS = "WRDATA_"
@@ -50,7 +51,9 @@ class ReferredSecret(SecretStr):
     """
 
     def get_secret_value(self) -> str:
-        return references.SECRETS.value(self.reference)
+        secret = references.SECRETS.value(self.reference)
+        masks.learn([secret])
+        return secret
 
     @property
     def reference(self) -> Reference:
@@ -70,7 +73,10 @@ class ReferredDatabaseUrl(ReferredSecret):
 
 def _secret(given: SecretStr) -> SecretStr:
     text = given.get_secret_value()
-    return _referred(ReferredSecret(text)) if is_reference(text) else given
+    if is_reference(text):
+        return _referred(ReferredSecret(text))
+    masks.learn([text])
+    return given
 
 
 def _database(given: SecretStr) -> SecretStr:
@@ -101,6 +107,7 @@ def _accepted_url(url: str) -> str:
             "?sslmode=verify-full&sslrootcert=/path/to/authority.crt to the URL"
         )
         raise ValueError(message)
+    masks.learn([urlsplit(normalised).password or ""])
     return normalised
 
 
@@ -143,10 +150,11 @@ def _bucket_or_none(name: str) -> str:
     return _bucket(name) if name else name
 
 
-def _webhook(url: SecretStr | None) -> SecretStr | None:
-    if url is not None:
-        _address(url.get_secret_value())
-    return url
+def _webhook(given: SecretStr) -> SecretStr:
+    secret = _secret(given)
+    if not isinstance(secret, ReferredSecret):
+        _address(secret.get_secret_value())
+    return secret
 
 
 _Address = Annotated[str, AfterValidator(_address)]
@@ -290,7 +298,8 @@ class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
     ] = "GOVERNANCE"
     audit_lock_days: Annotated[int, Field(alias="WRDATA_AUDIT_LOCK_DAYS", ge=1, le=36_500)] = 2557
     alert_webhook_url: Annotated[
-        SecretStr | None, AfterValidator(_webhook), Field(alias="WRDATA_ALERT_WEBHOOK_URL")
+        Annotated[SecretStr, AfterValidator(_webhook)] | None,
+        Field(alias="WRDATA_ALERT_WEBHOOK_URL"),
     ] = None
 
 
