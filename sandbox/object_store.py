@@ -1,7 +1,7 @@
 """A local S3 server over a folder: ``rclone serve s3``.
 
-Here: its keys, its bucket, how it is launched and recognised. Not here: ports and reuse
-(local_world.py), or clients (resources/storage).
+Here: its keys, its buckets, how it is launched and recognised. Not here: ports and reuse
+(local_world.py), what is kept in it (backed_up.py for backups), or clients (resources/storage).
 
 Put, get, list, multipart uploads and checksums work with boto3; conditional puts do not, and
 clients must be told to send checksums only ``when_required``.
@@ -9,7 +9,7 @@ clients must be told to send checksums only ``when_required``.
 
 import signal
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import boto3
@@ -18,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from machine import private_files, processes
 from marketdata.recovery import errors
+from sandbox import certificates
 
 BUCKETS = {False: "market-data", True: "market-data-simulated"}
 """The archive's buckets, by whether prices are simulated."""
@@ -30,22 +31,44 @@ class ObjectStore:
     Args:
         home: Folder for the keys and, below ``buckets``, the data.
         log: File that the server's output is appended to.
+        buckets: Names of its buckets.
+        encrypted: Whether it serves with TLS, by a certificate of its own.
     """
 
     name = "object_store"
     stop_signal = signal.SIGTERM
     start_within_s = 30.0
 
-    def __init__(self, *, home: Path, log: Path) -> None:
+    def __init__(
+        self,
+        *,
+        home: Path,
+        log: Path,
+        buckets: Sequence[str] = tuple(BUCKETS.values()),
+        encrypted: bool = False,
+    ) -> None:
         self._home = home
         self._log = log
+        self._buckets = buckets
+        self._encrypted = encrypted
+
+    @property
+    def certificate(self) -> Path:
+        """The certificate of a server with TLS, which its clients have to trust."""
+        return self._home / "certificate.pem"
+
+    @property
+    def _key(self) -> Path:
+        return self._home / "key.pem"
 
     def prepare(self, report: Callable[[str], None]) -> None:
-        """Create the buckets: folders."""
-        for bucket in (self._home / "buckets" / name for name in BUCKETS.values()):
+        """Create the buckets, which are folders, and the certificate."""
+        for bucket in (self._home / "buckets" / name for name in self._buckets):
             if not bucket.exists():
                 report(f"Creating the bucket {bucket.name} in {self._home}")
                 bucket.mkdir(parents=True)
+        if self._encrypted and not self.certificate.exists():
+            certificates.create(self.certificate, self._key)
 
     def launch(self, port: int) -> processes.Process:
         """Start the server on ``port`` without waiting for it.
@@ -58,11 +81,12 @@ class ObjectStore:
             message = f"there is no {program}: install the project with its sandbox extra"
             raise errors.ConfigurationError(message)
         access_key, secret_key = self.keys()
+        encryption = ["--cert", str(self.certificate), "--key", str(self._key)]
         return processes.spawn(
             [
                 str(program), "serve", "s3", str(self._home / "buckets"),
                 "--addr", f"{processes.LOOPBACK}:{port}", "--config", "",
-                "--vfs-cache-mode", "off",
+                "--vfs-cache-mode", "off", *(encryption if self._encrypted else []),
             ],
             log=self._log,
             cwd=self._home,
@@ -80,12 +104,13 @@ class ObjectStore:
             region_name=REGION,
             aws_access_key_id=access_key,
             aws_secret_access_key=secret_key,
+            verify=str(self.certificate) if self._encrypted else None,
             config=Config(
                 connect_timeout=5, read_timeout=5, retries={"total_max_attempts": 1}, proxies={}
             ),
         )
         try:
-            client.head_bucket(Bucket=BUCKETS[True])
+            client.head_bucket(Bucket=self._buckets[-1])
         except (BotoCoreError, ClientError):
             return False
         finally:
@@ -97,7 +122,7 @@ class ObjectStore:
 
     def address(self, port: int) -> str:
         """Return the endpoint's URL."""
-        return f"http://{processes.LOOPBACK}:{port}"
+        return f"http{'s' if self._encrypted else ''}://{processes.LOOPBACK}:{port}"
 
     def keys(self) -> tuple[str, str]:
         """Return access key and secret key; they have the lengths of real ones (20 and 40)."""

@@ -34,6 +34,7 @@ EXTENSIONS = ("timescaledb", "btree_gist")
 SUPERUSER = "postgres"
 _UNPRIVILEGED = "nobody"
 _ZONEINFO = Path("/usr/share/zoneinfo")
+_OVER_TCP = "host all all 127.0.0.1/32 scram-sha-256\n"
 
 SETTINGS: Mapping[str, str] = {
     "listen_addresses": processes.LOOPBACK,
@@ -64,9 +65,14 @@ class TimescaleServer:
         home: Where the world keeps it; data move below /var/lib/wrdata if the server's user
             cannot reach this folder.
         log: File that the server's output is appended to.
+        archive_command: PostgreSQL's setting; with one, the server archives its WAL, and its
+            superuser may come in by a socket (``sockets``), as pgBackRest does.
+        archive_timeout_s: PostgreSQL's setting: how long a commit waits for its archiving.
 
     Attributes:
         home: Where data and passwords lie.
+        user: The user that the server runs as; None for ours.
+        data: Its data folder.
     """
 
     name = "timescaledb"
@@ -75,11 +81,20 @@ class TimescaleServer:
     start_within_s = 120.0
     """Generous, since a start after a crash replays the log first."""
 
-    def __init__(self, *, home: Path, log: Path) -> None:
-        self._user = _server_user()
-        self.home = home if self._user is None or _reachable(home) else _public_home(home)
-        self._data = self.home / "data"
+    def __init__(
+        self, *, home: Path, log: Path, archive_command: str = "", archive_timeout_s: int = 60
+    ) -> None:
+        self.user = _server_user()
+        self.home = home if self.user is None or _reachable(home) else _public_home(home)
+        self.data = self.home / "data"
         self._log = log
+        self._archive_command = archive_command
+        self._archive_timeout_s = archive_timeout_s
+
+    @property
+    def sockets(self) -> Path:
+        """A private folder for the socket of a server that archives."""
+        return self.home / "sockets"
 
     def prepare(self, report: Callable[[str], None]) -> None:
         """Find or fetch the programs, create the data folder once, clear up after a crash.
@@ -90,21 +105,24 @@ class TimescaleServer:
         """
         _require_time_zones()
         programs = timescaledb_programs.find_or_install(report)
-        if not (self._data / "PG_VERSION").exists():
-            report(f"Creating a database cluster in {self._data}")
+        if not (self.data / "PG_VERSION").exists():
+            report(f"Creating a database cluster in {self.data}")
             self._create_cluster(programs.folder)
+        if self._archive_command:
+            self._open_sockets()
         self._end_leftovers()
 
     def launch(self, port: int) -> processes.Process:
         """Start the server on ``port`` without waiting for it."""
         programs = timescaledb_programs.find_or_install(lambda _: None)
-        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        settings = {**SETTINGS, **(self._archiving() if self._archive_command else {})}
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return processes.spawn(
-            [str(programs.folder / "postgres"), "-D", str(self._data), "-p", str(port), *options],
+            [str(programs.folder / "postgres"), "-D", str(self.data), "-p", str(port), *options],
             log=self._log,
-            cwd=self._data,
+            cwd=self.data,
             env=_environment(),
-            user=self._user,
+            user=self.user,
         )
 
     def answers(self, port: int) -> bool:
@@ -162,6 +180,27 @@ class TimescaleServer:
             connect_timeout=5,
         )
 
+    def _archiving(self) -> dict[str, str]:
+        """Return the settings of a server that archives (deploy/backup/postgresql.conf)."""
+        return {
+            "archive_mode": "on",
+            "archive_command": self._archive_command,
+            "archive_timeout": str(self._archive_timeout_s),
+            "unix_socket_directories": str(self.sockets),
+            "hba_file": str(self._hba),
+        }
+
+    @property
+    def _hba(self) -> Path:
+        return self.home / "pg_hba.conf"
+
+    def _open_sockets(self) -> None:
+        """Let in whoever reaches the private folder of sockets: root, and the server's user."""
+        self.sockets.mkdir(mode=0o700, exist_ok=True)
+        self._hba.write_text(f"local all {SUPERUSER} trust\n{_OVER_TCP}")
+        for path in (self.sockets, self._hba):
+            self._give_away(path)
+
     def _create_cluster(self, programs: Path) -> None:
         """Run initdb in a folder beside and move the result, so that no half cluster stays."""
         private_files.make_passable(self.home)
@@ -177,8 +216,8 @@ class TimescaleServer:
             self._initdb(programs, draft, password_file)
         finally:
             password_file.unlink()
-        (draft / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
-        draft.rename(self._data)
+        (draft / "pg_hba.conf").write_text(_OVER_TCP)
+        draft.rename(self.data)
 
     def _initdb(self, programs: Path, folder: Path, password_file: Path) -> None:
         command = [
@@ -190,8 +229,8 @@ class TimescaleServer:
         try:
             subprocess.run(
                 command, capture_output=True, text=True, check=True, timeout=120, cwd=folder,
-                env=_environment(), user=self._user, group=self._user,
-                extra_groups=None if self._user is None else [],
+                env=_environment(), user=self.user, group=self.user,
+                extra_groups=None if self.user is None else [],
             )  # fmt: skip
         except subprocess.SubprocessError as error:
             said = str(getattr(error, "stderr", None) or error).splitlines()
@@ -204,8 +243,8 @@ class TimescaleServer:
             raise errors.ConfigurationError(message) from error
 
     def _give_away(self, path: Path) -> None:
-        if self._user is not None:
-            os.chown(path, self._user, self._user)
+        if self.user is not None:
+            os.chown(path, self.user, self.user)
 
     def _end_leftovers(self) -> None:
         """End leftovers of a killed server, since a new one refuses to start beside them.
@@ -213,9 +252,9 @@ class TimescaleServer:
         Backends outlive a killed postmaster for a moment, and its postmaster.pid may name an id
         which another server of the same user has by now.
         """
-        for process in processes.working_in(self._data):
+        for process in processes.working_in(self.data):
             processes.end(process, with_signal=signal.SIGQUIT, within_s=10)
-        (self._data / "postmaster.pid").unlink(missing_ok=True)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _require_time_zones() -> None:
