@@ -54,6 +54,7 @@ bench: $(RUNS) ## figures beside what a user would pick instead
 	$(VENV)/bin/python -m bench.rollups
 	$(VENV)/bin/python -m bench.archive
 	$(VENV)/bin/python -m bench.restore
+	$(VENV)/bin/python -m bench.restore_drill
 	$(VENV)/bin/python -m bench.reader
 	$(VENV)/bin/python -m bench.budget
 	$(VENV)/bin/python -m bench.dead_letters

@@ -14,6 +14,7 @@ from assets import (
     daily_bars,
     database_upkeep,
     datasets,
+    restore_drill,
     retention,
     universe,
 )
@@ -32,6 +33,7 @@ definitions = dg.Definitions(
                 retention,
                 adjusted,
                 database_upkeep,
+                restore_drill,
             ]
         ),
         *archive.ARCHIVES.values(),

@@ -17,6 +17,7 @@ from assets.checks import AGGREGATE_CHECKS, ARCHIVE_CHECKS, LOADED_CHECKS
 from assets.daily_bars import daily_bars_table
 from assets.database_upkeep import database_upkeep
 from assets.datasets import BY_SESSION, REFRESHES, by_symbol_key
+from assets.restore_drill import restore_drill
 from assets.retention import retention
 from assets.universe import universe
 from marketdata.archiving import ARCHIVED, Portion
@@ -93,6 +94,12 @@ database_upkeep_job = define_asset_job(
     "database_upkeep",
     dg.AssetSelection.assets(database_upkeep),
     description="Dagster's old events and runs removed, sizes of all that grows measured.",
+)
+
+restore_drill_job = define_asset_job(
+    "restore_drill",
+    dg.AssetSelection.assets(restore_drill),
+    description="The newest backup restored on trial and compared with production.",
 )
 
 
@@ -177,6 +184,7 @@ ALL = (
     archive_upkeep_job,
     retention_job,
     database_upkeep_job,
+    restore_drill_job,
     *DATASET_JOBS.values(),
     *BY_SYMBOL_JOBS.values(),
     *BY_SESSION_JOBS.values(),
@@ -192,6 +200,7 @@ OF_LOADER: Mapping[dg.AssetKey, str] = {
     archive_upkeep.key: archive_upkeep_job.name,
     retention.key: retention_job.name,
     database_upkeep.key: database_upkeep_job.name,
+    restore_drill.key: restore_drill_job.name,
     **{
         ARCHIVES[name].key: (ARCHIVE_JOBS.get(dataset.portion) or archive_job).name
         for name, dataset in ARCHIVED.items()

@@ -5,6 +5,7 @@ the jobs hold (jobs.py).
 https://docs.dagster.io/guides/automate/schedules
 
 All of them are on once the daemon runs: nobody would notice a schedule that was never switched on.
+None starts anything while a restored database is on hold (recovery_hold.py).
 """
 
 from collections.abc import Mapping
@@ -31,9 +32,11 @@ from pipelines.jobs import (
     database_upkeep_job,
     fundamentals_job,
     reference_job,
+    restore_drill_job,
     retention_job,
     universe_job,
 )
+from pipelines.recovery_hold import nothing_held
 from resources.clients import missing_key
 from resources.settings import SessionRoute, provider_of, read_settings, route_of, route_variable
 from resources.wiring import LANE_TAG
@@ -48,6 +51,7 @@ AS_SCHEDULED = {LANE_TAG: Lane.SCHEDULED.value}
     cron_schedule="30 18 * * 1-5",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="Each session's bars, two and a half hours after the regular close.",
 )
 def daily_bars_after_close(
@@ -77,6 +81,7 @@ def _again(context: dg.ScheduleEvaluationContext, route: SessionRoute) -> dg.Ski
     cron_schedule="45 8 * * 1-5",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="The last five sessions again, one request each: corrections of the night.",
 )
 def daily_bars_again_by_session(
@@ -103,6 +108,7 @@ def daily_bars_again_by_session(
     cron_schedule="45 8 * * 1-5",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="The last five sessions again, one request a ticker: corrections of the night.",
 )
 def daily_bars_again_by_ticker(
@@ -129,6 +135,7 @@ universe_weekly = dg.ScheduleDefinition(
     cron_schedule="0 8 * * 6",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="Constituents, on Saturday morning.",
 )
 
@@ -139,6 +146,7 @@ daily_bars_gaps_weekly = dg.ScheduleDefinition(
     cron_schedule="0 9 * * 6",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="Histories of the tickers whose coverage has holes, after the universe's run.",
 )
 
@@ -149,6 +157,7 @@ archive_monthly = dg.ScheduleDefinition(
     cron_schedule="0 6 3 * *",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     # All periods each month: one that was restated after it was archived is replaced.
     description="All closed periods of all datasets: unchanged ones upload nothing.",
 )
@@ -159,6 +168,7 @@ archive_verified_monthly = dg.ScheduleDefinition(
     cron_schedule="0 6 4 * *",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="The whole archive, read back from the bucket, on the day after it was written.",
 )
 
@@ -168,6 +178,7 @@ archive_verified_monthly = dg.ScheduleDefinition(
     cron_schedule="0 7 * * 0",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="Rows older than WRDATA_RETENTION leave the database, on Sunday morning.",
 )
 def retention_weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -183,6 +194,7 @@ archive_upkeep_weekly = dg.ScheduleDefinition(
     cron_schedule="0 9 * * 0",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="Files that the archive no longer needs, on Sunday after retention.",
 )
 
@@ -192,8 +204,25 @@ database_upkeep_weekly = dg.ScheduleDefinition(
     cron_schedule="0 8 * * 0",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="Dagster's events and runs older than 90 days, on Sunday; sizes of all that grows.",
 )
+
+
+@schedule(
+    job=restore_drill_job,
+    cron_schedule="0 10 * * 0",
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
+    description="The newest backup restored on trial, on Sunday after the upkeep.",
+)
+def restore_drill_weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Ask for a drill if this project takes the backups."""
+    if read_settings().backup_config is None:
+        return dg.SkipReason("WRDATA_BACKUP_CONFIG is not set: there are no backups of ours")
+    return dg.RunRequest(run_key=f"restore-drill-{context.scheduled_execution_time:%Y-%m-%d}")
+
 
 aggregates_verified_daily = dg.ScheduleDefinition(
     name="aggregates_verified_daily",
@@ -201,6 +230,7 @@ aggregates_verified_daily = dg.ScheduleDefinition(
     cron_schedule="0 4 * * *",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="A sample of all aggregates compared with their source, after the night's minutes.",
 )
 
@@ -303,6 +333,7 @@ def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
         cron_schedule=refresh.cron,
         execution_timezone=NEW_YORK,
         default_status=dg.DefaultScheduleStatus.RUNNING,
+        should_execute=nothing_held,
         description=refresh.about,
     )
     def refreshed(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -340,6 +371,7 @@ ALL = (
     retention_weekly,
     archive_upkeep_weekly,
     database_upkeep_weekly,
+    restore_drill_weekly,
     aggregates_verified_daily,
     *REFRESH_SCHEDULES,
 )

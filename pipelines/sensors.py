@@ -19,6 +19,7 @@ from marketdata.recovery import errors
 from marketdata.recovery.dead_letters import LETTER_RETRY
 from pipelines import jobs, retries, run_failures, workers
 from pipelines.jobs import DERIVED, INTRADAY
+from pipelines.recovery_hold import reason_to_wait
 from resources import opening
 from resources.settings import provider_of, read_settings
 from resources.storage.aggregates import SourceTable
@@ -63,6 +64,9 @@ def dead_letter_retries(
     If the daemon dies between claim and launch, nothing is lost: the claim expires and is given
     back.
     """
+    held = reason_to_wait()
+    if held:
+        return dg.SkipReason(held)
     by = f"sensor {context.sensor_name} on {socket.gethostname()}"
     try:
         with opening.stores(read_settings()) as stores:
@@ -125,6 +129,9 @@ def rebased_histories(
     The run key holds the day: a ticker whose provider is late is asked for once a day.
     """
     del context
+    held = reason_to_wait()
+    if held:
+        return dg.SkipReason(held)
     today = utc_now().astimezone(NEW_YORK_ZONE).date()
     try:
         with opening.stores(read_settings()) as stores:
@@ -155,6 +162,9 @@ def waiting_aggregates(context: dg.SensorEvaluationContext) -> dg.RunRequest | d
     A run that loads refreshes them at its end. They wait longer if the run was killed, or loads
     for hours. The run key changes every five minutes, so that a failed refresh is retried.
     """
+    held = reason_to_wait()
+    if held:
+        return dg.SkipReason(held)
     now = utc_now()
     try:
         with opening.stores(read_settings()) as stores:

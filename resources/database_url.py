@@ -9,6 +9,7 @@ https://www.postgresql.org/docs/17/libpq-connect.html
 """
 
 import re
+from collections.abc import Iterable
 from urllib.parse import quote, urlencode
 
 import psycopg
@@ -19,6 +20,22 @@ from marketdata.recovery import errors
 _DRIVER = re.compile(r"^postgres(ql)?(\+\w+)?://")
 """SQLAlchemy's way to name a driver, which is dropped: each library uses its own."""
 _SEARCH_PATH = re.compile(r"-c\s*search_path=(\S+)")
+
+
+_OF_THE_SESSION = ("user", "dbname", "options")
+_VARIABLES = {
+    "host": "PGHOST",
+    "hostaddr": "PGHOSTADDR",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "passfile": "PGPASSFILE",
+    "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+}
 
 
 def normalised(url: str) -> str:
@@ -59,6 +76,34 @@ def place(url: str) -> str:
     parts = _parsed(url)
     host, port = parts.get("host") or "local socket", parts.get("port") or 5432
     return f"{host}:{port}/{parts.get('dbname') or parts.get('user') or ''}"
+
+
+def name(url: str) -> str:
+    """Return the name of the database in ``url``."""
+    parts = _parsed(url)
+    return parts.get("dbname") or parts.get("user") or ""
+
+
+def at_socket(url: str, folder: str, port: int) -> str:
+    """Return the URL of the same database of a server that listens on a socket in ``folder``.
+
+    Nothing of the way to the original is kept: neither password nor TLS.
+    """
+    kept = {name: value for name, value in _parsed(url).items() if name in _OF_THE_SESSION}
+    return _format(kept | {"host": folder, "port": str(port)})
+
+
+def for_programs(url: str) -> dict[str, str]:
+    """Return the variables by which libpq's own programs reach the same database.
+
+    In a program's environment, not among its arguments, which all users can list.
+    """
+    return {_VARIABLES[name]: value for name, value in _parsed(url).items() if name in _VARIABLES}
+
+
+def are_of_one_server(urls: Iterable[str]) -> bool:
+    """Return whether all databases are of one server, as far as their addresses tell."""
+    return len({place(url).rpartition("/")[0] for url in urls}) <= 1
 
 
 def _parsed(url: str) -> dict[str, str]:

@@ -9,6 +9,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from marketdata.recovery import errors
+from resources.backups.pgbackrest import PgBackRest
 from resources.settings import Settings, StoreSettings
 from resources.storage import compression, migrations
 from resources.storage.adjusted_bars import AdjustedBars
@@ -189,3 +191,18 @@ def retention(settings: Settings) -> Generator[Retention]:
 def raw_zone(settings: Settings) -> RawZone:
     """Return the raw zone, in the archive's bucket."""
     return RawZone(ObjectStore(s3_settings(settings)))
+
+
+def pgbackrest(settings: Settings) -> PgBackRest:
+    """Return pgBackRest with the settings' configuration.
+
+    Raises:
+        ConfigurationError: Backups are not configured, or their configuration is not usable.
+    """
+    if settings.backup_config is None:
+        message = (
+            "WRDATA_BACKUP_CONFIG is not set: backups need the folder of pgBackRest's "
+            "configuration, such as /etc/pgbackrest (docs/how-to/back_up.md)"
+        )
+        raise errors.ConfigurationError(message)
+    return PgBackRest(settings.backup_config)

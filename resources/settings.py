@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -158,6 +159,8 @@ class Settings(StoreSettings, ProviderSettings):
         database_pool_size: Most connections that one process opens.
         retention: How long rows of a dataset stay in the database once their period is archived,
             such as ``minute_bars=400d crypto_trades=90d``; other datasets are never dropped.
+        backup_config: Folder of pgBackRest's configuration, such as ``/etc/pgbackrest``; without
+            it nothing is backed up by us.
         aggregates: Which engine keeps bars of longer intervals: ``auto`` is ``rollups``, which
             every edition of the database has; ``continuous_aggregates`` need the Community edition.
     """
@@ -169,6 +172,7 @@ class Settings(StoreSettings, ProviderSettings):
         BeforeValidator(parse_ages),
         Field(alias="WRDATA_RETENTION", default_factory=str),
     ]
+    backup_config: Annotated[Path | None, Field(alias="WRDATA_BACKUP_CONFIG")] = None
     aggregates: Annotated[
         Literal["auto", "rollups", "continuous_aggregates"], Field(alias="WRDATA_AGGREGATES")
     ] = "auto"

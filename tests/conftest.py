@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.world", "tests.fixtures.pipeline"]
+pytest_plugins = ["tests.fixtures.world", "tests.fixtures.pipeline", "tests.fixtures.backups"]
 
 # No test is a timed one: what a busy machine does late is not wrong.
 settings.register_profile("wrdata", deadline=None)
@@ -14,7 +14,7 @@ settings.load_profile("wrdata")
 
 LONGEST_FIRST = ("pipelines", "faults", "assets", "storage")
 """Rooms whose files take longest: the processes that share the suite then end together."""
-SERVERS = {"world", "simulators", "fmp_simulator"}
+SERVERS = {"world", "simulators", "fmp_simulator", "backed_up"}
 """Fixtures that start servers."""
 
 

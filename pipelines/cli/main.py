@@ -27,6 +27,7 @@ COMMANDS = {
     "plan": "plan:plan",
     "status": "status:status",
     "prune": "prune:prune",
+    "recover": "recover:recover",
     "query": "query:query",
 }
 AGGREGATES = {
@@ -44,6 +45,13 @@ ARCHIVE = {
     "orphans": "archive_upkeep:orphans",
     "compact": "archive_upkeep:compact",
     "rebuild": "archive_upkeep:rebuild",
+}
+BACKUP = {
+    "run": "backup:run",
+    "list": "backup:list_backups",
+    "restore": "backup:restore",
+    "portable": "backup:portable",
+    "load": "backup:load",
 }
 DEAD_LETTERS = {
     "list": "dead_letters:list_letters",
@@ -85,6 +93,7 @@ app = typer.Typer(
 for _name, _commands, _help in (
     ("aggregates", AGGREGATES, "Bars of five minutes to a year, made of minute and daily bars."),
     ("archive", ARCHIVE, "The Parquet archive on S3 or Spaces."),
+    ("backup", BACKUP, "Backups of the database server, and restores to a moment."),
     ("dlq", DEAD_LETTERS, "Dead letters: failed work, kept until it is done or given up."),
     ("ledger", LEDGER, "What was loaded, and whether the tables hold it."),
     ("splits", SPLITS, "Splits that adjust nothing until a person decides, and spin-offs."),

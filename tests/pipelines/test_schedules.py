@@ -94,6 +94,7 @@ def test_every_schedule_runs_on_new_york_time_and_is_on() -> None:
         "retention_weekly",
         "archive_upkeep_weekly",
         "database_upkeep_weekly",
+        "restore_drill_weekly",
         "fundamentals_refresh",
         "reference_refresh",
         "corporate_actions_refresh",

@@ -4,6 +4,7 @@
 
 -- Types
 
+create type backup_kind as enum ('full', 'differential', 'incremental', 'portable');
 create type bar_adjustment as enum ('as_traded', 'splits', 'splits_and_dividends');
 create type breaker_state as enum ('closed', 'open', 'half_open');
 create type coverage_state as enum ('complete', 'provisional', 'archived', 'quarantined', 'not_listed', 'provider_empty', 'failed');
@@ -53,6 +54,26 @@ create table archive_tombstone (
     constraint archive_tombstone_restored_by_somebody CHECK (num_nulls(restored_at, restored_by) = ANY (ARRAY[0, 2])),
     constraint archive_tombstone_stands_once EXCLUDE USING gist (dataset WITH =, span WITH &&) WHERE (restored_at IS NULL)
 );
+
+-- Each backup that a command took or tried to. The repository itself says which still exist.
+create table backup_run (
+    backup_run_id bigint not null generated always as identity,
+    kind backup_kind not null /* As taken: the first backup of a repository is full, whatever was asked for. */,
+    label text /* pgBackRest's label, or the folder of a portable backup in the bucket; null if it failed. */,
+    started_at timestamp with time zone not null,
+    finished_at timestamp with time zone not null,
+    bytes bigint /* Size of the databases. */,
+    stored_bytes bigint /* What this backup added to the repository. */,
+    first_wal text /* First WAL segment that a restore of it needs. */,
+    last_wal text,
+    postgres_version text,
+    timescaledb_version text /* A restore needs the extension of exactly this version. */,
+    error text,
+    constraint backup_run_ends_after_its_start CHECK (finished_at >= started_at),
+    constraint backup_run_has_a_label_or_an_error CHECK ((label IS NULL) = (error IS NOT NULL)),
+    constraint backup_run_pkey PRIMARY KEY (backup_run_id)
+);
+CREATE INDEX backup_run_latest ON public.backup_run USING btree (kind, finished_at DESC);
 
 -- Balance of a company at the end of a fiscal year or quarter, in reported_currency.
 -- hypertable by fiscal_date, chunks of 3600 days
@@ -949,6 +970,21 @@ create table provider_plan (
     constraint provider_plan_pkey PRIMARY KEY (provider)
 );
 
+-- A restore writes a row into the database that it restored. While one is not released, schedules
+and sensors start nothing: `wrdata recover` releases it when all stores agree.
+create table recovery_hold (
+    recovery_hold_id bigint not null generated always as identity,
+    reason text not null,
+    target timestamp with time zone not null /* The moment whose rows the database holds. */,
+    held_at timestamp with time zone not null default clock_timestamp(),
+    released_at timestamp with time zone,
+    released_by text,
+    accepted text /* What a person let stand although the stores did not agree, in that person's words. */,
+    constraint recovery_hold_is_released_by_somebody CHECK ((released_at IS NULL) = (released_by IS NULL)),
+    constraint recovery_hold_pkey PRIMARY KEY (recovery_hold_id)
+);
+CREATE UNIQUE INDEX recovery_hold_open ON public.recovery_hold USING btree ((true)) WHERE (released_at IS NULL);
+
 create table request_budget (
     budget text not null /* Provider and a digest of the key; never the key. */,
     next_at timestamp with time zone not null /* The first moment that nobody has reserved yet. */,
@@ -991,6 +1027,24 @@ create table request_usage (
     weight bigint not null,
     constraint request_usage_pkey PRIMARY KEY (budget, hour, lane)
 );
+
+-- Each restore on trial: a backup restored to a moment and compared with production.
+create table restore_drill (
+    restore_drill_id bigint not null generated always as identity,
+    target timestamp with time zone not null /* The moment. Its row is the first commit after it, so that a restore to it can end. */,
+    started_at timestamp with time zone not null,
+    finished_at timestamp with time zone /* Null while it runs, or if it was killed. */,
+    backup_label text,
+    rpo_s double precision /* Seconds until this row was safe in the repository: what a loss just before would have cost. */,
+    rto_s double precision /* Seconds from the order to restore until the copy could serve, rows from the archive included. */,
+    tables_compared integer,
+    rows_compared bigint,
+    rows_completed bigint /* Rows that only the archive had, restored into the copy. */,
+    error text /* Why it failed: which tables differ, or what broke. */,
+    constraint restore_drill_pkey PRIMARY KEY (restore_drill_id),
+    constraint restore_drill_that_ended_well_has_figures CHECK (finished_at IS NULL OR error IS NOT NULL OR rpo_s IS NOT NULL AND rto_s IS NOT NULL AND backup_label IS NOT NULL AND tables_compared IS NOT NULL AND rows_compared IS NOT NULL)
+);
+CREATE INDEX restore_drill_latest ON public.restore_drill USING btree (finished_at DESC) WHERE (error IS NULL);
 
 -- hypertable by bucket_start, chunks of 84 days
 create table rollup_15m (

@@ -19,7 +19,7 @@ from marketdata.archiving import ArchivedDataset
 from marketdata.content_hash import ContentHasher
 from marketdata.recovery import errors
 from resources.storage import sql
-from resources.storage.archive.prove.proofs import LoggedPeriod
+from resources.storage.archive.prove.proofs import ArchiveLog, LoggedPeriod, Tombstone
 from resources.storage.archive.restore.hot_rows import (
     HotRows,
     MoveUnderWayError,
@@ -68,6 +68,10 @@ class Restore:
         self._timescale = timescale
         self._store = store
         self._archive = archive
+
+    def dropped(self, dataset: ArchivedDataset) -> list[Tombstone]:
+        """Return the days of a dataset that are in the archive only, oldest first."""
+        return ArchiveLog(self._timescale).tombstones(dataset.name)
 
     def into_hot(
         self, dataset: ArchivedDataset, start: date, end: date, *, by: str
