@@ -135,7 +135,7 @@ def test_limits_and_use_of_a_budget_are_told_without_its_key(
 
 def test_the_breaker_is_in_one_state_of_three(exporter: str, migrated_url: str) -> None:
     """Closed while all is well; open after five failures in a row."""
-    asyncio.run(requests(migrated_url, 1))
+    asyncio.run(requests(migrated_url, 2))
     before = scrape(exporter).values("wrdata_circuit_breaker_state")
 
     with Timescale(migrated_url, pool_size=2) as opened, RequestLeases(opened) as leases:

@@ -44,7 +44,10 @@ answer as materialized (
 
 select
     answer.*,
-    record_requests(%(provider)s::text, %(charges)s::jsonb, %(timings)s::jsonb)
+    case
+        when %(timings)s::jsonb <> '[]'
+            then record_requests(%(provider)s::text, %(charges)s::jsonb, %(timings)s::jsonb)
+    end
 from answer;
 
 -- name: add_timings
