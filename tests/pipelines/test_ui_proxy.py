@@ -294,12 +294,14 @@ def test_a_viewer_may_not_touch_what_there_is(operator: httpx.Client, viewer: ht
     end = """
     mutation ($ids: [String!]!) {
       terminateRuns(runIds: $ids) {
-        __typename ... on TerminateRunsResult { terminateRunResults { __typename } }
+        ... on TerminateRunsResult {
+          terminateRunResults { ... on TerminateRunFailure { message } }
+        }
       }
     }
     """
-    ended = ask(viewer, end, ids=[run_id])["terminateRuns"]
-    assert ended.get("terminateRunResults", [ended]) == [refused]
+    (ended,) = ask(viewer, end, ids=[run_id])["terminateRuns"]["terminateRunResults"]
+    assert ended == {"message": "You do not have permission to terminate this run"}
     many = """
     mutation ($runs: [ExecutionParams!]!) {
       launchMultipleRuns(executionParamsList: $runs) {
