@@ -50,6 +50,7 @@ class Part(StrEnum):
     ARCHIVE = "archive"
     TABLES = "tables"
     AUDIT = "audit"
+    BACKUPS = "backups"
     DAGSTER = "dagster"
 
 
@@ -199,6 +200,30 @@ METRICS: Mapping[Part, Mapping[str, Metric]] = {
             name="wrdata_audit_anchored_timestamp_seconds",
             kind=Kind.GAUGE,
             about="When it was put there.",
+        ),
+    ),
+    Part.BACKUPS: _named(
+        Metric(
+            name="wrdata_backup_last_success_timestamp_seconds",
+            kind=Kind.GAUGE,
+            about="When the latest backup of a kind ended well: full, differential, incremental or "
+            "portable.",
+            labels=("kind",),
+        ),
+        Metric(
+            name="wrdata_restore_drill_last_success_timestamp_seconds",
+            kind=Kind.GAUGE,
+            about="When the latest restore on trial found every table equal.",
+        ),
+        Metric(
+            name="wrdata_restore_drill_rto_seconds",
+            kind=Kind.GAUGE,
+            about="Time that its copy took until it could serve.",
+        ),
+        Metric(
+            name="wrdata_restore_drill_rpo_seconds",
+            kind=Kind.GAUGE,
+            about="Time that its last commit took until it was safe in the repository.",
         ),
     ),
     Part.DAGSTER: _named(

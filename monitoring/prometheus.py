@@ -20,10 +20,10 @@ _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 
 
 def rules_file(groups: Mapping[str, Sequence[AlertRule]]) -> dict[str, Any]:
-    """Return the file of alert rules; deferred ones are left out."""
+    """Return the file of alert rules."""
     return {
         "groups": [
-            {"name": name, "rules": [_rule(rule) for rule in rules if not rule.deferred]}
+            {"name": name, "rules": [_rule(rule) for rule in rules]}
             for name, rules in groups.items()
         ]
     }

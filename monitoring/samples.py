@@ -146,6 +146,7 @@ class PipelineSamples:
             Part.ARCHIVE: self._unarchived,
             Part.TABLES: self._sizes,
             Part.AUDIT: _audit,
+            Part.BACKUPS: _backups,
         }
 
     def _datasets(self, connection: Connection) -> Iterator[Sample]:
@@ -400,8 +401,6 @@ def _dead_letters(connection: Connection) -> Iterator[Sample]:
 
 def _audit(connection: Connection) -> Iterator[Sample]:
     state = pipeline_figures.audit(connection)
-    if state is None:
-        return
     numbers = {
         "wrdata_audit_last_id": state.last_id,
         "wrdata_audit_chain_valid": state.is_valid,
@@ -412,6 +411,17 @@ def _audit(connection: Connection) -> Iterator[Sample]:
             yield Sample(metric=metric, value=number)
     yield from _moment("wrdata_audit_verified_timestamp_seconds", state.verified_at)
     yield from _moment("wrdata_audit_anchored_timestamp_seconds", state.anchored_at)
+
+
+def _backups(connection: Connection) -> Iterator[Sample]:
+    for kind, at in pipeline_figures.backups(connection).items():
+        yield from _moment("wrdata_backup_last_success_timestamp_seconds", at, (kind,))
+    drill = pipeline_figures.drill(connection)
+    if drill is None:
+        return
+    yield from _moment("wrdata_restore_drill_last_success_timestamp_seconds", drill.finished_at)
+    yield Sample(metric="wrdata_restore_drill_rto_seconds", value=drill.rto_s)
+    yield Sample(metric="wrdata_restore_drill_rpo_seconds", value=drill.rpo_s)
 
 
 def _moment(metric: str, at: datetime | None, labels: Labels = ()) -> Iterator[Sample]:

@@ -1,10 +1,6 @@
 """Alerts about the way back: backups, restore drills, the write-ahead log, the audit log.
 
 Here: the rules. Not here: what a rule is (rule.py), or what a person does (docs/runbooks/).
-
-Nobody writes the metrics of backups and drills yet. A comparison with a metric that is not there is
-never true, so these rules are silent until then; one that asks whether the metric is there is
-deferred.
 """
 
 from datetime import timedelta
@@ -68,7 +64,6 @@ RULES = (
         runbook="recovery.md#no-backup",
         threshold="daily (WRData, retirement platform, TradeSense)",
         symptom_of=(Cause(alert="DatabaseDown"), Cause(alert="ExporterAway")),
-        deferred=True,
     ),
     AlertRule(
         name="RestoreDrillOverdue",

@@ -47,7 +47,6 @@ class AlertRule:
         runbook: Page below docs/runbooks, and its heading's anchor.
         threshold: The figure, and whose it is; see docs/how-to/alert.md.
         symptom_of: Alerts that explain this one.
-        deferred: Left out of the files: nobody writes its metric yet, so it would fire for that.
     """
 
     name: str
@@ -59,7 +58,6 @@ class AlertRule:
     runbook: str
     threshold: str
     symptom_of: tuple[Cause, ...] = ()
-    deferred: bool = False
 
 
 def rehearsed(rule: AlertRule, *, faster: int, shortest: timedelta) -> AlertRule:

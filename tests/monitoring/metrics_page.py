@@ -73,20 +73,10 @@ def _of_the_database(scrape: int, now: float) -> Iterator[str]:
     yield "wrdata_audit_chain_valid 1"
     yield "wrdata_audit_last_id 100"
     yield "wrdata_audit_anchored_id 100"
-
-
-def of_backups() -> str:
-    """Return what backups and restore drills will tell: nobody writes it yet."""
-    now = time.time()
-    return "\n".join(
-        [
-            f'wrdata_backup_last_success_timestamp_seconds{{kind="full"}} {now - 3_600:.3f}',
-            f"wrdata_restore_drill_last_success_timestamp_seconds {now - 86_400:.3f}",
-            "wrdata_restore_drill_rto_seconds 120",
-            "wrdata_restore_drill_rpo_seconds 60",
-            "",
-        ]
-    )
+    yield f'wrdata_backup_last_success_timestamp_seconds{{kind="full"}} {now - 3_600:.3f}'
+    yield f"wrdata_restore_drill_last_success_timestamp_seconds {now - 86_400:.3f}"
+    yield "wrdata_restore_drill_rto_seconds 120"
+    yield "wrdata_restore_drill_rpo_seconds 60"
 
 
 def of_the_host(scrape: int) -> str:

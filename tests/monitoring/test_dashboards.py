@@ -34,7 +34,7 @@ QUOTED = re.compile(r'"[^"]*"')
 def pages(exporter_page: Callable[[int], str]) -> Pages:
     """What each job of Prometheus scrapes."""
     return {
-        "wrdata": lambda scrape: exporter_page(scrape) + metrics_page.of_backups(),
+        "wrdata": exporter_page,
         "node": metrics_page.of_the_host,
         "postgres": metrics_page.of_postgres,
     }

@@ -34,20 +34,27 @@ from usecases.dataset_coverage import dataset_coverage
 FIRST = date(2024, 6, 3)
 DAILY = {"dataset": "daily_bars", "provider": "fmp"}
 AUDIT = """
-    create table audit_log (audit_id bigint);
-    create table audit_anchor (
-        anchor_id bigint, anchored_at timestamptz, audit_id bigint, hash bytea, object_key text
-    );
-    create table audit_verification (
-        verification_id bigint, verified_at timestamptz, valid boolean, through_id bigint,
-        finding text
-    );
-    insert into audit_log values (7), (8);
-    insert into audit_anchor values (1, '2026-01-02 03:04:05+00', 7, '', 'x');
-    insert into audit_verification values
-        (1, '2026-01-01 00:00:00+00', true, 7, ''), (2, '2026-01-02 00:00:00+00', false, 8, 'cut');
+    insert into audit_log (who, origin, action, subject)
+    select 'a test', 'here', 'history_pruned', '' from generate_series(1, 2);
+    insert into audit_anchor (anchored_at, audit_id, hash, object_key)
+    values ('2026-01-02 03:04:05+00', 1, '', 'x');
+    insert into audit_verification (verified_at, valid, through_id, finding)
+    values ('2026-01-01 00:00:00+00', true, 1, ''), ('2026-01-02 00:00:00+00', false, 2, 'cut');
 """
-"""The tables of the audit log, with two entries."""
+"""Two rows of the audit log, an anchor and two verifications."""
+BACKUPS = """
+    insert into backup_run (kind, label, started_at, finished_at, error) values
+    ('full', 'a', '2026-01-01 00:00:00+00', '2026-01-01 01:00:00+00', null),
+    ('full', 'b', '2026-01-02 00:00:00+00', '2026-01-02 03:04:05+00', null),
+    ('full', null, '2026-01-03 00:00:00+00', '2026-01-03 01:00:00+00', 'failed');
+    insert into restore_drill (
+        target, started_at, finished_at, backup_label, rpo_s, rto_s, tables_compared,
+        rows_compared, error
+    ) values
+    ('2026-01-02+00', '2026-01-02+00', '2026-01-02 03:04:05+00', 'b', 7, 90, 3, 4, null),
+    ('2026-01-03+00', '2026-01-03+00', '2026-01-03 01:00+00', 'b', 8, 99, 3, 4, 'differs');
+"""
+"""Backups and restore drills, of which the latest failed."""
 
 
 def load(timescale: Timescale, rows: Mapping[int, Sequence[date]], state: CoverageState) -> None:
@@ -327,20 +334,36 @@ def test_runs_queue_and_daemons_are_dagster_s_own(exporter: str, dagster_url: st
     assert at(answer, "dagster_daemon_heartbeat_timestamp_seconds", daemon="SENSOR") == then
 
 
-def test_the_audit_log_is_told_once_there_is_one(exporter: str, migrated_url: str) -> None:
-    """Before that its metrics are absent, and its part has not failed."""
+def test_the_audit_log_is_told_once_it_was_verified(exporter: str, migrated_url: str) -> None:
+    """Before that its state is absent, and its part has not failed."""
     before = scrape(exporter)
+    rows = before.value("wrdata_audit_last_id")
     execute(migrated_url, AUDIT)
     after = scrape(exporter)
 
-    assert before.value("wrdata_audit_last_id") is None
+    assert rows is not None
+    assert before.value("wrdata_audit_chain_valid") is None
     assert before.value("wrdata_exporter_last_scrape_success", part="audit") == 1
-    assert after.value("wrdata_audit_last_id") == 8
+    assert after.value("wrdata_audit_last_id") == rows + 2
     assert after.value("wrdata_audit_chain_valid") == 0
-    assert after.value("wrdata_audit_anchored_id") == 7
+    assert after.value("wrdata_audit_anchored_id") == 1
     anchored = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert at(after, "wrdata_audit_anchored_timestamp_seconds") == anchored
     assert at(after, "wrdata_audit_verified_timestamp_seconds") == datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def test_backups_and_drills_that_failed_are_no_success(exporter: str, migrated_url: str) -> None:
+    """Without any the metrics are absent; a later failure does not make an old backup new."""
+    before = scrape(exporter)
+    execute(migrated_url, BACKUPS)
+    after = scrape(exporter)
+
+    assert before.value("wrdata_restore_drill_rto_seconds") is None
+    ended = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert at(after, "wrdata_backup_last_success_timestamp_seconds", kind="full") == ended
+    assert at(after, "wrdata_restore_drill_last_success_timestamp_seconds") == ended
+    assert after.value("wrdata_restore_drill_rto_seconds") == 90
+    assert after.value("wrdata_restore_drill_rpo_seconds") == 7
 
 
 def test_every_declared_metric_is_served_under_its_name_and_labels(
@@ -359,6 +382,7 @@ def test_every_declared_metric_is_served_under_its_name_and_labels(
     with timescale.connection() as connection:
         post(connection, [letter_about("2024-06-03")], AT_ONCE, "a test")
     execute(timescale.url, AUDIT)
+    execute(timescale.url, BACKUPS)
     execute(
         dagster_url,
         "insert into runs (run_id, status) values ('a', 'QUEUED');"

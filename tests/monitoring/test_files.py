@@ -10,7 +10,7 @@ from marketdata.recovery import errors
 from monitoring import files
 from pipelines.cli.main import app
 from sandbox.monitoring_programs import Programs
-from tests.monitoring.checking import RULES, run
+from tests.monitoring.checking import run
 
 KEPT = Path(__file__).parents[2] / "deploy" / "monitoring"
 
@@ -24,14 +24,6 @@ def test_kept_files_are_what_the_code_writes() -> None:
     }
 
     assert kept == dict(files.files())
-
-
-def test_a_rule_without_its_metric_is_in_no_file() -> None:
-    """It would fire until somebody writes it."""
-    deferred = [rule.name for rule in RULES.values() if rule.deferred]
-
-    assert deferred == ["BackupMissing"]
-    assert "BackupMissing" not in files.files()["rules.yml"]
 
 
 def test_prometheus_accepts_its_configuration_with_the_rules(

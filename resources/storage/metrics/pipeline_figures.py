@@ -8,7 +8,7 @@ No question reads rows of datasets or all of a table that grows by the day: a sc
 cheap at a hundred million rows (bench/exporter.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -237,10 +237,8 @@ def table_size(connection: Connection, table: str) -> tuple[int, int | None] | N
     return (row[0], row[1]) if row else None
 
 
-def audit(connection: Connection) -> AuditState | None:
-    """Return the state of the audit log, or None if this database has none."""
-    if connection.execute(sql.query("metrics", "audit_is_kept")).fetchone() != (True,):
-        return None
+def audit(connection: Connection) -> AuditState:
+    """Return the state of the audit log."""
     row = connection.execute(sql.query("metrics", "audit")).fetchone()
     last_id, is_valid, verified_at, anchored_id, anchored_at = row or (None,) * 5
     return AuditState(
@@ -250,6 +248,26 @@ def audit(connection: Connection) -> AuditState | None:
         anchored_id=anchored_id,
         anchored_at=anchored_at,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrillFigures:
+    """The latest restore drill that found everything equal; its end is aware UTC."""
+
+    finished_at: datetime
+    rto_s: float
+    rpo_s: float
+
+
+def backups(connection: Connection) -> Mapping[str, datetime]:
+    """Return when the latest backup of each kind ended well."""
+    return dict(connection.execute(sql.query("recovery", "last_backups")).fetchall())
+
+
+def drill(connection: Connection) -> DrillFigures | None:
+    """Return the latest restore drill that found everything equal, if there was one."""
+    row = connection.execute(sql.query("recovery", "last_drill")).fetchone()
+    return DrillFigures(finished_at=row[0], rto_s=row[1], rpo_s=row[2]) if row else None
 
 
 def _array(values: Sequence[int] | Sequence[date]) -> str:

@@ -193,27 +193,22 @@ where
     );
 
 -- name: first_unarchived_session
--- The first session with a daily bar that no valid proof holds.
-select held.day
+-- The first session with a daily bar that no valid proof holds, by the ledger: the exporter's role
+-- may read no prices.
+select lower(held.days * unproven.days) as day
 from (
+    select range_agg(piece.days) as days
+    from coverage
+    cross join unnest(coverage.sessions) as piece (days)
+    where coverage.dataset = %(dataset)s and coverage.state in ('complete', 'provisional')
+) as held
+cross join (
     select
         datemultirange(daterange(null, null))
         - coalesce(range_agg(archive_log.span), '{}'::datemultirange) as days
     from archive_log
     where archive_log.dataset = %(dataset)s and archive_log.superseded_at is null
-) as unproven
-cross join unnest(unproven.days) as gap (days)
-cross join lateral (
-    select bar.session_date as day
-    from daily_bar as bar
-    where
-        bar.session_date >= coalesce(lower(gap.days), '-infinity')
-        and bar.session_date < coalesce(upper(gap.days), 'infinity')
-    order by bar.session_date
-    limit 1
-) as held
-order by held.day
-limit 1;
+) as unproven;
 
 -- name: first_unarchived_day
 -- The first day with loaded rows of a dataset that no valid proof holds.
@@ -254,14 +249,10 @@ left join timescaledb_information.hypertables as hypertable
         and hypertable.hypertable_schema = relation.relnamespace::regnamespace::text
 where relation.oid = to_regclass(%(name)s);
 
--- name: audit_is_kept
--- Whether this database has an audit log.
-select to_regclass('audit_log') is not null;
-
 -- name: audit
 -- The audit log's latest entry, its latest verification, and what was last anchored elsewhere.
 select
-    (select max(audit_log.audit_id) from audit_log) as last_id,
+    (select max(audit_log.id) from audit_log) as last_id,
     verification.valid,
     verification.verified_at,
     anchor.audit_id as anchored_id,

@@ -104,7 +104,9 @@ classified as (
             when name in ('ingest_log', 'dead_letter_transition') then 'log'
             when name like '%%\_version' then 'version'
             when name in ('archive_log', 'archive_tombstone') then 'proof'
-            when name in ('coverage', 'loaded_day', 'instrument', 'universe_member') then 'ledger'
+            when name in (
+                'coverage', 'loaded_day', 'instrument', 'instrument_ticker', 'universe_member', 'company'
+            ) then 'ledger'
             when
                 name like 'dead\_letter%%'
                 or name like 'request\_%%'
