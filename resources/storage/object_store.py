@@ -5,6 +5,7 @@ objects mean (archive/, raw_zone.py).
 """
 
 import functools
+import logging
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,6 +105,8 @@ class ObjectStore:
     @functools.cached_property
     def _client(self) -> "S3Client":
         settings = self.settings
+        # botocore's DEBUG lines hold the headers of requests, among them the access key.
+        logging.getLogger("botocore").setLevel(logging.INFO)
         # Servers other than AWS refuse or miscount the trailing checksums that boto3 sends by
         # default since 1.36. The archive and the raw zone compare SHA-256 digests anyway.
         checksums = "when_supported" if settings.is_aws else "when_required"
