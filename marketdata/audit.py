@@ -45,6 +45,9 @@ class Action(StrEnum):
     SPIN_OFF_RECORDED = "spin_off_recorded"
     DIVIDEND_CONFIRMED = "dividend_confirmed"
     HISTORY_PRUNED = "history_pruned"
+    UI_OPERATION = "ui_operation"
+    DATABASE_RESTORED = "database_restored"
+    RECOVERY_RELEASED = "recovery_released"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,9 @@ from resources.settings import (
     route_of,
     route_variable,
 )
-from resources.storage.audit import AuditLog
+from resources.storage.audit import AuditLog, Deed
 from resources.storage.audit.anchors import Anchors
+from usecases.operations import Operation
 
 NOT_ANCHORED = (
     "nothing is anchored, so a rewrite of the whole log would not show: WRDATA_AUDIT_BUCKET names "
@@ -51,6 +52,25 @@ def verify_log(log: AuditLog, anchors: Anchors | None) -> Verification:
         verification = verify(rows, head, anchored)
     log.keep_verification(verification, describe(verification))
     return verification
+
+
+def audit_operation(log: AuditLog, operation: Operation) -> None:
+    """Record what a user did in Dagster's UI; a run that was launched there records itself.
+
+    Raises:
+        StorageError: The database cannot be reached, or refuses.
+    """
+    if operation.is_launch:
+        return
+    log.append(
+        Deed(
+            action=Action.UI_OPERATION,
+            who=operation.who,
+            origin=operation.address,
+            subject=operation.subject,
+            details={"operation": operation.what, "outcome": operation.outcome},
+        )
+    )
 
 
 def anchor_log(log: AuditLog, anchors: Anchors | None, now: datetime) -> Anchor:

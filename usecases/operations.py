@@ -43,6 +43,11 @@ class Operation:
     subject: str
     outcome: str
 
+    @property
+    def is_launch(self) -> bool:
+        """Whether it made a run, which carries its user as a tag."""
+        return self.what in LAUNCHES and self.outcome in LAUNCHED
+
     def line(self) -> str:
         """Return the operation as one line of JSON, without its end."""
         return json.dumps({**asdict(self), "at": self.at.isoformat()}, ensure_ascii=False)
@@ -56,11 +61,7 @@ def operations_of(lines: Iterable[str]) -> list[Operation]:
     Raises:
         ConfigurationError: A line is no operation; the text names its number.
     """
-    return [
-        operation
-        for operation in every_operation(lines)
-        if not (operation.what in LAUNCHES and operation.outcome in LAUNCHED)
-    ]
+    return [operation for operation in every_operation(lines) if not operation.is_launch]
 
 
 def every_operation(lines: Iterable[str]) -> list[Operation]:

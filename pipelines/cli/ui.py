@@ -6,6 +6,7 @@ hold (usecases/ui_proxy.py), what a web server does (webserver.py), or the UI of
 """
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,12 @@ from marketdata.recovery import errors
 from pipelines.cli import console, dagster_instance, dagster_processes, environment
 from pipelines.cli.environment import PROJECT
 from pipelines.users import PROXY_VARIABLE
+from resources.settings import read_settings
+from resources.storage.audit import AuditLog
+from resources.storage.timescale import Timescale
 from usecases import ui_proxy
+from usecases.auditing import audit_operation
+from usecases.operations import Operation
 from usecases.ui_proxy import Proxy
 
 TEMPLATE = PROJECT / "deploy" / "proxy" / "nginx.conf.template"
@@ -130,8 +136,9 @@ def serve(
     from pipelines import webserver
     from pipelines.dagster_internals import WorkspaceFileTarget
 
-    note = webserver.OperationLog(log).note
+    kept = webserver.OperationLog(log)
     with (
+        Timescale(read_settings().database_url.get_secret_value(), pool_size=1) as timescale,
         # uvicorn raises the signal again once it has ended its work.
         dagster_processes.signals_handled(_interrupt),
         suppress(KeyboardInterrupt),
@@ -146,7 +153,7 @@ def serve(
         ) as context:
             console.say(f"serving {'viewers' if read_only else 'operators'} at {host}:{chosen}")
             uvicorn.run(
-                webserver.application(context, note),  # pyright: ignore[reportArgumentType] uvicorn wants its own names for the same
+                webserver.application(context, _noted_by(kept.note, AuditLog(timescale))),  # pyright: ignore[reportArgumentType] uvicorn wants its own names for the same
                 host=host,
                 port=chosen,
                 log_level="warning",
@@ -155,6 +162,19 @@ def serve(
                 server_header=False,
                 timeout_graceful_shutdown=ENDS_WITHIN_S,
             )
+
+
+def _noted_by(keep: Callable[[Operation], None], audit: AuditLog) -> Callable[[Operation], None]:
+    """Return what notes an operation in the file, and in the audit log if that can be had."""
+
+    def note(operation: Operation) -> None:
+        keep(operation)
+        try:
+            audit_operation(audit, operation)
+        except errors.MarketDataError as error:
+            console.warn(f"{operation.what} is not in the audit log, only in the file: {error}")
+
+    return note
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

@@ -5,6 +5,7 @@ objects mean (archive/, raw_zone.py).
 """
 
 import functools
+import logging
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -245,6 +246,8 @@ class ObjectStore:
 
 def connected(settings: S3Settings) -> "S3Client":
     """Return boto3's client of the bucket's server; it connects when it is used."""
+    # botocore's DEBUG lines hold the headers of requests, among them the access key.
+    logging.getLogger("botocore").setLevel(logging.INFO)
     # Servers other than AWS refuse or miscount the trailing checksums that boto3 sends by
     # default since 1.36. The archive and the raw zone compare SHA-256 digests anyway.
     checksums = "when_supported" if settings.is_aws else "when_required"

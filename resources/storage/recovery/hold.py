@@ -7,7 +7,10 @@ stores agree (usecases/recovery.py).
 from dataclasses import dataclass
 from datetime import datetime
 
+from machine.person import user_at_host
+from marketdata.audit import Action
 from resources.storage import sql, timescale
+from resources.storage.audit.log import has_log, record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +28,31 @@ class Hold:
     held_at: datetime
 
 
-def hold(url: str, *, reason: str, target: datetime) -> None:
-    """Put a database on hold; one that is on hold stays as it is.
+def hold(url: str, *, reason: str, target: datetime, by: str = "") -> None:
+    """Put a restored database on hold; one that is on hold stays as it is.
+
+    Args:
+        url: Of the database.
+        reason: What was restored, and from where.
+        target: The moment whose rows it holds (aware UTC).
+        by: Who restored it; empty means the user of this process.
 
     Raises:
         StorageError: The database cannot be reached, or lacks the table.
     """
     with timescale.connect(url) as connection:
-        connection.execute(sql.query("recovery", "hold"), {"reason": reason, "target": target})
+        held = connection.execute(
+            sql.query("recovery", "hold"), {"reason": reason, "target": target}
+        )
+        # A copy of a database from before the audit log has none.
+        if held.rowcount and has_log(connection):
+            record(
+                connection,
+                Action.DATABASE_RESTORED,
+                who=by or user_at_host(),
+                subject=f"to {target.isoformat()}",
+                details={"reason": reason},
+            )
 
 
 def current(url: str) -> Hold | None:
@@ -59,3 +79,10 @@ def release(url: str, *, by: str, accepted: str | None) -> None:
     """
     with timescale.connect(url) as connection:
         connection.execute(sql.query("recovery", "release"), {"by": by, "accepted": accepted})
+        record(
+            connection,
+            Action.RECOVERY_RELEASED,
+            who=by,
+            subject="recovery hold",
+            details={"accepted": accepted},
+        )

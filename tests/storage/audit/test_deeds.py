@@ -20,6 +20,7 @@ from resources.storage.archive.write import files
 from resources.storage.audit import AuditLog
 from resources.storage.letters import DeadLetters, LetterFilter
 from resources.storage.object_store import ObjectStore
+from resources.storage.recovery import hold
 from resources.storage.timescale import Timescale
 from resources.storage.upkeep import DatabaseUpkeep
 from sandbox.local_world import LocalWorld
@@ -27,7 +28,8 @@ from tests.fixtures.superuser import superuser_url
 from tests.storage.archive.archived_years import BARS, YEARS, archive_years, restate, store_bars
 from tests.storage.archive.moves import JANUARY, Moves, load, minutes
 from tests.storage.test_adjusted_bars import PAID_ON, flat, load_actions, paid, splits_of
-from usecases.auditing import record_changes, verify_log
+from usecases.auditing import audit_operation, record_changes, verify_log
+from usecases.operations import Operation
 
 BY = "ada@desk"
 
@@ -207,6 +209,37 @@ def prune(place: Place) -> None:
     DatabaseUpkeep(place.timescale).prune(datetime.now(UTC), by=BY, also=also)
 
 
+def end_a_run_in_the_ui(place: Place) -> None:
+    """What the web server notes of a user; a launch is the run's own row."""
+    for what, outcome in (
+        ("terminateRun", "TerminateRunSuccess"),
+        ("launchRun", "LaunchRunSuccess"),
+    ):
+        done = Operation(
+            at=datetime.now(UTC),
+            who=BY,
+            address="10.0.0.7",
+            what=what,
+            subject="run 1234",
+            outcome=outcome,
+        )
+        audit_operation(place.log, done)
+
+
+def restore_the_database(place: Place) -> None:
+    """Put the copy on hold, twice: it was restored once."""
+    for _ in range(2):
+        hold.hold(
+            place.timescale.url, reason="a test", target=datetime(2026, 11, 29, tzinfo=UTC), by=BY
+        )
+
+
+def release(place: Place) -> None:
+    """Release it, although something does not agree."""
+    restore_the_database(place)
+    hold.release(place.timescale.url, by=BY, accepted="the bucket is older")
+
+
 DEEDS: dict[Action, list[tuple[Callable[[Place], None], str]]] = {
     Action.LETTERS_DISCARDED: [(discard, "2 dead letters")],
     Action.LETTERS_RETRIED: [(retry, "dead letter 1")],
@@ -223,6 +256,9 @@ DEEDS: dict[Action, list[tuple[Callable[[Place], None], str]]] = {
     Action.SPIN_OFF_RECORDED: [(record_spin_off, "instrument 1, 2024-06-20")],
     Action.DIVIDEND_CONFIRMED: [(confirm_dividend, "instrument 1, 2024-06-20")],
     Action.HISTORY_PRUNED: [(prune, "what has expired")],
+    Action.UI_OPERATION: [(end_a_run_in_the_ui, "run 1234")],
+    Action.DATABASE_RESTORED: [(restore_the_database, "to 2026-11-29T00:00:00+00:00")],
+    Action.RECOVERY_RELEASED: [(release, "recovery hold")],
 }
 
 
