@@ -1,8 +1,8 @@
 """wrdata ui proxy, serve: Dagster's UI for several people, behind nginx.
 
 Here: writing nginx's files, and running one of the web servers behind it. Not here: what the files
-hold (usecases/ui_proxy.py), what a web server does (webserver.py), or the UI of the local world
-(`wrdata up`), which has no login and listens on this machine alone.
+hold (usecases/ui_proxy.py), what a web server does (pipelines/webserver.py), or the UI of the local
+world (`wrdata up`), which has no login and listens on this machine alone.
 """
 
 import os

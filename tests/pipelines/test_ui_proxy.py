@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import ssl
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,20 +49,18 @@ QUEUED = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])
 
 
 @pytest.fixture(scope="module")
-def ui(
-    world: LocalWorld, migrated_template: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[SharedUi]:
+def ui(world: LocalWorld, migrated_template: str) -> Iterator[SharedUi]:
     """The UI for several people, on a migrated database without rows."""
-    folder = tmp_path_factory.mktemp("shared_ui")
-    # nginx's workers run as another user when the tests run as root.
-    for path in (folder, *list(folder.parents)[:2]):
-        path.chmod(0o755)
     with (
+        # Not below pytest's folder, which is its user's alone: nginx's workers are another user.
+        tempfile.TemporaryDirectory(prefix="shared-ui-") as name,
         scratch_database(world, "test", copy_of=migrated_template) as url,
         scratch_bucket(world) as bucket,
-        shared_ui(folder, url, bucket) as running,
     ):
-        yield running
+        folder = Path(name)
+        folder.chmod(0o755)
+        with shared_ui(folder, url, bucket) as running:
+            yield running
 
 
 @pytest.fixture
