@@ -79,7 +79,13 @@ def _operation(number: int, line: str) -> Operation:
         operation = Operation(at=datetime.fromisoformat(values.pop("at")), **values)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise errors.ConfigurationError(_changed(number)) from error
-    texts = (operation.who, operation.address, operation.what, operation.subject, operation.outcome)
+    texts: tuple[object, ...] = (
+        operation.who,
+        operation.address,
+        operation.what,
+        operation.subject,
+        operation.outcome,
+    )
     if operation.at.tzinfo is None or not all(isinstance(text, str) for text in texts):
         raise errors.ConfigurationError(_changed(number))
     return operation

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from machine.person import user_at_host
 from marketdata.archiving import ARCHIVED
 from marketdata.recovery import errors
 from resources import opening
@@ -159,7 +160,7 @@ def _catalogue(settings: Settings) -> Iterator[Finding]:
                 detail=str(error), cure="set WRDATA_ARCHIVE_BUCKET to the archive's bucket",
             )  # fmt: skip
             return
-        rebuild = ArchiveRebuild(stores.timescale, ObjectStore(s3))
+        rebuild = ArchiveRebuild(stores.timescale, ObjectStore(s3), by=user_at_host())
         for name in ARCHIVED:
             yield _catalogued(rebuild, name)
 

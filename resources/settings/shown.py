@@ -26,7 +26,10 @@ from resources.settings.variables import (
     provider_variable,
     route_variable,
 )
+from resources.telemetry.context import CORRELATION_VARIABLE
 
+PROXY_SECRET = "WRDATA_PROXY_SECRET"
+"""Read by the web servers behind the proxy (pipelines/users.py)."""
 DIGEST = 8
 """Hex digits of a secret's SHA-256 that are shown: enough to see whether two places agree."""
 
@@ -118,14 +121,17 @@ def _defaults() -> Iterator[tuple[str, str]]:
     for name in ROUTED:
         yield route_variable(name), SessionRoute.PER_TICKER.value
     yield "WRDATA_STATE_DIR", ".wrdata"
+    yield PROXY_SECRET, ""
+    yield CORRELATION_VARIABLE, ""
 
 
 def _secret_variables() -> frozenset[str]:
-    return frozenset(
+    settings = {
         field.alias or ""
         for field in Settings.model_fields.values()
         if "SecretStr" in str(field.annotation)
-    )
+    }
+    return frozenset({*settings, PROXY_SECRET})
 
 
 def _masked(variable: str, text: str) -> str:

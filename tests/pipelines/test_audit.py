@@ -27,6 +27,7 @@ from resources.settings import read_settings
 from resources.storage.audit import AuditLog
 from resources.storage.audit.log import this_origin
 from resources.storage.letters import LetterFilter
+from resources.telemetry.context import CORRELATION_TAG
 from sandbox import locking_object_store
 from sandbox.local_world import LocalWorld
 from tests.fixtures.dagster_internals import SensorExecutionData
@@ -99,9 +100,9 @@ def test_a_run_of_a_command_says_who_ran_it_and_where(pipeline: Pipeline, log: A
 
     [row] = rows(log, LAUNCHED)
     assert (row.who, row.origin, row.subject) == (user_at_host(), this_origin(), report.run_id)
-    assert row.details == {"job": "universe"}
     seen = pipeline.instance.get_run_by_id(report.run_id)
     assert seen
+    assert row.details == {"job": "universe", "correlation_id": seen.tags[CORRELATION_TAG]}
     assert seen.tags[USER_TAG] == user_at_host()
     tick(pipeline, start.cursor)
     assert len(rows(log, LAUNCHED)) == 1
