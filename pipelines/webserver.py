@@ -134,7 +134,7 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
 
 def application(context: ProcessContext, note: Callable[[Operation], None]) -> Application:
     """Return the application: Dagster's UI for whom the proxy lets in, a refusal for all else."""
-    served: Any = Webserver(context, note).create_asgi_app()
+    served: Any = Webserver(context, note).create_asgi_app()  # pyright: ignore[reportUnknownMemberType] Dagster leaves its parameters untyped
     return _through_proxy_only(served)
 
 

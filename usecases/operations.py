@@ -75,20 +75,13 @@ def every_operation(lines: Iterable[str]) -> list[Operation]:
 
 def _operation(number: int, line: str) -> Operation:
     try:
-        values: dict[str, str] = json.loads(line)
-        operation = Operation(at=datetime.fromisoformat(values.pop("at")), **values)
+        values: dict[str, object] = json.loads(line)
+        at = datetime.fromisoformat(str(values.pop("at")))
+        if at.tzinfo is None or not all(isinstance(text, str) for text in values.values()):
+            raise ValueError(line)  # noqa: TRY301 # told as all that does not fit
+        return Operation(at=at, **{name: str(text) for name, text in values.items()})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise errors.ConfigurationError(_changed(number)) from error
-    texts: tuple[object, ...] = (
-        operation.who,
-        operation.address,
-        operation.what,
-        operation.subject,
-        operation.outcome,
-    )
-    if operation.at.tzinfo is None or not all(isinstance(text, str) for text in texts):
-        raise errors.ConfigurationError(_changed(number))
-    return operation
 
 
 def _changed(number: int) -> str:
