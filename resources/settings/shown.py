@@ -28,7 +28,7 @@ from resources.settings.variables import (
 )
 from resources.telemetry.context import CORRELATION_VARIABLE
 
-PROXY_SECRET = "WRDATA_PROXY_SECRET"
+OF_THE_PROXY = "WRDATA_PROXY_SECRET"
 """Read by the web servers behind the proxy (pipelines/users.py)."""
 DIGEST = 8
 """Hex digits of a secret's SHA-256 that are shown: enough to see whether two places agree."""
@@ -121,7 +121,7 @@ def _defaults() -> Iterator[tuple[str, str]]:
     for name in ROUTED:
         yield route_variable(name), SessionRoute.PER_TICKER.value
     yield "WRDATA_STATE_DIR", ".wrdata"
-    yield PROXY_SECRET, ""
+    yield OF_THE_PROXY, ""
     yield CORRELATION_VARIABLE, ""
 
 
@@ -131,7 +131,7 @@ def _secret_variables() -> frozenset[str]:
         for field in Settings.model_fields.values()
         if "SecretStr" in str(field.annotation)
     }
-    return frozenset({*settings, PROXY_SECRET})
+    return frozenset({*settings, OF_THE_PROXY})
 
 
 def _masked(variable: str, text: str) -> str:
