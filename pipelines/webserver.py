@@ -11,9 +11,9 @@ there a client says what it calls an operation, here is what it does.
 import inspect
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dagster_webserver.webserver import DagsterWebserver
 
@@ -44,9 +44,9 @@ SHOWN = 500
 OPEN_TO_ALL = "/server_info"
 """The health check: versions, and nothing else."""
 
-Scope = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI application: https://asgi.readthedocs.io/en/latest/specs/main.html"""
 
@@ -124,7 +124,7 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
 
     def build_graphql_schema(self) -> Any:
         """Return Dagster's schema with noted operations."""
-        schema = super().build_graphql_schema()
+        schema: Any = super().build_graphql_schema()
         for name, field in schema.graphql_schema.mutation_type.fields.items():
             if name not in NOT_NOTED:
                 field.resolve = _noted(name, field.resolve, self._note)
@@ -133,7 +133,8 @@ class Webserver(DagsterWebserver[ProcessContext, RequestContext]):
 
 def application(context: ProcessContext, note: Callable[[Operation], None]) -> Application:
     """Return the application: Dagster's UI for whom the proxy lets in, a refusal for all else."""
-    return _through_proxy_only(Webserver(context, note).create_asgi_app())
+    dagster: Any = Webserver(context, note)
+    return _through_proxy_only(dagster.create_asgi_app())
 
 
 def _through_proxy_only(served: Application) -> Application:
@@ -239,20 +240,20 @@ def _subject(context: RequestContext, arguments: Mapping[str, Any]) -> Iterator[
 def _named(value: object) -> Iterator[str]:
     """Yield what the arguments name, at any depth; nothing else of them."""
     if isinstance(value, Mapping):
-        for spelling, inner in value.items():
-            name = str(spelling).replace("_", "").lower()
+        for spelling, inner in cast("Mapping[str, object]", value).items():
+            name = spelling.replace("_", "").lower()
             noun = SUBJECTS.get(name)
             if noun and (text := _text(inner, "/" if noun == "asset" else " ")):
                 yield f"{noun} {text}"
             elif name not in HIDDEN:
                 yield from _named(inner)
     elif isinstance(value, list | tuple):
-        for inner in value:
+        for inner in cast("Sequence[object]", value):
             yield from _named(inner)
 
 
 def _text(value: object, separator: str) -> str:
     """Return a value, or a list of values, as text; empty for anything else."""
-    values: Sequence[object] = value if isinstance(value, list | tuple) else [value]
+    values = cast("Sequence[object]", value) if isinstance(value, list | tuple) else [value]
     plain = [str(item) for item in values if isinstance(item, str | int)]
     return separator.join(plain) if len(plain) == len(values) else ""

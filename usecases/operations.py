@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from marketdata.recovery import errors
 
@@ -74,12 +75,11 @@ def every_operation(lines: Iterable[str]) -> list[Operation]:
 
 def _operation(number: int, line: str) -> Operation:
     try:
-        values: dict[str, str] = json.loads(line)
+        values: dict[str, Any] = json.loads(line)
         operation = Operation(at=datetime.fromisoformat(values.pop("at")), **values)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise errors.ConfigurationError(_changed(number)) from error
-    texts = (operation.who, operation.address, operation.what, operation.subject, operation.outcome)
-    if operation.at.tzinfo is None or not all(isinstance(text, str) for text in texts):
+    if operation.at.tzinfo is None or not all(isinstance(text, str) for text in values.values()):
         raise errors.ConfigurationError(_changed(number))
     return operation
 

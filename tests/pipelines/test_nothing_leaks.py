@@ -59,7 +59,7 @@ PLACES = {
     "objects": "AAPL",
     "commands": "HTTP 500",
     "crash": "Fatal Python error: Aborted",
-    "files": "RUN_SUCCESS",
+    "files": "retry_num=1",
 }
 """Where is searched, and a text that has to be there: a search of nothing finds nothing."""
 
