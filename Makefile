@@ -11,7 +11,7 @@ LINTS := $(VENV)/has-lint
 # Whole files go to four processes, in the order of tests/conftest.py: the longest first.
 SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo dev down test test-fast coverage lint types contracts check bench faults docs \
+.PHONY: help demo dev down test test-fast test-long coverage lint types contracts check bench faults docs \
   schema monitoring lock audit clean
 
 help: ## these lines
@@ -26,8 +26,11 @@ dev: $(RUNS) ## the local world with Dagster's UI and daemon; Ctrl-C stops all o
 down: $(RUNS) ## stop what was left running
 	$(WRDATA) down
 
-test: $(TESTS) ## the whole test suite, on real servers of its own
-	$(SUITE)
+test: $(TESTS) ## the test suite, on real servers of its own
+	$(SUITE) -m "not long"
+
+test-long: $(TESTS) ## backups and restores, the UI behind its proxy, the search for leaked keys
+	$(SUITE) -m long
 
 test-fast: $(TESTS) ## the tests that need no server: a minute
 	$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile -m "not servers" \

@@ -46,7 +46,7 @@ from tests.fixtures.pipeline import Pipeline
 from tests.fixtures.state_folder import PATIENCE_S
 from tests.fixtures.world import BucketSettings, RunningSimulators, running_simulators
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 PROJECT = Path(__file__).parents[2]
 CORE_LENGTH = 24
@@ -59,7 +59,7 @@ PLACES = {
     "objects": "AAPL",
     "commands": "HTTP 500",
     "crash": "Fatal Python error: Aborted",
-    "files": "RUN_SUCCESS",
+    "files": "retry_num=1",
 }
 """Where is searched, and a text that has to be there: a search of nothing finds nothing."""
 

@@ -29,7 +29,7 @@ from tests.fixtures.state_folder import PATIENCE_S
 from tests.fixtures.world import scratch_bucket
 from usecases.operations import Operation, every_operation, operations_of
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 REPOSITORY_SELECTOR = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
 LAUNCH = """

@@ -28,6 +28,8 @@ from tests.fixtures.backups import database, keys_below, repository
 from usecases import backups, restoring
 from usecases.restore_drill import differences
 
+pytestmark = pytest.mark.long
+
 
 def say_nothing(sentence: str) -> None:
     """Take a report."""

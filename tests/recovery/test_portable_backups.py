@@ -19,6 +19,8 @@ from tests.storage.archive.archived_years import store_bars
 from usecases import portable_backups
 from usecases.restore_drill import differences
 
+pytestmark = pytest.mark.long
+
 
 def say_nothing(sentence: str) -> None:
     """Take a report."""

@@ -29,6 +29,8 @@ from tests.storage.archive.moves import JANUARY, Moves, load, moments
 from usecases import backups
 from usecases.restore_drill import differences, drill
 
+pytestmark = pytest.mark.long
+
 MINUTES = ARCHIVED["minute_bars"]
 
 
