@@ -1,6 +1,7 @@
 """Runs whose worker is gone, with real processes, a real database and Dagster's own storage."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,7 +123,9 @@ def test_a_worker_on_another_host_is_gone_once_it_was_silent(
     (lost,) = workers.try_end_lost(pipeline.instance)
 
     assert "process 1 on elsewhere" in lost.reason
-    assert "has not been heard of for 31 s" in lost.reason
+    silent = re.search(r"has not been heard of for (\d+) s", lost.reason)
+    assert silent
+    assert int(silent[1]) >= 31
     assert status_of(pipeline, run) is dg.DagsterRunStatus.FAILURE
 
 
@@ -133,14 +136,19 @@ def test_while_the_database_was_away_nobody_could_be_heard_of(
     run = started(pipeline)
     known.beat(run.run_id, job="universe", place="elsewhere", process=Process(pid=1, born="x"))
     _age(pipeline, timedelta(days=365))
-    with pipeline.stores.timescale.connection() as connection:
-        (up_s,) = connection.execute(
-            "select extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8"
-        ).fetchone() or (0.0,)
 
+    def up_s() -> float:
+        with pipeline.stores.timescale.connection() as connection:
+            row = connection.execute(
+                "select extract(epoch from clock_timestamp() - pg_postmaster_start_time())::float8"
+            ).fetchone()
+        assert row
+        return row[0]
+
+    before = up_s()
     (worker,) = known.all()
 
-    assert worker.silent_s == pytest.approx(up_s, abs=5.0)
+    assert before <= worker.silent_s <= up_s()
 
 
 def test_a_run_whose_worker_nobody_ever_heard_of_ends_after_its_first_moments(
