@@ -1,7 +1,8 @@
 """wrdata backup …: take backups, list them, restore one to a moment.
 
-Here: the commands. Not here: how a backup is taken or restored (usecases/backups.py, restoring.py,
-portable_backups.py), or what has to be looked at after a restore (recover.py).
+Here: the commands. Not here: how a backup is taken or restored (usecases/backups.py,
+usecases/restoring.py, usecases/portable_backups.py), or what has to be looked at after a restore
+(recover.py).
 """
 
 import os
