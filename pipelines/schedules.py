@@ -227,9 +227,11 @@ database_upkeep_weekly = dg.ScheduleDefinition(
 audit_daily = dg.ScheduleDefinition(
     name="audit_daily",
     job=audit_job,
+    tags_fn=lambda _: observation.tags_of_tick("audit_daily"),
     cron_schedule="0 5 * * *",
     execution_timezone=NEW_YORK,
     default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
     description="The audit log's chain verified, and its last row anchored.",
 )
 
@@ -246,7 +248,10 @@ def restore_drill_weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest
     """Ask for a drill if this project takes the backups."""
     if read_settings().backup_config is None:
         return dg.SkipReason("WRDATA_BACKUP_CONFIG is not set: there are no backups of ours")
-    return dg.RunRequest(run_key=f"restore-drill-{context.scheduled_execution_time:%Y-%m-%d}")
+    return dg.RunRequest(
+        run_key=f"restore-drill-{context.scheduled_execution_time:%Y-%m-%d}",
+        tags=observation.tags_of_tick("restore_drill_weekly"),
+    )
 
 
 aggregates_verified_daily = dg.ScheduleDefinition(

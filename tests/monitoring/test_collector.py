@@ -113,7 +113,7 @@ def test_a_database_that_was_not_migrated_says_which_parts_it_lacks(
         answer = scrape(exporters(url, url))
 
     assert answer.value("wrdata_database_up") == 1
-    assert failed(answer) == PARTS - {"audit", "tables"}
+    assert failed(answer) == PARTS - {"tables"}
 
 
 def test_within_ten_seconds_everybody_gets_the_same_answer(

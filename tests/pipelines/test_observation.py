@@ -254,6 +254,7 @@ def test_every_schedule_gives_each_of_its_ticks_an_id(
     """Two of them look at the route of daily bars, and one of each pair skips."""
     del pipeline
     monkeypatch.setenv("WRDATA_RETENTION", "minute_bars=400d")
+    monkeypatch.setenv("WRDATA_BACKUP_CONFIG", "/etc/pgbackrest")
     ids: list[tuple[str, str]] = []
     for route in ("bulk", "per_ticker"):
         monkeypatch.setenv("WRDATA_DAILY_BARS_ROUTE", route)
