@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster_postgres import PostgresEventLogStorage
 from pydantic import Field
 
 from assets.datasets import OWNERS
@@ -43,11 +42,9 @@ def restore_drill(
     one run. Destination: a scratch server, removed afterwards; figures in restore_drill. Fails if a
     table differs.
     """
-    storage = context.instance.event_log_storage
-    dagster_url = storage.postgres_url if isinstance(storage, PostgresEventLogStorage) else None
     folder = Path(config.folder) if config.folder else None
     with as_dagster_failure():
-        done = drill(read_settings(), dagster_url, context.log.info, folder=folder)
+        done = drill(read_settings(), context.log.info, folder=folder)
     if done.differences:
         raise dg.Failure(
             description=f"the copy differs from production in {len(done.differences)} tables: "

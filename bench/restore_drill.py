@@ -61,7 +61,7 @@ def measured(world: BackedUpWorld, wanted: int) -> dict[str, str]:
             took = time.perf_counter() - began
             figures[f"{run.kind} backup, s"] = f"{took:.1f}"
             figures[f"{run.kind} backup stored, MB"] = f"{(run.stored_bytes or 0) / 1e6:,.1f}"
-    done = drill(settings, None, lambda sentence: print(sentence, file=sys.stderr))
+    done = drill(settings, lambda sentence: print(sentence, file=sys.stderr))
     figures["tables compared"] = str(done.figures.tables_compared)
     figures |= {f"{part}, s": f"{seconds:.1f}" for part, seconds in done.seconds.items()}
     figures["RTO, s"] = f"{done.figures.rto_s:.1f}"

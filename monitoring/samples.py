@@ -157,7 +157,7 @@ class PipelineSamples:
             for total in pipeline_figures.load_totals(connection)
             if total.dataset in DATASETS and total.latest_loaded_at
         ]
-        slices = {key: (one, ids) for one in loaded for key, ids in one.slices()}
+        slices = {key: (source, ids) for source in loaded for key, ids in source.slices()}
 
         def ask(key: Slice) -> DayCoverage | int:
             of_slice, ids = slices[key]

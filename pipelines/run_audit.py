@@ -21,7 +21,7 @@ from machine.person import user_at_host
 from marketdata.audit import Action
 from marketdata.recovery import errors
 from pipelines.run_failures import BY_COMMAND, PARTITION_TAG, RANGE_TAGS, STARTED_BY, utc
-from pipelines.users import CLIENT_TAG, USER_TAG
+from pipelines.users import CLIENT_TAG, USER_TAG, starter_of
 from resources.settings import read_settings
 from resources.storage.audit import AuditLog, Deed
 from resources.storage.timescale import Timescale
@@ -30,8 +30,6 @@ from usecases.auditing import record_changes
 _LOG = logging.getLogger(__name__)
 
 CORRELATION_TAG = "wrdata/correlation_id"
-_SCHEDULE_TAG = "dagster/schedule_name"
-_SENSOR_TAG = "dagster/sensor_name"
 _AUTOMATION_TAG = "dagster/from_automation_condition"
 _BACKFILL_TAG = "dagster/backfill"
 _RETRY_TAG = "dagster/retry_number"
@@ -206,10 +204,8 @@ def _cancelled(instance: dg.DagsterInstance, record: dg.EventLogRecord) -> Deed:
 def _who(tags: Mapping[str, str]) -> str:
     if _RETRY_TAG in tags:
         return "Dagster, as a retry"
-    if _SCHEDULE_TAG in tags:
-        return f"schedule:{tags[_SCHEDULE_TAG]}"
-    if _SENSOR_TAG in tags:
-        return f"sensor:{tags[_SENSOR_TAG]}"
+    if starter := starter_of(tags):
+        return starter
     if _AUTOMATION_TAG in tags:
         return "Dagster, by an automation condition"
     return tags.get(USER_TAG) or UNKNOWN

@@ -14,10 +14,7 @@ from pipelines.dagster_internals import (
     SubmitRunContext,
     WorkspaceRequestContext,
 )
-from pipelines.users import CLIENT_TAG, USER_TAG, address_of, of_request
-
-STARTED_BY_TAGS = {"dagster/schedule_name": "schedule", "dagster/sensor_name": "sensor"}
-"""Tags that the daemon gives to runs of a schedule or a sensor."""
+from pipelines.users import CLIENT_TAG, USER_TAG, address_of, of_request, starter_of
 
 
 class AttributingRunCoordinator(QueuedRunCoordinator[dg.DagsterInstance]):
@@ -47,7 +44,5 @@ def _tags(context: SubmitRunContext) -> dict[str, str]:
     tags = context.dagster_run.tags
     if USER_TAG in tags:
         return {}
-    for tag, kind in STARTED_BY_TAGS.items():
-        if tag in tags:
-            return {USER_TAG: f"{kind}:{tags[tag]}"}
-    return {}
+    starter = starter_of(tags)
+    return {USER_TAG: starter} if starter else {}

@@ -11,6 +11,7 @@ None starts anything while a restored database is on hold (recovery_hold.py).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 import dagster as dg
 from dagster import schedule  # pyright: ignore[reportUnknownVariableType] Dagster leaves a part of its type open
@@ -48,17 +49,39 @@ AS_SCHEDULED = {LANE_TAG: Lane.SCHEDULED.value}
 """Tags of scheduled runs: the request budget serves them before backfills."""
 
 
+_schedule = partial(
+    schedule,
+    execution_timezone=NEW_YORK,
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    should_execute=nothing_held,
+)
+"""What all schedules share; the decorator of those that look before they ask for a run."""
+
+
+def _of_job(
+    name: str, job: UnresolvedAssetJobDefinition, cron: str, about: str, *, loads: bool = False
+) -> dg.ScheduleDefinition:
+    """Return a schedule that always asks for a run, with those of loads before backfills."""
+    return dg.ScheduleDefinition(
+        name=name,
+        job=job,
+        cron_schedule=cron,
+        description=about,
+        tags_fn=lambda _: _as_scheduled(name) if loads else observation.tags_of_tick(name),
+        execution_timezone=NEW_YORK,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        should_execute=nothing_held,
+    )
+
+
 def _as_scheduled(name: str) -> Mapping[str, str]:
     """Return the tags of the runs that a tick of this schedule asks for, before backfills."""
     return AS_SCHEDULED | observation.tags_of_tick(name)
 
 
-@schedule(
+@_schedule(
     job=BY_SESSION_JOBS[DAILY_BARS_DATASET],
     cron_schedule="30 18 * * 1-5",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
     description="Each session's bars, two and a half hours after the regular close.",
 )
 def daily_bars_after_close(
@@ -85,12 +108,9 @@ def _again(context: dg.ScheduleEvaluationContext, route: SessionRoute) -> dg.Ski
     return None
 
 
-@schedule(
+@_schedule(
     job=BY_SESSION_JOBS[DAILY_BARS_DATASET],
     cron_schedule="45 8 * * 1-5",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
     description="The last five sessions again, one request each: corrections of the night.",
 )
 def daily_bars_again_by_session(
@@ -112,12 +132,9 @@ def daily_bars_again_by_session(
     )
 
 
-@schedule(
+@_schedule(
     job=DATASET_JOBS[DAILY_BARS_DATASET],
     cron_schedule="45 8 * * 1-5",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
     description="The last five sessions again, one request a ticker: corrections of the night.",
 )
 def daily_bars_again_by_ticker(
@@ -137,59 +154,42 @@ def daily_bars_again_by_ticker(
     )
 
 
-universe_weekly = dg.ScheduleDefinition(
-    name="universe_weekly",
-    job=universe_job,
-    tags_fn=lambda _: _as_scheduled("universe_weekly"),
-    cron_schedule="0 8 * * 6",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
-    description="Constituents, on Saturday morning.",
+universe_weekly = _of_job(
+    "universe_weekly",
+    universe_job,
+    "0 8 * * 6",
+    "Constituents, on Saturday morning.",
+    loads=True,
 )
 
-daily_bars_gaps_weekly = dg.ScheduleDefinition(
-    name="daily_bars_gaps_weekly",
-    job=DATASET_JOBS[DAILY_BARS_DATASET],
-    tags_fn=lambda _: _as_scheduled("daily_bars_gaps_weekly"),
-    cron_schedule="0 9 * * 6",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
-    description="Histories of the tickers whose coverage has holes, after the universe's run.",
+daily_bars_gaps_weekly = _of_job(
+    "daily_bars_gaps_weekly",
+    DATASET_JOBS[DAILY_BARS_DATASET],
+    "0 9 * * 6",
+    "Histories of the tickers whose coverage has holes, after the universe's run.",
+    loads=True,
 )
 
 
-archive_monthly = dg.ScheduleDefinition(
-    name="archive_monthly",
-    job=archive_job,
-    tags_fn=lambda _: observation.tags_of_tick("archive_monthly"),
-    cron_schedule="0 6 3 * *",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
+archive_monthly = _of_job(
+    "archive_monthly",
+    archive_job,
+    "0 6 3 * *",
     # All periods each month: one that was restated after it was archived is replaced.
-    description="All closed periods of all datasets: unchanged ones upload nothing.",
+    "All closed periods of all datasets: unchanged ones upload nothing.",
 )
 
-archive_verified_monthly = dg.ScheduleDefinition(
-    name="archive_verified_monthly",
-    job=archive_verification_job,
-    tags_fn=lambda _: observation.tags_of_tick("archive_verified_monthly"),
-    cron_schedule="0 6 4 * *",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
-    description="The whole archive, read back from the bucket, on the day after it was written.",
+archive_verified_monthly = _of_job(
+    "archive_verified_monthly",
+    archive_verification_job,
+    "0 6 4 * *",
+    "The whole archive, read back from the bucket, on the day after it was written.",
 )
 
 
-@schedule(
+@_schedule(
     job=retention_job,
     cron_schedule="0 7 * * 0",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
     description="Rows older than WRDATA_RETENTION leave the database, on Sunday morning.",
 )
 def retention_weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -202,46 +202,31 @@ def retention_weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | d
     )
 
 
-archive_upkeep_weekly = dg.ScheduleDefinition(
-    name="archive_upkeep_weekly",
-    job=archive_upkeep_job,
-    tags_fn=lambda _: observation.tags_of_tick("archive_upkeep_weekly"),
-    cron_schedule="0 9 * * 0",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
-    description="Files that the archive no longer needs, on Sunday after retention.",
+archive_upkeep_weekly = _of_job(
+    "archive_upkeep_weekly",
+    archive_upkeep_job,
+    "0 9 * * 0",
+    "Files that the archive no longer needs, on Sunday after retention.",
 )
 
-database_upkeep_weekly = dg.ScheduleDefinition(
-    name="database_upkeep_weekly",
-    job=database_upkeep_job,
-    tags_fn=lambda _: observation.tags_of_tick("database_upkeep_weekly"),
-    cron_schedule="0 8 * * 0",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
-    description="Dagster's events and runs older than 90 days, on Sunday; sizes of all that grows.",
+database_upkeep_weekly = _of_job(
+    "database_upkeep_weekly",
+    database_upkeep_job,
+    "0 8 * * 0",
+    "Dagster's events and runs older than 90 days, on Sunday; sizes of all that grows.",
 )
 
-audit_daily = dg.ScheduleDefinition(
-    name="audit_daily",
-    job=audit_job,
-    tags_fn=lambda _: observation.tags_of_tick("audit_daily"),
-    cron_schedule="0 5 * * *",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
-    description="The audit log's chain verified, and its last row anchored.",
+audit_daily = _of_job(
+    "audit_daily",
+    audit_job,
+    "0 5 * * *",
+    "The audit log's chain verified, and its last row anchored.",
 )
 
 
-@schedule(
+@_schedule(
     job=restore_drill_job,
     cron_schedule="0 10 * * 0",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
     description="The newest backup restored on trial, on Sunday after the upkeep.",
 )
 def restore_drill_weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -254,15 +239,11 @@ def restore_drill_weekly(context: dg.ScheduleEvaluationContext) -> dg.RunRequest
     )
 
 
-aggregates_verified_daily = dg.ScheduleDefinition(
-    name="aggregates_verified_daily",
-    job=aggregate_verification_job,
-    tags_fn=lambda _: observation.tags_of_tick("aggregates_verified_daily"),
-    cron_schedule="0 4 * * *",
-    execution_timezone=NEW_YORK,
-    default_status=dg.DefaultScheduleStatus.RUNNING,
-    should_execute=nothing_held,
-    description="A sample of all aggregates compared with their source, after the night's minutes.",
+aggregates_verified_daily = _of_job(
+    "aggregates_verified_daily",
+    aggregate_verification_job,
+    "0 4 * * *",
+    "A sample of all aggregates compared with their source, after the night's minutes.",
 )
 
 
@@ -358,13 +339,10 @@ _SCHEDULED_REFRESHES = (
 def _refresh_schedule(refresh: Refresh) -> dg.ScheduleDefinition:
     name = refresh.name
 
-    @schedule(
+    @_schedule(
         name=name,
         job=refresh.job,
         cron_schedule=refresh.cron,
-        execution_timezone=NEW_YORK,
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        should_execute=nothing_held,
         description=refresh.about,
     )
     def refreshed(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:

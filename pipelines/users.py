@@ -9,7 +9,7 @@ comes from a client, and from no variable that a person sets for himself.
 
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 USER_TAG = "wrdata/user"
 """Tag that names who started a run: a user, ``schedule:<name>``, ``sensor:<name>``, or UNKNOWN."""
@@ -23,6 +23,9 @@ PROXY_HEADER = "X-Wrdata-Proxy"
 """Header by which the proxy proves that a request came through it."""
 USER_HEADER = "X-Forwarded-User"
 ADDRESS_HEADER = "X-Real-IP"
+
+_STARTERS = {"dagster/schedule_name": "schedule", "dagster/sensor_name": "sensor"}
+"""Tags that the daemon gives to runs of a schedule or a sensor."""
 
 Headers = Callable[[str], str | None]
 """Returns a header of a request, or None; the case of its name does not matter."""
@@ -43,3 +46,8 @@ def of_request(header: Headers) -> str:
 def address_of(header: Headers) -> str | None:
     """Return the client's address as the proxy saw it, or None without the proxy."""
     return header(ADDRESS_HEADER) if came_through_proxy(header) else None
+
+
+def starter_of(tags: Mapping[str, str]) -> str | None:
+    """Return ``schedule:<name>`` or ``sensor:<name>`` of a run's tags; None if neither began it."""
+    return next((f"{kind}:{tags[tag]}" for tag, kind in _STARTERS.items() if tag in tags), None)

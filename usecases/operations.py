@@ -1,15 +1,12 @@
 """Operations in Dagster's UI: who did what, to what, when and from where.
 
-Here: one operation as a line of the log that the web servers write, and reading that log. Not here:
-noting an operation while it is carried out (pipelines/webserver.py), or the audit log.
+Here: one operation, and its line in the log that the web servers write. Not here: noting one while
+it is carried out (pipelines/webserver.py), or the audit log.
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
-
-from marketdata.recovery import errors
 
 LAUNCHES = frozenset(
     {
@@ -51,38 +48,3 @@ class Operation:
     def line(self) -> str:
         """Return the operation as one line of JSON, without its end."""
         return json.dumps({**asdict(self), "at": self.at.isoformat()}, ensure_ascii=False)
-
-
-def operations_of(lines: Iterable[str]) -> list[Operation]:
-    """Return the operations of a log that no run tells of, for the audit log; in their order.
-
-    Launches that succeeded are left out: their runs carry the user, and are found by that.
-
-    Raises:
-        ConfigurationError: A line is no operation; the text names its number.
-    """
-    return [operation for operation in every_operation(lines) if not operation.is_launch]
-
-
-def every_operation(lines: Iterable[str]) -> list[Operation]:
-    """Return all operations of a log, launches too.
-
-    Raises:
-        ConfigurationError: A line is no operation; the text names its number.
-    """
-    return [_operation(number, line) for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _operation(number: int, line: str) -> Operation:
-    try:
-        values: dict[str, object] = json.loads(line)
-        at = datetime.fromisoformat(str(values.pop("at")))
-        if at.tzinfo is None or not all(isinstance(text, str) for text in values.values()):
-            raise ValueError(line)  # noqa: TRY301 # told as all that does not fit
-        return Operation(at=at, **{name: str(text) for name, text in values.items()})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise errors.ConfigurationError(_changed(number)) from error
-
-
-def _changed(number: int) -> str:
-    return f"line {number} of the log of operations is no operation: find out who changed it"

@@ -52,16 +52,13 @@ class PortableBackup:
     bytes: int
 
 
-def take_portable_backup(
-    settings: Settings, dagster_url: str | None, report: Callable[[str], None]
-) -> PortableBackup:
+def take_portable_backup(settings: Settings, report: Callable[[str], None]) -> PortableBackup:
     """Dump the databases into the bucket, and record it.
 
-    The market data are one moment; Dagster's database, where it is another, is a later one.
+    The market data are one moment; Dagster's database, where it has its own, is a later one.
 
     Args:
         settings: Of production.
-        dagster_url: Dagster's database, if it is not a schema of the market data's.
         report: Called with a sentence for each step.
 
     Raises:
@@ -73,7 +70,7 @@ def take_portable_backup(
         server = stores.timescale.server()
         log = BackupLog(stores.timescale)
         try:
-            backup = _dumped(settings, dagster_url, taken_at, server.postgres_version,
+            backup = _dumped(settings, taken_at, server.postgres_version,
                              server.timescaledb_version, report)  # fmt: skip
         except errors.StorageError as error:
             log.record(
@@ -104,19 +101,18 @@ def portable_backups(settings: Settings) -> list[PortableBackup]:
 
 
 def load_portable_backup(
-    settings: Settings, dagster_url: str | None, label: str, report: Callable[[str], None]
+    settings: Settings, label: str, report: Callable[[str], None]
 ) -> PortableBackup:
     """Load a backup into the empty database of the settings, and put it on hold.
 
     Args:
-        settings: Their database is the new one; its user has to be a superuser, or what the
+        settings: Their databases are the new ones; the user has to be a superuser, or what the
             provider has in place of one.
-        dagster_url: Likewise for Dagster; needed if the backup holds a database of its own.
         label: Which backup.
         report: Called with a sentence for each step.
 
     Raises:
-        ArgumentError: There is no such backup, or a database is not empty.
+        ArgumentError: There is no such backup, or a database is not empty or not named.
         ConfigurationError: The server's TimescaleDB is of another version.
         ArchiveMismatchError: A file is not the one that was kept; nothing was loaded.
         StorageError: Database or bucket cannot be reached or refuses.
@@ -128,7 +124,13 @@ def load_portable_backup(
         message = f"there is no portable backup {label}: wrdata backup list --portable"
         raise errors.ArgumentError(message) from error
     market = settings.database_url.get_secret_value()
-    places = {MARKET: market, DAGSTER: dagster_url or ""}
+    places = {MARKET: market, DAGSTER: settings.dagster_url}
+    if DAGSTER in backup.sha256 and not _has_own_database(settings):
+        message = (
+            f"portable backup {label} holds a database of Dagster's own: name an empty one in "
+            "WRDATA_DAGSTER_DATABASE_URL; nothing was loaded"
+        )
+        raise errors.ArgumentError(message)
     programs = postgres_programs.find(backup.postgres.partition(".")[0])
     for part in backup.sha256:
         emptied.require_empty(places[part])
@@ -148,7 +150,6 @@ def load_portable_backup(
 
 def _dumped(
     settings: Settings,
-    dagster_url: str | None,
     taken_at: datetime,
     postgres: str,
     timescaledb: str,
@@ -156,8 +157,8 @@ def _dumped(
 ) -> PortableBackup:
     market = settings.database_url.get_secret_value()
     urls = {MARKET: market}
-    if dagster_url and database_url.place(dagster_url) != database_url.place(market):
-        urls[DAGSTER] = dagster_url
+    if _has_own_database(settings):
+        urls[DAGSTER] = settings.dagster_url
     programs = postgres_programs.find(postgres.partition(".")[0])
     objects = ObjectStore(opening.s3_settings(settings))
     label = f"{taken_at:%Y%m%dT%H%M%SZ}"
@@ -183,6 +184,11 @@ def _dumped(
     about = json.dumps(asdict(backup), default=str, indent=2).encode()
     objects.put_bytes(f"{FOLDER}/{label}/{ABOUT}", about, content_type="application/json")
     return backup
+
+
+def _has_own_database(settings: Settings) -> bool:
+    market = settings.database_url.get_secret_value()
+    return database_url.place(settings.dagster_url) != database_url.place(market)
 
 
 def _read(objects: ObjectStore, key: str) -> PortableBackup:

@@ -80,7 +80,6 @@ class DrillReport:
 
 def drill(
     settings: Settings,
-    dagster_url: str | None,
     report: Callable[[str], None],
     *,
     folder: Path | None = None,
@@ -88,8 +87,7 @@ def drill(
     """Restore the newest backup on trial, and record what came of it.
 
     Args:
-        settings: Of production.
-        dagster_url: Dagster's database; compared if it is on the same server.
+        settings: Of production. Dagster's database is compared if it is on the same server.
         report: Called with a sentence for each step.
         folder: Where the copy may lie; the system's folder for temporary files without it.
 
@@ -98,7 +96,7 @@ def drill(
         StorageError: No backup, no way to restore it, or WAL is not archived. It is recorded.
     """
     pgbackrest = opening.pgbackrest(settings)
-    urls = _databases(settings.database_url.get_secret_value(), dagster_url)
+    urls = _databases(settings.database_url.get_secret_value(), settings.dagster_url)
     scratch = Path(tempfile.mkdtemp(prefix="wrdata-drill-", dir=folder))
     try:
         scratch.chmod(0o755)  # The server's user has to reach its folder below.
@@ -127,9 +125,9 @@ def differences(
     return told
 
 
-def _databases(market: str, dagster: str | None) -> list[str]:
+def _databases(market: str, dagster: str) -> list[str]:
     """Return the databases to compare: Dagster's is one if it is another on the same server."""
-    if dagster is None or not database_url.are_of_one_server([market, dagster]):
+    if not database_url.are_of_one_server([market, dagster]):
         return [market]
     is_other = database_url.place(market) != database_url.place(dagster)
     return [market, dagster] if is_other else [market]

@@ -15,7 +15,7 @@ RULES = (
         severity=Severity.CRITICAL,
         summary="The audit log was altered, or rows of it are gone.",
         first_step="wrdata audit verify names the row. Change nothing before it is copied.",
-        runbook="recovery.md#audit-chain-broken",
+        runbook="audit.md#the-audit-chain-is-broken",
         threshold="one row (TradeSense: alert when its integrity is broken)",
     ),
     AlertRule(
@@ -24,7 +24,7 @@ RULES = (
         severity=Severity.WARNING,
         summary="Nobody has verified the audit log for {{ $value | humanizeDuration }}.",
         first_step="wrdata audit verify",
-        runbook="recovery.md#audit-log-not-verified",
+        runbook="audit.md#audit-log-not-verified",
         threshold="26 hours: a day, and two hours to be late",
     ),
     AlertRule(
@@ -33,7 +33,7 @@ RULES = (
         severity=Severity.WARNING,
         summary="The audit log was last anchored {{ $value | humanizeDuration }} ago.",
         first_step="See why the anchor's run failed; the locked bucket may refuse it.",
-        runbook="recovery.md#audit-log-not-verified",
+        runbook="audit.md#audit-log-not-verified",
         threshold="26 hours: a day, and two hours to be late",
     ),
     AlertRule(
@@ -42,7 +42,7 @@ RULES = (
         severity=Severity.CRITICAL,
         summary="The database cannot push its write-ahead log: what is loaded now would be lost.",
         first_step="Read the server's log; pg_stat_archiver names the segment.",
-        runbook="recovery.md#no-backup",
+        runbook="restore.md#no-backup",
         threshold="one segment: at most 5 minutes may be lost (TradeSense)",
     ),
     AlertRule(
@@ -51,7 +51,7 @@ RULES = (
         severity=Severity.CRITICAL,
         summary="The last {{ $labels.kind }} backup is {{ $value | humanizeDuration }} old.",
         first_step="Read why the last one failed, and start one by hand.",
-        runbook="recovery.md#no-backup",
+        runbook="restore.md#no-backup",
         threshold="26 hours: daily (all but MyCFATool), and two hours to be late",
     ),
     AlertRule(
@@ -61,7 +61,7 @@ RULES = (
         severity=Severity.CRITICAL,
         summary="No backup has ever succeeded.",
         first_step="Start one by hand.",
-        runbook="recovery.md#no-backup",
+        runbook="restore.md#no-backup",
         threshold="daily (WRData, retirement platform, TradeSense)",
         symptom_of=(Cause(alert="DatabaseDown"), Cause(alert="ExporterAway")),
     ),
@@ -71,7 +71,7 @@ RULES = (
         severity=Severity.WARNING,
         summary="No restore drill has succeeded for {{ $value | humanizeDuration }}.",
         first_step="Open the drill's last run in Dagster's UI and read why it failed.",
-        runbook="recovery.md#restore-drill-failed",
+        runbook="restore.md#restore-drill-failed",
         threshold="8 days: weekly, and a day to be late",
     ),
     AlertRule(
@@ -80,7 +80,7 @@ RULES = (
         severity=Severity.WARNING,
         summary="The last restore drill took {{ $value | humanizeDuration }}.",
         first_step="See in the drill's metadata which part took so long.",
-        runbook="recovery.md#restore-drill-failed",
+        runbook="restore.md#restore-drill-failed",
         threshold="15 minutes (retirement platform, TradeSense; MyCFATool: 4 hours)",
     ),
     AlertRule(
@@ -90,7 +90,7 @@ RULES = (
         summary="After the last restore drill {{ $value | humanizeDuration }} of loads were"
         " missing.",
         first_step="See in pg_stat_archiver when the log was last pushed.",
-        runbook="recovery.md#restore-drill-failed",
+        runbook="restore.md#restore-drill-failed",
         threshold="5 minutes (TradeSense; the others: 1 hour)",
     ),
 )

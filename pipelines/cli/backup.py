@@ -5,7 +5,6 @@ usecases/restoring.py, usecases/portable_backups.py), or what has to be looked a
 (recover.py).
 """
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +20,6 @@ from resources.storage.recovery.backup_log import PORTABLE
 from usecases import backups, portable_backups, restoring
 from usecases.portable_backups import PortableBackup
 
-DAGSTER_URL = "WRDATA_DAGSTER_DATABASE_URL"
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 
 
@@ -131,8 +129,7 @@ def restore(
 def portable(*, json: Json = False) -> None:
     """Dump the databases into the bucket, by pg_dump: for a server of any kind."""
     settings = _settings()
-    dagster_url = os.environ.get(DAGSTER_URL)
-    taken = portable_backups.take_portable_backup(settings, dagster_url, console.say)
+    taken = portable_backups.take_portable_backup(settings, console.say)
     _print(_portable_row(taken), json)
 
 
@@ -146,8 +143,7 @@ def load(
     Its user has to be a superuser. The database is on hold until wrdata recover releases it.
     """
     settings = _settings()
-    dagster_url = os.environ.get(DAGSTER_URL)
-    loaded = portable_backups.load_portable_backup(settings, dagster_url, label, console.say)
+    loaded = portable_backups.load_portable_backup(settings, label, console.say)
     _print(_portable_row(loaded), json)
 
 

@@ -4,7 +4,6 @@ Here: the command: from settings to a server that runs until it is asked to end.
 answers (monitoring/).
 """
 
-import os
 import threading
 from typing import Annotated
 
@@ -19,7 +18,6 @@ from resources.settings import read_settings
 from resources.storage.object_store import ObjectStore
 from usecases.instruments import UNIVERSE
 
-DAGSTER_DATABASE = "WRDATA_DAGSTER_DATABASE_URL"
 PORT = 9464
 
 
@@ -42,11 +40,10 @@ def exporter(
     environment.enter(surroundings, start=False)
     settings = read_settings()
     database_url = settings.database_url.get_secret_value()
-    dagster_url = os.environ[DAGSTER_DATABASE]
-    collector = DatabaseCollector(database_url, dagster_url, UNIVERSE)
+    collector = DatabaseCollector(database_url, settings.dagster_url, UNIVERSE)
     probes = health.probes(
         database_url=database_url,
-        dagster_url=dagster_url,
+        dagster_url=settings.dagster_url,
         store=ObjectStore(opening.s3_settings(settings)),
         webserver=webserver or _webserver_of(surroundings),
     )

@@ -4,12 +4,12 @@ Here: the command. Not here: what is compared (usecases/recovery.py, pipelines/r
 restoring (backup.py).
 """
 
-import getpass
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from machine.person import user_at_host
 from marketdata.recovery import errors
 from pipelines import recovery
 from pipelines.cli import console, environment, runs
@@ -58,7 +58,7 @@ def recover(
     wrong = [finding for finding in findings if not finding.agrees]
     released = current is not None and not dry_run and (not wrong or bool(accept))
     if released:
-        hold.release(url, by=getpass.getuser(), accepted=accept if wrong else None)
+        hold.release(url, by=user_at_host(), accepted=accept if wrong else None)
     state = _state(current, released=released)
     if json:
         console.print_json(

@@ -16,7 +16,7 @@ from resources.settings.reading import (
     unread_variables,
     wrong_values,
 )
-from resources.settings.shown import SettingLine, known_secrets, setting_lines, unresolved_secrets
+from resources.settings.shown import SettingLine, setting_lines, unresolved_secrets
 from resources.settings.variables import (
     ROUTED,
     ProviderSettings,
@@ -40,7 +40,6 @@ __all__ = [
     "StoreSettings",
     "TelemetrySettings",
     "database_url_in",
-    "known_secrets",
     "known_variables",
     "provider_of",
     "provider_variable",

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from marketdata.datasets import DATASETS
@@ -77,23 +76,6 @@ def setting_lines(local: Mapping[str, str]) -> list[SettingLine]:
         value = _masked(variable, text) if variable in secret else _without_login(text)
         lines.append(SettingLine(variable=variable, value=value, source=source))
     return lines
-
-
-def known_secrets(settings: ProviderSettings) -> Iterator[str]:
-    """Yield every secret of these settings, so that it can be struck out of a text.
-
-    One by reference that cannot be had now cannot be in a text either.
-    """
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if not isinstance(value, SecretStr):
-            continue
-        try:
-            text = value.get_secret_value()
-        except errors.MarketDataError:
-            continue
-        if text:
-            yield text
 
 
 def unresolved_secrets(settings: ProviderSettings) -> list[str]:

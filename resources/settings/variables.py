@@ -302,6 +302,13 @@ class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
         Field(alias="WRDATA_ALERT_WEBHOOK_URL"),
     ] = None
 
+    @property
+    def dagster_url(self) -> str:
+        """The URL of Dagster's database, with its password: a schema of ours, or its own."""
+        if self.dagster_database_url is not None:
+            return self.dagster_database_url.get_secret_value()
+        return database_url.in_schema(self.database_url.get_secret_value(), "dagster")
+
 
 def database_url_in(variable: str) -> str:
     """Return the URL of a database in a variable, its secret resolved, in the common form.

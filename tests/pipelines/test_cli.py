@@ -539,7 +539,7 @@ def test_up_serves_the_ui_and_ctrl_c_stops_all_of_it(wrdata: CommandLine) -> Non
         start_new_session=True,
     )
     try:
-        assert wait_until(lambda: _loaded("http://127.0.0.1:3917"), within_s=90)
+        assert wait_until(lambda: _loaded("http://127.0.0.1:3917"), within_s=PATIENCE_S)
         user_interface = next(
             finding
             for finding in wrdata("doctor", "--json").json

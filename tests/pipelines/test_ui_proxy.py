@@ -9,11 +9,13 @@ import ssl
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import httpx
+import psycopg
 import pytest
 from websockets.exceptions import InvalidStatus, InvalidStatusCode
 from websockets.sync.client import connect
@@ -27,7 +29,7 @@ from tests.fixtures.dagster_internals import QueuedRunCoordinatorDaemon
 from tests.fixtures.shared_ui import LOCATION, REPOSITORY, SharedUi, ask, shared_ui
 from tests.fixtures.state_folder import PATIENCE_S
 from tests.fixtures.world import scratch_bucket
-from usecases.operations import Operation, every_operation, operations_of
+from usecases.operations import Operation
 
 pytestmark = [pytest.mark.servers, pytest.mark.long]
 
@@ -94,10 +96,24 @@ def tags_of(client: httpx.Client, run_id: str) -> dict[str, str]:
     return {tag["key"]: tag["value"] for tag in tags}
 
 
+def operations_in(ui: SharedUi) -> list[Operation]:
+    """Return the operations in the log, in their order."""
+    lines = [json.loads(line) for line in ui.operations.read_text().splitlines()]
+    return [Operation(**line | {"at": datetime.fromisoformat(line["at"])}) for line in lines]
+
+
+def operations_in_audit_log(ui: SharedUi) -> list[tuple[str, ...]]:
+    """Return who did what, to what and with what result, from where, by the audit log."""
+    with psycopg.connect(ui.environment["WRDATA_DATABASE_URL"]) as connection:
+        return connection.execute(
+            "select who, origin, details ->> 'operation', subject, details ->> 'outcome'"
+            " from audit_log where action = 'ui_operation' order by id"
+        ).fetchall()
+
+
 def noted(ui: SharedUi, what: str) -> Operation:
     """Return the last operation of a kind in the log."""
-    operations = every_operation(ui.operations.read_text().splitlines())
-    return [operation for operation in operations if operation.what == what][-1]
+    return [operation for operation in operations_in(ui) if operation.what == what][-1]
 
 
 # --- who gets in
@@ -457,7 +473,7 @@ def test_what_passes_no_queue_is_in_the_log_of_operations(
     ui: SharedUi, operator: httpx.Client
 ) -> None:
     """Switched off, ended, deleted, wiped: who, what, to what, from where, and with what result."""
-    before = len(ui.operations.read_text().splitlines())
+    before = len(operations_in(ui))
     run_id = launch(operator)["run"]["runId"]
     start = (
         "mutation ($sensor: SensorSelector!) {"
@@ -480,10 +496,13 @@ def test_what_passes_no_queue_is_in_the_log_of_operations(
     # The name that a client gives its request does not count, only what the request does.
     ask(operator, "mutation Innocent { pause: setAutoMaterializePaused(paused: true) }")
 
-    operations = operations_of(ui.operations.read_text().splitlines()[before:])
+    operations = [done for done in operations_in(ui)[before:] if not done.is_launch]
     assert {(operation.who, operation.address) for operation in operations} == {
         ("alice", "127.0.0.2")
     }
+    assert operations_in_audit_log(ui)[-len(operations) :] == [
+        (done.who, done.address, done.what, done.subject, done.outcome) for done in operations
+    ]
     assert [(done.what, done.subject, done.outcome) for done in operations] == [
         ("startSensor", "location wrdata, sensor lost_runs", "Sensor"),
         ("stopSensor", "sensor lost_runs", "StopSensorMutationResult"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
 from marketdata.recovery import errors
 from pipelines.cli.main import app
@@ -66,9 +67,12 @@ def as_superuser(url: str, backed_up: BackedUpWorld) -> str:
     return backed_up.url(url.rpartition("/")[2], SUPERUSER)
 
 
-def moved_to(settings: Settings, url: str) -> Settings:
-    """Return settings of another database."""
-    return settings.model_copy(update={"database_url": type(settings.database_url)(url)})
+def moved_to(settings: Settings, url: str, dagster_url: str = "") -> Settings:
+    """Return settings of another database, and of one for Dagster alone."""
+    of_dagster = SecretStr(dagster_url) if dagster_url else None
+    return settings.model_copy(
+        update={"database_url": SecretStr(url), "dagster_database_url": of_dagster}
+    )
 
 
 def test_a_portable_backup_comes_back_equal_in_every_table(
@@ -77,14 +81,16 @@ def test_a_portable_backup_comes_back_equal_in_every_table(
     """Market data and Dagster's, by hash; the new database is on hold."""
     [before, runs_before] = [digests.digests(url) for url in (timescale.url, dagster_url)]
 
-    taken = portable_backups.take_portable_backup(filled, dagster_url, say_nothing)
+    taken = portable_backups.take_portable_backup(
+        moved_to(filled, timescale.url, dagster_url), say_nothing
+    )
 
     assert portable_backups.portable_backups(filled) == [taken]
     assert set(taken.sha256) == {"market", "dagster"}
     with database(backed_up, "new") as new, database(backed_up, "runs") as runs:
         market = as_superuser(new, backed_up)
         loaded = portable_backups.load_portable_backup(
-            moved_to(filled, market), as_superuser(runs, backed_up), taken.label, say_nothing
+            moved_to(filled, market, as_superuser(runs, backed_up)), taken.label, say_nothing
         )
         held = hold.current(market)
         with psycopg.connect(market, autocommit=True) as connection:
@@ -102,11 +108,28 @@ def test_a_portable_backup_comes_back_equal_in_every_table(
     )
 
 
+def test_dagsters_database_is_never_loaded_into_that_of_the_market_data(
+    filled: Settings, timescale: Timescale, dagster_url: str, backed_up: BackedUpWorld
+) -> None:
+    """Where no variable names one for it; nothing is loaded at all."""
+    taken = portable_backups.take_portable_backup(
+        moved_to(filled, timescale.url, dagster_url), say_nothing
+    )
+
+    with database(backed_up, "new") as new:
+        market = as_superuser(new, backed_up)
+        with pytest.raises(errors.ArgumentError, match="WRDATA_DAGSTER_DATABASE_URL; nothing was"):
+            portable_backups.load_portable_backup(
+                moved_to(filled, market), taken.label, say_nothing
+            )
+        emptied.require_empty(market)
+
+
 def test_a_portable_backup_is_recorded_with_its_versions(
     filled: Settings, timescale: Timescale
 ) -> None:
     """In the table, beside pgBackRest's."""
-    taken = portable_backups.take_portable_backup(filled, None, say_nothing)
+    taken = portable_backups.take_portable_backup(filled, say_nothing)
 
     with timescale.connection() as connection:
         rows = connection.execute(
@@ -120,11 +143,11 @@ def test_a_database_with_tables_is_never_loaded_into(
     filled: Settings, timescale: Timescale
 ) -> None:
     """Its own, for example."""
-    taken = portable_backups.take_portable_backup(filled, None, say_nothing)
+    taken = portable_backups.take_portable_backup(filled, say_nothing)
     before = digests.digests(timescale.url)
 
     with pytest.raises(errors.ArgumentError, match=r"is not empty .* nothing was loaded"):
-        portable_backups.load_portable_backup(filled, None, taken.label, say_nothing)
+        portable_backups.load_portable_backup(filled, taken.label, say_nothing)
 
     assert digests.digests(timescale.url) == before
 
@@ -133,7 +156,7 @@ def test_another_version_of_the_extension_is_refused_before_anything_is_loaded(
     filled: Settings, object_store: ObjectStore, backed_up: BackedUpWorld
 ) -> None:
     """TimescaleDB's own tables are of one version."""
-    taken = portable_backups.take_portable_backup(filled, None, say_nothing)
+    taken = portable_backups.take_portable_backup(filled, say_nothing)
     key = f"{portable_backups.FOLDER}/{taken.label}/{portable_backups.ABOUT}"
     about = json.loads(object_store.get(key).content) | {"timescaledb": "0.0.1"}
     object_store.put_bytes(key, json.dumps(about).encode(), content_type="application/json")
@@ -142,7 +165,7 @@ def test_another_version_of_the_extension_is_refused_before_anything_is_loaded(
         market = as_superuser(new, backed_up)
         with pytest.raises(errors.ConfigurationError, match=r"TimescaleDB 0\.0\.1, and "):
             portable_backups.load_portable_backup(
-                moved_to(filled, market), None, taken.label, say_nothing
+                moved_to(filled, market), taken.label, say_nothing
             )
         emptied.require_empty(market)
 
@@ -151,7 +174,7 @@ def test_a_file_that_is_not_the_one_that_was_kept_is_refused(
     filled: Settings, object_store: ObjectStore, backed_up: BackedUpWorld
 ) -> None:
     """By its hash, before the database is touched."""
-    taken = portable_backups.take_portable_backup(filled, None, say_nothing)
+    taken = portable_backups.take_portable_backup(filled, say_nothing)
     key = f"{portable_backups.FOLDER}/{taken.label}/market.dump"
     content = object_store.get(key).content
     object_store.put_bytes(key, content[:-1] + b"!", content_type="application/octet-stream")
@@ -160,7 +183,7 @@ def test_a_file_that_is_not_the_one_that_was_kept_is_refused(
         market = as_superuser(new, backed_up)
         with pytest.raises(errors.ArchiveMismatchError, match=r"market\.dump of portable backup"):
             portable_backups.load_portable_backup(
-                moved_to(filled, market), None, taken.label, say_nothing
+                moved_to(filled, market), taken.label, say_nothing
             )
         emptied.require_empty(market)
 

@@ -79,7 +79,7 @@ def test_a_drill_finds_production_and_copy_equal_and_completes_the_copy(
         2024, 3, 4, 15, tzinfo=UTC), 5))  # fmt: skip
     before = set(server_folder().iterdir())
 
-    done = drill(drilled, None, say_nothing, folder=server_folder())
+    done = drill(drilled, say_nothing, folder=server_folder())
 
     figures = done.figures
     assert done.differences == []
@@ -173,7 +173,7 @@ def test_a_drill_without_a_backup_says_what_to_do(
     configured = settings.model_copy(update={"backup_config": backed_up.config})
 
     with pytest.raises(errors.ArgumentError, match="take one with wrdata backup run"):
-        drill(configured, None, say_nothing, folder=server_folder())
+        drill(configured, say_nothing, folder=server_folder())
 
 
 def test_the_weekly_drill_is_skipped_where_backups_are_not_ours(

@@ -27,8 +27,9 @@ from resources.storage.timescale import Timescale
 from resources.storage.upkeep import DatabaseUpkeep
 from sandbox import timescaledb
 from sandbox.local_world import LocalWorld
-from tests.fixtures.roles import AsRole, as_administrator
+from tests.fixtures.roles import AsRole
 from tests.fixtures.state_folder import PATIENCE_S
+from tests.fixtures.superuser import superuser_url
 from tests.fixtures.world import BucketSettings
 from tests.storage.archive.moves import JANUARY, Moves, load, table_rows, tombstones
 from tests.storage.conftest import JOINED_ON, UNIVERSE
@@ -358,7 +359,7 @@ def test_who_is_no_member_of_dagsters_role_is_told_the_cure(
     world: LocalWorld, guarded_url: str
 ) -> None:
     """A second owner on the same server has to be let in by the administrator first."""
-    administrator = as_administrator(world, "wrdata")
+    administrator = superuser_url(world)
     with psycopg.connect(administrator, autocommit=True) as connection:
         connection.execute("revoke wrdata_dagster from wrdata")
         try:

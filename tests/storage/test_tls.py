@@ -21,7 +21,7 @@ from resources.settings import read_settings, read_store_settings
 from resources.storage import migrations
 from resources.storage.timescale import Timescale, connect
 from sandbox.local_world import LocalWorld
-from tests.fixtures.roles import as_administrator
+from tests.fixtures.superuser import superuser_url
 from tests.fixtures.world import BucketSettings
 
 NAME = "localhost"
@@ -65,7 +65,7 @@ def authority(world: LocalWorld, tmp_path_factory: pytest.TempPathFactory) -> It
     (folder / "authority.crt").write_bytes(
         certificate(issuer, authority_key, issuer, authority_key, authority=True)
     )
-    administrator = as_administrator(world, "postgres")
+    administrator = superuser_url(world, database="postgres")
     with psycopg.connect(administrator, autocommit=True) as connection:
         (data,) = connection.execute("show data_directory").fetchone() or ("",)
         files = {
@@ -120,7 +120,7 @@ def settled(
 
 def test_a_server_without_tls_is_refused_in_one_line(database_url: str, world: LocalWorld) -> None:
     """Nothing is sent to it in the clear. First here: the fixture above turns TLS on."""
-    with psycopg.connect(as_administrator(world, "postgres"), autocommit=True) as connection:
+    with psycopg.connect(superuser_url(world, database="postgres"), autocommit=True) as connection:
         assert connection.execute("show ssl").fetchone() == ("off",)
     url = normalised(conninfo.make_conninfo(database_url, sslmode="require"))
 

@@ -251,7 +251,7 @@ def audit(connection: Connection) -> AuditState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DrillFigures:
+class DrillState:
     """The latest restore drill that found everything equal; its end is aware UTC."""
 
     finished_at: datetime
@@ -264,10 +264,10 @@ def backups(connection: Connection) -> Mapping[str, datetime]:
     return dict(connection.execute(sql.query("recovery", "last_backups")).fetchall())
 
 
-def drill(connection: Connection) -> DrillFigures | None:
+def drill(connection: Connection) -> DrillState | None:
     """Return the latest restore drill that found everything equal, if there was one."""
     row = connection.execute(sql.query("recovery", "last_drill")).fetchone()
-    return DrillFigures(finished_at=row[0], rto_s=row[1], rpo_s=row[2]) if row else None
+    return DrillState(finished_at=row[0], rto_s=row[1], rpo_s=row[2]) if row else None
 
 
 def _array(values: Sequence[int] | Sequence[date]) -> str:

@@ -1,12 +1,13 @@
 """Anchors in a bucket that locks objects, and stores that do not lock."""
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Literal
 
 import pytest
 from botocore.exceptions import ClientError
 
+from marketdata.calendars import utc_now
 from marketdata.recovery import errors
 from resources.storage.audit import AuditLog
 from resources.storage.audit.anchors import PREFIX, Anchors
@@ -19,7 +20,6 @@ from tests.fixtures.world import BucketSettings
 from tests.storage.audit.deeds import NOBODY, REHASH, deed
 from usecases.auditing import anchor_log, describe, verify_log
 
-NOW = datetime.now(UTC)
 VARIABLE = "WRDATA_AUDIT_BUCKET"
 DAY = timedelta(days=1)
 
@@ -52,9 +52,9 @@ def anchors(timescale: Timescale, locked: S3Settings) -> Anchors:
 
 def test_an_anchored_chain_is_compared_with_its_anchors(log: AuditLog, anchors: Anchors) -> None:
     """Each is a row's id and hash, read from the keys alone."""
-    first = anchor_log(log, anchors, NOW)
+    first = anchor_log(log, anchors, utc_now())
     log.append(deed(11))
-    second = anchor_log(log, anchors, NOW + DAY)
+    second = anchor_log(log, anchors, utc_now() + DAY)
 
     assert anchors.all() == [first, second]
     verification = verify_log(log, anchors)
@@ -66,7 +66,7 @@ def test_an_anchors_object_says_the_same_as_its_key(
     log: AuditLog, anchors: Anchors, locked: S3Settings, locking_server: LockingServer
 ) -> None:
     """For people who look into the bucket."""
-    anchor = anchor_log(log, anchors, NOW)
+    anchor = anchor_log(log, anchors, utc_now())
     client = locking_server.client()
     stored = client.get_object(Bucket=locked.bucket, Key=anchor.object_key)["Body"].read()
     client.close()
@@ -79,7 +79,7 @@ def test_a_rewrite_of_everything_shows_against_an_anchor(
     log: AuditLog, anchors: Anchors, tamper: Tamper
 ) -> None:
     """A superuser who makes all hashes and the head fit does not reach the bucket."""
-    anchored = anchor_log(log, anchors, NOW).audit_id
+    anchored = anchor_log(log, anchors, utc_now()).audit_id
     tamper(NOBODY)
     tamper(REHASH)
     tamper("delete from audit_anchor")
@@ -94,7 +94,7 @@ def test_a_tail_that_was_cut_with_its_head_shows_against_an_anchor(
     log: AuditLog, anchors: Anchors, tamper: Tamper
 ) -> None:
     """Without an anchor the shorter log looks whole."""
-    anchored = anchor_log(log, anchors, NOW).audit_id
+    anchored = anchor_log(log, anchors, utc_now()).audit_id
     tamper("delete from audit_log where id > 5")
     tamper(
         "update audit_head set (last_id, last_hash) ="
@@ -110,7 +110,7 @@ def test_an_anchor_stays_though_it_is_deleted_or_overwritten(
     log: AuditLog, anchors: Anchors, locked: S3Settings, locking_server: LockingServer
 ) -> None:
     """A deletion mark hides an object from a plain listing only; its version cannot go."""
-    anchor = anchor_log(log, anchors, NOW)
+    anchor = anchor_log(log, anchors, utc_now())
     client = locking_server.client()
     listed = client.list_object_versions(Bucket=locked.bucket, Prefix=PREFIX)
     version = listed.get("Versions", [{}])[0].get("VersionId", "")
@@ -127,7 +127,7 @@ def test_an_anchor_is_noted_for_the_metrics(
     log: AuditLog, anchors: Anchors, timescale: Timescale
 ) -> None:
     """Row, hash, time and key."""
-    anchor = anchor_log(log, anchors, NOW)
+    anchor = anchor_log(log, anchors, utc_now())
     with timescale.connection() as connection:
         row = connection.execute(
             "select anchored_at, audit_id, hash, object_key from audit_anchor"
@@ -143,8 +143,8 @@ def test_a_bucket_that_locks_passes_the_probe(
     """In both modes, again and again."""
     bucket = LockedBucket(locked, Lock(mode=mode, stays=DAY))
 
-    bucket.require_locks(NOW)
-    bucket.require_locks(NOW)
+    bucket.require_locks(utc_now())
+    bucket.require_locks(utc_now())
 
 
 def test_a_bucket_made_without_locks_is_refused(
@@ -158,7 +158,7 @@ def test_a_bucket_made_without_locks_is_refused(
     anchors = Anchors(timescale, LockedBucket(plain, Lock(mode="GOVERNANCE", stays=DAY)))
 
     with pytest.raises(errors.ConfigurationError, match=rf"locks no objects.*{VARIABLE}"):
-        anchor_log(log, anchors, NOW)
+        anchor_log(log, anchors, utc_now())
     assert anchors.all() == []
 
 
@@ -177,7 +177,7 @@ def test_a_server_that_says_yes_and_locks_nothing_is_refused(
     anchors = Anchors(timescale, LockedBucket(liar, Lock(mode="GOVERNANCE", stays=DAY)))
 
     with pytest.raises(errors.ConfigurationError) as caught:
-        anchor_log(log, anchors, NOW)
+        anchor_log(log, anchors, utc_now())
 
     assert "locks no objects" in str(caught.value)
     assert VARIABLE in str(caught.value)
@@ -199,4 +199,4 @@ def test_a_missing_bucket_is_named_by_its_own_variable(
 def test_without_a_bucket_nothing_is_anchored(log: AuditLog) -> None:
     """The line names the variable."""
     with pytest.raises(errors.ConfigurationError, match=VARIABLE):
-        anchor_log(log, None, NOW)
+        anchor_log(log, None, utc_now())
