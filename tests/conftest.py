@@ -47,7 +47,6 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from walking through all that is imported, again and again."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def _rank(path: Path) -> int:

@@ -7,6 +7,7 @@ What commands import (Dagster, pyiceberg, pandas) takes seconds of CPU.
 """
 
 import ast
+import gc
 import importlib
 from collections.abc import Mapping
 from functools import cache
@@ -56,6 +57,7 @@ class DeferredCommand(TyperCommand):
             raise errors.ConfigurationError(message)
         with quit_on_interrupt():
             module = importlib.import_module(self._module)
+        gc.freeze()  # as in pipelines/definitions.py
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
         alone.command(self.name)(getattr(module, self._function))
         return get_command(alone)

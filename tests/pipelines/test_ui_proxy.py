@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 import socket
@@ -21,18 +22,20 @@ from websockets.exceptions import InvalidStatus, InvalidStatusCode
 from websockets.sync.client import connect
 
 from machine.processes import LOOPBACK, wait_until
+from operate.shared_ui import LOCATION, REPOSITORY, SharedUi, ask, shared_ui
 from pipelines.dagster_internals import WorkspaceFileTarget, WorkspaceProcessContext
 from pipelines.users import PROXY_HEADER, USER_TAG
+from resources.database_url import in_schema
 from sandbox.local_world import LocalWorld
 from sandbox.scratch_databases import scratch_database
 from tests.fixtures.dagster_internals import QueuedRunCoordinatorDaemon
-from tests.fixtures.shared_ui import LOCATION, REPOSITORY, SharedUi, ask, shared_ui
 from tests.fixtures.state_folder import PATIENCE_S
-from tests.fixtures.world import scratch_bucket
+from tests.fixtures.world import BucketSettings, scratch_bucket
 from usecases.operations import Operation
 
 pytestmark = [pytest.mark.servers, pytest.mark.long]
 
+PROJECT = Path(__file__).parents[2]
 REPOSITORY_SELECTOR = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
 LAUNCH = """
 mutation ($run: ExecutionParams!) {
@@ -61,8 +64,27 @@ def ui(world: LocalWorld, migrated_template: str) -> Iterator[SharedUi]:
     ):
         folder = Path(name)
         folder.chmod(0o755)
-        with shared_ui(folder, url, bucket) as running:
+        with shared_ui(folder, environment(folder, url, bucket)) as running:
             yield running
+
+
+def environment(folder: Path, url: str, bucket: BucketSettings) -> dict[str, str]:
+    """Return the variables of web servers and code server; no provider is asked."""
+    ours = ("WRDATA_", "FMP_", "AWS_", "DAGSTER_")
+    home = folder / "dagster"
+    home.mkdir()
+    (home / "dagster.yaml").symlink_to(PROJECT / "dagster.yaml")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | {
+        "DAGSTER_HOME": str(home),
+        "WRDATA_DATABASE_URL": url,
+        "WRDATA_DAGSTER_DATABASE_URL": in_schema(url, "dagster"),
+        "WRDATA_S3_ENDPOINT": bucket.endpoint,
+        "WRDATA_ARCHIVE_BUCKET": bucket.bucket,
+        "AWS_ACCESS_KEY_ID": bucket.access_key,
+        "AWS_SECRET_ACCESS_KEY": bucket.secret_key,
+        "FMP_API_KEY": "0" * 32,
+        "FMP_BASE_URL": f"http://{LOOPBACK}:9/stable",
+    }
 
 
 @pytest.fixture
@@ -103,7 +125,7 @@ def operations_in(ui: SharedUi) -> list[Operation]:
 
 
 def operations_in_audit_log(ui: SharedUi) -> list[tuple[str, ...]]:
-    """Return who did what, to what and with what result, from where, by the audit log."""
+    """Return who did what from where, to what, with what result, by the audit log."""
     with psycopg.connect(ui.environment["WRDATA_DATABASE_URL"]) as connection:
         return connection.execute(
             "select who, origin, details ->> 'operation', subject, details ->> 'outcome'"

@@ -121,6 +121,7 @@ def locked(client: "S3Client") -> object:
         Body=b"y",
         ObjectLockMode="GOVERNANCE",
         ObjectLockRetainUntilDate=datetime.now(UTC) + timedelta(days=1),
+        ChecksumAlgorithm="SHA256",
     )
 
 

@@ -74,5 +74,5 @@ def test_bars_of_database_and_archive_are_read_without_dagster(
 
 def importable() -> set[str]:
     """Return the top-level modules that a reader's installation has."""
-    ours = {"marketdata", "resources", "wrdata"}
+    ours = {"machine", "marketdata", "resources", "wrdata"}
     return modules(distributions(base())) | set(sys.stdlib_module_names) | ours

@@ -1,0 +1,1 @@
+"""A rehearsal of operations: the whole pipeline, watched, broken and repaired."""

@@ -1,0 +1,188 @@
+"""What is broken, which alert has to fire, and how a person repairs it.
+
+Here: each break with its repair, by the commands that its runbook names. Not here: the order of a
+rehearsal and its times (rehearsal.py), or the alerts (monitoring/alerts/).
+
+Where only time is missing, rows are aged: an hour that a failed run counts, five minutes of silence
+of a daemon that is really stopped. What the alert looks at is real in every case.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from machine.processes import wait_until
+from marketdata.recovery import errors
+from operate.place import Place
+
+SEEN_WITHIN_S = 180.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Break:
+    """One thing that breaks.
+
+    Attributes:
+        title: In words.
+        alert: Name of the alert that has to fire.
+        breaks: Breaks it.
+        repairs: Repairs it, as the runbook says, and looks that nothing is lost.
+    """
+
+    title: str
+    alert: str
+    breaks: Callable[[Place], None]
+    repairs: Callable[[Place], None]
+
+
+def _no_backup(place: Place) -> None:
+    """A new installation: nobody has taken a backup yet."""
+    if place.rows("select 1 from backup_run where error is null"):
+        message = "there is a backup already"
+        raise errors.ConfigurationError(message)
+
+
+def _take_backup(place: Place) -> None:
+    place.do("backup", "run")
+
+
+def _stop_provider(place: Place) -> None:
+    place.simulators.add_fault("status", status=503, path="/stable")
+    place.run("backfill", "daily_bars", "--tickers", ",".join(place.tickers), "--refetch")
+
+
+def _start_provider(place: Place) -> None:
+    place.simulators.clear_faults()
+    retry_letters(place)
+
+
+def retry_letters(place: Place) -> None:
+    """Retry the open letters until none is left, as docs/runbooks/pipeline.md says.
+
+    Raises:
+        ConfigurationError: Some stay.
+    """
+    unsettled = "select count(*) from dead_letter where state in ('open', 'retrying', 'parked')"
+
+    def settled() -> bool:
+        # While a breaker is open nothing is sent: it lets one request through every 30 s.
+        place.run("dlq", "retry", "--all")
+        return place.rows(unsettled)[0][0] == 0
+
+    if not wait_until(settled, within_s=SEEN_WITHIN_S, every_s=5.0):
+        raise errors.ConfigurationError("some letters are not settled, though the cause is gone")
+
+
+def _stop_database(place: Place) -> None:
+    place.server.stop_database()
+
+
+def _start_database(place: Place) -> None:
+    place.server.start_database()
+    place.supervise_daemon()
+
+
+def _fill_disk(place: Place) -> None:
+    place.disk.fill(0.85)
+
+
+def _make_room(place: Place) -> None:
+    place.disk.make_room()
+
+
+def _kill_worker(place: Place) -> None:
+    """Kill the worker of a run once it works; Dagster's daemon sees that it is gone."""
+    run_id = place.launch("universe")
+    if not wait_until(lambda: bool(place.workers_of(run_id)), within_s=SEEN_WITHIN_S):
+        raise errors.ConfigurationError(f"run {run_id} got no worker")
+    wait_until(lambda: place.status_of(run_id) == "STARTED", within_s=SEEN_WITHIN_S)
+    for process in place.workers_of(run_id):
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def _await_repetition(place: Place) -> None:
+    """Dagster repeats the run by itself; then its failure is of an hour ago."""
+    repeated = (
+        "select 1 from runs join run_tags using (run_id)"
+        " where status = 'SUCCESS' and key = 'dagster/parent_run_id'"
+    )
+    if not wait_until(
+        lambda: bool(place.dagster_rows(repeated)), within_s=SEEN_WITHIN_S, every_s=1.0
+    ):
+        raise errors.ConfigurationError("the killed run was not repeated")
+    place.change(
+        "update runs set end_time = end_time - 3600,"
+        " update_timestamp = update_timestamp - interval '1 hour' where status = 'FAILURE'",
+        of_dagster=True,
+    )
+
+
+def _stop_daemon(place: Place) -> None:
+    place.stop_daemon()
+    place.change(
+        "update daemon_heartbeats set timestamp = timestamp - interval '5 minutes'", of_dagster=True
+    )
+
+
+def _start_daemon(place: Place) -> None:
+    place.start_daemon()
+
+
+def _alter_audit(place: Place) -> None:
+    """Another name in a row of the log; the daily verification finds it."""
+    place.tamper("create table before_it as select * from audit_log where id = 2")
+    place.tamper("update audit_log set who = 'nobody@nowhere' where id = 2")
+    done = place.run("audit", "verify")
+    if done.returncode == 0:
+        raise errors.ConfigurationError("the altered row is not found")
+
+
+def _put_audit_back(place: Place) -> None:
+    """The row as the newest backup has it; here from a copy."""
+    place.tamper(
+        "update audit_log as row set who = old.who from before_it as old where row.id = old.id"
+    )
+    place.tamper("drop table before_it")
+    place.do("audit", "verify")
+
+
+def _spend_budget(place: Place) -> None:
+    """A key with a small plan: the quota of the hour is spent after two requests."""
+    few = {"TIINGO_REQUESTS_PER_HOUR": "2"}
+    place.run("backfill", "daily_bars", "--all", "--provider", "tiingo", **few)
+
+
+def _buy_budget(place: Place) -> None:
+    """A larger plan, in place of waiting until the hour ends."""
+    retry_letters(place)
+    place.do("backfill", "daily_bars", "--all", "--provider", "tiingo")
+
+
+BREAKS = (
+    Break(title="backup missing", alert="BackupMissing", breaks=_no_backup, repairs=_take_backup),
+    Break(
+        title="provider down", alert="ProviderDown", breaks=_stop_provider, repairs=_start_provider
+    ),
+    Break(
+        title="database stopped",
+        alert="DatabaseDown",
+        breaks=_stop_database,
+        repairs=_start_database,
+    ),
+    Break(title="disk nearly full", alert="DiskNearlyFull", breaks=_fill_disk, repairs=_make_room),
+    Break(
+        title="worker killed", alert="RunsFailed", breaks=_kill_worker, repairs=_await_repetition
+    ),
+    Break(title="daemon stopped", alert="DaemonDead", breaks=_stop_daemon, repairs=_start_daemon),
+    Break(
+        title="audit row altered",
+        alert="AuditChainBroken",
+        breaks=_alter_audit,
+        repairs=_put_audit_back,
+    ),
+    Break(title="budget spent", alert="BudgetSpent", breaks=_spend_budget, repairs=_buy_budget),
+)
+"""In the order of the rehearsal: backups come first, since the drill at its end needs one."""
