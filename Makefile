@@ -29,7 +29,7 @@ down: $(RUNS) ## stop what was left running
 test: $(TESTS) ## the test suite, on real servers of its own
 	$(SUITE) -m "not long"
 
-test-long: $(TESTS) ## backups and restores, the UI behind its proxy, the search for leaked keys
+test-long: $(TESTS) ## backups and restores, the UI behind its proxy, killed processes, leaked keys
 	$(SUITE) -m long
 
 test-fast: $(TESTS) ## the tests that need no server: a minute

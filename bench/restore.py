@@ -69,7 +69,7 @@ def main() -> None:
         rows = fill(url, wanted)
         store = ObjectStore(settings)
         archive = Archive(timescale, store)
-        with stream(url, DATASET, MONTH) as batches:
+        with stream(timescale, DATASET, MONTH) as batches:
             table = pa.Table.from_batches(batches, DATASET.schema)
         own = table.select(DATASETS[DATASET.name].table_schema.names)
         took: dict[str, list[float]] = {"the loader, fresh": [], "restore": []}
@@ -78,13 +78,13 @@ def main() -> None:
             emptied(url)
             took["the loader, fresh"].append(timed(lambda: BatchStore(timescale).load(batch(own))))
             archive.archive(DATASET, [MONTH])
-            with stream(url, DATASET, MONTH) as batches:
+            with stream(timescale, DATASET, MONTH) as batches:
                 before = content_hash(DATASET.schema, batches)
             emptied(url)
             took["restore"].append(
                 timed(lambda: restoring.into_hot(DATASET, MONTH.start, MONTH.start, by="bench"))
             )
-            with stream(url, DATASET, MONTH) as batches:
+            with stream(timescale, DATASET, MONTH) as batches:
                 if content_hash(DATASET.schema, batches) != before:
                     raise SystemExit("the restored rows differ from the archived rows")
     rates = {name: rows / min(seconds) for name, seconds in took.items()}

@@ -46,7 +46,7 @@ def try_arrow(settings: Settings) -> None:
     Raises:
         StorageError: The database cannot be reached, or refuses.
     """
-    with arrow_cursor(settings.database_url.get_secret_value()) as cursor:
+    with arrow_cursor(Timescale(settings.database_url.get_secret_value())) as cursor:
         cursor.execute("select 1")
         cursor.fetch_arrow_table()
 

@@ -322,7 +322,7 @@ def read_adjusted_bars(
         StorageUnavailableError: The database cannot be reached now.
         StorageConflictError: It refuses the query.
     """
-    with arrow_cursor(opened.url) as cursor:
+    with arrow_cursor(opened) as cursor:
         bounds = (instrument_id, adjustment, start, end)
         cursor.execute(sql.query(_FILE, "read_adjusted_bars"), bounds)
         return cursor.fetch_arrow_table()

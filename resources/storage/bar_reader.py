@@ -24,6 +24,6 @@ def read_daily_bars(opened: Timescale, start: date, end: date) -> pa.Table:
         StorageUnavailableError: The database cannot be reached now.
         StorageConflictError: It refuses the query.
     """
-    with arrow_cursor(opened.url) as cursor:
+    with arrow_cursor(opened) as cursor:
         cursor.execute(sql.query("datasets", "read_daily_bars"), (start, end))
         return cursor.fetch_arrow_table()

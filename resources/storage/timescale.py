@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import psycopg
 import psycopg_pool
@@ -32,6 +32,9 @@ _DEAD_PEER_SETTINGS = {
     "tcp_user_timeout": "60000",
 }
 """A dead peer is noticed in a minute, not in two hours as by operating systems' defaults."""
+
+KEPT_AT_MOST = 4
+"""Connections of another library that wait for their next query."""
 
 COMMUNITY = "community"
 """The edition that has continuous aggregates and compression."""
@@ -78,6 +81,12 @@ class ServerInfo:
     size_bytes: int
 
 
+class Closable(Protocol):
+    """A connection of another library than psycopg."""
+
+    def close(self) -> None: ...
+
+
 class Timescale:
     """A pool of connections; constructing it does nothing, entering it opens the pool.
 
@@ -90,6 +99,7 @@ class Timescale:
         self.url = url
         self._pool_size = pool_size
         self._pool: psycopg_pool.ConnectionPool[Connection] | None = None
+        self._kept: list[Closable] = []
 
     def __repr__(self) -> str:
         """Name the place without the password."""
@@ -127,6 +137,8 @@ class Timescale:
         traceback: TracebackType | None,
     ) -> None:
         """Close the pool; connections in use are closed when they come back."""
+        while (kept := self.take_kept()) is not None:
+            kept.close()
         if self._pool is not None:
             self._pool.close()
             self._pool = None
@@ -144,6 +156,20 @@ class Timescale:
             raise errors.StorageConflictError(message)
         with translated(self.url), self._pool.connection() as connection:
             yield connection
+
+    def keep(self, connection: Closable) -> None:
+        """Keep another library's connection for its next query, until the pool closes."""
+        if self._pool is None or len(self._kept) >= KEPT_AT_MOST:
+            connection.close()
+        else:
+            self._kept.append(connection)
+
+    def take_kept(self) -> Closable | None:
+        """Return a connection that was kept, which is kept no longer; None if there is none."""
+        try:
+            return self._kept.pop()
+        except IndexError:
+            return None
 
     def server(self) -> ServerInfo:
         """Ask the server what it is."""

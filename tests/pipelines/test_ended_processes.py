@@ -17,7 +17,7 @@ from pipelines.cli.dagster_processes import CODE_SERVER, WORKER
 from pipelines.sensors import TRIED_AGAIN
 from tests.fixtures.state_folder import PATIENCE_S, StateFolder, killed, state_folder
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 ENDS_WITHIN_S = 30.0
 """How long a load may take after the first signal."""

@@ -17,13 +17,13 @@ FULL = Path("/dev/full")
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> dict[str, str]:
-    """An environment whose world was never started: `doctor` has much to say about it."""
+    """An environment whose world was never started: settings can be shown all the same."""
     ours = ("WRDATA_", "FMP_", "AWS_", "DAGSTER_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"WRDATA_STATE_DIR": str(tmp_path / "world")}
 
 
-@pytest.mark.parametrize("words", [("--help",), ("doctor",), ("doctor", "--json")])
+@pytest.mark.parametrize("words", [("--help",), ("config", "show"), ("config", "show", "--json")])
 def test_results_on_a_full_disk_are_one_line_and_a_status(
     nowhere: dict[str, str], words: Sequence[str]
 ) -> None:
@@ -41,7 +41,7 @@ def test_results_on_a_full_disk_are_one_line_and_a_status(
 def test_a_closed_standard_output_is_one_line_and_a_status(nowhere: dict[str, str]) -> None:
     """Nor does a file or a connection of ours take its place."""
     done = subprocess.run(
-        ["/bin/sh", "-c", '"$@" >&-', "sh", *COMMAND, "doctor"],
+        ["/bin/sh", "-c", '"$@" >&-', "sh", *COMMAND, "config", "show"],
         env=nowhere,
         stderr=subprocess.PIPE,
         check=False,
@@ -52,14 +52,14 @@ def test_a_closed_standard_output_is_one_line_and_a_status(nowhere: dict[str, st
     assert done.returncode == 1
 
 
-@pytest.mark.parametrize(("word", "status"), [("doctor", 1), ("down", 0)])
+@pytest.mark.parametrize(("words", "status"), [(("config", "show"), 1), (("down",), 0)])
 @pytest.mark.parametrize("redirected", [">&- 2>&-", ">&- 2>/dev/full", "2>/dev/full >/dev/full"])
 def test_a_command_that_can_tell_nobody_still_has_its_status(
-    nowhere: dict[str, str], redirected: str, word: str, status: int
+    nowhere: dict[str, str], redirected: str, words: Sequence[str], status: int
 ) -> None:
     """Results that are lost are a failure; where there are none, the work was done."""
     done = subprocess.run(
-        ["/bin/sh", "-c", f'"$@" {redirected}', "sh", *COMMAND, word],
+        ["/bin/sh", "-c", f'"$@" {redirected}', "sh", *COMMAND, *words],
         env=nowhere,
         capture_output=True,
         check=False,
@@ -75,7 +75,7 @@ def test_what_is_only_told_to_a_person_may_be_lost(nowhere: dict[str, str]) -> N
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("words", [("--help",), ("doctor",), ("doctor", "--json")])
+@pytest.mark.parametrize("words", [("--help",), ("config", "show"), ("config", "show", "--json")])
 def test_a_reader_that_goes_away_ends_the_command_as_it_ends_others(
     nowhere: dict[str, str], words: Sequence[str]
 ) -> None:

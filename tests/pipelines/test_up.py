@@ -14,7 +14,7 @@ from machine import private_files, processes
 from sandbox.local_world import SERVICES, LocalWorld
 from tests.fixtures.state_folder import PATIENCE_S, StateFolder, state_folder
 
-pytestmark = pytest.mark.servers
+pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 LISTEN = "0A"
 """State of a listening socket in /proc/net/tcp."""

@@ -19,6 +19,7 @@ from resources.database_url import (
 from resources.storage.archive.iceberg.catalogue import open_catalogue, require_same_bucket
 from resources.storage.arrow_cursor import arrow_cursor
 from resources.storage.object_store import ObjectStore
+from resources.storage.timescale import Timescale
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_every_library_opens_the_database_by_each_spelling(
 
     with psycopg.connect(url) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
-    with arrow_cursor(url) as cursor:
+    with arrow_cursor(Timescale(url)) as cursor:
         cursor.execute("select 1")
         assert cursor.fetch_arrow_table().num_rows == 1
     require_same_bucket(open_catalogue(url, object_store.settings), object_store.settings.bucket)

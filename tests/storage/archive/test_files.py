@@ -61,7 +61,7 @@ def rows(batches: Iterator[pa.RecordBatch]) -> pa.Table:
 
 def stored(timescale: Timescale) -> pa.Table:
     """Return March as the database holds it."""
-    with stream(timescale.url, MINUTES, MARCH) as batches:
+    with stream(timescale, MINUTES, MARCH) as batches:
         return rows(batches)
 
 
@@ -130,7 +130,7 @@ def test_the_disk_holds_few_parts_and_none_afterwards(
     monkeypatch.setattr(files, "ROW_GROUP_ROWS", 10)
     monkeypatch.setattr(files, "PART_ROWS", 20)
     store = WatchedStore(object_store.settings)
-    with stream(timescale.url, MINUTES, MARCH) as batches:
+    with stream(timescale, MINUTES, MARCH) as batches:
         proof = files.prove(store, MINUTES, MARCH, batches)
 
     assert len(proof.files) == 15
@@ -149,7 +149,7 @@ def test_a_full_disk_is_named_and_left_clean(
 
     monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with (
-        stream(timescale.url, MINUTES, MARCH) as batches,
+        stream(timescale, MINUTES, MARCH) as batches,
         pytest.raises(errors.StorageUnavailableError, match=r"No space left.*set TMPDIR"),
     ):
         files.prove(object_store, MINUTES, MARCH, batches)
@@ -234,9 +234,9 @@ def test_shares_and_pairs_of_one_table_are_two_archives(
     for days in (0, 2, 4):
         store_minutes(timescale, [instrument_ids[0], row[0]], OPENED_AT + timedelta(days=days))
 
-    with stream(timescale.url, MINUTES, MARCH) as batches:
+    with stream(timescale, MINUTES, MARCH) as batches:
         shares = rows(batches)
-    with stream(timescale.url, ARCHIVED["crypto_bars"], MARCH) as batches:
+    with stream(timescale, ARCHIVED["crypto_bars"], MARCH) as batches:
         pairs = rows(batches)
 
     assert set(shares["instrument_id"].to_pylist()) == {instrument_ids[0]}

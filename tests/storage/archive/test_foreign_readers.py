@@ -40,7 +40,7 @@ def stored(timescale: Timescale, object_store: ObjectStore, instrument_ids: list
 
 def _batches(timescale: Timescale, label: str) -> list[pa.RecordBatch]:
     period = next(period for period in YEARS if period.label == label)
-    with rows.stream(timescale.url, BARS, period) as batches:
+    with rows.stream(timescale, BARS, period) as batches:
         return list(batches)
 
 

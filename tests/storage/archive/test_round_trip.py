@@ -226,7 +226,7 @@ def test_rows_come_back_from_parquet_as_they_stand_in_the_database(
     @given(rows_of(dataset))
     def check(rows: list[Row]) -> None:
         stored = store_rows(timescale, dataset, subjects[dataset.kind.value], rows)
-        with stream(timescale.url, dataset, period(dataset)) as batches:
+        with stream(timescale, dataset, period(dataset)) as batches:
             proof = files.prove(object_store, dataset, period(dataset), batches)
         assert proof.rows == len(rows)
         assert as_rows(dataset, list(files.read_back(object_store, dataset, proof))) == stored

@@ -369,7 +369,7 @@ class Retention:
             reason = f"{label} was archived anew meanwhile: try again"
             return [*refusals, Refusal(Missing.PROOF, reason)]
         reading = stream(
-            self._timescale.url, rows.dataset, rows.period, lock_timeout_s=hot_rows.LOCK_TIMEOUT_S
+            self._timescale, rows.dataset, rows.period, lock_timeout_s=hot_rows.LOCK_TIMEOUT_S
         )
         with reading as batches:
             digest = content_hash(rows.dataset.schema, files.read_ahead(batches))

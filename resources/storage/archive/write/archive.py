@@ -282,7 +282,7 @@ class Archive:
         """Write new files of the database's rows; they must hold every row of ``compared``."""
         key_check = KeyCheck(self._store, dataset, period, compared)
         with (
-            stream(self._timescale.url, dataset, period) as rows,
+            stream(self._timescale, dataset, period) as rows,
             closing(key_check.passing(rows)) as passing,
         ):
             return files.prove(self._store, dataset, period, passing)
@@ -291,7 +291,7 @@ class Archive:
         """Compare the database's rows with the archived ones, one by one."""
         key_check = KeyCheck(self._store, dataset, proof.period, [proof])
         with (
-            stream(self._timescale.url, dataset, proof.period) as rows,
+            stream(self._timescale, dataset, proof.period) as rows,
             closing(key_check.passing(rows)) as passing,
         ):
             for _ in passing:
@@ -300,7 +300,7 @@ class Archive:
 
     def _content_of_database(self, dataset: ArchivedDataset, period: Period) -> ContentHash:
         """Return the fingerprint of the database's rows."""
-        with stream(self._timescale.url, dataset, period) as rows:
+        with stream(self._timescale, dataset, period) as rows:
             return content_hash(dataset.schema, files.read_ahead(rows))
 
     def _verdict(

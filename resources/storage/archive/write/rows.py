@@ -25,7 +25,7 @@ BATCH_BYTES = 4 << 20
 
 @contextmanager
 def stream(
-    url: str, dataset: ArchivedDataset, period: Period, *, lock_timeout_s: float = 0.0
+    timescale: Timescale, dataset: ArchivedDataset, period: Period, *, lock_timeout_s: float = 0.0
 ) -> Generator[Iterator[pa.RecordBatch]]:
     """Yield the period's rows as batches of ``dataset.schema``, in ``dataset.order``.
 
@@ -38,7 +38,7 @@ def stream(
             timed out.
         StorageConflictError: The database refuses, or holds values that the archive's types cannot.
     """
-    with arrow_cursor(url, lock_timeout_s=lock_timeout_s) as cursor:
+    with arrow_cursor(timescale, lock_timeout_s=lock_timeout_s) as cursor:
         tickers = Tickers(cursor, dataset) if dataset.labelled else None
         cursor.adbc_statement.set_options(
             **{StatementOptions.BATCH_SIZE_HINT_BYTES.value: str(BATCH_BYTES)}
