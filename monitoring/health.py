@@ -166,11 +166,12 @@ def probe_daemon(snapshots: Snapshots) -> None:
         raise errors.ConfigurationError(message)
 
 
-def probe_code_location(webserver: str) -> None:
+def probe_code_location(webserver: str, headers: Mapping[str, str]) -> None:
     """Ask Dagster's web server whether it has loaded every code location.
 
     Args:
         webserver: Its address; empty if none is known.
+        headers: What lets a question in, where the web server stands behind a proxy.
 
     Raises:
         ConfigurationError: It cannot be asked, or a location is not loaded.
@@ -182,6 +183,7 @@ def probe_code_location(webserver: str) -> None:
         answer = httpx.post(
             f"{webserver.rstrip('/')}/graphql",
             json={"query": CODE_LOCATIONS},
+            headers=headers,
             timeout=ANSWERS_WITHIN_S,
             trust_env=False,
         ).raise_for_status()
@@ -204,7 +206,12 @@ def _is_loaded(location: Mapping[str, Any]) -> bool:
 
 
 def probes(
-    *, database_url: str, dagster_url: str, store: ObjectStore, webserver: str
+    *,
+    database_url: str,
+    dagster_url: str,
+    store: ObjectStore,
+    webserver: str,
+    webserver_headers: Mapping[str, str],
 ) -> Mapping[str, Probe]:
     """Return the probe of each part that the pipelines need."""
     snapshots = Snapshots(dagster_url)
@@ -213,5 +220,5 @@ def probes(
         "schema": partial(probe_schema, database_url),
         "bucket": partial(probe_bucket, store),
         "daemon": partial(probe_daemon, snapshots),
-        "code_location": partial(probe_code_location, webserver),
+        "code_location": partial(probe_code_location, webserver, webserver_headers),
     }

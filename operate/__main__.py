@@ -6,6 +6,7 @@ breaks (breaks.py), or how one is played (rehearsal.py).
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -27,6 +28,8 @@ ROOT = Path(__file__).resolve().parents[1] / ".wrdata" / "operate"
 def main(arguments: Sequence[str]) -> int:
     """Rehearse as often as asked, and print the tables; return the exit status."""
     asked = _parser().parse_args(arguments)
+    # So that a time-out of others ends our servers as Ctrl-C does.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     played: list[Rehearsal] = []
     for number in range(1, asked.runs + 1):
         began = time.monotonic()

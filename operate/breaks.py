@@ -56,6 +56,7 @@ def _stop_provider(place: Place) -> None:
 def _start_provider(place: Place) -> None:
     place.simulators.clear_faults()
     retry_letters(place)
+    _an_hour_later(place)
 
 
 def retry_letters(place: Place) -> None:
@@ -113,6 +114,11 @@ def _await_repetition(place: Place) -> None:
         lambda: bool(place.dagster_rows(repeated)), within_s=SEEN_WITHIN_S, every_s=1.0
     ):
         raise errors.ConfigurationError("the killed run was not repeated")
+    _an_hour_later(place)
+
+
+def _an_hour_later(place: Place) -> None:
+    """Let an hour pass for runs that failed: so long each of them is told of."""
     place.change(
         "update runs set end_time = end_time - 3600,"
         " update_timestamp = update_timestamp - interval '1 hour' where status = 'FAILURE'",
@@ -159,6 +165,7 @@ def _buy_budget(place: Place) -> None:
     """A larger plan, in place of waiting until the hour ends."""
     retry_letters(place)
     place.do("backfill", "daily_bars", "--all", "--provider", "tiingo")
+    _an_hour_later(place)
 
 
 BREAKS = (

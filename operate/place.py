@@ -255,6 +255,8 @@ def _load(place: Place, report: Callable[[str], None]) -> None:
     place.tickers = members[:MEMBERS]
     place.do("universe")
     place.do("backfill", "daily_bars", "--all")
+    # Closed periods that are not archived would tell of themselves.
+    place.do("archive", "run")
     place.do("audit", "verify")
 
 
@@ -265,7 +267,7 @@ def _exporting(place: Place) -> Generator[None]:
     process = processes.spawn(
         [*COMMAND, "exporter", "--port", str(port), "--webserver",
          f"http://{LOOPBACK}:{place.ui.ports['viewers']}"],
-        log=log, cwd=place.folder, env=place.environment,
+        log=log, cwd=place.folder, env=place.ui.environment,
     )  # fmt: skip
     place.exporter = f"{LOOPBACK}:{port}"
     try:

@@ -22,7 +22,7 @@ from operate.watchers import Message, Watch
 
 FIRES_WITHIN_S = 240.0
 CLEARS_WITHIN_S = 240.0
-QUIET_WITHIN_S = 180.0
+QUIET_WITHIN_S = 90.0
 RTO_AT_MOST_S, RPO_AT_MOST_S = 900.0, 300.0
 DRILL = "restore_drill"
 

@@ -64,14 +64,18 @@ def small_disk(folder: Path, report: Callable[[str], None]) -> Generator[SmallDi
     program = debian_packages.install(_EXPORTER, report) / "prometheus-node-exporter"
     mounted, log, port = folder / "disk", folder / "node_exporter.log", processes.free_port(None)
     mounted.mkdir()
-    others = f"^(?:{'|'.join(re.escape(point) for point in _mount_points())})$"
+    # It asks what process 1 has mounted, which is not in this namespace.
+    mounts = folder / "mounts"
+    mounts.mkdir()
+    (mounts / "1").symlink_to("/proc/self")
     process = processes.spawn(
         [
             "unshare", "--mount", *(() if os.geteuid() == 0 else ("--map-root-user",)),
             "/bin/sh", "-c", 'mount -t tmpfs -o "size=$1" disk "$2" && shift 2 && exec "$@"', "sh",
             f"{SIZE_MB * 1_000_000}", str(mounted),
             str(program), "--collector.disable-defaults", "--collector.filesystem",
-            f"--collector.filesystem.mount-points-exclude={others}",
+            f"--collector.filesystem.mount-points-include=^{re.escape(str(mounted))}$",
+            f"--path.procfs={mounts}",
             f"--web.listen-address={LOOPBACK}:{port}",
         ],
         log=log, cwd=folder, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
@@ -90,12 +94,3 @@ def small_disk(folder: Path, report: Callable[[str], None]) -> Generator[SmallDi
         )
     finally:
         processes.end(process, with_signal=signal.SIGTERM, within_s=10)
-
-
-def _mount_points() -> list[str]:
-    """Return where file systems are mounted now, whose names have blanks as octal numbers.
-
-    https://man7.org/linux/man-pages/man5/proc_pid_mounts.5.html
-    """
-    lines = Path("/proc/self/mounts").read_text().splitlines()
-    return [line.split()[1].encode().decode("unicode_escape") for line in lines]

@@ -12,6 +12,7 @@ import typer
 from machine.processes import LOOPBACK
 from monitoring import health, server
 from monitoring.collector import DatabaseCollector
+from pipelines import users
 from pipelines.cli import console, dagster_processes, environment
 from resources import opening
 from resources.settings import read_settings
@@ -46,6 +47,7 @@ def exporter(
         dagster_url=settings.dagster_url,
         store=ObjectStore(opening.s3_settings(settings)),
         webserver=webserver or _webserver_of(surroundings),
+        webserver_headers=users.of_the_proxy(),
     )
     ended = threading.Event()
     with (

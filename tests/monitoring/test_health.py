@@ -116,6 +116,7 @@ def probes(
                 "dagster_url": dagster_url,
                 "store": store_of(bucket),
                 "webserver": address,
+                "webserver_headers": {},
             }
             return dict(health.probes(**(parts | changes)))
 

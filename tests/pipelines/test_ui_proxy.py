@@ -22,9 +22,11 @@ from websockets.exceptions import InvalidStatus, InvalidStatusCode
 from websockets.sync.client import connect
 
 from machine.processes import LOOPBACK, wait_until
+from marketdata.recovery import errors
+from monitoring.health import probe_code_location
 from operate.shared_ui import LOCATION, REPOSITORY, SharedUi, ask, shared_ui
 from pipelines.dagster_internals import WorkspaceFileTarget, WorkspaceProcessContext
-from pipelines.users import PROXY_HEADER, USER_TAG
+from pipelines.users import PROXY_HEADER, PROXY_VARIABLE, USER_TAG, of_the_proxy
 from resources.database_url import in_schema
 from sandbox.local_world import LocalWorld
 from sandbox.scratch_databases import scratch_database
@@ -617,6 +619,19 @@ def tick(instance: dg.DagsterInstance, ui: SharedUi) -> None:
     workspace = str(ui.folder.parent / "workspace.yaml")
     with WorkspaceProcessContext(instance, WorkspaceFileTarget([workspace])) as context:
         list(QueuedRunCoordinatorDaemon(interval_seconds=1).run_iteration(context))
+
+
+def test_the_exporter_gets_in_with_the_proxys_secret_alone(
+    ui: SharedUi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks a web server whether the code location works, past the proxy."""
+    viewers = f"http://{LOOPBACK}:{ui.ports['viewers']}"
+    monkeypatch.delenv(PROXY_VARIABLE, raising=False)
+    with pytest.raises(errors.ConfigurationError, match="does not answer"):
+        probe_code_location(viewers, of_the_proxy())
+
+    monkeypatch.setenv(PROXY_VARIABLE, ui.secret)
+    probe_code_location(viewers, of_the_proxy())
 
 
 # --- in a browser
