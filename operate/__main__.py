@@ -12,10 +12,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from marketdata.recovery import errors
 from operate import rehearsal
-from operate.breaks import BREAKS
+from operate.breaks import BREAKS, WALKS
 from operate.place import installed
 from operate.rehearsal import Rehearsal
 from operate.watchers import FASTER, watching
@@ -29,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     """Rehearse as often as asked, and print the tables; return the exit status."""
     asked = _parser().parse_args(arguments)
     # So that a time-out of others ends our servers as Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGTERM, _end)
     played: list[Rehearsal] = []
     for number in range(1, asked.runs + 1):
         began = time.monotonic()
@@ -44,6 +46,10 @@ def main(arguments: Sequence[str]) -> int:
     if asked.json:
         console.print_json([asdict(rehearsed) for rehearsed in played])
     return 1 if any(rehearsed.failed for rehearsed in played) else 0
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + signal.SIGTERM)
 
 
 def _rehearse(root: Path, only: Sequence[str] | None, *, drill: bool) -> Rehearsal:
@@ -63,6 +69,9 @@ def _rehearse(root: Path, only: Sequence[str] | None, *, drill: bool) -> Rehears
                 result = rehearsal.play(broken, place, watch)
                 console.say(f"{broken.title}: {_verdict(result.wrong)}")
                 rehearsed.breaks.append(result)
+            for page in () if only else WALKS:
+                rehearsed.walks[page.title] = rehearsal.walk(page, place)
+                console.say(f"{page.title}: {_verdict(rehearsed.walks[page.title])}")
             if drill:
                 console.say("restore drill")
                 rehearsed.drill = rehearsal.drill(place, watch)
@@ -86,6 +95,8 @@ def _print(rehearsed: Rehearsal, title: str) -> None:
             for result in rehearsed.breaks
         ],
     )
+    for page, wrong in rehearsed.walks.items():
+        console.say(f"{page}: {_verdict(wrong)}")
     for result in rehearsed.breaks:
         console.say(f"{result.alert}: {result.first_step} ({result.runbook})")
     drilled = rehearsed.drill

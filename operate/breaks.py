@@ -10,14 +10,19 @@ of a daemon that is really stopped. What the alert looks at is real in every cas
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
+
+import psycopg
 
 from machine.processes import wait_until
 from marketdata.recovery import errors
 from operate.place import Place
+from resources.database_url import in_schema
+from sandbox.timescaledb import SUPERUSER
 
 SEEN_WITHIN_S = 180.0
+WORKS_FOR_S = 30.0
+"""How long a run at least works that is to be killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,14 @@ class Break:
     alert: str
     breaks: Callable[[Place], None]
     repairs: Callable[[Place], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walk:
+    """A page of docs/runbooks/ that is walked through, from trouble to repair."""
+
+    title: str
+    walk: Callable[[Place], None]
 
 
 def _no_backup(place: Place) -> None:
@@ -65,15 +78,14 @@ def retry_letters(place: Place) -> None:
     Raises:
         ConfigurationError: Some stay.
     """
-    unsettled = "select count(*) from dead_letter where state in ('open', 'retrying', 'parked')"
 
     def settled() -> bool:
         # While a breaker is open nothing is sent: it lets one request through every 30 s.
         place.run("dlq", "retry", "--all")
-        return place.rows(unsettled)[0][0] == 0
+        return not _unsettled(place)
 
-    if not wait_until(settled, within_s=SEEN_WITHIN_S, every_s=5.0):
-        raise errors.ConfigurationError("some letters are not settled, though the cause is gone")
+    wait_until(settled, within_s=SEEN_WITHIN_S, every_s=5.0)
+    _require_no_letters(place)
 
 
 def _stop_database(place: Place) -> None:
@@ -94,14 +106,21 @@ def _make_room(place: Place) -> None:
 
 
 def _kill_worker(place: Place) -> None:
-    """Kill the worker of a run once it works; Dagster's daemon sees that it is gone."""
+    """Kill the worker of a run that waits for its provider; Dagster's daemon finds it gone."""
+    place.simulators.add_fault("slow", path="/stable", seconds=WORKS_FOR_S)
     run_id = place.launch("universe")
-    if not wait_until(lambda: bool(place.workers_of(run_id)), within_s=SEEN_WITHIN_S):
+    at_work: list[int] = []
+
+    def works() -> bool:
+        at_work[:] = [
+            pid for (pid,) in place.rows("select pid from run_worker where run_id = %s", run_id)
+        ]
+        return bool(at_work)
+
+    if not wait_until(works, within_s=SEEN_WITHIN_S, every_s=0.2):
         raise errors.ConfigurationError(f"run {run_id} got no worker")
-    wait_until(lambda: place.status_of(run_id) == "STARTED", within_s=SEEN_WITHIN_S)
-    for process in place.workers_of(run_id):
-        with suppress(ProcessLookupError):
-            os.kill(process.pid, signal.SIGKILL)
+    os.kill(at_work[0], signal.SIGKILL)
+    place.simulators.clear_faults()
 
 
 def _await_repetition(place: Place) -> None:
@@ -168,6 +187,88 @@ def _buy_budget(place: Place) -> None:
     _an_hour_later(place)
 
 
+def _use_a_revoked_key(place: Place) -> None:
+    """The old key was revoked before the new one was set."""
+    revoked = {"FMP_API_KEY": "0" * 32}
+    place.run("backfill", "daily_bars", "--tickers", place.tickers[0], "--refetch", **revoked)
+
+
+def _use_the_new_key(place: Place) -> None:
+    place.do("dlq", "retry", "--all", "--error", "KeyRefusedError")
+    _require_no_letters(place)
+    place.do("doctor")
+    _an_hour_later(place)
+
+
+def _stop_bucket(place: Place) -> None:
+    place.local.stop(["object_store"])
+    place.run("backfill", "daily_bars", "--tickers", place.tickers[0], "--refetch")
+    found = place.run("doctor")
+    if found.returncode == 0 or place.environment["WRDATA_ARCHIVE_BUCKET"] not in found.stdout:
+        raise errors.ConfigurationError("wrdata doctor does not name the bucket")
+
+
+def _start_bucket(place: Place) -> None:
+    place.local.start(["object_store"])
+    retry_letters(place)
+    place.do("archive", "verify")
+    _an_hour_later(place)
+
+
+def _require_no_letters(place: Place) -> None:
+    if letters := _unsettled(place):
+        raise errors.ConfigurationError(f"{letters} letters are not settled")
+
+
+def _unsettled(place: Place) -> int:
+    query = "select count(*) from dead_letter where state in ('open', 'retrying', 'parked')"
+    return int(place.rows(query)[0][0])
+
+
+def _walk_bad_data(place: Place) -> None:
+    """A provider sends a price that cannot be, and corrects it; nothing is forgotten."""
+    ticker = place.tickers[0]
+    query = (
+        "select bar.session_date, bar.close from daily_bar as bar"
+        " join instrument_ticker using (instrument_id)"
+        " where ticker = %s and upper_inf(valid) order by 1 desc limit 1"
+    )
+    [(day, right)] = place.rows(query, ticker)
+    seen: list[object] = []
+    for factor in (10.0, 1.0):
+        place.simulators.correct(ticker, day, factor)
+        place.do("backfill", "daily_bars", "--tickers", ticker, "--refetch")
+        seen.append(place.rows(query, ticker)[0][1])
+    if seen[0] == right or seen[1] != right:
+        raise errors.ConfigurationError(f"{ticker} of {day} was {right}, then {seen}")
+    place.do("aggregates", "verify")
+    place.do("ledger", "verify")
+
+
+def _walk_failed_migration(place: Place) -> None:
+    """In a new database a table stands in the way: one line names the file, and it is repeated."""
+    with psycopg.connect(place.server.url("postgres", SUPERUSER), autocommit=True) as server:
+        server.execute("create database migrated_anew owner wrdata")
+    url = place.server.url("migrated_anew")
+    of_it = {"WRDATA_DATABASE_URL": url, "WRDATA_DAGSTER_DATABASE_URL": in_schema(url, "dagster")}
+    with psycopg.connect(url) as connection:
+        connection.execute("create table instrument ()")
+    failed = place.run("migrate", **of_it)
+    if failed.returncode == 0 or "failed and was undone" not in failed.stderr:
+        raise errors.ConfigurationError(f"the failure is not told: {failed.stderr}")
+    with psycopg.connect(url) as connection:
+        connection.execute("drop table instrument")
+    place.do("migrate", **of_it)
+    with psycopg.connect(place.server.url("postgres", SUPERUSER), autocommit=True) as server:
+        server.execute("drop database migrated_anew")
+
+
+WALKS = (
+    Walk(title="bad data loaded", walk=_walk_bad_data),
+    Walk(title="migration failed", walk=_walk_failed_migration),
+)
+"""Pages of docs/runbooks/ for which no alert has to fire."""
+
 BREAKS = (
     Break(title="backup missing", alert="BackupMissing", breaks=_no_backup, repairs=_take_backup),
     Break(
@@ -191,5 +292,12 @@ BREAKS = (
         repairs=_put_audit_back,
     ),
     Break(title="budget spent", alert="BudgetSpent", breaks=_spend_budget, repairs=_buy_budget),
+    Break(
+        title="key leaked",
+        alert="ProviderKeyRefused",
+        breaks=_use_a_revoked_key,
+        repairs=_use_the_new_key,
+    ),
+    Break(title="bucket away", alert="RunsFailed", breaks=_stop_bucket, repairs=_start_bucket),
 )
 """In the order of the rehearsal: backups come first, since the drill at its end needs one."""

@@ -53,6 +53,7 @@ class Place:
         folder: Holds all of it.
         environment: Variables by which commands find it.
         server: The database server with its backups.
+        local: The bucket's server and the simulated providers.
         simulators: Controls of the providers.
         ui: Dagster's UI behind its proxy.
         disk: A disk that may be filled.
@@ -63,6 +64,7 @@ class Place:
     folder: Path
     environment: Mapping[str, str]
     server: BackedUpWorld
+    local: LocalWorld
     simulators: SimulatorControl
     ui: SharedUi
     disk: SmallDisk
@@ -140,15 +142,6 @@ class Place:
         wait_until(lambda: self.status_of(run_id) in ENDED, within_s=within_s, every_s=1.0)
         return self.status_of(run_id)
 
-    def workers_of(self, run_id: str) -> list[Process]:
-        """Return the processes that work on a run."""
-        at_work: list[Process] = []
-        for entry in Path("/proc").iterdir():
-            with suppress(OSError):
-                if entry.name.isdigit() and run_id.encode() in (entry / "cmdline").read_bytes():
-                    at_work += [found] if (found := processes.identify(int(entry.name))) else []
-        return at_work
-
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Ask the market data's database."""
         return _rows(self.environment["WRDATA_DATABASE_URL"], query, parameters)
@@ -200,6 +193,7 @@ def installed(folder: Path, report: Callable[[str], None]) -> Generator[Place]:
                 folder=folder,
                 environment=environment,
                 server=server,
+                local=local,
                 simulators=simulators,
                 ui=ui,
                 disk=disk,

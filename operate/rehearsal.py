@@ -16,7 +16,7 @@ from typing import Any
 from machine.processes import wait_until
 from marketdata.recovery import errors
 from monitoring.alerts import GROUPS
-from operate.breaks import Break
+from operate.breaks import Break, Walk
 from operate.place import PROJECT, Place
 from operate.watchers import Message, Watch
 
@@ -67,16 +67,21 @@ class Drill:
 
 @dataclass(slots=True, kw_only=True)
 class Rehearsal:
-    """All breaks, and the drill unless it was left out."""
+    """All breaks and walks, and the drill unless it was left out.
+
+    Attributes:
+        walks: What is wrong with each page, by its title; empty means that it holds.
+    """
 
     breaks: list[Result] = field(default_factory=list[Result])
+    walks: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     drill: Drill | None = None
 
     @property
     def failed(self) -> bool:
         """Whether anything is wrong."""
         parts = [*self.breaks, *([self.drill] if self.drill else [])]
-        return any(part.wrong for part in parts)
+        return any(part.wrong for part in parts) or any(self.walks.values())
 
 
 def play(broken: Break, place: Place, watch: Watch) -> Result:
@@ -113,6 +118,14 @@ def play(broken: Break, place: Place, watch: Watch) -> Result:
             }
         )
     return result
+
+
+def walk(page: Walk, place: Place) -> list[str]:
+    """Walk through a page; return what is wrong with it."""
+    wrong: list[str] = []
+    with _findings(wrong):
+        page.walk(place)
+    return wrong
 
 
 def drill(place: Place, watch: Watch) -> Drill:

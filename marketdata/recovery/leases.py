@@ -173,6 +173,8 @@ class Leases(Protocol):
         """Reset the count of failures; a trial's success closes the breaker."""
         ...
 
-    def add_timings(self, timings: Sequence[RequestTiming]) -> None:
+    def add_timings(
+        self, charges: Sequence[RequestLimits], timings: Sequence[RequestTiming]
+    ) -> None:
         """Add up times of requests that no further lease will carry."""
         ...

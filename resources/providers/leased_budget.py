@@ -209,7 +209,7 @@ class LeasedBudget:
         if not timings:
             return
         try:
-            await self._call(lambda: self._leases.add_timings(timings))
+            await self._call(lambda: self._leases.add_timings(self._limits, timings))
         except errors.StorageError as error:
             _LOG.warning("%s: times of requests were not counted: %s", self._provider, error)
 

@@ -198,11 +198,24 @@ class RequestLeases:
         """Reset the count of failures; a trial's success closes the breaker."""
         self._execute("report_success", {"provider": provider, "lease_id": lease_id})
 
-    def add_timings(self, timings: Sequence[RequestTiming]) -> None:
-        """Add up times of requests that no further lease will carry."""
+    def add_timings(
+        self, charges: Sequence[RequestLimits], timings: Sequence[RequestTiming]
+    ) -> None:
+        """Add up times of requests that no further lease will carry.
+
+        Args:
+            charges: The limits that they were held to.
+            timings: The times, of one provider.
+        """
         if timings:
-            provider = timings[0].key.provider
-            self._execute("add_timings", {"provider": provider, "timings": _timings(timings)})
+            self._execute(
+                "add_timings",
+                {
+                    "provider": timings[0].key.provider,
+                    "charges": json.dumps([_charge(limits) for limits in charges]),
+                    "timings": _timings(timings),
+                },
+            )
 
     def status(self) -> list[BudgetStatus]:
         """Return every budget that was ever used, by name."""

@@ -377,7 +377,7 @@ def test_every_declared_metric_is_served_under_its_name_and_labels(
     timings = RequestTimings("fmp")
     timings.add_request(0.1, None)
     with RequestLeases(timescale) as leases:
-        leases.add_timings(timings.take())
+        leases.add_timings((), timings.take())
     load(timescale, {instrument_ids[0]: [FIRST]}, CoverageState.COMPLETE)
     with timescale.connection() as connection:
         post(connection, [letter_about("2024-06-03")], AT_ONCE, "a test")

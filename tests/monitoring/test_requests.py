@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -104,7 +105,7 @@ def test_errors_have_their_class_and_share_one_histogram(
     timings.add_request(31.0, DOWN)
     timings.add_request(0.04, errors.RateLimitedError("x", provider="fmp", operation="o"))
     with RequestLeases(timescale) as leases:
-        leases.add_timings(timings.take())
+        leases.add_timings((), timings.take())
     answer = scrape(exporter)
 
     by_class = {
@@ -118,19 +119,20 @@ def test_errors_have_their_class_and_share_one_histogram(
     assert answer.value(f"{durations}_bucket", **longest) == 1
 
 
+@pytest.mark.parametrize("count", [1, 3])
 def test_limits_and_use_of_a_budget_are_told_without_its_key(
-    exporter: str, migrated_url: str
+    exporter: str, migrated_url: str, count: int
 ) -> None:
-    """As the process that asks declares them: no key has to be configured for the exporter."""
-    asyncio.run(requests(migrated_url, 3))
+    """As the process that asks declares them, also one that asks once: the exporter has no key."""
+    asyncio.run(requests(migrated_url, count))
     answer = scrape(exporter)
 
     labels = {"provider": "fmp", "budget": "fmp 0a1b2c3d"}
     limit, used = "wrdata_budget_limit", "wrdata_budget_used"
     assert answer.value(limit, **labels, period="minute") == 600
     assert answer.value(limit, **labels, period="day") == 1000
-    assert answer.value(used, **labels, period="minute") == 3
-    assert answer.value(used, **labels, period="day") == 3
+    assert answer.value(used, **labels, period="minute") == count
+    assert answer.value(used, **labels, period="day") == count
 
 
 def test_the_breaker_is_in_one_state_of_three(exporter: str, migrated_url: str) -> None:
@@ -169,7 +171,7 @@ def test_no_time_is_lost_or_counted_twice_however_they_are_handed_over(
             for seconds, error in times:
                 timings.add_request(seconds, error)
             timings.put_back(timings.take())
-            leases.add_timings(timings.take())
+            leases.add_timings((), timings.take())
         rows = connection.execute(
             "select outcome, requests, seconds, buckets from request_timing"
         ).fetchall()

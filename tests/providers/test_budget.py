@@ -231,8 +231,11 @@ class MemoryLeases:
         del provider, lease_id
         self.failures = 0
 
-    def add_timings(self, timings: Sequence[RequestTiming]) -> None:
+    def add_timings(
+        self, charges: Sequence[RequestLimits], timings: Sequence[RequestTiming]
+    ) -> None:
         self._reach("add_timings")
+        del charges
         self.timings += timings
 
 

@@ -51,8 +51,9 @@ select
 from answer;
 
 -- name: add_timings
--- Add up times of requests.
-select record_requests(%(provider)s::text, '[]', %(timings)s::jsonb);
+-- Add up times of requests, and note what their budgets are held to: who asks once takes no second
+-- lease that would.
+select record_requests(%(provider)s::text, %(charges)s::jsonb, %(timings)s::jsonb);
 
 -- name: give_back
 -- Give back unused permits.
