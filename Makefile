@@ -68,7 +68,7 @@ bench: $(RUNS) ## figures beside what a user would pick instead
 faults: $(RUNS) ## break servers, workers and providers, and see that nothing is lost; SEED=n repeats a run
 	$(VENV)/bin/python -m faults
 
-operate: $(RUNS) ## break a watched installation eight times, see each alert fire and clear, restore it
+operate: $(RUNS) ## break a watched installation ten times, see each alert fire and clear, restore it
 	$(VENV)/bin/python -m operate --runs 3
 
 docs: $(VENV)/has-docs ## the documentation site, into .wrdata/site/index.html
