@@ -194,7 +194,7 @@ def _use_a_revoked_key(place: Place) -> None:
 
 
 def _use_the_new_key(place: Place) -> None:
-    place.do("dlq", "retry", "--all", "--error", "KeyRefusedError")
+    place.do("dlq", "retry", "--error", "KeyRefusedError")
     _require_no_letters(place)
     place.do("doctor")
     _an_hour_later(place)
