@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import dagster as dg
+import httpx
 import psycopg
 import pyarrow.parquet as pq
 import pytest
@@ -59,6 +60,7 @@ PLACES = {
     "objects": "AAPL",
     "commands": "HTTP 500",
     "crash": "Fatal Python error: Aborted",
+    "exporter": "wrdata_provider_requests_total",
     "files": "retry_num=1",
 }
 """Where is searched, and a text that has to be there: a search of nothing finds nothing."""
@@ -210,6 +212,7 @@ def evidence(
                 "objects": objects_of(),
                 "commands": said,
                 "crash": crashed,
+                "exporter": exported(),
                 "files": "\n".join(
                     file.read_text("utf-8", "replace") for file in home.rglob("*") if file.is_file()
                 ),
@@ -288,10 +291,11 @@ def commands(refused: str) -> str:
 
 def crash(failing: Echo) -> str:
     """Return what a command leaves that is aborted while it waits for a provider."""
-    words = ("backfill", "minute_bars", "--provider", "polygon", "--tickers", "AAPL")
+    # FMP has answered well so far: of the others nothing would be asked, their breakers are open.
+    words = ("backfill", "daily_bars", "--provider", "fmp", "--tickers", "BRK.B")
     command = subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-m", "pipelines.cli", *words],
-        env={**os.environ, "POLYGON_BASE_URL": f"{failing.address}/silent"},
+        env={**os.environ, "FMP_BASE_URL": f"{failing.address}/silent"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -306,6 +310,30 @@ def crash(failing: Echo) -> str:
         )
         command.send_signal(signal.SIGABRT)
         return "\n".join(command.communicate(timeout=PATIENCE_S))
+    finally:
+        command.kill()
+
+
+def exported() -> str:
+    """Return what the exporter shows of all this, and what it says meanwhile."""
+    words = ("exporter", "--port", "0", "--webserver", "http://127.0.0.1:9")
+    command = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *words],
+        env=dict(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert command.stderr is not None
+        served = command.stderr.readline()
+        address = served.partition("/metrics")[0].rpartition(" ")[2]
+        pages = [
+            httpx.get(f"{address}/{page}", timeout=PATIENCE_S, trust_env=False).text
+            for page in ("metrics", "health/ready", "health/startup", "health/live")
+        ]
+        command.terminate()
+        return "\n".join([served, *pages, *command.communicate(timeout=PATIENCE_S)])
     finally:
         command.kill()
 
