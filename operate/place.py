@@ -21,6 +21,7 @@ from marketdata.recovery import errors
 from operate.shared_ui import COMMAND, LOCATION, OPERATORS, REPOSITORY, SharedUi, ask, shared_ui
 from operate.small_disk import SmallDisk, small_disk
 from resources.database_url import in_schema
+from resources.storage.timescale import translated
 from sandbox.backed_up import BackedUpWorld
 from sandbox.control import SimulatorControl
 from sandbox.local_world import LocalWorld
@@ -157,12 +158,14 @@ class Place:
     def change(self, statement: str, *parameters: object, of_dagster: bool = False) -> None:
         """Change rows as the owner of the database."""
         name = "WRDATA_DAGSTER_DATABASE_URL" if of_dagster else "WRDATA_DATABASE_URL"
-        with psycopg.connect(self.environment[name]) as connection:
+        url = self.environment[name]
+        with translated(url), psycopg.connect(url) as connection:
             connection.execute(statement.encode(), parameters)
 
     def tamper(self, statement: str, *parameters: object) -> None:
         """Change rows as a superuser for whom no trigger fires."""
-        with psycopg.connect(self.server.url("wrdata", SUPERUSER)) as connection:
+        url = self.server.url("wrdata", SUPERUSER)
+        with translated(url), psycopg.connect(url) as connection:
             connection.execute("set session_replication_role = replica")
             connection.execute(statement.encode(), parameters)
 
@@ -305,5 +308,5 @@ def _succeed(words: tuple[str, ...], environment: Mapping[str, str]) -> str:
 
 
 def _rows(url: str, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
-    with psycopg.connect(url) as connection:
+    with translated(url), psycopg.connect(url) as connection:
         return connection.execute(query.encode(), parameters).fetchall()

@@ -139,7 +139,7 @@ def drill(place: Place, watch: Watch) -> Drill:
             raise errors.ConfigurationError(f"the drill's run {run_id} ended as {result.status}")
         [(result.tables, result.rows)] = place.rows(
             "select tables_compared, rows_compared from restore_drill"
-            " order by drill_id desc limit 1"
+            " order by restore_drill_id desc limit 1"
         )
         result.rto_s = _figure(watch, "wrdata_restore_drill_rto_seconds")
         result.rpo_s = _figure(watch, "wrdata_restore_drill_rpo_seconds")
