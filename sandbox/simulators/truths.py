@@ -71,9 +71,12 @@ def truth(worlds: Worlds, dataset: str, question: Question) -> Iterator[pa.Table
 def _daily_bars(worlds: Worlds, question: Question) -> pa.Table:
     """FMP's bars are adjusted for splits, those of the others as they were paid."""
     provider = _provider(question, "fmp", "polygon", "tiingo")
+    end = question.end
+    if provider == "tiingo":
+        end = min(end, tiingo.last_published(question.now))
     answer = worlds.shares.bars if provider == "fmp" else worlds.actions.as_traded
     parts = [
-        _bar_table(ticker, answer(ticker, question.start, question.end, question.now))
+        _bar_table(ticker, answer(ticker, question.start, end, question.now))
         for ticker in sorted(_tickers(worlds, question))
     ]
     return pa.concat_tables([WIRE_BARS.empty_table(), *parts])

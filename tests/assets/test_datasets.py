@@ -18,6 +18,7 @@ from pipelines import replays, retries, schedules, sensors
 from resources import opening
 from resources.settings import read_settings
 from resources.storage.letters import LetterFilter, StoredLetter
+from sandbox.simulators.tiingo import last_published
 from tests.fixtures.pipeline import Pipeline
 from usecases import instruments
 
@@ -313,7 +314,7 @@ def test_a_day_of_the_whole_market_is_one_request_at_polygon_and_tiingo(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The daily bars of the whole universe cost one request, at every provider."""
-    session = calendar().last_closed(utc_now())
+    session = last_published(utc_now())  # by Tiingo, which is the later one
     for provider in ("polygon", "tiingo"):
         monkeypatch.setenv("WRDATA_DAILY_BARS_PROVIDER", provider)
         since = utc_now()

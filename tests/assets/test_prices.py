@@ -143,6 +143,7 @@ def test_a_refused_key_ends_the_run_with_one_clear_reason(
     assert len(pipeline.simulator.requests()) - before < 20
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_second_run_over_the_same_tickers_asks_for_nothing(pipeline: Pipeline) -> None:
     """What the ledger calls complete is not asked for again."""
     pipeline.backfill(["AAPL", "BRK.B"])
@@ -329,6 +330,7 @@ def _ledger(pipeline: Pipeline, ticker: str) -> dict[CoverageState, list[Span]]:
     return pipeline.stores.coverage.ledger(DAILY_BARS_DATASET, "fmp", ids)[listed.instrument_id]
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_history_that_a_small_plan_cuts_off_is_asked_for_again_when_the_plan_shows_more(
     pipeline: Pipeline,
 ) -> None:
@@ -358,6 +360,7 @@ def test_a_history_that_a_small_plan_cuts_off_is_asked_for_again_when_the_plan_s
     assert compare(pipeline.stores, pipeline.simulator).perfect
 
 
+@pytest.mark.usefixtures("settled")
 def test_another_key_or_another_plan_of_it_is_asked_for_what_the_last_one_lacked(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +376,7 @@ def test_another_key_or_another_plan_of_it_is_asked_for_what_the_last_one_lacked
     assert len(pipeline.simulator.requests()) == before + 1, "AAPL lacks nothing"
 
 
+@pytest.mark.usefixtures("settled")
 def test_days_before_the_listing_are_told_from_holes_whatever_came_first(
     pipeline: Pipeline,
 ) -> None:

@@ -95,6 +95,7 @@ def _asked(pipeline: Pipeline, since: Any) -> list[str]:
     return [f"{path.split('/')[5]} {'/'.join(path.split('/')[9:])}" for path in paths]
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_history_across_a_rename_is_the_shares_own_and_is_planned_as_it_is_asked(
     renamed: Pipeline,
 ) -> None:

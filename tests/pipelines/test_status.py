@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from assets.datasets import REFRESHES
 from marketdata.calendars import utc_now
 from marketdata.coverage import CoverageMark, CoverageState
@@ -55,6 +57,7 @@ def test_states_that_are_due_are_holes(pipeline: Pipeline) -> None:
     assert (shown["holes"], shown["coverage_percent"], shown["never_asked"]) == (1, 0.19, 501)
 
 
+@pytest.mark.usefixtures("settled")
 def test_coverage_is_the_share_of_what_should_be_there(pipeline: Pipeline) -> None:
     """One whole history of 503: no 100 % beside a million sessions never asked for."""
     pipeline.backfill(["AAPL"])

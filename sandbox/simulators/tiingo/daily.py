@@ -24,6 +24,14 @@ _FOREIGN = 20
 _LONG_GONE = date(2015, 3, 2)
 
 
+def last_published(now: datetime) -> date:
+    """Return the latest session whose daily prices are out at ``now`` (aware)."""
+    latest = calendar().last_closed(now)
+    if now >= datetime.combine(latest, PUBLISHED_AT, NEW_YORK_ZONE):
+        return latest
+    return calendar().sessions(latest - timedelta(days=20), latest)[-2]
+
+
 class DailyPrices:
     """The end-of-day endpoints; ``published`` is the latest session whose prices are out."""
 
@@ -34,10 +42,7 @@ class DailyPrices:
 
     def published(self, behind: int) -> date:
         """Return the latest session whose daily prices are out, or one ``behind`` it."""
-        now = self._now()
-        latest = calendar().last_closed(now)
-        if now < datetime.combine(latest, PUBLISHED_AT, NEW_YORK_ZONE):
-            behind += 1
+        latest = last_published(self._now())
         return calendar().sessions(latest - timedelta(days=20), latest)[-1 - behind]
 
     def metadata(self, ticker: str, published: date) -> Reply:
