@@ -34,12 +34,14 @@ class Break:
         alert: Name of the alert that has to fire.
         breaks: Breaks it.
         repairs: Repairs it, as the runbook says, and looks that nothing is lost.
+        from_the_start: It is broken when the rehearsal begins, and may have been told of by then.
     """
 
     title: str
     alert: str
     breaks: Callable[[Place], None]
     repairs: Callable[[Place], None]
+    from_the_start: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +272,13 @@ WALKS = (
 """Pages of docs/runbooks/ for which no alert has to fire."""
 
 BREAKS = (
-    Break(title="backup missing", alert="BackupMissing", breaks=_no_backup, repairs=_take_backup),
+    Break(
+        title="backup missing",
+        alert="BackupMissing",
+        breaks=_no_backup,
+        repairs=_take_backup,
+        from_the_start=True,
+    ),
     Break(
         title="provider down", alert="ProviderDown", breaks=_stop_provider, repairs=_start_provider
     ),

@@ -18,7 +18,7 @@ import psycopg
 from machine import processes
 from machine.processes import LOOPBACK, Process, wait_until
 from marketdata.recovery import errors
-from operate.shared_ui import COMMAND, LOCATION, OPERATORS, REPOSITORY, SharedUi, ask, shared_ui
+from operate.shared_ui import COMMAND, OPERATORS, VIEWERS, SharedUi, ask, launch, shared_ui
 from operate.small_disk import SmallDisk, small_disk
 from resources.database_url import in_schema
 from resources.storage.timescale import translated
@@ -33,15 +33,6 @@ MEMBERS = 12
 """So many shares the index has: whole coverage is had in seconds."""
 COMMAND_WITHIN_S = 600.0
 STARTS_WITHIN_S = 180.0
-LAUNCH = """
-mutation ($run: ExecutionParams!) {
-  launchRun(executionParams: $run) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-  }
-}
-"""
 STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 ENDED = frozenset({"SUCCESS", "FAILURE", "CANCELED"})
 
@@ -120,23 +111,16 @@ class Place:
         Raises:
             ConfigurationError: Dagster refuses.
         """
-        selector = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
-        run: dict[str, Any] = {
-            "selector": {**selector, "jobName": job},
-            "mode": "default",
-            "runConfigData": {},
-            "executionMetadata": {"tags": []},
-        }
         with self.ui.client(OPERATORS[0], seen_before=True) as operator:
-            answer = ask(operator, LAUNCH, run=run)["launchRun"]
+            answer = launch(operator, job)
         if "run" not in answer:
             raise errors.ConfigurationError(f"{job} is not launched: {answer}")
         return str(answer["run"]["runId"])
 
     def status_of(self, run_id: str) -> str:
         """Return Dagster's status of a run, as a viewer sees it."""
-        with self.ui.client(OPERATORS[0], seen_before=True) as operator:
-            return str(ask(operator, STATUS, id=run_id)["runOrError"]["status"])
+        with self.ui.client(VIEWERS[0], seen_before=True) as viewer:
+            return str(ask(viewer, STATUS, id=run_id)["runOrError"]["status"])
 
     def await_end(self, run_id: str, within_s: float = COMMAND_WITHIN_S) -> str:
         """Wait until a run has ended, and return its status."""
@@ -187,10 +171,11 @@ def installed(folder: Path, report: Callable[[str], None]) -> Generator[Place]:
         _succeed(("migrate",), environment)
         ui_folder = folder / "ui"
         ui_folder.mkdir()
+        report("Starting the UI behind its proxy")
         with (
             SimulatorControl(local.simulators_origin()) as simulators,
             small_disk(folder, report) as disk,
-            _shared(ui_folder, environment, report) as ui,
+            shared_ui(ui_folder, environment) as ui,
         ):
             place = Place(
                 folder=folder,
@@ -212,15 +197,6 @@ def installed(folder: Path, report: Callable[[str], None]) -> Generator[Place]:
     finally:
         server.stop()
         local.stop()
-
-
-@contextmanager
-def _shared(
-    folder: Path, environment: Mapping[str, str], report: Callable[[str], None]
-) -> Generator[SharedUi]:
-    report("Starting the UI behind its proxy")
-    with shared_ui(folder, environment) as ui:
-        yield ui
 
 
 def _environment(folder: Path, local: LocalWorld, server: BackedUpWorld) -> dict[str, str]:

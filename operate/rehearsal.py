@@ -8,7 +8,7 @@ Between two breaks nothing may fire: an alert that stays would hide the next one
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -90,10 +90,9 @@ def play(broken: Break, place: Place, watch: Watch) -> Result:
     rule = next(rule for rules in GROUPS.values() for rule in rules if rule.name == broken.alert)
     result.waits_s = rule.lasts.total_seconds()
     with _findings(result.wrong):
-        _require_quiet(watch)
+        _require_quiet(watch, but=broken.alert if broken.from_the_start else None)
         began = time.monotonic()
-        # What is broken from the start on may have been told of already.
-        since = 0.0 if broken.alert in watch.firing() else began
+        since = 0.0 if broken.from_the_start else began
         broken.breaks(place)
         fired = watch.await_message(broken.alert, firing=True, since=since, within_s=FIRES_WITHIN_S)
         if fired is None:
@@ -160,14 +159,13 @@ def _findings(wrong: list[str]) -> Generator[None]:
         wrong.append(str(error))
 
 
-def _require_quiet(watch: Watch) -> None:
-    """Wait until no alert fires or is about to.
+def _require_quiet(watch: Watch, *, but: str | None = None) -> None:
+    """Wait until no alert fires or is about to, ``but`` one.
 
     Raises:
         ConfigurationError: One still does; the text names it.
     """
-    quiet: Callable[[], bool] = lambda: not set(watch.firing()) - {"BackupMissing"}  # noqa: E731
-    if not wait_until(quiet, within_s=QUIET_WITHIN_S, every_s=0.5):
+    if not wait_until(lambda: set(watch.firing()) <= {but}, within_s=QUIET_WITHIN_S, every_s=0.5):
         raise errors.ConfigurationError(f"{', '.join(watch.firing())} still fire")
 
 

@@ -124,8 +124,9 @@ class Watch:
             f"{self.alertmanager}/api/v2/alerts", verify=NO_AUTHORITIES, timeout=30
         ).json()
         return any(
-            held["labels"]["alertname"] == alert and held["status"]["state"] == "suppressed"
-            for held in known
+            candidate["labels"]["alertname"] == alert
+            and candidate["status"]["state"] == "suppressed"
+            for candidate in known
         )
 
     def ask(self, expression: str) -> list[Any]:

@@ -24,7 +24,7 @@ from websockets.sync.client import connect
 from machine.processes import LOOPBACK, wait_until
 from marketdata.recovery import errors
 from monitoring.health import probe_code_location
-from operate.shared_ui import LOCATION, REPOSITORY, SharedUi, ask, shared_ui
+from operate.shared_ui import LAUNCH, LOCATION, REPOSITORY, SharedUi, ask, launch, shared_ui
 from pipelines.dagster_internals import WorkspaceFileTarget, WorkspaceProcessContext
 from pipelines.users import PROXY_HEADER, PROXY_VARIABLE, USER_TAG, of_the_proxy
 from resources.database_url import in_schema
@@ -39,15 +39,6 @@ pytestmark = [pytest.mark.servers, pytest.mark.long]
 
 PROJECT = Path(__file__).parents[2]
 REPOSITORY_SELECTOR = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
-LAUNCH = """
-mutation ($run: ExecutionParams!) {
-  launchRun(executionParams: $run) {
-    __typename
-    ... on LaunchRunSuccess { run { runId } }
-    ... on PythonError { message }
-  }
-}
-"""
 TAGS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { tags { key value } } } }"
 VERSION = "{ version }"
 SENSOR = {**REPOSITORY_SELECTOR, "sensorName": "lost_runs"}
@@ -101,17 +92,6 @@ def viewer(ui: SharedUi) -> Iterator[httpx.Client]:
     """A client of a user who may look."""
     with ui.client("bob", source="127.0.0.3", seen_before=True) as client:
         yield client
-
-
-def launch(client: httpx.Client, job: str = "universe", **tags: str) -> dict[str, Any]:
-    """Launch a run, and return Dagster's answer."""
-    run = {
-        "selector": {**REPOSITORY_SELECTOR, "jobName": job},
-        "mode": "default",
-        "runConfigData": {},
-        "executionMetadata": {"tags": [{"key": key, "value": tags[key]} for key in tags]},
-    }
-    return dict(ask(client, LAUNCH, run=run)["launchRun"])
 
 
 def tags_of(client: httpx.Client, run_id: str) -> dict[str, str]:
@@ -242,6 +222,17 @@ def test_nothing_listens_on_a_public_address(ui: SharedUi) -> None:
         }
 
 
+def test_requests_without_a_password_are_no_attempts_to_log_in(ui: SharedUi) -> None:
+    """A browser asks for each file of a page without one first: it had a blank page before."""
+
+    def file(number: int) -> int:
+        with ui.client(None, source="127.0.0.10") as browser:
+            return browser.get(f"/_next/static/{number}.js").status_code
+
+    with ThreadPoolExecutor(32) as pool:
+        assert set(pool.map(file, range(32))) == {401}
+
+
 def test_guessing_passwords_is_slowed_down_and_stops_nobody_who_is_in(ui: SharedUi) -> None:
     """Ten logins at once, then one in six seconds; who has logged in before goes on."""
     source = "127.0.0.9"
@@ -269,7 +260,7 @@ def test_guessing_passwords_is_slowed_down_and_stops_nobody_who_is_in(ui: Shared
 
 def test_a_viewer_may_not_launch(viewer: httpx.Client) -> None:
     """Dagster's own refusal."""
-    assert launch(viewer)["__typename"] == "UnauthorizedError"
+    assert launch(viewer, "universe")["__typename"] == "UnauthorizedError"
 
 
 def test_a_viewer_does_not_become_an_operator_by_headers(
@@ -277,7 +268,7 @@ def test_a_viewer_does_not_become_an_operator_by_headers(
 ) -> None:
     """The proxy writes its own over them."""
     viewer.headers.update({**FORGED, "X-Forwarded-User": "alice"})
-    assert launch(viewer)["__typename"] == "UnauthorizedError"
+    assert launch(viewer, "universe")["__typename"] == "UnauthorizedError"
     assert (noted(ui, "launchRun").who, noted(ui, "launchRun").outcome) == (
         "bob",
         "UnauthorizedError",
@@ -322,7 +313,7 @@ def test_a_viewer_may_not_do_anything(viewer: httpx.Client) -> None:
 
 def test_a_viewer_may_not_touch_what_there_is(operator: httpx.Client, viewer: httpx.Client) -> None:
     """A run, a sensor, or several runs at once: what is there is refused as well."""
-    run_id = launch(operator)["run"]["runId"]
+    run_id = launch(operator, "universe")["run"]["runId"]
     refused = {"__typename": "UnauthorizedError"}
     again = "launchRunReexecution(reexecutionParams: {parentRunId: $id, strategy: ALL_STEPS})"
     assert ask(viewer, f"mutation ($id: String!) {{ {again} {{ __typename }} }}", id=run_id) == {
@@ -434,7 +425,7 @@ def test_a_page_of_another_site_cannot_act_with_a_browser_s_login(
 def test_a_run_carries_the_user_who_launched_it(ui: SharedUi, operator: httpx.Client) -> None:
     """Neither headers nor tags of the client count."""
     operator.headers.update(FORGED)
-    launched = launch(operator, **{USER_TAG: "mallory"})
+    launched = launch(operator, "universe", **{USER_TAG: "mallory"})
     assert launched["__typename"] == "LaunchRunSuccess", launched
     run_id = launched["run"]["runId"]
     assert tags_of(operator, run_id)[USER_TAG] == "alice"
@@ -445,7 +436,7 @@ def test_a_run_carries_the_user_who_launched_it(ui: SharedUi, operator: httpx.Cl
 
 def test_who_repeats_a_run_is_its_user(ui: SharedUi, operator: httpx.Client) -> None:
     """Not the one whose run it was, though its tags are copied."""
-    run_id = launch(operator)["run"]["runId"]
+    run_id = launch(operator, "universe")["run"]["runId"]
     again = """
     mutation ($parent: String!) {
       launchRunReexecution(reexecutionParams: {parentRunId: $parent, strategy: ALL_STEPS}) {
@@ -498,7 +489,7 @@ def test_what_passes_no_queue_is_in_the_log_of_operations(
 ) -> None:
     """Switched off, ended, deleted, wiped: who, what, to what, from where, and with what result."""
     before = len(operations_in(ui))
-    run_id = launch(operator)["run"]["runId"]
+    run_id = launch(operator, "universe")["run"]["runId"]
     start = (
         "mutation ($sensor: SensorSelector!) {"
         " startSensor(sensorSelector: $sensor) { __typename } }"
@@ -598,8 +589,11 @@ def test_the_limits_of_the_queue_hold(
     assert queue.max_concurrent_runs == 2
     for run in instance.get_runs(filters=QUEUED):
         instance.report_run_canceled(run)
-    backfills = [launch(operator, **{"wrdata/lane": "backfill"})["run"]["runId"] for _ in range(3)]
-    others = [launch(operator)["run"]["runId"] for _ in range(3)]
+    backfills = [
+        launch(operator, "universe", **{"wrdata/lane": "backfill"})["run"]["runId"]
+        for _ in range(3)
+    ]
+    others = [launch(operator, "universe")["run"]["runId"] for _ in range(3)]
     home = tmp_path / "dagster"
     home.mkdir()
     (home / "dagster.yaml").write_text(

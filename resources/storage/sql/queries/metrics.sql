@@ -194,8 +194,7 @@ where
 
 -- name: first_unarchived_session
 -- The first session with a daily bar that no valid proof holds, by the ledger: the exporter's role
--- may read no prices. Each instrument by itself: adding up the days of all of them first takes six
--- times as long.
+-- may read no prices. Each instrument by itself: the days of all of them need not be added up.
 select min(lower(coverage.sessions * unproven.days)) as day
 from coverage
 cross join (
