@@ -9,11 +9,12 @@ from typing import cast
 
 import adbc_driver_manager
 from adbc_driver_postgresql import dbapi
+from psycopg import conninfo
 
 from marketdata.recovery import errors
 from resources.database_url import place
 from resources.storage import timescale
-from resources.storage.timescale import Timescale
+from resources.storage.timescale import DEAD_PEER_AFTER_MS, Timescale
 
 LOCK_NOT_AVAILABLE = "55P03"
 """The SQLSTATE of a lock time-out."""
@@ -65,7 +66,7 @@ def arrow_cursor(opened: Timescale, *, lock_timeout_s: float = 0.0) -> Generator
 @contextmanager
 def _lent(opened: Timescale) -> Generator[dbapi.Connection]:
     """Lend a connection without a transaction; keep it unless something went wrong."""
-    connection = _alive(opened) or dbapi.connect(opened.url)
+    connection = _alive(opened) or _opened(opened.url)
     try:
         yield connection
         connection.rollback()
@@ -75,6 +76,11 @@ def _lent(opened: Timescale) -> Generator[dbapi.Connection]:
             connection.close()
         raise
     opened.keep(connection)
+
+
+def _opened(url: str) -> dbapi.Connection:
+    """Open a connection that does not wait for ever for a server that is gone: it may be kept."""
+    return dbapi.connect(conninfo.make_conninfo(url, tcp_user_timeout=DEAD_PEER_AFTER_MS))
 
 
 def _alive(opened: Timescale) -> dbapi.Connection | None:

@@ -25,11 +25,12 @@ POOL_TIMEOUT_S = 30.0
 STATEMENT_TIMEOUT_S = 600
 """Longer than the largest merge seen (1 M rows: bench/loader.py), so short that no run hangs."""
 
+DEAD_PEER_AFTER_MS = 60_000
 _DEAD_PEER_SETTINGS = {
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
-    "tcp_user_timeout": "60000",
+    "tcp_user_timeout": str(DEAD_PEER_AFTER_MS),
 }
 """A dead peer is noticed in a minute, not in two hours as by operating systems' defaults."""
 

@@ -14,6 +14,7 @@ from machine import processes
 from marketdata.recovery import errors
 from pipelines.cli import diagnosis
 from pipelines.cli.main import app
+from resources import key_probes
 from resources.storage import migrations
 from sandbox import timescaledb
 from tests.fixtures.state_folder import PATIENCE_S
@@ -33,6 +34,8 @@ def configured(
 ) -> pytest.MonkeyPatch:
     """Services of a test's own, set as a user sets them; more may be set, or otherwise."""
     migrations.migrate(database_url)
+    # On a busy machine a permit may lapse before it is used, and another is waited for.
+    monkeypatch.setattr(key_probes, "ANSWER_WITHIN_S", PATIENCE_S)
     for name in list(os.environ):
         if name.startswith(FAMILIES):
             monkeypatch.delenv(name)
