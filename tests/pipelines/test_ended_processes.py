@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from machine import processes
-from machine.processes import runs_program, wait_until
+from machine.processes import NO_AUTHORITIES, runs_program, wait_until
 from pipelines.cli.dagster_processes import CODE_SERVER, WORKER
 from pipelines.sensors import TRIED_AGAIN
 from tests.fixtures.state_folder import PATIENCE_S, StateFolder, killed, state_folder
@@ -205,7 +205,9 @@ def _stopped(address: str, *sensors: str) -> Generator[None]:
 def _asked(address: str, query: str, **variables: object) -> Any:
     """Ask the UI's server, and return its data."""
     question = {"query": query, "variables": variables}
-    answer = httpx.post(f"{address}/graphql", json=question, timeout=60).json()
+    answer = httpx.post(
+        f"{address}/graphql", json=question, timeout=60, verify=NO_AUTHORITIES
+    ).json()
     assert "errors" not in answer, answer
     return answer["data"]
 

@@ -34,7 +34,7 @@ from assets import datasets
 from assets.archive import closed_periods
 from assets.datasets import REFRESHES
 from machine import private_files
-from machine.processes import wait_until
+from machine.processes import NO_AUTHORITIES, wait_until
 from pipelines.definitions import definitions
 from pipelines.users import PROXY_VARIABLE
 from resources import opening
@@ -329,7 +329,9 @@ def exported() -> str:
         served = command.stderr.readline()
         address = served.partition("/metrics")[0].rpartition(" ")[2]
         pages = [
-            httpx.get(f"{address}/{page}", timeout=PATIENCE_S, trust_env=False).text
+            httpx.get(
+                f"{address}/{page}", timeout=PATIENCE_S, trust_env=False, verify=NO_AUTHORITIES
+            ).text
             for page in ("metrics", "health/ready", "health/startup", "health/live")
         ]
         command.terminate()

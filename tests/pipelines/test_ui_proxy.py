@@ -21,7 +21,7 @@ import pytest
 from websockets.exceptions import InvalidStatus, InvalidStatusCode
 from websockets.sync.client import connect
 
-from machine.processes import LOOPBACK, wait_until
+from machine.processes import LOOPBACK, NO_AUTHORITIES, wait_until
 from marketdata.recovery import errors
 from monitoring.health import probe_code_location
 from operate.shared_ui import LAUNCH, LOCATION, REPOSITORY, SharedUi, ask, launch, shared_ui
@@ -160,9 +160,11 @@ def test_old_tls_is_refused(ui: SharedUi) -> None:
 
 def test_plain_http_leads_to_tls_and_serves_nothing(ui: SharedUi) -> None:
     """With the path that was asked for; plain HTTP at the port of TLS is refused."""
-    answer = httpx.get(f"http://{LOOPBACK}:{ui.ports['plain']}/runs?x=1")
+    answer = httpx.get(f"http://{LOOPBACK}:{ui.ports['plain']}/runs?x=1", verify=NO_AUTHORITIES)
     assert (answer.status_code, answer.headers["location"]) == (308, f"{ui.address}/runs?x=1")
-    assert httpx.get(f"http://{LOOPBACK}:{ui.ports['tls']}/").status_code == 400
+    assert (
+        httpx.get(f"http://{LOOPBACK}:{ui.ports['tls']}/", verify=NO_AUTHORITIES).status_code == 400
+    )
 
 
 def test_every_answer_has_the_headers_that_browsers_obey(
@@ -386,11 +388,21 @@ def test_the_web_servers_answer_nobody_but_the_proxy(ui: SharedUi) -> None:
     address = f"http://{LOOPBACK}:{ui.ports['operators']}"
     question = {"query": VERSION}
     for headers in ({}, FORGED, {"X-Forwarded-User": "alice"}):
-        assert httpx.post(f"{address}/graphql", json=question, headers=headers).status_code == 403
-        assert httpx.get(f"{address}/", headers=headers).status_code == 403
-    assert httpx.get(f"{address}/server_info").status_code == 200
+        assert (
+            httpx.post(
+                f"{address}/graphql", json=question, headers=headers, verify=NO_AUTHORITIES
+            ).status_code
+            == 403
+        )
+        assert httpx.get(f"{address}/", headers=headers, verify=NO_AUTHORITIES).status_code == 403
+    assert httpx.get(f"{address}/server_info", verify=NO_AUTHORITIES).status_code == 200
     proven = {PROXY_HEADER: ui.secret}
-    assert httpx.post(f"{address}/graphql", json=question, headers=proven).status_code == 200
+    assert (
+        httpx.post(
+            f"{address}/graphql", json=question, headers=proven, verify=NO_AUTHORITIES
+        ).status_code
+        == 200
+    )
     with pytest.raises((InvalidStatus, InvalidStatusCode), match="403"):
         connect(f"ws://{LOOPBACK}:{ui.ports['operators']}/graphql", subprotocols=["graphql-ws"])  # pyright: ignore[reportArgumentType]
 
@@ -402,7 +414,7 @@ def test_a_page_of_another_site_cannot_act_with_a_browser_s_login(
     plain = {"Content-Type": "text/plain"}
     address = f"http://{LOOPBACK}:{ui.ports['operators']}/graphql"
     proven = {PROXY_HEADER: ui.secret, **plain}
-    taken = httpx.post(address, params={"query": VERSION}, headers=proven)
+    taken = httpx.post(address, params={"query": VERSION}, headers=proven, verify=NO_AUTHORITIES)
     assert taken.json()["data"]["version"] == dg.__version__
 
     assert operator.post("/graphql", params={"query": VERSION}, headers=plain).status_code == 403

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import httpx
 
+from machine.processes import NO_AUTHORITIES
 from resources.providers.binance import BinanceClient, wire
 from resources.providers.http import HttpAnswer, HttpGetter
 from sandbox.simulators import serving
@@ -101,7 +102,9 @@ class SimulatedBinance:
 
     def fault(self, **rule: object) -> None:
         """Put a fault in force."""
-        httpx.post(f"{self.origin}/_sandbox/faults", json=rule).raise_for_status()
+        httpx.post(
+            f"{self.origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES
+        ).raise_for_status()
 
     def heal(self) -> None:
         """Forget every fault."""
@@ -109,7 +112,7 @@ class SimulatedBinance:
 
     def asked(self) -> list[str]:
         """Return the paths of all requests so far."""
-        entries = httpx.get(f"{self.origin}/_sandbox/requests").json()
+        entries = httpx.get(f"{self.origin}/_sandbox/requests", verify=NO_AUTHORITIES).json()
         return [entry["path"] for entry in entries]
 
 

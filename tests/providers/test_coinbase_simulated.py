@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from marketdata import minute_bars
 from marketdata.ports import Answer
 from marketdata.recovery import errors
@@ -96,7 +97,9 @@ class Simulated:
         return self.do(lambda client: client.trades(symbol, start, end))
 
     def fault(self, **rule: object) -> None:
-        httpx.post(f"{self.origin}/_sandbox/faults", json=rule).raise_for_status()
+        httpx.post(
+            f"{self.origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES
+        ).raise_for_status()
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from marketdata.actions import (
     WIRE_DIVIDENDS,
     WIRE_SPLITS,
@@ -415,7 +416,9 @@ class Simulated:
         return asyncio.run(main())
 
     def fault(self, **rule: object) -> None:
-        httpx.post(f"{self.origin}/_sandbox/faults", json=rule).raise_for_status()
+        httpx.post(
+            f"{self.origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES
+        ).raise_for_status()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from marketdata.bars import validate
 from marketdata.calendars import calendar
 from marketdata.instruments import provider_spellings
@@ -49,7 +50,9 @@ class Simulated:
         return asyncio.run(main())
 
     def fault(self, **rule: object) -> None:
-        httpx.post(f"{self.origin}/_sandbox/faults", json=rule).raise_for_status()
+        httpx.post(
+            f"{self.origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES
+        ).raise_for_status()
 
 
 @pytest.fixture(scope="module")

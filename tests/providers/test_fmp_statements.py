@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from machine.processes import NO_AUTHORITIES
 from marketdata import companies, statements
 from marketdata.instruments import provider_spellings
 from marketdata.recovery import errors
@@ -516,7 +517,9 @@ class Simulated:
         return asyncio.run(main())
 
     def fault(self, **rule: object) -> None:
-        httpx.post(f"{self.origin}/_sandbox/faults", json=rule).raise_for_status()
+        httpx.post(
+            f"{self.origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES
+        ).raise_for_status()
 
 
 class Kept:
@@ -577,6 +580,7 @@ def test_an_answer_tells_its_origin(simulated: Simulated) -> None:
         httpx.get(
             f"{simulated.origin}/stable/ratios",
             params={"symbol": "AAPL", "period": period, "limit": "1000", "apikey": KEY},
+            verify=NO_AUTHORITIES,
         ).content
         for period in ("annual", "quarter")
     ]

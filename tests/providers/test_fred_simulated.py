@@ -12,6 +12,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from marketdata import macro
 from marketdata.ports import MacroProvider
 from marketdata.recovery import errors
@@ -69,7 +70,9 @@ class Simulated:
         return asyncio.run(main())
 
     def fault(self, **rule: object) -> None:
-        httpx.post(f"{self.origin}/_sandbox/faults", json=rule).raise_for_status()
+        httpx.post(
+            f"{self.origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES
+        ).raise_for_status()
 
     def paths(self) -> list[str]:
         return [entry.path.removeprefix("/fred/") for entry in self.journal.since(None)]

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from machine.processes import NO_AUTHORITIES
 from marketdata import minute_bars
 from marketdata.bars import validate
 from marketdata.calendars import NEW_YORK_ZONE, calendar
@@ -77,7 +78,9 @@ class Simulated:
         return asyncio.run(main())
 
     def fault(self, **rule: object) -> None:
-        httpx.post(f"{self.origin}/_sandbox/faults", json=rule).raise_for_status()
+        httpx.post(
+            f"{self.origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES
+        ).raise_for_status()
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from machine.processes import NO_AUTHORITIES
 from marketdata.bars import WIRE_BARS, validate
 from marketdata.calendars import calendar
 from marketdata.instruments import provider_spellings
@@ -86,10 +87,12 @@ class Simulated:
         return ask(f"{self.origin}/tiingo", work, key)
 
     def fault(self, **rule: object) -> None:
-        httpx.post(f"{self.origin}/_sandbox/faults", json=rule).raise_for_status()
+        httpx.post(
+            f"{self.origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES
+        ).raise_for_status()
 
     def asked(self) -> list[dict[str, object]]:
-        return httpx.get(f"{self.origin}/_sandbox/requests").json()
+        return httpx.get(f"{self.origin}/_sandbox/requests", verify=NO_AUTHORITIES).json()
 
 
 @pytest.fixture(scope="module")

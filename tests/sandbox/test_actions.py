@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from machine.processes import NO_AUTHORITIES
 from marketdata.actions import validate_dividends, validate_splits
 from sandbox.simulators import serving
 from sandbox.simulators.fmp import FmpLimits, Plan, create_front
@@ -162,7 +163,11 @@ def fmp(tmp_path: Path, clock: Clock) -> Iterator[httpx.Client]:
     with (
         serving.serve(front) as origin,
         httpx.Client(
-            timeout=120, base_url=origin, params={"apikey": KEY}, trust_env=False
+            timeout=120,
+            base_url=origin,
+            params={"apikey": KEY},
+            trust_env=False,
+            verify=NO_AUTHORITIES,
         ) as client,
     ):
         yield client

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from sandbox.simulators import serving
 from sandbox.simulators.binance import BinanceLimits, BinanceSimulator
 from sandbox.simulators.binance.weight import WeightMeter
@@ -43,7 +44,9 @@ def binance(clock: Clock, tmp_path: Path) -> Iterator[httpx.Client]:
     )
     with (
         serving.serve(front) as origin,
-        httpx.Client(timeout=120, base_url=f"{origin}/binance", trust_env=False) as client,
+        httpx.Client(
+            timeout=120, base_url=f"{origin}/binance", trust_env=False, verify=NO_AUTHORITIES
+        ) as client,
     ):
         yield client
 
@@ -100,7 +103,7 @@ def test_errors_are_those_of_the_recordings(binance: httpx.Client) -> None:
     assert binance.get(KLINES, params={**BARS, "symbol": "NOSUCH"}).content == recorded
     rule = {"kind": "quirk", "quirk": "restricted"}
     origin = str(binance.base_url).removesuffix("/binance/")
-    httpx.post(f"{origin}/_sandbox/faults", json=rule).raise_for_status()
+    httpx.post(f"{origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES).raise_for_status()
     answer = binance.get(KLINES, params=BARS)
     assert answer.status_code == 451
     assert answer.json() == _recorded("binance_error_restricted_location_451.json")

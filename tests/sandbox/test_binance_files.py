@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from sandbox.simulators import serving
 from sandbox.simulators.binance import BinanceFilesSimulator, BinanceSimulator
 from sandbox.simulators.binance import files as binance_files
@@ -53,7 +54,9 @@ def origin(clock: Clock, tmp_path: Path) -> Iterator[str]:
 @pytest.fixture
 def files(origin: str) -> Iterator[httpx.Client]:
     """A client of the file host."""
-    with httpx.Client(timeout=120, base_url=f"{origin}/binance-files", trust_env=False) as client:
+    with httpx.Client(
+        timeout=120, base_url=f"{origin}/binance-files", trust_env=False, verify=NO_AUTHORITIES
+    ) as client:
         yield client
 
 
@@ -87,7 +90,9 @@ def test_a_day_of_klines_is_what_rest_says(files: httpx.Client, origin: str) -> 
     for day, unit in (("2026-11-20", 1000), ("2024-12-31", 1)):
         start = round(datetime.fromisoformat(f"{day}T00:00:00Z").timestamp() * 1000)
         asked = {"symbol": "BTCUSDT", "interval": "1m", "limit": 1000, "startTime": start}
-        rows = httpx.get(f"{origin}/binance/api/v3/klines", params=asked).json()
+        rows = httpx.get(
+            f"{origin}/binance/api/v3/klines", params=asked, verify=NO_AUTHORITIES
+        ).json()
         lines = _lines(files, f"{DAY}{day}.zip")
         assert len(lines) == 1440
         for line, row in zip(lines, rows, strict=False):
@@ -101,7 +106,9 @@ def test_a_day_of_trades_is_what_rest_says(files: httpx.Client, origin: str) -> 
     lines = _lines(files, f"{TRADES}2026-11-20.zip")
     assert len(lines) == 8000
     asked = {"symbol": "BTCUSDT", "fromId": lines[0][0], "limit": 1000}
-    rows = httpx.get(f"{origin}/binance/api/v3/aggTrades", params=asked).json()
+    rows = httpx.get(
+        f"{origin}/binance/api/v3/aggTrades", params=asked, verify=NO_AUTHORITIES
+    ).json()
     for line, row in zip(lines, rows, strict=False):
         assert int(line[5]) // 1000 == row["T"]
         assert [*line[:5], *line[6:]] == [
@@ -162,7 +169,7 @@ def test_quirks_on_demand(files: httpx.Client, origin: str) -> None:
     seen: dict[str, tuple[list[list[str]], bool]] = {}
     for quirk in ("replaced", "wrong_checksum", "header", "lost_rows"):
         rule = {"kind": "quirk", "quirk": quirk, "path": "/binance-files/"}
-        httpx.post(f"{origin}/_sandbox/faults", json=rule).raise_for_status()
+        httpx.post(f"{origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES).raise_for_status()
         checksum = files.get(f"{path}.CHECKSUM").text.split()[0]
         agrees = hashlib.sha256(files.get(path).content).hexdigest() == checksum
         seen[quirk] = (_lines(files, path), agrees)
@@ -183,8 +190,11 @@ def test_the_journal_has_whole_paths_and_rules_meet_only_their_host(
 ) -> None:
     """A fault below /binance/ is none below /binance-files/."""
     rule = {"kind": "status", "status": 500, "path": "/binance/"}
-    httpx.post(f"{origin}/_sandbox/faults", json=rule).raise_for_status()
+    httpx.post(f"{origin}/_sandbox/faults", json=rule, verify=NO_AUTHORITIES).raise_for_status()
     assert files.get(f"{DAY}2026-11-20.zip").status_code == 200
-    assert httpx.get(f"{origin}/binance/api/v3/ping").status_code == 500
-    paths = [load["path"] for load in json.loads(httpx.get(f"{origin}/_sandbox/requests").text)]
+    assert httpx.get(f"{origin}/binance/api/v3/ping", verify=NO_AUTHORITIES).status_code == 500
+    paths = [
+        load["path"]
+        for load in json.loads(httpx.get(f"{origin}/_sandbox/requests", verify=NO_AUTHORITIES).text)
+    ]
     assert paths == [f"/binance-files/{DAY}2026-11-20.zip", "/binance/api/v3/ping"]

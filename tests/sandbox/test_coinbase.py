@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from sandbox.simulators import serving
 from sandbox.simulators.coinbase import CoinbaseLimits, CoinbaseSimulator, faults
 from sandbox.simulators.coinbase.limits import TokenBucket
@@ -41,7 +42,9 @@ def _client(tmp_path: Path, clock: Clock, limits: CoinbaseLimits) -> Iterator[ht
     )
     with (
         serving.serve(front) as origin,
-        httpx.Client(timeout=120, base_url=f"{origin}/coinbase", trust_env=False) as client,
+        httpx.Client(
+            timeout=120, base_url=f"{origin}/coinbase", trust_env=False, verify=NO_AUTHORITIES
+        ) as client,
     ):
         yield client
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from sandbox.simulators import serving
 from sandbox.simulators.fmp import FmpLimits, Plan, create_front
 from tests.sandbox.clock import Clock
@@ -46,7 +47,11 @@ def fmp(clock: Clock, root: Path) -> Iterator[httpx.Client]:
     with (
         serving.serve(front) as origin,
         httpx.Client(
-            timeout=120, base_url=origin, params={"apikey": KEYS[Plan.ULTIMATE]}, trust_env=False
+            timeout=120,
+            base_url=origin,
+            params={"apikey": KEYS[Plan.ULTIMATE]},
+            trust_env=False,
+            verify=NO_AUTHORITIES,
         ) as client,
     ):
         yield client

@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 import httpx
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from sandbox.simulators import serving
 from sandbox.simulators.fred import FredSimulator
 from sandbox.simulators.front import Front, Request
@@ -72,7 +73,7 @@ def fred(clock: Clock, world: MacroWorld, tmp_path: Path) -> Iterator[Client]:
     front = Front([simulator], world=World(tmp_path), journal=journal, now=clock)
     with (
         serving.serve(front) as origin,
-        httpx.Client(timeout=120, base_url=origin, trust_env=False) as http,
+        httpx.Client(timeout=120, base_url=origin, trust_env=False, verify=NO_AUTHORITIES) as http,
     ):
         yield Client(http, clock)
 

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 import pytest
 
-from machine.processes import wait_until
+from machine.processes import NO_AUTHORITIES, wait_until
 from marketdata.recovery import errors
 from sandbox.control import SimulatorControl
 from sandbox.simulators.faults import FaultKind
@@ -22,7 +22,7 @@ def _get(simulator: RunningSimulator, *, timeout: float = 10) -> httpx.Response:
         params={"symbol": "AAPL", "from": "2026-01-01", "to": "2026-02-01",
                 "apikey": simulator.api_key},
         timeout=timeout,
-        trust_env=False,
+        trust_env=False, verify=NO_AUTHORITIES,
     )  # fmt: skip
 
 
@@ -95,6 +95,7 @@ def test_an_endless_drip_outlasts_a_time_out_between_bytes(
         params={"symbol": "AAPL", "apikey": fmp_simulator.api_key},
         timeout=5,
         trust_env=False,
+        verify=NO_AUTHORITIES,
     ) as answer:
         for _ in answer.iter_raw():
             if time.monotonic() - began > 1.0:
@@ -173,7 +174,9 @@ def test_the_truth_comes_as_csv_too(fmp_simulator: RunningSimulator) -> None:
     """For people and other tools."""
     origin = fmp_simulator.base_url.removesuffix("/stable")
     asked = {"symbols": "AAPL", "start": "2026-01-05", "end": "2026-01-05"}
-    text = httpx.get(f"{origin}/_sandbox/truth", params=asked, trust_env=False).text
+    text = httpx.get(
+        f"{origin}/_sandbox/truth", params=asked, trust_env=False, verify=NO_AUTHORITIES
+    ).text
     header, row = text.splitlines()
     assert header == '"symbol","date","open","high","low","close","volume"'
     assert row.startswith('"AAPL",2026-01-05,')
@@ -188,6 +191,7 @@ def test_constituents_come_and_go(fmp_simulator: RunningSimulator) -> None:
         f"{fmp_simulator.base_url}/sp500-constituent",
         params={"apikey": fmp_simulator.api_key},
         trust_env=False,
+        verify=NO_AUTHORITIES,
     ).json()
     ciks = {row["symbol"]: row["cik"] for row in rows}
     assert ciks["ZZZT"] == "0001234567"

@@ -10,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from marketdata.calendars import NEW_YORK_ZONE
 from marketdata.statements import StatementKind
 from sandbox.simulators import serving
@@ -396,7 +397,11 @@ def fmp(clock: Clock, tmp_path: Path, fundamentals: Fundamentals) -> Iterator[ht
     with (
         serving.serve(front) as origin,
         httpx.Client(
-            timeout=120, base_url=f"{origin}/stable", params={"apikey": KEY}, trust_env=False
+            timeout=120,
+            base_url=f"{origin}/stable",
+            params={"apikey": KEY},
+            trust_env=False,
+            verify=NO_AUTHORITIES,
         ) as client,
     ):
         yield client

@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from machine import private_files, processes
+from machine.processes import NO_AUTHORITIES
 from marketdata.recovery import errors
 from sandbox.control import SimulatorControl
 from sandbox.local_world import SERVICES, LocalWorld, main
@@ -74,6 +75,7 @@ def test_its_environment_leads_to_working_services(running: LocalWorld) -> None:
         f"{environment['FMP_BASE_URL']}/sp500-constituent",
         params={"apikey": environment["FMP_API_KEY"]},
         trust_env=False,
+        verify=NO_AUTHORITIES,
     )
     assert len(answer.json()) == 503
     assert {service.name: service.running for service in running.status()} == dict.fromkeys(

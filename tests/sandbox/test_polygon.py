@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
-from machine.processes import wait_until
+from machine.processes import NO_AUTHORITIES, wait_until
 from sandbox.simulators import serving
 from sandbox.simulators.front import Front, Request
 from sandbox.simulators.journal import Journal
@@ -54,6 +54,7 @@ def polygon(clock: Clock, root: Path, world: World) -> Iterator[httpx.Client]:
             base_url=f"{origin}/polygon",
             headers={"authorization": f"Bearer {KEYS[Plan.ADVANCED]}"},
             trust_env=False,
+            verify=NO_AUTHORITIES,
         ) as client,
     ):
         yield client
@@ -348,7 +349,11 @@ def test_a_fault_spoils_one_answer_and_the_next_is_right(
     path = f"{AGGS}/day/2026-07-28/2026-08-04"
     right = polygon.get(path).json()["results"]
     origin = str(polygon.base_url).removesuffix("/polygon/")
-    httpx.post(f"{origin}/_sandbox/faults", json={**rule, "symbol": "AAPL", "count": 1})
+    httpx.post(
+        f"{origin}/_sandbox/faults",
+        json={**rule, "symbol": "AAPL", "count": 1},
+        verify=NO_AUTHORITIES,
+    )
     spoilt = polygon.get(path)
     assert (spoilt.status_code, spoilt.text[: len(opening)]) == (status, opening)
     assert polygon.get(path).json()["results"] == right

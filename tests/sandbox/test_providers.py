@@ -7,6 +7,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from marketdata.batches import DAILY_BARS_DATASET
 from marketdata.datasets import DATASETS, Dataset
 from marketdata.macro import ST_LOUIS
@@ -54,7 +55,7 @@ def _ask(simulators: RunningSimulators, provider: str) -> httpx.Response:
     url, parameters = ASKED[provider]
     known = simulators.environment
     asked = {name: value.format(**known) for name, value in parameters.items()}
-    return httpx.get(url.format(**known), params=asked, trust_env=False)
+    return httpx.get(url.format(**known), params=asked, trust_env=False, verify=NO_AUTHORITIES)
 
 
 @pytest.mark.parametrize("provider", ASKED)
@@ -115,7 +116,9 @@ def test_a_fault_spoils_one_answer_of_any_provider(
 
 def test_a_path_of_nobody_is_a_gateways_404(simulators: RunningSimulators) -> None:
     """FMP has no prefix, so a path of no other provider is an unknown path of FMP."""
-    answer = httpx.get(f"{simulators.origin}/nowhere/at/all", trust_env=False)
+    answer = httpx.get(
+        f"{simulators.origin}/nowhere/at/all", trust_env=False, verify=NO_AUTHORITIES
+    )
     assert answer.status_code in {401, 404}
 
 
@@ -176,7 +179,9 @@ def test_a_truth_comes_as_csv_too(simulators: RunningSimulators) -> None:
     """For people and other tools."""
     asked = {"subjects": "AAPL", "provider": "polygon", "start": "2026-08-04", "end": "2026-08-04"}
     url = f"{simulators.origin}/_sandbox/truth/daily_bars"
-    header, row = httpx.get(url, params=asked, trust_env=False).text.splitlines()
+    header, row = httpx.get(
+        url, params=asked, trust_env=False, verify=NO_AUTHORITIES
+    ).text.splitlines()
     assert header == '"symbol","session_date","open","high","low","close","volume"'
     assert row.startswith('"AAPL",2026-08-04,')
 
@@ -244,7 +249,7 @@ def test_a_restatement_changes_one_period_of_one_company(simulators: RunningSimu
         f"{known['FMP_BASE_URL']}/income-statement",
         params={"symbol": "AAPL", "period": "quarter", "limit": 1000,
                 "apikey": known["FMP_API_KEY"]},
-        trust_env=False,
+        trust_env=False, verify=NO_AUTHORITIES,
     ).json()  # fmt: skip
     of_period = {(row["fiscalYear"], row["period"]): row["revenue"] for row in served}
     truth = {

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from machine.processes import NO_AUTHORITIES
 from marketdata.calendars import calendar
 from marketdata.minute_bars import WIRE_MINUTE_BARS
 from sandbox.simulators import serving
@@ -62,7 +63,11 @@ def tiingo(clock: Clock, world: World, tmp_path: Path) -> Iterator[httpx.Client]
     with (
         serving.serve(front) as origin,
         httpx.Client(
-            timeout=120, base_url=f"{origin}/tiingo", headers=_headers(Plan.POWER), trust_env=False
+            timeout=120,
+            base_url=f"{origin}/tiingo",
+            headers=_headers(Plan.POWER),
+            trust_env=False,
+            verify=NO_AUTHORITIES,
         ) as client,
     ):
         yield client
@@ -428,12 +433,16 @@ def test_the_months_fourth_symbol_is_refused_inside_a_200(
 def test_faults_find_their_ticker_in_either_case(tiingo: httpx.Client) -> None:
     """In every path that names one; a market's row is spoilt where it stands."""
     controls = str(tiingo.base_url).replace("/tiingo/", "/_sandbox/faults")
-    httpx.post(controls, json={"kind": "unknown", "symbol": "BRK-B"}).raise_for_status()
+    httpx.post(
+        controls, json={"kind": "unknown", "symbol": "BRK-B"}, verify=NO_AUTHORITIES
+    ).raise_for_status()
     for path in (f"{DAILY}/brk-b", f"{DAILY}/BRK-B/prices", f"{IEX}/Brk-b", f"{IEX}/brk-b/prices"):
         assert tiingo.get(path).status_code == 404
     assert tiingo.get(f"{DAILY}/AAPL").status_code == 200
     httpx.delete(controls).raise_for_status()
-    httpx.post(controls, json={"kind": "malformed_rows", "symbol": "AAPL"}).raise_for_status()
+    httpx.post(
+        controls, json={"kind": "malformed_rows", "symbol": "AAPL"}, verify=NO_AUTHORITIES
+    ).raise_for_status()
     rows = {row["ticker"]: row for row in tiingo.get(f"{DAILY}/prices").json()}
     assert [name for name, row in rows.items() if "close" not in row] == ["aapl"]
     assert tiingo.get(f"{DAILY}/AAPL").json()["ticker"] == "AAPL", "metadata has no rows"

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-from machine.processes import LOOPBACK
+from machine.processes import LOOPBACK, NO_AUTHORITIES
 from resources.storage.object_store import ObjectStore, S3Settings
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def address() -> Iterator[str]:
         root.put_object(Bucket="audit-anchors", Key="1", Body=b"x")
         yield url
     finally:
-        httpx.post(f"{url}/moto-api/reset-auth", content="Infinity")
+        httpx.post(f"{url}/moto-api/reset-auth", content="Infinity", verify=NO_AUTHORITIES)
         server.stop()
 
 
@@ -83,7 +83,9 @@ def keys(address: str) -> Keys:
         key = iam.create_access_key(UserName=role)["AccessKey"]
         made[role] = (key["AccessKeyId"], key["SecretAccessKey"])
     # From here on keys and policies count.
-    httpx.post(f"{address}/moto-api/reset-auth", content="0").raise_for_status()
+    httpx.post(
+        f"{address}/moto-api/reset-auth", content="0", verify=NO_AUTHORITIES
+    ).raise_for_status()
     return made
 
 

@@ -4,6 +4,10 @@ Here: keeping the table equal to marketdata.calendars. Not here: which sessions 
 (marketdata/calendars.py), or how aggregates use them (rollup_engine.py).
 """
 
+import functools
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+
 from marketdata.calendars import SessionCalendar
 from resources.storage import sql
 from resources.storage.timescale import Timescale
@@ -20,19 +24,29 @@ def keep_sessions(timescale: Timescale, calendar: SessionCalendar) -> int:
             a quarter of an hour; all bars rely on both.
         StorageUnavailableError: The database cannot be reached now.
     """
-    dates = calendar.sessions(calendar.first, calendar.last)
     with timescale.connection() as connection:
         connection.execute(sql.query("sessions", "lock_sessions"))
         row = connection.execute(
             sql.query("sessions", "keep_sessions"),
-            {
-                "exchange": calendar.exchange,
-                "dates": dates,
-                "opens": [calendar.open_at(day) for day in dates],
-                "closes": [calendar.close_at(day) for day in dates],
-            },
+            _parameters(calendar),
         ).fetchone()
         changed = row[0] if row else 0
         if changed:
             connection.execute(sql.query("sessions", "analyze_sessions"))
     return changed
+
+
+@functools.cache
+def _parameters(calendar: SessionCalendar) -> Mapping[str, str]:
+    """Return all sessions as Postgres reads arrays: psycopg takes longer than the query runs."""
+    dates = calendar.sessions(calendar.first, calendar.last)
+    return {
+        "exchange": calendar.exchange,
+        "dates": _array(dates),
+        "opens": _array(calendar.open_at(day) for day in dates),
+        "closes": _array(calendar.close_at(day) for day in dates),
+    }
+
+
+def _array(moments: Iterable[date | datetime]) -> str:
+    return f"{{{','.join(moment.isoformat() for moment in moments)}}}"

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from marketdata.actions import WIRE_DIVIDENDS, WIRE_SPLITS
-from marketdata.calendars import NEW_YORK_ZONE
+from marketdata.calendars import NEW_YORK_ZONE, SessionCalendar
 from sandbox.simulators.worlds.shares import market
 from sandbox.simulators.worlds.shares.market import Split
 from sandbox.simulators.worlds.shares.world import SEED, Bars, World, scaled
@@ -64,6 +64,10 @@ class Dividend:
     frequency: str
 
 
+_INVENTED: dict[tuple[SessionCalendar, str, tuple[Split, ...], int], list[Dividend]] = {}
+"""Dividends by calendar, series, splits and last year, which they follow from in every world."""
+
+
 class Actions:
     """Splits, dividends and the prices that follow from them, as they are known at a moment.
 
@@ -72,7 +76,6 @@ class Actions:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._kept: dict[str, tuple[int, tuple[Split, ...], list[Dividend]]] = {}
 
     def splits(self, ticker: str, now: datetime) -> list[Split]:
         """Return the splits announced by ``now`` (30 days before they happen), oldest first."""
@@ -182,16 +185,15 @@ class Actions:
 
         Kept, since a calendar of one day looks through those of all tickers.
         """
-        splits = tuple(self._world.splits(ticker))
-        kept = self._kept.get(ticker)
-        if kept is None or kept[:2] != (horizon.year, splits):
-            kept = (horizon.year, splits, self._invented(ticker, horizon.year))
-            self._kept[ticker] = kept
-        return kept[2]
-
-    def _invented(self, ticker: str, last_year: int) -> list[Dividend]:
-        listing = self._world.listing(ticker)
+        world = self._world
+        listing = world.listing(ticker)
         key = listing.series if listing else ticker
+        of = (world.calendar, key, tuple(world.splits(ticker)), horizon.year)
+        if of not in _INVENTED:
+            _INVENTED[of] = self._invented(ticker, key, horizon.year)
+        return _INVENTED[of]
+
+    def _invented(self, ticker: str, key: str, last_year: int) -> list[Dividend]:
         name = f"{SEED}/{key}/dividends"
         habits = market.uniforms(name, 1, 8)[0].tolist()
         if key not in _KNOWN_PAYERS and habits[0] * _OF >= _PAYERS:

@@ -6,6 +6,7 @@ prices (actions.py), or any wire format.
 """
 
 import csv
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -101,7 +102,8 @@ class World:
         self._restore()
 
     @property
-    def _calendar(self) -> SessionCalendar:
+    def calendar(self) -> SessionCalendar:
+        """The sessions of this world."""
         return self._given_calendar or calendar()
 
     def constituents(self) -> list[Listing]:
@@ -138,7 +140,7 @@ class World:
 
     def is_closed_session(self, day: date, now: datetime) -> bool:
         """Return whether ``day`` was a session that is over by ``now``."""
-        return self._calendar.is_session(day) and self._calendar.close_at(day) <= now
+        return self.calendar.is_session(day) and self.calendar.close_at(day) <= now
 
     def bars(self, ticker: str, start: date, end: date, now: datetime) -> Bars:
         """Return the bars of the sessions from ``start`` to ``end`` that closed by ``now``.
@@ -152,10 +154,12 @@ class World:
     def bars_unscaled(self, ticker: str, start: date, end: date, now: datetime) -> Bars:
         """Return bars like ``bars``, in the shares of after the last split of market.splits."""
         first = max(start, self.listed_on(ticker))
-        last = min(end, self._calendar.last_closed(now))
+        last = min(end, self.calendar.last_closed(now))
         key = self._listings[ticker].series
-        all_days = market.series(SEED, key, self._calendar.last)
-        dates = np.array(self._calendar.sessions(first, last), "datetime64[D]")
+        all_days = market.series(SEED, key, self.calendar.last)
+        known = _session_dates(self.calendar)
+        dates = known[np.searchsorted(known, np.datetime64(first, "D")) :]
+        dates = dates[: np.searchsorted(dates, np.datetime64(last, "D"), side="right")]
         rows = (dates - np.datetime64(market.FIRST_DAY, "D")).astype(np.int64)
         return self._corrected(
             key,
@@ -200,14 +204,14 @@ class World:
 
     def session_from(self, day: date) -> date:
         """Return ``day`` if it is a session, otherwise the next one."""
-        if day > self._calendar.last:
+        if day > self.calendar.last:
             return day
-        return self._calendar.next_session(day - timedelta(days=1))
+        return self.calendar.next_session(day - timedelta(days=1))
 
     def close_unscaled(self, ticker: str, day: date) -> float:
         """Return the price of any calendar day, in the shares that ``bars_unscaled`` has."""
         key = self._listings[ticker].series
-        closes = market.series(SEED, key, self._calendar.last).closes
+        closes = market.series(SEED, key, self.calendar.last).closes
         return float(closes[(day - market.FIRST_DAY).days])
 
     def truth(self, tickers: Iterable[str], start: date, end: date, now: datetime) -> pa.Table:
@@ -357,6 +361,14 @@ def scaled(bars: Bars, factors: market.Floats) -> Bars:
 
 def _scaled(prices: market.Floats, factors: market.Floats) -> market.Floats:
     return np.where(factors == 1.0, prices, market.in_cents(prices * factors))
+
+
+@functools.cache
+def _session_dates(sessions: SessionCalendar) -> npt.NDArray[np.datetime64]:
+    """Return all sessions: converting a list of dates costs more than all the rest of an answer."""
+    dates = np.array(sessions.sessions(sessions.first, sessions.last), "datetime64[D]")
+    dates.setflags(write=False)
+    return dates
 
 
 def _as_table(ticker: str, bars: Bars) -> pa.Table:
