@@ -38,6 +38,8 @@ CHAIN_IS_WHOLE = "chain_is_whole"
 def audit(database: Database) -> Iterator[dg.MaterializeResult[Any]]:
     """Verifies the chain of the audit log, and anchors its last row if WRDATA_AUDIT_BUCKET is set.
 
+    Rows that were written past the journal are put into it.
+
     Source: tables `audit_log` and `audit_head`, and the anchors. Cadence: daily. Destination:
     tables `audit_verification` and `audit_anchor`, and the bucket. A broken chain is not anchored.
     """

@@ -65,5 +65,6 @@ def _metadata(done: DrillReport) -> Metadata:
         "tables_compared": figures.tables_compared or 0,
         "rows_compared": figures.rows_compared or 0,
         "rows_completed": figures.rows_completed or 0,
+        "audit_rows_lost": figures.audit_rows_lost or 0,
         **{f"{part}_s": round(seconds, 1) for part, seconds in done.seconds.items()},
     }

@@ -5,8 +5,8 @@ ids and hashes (migration 0019: the database chains them), or the log (resources
 
 A row's hash is the SHA-256 of its canonical text, a JSON object of all its other columns, the hash
 of the row before among them. So a row cannot be altered without altering all that follow. Who
-rewrites all of them, and the head, is betrayed by an anchor: a hash that was put where it cannot be
-overwritten.
+rewrites all of them, and the head, is betrayed by what was put where it cannot be overwritten: an
+anchor, which is a row's hash, and the journal, which is each row, put there before it committed.
 """
 
 import hashlib
@@ -15,12 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 FIRST_PREVIOUS = bytes(32)
 """What stands for the hash before the first row."""
 NAMED = 100
 """Most findings that a verification keeps; it counts the others."""
+_AT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class Action(StrEnum):
@@ -101,6 +102,50 @@ class Anchor:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JournalEntry:
+    """A row of the log as the journal names it.
+
+    Attributes:
+        audit_id: The row's id. Two entries may have one id: the first deed was not committed.
+        object_key: Key of the object with the row's canonical text.
+    """
+
+    audit_id: int
+    previous_hash: bytes
+    hash: bytes
+    object_key: str
+
+
+class Journal(Protocol):
+    """Keeps each row outside the database, where nobody can overwrite it."""
+
+    def keep(self, row: AuditRow) -> None:
+        """Keep a row.
+
+        Raises:
+            ConfigurationError: The place does not keep what it is given.
+            StorageError: It cannot be reached, or refuses.
+        """
+        ...
+
+    def entries(self) -> list[JournalEntry]:
+        """Return what is kept, by ascending id.
+
+        Raises:
+            StorageError: The place cannot be reached, or refuses.
+        """
+        ...
+
+    def row(self, entry: JournalEntry) -> AuditRow:
+        """Return the row of an entry.
+
+        Raises:
+            StorageError: The place cannot be reached, or the row is not the one that was kept.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """The outcome of a verification.
 
@@ -109,6 +154,7 @@ class Verification:
         through_id: The last of them; 0 in an empty log.
         through_hash: Its hash.
         anchors: Anchors that were compared; None without a bucket for them.
+        unjournaled: Rows that the journal does not have; None without a journal.
         findings: What is wrong, in the order of the chain; at most NAMED of them.
         further: Number of findings that are not named.
     """
@@ -117,6 +163,7 @@ class Verification:
     through_id: int
     through_hash: bytes
     anchors: int | None
+    unjournaled: int | None
     findings: tuple[str, ...]
     further: int = 0
 
@@ -145,22 +192,79 @@ def exported(row: AuditRow) -> dict[str, Any]:
     return {**canonical_fields(row), "canonical": row.canonical, "hash": row.hash.hex()}
 
 
+def row_of(canonical: str) -> AuditRow:
+    """Return the row whose canonical text this is; its hash is computed.
+
+    Raises:
+        ValueError: It is no text of a row.
+    """
+    stated = json.loads(canonical)
+    try:
+        return AuditRow(
+            id=stated["id"],
+            at=datetime.strptime(stated["at"], _AT).replace(tzinfo=UTC),
+            who=stated["who"],
+            origin=stated["origin"],
+            action=stated["action"],
+            subject=stated["subject"],
+            details=stated["details"],
+            canonical=canonical,
+            previous_hash=bytes.fromhex(stated["previous_hash"]),
+            hash=hashlib.sha256(canonical.encode()).digest(),
+        )
+    except (KeyError, TypeError) as error:
+        message = f"a row's text lacks {error}"
+        raise ValueError(message) from error
+
+
 def utc_text(moment: datetime) -> str:
     """Return a moment as the canonical text writes it: UTC, with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).strftime(_AT)
+
+
+def entries_after(entries: Iterable[JournalEntry], last_hash: bytes) -> list[JournalEntry]:
+    """Return the entries that follow a row, in the order of the chain.
+
+    Where several follow one row, all but one were not committed: only that one has a successor. Of
+    several at the end nobody can tell which was, so the last of ``entries`` is taken.
+
+    Args:
+        entries: By ascending id.
+        last_hash: Hash of the row.
+    """
+    followers: dict[bytes, JournalEntry] = {}
+    length: dict[bytes, int] = {}
+    for entry in sorted(entries, key=lambda entry: entry.audit_id, reverse=True):
+        length[entry.hash] = 1 + length.get(_hash_of(followers.get(entry.hash)), 0)
+        rival = followers.get(entry.previous_hash)
+        if length[entry.hash] > length.get(_hash_of(rival), 0):
+            followers[entry.previous_hash] = entry
+    chain: list[JournalEntry] = []
+    while entry := followers.get(last_hash):
+        chain.append(entry)
+        last_hash = entry.hash
+    return chain
+
+
+def _hash_of(entry: JournalEntry | None) -> bytes:
+    return entry.hash if entry else b""
 
 
 def verify(
-    rows: Iterable[AuditRow], head: Head | None, anchors: Sequence[Anchor] | None = None
+    rows: Iterable[AuditRow],
+    head: Head | None,
+    anchors: Sequence[Anchor] | None = None,
+    journal: Sequence[JournalEntry] | None = None,
 ) -> Verification:
-    """Verify a chain of rows against its head and its anchors.
+    """Verify a chain of rows against its head, its anchors and its journal.
 
     Args:
         rows: All rows, by ascending id.
         head: The head's row; None if it is gone.
         anchors: All anchors; None if nothing is anchored anywhere.
+        journal: All entries; None if nothing is journaled anywhere.
     """
-    chain = _Chain(anchors or ())
+    chain = _Chain(anchors or (), journal or ())
     for row in rows:
         chain.take(row)
     chain.end(head)
@@ -169,6 +273,7 @@ def verify(
         through_id=chain.last_id,
         through_hash=chain.last_hash,
         anchors=None if anchors is None else len(anchors),
+        unjournaled=None if journal is None else chain.unjournaled,
         findings=tuple(chain.findings),
         further=chain.further,
     )
@@ -179,16 +284,23 @@ class _Chain:
     """The state of a verification: the last row, and what was found."""
 
     anchors: Sequence[Anchor]
+    journal: Sequence[JournalEntry]
     rows: int = 0
+    unjournaled: int = 0
     last_id: int = 0
     last_hash: bytes = FIRST_PREVIOUS
     findings: list[str] = field(default_factory=list[str])
     further: int = 0
     _anchored: dict[int, list[Anchor]] = field(default_factory=dict[int, list[Anchor]])
+    _journaled: dict[int, dict[bytes, JournalEntry]] = field(
+        default_factory=dict[int, dict[bytes, JournalEntry]]
+    )
 
     def __post_init__(self) -> None:
         for anchor in self.anchors:
             self._anchored.setdefault(anchor.audit_id, []).append(anchor)
+        for entry in self.journal:
+            self._journaled.setdefault(entry.audit_id, {})[entry.hash] = entry
 
     def take(self, row: AuditRow) -> None:
         """Compare a row with its text, with the row before, and with its anchors."""
@@ -210,6 +322,7 @@ class _Chain:
                     f"{utc_text(anchor.anchored_at)} ({anchor.object_key}): it, or rows before it, "
                     "were rewritten"
                 )
+        self._compare_with_journal(row)
         self.rows += 1
         self.last_id, self.last_hash = row.id, row.hash
 
@@ -232,6 +345,26 @@ class _Chain:
                     f"row {audit_id} is missing, which was anchored at "
                     f"{utc_text(anchor.anchored_at)} ({anchor.object_key})"
                 )
+        self._find_all(self._lost())
+
+    def _compare_with_journal(self, row: AuditRow) -> None:
+        journaled = self._journaled.get(row.id, {})
+        if not journaled:
+            self.unjournaled += 1
+        elif journaled.pop(row.hash, None) is None:
+            keys = ", ".join(entry.object_key for entry in journaled.values())
+            self._find(f"row {row.id} is not the one that was journaled ({keys})")
+
+    def _lost(self) -> Iterator[str]:
+        """Yield the journal's rows that the log lacks, though another row followed them.
+
+        The last entry of a chain proves nothing: its deed may not have been committed.
+        """
+        followed = {entry.previous_hash for entry in self.journal}
+        for audit_id in sorted(self._journaled):
+            for entry in self._journaled[audit_id].values():
+                if entry.hash in followed:
+                    yield f"row {audit_id} is missing, which was journaled ({entry.object_key})"
 
     def _find_all(self, findings: Iterator[str]) -> None:
         for finding in findings:

@@ -225,6 +225,11 @@ METRICS: Mapping[Part, Mapping[str, Metric]] = {
             kind=Kind.GAUGE,
             about="Time that its last commit took until it was safe in the repository.",
         ),
+        Metric(
+            name="wrdata_restore_drill_audit_rows_lost",
+            kind=Kind.GAUGE,
+            about="Rows of the audit log that neither its copy had nor the journal gave back.",
+        ),
     ),
     Part.DAGSTER: _named(
         Metric(

@@ -422,6 +422,8 @@ def _backups(connection: Connection) -> Iterator[Sample]:
     yield from _moment("wrdata_restore_drill_last_success_timestamp_seconds", drill.finished_at)
     yield Sample(metric="wrdata_restore_drill_rto_seconds", value=drill.rto_s)
     yield Sample(metric="wrdata_restore_drill_rpo_seconds", value=drill.rpo_s)
+    if drill.audit_rows_lost is not None:
+        yield Sample(metric="wrdata_restore_drill_audit_rows_lost", value=drill.audit_rows_lost)
 
 
 def _moment(metric: str, at: datetime | None, labels: Labels = ()) -> Iterator[Sample]:

@@ -106,6 +106,7 @@ def _print(rehearsed: Rehearsal, title: str) -> None:
             {
                 "RTO, s": _rounded(drilled.rto_s),
                 "RPO, s": _rounded(drilled.rpo_s),
+                "audit rows lost": drilled.audit_rows_lost,
                 "tables compared": drilled.tables,
                 "rows compared": drilled.rows,
                 "verdict": _verdict(drilled.wrong),

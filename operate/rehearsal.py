@@ -60,6 +60,7 @@ class Drill:
     status: str = ""
     rto_s: float | None = None
     rpo_s: float | None = None
+    audit_rows_lost: float | None = None
     tables: int = 0
     rows: int = 0
     wrong: list[str] = field(default_factory=list[str])
@@ -142,10 +143,15 @@ def drill(place: Place, watch: Watch) -> Drill:
         )
         result.rto_s = _figure(watch, "wrdata_restore_drill_rto_seconds")
         result.rpo_s = _figure(watch, "wrdata_restore_drill_rpo_seconds")
+        result.audit_rows_lost = _figure(watch, "wrdata_restore_drill_audit_rows_lost")
         if result.rto_s > RTO_AT_MOST_S:
             result.wrong.append(f"the restore took {result.rto_s:.0f} s")
         if result.rpo_s > RPO_AT_MOST_S:
             result.wrong.append(f"{result.rpo_s:.0f} s of loads would have been lost")
+        if result.audit_rows_lost:
+            result.wrong.append(
+                f"{result.audit_rows_lost:.0f} rows of the audit log would have been lost"
+            )
         _require_quiet(watch)
     return result
 

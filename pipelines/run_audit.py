@@ -22,9 +22,9 @@ from marketdata.audit import Action
 from marketdata.recovery import errors
 from pipelines.run_failures import BY_COMMAND, PARTITION_TAG, RANGE_TAGS, STARTED_BY, utc
 from pipelines.users import CLIENT_TAG, USER_TAG, starter_of
+from resources import opening
 from resources.settings import read_settings
 from resources.storage.audit import AuditLog, Deed
-from resources.storage.timescale import Timescale
 from usecases.auditing import record_changes
 
 _LOG = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def record_start(run_id: str, job: str, tags: Mapping[str, str]) -> None:
     """
     try:
         settings = read_settings()
-        with Timescale(settings.database_url.get_secret_value(), pool_size=1) as timescale:
+        with opening.database(settings, pool_size=1) as timescale:
             log = AuditLog(timescale)
             record_changes(log, settings, who=user_at_host())
             for deed in launched(run_id, job, tags):
@@ -92,7 +92,7 @@ def record_interruption(run_id: str, job: str) -> None:
     )
     try:
         settings = read_settings()
-        with Timescale(settings.database_url.get_secret_value(), pool_size=1) as timescale:
+        with opening.database(settings, pool_size=1) as timescale:
             AuditLog(timescale).append_once(deed)
     except errors.MarketDataError as error:
         _LOG.warning("the end of run %s is not in the audit log: %s", run_id, error)

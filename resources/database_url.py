@@ -95,13 +95,15 @@ def name(url: str) -> str:
     return parts.get("dbname") or parts.get("user") or ""
 
 
-def at_socket(url: str, folder: str, port: int) -> str:
+def at_socket(url: str, folder: str, port: int, *, user: str = "") -> str:
     """Return the URL of the same database of a server that listens on a socket in ``folder``.
 
-    Nothing of the way to the original is kept: neither password nor TLS.
+    Nothing of the way to the original is kept: neither password nor TLS; with ``user``, neither
+    the user.
     """
     kept = {name: value for name, value in _parsed(url).items() if name in _OF_THE_SESSION}
-    return _format(kept | {"host": folder, "port": str(port)})
+    other = {"user": user} if user else {}
+    return _format(kept | other | {"host": folder, "port": str(port)})
 
 
 def for_programs(url: str) -> dict[str, str]:

@@ -24,6 +24,7 @@ from resources.storage.archive.restore.restore import Restore
 from resources.storage.archive.retain.retention import Retention
 from resources.storage.audit import AuditLog
 from resources.storage.audit.anchors import Anchors
+from resources.storage.audit.journal import BucketJournal
 from resources.storage.audit.locked_bucket import Lock, LockedBucket
 from resources.storage.batches import BatchStore
 from resources.storage.datasets import DatasetReader
@@ -38,6 +39,8 @@ from resources.storage.raw_zone import RawZone
 from resources.storage.request_leases import RequestLeases
 from resources.storage.roles import PrivilegeChange
 from resources.storage.timescale import Timescale
+
+LOCKED_READ_TIMEOUT_S, LOCKED_ATTEMPTS = 10, 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +87,8 @@ def prepare_database(settings: Settings) -> PreparedDatabase:
         StorageError: The database cannot be reached, refuses, or is ahead of this code.
     """
     url = settings.database_url.get_secret_value()
-    applied = migrations.migrate(url)
-    with Timescale(url, pool_size=2) as timescale:
+    applied = migrations.migrate(url, journal=journal(settings))
+    with database(settings, pool_size=2) as timescale:
         engine = engines.put_in_force(timescale, EngineSetting(settings.aggregates))
         compressed = compression.keep_compressed(timescale)
     return PreparedDatabase(
@@ -97,6 +100,17 @@ def prepare_database(settings: Settings) -> PreparedDatabase:
     )
 
 
+def database(settings: Settings, *, pool_size: int) -> Timescale:
+    """Return the database, not open yet; what is added to its audit log is journaled.
+
+    Args:
+        settings: Name the database, and the bucket of the journal.
+        pool_size: Connections at most.
+    """
+    url = settings.database_url.get_secret_value()
+    return Timescale(url, pool_size=pool_size, journal=journal(settings))
+
+
 @contextmanager
 def stores(settings: Settings) -> Generator[Stores]:
     """Open the database.
@@ -105,9 +119,8 @@ def stores(settings: Settings) -> Generator[Stores]:
         StorageUnavailableError: It cannot be reached.
         ConfigurationError: The engine of aggregates in force is not the one in the settings.
     """
-    url = settings.database_url.get_secret_value()
     with (
-        Timescale(url, pool_size=settings.database_pool_size) as timescale,
+        database(settings, pool_size=settings.database_pool_size) as timescale,
         RequestLeases(timescale) as leases,
     ):
         yield Stores(
@@ -221,13 +234,33 @@ def anchors(settings: Settings, timescale: Timescale) -> Anchors | None:
         settings: Name the bucket and its locks.
         timescale: The log's database, open.
     """
+    bucket = _locked_bucket(settings)
+    return Anchors(timescale, bucket) if bucket else None
+
+
+def journal(settings: Settings) -> BucketJournal | None:
+    """Return the audit log's journal; None if no bucket is configured for it.
+
+    Args:
+        settings: Name the bucket and its locks.
+    """
+    bucket = _locked_bucket(settings)
+    return BucketJournal(bucket) if bucket else None
+
+
+def _locked_bucket(settings: Settings) -> LockedBucket | None:
     if not settings.audit_bucket:
         return None
     bucket = replace(
-        s3_settings(settings), bucket=settings.audit_bucket, variable="WRDATA_AUDIT_BUCKET"
+        s3_settings(settings),
+        bucket=settings.audit_bucket,
+        variable="WRDATA_AUDIT_BUCKET",
+        # Every writer of the log waits while a row is put.
+        read_timeout_s=LOCKED_READ_TIMEOUT_S,
+        attempts=LOCKED_ATTEMPTS,
     )
     lock = Lock(mode=settings.audit_lock_mode, stays=timedelta(days=settings.audit_lock_days))
-    return Anchors(timescale, LockedBucket(bucket, lock))
+    return LockedBucket(bucket, lock)
 
 
 def pgbackrest(settings: Settings) -> PgBackRest:

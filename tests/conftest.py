@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.world",
     "tests.fixtures.pipeline",
     "tests.fixtures.backups",
+    "tests.fixtures.locked_bucket",
     "tests.fixtures.roles",
     "tests.fixtures.telemetry",
     "tests.fixtures.webhook",
@@ -22,7 +23,7 @@ settings.load_profile("wrdata")
 PROJECT = Path(__file__).parents[1]
 LONGEST_FIRST = ("pipelines", "faults", "assets", "storage")
 """Rooms whose files take longest: the processes that share the suite then end together."""
-SERVERS = {"world", "simulators", "fmp_simulator", "backed_up", "programs", "webhook"}
+SERVERS = {"world", "simulators", "fmp_simulator", "backed_up", "programs", "webhook", "locking_server"}
 """Fixtures that start servers, or whole programs."""
 
 

@@ -37,7 +37,7 @@ _SCRYPT_COST = 2**12
 
 
 def verify_log(log: AuditLog, anchors: Anchors | None) -> Verification:
-    """Verify the whole chain, compare it with the bucket's anchors, and keep the result.
+    """Verify the whole chain, compare it with anchors and journal, and keep the result.
 
     Args:
         log: The log.
@@ -46,10 +46,11 @@ def verify_log(log: AuditLog, anchors: Anchors | None) -> Verification:
     Raises:
         StorageError: Database or bucket cannot be reached, or refuse.
     """
-    # The anchors first: a row that is anchored meanwhile would else seem to be missing.
+    # The bucket first: a row that is put there meanwhile would else seem to be missing.
     anchored = anchors.all() if anchors else None
+    journaled = log.journal.entries() if log.journal else None
     with log.chain() as (head, rows):
-        verification = verify(rows, head, anchored)
+        verification = verify(rows, head, anchored, journaled)
     log.keep_verification(verification, describe(verification))
     return verification
 
@@ -74,7 +75,7 @@ def audit_operation(log: AuditLog, operation: Operation) -> None:
 
 
 def anchor_log(log: AuditLog, anchors: Anchors | None, now: datetime) -> Anchor:
-    """Anchor the last row.
+    """Anchor the last row, once every row is in the journal.
 
     Args:
         log: The log.
@@ -88,7 +89,28 @@ def anchor_log(log: AuditLog, anchors: Anchors | None, now: datetime) -> Anchor:
     if anchors is None:
         message = "WRDATA_AUDIT_BUCKET names no bucket for anchors: see docs/how-to/audit.md"
         raise errors.ConfigurationError(message)
+    complete_journal(log)
     return anchors.put(log.head(), now)
+
+
+def complete_journal(log: AuditLog) -> int:
+    """Keep the rows that were written past the journal; return how many.
+
+    Those are the rows of before there was a journal, and of who inserts rows by hand.
+
+    Raises:
+        StorageError: Database or journal cannot be reached, or refuse.
+    """
+    if log.journal is None:
+        return 0
+    known = {entry.audit_id for entry in log.journal.entries()}
+    kept = 0
+    with log.chain() as (_, rows):
+        for row in rows:
+            if row.id not in known:
+                log.journal.keep(row)
+                kept += 1
+    return kept
 
 
 def describe(verification: Verification) -> str:
@@ -100,6 +122,10 @@ def describe(verification: Verification) -> str:
     compared = (
         NOT_ANCHORED if verification.anchors is None else f"{verification.anchors} anchors agree"
     )
+    if verification.unjournaled:
+        compared += (
+            f"; {verification.unjournaled} rows are not in the journal yet: wrdata audit anchor"
+        )
     return f"{verification.rows} rows are whole; {compared}"
 
 

@@ -144,6 +144,10 @@ def load_portable_backup(
             report(f"Loading {part} into {database_url.place(places[part])}")
             with emptied.restoring(places[part]):
                 portable.load(programs, places[part], file)
+    journal = opening.journal(settings)
+    if journal is not None and reinstatement.owner(market):
+        report("Putting back the audit log's rows of after the backup, from its journal")
+        reinstatement.reinstate(market, journal)
     hold.hold(market, reason=f"loaded from portable backup {label}", target=backup.taken_at)
     return backup
 

@@ -21,6 +21,7 @@ from resources.settings import Settings
 from resources.storage import migrations
 from resources.storage.archive.iceberg.catalogue import open_catalogue, require_same_bucket
 from resources.storage.archive.maintain.rebuild import ArchiveRebuild
+from resources.storage.audit import reinstatement
 from resources.storage.ledger.lost_rows import BY_DAY, describe_loss
 from resources.storage.object_store import ObjectStore
 from resources.storage.recovery.leftovers import Leftovers
@@ -66,6 +67,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     if not schema.agrees:
         return
     yield from _rows(settings)
+    yield from _audit_log(settings)
     bucket = _bucket(settings)
     yield bucket
     if bucket.agrees:
@@ -115,6 +117,28 @@ def _rows(settings: Settings) -> Iterator[Finding]:
                 detail=describe_loss(dataset, lost) if lost else "no row is missing",
                 cure="wrdata ledger verify, which has them loaded again" if lost else "",
             )
+
+
+def _audit_log(settings: Settings) -> Iterator[Finding]:
+    journal = opening.journal(settings)
+    if journal is None:
+        return
+    about = "the audit log and its journal"
+    try:
+        lost = reinstatement.lost_rows(settings.database_url.get_secret_value(), journal)
+    except errors.StorageError as error:
+        yield Finding(
+            store=Store.DATABASE, about=about, agrees=False, detail=str(error),
+            cure="docs/runbooks/audit.md",
+        )  # fmt: skip
+        return
+    yield Finding(
+        store=Store.DATABASE,
+        about=about,
+        agrees=not lost,
+        detail=f"the journal goes on for {len(lost)} rows" if lost else "they end alike",
+        cure="wrdata audit reinstate, as the owner of the tables" if lost else "",
+    )
 
 
 def _bucket(settings: Settings) -> Finding:

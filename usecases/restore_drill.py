@@ -25,10 +25,13 @@ from marketdata.calendars import utc_now
 from marketdata.recovery import errors
 from resources import database_url, opening
 from resources.backups.pgbackrest import PgBackRest
+from resources.backups.scratch_server import ScratchServer
 from resources.settings import Settings
+from resources.storage.audit import AuditLog
 from resources.storage.recovery import digests
 from resources.storage.recovery.backup_log import BackupLog, DrillFigures
 from resources.storage.recovery.digests import Digest, Moment
+from resources.storage.timescale import Timescale
 from usecases import restoring
 
 ARCHIVED_WITHIN_S = 900.0
@@ -102,7 +105,7 @@ def drill(
         scratch.chmod(0o755)  # The server's user has to reach its folder below.
         with opening.stores(settings) as stores:
             return _recorded(
-                settings, pgbackrest, BackupLog(stores.timescale), urls, scratch / "data", report
+                settings, pgbackrest, stores.timescale, urls, scratch / "data", report
             )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -136,16 +139,17 @@ def _databases(market: str, dagster: str) -> list[str]:
 def _recorded(
     settings: Settings,
     pgbackrest: PgBackRest,
-    log: BackupLog,
+    timescale: Timescale,
     urls: Sequence[str],
     data: Path,
     report: Callable[[str], None],
 ) -> DrillReport:
     """Carry the drill out; whatever ends it is in its row."""
+    log = BackupLog(timescale)
     expected = _expected(pgbackrest, log, urls, data, report)
     label = expected.plan.backup.label
     try:
-        done = _compared(settings, pgbackrest, urls, expected, report)
+        done = _compared(settings, pgbackrest, AuditLog(timescale), urls, expected, report)
     except errors.MarketDataError as error:
         figures = DrillFigures(backup_label=label, rpo_s=expected.rpo_s, error=str(error))
         log.end_drill(expected.drill_id, figures)
@@ -221,6 +225,7 @@ def _await_archived(log: BackupLog, segment: str, committed: float) -> float:
 def _compared(
     settings: Settings,
     pgbackrest: PgBackRest,
+    audit: AuditLog,
     urls: Sequence[str],
     expected: Expected,
     report: Callable[[str], None],
@@ -232,29 +237,46 @@ def _compared(
         found = [digests.digests(url) for url in copies]
         compared = time.monotonic()
         told = differences(expected.tables, found)
+        report("Putting back the audit log's rows of after the moment, from its journal")
+        audit_rows_lost = _audit_rows_lost(audit, copy.server, urls[0])
+        audited = time.monotonic()
         report("Completing the copy from the archive, where rows were dropped")
         completed = 0 if told else _complete(settings, copies[0])
         ended = time.monotonic()
     seconds = {
         "restore": copy.restored_s,
         "replay": copy.replayed_s,
-        "completion": ended - compared,
+        "audit_log": audited - compared,
+        "completion": ended - audited,
         "comparison": compared - began,
     }
     return DrillReport(
         figures=DrillFigures(
             backup_label=expected.plan.backup.label,
             rpo_s=expected.rpo_s,
-            rto_s=seconds["restore"] + seconds["replay"] + seconds["completion"],
+            rto_s=sum(seconds.values()) - seconds["comparison"],
             tables_compared=sum(len(tables) for tables in expected.tables),
             rows_compared=expected.rows,
             rows_completed=completed,
+            audit_rows_lost=audit_rows_lost,
             error="; ".join(told) or None,
         ),
         seconds=seconds,
         databases=[database_url.place(url) for url in urls],
         differences=told,
     )
+
+
+def _audit_rows_lost(audit: AuditLog, copy: ScratchServer, url: str) -> int:
+    """Return how many rows the audit log would lack, had production been lost at this moment."""
+    head = audit.head()
+    if audit.journal is not None:
+        restoring.reinstate(copy, url, audit.journal)
+    with Timescale(copy.url(url), pool_size=1) as timescale:
+        reached = AuditLog(timescale).head()
+        # One hash says it of all rows before.
+        is_whole = AuditLog(timescale).hash_of(head.last_id) == head.last_hash
+    return 0 if is_whole else max(head.last_id - reached.last_id, 1)
 
 
 def _complete(settings: Settings, copy: str) -> int:
@@ -265,7 +287,8 @@ def _complete(settings: Settings, copy: str) -> int:
     Raises:
         ArchiveMismatchError: A file, or what came of it, is not what was archived.
     """
-    of_copy = settings.model_copy(update={"database_url": SecretStr(copy)})
+    # Without the journal: what is done to the copy is no deed in production.
+    of_copy = settings.model_copy(update={"database_url": SecretStr(copy), "audit_bucket": ""})
     rows = 0
     with opening.restore(of_copy) as restore:
         for dataset in ARCHIVED.values():

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from marketdata.audit import Journal
 from marketdata.calendars import utc_now
 from marketdata.recovery import errors
 from resources.backups import postgres_programs, scratch_server
 from resources.backups.pgbackrest import Backup, PgBackRest
 from resources.backups.postgres_programs import PostgresPrograms
 from resources.backups.scratch_server import ScratchServer
+from resources.storage.audit import reinstatement
 from resources.storage.recovery import hold
 
 
@@ -107,20 +109,30 @@ def restored_copy(
 
 
 def restore(
-    plan: RestorePlan, pgbackrest: PgBackRest, database_url: str, report: Callable[[str], None]
+    plan: RestorePlan,
+    pgbackrest: PgBackRest,
+    database_url: str,
+    journal: Journal | None,
+    report: Callable[[str], None],
 ) -> RestoredCopy:
     """Restore into the folder and put the restored database on hold; no server is left running.
+
+    The audit log loses nothing: its rows of after the moment come back from the journal.
 
     Args:
         plan: From ``plan_restore``.
         pgbackrest: The one that it was planned with.
         database_url: Of the market data, as it was called in production.
+        journal: Of the audit log; None if there is none.
         report: Called with a sentence for each step.
 
     Raises:
         StorageError: As ``restored_copy`` says, or the restored database is not ours.
     """
     with restored_copy(plan, pgbackrest, report) as copy:
+        if journal is not None:
+            report("Putting back the audit log's rows of after the moment, from its journal")
+            reinstate(copy.server, database_url, journal)
         report("Putting the restored database on hold, until wrdata recover releases it")
         hold.hold(
             copy.server.url(database_url),
@@ -128,6 +140,23 @@ def restore(
             target=plan.target,
         )
     return copy
+
+
+def reinstate(server: ScratchServer, database_url: str, journal: Journal) -> int:
+    """Put the audit log's lost rows back into a copy, as the owner of its tables; return how many.
+
+    Args:
+        server: Of the copy.
+        database_url: Of the market data, as it was called in production.
+        journal: Of the audit log.
+
+    Raises:
+        StorageError: The journal cannot be reached, or refuses.
+    """
+    owner = reinstatement.owner(server.url(database_url))
+    if not owner:
+        return 0
+    return reinstatement.reinstate(server.url(database_url, user=owner), journal)
 
 
 def _require_empty(into: Path) -> None:

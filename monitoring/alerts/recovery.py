@@ -93,4 +93,13 @@ RULES = (
         runbook="restore.md#restore-drill-failed",
         threshold="5 minutes (TradeSense; the others: 1 hour)",
     ),
+    AlertRule(
+        name="RestoreLosesAuditRows",
+        expression="wrdata_restore_drill_audit_rows_lost > 0",
+        severity=Severity.WARNING,
+        summary="After the last restore drill {{ $value }} rows of the audit log were missing.",
+        first_step="See whether WRDATA_AUDIT_BUCKET is set, and run wrdata audit anchor.",
+        runbook="restore.md#restore-drill-failed",
+        threshold="none (TradeSense)",
+    ),
 )

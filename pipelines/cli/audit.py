@@ -1,4 +1,4 @@
-"""wrdata audit …: the audit log: list, verify, export and anchor it.
+"""wrdata audit …: the audit log: list, verify, export, anchor it, and put lost rows back.
 
 Here: the commands. Not here: what is audited (marketdata/audit.py), the log
 (resources/storage/audit), or how it is verified (usecases/auditing.py).
@@ -14,9 +14,11 @@ import typer
 
 from marketdata.audit import Action, AuditRow, exported, utc_text
 from marketdata.calendars import utc_now
+from marketdata.recovery import errors
 from pipelines.cli import console, environment, result_files
 from resources import opening
 from resources.settings import read_settings
+from resources.storage.audit import reinstatement
 from usecases.auditing import NOT_ANCHORED, anchor_log, describe, verify_log
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
@@ -68,6 +70,7 @@ def verify(*, json: Json = False) -> int:
                 "last_row": verification.through_id,
                 "last_hash": verification.through_hash.hex(),
                 "anchors": verification.anchors,
+                "unjournaled": verification.unjournaled,
                 "findings": list(verification.findings),
                 "further_findings": verification.further,
             }
@@ -123,6 +126,36 @@ def anchor(*, json: Json = False) -> None:
         return
     days = f"{settings.audit_lock_mode}, {settings.audit_lock_days} days"
     console.say(f"row {anchored.audit_id} is anchored as {anchored.object_key} ({days})")
+
+
+def reinstate(
+    *,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the rows, and change nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Put back the rows that a restore of the database has lost, from the journal.
+
+    As the owner of the tables, before anything else is written to the restored log.
+    """
+    environment.enter(environment.surroundings(writes=False), start=False)
+    settings = read_settings()
+    journal = opening.journal(settings)
+    if journal is None:
+        message = "WRDATA_AUDIT_BUCKET names no bucket with a journal: see docs/how-to/audit.md"
+        raise errors.ConfigurationError(message)
+    url = settings.database_url.get_secret_value()
+    rows = reinstatement.lost_rows(url, journal)
+    if not dry_run:
+        reinstatement.reinstate(url, journal)
+    if json:
+        console.print_json([exported(row) for row in rows])
+        return
+    if rows:
+        console.print_table("", [_as_row(row) for row in rows], by=("id",))
+    outcome = "follow the end of the log" if dry_run else "were put back"
+    console.say(f"{len(rows)} rows of the journal {outcome}")
 
 
 def _as_row(row: AuditRow) -> dict[str, Any]:

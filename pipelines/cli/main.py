@@ -71,6 +71,7 @@ AUDIT = {
     "verify": "audit:verify",
     "export": "audit:export",
     "anchor": "audit:anchor",
+    "reinstate": "audit:reinstate",
 }
 LEDGER = {"verify": "ledger:verify"}
 ROLES = {"list": "roles:listed", "create": "roles:create"}

@@ -16,8 +16,10 @@ from pipelines.cli import console, environment, runs
 from pipelines.cli.moments import utc_moment
 from resources import opening
 from resources.settings import Settings, read_settings
+from resources.storage.audit import reinstatement
 from resources.storage.recovery import hold
 from resources.storage.recovery.leftovers import Leftovers
+from usecases.auditing import complete_journal
 from usecases.recovery import Finding, examine, expire_leases
 
 
@@ -51,6 +53,9 @@ def recover(
     settings = read_settings()
     url = settings.database_url.get_secret_value()
     if restored_to:
+        journal = opening.journal(settings)
+        if journal is not None:
+            reinstatement.reinstate(url, journal)
         hold.hold(url, reason="restored by other means", target=restored_to)
     current = hold.current(url)
     ended, expired = (0, 0) if dry_run else _end_leftovers(settings, current)
@@ -58,7 +63,7 @@ def recover(
     wrong = [finding for finding in findings if not finding.agrees]
     released = current is not None and not dry_run and (not wrong or bool(accept))
     if released:
-        hold.release(url, by=user_at_host(), accepted=accept if wrong else None)
+        _release(settings, accept if wrong else None)
     state = _state(current, released=released)
     if json:
         console.print_json(
@@ -75,6 +80,18 @@ def recover(
         console.say(f"{ended} runs ended, {expired} request permits expired")
         console.say(state)
     return 1 if wrong and not accept else 0
+
+
+def _release(settings: Settings, accepted: str | None) -> None:
+    """Release the hold; its own row, which a copy does not journal, is journaled before."""
+    with opening.stores(settings) as stores:
+        complete_journal(stores.audit)
+    hold.release(
+        settings.database_url.get_secret_value(),
+        by=user_at_host(),
+        accepted=accepted,
+        journal=opening.journal(settings),
+    )
 
 
 def _end_leftovers(settings: Settings, current: hold.Hold | None) -> tuple[int, int]:

@@ -20,9 +20,9 @@ from marketdata.recovery import errors
 from pipelines.cli import console, dagster_instance, dagster_processes, environment
 from pipelines.cli.environment import PROJECT
 from pipelines.users import PROXY_VARIABLE
+from resources import opening
 from resources.settings import read_settings
 from resources.storage.audit import AuditLog
-from resources.storage.timescale import Timescale
 from usecases import ui_proxy
 from usecases.auditing import audit_operation
 from usecases.operations import Operation
@@ -138,7 +138,7 @@ def serve(
 
     kept = webserver.OperationLog(log)
     with (
-        Timescale(read_settings().database_url.get_secret_value(), pool_size=1) as timescale,
+        opening.database(read_settings(), pool_size=1) as timescale,
         # uvicorn raises the signal again once it has ended its work.
         dagster_processes.signals_handled(_interrupt),
         suppress(KeyboardInterrupt),

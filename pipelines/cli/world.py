@@ -20,7 +20,6 @@ from pipelines.cli.local_world import LocalWorld
 from resources import opening
 from resources.settings import layers, read_settings
 from resources.storage.audit import AuditLog
-from resources.storage.timescale import Timescale
 from usecases.auditing import record_changes
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
@@ -102,7 +101,7 @@ def migrate() -> None:
     environment.enter(environment.surroundings(writes=False), start=False)
     settings = read_settings()
     done = opening.prepare_database(settings)
-    with Timescale(settings.database_url.get_secret_value(), pool_size=1) as timescale:
+    with opening.database(settings, pool_size=1) as timescale:
         record_changes(AuditLog(timescale), settings, who=user_at_host())
     applied = ", ".join(done.migrations)
     console.say(f"applied: {applied}" if applied else "the schema is up to date")

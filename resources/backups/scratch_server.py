@@ -43,13 +43,14 @@ class ScratchServer:
 
     sockets: Path
 
-    def url(self, of: str) -> str:
+    def url(self, of: str, *, user: str = "") -> str:
         """Return the URL of the copy of a database.
 
         Args:
-            of: The URL of the original; its user and schema are kept, its password is not needed.
+            of: The URL of the original; its schema is kept, its password is not needed.
+            user: Another user than that of the original.
         """
-        return database_url.at_socket(of, str(self.sockets), PORT)
+        return database_url.at_socket(of, str(self.sockets), PORT, user=user)
 
 
 @contextmanager

@@ -267,11 +267,11 @@ class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
             it nothing is backed up by us.
         aggregates: Which engine keeps bars of longer intervals: ``auto`` is ``rollups``, which
             every edition of the database has; ``continuous_aggregates`` need the Community edition.
-        audit_bucket: Bucket with Object Lock for the anchors of the audit log, on the server of the
-            archive's bucket; empty means that nothing is anchored.
-        audit_lock_mode: How anchors are locked: ``GOVERNANCE`` can be lifted with a special
+        audit_bucket: Bucket with Object Lock for journal and anchors of the audit log, on the
+            server of the archive's bucket; empty means that there are none.
+        audit_lock_mode: How they are locked: ``GOVERNANCE`` can be lifted with a special
             permission, ``COMPLIANCE`` by nobody.
-        audit_lock_days: How long an anchor is locked; the default is seven years.
+        audit_lock_days: How long they are locked; the default is seven years.
         alert_webhook_url: Webhook that takes Slack's JSON: it is told of each run that fails for
             good, and of dead letters that wait for a person. Nobody is told where it is not set.
     """

@@ -226,6 +226,7 @@ class AdjustedBars:
                 who=by,
                 subject=f"instrument {instrument_id}, {ex_date}",
                 details={"reason": reason},
+                journal=self._timescale.journal,
             )
 
     def dividends(self) -> list[NotedDividend]:
@@ -271,6 +272,7 @@ class AdjustedBars:
                     "counted": f"{counted:f}",
                     "reason": reason,
                 },
+                journal=self._timescale.journal,
             )
 
     def record_spin_off(
@@ -303,6 +305,7 @@ class AdjustedBars:
                 who=by,
                 subject=f"instrument {instrument_id}, {ex_date}",
                 details={"of": of, "value": f"{value:f}", "reason": reason},
+                journal=self._timescale.journal,
             )
 
 

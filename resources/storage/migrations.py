@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from machine.person import user_at_host
-from marketdata.audit import Action
+from marketdata.audit import Action, Journal
 from marketdata.recovery import errors
 from resources.storage import sql, timescale
 from resources.storage.audit.log import has_log, record
@@ -27,7 +27,11 @@ class MigrationStatus:
 
 
 def migrate(
-    url: str, migrations: Sequence[sql.Migration] | None = None, *, by: str = ""
+    url: str,
+    migrations: Sequence[sql.Migration] | None = None,
+    *,
+    by: str = "",
+    journal: Journal | None = None,
 ) -> list[str]:
     """Apply what is pending and return the names, oldest first.
 
@@ -39,6 +43,7 @@ def migrate(
         url: Database to migrate.
         migrations: Other migrations than the shipped ones, for tests.
         by: Who migrates, for the audit log; the user of this process if empty.
+        journal: Of the audit log; None if there is none.
 
     Raises:
         StorageConflictError: A migration failed, an applied file has changed, the database is
@@ -52,7 +57,7 @@ def migrate(
         connection.execute(sql.query("migrations", "create_schema_migration"))
         pending = _pending(shipped, _applied(connection))
         for migration in pending:
-            _apply(connection, migration, by or user_at_host())
+            _apply(connection, migration, by or user_at_host(), journal)
     return [migration.name for migration in pending]
 
 
@@ -112,24 +117,28 @@ def _pending(
     return [migration for migration in shipped if migration.name not in applied]
 
 
-def _apply(connection: timescale.Connection, migration: sql.Migration, by: str) -> None:
+def _apply(
+    connection: timescale.Connection, migration: sql.Migration, by: str, journal: Journal | None
+) -> None:
     applied = {"name": migration.name, "sha256": migration.sha256}
     try:
         if migration.transactional:
             with connection.transaction():
                 connection.execute(migration.text)
                 connection.execute(sql.query("migrations", "record_migration"), applied)
-                _audit(connection, migration, by)
+                _audit(connection, migration, by, journal)
         else:
             connection.execute(migration.text)
             connection.execute(sql.query("migrations", "record_migration"), applied)
-            _audit(connection, migration, by)
+            _audit(connection, migration, by, journal)
     except timescale.REFUSED_STATEMENT as error:
         message = f"migration {migration.name} failed and was undone: {str(error).strip()}"
         raise errors.StorageConflictError(message) from error
 
 
-def _audit(connection: timescale.Connection, migration: sql.Migration, by: str) -> None:
+def _audit(
+    connection: timescale.Connection, migration: sql.Migration, by: str, journal: Journal | None
+) -> None:
     """Record a migration; those before the audit log itself left no row."""
     if has_log(connection):
         record(
@@ -138,6 +147,7 @@ def _audit(connection: timescale.Connection, migration: sql.Migration, by: str) 
             who=by,
             subject=migration.name,
             details={"sha256": migration.sha256},
+            journal=journal,
         )
 
 

@@ -64,6 +64,8 @@ class S3Settings:
     Attributes:
         endpoint: Base URL of a server that is not AWS; empty for AWS itself.
         variable: Variable that names the bucket, for messages.
+        read_timeout_s: Seconds without a byte of an answer after which an attempt fails.
+        attempts: How often a request is made at most.
     """
 
     bucket: str
@@ -72,6 +74,8 @@ class S3Settings:
     endpoint: str = ""
     region: str = DEFAULT_REGION
     variable: str = "WRDATA_ARCHIVE_BUCKET"
+    read_timeout_s: int = READ_TIMEOUT_S
+    attempts: int = 4
 
     @property
     def is_aws(self) -> bool:
@@ -261,8 +265,8 @@ def connected(settings: S3Settings) -> "S3Client":
         aws_secret_access_key=settings.secret_key,
         config=Config(
             connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
-            retries={"mode": "standard", "total_max_attempts": 4},
+            read_timeout=settings.read_timeout_s,
+            retries={"mode": "standard", "total_max_attempts": settings.attempts},
             request_checksum_calculation=checksums,
             response_checksum_validation=checksums,
             s3={"addressing_style": "auto" if settings.is_aws else "path"},

@@ -16,6 +16,7 @@ import psycopg
 import psycopg_pool
 from psycopg.rows import TupleRow
 
+from marketdata.audit import Journal
 from marketdata.recovery import errors
 from resources.database_url import place
 from resources.storage import sql
@@ -94,10 +95,12 @@ class Timescale:
     Args:
         url: ``postgresql://user:password@host:port/database``; never shown.
         pool_size: Connections at most.
+        journal: Keeps what is added to the database's audit log; None if nothing does.
     """
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, journal: Journal | None = None) -> None:
         self.url = url
+        self.journal = journal
         self._pool_size = pool_size
         self._pool: psycopg_pool.ConnectionPool[Connection] | None = None
         self._kept: list[Closable] = []

@@ -159,6 +159,7 @@ class DatabaseUpkeep:
                 who=by,
                 subject="what has expired",
                 details={**also, "breaker_transitions": transitions, "usage_hours": usage},
+                journal=self._timescale.journal,
             )
         return PrunedRows(breaker_transitions=transitions, usage_hours=usage)
 

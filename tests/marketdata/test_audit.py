@@ -17,9 +17,12 @@ from marketdata.audit import (
     Anchor,
     AuditRow,
     Head,
+    JournalEntry,
     Verification,
     canonical_fields,
+    entries_after,
     exported,
+    row_of,
     verify,
 )
 
@@ -71,6 +74,16 @@ def head_of(rows: Sequence[AuditRow]) -> Head:
 def anchor_of(row: AuditRow) -> Anchor:
     """Return an anchor of a row."""
     return Anchor(audit_id=row.id, hash=row.hash, anchored_at=BEGAN, object_key="audit/anchors/a")
+
+
+def entry_of(row: AuditRow) -> JournalEntry:
+    """Return the journal's entry of a row."""
+    return JournalEntry(
+        audit_id=row.id,
+        previous_hash=row.previous_hash,
+        hash=row.hash,
+        object_key=f"audit/rows/{row.id}",
+    )
 
 
 def rewritten(rows: Sequence[AuditRow], index: int) -> list[AuditRow]:
@@ -230,3 +243,65 @@ def test_an_exported_row_says_what_its_text_says(rows: list[AuditRow]) -> None:
     stated = json.loads(line["canonical"])
 
     assert stated == {name: line[name] for name in stated}
+
+
+@given(DEEDS)
+def test_a_row_is_read_back_from_its_text(deeds: list[tuple[str, str, dict[str, Any]]]) -> None:
+    """Every column, and the hash."""
+    for row in chained(deeds):
+        assert row_of(row.canonical) == row
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '"a"', '{"id": 1}', "1"])
+def test_what_is_no_text_of_a_row_is_refused(text: str) -> None:
+    """Whatever it lacks."""
+    with pytest.raises(ValueError):  # noqa: PT011 the text is the JSON parser's, or ours
+        row_of(text)
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=8), st.data())
+def test_deeds_that_were_not_committed_do_not_hide_the_chain(
+    undone: list[int], data: st.DataObject
+) -> None:
+    """Each deed may have been tried before: its first entries have the same id and no successor."""
+    rows = chained([("ada@desk", f"letter {number}", {}) for number in range(len(undone))])
+    entries = [
+        entry_of(hashed(replace(row, subject=f"attempt {attempt}")))
+        for row, attempts in zip(rows, undone, strict=True)
+        for attempt in range(attempts)
+        # Of several last entries nobody knows which was committed.
+        if row is not rows[-1]
+    ] + [entry_of(row) for row in rows]
+    known = data.draw(st.integers(0, len(rows) - 1))
+    last_hash = rows[known - 1].hash if known else FIRST_PREVIOUS
+
+    after = entries_after(data.draw(st.permutations(entries)), last_hash)
+
+    assert after == [entry_of(row) for row in rows[known:]]
+    verification = verify(rows, head_of(rows), None, entries)
+    assert verification.valid
+    assert verification.unjournaled == 0
+
+
+@given(st.integers(1, 9))
+def test_a_rewritten_row_is_not_the_one_that_was_journaled(index: int) -> None:
+    """With every hash from there on made to fit."""
+    rows = chained([("ada@desk", f"letter {number}", {}) for number in range(10)])
+    forged = rewritten(rows, index)
+
+    verification = verify(forged, head_of(forged), None, [entry_of(row) for row in rows])
+
+    assert verification.findings[0].startswith(f"row {index + 1} is not the one that was journaled")
+
+
+@given(st.integers(0, 8))
+def test_rows_that_were_cut_off_are_named_by_the_journal(kept: int) -> None:
+    """All but the last, whose deed may not have been committed."""
+    rows = chained([("ada@desk", f"letter {number}", {}) for number in range(10)])
+    head = head_of(rows[:kept]) if kept else Head(last_id=0, last_hash=FIRST_PREVIOUS)
+
+    verification = verify(rows[:kept], head, None, [entry_of(row) for row in rows])
+
+    assert [finding.split(",")[0] for finding in verification.findings] == [
+        f"row {number} is missing" for number in range(kept + 1, 10)
+    ]

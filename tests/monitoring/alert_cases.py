@@ -436,5 +436,11 @@ CASES: Mapping[str, Case] = {
         summary="After the last restore drill 5m 1s of loads were missing.",
         silent={"wrdata_restore_drill_rpo_seconds": always(300)},
     ),
+    "RestoreLosesAuditRows": Case(
+        fires={"wrdata_restore_drill_audit_rows_lost": always(3)},
+        labels={},
+        summary="After the last restore drill 3 rows of the audit log were missing.",
+        silent={"wrdata_restore_drill_audit_rows_lost": always(0)},
+    ),
 }
 """A case for each alert, by its name."""

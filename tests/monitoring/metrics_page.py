@@ -77,6 +77,7 @@ def _of_the_database(scrape: int, now: float) -> Iterator[str]:
     yield f"wrdata_restore_drill_last_success_timestamp_seconds {now - 86_400:.3f}"
     yield "wrdata_restore_drill_rto_seconds 120"
     yield "wrdata_restore_drill_rpo_seconds 60"
+    yield "wrdata_restore_drill_audit_rows_lost 0"
 
 
 def of_the_host(scrape: int) -> str:

@@ -49,10 +49,10 @@ BACKUPS = """
     ('full', null, '2026-01-03 00:00:00+00', '2026-01-03 01:00:00+00', 'failed');
     insert into restore_drill (
         target, started_at, finished_at, backup_label, rpo_s, rto_s, tables_compared,
-        rows_compared, error
+        rows_compared, audit_rows_lost, error
     ) values
-    ('2026-01-02+00', '2026-01-02+00', '2026-01-02 03:04:05+00', 'b', 7, 90, 3, 4, null),
-    ('2026-01-03+00', '2026-01-03+00', '2026-01-03 01:00+00', 'b', 8, 99, 3, 4, 'differs');
+    ('2026-01-02+00', '2026-01-02+00', '2026-01-02 03:04:05+00', 'b', 7, 90, 3, 4, 2, null),
+    ('2026-01-03+00', '2026-01-03+00', '2026-01-03 01:00+00', 'b', 8, 99, 3, 4, 0, 'differs');
 """
 """Backups and restore drills, of which the latest failed."""
 
@@ -364,6 +364,7 @@ def test_backups_and_drills_that_failed_are_no_success(exporter: str, migrated_u
     assert at(after, "wrdata_restore_drill_last_success_timestamp_seconds") == ended
     assert after.value("wrdata_restore_drill_rto_seconds") == 90
     assert after.value("wrdata_restore_drill_rpo_seconds") == 7
+    assert after.value("wrdata_restore_drill_audit_rows_lost") == 2
 
 
 def test_every_declared_metric_is_served_under_its_name_and_labels(

@@ -13,19 +13,24 @@ import psycopg
 import pytest
 from typer import TyperException
 
+from marketdata.audit import Action
 from marketdata.recovery import errors
 from pipelines.cli.main import app
 from resources.backups import postgres_programs
 from resources.backups.pgbackrest import Backup, Kind, PgBackRest
 from resources.settings import Settings
 from resources.storage import migrations
+from resources.storage.audit import AuditLog
+from resources.storage.audit.journal import BucketJournal
 from resources.storage.recovery import digests, hold
 from resources.storage.recovery.backup_log import BackupRun
 from resources.storage.recovery.digests import Digest
 from resources.storage.timescale import Timescale
 from sandbox.backed_up import BUCKET, BackedUpWorld
 from tests.fixtures.backups import database, keys_below, repository
+from tests.storage.audit.deeds import deed
 from usecases import backups, restoring
+from usecases.auditing import verify_log
 from usecases.restore_drill import differences
 
 pytestmark = pytest.mark.long
@@ -216,7 +221,7 @@ def test_a_restored_database_is_on_hold(
     """In the files: whoever starts a server on them finds it."""
     plan = restoring.plan_restore(pgbackrest, story.moment, new_folder)
 
-    restoring.restore(plan, pgbackrest, story.url, say_nothing)
+    restoring.restore(plan, pgbackrest, story.url, None, say_nothing)
 
     assert not (new_folder / "postmaster.pid").exists()
     programs = postgres_programs.find("17")
@@ -228,6 +233,30 @@ def test_a_restored_database_is_on_hold(
         story.moment,
     )
     assert hold.current(story.url) is None
+
+
+def test_a_restore_loses_no_row_of_the_audit_log(
+    pgbackrest: PgBackRest, story: Story, new_folder: Path, journal: BucketJournal
+) -> None:
+    """Deeds of after the moment come back from the journal; that of the restore follows them."""
+    with Timescale(story.url, pool_size=1, journal=journal) as timescale:
+        log = AuditLog(timescale)
+        for number in range(3):
+            log.append(deed(number))
+        production = log.find()
+    plan = restoring.plan_restore(pgbackrest, story.moment, new_folder)
+
+    restoring.restore(plan, pgbackrest, story.url, journal, say_nothing)
+
+    programs = postgres_programs.find("17")
+    with (
+        restoring.scratch_server.running(pgbackrest, programs, new_folder) as server,
+        Timescale(server.url(story.url), pool_size=1) as timescale,
+    ):
+        copy = AuditLog(timescale)
+        assert copy.find()[1:] == production
+        assert copy.find()[0].action == Action.DATABASE_RESTORED
+        assert verify_log(copy, None).valid
 
 
 def test_the_newest_backup_before_the_moment_is_chosen(

@@ -301,7 +301,7 @@ def test_a_hold_is_one_and_stays_until_it_is_released(
     current = hold.current(timescale.url)
     assert current is not None
     assert (current.reason, current.target) == ("restored from backup A", MOMENT)
-    hold.release(timescale.url, by="ann", accepted=None)
+    hold.release(timescale.url, by="ann", accepted=None, journal=None)
     assert hold.current(timescale.url) is None
     hold.hold(timescale.url, reason="restored from backup B", target=MOMENT)
     assert hold.current(timescale.url) is not None
@@ -340,7 +340,7 @@ def test_no_schedule_starts_anything_while_a_database_is_on_hold(
     assert len([requests for requests in asked() if requests]) > 8
     hold.hold(timescale.url, reason="restored from backup A", target=MOMENT)
     assert [requests for requests in asked() if requests] == []
-    hold.release(timescale.url, by="ann", accepted=None)
+    hold.release(timescale.url, by="ann", accepted=None, journal=None)
     assert len([requests for requests in asked() if requests]) > 8
 
 

@@ -9,24 +9,29 @@ import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from assets.restore_drill import restore_drill
 from marketdata.archiving import ARCHIVED
 from marketdata.recovery import errors
 from pipelines.schedules import restore_drill_weekly
+from resources import opening
 from resources.backups.pgbackrest import PgBackRest
 from resources.settings import Settings
 from resources.storage import sql
+from resources.storage.audit import AuditLog
 from resources.storage.aggregates.rollup_engine import RollUps
-from resources.storage.object_store import ObjectStore
+from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.recovery import digests
 from resources.storage.recovery.digests import Digest
 from resources.storage.timescale import Timescale
 from sandbox.backed_up import BackedUpWorld
 from tests.fixtures.backups import database
 from tests.fixtures.world import server_folder
+from tests.storage.audit.deeds import deed
 from tests.storage.archive.moves import JANUARY, Moves, load, moments
 from usecases import backups
+from usecases.auditing import verify_log
 from usecases.restore_drill import differences, drill
 
 pytestmark = pytest.mark.long
@@ -103,10 +108,48 @@ def test_a_drill_finds_production_and_copy_equal_and_completes_the_copy(
         last = connection.execute(sql.query("recovery", "last_drill")).fetchone()
         kinds = connection.execute(sql.query("recovery", "last_backups")).fetchall()
     assert last is not None
-    assert last[1:] == (figures.rto_s, figures.rpo_s)
+    assert last[1:] == (figures.rto_s, figures.rpo_s, figures.audit_rows_lost)
     assert [kind for kind, _ in kinds] in (["full"], ["incremental"])
     # Production itself is as it was: its month is still in the archive only.
     assert rows_of(timescale.url, "select count(*) from minute_bar") == [(0,)]
+
+
+@pytest.mark.parametrize(("is_journaled", "lost"), [(True, 0), (False, 2)])
+def test_a_drill_counts_what_the_audit_log_would_have_lost(
+    settings: Settings,
+    pgbackrest: PgBackRest,
+    timescale: Timescale,
+    backed_up: BackedUpWorld,
+    locked: S3Settings,
+    *,
+    is_journaled: bool,
+    lost: int,
+) -> None:
+    """Deeds go on after the moment: with the journal none is lost, without it those are."""
+    backups.take_backup(pgbackrest, timescale, full=False)
+    drilled = settings.model_copy(
+        update={
+            "backup_config": backed_up.config,
+            "s3_endpoint": locked.endpoint,
+            "s3_access_key": SecretStr(locked.access_key),
+            "s3_secret_key": SecretStr(locked.secret_key),
+            "audit_bucket": locked.bucket if is_journaled else "",
+        }
+    )
+
+    def go_on(sentence: str) -> None:
+        if sentence.startswith("Comparing"):
+            with opening.database(drilled, pool_size=1) as database:
+                AuditLog(database).append(deed(1))
+                AuditLog(database).append(deed(2))
+
+    done = drill(drilled, go_on, folder=server_folder())
+
+    assert done.differences == []
+    assert done.figures.audit_rows_lost == lost
+    production = AuditLog(timescale)
+    assert [row.subject for row in production.find(limit=2)] == ["letter 2", "letter 1"]
+    assert verify_log(production, None).valid
 
 
 def test_a_drill_names_the_table_that_a_restore_would_not_bring_back(
@@ -157,7 +200,7 @@ def test_a_drill_publishes_its_figures(drilled: Settings, monkeypatch: pytest.Mo
     [materialized] = result.asset_materializations_for_node("operations__restore_drill")
     assert {
         "backup", "rto_s", "rpo_s", "tables_compared", "rows_compared", "rows_completed",
-        "restore_s", "replay_s", "completion_s", "comparison_s",
+        "audit_rows_lost", "restore_s", "replay_s", "audit_log_s", "completion_s", "comparison_s",
     } <= set(materialized.metadata)  # fmt: skip
 
 

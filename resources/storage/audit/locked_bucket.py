@@ -88,15 +88,23 @@ class LockedBucket:
                 raise self._does_not_lock("it deletes a locked object")
         self._require_kept(PROBE_KEY, version, until)
 
-    def put(self, key: str, content: bytes, now: datetime) -> None:
-        """Store ``content``, locked from ``now`` (aware) on, and look that it is.
+    def put(self, key: str, content: bytes, now: datetime, *, look: bool = True) -> None:
+        """Store ``content``, locked from ``now`` (aware) on.
+
+        Args:
+            key: Of the object; earlier versions of it stay.
+            content: Of the object.
+            now: This moment (aware).
+            look: Look whether the lock is as it was put: one more request.
 
         Raises:
             ConfigurationError: The store does not lock.
             StorageError: It cannot be reached, or refuses.
         """
         until = (now + self._lock.stays).replace(microsecond=0)
-        self._require_kept(key, self._put(key, content, until), until)
+        version = self._put(key, content, until)
+        if look:
+            self._require_kept(key, version, until)
 
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys of all versions below ``prefix``: a deletion mark hides nothing.
@@ -111,6 +119,21 @@ class LockedBucket:
             for page in pages:
                 for version in page.get("Versions", []):
                     yield version.get("Key", "")
+
+    def contents(self, key: str) -> Iterator[bytes]:
+        """Yield the content of every version of an object, the oldest first.
+
+        Raises:
+            StorageError: The store cannot be reached, or refuses.
+        """
+        bucket = self.settings.bucket
+        with translated(self.settings, key):
+            listed = self._client.list_object_versions(Bucket=bucket, Prefix=key)
+            for version in reversed(listed.get("Versions", [])):
+                answer = self._client.get_object(
+                    Bucket=bucket, Key=key, VersionId=version.get("VersionId", "")
+                )
+                yield answer["Body"].read()
 
     def _put(self, key: str, content: bytes, until: datetime) -> str:
         with translated(self.settings, key):

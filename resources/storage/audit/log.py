@@ -17,7 +17,7 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from marketdata.audit import Action, AuditRow, Head, Verification
+from marketdata.audit import Action, AuditRow, Head, Journal, Verification
 from marketdata.recovery import errors
 from resources.storage import sql
 from resources.storage.timescale import Connection, Timescale
@@ -51,12 +51,25 @@ def record(
     who: str,
     subject: str,
     details: Mapping[str, Any] | None = None,
+    journal: Journal | None,
 ) -> None:
     """Add a row in the caller's transaction, so that deed and row happen together or not at all.
 
     It has to be the last statement: every other writer of the log waits until the commit.
+
+    Args:
+        connection: Of the deed.
+        action: What was done.
+        who: Who did it.
+        subject: What it was done to.
+        details: What else is worth knowing.
+        journal: Keeps the row before it commits; None if there is none.
+
+    Raises:
+        StorageError: The journal cannot be reached, or refuses: the deed is not done.
     """
-    _insert(connection, Deed(action=action, who=who, subject=subject, details=details or {}))
+    deed = Deed(action=action, who=who, subject=subject, details=details or {})
+    _insert(connection, deed, journal)
 
 
 def this_origin() -> str:
@@ -79,6 +92,11 @@ class AuditLog:
     def __init__(self, timescale: Timescale) -> None:
         self._timescale = timescale
 
+    @property
+    def journal(self) -> Journal | None:
+        """Keeps each row before it commits; None if there is none."""
+        return self._timescale.journal
+
     def append(self, deed: Deed) -> None:
         """Add a row in a transaction of its own, right after a deed that is none.
 
@@ -86,7 +104,7 @@ class AuditLog:
             StorageError: The database cannot be reached, or refuses.
         """
         with self._timescale.connection() as connection:
-            _insert(connection, deed)
+            _insert(connection, deed, self._timescale.journal)
 
     def append_once(self, deed: Deed) -> bool:
         """Add a row about a run or a backfill, unless it is there; return whether it was added.
@@ -98,7 +116,7 @@ class AuditLog:
             try:
                 # A savepoint: the head goes back with the row.
                 with connection.transaction():
-                    _insert(connection, deed)
+                    _insert(connection, deed, self._timescale.journal)
             except psycopg.errors.UniqueViolation:
                 return False
         return True
@@ -148,6 +166,7 @@ class AuditLog:
                 who=who,
                 subject=host if row else f"{host}, for the first time",
                 details=details,
+                journal=self._timescale.journal,
             )
         return True
 
@@ -219,6 +238,12 @@ class AuditLog:
             raise errors.StorageConflictError(message)
         return Head(last_id=row[0], last_hash=row[1])
 
+    def hash_of(self, audit_id: int) -> bytes | None:
+        """Return the hash of a row; None if there is none. Row 0 has what stands before the first."""
+        with self._timescale.connection() as connection:
+            row = connection.execute(sql.query(_FILE, "hash"), {"id": audit_id}).fetchone()
+        return row[0] if row else None
+
     def keep_verification(self, verification: Verification, finding: str) -> None:
         """Keep the result of a verification for metrics and alerts."""
         with self._timescale.connection() as connection:
@@ -232,14 +257,15 @@ class AuditLog:
             )
 
 
-def _insert(connection: Connection, deed: Deed) -> None:
-    connection.execute(
-        sql.query(_FILE, "record"),
-        {
-            "who": deed.who,
-            "origin": deed.origin or this_origin(),
-            "action": deed.action.value,
-            "subject": deed.subject,
-            "details": Jsonb(dict(deed.details)),
-        },
-    )
+def _insert(connection: Connection, deed: Deed, journal: Journal | None) -> None:
+    parameters = {
+        "who": deed.who,
+        "origin": deed.origin or this_origin(),
+        "action": deed.action.value,
+        "subject": deed.subject,
+        "details": Jsonb(dict(deed.details)),
+    }
+    with connection.cursor(row_factory=class_row(AuditRow)) as cursor:
+        row = cursor.execute(sql.query(_FILE, "record"), parameters).fetchone()
+    if journal is not None and row is not None:
+        journal.keep(row)

@@ -82,7 +82,7 @@ class DeadLetters:
                 hold_s=hold_s,
                 reason=f"retried by {by}",
             )
-            _audit(connection, Action.LETTERS_RETRIED, by, [letter.letter_id for letter in claimed])
+            self._audit(connection, Action.LETTERS_RETRIED, by, [letter.letter_id for letter in claimed])
         return claimed
 
     def claims(self) -> list[Claim]:
@@ -126,7 +126,7 @@ class DeadLetters:
                 {"letter_ids": list(letter_ids), "reason": reason},
             ).fetchall()
             discarded = sorted(row[0] for row in rows)
-            _audit(connection, Action.LETTERS_DISCARDED, by, discarded, reason=reason)
+            self._audit(connection, Action.LETTERS_DISCARDED, by, discarded, reason=reason)
         return discarded
 
     def end_obsolete(self, reasons: Mapping[int, str], *, by: str) -> None:
@@ -215,6 +215,26 @@ class DeadLetters:
             ).fetchall()
         return {instrument_id: (start, end) for instrument_id, start, end in rows}
 
+    def _audit(
+        self,
+        connection: Connection,
+        action: Action,
+        by: str,
+        letter_ids: Sequence[int],
+        **details: object,
+    ) -> None:
+        """Record what a person did about letters, in the same transaction; nothing about none."""
+        if letter_ids:
+            count = len(letter_ids)
+            record(
+                connection,
+                action,
+                who=by,
+                subject=f"dead letter {letter_ids[0]}" if count == 1 else f"{count} dead letters",
+                details={"letter_ids": list(letter_ids), **details},
+                journal=self._timescale.journal,
+            )
+
     @contextmanager
     def _acting(self, by: str) -> Generator[Connection]:
         with self._timescale.connection() as connection:
@@ -240,21 +260,6 @@ def _claimed(
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql.query("dead_letters", query), {**parameters, "by": by}).fetchall()
     return sorted((stored_letter(row) for row in rows), key=lambda letter: letter.letter_id)
-
-
-def _audit(
-    connection: Connection, action: Action, by: str, letter_ids: Sequence[int], **details: object
-) -> None:
-    """Record what a person did about letters, in the same transaction; nothing about none."""
-    if letter_ids:
-        count = len(letter_ids)
-        record(
-            connection,
-            action,
-            who=by,
-            subject=f"dead letter {letter_ids[0]}" if count == 1 else f"{count} dead letters",
-            details={"letter_ids": list(letter_ids), **details},
-        )
 
 
 def _filters(chosen: LetterFilter) -> dict[str, object]:

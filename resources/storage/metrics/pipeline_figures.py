@@ -252,11 +252,16 @@ def audit(connection: Connection) -> AuditState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrillState:
-    """The latest restore drill that found everything equal; its end is aware UTC."""
+    """The latest restore drill that found everything equal; its end is aware UTC.
+
+    Attributes:
+        audit_rows_lost: None if it was not counted.
+    """
 
     finished_at: datetime
     rto_s: float
     rpo_s: float
+    audit_rows_lost: int | None
 
 
 def backups(connection: Connection) -> Mapping[str, datetime]:
@@ -267,7 +272,9 @@ def backups(connection: Connection) -> Mapping[str, datetime]:
 def drill(connection: Connection) -> DrillState | None:
     """Return the latest restore drill that found everything equal, if there was one."""
     row = connection.execute(sql.query("recovery", "last_drill")).fetchone()
-    return DrillState(finished_at=row[0], rto_s=row[1], rpo_s=row[2]) if row else None
+    if row is None:
+        return None
+    return DrillState(finished_at=row[0], rto_s=row[1], rpo_s=row[2], audit_rows_lost=row[3])
 
 
 def _array(values: Sequence[int] | Sequence[date]) -> str:

@@ -48,6 +48,8 @@ class DrillFigures:
         rpo_s: Seconds until a commit was safe in the repository.
         rto_s: Seconds from the order to restore until the copy could serve.
         rows_completed: Rows restored from the archive, which the database had dropped.
+        audit_rows_lost: Rows of the audit log that production had when the copy was up, and that
+            its journal did not give back.
         error: Why it failed; None if it did not.
     """
 
@@ -57,6 +59,7 @@ class DrillFigures:
     tables_compared: int | None = None
     rows_compared: int | None = None
     rows_completed: int | None = None
+    audit_rows_lost: int | None = None
     error: str | None = None
 
 

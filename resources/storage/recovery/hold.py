@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from machine.person import user_at_host
-from marketdata.audit import Action
+from marketdata.audit import Action, Journal
 from resources.storage import sql, timescale
 from resources.storage.audit.log import has_log, record
 
@@ -52,6 +52,8 @@ def hold(url: str, *, reason: str, target: datetime, by: str = "") -> None:
                 who=by or user_at_host(),
                 subject=f"to {target.isoformat()}",
                 details={"reason": reason},
+                # A copy may be restored to be looked at: its row is not of production's chain.
+                journal=None,
             )
 
 
@@ -66,13 +68,14 @@ def current(url: str) -> Hold | None:
     return Hold(reason=row[0], target=row[1], held_at=row[2]) if row else None
 
 
-def release(url: str, *, by: str, accepted: str | None) -> None:
+def release(url: str, *, by: str, accepted: str | None, journal: Journal | None) -> None:
     """Release the hold.
 
     Args:
         url: Of the database.
         by: Who releases it.
         accepted: What is let stand, if the stores do not agree.
+        journal: Of the audit log; None if there is none.
 
     Raises:
         StorageError: The database cannot be reached.
@@ -85,4 +88,5 @@ def release(url: str, *, by: str, accepted: str | None) -> None:
             who=by,
             subject="recovery hold",
             details={"accepted": accepted},
+            journal=journal,
         )

@@ -6,6 +6,7 @@ Here: deeds and statements. Not here: fixtures (conftest.py).
 from marketdata.audit import Action
 from resources.storage.audit import Deed
 
+
 ROWS = 10
 """Rows of the fixture ``log``, after those of the migrations."""
 
@@ -38,6 +39,14 @@ begin
 end $$
 """
 """All hashes and the head made to fit: by a superuser who knows how the log works."""
+
+CUT = """
+delete from audit_log where id > 5;
+update audit_head set (last_id, last_hash) = (
+    select id, hash from audit_log order by id desc limit 1
+)
+"""
+"""All rows after the fifth gone, and the head set back: as after a restore to an earlier moment."""
 
 
 def deed(number: int, *, action: Action = Action.LETTERS_DISCARDED) -> Deed:

@@ -14,34 +14,14 @@ from resources.storage.audit.anchors import PREFIX, Anchors
 from resources.storage.audit.locked_bucket import Lock, LockedBucket
 from resources.storage.object_store import S3Settings
 from resources.storage.timescale import Timescale
-from sandbox.locking_object_store import REGION, LockingServer
+from sandbox.locking_object_store import LockingServer
+from tests.fixtures.locked_bucket import VARIABLE, settings_of
 from tests.fixtures.superuser import Tamper
 from tests.fixtures.world import BucketSettings
-from tests.storage.audit.deeds import NOBODY, REHASH, deed
+from tests.storage.audit.deeds import CUT, NOBODY, REHASH, deed
 from usecases.auditing import anchor_log, describe, verify_log
 
-VARIABLE = "WRDATA_AUDIT_BUCKET"
 DAY = timedelta(days=1)
-
-
-def settings_of(server: LockingServer, bucket: str) -> S3Settings:
-    """Return the settings of a bucket of the server."""
-    return S3Settings(
-        bucket=bucket,
-        access_key=server.access_key,
-        secret_key=server.secret_key,
-        endpoint=server.endpoint,
-        region=REGION,
-        variable=VARIABLE,
-    )
-
-
-@pytest.fixture
-def locked(locking_server: LockingServer, request: pytest.FixtureRequest) -> S3Settings:
-    """A fresh bucket with Object Lock; it stays, since its objects are locked."""
-    name = f"audit-{abs(hash(request.node.nodeid)):x}"[:40]
-    locking_server.create_bucket(name)
-    return settings_of(locking_server, name)
 
 
 @pytest.fixture
@@ -95,11 +75,7 @@ def test_a_tail_that_was_cut_with_its_head_shows_against_an_anchor(
 ) -> None:
     """Without an anchor the shorter log looks whole."""
     anchored = anchor_log(log, anchors, utc_now()).audit_id
-    tamper("delete from audit_log where id > 5")
-    tamper(
-        "update audit_head set (last_id, last_hash) ="
-        " (select id, hash from audit_log order by id desc limit 1)"
-    )
+    tamper(CUT)
 
     assert verify_log(log, None).valid
     findings = "; ".join(verify_log(log, anchors).findings)

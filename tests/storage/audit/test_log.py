@@ -58,7 +58,7 @@ def do(timescale: Timescale, who: str, *, first: str = "select 1", then: str = "
     """Record a deed in a transaction, between two statements."""
     with timescale.connection() as connection:
         connection.execute(first.encode())
-        record(connection, Action.PERIOD_DROPPED, who=who, subject="a period")
+        record(connection, Action.PERIOD_DROPPED, who=who, subject="a period", journal=None)
         connection.execute(then.encode())
 
 

@@ -133,7 +133,7 @@ class Restore:
                 connection.execute(sql.query("retention", "forget_staged_rows"))
                 restored.append(_restored_period(logged, inserted, was_dropped=False))
             total = sum(period.inserted for period in restored)
-            _audit(connection, dataset, archived, f"{schema}.{dataset.table}", total, by=by)
+            self._audit(connection, dataset, archived, f"{schema}.{dataset.table}", total, by=by)
         return restored
 
     def _archived(self, dataset: ArchivedDataset, start: date, end: date) -> list[LoggedPeriod]:
@@ -181,8 +181,29 @@ class Restore:
             if lifted:
                 moving = {**rows.parameters, "before": "archived", "after": "complete"}
                 connection.execute(sql.query("retention", "move_days"), moving)
-            _audit(connection, dataset, [logged], dataset.table, inserted, by=by)
+            self._audit(connection, dataset, [logged], dataset.table, inserted, by=by)
         return _restored_period(logged, inserted, was_dropped=bool(lifted))
+
+    def _audit(
+        self,
+        connection: Connection,
+        dataset: ArchivedDataset,
+        logged: Sequence[LoggedPeriod],
+        table: str,
+        inserted: int,
+        *,
+        by: str,
+    ) -> None:
+        """Record a restore, as the last statement of its transaction."""
+        labels = [period.proof.period.label for period in logged]
+        record(
+            connection,
+            Action.PERIOD_RESTORED,
+            who=by,
+            subject=f"{dataset.name} {labels[0]}" + (f" to {labels[-1]}" if len(labels) > 1 else ""),
+            details={"table": table, "rows_inserted": inserted, "periods": labels},
+            journal=self._timescale.journal,
+        )
 
     def _stage(
         self, connection: Connection, dataset: ArchivedDataset, logged: LoggedPeriod
@@ -211,26 +232,6 @@ class Restore:
             )
             raise errors.ArchiveMismatchError(message)
         return instruments
-
-
-def _audit(
-    connection: Connection,
-    dataset: ArchivedDataset,
-    logged: Sequence[LoggedPeriod],
-    table: str,
-    inserted: int,
-    *,
-    by: str,
-) -> None:
-    """Record a restore, as the last statement of its transaction."""
-    labels = [period.proof.period.label for period in logged]
-    record(
-        connection,
-        Action.PERIOD_RESTORED,
-        who=by,
-        subject=f"{dataset.name} {labels[0]}" + (f" to {labels[-1]}" if len(labels) > 1 else ""),
-        details={"table": table, "rows_inserted": inserted, "periods": labels},
-    )
 
 
 def _instruments_in(dataset: ArchivedDataset, batch: pa.RecordBatch) -> set[tuple[int, str | None]]:

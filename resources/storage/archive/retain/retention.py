@@ -292,6 +292,7 @@ class Retention:
             who=by,
             subject=f"{rows.dataset.name} {rows.period.label}",
             details={"rows": proof.proof.rows, "chunks": chunks, "archive_id": proof.archive_id},
+            journal=self._timescale.journal,
         )
         return chunks
 

@@ -1,7 +1,8 @@
 -- name: record
--- Add a row; its id, time, text and hashes are the trigger's.
+-- Add a row, and return it: its id, time, text and hashes are the trigger's.
 insert into audit_log (who, origin, action, subject, details)
-values (%(who)s, %(origin)s, %(action)s, %(subject)s, %(details)s);
+values (%(who)s, %(origin)s, %(action)s, %(subject)s, %(details)s)
+returning id, at, who, origin, action, subject, details, canonical, previous_hash, hash;
 
 -- name: log_exists
 -- Whether the database has an audit log yet: it came with migration 0019.
@@ -14,6 +15,12 @@ set transaction isolation level repeatable read, read only;
 -- name: head
 -- The end of the chain as the head has it.
 select last_id, last_hash from audit_head;
+
+-- name: hash
+-- Hash of a row; before the first, what stands for it.
+select hash from audit_log where id = %(id)s
+union all
+select decode(repeat('00', 32), 'hex') where %(id)s = 0;
 
 -- name: chain
 -- Every row, in the order of the chain.
@@ -116,3 +123,35 @@ values (%(anchored_at)s, %(audit_id)s, %(hash)s, %(object_key)s);
 -- Keep the result of a verification.
 insert into audit_verification (valid, through_id, finding)
 values (%(valid)s, %(through_id)s, %(finding)s);
+
+-- name: owner
+-- Who owns the log.
+select pg_get_userbyid(relowner) from pg_class where oid = to_regclass('audit_log');
+
+-- name: lock_log
+-- Let nobody add rows until the transaction ends.
+lock table audit_log in share row exclusive mode;
+
+-- name: stop_chaining
+-- Let the owner put rows back as they were, with their own ids, times and hashes.
+alter table audit_log disable trigger audit_log_is_chained;
+alter table audit_head disable trigger audit_head_moves_with_the_log;
+
+-- name: reinstate
+-- Put a row back as it was.
+insert into audit_log (
+    id, at, who, origin, action, subject, details, canonical, previous_hash, hash
+)
+values (
+    %(id)s, %(at)s, %(who)s, %(origin)s, %(action)s, %(subject)s, %(details)s, %(canonical)s,
+    %(previous_hash)s, %(hash)s
+);
+
+-- name: set_head
+-- Set the end of the chain to the last row that was put back.
+update audit_head set last_id = %(last_id)s, last_hash = %(last_hash)s;
+
+-- name: chain_again
+-- Chain every row that is added from now on.
+alter table audit_log enable trigger audit_log_is_chained;
+alter table audit_head enable trigger audit_head_moves_with_the_log;

@@ -18,7 +18,7 @@ order by kind;
 
 -- name: last_drill
 -- Figures of the latest restore drill that found everything equal.
-select finished_at, rto_s, rpo_s
+select finished_at, rto_s, rpo_s, audit_rows_lost
 from restore_drill
 where finished_at is not null and error is null
 order by finished_at desc
@@ -39,7 +39,8 @@ update restore_drill
 set
     finished_at = clock_timestamp(), backup_label = %(backup_label)s, rpo_s = %(rpo_s)s,
     rto_s = %(rto_s)s, tables_compared = %(tables_compared)s,
-    rows_compared = %(rows_compared)s, rows_completed = %(rows_completed)s, error = %(error)s
+    rows_compared = %(rows_compared)s, rows_completed = %(rows_completed)s,
+    audit_rows_lost = %(audit_rows_lost)s, error = %(error)s
 where restore_drill_id = %(restore_drill_id)s;
 
 -- name: archived_wal
