@@ -1,7 +1,7 @@
-"""The audit log: what a chained row costs beside a plain insert, and how long a verification takes.
+"""The audit log: what a row costs beside a plain insert, and how long a verification takes.
 
-Here: rows a second of 1 and of 4 writers, each row a commit of its own, and a verification of
-10,000 rows. Not here: what is audited.
+Here: rows a second of 1 and of 4 writers, each row a commit of its own: plain, chained, and chained
+with a journal in a locked bucket. Then a verification of 10,000 rows. Not here: what is audited.
 
     python -m bench.audit [--seconds 5] [--json]
 
@@ -9,13 +9,17 @@ Beside it stands what one would pick instead: the same columns in a plain table.
 """
 
 import argparse
+import functools
 import json
 import os
 import statistics
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
 
 from psycopg.types.json import Jsonb
 
@@ -23,7 +27,12 @@ from bench.scratch import scratch_database
 from marketdata.audit import Action
 from resources.storage import migrations
 from resources.storage.audit import AuditLog, record
+from resources.storage.audit.journal import BucketJournal
+from resources.storage.audit.locked_bucket import Lock, LockedBucket
+from resources.storage.object_store import S3Settings
 from resources.storage.timescale import Connection, Timescale
+from sandbox import locking_object_store
+from sandbox.locking_object_store import REGION, LockingServer
 from usecases.auditing import verify_log
 
 VERIFIED = 10_000
@@ -58,9 +67,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    with scratch_database() as url:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        locking_object_store.running(Path(folder)) as server,
+        scratch_database() as url,
+    ):
         migrations.migrate(url)
-        figures = measure(url, arguments.seconds)
+        server.create_bucket("journal")
+        figures = measure(url, journal_on(server, "journal"), arguments.seconds)
     if arguments.json:
         print(json.dumps(figures, indent=2))
         return
@@ -69,29 +83,37 @@ def main() -> None:
         print(f"{name:60}{figure:>12,.2f}")
 
 
-def measure(url: str, seconds: float) -> dict[str, float]:
+def journal_on(server: LockingServer, bucket: str) -> BucketJournal:
+    """Return a journal in a bucket of a server, locked for a day."""
+    settings = S3Settings(
+        bucket=bucket,
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+        endpoint=server.endpoint,
+        region=REGION,
+    )
+    return BucketJournal(LockedBucket(settings, Lock(mode="GOVERNANCE", stays=timedelta(days=1))))
+
+
+def measure(url: str, journal: BucketJournal, seconds: float) -> dict[str, float]:
     """Return the figures by name."""
     figures: dict[str, float] = {}
+    writes: dict[str, Write] = {
+        "plain": write_plain,
+        "chained": write_chained,
+        "journaled": functools.partial(write_chained, journal=journal),
+    }
     with Timescale(url, pool_size=5) as timescale:
         with timescale.connection() as connection:
             connection.execute(PLAIN_TABLE)
         for writers in (1, 4):
             # One after the other in turns: what else the machine does then hits both.
-            plain, chained = (
-                statistics.median(rates)
-                for rates in zip(
-                    *(
-                        (
-                            rows_a_second(timescale, writers, seconds, write_plain),
-                            rows_a_second(timescale, writers, seconds, write_chained),
-                        )
-                        for _ in range(ROUNDS)
-                    ),
-                    strict=True,
-                )
-            )
-            figures[f"plain rows a second, {writers} writers"] = plain
-            figures[f"chained rows a second, {writers} writers"] = chained
+            rates: dict[str, list[float]] = {name: [] for name in writes}
+            for _ in range(ROUNDS):
+                for name, write in writes.items():
+                    rates[name].append(rows_a_second(timescale, writers, seconds, write))
+            for name, measured in rates.items():
+                figures[f"{name} rows a second, {writers} writers"] = statistics.median(measured)
         log = AuditLog(timescale)
         with timescale.connection() as connection:
             connection.execute(FILL, {"rows": max(VERIFIED - log.head().last_id, 0)})
@@ -132,7 +154,9 @@ def write_plain(connection: Connection, number: int) -> None:
     )
 
 
-def write_chained(connection: Connection, number: int) -> None:
+def write_chained(
+    connection: Connection, number: int, journal: BucketJournal | None = None
+) -> None:
     """Write a row of the audit log."""
     record(
         connection,
@@ -140,6 +164,7 @@ def write_chained(connection: Connection, number: int) -> None:
         who="ada@desk",
         subject=f"letter {number}",
         details={"job": "universe"},
+        journal=journal,
     )
 
 

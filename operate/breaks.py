@@ -203,7 +203,7 @@ def _use_the_new_key(place: Place) -> None:
 
 
 def _stop_bucket(place: Place) -> None:
-    place.local.stop(["object_store"])
+    place.store.stop()
     place.run("backfill", "daily_bars", "--tickers", place.tickers[0], "--refetch")
     found = place.run("doctor")
     if found.returncode == 0 or place.environment["WRDATA_ARCHIVE_BUCKET"] not in found.stdout:
@@ -211,7 +211,7 @@ def _stop_bucket(place: Place) -> None:
 
 
 def _start_bucket(place: Place) -> None:
-    place.local.start(["object_store"])
+    place.store.start()
     retry_letters(place)
     place.do("archive", "verify")
     _an_hour_later(place)

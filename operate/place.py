@@ -25,12 +25,15 @@ from resources.storage.timescale import translated
 from sandbox.backed_up import BackedUpWorld
 from sandbox.control import SimulatorControl
 from sandbox.local_world import LocalWorld
+from sandbox.locking_object_store import REGION, LockingServer
 from sandbox.simulators.worlds.shares.world import World
 from sandbox.timescaledb import SUPERUSER
 
 PROJECT = Path(__file__).resolve().parents[1]
 MEMBERS = 12
 """So many shares the index has: whole coverage is had in seconds."""
+ARCHIVE, AUDIT = "archive", "audit"
+"""Names of the buckets."""
 COMMAND_WITHIN_S = 600.0
 STARTS_WITHIN_S = 180.0
 STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
@@ -45,7 +48,7 @@ class Place:
         folder: Holds all of it.
         environment: Variables by which commands find it.
         server: The database server with its backups.
-        local: The bucket's server and the simulated providers.
+        store: The server of the archive's bucket, and of the audit log's, which locks.
         simulators: Controls of the providers.
         ui: Dagster's UI behind its proxy.
         disk: A disk that may be filled.
@@ -56,7 +59,7 @@ class Place:
     folder: Path
     environment: Mapping[str, str]
     server: BackedUpWorld
-    local: LocalWorld
+    store: LockingServer
     simulators: SimulatorControl
     ui: SharedUi
     disk: SmallDisk
@@ -163,10 +166,14 @@ def installed(folder: Path, report: Callable[[str], None]) -> Generator[Place]:
     """
     local = LocalWorld(folder / "local")
     server = BackedUpWorld(folder / "server")
+    store = LockingServer(folder / "store")
     try:
-        local.start(["object_store", "providers"], report=report)
+        local.start(["providers"], report=report)
         server.start(report)
-        environment = _environment(folder, local, server)
+        store.start()
+        store.create_bucket(ARCHIVE, locks=False)
+        store.create_bucket(AUDIT)
+        environment = _environment(folder, local, server, store)
         report("Making the schema")
         _succeed(("migrate",), environment)
         ui_folder = folder / "ui"
@@ -181,7 +188,7 @@ def installed(folder: Path, report: Callable[[str], None]) -> Generator[Place]:
                 folder=folder,
                 environment=environment,
                 server=server,
-                local=local,
+                store=store,
                 simulators=simulators,
                 ui=ui,
                 disk=disk,
@@ -195,11 +202,14 @@ def installed(folder: Path, report: Callable[[str], None]) -> Generator[Place]:
             finally:
                 place.stop_daemon()
     finally:
+        store.stop()
         server.stop()
         local.stop()
 
 
-def _environment(folder: Path, local: LocalWorld, server: BackedUpWorld) -> dict[str, str]:
+def _environment(
+    folder: Path, local: LocalWorld, server: BackedUpWorld, store: LockingServer
+) -> dict[str, str]:
     home = folder / "dagster"
     home.mkdir()
     (home / "dagster.yaml").symlink_to(PROJECT / "dagster.yaml")
@@ -212,7 +222,14 @@ def _environment(folder: Path, local: LocalWorld, server: BackedUpWorld) -> dict
         "WRDATA_STATE_DIR": str(folder / "state"),
         "WRDATA_DATABASE_URL": url,
         "WRDATA_DAGSTER_DATABASE_URL": in_schema(url, "dagster"),
-        **local.environment(["object_store", "providers"]),
+        "WRDATA_S3_ENDPOINT": store.endpoint,
+        "WRDATA_ARCHIVE_BUCKET": ARCHIVE,
+        "WRDATA_AUDIT_BUCKET": AUDIT,
+        "WRDATA_AUDIT_LOCK_DAYS": "1",
+        "AWS_ACCESS_KEY_ID": store.access_key,
+        "AWS_SECRET_ACCESS_KEY": store.secret_key,
+        "AWS_REGION": REGION,
+        **local.environment(["providers"]),
         "FMP_REQUESTS_PER_MINUTE": "1200",
         **server.environment,
     }
@@ -230,6 +247,7 @@ def _load(place: Place, report: Callable[[str], None]) -> None:
     place.do("backfill", "daily_bars", "--all")
     # Closed periods that are not archived would tell of themselves.
     place.do("archive", "run")
+    place.do("audit", "anchor")
     place.do("audit", "verify")
 
 

@@ -1,6 +1,6 @@
 """A local S3 server that locks objects: SeaweedFS, all of it in one process.
 
-Here: starting and ending one for a block of code. Not here: the local world's own server, which is
+Here: starting and ending one. Not here: the local world's own server, which is
 rclone and locks nothing (object_store.py).
 
 It keeps versions, Object Lock and conditional puts as AWS does. It starts in some seconds and takes
@@ -11,7 +11,6 @@ import signal
 import sysconfig
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,13 +29,69 @@ START_WITHIN_S = 60.0
 _SERVERS = ("master", "volume", "filer", "s3")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LockingServer:
-    """A running server, and the keys of its administrator."""
+    """A server and its data; constructing it starts nothing.
 
-    endpoint: str
-    access_key: str
-    secret_key: str = field(repr=False)
+    Args:
+        folder: Where it keeps its data and its log.
+
+    Attributes:
+        endpoint: Its address, from before it starts.
+        access_key: Of its administrator.
+        secret_key: Of its administrator.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ports = {
+            f"{server}.{kind}": processes.free_port(None)
+            for server in _SERVERS
+            for kind in ("port", "port.grpc")
+        }
+        self._process: processes.Process | None = None
+        self.endpoint = f"http://{processes.LOOPBACK}:{self._ports['s3.port']}"
+        self.access_key = "AKIA" + private_files.letters_and_digits(16).upper()
+        self.secret_key = private_files.letters_and_digits(40)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers; its data are as they were when it ended.
+
+        Raises:
+            ConfigurationError: It is not installed, or does not start; the text names its log.
+        """
+        program = Path(sysconfig.get_path("scripts")) / "weed"
+        if not program.exists():
+            message = f"there is no {program}: install the project with its operations group"
+            raise errors.ConfigurationError(message)
+        data, identities = self._folder / "data", self._folder / "identities.json"
+        data.mkdir(parents=True, exist_ok=True)
+        private_files.write_json(identities, _identities(self.access_key, self.secret_key))
+        log = self._folder / "seaweedfs.log"
+        with processes.undisturbed():
+            process = processes.spawn(
+                [str(program), "server", *_arguments(data, identities, self._ports)],
+                log=log,
+                cwd=self._folder,
+                # One volume for a bucket, where seven would be made in advance.
+                env={
+                    "PATH": "/usr/bin:/bin",
+                    "HOME": str(self._folder),
+                    "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+                },
+            )
+        self._process = process
+        answered = processes.wait_until(
+            lambda: not processes.is_running(process) or self._answers(), within_s=START_WITHIN_S
+        )
+        if not answered or not processes.is_running(process):
+            message = f"SeaweedFS did not start; its log, {log}, ends with:\n"
+            raise errors.ConfigurationError(message + processes.log_tail(log))
+
+    def stop(self) -> None:
+        """End it at once: at SIGTERM it waits for its servers' peers, half a minute."""
+        if self._process is not None:
+            processes.end(self._process, with_signal=signal.SIGKILL, within_s=20)
+            self._process = None
 
     def client(self) -> "S3Client":
         """Return a client; the caller closes it."""
@@ -55,11 +110,21 @@ class LockingServer:
             ),
         )
 
-    def create_bucket(self, name: str) -> None:
-        """Create a bucket whose objects can be locked."""
+    def create_bucket(self, name: str, *, locks: bool = True) -> None:
+        """Create a bucket, whose objects can be locked unless ``locks`` is false."""
         client = self.client()
-        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=True)
+        client.create_bucket(Bucket=name, ObjectLockEnabledForBucket=locks)
         client.close()
+
+    def _answers(self) -> bool:
+        client = self.client()
+        try:
+            client.list_buckets()
+        except (BotoCoreError, ClientError):
+            return False
+        finally:
+            client.close()
+        return True
 
 
 @contextmanager
@@ -69,50 +134,12 @@ def running(folder: Path) -> Generator[LockingServer]:
     Raises:
         ConfigurationError: It is not installed, or does not start; the text names its log.
     """
-    program = Path(sysconfig.get_path("scripts")) / "weed"
-    if not program.exists():
-        message = f"there is no {program}: install the project with its operations group"
-        raise errors.ConfigurationError(message)
-    data = folder / "data"
-    data.mkdir(parents=True)
-    access_key = "AKIA" + private_files.letters_and_digits(16).upper()
-    secret_key = private_files.letters_and_digits(40)
-    identities = folder / "identities.json"
-    private_files.write_json(identities, _identities(access_key, secret_key))
-    ports = {
-        f"{server}.{kind}": processes.free_port(None)
-        for server in _SERVERS
-        for kind in ("port", "port.grpc")
-    }
-    log = folder / "seaweedfs.log"
-    with processes.undisturbed():
-        process = processes.spawn(
-            [str(program), "server", *_arguments(data, identities, ports)],
-            log=log,
-            cwd=folder,
-            # One volume for a bucket, where seven would be made in advance.
-            env={
-                "PATH": "/usr/bin:/bin",
-                "HOME": str(folder),
-                "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
-            },
-        )
-    server = LockingServer(
-        endpoint=f"http://{processes.LOOPBACK}:{ports['s3.port']}",
-        access_key=access_key,
-        secret_key=secret_key,
-    )
+    server = LockingServer(folder)
     try:
-        answered = processes.wait_until(
-            lambda: not processes.is_running(process) or _answers(server), within_s=START_WITHIN_S
-        )
-        if not answered or not processes.is_running(process):
-            message = f"SeaweedFS did not start; its log, {log}, ends with:\n"
-            raise errors.ConfigurationError(message + processes.log_tail(log))
+        server.start()
         yield server
     finally:
-        # At SIGTERM it waits for its servers' peers, half a minute; nobody needs its data again.
-        processes.end(process, with_signal=signal.SIGKILL, within_s=20)
+        server.stop()
 
 
 def _arguments(data: Path, identities: Path, ports: dict[str, int]) -> list[str]:
@@ -145,14 +172,3 @@ def _identities(access_key: str, secret_key: str) -> dict[str, object]:
             }
         ]
     }
-
-
-def _answers(server: LockingServer) -> bool:
-    client = server.client()
-    try:
-        client.list_buckets()
-    except (BotoCoreError, ClientError):
-        return False
-    finally:
-        client.close()
-    return True

@@ -23,7 +23,15 @@ settings.load_profile("wrdata")
 PROJECT = Path(__file__).parents[1]
 LONGEST_FIRST = ("pipelines", "faults", "assets", "storage")
 """Rooms whose files take longest: the processes that share the suite then end together."""
-SERVERS = {"world", "simulators", "fmp_simulator", "backed_up", "programs", "webhook", "locking_server"}
+SERVERS = {
+    "world",
+    "simulators",
+    "fmp_simulator",
+    "backed_up",
+    "programs",
+    "webhook",
+    "locking_server",
+}
 """Fixtures that start servers, or whole programs."""
 
 

@@ -21,6 +21,7 @@ from marketdata.recovery import errors
 from resources import database_url, opening
 from resources.backups import portable, postgres_programs
 from resources.settings import Settings
+from resources.storage.audit import reinstatement
 from resources.storage.object_store import ObjectMissingError, ObjectStore
 from resources.storage.recovery import emptied, hold
 from resources.storage.recovery.backup_log import PORTABLE, BackupLog, BackupRun

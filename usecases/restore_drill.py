@@ -104,9 +104,7 @@ def drill(
     try:
         scratch.chmod(0o755)  # The server's user has to reach its folder below.
         with opening.stores(settings) as stores:
-            return _recorded(
-                settings, pgbackrest, stores.timescale, urls, scratch / "data", report
-            )
+            return _recorded(settings, pgbackrest, stores.timescale, urls, scratch / "data", report)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

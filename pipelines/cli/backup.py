@@ -110,9 +110,7 @@ def restore(
     }
     if not dry_run:
         url = settings.database_url.get_secret_value()
-        copy = restoring.restore(
-            plan, pgbackrest, url, opening.journal(settings), console.say
-        )
+        copy = restoring.restore(plan, pgbackrest, url, opening.journal(settings), console.say)
         figures |= {
             "restored_s": round(copy.restored_s, 1),
             "replayed_s": round(copy.replayed_s, 1),

@@ -129,8 +129,9 @@ def _apply(
                 _audit(connection, migration, by, journal)
         else:
             connection.execute(migration.text)
-            connection.execute(sql.query("migrations", "record_migration"), applied)
-            _audit(connection, migration, by, journal)
+            with connection.transaction():
+                connection.execute(sql.query("migrations", "record_migration"), applied)
+                _audit(connection, migration, by, journal)
     except timescale.REFUSED_STATEMENT as error:
         message = f"migration {migration.name} failed and was undone: {str(error).strip()}"
         raise errors.StorageConflictError(message) from error

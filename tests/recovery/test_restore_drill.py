@@ -19,8 +19,8 @@ from resources import opening
 from resources.backups.pgbackrest import PgBackRest
 from resources.settings import Settings
 from resources.storage import sql
-from resources.storage.audit import AuditLog
 from resources.storage.aggregates.rollup_engine import RollUps
+from resources.storage.audit import AuditLog
 from resources.storage.object_store import ObjectStore, S3Settings
 from resources.storage.recovery import digests
 from resources.storage.recovery.digests import Digest
@@ -28,8 +28,8 @@ from resources.storage.timescale import Timescale
 from sandbox.backed_up import BackedUpWorld
 from tests.fixtures.backups import database
 from tests.fixtures.world import server_folder
-from tests.storage.audit.deeds import deed
 from tests.storage.archive.moves import JANUARY, Moves, load, moments
+from tests.storage.audit.deeds import deed
 from usecases import backups
 from usecases.auditing import verify_log
 from usecases.restore_drill import differences, drill

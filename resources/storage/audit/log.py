@@ -58,7 +58,7 @@ def record(
     It has to be the last statement: every other writer of the log waits until the commit.
 
     Args:
-        connection: Of the deed.
+        connection: Of the deed, in a transaction.
         action: What was done.
         who: Who did it.
         subject: What it was done to.
@@ -239,7 +239,7 @@ class AuditLog:
         return Head(last_id=row[0], last_hash=row[1])
 
     def hash_of(self, audit_id: int) -> bytes | None:
-        """Return the hash of a row; None if there is none. Row 0 has what stands before the first."""
+        """Return the hash of a row, None if there is none; row 0 stands before the first."""
         with self._timescale.connection() as connection:
             row = connection.execute(sql.query(_FILE, "hash"), {"id": audit_id}).fetchone()
         return row[0] if row else None
@@ -265,7 +265,10 @@ def _insert(connection: Connection, deed: Deed, journal: Journal | None) -> None
         "subject": deed.subject,
         "details": Jsonb(dict(deed.details)),
     }
+    connection.execute(sql.query(_FILE, "record"), parameters)
+    if journal is None:
+        return
     with connection.cursor(row_factory=class_row(AuditRow)) as cursor:
-        row = cursor.execute(sql.query(_FILE, "record"), parameters).fetchone()
-    if journal is not None and row is not None:
+        row = cursor.execute(sql.query(_FILE, "last_row")).fetchone()
+    if row is not None:
         journal.keep(row)

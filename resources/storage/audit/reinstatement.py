@@ -53,7 +53,7 @@ def reinstate(url: str, journal: Journal) -> int:
     if not lost_rows(url, journal):
         return 0  # Whoever only looks need not be the owner.
     try:
-        with timescale.connect(url) as connection:
+        with timescale.connect(url) as connection, connection.transaction():
             connection.execute(sql.query(_FILE, "lock_log"))
             rows = _lost(connection, journal)
             if rows:

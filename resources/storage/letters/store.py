@@ -82,7 +82,9 @@ class DeadLetters:
                 hold_s=hold_s,
                 reason=f"retried by {by}",
             )
-            self._audit(connection, Action.LETTERS_RETRIED, by, [letter.letter_id for letter in claimed])
+            self._audit(
+                connection, Action.LETTERS_RETRIED, by, [letter.letter_id for letter in claimed]
+            )
         return claimed
 
     def claims(self) -> list[Claim]:

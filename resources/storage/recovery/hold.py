@@ -40,7 +40,7 @@ def hold(url: str, *, reason: str, target: datetime, by: str = "") -> None:
     Raises:
         StorageError: The database cannot be reached, or lacks the table.
     """
-    with timescale.connect(url) as connection:
+    with timescale.connect(url) as connection, connection.transaction():
         held = connection.execute(
             sql.query("recovery", "hold"), {"reason": reason, "target": target}
         )
@@ -80,7 +80,7 @@ def release(url: str, *, by: str, accepted: str | None, journal: Journal | None)
     Raises:
         StorageError: The database cannot be reached.
     """
-    with timescale.connect(url) as connection:
+    with timescale.connect(url) as connection, connection.transaction():
         connection.execute(sql.query("recovery", "release"), {"by": by, "accepted": accepted})
         record(
             connection,

@@ -1141,6 +1141,7 @@ create table restore_drill (
     rows_compared bigint,
     rows_completed bigint /* Rows that only the archive had, restored into the copy. */,
     error text /* Why it failed: which tables differ, or what broke. */,
+    audit_rows_lost bigint /* Rows that production had when the copy was up, and that the journal did not give back. */,
     constraint restore_drill_pkey PRIMARY KEY (restore_drill_id),
     constraint restore_drill_that_ended_well_has_figures CHECK (finished_at IS NULL OR error IS NOT NULL OR rpo_s IS NOT NULL AND rto_s IS NOT NULL AND backup_label IS NOT NULL AND tables_compared IS NOT NULL AND rows_compared IS NOT NULL)
 );

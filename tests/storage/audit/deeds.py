@@ -6,7 +6,6 @@ Here: deeds and statements. Not here: fixtures (conftest.py).
 from marketdata.audit import Action
 from resources.storage.audit import Deed
 
-
 ROWS = 10
 """Rows of the fixture ``log``, after those of the migrations."""
 

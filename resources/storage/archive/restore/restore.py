@@ -200,7 +200,8 @@ class Restore:
             connection,
             Action.PERIOD_RESTORED,
             who=by,
-            subject=f"{dataset.name} {labels[0]}" + (f" to {labels[-1]}" if len(labels) > 1 else ""),
+            subject=f"{dataset.name} {labels[0]}"
+            + (f" to {labels[-1]}" if len(labels) > 1 else ""),
             details={"table": table, "rows_inserted": inserted, "periods": labels},
             journal=self._timescale.journal,
         )

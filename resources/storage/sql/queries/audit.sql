@@ -1,8 +1,14 @@
 -- name: record
--- Add a row, and return it: its id, time, text and hashes are the trigger's.
+-- Add a row; its id, time, text and hashes are the trigger's.
 insert into audit_log (who, origin, action, subject, details)
-values (%(who)s, %(origin)s, %(action)s, %(subject)s, %(details)s)
-returning id, at, who, origin, action, subject, details, canonical, previous_hash, hash;
+values (%(who)s, %(origin)s, %(action)s, %(subject)s, %(details)s);
+
+-- name: last_row
+-- The last row: in the transaction that added one, that one, since others wait for its end.
+select id, at, who, origin, action, subject, details, canonical, previous_hash, hash
+from audit_log
+order by id desc
+limit 1;
 
 -- name: log_exists
 -- Whether the database has an audit log yet: it came with migration 0019.
