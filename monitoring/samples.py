@@ -39,7 +39,7 @@ COVERAGE_SHARE_S = 0.005
 ARCHIVE_SHARE_S = 0.005
 TABLES_SHARE_S = 0.005
 """Seconds of a scrape for figures that take turns."""
-SYMBOLS_A_SLICE = 1000
+SYMBOLS_A_SLICE = 500
 """So many symbols of a dataset are one question, which takes some milliseconds."""
 NEXT_SESSION_WITHIN = timedelta(days=14)
 """Longer than the exchange was ever closed in a century."""
