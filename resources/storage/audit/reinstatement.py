@@ -98,7 +98,9 @@ def _add(connection: timescale.Connection, rows: list[AuditRow]) -> None:
                 for row in rows
             ],
         )
+    connection.execute(sql.query(_FILE, "free_head"))
     connection.execute(
         sql.query(_FILE, "set_head"), {"last_id": rows[-1].id, "last_hash": rows[-1].hash}
     )
+    connection.execute(sql.query(_FILE, "guard_head"))
     connection.execute(sql.query(_FILE, "chain_again"))

@@ -141,6 +141,9 @@ lock table audit_log in share row exclusive mode;
 -- name: stop_chaining
 -- Let the owner put rows back as they were, with their own ids, times and hashes.
 alter table audit_log disable trigger audit_log_is_chained;
+
+-- name: free_head
+-- Let the owner set the head.
 alter table audit_head disable trigger audit_head_moves_with_the_log;
 
 -- name: reinstate
@@ -157,7 +160,10 @@ values (
 -- Set the end of the chain to the last row that was put back.
 update audit_head set last_id = %(last_id)s, last_hash = %(last_hash)s;
 
+-- name: guard_head
+-- Let only the log move the head from now on.
+alter table audit_head enable trigger audit_head_moves_with_the_log;
+
 -- name: chain_again
 -- Chain every row that is added from now on.
 alter table audit_log enable trigger audit_log_is_chained;
-alter table audit_head enable trigger audit_head_moves_with_the_log;
