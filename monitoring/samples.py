@@ -41,6 +41,10 @@ TABLES_SHARE_S = 0.005
 """Seconds of a scrape for figures that take turns."""
 SYMBOLS_A_SLICE = 500
 """So many symbols of a dataset are one question, which takes some milliseconds."""
+PARTS_OF_DAILY_BARS = 4
+"""So many questions tell the first session that is not archived: each takes some milliseconds."""
+UNKNOWN = date.min
+"""Stands for a figure that was not asked for yet."""
 NEXT_SESSION_WITHIN = timedelta(days=14)
 """Longer than the exchange was ever closed in a century."""
 IN_FLIGHT = ("QUEUED", "NOT_STARTED", "MANAGED", "STARTING", "STARTED", "CANCELING")
@@ -130,7 +134,7 @@ class PipelineSamples:
     def __init__(self, universe: str) -> None:
         self._universe = universe
         self._coverage = Rota[Slice, DayCoverage | int](COVERAGE_SHARE_S)
-        self._archive = Rota[str, date | None](ARCHIVE_SHARE_S)
+        self._archive = Rota[tuple[str, int], date | None](ARCHIVE_SHARE_S)
         self._tables = Rota[str, tuple[int, int | None] | None](TABLES_SHARE_S)
 
     @property
@@ -171,19 +175,30 @@ class PipelineSamples:
 
     def _unarchived(self, connection: Connection) -> Iterator[Sample]:
         by_period = [
-            name for name, dataset in ARCHIVED.items() if dataset.portion is not Portion.WHOLE
+            (name, part)
+            for name, dataset in ARCHIVED.items()
+            if dataset.portion is not Portion.WHOLE
+            for part in range(PARTS_OF_DAILY_BARS if name == DAILY_BARS_DATASET else 1)
         ]
 
-        def ask(name: str) -> date | None:
-            return pipeline_figures.first_unarchived(
-                connection, name, by_session=name == DAILY_BARS_DATASET
-            )
+        def ask(key: tuple[str, int]) -> date | None:
+            name, part = key
+            if name == DAILY_BARS_DATASET:
+                return pipeline_figures.first_unarchived_session(
+                    connection, name, part, PARTS_OF_DAILY_BARS
+                )
+            return pipeline_figures.first_unarchived_day(connection, name)
 
-        for name, day in self._archive.figures(by_period, ask).items():
-            if day is not None:
+        known = self._archive.figures(by_period, ask)
+        for name in dict.fromkeys(name for name, _ in by_period):
+            parts = [known.get(key, UNKNOWN) for key in by_period if key[0] == name]
+            if UNKNOWN in parts:
+                continue
+            days = [day for day in parts if day is not None]
+            if days:
                 yield from _moment(
                     "wrdata_archive_oldest_unarchived_timestamp_seconds",
-                    datetime.combine(day, time(), UTC),
+                    datetime.combine(min(days), time(), UTC),
                     (name,),
                 )
 

@@ -214,17 +214,32 @@ def fresh_snapshots(
     return row[0] if row else 0
 
 
-def first_unarchived(connection: Connection, dataset: str, *, by_session: bool) -> date | None:
+def first_unarchived_day(connection: Connection, dataset: str) -> date | None:
     """Return the first day with rows that no valid proof of the archive holds, or None.
 
     Args:
         connection: In a snapshot.
-        dataset: A dataset that is archived by the month or year.
-        by_session: It has one row a session, which the table itself tells; of others the counts of
-            loaded days do.
+        dataset: One whose loaded days are counted, archived by the month or year.
     """
-    name = "first_unarchived_session" if by_session else "first_unarchived_day"
-    row = connection.execute(sql.query("metrics", name), {"dataset": dataset}).fetchone()
+    query = sql.query("metrics", "first_unarchived_day")
+    row = connection.execute(query, {"dataset": dataset}).fetchone()
+    return row[0] if row else None
+
+
+def first_unarchived_session(
+    connection: Connection, dataset: str, part: int, parts: int
+) -> date | None:
+    """Return the first session with a row that no valid proof of the archive holds, or None.
+
+    Args:
+        connection: In a snapshot.
+        dataset: One with a row a session, archived by the year.
+        part: Which part of the instruments is looked at, from 0.
+        parts: How many parts there are.
+    """
+    query = sql.query("metrics", "first_unarchived_session")
+    parameters = {"dataset": dataset, "part": part, "parts": parts}
+    row = connection.execute(query, parameters).fetchone()
     return row[0] if row else None
 
 

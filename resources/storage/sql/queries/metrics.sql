@@ -194,7 +194,8 @@ where
 
 -- name: first_unarchived_session
 -- The first session with a daily bar that no valid proof holds, by the ledger: the exporter's role
--- may read no prices. Each instrument by itself: the days of all of them need not be added up.
+-- may read no prices. Each instrument by itself: the days of all of them need not be added up. A
+-- part of the instruments only, since all of them take 20 ms where there are 5,000.
 select min(lower(coverage.sessions * unproven.days)) as day
 from coverage
 cross join (
@@ -204,7 +205,9 @@ cross join (
     from archive_log
     where archive_log.dataset = %(dataset)s and archive_log.superseded_at is null
 ) as unproven
-where coverage.dataset = %(dataset)s and coverage.state in ('complete', 'provisional');
+where
+    coverage.dataset = %(dataset)s and coverage.state in ('complete', 'provisional')
+    and coverage.instrument_id %% %(parts)s = %(part)s;
 
 -- name: first_unarchived_day
 -- The first day with loaded rows of a dataset that no valid proof holds.
