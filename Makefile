@@ -11,7 +11,7 @@ LINTS := $(VENV)/has-lint
 # Whole files go to four processes, in the order of tests/conftest.py: the longest first.
 SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo dev down test test-fast test-long coverage lint types contracts check bench faults operate docs \
+.PHONY: help demo dev down test test-fast test-long coverage lint types contracts check bench faults operate scale docs \
   schema monitoring lock audit clean
 
 help: ## these lines
@@ -68,8 +68,11 @@ bench: $(RUNS) ## figures beside what a user would pick instead
 faults: $(RUNS) ## break servers, workers and providers, and see that nothing is lost; SEED=n repeats a run
 	$(VENV)/bin/python -m faults
 
-operate: $(RUNS) ## break a watched installation ten times, see each alert fire and clear, restore it
+operate: $(TESTS) ## break a watched installation ten times, see each alert fire and clear, restore it
 	$(VENV)/bin/python -m operate --runs 3
+
+scale: $(TESTS) ## backfills on 1, 2 and 4 workers; a killed one, Redis restarted, two daemons
+	$(VENV)/bin/python -m scale --runs 3
 
 docs: $(VENV)/has-docs ## the documentation site, into .wrdata/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict

@@ -36,22 +36,24 @@ def find_or_install(report: Callable[[str], None]) -> Path:
     return debian_packages.install(_PREFIX, report) / "nginx"
 
 
-def start(program: Path, configuration: Path, port: int) -> processes.Process:
-    """Start nginx with a configuration, and wait until it listens on ``port``.
+def start(program: Path, configuration: Path) -> processes.Process:
+    """Start nginx with a configuration of ours, and wait until it listens.
 
     Raises:
         ConfigurationError: It does not; the text holds what it says.
     """
     log = configuration.parent / "logs" / "nginx.log"
+    number = configuration.parent / "nginx.pid"
+    number.unlink(missing_ok=True)
     process = processes.spawn(
         [str(program), "-e", "stderr", "-p", str(configuration.parent), "-c", str(configuration)],
         log=log,
         cwd=configuration.parent,
         env={"PATH": "/usr/bin:/bin"},
     )
+    # It writes its number once it listens. That the port is taken may be the doing of another.
     processes.wait_until(
-        lambda: processes.why_not_free(port) is not None or not processes.is_running(process),
-        within_s=STARTS_WITHIN_S,
+        lambda: number.exists() or not processes.is_running(process), within_s=STARTS_WITHIN_S
     )
     if not processes.is_running(process):
         message = f"nginx ended at once. Its log, {log}, ends with:\n{processes.log_tail(log)}"
