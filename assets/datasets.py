@@ -69,6 +69,8 @@ AFTER_LOADS = cast(
 
 Eager alone would wait until every ticker's history is there, which may be never."""
 
+SYMBOLS_PER_RUN = 100
+"""Most symbols of one run of a UI's backfill: several workers share it, one loses little by it."""
 SESSIONS_PER_RUN = 20
 """Most sessions of one run: by ticker, 20 sessions take 84 minutes of the key's time."""
 
@@ -151,7 +153,7 @@ def by_symbol(dataset: Dataset) -> dg.AssetsDefinition:
         key=by_symbol_key(dataset),
         deps=_deps(dataset),
         partitions_def=partitions_of(dataset.instrument_kind),
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=SYMBOLS_PER_RUN),
         output_required=False,
         group_name=dataset.domain.value,
         owners=OWNERS,

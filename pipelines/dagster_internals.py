@@ -14,6 +14,7 @@ from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
@@ -23,12 +24,17 @@ from dagster._core.run_coordinator.base import SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator
 from dagster._core.workspace.context import WorkspaceProcessContext, WorkspaceRequestContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._daemon.cli import run_command
+from dagster._serdes import ConfigurableClassData
 from dagster._utils.schedules import schedule_execution_time_iterator
 
 __all__ = [
     "SINGLETON_REPOSITORY_NAME",
+    "CheckRunHealthResult",
+    "ConfigurableClassData",
     "ExecutionPlan",
     "InProcessExecutor",
+    "LaunchRunContext",
     "PlanOrchestrationContext",
     "QueuedRunCoordinator",
     "RegisteredCodeLocationOrigin",
@@ -37,9 +43,11 @@ __all__ = [
     "RetryMode",
     "SubmitRunContext",
     "UnresolvedAssetJobDefinition",
+    "WorkerStatus",
     "WorkspaceFileTarget",
     "WorkspaceProcessContext",
     "WorkspaceRequestContext",
+    "run_command",
     "schedule_execution_time_iterator",
 ]
 
@@ -60,6 +68,12 @@ REASONS = {
     " of the UI from one of the daemon (run_coordinator.py)",
     "WorkspaceProcessContext": "makes the contexts of requests; the web server is given one",
     "WorkspaceFileTarget": "an argument that it wants",
+    "LaunchRunContext": "the type of what RunLauncher.launch_run is given (celery_launcher.py)",
+    "CheckRunHealthResult": "what a launcher says of a run's worker",
+    "WorkerStatus": "part of that",
+    "run_command": "Dagster's daemon in the process that holds its lock (cli/daemon.py):"
+    " a child would outlive it",
+    "ConfigurableClassData": "the type of what a class of dagster.yaml is given",
     "schedule_execution_time_iterator": "`wrdata plan` says when the daemon will start a schedule,"
     " by the daemon's own reading of a cron line",
 }

@@ -39,6 +39,8 @@ FIRST_BEAT_WITHIN_S = 2.0
 """Longest wait for a run's first heartbeat before its work begins."""
 SILENT_AFTER_S = 30.0
 """A worker on another host is gone after this silence. On this host its process is looked at."""
+FIRST_BEAT_AFTER = timedelta(seconds=20)
+"""Between the start of a run and its first heartbeat its code is loaded."""
 UNKNOWN_AFTER = timedelta(seconds=45)
 """A run that has been STARTED for this long without any heartbeat has no worker."""
 
@@ -122,6 +124,16 @@ class InProcessWithHeartbeat(InProcessExecutor):
 def in_process_with_heartbeat(_context: dg.InitExecutorContext) -> InProcessWithHeartbeat:
     """Return the executor of our runs (see definitions.py)."""
     return InProcessWithHeartbeat(retries=RetryMode.ENABLED)
+
+
+def worker_of(run_id: str) -> RunWorker | None:
+    """Return the worker of a run, as its last heartbeat tells; None if there was none.
+
+    Raises:
+        StorageError: The workers cannot be read.
+    """
+    with _opened() as workers:
+        return next((worker for worker in workers.all() if worker.run_id == run_id), None)
 
 
 def is_gone(worker: RunWorker) -> bool:

@@ -30,6 +30,8 @@ COMMANDS = {
     "plan": "plan:plan",
     "status": "status:status",
     "exporter": "exporter:exporter",
+    "worker": "worker:worker",
+    "daemon": "daemon:daemon",
     "prune": "prune:prune",
     "recover": "recover:recover",
     "query": "query:query",

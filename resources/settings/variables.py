@@ -157,6 +157,17 @@ def _webhook(given: SecretStr) -> SecretStr:
     return secret
 
 
+_REDIS = re.compile(r"rediss?://[^/]+")
+
+
+def _redis(given: SecretStr) -> SecretStr:
+    secret = _secret(given)
+    if not isinstance(secret, ReferredSecret) and not _REDIS.match(secret.get_secret_value()):
+        message = "it is no URL of Redis, such as redis://:password@host:6379/0"
+        raise ValueError(message)
+    return secret
+
+
 _Address = Annotated[str, AfterValidator(_address)]
 _Secret = Annotated[SecretStr, AfterValidator(_secret)]
 _DatabaseUrl = Annotated[SecretStr, AfterValidator(_database)]
@@ -272,6 +283,8 @@ class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
         audit_lock_mode: How they are locked: ``GOVERNANCE`` can be lifted with a special
             permission, ``COMPLIANCE`` by nobody.
         audit_lock_days: How long they are locked; the default is seven years.
+        redis_url: Redis that holds the queues for workers on other machines, as ``rediss://`` or
+            ``redis://``; nothing else needs it.
         alert_webhook_url: Webhook that takes Slack's JSON: it is told of each run that fails for
             good, and of dead letters that wait for a person. Nobody is told where it is not set.
     """
@@ -297,6 +310,9 @@ class Settings(StoreSettings, ProviderSettings, TelemetrySettings):
         Literal["GOVERNANCE", "COMPLIANCE"], Field(alias="WRDATA_AUDIT_LOCK_MODE")
     ] = "GOVERNANCE"
     audit_lock_days: Annotated[int, Field(alias="WRDATA_AUDIT_LOCK_DAYS", ge=1, le=36_500)] = 2557
+    redis_url: Annotated[
+        Annotated[SecretStr, AfterValidator(_redis)] | None, Field(alias="WRDATA_REDIS_URL")
+    ] = None
     alert_webhook_url: Annotated[
         Annotated[SecretStr, AfterValidator(_webhook)] | None,
         Field(alias="WRDATA_ALERT_WEBHOOK_URL"),

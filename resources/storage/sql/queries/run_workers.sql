@@ -26,3 +26,18 @@ order by started_at, run_id;
 -- name: forget
 -- Remove the workers of runs that are over.
 delete from run_worker where run_id = any (%(run_ids)s::text[]);
+
+-- name: take_daemon_lock
+-- Become the one daemon that works, until this transaction ends.
+select pg_try_advisory_xact_lock(hashtextextended('wrdata.daemon', 0));
+
+-- name: daemon_lock_holder
+-- The name under which the daemon that works has connected.
+select activity.application_name
+from pg_locks
+inner join pg_stat_activity as activity using (pid)
+where
+    pg_locks.locktype = 'advisory' and pg_locks.granted
+    and pg_locks.database = (select oid from pg_database where datname = current_database())
+    and (pg_locks.classid::bigint << 32 | pg_locks.objid::bigint)
+    = hashtextextended('wrdata.daemon', 0);
