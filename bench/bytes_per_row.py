@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
@@ -32,6 +33,7 @@ import psycopg
 from marketdata.audit import Action
 from marketdata.calendars import calendar, utc_now
 from marketdata.datasets import DATASETS
+from marketdata.recovery.limits import PUBLISHED
 from resources.storage import migrations, raw_zone, sql
 from resources.storage.audit import record
 from resources.storage.object_store import ObjectStore, S3Settings
@@ -307,6 +309,7 @@ def of_audit(url: str) -> list[Figure]:
                 who="ada@desk",
                 subject=f"letter {number}",
                 details={"job": "universe"},
+                journal=None,
             )
     with psycopg.connect(url) as connection:
         size = _one(connection, "select pg_total_relation_size('audit_log')")
@@ -331,7 +334,7 @@ def measured(tickers: int) -> list[Figure]:
                 "select ticker from instrument_ticker where upper_inf(valid) order by ticker"
             ).fetchall()
         members = [ticker for (ticker,) in rows]
-        figures: list[Figure] = []
+        figures = of_audit(opened.url)
         began = before = sizes(opened)
         wide = None
         for load in loads(members, tickers):
@@ -343,11 +346,13 @@ def measured(tickers: int) -> list[Figure]:
             print(f"{load.dataset} by {load.provider}: done", file=sys.stderr, flush=True)
         figures += of_bookkeeping(began, before)
         narrow = members[tickers : tickers + SMALL]
+        started = time.monotonic()
         opened.run(*Load(dataset="daily_bars", provider="fmp", symbols=narrow).words())
+        took = time.monotonic() - started - SMALL * PUBLISHED["fmp"].interval_s
         assert wide is not None
         figures += of_dagster(wide, (before, sizes(opened), len(narrow)))
+        figures.append(_figure("dagster", "seconds_per_run", took, 1))
         figures += of_archive(opened, list(dict.fromkeys(figure.subject for figure in figures)))
-        figures += of_audit(opened.url)
     return figures + of_recordings()
 
 

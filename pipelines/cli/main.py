@@ -28,6 +28,7 @@ COMMANDS = {
     "universe": "universe:universe",
     "backfill": "backfill:backfill",
     "plan": "plan:plan",
+    "cost": "cost:cost",
     "status": "status:status",
     "exporter": "exporter:exporter",
     "worker": "worker:worker",

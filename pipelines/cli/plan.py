@@ -152,14 +152,14 @@ def _scheduled(
                 name=schedule.name,
                 starts_at=next(_ticks(schedule, now)),
                 requests=sum(
-                    _most_requests(dataset, provider, members, refresh.config)
+                    most_requests(dataset, provider, members, refresh.config)
                     for dataset in datasets
                 ),
                 interval_s=pace_s,
             )
 
 
-def _most_requests(
+def most_requests(
     dataset: Dataset, provider: str, members: int, config: Mapping[str, object]
 ) -> int:
     """Return the most requests that a scheduled refresh takes."""

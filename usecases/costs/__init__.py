@@ -2,20 +2,22 @@
 
 from usecases.costs.corrections import Correction, corrections
 from usecases.costs.estimate import Estimate, Line, estimate
-from usecases.costs.platforms import Platform
+from usecases.costs.platforms import Platform, compresses
 from usecases.costs.prices import dollars_per_euro
-from usecases.costs.workload import ScheduledRuns, Wish, Workload, symbols_of
+from usecases.costs.workload import RunLoad, ScheduledRuns, Wish, Workload, provider_of
 
 __all__ = [
     "Correction",
     "Estimate",
     "Line",
     "Platform",
+    "RunLoad",
     "ScheduledRuns",
     "Wish",
     "Workload",
+    "compresses",
     "corrections",
     "dollars_per_euro",
     "estimate",
-    "symbols_of",
+    "provider_of",
 ]

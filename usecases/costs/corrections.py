@@ -33,7 +33,7 @@ CORRECTIONS = (
         platforms=(_AWS,),
         wrong="TimescaleDB runs on RDS (r6g.xlarge, $280)",
         right="RDS has no TimescaleDB: a server on EC2, or another company's cloud",
-        source="docs.aws.amazon.com, extensions of RDS for PostgreSQL; not among them, 2026-12-01",
+        source="general knowledge; RDS's list of extensions could not be read here",
     ),
     Correction(
         platforms=(_AWS,),
@@ -51,7 +51,7 @@ CORRECTIONS = (
     Correction(
         platforms=(_OCEAN, _HYBRID),
         wrong="500 GB in Spaces cost $5, 5 TB cost $105",
-        right="$5 hold 250 GiB, each further GiB is $0.02: 500 GB are $9.31, 5 TB are $93.13; the "
+        right="$5 hold 250 GiB, each further GiB is $0.02: 500 GiB are $10, 5 TiB are $102.40; the "
         "first 1 TiB out is free",
         source="digitalocean.com/community, 2018-11-27",
     ),

@@ -27,6 +27,7 @@ FIGURES: Mapping[str, str] = {
     "events_per_run": "Dagster's events of a run, without those of its symbols",
     "events_per_symbol": "Dagster's events of each symbol in a run",
     "bytes_per_event": "bytes of Dagster's tables for an event",
+    "seconds_per_run": "seconds of a run beside its paced requests, its process's start included",
     "packed_share": "size in gzip, as a share of the answer's",
     "compressed_share": "size of a compressed chunk, as a share of its size before",
     "backup_share": "size of a full backup, as a share of the database",

@@ -31,7 +31,7 @@ ANSWERS = {
 }
 """How often a row's answer is kept with other bytes, assumed: bars are asked for twice, a company's
 profile has its price, a series has a new vintage a month, and all else changes each quarter."""
-NOT_LOADED = ("crypto_trades", "index_changes")
+NOT_COUNTED = {"crypto_trades", "index_changes"}
 """Datasets that no schedule loads, or of which there are too few rows to count."""
 HISTORY_DAYS = Decimal(90)
 """Days for which Dagster's events stay (docs/decisions/0066-what-grows-has-a-bound.md)."""
@@ -57,8 +57,22 @@ class Wish:
 
     def datasets(self) -> Sequence[Dataset]:
         """Return the datasets that are loaded."""
-        left_out = {*NOT_LOADED, *(() if self.minute_bars else ("minute_bars",))}
+        left_out = {*NOT_COUNTED, *(() if self.minute_bars else ("minute_bars",))}
         return [dataset for name, dataset in DATASETS.items() if name not in left_out]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunLoad:
+    """What one run loads of a dataset.
+
+    Attributes:
+        requests: HTTP requests, at most.
+        symbols: Tickers, pairs or series.
+    """
+
+    dataset: str
+    requests: int
+    symbols: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,17 +80,18 @@ class ScheduledRuns:
     """The runs of a schedule.
 
     Attributes:
-        dataset: What they load; empty for archives, verifications and upkeep.
         a_month: How many there are in a month.
-        requests: HTTP requests of one run, at most.
-        symbols: Tickers, pairs or series of one run.
+        loads: Empty for archives, verifications and upkeep.
     """
 
     schedule: str
-    dataset: str
     a_month: Decimal
-    requests: int
-    symbols: int
+    loads: tuple[RunLoad, ...] = ()
+
+    @property
+    def requests(self) -> int:
+        """HTTP requests of one run, at most."""
+        return sum(load.requests for load in self.loads)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +174,7 @@ class Workload:
 def workload(wish: Wish, runs: Sequence[ScheduledRuns]) -> Workload:
     """Return the quantities of a deployment."""
     names = {dataset.name for dataset in wish.datasets()}
-    counted = [run for run in runs if not run.dataset or run.dataset in names]
+    counted = [run for run in runs if {load.dataset for load in run.loads} <= names | NOT_COUNTED]
     requests = sum((run.a_month * run.requests for run in counted), Decimal())
     number = sum((run.a_month for run in counted), Decimal())
     slowest = max(counted, key=minutes_of)
@@ -177,18 +192,23 @@ def workload(wish: Wish, runs: Sequence[ScheduledRuns]) -> Workload:
 
 def minutes_of(run: ScheduledRuns) -> Decimal:
     """Return the minutes of one run: its start, and its requests at the key's published pace."""
-    start = value("dagster", "seconds_per_run")
-    if not run.dataset:
-        return start / 60
-    provider = next(iter(DATASETS[run.dataset].sources))
-    return (start + run.requests * Decimal(str(PUBLISHED[provider].interval_s))) / 60
+    paced = (
+        load.requests * Decimal(str(PUBLISHED[provider_of(load.dataset)].interval_s))
+        for load in run.loads
+    )
+    return (value("dagster", "seconds_per_run") + sum(paced, Decimal())) / 60
+
+
+def provider_of(dataset: str) -> str:
+    """Return the provider that serves a dataset unless the configuration names another."""
+    return next(iter(DATASETS[dataset].sources))
 
 
 def symbols_of(dataset: Dataset, tickers: int) -> int:
     """Return the number of tickers, pairs or series that a dataset has rows of."""
     if dataset.instrument_kind is InstrumentKind.EQUITY:
         return tickers
-    return len(provider_symbols(dataset, next(iter(dataset.sources))))
+    return len(provider_symbols(dataset, provider_of(dataset.name)))
 
 
 def stored(dataset: Dataset, wish: Wish) -> Stored:
@@ -245,7 +265,7 @@ def _log_bytes(
             run.a_month
             * (
                 value("dagster", "events_per_run")
-                + run.symbols * value("dagster", "events_per_symbol")
+                + sum(load.symbols for load in run.loads) * value("dagster", "events_per_symbol")
             )
             for run in runs
         ),
