@@ -63,6 +63,7 @@ bench: $(RUNS) ## figures beside what a user would pick instead
 	$(VENV)/bin/python -m bench.budget
 	$(VENV)/bin/python -m bench.dead_letters
 	$(VENV)/bin/python -m bench.requests
+	$(VENV)/bin/python -m bench.bytes_per_row
 	$(VENV)/bin/python -m bench.exporter
 
 faults: $(RUNS) ## break servers, workers and providers, and see that nothing is lost; SEED=n repeats a run

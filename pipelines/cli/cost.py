@@ -6,7 +6,7 @@ database, no configuration.
 """
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -36,9 +36,7 @@ _GB = Decimal(10**9)
 
 def cost(
     platform: Annotated[Platform, typer.Option(help="Where it runs.")],
-    tickers: Annotated[
-        int, typer.Option(min=1, max=MOST_TICKERS, help="Number of shares.")
-    ] = 500,
+    tickers: Annotated[int, typer.Option(min=1, max=MOST_TICKERS, help="Number of shares.")] = 500,
     minute_bars: Annotated[bool, typer.Option(help="Load their minutes, too.")] = True,
     years: Annotated[
         int, typer.Option(min=1, max=MOST_YEARS, help="Years of history that are stored.")
@@ -51,39 +49,40 @@ def cost(
     people are not in it. Nothing is asked of anybody: prices are a dated table.
     """
     wish = Wish(tickers=tickers, minute_bars=minute_bars, years=years)
-    reckoned = costs.estimate(
-        platform, wish, scheduled_runs(tickers), today=utc_now().date()
-    )
+    now = utc_now()
+    runs = scheduled_runs(tickers, now)
+    reckoned = costs.estimate(platform, wish, runs, today=now.date())
     if json:
         console.print_json(_figures(reckoned))
         return
     _print(reckoned)
 
 
-def scheduled_runs(tickers: int) -> list[ScheduledRuns]:
+def scheduled_runs(tickers: int, until: datetime) -> list[ScheduledRuns]:
     """Return the runs that all schedules start in a month, by their ticks of a year.
 
     Args:
         tickers: Number of members of the universe.
+        until: End of that year (aware).
     """
-    return [*_of_daily_bars(tickers), *_of_refreshes(tickers), *_of_upkeep()]
+    return [*_of_daily_bars(tickers, until), *_of_refreshes(tickers, until), *_of_upkeep(until)]
 
 
-def _of_daily_bars(tickers: int) -> Iterator[ScheduledRuns]:
+def _of_daily_bars(tickers: int, until: datetime) -> Iterator[ScheduledRuns]:
     load = RunLoad(dataset=DAILY_BARS_DATASET, requests=tickers, symbols=tickers)
     for schedule in (*BY_SESSION, schedules.daily_bars_gaps_weekly):
         yield ScheduledRuns(
             schedule=schedule.name,
-            a_month=_ticks_a_month(schedule, sessions_only=schedule in BY_SESSION),
+            a_month=_ticks_a_month(schedule, until, sessions_only=schedule in BY_SESSION),
             loads=(load,),
         )
 
 
-def _of_refreshes(tickers: int) -> Iterator[ScheduledRuns]:
+def _of_refreshes(tickers: int, until: datetime) -> Iterator[ScheduledRuns]:
     for schedule, refresh in schedules.REFRESH_SCHEDULES.items():
         yield ScheduledRuns(
             schedule=schedule.name,
-            a_month=_ticks_a_month(schedule),
+            a_month=_ticks_a_month(schedule, until),
             loads=tuple(
                 RunLoad(
                     dataset=name,
@@ -97,12 +96,12 @@ def _of_refreshes(tickers: int) -> Iterator[ScheduledRuns]:
         )
 
 
-def _of_upkeep() -> Iterator[ScheduledRuns]:
+def _of_upkeep(until: datetime) -> Iterator[ScheduledRuns]:
     """Yield the runs that load nothing, and the universe's, which asks once."""
     loading = (*BY_SESSION, schedules.daily_bars_gaps_weekly, *schedules.REFRESH_SCHEDULES)
     for schedule in schedules.ALL:
         if schedule not in (*loading, *LEFT_OUT):
-            yield ScheduledRuns(schedule=schedule.name, a_month=_ticks_a_month(schedule))
+            yield ScheduledRuns(schedule=schedule.name, a_month=_ticks_a_month(schedule, until))
 
 
 def _symbols(name: str, tickers: int) -> int:
@@ -112,14 +111,15 @@ def _symbols(name: str, tickers: int) -> int:
     return len(provider_symbols(dataset, costs.provider_of(name)))
 
 
-def _ticks_a_month(schedule: dg.ScheduleDefinition, *, sessions_only: bool = False) -> Decimal:
-    """Count the ticks of the last year, and return a twelfth of them."""
-    start = utc_now() - timedelta(days=DAYS_COUNTED)
-    end, count = start + timedelta(days=DAYS_COUNTED), 0
+def _ticks_a_month(
+    schedule: dg.ScheduleDefinition, until: datetime, *, sessions_only: bool = False
+) -> Decimal:
+    """Count the ticks of the year before ``until``, and return a twelfth of them."""
+    count, start = 0, until - timedelta(days=DAYS_COUNTED)
     for tick in schedule_execution_time_iterator(
         start.timestamp(), schedule.cron_schedule, schedule.execution_timezone
     ):
-        if tick >= end:
+        if tick >= until:
             break
         count += not sessions_only or calendar().is_session(tick.date())
     return count * Decimal(365) / DAYS_COUNTED / 12
@@ -168,9 +168,9 @@ def _sums(reckoned: Estimate) -> Iterator[str]:
         f"{amount:,} {currency}" for currency, amount in reckoned.by_currency.items()
     )
     rate = costs.dollars_per_euro()
-    exchanged = "" if set(reckoned.by_currency) == {"USD"} else (
-        f", at {rate.price} USD for a euro ({rate.as_of}, {rate.source})"
-    )  # fmt: skip
+    exchanged = f", at {rate.price} USD for a euro of {rate.as_of}: {rate.source}"
+    if set(reckoned.by_currency) == {"USD"}:
+        exchanged = ""
     yield f"Total: {reckoned.dollars:,} USD a month ({by_currency}{exchanged})"
     yield f"Of which {reckoned.assumed_dollars:,} USD are of prices that no page confirms."
 

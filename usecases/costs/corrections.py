@@ -26,7 +26,7 @@ CORRECTIONS = (
     Correction(
         platforms=(_AWS,),
         wrong="500 GB out of S3 cost $45",
-        right="the first 100 GB a month are free, so they cost $36; what stays in the region is free",
+        right="the first 100 GB a month are free, so they cost $36; in the region all is free",
         source="aws.amazon.com/s3/pricing, 2026-09-20",
     ),
     Correction(

@@ -28,7 +28,7 @@ DAGSTER_PROCESSORS, DAGSTER_GB = Decimal(1), Decimal(4)
 RUN_PROCESSORS, RUN_GB = Decimal(1), Decimal(2)
 """A worker of a run while it lasts, assumed."""
 WARM_DAYS = Decimal(90)
-"""After which AWS moves Parquet files of bars to a colder class (deploy/object_storage/aws.json)."""
+"""After which AWS moves files of bars to a colder class (deploy/object_storage/aws.json)."""
 FREE_OUT_GB, FREE_OUT_GIB = Decimal(100), Decimal(1024)
 SPACES_STORAGE_GIB, MANAGED_STORAGE_GIB = Decimal(250), Decimal(270)
 OBJECT_STORAGE_TB = Decimal(1)

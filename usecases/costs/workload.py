@@ -8,7 +8,7 @@ A year has 252 sessions, and a month is a twelfth of it. All rows stay in the da
 where WRDATA_RETENTION names no dataset.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -22,15 +22,17 @@ MONTHS = Decimal(12)
 SESSIONS_A_YEAR = Decimal(252)
 DAYS_A_YEAR = Decimal(365)
 MINUTES_A_MONTH = Decimal(730 * 60)
-ANSWERS = {
-    "minute_bars": lambda _: Decimal(2),
-    "crypto_bars": lambda _: Decimal(2),
-    "daily_bars": lambda _: Decimal(2),
-    "companies": lambda years: 1 + 52 * years,
-    "macro_observations": lambda years: 1 + MONTHS * years,
+ANSWERS: Mapping[str, tuple[int, int]] = {
+    "minute_bars": (2, 0),
+    "crypto_bars": (2, 0),
+    "daily_bars": (2, 0),
+    "companies": (1, 52),
+    "macro_observations": (1, 12),
 }
-"""How often a row's answer is kept with other bytes, assumed: bars are asked for twice, a company's
-profile has its price, a series has a new vintage a month, and all else changes each quarter."""
+"""How often a row is kept in answers of other bytes, assumed: at first, and each year. Bars are
+asked for twice, a company's profile has its price, a series has a vintage a month."""
+OTHER_ANSWERS = (1, 4)
+"""The same of all else, which changes each quarter."""
 NOT_COUNTED = {"crypto_trades", "index_changes"}
 """Datasets that no schedule loads, or of which there are too few rows to count."""
 HISTORY_DAYS = Decimal(90)
@@ -222,7 +224,7 @@ def stored(dataset: Dataset, wish: Wish) -> Stored:
     ledger = symbols * days * value("ledger", "bytes_per_day") if dataset.by_day else Decimal()
     old = _old_share(dataset, wish.years)
     compressible = rows * old * value(name, "hot_bytes")
-    answers = ANSWERS.get(name, lambda years: 1 + 4 * years)(wish.years)
+    at_first, each_year = ANSWERS.get(name, OTHER_ANSWERS)
     return Stored(
         dataset=name,
         rows=rows,
@@ -231,7 +233,7 @@ def stored(dataset: Dataset, wish: Wish) -> Stored:
         compressible=compressible,
         compressed=compressible * _compressed_share(dataset),
         parquet=rows * value(name, "parquet_bytes"),
-        raw=rows * value(name, "raw_bytes") * answers,
+        raw=rows * value(name, "raw_bytes") * (at_first + each_year * wish.years),
         wal_a_month=a_month * value(name, "wal_bytes"),
     )
 
