@@ -87,6 +87,20 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Two moments, and the symbols that were loaded between them."""
+
+    before: Sizes
+    after: Sizes
+    symbols: int
+
+    @property
+    def events(self) -> int:
+        """Dagster's events between the two."""
+        return self.after.dagster_events - self.before.dagster_events
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class World:
     """The servers of the measurement."""
 
@@ -267,20 +281,21 @@ def of_bookkeeping(before: Sizes, after: Sizes) -> list[Figure]:
     return figures
 
 
-def of_dagster(one: tuple[Sizes, Sizes, int], other: tuple[Sizes, Sizes, int]) -> list[Figure]:
-    """Return events of a run and of each ticker in it, by two runs of different width."""
-    (first, second, wide), (third, fourth, narrow) = one, other
-    wide_events = second.dagster_events - first.dagster_events
-    narrow_events = fourth.dagster_events - third.dagster_events
-    per_symbol = (wide_events - narrow_events) / (wide - narrow)
-    events = wide_events + narrow_events
-    size = (second.dagster_bytes - first.dagster_bytes) + (
-        fourth.dagster_bytes - third.dagster_bytes
-    )
+def of_dagster(wide: Span, narrow: Span, every: Span) -> list[Figure]:
+    """Return events of a run and of each ticker in it, and the bytes of an event.
+
+    Args:
+        wide: A run over many tickers.
+        narrow: A run of the same job over few.
+        every: All runs.
+    """
+    per_symbol = (wide.events - narrow.events) / (wide.symbols - narrow.symbols)
+    size = every.after.dagster_bytes - every.before.dagster_bytes
+    two = wide.events + narrow.events
     return [
-        _figure("dagster", "events_per_symbol", per_symbol, events),
-        _figure("dagster", "events_per_run", narrow_events - narrow * per_symbol, events),
-        _figure("dagster", "bytes_per_event", size / events, events),
+        _figure("dagster", "events_per_symbol", per_symbol, two),
+        _figure("dagster", "events_per_run", narrow.events - narrow.symbols * per_symbol, two),
+        _figure("dagster", "bytes_per_event", size / every.events, every.events),
     ]
 
 
@@ -341,7 +356,7 @@ def measured(tickers: int) -> list[Figure]:
             opened.run(*load.words())
             after = sizes(opened)
             figures += of_load(load, before, after)
-            wide = wide or (before, after, len(load.symbols))
+            wide = wide or Span(before=before, after=after, symbols=len(load.symbols))
             before = after
             print(f"{load.dataset} by {load.provider}: done", file=sys.stderr, flush=True)
         figures += of_bookkeeping(began, before)
@@ -350,7 +365,10 @@ def measured(tickers: int) -> list[Figure]:
         opened.run(*Load(dataset="daily_bars", provider="fmp", symbols=narrow).words())
         took = time.monotonic() - started - SMALL * PUBLISHED["fmp"].interval_s
         assert wide is not None
-        figures += of_dagster(wide, (before, sizes(opened), len(narrow)))
+        after = sizes(opened)
+        few = Span(before=before, after=after, symbols=SMALL)
+        every = Span(before=began, after=after, symbols=tickers + SMALL)
+        figures += of_dagster(wide, few, every)
         figures.append(_figure("dagster", "seconds_per_run", took, 1))
         figures += of_archive(opened, list(dict.fromkeys(figure.subject for figure in figures)))
     return figures + of_recordings()

@@ -221,7 +221,7 @@ def stored(dataset: Dataset, wish: Wish) -> Stored:
     rows = number * days if dataset.by_day else number
     a_month = rows / wish.years / MONTHS
     in_table = rows * (value(name, "hot_bytes") + _aggregates(name))
-    ledger = symbols * days * value("ledger", "bytes_per_day") if dataset.by_day else Decimal()
+    ledger = symbols * days * _ledger_bytes(dataset)
     old = _old_share(dataset, wish.years)
     compressible = rows * old * value(name, "hot_bytes")
     at_first, each_year = ANSWERS.get(name, OTHER_ANSWERS)
@@ -240,6 +240,12 @@ def stored(dataset: Dataset, wish: Wish) -> Stored:
 
 def _aggregates(name: str) -> Decimal:
     return value(name, "aggregates_bytes") if name in {"daily_bars", "minute_bars"} else Decimal()
+
+
+def _ledger_bytes(dataset: Dataset) -> Decimal:
+    """Return the bytes of the count of a day's rows; of daily bars the ledger's spans say it."""
+    counts = dataset.by_day and dataset.rows > 1
+    return value("ledger", "bytes_per_day") if counts else Decimal()
 
 
 def _old_share(dataset: Dataset, years: int) -> Decimal:
