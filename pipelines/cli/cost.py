@@ -35,7 +35,7 @@ _GB = Decimal(10**9)
 
 
 def cost(
-    platform: Annotated[Platform, typer.Option(help="Where it runs.")],
+    platform: Annotated[Platform | None, typer.Option(help="Where it runs.")] = None,
     tickers: Annotated[int, typer.Option(min=1, max=MOST_TICKERS, help="Number of shares.")] = 500,
     minute_bars: Annotated[bool, typer.Option(help="Load their minutes, too.")] = True,
     years: Annotated[
@@ -48,6 +48,9 @@ def cost(
     Servers, disks, buckets and networks, before tax. Providers' plans, replicas, watching and
     people are not in it. Nothing is asked of anybody: prices are a dated table.
     """
+    if platform is None:
+        message = f"say where it runs with --platform: {', '.join(Platform)}"
+        raise typer.BadParameter(message)
     wish = Wish(tickers=tickers, minute_bars=minute_bars, years=years)
     now = utc_now()
     runs = scheduled_runs(tickers, now)
@@ -186,8 +189,10 @@ def _quantities(reckoned: Estimate) -> dict[str, console.Cell]:
         "archive in Parquet, GB": work.parquet_bytes,
         "raw zone, GB": work.raw_bytes,
         "WAL a month, GB": work.wal_bytes_a_month,
-        "backups that are kept, with their WAL, GB": work.backup_bytes(compresses=compresses),
     }
+    if costs.backs_up(reckoned.platform):
+        kept = work.backup_bytes(compresses=compresses)
+        sizes["backups that are kept, with their WAL, GB"] = kept
     return {
         "rows, millions": float(sum(rows.values()) / 10**6),
         "of these minute bars, millions": float(rows.get("minute_bars", Decimal()) / 10**6),

@@ -2,7 +2,7 @@
 
 from usecases.costs.corrections import Correction, corrections
 from usecases.costs.estimate import Estimate, Line, estimate
-from usecases.costs.platforms import Platform, compresses
+from usecases.costs.platforms import Platform, backs_up, compresses
 from usecases.costs.prices import dollars_per_euro
 from usecases.costs.workload import RunLoad, ScheduledRuns, Wish, Workload, provider_of
 
@@ -15,6 +15,7 @@ __all__ = [
     "ScheduledRuns",
     "Wish",
     "Workload",
+    "backs_up",
     "compresses",
     "corrections",
     "dollars_per_euro",

@@ -59,7 +59,7 @@ class Estimate:
     @property
     def assumed_dollars(self) -> Decimal:
         """The part of the sum whose prices are only assumed."""
-        return sum((line.dollars for line in self.lines if line.price.assumed), Decimal())
+        return sum((line.dollars for line in self.lines if line.price.assumed), Decimal("0.00"))
 
 
 def estimate(

@@ -75,6 +75,11 @@ def compresses(platform: Platform) -> bool:
     return platform is not Platform.DIGITALOCEAN
 
 
+def backs_up(platform: Platform) -> bool:
+    """Return whether backups are ours to keep; a managed database has its own."""
+    return platform is not Platform.DIGITALOCEAN
+
+
 def disk_bytes(work: Workload, *, compressed: bool) -> Decimal:
     """Return the size of the database's disk: its rows, WAL, and what stays free."""
     used = work.database_bytes(compresses=compressed) + WAL_KEPT
