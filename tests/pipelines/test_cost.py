@@ -266,9 +266,15 @@ def test_a_run_takes_as_long_as_its_key_allows() -> None:
     ("words", "sentence"),
     [
         (("--platform", "azure"), "azure"),
-        (("--platform", "aws", "--tickers", "0"), "'--tickers': it should be greater than or equal to 1"),
+        (
+            ("--platform", "aws", "--tickers", "0"),
+            "'--tickers': it should be greater than or equal to 1",
+        ),
         (("--platform", "aws", "--tickers", "many"), "'--tickers'"),
-        (("--platform", "aws", "--years", "-3"), "'--years': it should be greater than or equal to 1"),
+        (
+            ("--platform", "aws", "--years", "-3"),
+            "'--years': it should be greater than or equal to 1",
+        ),
         (("--platform", "aws", "--tickers", "1000000"), "less than or equal to 100000"),
         ((), "say where it runs with --platform: aws, digitalocean, hetzner, hybrid"),
     ],

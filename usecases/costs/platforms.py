@@ -94,8 +94,7 @@ def bucket_bytes(work: Workload, *, compressed: bool, backups: bool = True) -> D
 
 def bytes_read(work: Workload) -> Decimal:
     """Return what a month reads back: the archive's verification, and each week's drill."""
-    drill = work.backup_bytes(compresses=True) / 5
-    return work.parquet_bytes + drill * DRILLS_A_MONTH
+    return work.parquet_bytes + work.full_backup_bytes(compresses=True) * DRILLS_A_MONTH
 
 
 def _aws(work: Workload) -> Iterator[Need]:

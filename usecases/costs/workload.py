@@ -156,17 +156,19 @@ class Workload:
         """Bytes of WAL that a month's loads write."""
         return sum((part.wal_a_month for part in self.stored), Decimal())
 
+    def full_backup_bytes(self, *, compresses: bool) -> Decimal:
+        """Return the bytes of one full backup; compressed chunks do not become smaller again."""
+        packed = sum((part.compressed for part in self.stored), Decimal()) if compresses else 0
+        plain = self.database_bytes(compresses=compresses) - packed
+        return plain * value("database", "backup_share") + packed
+
     def backup_bytes(self, *, compresses: bool) -> Decimal:
         """Return the bytes of all kept backups and of the WAL kept with them.
 
-        Compressed chunks do not become smaller once more. WAL is counted as it is written: how far
-        pgBackRest packs it was not measured.
+        WAL is counted as it is written: how far pgBackRest packs it was not measured.
         """
-        packed = sum((part.compressed for part in self.stored), Decimal()) if compresses else 0
-        plain = self.database_bytes(compresses=compresses) - packed
-        full = plain * value("database", "backup_share") + packed
         wal = self.wal_bytes_a_month * WAL_DAYS * MONTHS / DAYS_A_YEAR
-        return FULL_BACKUPS * full + wal
+        return FULL_BACKUPS * self.full_backup_bytes(compresses=compresses) + wal
 
     def objects_written(self) -> Decimal:
         """Return the writes to the bucket in a month: answers, and a WAL file a minute at most."""
