@@ -144,6 +144,13 @@ def _print(reckoned: Estimate) -> None:
         "of the smallest plan (marketdata/recovery/limits.py).",
         markup=False,
     )
+    provider, busy = work.busiest
+    console.out.print(f"Busiest key: {provider}, {busy:.0%} of the month.", markup=False)
+    if busy > 1:
+        console.warn(
+            f"{provider}'s published smallest plan is too slow for {wish.tickers:,} tickers: a "
+            "larger plan is needed, and the minutes of runs above will be fewer"
+        )
     console.out.print("What common tables have wrong:", markup=False)
     for correction in costs.corrections(reckoned.platform):
         console.out.print(
@@ -204,12 +211,12 @@ def _quantities(reckoned: Estimate) -> dict[str, console.Cell]:
 
 
 def _figures(reckoned: Estimate) -> dict[str, Any]:
-    rate = costs.dollars_per_euro()
+    rate, work = costs.dollars_per_euro(), reckoned.work
     return {
         "platform": reckoned.platform.value,
-        "tickers": reckoned.work.wish.tickers,
-        "minute_bars": reckoned.work.wish.minute_bars,
-        "years": reckoned.work.wish.years,
+        "tickers": work.wish.tickers,
+        "minute_bars": work.wish.minute_bars,
+        "years": work.wish.years,
         "total_usd": str(reckoned.dollars),
         "total_by_currency": {name: str(sum_) for name, sum_ in reckoned.by_currency.items()},
         "assumed_usd": str(reckoned.assumed_dollars),
@@ -234,8 +241,9 @@ def _figures(reckoned: Estimate) -> dict[str, Any]:
             for line in reckoned.lines
         ],
         "quantities": _quantities(reckoned),
-        "slowest_schedule": reckoned.work.slowest,
-        "slowest_minutes": float(reckoned.work.slowest_minutes),
+        "slowest_schedule": work.slowest,
+        "slowest_minutes": float(work.slowest_minutes),
+        "busy_keys": {name: round(float(share), 4) for name, share in work.busy.items()},
         "corrections": [
             {"wrong": correction.wrong, "right": correction.right, "source": correction.source}
             for correction in costs.corrections(reckoned.platform)

@@ -259,6 +259,17 @@ def test_a_run_takes_as_long_as_its_key_allows() -> None:
     assert work().slowest in {"minute_bars_refresh", "minute_bars_refresh_again"}
 
 
+def test_a_plan_that_is_too_slow_is_said() -> None:
+    """Two requests a night for each ticker, at five a minute, fill a month with some 4,500."""
+    fits = CliRunner().invoke(app, ["cost", "--platform", "aws", "--tickers", "3000"])
+    slow = CliRunner().invoke(app, ["cost", "--platform", "aws", "--tickers", "6000"])
+
+    assert work().busiest[0] == "polygon"
+    assert "Busiest key: polygon, 6" in fits.stdout
+    assert "too slow" not in fits.output
+    assert "polygon's published smallest plan is too slow for 6,000 tickers" in slow.output
+
+
 # The command
 
 

@@ -124,6 +124,7 @@ class Workload:
     Attributes:
         log_bytes: The log of loads, the audit log and Dagster's events.
         run_minutes: Minutes of all runs of a month, at the published limits of the keys.
+        busy: The share of a month for which each provider's key is in use; more than 1 cannot be.
     """
 
     wish: Wish
@@ -134,6 +135,13 @@ class Workload:
     run_minutes: Decimal
     slowest: str
     slowest_minutes: Decimal
+    busy: Mapping[str, Decimal]
+
+    @property
+    def busiest(self) -> tuple[str, Decimal]:
+        """The provider whose key is in use for the largest share of the month, and that share."""
+        provider = max(self.busy, key=lambda name: self.busy[name])
+        return provider, self.busy[provider]
 
     def database_bytes(self, *, compresses: bool) -> Decimal:
         """Return the size of the database, in either edition of TimescaleDB."""
@@ -191,16 +199,30 @@ def workload(wish: Wish, runs: Sequence[ScheduledRuns]) -> Workload:
         run_minutes=sum((run.a_month * minutes_of(run) for run in counted), Decimal()),
         slowest=slowest.schedule,
         slowest_minutes=minutes_of(slowest),
+        busy=_busy(counted),
     )
+
+
+def _busy(runs: Sequence[ScheduledRuns]) -> Mapping[str, Decimal]:
+    """Return the share of a month for which each provider's key is in use."""
+    busy: dict[str, Decimal] = {}
+    for run in runs:
+        for load in run.loads:
+            minutes = run.a_month * _paced_seconds(load) / 60
+            provider = provider_of(load.dataset)
+            busy[provider] = busy.get(provider, Decimal()) + minutes / MINUTES_A_MONTH
+    return busy
 
 
 def minutes_of(run: ScheduledRuns) -> Decimal:
     """Return the minutes of one run: its start, and its requests at the key's published pace."""
-    paced = (
-        load.requests * Decimal(str(PUBLISHED[provider_of(load.dataset)].interval_s))
-        for load in run.loads
-    )
-    return (value("dagster", "seconds_per_run") + sum(paced, Decimal())) / 60
+    paced = sum((_paced_seconds(load) for load in run.loads), Decimal())
+    return (value("dagster", "seconds_per_run") + paced) / 60
+
+
+def _paced_seconds(load: RunLoad) -> Decimal:
+    limits = PUBLISHED[provider_of(load.dataset)]
+    return load.requests * Decimal(str(limits.interval_s))
 
 
 def provider_of(dataset: str) -> str:
