@@ -1,5 +1,6 @@
 """Runs carried out by workers: the launcher, the worker's command, and the one daemon."""
 
+import importlib
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ from typing import Any, cast
 import dagster as dg
 import psycopg
 import pytest
+import yaml
+from dagster._config import process_config, resolve_to_config_type
 from typer import TyperException
 
 from machine.processes import wait_until
@@ -28,7 +31,14 @@ from sandbox.redis import RedisServer
 from tests.fixtures.pipeline import Pipeline
 
 PROJECT = Path(__file__).parents[2]
+LAUNCHER_FILES = PROJECT / "deploy/launchers"
+LAUNCHERS = sorted(path.name for path in LAUNCHER_FILES.glob("*.yaml"))
 TASK = {"dagster-celery/task_id": "a-task"}
+
+
+def configuration(path: Path) -> dict[str, Any]:
+    """Return a dagster.yaml."""
+    return cast("dict[str, Any]", yaml.safe_load(path.read_text("utf-8")))
 
 
 @pytest.fixture(scope="module")
@@ -111,17 +121,32 @@ def test_the_shipped_configuration_starts_runs_by_celery(launcher: CeleryLaunche
     assert [queue.name for queue in conf.task_queues] == [lane.value for lane in Lane]
 
 
-def test_the_shipped_configuration_differs_from_the_usual_one_only_in_what_it_says() -> None:
-    """Who changes one of the two dagster.yaml is told to change the other."""
-    import yaml
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_shipped_configuration_differs_from_the_usual_one_only_in_what_it_says(name: str) -> None:
+    """Who changes one dagster.yaml is told to change the others."""
+    usual, other = configuration(PROJECT / "dagster.yaml"), configuration(LAUNCHER_FILES / name)
 
-    usual, celery = (
-        cast("dict[str, Any]", yaml.safe_load(path.read_text("utf-8")))
-        for path in (PROJECT / "dagster.yaml", PROJECT / "deploy/launchers/celery.yaml")
-    )
-
-    different = {name for name in {*usual, *celery} if usual.get(name) != celery.get(name)}
+    different = {key for key in {*usual, *other} if usual.get(key) != other.get(key)}
     assert different == {"run_launcher", "concurrency", "run_monitoring"}
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_shipped_launcher_has_only_settings_that_dagster_knows(name: str) -> None:
+    """Dagster's own schema of the launcher says so; it names a key that nobody knows."""
+    configured = configuration(LAUNCHER_FILES / name)["run_launcher"]
+    launcher = getattr(importlib.import_module(configured["module"]), configured["class"])
+    schema = resolve_to_config_type(launcher.config_type())
+    known = {"WRDATA_REDIS_URL": "redis://", "WRDATA_ECS_TASK_DEFINITION": "wrdata-run"}
+
+    with pytest.MonkeyPatch.context() as environment:
+        for variable, value in known.items():
+            environment.setenv(variable, value)
+        right = process_config(schema, configured["config"])
+        wrong = process_config(schema, {**configured["config"], "name_space": "x"})
+
+    assert right.success, right.errors
+    assert not wrong.success
+    assert "name_space" in str(wrong.errors)
 
 
 def test_a_worker_that_sends_heartbeats_is_well(
