@@ -41,12 +41,16 @@ class Pace:
         interval: How long later changes of a group wait.
         repeat: After how long what still fires is sent again.
         repeat_page: The same for what is critical.
+        repeat_symptom: The same for a warning that another alert explains. Alertmanager forgets to
+            tell that an alert ended while it was held back, and then takes the next one for told:
+            https://github.com/prometheus/alertmanager/issues/226. So late it tells it at most.
     """
 
     wait: timedelta = timedelta(seconds=30)
     interval: timedelta = timedelta(minutes=5)
     repeat: timedelta = timedelta(hours=12)
     repeat_page: timedelta = timedelta(hours=1)
+    repeat_symptom: timedelta = timedelta(hours=1)
 
 
 PRODUCTION = Pace()
@@ -65,6 +69,8 @@ def configuration(
         receivers: In place of Slack and PagerDuty, named ``TELL`` and ``PAGE``.
         pace: When groups are sent.
     """
+    rules = list(chain.from_iterable(groups.values()))
+    symptoms = "|".join(rule.name for rule in rules if rule.symptom_of)
     return {
         "route": {
             "receiver": TELL,
@@ -78,10 +84,15 @@ def configuration(
                     "receiver": PAGE,
                     "repeat_interval": lasting(pace.repeat_page),
                 },
+                {
+                    "matchers": [f"severity = {Severity.WARNING}", f'alertname =~ "{symptoms}"'],
+                    "receiver": TELL,
+                    "repeat_interval": lasting(pace.repeat_symptom),
+                },
                 {"matchers": [f"severity = {Severity.WARNING}"], "receiver": TELL},
             ],
         },
-        "inhibit_rules": _inhibitions(chain.from_iterable(groups.values())),
+        "inhibit_rules": _inhibitions(rules),
         "receivers": list(receivers or _receivers()),
     }
 

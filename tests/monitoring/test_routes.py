@@ -86,5 +86,25 @@ def test_a_lost_database_explains_what_cannot_be_read_without_it() -> None:
 
     (matcher,) = targets
     named = set(matcher.removeprefix('alertname =~ "').removesuffix('"').split("|"))
-    assert named >= {"ExporterPartFailing", "DaemonDead", "DaemonNeverSeen", "RunsFailed"}
+    assert named >= {"ExporterPartFailing", "DaemonDead", "DaemonNeverSeen"}
     assert named <= set(RULES)
+
+
+def test_a_failed_run_is_told_whatever_else_fires() -> None:
+    """Its alert lasts for an hour: one that is held back may be over before it is told."""
+    inhibitions = alertmanager.configuration(GROUPS)["inhibit_rules"]
+
+    assert not any("RunsFailed" in str(rule["target_matchers"]) for rule in inhibitions)
+
+
+@pytest.mark.parametrize(("alert", "repeat"), [("DatasetLate", "1h"), ("RunsFailed", None)])
+def test_a_warning_that_may_be_held_back_is_repeated_sooner(alert: str, repeat: str | None) -> None:
+    """Alertmanager takes it for told where it ended while its cause fired."""
+    routes = alertmanager.configuration(GROUPS)["route"]["routes"]
+    first = next(
+        route
+        for route in routes[1:]
+        if all("alertname" not in matcher or alert in matcher for matcher in route["matchers"])
+    )
+
+    assert first.get("repeat_interval") == repeat
