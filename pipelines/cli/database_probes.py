@@ -21,8 +21,8 @@ from resources.storage.arrow_cursor import arrow_cursor
 from resources.storage.timescale import Timescale
 
 OWN_DATABASE = (
-    "set WRDATA_DAGSTER_DATABASE_URL to the server itself, or to a database for Dagster alone, "
-    "without options"
+    "set WRDATA_DAGSTER_DATABASE_URL to the server itself, or to an entry of PgBouncer that sets "
+    "the search path (docs/how-to/pool.md), without options"
 )
 
 

@@ -14,7 +14,6 @@ import dagster as dg
 import psycopg
 import pytest
 import yaml
-from dagster._config import process_config, resolve_to_config_type
 from typer import TyperException
 
 from machine.processes import wait_until
@@ -28,6 +27,7 @@ from pipelines.dagster_internals import WorkerStatus
 from resources.storage.runs.only_daemon import DaemonLock
 from resources.storage.runs.workers import RunWorker
 from sandbox.redis import RedisServer
+from tests.fixtures.dagster_internals import process_config, resolve_to_config_type
 from tests.fixtures.pipeline import Pipeline
 
 PROJECT = Path(__file__).parents[2]
