@@ -12,6 +12,7 @@ ADBC reads is not counted. Pages need Chromium and the group ``pictures``.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ import dagster as dg
 import httpx
 import psycopg
 import sqlalchemy
+from sqlalchemy import event
 
 from assets.partitions import TICKERS
 from bench.large_installation import fill
@@ -100,12 +102,12 @@ class Statements:
             self.count += 1
 
         psycopg.Cursor.execute = counting  # type: ignore[method-assign]
-        sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", count_one)
+        event.listen(sqlalchemy.Engine, "before_cursor_execute", count_one)
         try:
             yield
         finally:
             psycopg.Cursor.execute = execute  # type: ignore[method-assign]
-            sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", count_one)
+            event.remove(sqlalchemy.Engine, "before_cursor_execute", count_one)
 
 
 def asked(kind: str, name: str, question: Callable[[], object]) -> Figure:
@@ -170,13 +172,10 @@ def _ticks(instance: dg.DagsterInstance) -> Iterator[Figure]:
 def pages() -> Iterator[Figure]:
     """Yield how long a browser works on each page of the UI; nothing without a browser."""
     chromium = shutil.which("chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        chromium = None
-    if chromium is None:
+    if chromium is None or importlib.util.find_spec("playwright") is None:
         print("no pages: they need chromium and the group `pictures`", file=sys.stderr)
         return
+    playwright_api: Any = importlib.import_module("playwright.sync_api")
     port = processes.free_port(None)
     address = f"http://{LOOPBACK}:{port}"
     with (Path(os.environ["DAGSTER_HOME"]) / "webserver.log").open("wb") as log:
@@ -189,7 +188,7 @@ def pages() -> Iterator[Figure]:
         )  # fmt: skip
     try:
         wait_until(lambda: _serves(address), within_s=120, every_s=0.5)
-        with sync_playwright() as playwright:
+        with playwright_api.sync_playwright() as playwright:
             flags = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
             browser = playwright.chromium.launch(executable_path=chromium, args=flags)
             page = browser.new_page()

@@ -11,6 +11,7 @@ it is repeated is for Dagster to decide, by its own retries.
 """
 
 import contextlib
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -92,7 +93,7 @@ class CeleryLauncher(CeleryRunLauncher):
             broker=broker,
             backend=backend,
             include=include,
-            config_source={**_SETTINGS, **(config_source or {})},
+            config_source={**_SETTINGS, **_tls(broker), **(config_source or {})},
             inst_data=inst_data,
         )
         self.celery.conf.task_queues = [
@@ -177,6 +178,14 @@ class CeleryLauncher(CeleryRunLauncher):
             )
             self._asked_at = time.monotonic()
         return run.tags.get(DAGSTER_CELERY_TASK_ID_TAG) in self._active
+
+
+def _tls(url: str) -> Mapping[str, Any]:
+    """Return what checks Redis' certificate; Celery would refuse the URL, or not check it."""
+    if not url.startswith("rediss://"):
+        return {}
+    checked = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    return {"broker_use_ssl": checked, "redis_backend_use_ssl": checked}
 
 
 def lane_of(tags: Mapping[str, str]) -> Lane:

@@ -4,6 +4,7 @@ import importlib
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -119,6 +120,15 @@ def test_the_shipped_configuration_starts_runs_by_celery(launcher: CeleryLaunche
     assert (conf.task_acks_late, conf.worker_prefetch_multiplier) == (False, 1)
     assert str(conf.result_backend).startswith("redis://")
     assert [queue.name for queue in conf.task_queues] == [lane.value for lane in Lane]
+
+
+def test_the_certificate_of_a_redis_with_tls_is_checked_for_queues_and_states() -> None:
+    """As the URL stands, without parameters of Celery's own."""
+    url = "rediss://:secret@redis.example:6379/0"
+    app = CeleryLauncher(broker=url, backend=url).app
+
+    assert app.conf.broker_use_ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    assert cast("Any", app.backend).connparams["ssl_cert_reqs"] is ssl.CERT_REQUIRED
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
