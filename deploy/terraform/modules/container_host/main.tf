@@ -1,0 +1,59 @@
+# A machine that runs containers: what a fresh Debian 12 has to do at its first start. Pure text for
+# cloud-init; nothing in it is secret. Each service becomes a unit of systemd, which starts when
+# /etc/wrdata/environment is there: the file with the settings, which a person puts there.
+
+locals {
+  unit = {
+    for name, service in var.services : name => join("\n", [
+      "[Unit]",
+      "Description=wrdata ${name}",
+      "Wants=network-online.target",
+      "After=network-online.target docker.service",
+      "Requires=docker.service",
+      "ConditionPathExists=/etc/wrdata/environment",
+      "StartLimitIntervalSec=0",
+      "",
+      "[Service]",
+      "ExecStartPre=-/usr/bin/docker rm --force wrdata-${name}",
+      join(" ", concat([
+        "ExecStart=/usr/bin/docker run --name wrdata-${name} --rm --init",
+        "--network host --read-only --tmpfs /tmp --cap-drop ALL --user 10001:10001",
+        "--security-opt no-new-privileges --log-driver journald",
+        "--memory ${service.memory_mb}m --env-file /etc/wrdata/environment",
+        "--volume /etc/wrdata/certificates:/etc/wrdata/certificates:ro",
+        "--volume /var/lib/wrdata:/var/lib/wrdata",
+        "--entrypoint ${service.command[0]}",
+        service.image,
+      ], slice(service.command, 1, length(service.command)))),
+      # A worker gives its run 25 seconds.
+      "ExecStop=/usr/bin/docker stop --time 40 wrdata-${name}",
+      "TimeoutStopSec=60",
+      "Restart=always",
+      "RestartSec=10",
+      "",
+      "[Install]",
+      "WantedBy=multi-user.target",
+      "",
+    ])
+  }
+
+  cloud_init = join("\n", ["#cloud-config", yamlencode({
+    package_update = true
+    packages       = ["docker.io", "prometheus-node-exporter", "unattended-upgrades"]
+    write_files = [
+      for name, text in local.unit : {
+        path        = "/etc/systemd/system/wrdata-${name}.service"
+        permissions = "0644"
+        content     = text
+      }
+    ]
+    runcmd = concat(
+      [
+        ["install", "-d", "-m", "0755", "/etc/wrdata", "/etc/wrdata/certificates"],
+        ["install", "-d", "-m", "0750", "-o", "10001", "-g", "10001", "/var/lib/wrdata"],
+        ["systemctl", "daemon-reload"],
+      ],
+      [for name in keys(local.unit) : ["systemctl", "enable", "--now", "wrdata-${name}"]],
+    )
+  })])
+}
