@@ -1,0 +1,14 @@
+output "id" {
+  description = "The replication group."
+  value       = aws_elasticache_replication_group.this.id
+}
+
+output "host" {
+  description = "Private host name, for WRDATA_REDIS_URL (rediss://)."
+  value       = aws_elasticache_replication_group.this.primary_endpoint_address
+}
+
+output "members" {
+  description = "The nodes, as CloudWatch names them."
+  value       = [for node in range(var.nodes) : "${aws_elasticache_replication_group.this.id}-${format("%03d", node + 1)}"]
+}

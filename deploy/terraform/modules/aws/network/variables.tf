@@ -1,0 +1,34 @@
+variable "name" {
+  description = "What every name begins with."
+  type        = string
+}
+
+variable "region" {
+  description = "AWS' region, such as us-east-1."
+  type        = string
+}
+
+variable "network" {
+  description = "Private addresses, in CIDR notation."
+  type        = string
+}
+
+variable "public_subnets" {
+  description = "Subnets for the NAT gateway, one for each zone."
+  type        = list(string)
+}
+
+variable "private_subnets" {
+  description = "Subnets for everything else, one for each zone."
+  type        = list(string)
+}
+
+variable "log_retention_days" {
+  description = "How long it is known who spoke with whom."
+  type        = number
+}
+
+variable "kms_key_arn" {
+  description = "The key that logs are encrypted with."
+  type        = string
+}
