@@ -85,6 +85,7 @@ module "workers" {
   subnet_ids         = module.network.private_subnet_ids
   security_group_id  = module.network.pipeline_group_id
   namespace_id       = aws_service_discovery_private_dns_namespace.this.id
+  domain             = local.domain
   image_repository   = var.image_repository
   release            = var.release
   cpu                = local.sizes.worker_cpu

@@ -21,7 +21,8 @@ locals {
         "--security-opt no-new-privileges --log-driver journald",
         "--memory ${service.memory_mb}m --env-file /etc/wrdata/environment",
         "--volume /etc/wrdata/certificates:/etc/wrdata/certificates:ro",
-        "--volume /var/lib/wrdata:/var/lib/wrdata",
+        "--volume /etc/wrdata/dagster.yaml:/opt/wrdata/dagster.yaml:ro",
+        "--volume /var/lib/wrdata:/opt/wrdata/storage",
         "--entrypoint ${service.command[0]}",
         service.image,
       ], slice(service.command, 1, length(service.command)))),
@@ -40,13 +41,20 @@ locals {
   cloud_init = join("\n", ["#cloud-config", yamlencode({
     package_update = true
     packages       = ["docker.io", "prometheus-node-exporter", "unattended-upgrades"]
-    write_files = [
-      for name, text in local.unit : {
-        path        = "/etc/systemd/system/wrdata-${name}.service"
+    write_files = concat(
+      [{
+        path        = "/etc/wrdata/dagster.yaml"
         permissions = "0644"
-        content     = text
-      }
-    ]
+        content     = var.dagster_instance
+      }],
+      [
+        for name, text in local.unit : {
+          path        = "/etc/systemd/system/wrdata-${name}.service"
+          permissions = "0644"
+          content     = text
+        }
+      ],
+    )
     runcmd = concat(
       [
         ["install", "-d", "-m", "0755", "/etc/wrdata", "/etc/wrdata/certificates"],

@@ -21,3 +21,8 @@ variable "services" {
     error_message = "latest is no version: name the release."
   }
 }
+
+variable "dagster_instance" {
+  description = "The text of dagster.yaml, such as that of deploy/launchers/celery.yaml."
+  type        = string
+}

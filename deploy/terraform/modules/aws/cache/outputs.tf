@@ -9,6 +9,6 @@ output "host" {
 }
 
 output "members" {
-  description = "The nodes, as CloudWatch names them."
-  value       = [for node in range(var.nodes) : "${aws_elasticache_replication_group.this.id}-${format("%03d", node + 1)}"]
+  description = "The nodes, as CloudWatch names them; known before the group is there."
+  value       = [for node in range(var.nodes) : format("%s-queue-%03d", var.name, node + 1)]
 }

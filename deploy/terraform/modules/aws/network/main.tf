@@ -181,8 +181,11 @@ locals {
     pipeline_to_node_exporter  = { from = aws_security_group.pipeline.id, to = aws_security_group.database.id, port = 9100 }
     administration_to_database = { from = aws_security_group.administration.id, to = aws_security_group.database.id, port = 22 }
     # Through SSH on the database server an administrator looks at Dagster's web server.
-    database_to_web_servers = { from = aws_security_group.database.id, to = aws_security_group.pipeline.id, port = 3001 }
-    database_to_operators   = { from = aws_security_group.database.id, to = aws_security_group.pipeline.id, port = 3002 }
+    database_to_web_server = { from = aws_security_group.database.id, to = aws_security_group.pipeline.id, port = 3000 }
+    # The exporter asks the web server whether the code is loaded.
+    pipeline_to_web_server = { from = aws_security_group.pipeline.id, to = aws_security_group.pipeline.id, port = 3000 }
+    # A Prometheus among the services reads the exporter.
+    pipeline_to_exporter = { from = aws_security_group.pipeline.id, to = aws_security_group.pipeline.id, port = 9464 }
   }
 }
 

@@ -1,40 +1,60 @@
-# The pipeline on Fargate: web servers, daemons, an exporter and workers, each a service of one
-# container. What is secret comes from Secrets Manager when a container starts: after a change,
-# start it anew. Workers of backfills are on Spot: a run that is cut off is repeated.
+# The pipeline on Fargate: web server, daemons, an exporter and workers, each a service. What is
+# secret comes from Secrets Manager when a container starts: after a change, start it anew. Workers
+# of backfills are on Spot: a run that is cut off is repeated.
 
 locals {
-  repository = var.image_repository
+  images = {
+    for target in ["webserver", "daemon", "worker", "exporter"] :
+    target => "${var.image_repository}/wrdata-${target}:${var.release}"
+  }
 
+  # The web server has no login: who comes through SSH to the private network may act. For several
+  # people: docs/how-to/share_the_ui.md.
   services = {
     webserver = {
-      target  = "webserver", count = 1, spot = false
-      command = ["wrdata", "ui", "serve", "--host", "0.0.0.0"]
-    }
-    viewers = {
-      target  = "webserver", count = 1, spot = false
-      command = ["wrdata", "ui", "serve", "--read-only", "--host", "0.0.0.0"]
+      image = local.images.webserver, count = 1, spot = false
+      command = [
+        "dagster-webserver", "--host", "0.0.0.0", "--port", "3000",
+        "--workspace", "/opt/wrdata/workspace.yaml",
+      ]
     }
     # The second waits, and takes over within seconds.
     daemon = {
-      target  = "daemon", count = var.daemons, spot = false
-      command = ["wrdata", "daemon", "--standby"]
+      image   = local.images.daemon, count = var.daemons, spot = false
+      command = ["wrdata", "daemon", "--standby", "--workspace", "/opt/wrdata/workspace.yaml"]
     }
     exporter = {
-      target  = "exporter", count = 1, spot = false
-      command = ["wrdata", "exporter", "--host", "0.0.0.0"]
+      image   = local.images.exporter, count = 1, spot = false
+      command = ["wrdata", "exporter", "--host", "0.0.0.0", "--webserver", "http://webserver.${var.domain}:3000"]
     }
     scheduled = {
-      target  = "worker", count = var.scheduled_workers, spot = false
+      image   = local.images.worker, count = var.scheduled_workers, spot = false
       command = ["wrdata", "worker", "--queue", "scheduled"]
     }
     backfill = {
-      target  = "worker", count = var.backfill_workers, spot = true
+      image   = local.images.worker, count = var.backfill_workers, spot = true
       command = ["wrdata", "worker", "--queue", "backfill"]
     }
   }
 
-  environment = [for name, value in var.settings : { name = name, value = value }]
-  secrets     = [for name in var.secret_settings : { name = name, valueFrom = "${var.settings_secret_arn}:${name}::" }]
+  # Runs go to workers over the queue. Fargate mounts no files: one container writes this one into
+  # the volume that is DAGSTER_HOME, before the other starts, and makes the volumes writable.
+  instance = file("${path.module}/../../../../launchers/celery.yaml")
+  prepare = join(" && ", [
+    "printf %s \"$DAGSTER_INSTANCE\" > /opt/wrdata/storage/dagster.yaml",
+    "chown -R 10001:10001 /opt/wrdata/storage",
+    "chmod 1777 /tmp",
+  ])
+
+  mounts = [
+    { sourceVolume = "temporary", containerPath = "/tmp", readOnly = false },
+    { sourceVolume = "storage", containerPath = "/opt/wrdata/storage", readOnly = false },
+  ]
+
+  settings = merge(var.settings, { DAGSTER_HOME = "/opt/wrdata/storage" })
+  secrets = [
+    for name in var.secret_settings : { name = name, valueFrom = "${var.settings_secret_arn}:${name}::" }
+  ]
 }
 
 resource "aws_ecs_cluster" "this" {
@@ -57,6 +77,19 @@ resource "aws_cloudwatch_log_group" "this" {
   name              = "/wrdata/${var.name}/${each.key}"
   retention_in_days = var.log_retention_days
   kms_key_id        = var.kms_key_arn
+}
+
+locals {
+  logs = {
+    for name, group in aws_cloudwatch_log_group.this : name => {
+      logDriver = "awslogs"
+      options = {
+        awslogs-group         = group.name
+        awslogs-region        = var.region
+        awslogs-stream-prefix = name
+      }
+    }
+  }
 }
 
 data "aws_iam_policy_document" "trust" {
@@ -129,38 +162,43 @@ resource "aws_ecs_task_definition" "this" {
   }
 
   volume {
-    name = "state"
+    name = "storage"
   }
 
-  container_definitions = jsonencode([{
-    name                   = each.key
-    image                  = "${local.repository}/wrdata-${each.value.target}:${var.release}"
-    essential              = true
-    entryPoint             = [each.value.command[0]]
-    command                = slice(each.value.command, 1, length(each.value.command))
-    user                   = "10001:10001"
-    readonlyRootFilesystem = true
-    # A worker gives its run 25 seconds.
-    stopTimeout = 60
-    environment = local.environment
-    secrets     = local.secrets
-    linuxParameters = {
-      initProcessEnabled = true
-      capabilities       = { drop = ["ALL"], add = [] }
-    }
-    mountPoints = [
-      { sourceVolume = "temporary", containerPath = "/tmp", readOnly = false },
-      { sourceVolume = "state", containerPath = "/var/lib/wrdata", readOnly = false },
-    ]
-    logConfiguration = {
-      logDriver = "awslogs"
-      options = {
-        awslogs-group         = aws_cloudwatch_log_group.this[each.key].name
-        awslogs-region        = var.region
-        awslogs-stream-prefix = each.key
+  container_definitions = jsonencode([
+    {
+      name                   = "prepare"
+      image                  = each.value.image
+      essential              = false
+      entryPoint             = ["/bin/sh", "-c"]
+      command                = [local.prepare]
+      user                   = "0:0"
+      readonlyRootFilesystem = true
+      environment            = [{ name = "DAGSTER_INSTANCE", value = local.instance }]
+      mountPoints            = local.mounts
+      logConfiguration       = local.logs[each.key]
+    },
+    {
+      name                   = each.key
+      image                  = each.value.image
+      essential              = true
+      entryPoint             = [each.value.command[0]]
+      command                = slice(each.value.command, 1, length(each.value.command))
+      user                   = "10001:10001"
+      readonlyRootFilesystem = true
+      dependsOn              = [{ containerName = "prepare", condition = "SUCCESS" }]
+      # A worker gives its run 25 seconds.
+      stopTimeout = 60
+      environment = [for name, value in local.settings : { name = name, value = value }]
+      secrets     = local.secrets
+      linuxParameters = {
+        initProcessEnabled = true
+        capabilities       = { drop = ["ALL"], add = [] }
       }
-    }
-  }])
+      mountPoints      = local.mounts
+      logConfiguration = local.logs[each.key]
+    },
+  ])
 }
 
 resource "aws_service_discovery_service" "this" {

@@ -23,6 +23,11 @@ variable "namespace_id" {
   type        = string
 }
 
+variable "domain" {
+  description = "The private network's domain, below which each service has its name."
+  type        = string
+}
+
 variable "image_repository" {
   description = "Where the images are, without their names: such as ghcr.io/example. Fargate has to be let in without a login."
   type        = string

@@ -1,6 +1,8 @@
 # Run with: terraform -chdir=deploy/terraform/modules/container_host test
 
 variables {
+  dagster_instance = "storage: {}\n"
+
   services = {
     daemon = {
       image     = "registry.example.com/wrdata-daemon:1.0.0"
@@ -19,8 +21,8 @@ run "each_service_is_a_unit_that_is_started" {
   command = plan
 
   assert {
-    condition     = length(yamldecode(output.cloud_init).write_files) == 2
-    error_message = "One unit for each service."
+    condition     = length(yamldecode(output.cloud_init).write_files) == 3
+    error_message = "One unit for each service, and the instance's file."
   }
 
   assert {

@@ -2,27 +2,39 @@
 # schedules start), and as many as wanted that work on backfills. Each service is a container.
 
 locals {
-  images = { for target in ["webserver", "daemon", "worker", "exporter"] : target => "${var.image_repository}/wrdata-${target}:${var.release}" }
+  images = {
+    for target in ["webserver", "daemon", "worker", "exporter"] :
+    target => "${var.image_repository}/wrdata-${target}:${var.release}"
+  }
+
+  # Runs go to workers over the queue.
+  instance = file("${path.module}/../../../../launchers/celery.yaml")
+
+  serve = [
+    "wrdata", "ui", "serve",
+    "--workspace", "/opt/wrdata/workspace.yaml",
+    "--operations", "/opt/wrdata/storage/operations.jsonl",
+  ]
 
   directing = {
     webserver = {
       image     = local.images.webserver
-      command   = ["wrdata", "ui", "serve"]
+      command   = local.serve
       memory_mb = 768
     }
     viewers = {
       image     = local.images.webserver
-      command   = ["wrdata", "ui", "serve", "--read-only"]
+      command   = concat(local.serve, ["--read-only"])
       memory_mb = 768
     }
     daemon = {
       image     = local.images.daemon
-      command   = ["wrdata", "daemon", "--standby"]
+      command   = ["wrdata", "daemon", "--standby", "--workspace", "/opt/wrdata/workspace.yaml"]
       memory_mb = 768
     }
     exporter = {
       image     = local.images.exporter
-      command   = ["wrdata", "exporter", "--host", "0.0.0.0"]
+      command   = ["wrdata", "exporter", "--host", "0.0.0.0", "--webserver", "http://127.0.0.1:3001"]
       memory_mb = 512
     }
     scheduled = {
@@ -35,7 +47,7 @@ locals {
   working = {
     backfill = {
       image     = local.images.worker
-      command   = ["wrdata", "worker", "--queue", "backfill", "--queue", "scheduled"]
+      command   = ["wrdata", "worker", "--queue", "backfill"]
       memory_mb = 1536
     }
     # Another daemon waits here, and takes over when the first is gone.
@@ -44,13 +56,15 @@ locals {
 }
 
 module "directing" {
-  source   = "../../container_host"
-  services = local.directing
+  source           = "../../container_host"
+  services         = local.directing
+  dagster_instance = local.instance
 }
 
 module "working" {
-  source   = "../../container_host"
-  services = local.working
+  source           = "../../container_host"
+  services         = local.working
+  dagster_instance = local.instance
 }
 
 resource "digitalocean_droplet" "directing" {
