@@ -20,13 +20,14 @@ module "secrets" {
   source        = "../../modules/aws/secrets"
   name          = local.name
   region        = var.region
-  recovery_days = local.sizes.secret_recovery_day
+  recovery_days = local.sizes.secret_recovery_days
 }
 
 module "network" {
   source             = "../../modules/aws/network"
   name               = local.name
   region             = var.region
+  zones              = var.zones
   network            = module.standards.network
   public_subnets     = module.standards.public_subnets
   private_subnets    = module.standards.private_subnets

@@ -3,6 +3,7 @@
 environment      = "production"
 organisation     = "example"
 region           = "us-east-1"
+zones            = ["us-east-1a", "us-east-1b"]
 ssh_public_key   = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExample operations@example.com"
 image_repository = "ghcr.io/example"
 release          = "0.1.0"

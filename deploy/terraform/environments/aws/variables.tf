@@ -13,6 +13,11 @@ variable "region" {
   type        = string
 }
 
+variable "zones" {
+  description = "Two of the region's availability zones, by name."
+  type        = list(string)
+}
+
 variable "ssh_public_key" {
   description = "The administrator's public key, one line."
   type        = string

@@ -35,19 +35,18 @@ locals {
         backfill_workers = 0
       }
       aws = {
-        database            = "t4g.medium"
-        database_disk_gb    = 50
-        cache               = "cache.t4g.micro"
-        cache_nodes         = 1
-        worker_cpu          = 1024
-        worker_memory_mb    = 2048
-        scheduled_workers   = 1
-        backfill_workers    = 0
-        daemons             = 1
-        availability_zones  = 2
-        monthly_budget_usd  = 150
-        log_retention_days  = 7
-        secret_recovery_day = 7
+        database             = "t4g.medium"
+        database_disk_gb     = 50
+        cache                = "cache.t4g.micro"
+        cache_nodes          = 1
+        worker_cpu           = 1024
+        worker_memory_mb     = 2048
+        scheduled_workers    = 1
+        backfill_workers     = 0
+        daemons              = 1
+        monthly_budget_usd   = 150
+        log_retention_days   = 7
+        secret_recovery_days = 7
       }
       hetzner = {
         database         = "cpx22"
@@ -66,19 +65,18 @@ locals {
         backfill_workers = 1
       }
       aws = {
-        database            = "m7g.large"
-        database_disk_gb    = 100
-        cache               = "cache.t4g.small"
-        cache_nodes         = 1
-        worker_cpu          = 1024
-        worker_memory_mb    = 2048
-        scheduled_workers   = 1
-        backfill_workers    = 1
-        daemons             = 2
-        availability_zones  = 2
-        monthly_budget_usd  = 250
-        log_retention_days  = 30
-        secret_recovery_day = 7
+        database             = "m7g.large"
+        database_disk_gb     = 100
+        cache                = "cache.t4g.small"
+        cache_nodes          = 1
+        worker_cpu           = 1024
+        worker_memory_mb     = 2048
+        scheduled_workers    = 1
+        backfill_workers     = 1
+        daemons              = 2
+        monthly_budget_usd   = 250
+        log_retention_days   = 30
+        secret_recovery_days = 7
       }
       hetzner = {
         database         = "cpx22"
@@ -97,19 +95,18 @@ locals {
         backfill_workers = 2
       }
       aws = {
-        database            = "m7g.xlarge"
-        database_disk_gb    = 200
-        cache               = "cache.t4g.small"
-        cache_nodes         = 2
-        worker_cpu          = 1024
-        worker_memory_mb    = 2048
-        scheduled_workers   = 1
-        backfill_workers    = 2
-        daemons             = 2
-        availability_zones  = 2
-        monthly_budget_usd  = 600
-        log_retention_days  = 365
-        secret_recovery_day = 30
+        database             = "m7g.xlarge"
+        database_disk_gb     = 200
+        cache                = "cache.t4g.small"
+        cache_nodes          = 2
+        worker_cpu           = 1024
+        worker_memory_mb     = 2048
+        scheduled_workers    = 1
+        backfill_workers     = 2
+        daemons              = 2
+        monthly_budget_usd   = 600
+        log_retention_days   = 365
+        secret_recovery_days = 30
       }
       hetzner = {
         database         = "ccx23"

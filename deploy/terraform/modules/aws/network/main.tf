@@ -2,10 +2,6 @@
 # providers and registries through one NAT gateway, S3 past it, and nobody reaches it. An
 # administrator comes in through EC2's Instance Connect endpoint, which needs no open port.
 
-data "aws_availability_zones" "available" {
-  state = "available"
-}
-
 resource "aws_vpc" "this" {
   cidr_block           = var.network
   enable_dns_support   = true
@@ -28,7 +24,7 @@ resource "aws_subnet" "public" {
 
   vpc_id                  = aws_vpc.this.id
   cidr_block              = var.public_subnets[count.index]
-  availability_zone       = data.aws_availability_zones.available.names[count.index]
+  availability_zone       = var.zones[count.index]
   map_public_ip_on_launch = false
   tags                    = { Name = "${var.name}-public-${count.index + 1}" }
 }
@@ -38,7 +34,7 @@ resource "aws_subnet" "private" {
 
   vpc_id            = aws_vpc.this.id
   cidr_block        = var.private_subnets[count.index]
-  availability_zone = data.aws_availability_zones.available.names[count.index]
+  availability_zone = var.zones[count.index]
   tags              = { Name = "${var.name}-private-${count.index + 1}" }
 }
 

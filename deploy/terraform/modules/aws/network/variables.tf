@@ -8,6 +8,16 @@ variable "region" {
   type        = string
 }
 
+variable "zones" {
+  description = "Two availability zones, by name: a list that AWS may lengthen would move subnets."
+  type        = list(string)
+
+  validation {
+    condition     = length(distinct(var.zones)) == 2
+    error_message = "zones are two, such as us-east-1a and us-east-1b."
+  }
+}
+
 variable "network" {
   description = "Private addresses, in CIDR notation."
   type        = string

@@ -1,17 +1,12 @@
 # Run with: terraform -chdir=deploy/terraform/modules/aws/network test
 # The provider is mocked: no account is needed.
 
-mock_provider "aws" {
-  mock_data "aws_availability_zones" {
-    defaults = {
-      names = ["us-east-1a", "us-east-1b", "us-east-1c"]
-    }
-  }
-}
+mock_provider "aws" {}
 
 variables {
   name               = "wrdata-production"
   region             = "us-east-1"
+  zones              = ["us-east-1a", "us-east-1b"]
   network            = "10.22.0.0/16"
   public_subnets     = ["10.22.0.0/20", "10.22.16.0/20"]
   private_subnets    = ["10.22.128.0/20", "10.22.144.0/20"]
@@ -40,4 +35,14 @@ run "only_the_pipeline_reaches_the_database" {
     condition     = [for name, way in aws_vpc_security_group_ingress_rule.way : name if way.to_port == 5432] == ["pipeline_to_database"]
     error_message = "One way leads to PostgreSQL."
   }
+}
+
+run "one_zone_is_refused" {
+  command = plan
+
+  variables {
+    zones = ["us-east-1a", "us-east-1a"]
+  }
+
+  expect_failures = [var.zones]
 }
