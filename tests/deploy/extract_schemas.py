@@ -36,7 +36,9 @@ PLAIN = {
     "typing.Any": "dynamic",
     "_cdktf_9a9027ec.IResolvable": "bool",
 }
-STRUCT = re.compile(r"typing\.Union\[['\"]?(\w+)['\"]?, typing\.Dict\[builtins\.str, typing\.Any\]\]")
+STRUCT = re.compile(
+    r"typing\.Union\[['\"]?(\w+)['\"]?, typing\.Dict\[builtins\.str, typing\.Any\]\]"
+)
 COLLECTIONS = {"typing.Sequence": "list", "typing.List": "list", "typing.Mapping": "map"}
 
 
@@ -47,7 +49,9 @@ def type_of(text: str) -> Any:
     text = re.sub(r"^typing\.Union\[_cdktf_\w+\.IResolvable, (.*)\]$", r"\1", text)
     outer, _, inner = text.partition("[")
     if outer in COLLECTIONS:
-        part = inner[:-1].removeprefix("builtins.str, ") if outer == "typing.Mapping" else inner[:-1]
+        part = (
+            inner[:-1].removeprefix("builtins.str, ") if outer == "typing.Mapping" else inner[:-1]
+        )
         return [COLLECTIONS[outer], type_of(part)]
     return PLAIN.get(text, "dynamic")
 
@@ -93,7 +97,9 @@ class Bindings:
         computed: dict[str, Any] = {}
         for node in self.classes[class_name].body:
             if isinstance(node, ast.FunctionDef) and node.returns is not None:
-                is_property = any("builtins.property" in ast.unparse(d) for d in node.decorator_list)
+                is_property = any(
+                    "builtins.property" in ast.unparse(d) for d in node.decorator_list
+                )
                 if is_property and node.name not in known and not node.name.endswith("_input"):
                     text = ast.unparse(node.returns)
                     computed[node.name] = (
@@ -113,7 +119,8 @@ def class_of(bindings: Bindings, ending: str = "Config") -> str:
     return next(
         name.removesuffix(ending)
         for name, node in bindings.classes.items()
-        if name.endswith(ending) and any("TerraformMetaArguments" in ast.unparse(b) for b in node.bases)
+        if name.endswith(ending)
+        and any("TerraformMetaArguments" in ast.unparse(b) for b in node.bases)
     )
 
 

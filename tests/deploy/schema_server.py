@@ -11,7 +11,7 @@ runs in a debugger.
 
 import json
 import os
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,7 +129,10 @@ class Methods(grpc.GenericRpcHandler):
         _, service, method = handler_call_details.method.split("/")
         if service != "tfplugin6.Provider" or method not in self.answers:
             return None
-        answered: Callable[[bytes, Any], bytes] = lambda _request, _context: self.answers[method]
+
+        def answered(_request: bytes, _context: Any) -> bytes:
+            return self.answers[method]
+
         return grpc.unary_unary_rpc_method_handler(answered)
 
 
