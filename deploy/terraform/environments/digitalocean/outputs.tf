@@ -19,3 +19,8 @@ output "key_commands" {
   description = "What makes the keys of the buckets."
   value       = module.object_storage.key_commands
 }
+
+output "database_authority" {
+  description = "For /etc/wrdata/certificates/authority.crt on every machine."
+  value       = module.database.authority
+}

@@ -1,8 +1,28 @@
 # A machine that runs containers: what a fresh Debian 12 has to do at its first start. Pure text for
 # cloud-init; nothing in it is secret. Each service becomes a unit of systemd, which starts when
-# /etc/wrdata/environment is there: the file with the settings, which a person puts there.
+# /etc/wrdata/environment is there: the file with the settings, which a person puts there. A person
+# has the command wrdata as well, in the same surroundings. The images' version is in
+# /etc/wrdata/release: another one needs no other machine.
 
 locals {
+  # How every container runs: it writes into its volume and /tmp, and has no capabilities.
+  confined = join(" ", [
+    "--rm --init --network host --read-only --tmpfs /tmp --cap-drop ALL --user 10001:10001",
+    "--security-opt no-new-privileges",
+    "--volume /etc/wrdata/certificates:/etc/wrdata/certificates:ro",
+    "--volume /etc/wrdata/dagster.yaml:/opt/wrdata/dagster.yaml:ro",
+    "--volume /var/lib/wrdata:/opt/wrdata/storage",
+  ])
+
+  command = join("\n", [
+    "#!/bin/sh",
+    "# wrdata, in a container. As the owner of the tables: sudo WRDATA_ENVIRONMENT=/etc/wrdata/owner wrdata migrate",
+    ". /etc/wrdata/release",
+    "exec docker run -i ${local.confined} --env-file \"$${WRDATA_ENVIRONMENT:-/etc/wrdata/environment}\" \\",
+    "  --entrypoint wrdata ${var.command_image}:\"$RELEASE\" \"$@\"",
+    "",
+  ])
+
   unit = {
     for name, service in var.services : name => join("\n", [
       "[Unit]",
@@ -14,17 +34,12 @@ locals {
       "StartLimitIntervalSec=0",
       "",
       "[Service]",
+      "EnvironmentFile=/etc/wrdata/release",
       "ExecStartPre=-/usr/bin/docker rm --force wrdata-${name}",
       join(" ", concat([
-        "ExecStart=/usr/bin/docker run --name wrdata-${name} --rm --init",
-        "--network host --read-only --tmpfs /tmp --cap-drop ALL --user 10001:10001",
-        "--security-opt no-new-privileges --log-driver journald",
-        "--memory ${service.memory_mb}m --env-file /etc/wrdata/environment",
-        "--volume /etc/wrdata/certificates:/etc/wrdata/certificates:ro",
-        "--volume /etc/wrdata/dagster.yaml:/opt/wrdata/dagster.yaml:ro",
-        "--volume /var/lib/wrdata:/opt/wrdata/storage",
-        "--entrypoint ${service.command[0]}",
-        service.image,
+        "ExecStart=/usr/bin/docker run --name wrdata-${name} ${local.confined}",
+        "--log-driver journald --memory ${service.memory_mb}m --env-file /etc/wrdata/environment",
+        "--entrypoint ${service.command[0]} ${service.image}:$${RELEASE}",
       ], slice(service.command, 1, length(service.command)))),
       # A worker gives its run 25 seconds.
       "ExecStop=/usr/bin/docker stop --time 40 wrdata-${name}",
@@ -46,6 +61,14 @@ locals {
         path        = "/etc/wrdata/dagster.yaml"
         permissions = "0644"
         content     = var.dagster_instance
+        }, {
+        path        = "/etc/wrdata/release"
+        permissions = "0644"
+        content     = "RELEASE=${var.release}\n"
+        }, {
+        path        = "/usr/local/bin/wrdata"
+        permissions = "0755"
+        content     = local.command
       }],
       [
         for name, text in local.unit : {

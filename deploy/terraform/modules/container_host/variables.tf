@@ -1,5 +1,5 @@
 variable "services" {
-  description = "What runs: by name, its image, its command, and its memory in MB."
+  description = "What runs: by name, its image without a version, its command, and its memory in MB."
   type = map(object({
     image     = string
     command   = list(string)
@@ -12,17 +12,27 @@ variable "services" {
   }
 
   validation {
-    condition     = alltrue([for service in values(var.services) : can(regex(":[^:/]+$|@sha256:[0-9a-f]{64}$", service.image))])
-    error_message = "An image is named with its tag or digest: without, a restart may bring another version."
+    condition     = alltrue([for service in values(var.services) : !can(regex(":[^:/]+$|@", service.image))])
+    error_message = "An image is named without its version: that is the release."
   }
+}
+
+variable "release" {
+  description = "The images' version, such as 1.2.0."
+  type        = string
 
   validation {
-    condition     = alltrue([for service in values(var.services) : !endswith(service.image, ":latest")])
-    error_message = "latest is no version: name the release."
+    condition     = can(regex("^[A-Za-z0-9_][A-Za-z0-9_.-]*$", var.release)) && var.release != "latest"
+    error_message = "release is a version: with latest, a restart may bring another one."
   }
 }
 
 variable "dagster_instance" {
   description = "The text of dagster.yaml, such as that of deploy/launchers/celery.yaml."
+  type        = string
+}
+
+variable "command_image" {
+  description = "The image of the command wrdata, without a version, for a person on the machine."
   type        = string
 }

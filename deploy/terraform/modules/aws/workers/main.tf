@@ -37,11 +37,13 @@ locals {
     }
   }
 
-  # Runs go to workers over the queue. Fargate mounts no files: one container writes this one into
-  # the volume that is DAGSTER_HOME, before the other starts, and makes the volumes writable.
+  # Runs go to workers over the queue. Fargate mounts no files: one container writes this one, and
+  # the certificate that the database's is signed by, into the volume that is DAGSTER_HOME, before
+  # the other starts, and makes the volumes writable.
   instance = file("${path.module}/../../../../launchers/celery.yaml")
   prepare = join(" && ", [
     "printf %s \"$DAGSTER_INSTANCE\" > /opt/wrdata/storage/dagster.yaml",
+    "printf '%s\\n' \"$DATABASE_AUTHORITY\" > /opt/wrdata/storage/authority.crt",
     "chown -R 10001:10001 /opt/wrdata/storage",
     "chmod 1777 /tmp",
   ])
@@ -175,6 +177,7 @@ resource "aws_ecs_task_definition" "this" {
       user                   = "0:0"
       readonlyRootFilesystem = true
       environment            = [{ name = "DAGSTER_INSTANCE", value = local.instance }]
+      secrets                = [{ name = "DATABASE_AUTHORITY", valueFrom = "${var.settings_secret_arn}:DATABASE_AUTHORITY::" }]
       mountPoints            = local.mounts
       logConfiguration       = local.logs[each.key]
     },

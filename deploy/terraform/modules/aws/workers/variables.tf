@@ -95,7 +95,7 @@ variable "secret_settings" {
 }
 
 variable "settings_secret_arn" {
-  description = "The secret with the settings."
+  description = "The secret with the settings, and with DATABASE_AUTHORITY: the certificate that the database's is signed by."
   type        = string
 }
 

@@ -42,3 +42,7 @@ resource "digitalocean_database_postgresql_config" "this" {
   idle_in_transaction_session_timeout = 600000
   timezone                            = "UTC"
 }
+
+data "digitalocean_database_ca" "this" {
+  cluster_id = digitalocean_database_cluster.this.id
+}

@@ -22,3 +22,8 @@ output "database" {
   description = "Name of the database."
   value       = digitalocean_database_db.market.name
 }
+
+output "authority" {
+  description = "Certificate that the cluster's is signed by, for sslrootcert."
+  value       = data.digitalocean_database_ca.this.certificate
+}

@@ -4,7 +4,7 @@
 locals {
   images = {
     for target in ["webserver", "daemon", "worker", "exporter"] :
-    target => "${var.image_repository}/wrdata-${target}:${var.release}"
+    target => "${var.image_repository}/wrdata-${target}"
   }
 
   # Runs go to workers over the queue.
@@ -58,12 +58,16 @@ locals {
 module "directing" {
   source           = "../../container_host"
   services         = local.directing
+  command_image    = local.images.daemon
+  release          = var.release
   dagster_instance = local.instance
 }
 
 module "working" {
   source           = "../../container_host"
   services         = local.working
+  command_image    = local.images.daemon
+  release          = var.release
   dagster_instance = local.instance
 }
 
@@ -78,6 +82,11 @@ resource "digitalocean_droplet" "directing" {
   monitoring        = true
   graceful_shutdown = true
   user_data         = module.directing.cloud_init
+
+  # A new machine would have no settings: another release is installed on this one.
+  lifecycle {
+    ignore_changes = [image, ssh_keys, user_data]
+  }
 }
 
 resource "digitalocean_droplet" "backfill" {
@@ -93,4 +102,8 @@ resource "digitalocean_droplet" "backfill" {
   monitoring        = true
   graceful_shutdown = true
   user_data         = module.working.cloud_init
+
+  lifecycle {
+    ignore_changes = [image, ssh_keys, user_data]
+  }
 }

@@ -4,7 +4,7 @@
 locals {
   images = {
     for target in ["webserver", "daemon", "exporter"] :
-    target => "${var.image_repository}/wrdata-${target}:${var.release}"
+    target => "${var.image_repository}/wrdata-${target}"
   }
 
   serve = [
@@ -40,6 +40,8 @@ locals {
 module "host" {
   source           = "../../container_host"
   services         = local.services
+  command_image    = local.images.daemon
+  release          = var.release
   dagster_instance = file("${path.module}/../../../../../dagster.yaml")
 }
 
@@ -65,7 +67,8 @@ resource "hcloud_server" "pipeline" {
     alias_ips = []
   }
 
+  # A new machine would have no settings: another release is installed on this one.
   lifecycle {
-    ignore_changes = [image, ssh_keys]
+    ignore_changes = [image, ssh_keys, user_data]
   }
 }

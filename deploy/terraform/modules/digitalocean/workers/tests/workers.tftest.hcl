@@ -33,7 +33,7 @@ run "machines_are_known_by_their_tag" {
   }
 
   assert {
-    condition     = strcontains(digitalocean_droplet.backfill[0].user_data, "ghcr.io/example/wrdata-worker:1.0.0 worker --queue backfill")
+    condition     = strcontains(digitalocean_droplet.backfill[0].user_data, "ghcr.io/example/wrdata-worker:$${RELEASE} worker --queue backfill")
     error_message = "They work on backfills."
   }
 }
