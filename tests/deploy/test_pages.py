@@ -46,10 +46,9 @@ def blocks(page: Path) -> list[str]:
 
 
 def executed(block: str) -> str:
-    """Return the lines of a block that can be executed here."""
-    return "".join(
-        line for line in block.splitlines(keepends=True) if not line.startswith(tuple(NOT_EXECUTED))
-    )
+    """Return the commands of a block that can be executed here."""
+    commands = block.replace("\\\n", "").splitlines(keepends=True)
+    return "".join(each for each in commands if not each.startswith(tuple(NOT_EXECUTED)))
 
 
 CASES = [
@@ -74,6 +73,8 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str
             "TERRAFORM_HOME": str(home),
             "TF_CLI_CONFIG_FILE": str(home / "terraformrc"),
             "CHECKPOINT_DISABLE": "1",
+            # The environment that the tests run in is not installed anew under their feet.
+            "MAKEFLAGS": "-o pyproject.toml -o requirements.lock",
             **found,
         }
 

@@ -16,9 +16,9 @@ locals {
 
   command = join("\n", [
     "#!/bin/sh",
-    "# wrdata, in a container. As the owner of the tables: sudo WRDATA_ENVIRONMENT=/etc/wrdata/owner wrdata migrate",
+    "# wrdata, in a container. As the owner of the tables: sudo SETTINGS_FILE=/etc/wrdata/owner wrdata migrate",
     ". /etc/wrdata/release",
-    "exec docker run -i ${local.confined} --env-file \"$${WRDATA_ENVIRONMENT:-/etc/wrdata/environment}\" \\",
+    "exec docker run -i ${local.confined} --env-file \"$${SETTINGS_FILE:-/etc/wrdata/environment}\" \\",
     "  --entrypoint wrdata ${var.command_image}:\"$RELEASE\" \"$@\"",
     "",
   ])
