@@ -26,10 +26,14 @@ NOT_EXECUTED = {
     "make demo": "takes four minutes (tests/demo executes it)",
     "docker compose": "there is no docker in the tests",
 }
-# One folder for Terraform's files in each place, none of them in the checkout.
+# One folder for Terraform's files in each place, none of them in the checkout. And the environment
+# that the tests run in is not installed anew under their feet.
 PRELUDE = """set -euo pipefail
 terraform() {
   TF_DATA_DIR="$TERRAFORM_HOME/$(echo "$1" | tr -c 'a-zA-Z0-9\\n' -)" command terraform "$@"
+}
+make() {
+  command make --old-file pyproject.toml --old-file requirements.lock "$@"
 }
 """
 
@@ -73,8 +77,6 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str
             "TERRAFORM_HOME": str(home),
             "TF_CLI_CONFIG_FILE": str(home / "terraformrc"),
             "CHECKPOINT_DISABLE": "1",
-            # The environment that the tests run in is not installed anew under their feet.
-            "MAKEFLAGS": "-o pyproject.toml -o requirements.lock",
             **found,
         }
 
