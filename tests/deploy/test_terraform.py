@@ -5,6 +5,7 @@ say of their arguments. What no schema knows is not tried anywhere here: whether
 or a version is on offer, and what the clouds do when they are asked.
 """
 
+import configparser
 import json
 import os
 import re
@@ -326,6 +327,43 @@ def test_postgresql_takes_the_servers_settings(host: dict[str, str], tmp_path: P
     assert setting("ssl_min_protocol_version") == "TLSv1.3"
     assert setting("shared_buffers") == str(4 * 1024**3 // 8192), "a quarter of 16 GB, in pages"
     assert setting("shared_preload_libraries") == "timescaledb"
+
+
+@needs_terraform
+def test_a_fresh_machine_gets_units_and_a_command_that_can_be_read(
+    terraform: Terraform, tmp_path: Path
+) -> None:
+    """The files that cloud-init would write are well-formed, and name each other rightly."""
+    service = {"image": "registry.example.com/wrdata-daemon", "memory_mb": 512}
+    values = {
+        "services": {"daemon": service | {"command": ["wrdata", "daemon", "--standby"]}},
+        "command_image": "registry.example.com/wrdata-daemon",
+        "release": "1.0.0",
+        "dagster_instance": (PROJECT / "deploy/launchers/celery.yaml").read_text("utf-8"),
+    }
+    (tmp_path / "terraform.tfvars.json").write_text(json.dumps(values), "utf-8")
+    folder = TERRAFORM / "modules" / "container_host"
+    state = f"-state={tmp_path / 'terraform.tfstate'}"
+    assert passes(terraform(folder, "init"))
+    assert passes(
+        terraform(
+            folder, "apply", "-auto-approve", state, f"-var-file={tmp_path}/terraform.tfvars.json"
+        )
+    )
+    text = terraform(folder, "output", "-raw", state, "cloud_init").stdout
+    written = {file["path"]: file["content"] for file in yaml.safe_load(text)["write_files"]}
+
+    assert yaml.safe_load(written["/etc/wrdata/dagster.yaml"])["run_launcher"]["class"]
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(written["/etc/systemd/system/wrdata-daemon.service"])
+    assert unit["Service"]["ExecStart"].endswith(
+        "--entrypoint wrdata registry.example.com/wrdata-daemon:${RELEASE} daemon --standby"
+    )
+    assert unit["Service"]["EnvironmentFile"] in written
+    command = written["/usr/local/bin/wrdata"]
+    assert subprocess.run(["sh", "-n"], input=command, text=True, check=False).returncode == 0
+    assert "${SETTINGS_FILE:-/etc/wrdata/environment}" in command
 
 
 def checkov() -> str:

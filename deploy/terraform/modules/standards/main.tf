@@ -58,7 +58,7 @@ locals {
       digitalocean = {
         database         = "db-s-2vcpu-4gb"
         database_nodes   = 1
-        database_disk_gb = 61
+        database_disk_gb = 60
         cache            = "db-s-1vcpu-1gb"
         cache_nodes      = 1
         machine          = "s-2vcpu-4gb"
@@ -88,7 +88,7 @@ locals {
       digitalocean = {
         database         = "db-s-6vcpu-16gb"
         database_nodes   = 2
-        database_disk_gb = 280
+        database_disk_gb = 290
         cache            = "db-s-1vcpu-2gb"
         cache_nodes      = 2
         machine          = "s-2vcpu-4gb"

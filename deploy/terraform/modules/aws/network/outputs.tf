@@ -4,8 +4,18 @@ output "vpc_id" {
 }
 
 output "private_subnet_ids" {
-  description = "Subnets without a way in from the internet."
+  description = "Subnets without a way in from the internet, once their way out is there."
   value       = aws_subnet.private[*].id
+
+  # A machine installs its packages at its first start.
+  depends_on = [
+    aws_route.public,
+    aws_route.private,
+    aws_route_table_association.public,
+    aws_route_table_association.private,
+    aws_vpc_security_group_egress_rule.https,
+    aws_vpc_security_group_egress_rule.packages,
+  ]
 }
 
 output "private_zone" {

@@ -246,6 +246,9 @@ resource "aws_ecs_service" "this" {
     assign_public_ip = false
   }
 
+  # A strategy is refused until the cluster has its providers.
+  depends_on = [aws_ecs_cluster_capacity_providers.this]
+
   service_registries {
     registry_arn = aws_service_discovery_service.this[each.key].arn
   }

@@ -11,7 +11,7 @@ variables {
   tags         = ["project:wrdata"]
   size         = "db-s-6vcpu-16gb"
   nodes        = 2
-  disk_gb      = 280
+  disk_gb      = 290
 }
 
 run "only_our_machines_get_in" {
@@ -30,7 +30,7 @@ run "only_our_machines_get_in" {
   }
 
   assert {
-    condition     = digitalocean_database_cluster.this.storage_size_mib == "286720"
+    condition     = digitalocean_database_cluster.this.storage_size_mib == "296960"
     error_message = "The provider wants MiB, as text."
   }
 }
