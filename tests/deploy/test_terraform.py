@@ -18,7 +18,6 @@ import pytest
 import yaml
 
 from resources.settings import known_variables
-from sandbox import timescaledb_programs
 from tests.deploy.schema_server import SCHEMAS, schema_servers
 from tests.docs.test_pages import misfit
 
@@ -28,7 +27,6 @@ FILES = sorted(TERRAFORM.rglob("*.tf"))
 TESTED = sorted({file.parents[1] for file in TERRAFORM.rglob("*.tftest.hcl")})
 MODULES = [folder for folder in TESTED if "modules" in folder.parts]
 VALUES = sorted(TERRAFORM.rglob("*.tfvars"))
-DATABASE_HOST = TERRAFORM / "modules" / "database_host"
 BLOCK = re.compile(r'^(resource|data) "(\w+)"', re.MULTILINE)
 VARIABLE = re.compile(r'^variable "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
 SECRET = re.compile(r"password|token|private_key|passphrase")
@@ -253,80 +251,6 @@ def test_state_of_environments_lies_apart() -> None:
     ]
 
     assert len(keys) == len(set(keys)) == len(VALUES)
-
-
-def shell(words: str, **environment: str) -> str:
-    """Run parts of the database server's script, and return what they print."""
-    script = DATABASE_HOST / "prepare_database.sh"
-    done = subprocess.run(
-        ["bash", "-c", f"source {script}; {words}"],
-        env={"PATH": os.environ["PATH"], **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> dict[str, str]:
-    """The settings that cloud-init would have written."""
-    file = tmp_path / "database.env"
-    file.write_text(
-        "DATA_DEVICE='/dev/null'\nCLIENT_NETWORK='10.22.0.0/16'\nPOSTGRESQL_VERSION='17'\n"
-        "TIMESCALEDB_VERSION='2.19.3'\nSERVER_NAMES='DNS:database.internal,IP:10.22.128.10'\n"
-        "MEMORY_GB='16'\n",
-        "utf-8",
-    )
-    return {"SETTINGS": str(file)}
-
-
-def test_the_servers_certificate_is_for_its_names(host: dict[str, str], tmp_path: Path) -> None:
-    """`verify-full` accepts the name and the address, and nothing else."""
-    folder = tmp_path / "certificates"
-    shell(f"make_certificate {folder}", **host)
-    before = (folder / "server.crt").read_bytes()
-    shell(f"make_certificate {folder}", **host)
-
-    def verifies(*words: str) -> bool:
-        files = ["-CAfile", folder / "authority.crt", folder / "server.crt"]
-        return subprocess.run(["openssl", "verify", *words, *files], check=False).returncode == 0
-
-    assert verifies("-verify_hostname", "database.internal", "-purpose", "sslserver")
-    assert verifies("-verify_ip", "10.22.128.10")
-    assert not verifies("-verify_hostname", "other.internal")
-    assert (folder / "server.key").stat().st_mode & 0o077 == 0
-    assert (folder / "server.crt").read_bytes() == before, "a second run makes no other one"
-
-
-def test_the_server_lets_the_private_network_in_over_tls_alone(host: dict[str, str]) -> None:
-    """Nobody by plain TCP, and nobody from elsewhere."""
-    lines = [line.split() for line in shell("access", **host).splitlines()]
-
-    assert lines == [
-        ["local", "all", "all", "peer"],
-        ["hostssl", "all", "all", "10.22.0.0/16", "scram-sha-256"],
-    ]
-
-
-@pytest.mark.servers
-def test_postgresql_takes_the_servers_settings(host: dict[str, str], tmp_path: Path) -> None:
-    """A misspelt one would keep it from starting."""
-    programs = timescaledb_programs.find_or_install(print)
-    file = tmp_path / "postgresql.conf"
-    file.write_text(shell("settings /certificates", **host), "utf-8")
-
-    def setting(name: str) -> str:
-        # With -C in front, PostgreSQL says a setting and ends; it may be root then.
-        asked = [programs.folder / "postgres", "-C", name, "-D", tmp_path, f"--config-file={file}"]
-        done = subprocess.run(asked, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.strip()
-
-    assert setting("ssl_min_protocol_version") == "TLSv1.3"
-    assert setting("shared_buffers") == str(4 * 1024**3 // 8192), "a quarter of 16 GB, in pages"
-    assert setting("shared_preload_libraries") == "timescaledb"
 
 
 @needs_terraform
