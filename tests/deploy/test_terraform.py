@@ -34,10 +34,14 @@ COMMAND = re.compile(r'\[\s*("wrdata",[^\]]*)\]', re.DOTALL)
 
 Terraform = Callable[..., subprocess.CompletedProcess[str]]
 
-needs_terraform = pytest.mark.skipif(
-    shutil.which("terraform") is None,
-    reason="terraform is not installed: developer.hashicorp.com/terraform/install",
-)
+
+def needs_terraform(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that starts Terraform; without it, it is skipped."""
+    skip = pytest.mark.skipif(
+        shutil.which("terraform") is None,
+        reason="terraform is not installed: developer.hashicorp.com/terraform/install",
+    )
+    return pytest.mark.servers(skip(test))
 
 
 def named(path: Path) -> str:
