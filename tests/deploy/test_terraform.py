@@ -269,6 +269,7 @@ def test_a_fresh_machine_gets_units_and_a_command_that_can_be_read(
         "command_image": "registry.example.com/wrdata-daemon",
         "release": "1.0.0",
         "dagster_instance": (PROJECT / "deploy/launchers/celery.yaml").read_text("utf-8"),
+        "proxy_template": (PROJECT / "deploy/proxy/nginx.conf.template").read_text("utf-8"),
     }
     (tmp_path / "terraform.tfvars.json").write_text(json.dumps(values), "utf-8")
     folder = TERRAFORM / "modules" / "container_host"
@@ -280,16 +281,26 @@ def test_a_fresh_machine_gets_units_and_a_command_that_can_be_read(
         )
     )
     text = terraform(folder, "output", "-raw", state, "cloud_init").stdout
-    written = {file["path"]: file["content"] for file in yaml.safe_load(text)["write_files"]}
+    machine = yaml.safe_load(text)
+    written = {file["path"]: file["content"] for file in machine["write_files"]}
 
     assert yaml.safe_load(written["/etc/wrdata/dagster.yaml"])["run_launcher"]["class"]
-    unit = configparser.ConfigParser(interpolation=None)
-    unit.read_string(written["/etc/systemd/system/wrdata-daemon.service"])
-    service_of_unit = unit["Service"]  # configparser knows no capitals.
-    assert service_of_unit["execstart"].endswith(
+    template = written["/etc/wrdata/nginx.conf.template"]
+    assert template == values["proxy_template"]
+    units = {
+        path: configparser.ConfigParser(interpolation=None)
+        for path in written
+        if path.endswith(".service")
+    }
+    for path, unit in units.items():
+        unit.read_string(written[path])
+        assert unit["Service"]["execstart"]  # configparser knows no capitals.
+        assert ["systemctl", "enable", "--now", Path(path).stem] in machine["runcmd"]
+    daemon = units["/etc/systemd/system/wrdata-daemon.service"]["Service"]
+    assert daemon["execstart"].endswith(
         "--entrypoint wrdata registry.example.com/wrdata-daemon:${RELEASE} daemon --standby"
     )
-    assert service_of_unit["environmentfile"] in written
+    assert daemon["environmentfile"] in written
     command = written["/usr/local/bin/wrdata"]
     assert subprocess.run(["sh", "-n"], input=command, text=True, check=False).returncode == 0
     assert "${SETTINGS_FILE:-/etc/wrdata/environment}" in command

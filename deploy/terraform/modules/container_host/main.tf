@@ -11,15 +11,45 @@ locals {
     "--security-opt no-new-privileges",
     "--volume /etc/wrdata/certificates:/etc/wrdata/certificates:ro",
     "--volume /etc/wrdata/dagster.yaml:/opt/wrdata/dagster.yaml:ro",
-    "--volume /var/lib/wrdata:/opt/wrdata/storage",
+    "--volume /opt/wrdata/storage:/opt/wrdata/storage",
   ])
+
+  # `wrdata ui proxy` fills the template in. It looks for it where a checkout has it.
+  template = "/opt/wrdata/venv/lib/python3.11/site-packages/deploy/proxy/nginx.conf.template"
+  mounted  = var.proxy_template == null ? "" : "--volume /etc/wrdata/nginx.conf.template:${local.template}:ro "
+
+  # nginx in front of the web servers, with what `wrdata ui proxy` wrote.
+  proxy = {
+    "/etc/wrdata/nginx.conf.template" = var.proxy_template
+    "/etc/systemd/system/wrdata-proxy.service" = join("\n", [
+      "[Unit]",
+      "Description=wrdata proxy",
+      "After=network-online.target",
+      "ConditionPathExists=/opt/wrdata/storage/proxy/nginx.conf",
+      "StartLimitIntervalSec=0",
+      "",
+      "[Service]",
+      "User=10001",
+      "Group=10001",
+      "ExecStart=/usr/sbin/nginx -e stderr -c /opt/wrdata/storage/proxy/nginx.conf",
+      "NoNewPrivileges=yes",
+      "ProtectSystem=strict",
+      "ReadWritePaths=/opt/wrdata/storage/proxy",
+      "Restart=always",
+      "RestartSec=10",
+      "",
+      "[Install]",
+      "WantedBy=multi-user.target",
+      "",
+    ])
+  }
 
   command = join("\n", [
     "#!/bin/sh",
     "# wrdata, in a container. As the owner of the tables: sudo SETTINGS_FILE=/etc/wrdata/owner wrdata migrate",
     ". /etc/wrdata/release",
     "exec docker run -i ${local.confined} --env-file \"$${SETTINGS_FILE:-/etc/wrdata/environment}\" \\",
-    "  --entrypoint wrdata ${var.command_image}:\"$RELEASE\" \"$@\"",
+    "  ${local.mounted}--entrypoint wrdata ${var.command_image}:\"$RELEASE\" \"$@\"",
     "",
   ])
 
@@ -55,7 +85,10 @@ locals {
 
   cloud_init = join("\n", ["#cloud-config", yamlencode({
     package_update = true
-    packages       = ["docker.io", "prometheus-node-exporter", "unattended-upgrades"]
+    packages = concat(
+      ["docker.io", "prometheus-node-exporter", "unattended-upgrades"],
+      var.proxy_template == null ? [] : ["nginx-light"],
+    )
     write_files = concat(
       [{
         path        = "/etc/wrdata/dagster.yaml"
@@ -77,14 +110,23 @@ locals {
           content     = text
         }
       ],
+      [
+        for path, text in local.proxy : { path = path, permissions = "0644", content = text }
+        if var.proxy_template != null
+      ],
     )
     runcmd = concat(
       [
         ["install", "-d", "-m", "0755", "/etc/wrdata", "/etc/wrdata/certificates"],
-        ["install", "-d", "-m", "0750", "-o", "10001", "-g", "10001", "/var/lib/wrdata"],
+        ["install", "-d", "-m", "0750", "-o", "10001", "-g", "10001", "/opt/wrdata/storage"],
         ["systemctl", "daemon-reload"],
       ],
       [for name in keys(local.unit) : ["systemctl", "enable", "--now", "wrdata-${name}"]],
+      # The distribution's own nginx serves nothing of ours.
+      var.proxy_template == null ? [] : [
+        ["systemctl", "disable", "--now", "nginx"],
+        ["systemctl", "enable", "--now", "wrdata-proxy"],
+      ],
     )
   })])
 }

@@ -36,3 +36,9 @@ variable "command_image" {
   description = "The image of the command wrdata, without a version, for a person on the machine."
   type        = string
 }
+
+variable "proxy_template" {
+  description = "The text of deploy/proxy/nginx.conf.template, where web servers run; null elsewhere."
+  type        = string
+  default     = null
+}

@@ -66,3 +66,24 @@ run "latest_is_refused" {
 
   expect_failures = [var.release]
 }
+
+run "a_machine_with_web_servers_has_the_proxy" {
+  command = plan
+
+  variables {
+    proxy_template = "events {}\n"
+  }
+
+  assert {
+    condition = length([
+      for file in yamldecode(output.cloud_init).write_files : file
+      if contains(["/etc/wrdata/nginx.conf.template", "/etc/systemd/system/wrdata-proxy.service"], file.path)
+    ]) == 2
+    error_message = "Its template and its unit."
+  }
+
+  assert {
+    condition     = contains(yamldecode(output.cloud_init).packages, "nginx-light")
+    error_message = "And nginx."
+  }
+}

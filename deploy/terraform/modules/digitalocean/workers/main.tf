@@ -61,6 +61,7 @@ module "directing" {
   command_image    = local.images.daemon
   release          = var.release
   dagster_instance = local.instance
+  proxy_template   = file("${path.module}/../../../../proxy/nginx.conf.template")
 }
 
 module "working" {

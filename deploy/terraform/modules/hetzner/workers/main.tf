@@ -43,6 +43,7 @@ module "host" {
   command_image    = local.images.daemon
   release          = var.release
   dagster_instance = file("${path.module}/../../../../../dagster.yaml")
+  proxy_template   = file("${path.module}/../../../../proxy/nginx.conf.template")
 }
 
 resource "hcloud_server" "pipeline" {

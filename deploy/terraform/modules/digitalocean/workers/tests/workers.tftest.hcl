@@ -36,6 +36,19 @@ run "machines_are_known_by_their_tag" {
     condition     = strcontains(digitalocean_droplet.backfill[0].user_data, "ghcr.io/example/wrdata-worker:$${RELEASE} worker --queue backfill")
     error_message = "They work on backfills."
   }
+
+  assert {
+    condition     = length(digitalocean_droplet.directing.user_data) < 65536
+    error_message = "DigitalOcean takes 64 KiB of user data."
+  }
+
+  assert {
+    condition = (
+      strcontains(digitalocean_droplet.directing.user_data, "wrdata-proxy.service") &&
+      !strcontains(digitalocean_droplet.backfill[0].user_data, "wrdata-proxy.service")
+    )
+    error_message = "The proxy is where the web servers are."
+  }
 }
 
 run "a_machine_without_a_key_is_refused" {
