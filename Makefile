@@ -12,7 +12,7 @@ LINTS := $(VENV)/has-lint
 SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo dev down test test-fast test-long coverage lint types contracts check bench faults operate scale docs \
-  schema monitoring lock audit clean
+  schema monitoring lock audit images sbom clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -94,6 +94,12 @@ lock: $(UV) ## resolve pyproject.toml anew
 audit: $(UV) ## ask whether a locked dependency has a known weakness; fails where it cannot ask
 	$(UV) tool run --from 'pip-audit>=2.9' pip-audit --strict --disable-pip --require-hashes \
 	  --vulnerability-service osv --requirement requirements.lock
+
+images: ## the container images, by docker, podman or buildah (docs/how-to/containers.md)
+	deploy/image/build
+
+sbom: ## what the environment of the images holds, into .wrdata/sbom.json (CycloneDX)
+	deploy/image/sbom .wrdata/sbom.json
 
 clean: ## forget the virtual environment and all local data
 	-test -x $(WRDATA) && $(WRDATA) down
