@@ -61,9 +61,10 @@ class Builder:
 
     def prepare(self) -> None:
         """Make the store, and the stand-in for the base in it."""
-        # The driver is the best that works here: overlay, or whole copies of each layer (vfs).
+        # vfs copies all of an image for each of its layers.
+        driver = "overlay" if "overlay" in Path("/proc/filesystems").read_text() else "vfs"
         store = f'graphroot = "{self.folder}/store"\nrunroot = "{self.folder}/run"\n'
-        (self.folder / "storage.conf").write_text(f"[storage]\n{store}")
+        (self.folder / "storage.conf").write_text(f'[storage]\ndriver = "{driver}"\n{store}')
         (self.folder / "registries.conf").write_text("")
         (self.folder / "sources").write_text(apt_sources.source_of(SUITE))
         context = self.folder / "base"
