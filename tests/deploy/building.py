@@ -24,7 +24,7 @@ from tests.deploy.dockerfile import PROJECT
 BASE = "docker.io/library/python:3.11-slim"
 SUITE = "bookworm"
 NEEDED = ("buildah", "mmdebstrap")
-AUTHORITIES = Path("/etc/ssl/certs")
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 STAND_IN = """
 FROM scratch
 ADD base.tar /
@@ -85,8 +85,8 @@ class Builder:
         What installs packages there gets this machine's index, and the authorities it trusts.
         """
         pip, uv, cache = self.folder / "pip.conf", self.folder / "uv.toml", self.folder / "cache"
-        pip.write_text(f"[global]\ncert = {AUTHORITIES}/ca-certificates.crt\n")
-        uv.write_text("native-tls = true\n")
+        pip.write_text(f"[global]\ncert = {AUTHORITIES}\n")
+        uv.write_text("system-certs = true\n")
         cache.mkdir(exist_ok=True)
         options = [
             "--pull-never",
