@@ -92,8 +92,9 @@ def test_a_user_can_write_to_hardly_anything(
     """So that a root that is read-only changes nothing."""
     found = builder.said(
         containers[target],
-        "find", "/", "-xdev", "-writable", "-not", "-type", "l",
-        "-not", "-path", "/proc/*", "-not", "-path", "/dev/*", "-not", "-path", "/sys/*",
+        "/bin/sh", "-c",
+        "find / -xdev -writable -not -type l -not -path '/proc/*' -not -path '/dev/*'"
+        " -not -path '/sys/*' 2>/dev/null || true",
     )  # fmt: skip
     allowed = {"/tmp", "/var/tmp", "/run/lock", "/proc", "/dev"}
     allowed |= {"/opt/wrdata/storage"} if target != "backup" else set()
