@@ -32,12 +32,14 @@ automountServiceAccountToken: false
 {{- end -}}
 
 {{/*
-Of a pod. Its user owns the volumes. No variables for services: one of ours that is named wrdata-…
-would look like a setting that nobody knows.
+Of a pod. Its user owns the volumes. No variables for services: one that begins with wrdata would look
+like a setting that nobody knows. The first process is not ours: it would get no signal that it does
+not handle.
 */}}
 {{- define "wrdata.pod" -}}
 {{- include "wrdata.account" . }}
 enableServiceLinks: false
+shareProcessNamespace: true
 priorityClassName: {{ .priority | default "wrdata-service" }}
 securityContext:
   runAsNonRoot: true
