@@ -13,6 +13,7 @@ SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-load
 
 .PHONY: help demo dev down test test-fast test-long coverage lint types contracts check bench faults operate scale docs \
   schema monitoring lock audit images sbom clean
+  schema monitoring kubernetes lock audit clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -84,6 +85,9 @@ schema: $(RUNS) ## write resources/storage/sql/schema.sql anew from the migratio
 monitoring: $(TESTS) ## write deploy/monitoring anew: alert rules, routes, dashboards
 	$(WRDATA) monitoring export --directory deploy/monitoring
 
+kubernetes: $(TESTS) $(VENV)/has-kubernetes ## render the chart anew, for the tests that have no Helm
+	$(VENV)/bin/python -m tests.deploy.kept_chart
+
 lock: $(UV) ## resolve pyproject.toml anew
 	$(UV) pip compile --quiet --generate-hashes --no-header --no-emit-index-url --no-annotate \
 	  --universal --all-extras --group every --python-version 3.11 \
@@ -117,7 +121,7 @@ $(VENV)/has-pipeline: $(VENV)/made pyproject.toml
 	$(ITSELF)
 	touch $@
 
-$(VENV)/has-test $(VENV)/has-lint $(VENV)/has-docs: $(VENV)/has-%: $(RUNS)
+$(VENV)/has-test $(VENV)/has-lint $(VENV)/has-docs $(VENV)/has-kubernetes: $(VENV)/has-%: $(RUNS)
 	$(INSTALL) $*
 	touch $@
 
