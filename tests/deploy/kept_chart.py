@@ -1,8 +1,8 @@
 """The chart for Kubernetes as Helm renders it, kept for the tests that have no Helm.
 
-Here: what is rendered, rendering it by Helm's library, and the kept files with the mark of the chart
-they were rendered from. Not here: what has to be true of the objects (test_kubernetes.py), or whether
-the kept files are what Helm makes of the chart today (test_kubernetes_rendering.py).
+Here: what is rendered, rendering it by Helm's library, and the kept files with the mark of the
+chart they were rendered from. Not here: what has to be true of the objects (test_kubernetes.py), or
+whether the kept files are what Helm makes of the chart today (test_kubernetes_rendering.py).
 
 `make kubernetes` writes the kept files anew.
 """
@@ -30,7 +30,9 @@ EVERYTHING: Mapping[str, Any] = {
     "exporter": {"monitors": {"enabled": True, "labels": {"release": "prometheus"}}},
     "proxy": {"service": {"type": "LoadBalancer", "annotations": {"example.com/kind": "internal"}}},
     "backup": {"enabled": True, "image": "registry.example.com/market-data/backup:0.1.0"},
-    "workers": {"autoscaling": {"enabled": True, "prometheus": "http://prometheus.monitoring:9090"}},
+    "workers": {
+        "autoscaling": {"enabled": True, "prometheus": "http://prometheus.monitoring:9090"}
+    },
 }
 """Whatever is off by default."""
 VARIANTS: Mapping[str, Mapping[str, Any]] = {"workers": EVERYTHING, "jobs": {"runs": "jobs"}}
@@ -54,7 +56,9 @@ def rendered(variant: str) -> list[Object]:
     """Render a variant by Helm's library, which has to be installed."""
     chart = importlib.import_module("helm_python").Chart.load(CHART)
     texts: dict[str, str] = chart.render(values_of(variant), name="wrdata", namespace="wrdata")
-    return [found for _, text in sorted(texts.items()) for found in yaml.safe_load_all(text) if found]
+    return [
+        found for _, text in sorted(texts.items()) for found in yaml.safe_load_all(text) if found
+    ]
 
 
 def mark() -> str:
@@ -67,7 +71,7 @@ def mark() -> str:
 
 
 def without_other_rooms(found: Object) -> Object:
-    """Return an object without what it takes from files of other rooms, which change by themselves."""
+    """Return an object without what it takes from files of other rooms: those change alone."""
     kept = cast("Object", json.loads(json.dumps(found)))
     match kept["kind"], kept["metadata"]["name"]:
         case "ConfigMap", "wrdata-instance":

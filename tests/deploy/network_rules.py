@@ -1,8 +1,8 @@
 """Who reaches whom by Kubernetes' network policies.
 
-Here: policies over pods of one namespace that are told apart by their labels, as their documentation
-says (https://kubernetes.io/docs/concepts/services-networking/network-policies/). Not here: which
-ways there have to be (test_kubernetes_network.py).
+Here: policies over pods of one namespace that are told apart by their labels, as their
+documentation says (https://kubernetes.io/docs/concepts/services-networking/network-policies/). Not
+here: which ways there have to be (test_kubernetes_network.py).
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,7 +45,7 @@ def is_open(rule: Mapping[str, Any], side: str, other: Labels | str, port: int) 
 def _fits(peer: Mapping[str, Any], other: Labels | str) -> bool:
     if isinstance(other, str):
         return other in str(peer)
-    return peer.keys() == {"podSelector"} and is_chosen(peer["podSelector"], other)
+    return set(peer) == {"podSelector"} and is_chosen(peer["podSelector"], other)
 
 
 def allows(

@@ -5,6 +5,7 @@ whether they are those of the present chart.
 """
 
 import importlib
+import importlib.util
 import inspect
 import json
 import re
@@ -240,7 +241,10 @@ def test_a_pod_is_not_told_of_services(template: Object) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_service_looks_like_a_setting(variant: str) -> None:
     """Pods of Dagster's chart are told of all services: WRDATA_… would end the code server."""
-    services = {*named("Service", variant), *(each["name"] for each in code_values()["deployments"])}
+    services = {
+        *named("Service", variant),
+        *(each["name"] for each in code_values()["deployments"]),
+    }
     prefixes = {name.upper().replace("-", "_") for name in services}
 
     assert len(prefixes) == 5
@@ -377,8 +381,7 @@ def test_every_address_in_a_command_is_a_service(variant: str) -> None:
         for port in found["spec"]["ports"]
     }
     asked = {
-        (host, int(port))
-        for host, port in re.findall(r"http://([a-z]+):(\d+)", kept_text(variant))
+        (host, int(port)) for host, port in re.findall(r"http://([a-z]+):(\d+)", kept_text(variant))
     }
 
     assert asked == {("viewers", 3000), ("exporter", 9464)}
@@ -394,7 +397,9 @@ def test_a_deployment_that_is_scaled_names_no_number() -> None:
     scaled = {found["spec"]["scaleTargetRef"]["name"] for found in (keda, cpu)}
 
     assert scaled == {"worker", "viewers"}
-    assert {name for name, found in deployments.items() if "replicas" not in found["spec"]} == scaled
+    assert {
+        name for name, found in deployments.items() if "replicas" not in found["spec"]
+    } == scaled
 
 
 def test_workers_are_scaled_up_at_once_and_down_slowly() -> None:
@@ -456,9 +461,7 @@ def test_the_database_is_migrated_before_an_upgrade() -> None:
         name for name, template in pods(kept("workers")) if "wrdata-owner" in json.dumps(template)
     }
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    secrets = [
-        entry["secretRef"]["name"] for entry in container["envFrom"] if "secretRef" in entry
-    ]
+    secrets = [entry["secretRef"]["name"] for entry in container["envFrom"] if "secretRef" in entry]
 
     assert job["metadata"]["annotations"]["helm.sh/hook"] == "post-install,pre-upgrade"
     assert owners == {"migrate", "backup"}
@@ -545,7 +548,9 @@ def test_the_code_location_is_as_the_other_pods_are() -> None:
     """Same user, same bounds, same labels; and it is where the others look for it."""
     given = code_values()
     (code,) = given["deployments"]
-    workspace = yaml.safe_load(named("ConfigMap", "workers")["wrdata-instance"]["data"]["workspace.yaml"])
+    workspace = yaml.safe_load(
+        named("ConfigMap", "workers")["wrdata-instance"]["data"]["workspace.yaml"]
+    )
     (server,) = workspace["load_from"]
     daemon = named("Deployment", "workers")["daemon"]["spec"]["template"]["spec"]
     arguments = dict(
@@ -565,7 +570,9 @@ def test_the_code_location_is_as_the_other_pods_are() -> None:
         "app.kubernetes.io/component": "code",
     }
     assert {each["name"] for each in code["envConfigMaps"]} <= named("ConfigMap", "workers").keys()
-    assert {each["name"] for each in code["envSecrets"]} <= named("ExternalSecret", "workers").keys()
+    assert {each["name"] for each in code["envSecrets"]} <= named(
+        "ExternalSecret", "workers"
+    ).keys()
     assert {"cpu", "memory"} <= code["resources"]["requests"].keys()
 
 
@@ -624,8 +631,12 @@ def test_nginx_accepts_the_files_as_the_pod_lays_them_out(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
 
 
-def test_the_page_names_the_files_of_the_proxy() -> None:
+def test_the_page_writes_the_files_of_the_proxy_and_names_them_all() -> None:
     """Whoever forgets one gets pods that do not start."""
-    page = (PROJECT / "docs" / "deploy" / "kubernetes.md").read_text("utf-8")
+    page = (PROJECT / "docs" / "deploy" / "kubernetes.md").read_text("utf-8").replace("\\\n", "")
+    (command,) = re.findall(r"^\.venv/bin/wrdata (ui proxy .*)$", page, re.MULTILINE)
 
+    assert misfit(command) is None
+    assert "--viewers-at viewers:3000" in command
+    assert "--operators-at operators:3000" in command
     assert set(re.findall(r"--from-file=\S*/([\w.]+)", page)) == set(PROXY_FILES)

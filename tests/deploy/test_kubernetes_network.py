@@ -127,9 +127,7 @@ def test_those_outside_reach_the_proxy_and_prometheus_the_exporter(variant: str)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_machines_own_credentials_are_out_of_reach(variant: str) -> None:
     """Addresses within the network are left out of what is reached by TLS."""
-    (pipeline,) = (
-        found for found in policies(variant) if found["metadata"]["name"] == "pipeline"
-    )
+    (pipeline,) = (found for found in policies(variant) if found["metadata"]["name"] == "pipeline")
     (outside,) = (
         peer["ipBlock"]
         for rule in pipeline["spec"]["egress"]
@@ -144,7 +142,7 @@ def test_the_machines_own_credentials_are_out_of_reach(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_no_rule_is_open_to_all(variant: str) -> None:
-    """A rule without peers lets everybody through: an empty list in the values must not make one."""
+    """A rule without peers lets everybody through: an empty list of values must not make one."""
     example: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text("utf-8"))
     rules = [
         (rule, side)

@@ -1,4 +1,4 @@
-"""The chart by Helm itself: it renders, what it renders is of Kubernetes' schemas, and it is kept."""
+"""The chart by Helm itself: what it renders is kept, and fits the schemas of Kubernetes."""
 
 import tarfile
 from pathlib import Path
