@@ -23,6 +23,7 @@ from celery.bin.control import inspect as celery_inspect
 from click import Command
 from dagster._daemon.cli import create_dagster_daemon_cli
 
+from marketdata.recovery.limits import Lane
 from monitoring import server as exporter_server
 from monitoring.metrics import METRICS
 from resources.settings.reading import known_variables
@@ -174,6 +175,18 @@ def test_every_probe_asks_for_something_that_there_is(_pod: Object, container: O
                 assert set(re.findall(r"--\w+", line)) <= taken
             case other:
                 pytest.fail(f"nobody knows {other}")
+
+
+def test_every_lane_has_workers_and_what_is_due_has_one_of_its_own() -> None:
+    """By the names that the lanes have."""
+    deployments = named("Deployment", "workers")
+    served = {
+        name: re.findall(r"--queue=(\w+)", json.dumps(deployments[name]))
+        for name in ("worker", "worker-scheduled")
+    }
+
+    assert set(served["worker"]) == {lane.value for lane in Lane}
+    assert served["worker-scheduled"] == [Lane.SCHEDULED.value]
 
 
 def test_a_worker_that_is_at_work_is_not_ended_for_redis() -> None:
