@@ -128,9 +128,7 @@ def probe_schema(url: str) -> None:
         ConfigurationError: Migrations wait.
         StorageError: The database is ahead of this version, or cannot be reached.
     """
-    waiting = [
-        migration.name for migration in migrations.status(url) if migration.applied_at is None
-    ]
+    waiting = migrations.needed(url)
     if waiting:
         message = f"{len(waiting)} migrations wait, the first is {waiting[0]}: run wrdata migrate"
         raise errors.ConfigurationError(message)

@@ -68,35 +68,49 @@ class PreparedDatabase:
 
     Attributes:
         migrations: Names of the applied migrations.
+        waiting: Names of those that wait for the release before to be gone.
+        newer: Names of those that a newer version has applied.
         engine: The engine in force now.
         compressed: Tables that are compressed from now on.
         privileges: What the database's roles got and lost; empty if there are no roles.
     """
 
     migrations: Sequence[str]
+    waiting: Sequence[str]
+    newer: Sequence[str]
     engine: Engine
     compressed: Sequence[str]
     privileges: Sequence[PrivilegeChange]
 
 
-def prepare_database(settings: Settings) -> PreparedDatabase:
+def prepare_database(settings: Settings, *, contract: bool) -> PreparedDatabase:
     """Bring a database up to this version: schema, engine of aggregates, compression, privileges.
+
+    A database that a newer version has expanded keeps the privileges which that version gave.
+
+    Args:
+        settings: Name the database.
+        contract: Take away too what the release before uses.
 
     Raises:
         ConfigurationError: The server does not have the engine that the settings name.
-        StorageError: The database cannot be reached, refuses, or is ahead of this code.
+        StorageError: The database cannot be reached, refuses, or a newer version contracted it.
     """
     url = settings.database_url.get_secret_value()
-    applied = migrations.migrate(url, journal=journal(settings))
+    applied = migrations.migrate(url, contract=contract, journal=journal(settings))
+    left = migrations.status(url)
     with database(settings, pool_size=2) as timescale:
         engine = engines.put_in_force(timescale, EngineSetting(settings.aggregates))
         compressed = compression.keep_compressed(timescale)
+    newer = [migration.name for migration in left if migration.newer]
     return PreparedDatabase(
         migrations=applied,
+        waiting=[migration.name for migration in left if migration.waits],
+        newer=newer,
         engine=engine,
         compressed=compressed,
-        # Last, so that they count for all that was made.
-        privileges=roles.put_in_force(url),
+        # Last, so that they count for all that was made. They know the tables of this version.
+        privileges=[] if newer else roles.put_in_force(url),
     )
 
 

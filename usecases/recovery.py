@@ -94,7 +94,7 @@ def _schema(settings: Settings) -> Finding:
             store=Store.DATABASE, about=about, agrees=False, detail=str(error),
             cure="install the version of the project that ran at the restored moment",
         )  # fmt: skip
-    waiting = [migration.name for migration in known if migration.applied_at is None]
+    waiting = [migration for migration in known if migration.waits and not migration.contracts]
     if waiting:
         return Finding(
             store=Store.DATABASE, about=about, agrees=False,

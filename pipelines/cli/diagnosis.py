@@ -237,9 +237,7 @@ def _probe_database(settings: Settings) -> str:
     with Timescale(url, pool_size=2) as timescale:
         server = timescale.server()
         database_probes.try_time_zones(timescale)
-    waiting = [
-        migration.name for migration in migrations.status(url) if migration.applied_at is None
-    ]
+    waiting = migrations.needed(url)
     if waiting:
         raise errors.ConfigurationError(f"{len(waiting)} migrations wait: run wrdata migrate")
     database_probes.try_arrow(settings)

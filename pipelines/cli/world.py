@@ -8,6 +8,8 @@ import functools
 import os
 import shlex
 import signal
+from collections.abc import Sequence
+from dataclasses import asdict
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -15,11 +17,14 @@ import typer
 
 from machine import processes
 from machine.person import user_at_host
+from marketdata.recovery import errors
 from pipelines.cli import console, dagster_processes, diagnosis, environment, runs
 from pipelines.cli.local_world import LocalWorld
 from resources import opening
 from resources.settings import layers, read_settings
+from resources.storage import migrations
 from resources.storage.audit import AuditLog
+from resources.storage.migrations import MigrationStatus
 from usecases.auditing import record_changes
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
@@ -96,15 +101,70 @@ def env() -> None:
             console.out.print(f"export {name}={shlex.quote(value)}", markup=False)
 
 
-def migrate() -> None:
+def migrate(
+    *,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Change nothing; show what waits, and fail if anything does."),
+    ] = False,
+    contract: Annotated[
+        bool,
+        typer.Option(
+            "--contract",
+            help="Also take away what the release before uses: none of its processes may run.",
+        ),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="With --check: print JSON.")] = False,
+) -> int:
     """Bring the database to this version: schema, aggregates, compression, privileges."""
+    if check and contract:
+        raise errors.ArgumentError("--check changes nothing: leave --contract out")
+    if json and not check:
+        raise errors.ArgumentError("--json goes with --check")
     environment.enter(environment.surroundings(writes=False), start=False)
     settings = read_settings()
-    done = opening.prepare_database(settings)
+    if check:
+        return _show_waiting(migrations.status(settings.database_url.get_secret_value()), json=json)
+    done = opening.prepare_database(settings, contract=contract)
     with opening.database(settings, pool_size=1) as timescale:
         record_changes(AuditLog(timescale), settings, who=user_at_host())
+    _say_what_was_done(done)
+    return 0
+
+
+def _show_waiting(known: Sequence[MigrationStatus], *, json: bool) -> int:
+    """Print the migrations that wait, or all for a script; return 1 if any does."""
+    waiting = [migration for migration in known if migration.waits]
+    newer = [migration.name for migration in known if migration.newer]
+    if json:
+        console.print_json([asdict(migration) for migration in known])
+    elif waiting:
+        for migration in waiting:
+            console.out.print(
+                f"{migration.name}  {'contracting' if migration.contracts else 'expanding'}",
+                markup=False,
+            )
+    else:
+        console.say(f"nothing waits: {len(known) - len(newer)} migrations are applied as shipped")
+    if newer:
+        _say_newer(newer)
+    return 1 if waiting else 0
+
+
+def _say_newer(names: Sequence[str]) -> None:
+    console.say(f"a newer version has added {', '.join(names)}; this version works with it")
+
+
+def _say_what_was_done(done: opening.PreparedDatabase) -> None:
     applied = ", ".join(done.migrations)
     console.say(f"applied: {applied}" if applied else "the schema is up to date")
+    if done.waiting:
+        console.say(
+            f"waiting until no process of the release before runs: {', '.join(done.waiting)}; "
+            "then run `wrdata migrate --contract`"
+        )
+    if done.newer:
+        _say_newer(done.newer)
     console.say(f"aggregates are kept by {done.engine.value}")
     if done.compressed:
         console.say(f"compressed from now on: {', '.join(done.compressed)}")

@@ -53,14 +53,109 @@ def test_a_changed_applied_file_is_refused(database_url: str) -> None:
         migrations.migrate(database_url, [changed])
 
 
-def test_a_database_ahead_of_the_code_is_refused(database_url: str) -> None:
-    """An unknown migration was applied by a newer version: going on would harm it."""
-    first = sql.migration("0001_create_thing.sql", "create table thing (a int)")
-    second = sql.migration("0002_create_other.sql", "create table other (a int)")
-    migrations.migrate(database_url, [first, second])
+THING = sql.migration("0001_create_thing.sql", "create table thing (a int, b int)")
+EXPANDS = sql.migration("0002_create_other.sql", "create table other (a int)")
+CONTRACTS = sql.migration(
+    "0003_drop_b.sql", "-- migrate: contract\nalter table thing drop column b"
+)
 
-    with pytest.raises(errors.StorageConflictError, match=r"0002_create_other.*ahead"):
-        migrations.migrate(database_url, [first])
+
+def columns(url: str) -> list[str]:
+    """Return the columns of the table ``thing``."""
+    with psycopg.connect(url) as connection:
+        rows = connection.execute(
+            "select attname from pg_attribute where attrelid = 'thing'::regclass"
+            " and attnum > 0 and not attisdropped order by attnum"
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def test_what_the_release_before_uses_is_taken_away_only_on_request(database_url: str) -> None:
+    """Its processes may still run while the new version's migrations are applied."""
+    migrations.migrate(database_url, [THING])
+
+    assert migrations.migrate(database_url, [THING, EXPANDS, CONTRACTS]) == [EXPANDS.name]
+    assert columns(database_url) == ["a", "b"]
+    left = [
+        (migration.name, migration.contracts)
+        for migration in migrations.status(database_url, [THING, EXPANDS, CONTRACTS])
+        if migration.waits
+    ]
+    assert left == [(CONTRACTS.name, True)]
+
+    done = migrations.migrate(database_url, [THING, EXPANDS, CONTRACTS], contract=True)
+    assert done == [CONTRACTS.name]
+    assert columns(database_url) == ["a"]
+
+
+def test_an_empty_database_is_contracted_at_once(database_url: str) -> None:
+    """No release before uses it."""
+    done = migrations.migrate(database_url, [THING, EXPANDS, CONTRACTS])
+
+    assert done == [THING.name, EXPANDS.name, CONTRACTS.name]
+
+
+def test_what_waits_behind_a_contraction_is_not_applied_before_it(database_url: str) -> None:
+    """It was written for a schema without what the contraction takes away. The cure is named."""
+    later = sql.migration("0004_add_b_again.sql", "alter table thing add column b text")
+    history = [THING, CONTRACTS, later]
+    migrations.migrate(database_url, [THING])
+
+    with pytest.raises(
+        errors.StorageConflictError, match=r"0004_add_b_again.*behind 0003_drop_b.*--contract"
+    ):
+        migrations.migrate(database_url, history)
+    assert columns(database_url) == ["a", "b"]
+    assert migrations.migrate(database_url, history, contract=True) == [CONTRACTS.name, later.name]
+
+
+def test_the_version_before_works_on_with_what_a_newer_one_has_added(database_url: str) -> None:
+    """So it may run beside the newer one, and be gone back to."""
+    migrations.migrate(database_url, [THING, EXPANDS])
+
+    assert migrations.migrate(database_url, [THING]) == []
+    known = migrations.status(database_url, [THING])
+    assert [(migration.name, migration.newer) for migration in known] == [
+        (THING.name, False),
+        (EXPANDS.name, True),
+    ]
+
+
+def test_a_version_is_refused_once_a_newer_one_has_taken_away_what_it_uses(
+    database_url: str,
+) -> None:
+    """Going on would fail at some statement, or harm the data."""
+    migrations.migrate(database_url, [THING, EXPANDS, CONTRACTS])
+
+    for ask in (migrations.migrate, migrations.status):
+        with pytest.raises(errors.StorageConflictError, match=r"ahead.*0003_drop_b.*newer"):
+            ask(database_url, [THING, EXPANDS])
+
+
+def test_a_database_of_before_contractions_were_known_is_read(database_url: str) -> None:
+    """Its table of applied migrations has no column for them until it is migrated."""
+    migrations.migrate(database_url, [THING])
+    with psycopg.connect(database_url) as connection:
+        connection.execute("alter table schema_migration drop column contracts")
+
+    (only,) = migrations.status(database_url, [THING])
+    assert (only.waits, only.contracts) == (False, False)
+    assert migrations.migrate(database_url, [THING, EXPANDS]) == [EXPANDS.name]
+
+
+def test_a_first_line_that_means_nothing_is_refused() -> None:
+    """A misspelt one would be taken for an expansion."""
+    with pytest.raises(errors.ConfigurationError, match=r"0002_drop_x\.sql says contracts"):
+        sql.migration("0002_drop_x.sql", "-- migrate: contracts\ndrop table x")
+
+
+def test_a_contraction_may_run_outside_a_transaction() -> None:
+    """The words stand beside each other."""
+    both = sql.migration(
+        "0002_drop_index.sql", "-- migrate: no-transaction contract\ndrop index concurrently x"
+    )
+
+    assert (both.transactional, both.contracts) == (False, True)
 
 
 def test_a_database_of_a_development_version_is_told_what_to_do(database_url: str) -> None:

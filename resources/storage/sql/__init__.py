@@ -21,7 +21,8 @@ MIGRATION_NAME = re.compile(r"^\d{4}_[a-z]+_[a-z0-9_]+\.sql$")
 """``NNNN_verb_object.sql``."""
 
 _BLOCK = re.compile(r"^-- name: *(?P<name>[a-z][a-z0-9_]*)$\n-- (?P<what>.+)$", re.MULTILINE)
-_NO_TRANSACTION = "-- migrate: no-transaction"
+_DIRECTIVE = re.compile(r"-- migrate: *(?P<words>.*)")
+_NO_TRANSACTION, _CONTRACT = "no-transaction", "contract"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +32,15 @@ class Migration:
     Attributes:
         transactional: False when the first line says ``-- migrate: no-transaction``; such a
             file holds exactly one statement.
+        contracts: True when the first line says ``-- migrate: contract``: the file takes away
+            what the release before uses. All others expand: that release works on with them.
     """
 
     name: str
     text: LiteralString
     sha256: str
     transactional: bool
+    contracts: bool
 
 
 def query(file: str, name: str) -> LiteralString:
@@ -97,12 +101,25 @@ def engine(name: str) -> LiteralString:
 
 
 def migration(name: str, text: str) -> Migration:
-    """Build a migration from a file's name and text."""
+    """Build a migration from a file's name and text.
+
+    Raises:
+        ConfigurationError: Its first line says ``-- migrate:`` and a word that means nothing.
+    """
+    directive = _DIRECTIVE.match(text)
+    words = set(directive["words"].split()) if directive else set[str]()
+    if unknown := words - {_NO_TRANSACTION, _CONTRACT}:
+        message = (
+            f"the first line of migrations/{name} says {', '.join(sorted(unknown))}: "
+            f"it may say {_NO_TRANSACTION}, {_CONTRACT}, or both"
+        )
+        raise errors.ConfigurationError(message)
     return Migration(
         name=name,
         text=_trusted(text),
         sha256=hashlib.sha256(text.encode()).hexdigest(),
-        transactional=not text.startswith(_NO_TRANSACTION),
+        transactional=_NO_TRANSACTION not in words,
+        contracts=_CONTRACT in words,
     )
 
 

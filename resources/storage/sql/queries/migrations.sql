@@ -20,20 +20,23 @@ create table if not exists schema_migration (
     sha256 text not null,
     applied_at timestamptz not null default now()
 );
+alter table schema_migration add column if not exists contracts boolean not null default false;
 
 -- name: schema_migration_exists
 -- Whether that table exists.
 select to_regclass('schema_migration') is not null;
 
 -- name: applied_migrations
--- The applied migrations, in order.
+-- The applied migrations, in order. By JSON: a database of before has no column contracts.
 select
     name,
     sha256,
-    applied_at
+    applied_at,
+    coalesce((to_jsonb(schema_migration) ->> 'contracts')::boolean, false) as contracts
 from schema_migration
 order by name;
 
 -- name: record_migration
 -- Written in the same transaction as the migration itself.
-insert into schema_migration (name, sha256) values (%(name)s, %(sha256)s);
+insert into schema_migration (name, sha256, contracts)
+values (%(name)s, %(sha256)s, %(contracts)s);
