@@ -14,6 +14,7 @@ SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-load
 .PHONY: help demo dev down test test-fast test-long coverage lint types contracts check bench faults operate scale docs \
   schema monitoring lock audit images sbom clean
   schema monitoring kubernetes lock audit clean
+  schema monitoring lock audit wheels release migrations-check workflows deploy rollback clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -104,6 +105,27 @@ images: ## the container images, by docker, podman or buildah (docs/how-to/conta
 
 sbom: ## what the environment of the images holds, into .wrdata/sbom.json (CycloneDX)
 	deploy/image/sbom .wrdata/sbom.json
+wheels: $(UV) ## wrdata and wrdata-simulators, as wheels in dist/
+	$(UV) build --quiet --wheel --out-dir dist --build-constraints requirements.lock --require-hashes .
+	$(UV) build --quiet --wheel --out-dir dist --build-constraints requirements.lock --require-hashes \
+	  deploy/release/simulators
+
+release: ## what this commit lacks to be a release; if nothing, its wheels
+	deploy/release/check_release
+	$(MAKE) wheels
+
+migrations-check: ## the last release's tests on the schema of this commit
+	deploy/release/check_migrations
+
+workflows: $(LINTS) ## the workflows of GitHub Actions (actionlint, zizmor)
+	PATH="$$PWD/$(VENV)/bin:$$PATH" $(VENV)/bin/actionlint
+	$(VENV)/bin/zizmor --offline --persona pedantic .github
+
+deploy: ## this version onto HOST, from REGISTRY (docs/how-to/upgrade.md)
+	deploy/release/deploy deploy
+
+rollback: ## this version onto HOST again, after a newer one
+	deploy/release/deploy rollback
 
 clean: ## forget the virtual environment and all local data
 	-test -x $(WRDATA) && $(WRDATA) down
