@@ -15,6 +15,8 @@ SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-load
   schema monitoring lock audit images sbom clean
   schema monitoring kubernetes lock audit clean
   schema monitoring lock audit wheels release migrations-check workflows deploy rollback clean
+  schema monitoring lock audit wheels release migrations-check workflows smoke push promote \
+  deploy rollback clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -117,9 +119,19 @@ release: ## what this commit lacks to be a release; if nothing, its wheels
 migrations-check: ## the last release's tests on the schema of this commit
 	deploy/release/check_migrations
 
-workflows: $(LINTS) ## the workflows of GitHub Actions (actionlint, zizmor)
+workflows: $(LINTS) ## the workflows of GitHub Actions, and the scripts that they call
 	PATH="$$PWD/$(VENV)/bin:$$PATH" $(VENV)/bin/actionlint
-	$(VENV)/bin/zizmor --offline --persona pedantic .github
+	$(VENV)/bin/zizmor --offline --no-progress .github
+	grep -rl '^#!' deploy/release | xargs $(VENV)/bin/shellcheck
+
+smoke: ## each image of `make images` starts and is healthy, by docker
+	deploy/release/smoke
+
+push: ## the images of `make images` to REGISTRY, as VERSION
+	deploy/release/push
+
+promote: ## the images of REVISION in REGISTRY get the version's name; nothing is built
+	deploy/release/promote
 
 deploy: ## this version onto HOST, from REGISTRY (docs/how-to/upgrade.md)
 	deploy/release/deploy deploy
