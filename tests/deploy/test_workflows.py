@@ -14,7 +14,9 @@ import yaml
 PROJECT = Path(__file__).parents[2]
 FOLDER = PROJECT / ".github" / "workflows"
 WORKFLOWS = sorted(FOLDER.glob("*.yml"))
-TARGETS = set(re.findall(r"^([a-z-]+):.*## ", (PROJECT / "Makefile").read_text("utf-8"), re.M))
+TARGETS = set(
+    re.findall(r"^([a-z-]+):.*## ", (PROJECT / "Makefile").read_text("utf-8"), re.MULTILINE)
+)
 PINNED = re.compile(r"^\S+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
 
 
