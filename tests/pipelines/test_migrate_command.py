@@ -6,8 +6,7 @@ from datetime import datetime
 
 import psycopg
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from pipelines.cli.main import app
 from resources.storage import sql
