@@ -89,6 +89,7 @@ def migrate(
         connection.execute(sql.query("migrations", "lock_migrations"))
         _ensure_extensions(connection)
         connection.execute(sql.query("migrations", "create_schema_migration"))
+        connection.execute(sql.query("migrations", "add_contracts"))
         applied = _applied(connection)
         _require_known_history(shipped, applied)
         waiting = [migration for migration in shipped if migration.name not in applied]

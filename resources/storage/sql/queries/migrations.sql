@@ -20,6 +20,9 @@ create table if not exists schema_migration (
     sha256 text not null,
     applied_at timestamptz not null default now()
 );
+
+-- name: add_contracts
+-- A database of before contractions were told from expansions has only expansions.
 alter table schema_migration add column if not exists contracts boolean not null default false;
 
 -- name: schema_migration_exists
