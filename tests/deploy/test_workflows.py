@@ -145,16 +145,17 @@ def test_no_expression_stands_in_a_shell() -> None:
 
 
 def test_deployments_of_one_environment_follow_each_other() -> None:
-    """And none is cut off half-way."""
+    """And none is cut off half-way. Checks and images wait for no deployment."""
     groups = {
-        name: read(FOLDER / f"{name}.yml")["concurrency"]
-        for name in ("staging", "production", "rollback")
+        name: job.get("concurrency") or read(FOLDER / f"{name.split('/')[0]}.yml")["concurrency"]
+        for name, job in jobs()
+        if "environment" in job
     }
 
     assert {name: found["group"] for name, found in groups.items()} == {
-        "staging": "staging",
-        "production": "production",
-        "rollback": "${{ inputs.environment }}",
+        "staging/deploy": "deploy-staging",
+        "production/deploy": "deploy-production",
+        "rollback/rollback": "deploy-${{ inputs.environment }}",
     }
     assert not any(found["cancel-in-progress"] for found in groups.values())
 
