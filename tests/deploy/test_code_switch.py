@@ -45,7 +45,7 @@ definitions = dg.Definitions(jobs=[of_{version}], schedules=[every_minute])
 """
 JOBS = """{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError {
   ... on RepositoryLocation { repositories { jobs { name } } } } } } } }"""
-TICK = re.compile(r"(\d\d):(\d\d):\d\d \+0000.*Schedule tick skipped: (old|new)")
+TICK = re.compile(r"(\d\d):(\d\d):\d\d \+0000.*Schedule every_minute skipped: (old|new)")
 
 
 class Installation:
