@@ -12,11 +12,8 @@ LINTS := $(VENV)/has-lint
 SUITE := $(VENV)/bin/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo dev down test test-fast test-long coverage lint types contracts check bench faults operate scale docs \
-  schema monitoring lock audit images sbom clean
-  schema monitoring kubernetes lock audit clean
-  schema monitoring lock audit wheels release migrations-check workflows deploy rollback clean
-  schema monitoring lock audit wheels release migrations-check workflows smoke push promote \
-  deploy rollback clean
+  schema monitoring kubernetes lock audit images sbom wheels release migrations-check workflows \
+  smoke push promote deploy rollback clean
 
 help: ## these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -107,6 +104,7 @@ images: ## the container images, by docker, podman or buildah (docs/how-to/conta
 
 sbom: ## what the environment of the images holds, into .wrdata/sbom.json (CycloneDX)
 	deploy/image/sbom .wrdata/sbom.json
+
 wheels: $(UV) ## wrdata and wrdata-simulators, as wheels in dist/
 	$(UV) build --quiet --wheel --out-dir dist --build-constraints requirements.lock --require-hashes .
 	$(UV) build --quiet --wheel --out-dir dist --build-constraints requirements.lock --require-hashes \
