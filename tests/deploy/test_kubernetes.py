@@ -26,6 +26,7 @@ from dagster._daemon.cli import create_dagster_daemon_cli
 from marketdata.recovery.limits import Lane
 from monitoring import server as exporter_server
 from monitoring.metrics import METRICS
+from monitoring.samples import IN_FLIGHT
 from resources.settings.reading import known_variables
 from sandbox import nginx
 from tests.deploy.kept_chart import (
@@ -51,6 +52,8 @@ BY_HAND = {"wrdata-proxy"}
 PROXY_FILES = ("nginx.conf", "users", "cookies", "certificate.pem", "certificate.key")
 RESTRICTED_VOLUMES = {"configMap", "emptyDir", "secret"}
 PORTS = {"viewers": 3000, "operators": 3000, "exporter": 9464}
+EXPENDABLE_BELOW = -10
+"""The cluster autoscaler's default: it does nothing for pods of a lower priority."""
 
 PODS = [
     pytest.param(template, id=f"{variant}: {name}")
@@ -344,7 +347,8 @@ def test_runs_give_way_to_what_keeps_everything_going() -> None:
         name: template["spec"]["priorityClassName"] for name, template in pods(kept("workers"))
     }
 
-    assert classes["wrdata-run"]["value"] < 0 < classes["wrdata-service"]["value"]
+    run, service = (classes[f"wrdata-{name}"]["value"] for name in ("run", "service"))
+    assert EXPENDABLE_BELOW <= run < service
     assert classes["wrdata-run"]["preemptionPolicy"] == "Never"
     assert {name for name, found in priorities.items() if found == "wrdata-run"} == {
         "worker", "worker-scheduled",
@@ -426,10 +430,12 @@ def test_workers_are_scaled_up_at_once_and_down_slowly() -> None:
     assert found["apiVersion"] == "keda.sh/v1alpha1"
     assert trigger["type"] == "prometheus"
     assert {"serverAddress", "query", "threshold"} <= trigger["metadata"].keys()
-    assert set(re.findall(r"\b(?:wrdata|dagster)_\w+", trigger["metadata"]["query"])) <= (known)
+    assert set(re.findall(r"\b(?:wrdata|dagster)_\w+", trigger["metadata"]["query"])) <= known
+    assert set(re.findall(r"[A-Z_]{6,}", trigger["metadata"]["query"])) == {*IN_FLIGHT}
+    assert "fallback" not in spec
     assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
     assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 600
-    assert spec["minReplicaCount"] <= spec["fallback"]["replicas"] <= spec["maxReplicaCount"]
+    assert spec["minReplicaCount"] <= spec["maxReplicaCount"]
     assert spec["maxReplicaCount"] + values()["workers"]["scheduled"]["replicas"] <= at_once
 
 
