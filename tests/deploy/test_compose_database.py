@@ -8,6 +8,7 @@ import os
 import pwd
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from sandbox import timescaledb_programs
 from tests.deploy.dockerfile import PROJECT
 
 FOLDER = PROJECT / "deploy" / "compose"
+TEMPORARY = Path(tempfile.gettempdir())
 PASSWORDS = {name: f"{name.lower()}1" for name in ("OWNER", "LOADER", "DAGSTER", "WATCH")}
 
 pytestmark = [
@@ -61,7 +63,9 @@ def urls(port: int, authority: Path) -> dict[tuple[str, str], str]:
 def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     """A server with the certificate and the roles of Compose."""
     folder = tmp_path_factory.mktemp("composed")
-    for parent in (folder, *folder.parents[:2]):
+    # The server's user has to get there: pytest's folders are private, and xdist adds one.
+    private = [parent for parent in folder.parents if TEMPORARY in parent.parents]
+    for parent in (folder, *private):
         parent.chmod(0o755)
     programs = timescaledb_programs.find_or_install(lambda _: None).folder
     subprocess.run([FOLDER / "create_certificates.sh", folder / "tls"], check=True)
