@@ -21,7 +21,6 @@ import pytest
 import yaml
 from celery.bin.control import inspect as celery_inspect
 from click import Command
-from dagster._daemon.cli import create_dagster_daemon_cli
 
 from marketdata.recovery.limits import Lane
 from monitoring import server as exporter_server
@@ -43,6 +42,7 @@ from tests.deploy.kept_chart import (
     pods,
 )
 from tests.docs.test_pages import misfit
+from tests.fixtures.dagster_internals import create_dagster_daemon_cli
 from usecases import ui_proxy
 
 IMAGES = {"code", "webserver", "daemon", "worker", "exporter", "reader", "backup"}
